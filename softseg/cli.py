@@ -1,0 +1,149 @@
+"""The `softseg` command: parses, calls, prints. Heavy imports stay inside the verbs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    help="Train soft medical image segmentation from a YAML.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Check data, make a phantom.", no_args_is_help=True)
+config_app = typer.Typer(help="Show or describe configurations.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(config_app, name="config")
+
+ConfigFile = Annotated[Path, typer.Argument(help="YAML of the experiment.", metavar="CONFIG")]
+Sets = Annotated[
+    Optional[list[str]],  # noqa: UP045 - typer reads this annotation at run time
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. trainer.max_epochs=5."),
+]
+Device = Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N | mps.")]
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    set_: Sets = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder [runs/<name>].")] = None,
+    device: Annotated[str | None, typer.Option(help="Where to train, e.g. cuda:1.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last epoch.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete and redo.")] = False,
+) -> None:
+    """Train the experiment of a YAML."""
+    from softseg import experiment
+    from softseg.config.experiment import Experiment
+    from softseg.config.load import load_config
+
+    if resume and overwrite:
+        raise typer.BadParameter("--resume and --overwrite exclude each other")
+    sets = [*(set_ or []), *([f"trainer.device={device}"] if device else [])]
+    wanted = load_config(config, Experiment, sets)
+    folder = out or Path("runs") / wanted.name
+    experiment.train(wanted, folder, _console(), resume=resume, overwrite=overwrite)
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Annotated[str | None, typer.Argument(help="A run's folder [the newest].")] = None,
+    threshold_search: Annotated[
+        bool,
+        typer.Option("--threshold-search", help="Find the best threshold on training+validation."),
+    ] = False,
+    threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Use this one.")] = None,
+    split: Annotated[str, typer.Option(help="train | validation | test.")] = "test",
+    device: Annotated[str | None, typer.Option(help="Where to compute.")] = None,
+) -> None:
+    """Score a trained run in the native space of each scan."""
+    from softseg import evaluation
+    from softseg import run as runs
+
+    if threshold_search and threshold is not None:
+        raise typer.BadParameter("--threshold-search and --threshold exclude each other")
+    if split not in ("train", "validation", "test"):
+        raise typer.BadParameter(f"--split is train, validation or test, not `{split}`")
+    console, found = _console(), runs.find(run)
+    scored = evaluation.evaluate(
+        found, console, search=threshold_search, threshold=threshold, split=split, device=device
+    )
+    evaluation.show(found, scored, split, console)
+
+
+@config_app.command()
+def show(config: ConfigFile, set_: Sets = None) -> None:
+    """Print the resolved YAML with every key's meaning and default."""
+    from softseg.config.experiment import Experiment
+    from softseg.config.load import load_config
+    from softseg.config.show import show as render
+
+    print(render(load_config(config, Experiment, set_ or [])), end="")
+
+
+@config_app.command()
+def schema() -> None:
+    """Print the JSON Schema of a configuration, for editors."""
+    import json
+
+    from softseg.config.experiment import Experiment
+    from softseg.config.show import schema as render
+
+    print(json.dumps(render(Experiment), indent=2))
+
+
+@data_app.command()
+def check(config: ConfigFile, set_: Sets = None) -> None:
+    """Read every file of a dataset; name all that is wrong, and say how soft the masks stay."""
+    from softseg import experiment
+    from softseg.config.experiment import Experiment
+    from softseg.config.load import load_config
+    from softseg.header import describe_data
+
+    console = _console()
+    wanted = load_config(config, Experiment, set_ or [])
+    prepared = experiment.prepare(wanted, console)
+    lines = describe_data(wanted, prepared.sets, prepared.stack)
+    console.print("\n".join([*lines, "no problem found"]), highlight=False)
+
+
+@data_app.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(help="Where to write it.", metavar="DIR")],
+    layout: Annotated[str, typer.Option(help="Whose folder layout to imitate.")] = "scgm",
+    subjects: Annotated[int, typer.Option(min=1, help="How many scans.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+) -> None:
+    """Write a synthetic look-alike of a dataset, with its exact partial volume fractions."""
+    from softseg.data.phantom import write_phantom
+
+    written = write_phantom(folder, layout, subjects, seed)
+    _console().print(f"wrote {len(written)} files to {folder}; they are synthetic")
+
+
+def _console() -> "Console":  # noqa: F821, UP037
+    from rich.console import Console
+
+    # a pipe has no width: do not fold lines there
+    return Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 160)
+
+
+def main() -> None:
+    """Run the command: 0 done, 2 the input is wrong, 130 interrupted, 1 anything else."""
+    from softseg.errors import TrainingError, UserError
+
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted; go on with --resume", file=sys.stderr)
+        sys.exit(130)

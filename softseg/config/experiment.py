@@ -1,0 +1,62 @@
+"""The whole of one experiment, as its YAML says it: every section is a room's own spec."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from softseg.augment import AugmentStep
+from softseg.component import Component
+from softseg.data import Dataset, Split
+from softseg.losses import Loss
+from softseg.models import Model
+from softseg.preprocess import Chain, Crop, Slices, Standardize
+from softseg.train.settings import Trainer
+
+
+class Experiment(Component):
+    """One candidate on one dataset: what `softseg train` trains."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the run's folder under runs/: letters, digits, `.`, `_`, `-`."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Every random stream starts from it: split, initialisation, shuffling, augmentation."""
+    dataset: Dataset
+    """Where subjects come from: files (path patterns) | bids."""
+    split: Split = Split()
+    """Which subjects train, validate and test."""
+    preprocess: Chain = ()
+    """Steps done once to each volume, in this order: standardize, resample, crop. Volumes are
+    first brought to the closest canonical orientation (RAS+)."""
+    slices: Slices = Slices()
+    """How volumes become 2D slices."""
+    augment: tuple[AugmentStep, ...] = ()
+    """Steps done to each training batch, in this order: affine, binarize, or a TorchIO transform by
+    its name."""
+    model: Model
+    """The network and its head."""
+    loss: Loss
+    """What training minimises."""
+    trainer: Trainer = Trainer()
+    """The training schedule and the machine."""
+
+    @model_validator(mode="after")
+    def _roi_where_needed(self) -> Self:
+        if self.dataset.roi is None and self.needs_roi:
+            raise ValueError("a step needs an ROI mask: say where it is with dataset.roi")
+        return self
+
+    @property
+    def needs_roi(self) -> bool:
+        """Whether preprocessing looks at an ROI mask."""
+        return "no_roi" in self.slices.drop or any(
+            (isinstance(step, Crop) and step.around == "roi")
+            or (isinstance(step, Standardize) and step.region == "roi")
+            for step in self.preprocess
+        )
+
+    @property
+    def standardizes_slices(self) -> bool:
+        """Whether each slice is standardised on its own, and so again after augmentation."""
+        return any(isinstance(s, Standardize) and s.over == "slice" for s in self.preprocess)

@@ -1,0 +1,63 @@
+"""The scalars of YAML 1.2's core schema, for reading and writing with PyYAML (which knows 1.1)."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+TAG = "tag:yaml.org,2002:"
+CORE_SCALARS = [
+    ("null", r"|~|null|Null|NULL", ["", "~", "n", "N"]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+]
+
+
+def add_core_scalars(resolver: Any) -> None:
+    """Teach a PyYAML loader or dumper class the scalars of YAML 1.2's core schema."""
+    for name, pattern, first in CORE_SCALARS:
+        resolver.add_implicit_resolver(TAG + name, re.compile(rf"(?:{pattern})\Z"), first)
+
+
+def scalar(kind: str, text: str) -> Any:
+    """The value of a scalar of the core schema; ValueError says what is wrong with it."""
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() == "true"
+    if kind == "int":
+        return _whole(text)
+    if kind == "float":
+        return _finite(text)
+    if not encodable(text):
+        raise ValueError("the text holds half a character (a lone surrogate)")
+    return text
+
+
+def _whole(text: str) -> int:
+    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+    digits = text if base == 10 else text[2:]
+    value = int(digits, base) if len(digits) <= 25 else None
+    if value is None or abs(value) >= 2**63:
+        raise ValueError("the number is too large (64 bits hold 19 digits)")
+    return value
+
+
+def _finite(text: str) -> float:
+    # YAML writes infinity with a dot that Python does not know
+    value = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    if not math.isfinite(value):
+        raise ValueError(f"must be a finite number, not {text[:40]}")
+    return value
+
+
+def encodable(text: str) -> bool:
+    """Whether text can be written as UTF-8: it holds no half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

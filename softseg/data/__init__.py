@@ -1,0 +1,25 @@
+"""Where subjects come from: the one reader, loaders, raters and their fusion, splits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from softseg.component import build_from
+from softseg.data.bids import BidsDataset
+from softseg.data.files import FilesDataset
+from softseg.data.splits import Sets, Split, read_split, write_split
+from softseg.data.subjects import Subject
+
+Dataset = Annotated[FilesDataset | BidsDataset, Field(discriminator="loader")]
+
+__all__ = ["BidsDataset", "Dataset", "FilesDataset", "Sets", "Split", "Subject", "build",
+           "read_split", "write_split"]  # fmt: skip
+
+_FAMILY: TypeAdapter[FilesDataset | BidsDataset] = TypeAdapter(Dataset)
+
+
+def build(spec: Any) -> FilesDataset | BidsDataset:
+    """The data set that a YAML's `dataset:` describes; calling it finds its subjects."""
+    return build_from(_FAMILY, spec)

@@ -1,0 +1,105 @@
+"""What every loader shares: its common YAML keys, and the judgement of what was found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from softseg.component import Component
+from softseg.data.found import Found, judge
+from softseg.data.names import listed, natural, nearest
+from softseg.data.raters import Raters
+from softseg.data.subjects import Subject
+from softseg.data.targets import Target
+from softseg.errors import UserError, several
+
+TargetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+_log = logging.getLogger(__name__)
+
+
+class DatasetFields(Component):
+    """The keys that all loaders have."""
+
+    root: str
+    """Folder of the data set; relative to the working directory, or absolute."""
+    contrasts: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The input channels, in this order; every subject must have them all."""
+    targets: Annotated[dict[TargetName, Target], Field(min_length=1)]
+    """What to segment: a name (letters, digits, `_`, `-`; it ends in file names) and where its
+    mask comes from. The order is that of the model's output channels."""
+    raters: Raters = Raters()
+    """How the masks of several raters become one."""
+    exclude: tuple[str, ...] = ()
+    """Names of subjects to leave out."""
+    cache: str | None = "runs/.cache"
+    """Folder for preprocessed volumes, relative to the working directory; null: keep none."""
+    roi: str | None = None
+    """Where the ROI mask is; null: there is none."""
+
+    @field_validator("contrasts", "exclude")
+    @classmethod
+    def _once_each(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"'{twice[0]}' is named twice")
+        return names
+
+    @property
+    def hint(self) -> str:
+        """How to come by the data, for the message when it is not there."""
+        return "correct dataset.root, or give it with --set dataset.root=FOLDER"
+
+    def existing_root(self) -> Path:
+        """The folder of the data set. Raises UserError, saying how to get the data, if absent."""
+        root = Path(self.root).expanduser()
+        if not root.is_dir():
+            raise UserError(f"dataset.root: there is no folder {root}; {self.hint}")
+        return root
+
+    def settle(self, root: Path, found: Sequence[Found], sought: str) -> list[Subject]:
+        """The subjects that were found, in natural order.
+
+        Raises one UserError naming everything that is missing or ambiguous, or, where nothing was
+        found, what was `sought` and what the folder holds instead.
+        """
+        self._check_exclude(found)
+        known = [one for one in found if one.name not in self.exclude]
+        kept = [one for one in known if one.images or one.labels]
+        if not any(one.images for one in kept):
+            raise UserError(_nothing(root, sought, self.hint))
+        judged = [judge(one, self) for one in sorted(kept, key=lambda one: natural(one.name))]
+        problems = [problem for _, found_wrong in judged for problem in found_wrong]
+        if problems:
+            raise several(
+                f"{len(problems)} problem(s) in the data set {root} "
+                "(add the files, or leave subjects out by name with dataset.exclude):",
+                problems,
+            )
+        _note_left_out([one.name for one in known if one not in kept], self.contrasts)
+        return [subject for subject, _ in judged]
+
+    def _check_exclude(self, found: Sequence[Found]) -> None:
+        names = {one.name for one in found}
+        unknown = [name for name in self.exclude if name not in names]
+        if unknown and names:
+            there = f"{nearest(unknown[0], names)}; there are {listed(names)}"
+            raise UserError(f"dataset.exclude: no subject '{unknown[0]}'{there}")
+
+
+def _note_left_out(names: Sequence[str], contrasts: Sequence[str]) -> None:
+    """Tell of subjects that have neither an image of these contrasts nor a mask for one."""
+    if names:
+        _log.warning(
+            "%d subject(s) without %s left out: %s", len(names), " or ".join(contrasts),
+            listed(names),
+        )  # fmt: skip
+
+
+def _nothing(root: Path, sought: str, hint: str) -> str:
+    names = [path.name + "/" * path.is_dir() for path in root.iterdir()]
+    holds = f"it holds {listed(names, 6)}" if names else "it is empty"
+    return f"dataset.root: no image in {root} ({holds}); looked for {sought}; {hint}"

@@ -1,0 +1,100 @@
+"""One subject read, checked and fused: native arrays, every mask float32 in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softseg.data.bids import BidsDataset
+from softseg.data.files import FilesDataset
+from softseg.data.grid import Grid
+from softseg.data.reading import Reader
+from softseg.data.subjects import Subject
+from softseg.errors import UserError
+
+Array = NDArray[np.float32]
+
+
+class LoadError(UserError):
+    """A subject that cannot be used: `problems` holds all that is wrong with its files."""
+
+    def __init__(self, subject: str, problems: list[str]) -> None:
+        super().__init__(subject, problems)  # as args, so that it survives pickling
+        self.problems = problems
+
+    def __str__(self) -> str:
+        subject, problems = self.args
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        return f"subject {subject} cannot be used:{lines}"
+
+
+@dataclass
+class Sample:
+    """One subject on its native grid."""
+
+    image: Array
+    """(C, X, Y, Z) float32, contrasts in the config's order, in the files' own units."""
+    target: Array
+    """(K, X, Y, Z) float32 in [0, 1], soft where the masks are; K = 0 without labels."""
+    roi: Array | None
+    """(X, Y, Z) float32 in [0, 1], or None where the data set has no ROI."""
+    grid: Grid
+    soft: dict[str, tuple[int, int]]
+    """Stage (`files`: masks as read; `raters`: fused) -> (voxels strictly between 0 and 1, voxels
+    above 0), summed over targets and, for `files`, over raters."""
+
+
+def load(subject: Subject, dataset: FilesDataset | BidsDataset, labels: bool = True) -> Sample:
+    """Read a subject's images and ROI, and its masks if `labels`; check that they belong together.
+
+    Raises `LoadError` with every problem of the subject: files that cannot be read, contrasts or
+    masks that do not lie on the first contrast's grid, mask values outside [0, 1] where no codes
+    were chosen, a rater who is not there.
+    """
+    reader = Reader()
+    images = [reader.placed(path) for path in subject.images.values()]
+    masks = _masks(reader, subject, dataset) if labels else []
+    roi = None if subject.roi is None else reader.placed(subject.roi)
+    sound = [image.data for image in images if image is not None]
+    if reader.problems or reader.reference is None:
+        raise LoadError(subject.name, reader.problems)
+    grid = reader.reference.grid
+    fused = [dataset.raters(raters) for raters in masks]
+    return Sample(
+        image=np.stack(sound),
+        target=np.stack(fused) if fused else np.zeros((0, *grid.shape), np.float32),
+        # an ROI may be drawn with any codes: whatever is above 0 is inside
+        roi=None if roi is None else np.clip(roi.data, 0, 1),
+        grid=grid,
+        soft={
+            "files": _softness(mask for raters in masks for mask in raters.values()),
+            "raters": _softness(fused),
+        },
+    )
+
+
+def _masks(
+    reader: Reader, subject: Subject, dataset: FilesDataset | BidsDataset
+) -> list[dict[str, Array]]:
+    """For each target, rater -> mask; only the chosen rater's file is read, if one is chosen."""
+    masks = []
+    for name, target in dataset.targets.items():
+        files = subject.labels.get(name, {})
+        wrong = dataset.raters.missing(files) if files else f"no mask of {name}"
+        if wrong:
+            reader.problems.append(f"{subject.name}: {wrong}")
+        chosen = dataset.raters.chosen
+        used = {r: path for r, path in files.items() if chosen is None or r == chosen}
+        masks.append(reader.masks(used, name, target))
+    return masks
+
+
+def _softness(masks: Iterable[Array]) -> tuple[int, int]:
+    soft = positive = 0
+    for mask in masks:
+        soft += int(((mask > 0) & (mask < 1)).sum())
+        positive += int((mask > 0).sum())
+    return soft, positive

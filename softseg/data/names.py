@@ -1,0 +1,26 @@
+"""Names as people sort, misspell and list them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which sub-2 comes before sub-10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` where a name is near enough, otherwise empty."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def listed(names: Iterable[str], limit: int = 10) -> str:
+    """`a, b, c`, in natural order and at most `limit` of them."""
+    ordered = sorted(set(names), key=natural)
+    more = len(ordered) - limit
+    return ", ".join(ordered[:limit]) + (f" and {more} more" if more > 0 else "")

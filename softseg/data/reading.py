@@ -1,0 +1,63 @@
+"""A subject's files read one after the other, noting every problem instead of stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softseg.data.grid import corner_distance, same_place
+from softseg.data.masks import soft_mask
+from softseg.data.nifti import FileError, Volume, read
+from softseg.data.targets import Target
+
+Array = NDArray[np.float32]
+
+
+@dataclass
+class Reader:
+    """Reads each file once and compares its grid with that of the first image read."""
+
+    problems: list[str] = field(default_factory=list)
+    reference: Volume | None = None
+    _reference_path: Path = Path()
+    _seen: dict[Path, Volume | None] = field(default_factory=dict)
+
+    def placed(self, path: Path) -> Volume | None:
+        """A file that can be used, on the reference's grid; None after noting what is wrong."""
+        if path not in self._seen:
+            try:
+                self._seen[path] = self._compared(path, read(path))
+            except FileError as error:
+                self.problems.append(str(error))
+                self._seen[path] = None
+        return self._seen[path]
+
+    def masks(self, files: Mapping[str, Path], name: str, target: Target) -> dict[str, Array]:
+        """Rater -> mask of one target in [0, 1]; those that are wrong are noted and left out."""
+        masks = {}
+        for rater, path in files.items():
+            volume = self.placed(path)
+            if volume is None:
+                continue
+            try:
+                masks[rater] = soft_mask(path, volume.data, name, target.values)
+            except FileError as error:
+                self.problems.append(str(error))
+        return masks
+
+    def _compared(self, path: Path, volume: Volume) -> Volume:
+        if self.reference is None:
+            self.reference, self._reference_path = volume, path
+        ours, theirs = volume.grid, self.reference.grid
+        if ours.shape != theirs.shape:
+            wrong = f"has the shape {ours.shape}, but {self._reference_path} has {theirs.shape}"
+            raise FileError(path, wrong, "resample it onto that image's grid")
+        if not same_place(ours, theirs):
+            away = corner_distance(ours, theirs)
+            wrong = f"lies up to {away:.3g} mm from its place on {self._reference_path}"
+            raise FileError(path, wrong, "mend its affine, or resample it onto that image's grid")
+        return volume

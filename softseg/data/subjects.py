@@ -1,0 +1,24 @@
+"""A subject: one session of one person, and the files that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a loader found for one subject; nothing of it has been opened yet."""
+
+    name: str
+    """Unique in the data set: `site1-sc01`, `sub-X`, `sub-X_ses-Y`."""
+    images: dict[str, Path]
+    """Contrast -> file, in the order of the config."""
+    labels: dict[str, dict[str, Path]]
+    """Target -> rater -> file; without raters the only rater is the empty name."""
+    roi: Path | None
+    """Mask of the region of interest, where the data set has one."""
+    columns: Mapping[str, str]
+    """What splits can go by: `subject` (the person; shared by the sessions of one), placeholders
+    such as `center` and `session`, and the columns of participants.tsv or the table."""

@@ -1,0 +1,31 @@
+"""A target: one structure to segment, and where its mask comes from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from softseg.component import Component
+
+
+class Target(Component):
+    """One output channel of the model."""
+
+    values: Annotated[tuple[int | float, ...], Field(min_length=1)] | None = None
+    """Label codes that make up this target, e.g. [1] or [1, 4]; null: the mask itself is the soft
+    mask, with values in [0, 1]."""
+    label: str | None = None
+    """Path pattern of this target's mask, in place of the data set's `label` (loader `files`)."""
+    suffix: str | None = None
+    """What follows the image's name in the mask's, e.g. seg-manual; may hold {rater}, e.g.
+    seg-rater{rater} (loader `bids`, which needs it)."""
+    contrast: str | None = None
+    """The contrast whose image the mask is named after; null: the one that has a mask."""
+
+    @field_validator("values")
+    @classmethod
+    def _once_each(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values is not None and len(set(values)) < len(values):
+            raise ValueError("a code is named twice")
+        return values

@@ -1,0 +1,49 @@
+"""Where and how precisely to compute."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from softseg.errors import UserError
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def pick(name: str) -> torch.device:
+    """`auto` (CUDA, else MPS, else CPU), `cpu`, `cuda`, `cuda:1` or `mps` -> a device that is there.
+
+    Raises UserError naming the devices of this machine.
+    """
+    there = available()
+    if name == "auto":
+        return torch.device(there[0])
+    if name not in there and name not in ("cuda", "mps", "cpu"):
+        raise UserError(f"device `{name}` is not on this machine; there are: {', '.join(there)}")
+    if name.split(":")[0] not in {one.split(":")[0] for one in there}:
+        raise UserError(f"device `{name}` is not on this machine; there are: {', '.join(there)}")
+    return torch.device(name)
+
+
+def available() -> list[str]:
+    """The devices of this machine, best first."""
+    cuda = [f"cuda:{n}" for n in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """The network's forward in bfloat16, or nothing; head and loss stay outside, in float32."""
+    if precision == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given; only for timing."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,201 @@
+"""A trained run scored in the native space of each scan (SoftSeg 2.4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config
+from softseg.data import Sets, Subject, read_split
+from softseg.data.load import load
+from softseg.errors import UserError
+from softseg.experiment import load_predictor, stack_of
+from softseg.files import write_atomically
+from softseg.infer.predict import Predictor
+from softseg.infer.threshold import Threshold, best_threshold, dice_curve
+from softseg.infer.write import write_predictions
+from softseg.metrics import score
+from softseg.preprocess.stack import SliceStack
+from softseg.report.tables import metrics_table, summarise
+from softseg.report.threshold_figure import draw_threshold_curves
+from softseg.run import Run
+
+Truth = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One evaluation: the thresholds used and a row per subject and target."""
+
+    thresholds: dict[str, float]
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A run opened for evaluation."""
+
+    run: Run
+    experiment: Experiment
+    sets: Sets
+    subjects: dict[str, Subject]
+    stack: SliceStack
+    predict: Predictor
+
+
+def evaluate(
+    run: Run,
+    console: Console,
+    *,
+    search: bool = False,
+    threshold: float | None = None,
+    split: str = "test",
+    device: str | None = None,
+) -> Scored:
+    """Score a run on one of its sets and write metrics.csv, summary.json and predictions/.
+
+    With `search`, the threshold of each target is first looked for on training and validation
+    volumes and kept in threshold.json. Raises UserError for a run that cannot be evaluated.
+    """
+    searched = ("train", "validation") if search else ()
+    trained = _open(run, console, (split, *searched), device)
+    if search:
+        _search(trained, console)
+    thresholds = _thresholds(trained, threshold, console)
+    members = getattr(trained.sets, split)
+    rows = [
+        row
+        for subject, soft, truth in _predicted(trained, members, f"scoring {split}", console)
+        for row in _score_subject(trained, subject, soft, truth, thresholds)
+    ]
+    table = pd.DataFrame(rows)
+    _write(trained, table, split)
+    return Scored(thresholds, table)
+
+
+def _open(
+    run: Run, console: Console, splits: Sequence[str], device: str | None
+) -> _Trained:
+    sets_wanted = [f"trainer.device={device}"] if device else []
+    experiment = load_config(run.config, Experiment, sets_wanted)
+    sets = read_split(run.split)
+    predict = load_predictor(run, experiment)
+    wanted = {name for split in splits for name in getattr(sets, split)}
+    subjects = {s.name: s for s in experiment.dataset() if s.name in wanted}
+    if missing := sorted(wanted - subjects.keys()):
+        raise UserError(
+            f"{experiment.dataset.root} no longer holds {', '.join(missing)}, which {run.split} "
+            "names; restore them, or train again"
+        )
+    stack = stack_of(experiment, list(subjects.values()), console)
+    return _Trained(run, experiment, sets, subjects, stack, predict)
+
+
+def _predicted(
+    trained: _Trained, members: Sequence[str], doing: str, console: Console
+) -> Iterator[tuple[Subject, NDArray[np.float32], Truth]]:
+    """Each subject with its soft prediction and its soft truth, (K, X, Y, Z) in native space."""
+    volumes = trained.stack.of(members)
+    shown = track(
+        volumes, doing, console=console, transient=True, disable=not console.is_terminal
+    )
+    for volume in shown:
+        subject = trained.subjects[volume.subject]
+        soft = trained.predict(trained.stack.image[volume.start : volume.stop])
+        stacked = trained.experiment.slices.stack(soft)
+        native = np.stack([volume.geometry.to_native(target) for target in stacked])
+        yield subject, native, load(subject, trained.experiment.dataset).target
+
+
+def _search(trained: _Trained, console: Console) -> None:
+    """Find each target's threshold on training and validation volumes; keep it in the run."""
+    members = [*trained.sets.train, *trained.sets.validation]
+    targets = list(trained.experiment.dataset.targets)
+    curves: dict[str, list[NDArray[np.float64]]] = {target: [] for target in targets}
+    for _, soft, truth in _predicted(trained, members, "searching the threshold", console):
+        for k, target in enumerate(targets):
+            curves[target].append(dice_curve(soft[k], truth[k]))
+    found = {target: best_threshold(per_volume) for target, per_volume in curves.items()}
+    kept = {
+        "targets": {t: {"threshold": one.value, "curve": one.curve} for t, one in found.items()},
+        "subjects": members,
+    }
+    write_atomically(trained.run.threshold, json.dumps(kept, indent=2) + "\n")
+    draw_threshold_curves(found, trained.run.folder / "figures" / "threshold.png")
+    for target, one in found.items():
+        console.print(
+            f"threshold of {target}: {one.value:.2f} (mean Dice {one.dice:.1f} % over "
+            f"{len(members)} training and validation scans)",
+            highlight=False,
+        )
+
+
+def _thresholds(
+    trained: _Trained, given: float | None, console: Console
+) -> dict[str, float]:
+    """What turns soft into binary: the value given, else the stored one, else 0.5 with a notice."""
+    targets = list(trained.experiment.dataset.targets)
+    if given is not None:
+        return dict.fromkeys(targets, given)
+    stored = read_thresholds(trained.run)
+    if stored is None:
+        console.print("no threshold was searched for: using 0.5 (see --threshold-search)")
+        return dict.fromkeys(targets, 0.5)
+    return {target: stored[target].value for target in targets}
+
+
+def read_thresholds(run: Run) -> dict[str, Threshold] | None:
+    """What threshold.json holds, None where there is none. Raises UserError when it is damaged."""
+    try:
+        kept = json.loads(run.threshold.read_text())
+        return {
+            target: Threshold(float(one["threshold"]), dict(one["curve"]))
+            for target, one in kept["targets"].items()
+        }
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"{run.threshold} is damaged ({error}); run eval with --threshold-search again"
+        raise UserError(message) from error
+
+
+def _score_subject(
+    trained: _Trained,
+    subject: Subject,
+    soft: NDArray[np.float32],
+    truth: Truth,
+    thresholds: dict[str, float],
+) -> Iterator[dict[str, object]]:
+    """Score one subject and write its predictions."""
+    grid = trained.stack.of([subject.name])[0].geometry.native
+    write_predictions(
+        trained.run.folder / "predictions", subject, trained.experiment, soft, thresholds
+    )
+    for k, (target, threshold) in enumerate(thresholds.items()):
+        measures = score(soft[k], truth[k], threshold, grid.voxel_ml)
+        yield {"subject": subject.name, "target": target, **measures, "threshold": threshold}
+
+
+def _write(trained: _Trained, table: pd.DataFrame, split: str) -> None:
+    """metrics.csv and summary.json; another set than the test set has its name in theirs."""
+    suffix = "" if split == "test" else f"-{split}"
+    folder = trained.run.folder
+    write_atomically(folder / f"metrics{suffix}.csv", table.to_csv(index=False))
+    summary = json.dumps(summarise(table), indent=2) + "\n"
+    write_atomically(folder / f"summary{suffix}.json", summary)
+
+
+def show(run: Run, scored: Scored, split: str, console: Console) -> None:
+    """Print the table of an evaluation and where its files are."""
+    used = ", ".join(f"{target} {value:.2f}" for target, value in scored.thresholds.items())
+    console.print(metrics_table(scored.table, f"{run.folder.name}, {split} set, at {used}"))
+    console.print(f"{run.folder}: metrics.csv, summary.json, predictions/", highlight=False)

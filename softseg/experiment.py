@@ -1,0 +1,236 @@
+"""An Experiment carried out: prepare, then train. Each function reads from top to bottom."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from softseg import augment, device, models, seeds
+from softseg.config.experiment import Experiment
+from softseg.config.load import dump
+from softseg.data import Sets, Subject, write_split
+from softseg.errors import TrainingError, UserError
+from softseg.header import describe
+from softseg.infer.predict import Predictor
+from softseg.preprocess.prepare import prepare as prepare_stack
+from softseg.preprocess.stack import SliceStack
+from softseg.run import Run, check_free, create, now, provenance
+from softseg.train import state as states
+from softseg.train.display import Display
+from softseg.train.keeper import Keeper
+from softseg.train.loop import Observer, Task, fit, preview_slice
+from softseg.train.state import Record, State
+from softseg.train.timing import bare_step_seconds, steps_per_epoch
+from softseg.usage import peak_memory_bytes
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data of an experiment: who is in which set, and all their slices."""
+
+    subjects: tuple[Subject, ...]
+    sets: Sets
+    stack: SliceStack
+
+
+def prepare(experiment: Experiment, console: Console) -> Prepared:
+    """Find, split, check and preprocess the subjects. Raises UserError that lists what is wrong."""
+    found = experiment.dataset()
+    sets = experiment.split(found, experiment.seed)
+    used = {*sets.train, *sets.validation, *sets.test}
+    subjects = tuple(subject for subject in found if subject.name in used)
+    return Prepared(subjects, sets, stack_of(experiment, subjects, console))
+
+
+def stack_of(
+    experiment: Experiment, subjects: Sequence[Subject], console: Console
+) -> SliceStack:
+    """Preprocess subjects (or take them from the cache), with a progress bar."""
+    chain, slices = experiment.preprocess, experiment.slices
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading and preprocessing", total=len(subjects))
+        return prepare_stack(
+            subjects, experiment.dataset, chain, slices, tick=lambda: bar.advance(task)
+        )
+
+
+def train(
+    experiment: Experiment,
+    folder: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """Train one experiment into a run's folder.
+
+    Raises UserError for bad input (before anything is written), TrainingError when training breaks
+    down, KeyboardInterrupt when interrupted; the last complete epoch is on disk in both.
+    """
+    run = Run(folder)
+    check_free(run, resume, overwrite)
+    experiment = settle(experiment)
+    if resume:
+        check_same(run, experiment)
+    prepared = prepare(experiment, console)
+    task = task_of(experiment, prepared)
+    state = new_state(experiment, task.device)
+    if resume and run.last.exists():
+        states.restore(state, run.last)
+    else:
+        create(run, overwrite)
+    step_seconds = bare_step_seconds(state, task)
+    console.print(describe(experiment, prepared.sets, task, state, step_seconds), highlight=False)
+    _write_plan(run, experiment, prepared)
+    _fit(run, state, task, console)
+    _finish(run, state, task, step_seconds, console)
+    return run
+
+
+def settle(experiment: Experiment) -> Experiment:
+    """Put in what `null` and `auto` mean on this machine, so that the run's config repeats it."""
+    chosen = device.pick(experiment.trainer.device)
+    threads = experiment.trainer.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    trainer = experiment.trainer.model_copy(update={"threads": threads, "device": str(chosen)})
+    return experiment.model_copy(update={"trainer": trainer})
+
+
+def check_same(run: Run, experiment: Experiment) -> None:
+    """Refuse to resume with another configuration than the one the run began with."""
+    if run.folder.exists() and run.config.is_file() and run.config.read_text() != dump(experiment):
+        began, given = run.config.read_text().splitlines(), dump(experiment).splitlines()
+        differing = [line.strip() for line in given if line not in began]
+        raise UserError(
+            f"{run.config} differs from this configuration ({'; '.join(differing) or 'fewer keys'})"
+            "; resume with the configuration it began with, or start over with --overwrite"
+        )
+
+
+def task_of(experiment: Experiment, prepared: Prepared) -> Task:
+    """Put the slices on the device and gather what the loop needs."""
+    chosen = torch.device(experiment.trainer.device)
+    rows = prepared.stack.rows(prepared.sets.train)
+    if len(rows) == 0:
+        raise UserError("no training slice is left after slices.drop; keep more of them")
+    validation = [v for v in prepared.stack.of(prepared.sets.validation)
+                  if prepared.stack.keep[v.start : v.stop].any()]
+    if not validation:
+        raise UserError("no validation slice is left after slices.drop; keep more of them")
+    return Task(
+        stack=prepared.stack.to(chosen),
+        rows=rows,
+        validation=tuple(validation),
+        augment=experiment.augment,
+        restandardize=experiment.standardizes_slices,
+        loss=experiment.loss,
+        trainer=experiment.trainer,
+        seed=experiment.seed,
+        device=chosen,
+    )
+
+
+def new_state(experiment: Experiment, chosen: torch.device) -> State:
+    """The network, freshly initialised, with its optimiser."""
+    seeds.reseed_torch(experiment.seed, "initialisation")
+    dataset = experiment.dataset
+    network = models.build(experiment.model, len(dataset.contrasts), len(dataset.targets))
+    head = models.heads.build(experiment.model.head)
+    network, head = network.to(chosen), head.to(chosen)
+    if experiment.trainer.compile:
+        network.compile()
+    return states.start(network, head, experiment.trainer)
+
+
+def load_predictor(run: Run, experiment: Experiment) -> Predictor:
+    """The run's best network, ready to segment. Raises UserError when there is none."""
+    chosen = device.pick(experiment.trainer.device)
+    state = new_state(experiment, chosen)
+    saved = states.read_checkpoint(run.best)
+    try:
+        state.model.load_state_dict(saved["model"])
+        state.head.load_state_dict(saved["head"])
+    except RuntimeError as error:
+        raise UserError(f"{run.best} does not fit {run.config}: {error}") from error
+    precision, size = experiment.trainer.precision, 2 * experiment.trainer.batch_size
+    return Predictor(state.model, state.head, chosen, precision, size)
+
+
+@dataclass(frozen=True)
+class _Both(Observer):
+    """Tell the keeper, then the display."""
+
+    keeper: Keeper
+    display: Display
+
+    def step(self, slices: int) -> None:
+        self.display.step(slices)
+
+    def epoch(self, state: State, record: Record, best: bool, preview: Tensor | None) -> None:
+        self.keeper.epoch(state, record, best, preview)
+        self.display.epoch(state, record, best, preview)
+
+
+def _write_plan(run: Run, experiment: Experiment, prepared: Prepared) -> None:
+    run.config.write_text(dump(experiment))
+    write_split(run.split, prepared.sets)
+    run.note(status="training", started=now(), seed=experiment.seed, **provenance())
+
+
+def _fit(run: Run, state: State, task: Task, console: Console) -> None:
+    images, targets = _preview(task)
+    keeper = Keeper(run.folder, state.epoch, images, targets, task.trainer.images_every)
+    try:
+        with Display(console, task.trainer.max_epochs, state.epoch, len(task.rows)) as display:
+            fit(state, task, _Both(keeper, display))
+    except KeyboardInterrupt:
+        run.note(status="interrupted", epochs=state.epoch)
+        raise
+    except TrainingError as error:
+        run.note(status="failed", reason=str(error))
+        raise
+    finally:
+        keeper.close()
+
+
+def _preview(task: Task) -> tuple[Tensor, Tensor]:
+    """Image and target of the slices that TensorBoard shows: the fullest of each of 4 volumes."""
+    stack = task.stack
+    rows = []
+    for volume in task.validation[:4]:
+        kept = torch.arange(volume.start, volume.stop)[stack.keep[volume.start : volume.stop]]
+        rows.append(kept[preview_slice(stack.target[kept]).cpu()])
+    chosen = torch.stack(rows)
+    return stack.image[chosen], stack.target[chosen]
+
+
+def _finish(run: Run, state: State, task: Task, step_seconds: float, console: Console) -> None:
+    epoch = statistics.median(record["train_seconds"] for record in state.history)
+    bare = step_seconds * steps_per_epoch(task)
+    best = min(state.history, key=lambda record: record["val_loss"])
+    run.note(
+        status="finished",
+        finished=now(),
+        epochs=state.epoch,
+        best_epoch=int(best["epoch"]),
+        best_validation_dice=best["val_dice"],
+        train_seconds_per_epoch=epoch,
+        bare_seconds_per_epoch=bare,
+        peak_memory_bytes=peak_memory_bytes(task.device),
+        stack_bytes=task.stack.n_bytes,
+    )
+    console.print(
+        f"best epoch {best['epoch']:.0f} of {state.epoch}: validation loss {best['val_loss']:.4f}, "
+        f"Dice {best['val_dice']:.1f} %\n"
+        f"training part of an epoch {epoch:.2f} s (median), the bare network's steps {bare:.2f} s: "
+        f"{epoch / bare:.2f} times\n"
+        f"{run.folder}: config.yaml, history.csv, checkpoints/, tensorboard/",
+        highlight=False,
+    )

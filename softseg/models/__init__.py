@@ -1,0 +1,33 @@
+"""Models: slices (B, C, H, W) -> logits (B, K, H, W)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+from torch import nn
+
+from softseg.component import build_from
+from softseg.models.unet2d import Unet2d
+
+__all__ = ["Model", "Unet2d", "build"]
+
+Model = Unet2d
+_family: TypeAdapter[Unet2d] = TypeAdapter(Model)
+
+
+def build(spec: Any, channels: int = 1, targets: int = 1) -> nn.Module:
+    """The network that a YAML's `model:` describes, freshly initialised.
+
+    Its forward returns logits; the head is a module of its own (`softseg.models.heads.build`),
+    but the initial bias which the spec's head asks for is set here.
+
+    Args:
+        spec: what the YAML holds, such as `{"name": "unet2d", "depth": 3, "filters": 64}`.
+        channels: number C of input contrasts.
+        targets: number K of outputs.
+
+    Raises:
+        pydantic.ValidationError: the spec names no model, or a field is wrong.
+    """
+    return build_from(_family, spec)(channels, targets)

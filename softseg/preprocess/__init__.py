@@ -1,0 +1,51 @@
+"""Per volume, once: orient, standardise, resample, crop; the geometry and its inverse; slices."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, TypeAdapter
+
+from softseg.component import as_steps, build_from
+from softseg.preprocess.crop import Crop
+from softseg.preprocess.geometry import Geometry, Step
+from softseg.preprocess.resample import Resample
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.standardize import Standardize
+from softseg.preprocess.volume import VolumeSlices, preprocess
+
+__all__ = [
+    "Chain",
+    "Crop",
+    "Geometry",
+    "Resample",
+    "Slices",
+    "Standardize",
+    "Step",
+    "VolumeSlices",
+    "build",
+    "preprocess",
+]
+
+
+def _checked(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    names = [step.name for step in steps]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"`{name}` stands twice; each preprocessing step may stand once")
+    for step in steps[:-1]:
+        if isinstance(step, Standardize) and step.over == "slice":
+            raise ValueError("`standardize: {over: slice}` must be the last step")
+    return steps
+
+
+Chain = Annotated[
+    tuple[as_steps(Standardize | Resample | Crop), ...],
+    AfterValidator(_checked),
+]
+
+
+def build(spec: Any) -> tuple[Step, ...]:
+    """The steps of a YAML's `preprocess:` list, validated; `preprocess(sample, steps, slices)`."""
+    steps: tuple[Step, ...] = build_from(TypeAdapter(Chain), spec)
+    return steps

@@ -1,0 +1,68 @@
+"""Preprocessed volumes kept on disk under a key of file contents and configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from softseg.data.grid import Grid
+from softseg.files import write_atomically
+from softseg.preprocess.geometry import Geometry
+from softseg.preprocess.volume import Facts, VolumeSlices
+
+# Raise when preprocessing changes what it computes: old entries are then not found again.
+_VERSION = 1
+
+
+def key_of(files: Iterable[Path], recipe: Any) -> str:
+    """The name of an entry: a digest of the files' bytes and of everything the result rests on."""
+    digest = hashlib.sha256(json.dumps([_VERSION, recipe], sort_keys=True).encode())
+    for path in files:
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:32]
+
+
+def store(path: Path, volume: VolumeSlices) -> None:
+    """Write one entry under its final name only when it is complete."""
+    tensors = {name: getattr(volume, name) for name in ("image", "target", "fill", "keep")}
+    facts = {"grids": [_grid_out(g) for g in _grids(volume)], "facts": asdict(volume.facts)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, save(tensors, metadata={"softseg": json.dumps(facts)}))
+
+
+def fetch(path: Path) -> VolumeSlices | None:
+    """Read one entry (memory-mapped); None where there is none, or a damaged one."""
+    try:
+        with safe_open(path, framework="pt") as entry:
+            facts = json.loads(entry.metadata()["softseg"])
+            tensors = {name: entry.get_tensor(name) for name in entry.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    native, network = (_grid_in(g) for g in facts["grids"])
+    known = facts["facts"]
+    soft = {stage: (int(a), int(b)) for stage, (a, b) in known["soft"].items()}
+    kept = Facts(soft, tuple(known["ceiling"]), tuple(known["kept"]))
+    return VolumeSlices(**tensors, geometry=Geometry(native, network), facts=kept)
+
+
+def _grids(volume: VolumeSlices) -> tuple[Grid, Grid]:
+    return volume.geometry.native, volume.geometry.network
+
+
+def _grid_out(grid: Grid) -> dict[str, Any]:
+    # repr of a float reads back as the same float, so json keeps the affine exactly
+    return {"shape": list(grid.shape), "affine": grid.affine.tolist()}
+
+
+def _grid_in(saved: dict[str, Any]) -> Grid:
+    x, y, z = saved["shape"]
+    return Grid((x, y, z), np.array(saved["affine"], dtype=np.float64))

@@ -1,0 +1,59 @@
+"""The recorded geometry of a volume's preprocessing and its exact inverse (contract 2).
+
+All that is recorded is two grids: the native one and the network's. Since every step keeps the
+world coordinates of what it keeps, the affines alone lead there and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softseg.data.grid import FloatArray, Grid
+from softseg.preprocess.crop import Crop
+from softseg.preprocess.orient import canonical
+from softseg.preprocess.resample import Resample
+from softseg.preprocess.sampling import resample
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.standardize import Standardize
+
+Step = Standardize | Resample | Crop
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a volume came from and where it lies for the network."""
+
+    native: Grid
+    network: Grid
+
+    def to_native(self, volume: FloatArray) -> NDArray[np.float32]:
+        """A soft segmentation (X, Y, Z) on the network's grid -> the native grid, in [0, 1].
+
+        Linear interpolation; 0 where the crop did not look.
+        """
+        return np.clip(resample(volume, self.network, self.native, order=1), 0.0, 1.0)
+
+
+def plan(
+    native: Grid, steps: Sequence[Step], slices: Slices, centre: FloatArray | None
+) -> Geometry:
+    """The geometry of a chain on one scan; `centre` is the ROI's in world mm, (3,), or None."""
+    grid = canonical(native)
+    for step in steps:
+        if isinstance(step, Resample):
+            grid = step(grid)
+        elif isinstance(step, Crop):
+            grid = step(grid, slices.in_plane, centre)
+    return Geometry(native, grid)
+
+
+def centre_of_mass(mask: FloatArray, grid: Grid) -> NDArray[np.float64] | None:
+    """World position (3,) in mm of the middle of a mask (X, Y, Z); None where it is empty."""
+    voxels = np.argwhere(mask >= 0.5)
+    if len(voxels) == 0:
+        return None
+    return np.asarray(grid.affine[:3, :3] @ voxels.mean(axis=0) + grid.affine[:3, 3])

@@ -1,0 +1,93 @@
+"""All subjects of a dataset, preprocessed in parallel into one slice stack."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from softseg.data import Dataset, Subject
+from softseg.data.load import LoadError, load
+from softseg.errors import UserError, several
+from softseg.preprocess.cache import fetch, key_of, store
+from softseg.preprocess.geometry import Step
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.stack import SliceStack, assemble
+from softseg.preprocess.volume import VolumeSlices, preprocess
+
+Tick = Callable[[], None]
+
+
+def prepare(
+    subjects: Sequence[Subject],
+    dataset: Dataset,
+    steps: Sequence[Step],
+    slices: Slices,
+    tick: Tick = lambda: None,
+) -> SliceStack:
+    """Read, check and preprocess every subject, or take it from the cache (`dataset.cache`).
+
+    Threads, since decompression and matrix products release the interpreter's lock. `tick` is
+    called after each subject. Raises one UserError that lists every bad file of the dataset.
+    """
+
+    def one(subject: Subject) -> VolumeSlices | list[str]:
+        try:
+            return _cached(subject, dataset, steps, slices)
+        except LoadError as error:
+            return error.problems
+        except UserError as error:
+            return [f"{subject.name}: {error}"]
+        except OSError as error:
+            return [f"{error.filename or subject.name}: {error.strerror}"]
+
+    results = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for result in pool.map(one, subjects):
+            results.append(result)
+            tick()
+    problems = [line for result in results if isinstance(result, list) for line in result]
+    if problems:
+        raise several(f"{len(problems)} problem(s) in the data under {dataset.root}:", problems)
+    parts = [result for result in results if isinstance(result, VolumeSlices)]
+    return assemble([subject.name for subject in subjects], parts)
+
+
+def _cached(
+    subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Slices
+) -> VolumeSlices:
+    if dataset.cache is None:
+        return preprocess(load(subject, dataset), steps, slices)
+    path = _entry(subject, dataset, steps, slices)
+    found = fetch(path)
+    if found is None:
+        store(path, preprocess(load(subject, dataset), steps, slices))
+        found = fetch(path)
+    if found is None:
+        raise UserError(f"{path}: cannot be read back after writing; check the disk")
+    return found
+
+
+def _entry(
+    subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Slices
+) -> Path:
+    """Where this subject's preprocessed volume is kept."""
+    labels = {t: sorted(raters) for t, raters in subject.labels.items()}
+    recipe: dict[str, Any] = {
+        "steps": [step.model_dump(mode="json") for step in steps],
+        "slices": slices.model_dump(mode="json"),
+        "targets": {name: t.model_dump(mode="json") for name, t in dataset.targets.items()},
+        "raters": [dataset.raters.model_dump(mode="json"), labels],
+        "images": list(subject.images),
+    }
+    assert dataset.cache is not None
+    return Path(dataset.cache) / f"{subject.name}-{key_of(_files(subject), recipe)}.safetensors"
+
+
+def _files(subject: Subject) -> list[Path]:
+    """Every file a subject's preprocessed volume rests on, in a fixed order."""
+    labels = [path for _, raters in sorted(subject.labels.items()) for _, path in sorted(raters.items())]
+    roi = [] if subject.roi is None else [subject.roi]
+    return [*subject.images.values(), *labels, *roi]

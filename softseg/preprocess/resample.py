@@ -1,0 +1,42 @@
+"""The step that changes the voxel size."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from softseg.component import Component
+from softseg.data.grid import Grid
+
+Zoom = Annotated[float, Field(gt=0)] | None
+_SAME = 1e-3  # zooms closer than this share are taken as equal: headers round
+
+
+class Resample(Component):
+    """Bring every volume to the same voxel size (SoftSeg 2.3.2).
+
+    The field of view keeps its centre; its size is rounded to whole voxels.
+    """
+
+    name: Literal["resample"] = "resample"
+    zooms: tuple[Zoom, Zoom, Zoom]
+    """Voxel size in mm along right-left, posterior-anterior, inferior-superior; null keeps the
+    axis as it is (the published behaviour resamples in plane only)."""
+    image_order: Literal[1, 2, 3] = 2
+    """Spline order for images (the paper: 2)."""
+    label_order: Literal[1, 2, 3] = 1
+    """Spline order for masks (the paper: linear); above 1 overshoots and is clipped to [0, 1]."""
+
+    def __call__(self, grid: Grid) -> Grid:
+        """The grid (canonical orientation) after this step."""
+        old = grid.zooms
+        wanted = np.array([o if z is None else z for o, z in zip(old, self.zooms, strict=True)])
+        new = np.where(np.abs(wanted / old - 1) < _SAME, old, wanted)
+        size = np.array(grid.shape)
+        shape = np.maximum(1, np.rint(size * old / new)).astype(int)
+        step = new / old
+        move = np.diag([*step, 1.0])
+        move[:3, 3] = ((size - 1) - (shape - 1) * step) / 2
+        return Grid((int(shape[0]), int(shape[1]), int(shape[2])), grid.affine @ move)

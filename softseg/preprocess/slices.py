@@ -1,0 +1,58 @@
+"""Slices: which axis they are cut along, which are left out of training, and the way back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from softseg.component import Component
+
+_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+Rule = Literal["empty_input", "empty_target", "no_roi"]
+
+
+class Slices(Component):
+    """How volumes become 2D slices."""
+
+    axis: Literal["axial", "coronal", "sagittal"] = "axial"
+    """The plane of the slices, in the canonical orientation."""
+    drop: Annotated[tuple[Rule, ...], Field()] = ("empty_input",)
+    """Slices left out of training and validation (every slice is predicted): `empty_input`, a
+    contrast is constant; `empty_target`, no foreground; `no_roi`, no voxel of the ROI mask."""
+
+    @property
+    def number(self) -> int:
+        """The volume axis that is cut along: 0, 1 or 2."""
+        return _AXES[self.axis]
+
+    @property
+    def in_plane(self) -> tuple[int, int]:
+        """The two other volume axes, in order: the H and W of a slice."""
+        first, second = (axis for axis in range(3) if axis != self.number)
+        return first, second
+
+    def cut(self, volumes: NDArray[np.float32]) -> Tensor:
+        """(C, X, Y, Z) -> slices (S, C, H, W)."""
+        slices = np.moveaxis(volumes, self.number + 1, 0)
+        return torch.from_numpy(np.ascontiguousarray(slices))
+
+    def stack(self, slices: Tensor) -> NDArray[np.float32]:
+        """(S, C, H, W) -> (C, X, Y, Z): the inverse of `cut`."""
+        return np.ascontiguousarray(np.moveaxis(slices.cpu().numpy(), 0, self.number + 1))
+
+    def kept(self, image: Tensor, target: Tensor, roi: Tensor | None) -> Tensor:
+        """Which slices take part in training and validation: bool (S,)."""
+        keep = torch.ones(len(image), dtype=torch.bool)
+        if "empty_input" in self.drop:
+            flat = image.amax(dim=(2, 3)) == image.amin(dim=(2, 3))
+            keep &= ~flat.any(dim=1)
+        if "empty_target" in self.drop:
+            keep &= target.amax(dim=(1, 2, 3)) > 0
+        if "no_roi" in self.drop and roi is not None:
+            keep &= roi.amax(dim=(1, 2, 3)) > 0
+        return keep

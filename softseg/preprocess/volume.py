@@ -1,0 +1,128 @@
+"""One subject's scan carried through the chain: native arrays in, slices for the network out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from softseg.data.grid import FloatArray
+from softseg.data.load import Sample
+from softseg.errors import UserError
+from softseg.metrics import binarize, dice
+from softseg.preprocess.geometry import Geometry, Step, centre_of_mass, plan
+from softseg.preprocess.crop import Crop
+from softseg.preprocess.resample import Resample
+from softseg.preprocess.sampling import resample
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.standardize import Standardize, intensity_of, standardize_slices
+
+Counts = tuple[int, int]  # (soft voxels, voxels above 0)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What preprocessing did to one subject's masks, told before training starts."""
+
+    soft: dict[str, Counts]  # stage -> counts, in the order of the stages
+    ceiling: tuple[float, ...]  # per target: Dice [%] of the mask after going there and back
+    kept: tuple[float, ...]  # per target: share of the mask's volume inside the crop, in [0, 1]
+
+
+@dataclass(frozen=True)
+class VolumeSlices:
+    """All slices of one subject, ready for the network."""
+
+    image: Tensor  # (S, C, H, W) float32, standardised
+    target: Tensor  # (S, K, H, W) float32 in [0, 1]
+    fill: Tensor  # (S, C): the standardised background
+    keep: Tensor  # (S,) bool: takes part in training and validation
+    geometry: Geometry
+    facts: Facts = field(repr=False)
+
+
+def preprocess(sample: Sample, steps: Sequence[Step], slices: Slices) -> VolumeSlices:
+    """Standardise, orient, resample and crop one subject's scan and cut it into slices.
+
+    Only the box that the crop keeps is resampled, all steps at once. Raises UserError for a step
+    that needs an ROI where the subject has none (or an empty one).
+    """
+    centre = _roi_centre(sample, steps, slices)
+    geometry = plan(sample.grid, steps, slices, centre)
+    image, fill = _images(sample, steps, geometry)
+    target = _masks(sample.target, steps, geometry)
+    roi = None if sample.roi is None else slices.cut(_masks(sample.roi[None], steps, geometry))
+    pixels, labels = slices.cut(image), slices.cut(target)
+    background = torch.from_numpy(fill).expand(len(pixels), -1)
+    keep = slices.kept(pixels, labels, roi)
+    if any(isinstance(step, Standardize) and step.over == "slice" for step in steps):
+        pixels, background = standardize_slices(pixels, background)
+    facts = _facts(sample, target, geometry)
+    return VolumeSlices(pixels, labels, background.contiguous(), keep, geometry, facts)
+
+
+def _roi_centre(
+    sample: Sample, steps: Sequence[Step], slices: Slices
+) -> NDArray[np.float64] | None:
+    """The ROI's centre when a step needs the ROI."""
+    wanted = "no_roi" in slices.drop or any(
+        (isinstance(s, Crop) and s.around == "roi")
+        or (isinstance(s, Standardize) and s.region == "roi")
+        for s in steps
+    )
+    if not wanted:
+        return None
+    if sample.roi is None:
+        raise UserError("this chain needs an ROI mask; say where it is with dataset.roi")
+    centre = centre_of_mass(sample.roi, sample.grid)
+    if centre is None:
+        raise UserError("its ROI mask is empty: mend the mask or leave the subject out")
+    return centre
+
+
+def _images(
+    sample: Sample, steps: Sequence[Step], geometry: Geometry
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Each contrast on the network's grid (C, X, Y, Z), and its background value (C,).
+
+    Standardising is linear, so it is applied to the box that was read, with the native statistics.
+    """
+    standardize = next((s for s in steps if isinstance(s, Standardize)), None)
+    order = next((s.image_order for s in steps if isinstance(s, Resample)), 1)
+    out, fills = [], []
+    for contrast in sample.image:
+        known = intensity_of(contrast, standardize, sample.roi)
+        read = resample(contrast, geometry.native, geometry.network, order, fill=known.background)
+        out.append((read - np.float32(known.mean)) / np.float32(known.std))
+        fills.append(known.fill)
+    return np.stack(out), np.array(fills, dtype=np.float32)
+
+
+def _masks(
+    masks: FloatArray, steps: Sequence[Step], geometry: Geometry
+) -> NDArray[np.float32]:
+    """Soft masks (K, X, Y, Z) on the network's grid, still soft, 0 outside the scan."""
+    order = next((s.label_order for s in steps if isinstance(s, Resample)), 1)
+    read = [resample(mask, geometry.native, geometry.network, order) for mask in masks]
+    return np.clip(np.stack(read), 0.0, 1.0)
+
+
+def count_soft(masks: FloatArray | Tensor) -> Counts:
+    """How many voxels lie strictly between 0 and 1, and how many above 0."""
+    return int(((masks > 0) & (masks < 1)).sum()), int((masks > 0).sum())
+
+
+def _facts(sample: Sample, target: NDArray[np.float32], geometry: Geometry) -> Facts:
+    ceiling, kept = [], []
+    scale = geometry.network.voxel_ml / geometry.native.voxel_ml
+    for native, network in zip(sample.target, target, strict=True):
+        back = geometry.to_native(network)
+        ceiling.append(dice(binarize(back, 0.5), binarize(native, 0.5)))
+        volume = float(native.sum())
+        kept.append(min(1.0, float(network.sum()) * scale / volume) if volume else 1.0)
+    soft = {**sample.soft, "preprocess": count_soft(target)}
+    return Facts(soft, tuple(ceiling), tuple(kept))

@@ -1,0 +1,3 @@
+"""Tables and figures of what was measured."""
+
+from __future__ import annotations

@@ -1,0 +1,135 @@
+"""A run's folder: where things are in it, whether it may be written to, and which is the newest."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from softseg.errors import UserError
+from softseg.files import write_atomically
+
+_PACKAGES = ("softseg", "torch", "numpy", "scipy", "nibabel", "torchio", "pydantic")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Paths of one run's folder."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The fully resolved configuration."""
+        return self.folder / "config.yaml"
+
+    @property
+    def split(self) -> Path:
+        """Which subject is in which set."""
+        return self.folder / "split.json"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that resumes."""
+        return self.folder / "checkpoints" / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The weights with the lowest validation loss."""
+        return self.folder / "checkpoints" / "best.pt"
+
+    @property
+    def threshold(self) -> Path:
+        """The threshold that a search found, its curve, and on which subjects."""
+        return self.folder / "threshold.json"
+
+    def facts(self) -> dict[str, Any]:
+        """What run.json holds; empty where there is none that can be read."""
+        try:
+            known = json.loads((self.folder / "run.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def note(self, **facts: Any) -> None:
+        """Add to run.json."""
+        text = json.dumps({**self.facts(), **facts}, indent=2) + "\n"
+        write_atomically(self.folder / "run.json", text)
+
+
+def now() -> str:
+    """The time as run.json writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def check_free(run: Run, resume: bool, overwrite: bool) -> None:
+    """Refuse to train into a folder that holds something, unless told how. Changes nothing."""
+    taken = run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir()))
+    if not taken or resume:
+        return
+    if not overwrite:
+        message = f"{run.folder} exists already; add --resume or --overwrite, or choose another --out"
+        raise UserError(message)
+    if not run.config.is_file():
+        raise UserError(f"{run.folder} is not a softseg run, so --overwrite leaves it alone")
+
+
+def create(run: Run, overwrite: bool) -> None:
+    """Make an empty folder for a run that `check_free` has let pass."""
+    if overwrite and run.folder.exists():
+        shutil.rmtree(run.folder)
+    run.folder.mkdir(parents=True, exist_ok=True)
+
+
+def find(name: str | None, root: Path = Path("runs")) -> Run:
+    """The run of this folder, or the newest finished training under `root` (ablations' too).
+
+    Raises UserError when there is none.
+    """
+    if name is not None:
+        run = Run(Path(name))
+        if not run.config.is_file():
+            raise UserError(f"{name} is not a softseg run: it has no config.yaml")
+        return run
+    done = [Run(path.parent) for path in root.rglob("run.json")]
+    done = [run for run in done if run.facts().get("status") == "finished"]
+    if not done:
+        raise UserError(f"no finished training under {root}/; train first or name a run's folder")
+    return max(done, key=lambda run: str(run.facts().get("finished", "")))
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, machine and commit: what a reader needs to repeat or to distrust a run."""
+    return {
+        "versions": {"python": platform.python_version(), **_versions()},
+        "platform": platform.platform(),
+        "git_commit": _git_commit(),
+        "command": sys.argv,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree softseg runs from; None when it is installed from a package."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

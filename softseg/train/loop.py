@@ -1,0 +1,188 @@
+"""The training loop, read top to bottom.
+
+The slices are already on the device; a step indexes, augments, computes and updates there. Nothing
+is read back within an epoch: losses and counts add up in tensors that `fit` reads once at its end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from softseg import augment, seeds
+from softseg.augment import Batch
+from softseg.device import autocast, synchronize
+from softseg.errors import TrainingError
+from softseg.infer.predict import Predictor
+from softseg.losses import Loss
+from softseg.preprocess.stack import SliceStack, StackedVolume
+from softseg.train.settings import Trainer
+from softseg.train.state import Record, State, is_finite
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything a training needs that does not change while it runs."""
+
+    stack: SliceStack  # on the device
+    rows: Tensor  # (N,) training slices, on the CPU
+    validation: tuple[StackedVolume, ...]
+    augment: tuple[augment.Step, ...]
+    restandardize: bool  # per slice after augmentation too (the published order)
+    loss: Loss
+    trainer: Trainer
+    seed: int
+    device: torch.device
+
+
+class Observer(Protocol):
+    """What is told to whoever watches or keeps a training."""
+
+    def step(self, slices: int) -> None:
+        """A training step is done."""
+
+    def epoch(self, state: State, record: Record, best: bool, preview: Tensor | None) -> None:
+        """An epoch is complete; `best` when its validation loss is the lowest so far."""
+
+
+def fit(state: State, task: Task, observer: Observer) -> None:
+    """Train from `state.epoch` to the last epoch or until patience runs out.
+
+    Raises TrainingError when a loss is not finite; `state` is then that of the broken epoch.
+    """
+    trainer = task.trainer
+    while state.epoch < trainer.max_epochs and not state.progress.should_stop(trainer.early_stopping):
+        rate = state.optimizer.param_groups[0]["lr"]
+        started = time.perf_counter()
+        trained = train_epoch(state, task, observer)
+        synchronize(task.device)
+        middle = time.perf_counter()
+        validated, preview = validate(state, task)
+        # the one place in an epoch where the host waits for the device
+        values = torch.cat([trained, validated]).tolist()
+        record = _record(state.epoch + 1, rate, values)
+        record |= {"train_seconds": middle - started, "val_seconds": time.perf_counter() - middle}
+        if not is_finite(record):
+            raise TrainingError(_not_finite(record))
+        state.schedule.step()
+        state.epoch += 1
+        best = record["val_loss"] < state.progress.best
+        state.progress = state.progress.after(record["val_loss"], trainer.early_stopping)
+        state.history.append(record)
+        observer.epoch(state, record, best, preview)
+
+
+def train_epoch(state: State, task: Task, observer: Observer) -> Tensor:
+    """One pass over the training slices; returns (2,): mean loss, batches without any output."""
+    state.model.train()
+    state.head.train()
+    epoch = state.epoch + 1
+    seeds.reseed_torch(task.seed, "dropout", epoch)
+    shuffle = seeds.generator(task.seed, "shuffle", epoch)
+    draws = seeds.generator(task.seed, "augment", epoch)
+    order = task.rows[torch.randperm(len(task.rows), generator=shuffle)].to(task.device)
+    totals = torch.zeros(2, device=task.device)
+    for rows in order.split(task.trainer.batch_size):
+        loss, output = train_step(state, task, take(task, rows, draws))
+        totals[0] += loss.detach() * len(rows)
+        totals[1] += ~(output.detach() > 0).any()
+        observer.step(len(rows))
+    return totals / torch.tensor([len(order), 1.0], device=task.device)
+
+
+def take(task: Task, rows: Tensor, draws: torch.Generator) -> Batch:
+    """Gather and augment the slices of one step."""
+    stack = task.stack
+    batch = Batch(stack.image[rows], stack.target[rows], stack.fill[rows])
+    batch = augment.augment(batch, task.augment, draws)
+    return augment.restandardize(batch) if task.restandardize else batch
+
+
+def train_step(state: State, task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Forward, backward, update; returns the loss and the head's output (B, K, H, W)."""
+    state.optimizer.zero_grad()
+    with autocast(task.device, task.trainer.precision):
+        logits = state.model(batch.image)
+    output = state.head(logits.float())
+    loss = task.loss(output, batch.target)
+    loss.backward()
+    if task.trainer.clip_gradient is not None:
+        parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, task.trainer.clip_gradient)
+    state.optimizer.step()
+    return loss, output
+
+
+@torch.no_grad()
+def validate(state: State, task: Task) -> tuple[Tensor, Tensor | None]:
+    """The validation volumes, as inference sees them: each one whole.
+
+    Returns (4,): mean loss, mean Dice [0, 1] at 0.5 against ground truth >= 0.5, the largest logit,
+    volumes without any output; and soft predictions (P, K, H, W) of the preview slices.
+    """
+    predict = Predictor(
+        state.model, state.head, task.device, task.trainer.precision, 2 * task.trainer.batch_size
+    )
+    state.head.eval()
+    rows = [_kept(task.stack, volume) for volume in task.validation]
+    losses, dices, peaks, dead, preview = [], [], [], [], []
+    for kept in rows:
+        logits = predict.logits(task.stack.image[kept])
+        soft = state.head(logits)
+        truth = task.stack.target[kept]
+        losses.append(task.loss(soft, augment.harden(truth, task.augment)))
+        dices.append(_dice(soft, truth))
+        peaks.append(logits.max())
+        dead.append(~(soft > 0).any())
+        preview.append(soft[preview_slice(truth)])
+    summary = [
+        torch.stack(losses).mean(),
+        torch.stack(dices).nanmean(),
+        torch.stack(peaks).max(),
+        torch.stack(dead).sum(),
+    ]
+    return torch.stack([value.float() for value in summary]), torch.stack(preview[:4])
+
+
+def preview_slice(truth: Tensor) -> Tensor:
+    """Which slice of a volume's targets (S, K, H, W) is shown: the one with most foreground."""
+    return truth.sum(dim=(1, 2, 3)).argmax()
+
+
+def _kept(stack: SliceStack, volume: StackedVolume) -> Tensor:
+    rows = torch.arange(volume.start, volume.stop)
+    return rows[stack.keep[rows]].to(stack.image.device)
+
+
+def _dice(soft: Tensor, truth: Tensor) -> Tensor:
+    """Mean over targets of one volume's Dice, 2 |P and G| / (|P| + |G|); NaN where both are empty."""
+    predicted, present = soft >= 0.5, truth >= 0.5
+    both = (predicted & present).sum(dim=(0, 2, 3))
+    return (2 * both / (predicted.sum(dim=(0, 2, 3)) + present.sum(dim=(0, 2, 3)))).nanmean()
+
+
+def _record(epoch: int, rate: float, values: Sequence[float]) -> Record:
+    train_loss, dead_batches, val_loss, val_dice, peak, dead_volumes = values
+    return {
+        "epoch": epoch,
+        "learning_rate": rate,
+        "train_loss": train_loss,
+        "val_loss": val_loss,
+        "val_dice": 100 * val_dice,
+        "dead_batches": dead_batches,
+        "dead_volumes": dead_volumes,
+        "largest_logit": peak,
+    }
+
+
+def _not_finite(record: Record) -> str:
+    return (
+        f"the loss of epoch {record['epoch']:.0f} is not a finite number (training "
+        f"{record['train_loss']}, validation {record['val_loss']}); the last good epoch is kept. "
+        "Try a lower trainer.learning_rate or trainer.clip_gradient: 1.0"
+    )

@@ -1,0 +1,24 @@
+"""How much memory this process has used at most."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+
+def peak_memory_bytes(device: torch.device) -> dict[str, int]:
+    """Peak bytes of the process (`host`; 0 where the system does not tell) and of a CUDA device."""
+    peaks = {"host": _host()}
+    if device.type == "cuda":
+        peaks["device"] = torch.cuda.max_memory_allocated(device)
+    return peaks
+
+
+def _host() -> int:
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB

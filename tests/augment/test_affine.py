@@ -1,0 +1,86 @@
+"""One affine for image and soft target alike, equal to TorchIO's for the same parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torchio
+
+from softseg.augment import Affine, Batch, apply_affine, augment, build
+from softseg.seeds import generator
+
+
+def disc(height=48, width=40, radius=9.0):
+    """A soft disc off the centre, smooth enough that interpolation agrees to a percent."""
+    y, x = np.mgrid[:height, :width]
+    distance = np.hypot(y - height / 2 + 6, x - width / 2 - 3)
+    return torch.from_numpy(1 / (1 + np.exp((distance - radius) / 1.5))).float()
+
+
+def batch_of(image, target, fill=0.0):
+    return Batch(image[None, None], target[None, None], torch.full((1, 1), fill))
+
+
+@pytest.mark.parametrize(
+    ("degrees", "scale", "down", "right"),
+    [(20, 1, 0, 0), (0, 1.1, 0, 0), (0, 1, 0.03, -0.02), (-13, 0.9, 0.1, -0.08)],
+)
+def test_equals_torchios_affine(degrees, scale, down, right):
+    image = disc()
+    height, width = image.shape
+    parameters = torch.tensor([[np.deg2rad(degrees), scale, down, right]], dtype=torch.float32)
+    ours = apply_affine(batch_of(image, image), parameters)
+    theirs = torchio.Affine(
+        scales=(scale, scale, 1),
+        degrees=(0, 0, degrees),
+        translation=(down * height, right * width, 0),
+        center="image",
+        default_pad_value=0,
+    )(torchio.ScalarImage(tensor=image[None, :, :, None])).data[0, :, :, 0]
+    seen = apply_affine(batch_of(image, torch.ones_like(image)), parameters).target[0, 0] > 0.999
+    assert seen.float().mean() > 0.6
+    assert (ours.image[0, 0] - theirs)[seen].abs().max() < 1e-4
+    assert torch.equal(ours.image, ours.target)
+
+
+def test_hard_masks_come_out_soft_and_soft_masks_keep_their_volume():
+    hard = (disc() > 0.5).float()
+    step = Affine()
+    moved = step(batch_of(hard, hard), generator(0, "test"))
+    assert moved.target.dtype == torch.float32
+    assert ((moved.target > 0) & (moved.target < 1)).any()
+    turned = apply_affine(batch_of(hard, hard), torch.tensor([[0.3, 1.0, 0.0, 0.0]]))
+    assert turned.target.sum() == pytest.approx(float(hard.sum()), rel=0.01)
+    grown = apply_affine(batch_of(hard, hard), torch.tensor([[0.0, 1.1, 0.0, 0.0]]))
+    assert grown.target.sum() == pytest.approx(1.21 * float(hard.sum()), rel=0.01)
+
+
+def test_what_turns_in_from_outside_is_background_not_zero():
+    image = torch.full((32, 32), -1.5)
+    moved = apply_affine(batch_of(image, image * 0, fill=-1.5), torch.tensor([[0.3, 0.9, 0.1, 0]]))
+    assert torch.allclose(moved.image, torch.full_like(moved.image, -1.5))
+
+
+def test_every_slice_draws_its_own_parameters_within_the_ranges():
+    drawn = Affine(rotation=20, translation=0.03, scale=0.1).sample(4000, generator(0, "test"))
+    low, high = drawn.amin(dim=0), drawn.amax(dim=0)
+    expected = torch.tensor([np.deg2rad(20), 0.1, 0.03, 0.03], dtype=torch.float32)
+    middle = torch.tensor([0, 1.0, 0, 0])
+    assert torch.allclose(low, middle - expected, rtol=0.01, atol=1e-3)
+    assert torch.allclose(high, middle + expected, rtol=0.01, atol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_batch():
+    batch = batch_of(disc(), disc())
+    steps = build([{"affine": {}}, {"binarize": {}}])
+    one, two = (augment(batch, steps, generator(3, "augment", 7)) for _ in range(2))
+    assert torch.equal(one.image, two.image)
+    other = augment(batch, steps, generator(3, "augment", 8))
+    assert not torch.equal(one.image, other.image)
+
+
+def test_no_movement_leaves_the_batch_as_it_was():
+    batch = batch_of(disc(), disc(), fill=0.3)
+    still = Affine(rotation=0, translation=0, scale=0)(batch, generator(0, "test"))
+    assert torch.allclose(still.image, batch.image, atol=1e-5)

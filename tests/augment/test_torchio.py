@@ -1,0 +1,85 @@
+"""TorchIO's transforms by name: the target stays float32, soft and in place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from softseg.augment import Batch, augment, build
+from softseg.seeds import generator
+
+SPATIAL = {
+    "RandomAffine": {"degrees": 20},
+    "RandomElasticDeformation": {"max_displacement": [3, 3, 0], "num_control_points": 5},
+    "RandomFlip": {"axes": [0, 1], "flip_probability": 1.0},
+}
+INTENSITY = (
+    "RandomBiasField",
+    "RandomBlur",
+    "RandomGamma",
+    "RandomGhosting",
+    "RandomMotion",
+    "RandomNoise",
+    "RandomSpike",
+)
+
+
+@pytest.fixture
+def batch():
+    target = torch.zeros(3, 1, 40, 32)
+    target[:, :, 10:30, 8:24] = 0.75
+    image = torch.randn(3, 2, 40, 32, generator=generator(0, "image"))
+    return Batch(image, target, torch.tensor([[-1.0, -2.0]]).expand(3, 2))
+
+
+@pytest.mark.parametrize("name", SPATIAL)
+def test_spatial_transforms_move_the_soft_target_by_linear_interpolation(batch, name):
+    moved = augment(batch, build([{name: SPATIAL[name]}]), generator(1, "x"))
+    assert moved.target.dtype == torch.float32
+    assert not torch.equal(moved.target, batch.target) or name == "RandomFlip"
+    assert moved.target.sum() == pytest.approx(float(batch.target.sum()), rel=0.25)
+    if name != "RandomFlip":
+        values = moved.target.unique()
+        assert ((values > 0) & (values < 0.74)).any(), "nearest-neighbour labels"
+
+
+@pytest.mark.parametrize("name", INTENSITY)
+def test_intensity_transforms_leave_the_target_alone(batch, name):
+    changed = augment(batch, build([{name: {}}]), generator(1, "x"))
+    assert torch.equal(changed.target, batch.target)
+    assert changed.image.shape == batch.image.shape
+    assert changed.image.isfinite().all()
+    assert not torch.equal(changed.image, batch.image)
+
+
+def test_a_target_follows_its_image():
+    """A bright square and its mask stay on top of each other."""
+    target = torch.zeros(1, 1, 40, 40)
+    target[:, :, 8:20, 12:30] = 1
+    both = Batch(target.clone() * 2 - 1, target, torch.full((1, 1), -1.0))
+    steps = build([{"RandomAffine": {"degrees": 25, "translation": 3}}])
+    moved = augment(both, steps, generator(5, "x"))
+    assert torch.allclose(moved.image, moved.target * 2 - 1, atol=1e-4)
+
+
+def test_randomness_comes_from_the_generator_and_touches_no_other(batch):
+    steps = build([{"RandomNoise": {}}])
+    torch.manual_seed(11)
+    state = torch.get_rng_state()
+    one = augment(batch, steps, generator(2, "x"))
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(12)
+    assert torch.equal(one.image, augment(batch, steps, generator(2, "x")).image)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"RandomBlur": {"stdd": 1}}, "takes p, std; not `stdd`"),
+        ({"RandomNoise": {"std": -1}}, "TorchIO refuses RandomNoise"),
+        ({"RandomAffine": {"label_interpolation": "nearest"}}, "not `label_interpolation`"),
+    ],
+)
+def test_parameters_are_checked_when_the_yaml_is_read(step, message):
+    with pytest.raises(ValueError, match=message):
+        build([step])

@@ -1,0 +1,135 @@
+"""`--set a.b.c=value` reaches every key, by the rules of the files."""
+
+# ruff: noqa: E501 - a table is read with one case a line
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from softseg.config.overrides import apply, apply_sets
+from softseg.config.tree import Place, Tree, paths
+from softseg.errors import UserError
+
+BASE: dict[str, Any] = {
+    "name": "base",
+    "loss": {"name": "wing", "omega": 8},
+    "augment": [{"affine": {"rotation": 20}}, {"binarize": None}],
+    "trainer": {"max_epochs": 5, "early_stopping": None},
+}
+
+
+def _tree() -> Tree:
+    return Tree.of(BASE, Place("x.yaml", 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("trainer.max_epochs=7", "trainer", {"max_epochs": 7, "early_stopping": None}),
+        ("trainer.rate=1e-3", "trainer", {**BASE["trainer"], "rate": 0.001}),
+        ("trainer.early_stopping.patience=3", "trainer", {"max_epochs": 5, "early_stopping": {"patience": 3}}),
+        ("loss.name=dice", "loss", {"name": "dice"}),
+        ("loss.name=wing", "loss", {"name": "wing", "omega": 8}),
+        ("loss={omega: 4}", "loss", {"name": "wing", "omega": 4}),
+        ("loss={name: dice, per: batch}", "loss", {"name": "dice", "per": "batch"}),
+        ("augment=[]", "augment", []),
+        ("augment.1.binarize.threshold=0.4", "augment", [BASE["augment"][0], {"binarize": {"threshold": 0.4}}]),
+        ("augment.0.affine.rotation=0", "augment", [{"affine": {"rotation": 0}}, BASE["augment"][1]]),
+        ("model.head.name=sigmoid", "model", {"head": {"name": "sigmoid"}}),
+        ("name=a=b", "name", "a=b"),
+        ("name=", "name", None),
+        ("name=no", "name", "no"),
+    ],
+)  # fmt: skip
+def test_a_set_changes_its_key_and_nothing_else(text: str, key: str, value: object) -> None:
+    tree = apply_sets(_tree(), [text])
+    assert tree.data == {**BASE, key: value}
+    assert _tree().data == BASE, "the tree it was given is left alone"
+
+
+def test_sets_are_applied_in_turn_and_the_last_stands() -> None:
+    tree = apply_sets(_tree(), ["loss.name=dice", "loss.per=batch", "seed=1", "seed=2"])
+    assert tree.data["loss"] == {"name": "dice", "per": "batch"}
+    assert tree.data["seed"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed", "must be KEY=VALUE"),
+        ("=1", "must be KEY=VALUE"),
+        ("a..b=1", "must be KEY=VALUE"),
+        ("augment.2.flip=1", "augment is a list; instead of `2`"),
+        ("augment.-1.flip=1", "0 (affine), 1 (binarize)"),
+        ("augment.affine.rotation=1", "augment is a list"),
+        ("augment.²=1", "augment is a list"),
+        ("name.x=1", "name is text 'base', so it has no key `x`"),
+        ("trainer.max_epochs.x=1", "trainer.max_epochs is 5"),
+        ("seed=[1", "not closed"),
+        ("seed=.inf", "finite"),
+        ("seed=!!python/none x", "tags"),
+        ("extends=y.yaml", "belongs in the file"),
+    ],
+)
+def test_a_wrong_set_names_itself(text: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        apply_sets(_tree(), [text])
+    assert str(caught.value).startswith(f"--set {text.partition('=')[0]}")
+    assert said in str(caught.value)
+
+
+def test_places_tell_what_was_set_from_what_was_in_the_file() -> None:
+    tree = apply_sets(_tree(), ["augment.1.binarize.threshold=0.4", "loss.name=dice"])
+    assert str(tree.place(("augment", 1, "binarize", "threshold"))) == (
+        "--set augment.1.binarize.threshold"
+    )
+    assert str(tree.place(("augment", 1))) == "x.yaml:1"
+    assert str(tree.place(("loss", "name"))) == "--set loss.name"
+    assert ("loss", "omega") not in tree.places
+
+
+def test_a_candidate_is_a_mapping_of_differences() -> None:
+    differences = {"loss": {"name": "dice"}, "augment.0.affine.rotation": 5, "name": "hard"}
+    tree = apply(_tree(), differences, "candidate hard")
+    assert tree.data["loss"] == {"name": "dice"}
+    assert tree.data["augment"][0] == {"affine": {"rotation": 5}}
+    assert tree.data["trainer"] == BASE["trainer"]
+    assert str(tree.place(("loss", "name"))) == "candidate hard"
+
+
+def test_candidates_within_a_file_keep_their_lines() -> None:
+    place = Place("a.yaml", 4)
+    tree = Tree(
+        {"candidates": [{"seed": 1}]}, {(): Place("a.yaml", 1), ("candidates", 0, "seed"): place}
+    )
+    candidate = tree.under(("candidates", 0))
+    assert candidate.data == {"seed": 1}
+    assert candidate.place(("seed",)) == place
+
+
+_KEYS = st.sampled_from(["a", "b", "name", "loader", "0", "1"])
+_DATA = st.recursive(
+    st.none() | st.integers(0, 2) | st.sampled_from(["x", "y"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    base=st.dictionaries(_KEYS, _DATA, max_size=4),
+    over=st.dictionaries(_KEYS, _DATA, max_size=3),
+)
+def test_after_any_differences_every_key_has_the_place_that_wrote_it(
+    base: dict[str, Any], over: dict[str, Any]
+) -> None:
+    tree = apply(Tree.of(base, Place("base")), over, "over")
+    assert set(tree.places) == set(paths(tree.data))
+    for path in paths(over):
+        if path and path in tree.places:
+            assert tree.place(path) == Place("over")
+    for path, place in tree.places.items():
+        assert place == Place("over") or path in set(paths(base))

@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real scans, named by SOFTSEG_DATA; tests that ask for it skip without it."""
+    folder = os.environ.get("SOFTSEG_DATA")
+    if not folder:
+        pytest.skip("SOFTSEG_DATA is not set: no real scans to test on")
+    return Path(folder).resolve()

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from softseg.models import heads
+
+LOGITS = hnp.arrays(
+    np.float32,
+    st.tuples(*(st.integers(1, 3) for _ in range(4))),
+    elements=st.floats(allow_nan=False, width=32),
+)
+
+
+def normrelu(targets=1, **fields):
+    return heads.build({"name": "normrelu", **fields}, targets)
+
+
+def oracle(logits, scope):
+    """The paper's equation, one maximum at a time."""
+    out = np.zeros_like(logits)
+    for target in range(logits.shape[1]):
+        parts = [(slice(None), target)]
+        if scope == "sample":
+            parts = [(sample, target) for sample in range(len(logits))]
+        for part in parts:
+            active = np.maximum(logits[part], 0)
+            if active.max() > 0:
+                out[part] = active / active.max()
+    return out
+
+
+@pytest.mark.parametrize("scope", ["batch", "sample", "running"])
+def test_training_divides_by_the_maximum_of_its_scope(scope):
+    torch.manual_seed(0)
+    logits = torch.randn(4, 3, 6, 5)
+    out = normrelu(3, scope=scope)(logits)
+    np.testing.assert_allclose(out, oracle(logits.numpy(), scope), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scope", ["batch", "sample"])
+def test_evaluation_divides_by_the_maximum_of_everything_given(scope):
+    torch.manual_seed(0)
+    volume = torch.randn(4, 2, 6, 5)
+    out = normrelu(2, scope=scope).eval()(volume)
+    np.testing.assert_allclose(out, oracle(volume.numpy(), "batch"), rtol=1e-6)
+
+
+def test_targets_do_not_scale_each_other():
+    logits = torch.stack([torch.full((2, 3), 0.5), torch.full((2, 3), 800.0)])[None]
+    assert (normrelu(2)(logits) == 1).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(logits=LOGITS, scope=st.sampled_from(["batch", "sample", "running"]), train=st.booleans())
+def test_whatever_the_logits_the_output_is_in_0_to_1(logits, scope, train):
+    head = normrelu(logits.shape[1], scope=scope).train(train)
+    values = torch.from_numpy(logits).requires_grad_()
+    out = head(values)
+    assert out.shape == values.shape
+    assert ((out >= 0) & (out <= 1)).all()
+    assert (out[values <= 0] == 0).all()
+
+
+@pytest.mark.parametrize("peak", [1e-45, 1e-39, 1e-38, 1e-30, 1e-4, 1e30])
+def test_a_tiny_or_huge_maximum_keeps_the_gradient_finite(peak):
+    logits = torch.tensor([[[[peak, peak / 2, -1.0]]]], requires_grad=True)
+    out = normrelu()(logits)
+    out.sum().backward()
+    assert out.isfinite().all()
+    assert logits.grad.isfinite().all()
+    if peak > 1.2e-38:
+        torch.testing.assert_close(out.detach().flatten(), torch.tensor([1, 0.5, 0]))
+
+
+@pytest.mark.parametrize("scope", ["batch", "sample", "running"])
+def test_a_dead_output_is_zero_with_a_zero_gradient(scope):
+    for logits in (-torch.rand(2, 1, 3, 3), torch.zeros(2, 1, 3, 3)):
+        logits.requires_grad_()
+        head = normrelu(scope=scope)
+        out = head(logits)
+        out.sum().backward()
+        assert (out == 0).all()
+        assert (logits.grad == 0).all()
+        assert (head.eval()(logits) == 0).all()
+
+
+def test_dead_targets_are_told_apart():
+    output = torch.zeros(2, 3, 4, 4)
+    output[1, 1, 2, 2] = 0.01
+    dead = heads.is_dead(output)
+    assert dead.dtype == torch.bool
+    assert dead.tolist() == [True, False, True]
+
+
+def test_an_infinite_logit_is_the_maximum_and_a_nan_stays_seen():
+    logits = torch.tensor([[[[float("inf"), 5.0, -1.0]]]])
+    assert normrelu()(logits).flatten()[[0, 2]].tolist() == [1, 0]
+    assert normrelu()(logits).isfinite().all()
+    assert normrelu()(torch.tensor([[[[float("nan"), 1.0]]]])).isnan().any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_reduced_precision_is_divided_in_float32(dtype):
+    logits = torch.tensor([[[[3.0, 1.0]]]], dtype=dtype)
+    out = normrelu()(logits)
+    assert out.dtype == torch.float32
+    assert out.flatten()[1].item() == pytest.approx(1 / 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("scope", ["batch", "sample"])
+def test_the_gradient_flows_through_the_maximum(scope):
+    torch.manual_seed(0)
+    logits = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(normrelu(2, scope=scope), (logits,))
+    normrelu(2, scope=scope)(logits).sum().backward()
+    top = logits[:, 0].argmax()
+    assert logits.grad[:, 0].flatten()[top] < 0
+
+
+def test_the_running_scale_averages_the_training_maxima():
+    head = normrelu(2, scope="running", momentum=0.25)
+    for first, second in [(4.0, 10.0), (-1.0, 20.0), (8.0, float("inf"))]:
+        head(torch.tensor([first, second]).view(1, 2, 1, 1))
+    head.eval()
+    # 4, then (dead) 4, then 4 + (8 - 4) / 4 = 5; 10, then 12.5, then (not finite) 12.5.
+    logits = torch.tensor([[[[2.5, 7.0]], [[2.5, -3.0]]]])
+    expected = torch.tensor([[[[0.5, 1.0]], [[0.2, 0.0]]]])
+    torch.testing.assert_close(head(logits), expected)
+
+
+def test_the_running_scale_does_not_depend_on_what_is_predicted_together():
+    head = normrelu(scope="running")
+    head(torch.full((1, 1, 2, 2), 3.0))
+    volume = torch.randn(5, 1, 4, 4)
+    alone = torch.cat([head.eval()(one[None]) for one in volume])
+    assert torch.equal(head(volume), alone)
+
+
+def test_the_running_scale_is_saved():
+    head = normrelu(scope="running")
+    head(torch.full((1, 1, 2, 2), 3.0))
+    file = io.BytesIO()
+    torch.save(head.state_dict(), file)
+    file.seek(0)
+    copy = normrelu(scope="running")
+    copy.load_state_dict(torch.load(file, weights_only=True))
+    assert copy.eval()(torch.ones(1, 1, 1, 1)).item() == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_running_scale_is_not_shared_by_targets_unasked(train):
+    with pytest.raises(ValueError, match="1 targets was given 2"):
+        normrelu(scope="running").train(train)(torch.ones(1, 2, 3, 3))

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from softseg.models.blocks import ByteDropout
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.999])
+def test_dropout_keeps_the_expectation(rate):
+    torch.manual_seed(0)
+    layer = ByteDropout(rate)
+    out = layer(torch.ones(1_000_000))
+    kept = layer.kept / 256
+    standard_error = ((1 - kept) / kept / out.numel()) ** 0.5
+    assert abs(out.double().mean().item() - 1) < 5 * standard_error
+    assert abs(kept - (1 - rate)) <= 1 / 256
+    assert set(out.unique().tolist()) == {0.0, torch.tensor(1 / kept).item()}
+
+
+def test_neighbours_are_dropped_independently():
+    """Eight elements share one random word; no two of its bytes may be related."""
+    torch.manual_seed(0)
+    kept = (ByteDropout(0.5)(torch.ones(100_000, 8)) > 0).double()
+    correlation = torch.corrcoef(kept.T) - torch.eye(8)
+    assert correlation.abs().max() < 0.02
+
+
+def test_the_gradient_passes_where_the_value_passed():
+    torch.manual_seed(0)
+    values = torch.rand(3, 5, 7).add(1).requires_grad_()
+    out = ByteDropout(0.4)(values)
+    out.sum().backward()
+    torch.testing.assert_close(values.grad, out.detach() / values.detach())
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (2, 3, 5, 1), (0, 4)])
+def test_any_shape(shape):
+    assert ByteDropout(0.3)(torch.ones(shape)).shape == shape
+
+
+def test_nothing_is_dropped_in_evaluation():
+    values = torch.randn(50)
+    assert ByteDropout(0.9).eval()(values) is values
+
+
+def test_the_seed_decides():
+    def draw(seed):
+        torch.manual_seed(seed)
+        return ByteDropout(0.5)(torch.ones(1000))
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+
+
+def test_bfloat16_stays_bfloat16():
+    assert ByteDropout(0.3)(torch.ones(10, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_same_share_is_dropped_on_a_gpu():
+    layer = ByteDropout(0.3)
+    out = layer(torch.ones(4_000_000, device="cuda"))
+    assert abs((out > 0).double().mean().item() - layer.kept / 256) < 2e-3

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import nn
+
+from softseg import models
+from softseg.errors import UserError
+
+TINY = {"name": "unet2d", "depth": 2, "filters": 2, "dropout": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("depth", "channels", "expected"),
+    [(3, 1, 4_837_249), (4, 4, 19_592_257), (4, 5, 19_592_833)],
+)
+def test_as_many_parameters_as_the_published_networks(depth, channels, expected):
+    with torch.device("meta"):
+        network = models.build({"name": "unet2d", "depth": depth, "filters": 64}, channels)
+    assert sum(weights.numel() for weights in network.parameters()) == expected
+
+
+def test_the_default_is_the_papers_spinal_cord_network():
+    spec = models.Unet2d()
+    assert (spec.depth, spec.filters, spec.dropout) == (3, 64, 0.3)
+    kinds = [type(layer).__name__ for layer in spec.make_block(1, 2)]
+    assert kinds == ["Conv2d", "BatchNorm2d", "ReLU", "ByteDropout"] * 2
+
+
+@settings(max_examples=25, deadline=None)
+@given(depth=st.integers(1, 3), extra=st.tuples(st.integers(0, 9), st.integers(0, 9)))
+def test_any_slice_size_comes_back_as_logits_of_that_size(depth, extra):
+    network = models.build({**TINY, "depth": depth}, channels=2, targets=3).eval()
+    height, width = (2**depth + more for more in extra)
+    logits = network(torch.randn(2, 2, height, width))
+    assert logits.shape == (2, 3, height, width)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 8), (8, 3)])
+def test_a_slice_too_small_says_so(height, width):
+    with pytest.raises(UserError, match=rf"{height}x{width} .*at least 4x4"):
+        models.build(TINY)(torch.zeros(1, 1, height, width))
+
+
+def test_logits_are_not_squashed():
+    torch.manual_seed(0)
+    spec = {**TINY, "head": {"name": "normrelu", "bias": -7.0}}
+    logits = models.build(spec).eval()(torch.zeros(1, 1, 8, 8))
+    assert logits.min() < -5
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "normrelu"])
+def test_the_head_sets_the_bias_every_output_starts_at(name):
+    network = models.build({**TINY, "head": {"name": name, "bias": -4.0}}, targets=2)
+    assert network.last.bias.tolist() == [-4.0, -4.0]
+
+
+def test_a_bias_changes_nothing_else_of_the_initialisation():
+    def weights(head):
+        torch.manual_seed(3)
+        network = models.build({**TINY, "head": head})
+        return {k: v for k, v in network.state_dict().items() if k != "last.bias"}
+
+    one, other = weights({"name": "normrelu"}), weights({"name": "sigmoid", "prior": 0.1})
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@settings(max_examples=10, deadline=None)
+@given(order=st.permutations(range(5)), norm=st.sampled_from(["batch", "instance"]))
+def test_a_prediction_does_not_depend_on_the_company_in_its_batch(order, norm):
+    torch.manual_seed(0)
+    network = models.build({**TINY, "norm": norm, "dropout": 0.3}).eval()
+    slices = torch.randn(5, 1, 12, 10)
+    alone = torch.cat([network(one[None]) for one in slices])
+    torch.testing.assert_close(network(slices[order]), alone[order], atol=1e-5, rtol=0)
+
+
+def test_every_weight_learns():
+    network = models.build({**TINY, "depth": 3, "dropout": 0.3}, channels=2, targets=2)
+    network(torch.randn(2, 2, 16, 16)).square().sum().backward()
+    assert all(w.grad is not None and w.grad.abs().sum() > 0 for w in network.last.parameters())
+    assert all(w.grad is not None and w.grad.isfinite().all() for w in network.parameters())
+
+
+def test_the_same_seed_gives_the_same_bits_with_dropout():
+    def step():
+        torch.manual_seed(11)
+        network = models.build({**TINY, "dropout": 0.3})
+        return network(torch.randn(2, 1, 8, 8))
+
+    assert torch.equal(step(), step())
+
+
+def dropouts(spec):
+    layers = list(models.build({**TINY, "dropout": 0.3, **spec}).named_modules())
+    return [name for name, layer in layers if isinstance(layer, nn.Dropout | nn.Dropout2d)]
+
+
+def test_dropout_sits_where_it_is_put():
+    blocks = 2 * TINY["depth"] + 1
+    assert len(dropouts({})) == 2 * blocks
+    assert len(dropouts({"dropout_place": "block_end"})) == blocks
+    assert dropouts({"dropout_place": "network_end"}) == ["end.0"]
+    assert dropouts({"dropout": 0.0}) == []
+
+
+def test_dropout_at_the_networks_end_leaves_the_norms_statistics_alone():
+    """A norm then sees in training what it will see in evaluation."""
+
+    def statistics(dropout):
+        torch.manual_seed(0)
+        network = models.build({**TINY, "dropout": dropout, "dropout_place": "network_end"})
+        torch.manual_seed(1)
+        network(torch.randn(2, 1, 8, 8))
+        return {k: v for k, v in network.state_dict().items() if "running" in k}
+
+    plain, dropped = statistics(0.0), statistics(0.5)
+    assert all(torch.equal(plain[key], dropped[key]) for key in plain)
+
+
+def test_the_reference_toolboxs_order_is_an_option():
+    spec = models.Unet2d(block="conv_relu_norm", dropout_by="channel", norm_momentum=0.9)
+    layers = list(spec.make_block(1, 2))
+    kinds = [type(layer).__name__ for layer in layers[:4]]
+    assert kinds == ["Conv2d", "ReLU", "BatchNorm2d", "Dropout2d"]
+    assert layers[2].momentum == 0.9
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"depth": 0},
+        {"depth": 7},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"filters": 0},
+        {"norm_momentum": 0.0},
+        {"block": "norm_conv_relu"},
+        {"head": {"name": "softmax"}},
+        {"dropout_rate": 0.3},
+        {"name": "unet3d"},
+        {"depth": 3.5},
+    ],
+)
+def test_impossible_values_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        models.build({**TINY, **wrong})
+
+
+def test_a_spec_builds_as_its_yaml_does():
+    spec = models.Unet2d(depth=2, filters=2, dropout=0.0)
+    assert models.build(spec).state_dict().keys() == models.build(TINY).state_dict().keys()

@@ -1,0 +1,74 @@
+"""A tiny training, in memory: noisy soft discs, a 4-filter net, milliseconds an epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from softseg import augment, losses, models, seeds
+from softseg.data.grid import Grid
+from softseg.preprocess.geometry import Geometry
+from softseg.preprocess.stack import SliceStack, StackedVolume
+from softseg.preprocess.volume import Facts
+from softseg.train.loop import Task
+from softseg.train.settings import Trainer
+from softseg.train.state import start
+
+SIZE = 24
+GRID = Grid((SIZE, SIZE, 4), np.eye(4))
+
+
+def tiny_stack(volumes=4, slices=4, seed=0):
+    draws = np.random.default_rng(seed)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    target = []
+    for _ in range(volumes * slices):
+        centre, radius = draws.uniform(9, 15, 2), draws.uniform(3, 6)
+        distance = np.hypot(y - centre[0], x - centre[1])
+        target.append(np.clip(radius - distance + 0.5, 0, 1))
+    soft = torch.from_numpy(np.stack(target)[:, None]).float()
+    image = soft * 2 - 1 + torch.from_numpy(draws.normal(size=soft.shape)).float() * 0.3
+    facts = Facts({"files": (0, 1)}, (100.0,), (1.0,))
+    places = tuple(
+        StackedVolume(f"s{n}", n * slices, (n + 1) * slices, Geometry(GRID, GRID), facts)
+        for n in range(volumes)
+    )
+    keep = torch.ones(len(soft), dtype=torch.bool)
+    return SliceStack(image, soft, torch.full((len(soft), 1), -1.0), keep, places)
+
+
+def tiny_task(stack=None, loss="adaptive_wing", steps=({"affine": {}},), seed=0, **trainer):
+    stack = stack or tiny_stack()
+    names = [volume.subject for volume in stack.volumes]
+    return Task(
+        stack=stack,
+        rows=stack.rows(names[:-1]),
+        validation=tuple(stack.of(names[-1:])),
+        augment=augment.build(list(steps)),
+        restandardize=False,
+        loss=losses.build({"name": loss}),
+        trainer=Trainer(**{"device": "cpu", "batch_size": 4, "max_epochs": 3, **trainer}),
+        seed=seed,
+        device=torch.device("cpu"),
+    )
+
+
+def tiny_state(task, head=None, **model):
+    head = head or {"name": "normrelu"}
+    seeds.reseed_torch(task.seed, "initialisation")
+    spec = {"name": "unet2d", "depth": 2, "filters": 4, "head": head, **model}
+    return start(models.build(spec), models.heads.build(head), task.trainer)
+
+
+class Watcher:
+    """Keeps what the loop tells."""
+
+    def __init__(self):
+        self.slices, self.records, self.best = 0, [], []
+
+    def step(self, slices):
+        self.slices += slices
+
+    def epoch(self, state, record, best, preview):
+        self.records.append(record)
+        self.best.append(best)
