@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -136,6 +137,7 @@ def main() -> None:
     """Run the command: 0 done, 2 the input is wrong, 130 interrupted, 1 anything else."""
     from softseg.errors import TrainingError, UserError
 
+    signal.signal(signal.SIGTERM, _interrupt)  # what clusters send before they kill
     try:
         app()
     except UserError as error:
@@ -144,6 +146,7 @@ def main() -> None:
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted; go on with --resume", file=sys.stderr)
-        sys.exit(130)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

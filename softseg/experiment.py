@@ -142,7 +142,7 @@ def new_state(experiment: Experiment, chosen: torch.device) -> State:
     seeds.reseed_torch(experiment.seed, "initialisation")
     dataset = experiment.dataset
     network = models.build(experiment.model, len(dataset.contrasts), len(dataset.targets))
-    head = models.heads.build(experiment.model.head)
+    head = models.heads.build(experiment.model.head, len(dataset.targets))
     network, head = network.to(chosen), head.to(chosen)
     if experiment.trainer.compile:
         network.compile()
@@ -192,6 +192,7 @@ def _fit(run: Run, state: State, task: Task, console: Console) -> None:
             fit(state, task, _Both(keeper, display))
     except KeyboardInterrupt:
         run.note(status="interrupted", epochs=state.epoch)
+        console.print(f"interrupted after epoch {state.epoch}; go on with --resume")
         raise
     except TrainingError as error:
         run.note(status="failed", reason=str(error))
@@ -207,7 +208,7 @@ def _preview(task: Task) -> tuple[Tensor, Tensor]:
     for volume in task.validation[:4]:
         kept = torch.arange(volume.start, volume.stop)[stack.keep[volume.start : volume.stop]]
         rows.append(kept[preview_slice(stack.target[kept]).cpu()])
-    chosen = torch.stack(rows)
+    chosen = torch.cat(rows)
     return stack.image[chosen], stack.target[chosen]
 
 

@@ -74,6 +74,8 @@ def describe(options: list[Schema], bounds: bool = False) -> str:
     words = [_one(option, bounds) for option in options if not choices(option)]
     if literals:
         words.insert(0, ("one of " if len(literals) > 1 else "") + quoted(literals))
+    if "a number" in words and "a whole number" in words:
+        words.remove("a whole number")
     words.sort(key=lambda word: word == "null")
     return " or ".join(dict.fromkeys(words)) or "anything"
 
@@ -94,6 +96,7 @@ def _list(option: Schema) -> str:
     if literals := list(dict.fromkeys(value for member in members for value in choices(member))):
         return f"a list from {quoted(literals)}"
     kinds = {member.get("type", "object" if member else "") for member in members}
+    kinds -= {"integer"} if "number" in kinds else set()
     many = " or ".join(_MANY[kind] for kind in _MANY if kind in kinds) or "items"
     many = f"({many})" if len(kinds) > 1 else many
     low, high = option.get("minItems", 0), option.get("maxItems")

@@ -48,7 +48,7 @@ class Split(Component):
     fold: Annotated[int, Field(ge=0)] = 0
     """Which of the folds is the test set, counted from 0."""
     file: str | None = None
-    """A split.json with fixed lists in place of all the above, relative to the working directory."""
+    """A split.json with fixed lists, in place of all the above; below the working directory."""
     seed: Annotated[int, Field(ge=0)] | None = None
     """Seed of the drawing; null: the experiment's."""
 

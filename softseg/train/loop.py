@@ -139,19 +139,19 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor | None]:
         dices.append(_dice(soft, truth))
         peaks.append(logits.max())
         dead.append(~(soft > 0).any())
-        preview.append(soft[preview_slice(truth)])
+        preview.append(soft.index_select(0, preview_slice(truth)))
     summary = [
         torch.stack(losses).mean(),
         torch.stack(dices).nanmean(),
         torch.stack(peaks).max(),
         torch.stack(dead).sum(),
     ]
-    return torch.stack([value.float() for value in summary]), torch.stack(preview[:4])
+    return torch.stack([value.float() for value in summary]), torch.cat(preview[:4])
 
 
 def preview_slice(truth: Tensor) -> Tensor:
-    """Which slice of a volume's targets (S, K, H, W) is shown: the one with most foreground."""
-    return truth.sum(dim=(1, 2, 3)).argmax()
+    """Which slice of a volume's targets (S, K, H, W) is shown, (1,): that with most foreground."""
+    return truth.sum(dim=(1, 2, 3)).argmax(dim=0, keepdim=True)
 
 
 def _kept(stack: SliceStack, volume: StackedVolume) -> Tensor:

@@ -46,6 +46,7 @@ VALID_FOR_EDITORS = [
     VALID,
     VALID.replace("binarize:", "binarize: {threshold: 0.4}"),
     "extends: base.yaml\n",
+    "extends: base.yaml\nloss: {}\n",
     "extends: base.yaml\nloss: {omega: 4}\naugment:\n  - affine: {}\n",
 ]
 INVALID_FOR_EDITORS = [

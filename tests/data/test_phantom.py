@@ -16,6 +16,7 @@ from scipy.ndimage import distance_transform_edt
 from softseg.data.phantom import scgm as scgm_module
 from softseg.data.phantom import write_phantom
 from softseg.data.phantom.intensity import Tissues, mix
+from softseg.data.phantom.raters import rater_mask
 from softseg.data.phantom.sampling import centres
 from softseg.data.phantom.scgm import SITES, Subject, make_subject
 from softseg.errors import UserError
@@ -174,6 +175,13 @@ def test_raters_each_have_their_own_view() -> None:
     assert not any(np.array_equal(masks[0], mask) for mask in masks[1:])
 
 
+def test_a_rater_draws_no_gray_matter_outside_the_cord() -> None:
+    x = np.broadcast_to(centres(40, 0.5)[:, None, None], (40, 40, 3))
+    mask = rater_mask(np.random.default_rng(0), 5 - x, 2 - x, (0.5, 0.5, 3.0), habit=0.0)
+    assert set(np.unique(mask[x > 3])) == {0}
+    assert set(np.unique(mask[x < 1])) == {1}
+
+
 def test_intensities_mix_the_tissues_by_their_fractions() -> None:
     scanner = SITES[0].scanner
     gray, white, fluid = (np.array([[[v]]]) for v in (0.5, 0.25, 0.125))
@@ -212,6 +220,7 @@ def test_the_cord_changes_along_itself_and_between_subjects() -> None:
     assert np.ptp(areas) > 0.05 * areas.mean()
     assert np.abs(np.diff(areas)).max() < 0.25 * areas.mean()
     assert abs(one[..., 0].sum() / other[..., 0].sum() - 1) > 1e-3
+    assert make(1, 1, 0).anatomy != make(2, 1, 0).anatomy
 
 
 def test_the_same_seed_gives_the_same_bytes_however_many_subjects(
