@@ -18,7 +18,7 @@ def python_with(extra: str | None = None) -> str:
     The environment lies in .venv or .venv-EXTRA; it is built again when pyproject.toml or
     constraints.txt change.
     """
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - people run this with any Python
         sys.exit(f"softseg needs Python 3.11 or newer; this is {sys.version.split()[0]}")
     folder = ROOT / (f".venv-{extra}" if extra else ".venv")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

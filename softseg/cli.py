@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     help="Train soft medical image segmentation from a YAML.",
@@ -126,7 +129,7 @@ def phantom(
     _console().print(f"wrote {len(written)} files to {folder}; they are synthetic")
 
 
-def _console() -> "Console":  # noqa: F821, UP037
+def _console() -> Console:
     from rich.console import Console
 
     # a pipe has no width: do not fold lines there

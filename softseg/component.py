@@ -85,7 +85,12 @@ def _folded_options(schema: JsonSchemaValue) -> list[JsonSchemaValue]:
     fields = {**schema, "properties": properties}
     fields["required"] = [key for key in schema.get("required", []) if key != "name"]
     return [
-        {"type": "object", "properties": {n: fields}, "required": [n], "additionalProperties": False}
+        {
+            "type": "object",
+            "properties": {n: fields},
+            "required": [n],
+            "additionalProperties": False,
+        }
         for n in names
     ]
 

@@ -13,23 +13,24 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def pick(name: str) -> torch.device:
-    """`auto` (CUDA, else MPS, else CPU), `cpu`, `cuda`, `cuda:1` or `mps` -> a device that is there.
+    """`auto` (CUDA, else MPS, else CPU), `cpu`, `cuda`, `cuda:1` or `mps` -> that device.
 
     Raises UserError naming the devices of this machine.
     """
     there = available()
     if name == "auto":
         return torch.device(there[0])
-    if name not in there and name not in ("cuda", "mps", "cpu"):
-        raise UserError(f"device `{name}` is not on this machine; there are: {', '.join(there)}")
-    if name.split(":")[0] not in {one.split(":")[0] for one in there}:
+    kinds = {one.split(":")[0] for one in there}  # `cuda` alone is the first GPU
+    if name not in there and name not in kinds:
         raise UserError(f"device `{name}` is not on this machine; there are: {', '.join(there)}")
     return torch.device(name)
 
 
 def available() -> list[str]:
     """The devices of this machine, best first."""
-    cuda = [f"cuda:{n}" for n in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    cuda = (
+        [f"cuda:{n}" for n in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return [*cuda, *mps, "cpu"]
 

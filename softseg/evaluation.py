@@ -17,6 +17,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.data import Sets, Subject, read_split
 from softseg.data.load import load
+from softseg.data.phantom import is_phantom
 from softseg.errors import UserError
 from softseg.experiment import load_predictor, stack_of
 from softseg.files import write_atomically
@@ -38,6 +39,7 @@ class Scored:
 
     thresholds: dict[str, float]
     table: pd.DataFrame
+    synthetic: bool
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,10 @@ def evaluate(
     ]
     table = pd.DataFrame(rows)
     _write(trained, table, split)
-    return Scored(thresholds, table)
+    return Scored(thresholds, table, is_phantom(Path(trained.experiment.dataset.root)))
 
 
-def _open(
-    run: Run, console: Console, splits: Sequence[str], device: str | None
-) -> _Trained:
+def _open(run: Run, console: Console, splits: Sequence[str], device: str | None) -> _Trained:
     sets_wanted = [f"trainer.device={device}"] if device else []
     experiment = load_config(run.config, Experiment, sets_wanted)
     sets = read_split(run.split)
@@ -105,9 +105,7 @@ def _predicted(
 ) -> Iterator[tuple[Subject, NDArray[np.float32], Truth]]:
     """Each subject with its soft prediction and its soft truth, (K, X, Y, Z) in native space."""
     volumes = trained.stack.of(members)
-    shown = track(
-        volumes, doing, console=console, transient=True, disable=not console.is_terminal
-    )
+    shown = track(volumes, doing, console=console, transient=True, disable=not console.is_terminal)
     for volume in shown:
         subject = trained.subjects[volume.subject]
         soft = trained.predict(trained.stack.image[volume.start : volume.stop])
@@ -139,9 +137,7 @@ def _search(trained: _Trained, console: Console) -> None:
         )
 
 
-def _thresholds(
-    trained: _Trained, given: float | None, console: Console
-) -> dict[str, float]:
+def _thresholds(trained: _Trained, given: float | None, console: Console) -> dict[str, float]:
     """What turns soft into binary: the value given, else the stored one, else 0.5 with a notice."""
     targets = list(trained.experiment.dataset.targets)
     if given is not None:
@@ -198,4 +194,8 @@ def show(run: Run, scored: Scored, split: str, console: Console) -> None:
     """Print the table of an evaluation and where its files are."""
     used = ", ".join(f"{target} {value:.2f}" for target, value in scored.thresholds.items())
     console.print(metrics_table(scored.table, f"{run.folder.name}, {split} set, at {used}"))
+    if scored.synthetic:
+        console.print(
+            "The data are SYNTHETIC (a phantom): these figures say nothing about patients."
+        )
     console.print(f"{run.folder}: metrics.csv, summary.json, predictions/", highlight=False)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from softseg import augment, device, models, seeds
+from softseg import device, models, seeds
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump
 from softseg.data import Sets, Subject, write_split
@@ -49,9 +49,7 @@ def prepare(experiment: Experiment, console: Console) -> Prepared:
     return Prepared(subjects, sets, stack_of(experiment, subjects, console))
 
 
-def stack_of(
-    experiment: Experiment, subjects: Sequence[Subject], console: Console
-) -> SliceStack:
+def stack_of(experiment: Experiment, subjects: Sequence[Subject], console: Console) -> SliceStack:
     """Preprocess subjects (or take them from the cache), with a progress bar."""
     chain, slices = experiment.preprocess, experiment.slices
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -120,8 +118,11 @@ def task_of(experiment: Experiment, prepared: Prepared) -> Task:
     rows = prepared.stack.rows(prepared.sets.train)
     if len(rows) == 0:
         raise UserError("no training slice is left after slices.drop; keep more of them")
-    validation = [v for v in prepared.stack.of(prepared.sets.validation)
-                  if prepared.stack.keep[v.start : v.stop].any()]
+    validation = [
+        v
+        for v in prepared.stack.of(prepared.sets.validation)
+        if prepared.stack.keep[v.start : v.stop].any()
+    ]
     if not validation:
         raise UserError("no validation slice is left after slices.drop; keep more of them")
     return Task(
@@ -214,7 +215,8 @@ def _preview(task: Task) -> tuple[Tensor, Tensor]:
 
 def _finish(run: Run, state: State, task: Task, step_seconds: float, console: Console) -> None:
     epoch = statistics.median(record["train_seconds"] for record in state.history)
-    bare = step_seconds * steps_per_epoch(task)
+    # before and after training, since other load on the machine comes and goes
+    bare = (step_seconds + bare_step_seconds(state, task)) / 2 * steps_per_epoch(task)
     best = min(state.history, key=lambda record: record["val_loss"])
     run.note(
         status="finished",

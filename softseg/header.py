@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 
@@ -13,6 +14,7 @@ from softseg import augment, seeds
 from softseg.augment import Batch, Binarize
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
+from softseg.data.phantom import is_phantom
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.volume import Counts, count_soft
 from softseg.train.loop import Task
@@ -31,7 +33,7 @@ def describe(
     begins = f", from epoch {state.epoch + 1}" if state.epoch else ""
     return "\n".join(
         [
-            f"{experiment.name} on {trainer.device}, {trainer.threads} threads, {trainer.precision}",
+            f"{experiment.name}: {trainer.device}, {trainer.threads} threads, {trainer.precision}",
             *describe_data(experiment, sets, task.stack),
             f"network   {model.name}, {weights:,} parameters, head {model.head.name}, "
             f"loss {experiment.loss.name}",
@@ -53,7 +55,10 @@ def describe_data(experiment: Experiment, sets: Sets, stack: SliceStack) -> list
         )
     )
     height, width = stack.image.shape[2:]
+    root = experiment.dataset.root
+    synthetic = [f"phantom   {root} holds SYNTHETIC data"] if is_phantom(Path(root)) else []
     return [
+        *synthetic,
         f"data      {counted}, {height} x {width} pixels",
         f"softness  {softness_line(experiment, sets, stack)}",
         *geometry_lines(stack.volumes, list(experiment.dataset.targets)),
@@ -62,7 +67,9 @@ def describe_data(experiment: Experiment, sets: Sets, stack: SliceStack) -> list
 
 def softness_line(experiment: Experiment, sets: Sets, stack: SliceStack) -> str:
     """Share of soft voxels (of those above 0) after every stage of the training data."""
-    shares = {stage: _share(counts) for stage, counts in _stage_counts(stack.of(sets.train)).items()}
+    shares = {
+        stage: _share(counts) for stage, counts in _stage_counts(stack.of(sets.train)).items()
+    }
     shares |= _augmented(experiment, sets, stack)
     chain = " -> ".join(f"{stage} {share:.1f} %" for stage, share in shares.items())
     hard = [step for step in experiment.augment if isinstance(step, Binarize)]
@@ -90,7 +97,7 @@ def _augmented(experiment: Experiment, sets: Sets, stack: SliceStack) -> dict[st
     rows = rows[torch.linspace(0, len(rows) - 1, min(64, len(rows))).long()]
     batch = Batch(stack.image[rows].cpu(), stack.target[rows].cpu(), stack.fill[rows].cpu())
     draws = seeds.generator(experiment.seed, "header")
-    shares = {}
+    shares: dict[str, float] = {}
     for step in experiment.augment:
         batch = augment.augment(batch, [step], draws)
         shares[step.name] = _share(count_soft(batch.target))
@@ -101,15 +108,18 @@ def geometry_lines(volumes: Sequence[StackedVolume], targets: Sequence[str]) -> 
     """Best Dice that the resolution allows, and how much of each mask the crop keeps."""
     lines = []
     for k, target in enumerate(targets):
-        ceilings = {v.subject: v.facts.ceiling[k] for v in volumes if not math.isnan(v.facts.ceiling[k])}
+        ceilings = {
+            v.subject: v.facts.ceiling[k] for v in volumes if not math.isnan(v.facts.ceiling[k])
+        }
         kept = {v.subject: 100 * v.facts.kept[k] for v in volumes}
         if not ceilings:
             continue
         lowest, least = min(ceilings, key=ceilings.__getitem__), min(kept, key=kept.__getitem__)
         lines.append(
-            f"geometry  {target}: masks there and back keep a Dice of "
-            f"{statistics.mean(ceilings.values()):.1f} % (lowest {ceilings[lowest]:.1f} %, {lowest}), "
-            f"the best this resolution allows; inside the crop: "
-            f"{statistics.mean(kept.values()):.1f} % (least {kept[least]:.1f} %, {least})"
+            f"geometry  {target}: best Dice that resolution and crop allow "
+            f"{statistics.mean(ceilings.values()):.1f} % "
+            f"(lowest {ceilings[lowest]:.1f} %: {lowest}), "
+            f"inside the crop {statistics.mean(kept.values()):.1f} % of the mask "
+            f"(least {kept[least]:.1f} %: {least})"
         )
     return lines

@@ -75,7 +75,9 @@ def check_free(run: Run, resume: bool, overwrite: bool) -> None:
     if not taken or resume:
         return
     if not overwrite:
-        message = f"{run.folder} exists already; add --resume or --overwrite, or choose another --out"
+        message = (
+            f"{run.folder} exists already; add --resume or --overwrite, or choose another --out"
+        )
         raise UserError(message)
     if not run.config.is_file():
         raise UserError(f"{run.folder} is not a softseg run, so --overwrite leaves it alone")

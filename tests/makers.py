@@ -51,7 +51,7 @@ def ball(shape: tuple[int, ...] = SHAPE, soft: bool = True) -> NDArray[np.float3
     """A ball in the middle, 1 inside and, if `soft`, falling to 0 over two voxels at its edge."""
     centre = (np.array(shape) - 1) / 2
     away = np.linalg.norm(np.moveaxis(np.indices(shape), 0, -1) - centre, axis=-1)
-    edge = np.clip((min(shape) / 2 + 0.5 - away) / 2, 0, 1)
+    edge = np.clip((min(shape) / 2 + 1.5 - away) / 2, 0, 1)
     return (edge if soft else edge >= 0.5).astype(np.float32)
 
 

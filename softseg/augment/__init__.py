@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 from torch import Generator, Tensor
@@ -29,7 +29,10 @@ __all__ = [
 ]
 
 Step = Affine | Binarize | TorchioTransform
-AugmentStep = as_steps(Step)
+if TYPE_CHECKING:
+    AugmentStep = Step
+else:
+    AugmentStep = as_steps(Step)
 
 
 def build(spec: Any) -> tuple[Step, ...]:

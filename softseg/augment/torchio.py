@@ -19,7 +19,7 @@ from softseg.component import Component
 
 _SPATIAL = ("RandomAffine", "RandomElasticDeformation", "RandomFlip")
 # Set by us: the target is soft, and outside the slice is the standardised background.
-_FIXED = {
+_FIXED: dict[str, dict[str, Any]] = {
     "RandomAffine": {"label_interpolation": "linear", "default_pad_value": 0},
     "RandomElasticDeformation": {"label_interpolation": "linear"},
 }
@@ -52,7 +52,7 @@ class TorchioTransform(Component):
     def _known_to_torchio(self) -> Self:
         known = set(inspect.signature(self._class()).parameters) - {"kwargs"} | {"p"}
         known -= set(_FIXED.get(self.name, {}))
-        for key in self.model_extra or {}:
+        for key in self._extra():
             if key not in known:
                 raise ValueError(f"{self.name} takes {', '.join(sorted(known))}; not `{key}`")
         try:

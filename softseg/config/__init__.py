@@ -1,0 +1,1 @@
+"""From a YAML to a frozen, validated Experiment, with errors that name file, line and key."""

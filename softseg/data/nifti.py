@@ -51,7 +51,7 @@ def read(path: str | Path) -> Volume:
         _, header = _header(BytesIO(content))
         grid = grid_of(path, header)
         check_length(path, header, len(content))
-        stored = ArrayProxy(BytesIO(content), header)  # type: ignore[no-untyped-call]
+        stored = ArrayProxy(BytesIO(content), header)
         data = np.asarray(stored, dtype=np.float32).reshape(grid.shape)
     check_finite(path, data)
     return Volume(data, grid)

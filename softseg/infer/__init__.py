@@ -1,0 +1,1 @@
+"""Slices to volumes to native space; the threshold search."""

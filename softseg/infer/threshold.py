@@ -62,7 +62,9 @@ def best_threshold(curves: list[NDArray[np.float64]]) -> Threshold:
     stacked = np.stack(curves)
     defined = ~np.isnan(stacked)
     total = np.where(defined, stacked, 0.0).sum(axis=0)
-    mean = np.divide(total, defined.sum(axis=0), out=np.zeros_like(total), where=defined.any(axis=0))
+    mean = np.divide(
+        total, defined.sum(axis=0), out=np.zeros_like(total), where=defined.any(axis=0)
+    )
     best = len(mean) - 1 - int(mean[::-1].argmax())
     curve = {label(t): round(float(d), 6) for t, d in zip(THRESHOLDS, mean, strict=True)}
     return Threshold(THRESHOLDS[best], curve)

@@ -39,9 +39,12 @@ def write_predictions(
     written = []
     for values, (target, threshold) in zip(soft, thresholds.items(), strict=True):
         stem = f"{_stem(source)}_label-{target}"
-        facts = {"Sources": [str(path) for path in subject.images.values()],
-                 "Label": target, "Model": experiment.name,
-                 "GeneratedBy": [{"Name": "softseg", "Version": __version__}]}
+        facts = {
+            "Sources": [str(path) for path in subject.images.values()],
+            "Label": target,
+            "Model": experiment.name,
+            "GeneratedBy": [{"Name": "softseg", "Version": __version__}],
+        }
         for suffix, data, dtype, more in (
             ("probseg", values, np.float32, {}),
             ("mask", binarize(values, threshold), np.uint8, {"Threshold": threshold}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, TypeAdapter
 
@@ -39,10 +39,10 @@ def _checked(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     return steps
 
 
-Chain = Annotated[
-    tuple[as_steps(Standardize | Resample | Crop), ...],
-    AfterValidator(_checked),
-]
+if TYPE_CHECKING:
+    Chain = tuple[Step, ...]
+else:
+    Chain = Annotated[tuple[as_steps(Step), ...], AfterValidator(_checked)]
 
 
 def build(spec: Any) -> tuple[Step, ...]:

@@ -70,9 +70,7 @@ def _cached(
     return found
 
 
-def _entry(
-    subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Slices
-) -> Path:
+def _entry(subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Slices) -> Path:
     """Where this subject's preprocessed volume is kept."""
     labels = {t: sorted(raters) for t, raters in subject.labels.items()}
     recipe: dict[str, Any] = {
@@ -88,6 +86,8 @@ def _entry(
 
 def _files(subject: Subject) -> list[Path]:
     """Every file a subject's preprocessed volume rests on, in a fixed order."""
-    labels = [path for _, raters in sorted(subject.labels.items()) for _, path in sorted(raters.items())]
+    labels = [
+        path for _, raters in sorted(subject.labels.items()) for _, path in sorted(raters.items())
+    ]
     roi = [] if subject.roi is None else [subject.roi]
     return [*subject.images.values(), *labels, *roi]

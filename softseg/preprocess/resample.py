@@ -9,6 +9,7 @@ from pydantic import Field
 
 from softseg.component import Component
 from softseg.data.grid import Grid
+from softseg.preprocess.sampling import Order
 
 Zoom = Annotated[float, Field(gt=0)] | None
 _SAME = 1e-3  # zooms closer than this share are taken as equal: headers round
@@ -24,9 +25,9 @@ class Resample(Component):
     zooms: tuple[Zoom, Zoom, Zoom]
     """Voxel size in mm along right-left, posterior-anterior, inferior-superior; null keeps the
     axis as it is (the published behaviour resamples in plane only)."""
-    image_order: Literal[1, 2, 3] = 2
+    image_order: Order = 2
     """Spline order for images (the paper: 2)."""
-    label_order: Literal[1, 2, 3] = 1
+    label_order: Order = 1
     """Spline order for masks (the paper: linear); above 1 overshoots and is clipped to [0, 1]."""
 
     def __call__(self, grid: Grid) -> Grid:

@@ -8,13 +8,15 @@ only the voxels that the box needs.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from softseg.data.grid import FloatArray, Grid
+
+Order = Literal[1, 2, 3]  # of the spline: linear, quadratic, cubic
 
 # An interpolating spline's weights fall below float32's precision long before this many voxels
 # (the 2nd-order pole is -0.17: 0.17 ** 12 = 6e-10).
@@ -23,7 +25,7 @@ _ALIGNED = 1e-4  # voxels: closer to whole indices than this is a copy, not an i
 
 
 def resample(
-    volume: FloatArray, source: Grid, target: Grid, order: int, fill: float = 0.0
+    volume: FloatArray, source: Grid, target: Grid, order: Order, fill: float = 0.0
 ) -> NDArray[np.float32]:
     """Read `volume`, which lies on `source`, on the voxels of `target`.
 
@@ -67,7 +69,7 @@ def _inside(positions: FloatArray, size: int) -> NDArray[np.bool_]:
 
 
 def _read_axis(
-    volume: NDArray[np.float32], axis: int, positions: FloatArray, order: int
+    volume: NDArray[np.float32], axis: int, positions: FloatArray, order: Order
 ) -> NDArray[np.float32]:
     """Interpolate along one axis at the given (fractional) indices."""
     whole = np.rint(positions)
@@ -82,14 +84,16 @@ def _read_axis(
     return np.moveaxis(read, 0, axis)
 
 
-def interpolation_weights(positions: FloatArray, size: int, order: int) -> NDArray[np.float64]:
+def interpolation_weights(positions: FloatArray, size: int, order: Order) -> NDArray[np.float64]:
     """The matrix (positions, size) that interpolates a row of `size` samples at `positions`.
 
     It is scipy's spline interpolation applied to the unit vectors: linear in the samples, mirrored
     at the ends, each row summing to 1.
     """
-    grid = np.meshgrid(np.clip(positions, 0, size - 1), np.arange(size), indexing="ij")
-    return np.asarray(ndimage.map_coordinates(np.eye(size), grid, order=order, mode="mirror"))
+    where = np.clip(positions, 0, size - 1)
+    grid = np.stack(np.meshgrid(where, np.arange(size), indexing="ij"))
+    read = ndimage.map_coordinates(np.eye(size), grid, order=order, mode="mirror")
+    return np.asarray(read)
 
 
 def _place(

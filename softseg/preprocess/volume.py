@@ -14,10 +14,10 @@ from softseg.data.grid import FloatArray
 from softseg.data.load import Sample
 from softseg.errors import UserError
 from softseg.metrics import binarize, dice
-from softseg.preprocess.geometry import Geometry, Step, centre_of_mass, plan
 from softseg.preprocess.crop import Crop
+from softseg.preprocess.geometry import Geometry, Step, centre_of_mass, plan
 from softseg.preprocess.resample import Resample
-from softseg.preprocess.sampling import resample
+from softseg.preprocess.sampling import Order, resample
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.standardize import Standardize, intensity_of, standardize_slices
 
@@ -92,7 +92,7 @@ def _images(
     Standardising is linear, so it is applied to the box that was read, with the native statistics.
     """
     standardize = next((s for s in steps if isinstance(s, Standardize)), None)
-    order = next((s.image_order for s in steps if isinstance(s, Resample)), 1)
+    order: Order = next((s.image_order for s in steps if isinstance(s, Resample)), 1)
     out, fills = [], []
     for contrast in sample.image:
         known = intensity_of(contrast, standardize, sample.roi)
@@ -102,11 +102,9 @@ def _images(
     return np.stack(out), np.array(fills, dtype=np.float32)
 
 
-def _masks(
-    masks: FloatArray, steps: Sequence[Step], geometry: Geometry
-) -> NDArray[np.float32]:
+def _masks(masks: FloatArray, steps: Sequence[Step], geometry: Geometry) -> NDArray[np.float32]:
     """Soft masks (K, X, Y, Z) on the network's grid, still soft, 0 outside the scan."""
-    order = next((s.label_order for s in steps if isinstance(s, Resample)), 1)
+    order: Order = next((s.label_order for s in steps if isinstance(s, Resample)), 1)
     read = [resample(mask, geometry.native, geometry.network, order) for mask in masks]
     return np.clip(np.stack(read), 0.0, 1.0)
 

@@ -1,0 +1,1 @@
+"""The loop, its resumable state, early stopping, checkpoints, logging."""

@@ -56,7 +56,9 @@ def fit(state: State, task: Task, observer: Observer) -> None:
     Raises TrainingError when a loss is not finite; `state` is then that of the broken epoch.
     """
     trainer = task.trainer
-    while state.epoch < trainer.max_epochs and not state.progress.should_stop(trainer.early_stopping):
+    while state.epoch < trainer.max_epochs and not state.progress.should_stop(
+        trainer.early_stopping
+    ):
         rate = state.optimizer.param_groups[0]["lr"]
         started = time.perf_counter()
         trained = train_epoch(state, task, observer)
@@ -160,7 +162,7 @@ def _kept(stack: SliceStack, volume: StackedVolume) -> Tensor:
 
 
 def _dice(soft: Tensor, truth: Tensor) -> Tensor:
-    """Mean over targets of one volume's Dice, 2 |P and G| / (|P| + |G|); NaN where both are empty."""
+    """One volume's Dice, 2 |P and G| / (|P| + |G|), mean over targets; NaN where all are empty."""
     predicted, present = soft >= 0.5, truth >= 0.5
     both = (predicted & present).sum(dim=(0, 2, 3))
     return (2 * both / (predicted.sum(dim=(0, 2, 3)) + present.sum(dim=(0, 2, 3)))).nanmean()

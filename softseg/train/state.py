@@ -30,7 +30,7 @@ class State:
     optimizer: Optimizer
     schedule: LRScheduler
     epoch: int = 0  # completed epochs
-    progress: Progress = Progress()
+    progress: Progress = field(default_factory=Progress)
     history: list[Record] = field(default_factory=list)  # one record per completed epoch
 
 

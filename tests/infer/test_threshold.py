@@ -28,7 +28,7 @@ def test_the_curve_is_dice_at_each_threshold(probability, truth):
 
 
 def test_thresholds_are_the_papers():
-    assert THRESHOLDS == tuple(round(0.05 * k, 2) for k in range(1, 20))
+    assert tuple(round(0.05 * k, 2) for k in range(1, 20)) == THRESHOLDS
 
 
 def test_of_equal_thresholds_the_largest_is_taken():

@@ -1,4 +1,4 @@
-"""Reading a volume on another grid: exact where nothing is interpolated, scipy's spline where it is."""
+"""Reading a volume on another grid: exact without interpolation, else scipy's spline."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def test_a_permuted_and_flipped_grid_is_a_copy_to_the_bit():
 def test_interpolation_is_scipys_spline(order):
     volume = np.random.default_rng(1).normal(size=(17, 12, 5)).astype(np.float32)
     target = grid((30, 20, 5), np.diag([0.5, 0.6, 1]), origin=(0.25, 0.1, 0))
-    where = np.meshgrid(0.25 + 0.5 * np.arange(30), 0.1 + 0.6 * np.arange(20), np.arange(5), indexing="ij")
+    where = np.meshgrid(
+        0.25 + 0.5 * np.arange(30), 0.1 + 0.6 * np.arange(20), np.arange(5), indexing="ij"
+    )
     expected = ndimage.map_coordinates(volume, where, order=order, mode="mirror")
     got = resample(volume, grid((17, 12, 5)), target, order)
     np.testing.assert_allclose(got[:, :18], expected[:, :18], atol=2e-5)

@@ -8,7 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from softseg.errors import TrainingError
 from softseg.infer.predict import Predictor
-from softseg.train import loop, state as states
+from softseg.train import loop
+from softseg.train import state as states
 from softseg.train.loop import fit, train_epoch, validate
 from tests.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
@@ -59,7 +60,7 @@ def test_resuming_after_any_epoch_ends_with_the_same_bits(tmp_path):
 
 
 def test_it_learns():
-    state, watcher = trained(tiny_task(max_epochs=25, learning_rate=0.01), dropout=0.0)
+    _, watcher = trained(tiny_task(max_epochs=25, learning_rate=0.01), dropout=0.0)
     assert watcher.records[-1]["val_dice"] > 85
     assert watcher.records[-1]["val_loss"] < watcher.records[0]["val_loss"]
 

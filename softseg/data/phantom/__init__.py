@@ -58,3 +58,12 @@ def write_phantom(
         facts = {"version": __version__, "layout": layout, "subjects": subjects, "seed": seed}
         (partial / "README").write_text(README.format(**facts) + ABOUT[layout], encoding="utf-8")
     return sorted(folder.iterdir())
+
+
+def is_phantom(folder: Path) -> bool:
+    """Whether `write_phantom` made this data set: its README says so in its first words."""
+    try:
+        with (folder / "README").open(encoding="utf-8", errors="replace") as readme:
+            return readme.read(14) == README[:14]
+    except OSError:
+        return False

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from softseg.data.raters import Raters
+from softseg.errors import UserError
+
+Array = NDArray[np.float32]
+MASKS = st.dictionaries(
+    st.text("abc123", min_size=1, max_size=4),
+    arrays(np.float32, (2, 2, 1), elements=st.floats(0, 1, width=32)),
+    min_size=1,
+    max_size=6,
+)
+
+
+def voxel(*values: float) -> dict[str, Array]:
+    return {f"r{n}": np.full((1, 1, 1), v, np.float32) for n, v in enumerate(values, start=1)}
+
+
+@pytest.mark.parametrize(
+    ("votes", "fused"),
+    [
+        ((1, 1, 0), 1),
+        ((1, 0, 0), 0),
+        ((1, 1, 0, 0), 0),  # exactly half is background
+        ((1, 1, 1, 0), 1),
+        ((0.5, 0.5, 0.1), 1),  # a soft mask votes at 0.5
+        ((0.49, 0.49, 1), 0),
+    ],
+)
+def test_majority_is_more_than_half(votes: tuple[float, ...], fused: float) -> None:
+    out = Raters()(voxel(*votes))
+    assert out.item() == fused
+    assert out.dtype == np.float32
+
+
+def test_the_mean_is_soft_where_raters_disagree() -> None:
+    out = Raters(fuse="mean")(voxel(1, 0, 0, 0.5))
+    assert out.item() == pytest.approx(0.375)
+    assert out.dtype == np.float32
+
+
+@pytest.mark.parametrize("fuse", ["majority", "mean"])
+def test_a_single_mask_stays_soft(fuse: str) -> None:
+    assert Raters(fuse=fuse)(voxel(0.3)).item() == np.float32(0.3)
+
+
+@pytest.mark.parametrize("fuse", ["2", 2])
+def test_one_rater_can_be_chosen_by_text_or_number(fuse: str | int) -> None:
+    masks = {"1": voxel(0.1)["r1"], "2": voxel(0.7)["r1"]}
+    assert Raters(fuse=fuse)(masks).item() == np.float32(0.7)
+
+
+def test_an_unknown_rater_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"no rater 'r4'.*majority, mean and r1, r2, r3"):
+        Raters(fuse="r4")(voxel(1, 0, 1))
+    with pytest.raises(UserError, match=r"not told apart by \{rater\}"):
+        Raters(fuse="r1")({"": voxel(1)["r1"]})
+
+
+@given(masks=MASKS)
+def test_fusion_stays_in_range_and_does_not_depend_on_order(masks: dict[str, Array]) -> None:
+    backwards = dict(reversed(masks.items()))
+    for fuse in ("majority", "mean"):
+        out = Raters(fuse=fuse)(masks)
+        np.testing.assert_array_equal(out, Raters(fuse=fuse)(backwards))
+        assert (out >= np.min(list(masks.values()), axis=0) - 1e-6).all() or fuse == "majority"
+        assert 0 <= out.min() <= out.max() <= 1
+        assert out.dtype == np.float32

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from softseg import data
+from softseg.component import build_from
+from softseg.data import Sets, Split, Subject, read_split, write_split
+from softseg.errors import UserError
+
+SPLIT = TypeAdapter(Split)
+
+
+def split(**spec: Any) -> Split:
+    return build_from(SPLIT, spec)
+
+
+def subject(name: str, **columns: str) -> Subject:
+    return Subject(name, {}, {}, None, {"subject": name, **columns})
+
+
+def centers(count: int = 4, each: int = 5) -> list[Subject]:
+    return [
+        subject(f"c{c}-s{n}", center=str(c), person=f"p{c}.{n // 2}")
+        for c in range(1, count + 1)
+        for n in range(each)
+    ]
+
+
+def all_of(sets: Sets) -> list[str]:
+    return sorted([*sets.train, *sets.validation, *sets.test])
+
+
+def column_of(subjects: list[Subject], names: tuple[str, ...], column: str) -> set[str]:
+    return {s.columns[column] for s in subjects if s.name in names}
+
+
+def refusal(spec: Split, subjects: list[Subject]) -> str:
+    with pytest.raises(UserError) as caught:
+        spec(subjects, 0)
+    return str(caught.value)
+
+
+def test_the_default_is_60_20_20_of_the_subjects() -> None:
+    sets = split()(centers(), 0)
+    assert [len(s) for s in (sets.train, sets.validation, sets.test)] == [12, 4, 4]
+
+
+def test_one_centre_out_and_one_for_validation() -> None:
+    subjects = centers()
+    sets = split(by="center", test=[1], validation=1)(subjects, 0)
+    assert column_of(subjects, sets.test, "center") == {"1"}
+    assert len(column_of(subjects, sets.validation, "center")) == 1
+    assert len(column_of(subjects, sets.train, "center")) == 2
+
+
+def test_one_centre_out_and_the_others_persons_divided() -> None:
+    subjects = centers()
+    sets = split(by="center", test=["2"], validation=0.5, within="person")(subjects, 0)
+    assert column_of(subjects, sets.test, "center") == {"2"}
+    train = column_of(subjects, sets.train, "person")
+    validation = column_of(subjects, sets.validation, "person")
+    assert not train & validation
+    assert len(train) in (4, 5), "half of the 9 persons left"
+    assert len(validation) == 9 - len(train)
+
+
+def test_fixed_lists() -> None:
+    names = [f"c1-s{n}" for n in range(5)]
+    sets = split(test=names[:2], validation=names[2:3])(centers(1), 0)
+    assert sets == Sets(tuple(names[3:]), tuple(names[2:3]), tuple(names[:2]))
+
+
+def test_values_are_left_out_one_at_a_time() -> None:
+    subjects = centers()
+    for fold, center in enumerate(["3", "1"]):
+        sets = split(by="center", folds=[3, 1], fold=fold, validation=1)(subjects, 0)
+        assert column_of(subjects, sets.test, "center") == {center}
+
+
+def test_seed_decides_and_the_order_of_subjects_does_not() -> None:
+    subjects = centers()
+    sets = split()(subjects, 1)
+    assert split()(subjects[::-1], 1) == sets
+    assert split()(subjects, 2) != sets
+    assert split(seed=1)(subjects, 2) == sets
+
+
+def test_a_draw_is_the_same_on_every_machine() -> None:
+    """Golden: a run's split must not change with a new version of anything."""
+    sets = split(by="center", test=1, validation=1)(centers(), 0)
+    assert (sets.test[0], sets.validation[0]) == ("c3-s0", "c2-s0")
+
+
+shares = st.one_of(st.integers(1, 3), st.floats(0.05, 0.5))
+
+
+@given(
+    people=st.lists(
+        st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=1, max_size=40, unique=True
+    ),
+    test=shares,
+    validation=shares,
+    within=st.sampled_from([None, "subject", "number"]),
+    seed=st.integers(0, 2**32),
+)
+def test_sets_are_disjoint_and_whole_and_groups_stay_together(
+    people: list[tuple[int, int]],
+    test: float,
+    validation: float,
+    within: str | None,
+    seed: int,
+) -> None:
+    subjects = [subject(f"{c}-{n}", center=str(c), number=str(n)) for c, n in people]
+    spec = split(by="center", test=test, validation=validation, within=within)
+    try:
+        sets = spec(subjects, seed)
+    except UserError:  # too few groups; that it says so is tested below
+        return
+    assert all_of(sets) == sorted(s.name for s in subjects), "each subject in exactly one set"
+    assert sets.train
+    assert sets.validation
+    assert sets.test
+    tested = column_of(subjects, sets.test, "center")
+    assert not tested & column_of(subjects, sets.train + sets.validation, "center")
+    inner = within or "center"
+    train = column_of(subjects, sets.train, inner)
+    assert not train & column_of(subjects, sets.validation, inner)
+
+
+@given(count=st.integers(4, 12), k=st.integers(2, 12), seed=st.integers(0, 99))
+def test_folds_test_every_group_exactly_once(count: int, k: int, seed: int) -> None:
+    subjects = centers(count, 2)
+    if k > count:
+        assert "folds of" in refusal(split(by="center", folds=k), subjects)
+        return
+    sets = [split(by="center", folds=k, fold=n, validation=1)(subjects, seed) for n in range(k)]
+    tested = [name for one in sets for name in one.test]
+    assert sorted(tested) == sorted(s.name for s in subjects)
+    sizes = [len(one.test) // 2 for one in sets]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "part"),
+    [
+        ({"by": "centre"}, "split.by: no column 'centre' (did you mean 'center'?); there are"),
+        ({"within": "persn"}, "split.within: no column 'persn' (did you mean 'person'?)"),
+        ({"by": "center", "test": ["12"]}, "split.test: nobody has '12'"),
+        ({"by": "center", "test": [1], "validation": [1]}, "validation: nobody has '1'"),
+        ({"by": "center", "test": 9}, "9 group(s) wanted, of 4: 1, 2, 3, 4"),
+        ({"by": "center", "test": 4}, "split.test: takes all"),
+        ({"by": "center", "test": 1, "validation": 3}, "split.validation: takes all"),
+        ({"by": "center", "folds": [1, 7], "fold": 0}, "split.folds: nobody has '7'"),
+    ],
+)
+def test_what_the_data_cannot_give_is_refused(spec: dict[str, Any], part: str) -> None:
+    assert part in refusal(split(**spec), centers())
+
+
+def test_subjects_without_a_value_are_named() -> None:
+    mixed = [*centers(1), subject("x"), subject("y")]
+    assert "no column 'center' for x, y" in refusal(split(by="center"), mixed)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"test": 0}, {"test": 1.0}, {"test": 0.0}, {"test": -1}, {"test": []}, {"test": [1, "1"]},
+        {"test": True}, {"test": "c1-s1"}, {"folds": 1}, {"folds": 3, "fold": 3}, {"fold": 1},
+        {"folds": ["a", "b"], "fold": 2}, {"folds": 3, "test": 0.2}, {"fold": -1, "folds": 3},
+        {"file": "a.json", "validation": 1}, {"file": "a.json", "folds": 3}, {"seed": -1},
+    ],
+)  # fmt: skip
+def test_impossible_specs_are_refused(spec: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        split(**spec)
+
+
+@pytest.mark.parametrize("spec", [{}, {"folds": 3, "fold": 2}, {"file": "a"}, {"test": [1, "a"]}])
+def test_a_resolved_spec_builds_the_same_split(spec: dict[str, Any]) -> None:
+    built = split(**spec)
+    assert split(**built.model_dump(mode="json")) == built
+
+
+def test_split_json_is_read_back(tmp_path: Path) -> None:
+    subjects = centers()
+    sets = split()(subjects, 3)
+    write_split(tmp_path / "split.json", sets)
+    assert read_split(tmp_path / "split.json") == sets
+    assert split(file=str(tmp_path / "split.json"))(subjects, 99) == sets
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("{", "is not JSON"),
+        ('{"train": ["c1-s0"]}', "exactly train, validation, test"),
+        ('{"train": ["c1-s0"], "validation": "c1-s1", "test": ["c1-s2"]}', "must be a list"),
+        ('{"train": ["c1-s0"], "validation": [], "test": ["c1-s2"]}', "validation is empty"),
+        ('{"train": ["a"], "validation": ["b"], "test": ["a"]}', "a named more than once"),
+        (
+            json.dumps({"train": ["c1-s0"], "validation": ["c1-s1"], "test": ["c1s2"]}),
+            "no subject 'c1s2' (did you mean 'c1-s2'?)",
+        ),
+    ],
+)
+def test_a_split_file_that_does_not_fit_is_refused(tmp_path: Path, content: str, part: str) -> None:
+    path = tmp_path / "split.json"
+    path.write_text(content)
+    message = refusal(split(file=str(path)), centers())
+    assert message.startswith(str(path))
+    assert part in message
+
+
+def test_a_split_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(split(file=str(tmp_path / "no.json")), centers())
+
+
+def test_a_person_of_two_centres_in_test_and_training_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    subjects = [*centers(), subject("again", center="1", person="p2.0")]
+    with caplog.at_level(logging.WARNING):
+        split(by="center", test=[1], within="person")(subjects, 0)
+    assert "person p2.0 both in the test set and outside it" in caplog.text
+
+
+@pytest.mark.real_data
+def test_real_centres_and_persons_can_be_divided(real_data: Path) -> None:
+    spec = {
+        "loader": "bids",
+        "root": str(real_data / "spinal-gm"),
+        "contrasts": ["run-1_T2starw"],
+        "targets": {"gm": {"suffix": "gmseg-manual"}},
+    }
+    subjects = data.build(spec)()
+    for seed in range(20):
+        rule = split(by="institution_id", test=["UCL"], validation=1, within="person")
+        sets = rule(subjects, seed)
+        assert sets.test == ("sub-9418",)
+        train = column_of(subjects, sets.train, "person")
+        assert not train & column_of(subjects, sets.validation, "person")
