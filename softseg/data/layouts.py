@@ -25,6 +25,6 @@ LAYOUTS: dict[LayoutName, Layout] = {
         label="site{center}-sc{subject}-mask-r{rater}.nii.gz",
         id="site{center}-sc{subject}",
         hint="`softseg data phantom data/scgm` makes a synthetic look-alike; the scans are given "
-        "out after registration at http://rebrand.ly/scgm-challenge",
+        "out after registration at http://niftyweb.cs.ucl.ac.uk/challenge/index.php",
     ),
 }

@@ -36,7 +36,7 @@ def _as_it_is(path: Path, data: Array, name: str) -> Array:
 def _coded(path: Path, data: Array, name: str, values: Sequence[float]) -> Array:
     mask = np.zeros(data.shape, dtype=bool)
     for code in values:
-        mask = np.abs(data - np.float32(code)) <= TOLERANCE
+        mask |= np.abs(data - np.float32(code)) <= TOLERANCE
     if (~mask & (np.abs(data - np.rint(data)) > TOLERANCE)).any():
         wrong = f"holds {_values_in(data)}, fractions, but codes were chosen"
         raise FileError(path, wrong, f"remove dataset.targets.{name}.values to keep it soft")

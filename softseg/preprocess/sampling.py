@@ -91,7 +91,8 @@ def interpolation_weights(positions: FloatArray, size: int, order: Order) -> NDA
     at the ends, each row summing to 1.
     """
     where = np.clip(positions, 0, size - 1)
-    grid = np.stack(np.meshgrid(where, np.arange(size), indexing="ij"))
+    pairs = np.meshgrid(where, np.arange(size), indexing="ij")
+    grid = np.stack(pairs).astype(np.float64)
     read = ndimage.map_coordinates(np.eye(size), grid, order=order, mode="mirror")
     return np.asarray(read)
 

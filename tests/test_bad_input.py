@@ -1,0 +1,195 @@
+"""A user's mistake: one message that names the file and the mend, status 2, nothing written."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from softseg import cli
+from tests import makers, project
+
+
+@pytest.fixture
+def softseg(tmp_path, monkeypatch, capsys):
+    """Run the command in this process in a fresh project; returns (status, errors)."""
+    project.make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["softseg", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return exit_.value.code or 0, capsys.readouterr().err
+
+    return run
+
+
+IMAGE, MASK = "data/site2-sc01-image.nii.gz", "data/site2-sc01-mask-r2.nii.gz"
+
+
+def rewrite(path, data=None, affine=None):
+    image = nib.load(path)
+    data = np.asarray(image.dataobj) if data is None else data
+    nib.save(nib.Nifti1Image(data, image.affine if affine is None else affine), path)
+
+
+def truncate():
+    content = open(IMAGE, "rb").read()  # noqa: PTH123, SIM115
+    with open(IMAGE, "wb") as stream:  # noqa: PTH123
+        stream.write(content[: len(content) // 2])
+
+
+def put_nan():
+    data = np.array(nib.load(IMAGE).dataobj)
+    data[0, 0, 0] = np.nan
+    rewrite(IMAGE, data)
+
+
+def make_4d():
+    data = np.asarray(nib.load(IMAGE).dataobj)
+    rewrite(IMAGE, np.stack([data] * 5, axis=3))
+
+
+def other_shape():
+    rewrite(MASK, np.asarray(nib.load(MASK).dataobj)[:-1])
+
+
+def shift(millimetres):
+    affine = nib.load(MASK).affine.copy()
+    affine[0, 3] += millimetres
+    rewrite(MASK, affine=affine)
+
+
+def remove_mask():
+    from pathlib import Path
+
+    for rater in range(1, 5):
+        Path(f"data/site2-sc01-mask-r{rater}.nii.gz").unlink()
+
+
+BAD_FILES = {
+    "truncated": (truncate, IMAGE, ["copy or download it again"]),
+    "nan": (put_nan, IMAGE, ["NaN"]),
+    "4d": (make_4d, IMAGE, ["5 volumes"]),
+    "shape": (other_shape, MASK, ["(7, 6, 4)", "(8, 6, 4)"]),
+    "shifted": (lambda: shift(2.0), MASK, ["2.0", "mm"]),
+    "missing": (remove_mask, "site2-sc01", ["mask-r"]),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_a_bad_file_is_named_with_the_mend_before_training(softseg, tmp_path, kind):
+    damage, named, words = BAD_FILES[kind]
+    damage()
+    for verb in (["train", "tiny.yaml"], ["data", "check", "tiny.yaml"]):
+        status, err = softseg(*verb)
+        assert status == 2
+        for word in [named, *words]:
+            assert word in err, err
+        assert "Traceback" not in err
+    assert not (tmp_path / "runs/tiny").exists()
+
+
+def test_several_bad_files_are_listed_together(softseg):
+    truncate()
+    shift(2.0)
+    rewrite("data/site3-sc02-mask-r1.nii.gz", np.full(makers.SHAPE, 2.5))
+    status, err = softseg("train", "tiny.yaml")
+    assert status == 2
+    for named in (IMAGE, MASK, "data/site3-sc02-mask-r1.nii.gz"):
+        assert named in err
+    assert err.count("\n") <= 5
+
+
+def test_a_thousandth_of_a_millimetre_is_tolerated(softseg):
+    shift(1e-3)
+    assert softseg("data", "check", "tiny.yaml")[0] == 0
+
+
+def test_codes_0_to_5_need_a_choice_of_target(softseg):
+    codes = np.arange(np.prod(makers.SHAPE)).reshape(makers.SHAPE) % 6
+    rewrite(MASK, codes.astype(np.uint8))
+    status, err = softseg("train", "tiny.yaml", "--set", "dataset.targets={gm: {values: null}}")
+    assert status == 2
+    assert MASK in err
+    assert "0, 1, 2, 3, 4, 5" in err
+    assert "dataset.targets.gm.values" in err
+
+
+def test_an_empty_dataset(softseg, tmp_path):
+    (tmp_path / "empty").mkdir()
+    status, err = softseg("train", "tiny.yaml", "--set", "dataset.root=empty")
+    assert status == 2
+    assert "empty" in err
+
+
+def test_a_root_that_is_not_there_says_how_to_get_the_data(softseg):
+    status, err = softseg("train", "tiny.yaml", "--set", "dataset.root=nowhere")
+    assert status == 2
+    assert "nowhere" in err
+    assert "softseg data phantom nowhere" in err
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("trainer.patience=3", ["--set trainer.patience", "unknown key"]),
+        ("trainer.early_stopping.patience=-1", ["trainer.early_stopping.patience", "-1"]),
+        ("model.head.name=normrelou", ["model.head", "normrelu"]),
+        ("augment.0.affine.rotatoin=3", ["rotation"]),
+        ("dataset.raters.fuse=majorty", ["majorty", "majority"]),
+        ("split.by=centre", ["centre", "center"]),
+        ("split.test=[9]", ["9", "center"]),
+        ("slices.drop=[no_roi]", ["dataset.roi"]),
+        ("trainer.device=cuda:7", ["cuda:7", "cpu"]),
+        ("preprocess=[]", ["crop"]),
+    ],
+)
+def test_a_bad_setting(softseg, tmp_path, setting, words):
+    if setting == "preprocess=[]":
+        for name in ("image", *(f"mask-r{r}" for r in range(1, 5))):
+            path = tmp_path / f"data/site3-sc01-{name}.nii.gz"
+            rewrite(path, np.asarray(nib.load(path).dataobj)[1:])
+    status, err = softseg("train", "tiny.yaml", "--set", setting)
+    assert status == 2
+    for word in words:
+        assert word in err, err
+    assert not (tmp_path / "runs/tiny").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "nothere.yaml"], ["nothere.yaml"]),
+        (["train", "tiny.yaml", "--resume", "--overwrite"], ["exclude each other"]),
+        (["eval"], ["no finished training"]),
+        (["eval", "data"], ["data", "config.yaml"]),
+        (["eval", "--split", "tset"], ["tset"]),
+        (["trian"], ["trian"]),
+        (["data", "phantom", "data"], ["data"]),
+    ],
+)
+def test_a_wrong_command(softseg, arguments, words):
+    status, err = softseg(*arguments)
+    assert status == 2
+    for word in words:
+        assert word in err, err
+
+
+def test_an_existing_run_is_not_trained_over(softseg, tmp_path):
+    (tmp_path / "runs/tiny").mkdir(parents=True)
+    (tmp_path / "runs/tiny/notes.txt").write_text("mine")
+    status, err = softseg("train", "tiny.yaml")
+    assert (status, "--resume or --overwrite" in err) == (2, True)
+    status, err = softseg("train", "tiny.yaml", "--overwrite")
+    assert (status, "is not a softseg run" in err) == (2, True)
+    assert (tmp_path / "runs/tiny/notes.txt").read_text() == "mine"
+
+
+def test_resuming_with_another_configuration_is_refused(softseg):
+    assert softseg("train", "tiny.yaml")[0] == 0
+    status, err = softseg("train", "tiny.yaml", "--resume", "--set", "loss.omega=9")
+    assert status == 2
+    assert "omega: 9" in err
+    assert softseg("train", "tiny.yaml", "--resume")[0] == 0  # nothing left to do
