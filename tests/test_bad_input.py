@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -35,13 +37,12 @@ def rewrite(path, data=None, affine=None):
 
 
 def truncate():
-    content = open(IMAGE, "rb").read()  # noqa: PTH123, SIM115
-    with open(IMAGE, "wb") as stream:  # noqa: PTH123
-        stream.write(content[: len(content) // 2])
+    content = Path(IMAGE).read_bytes()
+    Path(IMAGE).write_bytes(content[: len(content) // 2])
 
 
 def put_nan():
-    data = np.array(nib.load(IMAGE).dataobj)
+    data = nib.load(IMAGE).get_fdata()
     data[0, 0, 0] = np.nan
     rewrite(IMAGE, data)
 
@@ -62,8 +63,6 @@ def shift(millimetres):
 
 
 def remove_mask():
-    from pathlib import Path
-
     for rater in range(1, 5):
         Path(f"data/site2-sc01-mask-r{rater}.nii.gz").unlink()
 
@@ -73,7 +72,7 @@ BAD_FILES = {
     "nan": (put_nan, IMAGE, ["NaN"]),
     "4d": (make_4d, IMAGE, ["5 volumes"]),
     "shape": (other_shape, MASK, ["(7, 6, 4)", "(8, 6, 4)"]),
-    "shifted": (lambda: shift(2.0), MASK, ["2.0", "mm"]),
+    "shifted": (lambda: shift(2.0), MASK, ["2 mm"]),
     "missing": (remove_mask, "site2-sc01", ["mask-r"]),
 }
 
@@ -140,7 +139,7 @@ def test_a_root_that_is_not_there_says_how_to_get_the_data(softseg):
         ("augment.0.affine.rotatoin=3", ["rotation"]),
         ("dataset.raters.fuse=majorty", ["majorty", "majority"]),
         ("split.by=centre", ["centre", "center"]),
-        ("split.test=[9]", ["9", "center"]),
+        ("split.test=[9]", ["split.test", "9"]),
         ("slices.drop=[no_roi]", ["dataset.roi"]),
         ("trainer.device=cuda:7", ["cuda:7", "cpu"]),
         ("preprocess=[]", ["crop"]),

@@ -80,7 +80,7 @@ class FilesDataset(DatasetFields):
     @property
     def hint(self) -> str:
         """How to come by the data."""
-        return self._preset.hint if self._preset else super().hint
+        return self._preset.hint.format(root=self.root) if self._preset else super().hint
 
     @property
     def _image(self) -> Pattern:

@@ -15,7 +15,7 @@ class Layout:
     image: str
     label: str
     id: str
-    hint: str
+    hint: str  # holds {root}
 
 
 LAYOUTS: dict[LayoutName, Layout] = {
@@ -24,7 +24,7 @@ LAYOUTS: dict[LayoutName, Layout] = {
         image="site{center}-sc{subject}-image.nii.gz",
         label="site{center}-sc{subject}-mask-r{rater}.nii.gz",
         id="site{center}-sc{subject}",
-        hint="`softseg data phantom data/scgm` makes a synthetic look-alike; the scans are given "
+        hint="`softseg data phantom {root}` makes a synthetic look-alike; the scans are given "
         "out after registration at http://niftyweb.cs.ucl.ac.uk/challenge/index.php",
     ),
 }

@@ -14,9 +14,10 @@ from softseg.seeds import generator
 @pytest.fixture
 def raw():
     """4 slices of 2 contrasts in a scanner's units, with background 0 around the object."""
-    image = torch.rand(4, 2, 20, 16, generator=generator(0, "raw")) * torch.tensor([800.0, 3.0])[
-        :, None, None
-    ]
+    image = (
+        torch.rand(4, 2, 20, 16, generator=generator(0, "raw"))
+        * torch.tensor([800.0, 3.0])[:, None, None]
+    )
     image[:, :, :4] = 0
     target = torch.zeros(4, 1, 20, 16)
     target[:, :, 6:14, 5:11] = 0.7

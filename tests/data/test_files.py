@@ -136,7 +136,7 @@ def test_a_table_gives_columns_by_name_or_by_subject(tmp_path: Path) -> None:
 def test_a_root_that_is_not_there_says_how_to_get_the_data(tmp_path: Path) -> None:
     message = refusal(challenge(tmp_path / "scgm"))
     assert str(tmp_path / "scgm") in message
-    assert "softseg data phantom data/scgm" in message
+    assert f"softseg data phantom {tmp_path / 'scgm'}" in message
     assert "--set dataset.root" in refusal(dataset(tmp_path / "x", image="{subject}", label="a"))
 
 

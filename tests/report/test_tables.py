@@ -1,0 +1,80 @@
+"""metrics.csv summed up: for summary.json and for the screen."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from softseg.report.tables import metrics_table, summarise
+
+NAN = float("nan")
+METRICS = ("dice", "precision", "recall", "avd", "rvd", "mse", "soft_dice")
+
+
+def table(*rows):
+    """Rows of (target, dice); the other metrics are 1."""
+    return pd.DataFrame(
+        [
+            {
+                "subject": f"s{n}",
+                "target": target,
+                **dict.fromkeys(METRICS, 1.0),
+                "dice": dice,
+                "threshold": 0.5,
+            }
+            for n, (target, dice) in enumerate(rows)
+        ]
+    )
+
+
+def test_mean_sample_deviation_and_number_of_each_target():
+    rows = [("wm", 80.0), ("gm", 60.0), ("wm", 90.0), ("wm", 97.0)]
+    summary = summarise(table(*rows))
+    assert list(summary) == ["wm", "gm"]  # the order of the model's channels
+    values = [80.0, 90.0, 97.0]
+    assert summary["wm"]["dice"] == pytest.approx(
+        {"mean": statistics.mean(values), "std": statistics.stdev(values), "n": 3}
+    )
+    assert tuple(summary["wm"]) == METRICS  # neither subject nor threshold is a metric
+
+
+def test_undefined_values_are_left_out_and_counted_out():
+    summary = summarise(table(("gm", 80.0), ("gm", NAN), ("gm", 90.0)))
+    assert summary["gm"]["dice"]["n"] == 2
+    assert summary["gm"]["dice"]["mean"] == 85
+
+
+def test_what_cannot_be_computed_is_null_in_the_json():
+    summary = summarise(table(("gm", NAN), ("wm", 80.0)))
+    assert summary["gm"]["dice"] == {"mean": None, "std": None, "n": 0}
+    assert summary["wm"]["dice"] == {"mean": 80.0, "std": None, "n": 1}
+    assert "NaN" not in json.dumps(summary, allow_nan=False)
+
+
+def shown(data, title="tiny, test set"):
+    console = Console(width=200, color_system=None)
+    with console.capture() as capture:
+        console.print(metrics_table(data, title))
+    return capture.get()
+
+
+def test_the_screen_shows_a_row_a_target_with_units():
+    text = shown(table(("gm", 80.0), ("gm", 91.0), ("wm", NAN), ("wm", NAN), ("wm", 5.0)))
+    for heading in ("Dice [%]", "RVD [%]", "soft Dice [%]", "scans", "tiny, test set"):
+        assert heading in text
+    [gm] = [line for line in text.splitlines() if " gm " in line]
+    [wm] = [line for line in text.splitlines() if " wm " in line]
+    assert "85.5 ± 7.8" in gm
+    assert "1.00 ± 0.00" in gm
+    assert " 2 " in gm
+    assert "5.00 " in wm  # one value has no deviation
+    assert "5.00 ±" not in wm
+    assert " 3 " in wm
+
+
+def test_a_target_without_any_value_says_undefined():
+    assert "undefined" in shown(table(("gm", NAN)))

@@ -1,0 +1,76 @@
+"""Choosing where to compute: what is asked for, or a message that names what there is."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from softseg.device import autocast, available, pick, synchronize
+from softseg.errors import UserError
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with so many CUDA devices, and Apple's or not."""
+
+    def of(cuda, mps=False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "there"),
+    [
+        (0, False, ["cpu"]),
+        (2, False, ["cuda:0", "cuda:1", "cpu"]),
+        (0, True, ["mps", "cpu"]),
+    ],
+)
+def test_auto_takes_the_best_device(machine, cuda, mps, there):
+    machine(cuda, mps)
+    assert available() == there
+    assert pick("auto") == torch.device(there[0])
+    assert pick("cpu") == torch.device("cpu")
+
+
+def test_a_numbered_device_that_is_there(machine):
+    machine(2)
+    assert pick("cuda:1") == torch.device("cuda:1")
+    assert pick("cuda").type == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "name", "there"),
+    [
+        (0, "cuda", "cpu"),
+        (0, "cuda:0", "cpu"),
+        (0, "mps", "cpu"),
+        (2, "cuda:2", "cuda:0, cuda:1, cpu"),
+        (2, "mps", "cuda:0, cuda:1, cpu"),
+        (1, "tpu", "cuda:0, cpu"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_naming_those_that_are(machine, cuda, name, there):
+    machine(cuda)
+    expected = f"device `{name}` is not on this machine; there are: {there}"
+    with pytest.raises(UserError, match=f"^{re.escape(expected)}$"):
+        pick(name)
+
+
+def test_bfloat16_is_for_the_network_only_inside_the_context():
+    cpu = torch.device("cpu")
+    layer, x = torch.nn.Linear(4, 4), torch.rand(2, 4)
+    with autocast(cpu, "float32"):
+        assert layer(x).dtype == torch.float32
+    with autocast(cpu, "bfloat16"):
+        assert layer(x).dtype == torch.bfloat16
+    assert layer(x).dtype == torch.float32
+
+
+def test_waiting_for_the_cpu_is_nothing():
+    synchronize(torch.device("cpu"))

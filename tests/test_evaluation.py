@@ -1,0 +1,246 @@
+"""A run scored in native space: every number again from the written files, every refusal once."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from softseg import experiment
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config
+from softseg.errors import UserError
+from softseg.evaluation import evaluate, read_thresholds, show
+from softseg.run import Run
+from tests import makers, project
+
+COLUMNS = [
+    "subject", "target", "dice", "precision", "recall", "avd", "rvd", "mse", "mse_paper",
+    "soft_dice", "volume_ml", "volume_truth_ml", "soft_volume_ml", "threshold",
+]  # fmt: skip
+TEST = ["site1-sc01", "site1-sc02"]
+
+
+def plain():
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A project with a finished training; each test works on a copy."""
+    folder = tmp_path_factory.mktemp("project")
+    config = project.make(folder)
+    for number, name in enumerate(TEST):  # subjects, and one of four raters, that differ
+        mask = np.roll(makers.ball(soft=False), number, axis=0)
+        for rater in (1, 2, 3):
+            makers.nifti(folder / f"data/{name}-mask-r{rater}.nii.gz", mask, dtype=np.uint8)
+        makers.nifti(folder / f"data/{name}-mask-r4.nii.gz", 0 * mask, dtype=np.uint8)
+    sets = [
+        f"dataset.root={folder / 'data'}",
+        "dataset.cache=null",
+        "model.head={name: sigmoid}",  # a NormReLU so small and so little trained may be dead
+        "trainer.learning_rate=0.05",  # in two epochs far enough to be partly right
+    ]
+    experiment.train(load_config(config, Experiment, sets), folder / "run", plain())
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the run on a copy of the data."""
+    shutil.copytree(trained, tmp_path / "copy")
+    made = Run(tmp_path / "copy" / "run")
+    text = made.config.read_text().replace(str(trained), str(tmp_path / "copy"))
+    made.config.write_text(text)
+    return made
+
+
+def data(path):
+    return np.asarray(nib.load(path).dataobj, dtype=np.float64)
+
+
+def truth_of(run, name):
+    """More than half of the four raters say grey matter."""
+    masks = [data(run.folder.parent / f"data/{name}-mask-r{r}.nii.gz") == 1 for r in (1, 2, 3, 4)]
+    return np.sum(masks, axis=0) > 2
+
+
+def predicted(run, name, kind):
+    return data(run.folder / f"predictions/{name}-image_label-gm_{kind}.nii.gz")
+
+
+def expected_row(run, name):
+    """All metrics of one subject from the files, in plain numpy; voxels are 1 mm wide."""
+    soft, hard, truth = (
+        predicted(run, name, "probseg"),
+        predicted(run, name, "mask") == 1,
+        truth_of(run, name),
+    )
+    both, said, there = (hard & truth).sum(), hard.sum(), truth.sum()
+    return {
+        "dice": 200 * both / (said + there),
+        "precision": 100 * both / said,
+        "recall": 100 * both / there,
+        "avd": 100 * abs(int(there) - int(said)) / there,
+        "rvd": 100 * (int(there) - int(said)) / there,
+        "mse": 100 * ((soft - truth) ** 2).mean(),
+        "mse_paper": 100 * sum((hard ^ truth)[:, :, z].mean() for z in range(hard.shape[2])),
+        "soft_dice": 200 * (soft * truth).sum() / (soft.sum() + there),
+        "volume_ml": said / 1000,
+        "volume_truth_ml": there / 1000,
+        "soft_volume_ml": soft.sum() / 1000,
+    }
+
+
+@pytest.fixture(scope="module")
+def searched(trained, tmp_path_factory):
+    """A run that was evaluated after a search, only looked at: (run, scored, what it printed)."""
+    folder = tmp_path_factory.mktemp("searched")
+    shutil.copytree(trained, folder / "copy")
+    made, console = Run(folder / "copy" / "run"), plain()
+    scored = evaluate(made, console, search=True)
+    return made, scored, console.file.getvalue()
+
+
+def test_metrics_csv_is_what_plain_numpy_finds_in_the_written_predictions(searched):
+    run, scored, _ = searched
+    table = pd.read_csv(run.folder / "metrics.csv")
+    assert list(table) == COLUMNS
+    assert table["subject"].tolist() == TEST
+    assert table["target"].tolist() == ["gm", "gm"]
+    for row in table.to_dict("records"):
+        expected = expected_row(run, row["subject"])
+        assert expected["volume_ml"] > 0
+        assert {key: row[key] for key in expected} == pytest.approx(expected, rel=1e-5)
+    pd.testing.assert_frame_equal(table, scored.table)
+
+
+def test_the_mask_is_the_soft_prediction_at_the_threshold(searched):
+    run, scored, _ = searched
+    threshold = np.float32(scored.thresholds["gm"])
+    for name in TEST:
+        soft = predicted(run, name, "probseg").astype(np.float32)
+        assert 0 <= soft.min() < soft.max() <= 1
+        np.testing.assert_array_equal(predicted(run, name, "mask"), soft >= threshold)
+
+
+def test_summary_json_has_mean_deviation_and_number_of_each_metric(searched):
+    run, _, _ = searched
+    summary = json.loads((run.folder / "summary.json").read_text())
+    table = pd.read_csv(run.folder / "metrics.csv")
+    assert list(summary) == ["gm"]
+    assert list(summary["gm"]) == COLUMNS[2:-1]
+    for metric, found in summary["gm"].items():
+        values = table[metric].to_numpy()
+        expected = {"mean": values.mean(), "std": values.std(ddof=1), "n": 2}
+        assert found == pytest.approx(expected)
+
+
+def test_threshold_json_holds_the_best_of_the_curve_over_training_and_validation(searched):
+    run, scored, printed = searched
+    kept = json.loads(run.threshold.read_text())
+    assert set(kept) == {"targets", "subjects"}
+    assert kept["subjects"] == ["site3-sc01", "site3-sc02", "site2-sc01", "site2-sc02"]
+    found = kept["targets"]["gm"]
+    assert list(found["curve"]) == [f"{k / 20:.2f}" for k in range(1, 20)]
+    assert found["curve"][f"{found['threshold']:.2f}"] == max(found["curve"].values())
+    assert scored.thresholds == {"gm": found["threshold"]}
+    assert f"threshold of gm: {found['threshold']:.2f}" in printed
+    assert (run.folder / "figures/threshold.png").stat().st_size > 1000
+
+
+def test_the_curve_is_the_mean_dice_of_the_native_predictions(searched, run):
+    searched_run, _, _ = searched
+    curve = json.loads(searched_run.threshold.read_text())["targets"]["gm"]["curve"]
+    dices = []
+    for split in ("train", "validation"):
+        dices += evaluate(run, plain(), threshold=0.25, split=split).table["dice"].tolist()
+    assert curve["0.25"] == pytest.approx(np.mean(dices), abs=1e-5)
+
+
+def test_a_stored_threshold_is_used_without_being_asked_for(run):
+    kept = {"targets": {"gm": {"threshold": 0.2, "curve": {"0.20": 50.0}}}, "subjects": []}
+    run.threshold.write_text(json.dumps(kept))
+    console = plain()
+    assert evaluate(run, console).thresholds == {"gm": 0.2}
+    assert "using 0.5" not in console.file.getvalue()
+    assert set(pd.read_csv(run.folder / "metrics.csv")["threshold"]) == {0.2}
+    assert json.loads(run.threshold.read_text()) == kept
+
+
+def test_a_threshold_given_wins_and_leaves_the_stored_one(run):
+    kept = {"targets": {"gm": {"threshold": 0.2, "curve": {"0.20": 50.0}}}, "subjects": []}
+    run.threshold.write_text(json.dumps(kept))
+    assert evaluate(run, plain(), threshold=0.7).thresholds == {"gm": 0.7}
+    assert json.loads(run.threshold.read_text()) == kept
+
+
+def test_without_any_threshold_it_is_one_half_and_says_so(run):
+    console = plain()
+    assert evaluate(run, console).thresholds == {"gm": 0.5}
+    assert "no threshold was searched for: using 0.5" in console.file.getvalue()
+    assert read_thresholds(run) is None
+
+
+def test_another_set_leaves_the_test_sets_files_alone(run):
+    evaluate(run, plain())
+    names = ("metrics.csv", "summary.json")
+    before = [(run.folder / name).read_bytes() for name in names]
+    evaluate(run, plain(), split="validation")
+    assert [(run.folder / name).read_bytes() for name in names] == before
+    table = pd.read_csv(run.folder / "metrics-validation.csv")
+    assert table["subject"].tolist() == ["site2-sc01", "site2-sc02"]
+    assert list(json.loads((run.folder / "summary-validation.json").read_text())) == ["gm"]
+
+
+def test_the_table_on_the_screen_names_run_set_and_threshold(searched):
+    run, scored, _ = searched
+    console = plain()
+    show(run, scored, "test", console)
+    text = console.file.getvalue()
+    assert f"run, test set, at gm {scored.thresholds['gm']:.2f}" in text
+    assert f"{scored.table['dice'].mean():.1f} ±" in text
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"targets": []}', '{"targets": {"gm": {"threshold": "x"}}}']
+)
+def test_a_damaged_threshold_json_says_how_to_make_it_again(run, content):
+    run.threshold.write_text(content)
+    with pytest.raises(UserError, match=r"threshold\.json is damaged.*--threshold-search again"):
+        evaluate(run, plain())
+
+
+def test_a_run_without_its_best_weights_cannot_be_scored(run):
+    run.best.unlink()
+    with pytest.raises(UserError, match=r"best\.pt: no such checkpoint; train first"):
+        evaluate(run, plain())
+    assert not (run.folder / "metrics.csv").exists()
+
+
+def test_weights_of_another_network_are_refused(run):
+    text = run.config.read_text()
+    assert "filters: 2" in text
+    run.config.write_text(text.replace("filters: 2", "filters: 3"))
+    with pytest.raises(UserError, match=r"best\.pt does not fit .*config\.yaml"):
+        evaluate(run, plain())
+
+
+def test_a_subject_that_vanished_is_named(run):
+    for path in (run.folder.parent / "data").glob("site1-sc02-*"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"no longer holds site1-sc02, which .*split\.json names"):
+        evaluate(run, plain())
+    evaluate(run, plain(), split="validation")  # which does not need it
+
+
+def test_a_missing_split_json_is_named(run):
+    run.split.unlink()
+    with pytest.raises(UserError, match=r"split\.json: cannot be read"):
+        evaluate(run, plain())

@@ -1,0 +1,82 @@
+"""Files are whole or absent, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from softseg.files import replacing, write_atomically
+
+
+@pytest.mark.parametrize("content", ["Zürich\n", b"\x00\xff", ""])
+def test_content_is_written_and_replaced(tmp_path, content):
+    path = tmp_path / "a.txt"
+    path.write_text("something much longer that was there before")
+    write_atomically(path, content)
+    assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("stop", [OSError("disk full"), KeyboardInterrupt(), ValueError("bad")])
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_failure_leaves_the_old_file_and_no_temporary_one(tmp_path, stop, existing):
+    path = tmp_path / "a.txt"
+    if existing:
+        path.write_text("old")
+
+    def write():
+        with replacing(path) as part:
+            part.write_text("half of the new")
+            raise stop
+
+    with pytest.raises(type(stop)):
+        write()
+    assert [one.read_text() for one in tmp_path.iterdir()] == (["old"] if existing else [])
+
+
+def test_content_of_a_wrong_type_leaves_nothing(tmp_path):
+    with pytest.raises(TypeError):
+        write_atomically(tmp_path / "a.txt", [1, 2])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_until_it_is_complete_the_old_file_is_what_others_see(tmp_path):
+    path = tmp_path / "scan.nii.gz"
+    path.write_text("old")
+    with replacing(path) as part:
+        part.write_text("new")
+        assert path.read_text() == "old"
+        assert part.parent == path.parent  # a rename cannot cross file systems
+        assert part.name.endswith(".nii.gz")  # nibabel goes by the suffix
+    assert path.read_text() == "new"
+
+
+def test_a_folder_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "missing" / "a.txt", "")
+
+
+def test_writers_at_once_leave_one_whole_file(tmp_path):
+    path = tmp_path / "a.txt"
+    contents = [str(n) * 20_000 for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: write_atomically(path, content), contents))
+    assert path.read_text() in contents
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX")
+@pytest.mark.parametrize(("mask", "mode"), [("027", 0o640), ("002", 0o664), ("077", 0o600)])
+def test_the_umask_is_honoured(tmp_path, mask, mode):
+    path = tmp_path / "a.txt"
+    code = (
+        f"import os, pathlib; os.umask(0o{mask}); from softseg.files import write_atomically; "
+        f"write_atomically(pathlib.Path({str(path)!r}), 'x')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert stat.S_IMODE(path.stat().st_mode) == mode

@@ -1,0 +1,135 @@
+"""A run's folder: never taken over or deleted by mistake, found again, described in run.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+
+import pytest
+import torch
+
+from softseg.errors import UserError
+from softseg.run import Run, check_free, create, find, now, provenance
+
+
+def made(folder, **facts):
+    """A folder that looks like a run."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("name: x\n")
+    run = Run(folder)
+    if facts:
+        run.note(**facts)
+    return run
+
+
+def finished(folder, when):
+    return made(folder, status="finished", finished=when)
+
+
+def test_a_new_or_empty_folder_is_free(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        run = Run(tmp_path / name)
+        check_free(run, resume=False, overwrite=False)
+        create(run, overwrite=False)
+        assert list(run.folder.iterdir()) == []
+    assert not (tmp_path / "new/checkpoints").exists()
+
+
+def test_checking_makes_nothing(tmp_path):
+    check_free(Run(tmp_path / "new"), resume=False, overwrite=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_exists_is_refused_unless_told_how(tmp_path):
+    run = made(tmp_path / "run")
+    with pytest.raises(UserError, match=r"run exists already; add --resume or --overwrite"):
+        check_free(run, resume=False, overwrite=False)
+    check_free(run, resume=True, overwrite=False)
+    check_free(run, resume=False, overwrite=True)
+    assert run.config.exists()
+
+
+def test_overwriting_empties_the_runs_folder(tmp_path):
+    run = made(tmp_path / "run", status="finished")
+    (run.folder / "checkpoints").mkdir()
+    run.last.write_text("old")
+    create(run, overwrite=True)
+    assert list(run.folder.iterdir()) == []
+
+
+def test_overwrite_leaves_a_folder_alone_that_is_no_run(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="is not a softseg run, so --overwrite leaves it alone"):
+        check_free(Run(tmp_path), resume=False, overwrite=True)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_file_in_the_folders_place_is_refused(tmp_path, overwrite):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(UserError):
+        check_free(Run(tmp_path / "run"), resume=False, overwrite=overwrite)
+
+
+def test_the_newest_finished_training_is_found_in_ablations_too(tmp_path):
+    finished(tmp_path / "zz_old", "2024-03-01T10:00:00+00:00")
+    nested = finished(tmp_path / "ablation/soft/split-3", "2024-03-02T09:00:00+00:00")
+    finished(tmp_path / "ablation/hard/split-3", "2024-03-02T08:59:59+00:00")
+    assert find(None, tmp_path).folder == nested.folder
+
+
+@pytest.mark.parametrize("status", ["training", "interrupted", "failed"])
+def test_a_training_that_did_not_finish_is_passed_over(tmp_path, status):
+    old = finished(tmp_path / "old", "2024-03-01T10:00:00+00:00")
+    # a finished one that was resumed with more epochs still has the time it finished first
+    made(tmp_path / "new", status=status, finished="2030-01-01T00:00:00+00:00")
+    assert find(None, tmp_path).folder == old.folder
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '"finished"', "\x00"])
+def test_a_damaged_run_json_is_passed_over(tmp_path, content):
+    old = finished(tmp_path / "old", "2024-03-01T10:00:00+00:00")
+    (made(tmp_path / "new").folder / "run.json").write_text(content)
+    assert find(None, tmp_path).folder == old.folder
+    assert Run(tmp_path / "new").facts() == {}
+
+
+def test_no_finished_training_is_the_users_to_mend(tmp_path):
+    made(tmp_path / "runs/new", status="training")
+    for root in (tmp_path / "runs", tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=r"no finished training under .*train first or name"):
+            find(None, root)
+
+
+def test_a_named_run_need_not_be_finished_but_must_be_one(tmp_path):
+    run = made(tmp_path / "run")
+    assert find(str(run.folder)).folder == run.folder
+    for name in ("nowhere", "."):
+        with pytest.raises(UserError, match=r"is not a softseg run: it has no config\.yaml"):
+            find(str(tmp_path / name))
+
+
+def test_notes_add_up_in_run_json(tmp_path):
+    run = made(tmp_path / "run", status="training", seed=3)
+    run.note(status="finished", epochs=7)
+    expected = {"status": "finished", "seed": 3, "epochs": 7}
+    assert json.loads((tmp_path / "run/run.json").read_text()) == expected
+    assert run.facts() == expected
+
+
+def test_times_are_in_utc_to_the_second_so_that_they_sort_as_text():
+    when = datetime.fromisoformat(now())
+    assert when.utcoffset().total_seconds() == 0
+    assert when.microsecond == 0
+    assert abs((datetime.now(UTC) - when).total_seconds()) < 60
+
+
+def test_provenance_says_with_what_and_where():
+    known = provenance()
+    assert known["versions"]["python"] == platform.python_version()
+    assert known["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert {"softseg", "numpy", "nibabel"} < set(known["versions"])
+    assert known["command"]
+    json.dumps(known)
