@@ -9,7 +9,7 @@ import torch
 
 from softseg.errors import UserError
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bf16"]
 
 
 def pick(name: str) -> torch.device:
@@ -37,7 +37,7 @@ def available() -> list[str]:
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """The network's forward in bfloat16, or nothing; head and loss stay outside, in float32."""
-    if precision == "bfloat16":
+    if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -88,6 +89,7 @@ def _open(run: Run, console: Console, splits: Sequence[str], device: str | None)
     sets_wanted = [f"trainer.device={device}"] if device else []
     experiment = load_config(run.config, Experiment, sets_wanted)
     sets = read_split(run.split)
+    torch.set_num_threads(experiment.trainer.threads or torch.get_num_threads())
     predict = load_predictor(run, experiment)
     wanted = {name for split in splits for name in getattr(sets, split)}
     subjects = {s.name: s for s in experiment.dataset() if s.name in wanted}
@@ -173,9 +175,11 @@ def _score_subject(
 ) -> Iterator[dict[str, object]]:
     """Score one subject and write its predictions."""
     grid = trained.stack.of([subject.name])[0].geometry.native
-    write_predictions(
-        trained.run.folder / "predictions", subject, trained.experiment, soft, thresholds
-    )
+    sources = list(subject.images.values())
+    root = trained.experiment.dataset.existing_root()
+    folder = trained.run.folder / "predictions" / sources[0].parent.relative_to(root)
+    facts = {"Sources": [str(path) for path in sources], "Model": trained.experiment.name}
+    write_predictions(folder, sources[0], soft, thresholds, facts)
     for k, (target, threshold) in enumerate(thresholds.items()):
         measures = score(soft[k], truth[k], threshold, grid.voxel_ml)
         yield {"subject": subject.name, "target": target, **measures, "threshold": threshold}

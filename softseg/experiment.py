@@ -82,8 +82,7 @@ def train(
     state = new_state(experiment, task.device)
     if resume and run.last.exists():
         states.restore(state, run.last)
-    else:
-        create(run, overwrite)
+    create(run, overwrite)
     step_seconds = bare_step_seconds(state, task)
     console.print(describe(experiment, prepared.sets, task, state, step_seconds), highlight=False)
     _write_plan(run, experiment, prepared)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_PREFIX = ".part-"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -15,7 +17,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The name keeps the suffixes, which tell writers such as nibabel whether to compress.
     """
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=f"-{path.name}", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=_PREFIX, suffix=f"-{path.name}", dir=path.parent)
     os.close(handle)
     part = Path(name)
     try:
@@ -32,6 +34,11 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """Replace a file's content in one step."""
     with replacing(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """Temporary files that a killed process left anywhere under a folder."""
+    return list(folder.rglob(f"{_PREFIX}*"))
 
 
 def _read_umask() -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from softseg.errors import UserError
-from softseg.files import write_atomically
+from softseg.files import unfinished, write_atomically
 
 _PACKAGES = ("softseg", "torch", "numpy", "scipy", "nibabel", "torchio", "pydantic")
 
@@ -84,10 +84,12 @@ def check_free(run: Run, resume: bool, overwrite: bool) -> None:
 
 
 def create(run: Run, overwrite: bool) -> None:
-    """Make an empty folder for a run that `check_free` has let pass."""
+    """Make the folder of a run that `check_free` has let pass."""
     if overwrite and run.folder.exists():
         shutil.rmtree(run.folder)
     run.folder.mkdir(parents=True, exist_ok=True)
+    for part in unfinished(run.folder):  # what a killed process was writing
+        part.unlink()
 
 
 def find(name: str | None, root: Path = Path("runs")) -> Run:

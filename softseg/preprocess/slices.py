@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
 from softseg.component import Component
@@ -21,7 +20,7 @@ class Slices(Component):
 
     axis: Literal["axial", "coronal", "sagittal"] = "axial"
     """The plane of the slices, in the canonical orientation."""
-    drop: Annotated[tuple[Rule, ...], Field()] = ("empty_input",)
+    drop: tuple[Rule, ...] = ("empty_input",)
     """Slices left out of training and validation (every slice is predicted): `empty_input`, a
     contrast is constant; `empty_target`, no foreground; `no_roi`, no voxel of the ROI mask."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from softseg.component import Component
@@ -30,6 +31,12 @@ class Standardize(Component):
     region: Literal["all", "nonzero", "roi"] = "all"
     """Which voxels count (over: volume only): all, those that are not 0 (skull-stripped scans),
     or those in the ROI mask (`dataset.roi`)."""
+
+    @model_validator(mode="after")
+    def _region_of_volumes(self) -> Self:
+        if self.over == "slice" and self.region != "all":
+            raise ValueError("region: needs over: volume; a slice is standardised over all of it")
+        return self
 
 
 @dataclass(frozen=True)

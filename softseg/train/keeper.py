@@ -35,9 +35,9 @@ class Keeper:
         self._log(record, preview)
         if best:
             save_weights(state, self.folder / "checkpoints" / "best.pt")
-        save(state, self.folder / "checkpoints" / "last.pt")
         table = pd.DataFrame(state.history).astype({"epoch": int})
         write_atomically(self.folder / "history.csv", table.to_csv(index=False))
+        save(state, self.folder / "checkpoints" / "last.pt")
 
     def close(self) -> None:
         """Flush TensorBoard's events."""

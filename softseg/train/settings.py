@@ -67,7 +67,7 @@ class Trainer(Component):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     """auto (a CUDA GPU, else Apple's, else the CPU) | cpu | cuda | cuda:1 | mps."""
     precision: Precision = "float32"
-    """float32 | bfloat16 (the network only; head, loss and weights stay float32)."""
+    """float32 | bf16 (the network only; head, loss and weights stay float32)."""
     compile: bool = False
     """Compile the network with torch.compile; the first epoch waits for it."""
     images_every: Annotated[int, Field(ge=0)] = 10

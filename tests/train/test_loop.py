@@ -157,6 +157,6 @@ def test_gradients_are_clipped_only_when_asked():
 
 
 def test_bfloat16_trains_with_loss_and_head_in_float32():
-    state, watcher = trained(tiny_task(precision="bfloat16", max_epochs=2))
+    state, watcher = trained(tiny_task(precision="bf16", max_epochs=2))
     assert all(p.dtype == torch.float32 for p in state.model.parameters())
     assert watcher.records[-1]["train_loss"] > 0
