@@ -112,7 +112,7 @@ def check(config: ConfigFile, set_: Sets = None) -> None:
     wanted = load_config(config, Experiment, set_ or [])
     prepared = experiment.prepare(wanted, console)
     lines = describe_data(wanted, prepared.sets, prepared.stack)
-    console.print("\n".join([*lines, "no problem found"]), highlight=False)
+    console.print("\n".join([*lines, "no problem found"]), highlight=False, markup=False)
 
 
 @data_app.command()

@@ -148,6 +148,11 @@ def _thresholds(trained: _Trained, given: float | None, console: Console) -> dic
     if stored is None:
         console.print("no threshold was searched for: using 0.5 (see --threshold-search)")
         return dict.fromkeys(targets, 0.5)
+    if missing := [target for target in targets if target not in stored]:
+        raise UserError(
+            f"{trained.run.threshold} has no threshold for {', '.join(missing)}; "
+            "run eval with --threshold-search again"
+        )
     return {target: stored[target].value for target in targets}
 
 
@@ -174,24 +179,29 @@ def _score_subject(
     thresholds: dict[str, float],
 ) -> Iterator[dict[str, object]]:
     """Score one subject and write its predictions."""
-    grid = trained.stack.of([subject.name])[0].geometry.native
+    geometry = trained.stack.of([subject.name])[0].geometry
+    axis = geometry.native_axis(trained.experiment.slices.number)
     sources = list(subject.images.values())
     root = trained.experiment.dataset.existing_root()
     folder = trained.run.folder / "predictions" / sources[0].parent.relative_to(root)
     facts = {"Sources": [str(path) for path in sources], "Model": trained.experiment.name}
     write_predictions(folder, sources[0], soft, thresholds, facts)
     for k, (target, threshold) in enumerate(thresholds.items()):
-        measures = score(soft[k], truth[k], threshold, grid.voxel_ml)
+        measures = score(soft[k], truth[k], threshold, geometry.native.voxel_ml, axis)
         yield {"subject": subject.name, "target": target, **measures, "threshold": threshold}
 
 
 def _write(trained: _Trained, table: pd.DataFrame, split: str) -> None:
-    """metrics.csv and summary.json; another set than the test set has its name in theirs."""
+    """The table and its summary; those of another set than the test set have its name in theirs."""
+    metrics, summary = _tables(split)
+    write_atomically(trained.run.folder / metrics, table.to_csv(index=False))
+    text = json.dumps(summarise(table), indent=2) + "\n"
+    write_atomically(trained.run.folder / summary, text)
+
+
+def _tables(split: str) -> tuple[str, str]:
     suffix = "" if split == "test" else f"-{split}"
-    folder = trained.run.folder
-    write_atomically(folder / f"metrics{suffix}.csv", table.to_csv(index=False))
-    summary = json.dumps(summarise(table), indent=2) + "\n"
-    write_atomically(folder / f"summary{suffix}.json", summary)
+    return f"metrics{suffix}.csv", f"summary{suffix}.json"
 
 
 def show(run: Run, scored: Scored, split: str, console: Console) -> None:
@@ -202,4 +212,5 @@ def show(run: Run, scored: Scored, split: str, console: Console) -> None:
         console.print(
             "The data are SYNTHETIC (a phantom): these figures say nothing about patients."
         )
-    console.print(f"{run.folder}: metrics.csv, summary.json, predictions/", highlight=False)
+    files = ", ".join([*_tables(split), "predictions/"])
+    console.print(f"{run.folder}: {files}", highlight=False, markup=False)

@@ -17,6 +17,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import dump
 from softseg.data import Sets, Subject, write_split
 from softseg.errors import TrainingError, UserError
+from softseg.files import write_atomically
 from softseg.header import describe
 from softseg.infer.predict import Predictor
 from softseg.preprocess.prepare import prepare as prepare_stack
@@ -46,7 +47,11 @@ def prepare(experiment: Experiment, console: Console) -> Prepared:
     sets = experiment.split(found, experiment.seed)
     used = {*sets.train, *sets.validation, *sets.test}
     subjects = tuple(subject for subject in found if subject.name in used)
-    return Prepared(subjects, sets, stack_of(experiment, subjects, console))
+    stack = stack_of(experiment, subjects, console)
+    for name, members in (("training", sets.train), ("validation", sets.validation)):
+        if len(stack.rows(members)) == 0:
+            raise UserError(f"slices.drop leaves no {name} slice; keep more of them")
+    return Prepared(subjects, sets, stack)
 
 
 def stack_of(experiment: Experiment, subjects: Sequence[Subject], console: Console) -> SliceStack:
@@ -84,7 +89,8 @@ def train(
         states.restore(state, run.last)
     create(run, overwrite)
     step_seconds = bare_step_seconds(state, task)
-    console.print(describe(experiment, prepared.sets, task, state, step_seconds), highlight=False)
+    header = describe(experiment, prepared.sets, task, state, step_seconds)
+    console.print(header, highlight=False, markup=False)
     _write_plan(run, experiment, prepared)
     _fit(run, state, task, console)
     _finish(run, state, task, step_seconds, console)
@@ -114,19 +120,14 @@ def check_same(run: Run, experiment: Experiment) -> None:
 def task_of(experiment: Experiment, prepared: Prepared) -> Task:
     """Put the slices on the device and gather what the loop needs."""
     chosen = torch.device(experiment.trainer.device)
-    rows = prepared.stack.rows(prepared.sets.train)
-    if len(rows) == 0:
-        raise UserError("no training slice is left after slices.drop; keep more of them")
     validation = [
         v
         for v in prepared.stack.of(prepared.sets.validation)
         if prepared.stack.keep[v.start : v.stop].any()
     ]
-    if not validation:
-        raise UserError("no validation slice is left after slices.drop; keep more of them")
     return Task(
         stack=prepared.stack.to(chosen),
-        rows=rows,
+        rows=prepared.stack.rows(prepared.sets.train),
         validation=tuple(validation),
         augment=experiment.augment,
         restandardize=experiment.standardizes_slices,
@@ -179,9 +180,9 @@ class _Both(Observer):
 
 
 def _write_plan(run: Run, experiment: Experiment, prepared: Prepared) -> None:
-    run.config.write_text(dump(experiment))
-    write_split(run.split, prepared.sets)
     run.note(status="training", started=now(), seed=experiment.seed, **provenance())
+    write_split(run.split, prepared.sets)
+    write_atomically(run.config, dump(experiment))
 
 
 def _fit(run: Run, state: State, task: Task, console: Console) -> None:
@@ -235,4 +236,5 @@ def _finish(run: Run, state: State, task: Task, step_seconds: float, console: Co
         f"{epoch / bare:.2f} times\n"
         f"{run.folder}: config.yaml, history.csv, checkpoints/, tensorboard/",
         highlight=False,
+        markup=False,
     )

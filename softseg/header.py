@@ -100,7 +100,8 @@ def _augmented(experiment: Experiment, sets: Sets, stack: SliceStack) -> dict[st
     shares: dict[str, float] = {}
     for step in experiment.augment:
         batch = augment.augment(batch, [step], draws)
-        shares[step.name] = _share(count_soft(batch.target))
+        again = " again" * sum(known.split()[0] == step.name for known in shares)
+        shares[step.name + again] = _share(count_soft(batch.target))
     return shares
 
 

@@ -50,6 +50,10 @@ class Run:
         """The threshold that a search found, its curve, and on which subjects."""
         return self.folder / "threshold.json"
 
+    def exists(self) -> bool:
+        """Whether this is the folder of a training that began: run.json is written first."""
+        return "status" in self.facts()
+
     def facts(self) -> dict[str, Any]:
         """What run.json holds; empty where there is none that can be read."""
         try:
@@ -71,16 +75,24 @@ def now() -> str:
 
 def check_free(run: Run, resume: bool, overwrite: bool) -> None:
     """Refuse to train into a folder that holds something, unless told how. Changes nothing."""
-    taken = run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir()))
-    if not taken or resume:
+    if not _taken(run.folder) or (resume and run.exists()):
         return
+    if resume:
+        raise UserError(f"{run.folder} is not a softseg run, so there is nothing to resume in it")
     if not overwrite:
         message = (
             f"{run.folder} exists already; add --resume or --overwrite, or choose another --out"
         )
         raise UserError(message)
-    if not run.config.is_file():
+    if not run.exists():
         raise UserError(f"{run.folder} is not a softseg run, so --overwrite leaves it alone")
+
+
+def _taken(folder: Path) -> bool:
+    if not folder.is_dir():
+        return folder.exists()
+    parts = unfinished(folder)
+    return any(path not in parts for path in folder.iterdir())
 
 
 def create(run: Run, overwrite: bool) -> None:

@@ -24,7 +24,7 @@ preprocess:
   - crop: {size: [16, 16]}
 augment:
   - affine: {}
-model: {name: unet2d, depth: 1, filters: 2, dropout: 0.1}
+model: {name: unet2d, depth: 1, filters: 2, dropout: 0.1, head: {name: normrelu, bias: 1}}
 loss: {name: adaptive_wing}
 trainer:
   batch_size: 4

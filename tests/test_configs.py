@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_softseg_has_the_papers_table_1():
 def test_every_key_of_the_base_configuration_is_commented():
     """Each line that sets a value says in a comment what it is, or the line above does."""
     lines = (CONFIGS / "scgm_softseg.yaml").read_text().splitlines()
-    for above, line in zip(lines, lines[1:], strict=False):
+    for above, line in pairwise(lines):
         if line.strip() and not line.strip().startswith("#") and not line.rstrip().endswith(":"):
             bare = line.strip().startswith(("name: scgm", "name: unet2d", "head:", "- affine"))
             assert "#" in line or above.strip().startswith("#") or bare, line

@@ -67,7 +67,7 @@ def test_bfloat16_is_for_the_network_only_inside_the_context():
     layer, x = torch.nn.Linear(4, 4), torch.rand(2, 4)
     with autocast(cpu, "float32"):
         assert layer(x).dtype == torch.float32
-    with autocast(cpu, "bfloat16"):
+    with autocast(cpu, "bf16"):
         assert layer(x).dtype == torch.bfloat16
     assert layer(x).dtype == torch.float32
 

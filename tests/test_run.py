@@ -18,8 +18,7 @@ def made(folder, **facts):
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("name: x\n")
     run = Run(folder)
-    if facts:
-        run.note(**facts)
+    run.note(**{"status": "training", **facts})
     return run
 
 
@@ -66,11 +65,28 @@ def test_overwrite_leaves_a_folder_alone_that_is_no_run(tmp_path):
     assert (tmp_path / "thesis.tex").exists()
 
 
-@pytest.mark.parametrize("overwrite", [True, False])
-def test_a_file_in_the_folders_place_is_refused(tmp_path, overwrite):
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_file_in_the_folders_place_is_refused(tmp_path, how):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(UserError):
-        check_free(Run(tmp_path / "run"), resume=False, overwrite=overwrite)
+        check_free(Run(tmp_path / "run"), **{"resume": False, "overwrite": False, **how})
+
+
+@pytest.mark.parametrize("how", [{"overwrite": True}, {"resume": True}])
+def test_a_config_of_the_users_own_does_not_make_a_folder_a_run(tmp_path, how):
+    for name in ("config.yaml", "thesis.tex"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match="is not a softseg run"):
+        check_free(Run(tmp_path), **{"resume": False, "overwrite": False, **how})
+
+
+def test_what_a_killed_process_was_writing_is_no_hindrance_and_is_cleared(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.part-abc-run.json").write_text("ha")
+    run = Run(tmp_path / "run")
+    check_free(run, resume=False, overwrite=False)
+    create(run, overwrite=False)
+    assert list(run.folder.iterdir()) == []
 
 
 def test_the_newest_finished_training_is_found_in_ablations_too(tmp_path):

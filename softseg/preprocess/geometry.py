@@ -37,6 +37,11 @@ class Geometry:
         """
         return np.clip(resample(volume, self.network, self.native, order=1), 0.0, 1.0)
 
+    def native_axis(self, axis: int) -> int:
+        """The native array's axis that runs along an axis of the network's volume."""
+        across = np.linalg.solve(self.native.affine, self.network.affine)[:3, axis]
+        return int(np.abs(across).argmax())
+
 
 def plan(
     native: Grid, steps: Sequence[Step], slices: Slices, centre: FloatArray | None

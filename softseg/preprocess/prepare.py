@@ -76,7 +76,7 @@ def _entry(subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Sl
     recipe: dict[str, Any] = {
         "steps": [step.model_dump(mode="json") for step in steps],
         "slices": slices.model_dump(mode="json"),
-        "targets": {name: t.model_dump(mode="json") for name, t in dataset.targets.items()},
+        "targets": [(name, t.model_dump(mode="json")) for name, t in dataset.targets.items()],
         "raters": [dataset.raters.model_dump(mode="json"), labels],
         "images": list(subject.images),
     }

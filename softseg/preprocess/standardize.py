@@ -14,7 +14,7 @@ from softseg.component import Component
 from softseg.data.grid import FloatArray
 from softseg.errors import UserError
 
-_FLAT = 1e-5  # below this spread (relative to the largest value) only the mean is taken off
+_FLAT = 1e-6  # below this spread (a share of the largest value) only the mean is taken off
 
 
 class Standardize(Component):
@@ -67,7 +67,7 @@ def intensity_of(volume: FloatArray, step: Standardize | None, roi: FloatArray |
         message = f"no voxel to standardise over with region: {step.region}; use region: all"
         raise UserError(message)
     mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
-    flat = std <= _FLAT * max(1.0, float(np.abs(values).max()))
+    flat = std <= _FLAT * float(np.abs(values).max())
     return Intensity(mean, 1.0 if flat else std, background)
 
 
@@ -86,6 +86,6 @@ def standardize_slices(image: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:
     """
     mean = image.mean(dim=(2, 3), keepdim=True)
     std = image.std(dim=(2, 3), correction=0, keepdim=True)
-    flat = std <= _FLAT * image.abs().amax(dim=(2, 3), keepdim=True).clamp_min(1.0)
+    flat = std <= _FLAT * image.abs().amax(dim=(2, 3), keepdim=True)
     std = torch.where(flat, torch.ones_like(std), std)
     return (image - mean) / std, (fill - mean[..., 0, 0]) / std[..., 0, 0]

@@ -24,8 +24,7 @@ class Keeper:
         self._still = [normalised(images[:, :1]), targets[:, :1].cpu()]
         (folder / "checkpoints").mkdir(exist_ok=True)
         # a resumed run writes over what the interrupted one logged beyond its last checkpoint
-        purge = start_epoch + 1 if start_epoch else None
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start_epoch + 1)
 
     def step(self, slices: int) -> None:
         """Nothing is kept within an epoch."""
@@ -51,7 +50,7 @@ class Keeper:
         due = self.images_every and (epoch == 1 or epoch % self.images_every == 0)
         if preview is not None and due:
             rows = torch.cat([*self._still, preview[:, :1].cpu()], dim=3)
-            # array (P, 1, H, 3W): input, target, prediction side by side, one slice a row
+            # (P, 1, H, 3W): input, target, prediction of each slice side by side
             self._board.add_images("input | target | prediction", rows, epoch)
 
 

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from softseg import __version__
-from softseg.data import Subject
 from softseg.infer.write import write_predictions
 from tests import makers
 
 
-def subject(*images):
-    paths = {f"contrast{n}": path for n, path in enumerate(images)}
-    return Subject("sub-01", paths, {}, None, {})
-
-
-def written(folder, root, images, soft, thresholds):
-    """What a run named `tiny` on the data in `root` writes."""
-    known = SimpleNamespace(name="tiny", dataset=SimpleNamespace(root=str(root)))
-    return write_predictions(folder, subject(*images), known, np.asarray(soft), thresholds)
+def written(folder, source, soft, thresholds):
+    """What a model named `tiny` writes for a scan."""
+    facts = {"Sources": [str(source)], "Model": "tiny"}
+    return write_predictions(folder, source, np.asarray(soft), thresholds, facts)
 
 
 @pytest.fixture
@@ -40,7 +33,7 @@ def soft_volume(seed=0, shape=makers.SHAPE):
 def test_the_grid_of_the_source_to_the_last_bit(tmp_path, root, lps, codes):
     source = makers.nifti(root / "a.nii.gz", makers.scan(), makers.oblique(lps=lps), codes=codes)
     soft = soft_volume()
-    paths = written(tmp_path / "out", root, [source], [soft], {"gm": 0.5})
+    paths = written(tmp_path / "out", source, [soft], {"gm": 0.5})
     for path in paths:
         one, other = nib.load(path), nib.load(source)
         np.testing.assert_array_equal(one.affine, other.affine)
@@ -50,10 +43,10 @@ def test_the_grid_of_the_source_to_the_last_bit(tmp_path, root, lps, codes):
 
 
 def test_two_files_and_their_sidecars_a_target(tmp_path, root):
-    source = makers.nifti(root / "sub-01" / "anat" / "sub-01_T2w.nii.gz", makers.scan())
+    source = makers.nifti(root / "sub-01_T2w.nii.gz", makers.scan())
     soft = np.stack([soft_volume(1), soft_volume(2)])
-    paths = written(tmp_path / "out", root, [source], soft, {"gm": 0.3, "wm": 0.7})
-    stem = "out/sub-01/anat/sub-01_T2w_label"
+    paths = written(tmp_path / "out", source, soft, {"gm": 0.3, "wm": 0.7})
+    stem = "out/sub-01_T2w_label"
     expected = [f"{stem}-{t}_{s}" for t in ("gm", "wm") for s in ("probseg", "mask")]
     assert paths == [tmp_path / f"{one}.nii.gz" for one in expected]
     assert {p for p in (tmp_path / "out").rglob("*") if p.is_file()} == {
@@ -71,38 +64,32 @@ def test_a_voxel_at_the_threshold_is_foreground(tmp_path, root):
     source = makers.nifti(root / "a.nii.gz", makers.scan())
     soft = np.full(makers.SHAPE, 0.3, np.float32)  # as float64 it is less than 0.3
     soft[0] = np.nextafter(np.float32(0.3), np.float32(0))
-    [_, mask] = written(tmp_path / "out", root, [source], [soft], {"gm": 0.3})
+    [_, mask] = written(tmp_path / "out", source, [soft], {"gm": 0.3})
     assert np.asarray(nib.load(mask).dataobj).mean(axis=(1, 2)).tolist() == [0] + [1] * 7
 
 
 def test_the_sidecar_says_where_from_and_how_it_was_made_binary(tmp_path, root):
-    images = [makers.nifti(root / f"a_{c}.nii", makers.scan()) for c in ("T1w", "T2w")]
-    [probseg, _] = written(tmp_path / "out", root, images, [soft_volume()], {"gm": 0.35})
-    assert probseg.name == "a_T1w_label-gm_probseg.nii.gz"  # named after the first contrast
+    source = makers.nifti(root / "a_T1w.nii", makers.scan())
+    [probseg, _] = written(tmp_path / "out", source, [soft_volume()], {"gm": 0.35})
+    assert probseg.name == "a_T1w_label-gm_probseg.nii.gz"
     soft, hard = (
         json.loads((tmp_path / f"out/a_T1w_label-gm_{kind}.json").read_text())
         for kind in ("probseg", "mask")
     )
-    assert soft["Sources"] == [str(path) for path in images]
+    assert soft["Sources"] == [str(source)]
     assert (soft["Label"], soft["Model"]) == ("gm", "tiny")
     assert soft["GeneratedBy"] == [{"Name": "softseg", "Version": __version__}]
     assert "Threshold" not in soft
     assert hard == {**soft, "Threshold": 0.35}
 
 
-def test_a_source_outside_the_dataset_is_written_flat(tmp_path, root):
-    source = makers.nifti(tmp_path / "elsewhere" / "a.nii.gz", makers.scan())
-    paths = written(tmp_path / "out", root, [source], [soft_volume()], {"gm": 0.5})
-    assert {path.parent for path in paths} == {tmp_path / "out"}
-
-
 def test_a_trailing_dimension_of_the_source_is_restored(tmp_path, root):
     source = makers.nifti(root / "a.nii.gz", makers.scan()[..., None])
-    for path in written(tmp_path / "out", root, [source], [soft_volume()], {"gm": 0.5}):
+    for path in written(tmp_path / "out", source, [soft_volume()], {"gm": 0.5}):
         assert nib.load(path).shape == (*makers.SHAPE, 1)
 
 
 def test_as_many_predictions_as_targets(tmp_path, root):
     source = makers.nifti(root / "a.nii.gz", makers.scan())
     with pytest.raises(ValueError, match="longer"):
-        written(tmp_path / "out", root, [source], [soft_volume()], {"gm": 0.5, "wm": 0.5})
+        written(tmp_path / "out", source, [soft_volume()], {"gm": 0.5, "wm": 0.5})
