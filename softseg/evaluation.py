@@ -24,7 +24,7 @@ from softseg.experiment import load_predictor, stack_of
 from softseg.files import write_atomically
 from softseg.infer.predict import Predictor
 from softseg.infer.threshold import Threshold, best_threshold, dice_curve
-from softseg.infer.write import write_predictions
+from softseg.infer.write import describe_folder, write_predictions
 from softseg.metrics import score
 from softseg.preprocess.stack import SliceStack
 from softseg.report.tables import metrics_table, summarise
@@ -75,6 +75,7 @@ def evaluate(
         _search(trained, console)
     thresholds = _thresholds(trained, threshold, console)
     members = getattr(trained.sets, split)
+    describe_folder(run.folder / "predictions", trained.experiment.name)
     rows = [
         row
         for subject, soft, truth in _predicted(trained, members, f"scoring {split}", console)

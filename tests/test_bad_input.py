@@ -192,3 +192,12 @@ def test_resuming_with_another_configuration_is_refused(softseg):
     assert status == 2
     assert "omega: 9" in err
     assert softseg("train", "tiny.yaml", "--resume")[0] == 0  # nothing left to do
+
+
+@pytest.mark.parametrize("verb", [["train"], ["data", "check"]])
+def test_dropping_every_slice_is_refused(softseg, verb):
+    for path in Path("data").glob("*-mask-*"):
+        rewrite(path, np.zeros(makers.SHAPE, np.uint8))
+    status, err = softseg(*verb, "tiny.yaml", "--set", "slices.drop=[empty_target]")
+    assert status == 2
+    assert "slices.drop leaves no training slice" in err

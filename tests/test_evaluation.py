@@ -244,3 +244,21 @@ def test_a_missing_split_json_is_named(run):
     run.split.unlink()
     with pytest.raises(UserError, match=r"split\.json: cannot be read"):
         evaluate(run, plain())
+
+
+def test_a_threshold_file_without_a_target_is_refused(run):
+    run.threshold.write_text('{"targets": {}, "subjects": []}')
+    with pytest.raises(UserError, match=r"no threshold for gm; .*--threshold-search"):
+        evaluate(run, plain())
+
+
+def test_mse_paper_sums_along_the_axis_of_the_slices(run):
+    text = run.config.read_text().replace("axis: axial", "axis: sagittal")
+    text = text.replace("size: [16, 16]", "size: [12, 8]")
+    run.config.write_text(text)
+    evaluate(run, plain())
+    table = pd.read_csv(run.folder / "metrics.csv").set_index("subject")
+    for name in TEST:
+        wrong = (predicted(run, name, "mask") - truth_of(run, name)) ** 2
+        expected = 100 * wrong.mean(axis=(1, 2)).sum()
+        assert table.loc[name, "mse_paper"] == pytest.approx(expected)

@@ -46,6 +46,18 @@ def write_predictions(
     return written
 
 
+def describe_folder(folder: Path, model: str) -> None:
+    """Say that a folder of predictions is a BIDS derivative, and of which model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "Name": f"Segmentations by {model}",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [_SOFTWARE],
+    }
+    write_atomically(folder / "dataset_description.json", json.dumps(facts, indent=2) + "\n")
+
+
 def _stem(path: Path) -> str:
     name = path.name
     for ending in (".nii.gz", ".nii"):

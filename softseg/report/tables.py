@@ -61,5 +61,5 @@ def _cell(moments: dict[str, float | int | None]) -> str:
     mean, std = moments["mean"], moments["std"]
     if mean is None:
         return "undefined"
-    places = 1 if abs(mean) >= 10 else 2
+    places = 1 if abs(mean) >= 10 else 2 if abs(mean) >= 0.1 else 4
     return f"{mean:.{places}f}" + ("" if std is None else f" ± {std:.{places}f}")

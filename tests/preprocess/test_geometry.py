@@ -140,3 +140,11 @@ def test_real_gray_matter_there_and_back(real_data):
         geometry: Geometry = plan(grid, steps, Slices(), None)
         back = geometry.to_native(resample(mask, grid, geometry.network, 1))
         assert dice(back >= 0.5, mask >= 0.5) >= 0.99, path.name
+
+
+@pytest.mark.parametrize("codes", CODES)
+def test_the_native_axis_of_the_slices_is_found_in_any_orientation(codes):
+    grid = oblique((6, 7, 8), (0.5, 0.6, 3), codes, (4, -8, 5))
+    geometry = plan(grid, (), Slices(), None)
+    up = next(axis for axis, code in enumerate(aff2axcodes(grid.affine)) if code in "IS")
+    assert geometry.native_axis(2) == up

@@ -166,3 +166,11 @@ def test_scans_of_different_sizes_need_a_crop(root):
 def test_a_problem_of_the_chain_names_its_subject(root):
     with pytest.raises(UserError, match=r"site1-sc02: this chain needs an ROI mask"):
         prepared(root, chain=[{"crop": {"size": [4, 4], "around": "roi"}}])
+
+
+def test_the_order_of_targets_is_part_of_the_cache_key(root):
+    gm, wm = {"values": [1]}, {"values": [2]}
+    one = prepared(root, targets={"gm": gm, "wm": wm})
+    other = prepared(root, targets={"wm": wm, "gm": gm})
+    assert torch.equal(one.target, other.target.flip(1))
+    assert not torch.equal(one.target, other.target)

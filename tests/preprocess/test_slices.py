@@ -8,7 +8,9 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from softseg.component import build_from
-from softseg.preprocess import Slices
+from softseg.preprocess import Slices, preprocess
+from softseg.preprocess import build as build_chain
+from tests.preprocess.samples import noise, sample
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
@@ -68,3 +70,12 @@ def test_a_soft_trace_of_foreground_keeps_a_slice():
 def test_what_is_unknown_is_refused(spec):
     with pytest.raises(ValidationError):
         build_from(TypeAdapter(Slices), spec)
+
+
+@pytest.mark.parametrize("zoom", [0.25, 0.3, 0.37])
+def test_a_constant_slice_is_empty_after_resampling_too(zoom):
+    """Interpolation leaves float32 rounding on a constant; that is no content."""
+    volume = noise((8, 8, 3))
+    volume[:, :, 1] = 1234.567
+    steps = build_chain([{"standardize": {}}, {"resample": {"zooms": [zoom, zoom, None]}}])
+    assert preprocess(sample(volume), steps, Slices()).keep.tolist() == [True, False, True]

@@ -125,3 +125,19 @@ def test_a_resumed_run_replaces_what_was_logged_beyond_its_checkpoint(tmp_path):
 def test_pictures_use_the_whole_range_of_grey_and_survive_a_constant_slice():
     image = torch.tensor([[[[-3.0, 1.0]]], [[[5.0, 5.0]]]])
     assert normalised(image).flatten().tolist() == [0, 1, 0, 0]
+
+
+def test_the_table_is_never_behind_the_checkpoint(tmp_path, monkeypatch):
+    """Killed while the checkpoint is written: an epoch earlier is resumed from, nothing is lost."""
+    from softseg.train import keeper as module
+
+    def killed(state, path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "save", killed)
+    task = tiny_task(max_epochs=1)
+    images = task.stack.image[:1]
+    keeper = module.Keeper(tmp_path, 0, images, images, 0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_state(task), task, keeper)
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
