@@ -80,3 +80,14 @@ def test_the_umask_is_honoured(tmp_path, mask, mode):
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_whoever_reads_the_old_file_goes_on_reading_it_whole(tmp_path):
+    """The new content comes by renaming, never by writing into the file that is there."""
+    path = tmp_path / "last.pt"
+    write_atomically(path, b"old" * 100_000)
+    with path.open("rb") as reader:
+        first = reader.read(3)
+        write_atomically(path, b"new" * 100_000)
+        assert first + reader.read() == b"old" * 100_000
+    assert path.read_bytes() == b"new" * 100_000
