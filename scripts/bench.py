@@ -13,12 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from softseg import experiment as running
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
+from softseg.experiment import prepare
 from softseg.seeds import generator
 from softseg.train.loop import Task, take, train_epoch, train_step
 from softseg.train.state import State
+from softseg.wiring import new_state, settle, task_of
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 Row = dict[str, Any]
@@ -76,9 +77,10 @@ def epoch_against_bare_steps(rounds: int) -> Row:
 def hippocampus(root: Path) -> tuple[State, Task]:
     changes = [f"dataset.root={root}", "dataset.cache=null", "trainer.device=cpu"]
     config = load_config(CONFIGS / "hippocampus_softseg.yaml", Experiment, changes)
-    config = running.settle(config)
-    task = running.task_of(config, running.prepare(config, Console(quiet=True)))
-    return running.new_state(config, task.device), task
+    config = settle(config)
+    prepared = prepare(config, Console(quiet=True))
+    task = task_of(config, prepared.sets, prepared.stack)
+    return new_state(config, task.device), task
 
 
 def bare_steps(state: State, task: Task) -> None:

@@ -20,16 +20,22 @@ from softseg.data import Sets, Subject, read_split
 from softseg.data.load import load
 from softseg.data.phantom import is_phantom
 from softseg.errors import UserError
-from softseg.experiment import load_predictor, stack_of
+from softseg.experiment import stack_of
 from softseg.files import write_atomically
 from softseg.infer.predict import Predictor
-from softseg.infer.threshold import Threshold, best_threshold, dice_curve
+from softseg.infer.threshold import (
+    best_threshold,
+    dice_curve,
+    read_thresholds,
+    write_thresholds,
+)
 from softseg.infer.write import describe_folder, write_predictions
 from softseg.metrics import score
 from softseg.preprocess.stack import SliceStack
 from softseg.report.tables import metrics_table, summarise
 from softseg.report.threshold_figure import draw_threshold_curves
 from softseg.run import Run
+from softseg.wiring import load_predictor
 
 Truth = NDArray[np.float32]
 
@@ -126,11 +132,7 @@ def _search(trained: _Trained, console: Console) -> None:
         for k, target in enumerate(targets):
             curves[target].append(dice_curve(soft[k], truth[k]))
     found = {target: best_threshold(per_volume) for target, per_volume in curves.items()}
-    kept = {
-        "targets": {t: {"threshold": one.value, "curve": one.curve} for t, one in found.items()},
-        "subjects": members,
-    }
-    write_atomically(trained.run.threshold, json.dumps(kept, indent=2) + "\n")
+    write_thresholds(trained.run.threshold, found, members)
     draw_threshold_curves(found, trained.run.folder / "figures" / "threshold.png")
     for target, one in found.items():
         console.print(
@@ -145,7 +147,7 @@ def _thresholds(trained: _Trained, given: float | None, console: Console) -> dic
     targets = list(trained.experiment.dataset.targets)
     if given is not None:
         return dict.fromkeys(targets, given)
-    stored = read_thresholds(trained.run)
+    stored = read_thresholds(trained.run.threshold)
     if stored is None:
         console.print("no threshold was searched for: using 0.5 (see --threshold-search)")
         return dict.fromkeys(targets, 0.5)
@@ -155,21 +157,6 @@ def _thresholds(trained: _Trained, given: float | None, console: Console) -> dic
             "run eval with --threshold-search again"
         )
     return {target: stored[target].value for target in targets}
-
-
-def read_thresholds(run: Run) -> dict[str, Threshold] | None:
-    """What threshold.json holds, None where there is none. Raises UserError when it is damaged."""
-    try:
-        kept = json.loads(run.threshold.read_text())
-        return {
-            target: Threshold(float(one["threshold"]), dict(one["curve"]))
-            for target, one in kept["targets"].items()
-        }
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"{run.threshold} is damaged ({error}); run eval with --threshold-search again"
-        raise UserError(message) from error
 
 
 def _score_subject(

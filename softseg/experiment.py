@@ -12,14 +12,12 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from softseg import device, models, seeds
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump
 from softseg.data import Sets, Subject, write_split
 from softseg.errors import TrainingError, UserError
 from softseg.files import write_atomically
 from softseg.header import describe
-from softseg.infer.predict import Predictor
 from softseg.preprocess.prepare import prepare as prepare_stack
 from softseg.preprocess.stack import SliceStack
 from softseg.run import Run, check_free, create, now, provenance
@@ -30,6 +28,7 @@ from softseg.train.loop import Observer, Task, fit, preview_slice
 from softseg.train.state import Record, State
 from softseg.train.timing import bare_step_seconds, steps_per_epoch
 from softseg.usage import peak_memory_bytes
+from softseg.wiring import new_state, settle, task_of
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,10 @@ def train(
     if resume:
         check_same(run, experiment)
     prepared = prepare(experiment, console)
-    task = task_of(experiment, prepared)
+    data = prepared.stack.fingerprint()
+    if resume:
+        check_same_data(run, data)
+    task = task_of(experiment, prepared.sets, prepared.stack)
     state = new_state(experiment, task.device)
     if resume and run.last.exists():
         states.restore(state, run.last)
@@ -91,19 +93,10 @@ def train(
     step_seconds = bare_step_seconds(state, task)
     header = describe(experiment, prepared.sets, task, state, step_seconds)
     console.print(header, highlight=False, markup=False)
-    _write_plan(run, experiment, prepared)
+    _write_plan(run, experiment, prepared.sets, data)
     _fit(run, state, task, console)
     _finish(run, state, task, step_seconds, console)
     return run
-
-
-def settle(experiment: Experiment) -> Experiment:
-    """Put in what `null` and `auto` mean on this machine, so that the run's config repeats it."""
-    chosen = device.pick(experiment.trainer.device)
-    threads = experiment.trainer.threads or torch.get_num_threads()
-    torch.set_num_threads(threads)
-    trainer = experiment.trainer.model_copy(update={"threads": threads, "device": str(chosen)})
-    return experiment.model_copy(update={"trainer": trainer})
 
 
 def check_same(run: Run, experiment: Experiment) -> None:
@@ -117,51 +110,14 @@ def check_same(run: Run, experiment: Experiment) -> None:
         )
 
 
-def task_of(experiment: Experiment, prepared: Prepared) -> Task:
-    """Put the slices on the device and gather what the loop needs."""
-    chosen = torch.device(experiment.trainer.device)
-    validation = [
-        v
-        for v in prepared.stack.of(prepared.sets.validation)
-        if prepared.stack.keep[v.start : v.stop].any()
-    ]
-    return Task(
-        stack=prepared.stack.to(chosen),
-        rows=prepared.stack.rows(prepared.sets.train),
-        validation=tuple(validation),
-        augment=experiment.augment,
-        restandardize=experiment.standardizes_slices,
-        loss=experiment.loss,
-        trainer=experiment.trainer,
-        seed=experiment.seed,
-        device=chosen,
-    )
-
-
-def new_state(experiment: Experiment, chosen: torch.device) -> State:
-    """The network, freshly initialised, with its optimiser."""
-    seeds.reseed_torch(experiment.seed, "initialisation")
-    dataset = experiment.dataset
-    network = models.build(experiment.model, len(dataset.contrasts), len(dataset.targets))
-    head = models.heads.build(experiment.model.head, len(dataset.targets))
-    network, head = network.to(chosen), head.to(chosen)
-    if experiment.trainer.compile:
-        network.compile()
-    return states.start(network, head, experiment.trainer)
-
-
-def load_predictor(run: Run, experiment: Experiment) -> Predictor:
-    """The run's best network, ready to segment. Raises UserError when there is none."""
-    chosen = device.pick(experiment.trainer.device)
-    state = new_state(experiment, chosen)
-    saved = states.read_checkpoint(run.best)
-    try:
-        state.model.load_state_dict(saved["model"])
-        state.head.load_state_dict(saved["head"])
-    except RuntimeError as error:
-        raise UserError(f"{run.best} does not fit {run.config}: {error}") from error
-    precision, size = experiment.trainer.precision, 2 * experiment.trainer.batch_size
-    return Predictor(state.model, state.head, chosen, precision, size)
+def check_same_data(run: Run, data: str) -> None:
+    """Refuse to resume on other scans or masks than those the run began with."""
+    began = run.facts().get("data_fingerprint", data)
+    if began != data:
+        raise UserError(
+            f"the data under dataset.root have changed since {run.folder} began; "
+            "restore them, or start over with --overwrite"
+        )
 
 
 @dataclass(frozen=True)
@@ -179,9 +135,10 @@ class _Both(Observer):
         self.display.epoch(state, record, best, preview)
 
 
-def _write_plan(run: Run, experiment: Experiment, prepared: Prepared) -> None:
-    run.note(status="training", started=now(), seed=experiment.seed, **provenance())
-    write_split(run.split, prepared.sets)
+def _write_plan(run: Run, experiment: Experiment, sets: Sets, data: str) -> None:
+    facts = {"seed": experiment.seed, "data_fingerprint": data, **provenance()}
+    run.note(status="training", started=now(), **facts)
+    write_split(run.split, sets)
     write_atomically(run.config, dump(experiment))
 
 

@@ -194,6 +194,15 @@ def test_resuming_with_another_configuration_is_refused(softseg):
     assert softseg("train", "tiny.yaml", "--resume")[0] == 0  # nothing left to do
 
 
+def test_resuming_on_changed_data_is_refused(softseg):
+    assert softseg("train", "tiny.yaml")[0] == 0
+    data = nib.load(IMAGE).get_fdata()
+    data[0, 0, 0] += 100
+    rewrite(IMAGE, data)
+    status, err = softseg("train", "tiny.yaml", "--resume")
+    assert (status, "have changed since" in err) == (2, True)
+
+
 @pytest.mark.parametrize("verb", [["train"], ["data", "check"]])
 def test_dropping_every_slice_is_refused(softseg, verb):
     for path in Path("data").glob("*-mask-*"):

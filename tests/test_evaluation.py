@@ -16,7 +16,8 @@ from softseg import experiment
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.errors import UserError
-from softseg.evaluation import evaluate, read_thresholds, show
+from softseg.evaluation import evaluate, show
+from softseg.infer.threshold import read_thresholds
 from softseg.run import Run
 from tests import makers, project
 
@@ -185,7 +186,7 @@ def test_without_any_threshold_it_is_one_half_and_says_so(run):
     console = plain()
     assert evaluate(run, console).thresholds == {"gm": 0.5}
     assert "no threshold was searched for: using 0.5" in console.file.getvalue()
-    assert read_thresholds(run) is None
+    assert read_thresholds(run.threshold) is None
 
 
 def test_another_set_leaves_the_test_sets_files_alone(run):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from softseg.data.grid import FloatArray
+from softseg.errors import UserError
+from softseg.files import write_atomically
 from softseg.metrics import binarize
 
 # 0.05, 0.10 .. 0.95, written so that each is the float nearest to its decimal
@@ -68,3 +73,25 @@ def best_threshold(curves: list[NDArray[np.float64]]) -> Threshold:
     best = len(mean) - 1 - int(mean[::-1].argmax())
     curve = {label(t): round(float(d), 6) for t, d in zip(THRESHOLDS, mean, strict=True)}
     return Threshold(THRESHOLDS[best], curve)
+
+
+def write_thresholds(path: Path, found: dict[str, Threshold], subjects: Sequence[str]) -> None:
+    """Keep each target's threshold and curve, and the subjects on which they were found."""
+    targets = {name: {"threshold": one.value, "curve": one.curve} for name, one in found.items()}
+    kept = {"targets": targets, "subjects": list(subjects)}
+    write_atomically(path, json.dumps(kept, indent=2) + "\n")
+
+
+def read_thresholds(path: Path) -> dict[str, Threshold] | None:
+    """What `write_thresholds` kept, None where there is nothing. Raises UserError if damaged."""
+    try:
+        kept = json.loads(path.read_text())
+        return {
+            target: Threshold(float(one["threshold"]), dict(one["curve"]))
+            for target, one in kept["targets"].items()
+        }
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"{path} is damaged ({error}); run eval with --threshold-search again"
+        raise UserError(message) from error

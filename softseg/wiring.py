@@ -1,0 +1,68 @@
+"""From a validated Experiment to the objects that compute: device, network, task, predictor."""
+
+from __future__ import annotations
+
+import torch
+
+from softseg import device, models, seeds
+from softseg.config.experiment import Experiment
+from softseg.data import Sets
+from softseg.errors import UserError
+from softseg.infer.predict import Predictor
+from softseg.preprocess.stack import SliceStack
+from softseg.run import Run
+from softseg.train import state as states
+from softseg.train.loop import Task
+from softseg.train.state import State
+
+
+def settle(experiment: Experiment) -> Experiment:
+    """Put in what `null` and `auto` mean on this machine, so that the run's config repeats it."""
+    chosen = device.pick(experiment.trainer.device)
+    threads = experiment.trainer.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    trainer = experiment.trainer.model_copy(update={"threads": threads, "device": str(chosen)})
+    return experiment.model_copy(update={"trainer": trainer})
+
+
+def task_of(experiment: Experiment, sets: Sets, stack: SliceStack) -> Task:
+    """Put the slices on the device and gather what the loop needs."""
+    chosen = torch.device(experiment.trainer.device)
+    validation = [v for v in stack.of(sets.validation) if stack.keep[v.start : v.stop].any()]
+    return Task(
+        stack=stack.to(chosen),
+        rows=stack.rows(sets.train),
+        validation=tuple(validation),
+        augment=experiment.augment,
+        restandardize=experiment.standardizes_slices,
+        loss=experiment.loss,
+        trainer=experiment.trainer,
+        seed=experiment.seed,
+        device=chosen,
+    )
+
+
+def new_state(experiment: Experiment, chosen: torch.device) -> State:
+    """The network, freshly initialised, with its optimiser."""
+    seeds.reseed_torch(experiment.seed, "initialisation")
+    dataset = experiment.dataset
+    network = models.build(experiment.model, len(dataset.contrasts), len(dataset.targets))
+    head = models.heads.build(experiment.model.head, len(dataset.targets))
+    network, head = network.to(chosen), head.to(chosen)
+    if experiment.trainer.compile:
+        network.compile()
+    return states.start(network, head, experiment.trainer)
+
+
+def load_predictor(run: Run, experiment: Experiment) -> Predictor:
+    """The run's best network, ready to segment. Raises UserError when there is none."""
+    chosen = device.pick(experiment.trainer.device)
+    state = new_state(experiment, chosen)
+    saved = states.read_checkpoint(run.best)
+    try:
+        state.model.load_state_dict(saved["model"])
+        state.head.load_state_dict(saved["head"])
+    except RuntimeError as error:
+        raise UserError(f"{run.best} does not fit {run.config}: {error}") from error
+    precision, size = experiment.trainer.precision, 2 * experiment.trainer.batch_size
+    return Predictor(state.model, state.head, chosen, precision, size)
