@@ -35,7 +35,9 @@ Device = Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N | mps.")]
 def train(
     config: ConfigFile,
     set_: Sets = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder [runs/<name>].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder (default: runs/<name>).")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Where to train, e.g. cuda:1.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last epoch.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete and redo.")] = False,
@@ -55,7 +57,9 @@ def train(
 
 @app.command(name="eval")
 def evaluate(
-    run: Annotated[str | None, typer.Argument(help="A run's folder [the newest].")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="A run's folder (default: the newest finished training).")
+    ] = None,
     threshold_search: Annotated[
         bool,
         typer.Option("--threshold-search", help="Find the best threshold on training+validation."),

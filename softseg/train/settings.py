@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 
@@ -64,7 +65,7 @@ class Trainer(Component):
     threads: Annotated[int, Field(ge=1)] | None = None
     """Torch threads, part of what makes a run repeatable; null takes torch's own choice and
     writes it into the run's config.yaml."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    device: str = "auto"
     """auto (a CUDA GPU, else Apple's, else the CPU) | cpu | cuda | cuda:1 | mps."""
     precision: Precision = "float32"
     """float32 | bf16 (the network only; head, loss and weights stay float32)."""
@@ -72,3 +73,10 @@ class Trainer(Component):
     """Compile the network with torch.compile; the first epoch waits for it."""
     images_every: Annotated[int, Field(ge=0)] = 10
     """Epochs between pictures of fixed validation slices in TensorBoard; 0 for none."""
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, name: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+            raise ValueError(f"must be auto, cpu, mps, cuda or cuda:N, not `{name}`")
+        return name
