@@ -49,9 +49,18 @@ class Keeper:
                 self._board.add_scalar(key, value, epoch)
         due = self.images_every and (epoch == 1 or epoch % self.images_every == 0)
         if preview is not None and due:
-            rows = torch.cat([*self._still, preview[:, :1].cpu()], dim=3)
-            # (P, 1, H, 3W): input, target, prediction of each slice side by side
+            shown = [upright(part) for part in (*self._still, preview[:, :1].cpu())]
+            # (P, 1, W, 3H): input, target, prediction of each slice side by side
+            rows = torch.cat(shown, dim=3)
             self._board.add_images("input | target | prediction", rows, epoch)
+
+
+def upright(slices: Tensor) -> Tensor:
+    """Slices (P, 1, H, W), H and W growing to the right, front or top, as radiologists see them.
+
+    The patient's right (sagittal: front) is on the left, the front (or top) is up: (P, 1, W, H).
+    """
+    return slices.transpose(2, 3).flip(2, 3)
 
 
 def normalised(image: Tensor) -> Tensor:
