@@ -97,8 +97,8 @@ def test_pictures_show_input_target_and_prediction_side_by_side(kept):
     for place, shown in enumerate([normalised(task.stack.image[-1:]), task.stack.target[-1:]]):
         part = picture[:, 24 * place : 24 * (place + 1)] / 255
         # the patient's right on the left, the front up
-            seen = shown[0, 0].numpy().T[::-1, ::-1]
-            np.testing.assert_allclose(part, seen, atol=0.01)
+        seen = shown[0, 0].numpy().T[::-1, ::-1]
+        np.testing.assert_allclose(part, seen, atol=0.01)
 
 
 def test_the_best_weights_stay_when_a_later_epoch_is_worse(tmp_path):
