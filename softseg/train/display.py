@@ -23,8 +23,8 @@ class Display:
         self._bar = Progress(
             TextColumn("epoch"),
             MofNCompleteColumn(),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[within]:>4.0%} of the epoch · {task.fields[news]}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[within]:>4.0%} · {task.fields[news]}"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -58,9 +58,9 @@ class Display:
         passed = time.perf_counter() - self._began
         left = passed / (record["epoch"] - self._first) * (self.epochs - record["epoch"])
         return (
-            f"loss {record['train_loss']:.4f} · validation loss {record['val_loss']:.4f}"
+            f"loss {record['train_loss']:.4f} · validation {record['val_loss']:.4f}"
             f"{'*' if best else ' '} Dice {record['val_dice']:.1f} % · "
-            f"{per_second:.0f} slices/s · at most {timedelta(seconds=round(left))} left"
+            f"{per_second:.0f} slices/s · {timedelta(seconds=round(left))} left at most"
         )
 
     def _warn(self, record: Record) -> None:
