@@ -23,6 +23,13 @@ config_app = typer.Typer(help="Show or describe configurations.", no_args_is_hel
 app.add_typer(data_app, name="data")
 app.add_typer(config_app, name="config")
 
+_WRONG_PATH = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 ConfigFile = Annotated[Path, typer.Argument(help="YAML of the experiment.", metavar="CONFIG")]
 Sets = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads this annotation at run time
@@ -66,7 +73,8 @@ def evaluate(
     ] = False,
     threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Use this one.")] = None,
     split: Annotated[str, typer.Option(help="train | validation | test.")] = "test",
-    device: Annotated[str | None, typer.Option(help="Where to compute.")] = None,
+    set_: Sets = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda:1.")] = None,
 ) -> None:
     """Score a trained run in the native space of each scan."""
     from softseg import evaluation
@@ -77,8 +85,9 @@ def evaluate(
     if split not in ("train", "validation", "test"):
         raise typer.BadParameter(f"--split is train, validation or test, not `{split}`")
     console, found = _console(), runs.find(run)
+    sets = [*(set_ or []), *([f"trainer.device={device}"] if device else [])]
     scored = evaluation.evaluate(
-        found, console, search=threshold_search, threshold=threshold, split=split, device=device
+        found, console, search=threshold_search, threshold=threshold, split=split, sets=sets
     )
     evaluation.show(found, scored, split, console)
 
@@ -153,6 +162,9 @@ def main() -> None:
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:  # a path that cannot be: the user's; a full disk: nobody's
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, _WRONG_PATH) else 1)
 
 
 def _interrupt(*_: object) -> None:

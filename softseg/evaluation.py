@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -35,7 +34,7 @@ from softseg.preprocess.stack import SliceStack
 from softseg.report.tables import metrics_table, summarise
 from softseg.report.threshold_figure import draw_threshold_curves
 from softseg.run import Run
-from softseg.wiring import load_predictor
+from softseg.wiring import load_predictor, settle
 
 Truth = NDArray[np.float32]
 
@@ -59,6 +58,7 @@ class _Trained:
     subjects: dict[str, Subject]
     stack: SliceStack
     predict: Predictor
+    epoch: int  # whose weights these are
 
 
 def evaluate(
@@ -68,15 +68,16 @@ def evaluate(
     search: bool = False,
     threshold: float | None = None,
     split: str = "test",
-    device: str | None = None,
+    sets: Sequence[str] = (),
 ) -> Scored:
     """Score a run on one of its sets and write metrics.csv, summary.json and predictions/.
 
     With `search`, the threshold of each target is first looked for on training and validation
-    volumes and kept in threshold.json. Raises UserError for a run that cannot be evaluated.
+    volumes and kept in threshold.json. `sets` are `key=value` changes of the run's configuration,
+    such as dataset.root or trainer.device. Raises UserError for a run that cannot be evaluated.
     """
     searched = ("train", "validation") if search else ()
-    trained = _open(run, console, (split, *searched), device)
+    trained = _open(run, console, (split, *searched), sets)
     if search:
         _search(trained, console)
     thresholds = _thresholds(trained, threshold, console)
@@ -92,12 +93,12 @@ def evaluate(
     return Scored(thresholds, table, is_phantom(Path(trained.experiment.dataset.root)))
 
 
-def _open(run: Run, console: Console, splits: Sequence[str], device: str | None) -> _Trained:
-    sets_wanted = [f"trainer.device={device}"] if device else []
-    experiment = load_config(run.config, Experiment, sets_wanted)
+def _open(run: Run, console: Console, splits: Sequence[str], changes: Sequence[str]) -> _Trained:
+    experiment = settle(load_config(run.config, Experiment, changes))
     sets = read_split(run.split)
-    torch.set_num_threads(experiment.trainer.threads or torch.get_num_threads())
-    predict = load_predictor(run, experiment)
+    predict, epoch = load_predictor(run, experiment)
+    if (status := run.facts().get("status")) != "finished":
+        console.print(f"warning: this training is not finished ({status}): epoch {epoch} is used")
     wanted = {name for split in splits for name in getattr(sets, split)}
     subjects = {s.name: s for s in experiment.dataset() if s.name in wanted}
     if missing := sorted(wanted - subjects.keys()):
@@ -106,7 +107,9 @@ def _open(run: Run, console: Console, splits: Sequence[str], device: str | None)
             "names; restore them, or train again"
         )
     stack = stack_of(experiment, list(subjects.values()), console)
-    return _Trained(run, experiment, sets, subjects, stack, predict)
+    if changed := run.changed_data(stack.fingerprints()):
+        console.print(f"warning: data changed since training: {', '.join(changed)}", markup=False)
+    return _Trained(run, experiment, sets, subjects, stack, predict, epoch)
 
 
 def _predicted(
@@ -133,6 +136,7 @@ def _search(trained: _Trained, console: Console) -> None:
             curves[target].append(dice_curve(soft[k], truth[k]))
     found = {target: best_threshold(per_volume) for target, per_volume in curves.items()}
     write_thresholds(trained.run.threshold, found, members)
+    trained.run.note(threshold_epoch=trained.epoch)
     draw_threshold_curves(found, trained.run.folder / "figures" / "threshold.png")
     for target, one in found.items():
         console.print(
@@ -151,6 +155,12 @@ def _thresholds(trained: _Trained, given: float | None, console: Console) -> dic
     if stored is None:
         console.print("no threshold was searched for: using 0.5 (see --threshold-search)")
         return dict.fromkeys(targets, 0.5)
+    searched = trained.run.facts().get("threshold_epoch", trained.epoch)
+    if searched != trained.epoch:  # searched, then resumed
+        raise UserError(
+            f"{trained.run.threshold} was found with the weights of epoch {searched}, the best are "
+            f"now those of epoch {trained.epoch}; run eval with --threshold-search again"
+        )
     if missing := [target for target in targets if target not in stored]:
         raise UserError(
             f"{trained.run.threshold} has no threshold for {', '.join(missing)}; "
@@ -195,7 +205,9 @@ def _tables(split: str) -> tuple[str, str]:
 def show(run: Run, scored: Scored, split: str, console: Console) -> None:
     """Print the table of an evaluation and where its files are."""
     used = ", ".join(f"{target} {value:.2f}" for target, value in scored.thresholds.items())
-    console.print(metrics_table(scored.table, f"{run.folder.name}, {split} set, at {used}"))
+    console.print(
+        metrics_table(scored.table, f"{run.folder.resolve().name}, {split} set, at {used}")
+    )
     if scored.synthetic:
         console.print(
             "The data are SYNTHETIC (a phantom): these figures say nothing about patients."

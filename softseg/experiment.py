@@ -14,7 +14,7 @@ from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump
-from softseg.data import Sets, Subject, write_split
+from softseg.data import DatasetError, Sets, Subject, read_split, write_split
 from softseg.errors import TrainingError, UserError
 from softseg.files import write_atomically
 from softseg.header import describe
@@ -24,7 +24,7 @@ from softseg.run import Run, check_free, create, now, provenance
 from softseg.train import state as states
 from softseg.train.display import Display
 from softseg.train.keeper import Keeper
-from softseg.train.loop import Observer, Task, fit, preview_slice
+from softseg.train.loop import Observer, Task, finished, fit, preview_slice
 from softseg.train.state import Record, State
 from softseg.train.timing import bare_step_seconds, steps_per_epoch
 from softseg.usage import peak_memory_bytes
@@ -42,7 +42,11 @@ class Prepared:
 
 def prepare(experiment: Experiment, console: Console) -> Prepared:
     """Find, split, check and preprocess the subjects. Raises UserError that lists what is wrong."""
-    found = experiment.dataset()
+    try:
+        found = experiment.dataset()
+    except DatasetError as error:  # read the others too, so that one list has all that is wrong
+        stack_of(experiment, error.sound, console, error.problems)
+        raise
     sets = experiment.split(found, experiment.seed)
     used = {*sets.train, *sets.validation, *sets.test}
     subjects = tuple(subject for subject in found if subject.name in used)
@@ -50,16 +54,34 @@ def prepare(experiment: Experiment, console: Console) -> Prepared:
     for name, members in (("training", sets.train), ("validation", sets.validation)):
         if len(stack.rows(members)) == 0:
             raise UserError(f"slices.drop leaves no {name} slice; keep more of them")
+    _check_targets(experiment, stack, sets)
     return Prepared(subjects, sets, stack)
 
 
-def stack_of(experiment: Experiment, subjects: Sequence[Subject], console: Console) -> SliceStack:
+def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
+    """Refuse a target that no training subject has: its codes are wrong, or its masks empty."""
+    largest = [stack.target[v.start : v.stop].amax(dim=(0, 2, 3)) for v in stack.of(sets.train)]
+    present = torch.stack(largest).amax(dim=0) > 0
+    for target, there in zip(experiment.dataset.targets, present.tolist(), strict=True):
+        if not there:
+            raise UserError(
+                f"no training subject has a voxel of `{target}` inside the crop; check its masks "
+                f"and dataset.targets.{target}.values"
+            )
+
+
+def stack_of(
+    experiment: Experiment,
+    subjects: Sequence[Subject],
+    console: Console,
+    known: Sequence[str] = (),
+) -> SliceStack:
     """Preprocess subjects (or take them from the cache), with a progress bar."""
     chain, slices = experiment.preprocess, experiment.slices
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading and preprocessing", total=len(subjects))
         return prepare_stack(
-            subjects, experiment.dataset, chain, slices, tick=lambda: bar.advance(task)
+            subjects, experiment.dataset, chain, slices, lambda: bar.advance(task), known
         )
 
 
@@ -82,14 +104,17 @@ def train(
     if resume:
         check_same(run, experiment)
     prepared = prepare(experiment, console)
-    data = prepared.stack.fingerprint()
+    data = prepared.stack.fingerprints()
     if resume:
-        check_same_data(run, data)
+        check_same_data(run, prepared.sets, data)
     task = task_of(experiment, prepared.sets, prepared.stack)
     state = new_state(experiment, task.device)
     if resume and run.last.exists():
         states.restore(state, run.last)
     create(run, overwrite)
+    if finished(state, task):
+        console.print(f"{run.folder} is trained already: {state.epoch} epochs", markup=False)
+        return run
     step_seconds = bare_step_seconds(state, task)
     header = describe(experiment, prepared.sets, task, state, step_seconds)
     console.print(header, highlight=False, markup=False)
@@ -110,12 +135,18 @@ def check_same(run: Run, experiment: Experiment) -> None:
         )
 
 
-def check_same_data(run: Run, data: str) -> None:
-    """Refuse to resume on other scans or masks than those the run began with."""
-    began = run.facts().get("data_fingerprint", data)
-    if began != data:
+def check_same_data(run: Run, sets: Sets, data: dict[str, str]) -> None:
+    """Refuse to resume on other scans, masks or sets than those the run began with."""
+    if not run.config.is_file():
+        return  # killed before it had written down its data
+    if changed := run.changed_data(data):
         raise UserError(
-            f"the data under dataset.root have changed since {run.folder} began; "
+            f"the data of {', '.join(changed)} have changed since {run.folder} began; "
+            "restore them, or start over with --overwrite"
+        )
+    if read_split(run.split) != sets:
+        raise UserError(
+            f"{run.split} has other sets than dataset and split give now; "
             "restore them, or start over with --overwrite"
         )
 
@@ -135,9 +166,10 @@ class _Both(Observer):
         self.display.epoch(state, record, best, preview)
 
 
-def _write_plan(run: Run, experiment: Experiment, sets: Sets, data: str) -> None:
-    facts = {"seed": experiment.seed, "data_fingerprint": data, **provenance()}
-    run.note(status="training", started=now(), **facts)
+def _write_plan(run: Run, experiment: Experiment, sets: Sets, data: dict[str, str]) -> None:
+    trainer = experiment.trainer
+    facts = {"seed": experiment.seed, "device": trainer.device, "threads": trainer.threads}
+    run.note(status="training", started=now(), **facts, **provenance(), data_fingerprint=data)
     write_split(run.split, sets)
     write_atomically(run.config, dump(experiment))
 
@@ -150,7 +182,7 @@ def _fit(run: Run, state: State, task: Task, console: Console) -> None:
             fit(state, task, _Both(keeper, display))
     except KeyboardInterrupt:
         run.note(status="interrupted", epochs=state.epoch)
-        console.print(f"interrupted after epoch {state.epoch}; go on with --resume")
+        console.print("interrupted; go on from the last complete epoch with --resume")
         raise
     except TrainingError as error:
         run.note(status="failed", reason=str(error))
@@ -190,7 +222,8 @@ def _finish(run: Run, state: State, task: Task, step_seconds: float, console: Co
         f"best epoch {best['epoch']:.0f} of {state.epoch}: validation loss {best['val_loss']:.4f}, "
         f"Dice {best['val_dice']:.1f} %\n"
         f"training part of an epoch {epoch:.2f} s (median), the bare network's steps {bare:.2f} s: "
-        f"{epoch / bare:.2f} times\n"
+        f"{epoch / bare:.2f} times"
+        f"{' (short epochs measure poorly)' if epoch < 1 else ''}\n"
         f"{run.folder}: config.yaml, history.csv, checkpoints/, tensorboard/",
         highlight=False,
         markup=False,

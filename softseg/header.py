@@ -14,9 +14,9 @@ from softseg import augment, seeds
 from softseg.augment import Batch, Binarize
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
+from softseg.data.load import Counts, count_soft
 from softseg.data.phantom import is_phantom
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.preprocess.volume import Counts, count_soft
 from softseg.train.loop import Task
 from softseg.train.state import State
 from softseg.train.timing import steps_per_epoch
@@ -101,7 +101,7 @@ def _augmented(experiment: Experiment, sets: Sets, stack: SliceStack) -> dict[st
     for step in experiment.augment:
         batch = augment.augment(batch, [step], draws)
         again = " again" * sum(known.split()[0] == step.name for known in shares)
-        shares[step.name + again] = _share(count_soft(batch.target))
+        shares[step.name + again] = _share(count_soft([batch.target.numpy()]))
     return shares
 
 

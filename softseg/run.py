@@ -62,6 +62,11 @@ class Run:
             return {}
         return known if isinstance(known, dict) else {}
 
+    def changed_data(self, data: dict[str, str]) -> list[str]:
+        """The subjects whose data are not those of the training, by their fingerprints."""
+        began = self.facts().get("data_fingerprint", {})
+        return [name for name, digest in data.items() if began.get(name, digest) != digest]
+
     def note(self, **facts: Any) -> None:
         """Add to run.json."""
         text = json.dumps({**self.facts(), **facts}, indent=2) + "\n"
@@ -143,7 +148,10 @@ def _versions() -> dict[str, str]:
 
 def _git_commit() -> str | None:
     """The commit of the source tree softseg runs from; None when it is installed from a package."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    source = Path(__file__).parent.parent
+    if not (source / ".git").exists():
+        return None
+    command = ["git", "-C", str(source), "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):

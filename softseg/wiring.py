@@ -21,6 +21,7 @@ def settle(experiment: Experiment) -> Experiment:
     chosen = device.pick(experiment.trainer.device)
     threads = experiment.trainer.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32; bf16 is the fast choice
     trainer = experiment.trainer.model_copy(update={"threads": threads, "device": str(chosen)})
     return experiment.model_copy(update={"trainer": trainer})
 
@@ -54,15 +55,16 @@ def new_state(experiment: Experiment, chosen: torch.device) -> State:
     return states.start(network, head, experiment.trainer)
 
 
-def load_predictor(run: Run, experiment: Experiment) -> Predictor:
-    """The run's best network, ready to segment. Raises UserError when there is none."""
-    chosen = device.pick(experiment.trainer.device)
+def load_predictor(run: Run, experiment: Experiment) -> tuple[Predictor, int]:
+    """The run's best network, ready to segment, and its epoch. Raises UserError without one."""
+    chosen = torch.device(experiment.trainer.device)
     state = new_state(experiment, chosen)
     saved = states.read_checkpoint(run.best)
     try:
         state.model.load_state_dict(saved["model"])
         state.head.load_state_dict(saved["head"])
     except RuntimeError as error:
-        raise UserError(f"{run.best} does not fit {run.config}: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{run.best} does not fit {run.config}: {reason}") from error
     precision, size = experiment.trainer.precision, 2 * experiment.trainer.batch_size
-    return Predictor(state.model, state.head, chosen, precision, size)
+    return Predictor(state.model, state.head, chosen, precision, size), int(saved["epoch"])

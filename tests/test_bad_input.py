@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -210,3 +211,49 @@ def test_dropping_every_slice_is_refused(softseg, verb):
     status, err = softseg(*verb, "tiny.yaml", "--set", "slices.drop=[empty_target]")
     assert status == 2
     assert "slices.drop leaves no training slice" in err
+
+
+def test_missing_and_damaged_files_are_in_one_list(softseg):
+    remove_mask()
+    put_nan()
+    Path("data/site3-sc01-image.nii.gz").write_bytes(b"\x1f\x8b broken")
+    status, err = softseg("data", "check", "tiny.yaml")
+    assert status == 2
+    for named in ("site2-sc01", "data/site3-sc01-image.nii.gz"):
+        assert named in err
+
+
+def test_a_target_that_nobody_has(softseg):
+    status, err = softseg("train", "tiny.yaml", "--set", "dataset.targets.gm.values=[9]")
+    assert status == 2
+    assert "dataset.targets.gm.values" in err
+
+
+def test_a_folder_inside_a_file(softseg):
+    status, err = softseg("train", "tiny.yaml", "--out", "tiny.yaml/run")
+    assert status == 2
+    assert "tiny.yaml" in err
+
+
+def test_resuming_with_other_sets_is_refused(softseg, tmp_path):
+    """The split file is the same by name only: a test subject would be trained on."""
+    names = {c: [f"site{c}-sc0{n}" for n in (1, 2)] for c in (1, 2, 3)}
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": names[1], "validation": names[2], "test": names[3]}))
+    sets = ["--set", "split={by: subject, test: null, validation: null, file: split.json}"]
+    assert softseg("train", "tiny.yaml", *sets)[0] == 0
+    before = (tmp_path / "runs/tiny/split.json").read_text()
+    split.write_text(json.dumps({"train": names[3], "validation": names[2], "test": names[1]}))
+    status, err = softseg("train", "tiny.yaml", "--resume", *sets)
+    assert (status, "has other sets" in err) == (2, True)
+    assert (tmp_path / "runs/tiny/split.json").read_text() == before
+
+
+def test_a_threshold_of_other_weights_is_not_used(softseg, tmp_path):
+    assert softseg("train", "tiny.yaml")[0] == 0
+    assert softseg("eval", "--threshold-search")[0] == 0
+    run = tmp_path / "runs/tiny/run.json"
+    run.write_text(json.dumps({**json.loads(run.read_text()), "threshold_epoch": 77}))
+    status, err = softseg("eval")
+    assert (status, "--threshold-search again" in err) == (2, True)
+    assert softseg("eval", "--threshold", "0.4")[0] == 0

@@ -263,3 +263,20 @@ def test_mse_paper_sums_along_the_axis_of_the_slices(run):
         wrong = (predicted(run, name, "mask") - truth_of(run, name)) ** 2
         expected = 100 * wrong.mean(axis=(1, 2)).sum()
         assert table.loc[name, "mse_paper"] == pytest.approx(expected)
+
+
+def test_changed_data_and_an_unfinished_training_are_said(run):
+    path = run.folder.parent / "data/site1-sc02-image.nii.gz"
+    makers.nifti(path, makers.scan(99))
+    run.note(status="interrupted")
+    console = plain()
+    evaluate(run, console)
+    told = console.file.getvalue()
+    assert "data changed since training: site1-sc02" in told
+    assert "not finished (interrupted)" in told
+
+
+def test_the_data_may_have_moved(run, tmp_path):
+    shutil.move(run.folder.parent / "data", tmp_path / "moved")
+    scored = evaluate(run, plain(), sets=[f"dataset.root={tmp_path / 'moved'}"])
+    assert len(scored.table) == 2

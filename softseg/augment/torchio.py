@@ -55,6 +55,8 @@ class TorchioTransform(Component):
         for key in self._extra():
             if key not in known:
                 raise ValueError(f"{self.name} takes {', '.join(sorted(known))}; not `{key}`")
+        if any(axis not in (0, 1) for axis in self._extra().get("axes", ())):
+            raise ValueError(f"{self.name}: axes of a slice are 0 and 1")
         try:
             self._transform()
         except (TypeError, ValueError) as error:
@@ -81,7 +83,7 @@ class TorchioTransform(Component):
         seed = int(torch.randint(2**62, (1,), generator=generator))
         # TorchIO draws from torch's global generator, whose state is other people's business
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             pairs = [
                 _transform_slice(transform, one, target)
                 for one, target in zip(image, batch.target.cpu(), strict=True)

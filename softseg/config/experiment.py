@@ -11,7 +11,8 @@ from softseg.component import Component
 from softseg.data import Dataset, Split
 from softseg.losses import Loss
 from softseg.models import Model
-from softseg.preprocess import Chain, Crop, Slices, Standardize
+from softseg.preprocess import Chain, Slices, Standardize
+from softseg.preprocess.geometry import needs_roi
 from softseg.train.settings import Trainer
 
 
@@ -43,18 +44,9 @@ class Experiment(Component):
 
     @model_validator(mode="after")
     def _roi_where_needed(self) -> Self:
-        if self.dataset.roi is None and self.needs_roi:
+        if self.dataset.roi is None and needs_roi(self.preprocess, self.slices):
             raise ValueError("a step needs an ROI mask: say where it is with dataset.roi")
         return self
-
-    @property
-    def needs_roi(self) -> bool:
-        """Whether preprocessing looks at an ROI mask."""
-        return "no_roi" in self.slices.drop or any(
-            (isinstance(step, Crop) and step.around == "roi")
-            or (isinstance(step, Standardize) and step.region == "roi")
-            for step in self.preprocess
-        )
 
     @property
     def standardizes_slices(self) -> bool:

@@ -10,12 +10,22 @@ from softseg.component import build_from
 from softseg.data.bids import BidsDataset
 from softseg.data.files import FilesDataset
 from softseg.data.splits import Sets, Split, read_split, write_split
-from softseg.data.subjects import Subject
+from softseg.data.subjects import DatasetError, Subject
 
 Dataset = Annotated[FilesDataset | BidsDataset, Field(discriminator="loader")]
 
-__all__ = ["BidsDataset", "Dataset", "FilesDataset", "Sets", "Split", "Subject", "build",
-           "read_split", "write_split"]  # fmt: skip
+__all__ = [
+    "BidsDataset",
+    "Dataset",
+    "DatasetError",
+    "FilesDataset",
+    "Sets",
+    "Split",
+    "Subject",
+    "build",
+    "read_split",
+    "write_split",
+]
 
 _FAMILY: TypeAdapter[FilesDataset | BidsDataset] = TypeAdapter(Dataset)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from softseg.component import Component
 from softseg.data.found import Found, judge
 from softseg.data.names import listed, natural, nearest
 from softseg.data.raters import Raters
-from softseg.data.subjects import Subject
+from softseg.data.subjects import DatasetError, Subject
 from softseg.data.targets import Target
 from softseg.errors import UserError, several
 
@@ -74,11 +75,14 @@ class DatasetFields(Component):
         judged = [judge(one, self) for one in sorted(kept, key=lambda one: natural(one.name))]
         problems = [problem for _, found_wrong in judged for problem in found_wrong]
         if problems:
-            raise several(
+            message = several(
                 f"{len(problems)} problem(s) in the data set {root} "
                 "(add the files, or leave subjects out by name with dataset.exclude):",
                 problems,
             )
+            sound = [subject for subject, found_wrong in judged if not found_wrong]
+            raise DatasetError(str(message), problems, sound)
+        _note_unequal_raters([subject for subject, _ in judged])
         _note_left_out([one.name for one in known if one not in kept], self.contrasts)
         return [subject for subject, _ in judged]
 
@@ -88,6 +92,17 @@ class DatasetFields(Component):
         if unknown and names:
             there = f"{nearest(unknown[0], names)}; there are {listed(names)}"
             raise UserError(f"dataset.exclude: no subject '{unknown[0]}'{there}")
+
+
+def _note_unequal_raters(subjects: Sequence[Subject]) -> None:
+    """Tell when subjects were drawn by different raters: one of a mask may have been lost."""
+    numbers = Counter(len(raters) for one in subjects for raters in one.labels.values())
+    if len(numbers) > 1:
+        counts = ", ".join(f"{n} raters {times} times" for n, times in sorted(numbers.items()))
+        fewest = min(numbers)
+        names = [s.name for s in subjects if any(len(r) == fewest for r in s.labels.values())]
+        _log.warning("masks have different numbers of raters (%s); fewest: %s", counts,
+                     listed(names))  # fmt: skip
 
 
 def _note_left_out(names: Sequence[str], contrasts: Sequence[str]) -> None:

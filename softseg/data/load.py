@@ -16,6 +16,7 @@ from softseg.data.subjects import Subject
 from softseg.errors import UserError
 
 Array = NDArray[np.float32]
+Counts = tuple[int, int]  # (soft voxels, voxels above 0)
 
 
 class LoadError(UserError):
@@ -70,8 +71,8 @@ def load(subject: Subject, dataset: FilesDataset | BidsDataset, labels: bool = T
         roi=None if roi is None else np.clip(roi.data, 0, 1),
         grid=grid,
         soft={
-            "files": _softness(mask for raters in masks for mask in raters.values()),
-            "raters": _softness(fused),
+            "files": count_soft(mask for raters in masks for mask in raters.values()),
+            "raters": count_soft(fused),
         },
     )
 
@@ -92,9 +93,10 @@ def _masks(
     return masks
 
 
-def _softness(masks: Iterable[Array]) -> tuple[int, int]:
+def count_soft(masks: Iterable[Array]) -> Counts:
+    """How many voxels are soft, and how many are above 0; rounding (1e-4) makes nothing soft."""
     soft = positive = 0
     for mask in masks:
-        soft += int(((mask > 0) & (mask < 1)).sum())
-        positive += int((mask > 0).sum())
+        soft += int(((mask > 1e-4) & (mask < 1 - 1e-4)).sum())
+        positive += int((mask > 1e-4).sum())
     return soft, positive

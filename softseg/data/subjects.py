@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from softseg.errors import UserError
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -22,3 +24,11 @@ class Subject:
     columns: Mapping[str, str]
     """What splits can go by: `subject` (the person; shared by the sessions of one), placeholders
     such as `center` and `session`, and the columns of participants.tsv or the table."""
+
+
+class DatasetError(UserError):
+    """Files are missing or ambiguous: all `problems`, and the `sound` subjects beside them."""
+
+    def __init__(self, message: str, problems: list[str], sound: list[Subject]) -> None:
+        super().__init__(message)
+        self.problems, self.sound = problems, sound

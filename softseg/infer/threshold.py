@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from softseg.data.grid import FloatArray
 from softseg.errors import UserError
 from softseg.files import write_atomically
-from softseg.metrics import binarize
+from softseg.metrics import TRUTH_THRESHOLD, binarize
 
 # 0.05, 0.10 .. 0.95, written so that each is the float nearest to its decimal
 THRESHOLDS = tuple(k / 20 for k in range(1, 20))
@@ -43,7 +43,7 @@ def dice_curve(probability: FloatArray, truth: FloatArray) -> NDArray[np.float64
     Truth is foreground at >= 0.5. NaN throughout where the truth is empty and so is the
     prediction; 0 where only one of them is.
     """
-    foreground = binarize(truth, 0.5)
+    foreground = binarize(truth, TRUTH_THRESHOLD)
     predicted = _at_or_above(probability)
     both = _at_or_above(probability[foreground])
     size = predicted + int(foreground.sum())

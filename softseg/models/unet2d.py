@@ -53,6 +53,7 @@ class Unet2dNetwork(nn.Module):
 
     def __init__(self, spec: Unet2d, channels: int, targets: int) -> None:
         super().__init__()
+        self.norm = spec.norm
         widths = [spec.filters * 2**level for level in range(spec.depth)]
         upwards = widths[::-1]
         self.encoder = nn.ModuleList(
@@ -85,12 +86,23 @@ class Unet2dNetwork(nn.Module):
     def _check_size(self, slices: Tensor) -> None:
         height, width = slices.shape[-2:]
         smallest = 2 ** len(self.encoder)
-        if min(height, width) < smallest:
-            raise UserError(
-                f"slices of {height}x{width} voxels are too small for a U-Net of depth "
-                f"{len(self.encoder)}: crop or pad to at least {smallest}x{smallest}, "
-                "or lower model.depth"
-            )
+        if min(height, width) >= smallest:
+            if not self._lone_value_at_bottom(slices):
+                return
+            smallest *= 2
+        raise UserError(
+            f"slices of {height}x{width} voxels are too small for a U-Net of depth "
+            f"{len(self.encoder)}: crop or pad to at least {smallest}x{smallest}, "
+            "or lower model.depth"
+        )
+
+    def _lone_value_at_bottom(self, slices: Tensor) -> bool:
+        """Whether a norm would have a single value to take its statistics from."""
+        batch, _, height, width = slices.shape
+        values = (height >> len(self.encoder)) * (width >> len(self.encoder))
+        if self.norm == "batch":
+            return self.training and batch * values < 2
+        return values < 2
 
 
 def _upsampled(features: Tensor, skip: Tensor) -> Tensor:

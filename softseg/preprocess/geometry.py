@@ -43,6 +43,15 @@ class Geometry:
         return int(np.abs(across).argmax())
 
 
+def needs_roi(steps: Sequence[Step], slices: Slices) -> bool:
+    """Whether a chain looks at an ROI mask."""
+    return "no_roi" in slices.drop or any(
+        (isinstance(step, Crop) and step.around == "roi")
+        or (isinstance(step, Standardize) and step.region == "roi")
+        for step in steps
+    )
+
+
 def plan(
     native: Grid, steps: Sequence[Step], slices: Slices, centre: FloatArray | None
 ) -> Geometry:

@@ -26,11 +26,13 @@ def prepare(
     steps: Sequence[Step],
     slices: Slices,
     tick: Tick = lambda: None,
+    known: Sequence[str] = (),
 ) -> SliceStack:
     """Read, check and preprocess every subject, or take it from the cache (`dataset.cache`).
 
     Threads, since decompression and matrix products release the interpreter's lock. `tick` is
-    called after each subject. Raises one UserError that lists every bad file of the dataset.
+    called after each subject. Raises one UserError that lists every bad file of the dataset,
+    after the problems that are `known` already.
     """
 
     def one(subject: Subject) -> VolumeSlices | list[str]:
@@ -48,9 +50,13 @@ def prepare(
         for result in pool.map(one, subjects):
             results.append(result)
             tick()
-    problems = [line for result in results if isinstance(result, list) for line in result]
-    if problems:
-        raise several(f"{len(problems)} problem(s) in the data under {dataset.root}:", problems)
+    read = [line for result in results if isinstance(result, list) for line in result]
+    if problems := [*known, *read]:
+        raise several(
+            f"{len(problems)} problem(s) in the data under {dataset.root} "
+            "(mend them, or leave subjects out by name with dataset.exclude):",
+            problems,
+        )
     parts = [result for result in results if isinstance(result, VolumeSlices)]
     return assemble([subject.name for subject in subjects], parts)
 

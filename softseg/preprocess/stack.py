@@ -55,12 +55,15 @@ class SliceStack:
             fill=self.fill.to(device),
         )
 
-    def fingerprint(self) -> str:
-        """A digest of all names, images, targets and kept slices: other data, another digest."""
-        digest = hashlib.sha256("/".join(volume.subject for volume in self.volumes).encode())
-        for tensor in (self.image, self.target, self.keep):
-            digest.update(tensor.cpu().numpy().data)
-        return digest.hexdigest()
+    def fingerprints(self) -> dict[str, str]:
+        """Subject -> a digest of its slices and targets: other data, another digest."""
+        return {volume.subject: self._fingerprint(volume) for volume in self.volumes}
+
+    def _fingerprint(self, volume: StackedVolume) -> str:
+        digest = hashlib.sha256()
+        for tensor in (self.image, self.target):
+            digest.update(tensor[volume.start : volume.stop].cpu().numpy().data)
+        return digest.hexdigest()[:16]
 
     @property
     def n_bytes(self) -> int:

@@ -11,17 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from softseg.data.grid import FloatArray
-from softseg.data.load import Sample
+from softseg.data.load import Counts, Sample, count_soft
 from softseg.errors import UserError
-from softseg.metrics import binarize, dice
-from softseg.preprocess.crop import Crop
-from softseg.preprocess.geometry import Geometry, Step, centre_of_mass, plan
+from softseg.metrics import TRUTH_THRESHOLD, binarize, dice
+from softseg.preprocess.geometry import Geometry, Step, centre_of_mass, needs_roi, plan
 from softseg.preprocess.resample import Resample
 from softseg.preprocess.sampling import Order, resample
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.standardize import Standardize, intensity_of, standardize_slices
-
-Counts = tuple[int, int]  # (soft voxels, voxels above 0)
 
 
 @dataclass(frozen=True)
@@ -69,12 +66,7 @@ def _roi_centre(
     sample: Sample, steps: Sequence[Step], slices: Slices
 ) -> NDArray[np.float64] | None:
     """The ROI's centre when a step needs the ROI."""
-    wanted = "no_roi" in slices.drop or any(
-        (isinstance(s, Crop) and s.around == "roi")
-        or (isinstance(s, Standardize) and s.region == "roi")
-        for s in steps
-    )
-    if not wanted:
+    if not needs_roi(steps, slices):
         return None
     if sample.roi is None:
         raise UserError("this chain needs an ROI mask; say where it is with dataset.roi")
@@ -109,18 +101,13 @@ def _masks(masks: FloatArray, steps: Sequence[Step], geometry: Geometry) -> NDAr
     return np.clip(np.stack(read), 0.0, 1.0)
 
 
-def count_soft(masks: FloatArray | Tensor) -> Counts:
-    """How many voxels lie strictly between 0 and 1, and how many above 0."""
-    return int(((masks > 0) & (masks < 1)).sum()), int((masks > 0).sum())
-
-
 def _facts(sample: Sample, target: NDArray[np.float32], geometry: Geometry) -> Facts:
     ceiling, kept = [], []
     scale = geometry.network.voxel_ml / geometry.native.voxel_ml
     for native, network in zip(sample.target, target, strict=True):
         back = geometry.to_native(network)
-        ceiling.append(dice(binarize(back, 0.5), binarize(native, 0.5)))
+        ceiling.append(dice(binarize(back, 0.5), binarize(native, TRUTH_THRESHOLD)))
         volume = float(native.sum())
         kept.append(min(1.0, float(network.sum()) * scale / volume) if volume else 1.0)
-    soft = {**sample.soft, "preprocess": count_soft(target)}
+    soft = {**sample.soft, "preprocess": count_soft([target])}
     return Facts(soft, tuple(ceiling), tuple(kept))

@@ -71,7 +71,7 @@ class Display:
         ]
         if dead:
             self.console.print(
-                f"  warning: no positive output in {' and '.join(dead)} of epoch "
+                f"  warning: a target has no positive output in {' and '.join(dead)} of epoch "
                 f"{record['epoch']:.0f}, largest logit {record['largest_logit']:.3g}; if this "
                 "stays, the network is dead: give model.head.bias a larger value or lower "
                 "trainer.learning_rate",

@@ -20,6 +20,7 @@ from softseg.device import autocast, synchronize
 from softseg.errors import TrainingError
 from softseg.infer.predict import Predictor
 from softseg.losses import Loss
+from softseg.models.heads import is_dead
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.train.settings import Trainer
 from softseg.train.state import Record, State, is_finite
@@ -55,10 +56,7 @@ def fit(state: State, task: Task, observer: Observer) -> None:
 
     Raises TrainingError when a loss is not finite; `state` is then that of the broken epoch.
     """
-    trainer = task.trainer
-    while state.epoch < trainer.max_epochs and not state.progress.should_stop(
-        trainer.early_stopping
-    ):
+    while not finished(state, task):
         rate = state.optimizer.param_groups[0]["lr"]
         started = time.perf_counter()
         trained = train_epoch(state, task, observer)
@@ -74,13 +72,19 @@ def fit(state: State, task: Task, observer: Observer) -> None:
         state.schedule.step()
         state.epoch += 1
         best = record["val_loss"] < state.progress.best
-        state.progress = state.progress.after(record["val_loss"], trainer.early_stopping)
+        state.progress = state.progress.after(record["val_loss"], task.trainer.early_stopping)
         state.history.append(record)
         observer.epoch(state, record, best, preview)
 
 
+def finished(state: State, task: Task) -> bool:
+    """Whether the last epoch is reached or patience has run out."""
+    stop = state.progress.should_stop(task.trainer.early_stopping)
+    return stop or state.epoch >= task.trainer.max_epochs
+
+
 def train_epoch(state: State, task: Task, observer: Observer) -> Tensor:
-    """One pass over the training slices; returns (2,): mean loss, batches without any output."""
+    """One pass over the training slices; returns (2,): mean loss, batches with a dead target."""
     state.model.train()
     state.head.train()
     epoch = state.epoch + 1
@@ -92,7 +96,7 @@ def train_epoch(state: State, task: Task, observer: Observer) -> Tensor:
     for rows in order.split(task.trainer.batch_size):
         loss, output = train_step(state, task, take(task, rows, draws))
         totals[0] += loss.detach() * len(rows)
-        totals[1] += ~(output.detach() > 0).any()
+        totals[1] += is_dead(output).any()
         observer.step(len(rows))
     return totals / torch.tensor([len(order), 1.0], device=task.device)
 
@@ -122,10 +126,11 @@ def train_step(state: State, task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def validate(state: State, task: Task) -> tuple[Tensor, Tensor | None]:
-    """The validation volumes, as inference sees them: each one whole.
+    """The validation volumes, each one whole as in inference, but for the slices left out.
 
-    Returns (4,): mean loss, mean Dice [0, 1] at 0.5 against ground truth >= 0.5, the largest logit,
-    volumes without any output; and soft predictions (P, K, H, W) of the preview slices.
+    Returns (4,): mean loss, mean Dice [0, 1] at 0.5 against ground truth >= 0.5, the largest logit
+    (of the target where it is lowest), volumes with a dead target; and soft predictions
+    (P, K, H, W) of the preview slices.
     """
     predict = Predictor(
         state.model, state.head, task.device, task.trainer.precision, 2 * task.trainer.batch_size
@@ -139,8 +144,8 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor | None]:
         truth = task.stack.target[kept]
         losses.append(task.loss(soft, augment.harden(truth, task.augment)))
         dices.append(_dice(soft, truth))
-        peaks.append(logits.max())
-        dead.append(~(soft > 0).any())
+        peaks.append(logits.amax(dim=(0, 2, 3)).min())
+        dead.append(is_dead(soft).any())
         preview.append(soft.index_select(0, preview_slice(truth)))
     summary = [
         torch.stack(losses).mean(),

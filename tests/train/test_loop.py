@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -160,3 +162,17 @@ def test_bfloat16_trains_with_loss_and_head_in_float32():
     state, watcher = trained(tiny_task(precision="bf16", max_epochs=2))
     assert all(p.dtype == torch.float32 for p in state.model.parameters())
     assert watcher.records[-1]["train_loss"] > 0
+
+
+def test_one_dead_target_among_several_is_counted():
+    """A live target must not hide a dead one."""
+    one = tiny_stack()
+    stack = replace(one, target=one.target.repeat(1, 2, 1, 1))
+    task = tiny_task(stack, max_epochs=1, learning_rate=1e-9)
+    state = tiny_state(task)
+    last = torch.nn.Conv2d(4, 2, 3, padding=1)
+    torch.nn.init.constant_(last.bias, 1000.0)
+    last.bias.data[1] = -1000.0
+    state.model.last = last
+    assert train_epoch(state, task, Watcher())[1] == 3
+    assert validate(state, task)[0][3] == 1
