@@ -159,6 +159,6 @@ def test_a_spec_builds_as_its_yaml_does():
 
 @pytest.mark.parametrize(("norm", "batch"), [("batch", 1), ("instance", 4)])
 def test_a_bottom_of_one_voxel_says_so_before_a_norm_fails(norm, batch):
-    network = build({"name": "unet2d", "depth": 2, "filters": 2, "norm": norm})
+    network = models.build({"name": "unet2d", "depth": 2, "filters": 2, "norm": norm})
     with pytest.raises(UserError, match=r"4x4 .*at least 8x8"):
         network(torch.zeros(batch, 1, 4, 4))
