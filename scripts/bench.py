@@ -15,7 +15,7 @@ from rich.table import Table
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.experiment import prepare
+from softseg.preparation import prepare
 from softseg.seeds import generator
 from softseg.train.loop import Task, take, train_epoch, train_step
 from softseg.train.state import State

@@ -116,14 +116,14 @@ def schema() -> None:
 @data_app.command()
 def check(config: ConfigFile, set_: Sets = None) -> None:
     """Read every file of a dataset; name all that is wrong, and say how soft the masks stay."""
-    from softseg import experiment
     from softseg.config.experiment import Experiment
     from softseg.config.load import load_config
     from softseg.header import describe_data
+    from softseg.preparation import prepare
 
     console = _console()
     wanted = load_config(config, Experiment, set_ or [])
-    prepared = experiment.prepare(wanted, console)
+    prepared = prepare(wanted, console)
     lines = describe_data(wanted, prepared.sets, prepared.stack)
     console.print("\n".join([*lines, "no problem found"]), highlight=False, markup=False)
 

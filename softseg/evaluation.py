@@ -19,7 +19,6 @@ from softseg.data import Sets, Subject, read_split
 from softseg.data.load import load
 from softseg.data.phantom import is_phantom
 from softseg.errors import UserError
-from softseg.experiment import stack_of
 from softseg.files import write_atomically
 from softseg.infer.predict import Predictor
 from softseg.infer.threshold import (
@@ -30,6 +29,7 @@ from softseg.infer.threshold import (
 )
 from softseg.infer.write import describe_folder, write_predictions
 from softseg.metrics import score
+from softseg.preparation import stack_of
 from softseg.preprocess.stack import SliceStack
 from softseg.report.tables import metrics_table, summarise
 from softseg.report.threshold_figure import draw_threshold_curves

@@ -1,25 +1,23 @@
-"""An Experiment carried out: prepare, then train. Each function reads from top to bottom."""
+"""An Experiment carried out: `train` reads from top to bottom."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump
-from softseg.data import DatasetError, Sets, Subject, read_split, write_split
-from softseg.errors import TrainingError, UserError
+from softseg.data import Sets, write_split
+from softseg.errors import TrainingError
 from softseg.files import write_atomically
 from softseg.header import describe
-from softseg.preprocess.prepare import prepare as prepare_stack
-from softseg.preprocess.stack import SliceStack
+from softseg.preparation import prepare
+from softseg.resuming import check_same_config, check_same_data
 from softseg.run import Run, check_free, create, now, provenance
 from softseg.train import state as states
 from softseg.train.display import Display
@@ -29,60 +27,6 @@ from softseg.train.state import Record, State
 from softseg.train.timing import bare_step_seconds, steps_per_epoch
 from softseg.usage import peak_memory_bytes
 from softseg.wiring import new_state, settle, task_of
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The data of an experiment: who is in which set, and all their slices."""
-
-    subjects: tuple[Subject, ...]
-    sets: Sets
-    stack: SliceStack
-
-
-def prepare(experiment: Experiment, console: Console) -> Prepared:
-    """Find, split, check and preprocess the subjects. Raises UserError that lists what is wrong."""
-    try:
-        found = experiment.dataset()
-    except DatasetError as error:  # read the others too, so that one list has all that is wrong
-        stack_of(experiment, error.sound, console, error.problems)
-        raise
-    sets = experiment.split(found, experiment.seed)
-    used = {*sets.train, *sets.validation, *sets.test}
-    subjects = tuple(subject for subject in found if subject.name in used)
-    stack = stack_of(experiment, subjects, console)
-    for name, members in (("training", sets.train), ("validation", sets.validation)):
-        if len(stack.rows(members)) == 0:
-            raise UserError(f"slices.drop leaves no {name} slice; keep more of them")
-    _check_targets(experiment, stack, sets)
-    return Prepared(subjects, sets, stack)
-
-
-def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
-    """Refuse a target that no training subject has: its codes are wrong, or its masks empty."""
-    largest = [stack.target[v.start : v.stop].amax(dim=(0, 2, 3)) for v in stack.of(sets.train)]
-    present = torch.stack(largest).amax(dim=0) > 0
-    for target, there in zip(experiment.dataset.targets, present.tolist(), strict=True):
-        if not there:
-            raise UserError(
-                f"no training subject has a voxel of `{target}` inside the crop; check its masks "
-                f"and dataset.targets.{target}.values"
-            )
-
-
-def stack_of(
-    experiment: Experiment,
-    subjects: Sequence[Subject],
-    console: Console,
-    known: Sequence[str] = (),
-) -> SliceStack:
-    """Preprocess subjects (or take them from the cache), with a progress bar."""
-    chain, slices = experiment.preprocess, experiment.slices
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading and preprocessing", total=len(subjects))
-        return prepare_stack(
-            subjects, experiment.dataset, chain, slices, lambda: bar.advance(task), known
-        )
 
 
 def train(
@@ -102,7 +46,7 @@ def train(
     check_free(run, resume, overwrite)
     experiment = settle(experiment)
     if resume:
-        check_same(run, experiment)
+        check_same_config(run, experiment)
     prepared = prepare(experiment, console)
     data = prepared.stack.fingerprints()
     if resume:
@@ -122,33 +66,6 @@ def train(
     _fit(run, state, task, console)
     _finish(run, state, task, step_seconds, console)
     return run
-
-
-def check_same(run: Run, experiment: Experiment) -> None:
-    """Refuse to resume with another configuration than the one the run began with."""
-    if run.folder.exists() and run.config.is_file() and run.config.read_text() != dump(experiment):
-        began, given = run.config.read_text().splitlines(), dump(experiment).splitlines()
-        differing = [line.strip() for line in given if line not in began]
-        raise UserError(
-            f"{run.config} differs from this configuration ({'; '.join(differing) or 'fewer keys'})"
-            "; resume with the configuration it began with, or start over with --overwrite"
-        )
-
-
-def check_same_data(run: Run, sets: Sets, data: dict[str, str]) -> None:
-    """Refuse to resume on other scans, masks or sets than those the run began with."""
-    if not run.config.is_file():
-        return  # killed before it had written down its data
-    if changed := run.changed_data(data):
-        raise UserError(
-            f"the data of {', '.join(changed)} have changed since {run.folder} began; "
-            "restore them, or start over with --overwrite"
-        )
-    if read_split(run.split) != sets:
-        raise UserError(
-            f"{run.split} has other sets than dataset and split give now; "
-            "restore them, or start over with --overwrite"
-        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""The data of an experiment: found, split, checked, preprocessed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from softseg.config.experiment import Experiment
+from softseg.data import DatasetError, Sets, Subject
+from softseg.errors import UserError
+from softseg.preprocess.prepare import prepare as prepare_stack
+from softseg.preprocess.stack import SliceStack
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data of an experiment: who is in which set, and all their slices."""
+
+    subjects: tuple[Subject, ...]
+    sets: Sets
+    stack: SliceStack
+
+
+def prepare(experiment: Experiment, console: Console) -> Prepared:
+    """Find, split, check and preprocess the subjects. Raises UserError that lists what is wrong."""
+    try:
+        found = experiment.dataset()
+    except DatasetError as error:  # read the others too, so that one list has all that is wrong
+        stack_of(experiment, error.sound, console, error.problems)
+        raise
+    sets = experiment.split(found, experiment.seed)
+    used = {*sets.train, *sets.validation, *sets.test}
+    subjects = tuple(subject for subject in found if subject.name in used)
+    stack = stack_of(experiment, subjects, console)
+    for name, members in (("training", sets.train), ("validation", sets.validation)):
+        if len(stack.rows(members)) == 0:
+            raise UserError(f"slices.drop leaves no {name} slice; keep more of them")
+    _check_targets(experiment, stack, sets)
+    return Prepared(subjects, sets, stack)
+
+
+def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
+    """Refuse a target that no training subject has: its codes are wrong, or its masks empty."""
+    largest = [stack.target[v.start : v.stop].amax(dim=(0, 2, 3)) for v in stack.of(sets.train)]
+    present = torch.stack(largest).amax(dim=0) > 0
+    for target, there in zip(experiment.dataset.targets, present.tolist(), strict=True):
+        if not there:
+            raise UserError(
+                f"no training subject has a voxel of `{target}` inside the crop; check its masks "
+                f"and dataset.targets.{target}.values"
+            )
+
+
+def stack_of(
+    experiment: Experiment,
+    subjects: Sequence[Subject],
+    console: Console,
+    known: Sequence[str] = (),
+) -> SliceStack:
+    """Preprocess subjects (or take them from the cache), with a progress bar."""
+    chain, slices = experiment.preprocess, experiment.slices
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading and preprocessing", total=len(subjects))
+        return prepare_stack(
+            subjects, experiment.dataset, chain, slices, lambda: bar.advance(task), known
+        )

@@ -1,0 +1,36 @@
+"""A run is resumed only as what it began as: the same configuration, data and sets."""
+
+from __future__ import annotations
+
+from softseg.config.experiment import Experiment
+from softseg.config.load import dump
+from softseg.data import Sets, read_split
+from softseg.errors import UserError
+from softseg.run import Run
+
+
+def check_same_config(run: Run, experiment: Experiment) -> None:
+    """Refuse to resume with another configuration than the one the run began with."""
+    if run.folder.exists() and run.config.is_file() and run.config.read_text() != dump(experiment):
+        began, given = run.config.read_text().splitlines(), dump(experiment).splitlines()
+        differing = [line.strip() for line in given if line not in began]
+        raise UserError(
+            f"{run.config} differs from this configuration ({'; '.join(differing) or 'fewer keys'})"
+            "; resume with the configuration it began with, or start over with --overwrite"
+        )
+
+
+def check_same_data(run: Run, sets: Sets, data: dict[str, str]) -> None:
+    """Refuse to resume on other scans, masks or sets than those the run began with."""
+    if not run.config.is_file():
+        return  # killed before it had written down its data
+    if changed := run.changed_data(data):
+        raise UserError(
+            f"the data of {', '.join(changed)} have changed since {run.folder} began; "
+            "restore them, or start over with --overwrite"
+        )
+    if read_split(run.split) != sets:
+        raise UserError(
+            f"{run.split} has other sets than dataset and split give now; "
+            "restore them, or start over with --overwrite"
+        )
