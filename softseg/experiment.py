@@ -56,7 +56,7 @@ def train(
     if resume and run.last.exists():
         states.restore(state, run.last)
     create(run, overwrite)
-    if finished(state, task):
+    if finished(state, task) and run.facts().get("status") == "finished":
         console.print(f"{run.folder} is trained already: {state.epoch} epochs", markup=False)
         return run
     step_seconds = bare_step_seconds(state, task)

@@ -257,3 +257,13 @@ def test_a_threshold_of_other_weights_is_not_used(softseg, tmp_path):
     status, err = softseg("eval")
     assert (status, "--threshold-search again" in err) == (2, True)
     assert softseg("eval", "--threshold", "0.4")[0] == 0
+
+
+def test_a_run_killed_after_its_last_epoch_is_finished_by_resuming(softseg, tmp_path):
+    assert softseg("train", "tiny.yaml")[0] == 0
+    run = tmp_path / "runs/tiny/run.json"
+    done = json.loads(run.read_text())
+    run.write_text(json.dumps({**done, "status": "training"}))
+    assert softseg("train", "tiny.yaml", "--resume")[0] == 0
+    assert json.loads(run.read_text())["status"] == "finished"
+    assert softseg("eval")[0] == 0
