@@ -35,7 +35,6 @@ Sets = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads this annotation at run time
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. trainer.max_epochs=5."),
 ]
-Device = Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N | mps.")]
 
 
 @app.command()
@@ -56,8 +55,7 @@ def train(
 
     if resume and overwrite:
         raise typer.BadParameter("--resume and --overwrite exclude each other")
-    sets = [*(set_ or []), *([f"trainer.device={device}"] if device else [])]
-    wanted = load_config(config, Experiment, sets)
+    wanted = load_config(config, Experiment, _changes(set_, device))
     folder = out or Path("runs") / wanted.name
     experiment.train(wanted, folder, _console(), resume=resume, overwrite=overwrite)
 
@@ -85,9 +83,13 @@ def evaluate(
     if split not in ("train", "validation", "test"):
         raise typer.BadParameter(f"--split is train, validation or test, not `{split}`")
     console, found = _console(), runs.find(run)
-    sets = [*(set_ or []), *([f"trainer.device={device}"] if device else [])]
     scored = evaluation.evaluate(
-        found, console, search=threshold_search, threshold=threshold, split=split, sets=sets
+        found,
+        console,
+        search=threshold_search,
+        threshold=threshold,
+        split=split,
+        sets=_changes(set_, device),
     )
     evaluation.show(found, scored, split, console)
 
@@ -140,6 +142,11 @@ def phantom(
 
     written = write_phantom(folder, layout, subjects, seed)
     _console().print(f"wrote {len(written)} files to {folder}; they are synthetic")
+
+
+def _changes(set_: list[str] | None, device: str | None) -> list[str]:
+    """All `key=value` changes of a command line; --device is one of them, and the last."""
+    return [*(set_ or []), *([f"trainer.device={device}"] if device else [])]
 
 
 def _console() -> Console:

@@ -113,7 +113,7 @@ def _preview(task: Task) -> tuple[Tensor, Tensor]:
     stack = task.stack
     rows = []
     for volume in task.validation[:4]:
-        kept = torch.arange(volume.start, volume.stop)[stack.keep[volume.start : volume.stop]]
+        kept = stack.kept(volume)
         rows.append(kept[preview_slice(stack.target[kept]).cpu()])
     chosen = torch.cat(rows)
     return stack.image[chosen], stack.target[chosen]

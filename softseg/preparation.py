@@ -20,7 +20,6 @@ from softseg.preprocess.stack import SliceStack
 class Prepared:
     """The data of an experiment: who is in which set, and all their slices."""
 
-    subjects: tuple[Subject, ...]
     sets: Sets
     stack: SliceStack
 
@@ -34,13 +33,12 @@ def prepare(experiment: Experiment, console: Console) -> Prepared:
         raise
     sets = experiment.split(found, experiment.seed)
     used = {*sets.train, *sets.validation, *sets.test}
-    subjects = tuple(subject for subject in found if subject.name in used)
-    stack = stack_of(experiment, subjects, console)
+    stack = stack_of(experiment, [one for one in found if one.name in used], console)
     for name, members in (("training", sets.train), ("validation", sets.validation)):
         if len(stack.rows(members)) == 0:
             raise UserError(f"slices.drop leaves no {name} slice; keep more of them")
     _check_targets(experiment, stack, sets)
-    return Prepared(subjects, sets, stack)
+    return Prepared(sets, stack)
 
 
 def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:

@@ -10,6 +10,7 @@ from softseg.data import Sets
 from softseg.errors import UserError
 from softseg.infer.predict import Predictor
 from softseg.preprocess.stack import SliceStack
+from softseg.preprocess.standardize import over_slices
 from softseg.run import Run
 from softseg.train import state as states
 from softseg.train.loop import Task
@@ -29,13 +30,13 @@ def settle(experiment: Experiment) -> Experiment:
 def task_of(experiment: Experiment, sets: Sets, stack: SliceStack) -> Task:
     """Put the slices on the device and gather what the loop needs."""
     chosen = torch.device(experiment.trainer.device)
-    validation = [v for v in stack.of(sets.validation) if stack.keep[v.start : v.stop].any()]
+    validation = [v for v in stack.of(sets.validation) if len(stack.kept(v))]
     return Task(
         stack=stack.to(chosen),
         rows=stack.rows(sets.train),
         validation=tuple(validation),
         augment=experiment.augment,
-        restandardize=experiment.standardizes_slices,
+        restandardize=over_slices(experiment.preprocess),
         loss=experiment.loss,
         trainer=experiment.trainer,
         seed=experiment.seed,

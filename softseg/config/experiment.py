@@ -11,7 +11,7 @@ from softseg.component import Component
 from softseg.data import Dataset, Split
 from softseg.losses import Loss
 from softseg.models import Model
-from softseg.preprocess import Chain, Slices, Standardize
+from softseg.preprocess import Chain, Slices
 from softseg.preprocess.geometry import needs_roi
 from softseg.train.settings import Trainer
 
@@ -47,8 +47,3 @@ class Experiment(Component):
         if self.dataset.roi is None and needs_roi(self.preprocess, self.slices):
             raise ValueError("a step needs an ROI mask: say where it is with dataset.roi")
         return self
-
-    @property
-    def standardizes_slices(self) -> bool:
-        """Whether each slice is standardised on its own, and so again after augmentation."""
-        return any(isinstance(s, Standardize) and s.over == "slice" for s in self.preprocess)

@@ -42,8 +42,12 @@ class SliceStack:
 
     def rows(self, subjects: Iterable[str]) -> Tensor:
         """Indices (N,) of the slices of these subjects that take part in training."""
-        spans = [torch.arange(v.start, v.stop) for v in self.of(subjects)]
-        every = torch.cat(spans) if spans else torch.empty(0, dtype=torch.long)
+        spans = [self.kept(volume) for volume in self.of(subjects)]
+        return torch.cat(spans) if spans else torch.empty(0, dtype=torch.long)
+
+    def kept(self, volume: StackedVolume) -> Tensor:
+        """Indices (N,) of one volume's slices that take part in training, on the CPU."""
+        every = torch.arange(volume.start, volume.stop)
         return every[self.keep[every]]
 
     def to(self, device: torch.device) -> SliceStack:

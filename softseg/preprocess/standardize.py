@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -37,6 +38,11 @@ class Standardize(Component):
         if self.over == "slice" and self.region != "all":
             raise ValueError("region: needs over: volume; a slice is standardised over all of it")
         return self
+
+
+def over_slices(steps: Iterable[object]) -> bool:
+    """Whether a chain standardises each slice on its own."""
+    return any(isinstance(step, Standardize) and step.over == "slice" for step in steps)
 
 
 @dataclass(frozen=True)

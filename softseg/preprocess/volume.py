@@ -18,7 +18,12 @@ from softseg.preprocess.geometry import Geometry, Step, centre_of_mass, needs_ro
 from softseg.preprocess.resample import Resample
 from softseg.preprocess.sampling import Order, resample
 from softseg.preprocess.slices import Slices
-from softseg.preprocess.standardize import Standardize, intensity_of, standardize_slices
+from softseg.preprocess.standardize import (
+    Standardize,
+    intensity_of,
+    over_slices,
+    standardize_slices,
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def preprocess(sample: Sample, steps: Sequence[Step], slices: Slices) -> VolumeS
     pixels, labels = slices.cut(image), slices.cut(target)
     background = torch.from_numpy(fill).expand(len(pixels), -1)
     keep = slices.kept(pixels, labels, roi)
-    if any(isinstance(step, Standardize) and step.over == "slice" for step in steps):
+    if over_slices(steps):
         pixels, background = standardize_slices(pixels, background)
     facts = _facts(sample, target, geometry)
     return VolumeSlices(pixels, labels, background.contiguous(), keep, geometry, facts)

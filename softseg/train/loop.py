@@ -136,9 +136,9 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor | None]:
         state.model, state.head, task.device, task.trainer.precision, 2 * task.trainer.batch_size
     )
     state.head.eval()
-    rows = [_kept(task.stack, volume) for volume in task.validation]
     losses, dices, peaks, dead, preview = [], [], [], [], []
-    for kept in rows:
+    for volume in task.validation:
+        kept = task.stack.kept(volume).to(task.device)
         logits = predict.logits(task.stack.image[kept])
         soft = state.head(logits)
         truth = task.stack.target[kept]
@@ -159,11 +159,6 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor | None]:
 def preview_slice(truth: Tensor) -> Tensor:
     """Which slice of a volume's targets (S, K, H, W) is shown, (1,): that with most foreground."""
     return truth.sum(dim=(1, 2, 3)).argmax(dim=0, keepdim=True)
-
-
-def _kept(stack: SliceStack, volume: StackedVolume) -> Tensor:
-    rows = torch.arange(volume.start, volume.stop)
-    return rows[stack.keep[rows]].to(stack.image.device)
 
 
 def _dice(soft: Tensor, truth: Tensor) -> Tensor:
