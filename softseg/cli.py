@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import sys
 from pathlib import Path
@@ -161,6 +162,8 @@ def main() -> None:
     from softseg.errors import TrainingError, UserError
 
     signal.signal(signal.SIGTERM, _interrupt)  # what clusters send before they kill
+    # all is written by then: the interpreter's shutdown must not turn a done run's 0 into a kill
+    atexit.register(_ignore_interrupts)
     try:
         app()
     except UserError as error:
@@ -176,3 +179,8 @@ def main() -> None:
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def _ignore_interrupts() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
