@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from softseg.cli import main
 
-main()
+if __name__ == "__main__":  # not in the processes of an ablation
+    main()

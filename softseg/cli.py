@@ -95,6 +95,44 @@ def evaluate(
     evaluation.show(found, scored, split, console)
 
 
+@app.command()
+def ablate(
+    config: Annotated[Path, typer.Argument(help="YAML of the ablation.", metavar="CONFIG")],
+    set_: Sets = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The ablation's folder (default: runs/<name>).")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show the runs and the time.")] = False,
+    candidates: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these candidates.")
+    ] = None,
+    splits: Annotated[
+        str | None, typer.Option(metavar="N", help="Only the first N splits, or which: 0,3-5.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at once on this machine.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Run on Ray: auto, or ray://HOST:PORT.")
+    ] = None,
+    only: Annotated[
+        int | None, typer.Option(metavar="K", help="Only the K-th run of the plan, from 0.")
+    ] = None,
+) -> None:
+    """Train and score every candidate of an ablation on every split; do what is missing."""
+    from softseg.ablation import ablate as ablation
+    from softseg.ablation.design import load_design
+    from softseg.ablation.plan import make_plan, pick
+
+    if sum((jobs > 1, cluster is not None, only is not None)) > 1:
+        raise typer.BadParameter("--jobs, --cluster and --only exclude each other")
+    console, design = _console(), load_design(config, set_ or [])
+    folder = out or Path("runs") / design.ablation.name
+    everything = make_plan(design, folder, console)
+    picked = pick(everything, candidates, splits, only)
+    ablation.ablate(
+        design, everything, picked, folder, console, jobs=jobs, cluster=cluster
+    )
+
+
 @config_app.command()
 def show(config: ConfigFile, set_: Sets = None) -> None:
     """Print the resolved YAML with every key's meaning and default."""

@@ -69,15 +69,17 @@ def evaluate(
     threshold: float | None = None,
     split: str = "test",
     sets: Sequence[str] = (),
+    stack: SliceStack | None = None,
 ) -> Scored:
     """Score a run on one of its sets and write metrics.csv, summary.json and predictions/.
 
     With `search`, the threshold of each target is first looked for on training and validation
     volumes and kept in threshold.json. `sets` are `key=value` changes of the run's configuration,
-    such as dataset.root or trainer.device. Raises UserError for a run that cannot be evaluated.
+    such as dataset.root or trainer.device. `stack` holds its slices where
+    they are at hand already. Raises UserError for a run that cannot be evaluated.
     """
     searched = ("train", "validation") if search else ()
-    trained = _open(run, console, (split, *searched), sets)
+    trained = _open(run, console, (split, *searched), sets, stack)
     if search:
         _search(trained, console)
     thresholds = _thresholds(trained, threshold, console)
@@ -93,7 +95,13 @@ def evaluate(
     return Scored(thresholds, table, is_phantom(Path(trained.experiment.dataset.root)))
 
 
-def _open(run: Run, console: Console, splits: Sequence[str], changes: Sequence[str]) -> _Trained:
+def _open(
+    run: Run,
+    console: Console,
+    splits: Sequence[str],
+    changes: Sequence[str],
+    stack: SliceStack | None,
+) -> _Trained:
     experiment = settle(load_config(run.config, Experiment, changes))
     sets = read_split(run.split)
     predict, epoch = load_predictor(run, experiment)
@@ -106,7 +114,7 @@ def _open(run: Run, console: Console, splits: Sequence[str], changes: Sequence[s
             f"{experiment.dataset.root} no longer holds {', '.join(missing)}, which {run.split} "
             "names; restore them, or train again"
         )
-    stack = stack_of(experiment, list(subjects.values()), console)
+    stack = stack or stack_of(experiment, list(subjects.values()), console)
     if changed := run.changed_data(stack.fingerprints()):
         console.print(f"warning: data changed since training: {', '.join(changed)}", markup=False)
     return _Trained(run, experiment, sets, subjects, stack, predict, epoch)

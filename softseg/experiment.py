@@ -16,7 +16,7 @@ from softseg.data import Sets, write_split
 from softseg.errors import TrainingError
 from softseg.files import write_atomically
 from softseg.header import describe
-from softseg.preparation import prepare
+from softseg.preparation import Prepared, prepare
 from softseg.resuming import check_same_config, check_same_data
 from softseg.run import Run, check_free, create, now, provenance
 from softseg.train import state as states
@@ -36,10 +36,11 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    prepared: Prepared | None = None,
 ) -> Run:
     """Train one experiment into a run's folder.
 
-    Raises UserError for bad input (before anything is written), TrainingError when training breaks
+    `prepared` is its data where they are at hand already (an ablation's runs share them). Raises UserError for bad input (before anything is written), TrainingError when training breaks
     down, KeyboardInterrupt when interrupted; the last complete epoch is on disk in both.
     """
     run = Run(folder)
@@ -47,7 +48,7 @@ def train(
     experiment = settle(experiment)
     if resume:
         check_same_config(run, experiment)
-    prepared = prepare(experiment, console)
+    prepared = prepared or prepare(experiment, console)
     data = prepared.stack.fingerprints()
     if resume:
         check_same_data(run, prepared.sets, data)
@@ -78,7 +79,7 @@ class _Both(Observer):
     def step(self, slices: int) -> None:
         self.display.step(slices)
 
-    def epoch(self, state: State, record: Record, best: bool, preview: Tensor | None) -> None:
+    def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:
         self.keeper.epoch(state, record, best, preview)
         self.display.epoch(state, record, best, preview)
 

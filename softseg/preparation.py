@@ -26,19 +26,28 @@ class Prepared:
 
 def prepare(experiment: Experiment, console: Console) -> Prepared:
     """Find, split, check and preprocess the subjects. Raises UserError that lists what is wrong."""
+    found = find_subjects(experiment, console)
+    sets = experiment.split(found, experiment.seed)
+    stack = stack_of(experiment, [one for one in found if one.name in sets.members], console)
+    check_sets(experiment, stack, sets)
+    return Prepared(sets, stack)
+
+
+def find_subjects(experiment: Experiment, console: Console) -> list[Subject]:
+    """The subjects of the data set. Raises UserError that lists every missing or bad file."""
     try:
-        found = experiment.dataset()
+        return experiment.dataset()
     except DatasetError as error:  # read the others too, so that one list has all that is wrong
         stack_of(experiment, error.sound, console, error.problems)
         raise
-    sets = experiment.split(found, experiment.seed)
-    used = {*sets.train, *sets.validation, *sets.test}
-    stack = stack_of(experiment, [one for one in found if one.name in used], console)
+
+
+def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
+    """Refuse sets that cannot train: no slice is left, or a target is nowhere in them."""
     for name, members in (("training", sets.train), ("validation", sets.validation)):
         if len(stack.rows(members)) == 0:
             raise UserError(f"slices.drop leaves no {name} slice; keep more of them")
     _check_targets(experiment, stack, sets)
-    return Prepared(sets, stack)
 
 
 def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:

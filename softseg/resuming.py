@@ -11,13 +11,22 @@ from softseg.run import Run
 
 def check_same_config(run: Run, experiment: Experiment) -> None:
     """Refuse to resume with another configuration than the one the run began with."""
-    if run.folder.exists() and run.config.is_file() and run.config.read_text() != dump(experiment):
-        began, given = run.config.read_text().splitlines(), dump(experiment).splitlines()
-        differing = [line.strip() for line in given if line not in began]
+    if differing := differences(run, experiment):
         raise UserError(
-            f"{run.config} differs from this configuration ({'; '.join(differing) or 'fewer keys'})"
-            "; resume with the configuration it began with, or start over with --overwrite"
+            f"{run.config} differs from this configuration ({'; '.join(differing)}); resume with "
+            "the configuration it began with, or start over with --overwrite"
         )
+
+
+def differences(run: Run, experiment: Experiment) -> list[str]:
+    """The lines of this configuration that the run's own lacks; empty where nothing differs."""
+    if not run.config.is_file():
+        return []  # nothing was begun there
+    began, given = run.config.read_text(), dump(experiment)
+    if began == given:
+        return []
+    lines = [line.strip() for line in given.splitlines() if line not in began.splitlines()]
+    return lines or ["fewer keys"]
 
 
 def check_same_data(run: Run, sets: Sets, data: dict[str, str]) -> None:

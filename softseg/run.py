@@ -7,11 +7,15 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from softseg.errors import UserError
 from softseg.files import unfinished, write_atomically
@@ -76,6 +80,24 @@ class Run:
 def now() -> str:
     """The time as run.json writes it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Locked(Exception):
+    """Another process is working on the run."""
+
+
+@contextmanager
+def lock(run: Run, patience: float) -> Iterator[None]:
+    """Keep other processes off a run; the system lets go of it however this process ends.
+
+    The file lies beside the run's folder and stays. Raises Locked after `patience` seconds.
+    """
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run.folder.parent / f".{run.folder.name}.lock", timeout=patience):
+            yield
+    except Timeout:
+        raise Locked(str(run.folder)) from None
 
 
 def check_free(run: Run, resume: bool, overwrite: bool) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from softseg.config.merge import merge_data, with_places
-from softseg.config.tree import KeyPath, Place, Tree, dotted, paths
+from softseg.config.tree import KeyPath, Place, Tree, dotted
 from softseg.config.words import shown
 from softseg.config.yaml_file import parse_yaml
 from softseg.errors import UserError
@@ -19,26 +19,23 @@ from softseg.errors import UserError
 
 def apply_sets(tree: Tree, sets: Iterable[str]) -> Tree:
     """Each `key=value` of the command line in turn; the last word on a key stands."""
-    for text in sets:
-        key, equals, value = text.partition("=")
+    for one in sets:
+        key, equals, text = one.partition("=")
         origin = f"--set {key}"
         if not equals or not all(part.strip() for part in key.split(".")):
-            raise UserError(f"--set {text}: must be KEY=VALUE, as --set trainer.max_epochs=5")
-        tree = apply(tree, {key.strip(): parse_yaml(value, origin).data}, origin)
+            raise UserError(f"--set {one}: must be KEY=VALUE, as --set trainer.max_epochs=5")
+        value = parse_yaml(text, origin).data
+        tree = apply(tree, Tree.of({key.strip(): value}, Place(origin)))
     return tree
 
 
-def apply(tree: Tree, differences: Mapping[str, Any], origin: str | Place) -> Tree:
+def apply(tree: Tree, differences: Tree) -> Tree:
     """A config with differences laid over it, as `extends` would.
 
-    Args:
-        tree: The config.
-        differences: Plain data. A key may be dotted to reach inside (`augment.0.affine.scale`).
-        origin: Where the differences come from, to name in errors.
+    A key of the differences may be dotted to reach inside (`augment.0.affine.scale`).
     """
-    place = Place(origin) if isinstance(origin, str) else origin
-    for key, value in differences.items():
-        tree = _with(tree, key, Tree.of(value, place))
+    for key in differences.data or {}:
+        tree = _with(tree, key, differences.under((key,)))
     return tree
 
 
@@ -49,7 +46,7 @@ def _with(tree: Tree, key: str, value: Tree) -> Tree:
         raise UserError(f"{place}: `extends` belongs in the file; set the keys that differ")
     data = _laid(tree.data, path, value.data, top=True)
     above = {path[:depth]: place for depth in range(len(path))}
-    written = {(*path, *inner): place for inner in paths(value.data)}
+    written = {(*path, *inner): at for inner, at in value.places.items()}
     return with_places(data, Tree(None, {**above, **tree.places}), Tree(None, written))
 
 

@@ -22,6 +22,11 @@ class Sets:
     validation: tuple[str, ...]
     test: tuple[str, ...]
 
+    @property
+    def members(self) -> frozenset[str]:
+        """Every subject that is in a set."""
+        return frozenset((*self.train, *self.validation, *self.test))
+
 
 def write_split(path: str | Path, sets: Sets) -> None:
     """Write the sets as JSON, in one step."""

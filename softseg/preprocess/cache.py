@@ -20,6 +20,7 @@ from softseg.preprocess.volume import Facts, VolumeSlices
 
 # Raise when preprocessing changes what it computes: old entries are then not found again.
 _VERSION = 1
+TENSORS = ("image", "target", "fill", "keep")
 
 
 def key_of(files: Iterable[Path], recipe: Any) -> str:
@@ -33,8 +34,8 @@ def key_of(files: Iterable[Path], recipe: Any) -> str:
 
 def store(path: Path, volume: VolumeSlices) -> None:
     """Write one entry under its final name only when it is complete."""
-    tensors = {name: getattr(volume, name) for name in ("image", "target", "fill", "keep")}
-    facts = {"grids": [_grid_out(g) for g in _grids(volume)], "facts": asdict(volume.facts)}
+    tensors = {name: getattr(volume, name) for name in TENSORS}
+    facts = facts_out(volume.geometry, volume.facts)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, save(tensors, metadata={"softseg": json.dumps(facts)}))
 
@@ -43,19 +44,25 @@ def fetch(path: Path) -> VolumeSlices | None:
     """Read one entry (memory-mapped); None where there is none, or a damaged one."""
     try:
         with safe_open(path, framework="pt") as entry:
-            facts = json.loads(entry.metadata()["softseg"])
-            tensors = {name: entry.get_tensor(name) for name in entry.keys()}  # noqa: SIM118
+            geometry, facts = facts_in(json.loads(entry.metadata()["softseg"]))
+            tensors = {name: entry.get_tensor(name) for name in TENSORS}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
-    native, network = (_grid_in(g) for g in facts["grids"])
-    known = facts["facts"]
+    return VolumeSlices(**tensors, geometry=geometry, facts=facts)
+
+
+def facts_out(geometry: Geometry, facts: Facts) -> dict[str, Any]:
+    """What is known of a volume beside its slices, as JSON."""
+    grids = [_grid_out(geometry.native), _grid_out(geometry.network)]
+    return {"grids": grids, "facts": asdict(facts)}
+
+
+def facts_in(saved: dict[str, Any]) -> tuple[Geometry, Facts]:
+    """The way back. Raises KeyError, TypeError or ValueError for anything else."""
+    native, network = (_grid_in(g) for g in saved["grids"])
+    known = saved["facts"]
     soft = {stage: (int(a), int(b)) for stage, (a, b) in known["soft"].items()}
-    kept = Facts(soft, tuple(known["ceiling"]), tuple(known["kept"]))
-    return VolumeSlices(**tensors, geometry=Geometry(native, network), facts=kept)
-
-
-def _grids(volume: VolumeSlices) -> tuple[Grid, Grid]:
-    return volume.geometry.native, volume.geometry.network
+    return Geometry(native, network), Facts(soft, tuple(known["ceiling"]), tuple(known["kept"]))
 
 
 def _grid_out(grid: Grid) -> dict[str, Any]:

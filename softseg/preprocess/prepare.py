@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from softseg.data import Dataset, Subject
 from softseg.data.load import LoadError, load
@@ -69,11 +72,24 @@ def _cached(
     path = _entry(subject, dataset, steps, slices)
     found = fetch(path)
     if found is None:
-        store(path, preprocess(load(subject, dataset), steps, slices))
+        with _alone(path):
+            if fetch(path) is None:
+                store(path, preprocess(load(subject, dataset), steps, slices))
         found = fetch(path)
     if found is None:
         raise UserError(f"{path}: cannot be read back after writing; check the disk")
     return found
+
+
+@contextmanager
+def _alone(entry: Path) -> Iterator[None]:
+    """No other process makes this entry meanwhile: it would be the same work done twice."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    lock = entry.with_suffix(".lock")
+    with FileLock(lock):
+        yield
+        with suppress(OSError):  # Windows keeps open files; whoever waits will find the entry
+            lock.unlink()
 
 
 def _entry(subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Slices) -> Path:

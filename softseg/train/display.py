@@ -44,7 +44,7 @@ class Display:
         self._seen += slices
         self._bar.update(self._task, within=self._seen / self._slices)
 
-    def epoch(self, state: State, record: Record, best: bool, preview: Tensor | None) -> None:  # noqa: ARG002
+    def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:  # noqa: ARG002
         """Say how an epoch went."""
         self._seen = 0
         news = self._news(record, best)

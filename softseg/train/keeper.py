@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from softseg.files import write_atomically
+from softseg.train.previews import keep_prediction, keep_slice
 from softseg.train.state import Record, State, save, save_weights
 
 
@@ -23,15 +24,17 @@ class Keeper:
         self.images_every = images_every
         self._still = [normalised(images[:, :1]), targets[:, :1].cpu()]
         (folder / "checkpoints").mkdir(exist_ok=True)
+        keep_slice(folder, images[0], targets[0])
         # a resumed run writes over what the interrupted one logged beyond its last checkpoint
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start_epoch + 1)
 
     def step(self, slices: int) -> None:
         """Nothing is kept within an epoch."""
 
-    def epoch(self, state: State, record: Record, best: bool, preview: Tensor | None) -> None:
+    def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:
         """Keep one epoch. `last.pt` comes last: resuming starts from it, so all else is redone."""
         self._log(record, preview)
+        keep_prediction(self.folder, state.epoch, preview[0])
         if best:
             save_weights(state, self.folder / "checkpoints" / "best.pt")
         table = pd.DataFrame(state.history).astype({"epoch": int})
@@ -42,13 +45,13 @@ class Keeper:
         """Flush TensorBoard's events."""
         self._board.close()
 
-    def _log(self, record: Record, preview: Tensor | None) -> None:
+    def _log(self, record: Record, preview: Tensor) -> None:
         epoch = int(record["epoch"])
         for key, value in record.items():
             if key != "epoch":
                 self._board.add_scalar(key, value, epoch)
         due = self.images_every and (epoch == 1 or epoch % self.images_every == 0)
-        if preview is not None and due:
+        if due:
             shown = [upright(part) for part in (*self._still, preview[:, :1].cpu())]
             # (P, 1, W, 3H): input, target, prediction of each slice side by side
             rows = torch.cat(shown, dim=3)

@@ -47,7 +47,7 @@ class Observer(Protocol):
     def step(self, slices: int) -> None:
         """A training step is done."""
 
-    def epoch(self, state: State, record: Record, best: bool, preview: Tensor | None) -> None:
+    def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:
         """An epoch is complete; `best` when its validation loss is the lowest so far."""
 
 
@@ -125,7 +125,7 @@ def train_step(state: State, task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def validate(state: State, task: Task) -> tuple[Tensor, Tensor | None]:
+def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     """The validation volumes, each one whole as in inference, but for the slices left out.
 
     Returns (4,): mean loss, mean Dice [0, 1] at 0.5 against ground truth >= 0.5, the largest logit

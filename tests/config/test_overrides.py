@@ -94,7 +94,7 @@ def test_places_tell_what_was_set_from_what_was_in_the_file() -> None:
 
 def test_a_candidate_is_a_mapping_of_differences() -> None:
     differences = {"loss": {"name": "dice"}, "augment.0.affine.rotation": 5, "name": "hard"}
-    tree = apply(_tree(), differences, "candidate hard")
+    tree = apply(_tree(), Tree.of(differences, Place("candidate hard")))
     assert tree.data["loss"] == {"name": "dice"}
     assert tree.data["augment"][0] == {"affine": {"rotation": 5}}
     assert tree.data["trainer"] == BASE["trainer"]
@@ -126,7 +126,7 @@ _DATA = st.recursive(
 def test_after_any_differences_every_key_has_the_place_that_wrote_it(
     base: dict[str, Any], over: dict[str, Any]
 ) -> None:
-    tree = apply(Tree.of(base, Place("base")), over, "over")
+    tree = apply(Tree.of(base, Place("base")), Tree.of(over, Place("over")))
     assert set(tree.places) == set(paths(tree.data))
     for path in paths(over):
         if path and path in tree.places:

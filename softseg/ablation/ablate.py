@@ -1,0 +1,70 @@
+"""`softseg ablate`: the runs of an ablation that are missing, read from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from softseg.ablation.carry_out import Outcome, is_done
+from softseg.ablation.design import Design
+from softseg.ablation.display import Watch
+from softseg.ablation.existing import STACKS, check_existing, drop_stacks, write_plan
+from softseg.ablation.jobs import run_here
+from softseg.ablation.plan import Planned
+from softseg.ablation.sharing import share_stacks
+
+Ended = Iterator[tuple[Planned, Outcome] | None]
+
+
+def ablate(
+    design: Design,
+    plan: Sequence[Planned],
+    picked: Sequence[Planned],
+    folder: Path,
+    console: Console,
+    *,
+    jobs: int = 1,
+    cluster: str | None = None,
+) -> list[Outcome]:
+    """Carry out the picked runs that are not done, here or on a Ray cluster.
+
+    Raises UserError for whatever is wrong with data, sets or folder, before any run starts; a run
+    that fails is told, and the others go on.
+    """
+    check_existing(plan, folder)
+    todo = [one for one in picked if not is_done(one.run)]
+    console.print(f"{len(picked) - len(todo)} of {len(picked)} runs are done already")
+    if not todo:
+        return []
+    stacks = share_stacks(todo, folder / STACKS, console)
+    write_plan(design, plan, folder)
+    if cluster is None:
+        ended: Ended = run_here(todo, stacks, jobs, _gpus(design))
+    else:
+        from softseg.ablation.cluster import run_on
+
+        ended = run_on(cluster, todo, stacks, design.ablation.cluster)
+    outcomes = _watch(ended, todo, console)
+    drop_stacks(plan, folder)
+    return outcomes
+
+
+def _watch(ended: Ended, todo: Sequence[Planned], console: Console) -> list[Outcome]:
+    outcomes = []
+    with Watch(console, todo) as watch:
+        for one in ended:
+            if one is None:
+                watch.tick()
+            else:
+                watch.ended(*one)
+                outcomes.append(one[1])
+    return outcomes
+
+
+def _gpus(design: Design) -> list[str]:
+    """The CUDA devices that runs may be spread over; none where the YAML names one, or the CPU."""
+    spread = design.ablation.trainer.device in ("auto", "cuda")
+    return [str(n) for n in range(torch.cuda.device_count())] if spread else []

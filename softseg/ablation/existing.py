@@ -1,0 +1,61 @@
+"""What an ablation's folder holds already, and whether it is of the same plan."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from softseg.ablation.carry_out import is_done
+from softseg.ablation.design import Design
+from softseg.ablation.plan import Planned
+from softseg.config.experiment import Experiment
+from softseg.config.load import dump
+from softseg.errors import UserError, several
+from softseg.files import write_atomically
+from softseg.resuming import differences
+from softseg.run import Run
+
+CONFIG, PLAN, STACKS = "ablation.yaml", "plan.json", ".stacks"
+
+
+def check_existing(plan: Sequence[Planned], folder: Path) -> None:
+    """Refuse to go on in a folder whose runs were made with another configuration or sets."""
+    if Run(folder).exists():
+        raise UserError(f"{folder} is a training's own folder; choose another --out")
+    problems = []
+    for one in plan:
+        if differing := differences(one.run, _as_settled(one.experiment, one.run)):
+            problems.append(f"{one.run.folder}: {'; '.join(differing)}")
+    if problems:
+        raise several(
+            f"{len(problems)} run(s) in {folder} were made with another configuration; choose "
+            "another --out, or delete them. They differ in:",
+            problems,
+        )
+
+
+def _as_settled(experiment: Experiment, run: Run) -> Experiment:
+    """The experiment with what that run's machine chose where the YAML leaves it open."""
+    trainer, facts = experiment.trainer, run.facts()
+    device = facts.get("device", trainer.device)
+    threads = trainer.threads or facts.get("threads")
+    trainer = trainer.model_copy(update={"device": device, "threads": threads})
+    return experiment.model_copy(update={"trainer": trainer})
+
+
+def write_plan(design: Design, plan: Sequence[Planned], folder: Path) -> None:
+    """Keep the ablation's configuration and its runs beside them, for the report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / CONFIG, dump(design.ablation))
+    splits = {one.split: asdict(one.sets) for one in plan}
+    runs = [{"candidate": one.candidate, "split": one.split} for one in plan]
+    write_atomically(folder / PLAN, json.dumps({"runs": runs, "splits": splits}, indent=1) + "\n")
+
+
+def drop_stacks(plan: Sequence[Planned], folder: Path) -> None:
+    """Delete the shared slices once no run of the whole plan needs them."""
+    if all(is_done(one.run) for one in plan):
+        shutil.rmtree(folder / STACKS, ignore_errors=True)

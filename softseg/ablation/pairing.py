@@ -1,0 +1,76 @@
+"""Scores of several candidates side by side, averaged only over what all of them scored.
+
+A run that failed, or a metric that is undefined for one candidate, must not leave the others
+averaged over more (easier or harder) scans: a score counts only where each candidate has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from softseg.errors import UserError
+
+Unit = Literal["subject", "split"]
+"""What is one pair: a subject (mean over splits) or a split, so a run (mean over subjects)."""
+
+_SCORE = ["split", "subject"]
+
+
+def scores(metrics: pd.DataFrame, target: str, metric: str) -> pd.DataFrame:
+    """One metric of one target: rows (split, subject), columns the candidates.
+
+    Args:
+        metrics: one row a run, subject and target, with the columns `candidate`, `split`,
+            `subject`, `target` and those of the metrics.
+        target: one of the column `target`.
+        metric: the name of a column.
+
+    Returns:
+        Values in the metric's own unit; NaN where it is undefined or the run is missing.
+
+    Raises:
+        UserError: a candidate has two scores of the same split and subject.
+    """
+    rows = metrics[metrics["target"] == target]
+    twice = rows[rows.duplicated(["candidate", *_SCORE])]
+    if len(twice):
+        row = twice.iloc[0]
+        raise UserError(
+            f"{row['candidate']} has two scores of {target} for subject {row['subject']} in split "
+            f"{row['split']}; keep one run of each candidate and split"
+        )
+    return rows.pivot(index=_SCORE, columns="candidate", values=metric).astype("float64")
+
+
+def paired(scored: pd.DataFrame, candidates: Sequence[str], unit: Unit) -> pd.DataFrame:
+    """Each unit's mean over those of its scores that *all* these candidates have.
+
+    Args:
+        scored: what `scores` returns.
+        candidates: one or more, each once; for a test of two, give these two alone, since
+            each further one may leave out more.
+        unit: "subject" averages over the splits that tested it, "split" over the subjects
+            that the run tested, as the tables of Gros et al. 2020 (section 2.4.1) do.
+
+    Returns:
+        Rows are subjects or splits, sorted, columns are the candidates in the order given; no
+        NaN: a unit without a common score has no row.
+    """
+    wanted = scored.reindex(columns=list(candidates))
+    return wanted[_defined(wanted).all(axis=1)].groupby(level=unit).mean()
+
+
+def unmatched(scored: pd.DataFrame, candidate: str, other: str) -> tuple[int, int]:
+    """How many scores only the first has, and only the second: `paired` leaves them out."""
+    defined = _defined(scored.reindex(columns=[candidate, other])).to_numpy()
+    alone = defined & (defined.sum(axis=1, keepdims=True) == 1)
+    first, second = alone.sum(axis=0).tolist()
+    return first, second
+
+
+def _defined(scored: pd.DataFrame) -> pd.DataFrame:
+    return scored.notna() & ~scored.isin([np.inf, -np.inf])
