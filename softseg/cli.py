@@ -6,7 +6,7 @@ import atexit
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
@@ -118,9 +118,10 @@ def ablate(
     ] = None,
 ) -> None:
     """Train and score every candidate of an ablation on every split; do what is missing."""
-    from softseg.ablation import ablate as ablation
+    from softseg.ablation.ablate import carry_out_all, conclude
     from softseg.ablation.design import load_design
     from softseg.ablation.plan import make_plan, pick
+    from softseg.ablation.preview import show_plan
 
     if sum((jobs > 1, cluster is not None, only is not None)) > 1:
         raise typer.BadParameter("--jobs, --cluster and --only exclude each other")
@@ -128,9 +129,27 @@ def ablate(
     folder = out or Path("runs") / design.ablation.name
     everything = make_plan(design, folder, console)
     picked = pick(everything, candidates, splits, only)
-    ablation.ablate(
-        design, everything, picked, folder, console, jobs=jobs, cluster=cluster
-    )
+    if plan:
+        show_plan(everything, picked, folder, console, jobs)
+        return
+    outcomes = carry_out_all(design, everything, picked, folder, console, jobs, cluster)
+    sys.exit(conclude(outcomes, folder, console, report=only is None))
+
+
+@app.command()
+def report(
+    folder: Annotated[
+        Path, typer.Argument(help="An ablation's folder, or a run's.", metavar="DIR")
+    ],
+    wilcoxon: Annotated[
+        Optional[Literal["auto", "exact", "approx", "paper"]],  # noqa: UP045 - as above
+        typer.Option(help="How p-values are computed (default: as the YAML says)."),
+    ] = None,
+) -> None:
+    """Write tables, figures and report.html of an ablation, or of a single run."""
+    from softseg.ablation.reporting import show, write_report
+
+    show(write_report(folder, wilcoxon), folder, _console())
 
 
 @config_app.command()

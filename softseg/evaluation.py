@@ -75,8 +75,9 @@ def evaluate(
 
     With `search`, the threshold of each target is first looked for on training and validation
     volumes and kept in threshold.json. `sets` are `key=value` changes of the run's configuration,
-    such as dataset.root or trainer.device. `stack` holds its slices where
-    they are at hand already. Raises UserError for a run that cannot be evaluated.
+    such as dataset.root or trainer.device. `stack` holds its slices where they are at hand already.
+
+    Raises UserError for a run that cannot be evaluated.
     """
     searched = ("train", "validation") if search else ()
     trained = _open(run, console, (split, *searched), sets, stack)
@@ -188,13 +189,18 @@ def _score_subject(
     geometry = trained.stack.of([subject.name])[0].geometry
     axis = geometry.native_axis(trained.experiment.slices.number)
     sources = list(subject.images.values())
-    root = trained.experiment.dataset.existing_root()
-    folder = trained.run.folder / "predictions" / sources[0].parent.relative_to(root)
+    folder = predictions_of(trained.run, trained.experiment, subject)
     facts = {"Sources": [str(path) for path in sources], "Model": trained.experiment.name}
     write_predictions(folder, sources[0], soft, thresholds, facts)
     for k, (target, threshold) in enumerate(thresholds.items()):
         measures = score(soft[k], truth[k], threshold, geometry.native.voxel_ml, axis)
         yield {"subject": subject.name, "target": target, **measures, "threshold": threshold}
+
+
+def predictions_of(run: Run, experiment: Experiment, subject: Subject) -> Path:
+    """The folder of a subject's predictions: where its first image lies in the data set."""
+    first = next(iter(subject.images.values()))
+    return run.folder / "predictions" / first.parent.relative_to(experiment.dataset.existing_root())
 
 
 def _write(trained: _Trained, table: pd.DataFrame, split: str) -> None:

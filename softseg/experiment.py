@@ -40,7 +40,9 @@ def train(
 ) -> Run:
     """Train one experiment into a run's folder.
 
-    `prepared` is its data where they are at hand already (an ablation's runs share them). Raises UserError for bad input (before anything is written), TrainingError when training breaks
+    `prepared` is its data where they are at hand already (an ablation's runs share them).
+
+    Raises UserError for bad input (before anything is written), TrainingError when training breaks
     down, KeyboardInterrupt when interrupted; the last complete epoch is on disk in both.
     """
     run = Run(folder)

@@ -21,6 +21,9 @@ from softseg.train.loop import Task
 from softseg.train.state import State
 from softseg.train.timing import steps_per_epoch
 
+VALIDATION_SHARE = 0.3
+"""What validation costs beside the training part of an epoch, about."""
+
 
 def describe(
     experiment: Experiment, sets: Sets, task: Task, state: State, step_seconds: float
@@ -29,7 +32,7 @@ def describe(
     trainer, model = experiment.trainer, experiment.model
     weights = sum(p.numel() for p in state.model.parameters())
     epoch = step_seconds * steps_per_epoch(task)
-    left = epoch * 1.3 * (trainer.max_epochs - state.epoch)  # validation costs about a third
+    left = epoch * (1 + VALIDATION_SHARE) * (trainer.max_epochs - state.epoch)
     begins = f", from epoch {state.epoch + 1}" if state.epoch else ""
     return "\n".join(
         [

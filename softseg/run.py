@@ -54,6 +54,16 @@ class Run:
         """The threshold that a search found, its curve, and on which subjects."""
         return self.folder / "threshold.json"
 
+    @property
+    def log(self) -> Path:
+        """What the run printed where it ran as one of many; beside its folder."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def failure(self) -> Path:
+        """Why its last attempt failed, where it did; beside its folder."""
+        return self.folder.with_name(f"{self.folder.name}.failed")
+
     def exists(self) -> bool:
         """Whether this is the folder of a training that began: run.json is written first."""
         return "status" in self.facts()
@@ -82,7 +92,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class Locked(Exception):
+class LockedError(Exception):
     """Another process is working on the run."""
 
 
@@ -90,14 +100,14 @@ class Locked(Exception):
 def lock(run: Run, patience: float) -> Iterator[None]:
     """Keep other processes off a run; the system lets go of it however this process ends.
 
-    The file lies beside the run's folder and stays. Raises Locked after `patience` seconds.
+    The file lies beside the run's folder and stays. Raises LockedError after `patience` seconds.
     """
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.folder.parent / f".{run.folder.name}.lock", timeout=patience):
             yield
     except Timeout:
-        raise Locked(str(run.folder)) from None
+        raise LockedError(str(run.folder)) from None
 
 
 def check_free(run: Run, resume: bool, overwrite: bool) -> None:

@@ -14,7 +14,7 @@ from softseg.evaluation import evaluate
 from softseg.experiment import train
 from softseg.preparation import Prepared
 from softseg.preprocess.stack_file import read_shared
-from softseg.run import Locked, Run, lock, now
+from softseg.run import LockedError, Run, lock, now
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def carry_out(planned: Planned, stack: Path, console: Console, patience: float =
         with lock(run, patience):
             if not is_done(run):
                 _train_and_score(planned, Prepared(planned.sets, read_shared(stack)), console)
-    except Locked:
+    except LockedError:
         return Outcome("locked", "another process is at it")
     return Outcome("done")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from softseg.ablation.schemes import Scheme
+from softseg.ablation.significance import Method
 from softseg.component import Component
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_tree, validate
@@ -17,7 +18,6 @@ from softseg.config.overrides import apply
 from softseg.config.tree import Tree
 from softseg.errors import UserError
 
-Method = Literal["auto", "exact", "approx", "paper"]
 _FOLDERS = ("figures", "tables")  # beside the candidates' own in an ablation's folder
 _SHARED = ("name", "seed", "split", "extends")
 

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from softseg.ablation.carry_out import Outcome
-from softseg.ablation.jobs import log_of
 from softseg.ablation.plan import Planned
 from softseg.run import Run
 
@@ -53,10 +52,10 @@ class Watch:
         done = self._count - len(self._open)
         self._bar.update(self._task, completed=done)
         said = {
-            "done": lambda: _scores(planned.run),
-            "failed": lambda: f"FAILED: {outcome.reason} (see {log_of(planned)})",
-            "locked": lambda: "left to the other process that is at it",
-        }[outcome.status]()
+            "done": "" if outcome.status != "done" else _scores(planned.run),
+            "failed": f"FAILED: {outcome.reason} (see {planned.run.log})",
+            "locked": "left to the other process that is at it",
+        }[outcome.status]
         line = f"{done}/{self._count} {planned.name}: {said} · {self._news()}"
         self.console.print(line, highlight=False, markup=False)
 

@@ -21,6 +21,7 @@ from rich.console import Console
 from softseg.ablation.carry_out import Outcome, carry_out
 from softseg.ablation.plan import Planned
 from softseg.errors import TrainingError, UserError
+from softseg.files import write_atomically
 
 _PATIENCE = 30.0  # seconds that an interrupted run has to write down where it is
 
@@ -59,11 +60,6 @@ def run_here(
         _stop(running)
 
 
-def log_of(planned: Planned) -> Path:
-    """What a run printed."""
-    return planned.run.folder.with_name(f"{planned.run.folder.name}.log")
-
-
 def _context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():  # Windows
         return multiprocessing.get_context("spawn")
@@ -76,7 +72,7 @@ def _start(
     context: BaseContext, planned: Planned, stack: Path, slot: int, gpu: str | None
 ) -> _Running:
     answer, theirs = context.Pipe(duplex=False)
-    log_of(planned).parent.mkdir(parents=True, exist_ok=True)
+    planned.run.log.parent.mkdir(parents=True, exist_ok=True)
     process = context.Process(  # type: ignore[attr-defined]
         target=_work, args=(planned, stack, theirs, gpu), name=planned.name
     )
@@ -93,7 +89,7 @@ def _outcome(one: _Running) -> Outcome:
     except EOFError:
         code = one.process.exitcode or 0
         how = f"killed by signal {-code}" if code < 0 else f"status {code}"
-        return Outcome("failed", f"its process ended without a word ({how}); out of memory?")
+        return failed(one.planned, f"its process ended without a word ({how}); out of memory?")
     return outcome
 
 
@@ -113,7 +109,7 @@ def _work(planned: Planned, stack: Path, answer: Connection, gpu: str | None) ->
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    with log_of(planned).open("a") as log:
+    with planned.run.log.open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
@@ -123,8 +119,9 @@ def _work(planned: Planned, stack: Path, answer: Connection, gpu: str | None) ->
 
 
 def attempt(planned: Planned, stack: Path, log: TextIO, patience: float = 5.0) -> Outcome:
-    """Carry out one run; whatever goes wrong becomes a failed outcome, with the log's last line."""
+    """Carry out one run; whatever goes wrong becomes a failed outcome."""
     console = Console(file=log, soft_wrap=True, width=160)
+    planned.run.failure.unlink(missing_ok=True)
     try:
         return carry_out(planned, stack, console, patience)
     except (UserError, TrainingError) as error:
@@ -133,6 +130,12 @@ def attempt(planned: Planned, stack: Path, log: TextIO, patience: float = 5.0) -
         traceback.print_exc(file=log)
         reason = f"{type(error).__name__}: {error}"
     print(f"failed: {reason}", file=log, flush=True)
+    return failed(planned, reason)
+
+
+def failed(planned: Planned, reason: str) -> Outcome:
+    """Keep the reason beside the run, for the report."""
+    write_atomically(planned.run.failure, reason + "\n")
     return Outcome("failed", reason)
 
 

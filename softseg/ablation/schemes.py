@@ -103,6 +103,4 @@ class FixedSplits(Component):
         return [Split(file=file) for file in self.files]
 
 
-Scheme = Annotated[
-    RandomSplits | KFold | LeaveOneOut | FixedSplits, Field(discriminator="name")
-]
+Scheme = Annotated[RandomSplits | KFold | LeaveOneOut | FixedSplits, Field(discriminator="name")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from softseg.data.nifti import write_like
 from softseg.files import write_atomically
 from softseg.metrics import binarize
 
+Kind = Literal["probseg", "mask"]  # soft, binary: the suffixes of BIDS derivatives
 _SOFTWARE = {"Name": "softseg", "Version": __version__}
 
 
@@ -32,18 +34,23 @@ def write_predictions(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for values, (target, threshold) in zip(soft, thresholds.items(), strict=True):
-        stem = f"{_stem(source)}_label-{target}"
         told = {**facts, "Label": target, "GeneratedBy": [_SOFTWARE]}
-        for suffix, data, dtype, more in (
+        kinds: tuple[tuple[Kind, NDArray[Any], Any, dict[str, float]], ...] = (
             ("probseg", values, np.float32, {}),
             ("mask", binarize(values, threshold), np.uint8, {"Threshold": threshold}),
-        ):
-            path = folder / f"{stem}_{suffix}.nii.gz"
+        )
+        for suffix, data, dtype, more in kinds:
+            path = prediction_file(folder, source, target, suffix)
             write_like(path, data, source, dtype)
             sidecar = json.dumps(told | more, indent=2) + "\n"
-            write_atomically(folder / f"{stem}_{suffix}.json", sidecar)
+            write_atomically(folder / f"{_stem(path)}.json", sidecar)
             written.append(path)
     return written
+
+
+def prediction_file(folder: Path, source: Path, target: str, suffix: Kind) -> Path:
+    """The file of one target's soft (probseg) or binary (mask) prediction of a scan."""
+    return folder / f"{_stem(source)}_label-{target}_{suffix}.nii.gz"
 
 
 def describe_folder(folder: Path, model: str) -> None:

@@ -58,6 +58,14 @@ class Keeper:
             self._board.add_images("input | target | prediction", rows, epoch)
 
 
+def read_history(folder: Path) -> pd.DataFrame:
+    """A run's history.csv, a row an epoch; empty where there is none."""
+    try:
+        return pd.read_csv(folder / "history.csv")
+    except (OSError, ValueError):
+        return pd.DataFrame()
+
+
 def upright(slices: Tensor) -> Tensor:
     """Slices (P, 1, H, W), H and W growing to the right, front or top, as radiologists see them.
 

@@ -1,0 +1,144 @@
+"""What the runs of an ablation (or one run alone) left behind, gathered into tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from softseg.ablation.carry_out import is_done
+from softseg.ablation.design import Ablation
+from softseg.ablation.existing import CONFIG, PLAN
+from softseg.ablation.significance import Method
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config
+from softseg.errors import UserError
+from softseg.run import Run
+from softseg.train.keeper import read_history
+
+CONVERGED_DICE = 10.0  # %: a run whose best validation Dice is lower has learned nothing
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One planned run and how it stands."""
+
+    candidate: str
+    split: int
+    run: Run
+    status: str  # done | failed | unfinished | not begun
+    reason: str  # of a failure
+    history: pd.DataFrame  # a row an epoch; empty where there is none
+
+    @property
+    def name(self) -> str:
+        """`Soft-ReLU-Wing/split-3`."""
+        return f"{self.candidate}/split-{self.split}"
+
+    @property
+    def converged(self) -> bool:
+        """Whether validation Dice ever reached 10 % and the output was alive at the end."""
+        if self.history.empty:
+            return False
+        last = self.history.iloc[-1]
+        dead = last["dead_volumes"] > 0 and last["largest_logit"] <= 0
+        return bool(self.history["val_dice"].max() >= CONVERGED_DICE and not dead)
+
+
+@dataclass(frozen=True)
+class Results:
+    """An ablation as far as it has got."""
+
+    name: str
+    reference: str
+    method: Method
+    entries: tuple[Entry, ...]
+    experiment: Experiment  # of the first run that is done: its data
+    metrics: pd.DataFrame  # candidate, split, subject, target, and the metrics of metrics.csv
+
+    @property
+    def candidates(self) -> list[str]:
+        """In the order of the YAML."""
+        return list(dict.fromkeys(entry.candidate for entry in self.entries))
+
+    @property
+    def targets(self) -> list[str]:
+        """In the order of the YAML."""
+        return list(self.experiment.dataset.targets)
+
+    def done(self, candidate: str | None = None) -> list[Entry]:
+        """The runs that are done, of one candidate or of all."""
+        return [
+            entry
+            for entry in self.entries
+            if entry.status == "done" and candidate in (None, entry.candidate)
+        ]
+
+
+def any_done(folder: Path) -> bool:
+    """Whether an ablation has a run to report."""
+    return any(entry.status == "done" for entry in _planned(folder))
+
+
+def collect(folder: Path) -> Results:
+    """Read an ablation's folder, or a single run's. Raises UserError where there is no result."""
+    if (folder / PLAN).is_file():
+        ablation = load_config(folder / CONFIG, Ablation)
+        name, reference, method = ablation.name, ablation.compared_with, ablation.wilcoxon
+        entries = _planned(folder)
+    elif Run(folder).exists():
+        name = reference = folder.resolve().name
+        method = "auto"
+        entries = [_entry(name, 0, Run(folder), scored=(folder / "metrics.csv").is_file())]
+    else:
+        raise UserError(f"{folder} is neither an ablation's folder nor a run's")
+    done = [entry for entry in entries if entry.status == "done"]
+    if not done:
+        raise UserError(
+            f"{folder}: no run is trained and scored yet, so there is nothing to report"
+        )
+    experiment = load_config(done[0].run.config, Experiment)
+    return Results(name, reference, method, tuple(entries), experiment, _metrics(done))
+
+
+def _planned(folder: Path) -> list[Entry]:
+    try:
+        planned = json.loads((folder / PLAN).read_text())["runs"]
+        places = [(str(one["candidate"]), int(one["split"])) for one in planned]
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"{folder / PLAN} is damaged ({error}); `softseg ablate` writes it again"
+        raise UserError(message) from error
+    runs = [(name, k, Run(folder / name / f"split-{k}")) for name, k in places]
+    return [_entry(name, k, run, is_done(run)) for name, k, run in runs]
+
+
+def _entry(candidate: str, split: int, run: Run, scored: bool) -> Entry:
+    reason = "" if scored else _failure(run)
+    status = "done" if scored else "failed" if reason else _begun(run)
+    return Entry(candidate, split, run, status, reason, read_history(run.folder))
+
+
+def _begun(run: Run) -> str:
+    return "unfinished" if run.exists() else "not begun"
+
+
+def _failure(run: Run) -> str:
+    """Why the last attempt failed; empty where it did not."""
+    try:
+        return run.failure.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _metrics(done: Sequence[Entry]) -> pd.DataFrame:
+    """Every run's metrics.csv, one below the other."""
+    tables = []
+    for entry in done:
+        table = pd.read_csv(entry.run.folder / "metrics.csv", dtype={"subject": str, "target": str})
+        table.insert(0, "candidate", entry.candidate)
+        table.insert(1, "split", entry.split)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,104 @@
+"""The subjects that a report shows: the worst, the median and the best of the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from nibabel import orientations
+from numpy.typing import NDArray
+
+from softseg.ablation.collect import Entry, Results
+from softseg.ablation.pairing import paired, scores
+from softseg.data import Subject
+from softseg.data.grid import Grid
+from softseg.data.load import load
+from softseg.data.nifti import read
+from softseg.evaluation import predictions_of
+from softseg.infer.write import Kind, prediction_file
+from softseg.preprocess.orient import canonical
+from softseg.report.figures.examples import Example
+
+Array = NDArray[np.float32]
+
+
+def chosen(results: Results, target: str) -> dict[str, tuple[str, int]]:
+    """`worst`, `median`, `best` -> subject and a split in which every candidate was tested on it.
+
+    By the reference's Dice, mean over those splits; empty where candidates share no test.
+    """
+    scored = scores(results.metrics, target, "dice")
+    common = scored.dropna()
+    if common.empty:
+        return {}
+    ranked = paired(scored, list(scored.columns), "subject")[results.reference].sort_values()
+    names = {"worst": ranked.index[0], "median": ranked.index[(len(ranked) - 1) // 2]}
+    names |= {"best": ranked.index[-1]} if len(ranked) > 1 else {}
+    splits = common.reset_index().groupby("subject")["split"].first()
+    return {label: (str(name), int(splits[name])) for label, name in names.items()}
+
+
+def examples(results: Results, target: str) -> list[Example]:
+    """The slice with most foreground of each chosen subject, and all candidates' predictions.
+
+    Raises UserError where the data set is no longer there.
+    """
+    subjects = {one.name: one for one in results.experiment.dataset()}
+    return [
+        _example(results, target, subjects[name], split, label)
+        for label, (name, split) in chosen(results, target).items()
+    ]
+
+
+def _example(results: Results, target: str, subject: Subject, split: int, label: str) -> Example:
+    experiment = results.experiment
+    sample = load(subject, experiment.dataset)
+    axis = experiment.slices.number
+    truth = _upright(sample.target[results.targets.index(target)], sample.grid)
+    place = int(np.moveaxis(truth, axis, 0).sum(axis=(1, 2)).argmax())
+
+    def cut(volume: Array) -> Array:
+        return np.take(volume, place, axis)
+
+    tested = [entry for entry in results.done() if entry.split == split]
+    masks = {kind: _predictions(tested, results, subject, target, kind) for kind in KINDS}
+    rows = _rows(results.metrics, subject.name, split, target)
+    zooms = np.delete(canonical(sample.grid).zooms, axis)
+    return Example(
+        title=f"{label}: {subject.name} (split {split})",
+        image=cut(_upright(sample.image[0], sample.grid)),
+        truth=cut(truth),
+        soft={name: cut(volume) for name, volume in masks["probseg"].items()},
+        binary={name: cut(volume) for name, volume in masks["mask"].items()},
+        pixel_mm=(float(zooms[0]), float(zooms[1])),
+        dice=dict(zip(rows["candidate"], rows["dice"], strict=True)),
+    )
+
+
+KINDS: tuple[Kind, Kind] = ("probseg", "mask")
+
+
+def _predictions(
+    tested: list[Entry], results: Results, subject: Subject, target: str, kind: Kind
+) -> Mapping[str, Array]:
+    """Candidate -> what it predicted of a subject, (X, Y, Z) in canonical orientation."""
+    source = next(iter(subject.images.values()))
+    found = {}
+    for entry in tested:
+        folder = predictions_of(entry.run, results.experiment, subject)
+        volume = read(prediction_file(folder, source, target, kind))
+        found[entry.candidate] = _upright(volume.data, volume.grid)
+    return found
+
+
+def _rows(metrics: pd.DataFrame, subject: str, split: int, target: str) -> pd.DataFrame:
+    chosen = (metrics["subject"] == subject) & (metrics["split"] == split)
+    return metrics[chosen & (metrics["target"] == target)]
+
+
+def _upright(volume: Array, grid: Grid) -> Array:
+    """The voxels with axes growing to the right, front and top, as near as the scan allows."""
+    turned: Any = orientations.apply_orientation(volume, orientations.io_orientation(grid.affine))
+    return np.asarray(turned, dtype=np.float32)

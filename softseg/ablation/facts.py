@@ -1,0 +1,68 @@
+"""What the results of an ablation hang on, and what nobody may miss about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from softseg.ablation.collect import CONVERGED_DICE, Results
+from softseg.data.phantom import is_phantom
+
+
+def facts(results: Results) -> dict[str, str]:
+    """Data, splits, seeds, software and machine, as text."""
+    experiment, known = results.experiment, [entry.run.facts() for entry in results.done()]
+    synthetic = "SYNTHETIC (a phantom), " if _synthetic(results) else ""
+    subjects = {name for one in known for name in one.get("data_fingerprint", {})}
+    tested = results.metrics["subject"].nunique()
+    versions = [_versions(one.get("versions", {})) for one in known]
+    return {
+        "data": f"{synthetic}{experiment.dataset.root}: {len(subjects)} subjects, {tested} of them "
+        "tested in one split or more",
+        "targets": ", ".join(results.targets),
+        "splits": f"{len({entry.split for entry in results.entries})}, the same for all candidates",
+        "reference": results.reference,
+        "seeds": _each(sorted({int(one["seed"]) for one in known if "seed" in one})),
+        "machine": _each([f"{one.get('device')}, {one.get('threads')} threads" for one in known]),
+        "software": _each(versions),
+        "commit": _each([one.get("git_commit") or "none (an installed package)" for one in known]),
+        "finished": max(str(one.get("done", one.get("finished", "–"))) for one in known),
+    }
+
+
+def warnings(results: Results) -> list[str]:
+    """Synthetic data; runs that failed, are missing or did not converge."""
+    found = []
+    if _synthetic(results):
+        found.append("The data are SYNTHETIC: these figures say nothing about patients.")
+    if failed := [entry for entry in results.entries if entry.status == "failed"]:
+        reasons = "; ".join(f"{e.name}: {e.reason.splitlines()[0]}" for e in failed)
+        found.append(f"{_runs(failed)} failed and are in no table. {reasons}")
+    if missing := [e for e in results.entries if e.status in ("unfinished", "not begun")]:
+        found.append(
+            f"{_runs(missing)} not done yet: call `softseg ablate` again. The tables hold the "
+            "others only."
+        )
+    if lost := [entry for entry in results.done() if not entry.converged]:
+        found.append(
+            f"{_runs(lost)} did not converge (best validation Dice under {CONVERGED_DICE:.0f} %, "
+            f"or a dead output at the end) and are in all tables: {_each([e.name for e in lost])}"
+        )
+    return found
+
+
+def _runs(entries: list[Any]) -> str:
+    return "1 run" if len(entries) == 1 else f"{len(entries)} runs"
+
+
+def _synthetic(results: Results) -> bool:
+    return is_phantom(Path(results.experiment.dataset.root))
+
+
+def _versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _each(answers: list[Any]) -> str:
+    """Each different answer once."""
+    return "; ".join(dict.fromkeys(str(answer) for answer in answers))

@@ -1,0 +1,104 @@
+"""`softseg report`: tables, figures and one page of an ablation, or of a single run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from softseg.ablation import drawing
+from softseg.ablation.collect import Results, collect
+from softseg.ablation.facts import facts, warnings
+from softseg.ablation.significance import Method
+from softseg.ablation.statistics import PER_SPLIT_CAUTION
+from softseg.ablation.tables import SIGN, runs_table, score_tables
+from softseg.errors import UserError
+from softseg.report.page import Figure, Section, write_page
+from softseg.report.text_table import on_screen, write
+
+_BY_SUBJECT = (
+    "Subjects are the independent units: each subject's metric is averaged over the splits that "
+    "tested it, then candidates are compared subject by subject. " + SIGN
+)
+_BY_RUN = (
+    "As in the paper's tables, a run is the unit: its mean over its test subjects. "
+    + PER_SPLIT_CAUTION
+)
+_SOFTNESS = (
+    "Thresholds were searched on training and validation scans; test scans had no part in it."
+)
+
+
+def write_report(folder: Path, method: Method | None = None) -> Results:
+    """Write report.html, figures/ and tables/ into an ablation's folder, or a single run's.
+
+    `method` takes the place of the YAML's `wilcoxon`. Raises UserError where nothing is to report.
+    """
+    results = collect(folder)
+    results = results if method is None else replace(results, method=method)
+    sections = [*_scores(results, folder / "figures"), *_pictures(results, folder / "figures")]
+    for table in (table for section in sections for table in section.tables):
+        write(table, folder / "tables")
+    title = f"Ablation {results.name}" if len(results.candidates) > 1 else results.name
+    write_page(folder / "report.html", title, facts(results), warnings(results), sections)
+    return results
+
+
+def show(results: Results, folder: Path, console: Console) -> None:
+    """Print the first table of each target, the warnings, and where the report is."""
+    for target in results.targets:
+        [table, *_] = score_tables(results, target, "subject")
+        console.print(on_screen(table))
+    for warning in warnings(results):
+        console.print(f"note: {warning}", style="yellow", highlight=False, markup=False)
+    console.print(f"{folder}: report.html, tables/, figures/", highlight=False, markup=False)
+
+
+def _scores(results: Results, figures: Path) -> Iterator[Section]:
+    """Every target's tables: by subject, and by run as in the paper."""
+    several = len(results.candidates) > 1
+    for target in results.targets:
+        of_target = f" of {target}" if len(results.targets) > 1 else ""
+        strip = drawing.draw_scores(results, target, figures / f"scores_{target}.png")
+        tables = score_tables(results, target, "subject")
+        by_subject = (_BY_SUBJECT,) if several else ()
+        yield Section(f"Scores{of_target} by subject", by_subject, tables, (strip,))
+        if len(results.entries) > len(results.candidates):  # more than one split
+            tables = score_tables(results, target, "split")
+            yield Section(f"Scores{of_target} by run", (_BY_RUN,), tables)
+
+
+def _pictures(results: Results, figures: Path) -> Iterator[Section]:
+    """The paper's Figures 2 to 7, and what else a reader wants to see."""
+    for target in results.targets:
+        softness = (
+            drawing.draw_progression(results, target, figures / f"progression_{target}.png"),
+            drawing.draw_thresholds(results, target, figures / f"thresholds_{target}.png"),
+            drawing.draw_density(results, target, figures / f"density_{target}.png"),
+        )
+        yield Section(f"Softness of {target}", (_SOFTNESS,), figures=_there(*softness))
+        yield _examples(results, target, figures / f"examples_{target}.png")
+        volumes = drawing.draw_volumes(results, target, figures / f"volumes_{target}.png")
+        yield Section(f"Volumes of {target}", figures=(volumes,))
+    learning = drawing.draw_learning(results, figures / "learning.png")
+    yield Section("Learning curves", figures=(learning,))
+    timing = drawing.draw_timing(results, figures / "timing.png")
+    yield Section("Where the time went", figures=(timing,))
+    yield Section("Runs", tables=(runs_table(results),))
+
+
+def _examples(results: Results, target: str, path: Path) -> Section:
+    title = f"Examples of {target}"
+    try:
+        figure = drawing.draw_examples(results, target, path)
+    except UserError as error:  # the scans may have moved since
+        return Section(title, (f"The scans could not be shown: {error}",))
+    if figure is None:
+        return Section(title, ("No subject was tested by every candidate.",))
+    return Section(title, figures=(figure,))
+
+
+def _there(*figures: Figure | None) -> tuple[Figure, ...]:
+    return tuple(figure for figure in figures if figure is not None)

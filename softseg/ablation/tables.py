@@ -1,0 +1,101 @@
+"""The tables of a report: the paper's, the comparisons behind it, and the runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from softseg.ablation.collect import Entry, Results
+from softseg.ablation.pairing import Unit
+from softseg.ablation.statistics import Comparison, as_table, compare
+from softseg.report.paper_table import DEFAULT_METRICS, comparison_table, paper_table
+from softseg.report.text_table import Cell, TextTable
+
+SIGN = "A median difference is the candidate minus the reference, in the metric's unit."
+_UNITS = {"subject": "subjects", "split": "runs"}
+
+
+def score_tables(results: Results, target: str, unit: Unit) -> tuple[TextTable, ...]:
+    """Means of each candidate in the paper's layout, and the comparisons with the reference.
+
+    By subject a star is a Holm-corrected p, by split the raw one, as in the paper.
+    """
+    rows = results.metrics[results.metrics["target"] == target]
+    compared = _compared(results, rows, unit)
+    p_values = {(c.candidate, c.metric): c.p_holm if unit == "subject" else c.p for c in compared}
+    means = paper_table(
+        _means(rows, unit),
+        p_values,
+        results.reference,
+        _counts(results),
+        name=f"scores_by_{unit}_{target}",
+        title=f"Segmentation of {target} in the test scans, by {unit}",
+        unit=_UNITS[unit],
+        test=f"two-sided Wilcoxon signed-rank test ({results.method}) paired by {unit}, "
+        + ("Holm-corrected" if unit == "subject" else "not corrected for several candidates"),
+    )
+    return (means, _comparisons(compared, target, unit)) if compared else (means,)
+
+
+def _compared(results: Results, rows: pd.DataFrame, unit: Unit) -> list[Comparison]:
+    """Nothing to compare where the reference, or every other candidate, has no run."""
+    if results.reference not in set(rows["candidate"]):
+        return []
+    return compare(rows, results.reference, unit, DEFAULT_METRICS, results.method)
+
+
+def _means(rows: pd.DataFrame, unit: Unit) -> pd.DataFrame:
+    """One row a candidate and unit: the mean over splits, or over the subjects of a run."""
+    means = rows.groupby(["candidate", unit])[list(DEFAULT_METRICS)].mean().reset_index()
+    return means.rename(columns={unit: "unit"})
+
+
+def _comparisons(compared: Sequence[Comparison], target: str, unit: Unit) -> TextTable:
+    return comparison_table(
+        as_table(compared),
+        name=f"comparisons_by_{unit}_{target}",
+        title=f"Candidates against the reference on {target}, paired by {unit}",
+        notes=(SIGN, "Holm p: corrected for the candidates compared on one metric."),
+    )
+
+
+def _counts(results: Results) -> dict[str, tuple[int, int, int]]:
+    """Candidate -> runs done, planned, not converged."""
+    return {
+        name: (
+            len(results.done(name)),
+            sum(entry.candidate == name for entry in results.entries),
+            sum(not entry.converged for entry in results.done(name)),
+        )
+        for name in results.candidates
+    }
+
+
+def runs_table(results: Results) -> TextTable:
+    """Every planned run and how it went."""
+    header = ("run", "status", "epochs", "best\nepoch", "best validation\nDice [%]", "converged")
+    rows = tuple(_run_row(entry) for entry in results.entries)
+    note = (
+        "Converged: the best validation Dice reached 10 %, and the output was not dead at the end."
+    )
+    return TextTable("runs", "All planned runs", header, rows, (note,))
+
+
+def _run_row(entry: Entry) -> tuple[Cell, ...]:
+    facts = entry.run.facts()
+    history = entry.history
+    best = math.nan if history.empty else float(history["val_dice"].max())
+    said = entry.status if not entry.reason else f"{entry.status}: {entry.reason.splitlines()[0]}"
+    return (
+        Cell(entry.name),
+        Cell(said, bold=entry.status == "failed"),
+        Cell(str(len(history))),
+        Cell(str(facts.get("best_epoch", "–"))),
+        Cell("–" if math.isnan(best) else f"{best:.1f}"),
+        Cell(
+            "yes" if entry.converged else "NO" if entry.status == "done" else "–",
+            bold=entry.status == "done" and not entry.converged,
+        ),
+    )

@@ -1,0 +1,180 @@
+"""The signed-rank test and Holm's correction, against enumeration and closed formulas."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from softseg.ablation.significance import holm, wilcoxon
+
+NAN = float("nan")
+
+
+def ranks(sizes):
+    """Mean ranks, from the definition."""
+    return [sum(o < s for o in sizes) + (sum(o == s for o in sizes) + 1) / 2 for s in sizes]
+
+
+def enumerated(differences):
+    """Two-sided p over all 2^n signs."""
+    ranked = ranks([abs(d) for d in differences])
+    middle = sum(ranked) / 2
+    plus = sum(r for r, d in zip(ranked, differences, strict=True) if d > 0)
+    sums = [
+        sum(r for r, sign in zip(ranked, signs, strict=True) if sign)
+        for signs in itertools.product((0, 1), repeat=len(ranked))
+    ]
+    return sum(abs(s - middle) >= abs(plus - middle) for s in sums) / len(sums)
+
+
+def normal(differences, continuity):
+    """The closed formula with the variance corrected for ties."""
+    sizes = [abs(d) for d in differences]
+    n, ranked = len(sizes), ranks(sizes)
+    plus = sum(r for r, d in zip(ranked, differences, strict=True) if d > 0)
+    ties = sum((t := sizes.count(size)) ** 3 - t for size in set(sizes))
+    deviation = math.sqrt(n * (n + 1) * (2 * n + 1) / 24 - ties / 48)
+    away = max(0.0, abs(plus - n * (n + 1) / 4) - continuity)
+    return math.erfc(away / deviation / math.sqrt(2))
+
+
+def untied(seed, n):
+    rng = np.random.default_rng(seed)
+    return (rng.permutation(n) + 1.0) * rng.choice([-1, 1], n, p=[0.3, 0.7])
+
+
+@pytest.mark.parametrize(("n", "p"), [(1, 1), (2, 0.5), (5, 0.0625), (6, 0.03125), (10, 2 / 1024)])
+def test_p_if_every_difference_is_positive(n, p):
+    assert wilcoxon(np.arange(1, n + 1)).p == pytest.approx(p, rel=1e-12)
+
+
+def test_the_example_of_darwins_maize():
+    # 15 pairs of cross- and self-fertilised plants, eighths of an inch (Darwin 1876)
+    maize = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
+    found = wilcoxon(maize)
+    assert found.method == "exact"
+    assert found.p == pytest.approx(enumerated(maize), rel=1e-12)
+    assert round(found.p, 3) == 0.041
+
+
+@pytest.mark.parametrize("n", [3, 7, 11])
+@pytest.mark.parametrize("seed", range(3))
+def test_auto_is_exact_for_a_small_sample(n, seed):
+    differences = untied(seed, n)
+    found = wilcoxon(differences)
+    assert found.method == "exact"
+    assert found.p == pytest.approx(enumerated(differences), rel=1e-12)
+
+
+@pytest.mark.parametrize(("method", "continuity"), [("paper", 0), ("approx", 0.5)])
+@given(whole=st.lists(st.integers(-8, 8), min_size=1, max_size=60))
+def test_the_approximations_follow_the_closed_formula_with_ties_and_zeros(
+    method, continuity, whole
+):
+    moved = [d for d in whole if d]
+    found = wilcoxon(whole, method)
+    assert found.zeros == len(whole) - len(moved)
+    assert found.tied == sum(sum(abs(o) == abs(d) for o in moved) > 1 for d in moved)
+    expected = normal(moved, continuity) if moved else 1
+    assert found.p == pytest.approx(expected, rel=1e-9)
+    assert found.method == (method if moved else "")
+
+
+def test_the_papers_p_of_forty_runs_differs_from_the_exact_one_as_it_did_there():
+    """.001089877 there against .000755: two numbers that one rank sum of 40 must explain."""
+    rows = np.arange(1.0, 41)
+    z = stats.norm.isf(0.001089877 / 2)
+    minus = round(410 - z * math.sqrt(40 * 41 * 81 / 24))
+    signs = np.ones(40)
+    left = minus
+    for place in range(39, -1, -1):
+        if rows[place] <= left:
+            signs[place], left = -1, left - rows[place]
+    assert left == 0
+    assert wilcoxon(rows * signs, "paper").p == pytest.approx(0.001089877, abs=5e-10)
+    assert wilcoxon(rows * signs, "exact").p == pytest.approx(0.000755, abs=5e-7)
+    assert wilcoxon(rows * signs).method == "exact"
+
+
+def test_auto_says_when_it_is_not_exact():
+    assert wilcoxon(untied(0, 50)).method == "exact"
+    assert wilcoxon(untied(0, 51)).method == "approx"
+    assert wilcoxon([*untied(0, 12), 0]).method == "approx"
+    assert wilcoxon([*untied(0, 12), 5]).method == "approx"
+
+
+@pytest.mark.parametrize("method", ["auto", "exact", "approx", "paper"])
+def test_candidates_that_agree_everywhere_do_not_differ(method):
+    found = wilcoxon([0.0, 0.0, -0.0], method)
+    assert (found.p, found.pairs, found.zeros, found.tied) == (1, 3, 3, 0)
+    assert found.method == ""
+    assert found.note == "every difference is zero"
+
+
+def test_no_pairs_have_no_p():
+    found = wilcoxon([])
+    assert math.isnan(found.p)
+    assert (found.pairs, found.method, found.note) == (0, "", "no pairs")
+
+
+def test_zeros_and_ties_are_said():
+    found = wilcoxon([0, 0, 1, -1, 1, 2, 3, 4, -5])
+    assert (found.pairs, found.zeros, found.tied) == (9, 2, 3)
+    assert found.note == "2 zero differences dropped; 3 differences tied in size"
+    assert wilcoxon(untied(0, 8)).note == ""
+    assert "exact" in wilcoxon([1, 1, 2, 3, 4, 5, 6], "exact").note
+
+
+@pytest.mark.parametrize("method", ["auto", "exact", "approx", "paper"])
+def test_too_few_pairs_for_any_result_are_said_whatever_the_method(method):
+    few = wilcoxon([0, 1, 2, 3, 4, 5], method)  # the zero does not count
+    assert "no exact p-value is below 0.05 (the least is 0.0625)" in few.note
+    assert 0.04 < few.p < 0.07  # the paper's method alone would call it significant
+    assert "no exact" not in wilcoxon([1, 2, 3, 4, 5, 6], method).note
+
+
+def test_the_test_does_not_depend_on_the_sign_or_the_unit():
+    differences = untied(4, 20)
+    assert wilcoxon(-differences).p == wilcoxon(differences).p == wilcoxon(differences * 0.125).p
+
+
+def test_undefined_differences_and_unknown_methods_are_refused():
+    with pytest.raises(ValueError, match="finite"):
+        wilcoxon([1, NAN])
+    with pytest.raises(ValueError, match="'pratt' is not auto"):
+        wilcoxon([1, 2], "pratt")
+
+
+def test_holm_by_hand():
+    # sorted .005 .01 .03 .04, times 4 3 2 1 = .02 .03 .06 .04, and never falling: .06 last
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.6, 0.5]), [1, 1])
+    np.testing.assert_allclose(holm([0.02]), [0.02])
+
+
+def test_holm_does_not_count_what_has_no_p():
+    np.testing.assert_allclose(holm([NAN, 0.02, NAN, 0.01]), [NAN, 0.02, NAN, 0.02])
+    assert np.isnan(holm([NAN, NAN])).all()
+    assert holm([]).size == 0
+
+
+P = st.one_of(st.floats(0, 1), st.just(NAN), st.sampled_from([0.01, 0.02]))
+
+
+@given(values=st.lists(P, max_size=12))
+def test_holm_rejects_what_stepping_down_rejects(values):
+    adjusted = holm(values)
+    known = [i for i, p in enumerate(values) if not math.isnan(p)]
+    assert [i for i, p in enumerate(adjusted) if not math.isnan(p)] == known
+    for i in known:
+        assert values[i] <= adjusted[i] <= 1
+        # the definition: the largest of the steps up to this one
+        steps = [p * sum(values[k] >= p for k in known) for p in values if p <= values[i]]
+        assert adjusted[i] == pytest.approx(min(1, max(steps)))
+        assert all(adjusted[i] <= adjusted[j] for j in known if values[i] <= values[j])

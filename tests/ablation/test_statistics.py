@@ -1,0 +1,198 @@
+"""Each candidate against the reference, on a table like that of a published ablation."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from softseg.ablation.statistics import Comparison, as_table, compare
+from softseg.errors import UserError
+
+NAN = float("nan")
+CANDIDATES = {  # mean Dice of Table 3 of Gros et al. 2020
+    "Hard-Sig-Dice": 82.3,
+    "Hard-ReLU-Wing": 83.6,
+    "Soft-ReLU-Dice": 84.5,
+    "Soft-Sig-Wing": 52.9,
+    "Soft-ReLU-Wing": 84.9,
+}
+REFERENCE = "Soft-ReLU-Wing"
+SUBJECTS = [f"sub-{n:02d}" for n in range(12)]
+
+
+def published():
+    """40 runs of 5 candidates on 4 of 12 subjects each; columns of metrics.csv."""
+    rng = np.random.default_rng(20)
+    rows = []
+    for split in range(40):
+        tested = rng.choice(SUBJECTS, 4, replace=False)
+        hardness = rng.normal(0, 4, 4)
+        for candidate, dice in CANDIDATES.items():
+            for subject, harder in zip(tested, hardness, strict=True):
+                for target in ("gm", "wm"):
+                    score = dice - harder + rng.normal(0, 1.5)
+                    error = (100 - score) / 300
+                    rows.append((candidate, split, subject, target, score, error))
+    columns = ["candidate", "split", "subject", "target", "dice", "mse"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+TABLE = published()
+GM = TABLE[TABLE["target"] == "gm"]
+
+
+@pytest.mark.parametrize("unit", ["subject", "split"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("auto", {"method": "exact"}),
+        ("exact", {"method": "exact"}),
+        ("approx", {"method": "approx", "correction": True}),
+        ("paper", {"method": "approx", "correction": False, "zero_method": "wilcox"}),
+    ],
+)
+def test_a_published_table_has_the_p_values_of_scipy(unit, method, options):
+    found = compare(TABLE, REFERENCE, unit, ["dice"], method)
+    assert len(found) == 2 * 4
+    for one in found:
+        rows = TABLE[TABLE["target"] == one.target]
+        means = rows.groupby(["candidate", unit])[one.metric].mean()  # no run is missing
+        mine, theirs = means[one.candidate], means[REFERENCE]
+        assert one.p == pytest.approx(stats.wilcoxon(mine, theirs, **options).pvalue, rel=1e-12)
+        assert one.pairs == len(mine)
+        assert one.mean == pytest.approx(mine.mean())
+        assert one.reference_mean == pytest.approx(theirs.mean())
+        assert one.median_difference == pytest.approx((mine - theirs).median())
+        assert one.low <= one.median_difference <= one.high
+        assert (one.reference, one.unit, one.note) == (REFERENCE, unit, "")
+        assert one.method == options["method"] if method != "paper" else "paper"
+
+
+def test_the_order_is_targets_then_metrics_then_candidates_as_given():
+    found = compare(TABLE, REFERENCE, "split", ["mse", "dice"])
+    others = [name for name in CANDIDATES if name != REFERENCE]
+    assert [(c.target, c.metric, c.candidate) for c in found] == [
+        (t, m, o) for t in ("gm", "wm") for m in ("mse", "dice") for o in others
+    ]
+
+
+def test_a_worse_candidate_has_a_negative_difference():
+    *_, worse = compare(GM, REFERENCE, "split", ["dice"])
+    assert worse.candidate == "Soft-Sig-Wing"
+    assert worse.median_difference < -30
+    assert worse.high < -30
+
+
+def test_holm_counts_the_candidates_of_one_target_and_metric():
+    found = compare(TABLE, REFERENCE, "subject", ["dice", "mse"])
+    for target in ("gm", "wm"):
+        family = [c for c in found if (c.target, c.metric) == (target, "dice")]
+        least, *_, most = sorted(family, key=lambda c: c.p)
+        assert least.p_holm == pytest.approx(4 * least.p)  # of four, not of sixteen
+        assert most.p_holm >= most.p
+        assert compare(TABLE, REFERENCE, "subject", ["dice"])[:4] == found[:4]
+
+
+@pytest.mark.parametrize("unit", ["subject", "split"])
+@pytest.mark.parametrize("failed", ["Hard-Sig-Dice", REFERENCE])
+def test_a_missing_run_leaves_out_its_split_on_both_sides(failed, unit):
+    [left] = {"Hard-Sig-Dice", REFERENCE} - {failed}
+    table = GM[~((GM["candidate"] == failed) & (GM["split"] == 7))]
+    one = compare(table, REFERENCE, unit, ["dice"])[0]
+    assert one.note == f"scores without a counterpart left out: 4 of {left}"
+    without = compare(GM[GM["split"] != 7], REFERENCE, unit, ["dice"])[0]
+    assert replace(one, p_holm=0, note="") == replace(without, p_holm=0)
+
+
+def test_a_missing_run_leaves_the_other_candidates_as_they_are():
+    table = GM[~((GM["candidate"] == "Hard-Sig-Dice") & (GM["split"] == 7))]
+    [_, *others] = compare(table, REFERENCE, "split", ["dice"])
+    [_, *whole] = compare(GM, REFERENCE, "split", ["dice"])
+    assert [one.p for one in others] == [one.p for one in whole]
+
+
+def test_an_undefined_score_is_left_out_of_its_metric_on_both_sides():
+    table = GM.copy()
+    table.loc[table.index[table["candidate"] == "Hard-Sig-Dice"][:3], "dice"] = NAN
+    dice, *_, mse = compare(table, REFERENCE, "split", ["dice", "mse"])[:5]
+    assert dice.candidate == mse.candidate == "Hard-Sig-Dice"
+    assert dice.note == f"scores without a counterpart left out: 3 of {REFERENCE}"
+    assert dice.pairs == 40  # a subject is left in split 0
+    assert (mse.pairs, mse.note) == (40, "")
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_common_pairs_there_is_no_p_and_the_others_do_not_pay_for_it():
+    never = GM[GM["candidate"] == "Hard-Sig-Dice"].assign(dice=NAN)
+    table = pd.concat([GM[GM["candidate"] != "Hard-Sig-Dice"], never])
+    found = compare(table, REFERENCE, "subject", ["dice"])
+    [one] = [c for c in found if c.candidate == "Hard-Sig-Dice"]
+    assert one.pairs == 0
+    assert one.note.startswith("no pairs; scores without a counterpart left out: 160 of")
+    values = (one.p, one.p_holm, one.mean, one.median_difference, one.low, one.high)
+    assert all(math.isnan(value) for value in values)
+    least = min((c for c in found if c is not one), key=lambda c: c.p)
+    assert least.p_holm == pytest.approx(3 * least.p)
+
+
+def test_a_target_that_only_one_candidate_has_is_compared_with_nothing():
+    table = pd.concat([GM, GM[GM["candidate"] == "Hard-Sig-Dice"].assign(target="csf")])
+    found = [c for c in compare(table, REFERENCE, "split", ["dice"]) if c.target == "csf"]
+    assert [c.pairs for c in found] == [0, 0, 0, 0]
+
+
+def twins(*differences):
+    """One split, a subject for each difference of a to b."""
+    rows = [
+        {"candidate": name, "split": 0, "subject": f"s{n}", "target": "gm", "dice": score}
+        for n, d in enumerate(differences)
+        for name, score in (("a", 0.1 * n + d), ("b", 0.1 * n))
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_equal_steps_are_ties_whatever_their_last_bit():
+    assert len({0.1 * n + 0.3 - 0.1 * n for n in range(8)}) > 1  # binary fractions
+    [one] = compare(twins(*[0.3] * 7, 0), "b", "subject", ["dice"])
+    assert (one.pairs, one.zeros, one.tied, one.method) == (8, 1, 7, "approx")
+    assert one.note == "1 zero difference dropped; 7 differences tied in size"
+
+
+@pytest.mark.filterwarnings("error")
+def test_identical_candidates_do_not_differ():
+    [one] = compare(twins(0, 0, 0), "b", "subject", ["dice"])
+    [run] = compare(twins(0, 0, 0), "b", "split", ["dice"])
+    assert (one.p, one.p_holm, one.zeros, one.low, one.high) == (1, 1, 3, 0, 0)
+    assert one.note == run.note == "every difference is zero"
+    assert run.pairs == 1
+
+
+def test_a_single_candidate_is_compared_with_nothing_and_its_csv_has_a_heading():
+    alone = compare(GM[GM["candidate"] == REFERENCE], REFERENCE, "split", ["dice"])
+    assert alone == []
+    assert list(as_table(alone).columns) == list(Comparison.__annotations__)
+
+
+def test_a_wrong_reference_or_metric_is_named_beside_what_there_is():
+    with pytest.raises(UserError, match=r"reference 'Soft' .*Hard-Sig-Dice, Hard-ReLU-Wing"):
+        compare(TABLE, "Soft", "split", ["dice"])
+    with pytest.raises(UserError, match=r"metric 'lfdr' .*dice, mse"):
+        compare(TABLE, REFERENCE, "split", ["dice", "lfdr"])
+
+
+def test_the_csv_repeats_byte_for_byte_in_whatever_order_the_runs_came():
+    def csv(table):
+        found = compare(table, REFERENCE, "split", ["dice"])
+        return as_table(sorted(found, key=lambda c: c.candidate)).to_csv(index=False)
+
+    text = csv(GM)
+    assert csv(GM.sample(frac=1, random_state=1)) == text
+    read = pd.read_csv(io.StringIO(text), keep_default_na=False)
+    assert tuple(read.columns) == tuple(Comparison.__annotations__)
+    assert len(read) == 4

@@ -1,0 +1,130 @@
+"""Slices upright, enlarged and laid over."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from softseg.report.figures import cells, slices
+from softseg.report.figures.slices import Box, upright, whole, zoom
+from softseg.train import keeper
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def at(shape, *places):
+    mask = np.zeros(shape, dtype=bool)
+    for place in places:
+        mask[place] = True
+    return mask
+
+
+def test_slices_stand_as_in_tensorboard():
+    array = np.arange(12.0).reshape(3, 4)
+    wanted = keeper.upright(torch.from_numpy(array)[None, None])[0, 0].numpy()
+    np.testing.assert_array_equal(upright(array), wanted)
+
+
+def test_the_patients_right_is_on_the_left_and_the_front_is_up():
+    shown = upright(at((5, 7), (4, 6)))  # the last row is the most right, the last column front
+    assert shown.shape == (7, 5)
+    assert shown[0, 0] == 1
+
+
+def test_the_box_is_around_what_is_there_in_mm():
+    # 2 x 1 mm pixels: a slice of 100 x 100 mm, foreground of 40 x 20 mm
+    mask = at((50, 100), (slice(10, 30), slice(60, 80)))
+    box = zoom([mask], (2, 1), least=0.3, margin=0.25)
+    assert box.side == pytest.approx(60)
+    # 20 to 60 mm from the patient's left, which is shown on the right; 60 to 80 mm from the back
+    assert box.left + box.side / 2 == pytest.approx(100 - 40)
+    assert box.bottom + box.side / 2 == pytest.approx(70)
+
+
+def test_a_small_structure_is_shown_in_at_least_a_part_of_the_slice():
+    box = zoom([at((100, 60), (50, 30))], (1, 1), least=0.3)
+    assert box.side == pytest.approx(30)
+
+
+def test_the_box_stays_within_the_slice_and_nothing_to_show_is_all_of_it():
+    assert zoom([at((100, 100), (0, 0))], (1, 1), least=0.3) == Box(70, 0, 30)
+    assert zoom([at((100, 50))], (1, 1)) == whole((100, 50), (1, 1)) == Box(0, -25, 100)
+
+
+@given(
+    st.tuples(st.integers(2, 30), st.integers(2, 30)),
+    st.tuples(st.floats(0.2, 3), st.floats(0.2, 3)),
+    st.data(),
+)
+def test_all_foreground_of_all_masks_lies_in_the_box(shape, pixel, data):
+    place = st.tuples(*(st.integers(0, length - 1) for length in shape))
+    places = data.draw(st.lists(place, min_size=1, max_size=4))
+    box = zoom([at(shape, one) for one in places], pixel)
+    width, height = shape[0] * pixel[0], shape[1] * pixel[1]
+    assert 0.3 * max(width, height) <= box.side + 1e-6 <= max(width, height) + 1e-5
+    for right, front in places:
+        left, bottom = width - (right + 1) * pixel[0], front * pixel[1]
+        assert box.left - 1e-6 <= left
+        assert left + pixel[0] <= box.left + box.side + 1e-6
+        assert box.bottom - 1e-6 <= bottom
+        assert bottom + pixel[1] <= box.bottom + box.side + 1e-6
+
+
+def pixels(image, prediction, box, pixel=(1.0, 1.0), truth=None):
+    """What a cell of 100 x 100 pixels shows, (100, 100, 3) in [0, 255]."""
+    figure = Figure(figsize=(1, 1), dpi=100)
+    axes = cells.cell(figure, 0, 0, 1)
+    slices.show(axes, image, pixel, box)
+    slices.overlay(axes, prediction, pixel, box)
+    if truth is not None:
+        slices.outline(axes, truth, pixel)
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[:, :, :3].astype(int)
+
+
+def test_a_prediction_is_red_where_it_is_one_and_transparent_where_it_is_zero():
+    image = np.full((10, 10), 5.0) + np.arange(10)[:, None]
+    soft = np.zeros((10, 10))
+    soft[9, 9], soft[0, 0], soft[5, 0] = 1, 0.5, np.nan
+    plain = pixels(image, np.zeros((10, 10)), whole(image.shape, (1, 1)))
+    shown = pixels(image, soft, whole(image.shape, (1, 1)))
+    assert shown[5, 5].tolist() == [255, 32, 0]  # the patient's right front is upper left
+    half = (plain[95, 95] + [255, 32, 0]) / 2
+    np.testing.assert_allclose(shown[95, 95], half, atol=3)
+    changed = np.abs(shown - plain).sum(axis=2) > 0
+    assert changed.sum() == pytest.approx(2 * 10 * 10, abs=45)
+
+
+def test_the_enlarged_part_is_the_one_in_the_box():
+    image = np.zeros((40, 20))
+    image[30:34, 8:12] = 1  # 30 to 34 mm right, 16 to 24 mm front with pixels of 1 x 2 mm
+    shown = pixels(image, np.zeros_like(image), Box(40 - 34, 16, 4), pixel=(1.0, 2.0))
+    inside = shown[2:-2, 2:-2]
+    assert inside.min() == inside.max()  # one grey: only that block is shown
+    wider = pixels(image, np.zeros_like(image), Box(2, 14, 12), pixel=(1.0, 2.0))
+    assert wider[50, 50].min() == 255
+    assert wider[:8].max() == 0
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, np.nan])
+def test_a_slice_of_one_value_is_shown_without_complaint(value):
+    flat = np.full((12, 9), value)
+    shown = pixels(flat, np.zeros((12, 9)), whole(flat.shape, (1, 1)), truth=np.zeros((12, 9)))
+    assert np.isfinite(shown).all()
+
+
+def test_the_outline_runs_along_the_edge_of_the_truth():
+    truth = np.zeros((10, 10))
+    truth[2:5, 6:9] = 0.5
+    box = whole(truth.shape, (1, 1))
+    bare, lined = (pixels(truth * 0, truth * 0, box, truth=one) for one in (truth * 0, truth))
+    rows, columns = np.nonzero(np.abs(lined - bare).sum(axis=2) > 60)
+    # 2 to 5 mm from the left becomes 50 to 80 pixels; 6 to 9 mm from the back 10 to 40 from above
+    assert [rows.min(), rows.max(), columns.min(), columns.max()] == pytest.approx(
+        [10, 40, 50, 80], abs=2
+    )
+    assert not np.any((np.abs(rows - 25) < 10) & (np.abs(columns - 65) < 10))  # not filled

@@ -1,0 +1,233 @@
+"""The paper's table: means, bold, stars, counts; and the table of comparisons."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import pandas as pd
+import pytest
+
+from softseg.errors import UserError
+from softseg.report.paper_table import comparison_table, decimals, p_text, paper_table
+
+NAN = math.nan
+
+
+def values(**columns):
+    """`dice={"A": [80, 90]}` as rows of candidate, unit and dice."""
+    rows = {}
+    for metric, by_candidate in columns.items():
+        for candidate, numbers in by_candidate.items():
+            for unit, number in enumerate(numbers):
+                rows.setdefault((candidate, unit), {})[metric] = number
+    return pd.DataFrame(
+        [{"candidate": name, "unit": unit, **row} for (name, unit), row in rows.items()]
+    )
+
+
+def made(data, p_values=None, counts=None, **options):
+    counts = counts or dict.fromkeys(data["candidate"].unique(), (2, 2, 0))
+    reference = options.pop("reference", list(counts)[-1])
+    return paper_table(data, p_values or {}, reference, counts, name="t", title="T", **options)
+
+
+def column(table, heading):
+    [place] = [n for n, text in enumerate(table.header) if text.startswith(heading)]
+    return {row[0].text: row[place] for row in table.rows}
+
+
+def bold(table, heading):
+    return {name for name, cell in column(table, heading).items() if cell.bold}
+
+
+def test_cells_are_mean_and_sample_deviation_over_units():
+    numbers = [80.0, 85.0, 93.0]
+    table = made(values(dice={"A": numbers, "B": [70.0, 71.0, 72.0]}))
+    mean, deviation = statistics.mean(numbers), statistics.stdev(numbers)
+    assert column(table, "Dice")["A"].text == f"{mean:.1f} ± {deviation:.1f}"
+    assert "Dice [%]\nopt. 100" in table.header
+
+
+def test_the_published_table_3_is_shown_with_its_digits_and_its_best():
+    """Means of Gros et al. 2020, Table 3, for the five candidates in its order."""
+    names = ("Hard-Sig-Dice", "Hard-ReLU-Wing", "Soft-ReLU-Dice", "Soft-Sig-Wing", "Soft-ReLU-Wing")
+    published = {
+        "dice": (82.3, 83.7, 83.7, 52.9, 84.3),
+        "rvd": (-1.1, -2.0, -1.3, 34.3, -1.6),
+        "mse": (0.290, 0.275, 0.269, 0.611, 0.268),
+    }
+    deviation = {"dice": 5.0, "rvd": 20.0, "mse": 0.083}
+    step = {metric: size / math.sqrt(2) for metric, size in deviation.items()}
+    table = made(
+        values(
+            **{
+                metric: {
+                    name: [mean - step[metric], mean + step[metric]]
+                    for name, mean in zip(names, means, strict=True)
+                }
+                for metric, means in published.items()
+            }
+        )
+    )
+    assert column(table, "Dice")["Soft-ReLU-Wing"].text == "84.3 ± 5.0"
+    assert column(table, "relative")["Hard-Sig-Dice"].text == "-1.1 ± 20.0"
+    assert column(table, "MSE")["Hard-Sig-Dice"].text == "0.290 ± 0.083"
+    assert bold(table, "Dice") == {"Soft-ReLU-Wing"}
+    assert bold(table, "relative") == {"Hard-Sig-Dice"}
+    assert bold(table, "MSE") == {"Soft-ReLU-Wing"}
+
+
+def test_best_is_closest_to_the_optimum_on_either_side_of_it():
+    table = made(values(rvd={"A": [-3.0], "B": [5.0], "C": [-40.0]}))
+    assert bold(table, "relative") == {"A"}
+
+
+def test_what_is_shown_equal_is_equally_bold():
+    table = made(values(dice={"A": [83.70], "B": [83.7000001], "C": [83.5]}))
+    assert bold(table, "Dice") == {"A", "B"}
+    assert bold(made(values(rvd={"A": [-3.0], "B": [3.0], "C": [4.0]})), "relative") == {"A", "B"}
+
+
+def test_a_failed_candidate_does_not_blur_the_others():
+    table = made(values(mse={"A": [0.268], "B": [0.275], "C": [40.0]}))
+    assert column(table, "MSE")["B"].text == "0.275"
+    assert bold(table, "MSE") == {"A"}
+
+
+def test_two_stars_only_where_p_is_below_five_percent():
+    data = values(dice={name: [80.0, 82.0] for name in "ABCDR"})
+    p_values = {("A", "dice"): 0.0499, ("B", "dice"): 0.05, ("C", "dice"): NAN, ("D", "rvd"): 0.001}
+    table = made(data, p_values)
+    marks = {name: cell.mark for name, cell in column(table, "Dice").items()}
+    assert marks == {"A": "**", "B": "", "C": "", "D": "", "R": ""}
+    assert any("** p < 0.05" in note and "against R" in note for note in table.notes)
+    assert not any("**" in note for note in made(data).notes)  # no star, no explanation
+
+
+def test_the_reference_is_marked():
+    table = made(values(dice={"A": [80.0], "R": [81.0]}), reference="A")
+    assert {row[0].text: row[0].mark for row in table.rows} == {"A": "(reference)", "R": ""}
+
+
+def test_a_candidate_without_any_run_has_a_row_that_says_so():
+    data = values(dice={"A": [80.0, 81.0]}, mse={"A": [0.2, 0.3]})
+    table = made(data, counts={"A": (2, 2, 0), "B": (0, 2, 0)}, reference="A")
+    assert [cell.text for cell in table.rows[1]] == ["B", "0/2", "0", "no run", "no run"]
+    assert bold(table, "Dice") == {"A"}
+
+
+def test_no_values_at_all_still_make_a_table():
+    data = pd.DataFrame({"candidate": [], "unit": [], "dice": []})
+    table = made(data, counts={"A": (0, 2, 0)}, reference="A")
+    assert column(table, "Dice")["A"].text == "no run"
+
+
+def test_missing_and_failed_runs_are_in_the_row_and_below_the_table():
+    counts = {"A": (38, 40, 3), "R": (40, 40, 0)}
+    table = made(values(dice={"A": [80.0], "R": [81.0]}), counts=counts, reference="R")
+    done, failed = table.rows[0][1:3]
+    assert (done.text, done.mark, failed.text, failed.mark) == ("38/40", "!", "3", "!")
+    assert [cell.mark for cell in table.rows[1][1:3]] == ["", ""]
+    [alarm] = [note for note in table.notes if note.startswith("!")]
+    assert alarm == "! A: 38 of 40 planned runs done; 3 did not converge."
+
+
+def test_a_mean_over_fewer_units_says_over_how_many():
+    table = made(values(precision={"A": [80.0, NAN, 90.0], "B": [NAN] * 3, "R": [1.0, 2.0, 3.0]}))
+    cells = column(table, "precision")
+    assert cells["A"].text == "85.0 ± 7.1\n(n = 2)"
+    assert cells["B"].text == "undefined"
+    assert "n =" not in cells["R"].text
+    assert any(note.startswith("n:") for note in table.notes)
+
+
+def test_an_unknown_metric_keeps_its_name_and_has_no_best():
+    table = made(values(lfdr={"A": [61.9], "R": [57.7]}), metrics=("lfdr",))
+    assert table.header[-1] == "lfdr"
+    assert bold(table, "lfdr") == set()
+
+
+def test_the_default_metrics_are_those_of_the_evaluation_in_its_order():
+    names = ("soft_dice", "volume_ml", "mse_paper", "mse", "rvd", "avd", "recall", "precision")
+    table = made(values(dice={"A": [1.0]}, **{name: {"A": [1.0]} for name in names}))
+    shown = [heading.split("\n")[0] for heading in table.header[3:]]
+    assert shown == [
+        *("Dice [%]", "precision [%]", "recall [%]", "absolute", "relative"),
+        *("MSE [%]", "soft Dice [%]"),
+    ]
+
+
+def test_a_metric_that_was_not_measured_is_a_mistake_of_the_user():
+    with pytest.raises(UserError, match="dicee not measured; choose from: dice"):
+        made(values(dice={"A": [80.0]}), metrics=("dice", "dicee"))
+
+
+def test_a_candidate_may_not_vanish_for_want_of_counts():
+    with pytest.raises(ValueError, match="B"):
+        made(values(dice={"A": [80.0], "B": [81.0]}), counts={"A": (1, 1, 0)}, reference="A")
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        *((0.0011, "p = 0.0011"), (0.000099, "p < 0.0001"), (0.0001, "p = 0.0001")),
+        *((NAN, "–"), (1.0, "p = 1.0000"), (0.0, "p < 0.0001")),
+    ],
+)
+def test_p_values_are_written_in_full_down_to_a_ten_thousandth(p, text):
+    assert p_text(p) == text
+
+
+@pytest.mark.parametrize(
+    ("sizes", "places"),
+    [([84.3, 52.9], 1), ([0.268, 0.29, 40], 3), ([1650], 1), ([2.0], 2), ([0.0], 1), ([], 1)],
+)
+def test_three_digits_of_the_typical_size_are_shown(sizes, places):
+    assert decimals(sizes) == places
+
+
+COMPARISON = {
+    **{"target": "gm", "metric": "dice", "candidate": "A", "reference": "R", "unit": "splits"},
+    **{"pairs": 40, "zeros": 1, "tied": 2, "median_difference": -1.204, "low": -2.306},
+    **{"high": -0.101, "p": 0.0011, "p_holm": 0.00441, "method": "exact", "note": ""},
+}
+
+
+def compared(*changes):
+    rows = [{**COMPARISON, **change} for change in changes]
+    table = comparison_table(pd.DataFrame(rows), name="c", title="C", notes=("signed",))
+    heads = [heading.replace("\n", " ") for heading in table.header]
+    return table, [dict(zip(heads, [c.text for c in row], strict=True)) for row in table.rows]
+
+
+def test_a_comparison_shows_size_interval_both_ps_pairs_and_note():
+    table, [row] = compared({"note": "2 splits left out"})
+    assert row == {
+        **{"candidate": "A", "reference": "R", "target": "gm", "metric": "Dice [%]"},
+        **{"pairs": "40 splits", "zeros": "1", "tied": "2"},
+        "median difference [95 % interval]": "-1.20 [-2.31, -0.10]",
+        **{"p": "p = 0.0011", "Holm p": "p = 0.0044", "method": "exact"},
+        "note": "2 splits left out",
+    }
+    assert table.notes == ("signed",)
+
+
+def test_a_comparison_that_could_not_be_tested_shows_dashes_and_why():
+    missing = dict.fromkeys(("median_difference", "low", "high", "p", "p_holm", "zeros"), NAN)
+    _, [row, _] = compared({**missing, "pairs": 0, "method": None, "note": "no pairs"}, {})
+    assert [row[key] for key in ("p", "Holm p", "zeros", "method")] == ["–", "–", "–", ""]
+    assert row["median difference [95 % interval]"] == "–"
+    assert (row["pairs"], row["note"]) == ("0 splits", "no pairs")
+
+
+def test_a_difference_without_an_interval_is_shown_alone():
+    _, [row] = compared({"low": NAN, "high": NAN})
+    assert row["median difference [95 % interval]"] == "-1.20"
+
+
+def test_each_metric_has_digits_of_its_own():
+    small = {"metric": "mse", "median_difference": 0.0123, "low": 0.001, "high": 0.04}
+    _, [_, row] = compared({}, small)
+    assert row["median difference [95 % interval]"] == "0.0123 [0.0010, 0.0400]"
+    assert row["metric"] == "MSE [%]"
