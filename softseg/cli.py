@@ -51,12 +51,11 @@ def train(
 ) -> None:
     """Train the experiment of a YAML."""
     from softseg import experiment
-    from softseg.config.experiment import Experiment
-    from softseg.config.load import load_config
+    from softseg.ablation.design import load_experiment
 
     if resume and overwrite:
         raise typer.BadParameter("--resume and --overwrite exclude each other")
-    wanted = load_config(config, Experiment, _changes(set_, device))
+    wanted = load_experiment(config, _changes(set_, device))
     folder = out or Path("runs") / wanted.name
     experiment.train(wanted, folder, _console(), resume=resume, overwrite=overwrite)
 
@@ -155,34 +154,40 @@ def report(
 @config_app.command()
 def show(config: ConfigFile, set_: Sets = None) -> None:
     """Print the resolved YAML with every key's meaning and default."""
-    from softseg.config.experiment import Experiment
-    from softseg.config.load import load_config
+    from softseg.ablation.design import is_ablation, load_design, load_experiment
+    from softseg.config.load import load_tree
     from softseg.config.show import show as render
 
-    print(render(load_config(config, Experiment, set_ or [])), end="")
+    sets = set_ or []
+    if is_ablation(load_tree(config, sets)):
+        print(render(load_design(config, sets).ablation), end="")
+    else:
+        print(render(load_experiment(config, sets)), end="")
 
 
 @config_app.command()
-def schema() -> None:
+def schema(
+    ablation: Annotated[bool, typer.Option("--ablation", help="That of an ablation.")] = False,
+) -> None:
     """Print the JSON Schema of a configuration, for editors."""
     import json
 
+    from softseg.ablation.design import Ablation
     from softseg.config.experiment import Experiment
     from softseg.config.show import schema as render
 
-    print(json.dumps(render(Experiment), indent=2))
+    print(json.dumps(render(Ablation if ablation else Experiment), indent=2))
 
 
 @data_app.command()
 def check(config: ConfigFile, set_: Sets = None) -> None:
     """Read every file of a dataset; name all that is wrong, and say how soft the masks stay."""
-    from softseg.config.experiment import Experiment
-    from softseg.config.load import load_config
+    from softseg.ablation.design import load_experiment
     from softseg.header import describe_data
     from softseg.preparation import prepare
 
     console = _console()
-    wanted = load_config(config, Experiment, set_ or [])
+    wanted = load_experiment(config, set_ or [])
     prepared = prepare(wanted, console)
     lines = describe_data(wanted, prepared.sets, prepared.stack)
     console.print("\n".join([*lines, "no problem found"]), highlight=False, markup=False)

@@ -69,6 +69,12 @@ class Results:
         """In the order of the YAML."""
         return list(self.experiment.dataset.targets)
 
+    @property
+    def ranked_by(self) -> str:
+        """The candidate whose scores rank the subjects: the reference, if it has any."""
+        scored = [entry.candidate for entry in self.done()]
+        return self.reference if self.reference in scored else scored[0]
+
     def done(self, candidate: str | None = None) -> list[Entry]:
         """The runs that are done, of one candidate or of all."""
         return [

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from softseg.ablation.schemes import Scheme
 from softseg.ablation.significance import Method
 from softseg.component import Component
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_tree, validate
+from softseg.config.merge import with_places
 from softseg.config.overrides import apply
 from softseg.config.tree import Tree
+from softseg.data import Split
 from softseg.errors import UserError
 
 _FOLDERS = ("figures", "tables")  # beside the candidates' own in an ablation's folder
@@ -53,6 +56,8 @@ class Ablation(Experiment):
     (normal, continuity corrected) | paper (normal, not corrected: the published analysis)."""
     cluster: Cluster = Cluster()
     """What one run asks of a Ray cluster."""
+    split: Annotated[SkipJsonSchema[Split], Field(exclude=True)] = Split()
+    """Of each run, drawn by `splits`; not written here."""
 
     @field_validator("candidates")
     @classmethod
@@ -92,17 +97,29 @@ def load_design(path: Path, sets: Sequence[str] = ()) -> Design:
     Raises `UserError` with file, line and key for whatever is wrong in it or in a candidate.
     """
     tree = load_tree(path, sets)
-    if "candidates" not in tree.data:
+    if not is_ablation(tree):
         raise UserError(f"{path}: has no candidates, so it is no ablation; softseg train takes it")
     _check_no_split(tree, path)
-    return design_of(tree)
-
-
-def design_of(tree: Tree) -> Design:
-    """The ablation of a tree, every candidate validated."""
+    whole = {key: value for key, value in tree.data.items() if key != "split"}
+    tree = with_places(whole, tree, tree)
     ablation = validate(tree, Ablation)
     experiments = {name: _candidate(tree, name) for name in ablation.candidates}
     return Design(ablation, experiments)
+
+
+def load_experiment(path: Path, sets: Sequence[str] = ()) -> Experiment:
+    """Read an experiment; raises `UserError` also for an ablation, saying what takes it."""
+    tree = load_tree(path, sets)
+    if is_ablation(tree):
+        raise UserError(
+            f"{path} is an ablation: softseg ablate takes it; its --plan checks data and splits"
+        )
+    return validate(tree, Experiment)
+
+
+def is_ablation(tree: Tree) -> bool:
+    """Whether a YAML is an ablation: it has candidates."""
+    return "candidates" in tree.data
 
 
 def _candidate(tree: Tree, name: str) -> Experiment:

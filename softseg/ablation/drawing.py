@@ -124,7 +124,7 @@ def draw_examples(results: Results, target: str, path: Path) -> Figure | None:
     return Figure(
         path,
         f"The subjects with the worst, the median and the best Dice of {target} by "
-        f"{results.reference}: image and ground truth, then each candidate's soft prediction "
+        f"{results.ranked_by}: image and ground truth, then each candidate's soft prediction "
         "(left, from 0, transparent, to 1, red) and binary prediction (right) with its Dice [%].",
         "Slices of three subjects in columns, candidates in rows.",
     )

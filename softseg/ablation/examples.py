@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,13 +26,14 @@ Array = NDArray[np.float32]
 def chosen(results: Results, target: str) -> dict[str, tuple[str, int]]:
     """`worst`, `median`, `best` -> subject and a split in which every candidate was tested on it.
 
-    By the reference's Dice, mean over those splits; empty where candidates share no test.
+    By the Dice of `results.ranked_by`, mean over those splits; empty where candidates share no
+    test.
     """
     scored = scores(results.metrics, target, "dice")
     common = scored.dropna()
     if common.empty:
         return {}
-    ranked = paired(scored, list(scored.columns), "subject")[results.reference].sort_values()
+    ranked = paired(scored, list(scored.columns), "subject")[results.ranked_by].sort_values()
     names = {"worst": ranked.index[0], "median": ranked.index[(len(ranked) - 1) // 2]}
     names |= {"best": ranked.index[-1]} if len(ranked) > 1 else {}
     splits = common.reset_index().groupby("subject")["split"].first()
@@ -60,14 +60,15 @@ def _example(results: Results, target: str, subject: Subject, split: int, label:
     place = int(np.moveaxis(truth, axis, 0).sum(axis=(1, 2)).argmax())
 
     def cut(volume: Array) -> Array:
-        return np.take(volume, place, axis)
+        slice_: Array = np.take(volume, place, axis)
+        return slice_
 
     tested = [entry for entry in results.done() if entry.split == split]
     masks = {kind: _predictions(tested, results, subject, target, kind) for kind in KINDS}
     rows = _rows(results.metrics, subject.name, split, target)
     zooms = np.delete(canonical(sample.grid).zooms, axis)
     return Example(
-        title=f"{label}: {subject.name} (split {split})",
+        title=f"{label}: {subject.name}",
         image=cut(_upright(sample.image[0], sample.grid)),
         truth=cut(truth),
         soft={name: cut(volume) for name, volume in masks["probseg"].items()},
@@ -100,5 +101,5 @@ def _rows(metrics: pd.DataFrame, subject: str, split: int, target: str) -> pd.Da
 
 def _upright(volume: Array, grid: Grid) -> Array:
     """The voxels with axes growing to the right, front and top, as near as the scan allows."""
-    turned: Any = orientations.apply_orientation(volume, orientations.io_orientation(grid.affine))
+    turned = orientations.apply_orientation(volume, orientations.io_orientation(grid.affine))
     return np.asarray(turned, dtype=np.float32)

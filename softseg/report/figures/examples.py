@@ -79,7 +79,7 @@ def draw(columns: Sequence[Example], path: Path) -> None:
     titles = [wrapped(one.title, max(10, int(pair * 11))) for one in columns]
     head = 0.05 + _LINE * (2 + max(title.count("\n") for title in titles))
     size = (
-        max(5.0, _LEFT + len(columns) * (pair + _BETWEEN)),
+        _LEFT + len(columns) * (pair + _BETWEEN),
         head + (len(names) + 1) * (side + _LINE) + cells.BAR[1] + 0.2,
     )
     figure = Figure(figsize=size)

@@ -68,7 +68,7 @@ def draw(
     epochs = chosen(rows.values())
     columns = len(epochs) + 1
     side = min(1.3, (WIDTH - _LEFT - _RIGHT) / columns - _GAP)
-    width = _LEFT + max(columns, 4) * (side + _GAP) + _RIGHT
+    width = _LEFT + columns * (side + _GAP) + _RIGHT
     height = 2 * _HEAD + (len(rows) + 1) * (side + _GAP) + 0.1
     ends = [row[max(row)] >= 0.5 for row in rows.values() if row]
     box = slices.zoom([target > 0, *ends], pixel_mm)

@@ -85,8 +85,7 @@ def show(axes: Axes, image: Array, pixel_mm: Pixel, box: Box) -> None:
 
 def overlay(axes: Axes, prediction: Array, pixel_mm: Pixel, box: Box) -> None:
     """A prediction or truth (H, W) in [0, 1], transparent (0, and NaN) to red (1)."""
-    shown = np.nan_to_num(upright(prediction))
-    _place(axes, shown, pixel_mm, box, cmap=SOFT, vmin=0, vmax=1)
+    _place(axes, upright(prediction), pixel_mm, box, cmap=SOFT, vmin=0, vmax=1)
 
 
 def outline(axes: Axes, truth: Array, pixel_mm: Pixel) -> None:
