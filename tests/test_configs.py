@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from softseg.ablation.design import load_design
 from softseg.config.experiment import Experiment
-from softseg.config.load import load_config
+from softseg.config.load import dump, load_config
 from softseg.config.show import show
+from softseg.data import Subject
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-ALL = sorted(CONFIGS.glob("*.yaml"))
+ABLATIONS = sorted(CONFIGS.glob("*_ablation.yaml"))
+ALL = sorted(set(CONFIGS.glob("*.yaml")) - set(ABLATIONS))
 
 # The paper's Table 2: hard masks?, head, loss.
 CANDIDATES = {
@@ -22,6 +25,22 @@ CANDIDATES = {
     "scgm_soft_relu_dice": (False, "normrelu", "dice"),
     "scgm_soft_sig_wing": (False, "sigmoid", "adaptive_wing"),
     "scgm_softseg": (False, "normrelu", "adaptive_wing"),
+}
+
+
+# The names under which the ablations have them.
+TABLE_2 = {
+    "Hard-Sig-Dice": CANDIDATES["scgm_hard_sig_dice"],
+    "Hard-ReLU-Wing": CANDIDATES["scgm_hard_relu_wing"],
+    "Soft-Sig-Wing": CANDIDATES["scgm_soft_sig_wing"],
+    "Soft-ReLU-Dice": CANDIDATES["scgm_soft_relu_dice"],
+    "Soft-ReLU-Wing": CANDIDATES["scgm_softseg"],
+}
+# Section 2.4.1: splits; then subjects, and how many of them train, validate and test.
+SPLITS = {
+    "scgm_ablation": (40, 20, (10, 5, 5)),
+    "ms_ablation": (10, 15, (9, 3, 3)),
+    "brats_ablation": (15, 20, (12, 4, 4)),
 }
 
 
@@ -72,6 +91,74 @@ def test_softseg_has_the_papers_table_1():
     assert (loss.epsilon, loss.alpha, loss.theta, loss.omega) == (1, 2.1, 0.5, 8)
     assert (trainer.batch_size, trainer.learning_rate, trainer.max_epochs) == (8, 1e-3, 200)
     assert (trainer.early_stopping.patience, trainer.early_stopping.epsilon) == (50, 0.001)
+
+
+def cohort(size):
+    """As many subjects, in four centres."""
+    columns = [{"subject": str(n), "center": str(n % 4)} for n in range(size)]
+    return [Subject(one["subject"], {}, {}, None, one) for one in columns]
+
+
+def hard_head_loss(experiment):
+    names = [step.name for step in experiment.augment]
+    assert names == ["affine", "binarize"][: len(names)]
+    return len(names) == 2, experiment.model.head.name, experiment.loss.name
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda p: p.stem)
+def test_an_ablation_compares_the_papers_five_candidates(path, tmp_path):
+    assert path.read_text().startswith(f"# softseg ablate configs/{path.name}")
+    design = load_design(path)
+    assert design.ablation.name == path.stem
+    assert design.ablation.compared_with == "Soft-ReLU-Wing"
+    found = {name: hard_head_loss(one) for name, one in design.experiments.items()}
+    assert found == TABLE_2
+    (tmp_path / "dumped.yaml").write_text(dump(design.ablation))
+    assert load_design(tmp_path / "dumped.yaml") == design
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda p: p.stem)
+def test_the_candidates_of_an_ablation_differ_in_nothing_else(path):
+    dumps = []
+    for one in load_design(path).experiments.values():
+        dumped = one.model_dump(exclude={"name", "loss"})
+        dumped["augment"] = dumped["augment"][:1]
+        del dumped["model"]["head"]
+        dumps.append(dumped)
+    assert all(dumped == dumps[0] for dumped in dumps)
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_the_papers_experiments_have_its_splits(name):
+    design = load_design(CONFIGS / f"{name}.yaml")
+    count, size, expected = SPLITS[name]
+    subjects = cohort(size)
+    splits = design.ablation.splits(subjects, 0)
+    assert len(splits) == count
+    sets = [split(subjects, k) for k, split in enumerate(splits)]
+    assert {(len(one.train), len(one.validation), len(one.test)) for one in sets} == {expected}
+    assert design.ablation.wilcoxon == "paper"
+
+
+def test_ms_has_the_papers_table_1():
+    config = load("ms_softseg")
+    resample, crop = config.preprocess[1], config.preprocess[2]
+    assert len(config.dataset.contrasts) == 5
+    assert resample.zooms == (1, 1, 1)
+    assert crop.size == (160, 224)
+    assert (config.model.depth, config.trainer.batch_size) == (4, 24)
+    assert config.trainer.learning_rate == 5e-5
+
+
+def test_brats_has_the_papers_table_1():
+    config = load("brats_softseg")
+    [crop] = [step for step in config.preprocess if step.name == "crop"]
+    assert len(config.dataset.contrasts) == 4
+    assert config.dataset.targets["core"].values == (1, 4)
+    assert crop.size == (210, 210)
+    assert not [step for step in config.preprocess if step.name == "resample"]  # 1 mm already
+    assert (config.model.depth, config.trainer.batch_size) == (4, 24)
+    assert config.trainer.learning_rate == 1e-4
 
 
 def test_every_key_of_the_base_configuration_is_commented():

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime
 
 import pytest
 import torch
 
 from softseg.errors import UserError
-from softseg.run import Run, check_free, create, find, now, provenance
+from softseg.run import LockedError, Run, check_free, create, find, lock, now, provenance
 
 
 def made(folder, **facts):
@@ -149,3 +152,47 @@ def test_provenance_says_with_what_and_where():
     assert {"softseg", "numpy", "nibabel"} < set(known["versions"])
     assert known["command"]
     json.dumps(known)
+
+
+HOLD = """\
+import sys, time
+from pathlib import Path
+from softseg.run import Run, lock
+with lock(Run(Path(sys.argv[1])), 0):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock of `tmp_path/study/run`."""
+    arguments = [sys.executable, "-c", HOLD, str(tmp_path / "study/run")]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_run_that_another_process_is_at_stays_locked_until_that_one_is_killed(holder, tmp_path):
+    run = Run(tmp_path / "study/run")
+    began = time.monotonic()
+    with pytest.raises(LockedError, match="study/run"), lock(run, 0.3):
+        pytest.fail("two processes work on one run")
+    assert 0.3 <= time.monotonic() - began < 5
+    with lock(Run(tmp_path / "study/other"), 0):
+        pass  # another run is free
+    holder.kill()  # SIGKILL: it can tidy nothing up
+    with lock(run, 20):
+        pass
+
+
+def test_a_lock_is_let_go_whatever_ends_the_work_and_makes_no_folder(tmp_path):
+    run = Run(tmp_path / "study/run")
+    for error in (ValueError, KeyboardInterrupt):
+        with pytest.raises(error), lock(run, 0):
+            raise error
+    with lock(run, 0):
+        assert not run.folder.exists()  # so it looks like nothing was begun there

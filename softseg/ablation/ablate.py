@@ -38,10 +38,10 @@ def carry_out_all(
     check_existing(plan, folder)
     todo = [one for one in picked if not is_done(one.run)]
     console.print(f"{len(picked) - len(todo)} of {len(picked)} runs are done already")
-    if not todo:
-        return []
     stacks = share_stacks(todo, folder / STACKS, console)
     write_plan(design, plan, folder)
+    if not todo:
+        return []
     if cluster is None:
         ended: Ended = run_here(todo, stacks, jobs, _gpus(design))
     else:

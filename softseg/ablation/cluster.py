@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 from softseg.ablation.carry_out import Outcome
 from softseg.ablation.design import Cluster
 from softseg.ablation.jobs import attempt, failed
+from softseg.ablation.orphans import die_with_parent
 from softseg.ablation.plan import Planned
 from softseg.errors import UserError
 
-_PATIENCE = 120.0  # seconds until a lost node's process has let go of its run
+_PATIENCE = 60.0  # seconds until a lost node's process has let go of its run, disks included
 
 
 def run_on(
@@ -54,14 +56,22 @@ def _connected(address: str) -> Any:
     except ImportError:
         raise UserError("--cluster needs Ray: pip install 'softseg[cluster]'") from None
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"--cluster {address}: no Ray cluster answers ({reason}); start one with `ray start "
             "--head`, or give its address as ray://HOST:10001"
         ) from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _outcome(ray: Any, reference: Any, planned: Planned) -> Outcome:
@@ -74,9 +84,10 @@ def _outcome(ray: Any, reference: Any, planned: Planned) -> Outcome:
 
 def _on_node(planned: Planned, stack: Path, folder: Path, token: Path) -> Outcome:
     """On the node that Ray has chosen, in a process of its own."""
+    die_with_parent()  # with the node, as far as Ray knows it
     if not token.exists():
         return Outcome("failed", f"{os.uname().nodename} does not see {folder}: it must be shared")
     os.chdir(folder)  # paths of a configuration are relative to it
     planned.run.log.parent.mkdir(parents=True, exist_ok=True)
-    with planned.run.log.open("a") as log:
+    with planned.run.log.open("a", buffering=1) as log:
         return attempt(planned, stack, log, patience=_PATIENCE)

@@ -114,7 +114,7 @@ def _planned(folder: Path) -> list[Entry]:
     try:
         planned = json.loads((folder / PLAN).read_text())["runs"]
         places = [(str(one["candidate"]), int(one["split"])) for one in planned]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{folder / PLAN} is damaged ({error}); `softseg ablate` writes it again"
         raise UserError(message) from error
     runs = [(name, k, Run(folder / name / f"split-{k}")) for name, k in places]
@@ -143,7 +143,11 @@ def _metrics(done: Sequence[Entry]) -> pd.DataFrame:
     """Every run's metrics.csv, one below the other."""
     tables = []
     for entry in done:
-        table = pd.read_csv(entry.run.folder / "metrics.csv", dtype={"subject": str, "target": str})
+        path = entry.run.folder / "metrics.csv"
+        if not path.is_file():
+            raise UserError(f"{path} is missing; delete {path.parent} and call again")
+        names = {"subject": str, "target": str}  # a subject may be called NA
+        table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
         table.insert(0, "candidate", entry.candidate)
         table.insert(1, "split", entry.split)
         tables.append(table)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from softseg.ablation.schemes import Scheme
@@ -21,7 +21,7 @@ from softseg.config.tree import Tree
 from softseg.data import Split
 from softseg.errors import UserError
 
-_FOLDERS = ("figures", "tables")  # beside the candidates' own in an ablation's folder
+_TAKEN = ("figures", "tables", "report.html", "ablation.yaml", "plan.json")
 _SHARED = ("name", "seed", "split", "extends")
 
 
@@ -64,18 +64,19 @@ class Ablation(Experiment):
     def _names_differ(cls, candidates: dict[str, Any]) -> dict[str, Any]:
         seen: dict[str, str] = {}
         for name in candidates:
-            if name.lower() in _FOLDERS:
-                raise ValueError(f"a candidate cannot be named {name}: the report has that folder")
+            if name.lower() in _TAKEN:
+                raise ValueError(f"a candidate cannot be named {name}: its folder lies beside that")
             if (other := seen.setdefault(name.lower(), name)) != name:
                 raise ValueError(f"{other} and {name} would share a folder; rename one")
         return candidates
 
-    @model_validator(mode="after")
-    def _reference_is_there(self) -> Ablation:
-        if self.reference is not None and self.reference not in self.candidates:
-            there = ", ".join(self.candidates)
-            raise ValueError(f"reference: no candidate `{self.reference}`; there are {there}")
-        return self
+    @field_validator("reference")
+    @classmethod
+    def _reference_is_there(cls, reference: str | None, info: ValidationInfo) -> str | None:
+        there = info.data.get("candidates", {})  # not there where they are wrong themselves
+        if reference is not None and there and reference not in there:
+            raise ValueError(f"no candidate `{reference}`; there are {', '.join(there)}")
+        return reference
 
     @property
     def compared_with(self) -> str:
@@ -135,6 +136,7 @@ def _candidate(tree: Tree, name: str) -> Experiment:
 
 def _check_no_split(tree: Tree, path: Path) -> None:
     """A `split` of the file that the ablation extends is passed over; one of its own misleads."""
-    place = tree.place(("split",)) if "split" in tree.data else None
-    if place and (place.source == str(path) or place.source.startswith("--set")):
-        raise UserError(f"{place}: split: an ablation has `splits` in its place; remove this key")
+    for key, place in tree.places.items():
+        own = place.source == str(path) or place.source.startswith("--set")
+        if own and key[:1] == ("split",):
+            raise UserError(tree.problem(key, "an ablation has `splits` in its place; remove this"))

@@ -15,6 +15,7 @@ from softseg.data import Subject
 from softseg.data.grid import Grid
 from softseg.data.load import load
 from softseg.data.nifti import read
+from softseg.errors import UserError
 from softseg.evaluation import predictions_of
 from softseg.infer.write import Kind, prediction_file
 from softseg.preprocess.orient import canonical
@@ -46,9 +47,13 @@ def examples(results: Results, target: str) -> list[Example]:
     Raises UserError where the data set is no longer there.
     """
     subjects = {one.name: one for one in results.experiment.dataset()}
+    shown = chosen(results, target)
+    if missing := {name for name, _ in shown.values()} - subjects.keys():
+        root = results.experiment.dataset.root
+        raise UserError(f"{root} no longer holds {', '.join(sorted(missing))}")
     return [
         _example(results, target, subjects[name], split, label)
-        for label, (name, split) in chosen(results, target).items()
+        for label, (name, split) in shown.items()
     ]
 
 

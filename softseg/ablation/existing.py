@@ -13,6 +13,7 @@ from softseg.ablation.design import Design
 from softseg.ablation.plan import Planned
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump
+from softseg.data import read_split
 from softseg.errors import UserError, several
 from softseg.files import write_atomically
 from softseg.resuming import differences
@@ -27,11 +28,14 @@ def check_existing(plan: Sequence[Planned], folder: Path) -> None:
         raise UserError(f"{folder} is a training's own folder; choose another --out")
     problems = []
     for one in plan:
-        if differing := differences(one.run, _as_settled(one.experiment, one.run)):
+        differing = differences(one.run, _as_settled(one.experiment, one.run))
+        if one.run.split.is_file() and read_split(one.run.split) != one.sets:
+            differing.append("its subjects: the data set has changed since")
+        if differing:
             problems.append(f"{one.run.folder}: {'; '.join(differing)}")
     if problems:
         raise several(
-            f"{len(problems)} run(s) in {folder} were made with another configuration; choose "
+            f"{len(problems)} run(s) in {folder} were made otherwise than planned now; choose "
             "another --out, or delete them. They differ in:",
             problems,
         )
@@ -40,7 +44,7 @@ def check_existing(plan: Sequence[Planned], folder: Path) -> None:
 def _as_settled(experiment: Experiment, run: Run) -> Experiment:
     """The experiment with what that run's machine chose where the YAML leaves it open."""
     trainer, facts = experiment.trainer, run.facts()
-    device = facts.get("device", trainer.device)
+    device = facts.get("device", "") if trainer.device == "auto" else trainer.device
     threads = trainer.threads or facts.get("threads")
     trainer = trainer.model_copy(update={"device": device, "threads": threads})
     return experiment.model_copy(update={"trainer": trainer})

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TextIO
 from rich.console import Console
 
 from softseg.ablation.carry_out import Outcome, carry_out
+from softseg.ablation.orphans import die_with_parent
 from softseg.ablation.plan import Planned
 from softseg.errors import TrainingError, UserError
 from softseg.files import write_atomically
@@ -106,10 +106,10 @@ def _work(planned: Planned, stack: Path, answer: Connection, gpu: str | None) ->
     """In the process of one run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the parent, who sends SIGTERM
     signal.signal(signal.SIGTERM, _interrupt)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    with planned.run.log.open("a") as log:
+    with planned.run.log.open("a", buffering=1) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
@@ -141,11 +141,3 @@ def failed(planned: Planned, reason: str) -> Outcome:
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def _die_with_parent() -> None:
-    """Nobody reads the results of a killed ablation's runs: end at once, as if killed too."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGKILL)

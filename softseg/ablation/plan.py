@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,8 @@ def _sets(found: dict[str, list[Subject]], split: Split, seed: int, k: int) -> S
     try:
         sets = {candidate: split(subjects, seed) for candidate, subjects in found.items()}
     except UserError as error:  # `splits` has the keys of `split`
-        raise UserError(f"split {k}: {str(error).replace('split.', 'splits.', 1)}") from None
+        said = re.sub(r"^split\.(?=(by|test|validation|within|folds)\b)", "splits.", str(error))
+        raise UserError(f"split {k}: {said}") from None
     [first, *others] = sets.items()
     for candidate, theirs in others:
         if theirs != first[1]:
@@ -116,16 +118,11 @@ def _numbers(wanted: str | None, count: int) -> set[int]:
     """`3` -> {0, 1, 2}; `0,3-5` -> {0, 3, 4, 5}."""
     if wanted is None:
         return set(range(count))
-    try:
-        spans = [[int(end) for end in part.split("-")] for part in wanted.split(",")]
-        alone = len(spans) == 1 and len(spans[0]) == 1
-        numbers = (
-            set(range(spans[0][0]))
-            if alone
-            else {n for span in spans for n in range(span[0], span[-1] + 1)}
-        )
-    except ValueError:
-        raise UserError(f"--splits {wanted}: write how many (3), or which (0,3-5)") from None
-    if not numbers or max(numbers) >= count:
+    if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", wanted):
+        raise UserError(f"--splits {wanted}: write how many (3), or which (0,3-5)")
+    spans = [[int(end) for end in part.split("-")] for part in wanted.split(",")]
+    if spans == [[spans[0][0]]]:
+        spans = [[0, spans[0][0] - 1]]  # how many
+    if any(not 0 <= span[0] <= span[-1] < count for span in spans):
         raise UserError(f"--splits {wanted}: the plan has splits 0 to {count - 1}")
-    return numbers
+    return {n for span in spans for n in range(span[0], span[-1] + 1)}

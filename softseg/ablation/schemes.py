@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from softseg.component import Component
 from softseg.data import Split, Subject
 from softseg.data.groups import grouped, known
-from softseg.data.splits import Share, Values
+from softseg.data.splits import Share, Values, once_each
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -27,6 +27,8 @@ class Drawn(Component):
     within: str | None = None
     """Column that divides what is left after the test set into training and validation; null:
     `by`."""
+
+    _once = field_validator("validation", "test", "values", check_fields=False)(once_each)
 
 
 class RandomSplits(Drawn):

@@ -95,7 +95,7 @@ def _run_row(entry: Entry) -> tuple[Cell, ...]:
         Cell(str(facts.get("best_epoch", "–"))),
         Cell("–" if math.isnan(best) else f"{best:.1f}"),
         Cell(
-            "yes" if entry.converged else "NO" if entry.status == "done" else "–",
+            "–" if entry.status != "done" else "yes" if entry.converged else "NO",
             bold=entry.status == "done" and not entry.converged,
         ),
     )

@@ -27,6 +27,13 @@ _DEFAULT: Share = 0.2
 _log = logging.getLogger(__name__)
 
 
+def once_each(share: Share | None) -> Share | None:
+    """The share, unless it is a list that has a value twice: ValueError."""
+    if isinstance(share, tuple) and len({str(value) for value in share}) < len(share):
+        raise ValueError("a value is named twice")
+    return share
+
+
 class Split(Component):
     """Sets of subjects, chosen by whole groups; the same subjects and seed give the same sets."""
 
@@ -52,12 +59,7 @@ class Split(Component):
     seed: Annotated[int, Field(ge=0)] | None = None
     """Seed of the drawing; null: the experiment's."""
 
-    @field_validator("test", "validation", "folds")
-    @classmethod
-    def _once_each(cls, share: Share | None) -> Share | None:
-        if isinstance(share, tuple) and len({str(value) for value in share}) < len(share):
-            raise ValueError("a value is named twice")
-        return share
+    _once = field_validator("test", "validation", "folds")(once_each)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -17,13 +17,15 @@ from softseg.preprocess.stack import SliceStack, StackedVolume
 
 def share(stack: SliceStack, folder: Path) -> Path:
     """Write a stack under a name made of its content, unless it is there; return the file."""
-    contents = json.dumps([stack.fingerprints(), [_out(volume) for volume in stack.volumes]])
-    path = folder / f"{hashlib.sha256(contents.encode()).hexdigest()[:32]}.safetensors"
+    tensors = {name: getattr(stack, name) for name in TENSORS}
+    volumes = json.dumps([_out(volume) for volume in stack.volumes])
+    digest = hashlib.sha256(volumes.encode())
+    for tensor in tensors.values():
+        digest.update(tensor.numpy().data)
+    path = folder / f"{digest.hexdigest()[:32]}.safetensors"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        volumes = json.dumps([_out(volume) for volume in stack.volumes])
         with replacing(path) as part:
-            tensors = {name: getattr(stack, name) for name in TENSORS}
             save_file(tensors, part, metadata={"volumes": volumes})
     return path
 

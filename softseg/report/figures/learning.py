@@ -105,7 +105,9 @@ def _log(axes: Axes) -> None:
 def _lines(axes: Axes, series: Sequence[pd.Series[Any]], colour: str) -> None:
     several = len(series) > 1
     for one in series if several else ():
-        axes.plot(one.index, one, color=colour, linewidth=0.7, alpha=max(0.2, 1 / len(series)))
+        axes.plot(
+            one.index, one, color=colour, linewidth=0.7, alpha=min(0.6, max(0.25, 3 / len(series)))
+        )
     middle = median(series)
     dot = "o" if len(middle) == 1 else None  # a line needs two points
     shade = darker(colour) if several else colour

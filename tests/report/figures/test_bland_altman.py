@@ -73,6 +73,6 @@ def test_no_volume_one_volume_and_no_difference(tmp_path, drawn):
 def test_nothing_is_cut_off_or_covered(tmp_path, drawn):
     path = tmp_path / "b.png"
     volumes = np.linspace(1, 3000, 40)
-    bland_altman.draw({name: (1.2 * volumes + 300, volumes) for name in TEN[:8]}, path)
+    bland_altman.draw(dict.fromkeys(TEN[4:8], (1.2 * volumes + 300, volumes)), path)
     drawn.assert_good(path)
     assert len({axes.get_ylim() for axes in drawn.figure.axes}) == 1

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 AT = np.linspace(0, 1, 2001)
 
 
-def beta(a, b, count=2000):
+def beta(a, b, count=500):
     """Quantiles of a beta distribution: a sample without chance."""
     return stats.beta(a, b).ppf((np.arange(count) + 0.5) / count)
 

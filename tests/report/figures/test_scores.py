@@ -20,6 +20,7 @@ def test_a_dot_a_subject_around_its_row_a_box_and_the_median(tmp_path, drawn):
     scores.draw({"a": np.array([50.0]), "b": np.array(values)}, path)
     drawn.assert_good(path)
     [axes] = drawn.figure.axes
+    assert axes.get_xlim()[0] < 50 - 1  # no dot on the edge
     kept = [value for value in values if value == value]
     dots = axes.collections[-1].get_offsets()
     assert dots[:, 0].tolist() == kept

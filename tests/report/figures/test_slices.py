@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from softseg.report.figures import cells, slices
@@ -82,8 +83,9 @@ def pixels(image, prediction, box, pixel=(1.0, 1.0), truth=None):
     slices.overlay(axes, prediction, pixel, box)
     if truth is not None:
         slices.outline(axes, truth, pixel)
-    figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[:, :, :3].astype(int)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].astype(int)
 
 
 def test_a_prediction_is_red_where_it_is_one_and_transparent_where_it_is_zero():
@@ -101,13 +103,26 @@ def test_a_prediction_is_red_where_it_is_one_and_transparent_where_it_is_zero():
 
 def test_the_enlarged_part_is_the_one_in_the_box():
     image = np.zeros((40, 20))
-    image[30:34, 8:12] = 1  # 30 to 34 mm right, 16 to 24 mm front with pixels of 1 x 2 mm
-    shown = pixels(image, np.zeros_like(image), Box(40 - 34, 16, 4), pixel=(1.0, 2.0))
-    inside = shown[2:-2, 2:-2]
-    assert inside.min() == inside.max()  # one grey: only that block is shown
-    wider = pixels(image, np.zeros_like(image), Box(2, 14, 12), pixel=(1.0, 2.0))
-    assert wider[50, 50].min() == 255
-    assert wider[:8].max() == 0
+    image[30:34, 8:12] = 1  # 6 to 10 mm from the left, 24 to 36 mm from the back
+    shown = pixels(image, np.zeros_like(image), Box(2, 18, 24), pixel=(1.0, 3.0))
+    white = np.zeros((100, 100), dtype=bool)
+    white[25:75, 17:33] = True
+    assert np.mean((shown[:, :, 0] > 127) != white) < 0.03
+
+
+def test_what_lies_outside_of_the_box_does_not_darken_it():
+    image = np.tile(np.linspace(0, 1, 20), (20, 1))
+    image[0, 0] = 1000
+    shown = pixels(image, np.zeros_like(image), Box(0, 10, 10))
+    assert shown[:, :, 0].min() == 0
+    assert shown[:, :, 0].max() == 255
+
+
+def test_voxels_that_are_not_a_number_leave_the_others_visible():
+    image = np.tile(np.linspace(0, 1, 20), (20, 1))
+    image[:4] = np.nan
+    shown = pixels(image, np.zeros_like(image), whole(image.shape, (1, 1)))
+    assert np.ptp(shown[:, 5, 0]) > 200
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, np.nan])

@@ -81,6 +81,8 @@ def test_a_name_is_broken_where_a_reader_would():
     assert wrapped("Soft-ReLU-Wing", 14) == "Soft-ReLU-Wing"
     assert wrapped("Soft-ReLU-Wing", 10) == "Soft-ReLU-\nWing"
     assert wrapped("no_hyphen_at_all", 10) == "no_hyphen_\nat_all"
+    assert wrapped("one_two-three", 9) == "one_two-\nthree"
+    assert wrapped("one two three", 12) == "one two\nthree"
     assert wrapped("unbreakable", 4) == "unbr\neaka\nble"
 
 

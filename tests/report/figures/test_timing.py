@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from matplotlib.colors import to_hex
 
 from softseg.report.figures import timing
 from softseg.report.figures.style import colours
@@ -38,9 +39,9 @@ def test_stages_are_stacked_and_the_total_is_written(tmp_path, drawn):
 
 def test_the_stages_are_not_in_the_colours_of_candidates(tmp_path, drawn):
     timing.draw({"a": STAGES}, tmp_path / "t.png")
-    shades = {group[0].get_facecolor() for group in drawn.figure.axes[0].containers}
+    shades = {to_hex(group[0].get_facecolor()) for group in drawn.figure.axes[0].containers}
     assert len(shades) == len(STAGES)
-    assert not {shade for shade in shades} & set(colours(TEN).values())
+    assert not shades & set(colours(TEN).values())
 
 
 def test_time_that_is_unknown_or_none(tmp_path, drawn):
@@ -54,3 +55,4 @@ def test_nothing_is_cut_off_or_covered(tmp_path, drawn):
     path = tmp_path / "t.png"
     timing.draw(dict.fromkeys(TEN, STAGES), path)
     drawn.assert_good(path)
+    assert drawn.figure.axes[0].get_xlim()[1] > 2.1  # the totals, too, are within the axes
