@@ -7,11 +7,13 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from throughput import two_jobs_against_one
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
@@ -36,8 +38,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the rows here as well")
     parser.add_argument("--rounds", type=int, default=7, help="repeats of each side, alternating")
+    parser.add_argument("--only", choices=list(ROWS), help="measure one row")
     options = parser.parse_args()
-    rows = [epoch_against_bare_steps(options.rounds)]
+    rows = [
+        measure(options.rounds) for name, measure in ROWS.items() if options.only in (None, name)
+    ]
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     show(rows)
@@ -72,6 +77,12 @@ def epoch_against_bare_steps(rounds: int) -> Row:
         "rounds": rounds,
     }
     return row
+
+
+ROWS: dict[str, Callable[[int], Row]] = {
+    "epoch": epoch_against_bare_steps,
+    "jobs": lambda _: two_jobs_against_one(),
+}
 
 
 def hippocampus(root: Path) -> tuple[State, Task]:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from softseg import cli
+from softseg.ablation.design import load_design
 from softseg.data.phantom import write_phantom
+from tests import project
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,8 +55,8 @@ def softseg(folder, monkeypatch):
 
 
 def commands(heading):
-    """The `softseg` lines of the code block under a heading."""
-    block = re.search(rf"## {heading}\n+```\n(.*?)```", README, flags=re.DOTALL)
+    """The `softseg` lines of the first code block under a heading."""
+    block = re.search(rf"## {heading}\n[^`]*?```\n(.*?)```", README, flags=re.DOTALL)
     assert block
     lines = [line.split("#")[0] for line in block[1].splitlines()]
     return [shlex.split(line)[1:] for line in lines if line.startswith("softseg ")]
@@ -93,3 +95,26 @@ def test_the_python_example_runs():
 def test_every_file_it_names_is_there():
     for name in re.findall(r"`((?:scripts|configs)/[\w./]+)", README):
         assert (ROOT / name).exists(), name
+
+
+@pytest.mark.slow
+def test_the_ablation_runs_as_written(folder):
+    """The block's commands; one split of a small net in place of all."""
+    told = commands("Ablations")
+    assert [one[0] for one in told] == ["data", "ablate", "ablate", "report"]
+    short = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
+    for command in told:
+        more = ["--splits", "1", *short] if command[0] == "ablate" else []
+        status, _, err = project.run(folder, *command, *more)
+        assert status == 0, err
+    assert (folder / "runs/phantom_ablation/report.html").exists()
+
+
+def test_the_ablation_of_the_example_is_one(folder):
+    blocks = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    [example] = [block for block in blocks if "my_ablation" in block]
+    path = folder / "example.yaml"
+    path.write_text(example.replace("extends: ", "extends: configs/"))
+    candidates = load_design(path).experiments
+    assert candidates["No-Scaling"].augment[0].scale == 0
+    assert candidates["Soft-ReLU-Dice"].loss.name == "dice"

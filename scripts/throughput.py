@@ -1,0 +1,109 @@
+"""A row of `scripts/bench`: what `softseg ablate --jobs 2` gains over `--jobs 1`."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from softseg.ablation.design import load_design
+from softseg.ablation.plan import make_plan
+from softseg.ablation.sharing import share_stacks
+from softseg.config.experiment import Experiment
+from softseg.data import Sets
+from softseg.preprocess.stack_file import read_shared
+from softseg.seeds import generator
+from softseg.train.loop import take, train_step
+from softseg.wiring import new_state, settle, task_of
+
+ROOT = Path(__file__).parent.parent
+CONFIG = ROOT / "configs" / "phantom_ablation.yaml"
+EPOCHS, SPLITS, SECONDS = 12, 3, 8.0
+CANDIDATES = ("Soft-ReLU-Wing", "Hard-Sig-Dice")
+WANTED = 0.9
+
+
+def two_jobs_against_one() -> dict[str, Any]:
+    """Runs an hour with two jobs / with one, as a share of what two bare loops at once reach."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        softseg(folder, "data", "phantom", "data/phantom")
+        ablate(folder, "warm", 1, 1, epochs=1)  # fills the cache
+        walls = {
+            "jobs_1_threads_1": ablate(folder, "one", 1, 1),
+            "jobs_2_threads_1": ablate(folder, "two", 2, 1),
+            "jobs_1_threads_2": ablate(folder, "threads", 1, 2),
+        }
+        bare = {
+            "processes_1_threads_1": steps_per_second(folder, 1, 1),
+            "processes_2_threads_1": steps_per_second(folder, 2, 1),
+            "processes_1_threads_2": steps_per_second(folder, 1, 2),
+        }
+    gain = walls["jobs_1_threads_1"] / walls["jobs_2_threads_1"]
+    ceiling = bare["processes_2_threads_1"] / bare["processes_1_threads_1"]
+    over_threads = walls["jobs_1_threads_2"] / walls["jobs_2_threads_1"]
+    left = bare["processes_2_threads_1"] / bare["processes_1_threads_2"]
+    return {
+        "name": "ablation: gain of --jobs 2 / gain of two bare step loops at once, CPU, 8 filters",
+        "value": round(gain / ceiling, 4),
+        "target": f">= {WANTED}",
+        "met": gain / ceiling >= WANTED,
+        "parts": {
+            "runs": len(CANDIDATES) * SPLITS,
+            "wall_seconds": walls,
+            "gain over --jobs 1 with 1 thread": gain,
+            "its ceiling": ceiling,
+            "gain over --jobs 1 with 2 threads": over_threads,
+            "its ceiling, which torch's own threading leaves": left,
+            "bare_steps_per_second": bare,
+        },
+    }
+
+
+def softseg(folder: Path, *arguments: str) -> float:
+    """Run the command; returns the seconds that passed."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "softseg", *arguments]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def ablate(folder: Path, out: str, jobs: int, threads: int, epochs: int = EPOCHS) -> float:
+    sets = [f"trainer.max_epochs={epochs}", f"trainer.threads={threads}", "trainer.device=cpu"]
+    chosen = ["--candidates", ",".join(CANDIDATES), "--splits", str(SPLITS), "--jobs", str(jobs)]
+    changes = [word for one in sets for word in ("--set", one)]
+    return softseg(folder, "ablate", str(CONFIG), "--out", f"runs/{out}", *chosen, *changes)
+
+
+def steps_per_second(folder: Path, processes: int, threads: int) -> float:
+    """Bare forward, backward and update steps of the same net, in all processes together."""
+    root = f"dataset.root={folder / 'data/phantom'}"
+    design = load_design(CONFIG, [root, f"dataset.cache={folder / 'runs/.cache'}"])
+    planned = make_plan(design, folder / "bare", Console(quiet=True))[-1]
+    [stack] = share_stacks([planned], folder / "stacks", Console(quiet=True)).values()
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        work = (planned.experiment, planned.sets, stack, threads)
+        return sum(pool.starmap(_step_for_a_while, [work] * processes, chunksize=1))
+
+
+def _step_for_a_while(experiment: Experiment, sets: Sets, stack: Path, threads: int) -> float:
+    trainer = experiment.trainer.model_copy(update={"threads": threads, "device": "cpu"})
+    experiment = settle(experiment.model_copy(update={"trainer": trainer}))
+    task = task_of(experiment, sets, read_shared(stack))
+    state = new_state(experiment, torch.device("cpu"))
+    rows = task.rows[: trainer.batch_size]
+    batch = take(task, rows, generator(0, "bench"))
+    for _ in range(5):
+        train_step(state, task, batch)
+    began, steps = time.perf_counter(), 0
+    while time.perf_counter() - began < SECONDS:
+        train_step(state, task, batch)
+        steps += 1
+    return steps / (time.perf_counter() - began)
