@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -80,5 +81,8 @@ def _watch(ended: Ended, todo: Sequence[Planned], console: Console) -> list[Outc
 
 def _gpus(design: Design) -> list[str]:
     """The CUDA devices that runs may be spread over; none where the YAML names one, or the CPU."""
-    spread = design.ablation.trainer.device in ("auto", "cuda")
-    return [str(n) for n in range(torch.cuda.device_count())] if spread else []
+    if design.ablation.trainer.device not in ("auto", "cuda"):
+        return []
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # of those, where the user chose some
+    return visible.split(",")[:count] if visible else [str(n) for n in range(count)]
