@@ -267,3 +267,67 @@ def test_a_run_killed_after_its_last_epoch_is_finished_by_resuming(softseg, tmp_
     assert softseg("train", "tiny.yaml", "--resume")[0] == 0
     assert json.loads(run.read_text())["status"] == "finished"
     assert softseg("eval")[0] == 0
+
+
+ABLATION = """\
+extends: tiny.yaml
+name: both
+candidates:
+  soft: {}
+  hard: {loss: {name: dice}}
+splits: {name: leave_one_out, validation: 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "put", "words"),
+    [
+        ("  soft: {}\n", "  soft: {}\n  soft: {}\n", ["both.yaml:5", "candidates.soft", "twice"]),
+        ("name: dice", "nmae: dice", ["both.yaml:5", "loss.nmae", "did you mean `name`?"]),
+        ("name: dice", "name: dcie", ["both.yaml:5", "loss.name", "did you mean `dice`?"]),
+        ("leave_one_out", "leave_one_out, values: [9]", ["splits.values", "'9'", "1, 2, 3"]),
+        ("leave_one_out", "leave_one_out, by: centre", ["splits.by", "centre", "center"]),
+        ("validation: 1", "validation: 2", ["split 0", "splits.validation", "leave some"]),
+        ("validation: 1", "fold: 3", ["both.yaml:6", "splits.fold", "unknown key"]),
+        ("hard:", "Soft:", ["both.yaml", "soft and Soft", "rename one"]),
+        ("{loss:", "{seed: 3, loss:", ["both.yaml:5", "candidates.hard.seed", "same for all"]),
+        ("splits:", "reference: mine\nsplits:", ["both.yaml:6", "reference", "soft, hard"]),
+    ],
+)
+def test_a_bad_ablation_is_refused_before_any_run(softseg, tmp_path, was, put, words):
+    assert was in ABLATION
+    (tmp_path / "both.yaml").write_text(ABLATION.replace(was, put, 1))
+    status, err = softseg("ablate", "both.yaml", "--jobs", "2")
+    assert status == 2
+    for word in words:
+        assert word in err, err
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs/both").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "both.yaml"], ["both.yaml", "softseg ablate"]),
+        (["ablate", "tiny.yaml"], ["tiny.yaml", "no candidates"]),
+        (["ablate", "both.yaml", "--only", "6"], ["--only 6", "0 to 5"]),
+        (["ablate", "both.yaml", "--candidates", "soff"], ["soff", "soft, hard"]),
+        (["ablate", "both.yaml", "--jobs", "2", "--only", "1"], ["exclude each other"]),
+        (["ablate", "both.yaml", "--set", "split.test=[1]"], ["split.test", "splits"]),
+        (["report", "data"], ["data", "neither"]),
+    ],
+)
+def test_a_wrong_use_of_an_ablation(softseg, tmp_path, arguments, words):
+    (tmp_path / "both.yaml").write_text(ABLATION)
+    status, err = softseg(*arguments)
+    assert status == 2
+    for word in words:
+        assert word in err, err
+
+
+def test_an_ablation_on_bad_data_leaves_nothing_behind(softseg, tmp_path):
+    (tmp_path / "both.yaml").write_text(ABLATION)
+    put_nan()
+    status, err = softseg("ablate", "both.yaml")
+    assert (status, "NaN" in err) == (2, True)
+    assert not (tmp_path / "runs/both").exists()

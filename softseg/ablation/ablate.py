@@ -14,7 +14,7 @@ from softseg.ablation.collect import any_done
 from softseg.ablation.design import Design
 from softseg.ablation.display import Watch
 from softseg.ablation.existing import STACKS, check_existing, drop_stacks, write_plan
-from softseg.ablation.jobs import run_here
+from softseg.ablation.jobs import run_here, warm_up
 from softseg.ablation.plan import Planned
 from softseg.ablation.reporting import show, write_report
 from softseg.ablation.sharing import share_stacks
@@ -39,6 +39,8 @@ def carry_out_all(
     check_existing(plan, folder)
     todo = [one for one in picked if not is_done(one.run)]
     console.print(f"{len(picked) - len(todo)} of {len(picked)} runs are done already")
+    if todo and cluster is None:
+        warm_up()
     stacks = share_stacks(todo, folder / STACKS, console)
     write_plan(design, plan, folder)
     if not todo:

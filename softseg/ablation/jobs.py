@@ -23,6 +23,7 @@ from softseg.ablation.plan import Planned
 from softseg.errors import TrainingError, UserError
 from softseg.files import write_atomically
 
+_FORKSERVER = "forkserver" in multiprocessing.get_all_start_methods()
 _PATIENCE = 30.0  # seconds that an interrupted run has to write down where it is
 
 
@@ -60,8 +61,17 @@ def run_here(
         _stop(running)
 
 
+def warm_up() -> None:
+    """Let the server that runs are forked from import everything, while this process goes on."""
+    if _FORKSERVER:
+        from multiprocessing import forkserver  # not on Windows
+
+        _context()
+        forkserver.ensure_running()
+
+
 def _context() -> BaseContext:
-    if "forkserver" not in multiprocessing.get_all_start_methods():  # Windows
+    if not _FORKSERVER:  # Windows
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])

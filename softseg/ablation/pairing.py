@@ -17,6 +17,7 @@ from softseg.errors import UserError
 Unit = Literal["subject", "split"]
 """What is one pair: a subject (mean over splits) or a split, so a run (mean over subjects)."""
 
+UNITS: tuple[Unit, ...] = ("subject", "split")
 _SCORE = ["split", "subject"]
 
 

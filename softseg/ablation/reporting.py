@@ -11,12 +11,22 @@ from rich.console import Console
 from softseg.ablation import drawing
 from softseg.ablation.collect import Results, collect
 from softseg.ablation.facts import facts, warnings
+from softseg.ablation.pairing import UNITS, Unit
 from softseg.ablation.significance import Method
-from softseg.ablation.statistics import PER_SPLIT_CAUTION
-from softseg.ablation.tables import SIGN, runs_table, score_tables
+from softseg.ablation.statistics import PER_SPLIT_CAUTION, Comparison, as_table
+from softseg.ablation.tables import (
+    SIGN,
+    comparisons,
+    comparisons_table,
+    means_table,
+    runs_table,
+)
 from softseg.errors import UserError
+from softseg.files import write_atomically
 from softseg.report.page import Figure, Section, write_page
-from softseg.report.text_table import on_screen, write
+from softseg.report.text_table import TextTable, on_screen, write
+
+Compared = dict[tuple[str, Unit], list[Comparison]]
 
 _BY_SUBJECT = (
     "Subjects are the independent units: each subject's metric is averaged over the splits that "
@@ -38,9 +48,13 @@ def write_report(folder: Path, method: Method | None = None) -> Results:
     """
     results = collect(folder)
     results = results if method is None else replace(results, method=method)
-    sections = [*_scores(results, folder / "figures"), *_pictures(results, folder / "figures")]
+    figures, compared = folder / "figures", _compared(results)
+    sections = [*_scores(results, compared, figures), *_pictures(results, figures)]
     for table in (table for section in sections for table in section.tables):
         write(table, folder / "tables")
+    numbers = as_table(one for several in compared.values() for one in several)
+    for name, frame in (("statistics", numbers), ("metrics", results.metrics)):
+        write_atomically(folder / "tables" / f"{name}.csv", frame.to_csv(index=False))
     title = f"Ablation {results.name}" if len(results.candidates) > 1 else results.name
     write_page(folder / "report.html", title, facts(results), warnings(results), sections)
     return results
@@ -49,25 +63,39 @@ def write_report(folder: Path, method: Method | None = None) -> Results:
 def show(results: Results, folder: Path, console: Console) -> None:
     """Print the first table of each target, the warnings, and where the report is."""
     for target in results.targets:
-        [table, *_] = score_tables(results, target, "subject")
-        console.print(on_screen(table))
+        compared = comparisons(results, target, "subject")
+        console.print(on_screen(means_table(results, target, "subject", compared)))
     for warning in warnings(results):
         console.print(f"note: {warning}", style="yellow", highlight=False, markup=False)
     console.print(f"{folder}: report.html, tables/, figures/", highlight=False, markup=False)
 
 
-def _scores(results: Results, figures: Path) -> Iterator[Section]:
+def _compared(results: Results) -> Compared:
+    return {
+        (target, unit): comparisons(results, target, unit)
+        for target in results.targets
+        for unit in UNITS
+    }
+
+
+def _scores(results: Results, compared: Compared, figures: Path) -> Iterator[Section]:
     """Every target's tables: by subject, and by run as in the paper."""
     several = len(results.candidates) > 1
     for target in results.targets:
         of_target = f" of {target}" if len(results.targets) > 1 else ""
         strip = drawing.draw_scores(results, target, figures / f"scores_{target}.png")
-        tables = score_tables(results, target, "subject")
+        tables = _tables(results, target, "subject", compared)
         by_subject = (_BY_SUBJECT,) if several else ()
         yield Section(f"Scores{of_target} by subject", by_subject, tables, (strip,))
         if len(results.entries) > len(results.candidates):  # more than one split
-            tables = score_tables(results, target, "split")
+            tables = _tables(results, target, "split", compared)
             yield Section(f"Scores{of_target} by run", (_BY_RUN,), tables)
+
+
+def _tables(results: Results, target: str, unit: Unit, compared: Compared) -> tuple[TextTable, ...]:
+    found = compared[target, unit]
+    means = means_table(results, target, unit, found)
+    return (means, comparisons_table(found, target, unit)) if found else (means,)
 
 
 def _pictures(results: Results, figures: Path) -> Iterator[Section]:

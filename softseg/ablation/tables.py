@@ -17,30 +17,31 @@ SIGN = "A median difference is the candidate minus the reference, in the metric'
 _UNITS = {"subject": "subjects", "split": "runs"}
 
 
-def score_tables(results: Results, target: str, unit: Unit) -> tuple[TextTable, ...]:
-    """Means of each candidate in the paper's layout, and the comparisons with the reference.
+def means_table(
+    results: Results, target: str, unit: Unit, compared: Sequence[Comparison]
+) -> TextTable:
+    """Means of each candidate in the paper's layout.
 
     By subject a star is a Holm-corrected p, by split the raw one, as in the paper.
     """
     rows = results.metrics[results.metrics["target"] == target]
-    compared = _compared(results, rows, unit)
     p_values = {(c.candidate, c.metric): c.p_holm if unit == "subject" else c.p for c in compared}
-    means = paper_table(
+    return paper_table(
         _means(rows, unit),
         p_values,
         results.reference,
         _counts(results),
         name=f"scores_by_{unit}_{target}",
-        title=f"Segmentation of {target} in the test scans, by {unit}",
+        title=f"Segmentation of {target} in the test scans, mean over {_UNITS[unit]}",
         unit=_UNITS[unit],
         test=f"two-sided Wilcoxon signed-rank test ({results.method}) paired by {unit}, "
         + ("Holm-corrected" if unit == "subject" else "not corrected for several candidates"),
     )
-    return (means, _comparisons(compared, target, unit)) if compared else (means,)
 
 
-def _compared(results: Results, rows: pd.DataFrame, unit: Unit) -> list[Comparison]:
-    """Nothing to compare where the reference, or every other candidate, has no run."""
+def comparisons(results: Results, target: str, unit: Unit) -> list[Comparison]:
+    """Every candidate against the reference; none where the reference has no run."""
+    rows = results.metrics[results.metrics["target"] == target]
     if results.reference not in set(rows["candidate"]):
         return []
     return compare(rows, results.reference, unit, DEFAULT_METRICS, results.method)
@@ -52,7 +53,8 @@ def _means(rows: pd.DataFrame, unit: Unit) -> pd.DataFrame:
     return means.rename(columns={unit: "unit"})
 
 
-def _comparisons(compared: Sequence[Comparison], target: str, unit: Unit) -> TextTable:
+def comparisons_table(compared: Sequence[Comparison], target: str, unit: Unit) -> TextTable:
+    """The comparisons behind the stars."""
     return comparison_table(
         as_table(compared),
         name=f"comparisons_by_{unit}_{target}",

@@ -118,7 +118,7 @@ def _compared(row: Mapping[Any, Any], places: int) -> tuple[Cell, ...]:
     texts = (
         *(str(row[key]) for key in ("candidate", "reference", "target")),
         _metric(row["metric"])[0].replace("\n", " "),
-        f"{row['pairs']:.0f} {row['unit']}",
+        f"{row['pairs']:.0f} {row['unit']}{'s' * (row['pairs'] != 1)}",
         *(_ABSENT if pd.isna(row[key]) else f"{row[key]:.0f}" for key in ("zeros", "tied")),
         _ABSENT if math.isnan(middle) else f"{middle:z.{places}f}{interval}",
         *(p_text(float(row[key])) for key in ("p", "p_holm")),

@@ -8,10 +8,17 @@ import pytest
 from scipy import stats
 
 from softseg.ablation.collect import collect
-from softseg.ablation.tables import runs_table, score_tables
+from softseg.ablation.tables import comparisons, comparisons_table, means_table, runs_table
 from tests.ablation import folder as fake
 
 SUBJECTS = [f"s{n}" for n in range(7)]
+
+
+def score_tables(results, target, unit):
+    """The paper's table, and the comparisons if there are any."""
+    found = comparisons(results, target, unit)
+    means = means_table(results, target, unit, found)
+    return [means, comparisons_table(found, target, unit)] if found else [means]
 
 
 def study(folder, done, **how):
@@ -120,7 +127,7 @@ def test_without_a_run_of_the_reference_there_are_means_but_no_comparison(tmp_pa
 def test_every_metric_of_every_candidate_is_compared(tmp_path):
     [_, compared] = score_tables(study(tmp_path, fake.scores()), "gm", "split")
     assert len(compared.rows) == 2 * 7
-    assert {row[4].text for row in compared.rows} == {"8 split"}
+    assert {row[4].text for row in compared.rows} == {"8 splits"}
 
 
 def test_every_planned_run_is_listed_with_how_it_went(tmp_path):

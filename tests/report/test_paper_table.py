@@ -188,7 +188,7 @@ def test_three_digits_of_the_typical_size_are_shown(sizes, places):
 
 
 COMPARISON = {
-    **{"target": "gm", "metric": "dice", "candidate": "A", "reference": "R", "unit": "splits"},
+    **{"target": "gm", "metric": "dice", "candidate": "A", "reference": "R", "unit": "split"},
     **{"pairs": 40, "zeros": 1, "tied": 2, "median_difference": -1.204, "low": -2.306},
     **{"high": -0.101, "p": 0.0011, "p_holm": 0.00441, "method": "exact", "note": ""},
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from softseg.report.figures.style import (
     INK,
@@ -57,6 +57,7 @@ def draw(
         _row(row, runs, colour[name])
         row[1].tick_params(labelleft=False)
         row[0].set_ylabel(wrapped(name, 16), fontsize=TEXT, color=INK)
+    grid[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 2.5
     for axes, title in zip(grid[0], _COLUMNS.values(), strict=True):
         axes.set_title(title, fontsize=TEXT, color=INK)
     several = any(len(runs) > 1 for runs in histories.values())
