@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import nibabel as nib
@@ -14,6 +15,7 @@ from softseg.errors import UserError
 from softseg.preprocess import Slices
 from softseg.preprocess import build as build_chain
 from softseg.preprocess.prepare import prepare
+from softseg.preprocess.volume import preprocess
 from tests import makers
 
 CHAIN = [{"standardize": {}}, {"crop": {"size": [6, 6]}}]
@@ -174,3 +176,20 @@ def test_the_order_of_targets_is_part_of_the_cache_key(root):
     other = prepared(root, targets={"wm": wm, "gm": gm})
     assert torch.equal(one.target, other.target.flip(1))
     assert not torch.equal(one.target, other.target)
+
+
+def test_two_at_once_preprocess_each_scan_once(root, monkeypatch):
+    """As two runs on one disk do: whoever comes second waits for the entry."""
+    done = []
+
+    def slowly(*arguments):
+        done.append(arguments)
+        time.sleep(0.1)
+        return preprocess(*arguments)
+
+    monkeypatch.setattr("softseg.preprocess.prepare.preprocess", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: prepared(root), range(2))
+    assert torch.equal(one.image, other.image)
+    assert len(done) == 2  # the subjects
+    assert not list((root.parent / "cache").glob("*.lock"))
