@@ -1,0 +1,42 @@
+"""A run's process does not outlive whoever started it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# the child writes into its parent's own output, which ends when both of them have ended
+PARENT = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", '''
+import time
+from softseg.ablation.orphans import die_with_parent
+die_with_parent()
+print("begun", flush=True)
+time.sleep(1)
+print("still here", flush=True)
+time.sleep(60)
+'''])
+"""
+
+
+@pytest.fixture
+def parent():
+    process = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_it_ends_soon_after_its_parent_was_killed(parent):
+    assert parent.stdout.readline() == "begun\n"
+    parent.kill()
+    rest, _ = parent.communicate(timeout=15)  # it would sleep for a minute
+    assert rest in ("", "still here\n")
+
+
+def test_it_goes_on_while_its_parent_lives(parent):
+    assert parent.stdout.readline() == "begun\n"
+    assert parent.stdout.readline() == "still here\n"
