@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from softseg.component import Component
 from softseg.data.names import listed, natural, nearest
+from softseg.data.staple import staple
 from softseg.errors import UserError
 
 Masks = NDArray[np.float32]
+_FUSIONS = ("majority", "mean", "staple")
 
 
 class Raters(Component):
@@ -19,12 +23,22 @@ class Raters(Component):
 
     fuse: str | int = "majority"
     """majority (1 where more than half of the raters have at least 0.5; exactly half is
-    background) | mean (soft where raters disagree) | the name of one rater."""
+    background) | mean (soft where raters disagree) | staple (the probability that STAPLE
+    estimates, soft) | the name of one rater."""
+    weights: dict[str, Annotated[float, Field(ge=0)]] | None = None
+    """Rater -> how much its word counts in majority and mean (SoftSeg 4.4.2), such as years of
+    experience; who is not named counts 1. null: all the same."""
+
+    @model_validator(mode="after")
+    def _weights_count(self) -> Self:
+        if self.weights is not None and self.fuse not in ("majority", "mean"):
+            raise ValueError("weights: count in fuse: majority and mean only; set them to null")
+        return self
 
     @property
     def chosen(self) -> str | None:
         """The one rater whose masks are used, or None when masks are fused."""
-        return None if self.fuse in ("majority", "mean") else str(self.fuse)
+        return None if self.fuse in _FUSIONS else str(self.fuse)
 
     def missing(self, raters: Collection[str]) -> str | None:
         """What is wrong, when the chosen rater is not among these."""
@@ -33,20 +47,38 @@ class Raters(Component):
         if set(raters) == {""}:
             return f"no rater '{self.chosen}': its masks are not told apart by {{rater}}"
         near = nearest(self.chosen, raters)
-        return f"no rater '{self.chosen}'{near}; there are majority, mean and {listed(raters)}"
+        return (
+            f"no rater '{self.chosen}'{near}; there are {', '.join(_FUSIONS)} and {listed(raters)}"
+        )
 
     def __call__(self, masks: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Fuse rater -> mask (X, Y, Z) in [0, 1] into one, float32 in [0, 1], on the native grid.
 
-        Raises UserError for a chosen rater who is not there.
+        Raises UserError for a chosen rater who is not there, and where all weights are 0.
         """
         wrong = self.missing(masks)
         if wrong:
             raise UserError(f"dataset.raters.fuse: {wrong}")
         if self.chosen is not None:
             return masks[self.chosen]
-        stack: Masks = np.stack([masks[name] for name in sorted(masks, key=natural)])
-        if self.fuse == "mean" or len(stack) == 1:
-            return np.asarray(stack.mean(axis=0), dtype=np.float32)
-        votes = (stack >= 0.5).sum(axis=0)
-        return np.asarray(2 * votes > len(stack), dtype=np.float32)
+        names = sorted(masks, key=natural)
+        stack: Masks = np.stack([masks[name] for name in names])
+        if len(stack) == 1:
+            return masks[names[0]]
+        if self.fuse == "staple":
+            return staple(stack)
+        weights = self._weights(names)
+        if self.fuse == "mean":
+            return np.asarray(np.tensordot(weights, stack, axes=1), dtype=np.float32)
+        votes = np.tensordot(weights, (stack >= 0.5).astype(np.float64), axes=1)
+        # weights are rounded: half of them is not quite a half
+        return np.asarray(votes > 0.5 + 1e-9, dtype=np.float32)
+
+    def _weights(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """Each rater's share of all words."""
+        given = self.weights or {}
+        weights = np.array([given.get(name, 1.0) for name in names])
+        if not weights.sum():
+            raise UserError(f"dataset.raters.weights: {listed(names)} all count 0; nobody is left")
+        share: NDArray[np.float64] = weights / weights.sum()
+        return share

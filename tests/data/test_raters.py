@@ -46,7 +46,7 @@ def test_the_mean_is_soft_where_raters_disagree() -> None:
     assert out.dtype == np.float32
 
 
-@pytest.mark.parametrize("fuse", ["majority", "mean"])
+@pytest.mark.parametrize("fuse", ["majority", "mean", "staple"])
 def test_a_single_mask_stays_soft(fuse: str) -> None:
     assert Raters(fuse=fuse)(voxel(0.3)).item() == np.float32(0.3)
 
@@ -58,7 +58,7 @@ def test_one_rater_can_be_chosen_by_text_or_number(fuse: str | int) -> None:
 
 
 def test_an_unknown_rater_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"no rater 'r4'.*majority, mean and r1, r2, r3"):
+    with pytest.raises(UserError, match=r"no rater 'r4'.*majority, mean, staple and r1, r2, r3"):
         Raters(fuse="r4")(voxel(1, 0, 1))
     with pytest.raises(UserError, match=r"not told apart by \{rater\}"):
         Raters(fuse="r1")({"": voxel(1)["r1"]})
