@@ -31,9 +31,11 @@ def task_of(experiment: Experiment, sets: Sets, stack: SliceStack) -> Task:
     """Put the slices on the device and gather what the loop needs."""
     chosen = torch.device(experiment.trainer.device)
     validation = [v for v in stack.of(sets.validation) if len(stack.kept(v))]
+    rows = stack.rows(sets.train)
     return Task(
         stack=stack.to(chosen),
-        rows=stack.rows(sets.train),
+        rows=rows,
+        foreground=stack.has_target(rows),
         validation=tuple(validation),
         augment=experiment.augment,
         restandardize=over_slices(experiment.preprocess),

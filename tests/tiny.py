@@ -43,6 +43,7 @@ def tiny_task(stack=None, loss="adaptive_wing", steps=({"affine": {}},), seed=0,
     return Task(
         stack=stack,
         rows=stack.rows(names[:-1]),
+        foreground=stack.has_target(stack.rows(names[:-1])),
         validation=tuple(stack.of(names[-1:])),
         augment=augment.build(list(steps)),
         restandardize=False,

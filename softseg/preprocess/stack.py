@@ -50,6 +50,11 @@ class SliceStack:
         every = torch.arange(volume.start, volume.stop)
         return every[self.keep[every]]
 
+    def has_target(self, rows: Tensor) -> Tensor:
+        """Which of these slices (N,) hold any voxel of a target, (N,) bool, on the CPU."""
+        largest = [self.target[part].amax(dim=(1, 2, 3)) for part in rows.split(256)]
+        return torch.cat(largest).cpu() > 0
+
     def to(self, device: torch.device) -> SliceStack:
         """The same stack with its tensors on `device` (a copy only where it has to move)."""
         return replace(

@@ -22,6 +22,7 @@ from softseg.infer.predict import Predictor
 from softseg.losses import Loss
 from softseg.models.heads import is_dead
 from softseg.preprocess.stack import SliceStack, StackedVolume
+from softseg.train.sampling import epoch_order
 from softseg.train.settings import Trainer
 from softseg.train.state import Record, State, is_finite
 
@@ -32,6 +33,7 @@ class Task:
 
     stack: SliceStack  # on the device
     rows: Tensor  # (N,) training slices, on the CPU
+    foreground: Tensor  # (N,) bool, which of them hold any target, on the CPU
     validation: tuple[StackedVolume, ...]
     augment: tuple[augment.Step, ...]
     restandardize: bool  # per slice after augmentation too (the published order)
@@ -91,7 +93,8 @@ def train_epoch(state: State, task: Task, observer: Observer) -> Tensor:
     seeds.reseed_torch(task.seed, "dropout", epoch)
     shuffle = seeds.generator(task.seed, "shuffle", epoch)
     draws = seeds.generator(task.seed, "augment", epoch)
-    order = task.rows[torch.randperm(len(task.rows), generator=shuffle)].to(task.device)
+    share = task.trainer.foreground_share
+    order = epoch_order(task.rows, task.foreground, share, shuffle).to(task.device)
     totals = torch.zeros(2, device=task.device)
     for rows in order.split(task.trainer.batch_size):
         loss, output = train_step(state, task, take(task, rows, draws))

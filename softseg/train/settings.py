@@ -52,6 +52,9 @@ class Trainer(Component):
 
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Slices a step."""
+    foreground_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How large a part of an epoch's slices hold a target, where they are rare; an epoch stays as
+    long as it is. null takes every slice once."""
     max_epochs: Annotated[int, Field(ge=1)] = 200
     """Passes over the training slices, at most; the cosine is spread over them."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.001

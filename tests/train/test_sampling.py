@@ -1,0 +1,79 @@
+"""The slices of an epoch: each once, or those with a target more often."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from softseg.train import loop
+from softseg.train.loop import take
+from softseg.train.sampling import epoch_order
+from tests.tiny import Watcher, tiny_stack, tiny_state, tiny_task
+
+
+def order(rows, foreground, share, seed=0):
+    draws = torch.Generator().manual_seed(seed)
+    return epoch_order(torch.tensor(rows), torch.tensor(foreground), share, draws).tolist()
+
+
+ROWS = list(range(100, 120))
+FEW = [n % 5 == 0 for n in range(20)]  # 4 of 20
+
+
+def test_without_a_share_every_slice_comes_once_in_another_order():
+    drawn = order(ROWS, FEW, None)
+    assert sorted(drawn) == ROWS
+    assert drawn != ROWS
+    assert drawn != order(ROWS, FEW, None, seed=1)
+
+
+@pytest.mark.parametrize(("share", "inside"), [(0.5, 10), (0.25, 5), (1.0, 20), (0.01, 1)])
+def test_the_share_of_slices_with_a_target_is_what_was_asked(share, inside):
+    drawn = order(ROWS, FEW, share)
+    assert len(drawn) == 20
+    assert sum((row - 100) % 5 == 0 for row in drawn) == inside
+
+
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=40),
+    st.floats(0.01, 1),
+    st.integers(0, 1000),
+)
+def test_no_slice_is_drawn_much_more_often_than_another_of_its_kind(foreground, share, seed):
+    rows = list(range(len(foreground)))
+    drawn = Counter(order(rows, foreground, share, seed))
+    assert sum(drawn.values()) == len(rows)
+    for kind in (True, False):
+        times = [drawn[row] for row in rows if foreground[row] == kind]
+        if times:
+            assert max(times) - min(times) <= 1
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_with_one_kind_only_there_is_nothing_to_choose(every):
+    assert sorted(order(ROWS, [every] * 20, 0.5)) == ROWS
+
+
+def test_the_same_seed_draws_the_same():
+    assert order(ROWS, FEW, 0.5, seed=3) == order(ROWS, FEW, 0.5, seed=3)
+
+
+def test_training_draws_by_the_share_of_the_yaml(monkeypatch):
+    """Every second slice is empty; with a share of 1 the network never sees one."""
+    stack = tiny_stack()
+    stack.target[::2] = 0
+    task = tiny_task(stack, foreground_share=1.0)
+    seen = []
+
+    def watched(task, rows, draws):
+        seen.append(rows)
+        return take(task, rows, draws)
+
+    monkeypatch.setattr(loop, "take", watched)
+    loop.train_epoch(tiny_state(task), task, Watcher())
+    assert torch.cat(seen).numel() == len(task.rows)
+    assert (torch.cat(seen) % 2 == 1).all()
