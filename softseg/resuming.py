@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from softseg.config.experiment import Experiment
-from softseg.config.load import dump
+from softseg.config.load import dump, load_config
 from softseg.data import Sets, read_split
 from softseg.errors import UserError
 from softseg.run import Run
@@ -19,14 +19,18 @@ def check_same_config(run: Run, experiment: Experiment) -> None:
 
 
 def differences(run: Run, experiment: Experiment) -> list[str]:
-    """The lines of this configuration that the run's own lacks; empty where nothing differs."""
+    """The lines of this configuration that the run's own lacks; empty where nothing differs.
+
+    A key that the run does not have, as it was begun with an older version, has its default.
+    """
     if not run.config.is_file():
         return []  # nothing was begun there
     began, given = run.config.read_text(), dump(experiment)
     if began == given:
         return []
+    began = dump(load_config(run.config, Experiment))
     lines = [line.strip() for line in given.splitlines() if line not in began.splitlines()]
-    return lines or ["fewer keys"]
+    return [] if began == given else lines or ["fewer keys"]
 
 
 def check_same_data(run: Run, sets: Sets, data: dict[str, str]) -> None:

@@ -136,3 +136,12 @@ def test_the_shared_slices_stay_until_every_run_is_done(study, tmp_path):
         drop_stacks(plan, tmp_path / "runs")
     assert not stack.exists()
     assert all(one.run.config.exists() for one in plan)
+
+
+def test_a_run_begun_before_a_key_existed_has_its_default(study, tmp_path):
+    _, plan = study()
+    begin(plan[0])
+    config = plan[0].run.config
+    assert "  foreground_share: null\n" in config.read_text()
+    config.write_text(config.read_text().replace("  foreground_share: null\n", ""))
+    check_existing(plan, tmp_path / "runs")
