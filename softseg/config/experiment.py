@@ -24,7 +24,7 @@ class Experiment(Component):
     seed: Annotated[int, Field(ge=0)] = 0
     """Every random stream starts from it: split, initialisation, shuffling, augmentation."""
     dataset: Dataset
-    """Where subjects come from: files (path patterns) | bids."""
+    """Where subjects come from: files (path patterns) | bids | table | nnunet."""
     split: Split = Split()
     """Which subjects train, validate and test."""
     preprocess: Chain = ()

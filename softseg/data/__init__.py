@@ -9,27 +9,32 @@ from pydantic import Field, TypeAdapter
 from softseg.component import build_from
 from softseg.data.bids import BidsDataset
 from softseg.data.files import FilesDataset
+from softseg.data.listing import TableDataset
+from softseg.data.nnunet import NnunetDataset
 from softseg.data.splits import Sets, Split, read_split, write_split
 from softseg.data.subjects import DatasetError, Subject
 
-Dataset = Annotated[FilesDataset | BidsDataset, Field(discriminator="loader")]
+Loader = FilesDataset | BidsDataset | TableDataset | NnunetDataset
+Dataset = Annotated[Loader, Field(discriminator="loader")]
 
 __all__ = [
     "BidsDataset",
     "Dataset",
     "DatasetError",
     "FilesDataset",
+    "NnunetDataset",
     "Sets",
     "Split",
     "Subject",
+    "TableDataset",
     "build",
     "read_split",
     "write_split",
 ]
 
-_FAMILY: TypeAdapter[FilesDataset | BidsDataset] = TypeAdapter(Dataset)
+_FAMILY: TypeAdapter[Loader] = TypeAdapter(Dataset)
 
 
-def build(spec: Any) -> FilesDataset | BidsDataset:
+def build(spec: Any) -> Loader:
     """The data set that a YAML's `dataset:` describes; calling it finds its subjects."""
     return build_from(_FAMILY, spec)

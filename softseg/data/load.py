@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from softseg.data.bids import BidsDataset
-from softseg.data.files import FilesDataset
+from softseg.data.dataset import DatasetFields
 from softseg.data.grid import Grid
 from softseg.data.reading import Reader
 from softseg.data.subjects import Subject
@@ -48,7 +47,7 @@ class Sample:
     above 0), summed over targets and, for `files`, over raters."""
 
 
-def load(subject: Subject, dataset: FilesDataset | BidsDataset, labels: bool = True) -> Sample:
+def load(subject: Subject, dataset: DatasetFields, labels: bool = True) -> Sample:
     """Read a subject's images and ROI, and its masks if `labels`; check that they belong together.
 
     Raises `LoadError` with every problem of the subject: files that cannot be read, contrasts or
@@ -77,9 +76,7 @@ def load(subject: Subject, dataset: FilesDataset | BidsDataset, labels: bool = T
     )
 
 
-def _masks(
-    reader: Reader, subject: Subject, dataset: FilesDataset | BidsDataset
-) -> list[dict[str, Array]]:
+def _masks(reader: Reader, subject: Subject, dataset: DatasetFields) -> list[dict[str, Array]]:
     """For each target, rater -> mask; only the chosen rater's file is read, if one is chosen."""
     masks = []
     for name, target in dataset.targets.items():
