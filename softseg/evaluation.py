@@ -16,7 +16,7 @@ from rich.progress import track
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.data import Sets, Subject, read_split
-from softseg.data.load import load
+from softseg.data.load import Sample, load
 from softseg.data.phantom import is_phantom
 from softseg.errors import UserError
 from softseg.files import write_atomically
@@ -28,15 +28,12 @@ from softseg.infer.threshold import (
     write_thresholds,
 )
 from softseg.infer.write import describe_folder, write_predictions
-from softseg.metrics import score
 from softseg.preparation import stack_of
 from softseg.preprocess.stack import SliceStack
 from softseg.report.tables import metrics_table, summarise
 from softseg.report.threshold_figure import draw_threshold_curves
 from softseg.run import Run
 from softseg.wiring import load_predictor, settle
-
-Truth = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -88,8 +85,8 @@ def evaluate(
     describe_folder(run.folder / "predictions", trained.experiment.name)
     rows = [
         row
-        for subject, soft, truth in _predicted(trained, members, f"scoring {split}", console)
-        for row in _score_subject(trained, subject, soft, truth, thresholds)
+        for subject, soft, sample in _predicted(trained, members, f"scoring {split}", console)
+        for row in _score_subject(trained, subject, soft, sample, thresholds)
     ]
     table = pd.DataFrame(rows)
     _write(trained, table, split)
@@ -123,8 +120,8 @@ def _open(
 
 def _predicted(
     trained: _Trained, members: Sequence[str], doing: str, console: Console
-) -> Iterator[tuple[Subject, NDArray[np.float32], Truth]]:
-    """Each subject with its soft prediction and its soft truth, (K, X, Y, Z) in native space."""
+) -> Iterator[tuple[Subject, NDArray[np.float32], Sample]]:
+    """Each subject with its soft prediction (K, X, Y, Z) and its masks, in native space."""
     volumes = trained.stack.of(members)
     shown = track(volumes, doing, console=console, transient=True, disable=not console.is_terminal)
     for volume in shown:
@@ -132,7 +129,7 @@ def _predicted(
         soft = trained.predict(trained.stack.image[volume.start : volume.stop])
         stacked = trained.experiment.slices.stack(soft)
         native = np.stack([volume.geometry.to_native(target) for target in stacked])
-        yield subject, native, load(subject, trained.experiment.dataset).target
+        yield subject, native, load(subject, trained.experiment.dataset, every_rater=True)
 
 
 def _search(trained: _Trained, console: Console) -> None:
@@ -140,9 +137,9 @@ def _search(trained: _Trained, console: Console) -> None:
     members = [*trained.sets.train, *trained.sets.validation]
     targets = list(trained.experiment.dataset.targets)
     curves: dict[str, list[NDArray[np.float64]]] = {target: [] for target in targets}
-    for _, soft, truth in _predicted(trained, members, "searching the threshold", console):
+    for _, soft, sample in _predicted(trained, members, "searching the threshold", console):
         for k, target in enumerate(targets):
-            curves[target].append(dice_curve(soft[k], truth[k]))
+            curves[target].append(dice_curve(soft[k], sample.target[k]))
     found = {target: best_threshold(per_volume) for target, per_volume in curves.items()}
     write_thresholds(trained.run.threshold, found, members)
     trained.run.note(threshold_epoch=trained.epoch)
@@ -182,19 +179,28 @@ def _score_subject(
     trained: _Trained,
     subject: Subject,
     soft: NDArray[np.float32],
-    truth: Truth,
+    sample: Sample,
     thresholds: dict[str, float],
 ) -> Iterator[dict[str, object]]:
     """Score one subject and write its predictions."""
-    geometry = trained.stack.of([subject.name])[0].geometry
+    evaluate, geometry = trained.experiment.evaluate, trained.stack.of([subject.name])[0].geometry
     axis = geometry.native_axis(trained.experiment.slices.number)
+    zooms = geometry.native.zooms.tolist()
+    masks = []
+    for k, (target, threshold) in enumerate(thresholds.items()):
+        raters = sample.raters[k] if len(sample.raters[k]) > 1 else None
+        mask, row = evaluate(soft[k], sample.target[k], threshold, zooms, axis, raters)
+        masks.append(mask)
+        yield {"subject": subject.name, "target": target, **row, "threshold": threshold}
     sources = list(subject.images.values())
     folder = predictions_of(trained.run, trained.experiment, subject)
-    facts = {"Sources": [str(path) for path in sources], "Model": trained.experiment.name}
-    write_predictions(folder, sources[0], soft, thresholds, facts)
-    for k, (target, threshold) in enumerate(thresholds.items()):
-        measures = score(soft[k], truth[k], threshold, geometry.native.voxel_ml, axis)
-        yield {"subject": subject.name, "target": target, **measures, "threshold": threshold}
+    facts: dict[str, object] = {
+        "Sources": [str(path) for path in sources],
+        "Model": trained.experiment.name,
+    }
+    if evaluate.postprocess:
+        facts["Postprocessing"] = evaluate.model_dump(mode="json")["postprocess"]
+    write_predictions(folder, sources[0], soft, masks, thresholds, facts)
 
 
 def predictions_of(run: Run, experiment: Experiment, subject: Subject) -> Path:

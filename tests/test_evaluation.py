@@ -23,7 +23,9 @@ from tests import makers, project
 
 COLUMNS = [
     "subject", "target", "dice", "precision", "recall", "avd", "rvd", "mse", "mse_paper",
-    "soft_dice", "volume_ml", "volume_truth_ml", "soft_volume_ml", "threshold",
+    "soft_dice", "volume_ml", "volume_truth_ml", "soft_volume_ml",
+    "dice_rater_1", "dice_rater_2", "dice_rater_3", "dice_rater_4",
+    "dice_raters", "dice_between_raters", "ged", "threshold",
 ]  # fmt: skip
 TEST = ["site1-sc01", "site1-sc02"]
 

@@ -44,13 +44,18 @@ def comparisons(results: Results, target: str, unit: Unit) -> list[Comparison]:
     rows = results.metrics[results.metrics["target"] == target]
     if results.reference not in set(rows["candidate"]):
         return []
-    return compare(rows, results.reference, unit, DEFAULT_METRICS, results.method)
+    return compare(rows, results.reference, unit, _measured(rows), results.method)
 
 
 def _means(rows: pd.DataFrame, unit: Unit) -> pd.DataFrame:
     """One row a candidate and unit: the mean over splits, or over the subjects of a run."""
-    means = rows.groupby(["candidate", unit])[list(DEFAULT_METRICS)].mean().reset_index()
+    means = rows.groupby(["candidate", unit])[_measured(rows)].mean().reset_index()
     return means.rename(columns={unit: "unit"})
+
+
+def _measured(rows: pd.DataFrame) -> list[str]:
+    """The metrics that the tables show, of those that were measured on this target."""
+    return [name for name in DEFAULT_METRICS if name in rows and rows[name].notna().any()]
 
 
 def comparisons_table(compared: Sequence[Comparison], target: str, unit: Unit) -> TextTable:

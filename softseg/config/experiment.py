@@ -10,6 +10,7 @@ from softseg.augment import AugmentStep
 from softseg.component import Component
 from softseg.data import Dataset, Split
 from softseg.losses import Loss
+from softseg.metrics.evaluate import Evaluate
 from softseg.models import Model
 from softseg.preprocess import Chain, Slices
 from softseg.preprocess.geometry import needs_roi
@@ -41,6 +42,8 @@ class Experiment(Component):
     """What training minimises."""
     trainer: Trainer = Trainer()
     """The training schedule and the machine."""
+    evaluate: Evaluate = Evaluate()
+    """How predictions are made binary and scored."""
 
     @model_validator(mode="after")
     def _roi_where_needed(self) -> Self:

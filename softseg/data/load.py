@@ -41,14 +41,21 @@ class Sample:
     """(K, X, Y, Z) float32 in [0, 1], soft where the masks are; K = 0 without labels."""
     roi: Array | None
     """(X, Y, Z) float32 in [0, 1], or None where the data set has no ROI."""
+    raters: tuple[dict[str, Array], ...]
+    """Of each target rater -> mask (X, Y, Z) in [0, 1]; where one rater is chosen, that one only
+    unless all were asked for."""
     grid: Grid
     soft: dict[str, tuple[int, int]]
     """Stage (`files`: masks as read; `raters`: fused) -> (voxels strictly between 0 and 1, voxels
     above 0), summed over targets and, for `files`, over raters."""
 
 
-def load(subject: Subject, dataset: DatasetFields, labels: bool = True) -> Sample:
+def load(
+    subject: Subject, dataset: DatasetFields, labels: bool = True, every_rater: bool = False
+) -> Sample:
     """Read a subject's images and ROI, and its masks if `labels`; check that they belong together.
+
+    `every_rater` reads the masks of all raters where one is chosen, too.
 
     Raises `LoadError` with every problem of the subject: files that cannot be read, contrasts or
     masks that do not lie on the first contrast's grid, mask values outside [0, 1] where no codes
@@ -56,7 +63,7 @@ def load(subject: Subject, dataset: DatasetFields, labels: bool = True) -> Sampl
     """
     reader = Reader()
     images = [reader.placed(path) for path in subject.images.values()]
-    masks = _masks(reader, subject, dataset) if labels else []
+    masks = _masks(reader, subject, dataset, every_rater) if labels else []
     roi = None if subject.roi is None else reader.placed(subject.roi)
     sound = [image.data for image in images if image is not None]
     if reader.problems or reader.reference is None:
@@ -68,6 +75,7 @@ def load(subject: Subject, dataset: DatasetFields, labels: bool = True) -> Sampl
         target=np.stack(fused) if fused else np.zeros((0, *grid.shape), np.float32),
         # an ROI may be drawn with any codes: whatever is above 0 is inside
         roi=None if roi is None else np.clip(roi.data, 0, 1),
+        raters=tuple(masks),
         grid=grid,
         soft={
             "files": count_soft(mask for raters in masks for mask in raters.values()),
@@ -76,15 +84,17 @@ def load(subject: Subject, dataset: DatasetFields, labels: bool = True) -> Sampl
     )
 
 
-def _masks(reader: Reader, subject: Subject, dataset: DatasetFields) -> list[dict[str, Array]]:
-    """For each target, rater -> mask; only the chosen rater's file is read, if one is chosen."""
+def _masks(
+    reader: Reader, subject: Subject, dataset: DatasetFields, every_rater: bool
+) -> list[dict[str, Array]]:
+    """For each target, rater -> mask; of a chosen rater only, unless every one is wanted."""
     masks = []
     for name, target in dataset.targets.items():
         files = subject.labels.get(name, {})
         wrong = dataset.raters.missing(files) if files else f"no mask of {name}"
         if wrong:
             reader.problems.append(f"{subject.name}: {wrong}")
-        chosen = dataset.raters.chosen
+        chosen = None if every_rater else dataset.raters.chosen
         used = {r: path for r, path in files.items() if chosen is None or r == chosen}
         masks.append(reader.masks(used, name, target))
     return masks

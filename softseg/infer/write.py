@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from softseg import __version__
 from softseg.data.nifti import write_like
 from softseg.files import write_atomically
-from softseg.metrics import binarize
 
 Kind = Literal["probseg", "mask"]  # soft, binary: the suffixes of BIDS derivatives
 _SOFTWARE = {"Name": "softseg", "Version": __version__}
@@ -23,21 +22,22 @@ def write_predictions(
     folder: Path,
     source: Path,
     soft: NDArray[np.float32],
+    masks: Sequence[NDArray[np.bool_]],
     thresholds: Mapping[str, float],
     facts: Mapping[str, object],
 ) -> list[Path]:
-    """Write one scan's soft predictions (K, X, Y, Z) into a folder, one pair of files a target.
+    """Write one scan's soft predictions (K, X, Y, Z) and masks, one pair of files a target.
 
     `<source>_label-<target>_probseg.nii.gz` (float32) and `_mask.nii.gz` (uint8), on the grid of
     `source`, each with a JSON sidecar that holds `facts`. Returns the NIfTI paths.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for values, (target, threshold) in zip(soft, thresholds.items(), strict=True):
+    for values, mask, (target, threshold) in zip(soft, masks, thresholds.items(), strict=True):
         told = {**facts, "Label": target, "GeneratedBy": [_SOFTWARE]}
         kinds: tuple[tuple[Kind, NDArray[Any], Any, dict[str, float]], ...] = (
             ("probseg", values, np.float32, {}),
-            ("mask", binarize(values, threshold), np.uint8, {"Threshold": threshold}),
+            ("mask", mask, np.uint8, {"Threshold": threshold}),
         )
         for suffix, data, dtype, more in kinds:
             path = prediction_file(folder, source, target, suffix)

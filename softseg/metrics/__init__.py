@@ -39,16 +39,16 @@ def binarize(probability: NDArray[Any], threshold: float) -> BoolArray:
 def score(
     probability: SoftArray,
     truth: SoftArray,
-    threshold: float,
+    mask: BoolArray,
     voxel_ml: float,
     slice_axis: int = 2,
 ) -> dict[str, float]:
-    """All metrics of a soft prediction, a row of `metrics.csv`.
+    """Overlap, volume and soft error of a prediction: the columns that `metrics.csv` always has.
 
     Args:
         probability: soft prediction (X, Y, Z) in [0, 1].
         truth: (X, Y, Z) in [0, 1], soft or 0/1; the binary metrics take what is >= 0.5.
-        threshold: from which probability on a voxel is foreground.
+        mask: binary prediction (X, Y, Z).
         voxel_ml: volume of one voxel in millilitres.
         slice_axis: the axis along which the model sliced the volume, for `mse_paper`.
 
@@ -62,7 +62,7 @@ def score(
     """
     if probability.shape != truth.shape:
         raise ValueError(f"prediction {probability.shape} and truth {truth.shape} differ in shape")
-    mask, true_mask = binarize(probability, threshold), binarize(truth, TRUTH_THRESHOLD)
+    true_mask = binarize(truth, TRUTH_THRESHOLD)
     return {
         "dice": dice(mask, true_mask),
         "precision": precision(mask, true_mask),

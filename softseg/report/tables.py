@@ -16,7 +16,16 @@ _SHOWN = {
     "rvd": "RVD [%]",
     "mse": "MSE [%]",
     "soft_dice": "soft Dice [%]",
+    "ltpr": "LTPR [%]",
+    "lfdr": "LFDR [%]",
+    "hd95_mm": "HD95 [mm]",
+    "assd_mm": "ASSD [mm]",
+    "surface_dice": "surface Dice [%]",
+    "dice_raters": "Dice with raters [%]",
+    "dice_between_raters": "Dice between raters [%]",
+    "ged": "GED",
 }
+"""Metric -> heading; those that a table does not have are left out."""
 _NOT_METRICS = ("subject", "target", "threshold")
 
 
@@ -49,11 +58,12 @@ def metrics_table(table: pd.DataFrame, title: str) -> Table:
     shown = Table(title=title, title_justify="left")
     shown.add_column("target")
     shown.add_column("scans", justify="right")
-    for heading in _SHOWN.values():
+    headings = {name: text for name, text in _SHOWN.items() if name in table.columns}
+    for heading in headings.values():
         shown.add_column(heading, justify="right")
     for target, metrics in summarise(table).items():
         count = str(int((table["target"] == target).sum()))
-        shown.add_row(target, count, *(_cell(metrics[metric]) for metric in _SHOWN))
+        shown.add_row(target, count, *(_cell(metrics[metric]) for metric in headings))
     return shown
 
 

@@ -130,4 +130,11 @@ def scans(root: Path, study: Path, done):
         for subject in dice:
             soft = makers.ball()[None] * 0.9
             predictions = study / name / f"split-{k}" / "predictions"
-            write_predictions(predictions, root / f"{subject}-image.nii.gz", soft, {"gm": 0.4}, {})
+            write_predictions(
+                predictions,
+                root / f"{subject}-image.nii.gz",
+                soft,
+                [soft[0] >= 0.4],
+                {"gm": 0.4},
+                {},
+            )

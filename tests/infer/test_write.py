@@ -10,13 +10,15 @@ import pytest
 
 from softseg import __version__
 from softseg.infer.write import write_predictions
+from softseg.metrics import binarize
 from tests import makers
 
 
 def written(folder, source, soft, thresholds):
     """What a model named `tiny` writes for a scan."""
     facts = {"Sources": [str(source)], "Model": "tiny"}
-    return write_predictions(folder, source, np.asarray(soft), thresholds, facts)
+    masks = [binarize(one, t) for one, t in zip(soft, thresholds.values(), strict=True)]
+    return write_predictions(folder, source, np.asarray(soft), masks, thresholds, facts)
 
 
 @pytest.fixture

@@ -1,0 +1,77 @@
+"""The `evaluate:` section of a YAML: one target of one scan from soft prediction to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from softseg.component import Component
+from softseg.metrics import TRUTH_THRESHOLD, binarize, score
+from softseg.metrics.agreement import agreement
+from softseg.metrics.lesions import LesionRules, score_lesions
+from softseg.metrics.overlap import BoolArray
+from softseg.metrics.postprocess import PostprocessStep, postprocess
+from softseg.metrics.surface import score_surface
+
+SoftArray = NDArray[np.float32]
+
+
+class Metrics(Component):
+    """What is measured beside overlap, volume and soft error, which always are."""
+
+    surface_tolerance_mm: Annotated[float, Field(ge=0)] | None = None
+    """Measure distances of surfaces: hd95_mm, assd_mm, and surface_dice at this tolerance in mm;
+    null: do not."""
+    raters: bool = True
+    """Where a target has several raters: Dice with each, theirs with one another, and the
+    generalised energy distance."""
+
+
+class Evaluate(Component):
+    """How predictions are made binary and scored, in the native space of each scan."""
+
+    postprocess: tuple[PostprocessStep, ...] = ()
+    """Steps done to each binary prediction after thresholding, in this order: remove_small,
+    keep_largest, fill_holes. The threshold search is done without them."""
+    metrics: Metrics = Metrics()
+    """What is measured."""
+    lesions: LesionRules | None = None
+    """Lesion-wise detection rates by these rules (ltpr, lfdr); null: do not; {}: as published."""
+
+    def __call__(
+        self,
+        probability: SoftArray,
+        truth: SoftArray,
+        threshold: float,
+        zooms: Sequence[float],
+        slice_axis: int = 2,
+        raters: Mapping[str, SoftArray] | None = None,
+    ) -> tuple[BoolArray, dict[str, float]]:
+        """The binary prediction and a row of `metrics.csv`.
+
+        Args:
+            probability: soft prediction (X, Y, Z) in [0, 1].
+            truth: (X, Y, Z) in [0, 1], foreground from 0.5 on where it has to be binary.
+            threshold: from which probability on a voxel is foreground.
+            zooms: (3,) size of a voxel in mm.
+            slice_axis: the axis along which the model sliced the volume.
+            raters: rater -> mask (X, Y, Z) in [0, 1], where there are several.
+        """
+        voxel_mm3 = float(np.prod(zooms))
+        mask = postprocess(
+            binarize(probability, threshold), self.postprocess, voxel_mm3, slice_axis
+        )
+        true_mask = binarize(truth, TRUTH_THRESHOLD)
+        row = score(probability, truth, mask, voxel_mm3 / 1000, slice_axis)
+        if (tolerance := self.metrics.surface_tolerance_mm) is not None:
+            row |= score_surface(mask, true_mask, zooms, tolerance)
+        if self.lesions is not None:
+            row |= score_lesions(mask, true_mask, self.lesions, voxel_mm3)
+        if raters and self.metrics.raters:
+            drawn = {name: binarize(one, TRUTH_THRESHOLD) for name, one in raters.items()}
+            row |= agreement(mask, drawn)
+        return mask, row
