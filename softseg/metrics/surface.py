@@ -32,7 +32,8 @@ def score_surface(
 
     Returns:
         `hd95_mm`, `assd_mm` in mm and `surface_dice` in percent; each NaN where a mask is empty,
-        or both are: there is no surface to measure to.
+        or both are: there is no surface to measure to (MONAI's surface Dice is 0 where only one
+        is).
 
     Raises:
         ValueError: the shapes differ, or a mask is not boolean.
