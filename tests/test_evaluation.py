@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
+from scipy import ndimage
 
 from softseg import experiment
 from softseg.config.experiment import Experiment
@@ -282,3 +283,24 @@ def test_the_data_may_have_moved(run, tmp_path):
     shutil.move(run.folder.parent / "data", tmp_path / "moved")
     scored = evaluate(run, plain(), sets=[f"dataset.root={tmp_path / 'moved'}"])
     assert len(scored.table) == 2
+
+
+def test_the_evaluate_section_postprocesses_and_measures_more(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "copy")
+    run = Run(tmp_path / "copy" / "run")
+    sets = [
+        "evaluate.postprocess=[{keep_largest: {}}]",
+        "evaluate.lesions={size_bins: [20]}",
+        "evaluate.metrics={surface_tolerance_mm: 1, raters: false}",
+    ]
+    table = evaluate(run, plain(), threshold=0.3, sets=sets).table
+    more = {"ltpr", "lfdr", "ltpr_0_20", "lesions_truth", "hd95_mm", "assd_mm", "surface_dice"}
+    assert more <= set(table)
+    assert "ged" not in table
+    assert (table["lesions_pred"] <= 1).all()  # the largest alone is left
+    for name in TEST:
+        _, objects = ndimage.label(predicted(run, name, "mask") == 1, np.ones((3, 3, 3)))
+        assert objects <= 1
+    sidecar = next((run.folder / "predictions").rglob("*_mask.json"))
+    told = json.loads(sidecar.read_text())["Postprocessing"]
+    assert told == [{"keep_largest": {"connectivity": 18}}]
