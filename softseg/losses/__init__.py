@@ -10,12 +10,64 @@ from torch import Tensor
 
 from softseg.component import build_from
 from softseg.losses.adaptive_wing import AdaptiveWing
+from softseg.losses.bce import Bce
 from softseg.losses.dice import Dice
+from softseg.losses.dice_plus_plus import DicePlusPlus
+from softseg.losses.dice_squared import DiceSquared
+from softseg.losses.dml1 import Dml1
+from softseg.losses.dml2 import Dml2
+from softseg.losses.focal import Focal
+from softseg.losses.focal_tversky import FocalTversky
+from softseg.losses.generalized_dice import GeneralizedDice
+from softseg.losses.huber import Huber
+from softseg.losses.jml1 import Jml1
+from softseg.losses.jml2 import Jml2
+from softseg.losses.l1 import L1
+from softseg.losses.mse import Mse
+from softseg.losses.tversky import Tversky
+from softseg.losses.unified_focal import UnifiedFocal
+from softseg.losses.wing import Wing
 
-__all__ = ["AdaptiveWing", "Dice", "Loss", "build"]
+__all__ = [
+    "AdaptiveWing",
+    "Bce",
+    "Dice",
+    "DicePlusPlus",
+    "DiceSquared",
+    "Dml1",
+    "Dml2",
+    "Focal",
+    "FocalTversky",
+    "GeneralizedDice",
+    "Huber",
+    "Jml1",
+    "Jml2",
+    "L1",
+    "Loss",
+    "Mse",
+    "Tversky",
+    "UnifiedFocal",
+    "Wing",
+    "build",
+]
 
-Loss = Annotated[Dice | AdaptiveWing, Field(discriminator="name")]
-_family: TypeAdapter[Dice | AdaptiveWing] = TypeAdapter(Loss)
+Regression = AdaptiveWing | Wing | Mse | L1 | Huber
+Overlap = (
+    Dice
+    | DiceSquared
+    | Dml1
+    | Dml2
+    | Jml1
+    | Jml2
+    | GeneralizedDice
+    | Tversky
+    | FocalTversky
+    | DicePlusPlus
+)
+Distribution = Bce | Focal | UnifiedFocal
+
+Loss = Annotated[Regression | Overlap | Distribution, Field(discriminator="name")]
+_family: TypeAdapter[Regression | Overlap | Distribution] = TypeAdapter(Loss)
 
 
 def build(spec: Any) -> Callable[[Tensor, Tensor], Tensor]:

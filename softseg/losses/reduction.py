@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from softseg.component import Component
@@ -41,3 +42,42 @@ the loss grows with the batch and the slice)"""
         with torch.autocast(prediction.device.type, enabled=False):
             values = self.values(prediction.to(dtype), target.detach().to(dtype))
             return values.mean() if self.reduction == "mean" else values.sum()
+
+
+class OverlapLoss(ReducedLoss):
+    """A loss of ratios of sums over voxels, such as Dice: one value for each target.
+
+    Where a ratio is of nothing to nothing (only with `smooth: 0`), prediction and target agree:
+    the loss is 0 there, and so is its gradient.
+    """
+
+    smooth: Annotated[float, Field(ge=0)] = 1.0
+    """The s of the formula, in voxels; above 0, an empty target has a gradient to learn from"""
+    per: Literal["batch", "sample"] = "batch"
+    """What a sum runs over: all voxels of a target in the batch (the paper's code), or in each \
+sample"""
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The axes of (B, K, H, W) that a sum runs over."""
+        return (0, 2, 3) if self.per == "batch" else (2, 3)
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sums of (B, K, H, W): one per target, (K,), or per sample and target, (B, K)."""
+        return values.sum(dim=self.axes)
+
+    def share(self, disagreement: Tensor, agreement: Tensor) -> Tensor:
+        """disagreement / (disagreement + agreement + s), of sums of one shape, both 0 or above.
+
+        The same as 1 - (agreement + s) / (...), but exactly 0 where nothing disagrees.
+        """
+        return ratio(disagreement, disagreement + agreement + self.smooth, nothing=0)
+
+
+def ratio(part: Tensor, whole: Tensor, nothing: float) -> Tensor:
+    """part / whole, of one shape; `nothing`, and no gradient, where the whole is 0.
+
+    Nor where it is below the smallest normal number, of which the gradient would overflow.
+    """
+    empty = whole < torch.finfo(whole.dtype).tiny
+    return torch.where(empty, nothing, part / whole.masked_fill(empty, 1))

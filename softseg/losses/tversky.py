@@ -1,0 +1,61 @@
+"""The Tversky loss: Dice with weights for false positives and false negatives."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from softseg.losses.reduction import OverlapLoss
+
+
+class TverskyIndex(OverlapLoss):
+    """The parameters of the Tversky index TI, and 1 - TI of each target."""
+
+    fp_weight: Annotated[float, Field(gt=0)] = 0.3
+    """Weight of false positives (Salehi's alpha; others call the other one alpha)"""
+    fn_weight: Annotated[float, Field(gt=0)] = 0.7
+    """Weight of false negatives (Salehi's beta); above the other, sensitivity is preferred"""
+    intersection: Literal["product", "minimum"] = "product"
+    """What of a voxel is a true positive: p y, as published, or min(p, y), for soft targets"""
+
+    def distance(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """1 - TI per target, (K,), or per sample and target, (B, K)."""
+        if self.intersection == "product":
+            agreed = prediction * target
+            false_positive, false_negative = prediction - agreed, target - agreed
+        else:
+            agreed, error = torch.minimum(prediction, target), prediction - target
+            false_positive, false_negative = F.relu(error), F.relu(-error)
+        wrong = self.fp_weight * false_positive + self.fn_weight * false_negative
+        return self.share(self.total(wrong), self.total(agreed))
+
+
+class Tversky(TverskyIndex):
+    """1 - (TP + s) / (TP + a FP + b FN + s), for each target; a: `fp_weight`, b: `fn_weight`.
+
+    `intersection: product`: TP = sum(p y), FP = sum(p (1 - y)), FN = sum(y (1 - p)).
+    `intersection: minimum`: TP = sum(min(p, y)), FP = sum(max(p - y, 0)),
+    FN = sum(max(y - p, 0)), the same for hard targets. Weights of 0.5 make it `dice` and `dml1`
+    (of twice the s), weights of 1 the soft Jaccard loss and `jml1`.
+
+    Source: Salehi, Erdogmus and Gholipour, MLMI 2017 (arXiv 1706.05721), with alpha for false
+    positives and beta for false negatives; `minimum`: Wang, Ning and Blaschko, NeurIPS 2023
+    (arXiv 2302.05666), their code.
+
+    Minimum: 0, for a hard target at prediction = target. With `minimum` at prediction = target
+    only for soft targets too (valid); with `product` **not valid**: it is smallest at a hard
+    mask. For sampled hard labels neither is a proper score: both are best at a hard mask.
+
+    Range: 0 to 1. Gradient: with `minimum` 0 at the minimum itself, but beside it a voxel pulls
+    with a / (sum(y) + s) or b / (sum(y) + s); with `product` it does not vanish.
+    """
+
+    name: Literal["tversky"] = "tversky"
+
+    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One loss per target, (K,), or per sample and target, (B, K)."""
+        return self.distance(prediction, target)
