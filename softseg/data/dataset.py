@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from softseg.component import Component
 from softseg.data.found import Found, judge
 from softseg.data.names import listed, natural, nearest
+from softseg.data.only import Only, selected
 from softseg.data.raters import Raters
 from softseg.data.subjects import DatasetError, Subject
 from softseg.data.targets import Target
@@ -36,6 +37,9 @@ class DatasetFields(Component):
     """How the masks of several raters become one."""
     exclude: tuple[str, ...] = ()
     """Names of subjects to leave out."""
+    only: dict[str, Only] = Field(default_factory=dict)
+    """The subjects to use: a column and the values that are kept, e.g. {subject: [a, b]} or
+    {center: [1, 2]}; of several columns, all must fit. {}: everyone."""
     cache: str | None = "runs/.cache"
     """Folder for preprocessed volumes, relative to the working directory; null: keep none."""
     roi: str | None = None
@@ -68,7 +72,7 @@ class DatasetFields(Component):
         found, what was `sought` and what the folder holds instead.
         """
         self._check_exclude(found)
-        known = [one for one in found if one.name not in self.exclude]
+        known = [one for one in selected(found, self.only) if one.name not in self.exclude]
         kept = [one for one in known if one.images or one.labels]
         if not any(one.images for one in kept):
             raise UserError(_nothing(root, sought, self.hint))

@@ -18,13 +18,15 @@ from softseg.data.tables import read_table
 class FilesDataset(DatasetFields):
     """Subjects from files that match patterns such as `{subject}/{subject}_{contrast}.nii.gz`.
 
-    Placeholders: {subject} {center} {contrast} {rater} {session}, each one piece of a path without
-    `/`; `*` matches any piece.
+    Placeholders: {subject} {center} {contrast} {rater} {session} {grade}, each one piece of a path
+    without `/`; `*` matches any piece.
     """
 
     loader: Literal["files"] = "files"
     layout: LayoutName | None = None
-    """A preset of the patterns below: scgm (Spinal Cord Grey Matter challenge)."""
+    """A preset of the patterns below: scgm (Spinal Cord Grey Matter challenge), msseg2016 (multiple
+    sclerosis lesions, MICCAI 2016, the consensus), msseg2016_raters (the same, its seven raters) or
+    brats2019 (brain tumours; grade is a column: HGG, LGG)."""
     image: PathPattern | None = None
     """Pattern of the images, relative to root; must hold {subject}. null: the layout's."""
     label: PathPattern | None = None

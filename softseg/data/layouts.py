@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-LayoutName = Literal["scgm"]
+LayoutName = Literal["scgm", "msseg2016", "msseg2016_raters", "brats2019"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,17 @@ class Layout:
     hint: str  # holds {root}
 
 
+# MICCAI 2016: 3 centres with 5 patients each, numbered anew at every centre
+_PATIENT = "Center_{center}/Patient_{subject}"
+_MSSEG2016 = Layout(
+    image=f"{_PATIENT}/Preprocessed_Data/{{contrast}}_preprocessed.nii.gz",
+    label=f"{_PATIENT}/Masks/Consensus.nii.gz",
+    id="center{center}-patient{subject}",
+    hint="`softseg data phantom {root} --layout msseg2016` makes a synthetic look-alike; the scans "
+    "are given out after registration at https://portal.fli-iam.irisa.fr/msseg-challenge/ (root is "
+    "the folder that holds Center_01, Center_07 and Center_08)",
+)
+
 LAYOUTS: dict[LayoutName, Layout] = {
     # Spinal Cord Grey Matter challenge, ISMRM 2016: 4 centres, 4 raters; 1 grey, 2 white matter
     "scgm": Layout(
@@ -26,5 +37,20 @@ LAYOUTS: dict[LayoutName, Layout] = {
         id="site{center}-sc{subject}",
         hint="`softseg data phantom {root}` makes a synthetic look-alike; the scans are given "
         "out after registration at http://niftyweb.cs.ucl.ac.uk/challenge/index.php",
+    ),
+    "msseg2016": _MSSEG2016,
+    # The consensus is no eighth rater, so the raters have a layout of their own
+    "msseg2016_raters": replace(
+        _MSSEG2016, label=f"{_PATIENT}/Masks/ManualSegmentation_{{rater}}.nii.gz"
+    ),
+    # Brain tumours; 1 necrosis and non-enhancing core, 2 oedema, 4 enhancing tumour
+    "brats2019": Layout(
+        image="{grade}/BraTS19_{subject}/BraTS19_{subject}_{contrast}.nii.gz",
+        label="{grade}/BraTS19_{subject}/BraTS19_{subject}_seg.nii.gz",
+        id="{subject}",
+        hint="`softseg data phantom {root} --layout brats2019` makes a synthetic look-alike; the "
+        "scans are given out after registration at "
+        "https://www.med.upenn.edu/cbica/brats2019/data.html (root is the folder that holds HGG "
+        "and LGG)",
     ),
 }

@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 
 from softseg.data.names import nearest
 
-PLACEHOLDERS = ("subject", "center", "contrast", "rater", "session")
+PLACEHOLDERS = ("subject", "center", "contrast", "rater", "session", "grade")
 _TOKEN = re.compile(r"\{([^{}]*)\}|\*")
 
 

@@ -6,11 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from softseg import __version__
+from softseg.data.phantom.about import ABOUT
+from softseg.data.phantom.brats2019 import write_brats2019
 from softseg.data.phantom.files import whole_folder
+from softseg.data.phantom.msseg2016 import write_msseg2016
 from softseg.data.phantom.scgm import write_scgm
 from softseg.errors import UserError
 
-LAYOUTS: dict[str, Callable[[Path, int, int], None]] = {"scgm": write_scgm}
+LAYOUTS: dict[str, Callable[[Path, int, int], None]] = {
+    "scgm": write_scgm,
+    "msseg2016": write_msseg2016,
+    "brats2019": write_brats2019,
+}
 """Layout -> what writes it: (folder, number of subjects, seed)."""
 
 README = """\
@@ -22,20 +29,6 @@ Made by softseg {version}:
     softseg data phantom DIR --layout {layout} --subjects {subjects} --seed {seed}
 The same command with the same version gives the same files.
 """
-
-ABOUT = {
-    "scgm": """
-siteN-scNN-image.nii.gz      T2*-weighted look-alike of the cervical cord, int16
-siteN-scNN-mask-rR.nii.gz    four simulated raters, uint8: 1 gray matter, 2 white matter
-siteN-scNN-fraction.nii.gz   the truth, float32: share of each voxel that is gray matter, in [0, 1]
-
-In-plane resolution: site 1 and 2 0.5 mm, site 3 0.3 mm, site 4 0.25 mm. Slices: 5, 4, 3.5, 2.5 mm.
-The anatomy is an analytic shape; the fraction is its mean over 8 x 8 x 4 points of each voxel, and
-the image mixes the tissues by their fractions. The raters displace the true edge smoothly, each in
-its own way; at every site their gray matter's mean Dice with the majority of the four is 89 to
-93 %.
-"""
-}
 
 
 def write_phantom(
@@ -57,7 +50,7 @@ def write_phantom(
         LAYOUTS[layout](partial, subjects, seed)
         facts = {"version": __version__, "layout": layout, "subjects": subjects, "seed": seed}
         (partial / "README").write_text(README.format(**facts) + ABOUT[layout], encoding="utf-8")
-    return sorted(folder.iterdir())
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def is_phantom(folder: Path) -> bool:

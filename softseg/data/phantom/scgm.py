@@ -23,6 +23,7 @@ from softseg.data.phantom.intensity import (
     receive_field,
     surroundings,
 )
+from softseg.data.phantom.placing import draw_affine
 from softseg.data.phantom.raters import HABITS, rater_mask
 from softseg.data.phantom.sampling import Coverage, cover
 from softseg.errors import UserError
@@ -47,6 +48,7 @@ SITES = (
     Site((150, 140), (0.3, 0.3, 3.5), (6, 9), Scanner(900, 1.2, 1.7, 0.06, 0.035, 0.2)),
     Site((176, 168), (0.25, 0.25, 2.5), (6, 9), Scanner(600, 1.22, 2.0, 0.07, 0.035, 0.25)),
 )
+NECK = ((-5, -60, -80), (5, -30, -20))  # where the middle of a scan may lie, world mm
 MOST_SUBJECTS = 99 * len(SITES)  # the layout has two digits
 
 
@@ -66,21 +68,6 @@ class Subject:
     """one for each rater"""
 
 
-def draw_affine(
-    rng: np.random.Generator, shape: tuple[int, int, int], zooms: tuple[float, float, float]
-) -> NDArray[np.float64]:
-    """Voxel -> world mm (4, 4), RAS; every other scan or so is tilted by up to 12 degrees."""
-    tilt, turn = np.deg2rad(rng.uniform((3, -4), (12, 4))) * (rng.random() < 0.5)
-    cos, sin = np.cos((tilt, turn)), np.sin((tilt, turn))
-    about_x = np.array([[1, 0, 0], [0, cos[0], -sin[0]], [0, sin[0], cos[0]]])
-    about_z = np.array([[cos[1], -sin[1], 0], [sin[1], cos[1], 0], [0, 0, 1]])
-    affine = np.eye(4)
-    affine[:3, :3] = about_x @ about_z @ np.diag(zooms)
-    centre = rng.uniform((-5, -60, -80), (5, -30, -20))
-    affine[:3, 3] = centre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    return affine
-
-
 def _tissues(gray: Coverage, cord: Coverage, sac: Coverage) -> Tissues:
     """Nested shapes -> disjoint shares."""
     return Tissues(
@@ -96,7 +83,7 @@ def make_subject(site: int, number: int, seed: int) -> Subject:
     protocol = SITES[site - 1]
     shape = (*protocol.matrix, int(rng.integers(*protocol.slices, endpoint=True)))
     zooms, scanner = protocol.zooms, protocol.scanner
-    anatomy, affine = draw_anatomy(rng), draw_affine(rng, shape, zooms)
+    anatomy, affine = draw_anatomy(rng), draw_affine(rng, shape, zooms, NECK)
     gray, cord, sac = (cover(d, shape, zooms) for d in (anatomy.gray, anatomy.cord, anatomy.sac))
     tissues = _tissues(gray, cord, sac)
     signal = mix(tissues, surroundings(rng, sac.level, zooms), scanner)

@@ -80,3 +80,15 @@ def turned(x: FloatArray, y: FloatArray, angle: FloatArray) -> tuple[FloatArray,
     """Coordinates seen from a frame that is turned by `angle` radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     return cos * x + sin * y, cos * y - sin * x
+
+
+def ellipsoid(
+    x: FloatArray, y: FloatArray, z: FloatArray, axes: tuple[float, float, float]
+) -> FloatArray:
+    """Depth in the ellipsoid of semi-axes `axes` about the origin, to first order at its edge."""
+    u, v, w = x / axes[0], y / axes[1], z / axes[2]
+    radius = np.sqrt(u * u + v * v + w * w) + TINY
+    u, v, w = u / axes[0], v / axes[1], w / axes[2]
+    slope = np.sqrt(u * u + v * v + w * w) + TINY
+    depth: FloatArray = radius * (1 - radius) / slope
+    return depth
