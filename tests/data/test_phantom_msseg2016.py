@@ -15,9 +15,11 @@ from scipy.ndimage import binary_dilation, label
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.data.load import load
-from softseg.data.phantom import is_phantom, msseg2016, write_phantom
+from softseg.data.phantom import is_phantom, lesions, msseg2016, write_phantom
+from softseg.data.phantom.experts import Expert, expert_mask
 from softseg.data.phantom.msseg2016 import CENTERS, Patient, make_patient
 from softseg.data.phantom.sampling import centres
+from softseg.data.phantom.volume import Box
 from softseg.errors import UserError
 
 CONFIG = Path(__file__).parents[2] / "configs" / "ms_softseg.yaml"
@@ -110,7 +112,7 @@ def test_the_fraction_is_soft_and_agrees_with_the_consensus(phantom: Path, place
     assert fraction.min() == 0
     assert 0.99 < fraction.max() <= 1
     np.testing.assert_array_equal(consensus == 1, fraction >= 0.5)
-    assert fraction.mean() == pytest.approx(consensus.mean(), rel=0.06)
+    assert fraction.mean() == pytest.approx(consensus.mean(), rel=0.1)
     assert ((fraction > 0) & (fraction < 1)).sum() > 0.3 * (fraction > 0).sum()
 
 
@@ -136,6 +138,48 @@ def test_the_fraction_is_the_mean_of_the_analytic_lesions(first: Patient) -> Non
     assert error[soft].mean() < 0.015
 
 
+def test_no_lesion_reaches_into_a_ventricle_though_some_lie_at_one(
+    written: tuple[Path, list[Patient]],
+) -> None:
+    beside = 0
+    for protocol, patient in zip(CENTERS, written[1], strict=True):
+        lines = (centres(n, zoom) for n, zoom in zip(protocol.shape, protocol.zooms, strict=True))
+        depth = patient.brain.ventricle(*np.ix_(*lines))
+        assert not patient.fraction[depth > 1].any()
+        beside += int(patient.fraction[np.abs(depth) < 1].astype(bool).sum())
+    assert beside > 20
+
+
+def test_lesions_that_are_drawn_too_small_are_drawn_again(
+    first: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, limits in {"VOLUMES": (2.5, 9.0), "COUNT": (20, 20), "DOUBTS": (0, 0)}.items():
+        monkeypatch.setattr(lesions, name, limits)
+    found = lesions.find(np.random.default_rng(0), first.brain, Box((78, 112, 30), (1.25, 1, 1)))
+    pieces, count = label(found.fractions >= 0.5)
+    assert count == len(found.lesions)
+    assert np.bincount(pieces.ravel())[1:].min() >= 3
+
+
+def test_only_small_lesions_are_overlooked_and_only_doubters_take_faint_spots(
+    first: Patient,
+) -> None:
+    findings, zooms = first.findings, CENTERS[0].zooms
+
+    def seen(misses: float, doubts: float) -> list[bool]:
+        expert = Expert(habit=1.5, misses=misses, doubts=doubts)
+        mask = expert_mask(np.random.default_rng(0), findings, zooms, expert)
+        return [bool(mask[findings.number == n].any()) for n in range(len(findings.lesions))]
+
+    real = [one.real for one in findings.lesions]
+    large = [one.real and one.blob.volume > 300 for one in findings.lesions]
+    assert seen(misses=0, doubts=0) == real
+    assert seen(misses=0, doubts=1) == [True] * len(real)
+    overlooking = seen(misses=1, doubts=0)
+    assert all(now for now, size in zip(overlooking, large, strict=True) if size)
+    assert sum(overlooking) < 0.7 * sum(real)
+
+
 def test_experts_agree_with_the_consensus_as_the_challenges_did(phantom: Path) -> None:
     """The paper: 69 to 77 % (section 2.2.2); one patient may lie beyond."""
     scores = []
@@ -152,9 +196,9 @@ def test_experts_overlook_lesions_and_invent_some(phantom: Path) -> None:
     missed = invented = 0
     for place in PATIENTS:
         truth = read(phantom / place, "Masks/Fraction") > 0
-        lesions, count = label(read(phantom / place, "Masks/Consensus"))
+        pieces, count = label(read(phantom / place, "Masks/Consensus"))
         for mask in experts(phantom / place):
-            missed += count - len(np.unique(lesions[mask & (lesions > 0)]))
+            missed += count - len(np.unique(pieces[mask & (pieces > 0)]))
             pieces, drawn = label(mask)
             invented += drawn - len(np.unique(pieces[truth & (pieces > 0)]))
     assert missed > 10

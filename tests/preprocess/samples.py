@@ -17,7 +17,7 @@ def sample(image, target=None, roi=None, affine=None):
     target = target[None] if target.ndim == 3 else target
     grid = Grid(image.shape[1:], np.eye(4) if affine is None else affine)
     roi = None if roi is None else np.asarray(roi, dtype=np.float32)
-    return Sample(image, target, roi, grid, {"files": (0, 1), "raters": (0, 1)})
+    return Sample(image, target, roi, (), grid, {"files": (0, 1), "raters": (0, 1)})
 
 
 def noise(shape, seed=0, low=1.0, high=900.0):
