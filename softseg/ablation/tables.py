@@ -10,7 +10,7 @@ import pandas as pd
 from softseg.ablation.collect import Entry, Results
 from softseg.ablation.pairing import Unit
 from softseg.ablation.statistics import Comparison, as_table, compare
-from softseg.report.paper_table import DEFAULT_METRICS, comparison_table, paper_table
+from softseg.report.paper_table import DEFAULT_METRICS, METRICS, comparison_table, paper_table
 from softseg.report.text_table import Cell, TextTable
 
 SIGN = "A median difference is the candidate minus the reference, in the metric's unit."
@@ -44,7 +44,9 @@ def comparisons(results: Results, target: str, unit: Unit) -> list[Comparison]:
     rows = results.metrics[results.metrics["target"] == target]
     if results.reference not in set(rows["candidate"]):
         return []
-    return compare(rows, results.reference, unit, _measured(rows), results.method)
+    # what has no optimum, as the Dice between raters, is no merit of a candidate
+    compared = [name for name in _measured(rows) if METRICS[name][1] is not None]
+    return compare(rows, results.reference, unit, compared, results.method)
 
 
 def _means(rows: pd.DataFrame, unit: Unit) -> pd.DataFrame:
