@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-data_app = typer.Typer(help="Check data, make a phantom.", no_args_is_help=True)
+data_app = typer.Typer(help="Download, check and show data, make a phantom.", no_args_is_help=True)
 config_app = typer.Typer(help="Show or describe configurations.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(config_app, name="config")
@@ -205,6 +205,24 @@ def phantom(
 
     written = write_phantom(folder, layout, subjects, seed)
     _console().print(f"wrote {len(written)} files to {folder}; they are synthetic")
+
+
+@data_app.command()
+def download(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="hippocampus | gm-challenge-data | ms-lesions; for "
+            "scgm, msseg2016 and brats2019 it tells where to ask for the data.",
+            metavar="NAME",
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(help="Where it goes.", metavar="DIR")],
+) -> None:
+    """Download a public data set, going on where it was interrupted; nothing is fetched twice."""
+    from softseg.data.download import fetch
+
+    fetch(name, folder, _console())
 
 
 def _changes(set_: list[str] | None, device: str | None) -> list[str]:

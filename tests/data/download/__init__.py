@@ -1,0 +1,1 @@
+"""Downloads, from a server of the tests' own."""

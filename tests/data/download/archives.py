@@ -1,0 +1,38 @@
+"""Archives in memory: what they hold is a test's choice, also what no archive should hold."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Mapping
+
+
+def tar(files: Mapping[str, bytes], *links: tarfile.TarInfo, mode: str = "w") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as made:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            made.addfile(info, io.BytesIO(content))
+        for link in links:
+            made.addfile(link)
+    return buffer.getvalue()
+
+
+def link(name: str, to: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, to
+    return info
+
+
+def zipped(files: Mapping[str, bytes], **links: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in files.items():
+            made.writestr(name, content)
+        for name, to in links.items():
+            info = zipfile.ZipInfo(f"set/{name}")
+            info.external_attr = 0o120777 << 16  # a symbolic link, as Unix's zip writes it
+            made.writestr(info, to)
+    return buffer.getvalue()
