@@ -1,0 +1,116 @@
+"""Whether predicted volumes are too large or too small on average (Bertels et al. 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from softseg.errors import UserError
+from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.metrics.overlap import BoolArray, SoftArray
+from softseg.metrics.volume import volume_ml
+
+MEASURES = {"soft": "dV_soft_ml", "hard": "dV_hard_ml"}
+"""Which volume -> the column of its difference."""
+EVERYWHERE = "all"
+"""What stands for the group in a table without groups."""
+UNKNOWN = "unknown"
+"""What stands for the group of subjects that have none."""
+_RESAMPLES = 10_000
+_RESAMPLES_AT_ONCE = 1000  # bounds the memory, whatever the number of subjects
+
+
+def score_volume_bias(
+    probability: SoftArray, truth: SoftArray, mask: BoolArray, voxel_ml: float
+) -> dict[str, float]:
+    """Predicted minus true volume in millilitres: **positive is over-estimation**, opposite of RVD.
+
+    Args:
+        probability: soft prediction q (X, Y, Z) in [0, 1].
+        truth: soft or binary truth y (X, Y, Z) in [0, 1].
+        mask: binary prediction (X, Y, Z), at the run's threshold.
+        voxel_ml: volume of one voxel in millilitres.
+
+    Returns:
+        `dV_soft_ml` = V(q) - V(y), the volumes of soft masks; `dV_hard_ml`, that of the mask minus
+        that of truth >= 0.5. Both are defined for an empty truth, too.
+    """
+    true_mask = binarize(truth, TRUTH_THRESHOLD)
+    return {
+        "dV_soft_ml": volume_ml(probability, voxel_ml) - volume_ml(truth, voxel_ml),
+        "dV_hard_ml": volume_ml(mask, voxel_ml) - volume_ml(true_mask, voxel_ml),
+    }
+
+
+def volume_bias_table(frame: pd.DataFrame, group: str | None = None) -> pd.DataFrame:
+    """The mean volume difference of each group with its 95 % bootstrap interval.
+
+    Args:
+        frame: columns `subject`, `target`, `dV_soft_ml`, `dV_hard_ml` and that of the group, such
+            as `center`. Several rows of a subject (one a split) are averaged first, so that
+            the subjects are what is drawn. NaN is left out.
+        group: the column to divide the subjects by; None: all together, as the group "all".
+
+    Returns:
+        One row a target, group and volume, in the order of first appearance: `target`, `group`,
+        `volume` ("soft" | "hard"), `n` subjects, `left_out` subjects without a value, `bias_ml`,
+        `low_ml`, `high_ml`; NaN where nothing is defined, and the interval's ends where n < 2.
+
+    Raises:
+        UserError: a column is missing.
+    """
+    _check(frame, group)
+    named = EVERYWHERE if group is None else frame[group].astype(object)
+    grouped = frame.assign(**{_GROUP: named}).fillna({_GROUP: UNKNOWN})
+    columns = ["target", "group", "volume", "n", "left_out", "bias_ml", "low_ml", "high_ml"]
+    return pd.DataFrame(_rows(grouped), columns=columns)
+
+
+def mean_interval(values: ArrayLike) -> tuple[float, float]:
+    """The 95 % bootstrap percentile interval of the mean of (N,) values; NaN for fewer than two.
+
+    10 000 resamples as in Bertels et al. 2021, drawn from a fixed seed: the same values always
+    have the same interval.
+    """
+    drawn = np.asarray(values, dtype=np.float64).ravel()
+    if len(drawn) < 2:
+        return (float("nan"),) * 2
+    if np.ptp(drawn) == 0:  # scipy warns of equal ones
+        return float(drawn[0]), float(drawn[0])
+    result = stats.bootstrap(
+        (drawn,),
+        np.mean,
+        n_resamples=_RESAMPLES,
+        batch=_RESAMPLES_AT_ONCE,
+        method="percentile",
+        random_state=np.random.default_rng(0),  # `rng` needs scipy 1.15
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+_GROUP = "__group"  # no user's column
+
+
+def _rows(grouped: pd.DataFrame) -> Iterator[tuple[Hashable, ...]]:
+    keys = ["target", _GROUP]
+    for (target, name), rows in grouped.groupby(keys, sort=False):
+        subjects = rows.groupby("subject", sort=False)[list(MEASURES.values())].mean()
+        for volume, column in MEASURES.items():
+            values = subjects[column].to_numpy(dtype=np.float64)
+            kept = values[np.isfinite(values)]
+            bias = float(kept.mean()) if len(kept) else float("nan")
+            left_out = len(values) - len(kept)
+            yield target, name, volume, len(kept), left_out, bias, *mean_interval(kept)
+
+
+def _check(frame: pd.DataFrame, group: str | None) -> None:
+    wanted = ["subject", "target", *MEASURES.values(), *([] if group is None else [group])]
+    if missing := [name for name in wanted if name not in frame.columns]:
+        raise UserError(
+            f"the metrics have no column {', '.join(missing)} to tabulate the volume bias by; "
+            f"there is {', '.join(map(str, frame.columns))}"
+        )

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from softseg.infer.recalibrate import fit_temperature
+from softseg.infer.recalibration_effect import before_and_after
+from softseg.infer.recalibration_evidence import evidence
+from softseg.infer.recalibration_maps import Temperature, VolumeCorrection
+
+ZOOMS = (1.0, 2.0, 5.0)  # a voxel of 0.01 ml
+MEASURES = ["ece", "ace", "brier", "dV_soft_ml", "dV_hard_ml", "dice"]
+
+
+def volume(seed, over_confidence=2.0):
+    logits = np.random.default_rng(seed).normal(0, 2, (8, 8, 8))
+    truth = 1 / (1 + np.exp(-logits))
+    return 1 / (1 + np.exp(-over_confidence * logits)), truth, ZOOMS
+
+
+def test_the_right_temperature_removes_the_calibration_error():
+    found = fit_temperature(evidence(*volume(0)[:2], 0.01))
+    table = before_and_after((volume(seed) for seed in (1, 2)), found, (0.5, 0.5))
+    assert table.index.tolist() == MEASURES
+    assert (table["n"] == 2).all()
+    assert table.loc["ece", "before"] > 0.05
+    for measure in ("ece", "ace", "brier"):
+        assert table.loc[measure, "after"] < 0.002
+    # sigmoid(0 / T) is 0.5: the mask, and what is measured of it, stay
+    for measure in ("dV_hard_ml", "dice"):
+        assert table.loc[measure, "after"] == pytest.approx(table.loc[measure, "before"])
+
+
+def test_each_mean_is_over_volumes_and_each_threshold_is_its_own():
+    q = np.zeros((3, 1, 1), np.float32)
+    y = q.copy()
+    q[:2], y[:1] = 0.6, 1
+    table = before_and_after([(q, y, ZOOMS), (y, y, ZOOMS)], Temperature(temperature=1), (0.5, 0.7))
+    assert table.loc["dice"].tolist() == pytest.approx([(200 / 3 + 100) / 2, 50, 2])
+    assert table.loc["dV_hard_ml"].tolist() == pytest.approx([0.005, -0.005, 2])
+    assert table.loc["dV_soft_ml", "before"] == pytest.approx(0.001)
+
+
+def test_a_corrected_volume_changes_the_soft_volume_only():
+    volumes = [volume(seed) for seed in (3, 4)]
+    table = before_and_after(volumes, VolumeCorrection(intercept_ml=1, slope=0.5), (0.5, 0.9))
+    expected = np.mean([1 + 0.5 * 0.01 * q.sum() - 0.01 * y.sum() for q, y, _ in volumes])
+    assert table.loc["dV_soft_ml", "after"] == pytest.approx(expected)
+    others = table.drop("dV_soft_ml")
+    assert (others["before"] == others["after"]).all()
+
+
+def test_a_scan_without_a_truth_has_no_calibration_and_is_counted_out():
+    empty = np.zeros((8, 8, 8), np.float32)
+    table = before_and_after(
+        [volume(5), (empty, empty, ZOOMS)], Temperature(temperature=2), (0.5, 0.5)
+    )
+    assert table["n"].to_dict() == dict(zip(MEASURES, [1, 1, 1, 2, 2, 1], strict=True))
+    alone = before_and_after([volume(5)], Temperature(temperature=2), (0.5, 0.5))
+    assert table.loc["ece"].tolist() == alone.loc["ece"].tolist()
+
+
+def test_both_means_are_over_the_volumes_where_both_are_defined():
+    """A mask that the new threshold empties, of an empty truth, has a Dice before only."""
+    q, empty = np.full((2, 2, 2), 0.6, np.float32), np.zeros((2, 2, 2), np.float32)
+    table = before_and_after(
+        [(q, empty, ZOOMS), (q, q, ZOOMS)], Temperature(temperature=1), (0.5, 0.7)
+    )
+    assert table.loc["dice"].tolist() == [100, 0, 1]
