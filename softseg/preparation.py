@@ -69,9 +69,9 @@ def stack_of(
     known: Sequence[str] = (),
 ) -> SliceStack:
     """Preprocess subjects (or take them from the cache), with a progress bar."""
-    chain, slices = experiment.preprocess, experiment.slices
+    chain, slices, maps = experiment.preprocess, experiment.slices, experiment.loss.maps
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading and preprocessing", total=len(subjects))
         return prepare_stack(
-            subjects, experiment.dataset, chain, slices, lambda: bar.advance(task), known
+            subjects, experiment.dataset, chain, slices, maps, lambda: bar.advance(task), known
         )

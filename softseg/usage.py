@@ -1,7 +1,9 @@
-"""How much memory this process has used at most."""
+"""How much memory this process has used at most, and how much it may use."""
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 
 import torch
@@ -22,3 +24,11 @@ def _host() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB
+
+
+def half_of_memory_gb() -> float:
+    """Half of the machine's memory in GiB; infinity where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**31
+    except (AttributeError, ValueError, OSError):  # Windows
+        return math.inf

@@ -36,6 +36,7 @@ def task_of(experiment: Experiment, sets: Sets, stack: SliceStack) -> Task:
         stack=stack.to(chosen),
         rows=rows,
         foreground=stack.has_target(rows),
+        rater_counts=stack.rater_counts().to(chosen),
         validation=tuple(validation),
         augment=experiment.augment,
         restandardize=over_slices(experiment.preprocess),

@@ -34,7 +34,9 @@ def tiny_stack(volumes=4, slices=4, seed=0):
         for n in range(volumes)
     )
     keep = torch.ones(len(soft), dtype=torch.bool)
-    return SliceStack(image, soft, torch.full((len(soft), 1), -1.0), keep, places)
+    none = torch.zeros(len(soft), 0, 1, SIZE, SIZE)
+    fill = torch.full((len(soft), 1), -1.0)
+    return SliceStack(image, soft, fill, keep, raters=none, maps=none, volumes=places)
 
 
 def tiny_task(stack=None, loss="adaptive_wing", steps=({"affine": {}},), seed=0, **trainer):
@@ -44,6 +46,7 @@ def tiny_task(stack=None, loss="adaptive_wing", steps=({"affine": {}},), seed=0,
         stack=stack,
         rows=stack.rows(names[:-1]),
         foreground=stack.has_target(stack.rows(names[:-1])),
+        rater_counts=stack.rater_counts(),
         validation=tuple(stack.of(names[-1:])),
         augment=augment.build(list(steps)),
         restandardize=False,

@@ -30,7 +30,8 @@ def share_stacks(plan: Sequence[Planned], folder: Path, console: Console) -> dic
 
 
 def _recipes(plan: Sequence[Planned]) -> list[list[Planned]]:
-    """The runs whose data are the same: equal dataset, preprocess and slices sections."""
+    """The runs whose data are the same: equal dataset, preprocess and slices sections, and losses
+    that need the same maps."""
     groups: dict[str, list[Planned]] = {}
     for one in plan:
         groups.setdefault(_recipe(one.experiment), []).append(one)
@@ -38,7 +39,8 @@ def _recipes(plan: Sequence[Planned]) -> list[list[Planned]]:
 
 
 def _recipe(experiment: Experiment) -> str:
-    return experiment.model_dump_json(include={"dataset", "preprocess", "slices"})
+    sections = experiment.model_dump_json(include={"dataset", "preprocess", "slices"})
+    return f"{sections} {experiment.loss.maps}"
 
 
 def _stack(alike: Sequence[Planned], console: Console) -> SliceStack:

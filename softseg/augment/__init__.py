@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -59,4 +60,4 @@ def harden(target: Tensor, steps: Sequence[Step]) -> Tensor:
 def restandardize(batch: Batch) -> Batch:
     """Per-slice standardising again, on the augmented slices: with `over: slice`, as published."""
     image, fill = standardize_slices(batch.image, batch.fill)
-    return Batch(image, batch.target, fill)
+    return replace(batch, image=image, fill=fill)

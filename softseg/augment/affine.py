@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ from torch import Generator, Tensor
 
 from softseg.augment.batch import Batch
 from softseg.component import Component
+from softseg.preprocess.contour_maps import is_length
 
 
 class Affine(Component):
@@ -56,7 +58,22 @@ def apply_affine(batch: Batch, parameters: Tensor) -> Batch:
     grid = F.affine_grid(_theta(parameters, both.shape[2:]), list(both.shape), align_corners=False)
     moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     image = moved[:, :channels] + batch.fill[:, :, None, None]
-    return replace(batch, image=image, target=moved[:, channels:].clamp(0, 1))
+    maps = _moved_maps(batch.maps, grid, parameters[:, 1])
+    return replace(batch, image=image, target=moved[:, channels:].clamp(0, 1), maps=maps)
+
+
+def _moved_maps(maps: Mapping[str, Tensor], grid: Tensor, scale: Tensor) -> dict[str, Tensor]:
+    """Maps (B, K, H, W) of contour losses, moved alike; lengths grow with the slice.
+
+    Exact but for the interpolation away from the edge of the view; beyond it a map goes on with
+    the value there.
+    """
+    moved = {
+        kind: F.grid_sample(one, grid, "bilinear", padding_mode="border", align_corners=False)
+        for kind, one in maps.items()
+    }
+    factor = scale[:, None, None, None]
+    return {kind: one * factor if is_length(kind) else one for kind, one in moved.items()}
 
 
 def _theta(parameters: Tensor, size: torch.Size) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -12,9 +13,11 @@ class Batch:
     """Slices on the device.
 
     image (B, C, H, W) float32; target (B, K, H, W) float32 in [0, 1]; fill (B, C), the
-    standardised background that stands outside the image.
+    standardised background that stands outside the image; maps, of each kind that the loss needs
+    (B, K, H, W).
     """
 
     image: Tensor
     target: Tensor
     fill: Tensor
+    maps: Mapping[str, Tensor] = field(default_factory=dict)

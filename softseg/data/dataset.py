@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -42,6 +42,12 @@ class DatasetFields(Component):
     {center: [1, 2]}; of several columns, all must fit. {}: everyone."""
     cache: str | None = "runs/.cache"
     """Folder for preprocessed volumes, relative to the working directory; null: keep none."""
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """GiB that the slices may take in memory; more stay in a file under `cache` and are read as
+    they are needed. null: half of the machine's memory."""
+    other_grids: Literal["refuse", "resample"] = "refuse"
+    """What to do with contrasts and masks that do not lie on the first contrast's grid: refuse
+    them, or resample them onto it (linear, so a mask gets soft at its edge)."""
     roi: str | None = None
     """Where the ROI mask is; null: there is none."""
 

@@ -58,14 +58,14 @@ def load(
     `every_rater` reads the masks of all raters where one is chosen, too.
 
     Raises `LoadError` with every problem of the subject: files that cannot be read, contrasts or
-    masks that do not lie on the first contrast's grid, mask values outside [0, 1] where no codes
-    were chosen, a rater who is not there.
+    masks that do not lie on the first contrast's grid (unless `other_grids` resamples them), mask
+    values outside [0, 1] where no codes were chosen, a rater who is not there.
     """
-    reader = Reader()
-    images = [reader.placed(path) for path in subject.images.values()]
+    reader = Reader(regrid=dataset.other_grids == "resample")
+    images = [reader.image(path) for path in subject.images.values()]
     masks = _masks(reader, subject, dataset, every_rater) if labels else []
-    roi = None if subject.roi is None else reader.placed(subject.roi)
-    sound = [image.data for image in images if image is not None]
+    roi = None if subject.roi is None else reader.image(subject.roi)
+    sound = [image for image in images if image is not None]
     if reader.problems or reader.reference is None:
         raise LoadError(subject.name, reader.problems)
     grid = reader.reference.grid
@@ -74,7 +74,7 @@ def load(
         image=np.stack(sound),
         target=np.stack(fused) if fused else np.zeros((0, *grid.shape), np.float32),
         # an ROI may be drawn with any codes: whatever is above 0 is inside
-        roi=None if roi is None else np.clip(roi.data, 0, 1),
+        roi=None if roi is None else np.clip(roi, 0, 1),
         raters=tuple(masks),
         grid=grid,
         soft={

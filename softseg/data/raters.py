@@ -15,7 +15,7 @@ from softseg.data.staple import staple
 from softseg.errors import UserError
 
 Masks = NDArray[np.float32]
-_FUSIONS = ("majority", "mean", "staple")
+_FUSIONS = ("majority", "mean", "staple", "random")
 
 
 class Raters(Component):
@@ -24,7 +24,8 @@ class Raters(Component):
     fuse: str | int = "majority"
     """majority (1 where more than half of the raters have at least 0.5; exactly half is
     background) | mean (soft where raters disagree) | staple (the probability that STAPLE
-    estimates, soft) | the name of one rater."""
+    estimates, soft) | random (in training one rater, drawn anew for each slice and epoch, the
+    same for all targets; else the mean) | the name of one rater."""
     weights: dict[str, Annotated[float, Field(ge=0)]] | None = None
     """Rater -> how much its word counts in majority and mean (SoftSeg 4.4.2), such as years of
     experience; who is not named counts 1. null: all the same."""
@@ -68,7 +69,7 @@ class Raters(Component):
         if self.fuse == "staple":
             return staple(stack)
         weights = self._weights(names)
-        if self.fuse == "mean":
+        if self.fuse in ("mean", "random"):
             return np.asarray(np.tensordot(weights, stack, axes=1), dtype=np.float32)
         votes = np.tensordot(weights, (stack >= 0.5).astype(np.float64), axes=1)
         # weights are rounded: half of them is not quite a half

@@ -12,22 +12,33 @@ from numpy.typing import NDArray
 from softseg.data.grid import corner_distance, same_place
 from softseg.data.masks import soft_mask
 from softseg.data.nifti import FileError, Volume, read
+from softseg.data.regrid import regrid
 from softseg.data.targets import Target
 
 Array = NDArray[np.float32]
+_MEND = "resample it onto that image's grid, or let dataset.other_grids: resample do so"
 
 
 @dataclass
 class Reader:
-    """Reads each file once and compares its grid with that of the first image read."""
+    """Reads each file once and compares its grid with that of the first image read.
 
+    With `regrid`, what lies on another grid is resampled onto that of the first image.
+    """
+
+    regrid: bool = False
     problems: list[str] = field(default_factory=list)
     reference: Volume | None = None
     _reference_path: Path = Path()
     _seen: dict[Path, Volume | None] = field(default_factory=dict)
 
-    def placed(self, path: Path) -> Volume | None:
-        """A file that can be used, on the reference's grid; None after noting what is wrong."""
+    def image(self, path: Path) -> Array | None:
+        """An image or ROI on the reference's grid; None after noting what is wrong."""
+        volume = self._placed(path)
+        return None if volume is None else self._on_reference(volume, volume.data)
+
+    def _placed(self, path: Path) -> Volume | None:
+        """A file that can be used; None after noting what is wrong."""
         if path not in self._seen:
             try:
                 self._seen[path] = self._compared(path, read(path))
@@ -40,11 +51,13 @@ class Reader:
         """Rater -> mask of one target in [0, 1]; those that are wrong are noted and left out."""
         masks = {}
         for rater, path in files.items():
-            volume = self.placed(path)
+            volume = self._placed(path)
             if volume is None:
                 continue
             try:
-                masks[rater] = soft_mask(path, volume.data, name, target.values)
+                # codes are chosen before anything is interpolated: there is nothing between them
+                mask = soft_mask(path, volume.data, name, target.values)
+                masks[rater] = self._on_reference(volume, mask)
             except FileError as error:
                 self.problems.append(str(error))
         return masks
@@ -53,11 +66,18 @@ class Reader:
         if self.reference is None:
             self.reference, self._reference_path = volume, path
         ours, theirs = volume.grid, self.reference.grid
+        if self.regrid:
+            return volume
         if ours.shape != theirs.shape:
             wrong = f"has the shape {ours.shape}, but {self._reference_path} has {theirs.shape}"
-            raise FileError(path, wrong, "resample it onto that image's grid")
+            raise FileError(path, wrong, _MEND)
         if not same_place(ours, theirs):
             away = corner_distance(ours, theirs)
             wrong = f"lies up to {away:.3g} mm from its place on {self._reference_path}"
-            raise FileError(path, wrong, "mend its affine, or resample it onto that image's grid")
+            raise FileError(path, wrong, f"mend its affine, or {_MEND}")
         return volume
+
+    def _on_reference(self, volume: Volume, data: Array) -> Array:
+        assert self.reference is not None  # the first file that could be read
+        grid = self.reference.grid
+        return data if same_place(volume.grid, grid) else regrid(data, volume.grid, grid)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field
@@ -12,36 +13,86 @@ from torch import Tensor
 from softseg.component import Component
 
 
-class ReducedLoss(Component):
+class BatchLoss(Component):
     """A loss of several values, averaged or summed in full precision.
 
     Computed in float32 (float64 stays float64) with autocast off: in bfloat16 small errors
-    vanish, and in float16 sums overflow. The target is a constant: no gradient flows into it.
+    vanish, and in float16 sums overflow. Target and maps are constants: no gradient flows into
+    them.
     """
 
     reduction: Literal["mean", "sum"] = "mean"
     """How values become one: their `mean`, or their `sum` (the published behaviour, with which \
 the loss grows with the batch and the slice)"""
 
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The kinds of maps that it needs, names in `contour_maps.KINDS`: none."""
+        return ()
+
+    def at(self, epoch: int) -> Self:  # noqa: ARG002
+        """The loss of an epoch, counted from 0: always itself."""
+        return self
+
+    @abstractmethod
+    def mapped(self, prediction: Tensor, target: Tensor, maps: Mapping[str, Tensor]) -> Tensor:
+        """The loss before its reduction, of any shape; all (B, K, H, W), of one float type."""
+
+    def __call__(
+        self, prediction: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """The loss of a prediction and a target, both (B, K, H, W) in [0, 1]: a scalar.
+
+        Args:
+            prediction: soft, what the head makes.
+            target: soft or hard.
+            maps: (B, K, H, W) of each kind in `self.maps`; others are not looked at.
+
+        Raises:
+            ValueError: a map is missing, or shapes differ (they would broadcast to a wrong loss).
+        """
+        given = {kind: _given(maps or {}, kind) for kind in self.maps}
+        for name, tensor in {"target": target, **given}.items():
+            _require_shape(prediction, name, tensor)
+        dtype = torch.promote_types(prediction.dtype, torch.float32)
+        with torch.autocast(prediction.device.type, enabled=False):
+            constants = {kind: each.detach().to(dtype) for kind, each in given.items()}
+            values = self.mapped(prediction.to(dtype), target.detach().to(dtype), constants)
+            return values.mean() if self.reduction == "mean" else values.sum()
+
+
+def _given(maps: Mapping[str, Tensor], kind: str) -> Tensor:
+    if kind not in maps:
+        raise ValueError(f"the loss needs a map {kind!r}; given: {', '.join(maps) or 'none'}")
+    return maps[kind]
+
+
+def _require_shape(prediction: Tensor, name: str, other: Tensor) -> None:
+    if prediction.shape != other.shape:
+        raise ValueError(
+            f"prediction {tuple(prediction.shape)} and {name} {tuple(other.shape)} differ in shape"
+        )
+
+
+class ReducedLoss(BatchLoss):
+    """A loss of prediction and target alone."""
+
     @abstractmethod
     def values(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The loss before its reduction, of any shape; both (B, K, H, W), of one float type."""
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The loss of a prediction and a target, both (B, K, H, W) in [0, 1]: a scalar.
+    def mapped(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        maps: Mapping[str, Tensor],  # noqa: ARG002
+    ) -> Tensor:
+        """The same: it needs no maps."""
+        return self.values(prediction, target)
 
-        Raises:
-            ValueError: the shapes differ (they would broadcast to a wrong loss).
-        """
-        if prediction.shape != target.shape:
-            raise ValueError(
-                f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} "
-                "differ in shape"
-            )
-        dtype = torch.promote_types(prediction.dtype, torch.float32)
-        with torch.autocast(prediction.device.type, enabled=False):
-            values = self.values(prediction.to(dtype), target.detach().to(dtype))
-            return values.mean() if self.reduction == "mean" else values.sum()
+
+class ContourLoss(BatchLoss):
+    """A sum of products of predictions and maps: linear in the prediction."""
 
 
 class OverlapLoss(ReducedLoss):

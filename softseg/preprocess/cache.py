@@ -19,8 +19,8 @@ from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.volume import Facts, VolumeSlices
 
 # Raise when preprocessing changes what it computes: old entries are then not found again.
-_VERSION = 1
-TENSORS = ("image", "target", "fill", "keep")
+_VERSION = 2
+TENSORS = ("image", "target", "fill", "keep", "raters", "maps")
 
 
 def key_of(files: Iterable[Path], recipe: Any) -> str:

@@ -14,13 +14,16 @@ from filelock import FileLock
 from softseg.data import Dataset, Subject
 from softseg.data.load import LoadError, load
 from softseg.errors import UserError, several
+from softseg.preprocess.assemble import GIB, assemble
 from softseg.preprocess.cache import fetch, key_of, store
 from softseg.preprocess.geometry import Step
 from softseg.preprocess.slices import Slices
-from softseg.preprocess.stack import SliceStack, assemble
-from softseg.preprocess.volume import VolumeSlices, preprocess
+from softseg.preprocess.stack import SliceStack
+from softseg.preprocess.volume import VolumeSlices, Wanted, preprocess
+from softseg.usage import half_of_memory_gb
 
 Tick = Callable[[], None]
+_AT_ONCE = 8  # subjects in memory while they are preprocessed
 
 
 def prepare(
@@ -28,19 +31,22 @@ def prepare(
     dataset: Dataset,
     steps: Sequence[Step],
     slices: Slices,
+    maps: Sequence[str] = (),
     tick: Tick = lambda: None,
     known: Sequence[str] = (),
 ) -> SliceStack:
     """Read, check and preprocess every subject, or take it from the cache (`dataset.cache`).
 
-    Threads, since decompression and matrix products release the interpreter's lock. `tick` is
-    called after each subject. Raises one UserError that lists every bad file of the dataset,
-    after the problems that are `known` already.
+    Threads, since decompression and matrix products release the interpreter's lock. `maps` are the
+    kinds of maps that the loss needs; `tick` is called after each subject. Raises one UserError
+    that lists every bad file of the dataset, after the problems that are `known` already.
     """
+
+    wanted = Wanted(dataset.raters.fuse == "random", tuple(maps))
 
     def one(subject: Subject) -> VolumeSlices | list[str]:
         try:
-            return _cached(subject, dataset, steps, slices)
+            return _cached(subject, dataset, steps, slices, wanted)
         except LoadError as error:
             return error.problems
         except UserError as error:
@@ -49,7 +55,7 @@ def prepare(
             return [f"{error.filename or subject.name}: {error.strerror}"]
 
     results = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _AT_ONCE)) as pool:
         for result in pool.map(one, subjects):
             results.append(result)
             tick()
@@ -61,20 +67,22 @@ def prepare(
             problems,
         )
     parts = [result for result in results if isinstance(result, VolumeSlices)]
-    return assemble([subject.name for subject in subjects], parts)
+    limit = GIB * (dataset.memory_gb or half_of_memory_gb())
+    del results  # so that each volume is given up once it is in the stack
+    return assemble([subject.name for subject in subjects], parts, limit, dataset.cache)
 
 
 def _cached(
-    subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Slices
+    subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Slices, wanted: Wanted
 ) -> VolumeSlices:
     if dataset.cache is None:
-        return preprocess(load(subject, dataset), steps, slices)
-    path = _entry(subject, dataset, steps, slices)
+        return preprocess(load(subject, dataset), steps, slices, wanted)
+    path = _entry(subject, dataset, steps, slices, wanted)
     found = fetch(path)
     if found is None:
         with _alone(path):
             if fetch(path) is None:
-                store(path, preprocess(load(subject, dataset), steps, slices))
+                store(path, preprocess(load(subject, dataset), steps, slices, wanted))
         found = fetch(path)
     if found is None:
         raise UserError(f"{path}: cannot be read back after writing; check the disk")
@@ -92,7 +100,9 @@ def _alone(entry: Path) -> Iterator[None]:
             lock.unlink()
 
 
-def _entry(subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Slices) -> Path:
+def _entry(
+    subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Slices, wanted: Wanted
+) -> Path:
     """Where this subject's preprocessed volume is kept."""
     labels = {t: sorted(raters) for t, raters in subject.labels.items()}
     recipe: dict[str, Any] = {
@@ -101,6 +111,8 @@ def _entry(subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Sl
         "targets": [(name, t.model_dump(mode="json")) for name, t in dataset.targets.items()],
         "raters": [dataset.raters.model_dump(mode="json"), labels],
         "images": list(subject.images),
+        "other_grids": dataset.other_grids,
+        "maps": wanted.maps,
     }
     assert dataset.cache is not None
     return Path(dataset.cache) / f"{subject.name}-{key_of(_files(subject), recipe)}.safetensors"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import numpy as np
@@ -41,3 +42,8 @@ class Resample(Component):
         move = np.diag([*step, 1.0])
         move[:3, 3] = ((size - 1) - (shape - 1) * step) / 2
         return Grid((int(shape[0]), int(shape[1]), int(shape[2])), grid.affine @ move)
+
+
+def label_order(steps: Iterable[object]) -> Order:
+    """The spline order that a chain reads masks with; linear where nothing is resampled."""
+    return next((step.label_order for step in steps if isinstance(step, Resample)), 1)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from softseg.errors import several
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.volume import Facts, VolumeSlices
 
@@ -23,6 +22,11 @@ class StackedVolume:
     stop: int  # one past the last slice
     geometry: Geometry
     facts: Facts
+    raters: int = 0  # how many of the stack's raters are this subject's
+
+
+LARGE = ("image", "target", "raters", "maps")
+"""The tensors of a stack that fill memory."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class SliceStack:
     target: Tensor  # (S, K, H, W) float32 in [0, 1]
     fill: Tensor  # (S, C) float32, the standardised background
     keep: Tensor  # (S,) bool, takes part in training and validation; stays on the CPU
+    raters: Tensor  # (S, R, K, H, W) float32, each rater's masks; R = 0 unless one is drawn
+    maps: Tensor  # (S, M, K, H, W) float32, what a contour loss wants; M = 0 without one
     volumes: tuple[StackedVolume, ...]
 
     def of(self, subjects: Iterable[str]) -> list[StackedVolume]:
@@ -55,14 +61,15 @@ class SliceStack:
         largest = [self.target[part].amax(dim=(1, 2, 3)) for part in rows.split(256)]
         return torch.cat(largest).cpu() > 0
 
+    def rater_counts(self) -> Tensor:
+        """How many of `raters` each slice has, (S,)."""
+        counts = [torch.full((v.stop - v.start,), v.raters) for v in self.volumes]
+        return torch.cat(counts)
+
     def to(self, device: torch.device) -> SliceStack:
         """The same stack with its tensors on `device` (a copy only where it has to move)."""
-        return replace(
-            self,
-            image=self.image.to(device),
-            target=self.target.to(device),
-            fill=self.fill.to(device),
-        )
+        moved = {name: getattr(self, name).to(device) for name in (*LARGE, "fill")}
+        return replace(self, **moved)
 
     def fingerprints(self) -> dict[str, str]:
         """Subject -> a digest of its slices and targets: other data, another digest."""
@@ -76,41 +83,10 @@ class SliceStack:
 
     @property
     def n_bytes(self) -> int:
-        """Size of image, target and fill in memory."""
-        return sum(t.numel() * t.element_size() for t in (self.image, self.target, self.fill))
+        """Its size in memory, or in the file that it is mapped from."""
+        return sum(int(getattr(self, name).nbytes) for name in (*LARGE, "fill"))
 
 
-def assemble(names: Sequence[str], parts: list[VolumeSlices]) -> SliceStack:
-    """Copy the volumes into one block each, giving up every part once it is copied.
-
-    Raises UserError when in-plane sizes differ (no `crop` step).
-    """
-    _check_sizes(names, parts)
-    total = sum(len(part.keep) for part in parts)
-    first = parts[0]
-    image = torch.empty(total, *first.image.shape[1:])
-    target = torch.empty(total, *first.target.shape[1:])
-    fill = torch.empty(total, first.fill.shape[1])
-    keep = torch.empty(total, dtype=torch.bool)
-    volumes = []
-    start = 0
-    parts.reverse()
-    for name in names:
-        part = parts.pop()
-        stop = start + len(part.keep)
-        image[start:stop], target[start:stop] = part.image, part.target
-        fill[start:stop], keep[start:stop] = part.fill, part.keep
-        volumes.append(StackedVolume(name, start, stop, part.geometry, part.facts))
-        start = stop
-    return SliceStack(image, target, fill, keep, tuple(volumes))
-
-
-def _check_sizes(names: Sequence[str], parts: Sequence[VolumeSlices]) -> None:
-    sizes: dict[tuple[int, int], str] = {}
-    for name, part in zip(names, parts, strict=True):
-        sizes.setdefault((part.image.shape[2], part.image.shape[3]), name)
-    if len(sizes) > 1:
-        raise several(
-            "slices of different sizes cannot share a batch; add a `crop` step to preprocess:",
-            (f"{h} x {w} pixels, e.g. {name}" for (h, w), name in sizes.items()),
-        )
+def n_bytes_of(parts: Iterable[VolumeSlices]) -> int:
+    """Size of a stack of these volumes."""
+    return sum(getattr(part, name).nbytes for part in parts for name in LARGE)

@@ -14,6 +14,8 @@ from softseg.files import replacing
 from softseg.preprocess.cache import TENSORS, facts_in, facts_out
 from softseg.preprocess.stack import SliceStack, StackedVolume
 
+_PLACE = ("subject", "start", "stop", "raters")
+
 
 def share(stack: SliceStack, folder: Path) -> Path:
     """Write a stack under a name made of its content, unless it is there; return the file."""
@@ -45,12 +47,11 @@ def read_shared(path: Path) -> SliceStack:
 
 
 def _out(volume: StackedVolume) -> dict[str, object]:
-    place = {"subject": volume.subject, "start": volume.start, "stop": volume.stop}
+    place = {name: getattr(volume, name) for name in _PLACE}
     return place | facts_out(volume.geometry, volume.facts)
 
 
 def _in(saved: dict[str, object]) -> StackedVolume:
     geometry, facts = facts_in(saved)
-    return StackedVolume(
-        str(saved["subject"]), int(str(saved["start"])), int(str(saved["stop"])), geometry, facts
-    )
+    start, stop, raters = (int(str(saved[name])) for name in _PLACE[1:])
+    return StackedVolume(str(saved["subject"]), start, stop, geometry, facts, raters)

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from softseg.data.grid import FloatArray
 from softseg.data.load import Counts, Sample, count_soft
+from softseg.data.names import natural
 from softseg.errors import UserError
 from softseg.metrics import TRUTH_THRESHOLD, binarize, dice
+from softseg.preprocess.contours import contours
 from softseg.preprocess.geometry import Geometry, Step, centre_of_mass, needs_roi, plan
-from softseg.preprocess.resample import Resample
+from softseg.preprocess.resample import Resample, label_order
 from softseg.preprocess.sampling import Order, resample
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.standardize import (
@@ -43,11 +45,23 @@ class VolumeSlices:
     target: Tensor  # (S, K, H, W) float32 in [0, 1]
     fill: Tensor  # (S, C): the standardised background
     keep: Tensor  # (S,) bool: takes part in training and validation
+    raters: Tensor  # (S, R, K, H, W) float32 in [0, 1]: each rater's masks; R = 0 unless wanted
+    maps: Tensor  # (S, M, K, H, W) float32: a map of each kind that a contour loss wants
     geometry: Geometry
     facts: Facts = field(repr=False)
 
 
-def preprocess(sample: Sample, steps: Sequence[Step], slices: Slices) -> VolumeSlices:
+@dataclass(frozen=True)
+class Wanted:
+    """What a training needs beside image and target."""
+
+    raters: bool = False  # every rater's masks, to draw one from (`raters: {fuse: random}`)
+    maps: tuple[str, ...] = ()  # kinds of maps for contour losses
+
+
+def preprocess(
+    sample: Sample, steps: Sequence[Step], slices: Slices, wanted: Wanted = Wanted()
+) -> VolumeSlices:
     """Standardise, orient, resample and crop one subject's scan and cut it into slices.
 
     Only the box that the crop keeps is resampled, all steps at once. Raises UserError for a step
@@ -63,8 +77,32 @@ def preprocess(sample: Sample, steps: Sequence[Step], slices: Slices) -> VolumeS
     keep = slices.kept(pixels, labels, roi)
     if over_slices(steps):
         pixels, background = standardize_slices(pixels, background)
-    facts = _facts(sample, target, geometry)
-    return VolumeSlices(pixels, labels, background.contiguous(), keep, geometry, facts)
+    raters = _raters(sample) if wanted.raters else []
+    return VolumeSlices(
+        image=pixels,
+        target=labels,
+        fill=background.contiguous(),
+        keep=keep,
+        raters=_apart([slices.cut(_masks(one, steps, geometry)) for one in raters], labels),
+        maps=_apart(contours(sample.target, steps, slices, geometry, wanted.maps), labels),
+        geometry=geometry,
+        facts=_facts(sample, target, geometry),
+    )
+
+
+def _raters(sample: Sample) -> list[FloatArray]:
+    """Each rater's masks (K, X, Y, Z); the fused one for a target that she did not draw."""
+    names = sorted({name for masks in sample.raters for name in masks}, key=natural)
+    return [
+        np.stack([masks.get(name, sample.target[k]) for k, masks in enumerate(sample.raters)])
+        for name in names
+    ]
+
+
+def _apart(kinds: Sequence[Tensor], like: Tensor) -> Tensor:
+    """N tensors (S, K, H, W), shaped `like` one, -> (S, N, K, H, W); N may be 0."""
+    slices, *rest = like.shape
+    return torch.stack(list(kinds), dim=1) if kinds else like.new_empty((slices, 0, *rest))
 
 
 def _roi_centre(
@@ -101,7 +139,7 @@ def _images(
 
 def _masks(masks: FloatArray, steps: Sequence[Step], geometry: Geometry) -> NDArray[np.float32]:
     """Soft masks (K, X, Y, Z) on the network's grid, still soft, 0 outside the scan."""
-    order: Order = next((s.label_order for s in steps if isinstance(s, Resample)), 1)
+    order = label_order(steps)
     read = [resample(mask, geometry.native, geometry.network, order) for mask in masks]
     return np.clip(np.stack(read), 0.0, 1.0)
 

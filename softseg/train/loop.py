@@ -22,7 +22,7 @@ from softseg.infer.predict import Predictor
 from softseg.losses import Loss
 from softseg.models.heads import is_dead
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.train.sampling import epoch_order
+from softseg.train.sampling import draw_rater, epoch_order
 from softseg.train.settings import Trainer
 from softseg.train.state import Record, State, is_finite
 
@@ -34,6 +34,7 @@ class Task:
     stack: SliceStack  # on the device
     rows: Tensor  # (N,) training slices, on the CPU
     foreground: Tensor  # (N,) bool, which of them hold any target, on the CPU
+    rater_counts: Tensor  # (S,) how many raters each slice of the stack has, on the device
     validation: tuple[StackedVolume, ...]
     augment: tuple[augment.Step, ...]
     restandardize: bool  # per slice after augmentation too (the published order)
@@ -107,9 +108,19 @@ def train_epoch(state: State, task: Task, observer: Observer) -> Tensor:
 def take(task: Task, rows: Tensor, draws: torch.Generator) -> Batch:
     """Gather and augment the slices of one step."""
     stack = task.stack
-    batch = Batch(stack.image[rows], stack.target[rows], stack.fill[rows])
+    target = stack.target[rows]
+    if stack.raters.shape[1]:
+        target = draw_rater(stack.raters[rows], task.rater_counts[rows], draws)
+    batch = Batch(stack.image[rows], target, stack.fill[rows], maps_of(task, rows))
     batch = augment.augment(batch, task.augment, draws)
     return augment.restandardize(batch) if task.restandardize else batch
+
+
+def maps_of(task: Task, rows: Tensor) -> dict[str, Tensor]:
+    """Kind -> the maps (B, K, H, W) of these slices; empty where the loss needs none."""
+    kinds = task.loss.maps
+    maps = task.stack.maps[rows] if kinds else None
+    return {kind: maps[:, m] for m, kind in enumerate(kinds)} if maps is not None else {}
 
 
 def train_step(state: State, task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -118,7 +129,7 @@ def train_step(state: State, task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
     with autocast(task.device, task.trainer.precision):
         logits = state.model(batch.image)
     output = state.head(logits.float())
-    loss = task.loss(output, batch.target)
+    loss = task.loss.at(state.epoch)(output, batch.target, batch.maps)
     loss.backward()
     if task.trainer.clip_gradient is not None:
         parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
@@ -139,13 +150,16 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
         state.model, state.head, task.device, task.trainer.precision, 2 * task.trainer.batch_size
     )
     state.head.eval()
+    # with the weights that the last epoch has, so that epochs can be compared
+    judge = task.loss.at(task.trainer.max_epochs - 1)
     losses, dices, peaks, dead, preview = [], [], [], [], []
     for volume in task.validation:
         kept = task.stack.kept(volume).to(task.device)
         logits = predict.logits(task.stack.image[kept])
         soft = state.head(logits)
         truth = task.stack.target[kept]
-        losses.append(task.loss(soft, augment.harden(truth, task.augment)))
+        goal = augment.harden(truth, task.augment)
+        losses.append(judge(soft, goal, maps_of(task, kept)))
         dices.append(_dice(soft, truth))
         peaks.append(logits.amax(dim=(0, 2, 3)).min())
         dead.append(is_dead(soft).any())

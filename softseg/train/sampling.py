@@ -34,3 +34,16 @@ def _drawn(rows: Tensor, count: int, shuffle: torch.Generator) -> Tensor:
     rounds = math.ceil(count / len(rows))
     shuffled = [rows[torch.randperm(len(rows), generator=shuffle)] for _ in range(rounds)]
     return torch.cat([*shuffled, rows[:0]])[:count]
+
+
+def draw_rater(raters: Tensor, counts: Tensor, draws: torch.Generator) -> Tensor:
+    """The masks of one rater of each slice, (B, K, H, W), each rater equally likely.
+
+    Args:
+        raters: (B, R, K, H, W), of which the first `counts` (B,) are a slice's own.
+        counts: as many as there are raters of each slice.
+        draws: where the randomness comes from, on the CPU.
+    """
+    share = torch.rand(len(raters), generator=draws).to(counts.device)
+    drawn = torch.minimum((share * counts).long(), counts - 1)  # a product may round up
+    return raters[torch.arange(len(raters), device=raters.device), drawn]

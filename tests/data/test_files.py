@@ -206,7 +206,7 @@ def test_a_chosen_rater_must_be_there_for_every_subject(tmp_path: Path) -> None:
     (tmp_path / "site1-sc02-mask-r3.nii.gz").unlink()
     message = refusal(challenge(tmp_path, raters={"fuse": 3}))
     assert "site1-sc02: dataset.raters.fuse: no rater '3'" in message
-    assert "majority, mean, staple and 1, 2, 4" in message
+    assert "majority, mean, staple, random and 1, 2, 4" in message
     assert challenge(tmp_path, raters={"fuse": 2})()
 
 

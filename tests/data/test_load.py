@@ -202,3 +202,36 @@ def test_real_raters_fuse_to_the_soft_mean_that_came_with_them(real_data: Path) 
     one = load(ours()[0], ours).target
     np.testing.assert_allclose(one, load(theirs()[0], theirs).target, atol=1e-3)
     assert ((one > 0) & (one < 1)).any()
+
+
+def test_other_grids_are_refused_with_both_ways_to_mend_it(folder: Path) -> None:
+    nifti(folder / "s_T2w.nii.gz", scan(2, (4, 6, 4)), AFFINE)
+    [problem] = problems(folder)
+    assert "(4, 6, 4)" in problem
+    assert "s_T1w.nii.gz" in problem
+    assert "dataset.other_grids: resample" in problem
+
+
+def test_other_grids_are_resampled_onto_the_first_contrasts_when_told_to(folder: Path) -> None:
+    """Half the resolution along the first axis; a mask there comes out soft between its voxels."""
+    wide = AFFINE @ np.diag([2.0, 1, 1, 1])
+    slope = np.arange(4.0)[:, None, None] * np.ones((4, 6, 4))
+    nifti(folder / "s_T2w.nii.gz", slope, wide)
+    nifti(folder / "s_seg-a.nii.gz", slope >= 2, wide, dtype="uint8")
+    sample = loaded(folder, other_grids="resample")
+    expected = [0, 0.5, 1, 1.5, 2, 2.5, 3, 3]  # beyond the last centre its value goes on
+    np.testing.assert_allclose(sample.image[1][:, 3, 2], expected, atol=1e-5)
+    expected = [0, 0, 0, 0.5, 1, 1, 1, 1]
+    np.testing.assert_allclose(sample.target[0][:, 3, 2], expected, atol=1e-5)
+    np.testing.assert_array_equal(sample.image[0], scan(1))
+
+
+def test_codes_are_chosen_before_a_mask_is_resampled(folder: Path) -> None:
+    """Between code 0 and code 3 there is no code 1 or 2."""
+    wide = AFFINE @ np.diag([2.0, 1, 1, 1])
+    drawn = np.repeat([0, 3, 0, 3], 24).reshape(4, 6, 4)
+    nifti(folder / "s_seg-a.nii.gz", drawn, wide, dtype="uint8")
+    targets = {"one": {"values": [1]}, "three": {"values": [3]}}
+    sample = loaded(folder, other_grids="resample", targets=targets)
+    assert not sample.target[0].any()
+    np.testing.assert_allclose(sample.target[1][:4, 3, 2], [0, 0.5, 1, 0.5], atol=1e-5)

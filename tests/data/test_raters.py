@@ -58,7 +58,8 @@ def test_one_rater_can_be_chosen_by_text_or_number(fuse: str | int) -> None:
 
 
 def test_an_unknown_rater_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"no rater 'r4'.*majority, mean, staple and r1, r2, r3"):
+    there = "majority, mean, staple, random and r1, r2, r3"
+    with pytest.raises(UserError, match=rf"no rater 'r4'.*{there}"):
         Raters(fuse="r4")(voxel(1, 0, 1))
     with pytest.raises(UserError, match=r"not told apart by \{rater\}"):
         Raters(fuse="r1")({"": voxel(1)["r1"]})

@@ -37,7 +37,7 @@ def prepared(root, chain=CHAIN, slices=None, cache="cache", tick=lambda: None, *
         **dataset,
     }
     made = build_dataset(spec)
-    return prepare(made(), made, build_chain(chain), slices or Slices(), tick)
+    return prepare(made(), made, build_chain(chain), slices or Slices(), tick=tick)
 
 
 def entries(root):

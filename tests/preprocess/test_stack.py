@@ -8,7 +8,7 @@ import torch
 
 from softseg.errors import UserError
 from softseg.preprocess import Crop, Slices, preprocess
-from softseg.preprocess.stack import assemble
+from softseg.preprocess.assemble import assemble
 from tests.preprocess.samples import noise, sample
 
 NAMES = ["a", "b", "c"]

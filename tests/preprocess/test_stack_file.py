@@ -31,7 +31,7 @@ def stack(seed=0, sizes=(3, 2), facts=FACTS):
     native = Grid((7, 6, 5), makers.oblique())
     network = Grid((5, 4, 5), makers.oblique((0.7, 1 / 3, 3.0)))
     volumes = tuple(
-        StackedVolume(f"s{n:02}", stop - size, stop, Geometry(native, network), facts)
+        StackedVolume(f"s{n:02}", stop - size, stop, Geometry(native, network), facts, n + 2)
         for n, (size, stop) in enumerate(zip(sizes, stops, strict=True))
     )
     return SliceStack(
@@ -39,6 +39,8 @@ def stack(seed=0, sizes=(3, 2), facts=FACTS):
         target=torch.rand(count, 2, 5, 4, generator=draws),
         fill=torch.randn(count, 2, generator=draws),
         keep=torch.rand(count, generator=draws) > 0.5,
+        raters=torch.rand(count, 3, 2, 5, 4, generator=draws),
+        maps=torch.randn(count, 1, 2, 5, 4, generator=draws),
         volumes=volumes,
     )
 
@@ -50,8 +52,8 @@ def bits(one):
 
 def assert_same(found, expected):
     assert bits(found) == bits(expected)
-    assert [(v.subject, v.start, v.stop, v.facts) for v in found.volumes] == [
-        (v.subject, v.start, v.stop, v.facts) for v in expected.volumes
+    assert [(v.subject, v.start, v.stop, v.facts, v.raters) for v in found.volumes] == [
+        (v.subject, v.start, v.stop, v.facts, v.raters) for v in expected.volumes
     ]
     for one, other in zip(found.volumes, expected.volumes, strict=True):
         for grid in ("native", "network"):

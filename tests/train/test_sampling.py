@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from softseg.train import loop
 from softseg.train.loop import take
-from softseg.train.sampling import epoch_order
+from softseg.train.sampling import draw_rater, epoch_order
 from tests.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
 
@@ -77,3 +78,53 @@ def test_training_draws_by_the_share_of_the_yaml(monkeypatch):
     loop.train_epoch(tiny_state(task), task, Watcher())
     assert torch.cat(seen).numel() == len(task.rows)
     assert (torch.cat(seen) % 2 == 1).all()
+
+
+def test_each_of_a_slices_own_raters_is_drawn_equally_often():
+    """Rater r of slice b has drawn 10 b + r; slice 0 has two raters, slice 1 has three."""
+    drawn = torch.arange(2)[:, None] * 10 + torch.arange(3)
+    raters = drawn[:, :, None, None, None].expand(2, 3, 2, 4, 4).float()
+    draws, seen = torch.Generator().manual_seed(0), Counter()
+    for _ in range(3000):
+        one = draw_rater(raters, torch.tensor([2, 3]), draws)
+        assert one.shape == (2, 2, 4, 4)
+        assert (one == one[:, :1, :1, :1]).all()  # all targets by the same rater
+        seen.update(one[:, 0, 0, 0].int().tolist())
+    assert set(seen) == {0, 1, 10, 11, 12}
+    assert all(1350 < seen[rater] < 1650 for rater in (0, 1))
+    assert all(850 < seen[rater] < 1150 for rater in (10, 11, 12))
+
+
+def test_training_draws_a_rater_for_each_slice_and_validation_takes_the_mean():
+    stack = tiny_stack()
+    n = len(stack.target)
+    raters = torch.stack([torch.zeros_like(stack.target), torch.ones_like(stack.target)], dim=1)
+    volumes = tuple(replace(volume, raters=2) for volume in stack.volumes)
+    mean = torch.full_like(stack.target, 0.25)
+    task = tiny_task(replace(stack, raters=raters, volumes=volumes, target=mean), steps=())
+    rows, draws = torch.arange(n), torch.Generator().manual_seed(1)
+    first, second = take(task, rows, draws).target, take(task, rows, draws).target
+    for target in (first, second):
+        assert all(one.unique().tolist() in ([0.0], [1.0]) for one in target)
+        assert 0.2 < target.mean() < 0.8
+    assert not torch.equal(first, second)
+    state, seen = tiny_state(task), []
+    task = replace(task, loss=Spy(task.loss, seen))
+    loop.validate(state, task)
+    assert all((goal == 0.25).all() for goal in seen)
+
+
+class Spy:
+    """A loss that notes its targets."""
+
+    maps = ()
+
+    def __init__(self, loss, seen):
+        self.loss, self.seen = loss, seen
+
+    def at(self, epoch):
+        return self
+
+    def __call__(self, output, target, maps):
+        self.seen.append(target)
+        return self.loss(output, target)
