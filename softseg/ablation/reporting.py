@@ -18,6 +18,7 @@ from softseg.ablation.tables import (
     SIGN,
     comparisons,
     comparisons_table,
+    details_table,
     means_table,
     runs_table,
 )
@@ -36,6 +37,18 @@ _BY_RUN = (
     "As in the paper's tables, a run is the unit: its mean over its test subjects. "
     + PER_SPLIT_CAUTION
 )
+_DETAILS = {
+    "raters": (
+        ("dice_rater", "dice_between", "ged"),
+        "Binary predictions against the mask of each rater; the Dice between raters is what one "
+        "of them reaches against the others. The energy distance is 0 where a prediction is as "
+        "far from every rater as they are from one another.",
+    ),
+    "lesions": (
+        ("ltpr", "lfdr", "lesions_"),
+        "Detection of single lesions, of all and by their size (in the unit of evaluate.lesions).",
+    ),
+}
 _SOFTNESS = (
     "Thresholds were searched on training and validation scans; test scans had no part in it."
 )
@@ -90,6 +103,10 @@ def _scores(results: Results, compared: Compared, figures: Path) -> Iterator[Sec
         if len(results.entries) > len(results.candidates):  # more than one split
             tables = _tables(results, target, "split", compared)
             yield Section(f"Scores{of_target} by run", (_BY_RUN,), tables)
+        for name, (prefixes, said) in _DETAILS.items():
+            table = details_table(results, target, name, prefixes)
+            if table.rows:
+                yield Section(f"{name.capitalize()}{of_target}", (said,), (table,))
 
 
 def _tables(results: Results, target: str, unit: Unit, compared: Compared) -> tuple[TextTable, ...]:

@@ -39,6 +39,29 @@ def means_table(
     )
 
 
+def details_table(results: Results, target: str, name: str, prefixes: Sequence[str]) -> TextTable:
+    """Means by subject of all metrics whose names begin so; no row where there are none."""
+    rows = results.metrics[results.metrics["target"] == target]
+    metrics = [
+        str(metric)
+        for metric in rows.columns
+        if metric.startswith(tuple(prefixes)) and rows[metric].notna().any()
+    ]
+    if not metrics:
+        return TextTable(name, "", (), ())
+    means = rows.groupby(["candidate", "subject"])[metrics].mean().reset_index()
+    return paper_table(
+        means.rename(columns={"subject": "unit"}),
+        {},
+        results.reference,
+        _counts(results),
+        name=f"{name}_{target}",
+        title=f"{name.capitalize()} of {target} in the test scans, mean over subjects",
+        metrics=metrics,
+        unit="subjects",
+    )
+
+
 def comparisons(results: Results, target: str, unit: Unit) -> list[Comparison]:
     """Every candidate against the reference; none where the reference has no run."""
     rows = results.metrics[results.metrics["target"] == target]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,12 +29,17 @@ METRICS: dict[str, tuple[str, float | None]] = {
     "dice_raters": ("Dice with\nraters [%]", 100),
     "dice_between_raters": ("Dice between\nraters [%]", None),
     "ged": ("energy\ndistance", 0),
+    "lfdr_paper": ("LFDR as in\nthe paper [%]", 0),
+    "lesions_truth": ("lesions\nin the truth", None),
+    "lesions_pred": ("lesions\npredicted", None),
 }
 """How tables call a metric, and its optimum; any other metric keeps its name and has none."""
 
-DEFAULT_METRICS = tuple(name for name in METRICS if name != "mse_paper")
+_DETAILS = ("mse_paper", "lfdr_paper", "lesions_truth", "lesions_pred")
+DEFAULT_METRICS = tuple(name for name in METRICS if name not in _DETAILS)
 """Shown where they were measured."""
 SIGNIFICANT = 0.05
+_BIN = re.compile(r"(ltpr|lfdr|lesions_truth|lesions_pred)_([\d.]+)_([\d.]+|inf)")
 _ABSENT = "–"
 
 
@@ -145,6 +151,13 @@ def _chosen(metrics: Sequence[str] | None, values: pd.DataFrame) -> list[str]:
 
 
 def _metric(name: str) -> tuple[str, float | None]:
+    """Heading and optimum, of each rater and size bin of lesions too."""
+    if name.startswith("dice_rater_"):
+        return f"Dice [%]\nwith {name.removeprefix('dice_rater_')}", 100
+    if found := _BIN.fullmatch(name):
+        rate, low, high = found.groups()
+        size = f"above {low}" if high == "inf" else f"{low} to {high}"
+        return f"{METRICS[rate][0]}\n{size}", METRICS[rate][1]
     return METRICS.get(name, (name, None))
 
 

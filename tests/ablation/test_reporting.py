@@ -32,6 +32,27 @@ def reported(tmp_path_factory):
     return study
 
 
+def test_raters_and_lesions_have_tables_where_they_were_measured(tmp_path):
+    study = fake.write(tmp_path / "study", DONE)
+    for path in study.rglob("metrics.csv"):
+        table = pd.read_csv(path)
+        more = {"dice_rater_a": 70.0, "dice_rater_b": np.nan, "dice_between_raters": 80.0}
+        table.assign(**more, ged=0.25, ltpr_0_20=50.0, lesions_truth=3.0).to_csv(path, index=False)
+    write_report(study)
+    raters, lesions = csv(study, "raters_gm"), csv(study, "lesions_gm")
+    assert raters.filter(like="with a").notna().all(axis=None)
+    assert not [name for name in raters if "with b" in name]  # measured nowhere
+    assert raters.filter(like="energy").iloc[0, 0].startswith("0.2")
+    assert len(raters) == len(lesions) == 3
+    assert lesions.filter(like="0 to 20").iloc[0, 0].startswith("50.0")
+    assert {"Raters", "Lesions"} <= set(titles(study))
+
+
+def test_without_raters_and_lesions_there_is_no_such_table(reported):
+    assert not {"Raters", "Lesions"} & set(titles(reported))
+    assert not list((reported / "tables").glob("raters*"))
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """Two candidates on two splits with their scans, not reported yet."""

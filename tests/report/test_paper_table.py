@@ -231,3 +231,21 @@ def test_each_metric_has_digits_of_its_own():
     _, [_, row] = compared({}, small)
     assert row["median difference [95 % interval]"] == "0.0123 [0.0010, 0.0400]"
     assert row["metric"] == "MSE [%]"
+
+
+def test_headings_of_raters_and_of_lesions_by_size_say_what_they_are():
+    columns = {
+        "dice_rater_ann_2": {"A": [1.0], "B": [2.0]},
+        "ltpr_20_100": {"A": [1.0], "B": [2.0]},
+        "lfdr_100_inf": {"A": [1.0], "B": [2.0]},
+        "lesions_truth_0_20": {"A": [1.0], "B": [2.0]},
+    }
+    table = made(values(**columns), metrics=list(columns))
+    assert table.header[3:] == (
+        "Dice [%]\nwith ann_2\nopt. 100",
+        "LTPR [%]\n20 to 100\nopt. 100",
+        "LFDR [%]\nabove 100\nopt. 0",
+        "lesions\nin the truth\n0 to 20",
+    )
+    assert bold(table, "LTPR") == {"B"}
+    assert bold(table, "LFDR") == {"A"}

@@ -1,0 +1,65 @@
+"""Rows of `scripts/bench`: an epoch beside the bare network, and a stack on disk beside memory."""
+
+from __future__ import annotations
+
+import tempfile
+
+from bench_parts import (
+    NOT_THERE,
+    Row,
+    Silent,
+    bare_steps,
+    hippocampus,
+    medians,
+    real_data,
+    row_of,
+    started,
+)
+
+from softseg.train.loop import train_epoch
+
+
+def epoch_against_bare_steps(rounds: int) -> Row:
+    """Training part of an epoch / the same steps of the same net on one resident batch."""
+    row = row_of("training part of an epoch / bare steps, CPU, 8 filters, hippocampus", "<= 1.15")
+    root = real_data()
+    if root is None:
+        return row | {"parts": NOT_THERE}
+    state, task = started(*hippocampus(root))
+    works = {
+        "epoch": lambda: train_epoch(state, task, Silent()),
+        "bare steps": lambda: bare_steps(state, task),
+    }
+    seconds = medians(rounds, works)
+    ratio = seconds["epoch"] / seconds["bare steps"]
+    steps = len(task.rows) / task.trainer.batch_size
+    parts = {"seconds": seconds, "steps": steps, "threads": task.trainer.threads, "rounds": rounds}
+    return row | {"value": round(ratio, 4), "met": ratio <= 1.15, "parts": parts}
+
+
+def mapped_against_memory(rounds: int) -> Row:
+    """An epoch on a stack that is mapped from a file / the same in memory."""
+    row = row_of(
+        "an epoch on a memory-mapped stack / on one in memory, CPU, hippocampus", "printed"
+    )
+    root = real_data()
+    if root is None:
+        return row | {"parts": NOT_THERE}
+    with tempfile.TemporaryDirectory() as folder:
+        mapped = ["dataset.memory_gb=0.000001", f"dataset.cache={folder}"]
+        sides = {
+            "memory": started(*hippocampus(root)),
+            "mapped": started(*hippocampus(root, *mapped)),
+        }
+        works = {
+            name: lambda side=side: train_epoch(*side, Silent()) for name, side in sides.items()
+        }
+        seconds = medians(rounds, works)
+    size = sides["mapped"][1].stack.n_bytes
+    parts = {
+        "seconds": seconds,
+        "stack_bytes": size,
+        "rounds": rounds,
+        "note": "the file fits the page cache here; from a slow disk it costs more",
+    }
+    return row | {"value": round(seconds["mapped"] / seconds["memory"], 4), "parts": parts}
