@@ -131,6 +131,12 @@ def test_a_root_that_is_not_there_says_how_to_get_the_data(softseg):
     assert "softseg data phantom nowhere" in err
 
 
+RISING = (
+    "{name: combination, terms: [{loss: {name: dice}}, {loss: {name: boundary}, "
+    "weight: {name: linear, first: 5, last: 2, start: 0, stop: 1}}]}"
+)
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
@@ -144,6 +150,11 @@ def test_a_root_that_is_not_there_says_how_to_get_the_data(softseg):
         ("slices.drop=[no_roi]", ["dataset.roi"]),
         ("trainer.device=cuda:7", ["cuda:7", "cpu"]),
         ("preprocess=[]", ["crop"]),
+        ("loss={name: boundary}", ["loss", "contour loss alone", "combination"]),
+        (f"loss={RISING}", ["ends (last: 2) before it begins (first: 5)"]),
+        ("loss.alpha=2", ["loss", "alpha"]),
+        ("dataset.memory_gb=0", ["dataset.memory_gb"]),
+        ("dataset.other_grids=resmaple", ["dataset.other_grids", "resample"]),
     ],
 )
 def test_a_bad_setting(softseg, tmp_path, setting, words):
@@ -175,6 +186,15 @@ def test_a_wrong_command(softseg, arguments, words):
     assert status == 2
     for word in words:
         assert word in err, err
+
+
+def test_a_contour_loss_refuses_what_bends_its_maps(softseg):
+    loss = "{name: combination, terms: [{loss: {name: dice}}, {loss: {name: boundary}}]}"
+    bent = ["--set", f"loss={loss}", "--set", "augment=[{RandomElasticDeformation: {}}]"]
+    status, err = softseg("train", "tiny.yaml", *bent)
+    assert status == 2
+    assert "RandomElasticDeformation" in err
+    assert "affine and RandomFlip" in err
 
 
 def test_an_existing_run_is_not_trained_over(softseg, tmp_path):

@@ -75,23 +75,31 @@ class TorchioTransform(Component):
     def _extra(self) -> dict[str, Any]:
         return self.model_extra or {}
 
+    @property
+    def bends(self) -> bool:
+        """Whether lengths in a slice change."""
+        return self.name in ("RandomAffine", "RandomElasticDeformation")
+
     def __call__(self, batch: Batch, generator: Generator) -> Batch:
         """Transform every slice with parameters of its own, drawn from `generator`."""
         offset = batch.fill[:, :, None, None] * float(self.name in _SPATIAL)
         image = (batch.image - offset).cpu()
         transform = self._transform()
+        labels = torch.cat([batch.target, *batch.maps.values()], dim=1).cpu()
         seed = int(torch.randint(2**62, (1,), generator=generator))
         # TorchIO draws from torch's global generator, whose state is other people's business
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             pairs = [
                 _transform_slice(transform, one, target)
-                for one, target in zip(image, batch.target.cpu(), strict=True)
+                for one, target in zip(image, labels, strict=True)
             ]
         device = batch.image.device
         moved = torch.stack([one for one, _ in pairs]).to(device) + offset
-        target = torch.stack([target for _, target in pairs]).to(device)
-        return replace(batch, image=moved, target=target.clamp(0, 1))
+        labels = torch.stack([target for _, target in pairs]).to(device)
+        target, *drawn = labels.split(batch.target.shape[1], dim=1)
+        maps = dict(zip(batch.maps, drawn, strict=True))
+        return replace(batch, image=moved, target=target.clamp(0, 1), maps=maps)
 
 
 def _transform_slice(transform: Any, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

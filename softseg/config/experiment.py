@@ -6,10 +6,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from softseg.augment import AugmentStep
+from softseg.augment import AugmentStep, TorchioTransform
 from softseg.component import Component
 from softseg.data import Dataset, Split
-from softseg.losses import Loss
+from softseg.losses import Loss, contour_only
 from softseg.metrics.evaluate import Evaluate
 from softseg.models import Model
 from softseg.preprocess import Chain, Slices
@@ -49,4 +49,20 @@ class Experiment(Component):
     def _roi_where_needed(self) -> Self:
         if self.dataset.roi is None and needs_roi(self.preprocess, self.slices):
             raise ValueError("a step needs an ROI mask: say where it is with dataset.roi")
+        return self
+
+    @model_validator(mode="after")
+    def _contour_losses_can_train(self) -> Self:
+        if self.model.head.name == "normrelu" and contour_only(self.loss):
+            raise ValueError(
+                "loss: a contour loss alone kills a NormReLU head: it first pushes everything "
+                "down, and below 0 there is no gradient back; combine it with another loss "
+                "(loss: {name: combination, ...}), or take head: {name: sigmoid}"
+            )
+        bending = [s.name for s in self.augment if isinstance(s, TorchioTransform) and s.bends]
+        if self.loss.maps and bending:
+            raise ValueError(
+                f"augment: {bending[0]} changes distances in ways that the maps of a contour loss "
+                "cannot follow; use affine and RandomFlip with it"
+            )
         return self

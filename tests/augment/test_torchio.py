@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -70,6 +72,16 @@ def test_randomness_comes_from_the_generator_and_touches_no_other(batch):
     assert torch.equal(state, torch.get_rng_state())
     torch.manual_seed(12)
     assert torch.equal(one.image, augment(batch, steps, generator(2, "x")).image)
+
+
+def test_a_flip_takes_the_maps_of_a_contour_loss_along_and_noise_does_not(batch):
+    maps = {"half_pixel": torch.randn(3, 1, 40, 32) * 9}
+    given = replace(batch, maps=maps)
+    flip = build([{"RandomFlip": {"axes": [0], "flip_probability": 1}}])
+    flipped = augment(given, flip, generator(1, "x")).maps["half_pixel"]
+    torch.testing.assert_close(flipped, maps["half_pixel"].flip(2))
+    noisy = augment(given, build([{"RandomNoise": {}}]), generator(1, "x")).maps["half_pixel"]
+    assert torch.equal(noisy, maps["half_pixel"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""Ways to train that change where data lie or what is learned, through the command."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from softseg import cli
+from tests import project
+
+BOUNDARY = (
+    "loss={name: combination, terms: [{loss: {name: dice}}, "
+    "{loss: {name: boundary}, weight: {name: linear, first: 0, last: 2, start: 0, stop: 0.1}}]}"
+)
+
+
+@pytest.fixture
+def softseg(tmp_path, monkeypatch):
+    """Train tiny.yaml in this process with `--set` changes; returns the run's folder."""
+    project.make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *changes, more=()):
+        sets = [word for change in changes for word in ("--set", change)]
+        monkeypatch.setattr(
+            "sys.argv", ["softseg", "train", "tiny.yaml", "--out", f"runs/{name}", *sets, *more]
+        )
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        return tmp_path / "runs" / name
+
+    return run
+
+
+def weights(run, which="last"):
+    return torch.load(run / f"checkpoints/{which}.pt", weights_only=True)["model"]
+
+
+def same(one, other):
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def losses(run):
+    return pd.read_csv(run / "history.csv")["train_loss"].tolist()
+
+
+EVERYTHING = (BOUNDARY, "dataset.raters={fuse: random}", "augment=[{affine: {}}, {RandomFlip: {axes: [0]}}]")
+
+
+def test_a_stack_that_is_mapped_trains_to_the_same_bits(softseg):
+    inside = softseg("inside", *EVERYTHING)
+    outside = softseg("outside", *EVERYTHING, "dataset.memory_gb=0.000001")
+    assert same(weights(inside), weights(outside))
+    assert losses(inside) == losses(outside)
+    assert json.loads((outside / "run.json").read_text())["peak_memory_bytes"]["host"] > 0
+
+
+def test_a_schedule_goes_on_where_a_training_was_interrupted(softseg):
+    longer = "trainer.max_epochs=4"
+    whole = softseg("whole", *EVERYTHING, longer)
+    halted = softseg(
+        "halted", *EVERYTHING, longer, "trainer.early_stopping={patience: 0, epsilon: 9}"
+    )
+    assert len(losses(halted)) < 4
+    config = (whole / "config.yaml").read_text()
+    (halted / "config.yaml").write_text(config)
+    softseg("halted", *EVERYTHING, longer, more=["--resume"])
+    assert losses(halted) == losses(whole)
+    assert same(weights(whole), weights(halted))
+
+
+def test_a_weight_that_grows_changes_what_is_learned(softseg):
+    plain = softseg("plain", "loss={name: dice}")
+    mixed = softseg("mixed", BOUNDARY)
+    assert losses(plain)[0] == pytest.approx(losses(mixed)[0])  # its weight is 0 in the first
+    assert losses(plain)[1] != pytest.approx(losses(mixed)[1])
+
+
+def test_a_rater_drawn_anew_is_learned_from_and_the_mean_is_validated(softseg):
+    drawn, mean = (softseg(f, f"dataset.raters={{fuse: {f}}}") for f in ("random", "mean"))
+    assert not same(weights(drawn), weights(mean))
+    split = json.loads((drawn / "split.json").read_text())
+    assert split == json.loads((mean / "split.json").read_text())
