@@ -6,12 +6,12 @@ import atexit
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from softseg import cli_config, cli_data
+from softseg.cli_common import ConfigFile, Sets, changes, open_console
 
 app = typer.Typer(
     help="Train soft medical image segmentation from a YAML.",
@@ -19,10 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-data_app = typer.Typer(help="Download, check and show data, make a phantom.", no_args_is_help=True)
-config_app = typer.Typer(help="Show or describe configurations.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
-app.add_typer(config_app, name="config")
+app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_config.app, name="config")
 
 _WRONG_PATH = (
     FileExistsError,
@@ -31,11 +29,6 @@ _WRONG_PATH = (
     NotADirectoryError,
     PermissionError,
 )
-ConfigFile = Annotated[Path, typer.Argument(help="YAML of the experiment.", metavar="CONFIG")]
-Sets = Annotated[
-    Optional[list[str]],  # noqa: UP045 - typer reads this annotation at run time
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. trainer.max_epochs=5."),
-]
 
 
 @app.command()
@@ -55,9 +48,9 @@ def train(
 
     if resume and overwrite:
         raise typer.BadParameter("--resume and --overwrite exclude each other")
-    wanted = load_experiment(config, _changes(set_, device))
+    wanted = load_experiment(config, changes(set_, device))
     folder = out or Path("runs") / wanted.name
-    experiment.train(wanted, folder, _console(), resume=resume, overwrite=overwrite)
+    experiment.train(wanted, folder, open_console(), resume=resume, overwrite=overwrite)
 
 
 @app.command(name="eval")
@@ -71,27 +64,34 @@ def evaluate(
     ] = False,
     threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Use this one.")] = None,
     split: Annotated[str, typer.Option(help="train | validation | test.")] = "test",
+    recalibrate: Annotated[
+        Optional[Literal["temperature", "monotone", "volume"]],  # noqa: UP045 - as above
+        typer.Option(help="Fit this on the validation set, and show before and after."),
+    ] = None,
     set_: Sets = None,
     device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda:1.")] = None,
 ) -> None:
     """Score a trained run in the native space of each scan."""
-    from softseg import evaluation
+    from softseg import evaluation, recalibration
     from softseg import run as runs
 
     if threshold_search and threshold is not None:
         raise typer.BadParameter("--threshold-search and --threshold exclude each other")
     if split not in ("train", "validation", "test"):
         raise typer.BadParameter(f"--split is train, validation or test, not `{split}`")
-    console, found = _console(), runs.find(run)
+    console, found, sets = open_console(), runs.find(run), changes(set_, device)
     scored = evaluation.evaluate(
         found,
         console,
         search=threshold_search,
         threshold=threshold,
         split=split,
-        sets=_changes(set_, device),
+        sets=sets,
     )
     evaluation.show(found, scored, split, console)
+    if recalibrate:
+        effect = recalibration.recalibrate(found, recalibrate, console, split, sets)
+        recalibration.show(found, recalibrate, effect, split, console)
 
 
 @app.command()
@@ -124,7 +124,7 @@ def ablate(
 
     if sum((jobs > 1, cluster is not None, only is not None)) > 1:
         raise typer.BadParameter("--jobs, --cluster and --only exclude each other")
-    console, design = _console(), load_design(config, set_ or [])
+    console, design = open_console(), load_design(config, set_ or [])
     folder = out or Path("runs") / design.ablation.name
     everything = make_plan(design, folder, console)
     picked = pick(everything, candidates, splits, only)
@@ -148,93 +148,7 @@ def report(
     """Write tables, figures and report.html of an ablation, or of a single run."""
     from softseg.ablation.reporting import show, write_report
 
-    show(write_report(folder, wilcoxon), folder, _console())
-
-
-@config_app.command()
-def show(config: ConfigFile, set_: Sets = None) -> None:
-    """Print the resolved YAML with every key's meaning and default."""
-    from softseg.ablation.design import is_ablation, load_design, load_experiment
-    from softseg.config.load import load_tree
-    from softseg.config.show import show as render
-
-    sets = set_ or []
-    if is_ablation(load_tree(config, sets)):
-        print(render(load_design(config, sets).ablation), end="")
-    else:
-        print(render(load_experiment(config, sets)), end="")
-
-
-@config_app.command()
-def schema(
-    ablation: Annotated[bool, typer.Option("--ablation", help="That of an ablation.")] = False,
-) -> None:
-    """Print the JSON Schema of a configuration, for editors."""
-    import json
-
-    from softseg.ablation.design import Ablation
-    from softseg.config.experiment import Experiment
-    from softseg.config.show import schema as render
-
-    print(json.dumps(render(Ablation if ablation else Experiment), indent=2))
-
-
-@data_app.command()
-def check(config: ConfigFile, set_: Sets = None) -> None:
-    """Read every file of a dataset; name all that is wrong, and say how soft the masks stay."""
-    from softseg.ablation.design import load_experiment
-    from softseg.header import describe_data
-    from softseg.preparation import prepare
-
-    console = _console()
-    wanted = load_experiment(config, set_ or [])
-    prepared = prepare(wanted, console)
-    lines = describe_data(wanted, prepared.sets, prepared.stack)
-    console.print("\n".join([*lines, "no problem found"]), highlight=False, markup=False)
-
-
-@data_app.command()
-def phantom(
-    folder: Annotated[Path, typer.Argument(help="Where to write it.", metavar="DIR")],
-    layout: Annotated[str, typer.Option(help="Whose folder layout to imitate.")] = "scgm",
-    subjects: Annotated[int, typer.Option(min=1, help="How many scans.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
-) -> None:
-    """Write a synthetic look-alike of a dataset, with its exact partial volume fractions."""
-    from softseg.data.phantom import write_phantom
-
-    written = write_phantom(folder, layout, subjects, seed)
-    _console().print(f"wrote {len(written)} files to {folder}; they are synthetic")
-
-
-@data_app.command()
-def download(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="hippocampus | gm-challenge-data | ms-lesions; for "
-            "scgm, msseg2016 and brats2019 it tells where to ask for the data.",
-            metavar="NAME",
-        ),
-    ],
-    folder: Annotated[Path, typer.Argument(help="Where it goes.", metavar="DIR")],
-) -> None:
-    """Download a public data set, going on where it was interrupted; nothing is fetched twice."""
-    from softseg.data.download import fetch
-
-    fetch(name, folder, _console())
-
-
-def _changes(set_: list[str] | None, device: str | None) -> list[str]:
-    """All `key=value` changes of a command line; --device is one of them, and the last."""
-    return [*(set_ or []), *([f"trainer.device={device}"] if device else [])]
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    # a pipe has no width: do not fold lines there
-    return Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 160)
+    show(write_report(folder, wilcoxon), folder, open_console())
 
 
 def main() -> None:

@@ -23,8 +23,9 @@ from softseg.run import Run
 from tests import makers, project
 
 COLUMNS = [
-    "subject", "target", "dice", "precision", "recall", "avd", "rvd", "mse", "mse_paper",
+    "subject", "target", "group", "dice", "precision", "recall", "avd", "rvd", "mse", "mse_paper",
     "soft_dice", "volume_ml", "volume_truth_ml", "soft_volume_ml",
+    "dV_soft_ml", "dV_hard_ml", "ece", "ace", "brier",
     "dice_rater_1", "dice_rater_2", "dice_rater_3", "dice_rater_4",
     "dice_raters", "dice_between_raters", "ged", "threshold",
 ]  # fmt: skip
@@ -87,6 +88,10 @@ def expected_row(run, name):
         truth_of(run, name),
     )
     both, said, there = (hard & truth).sum(), hard.sum(), truth.sum()
+    near = ndimage.distance_transform_edt(~truth) <= 5
+    q, y = soft[near], truth[near]
+    tenth = np.minimum(9, np.floor(q.astype(np.float32) * np.float32(10)).astype(int))
+    gaps = [abs((y[tenth == b] - q[tenth == b]).sum()) for b in range(10)]
     return {
         "dice": 200 * both / (said + there),
         "precision": 100 * both / said,
@@ -99,6 +104,10 @@ def expected_row(run, name):
         "volume_ml": said / 1000,
         "volume_truth_ml": there / 1000,
         "soft_volume_ml": soft.sum() / 1000,
+        "dV_soft_ml": (soft.sum() - there) / 1000,
+        "dV_hard_ml": (int(said) - int(there)) / 1000,
+        "ece": sum(gaps) / len(q),
+        "brier": ((q - y) ** 2).mean(),
     }
 
 
@@ -114,8 +123,9 @@ def searched(trained, tmp_path_factory):
 
 def test_metrics_csv_is_what_plain_numpy_finds_in_the_written_predictions(searched):
     run, scored, _ = searched
-    table = pd.read_csv(run.folder / "metrics.csv")
+    table = pd.read_csv(run.folder / "metrics.csv", dtype={"group": str})
     assert list(table) == COLUMNS
+    assert table["group"].tolist() == ["1", "1"]  # their centre
     assert table["subject"].tolist() == TEST
     assert table["target"].tolist() == ["gm", "gm"]
     for row in table.to_dict("records"):
@@ -123,6 +133,19 @@ def test_metrics_csv_is_what_plain_numpy_finds_in_the_written_predictions(search
         assert expected["volume_ml"] > 0
         assert {key: row[key] for key in expected} == pytest.approx(expected, rel=1e-5)
     pd.testing.assert_frame_equal(table, scored.table)
+
+
+def test_reliability_csv_adds_up_all_voxels_near_the_truth(searched):
+    run, _, _ = searched
+    table = pd.read_csv(run.folder / "reliability.csv")
+    near = [ndimage.distance_transform_edt(~truth_of(run, name)) <= 5 for name in TEST]
+    soft = [predicted(run, name, "probseg")[one] for name, one in zip(TEST, near, strict=True)]
+    assert table["voxels"].sum() == sum(one.sum() for one in near)
+    assert table["sum_predicted"].sum() == pytest.approx(np.concatenate(soft).sum())
+    assert table["sum_truth"].sum() == sum(truth_of(run, name).sum() for name in TEST)
+    assert (table["target"] == "gm").all()
+    inside = table[table["voxels"] > 0]
+    assert (inside["sum_predicted"] / inside["voxels"]).between(inside["low"], inside["high"]).all()
 
 
 def test_the_mask_is_the_soft_prediction_at_the_threshold(searched):
@@ -139,7 +162,7 @@ def test_summary_json_has_mean_deviation_and_number_of_each_metric(searched):
     summary = json.loads((run.folder / "summary.json").read_text())
     table = pd.read_csv(run.folder / "metrics.csv")
     assert list(summary) == ["gm"]
-    assert list(summary["gm"]) == COLUMNS[2:-1]
+    assert list(summary["gm"]) == COLUMNS[3:-1]
     for metric, found in summary["gm"].items():
         values = table[metric].to_numpy()
         expected = {"mean": values.mean(), "std": values.std(ddof=1), "n": 2}

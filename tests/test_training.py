@@ -48,7 +48,11 @@ def losses(run):
     return pd.read_csv(run / "history.csv")["train_loss"].tolist()
 
 
-EVERYTHING = (BOUNDARY, "dataset.raters={fuse: random}", "augment=[{affine: {}}, {RandomFlip: {axes: [0]}}]")
+EVERYTHING = (
+    BOUNDARY,
+    "dataset.raters={fuse: random}",
+    "augment=[{affine: {}}, {RandomFlip: {axes: [0]}}]",
+)
 
 
 def test_a_stack_that_is_mapped_trains_to_the_same_bits(softseg):

@@ -146,7 +146,7 @@ def _metrics(done: Sequence[Entry]) -> pd.DataFrame:
         path = entry.run.folder / "metrics.csv"
         if not path.is_file():
             raise UserError(f"{path} is missing; delete {path.parent} and call again")
-        names = {"subject": str, "target": str}  # a subject may be called NA
+        names = {"subject": str, "target": str, "group": str}  # a subject may be called NA
         table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
         table.insert(0, "candidate", entry.candidate)
         table.insert(1, "split", entry.split)

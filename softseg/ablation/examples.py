@@ -16,10 +16,10 @@ from softseg.data.grid import Grid
 from softseg.data.load import load
 from softseg.data.nifti import read
 from softseg.errors import UserError
-from softseg.evaluation import predictions_of
 from softseg.infer.write import Kind, prediction_file
 from softseg.preprocess.orient import canonical
 from softseg.report.figures.examples import Example
+from softseg.trained import predictions_of
 
 Array = NDArray[np.float32]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from softseg.ablation import drawing
+from softseg.ablation.calibration import calibration_section
 from softseg.ablation.collect import Results, collect
 from softseg.ablation.facts import facts, warnings
 from softseg.ablation.pairing import UNITS, Unit
@@ -127,6 +128,9 @@ def _pictures(results: Results, figures: Path) -> Iterator[Section]:
         yield _examples(results, target, figures / f"examples_{target}.png")
         volumes = drawing.draw_volumes(results, target, figures / f"volumes_{target}.png")
         yield Section(f"Volumes of {target}", figures=(volumes,))
+        title = f"Calibration and volume bias of {target}"
+        if calibrated := calibration_section(results, target, title, figures):
+            yield calibrated
     learning = drawing.draw_learning(results, figures / "learning.png")
     yield Section("Learning curves", figures=(learning,))
     timing = drawing.draw_timing(results, figures / "timing.png")

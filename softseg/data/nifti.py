@@ -19,7 +19,7 @@ from softseg.data.grid import Grid
 from softseg.data.nifti_checks import check_finite, check_length, grid_of
 from softseg.files import replacing
 
-__all__ = ["FileError", "Volume", "read", "read_grid", "write_like"]
+__all__ = ["FileError", "Volume", "read", "read_dtype", "read_grid", "write_like"]
 
 # nibabel also prints what it finds wrong with a header; here it is said once, in the error
 _QUIET = logging.Logger("quiet", level=logging.CRITICAL + 1)
@@ -62,6 +62,13 @@ def read_grid(path: str | Path) -> Grid:
     path = Path(path)
     with reading(path):
         return grid_of(path, _header_of(path)[1])
+
+
+def read_dtype(path: str | Path) -> str:
+    """The type of the voxels on disk, such as int16, before the header's slope."""
+    path = Path(path)
+    with reading(path):
+        return str(_header_of(path)[1].get_data_dtype())
 
 
 def write_like(path: str | Path, data: ArrayLike, source: str | Path, dtype: Any) -> None:

@@ -34,10 +34,10 @@ class Reader:
 
     def image(self, path: Path) -> Array | None:
         """An image or ROI on the reference's grid; None after noting what is wrong."""
-        volume = self._placed(path)
+        volume = self.placed(path)
         return None if volume is None else self._on_reference(volume, volume.data)
 
-    def _placed(self, path: Path) -> Volume | None:
+    def placed(self, path: Path) -> Volume | None:
         """A file that can be used; None after noting what is wrong."""
         if path not in self._seen:
             try:
@@ -51,7 +51,7 @@ class Reader:
         """Rater -> mask of one target in [0, 1]; those that are wrong are noted and left out."""
         masks = {}
         for rater, path in files.items():
-            volume = self._placed(path)
+            volume = self.placed(path)
             if volume is None:
                 continue
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -12,10 +13,12 @@ from pydantic import Field
 from softseg.component import Component
 from softseg.metrics import TRUTH_THRESHOLD, binarize, score
 from softseg.metrics.agreement import agreement
+from softseg.metrics.calibration import ReliabilityBins, region, reliability, score_calibration
 from softseg.metrics.lesions import LesionRules, score_lesions
 from softseg.metrics.overlap import BoolArray
 from softseg.metrics.postprocess import PostprocessStep, postprocess
 from softseg.metrics.surface import score_surface
+from softseg.metrics.volume_bias import score_volume_bias
 
 SoftArray = NDArray[np.float32]
 
@@ -26,9 +29,23 @@ class Metrics(Component):
     surface_tolerance_mm: Annotated[float, Field(ge=0)] | None = None
     """Measure distances of surfaces: hd95_mm, assd_mm, and surface_dice at this tolerance in mm;
     null: do not."""
+    calibration_margin_mm: Annotated[float, Field(ge=0)] | None = 5.0
+    """How far from the truth, in mm, voxels count for ece, ace, brier and the reliability diagram;
+    null: do not measure them."""
+    group_by: str = "center"
+    """Column of the subjects that the report divides the volume bias by, where they have it."""
     raters: bool = True
     """Where a target has several raters: Dice with each, theirs with one another, and the
     generalised energy distance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is made of one soft prediction."""
+
+    mask: BoolArray  # (X, Y, Z)
+    scores: dict[str, float]  # a row of metrics.csv
+    reliability: ReliabilityBins | None  # sums near the truth, unless they are not measured
 
 
 class Evaluate(Component):
@@ -50,8 +67,8 @@ class Evaluate(Component):
         zooms: Sequence[float],
         slice_axis: int = 2,
         raters: Mapping[str, SoftArray] | None = None,
-    ) -> tuple[BoolArray, dict[str, float]]:
-        """The binary prediction and a row of `metrics.csv`.
+    ) -> Judged:
+        """The binary prediction, its scores, and how far it can be believed.
 
         Args:
             probability: soft prediction (X, Y, Z) in [0, 1].
@@ -67,6 +84,12 @@ class Evaluate(Component):
         )
         true_mask = binarize(truth, TRUTH_THRESHOLD)
         row = score(probability, truth, mask, voxel_mm3 / 1000, slice_axis)
+        row |= score_volume_bias(probability, truth, mask, voxel_mm3 / 1000)
+        bins = None
+        if (margin := self.metrics.calibration_margin_mm) is not None:
+            near = region(truth, zooms, margin)
+            row |= score_calibration(probability, truth, near)
+            bins = reliability(probability, truth, near)
         if (tolerance := self.metrics.surface_tolerance_mm) is not None:
             row |= score_surface(mask, true_mask, zooms, tolerance)
         if self.lesions is not None:
@@ -74,4 +97,4 @@ class Evaluate(Component):
         if raters and self.metrics.raters:
             drawn = {name: binarize(one, TRUTH_THRESHOLD) for name, one in raters.items()}
             row |= agreement(mask, drawn)
-        return mask, row
+        return Judged(mask, row, bins)

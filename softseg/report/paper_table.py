@@ -29,13 +29,19 @@ METRICS: dict[str, tuple[str, float | None]] = {
     "dice_raters": ("Dice with\nraters [%]", 100),
     "dice_between_raters": ("Dice between\nraters [%]", None),
     "ged": ("energy\ndistance", 0),
+    "ece": ("ECE", 0),
+    "ace": ("ACE", 0),
+    "brier": ("Brier\nscore", 0),
+    "dV_soft_ml": ("soft volume\nbias [ml]", 0),
+    "dV_hard_ml": ("hard volume\nbias [ml]", 0),
     "lfdr_paper": ("LFDR as in\nthe paper [%]", 0),
     "lesions_truth": ("lesions\nin the truth", None),
     "lesions_pred": ("lesions\npredicted", None),
 }
 """How tables call a metric, and its optimum; any other metric keeps its name and has none."""
 
-_DETAILS = ("mse_paper", "lfdr_paper", "lesions_truth", "lesions_pred")
+_DETAILS = {"mse_paper", "lfdr_paper", "lesions_truth", "lesions_pred"}
+_DETAILS |= {"ece", "ace", "brier", "dV_soft_ml", "dV_hard_ml"}
 DEFAULT_METRICS = tuple(name for name in METRICS if name not in _DETAILS)
 """Shown where they were measured."""
 SIGNIFICANT = 0.05

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 _SHOWN = {
@@ -16,6 +17,8 @@ _SHOWN = {
     "rvd": "RVD [%]",
     "mse": "MSE [%]",
     "soft_dice": "soft Dice [%]",
+    "dV_soft_ml": "soft volume bias [ml]",
+    "ece": "ECE",
     "ltpr": "LTPR [%]",
     "lfdr": "LFDR [%]",
     "hd95_mm": "HD95 [mm]",
@@ -26,7 +29,7 @@ _SHOWN = {
     "ged": "GED",
 }
 """Metric -> heading; those that a table does not have are left out."""
-_NOT_METRICS = ("subject", "target", "threshold")
+_NOT_METRICS = ("subject", "target", "group", "threshold")
 
 
 def summarise(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | int | None]]]:
@@ -60,7 +63,7 @@ def metrics_table(table: pd.DataFrame, title: str) -> Table:
     shown.add_column("scans", justify="right")
     headings = {name: text for name, text in _SHOWN.items() if name in table.columns}
     for heading in headings.values():
-        shown.add_column(heading, justify="right")
+        shown.add_column(escape(heading), justify="right")
     for target, metrics in summarise(table).items():
         count = str(int((table["target"] == target).sum()))
         shown.add_row(target, count, *(_cell(metrics[metric]) for metric in headings))

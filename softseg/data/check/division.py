@@ -1,0 +1,56 @@
+"""What the split does with the subjects: who is in which set, and who is in two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from softseg.data.check.facts import FileFacts
+from softseg.data.check.findings import Finding
+from softseg.data.names import listed, natural
+from softseg.data.split_file import Sets
+from softseg.data.splits import Split
+from softseg.data.subjects import Subject
+
+SETS = ("train", "validation", "test")
+
+
+def set_of(subject: str, sets: Sets | None) -> str:
+    """train, validation or test; empty for a subject in none of them."""
+    return next((name for name in SETS if sets and subject in getattr(sets, name)), "")
+
+
+def torn_groups(subjects: Sequence[Subject], split: Split, sets: Sets) -> Iterator[Finding]:
+    """Persons, and groups of the split's column, of whom a subject is in two of the sets."""
+    for column in dict.fromkeys(("subject", split.within or split.by)):
+        groups: dict[str, list[Subject]] = {}
+        for subject in subjects:
+            if column in subject.columns and subject.name in sets.members:
+                groups.setdefault(subject.columns[column], []).append(subject)
+        for value in sorted(groups, key=natural):
+            yield from _torn(column, value, groups[value], sets)
+
+
+def _torn(column: str, value: str, group: Sequence[Subject], sets: Sets) -> Iterator[Finding]:
+    where = {name: [one.name for one in group if set_of(one.name, sets) == name] for name in SETS}
+    there = {name: members for name, members in where.items() if members}
+    if len(there) > 1:
+        told = ", ".join(f"{name}: {listed(members, 3)}" for name, members in there.items())
+        what = f"{column} {value} is in several sets ({told})"
+        do = f"split by: {column}, or within: {column}, unless it is meant"
+        yield Finding("warning", "person in several sets", what, do)
+
+
+def untaught_targets(
+    targets: Sequence[str], files: Sequence[FileFacts], sets: Sets
+) -> Iterator[Finding]:
+    """Targets that no training subject has a voxel of, which training refuses."""
+    for target in targets:
+        masks = [
+            one.mask
+            for one in files
+            if one.kind == "mask" and one.name == target and one.subject in sets.train
+        ]
+        if masks and all(mask is not None and mask.is_empty for mask in masks):
+            what = f"no training subject has a voxel of {target}"
+            do = f"check its masks and dataset.targets.{target}.values"
+            yield Finding("error", "target without foreground", what, do)
