@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bias
 import pandas as pd
 
 from softseg.ablation.collect import Entry, collect
@@ -37,10 +38,11 @@ ABOUT = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["candidates", "hippocampus"])
+    parser.add_argument("what", choices=["candidates", "hippocampus", "bias"])
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
     options = parser.parse_args()
-    {"candidates": candidates, "hippocampus": hippocampus}[options.what](options.jobs)
+    tables = {"candidates": candidates, "hippocampus": hippocampus, "bias": volume_bias}
+    tables[options.what](options.jobs)
 
 
 def hippocampus(jobs: int) -> None:
@@ -61,6 +63,18 @@ def candidates(jobs: int) -> None:
         out = ablate("phantom_ablation", f"candidates-{slug}", [*SEEDS, *sets], jobs, *only)
         rows += [{"variant": variant, **row_of(entry)} for entry in collect(out).done()]
     write(pd.DataFrame(rows))
+
+
+def volume_bias(jobs: int) -> None:
+    """The volume bias of five losses where the truth is uncertain, beside its closed form."""
+    folders = []
+    for layout in bias.LAYOUTS:
+        root = Path("data") / layout
+        if not root.exists():
+            count = str(bias.SUBJECTS)
+            softseg("data", "phantom", str(root), "--layout", layout, "--subjects", count)
+        folders.append(ablate("bias_ablation", f"bias-{layout}", [f"dataset.root={root}"], jobs))
+    bias.write(bias.measured(folders), RESULTS / "bias")
 
 
 def row_of(entry: Entry) -> dict[str, object]:

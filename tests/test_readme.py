@@ -65,7 +65,7 @@ def commands(heading):
 @pytest.mark.slow
 def test_train_and_evaluate_as_written(softseg, folder, capsys):
     told = commands("Train, evaluate")
-    assert [one[0] for one in told] == ["data", "data", "train", "eval"]
+    assert [one[0] for one in told] == ["data", "data", "data", "train", "eval"]
     for command in told[1:]:  # the phantom is there already
         assert softseg(*command) == 0, capsys.readouterr().err
     out = capsys.readouterr().out

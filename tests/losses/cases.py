@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from hypothesis import strategies as st
 
 from softseg import losses
 
@@ -31,6 +32,8 @@ VALID_FOR_SOFT = REGRESSION + DISTRIBUTION + SOFT_OVERLAP
 EVERY = REGRESSION + DISTRIBUTION + OVERLAP
 
 SOFT = (1, 0.6, 0.6, 0.3)
+# hard ones are most of a real mask; nearer to a bound than its epsilon, bce may be beside a target
+VOXEL = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0.001, 0.999))
 
 
 def build(name, **fields):

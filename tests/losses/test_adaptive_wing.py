@@ -27,6 +27,17 @@ GOLDEN = [
     (1, 0, 5.86250446372054, -5.59877120319863),
 ]
 
+# target, and the slope A and offset C of the line A d - C that the loss is from theta on
+LINES = [
+    (0, 6.35509808457011, 1.50027185000577),
+    (0.25, 6.42779329114719, 1.25533034553518),
+    (0.3, 6.42541286028275, 1.19310983008193),
+    (0.5, 6.35009912239761, 0.894358041355277),
+    (0.7, 6.15551047274229, 0.507297527494313),
+    (0.9, 5.82277526444021, 0.0205343145008814),
+    (1, 5.59877120319863, -0.26373326052191),
+]
+
 
 def wing(**fields):
     return losses.build({"name": "adaptive_wing", **fields})
@@ -65,6 +76,15 @@ def test_golden_values_of_the_original_omega(target, prediction, loss):
     assert wing(omega=14.0)(voxel(prediction), voxel(target)).item() == pytest.approx(
         loss, rel=1e-10
     )
+
+
+@pytest.mark.parametrize(("target", "slope", "offset"), LINES)
+@pytest.mark.parametrize("error", [0.75, -0.75, 2.0])
+def test_golden_lines_of_large_errors(target, slope, offset, error):
+    """The prediction need not be in [0, 1]."""
+    value, gradient = loss_and_gradient(wing(), target + error, target)
+    assert abs(gradient) == pytest.approx(slope, abs=1e-12)
+    assert abs(error) * slope - value == pytest.approx(offset, abs=1e-12)
 
 
 def test_a_batch_is_averaged_or_summed():
@@ -119,6 +139,13 @@ def test_bfloat16_does_not_swallow_small_errors():
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(exact.item(), rel=1e-5)
     assert loss.item() > 0
+
+
+def test_a_sum_over_a_slice_does_not_round_or_overflow_in_float16():
+    """128 x 128 voxels of 1.0896 each; float16 itself counts them in steps of 16."""
+    prediction = torch.full((1, 1, 128, 128), 0.4, dtype=torch.float16)
+    total = wing(reduction="sum")(prediction, torch.zeros_like(prediction))
+    assert total.item() == pytest.approx(17852.6, abs=0.05)
 
 
 @settings(max_examples=50, deadline=None)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from softseg import losses
-from tests.losses.cases import EVERY, OVERLAP, VALID_FOR_SOFT, batch, label, row
+from tests.losses.cases import EVERY, OVERLAP, VALID_FOR_SOFT, VOXEL, batch, label, row
 
 every = pytest.mark.parametrize("spec", EVERY, ids=label)
 overlap = pytest.mark.parametrize("spec", OVERLAP, ids=label)
@@ -34,14 +34,17 @@ def test_a_parameter_that_the_loss_has_not_is_refused(spec):
 
 @every
 @pytest.mark.parametrize("smooth", [0.0, 1.0])
-def test_exact_zeros_and_ones_have_finite_values_and_gradients(spec, smooth):
-    """Also of an empty target, an empty prediction, and both; in float32, as in training."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_exact_zeros_and_ones_have_finite_values_and_gradients(spec, smooth, dtype):
+    """Also of an empty target, an empty prediction, and both; as in training, autocast or not."""
     loss = losses.build({**spec, "smooth": smooth} if spec in OVERLAP else spec)
     for scene in product((0, 1e-40, 1e-7, 0.5, 1), repeat=2):
-        prediction, target = (torch.full((2, 2, 3, 3), float(value)) for value in scene)
+        prediction, target = (torch.full((2, 2, 3, 3), v, dtype=dtype) for v in scene)
         prediction.requires_grad_()
-        value = loss(prediction, target)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            value = loss(prediction, target)
         value.backward()
+        assert value.dtype == torch.float32
         assert value.isfinite(), scene
         assert value >= 0, scene
         assert prediction.grad.isfinite().all(), scene
@@ -111,7 +114,7 @@ def test_per_sample_is_the_mean_of_the_samples(spec):
 @pytest.mark.parametrize("spec", VALID_FOR_SOFT, ids=label)
 @settings(max_examples=60, deadline=None)
 @given(
-    voxels=st.lists(st.tuples(st.floats(0.001, 0.999), st.floats(0, 1)), min_size=1, max_size=6),
+    voxels=st.lists(st.tuples(VOXEL, st.floats(0, 1)), min_size=1, max_size=6),
     smooth=st.sampled_from([0.0, 1.0]),
     step=st.sampled_from([1.0, 0.01]),
 )

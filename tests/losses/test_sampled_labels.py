@@ -12,6 +12,12 @@ from scipy.optimize import minimize_scalar
 
 from tests.losses.cases import build, row
 
+# what the paper's parameters make of a voxel that is foreground with probability p
+ADAPTIVE_WING = {
+    **{0.05: 0.0253, 0.1: 0.0501, 0.2: 0.1053, 0.25: 0.1376, 0.3: 0.1744, 0.4: 0.2694},
+    **{0.45: 0.3348, 0.5: 0.4228, 0.55: 0.9947, 0.6: 0.9993, 0.75: 1.0, 0.8: 1.0, 0.95: 1.0},
+}
+
 
 def expected(loss, p, q, certain=(1,)):
     prediction = row(q, *certain)
@@ -42,14 +48,27 @@ def test_a_proper_score_makes_the_probability(name, p):
     [
         ({"name": "huber"}, {0.25: 0.1667, 0.4: 0.3333, 0.6: 0.6667, 0.9: 0.9444}),
         ({"name": "focal"}, {0.1: 0.3058, 0.25: 0.3988, 0.9: 0.6942}),
-        ({"name": "adaptive_wing"}, {0.05: 0.0253, 0.2: 0.1053, 0.5: 0.4228, 0.55: 0.9947}),
+        ({"name": "adaptive_wing"}, ADAPTIVE_WING),
     ],
-    ids=str,
+    ids=["huber", "focal", "adaptive_wing"],
 )
 def test_the_documented_bias_of_voxelwise_losses(spec, optima):
     loss = build(**spec)
-    for p, q in optima.items():
-        assert best(loss, p, ()) == pytest.approx(q, abs=2e-4)
+    found = {p: best(loss, p, ()) for p in optima}
+    assert found == pytest.approx(optima, abs=6e-5)
+
+
+def test_adaptive_wing_jumps_from_grey_to_all_between_50_and_51_percent():
+    assert best(build("adaptive_wing"), 0.50, ()) < 0.43
+    assert best(build("adaptive_wing"), 0.51, ()) > 0.95
+
+
+def test_the_mean_bias_of_adaptive_wing_over_all_probabilities():
+    loss, levels = build("adaptive_wing"), np.linspace(0, 1, 1001)
+    hit, miss = (loss.values(row(*levels), row(*[y] * 1001)).numpy().ravel() for y in (1, 0))
+    p = (np.arange(1000) + 0.5)[:, None] / 1000
+    optima = levels[(p * hit + (1 - p) * miss).argmin(axis=1)]
+    assert (optima - p[:, 0]).mean() == pytest.approx(0.0738, abs=2e-4)
 
 
 @pytest.mark.parametrize("spec", [{"name": "l1"}, {"name": "wing"}], ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from softseg import __version__
@@ -11,12 +12,16 @@ from softseg.data.phantom.brats2019 import write_brats2019
 from softseg.data.phantom.files import whole_folder
 from softseg.data.phantom.msseg2016 import write_msseg2016
 from softseg.data.phantom.scgm import write_scgm
+from softseg.data.phantom.uncertain import ABOUT as ABOUT_UNCERTAIN
+from softseg.data.phantom.uncertain import write_uncertain
 from softseg.errors import UserError
 
 LAYOUTS: dict[str, Callable[[Path, int, int], None]] = {
     "scgm": write_scgm,
     "msseg2016": write_msseg2016,
     "brats2019": write_brats2019,
+    "uncertain1": partial(write_uncertain, 1),
+    "uncertain4": partial(write_uncertain, 4),
 }
 """Layout -> what writes it: (folder, number of subjects, seed)."""
 
@@ -46,10 +51,11 @@ def write_phantom(
         raise UserError(f"{subjects} subjects: a phantom needs at least 1")
     if seed < 0:
         raise UserError(f"seed {seed}: a seed is 0 or larger")
-    with whole_folder(folder) as partial:
-        LAYOUTS[layout](partial, subjects, seed)
+    with whole_folder(folder) as unfinished:
+        LAYOUTS[layout](unfinished, subjects, seed)
         facts = {"version": __version__, "layout": layout, "subjects": subjects, "seed": seed}
-        (partial / "README").write_text(README.format(**facts) + ABOUT[layout], encoding="utf-8")
+        about = {**ABOUT, **ABOUT_UNCERTAIN}[layout]
+        (unfinished / "README").write_text(README.format(**facts) + about, encoding="utf-8")
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
