@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests import project
@@ -50,3 +51,39 @@ def test_hippocampus_one_epoch(tmp_path, real_data):
     assert "test 26 subjects" in out
     table = (tmp_path / "runs/hippocampus_softseg/metrics.csv").read_text().splitlines()
     assert len(table) == 1 + 26
+
+
+def test_ms_lesions_have_lesion_wise_rates(tmp_path, real_data):
+    """Four contrasts; a thick crop around the middle, so that an epoch is short."""
+    root, name = real_data / "ms-lesions", "ms_lesions_softseg"
+    crop = ["--set", "preprocess.1.crop.size=[48, 64]", "--set", "slices.axis=coronal"]
+    arguments = [str(CONFIGS / f"{name}.yaml"), "--set", f"dataset.root={root}", *QUICK[:4], *crop]
+    arguments += [*QUICK[6:], "--set", "trainer.foreground_share=1.0"]
+    status, _, err = project.run(tmp_path, "train", *arguments)
+    assert status == 0, err
+    status, out, err = project.run(tmp_path, "eval", "--threshold-search")
+    assert status == 0, err
+    assert "LTPR" in out
+    table = pd.read_csv(tmp_path / f"runs/{name}/metrics.csv")
+    assert table["subject"].tolist() == ["sub-ms26"]
+    assert {"ltpr", "lfdr", "ltpr_0_20", "ltpr_100_inf", "hd95_mm"} <= set(table)
+    assert table["lesions_truth"][0] > 10
+    assert 0 <= table["ltpr"][0] <= 100
+
+
+def test_raters_are_fused_and_scored_one_by_one(tmp_path, real_data):
+    """Ten raters an image: the mean, and STAPLE."""
+    arguments = [str(CONFIGS / "multirater_ablation.yaml"), *QUICK[:4], *QUICK[6:], "--set"]
+    arguments += [f"dataset.root={real_data / 'multirater'}", "--splits", "1"]
+    status, _, err = project.run(tmp_path, "ablate", *arguments, "--candidates", "Mean,Staple")
+    assert status == 0, err
+    folder = tmp_path / "runs/multirater_ablation"
+    table = pd.read_csv(folder / "tables/raters_cell.csv", index_col=0)
+    assert (table.filter(like="with 10").squeeze() != "no run").tolist() == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert list(table.filter(like="energy distance"))
+    assert "Raters" in (folder / "report.html").read_text()
