@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from softseg.errors import UserError
+from softseg.metrics import binarize
 from softseg.metrics.lesions import ROUNDING
 from softseg.metrics.overlap import BoolArray, SoftArray
 
@@ -23,6 +24,8 @@ BINS = 10
 MARGIN_MM = 5.0
 """How far from the truth voxels count: past the edge's mixture and the usual error of a contour,
 and the next slice of a thick one, yet not the plain background, which anything calls right."""
+TRACE = 0.01
+"""Truth below it is none."""
 _COLUMNS = ("voxels", "sum_predicted", "sum_truth")
 
 
@@ -44,7 +47,9 @@ class ReliabilityBins:
 
 
 def region(truth: SoftArray, zooms: Sequence[float], margin_mm: float = MARGIN_MM) -> BoolArray:
-    """The voxels (X, Y, Z) within `margin_mm` of one with truth > 0; none where there is no truth.
+    """The voxels (X, Y, Z) within `margin_mm` of truth of 0.01 and above; none without any.
+
+    Less than a hundredth is no tissue: STAPLE leaves such traces all around.
 
     Over a whole scan the background would decide: an error of any size there is divided by its
     millions of voxels. The prediction has no say, so that all candidates answer for the same
@@ -55,7 +60,7 @@ def region(truth: SoftArray, zooms: Sequence[float], margin_mm: float = MARGIN_M
         zooms: (3,) size of a voxel in mm.
         margin_mm: 0 or more, between the voxels' centres.
     """
-    inside, near = truth > 0, np.zeros(truth.shape, dtype=bool)
+    inside, near = binarize(truth, TRACE), np.zeros(truth.shape, dtype=bool)
     if not inside.any():
         return near
     [found] = ndimage.find_objects(inside.view(np.uint8))

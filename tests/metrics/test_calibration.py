@@ -199,3 +199,14 @@ def test_what_does_not_fit_together_is_refused():
     with pytest.raises(ValueError, match="10 and 5 bins"):
         reliability(Q, Y, everywhere(Q)) + reliability(Q, Y, everywhere(Q), 5)
     assert math.isnan(ece(ReliabilityBins(np.zeros(3, np.int64), *np.zeros((2, 3)))))
+
+
+def test_traces_of_truth_do_not_widen_the_region():
+    """STAPLE's probability is above 0 far from all raters' masks."""
+    truth = np.full((9, 9, 3), 0.009, np.float32)
+    assert not region(truth, (1, 1, 1)).any()
+    truth[4, 4, 1] = 0.01
+    assert (
+        region(truth, (1, 1, 1), 2.0).sum() == region(truth * (truth > 0.009), (1, 1, 1), 2).sum()
+    )
+    assert region(truth, (1, 1, 1), 2.0).any()
