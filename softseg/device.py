@@ -10,6 +10,12 @@ import torch
 from softseg.errors import UserError
 
 Precision = Literal["float32", "bf16"]
+FORMATS = {
+    "auto": torch.contiguous_format,
+    "contiguous": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+}
+"""trainer.memory_format -> torch's name of it."""
 
 
 def pick(name: str) -> torch.device:
@@ -33,6 +39,14 @@ def available() -> list[str]:
     )
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return [*cuda, *mps, "cpu"]
+
+
+def memory_format(wanted: str, device: torch.device, precision: Precision) -> str:
+    """`auto` -> channels_last where convolutions are faster so (README, Performance)."""
+    if wanted != "auto":
+        return wanted
+    faster = device.type == "cpu" or (device.type == "cuda" and precision == "bf16")
+    return "channels_last" if faster else "contiguous"
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -7,6 +7,7 @@ from softseg.config.load import dump, load_config
 from softseg.data import Sets, read_split
 from softseg.errors import UserError
 from softseg.run import Run
+from softseg.wiring import resolve
 
 
 def check_same_config(run: Run, experiment: Experiment) -> None:
@@ -21,14 +22,15 @@ def check_same_config(run: Run, experiment: Experiment) -> None:
 def differences(run: Run, experiment: Experiment) -> list[str]:
     """The lines of this configuration that the run's own lacks; empty where nothing differs.
 
-    A key that the run does not have, as it was begun with an older version, has its default.
+    A key that the run does not have, as it was begun with an older version, has its default, and
+    what that means on this machine.
     """
     if not run.config.is_file():
         return []  # nothing was begun there
     began, given = run.config.read_text(), dump(experiment)
     if began == given:
         return []
-    began = dump(load_config(run.config, Experiment))
+    began = dump(resolve(load_config(run.config, Experiment)))
     lines = [line.strip() for line in given.splitlines() if line not in began.splitlines()]
     return [] if began == given else lines or ["fewer keys"]
 

@@ -18,13 +18,27 @@ from softseg.train.state import State
 
 
 def settle(experiment: Experiment) -> Experiment:
-    """Put in what `null` and `auto` mean on this machine, so that the run's config repeats it."""
-    chosen = device.pick(experiment.trainer.device)
-    threads = experiment.trainer.threads or torch.get_num_threads()
-    torch.set_num_threads(threads)
+    """Put in what `null` and `auto` mean on this machine, so that the run's config repeats it.
+
+    Sets torch's threads and precision for this process.
+    """
+    settled = resolve(experiment)
+    assert settled.trainer.threads is not None
+    torch.set_num_threads(settled.trainer.threads)
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32; bf16 is the fast choice
-    trainer = experiment.trainer.model_copy(update={"threads": threads, "device": str(chosen)})
-    return experiment.model_copy(update={"trainer": trainer})
+    return settled
+
+
+def resolve(experiment: Experiment) -> Experiment:
+    """The same with every `null` and `auto` of the trainer replaced; changes nothing else."""
+    trainer = experiment.trainer
+    chosen = device.pick(trainer.device)
+    known = {
+        "threads": trainer.threads or torch.get_num_threads(),
+        "device": str(chosen),
+        "memory_format": device.memory_format(trainer.memory_format, chosen, trainer.precision),
+    }
+    return experiment.model_copy(update={"trainer": trainer.model_copy(update=known)})
 
 
 def task_of(experiment: Experiment, sets: Sets, stack: SliceStack) -> Task:
@@ -53,7 +67,9 @@ def new_state(experiment: Experiment, chosen: torch.device) -> State:
     dataset = experiment.dataset
     network = models.build(experiment.model, len(dataset.contrasts), len(dataset.targets))
     head = models.heads.build(experiment.model.head, len(dataset.targets))
-    network, head = network.to(chosen), head.to(chosen)
+    lying = device.FORMATS[experiment.trainer.memory_format]
+    network = network.to(chosen).to(memory_format=lying)  # type: ignore[call-overload]
+    head = head.to(chosen)
     if experiment.trainer.compile:
         network.compile()
     return states.start(network, head, experiment.trainer)

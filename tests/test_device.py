@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from softseg.device import autocast, available, pick, synchronize
+from softseg.device import autocast, available, memory_format, pick, synchronize
 from softseg.errors import UserError
 
 
@@ -74,3 +74,17 @@ def test_bfloat16_is_for_the_network_only_inside_the_context():
 
 def test_waiting_for_the_cpu_is_nothing():
     synchronize(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "chosen"),
+    [
+        ("cpu", "float32", "channels_last"),
+        ("cuda", "bf16", "channels_last"),
+        ("cuda", "float32", "contiguous"),
+        ("mps", "float32", "contiguous"),
+    ],
+)
+def test_auto_puts_channels_last_where_convolutions_are_faster_so(device, precision, chosen):
+    assert memory_format("auto", torch.device(device), precision) == chosen
+    assert memory_format("contiguous", torch.device(device), precision) == "contiguous"

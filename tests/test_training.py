@@ -7,6 +7,7 @@ import json
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from softseg import cli
 from tests import project
@@ -89,3 +90,14 @@ def test_a_rater_drawn_anew_is_learned_from_and_the_mean_is_validated(softseg):
     assert not same(weights(drawn), weights(mean))
     split = json.loads((drawn / "split.json").read_text())
     assert split == json.loads((mean / "split.json").read_text())
+
+
+def test_the_memory_format_changes_rounding_only_and_is_written_down(softseg):
+    """`auto` is repeated by the run's own config, on whatever machine."""
+    runs = {f: softseg(f, f"trainer.memory_format={f}") for f in ("contiguous", "channels_last")}
+    auto = softseg("auto")
+    kept = yaml.safe_load((auto / "config.yaml").read_text())["trainer"]["memory_format"]
+    assert same(weights(auto), weights(runs[kept]))
+    one, other = (losses(run) for run in runs.values())
+    assert one == pytest.approx(other, rel=1e-4)
+    assert not same(*(weights(run) for run in runs.values()))  # it was another format

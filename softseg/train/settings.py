@@ -72,6 +72,10 @@ class Trainer(Component):
     """auto (a CUDA GPU, else Apple's, else the CPU) | cpu | cuda | cuda:1 | mps."""
     precision: Precision = "float32"
     """float32 | bf16 (the network only; head, loss and weights stay float32)."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """How feature maps lie in memory; results differ by rounding. auto: channels_last on a CPU and
+    for bf16 on a CUDA GPU, where convolutions are faster so, else contiguous; what was chosen is
+    written into the run's config.yaml."""
     compile: bool = False
     """Compile the network with torch.compile; the first epoch waits for it."""
     images_every: Annotated[int, Field(ge=0)] = 10
