@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from softseg.config.experiment import Experiment
 from softseg.data import DatasetError, Sets, Subject
+from softseg.data.reading import values_in
 from softseg.errors import UserError
 from softseg.preprocess.prepare import prepare as prepare_stack
 from softseg.preprocess.stack import SliceStack
@@ -57,9 +58,16 @@ def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> Non
     for target, there in zip(experiment.dataset.targets, present.tolist(), strict=True):
         if not there:
             raise UserError(
-                f"no training subject has a voxel of `{target}` inside the crop; check its masks "
-                f"and dataset.targets.{target}.values"
+                f"no training subject has a voxel of {target} inside the crop; its masks hold the "
+                f"values {_held(experiment, target, sets)}; check them and "
+                f"dataset.targets.{target}.values"
             )
+
+
+def _held(experiment: Experiment, target: str, sets: Sets) -> str:
+    """What the training subjects' masks of a target hold, read again: no slice tells codes."""
+    training = [one for one in experiment.dataset() if one.name in sets.train]
+    return values_in({path for one in training for path in one.labels[target].values()})
 
 
 def stack_of(

@@ -108,7 +108,7 @@ class BidsDataset(DatasetFields):
 
     def _mask_path(self, stem: str, suffix: str, contrast: str | None) -> str:
         named_after = contrast or (self.contrasts[0] if len(self.contrasts) == 1 else "*")
-        ending = Pattern(suffix).fill({})
+        ending = Pattern(suffix).fill({"rater": "{rater}"})  # left open, for whoever is looked for
         return f"derivatives/{self.derivatives}/{stem}_{named_after}_{ending}.nii.gz"
 
 

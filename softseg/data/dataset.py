@@ -71,19 +71,24 @@ class DatasetFields(Component):
             raise UserError(f"dataset.root: there is no folder {root}; {self.hint}")
         return root
 
-    def settle(self, root: Path, found: Sequence[Found], sought: str) -> list[Subject]:
+    def settle(
+        self, root: Path, found: Sequence[Found], sought: str, also: Sequence[str] = ()
+    ) -> list[Subject]:
         """The subjects that were found, in natural order.
 
-        Raises one UserError naming everything that is missing or ambiguous, or, where nothing was
-        found, what was `sought` and what the folder holds instead.
+        Raises one UserError naming everything that is missing or ambiguous, after what is `also`
+        wrong with the data set as a whole (`<place>: <what>`), or, where nothing was found, what
+        was `sought` and what the folder holds instead; before that, one for a subject or a rater
+        whom a key names and nobody is.
         """
         self._check_exclude(found)
         known = [one for one in selected(found, self.only) if one.name not in self.exclude]
-        kept = [one for one in known if one.images or one.labels]
+        kept = [one for one in known if one.images or one.labels or one.is_named]
         if not any(one.images for one in kept):
             raise UserError(_nothing(root, sought, self.hint))
+        self._check_raters(found)
         judged = [judge(one, self) for one in sorted(kept, key=lambda one: natural(one.name))]
-        problems = [problem for _, found_wrong in judged for problem in found_wrong]
+        problems = [*also, *(problem for _, found_wrong in judged for problem in found_wrong)]
         if problems:
             message = several(
                 f"{len(problems)} problem(s) in the data set {root} "
@@ -102,6 +107,12 @@ class DatasetFields(Component):
         if unknown and names:
             there = f"{nearest(unknown[0], names)}; there are {listed(names)}"
             raise UserError(f"dataset.exclude: no subject '{unknown[0]}'{there}")
+
+    def _check_raters(self, found: Sequence[Found]) -> None:
+        raters = {rater for one in found for rater in one.raters}
+        wrong = self.raters.unknown(raters) if raters else None
+        if wrong:
+            raise UserError(wrong)
 
 
 def _note_unequal_raters(subjects: Sequence[Subject]) -> None:

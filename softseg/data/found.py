@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from softseg.data.subjects import Subject
 
 if TYPE_CHECKING:
     from softseg.data.dataset import DatasetFields
+    from softseg.data.raters import Raters
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,22 @@ class Found:
     labels: dict[str, list[Mask]] = field(default_factory=dict)
     rois: list[Mask] = field(default_factory=list)
     sought: Mapping[str, str] = field(default_factory=dict)
-    """What was looked for, as a path with `*`: `image <contrast>`, `mask <target>` and `roi`."""
+    """What was looked for, as a path with `*`: `image <contrast>`, `roi`, `mask <target>` (where
+    {rater} stands for a rater), and of tables `mask <target> by rater <rater>`."""
+    lost: dict[str, list[str]] = field(default_factory=dict)
+    """Target -> raters whose mask a table names, although there is no such file."""
+    is_named: bool = False
+    """Whether a table names files of this subject, which is then never just left out."""
 
     def add_label(self, target: str, mask: Mask) -> None:
         """Note a mask of one target."""
         self.labels.setdefault(target, []).append(mask)
+
+    @property
+    def raters(self) -> set[str]:
+        """Everybody who drew, or is said to have drawn, any target."""
+        drawn = {mask.rater for masks in self.labels.values() for mask in masks}
+        return drawn.union(*self.lost.values())
 
 
 def judge(found: Found, dataset: DatasetFields) -> tuple[Subject, list[str]]:
@@ -69,7 +81,7 @@ def _labels(
     """Rater -> mask of one target."""
     masks = found.labels.get(target, [])
     if not masks:
-        problems.append(f"no mask of {target} (looked for {found.sought[f'mask {target}']})")
+        problems.append(f"no mask of {target} (looked for {_sought(found, target)})")
         return {}
     contrasts = {mask.contrast for mask in masks}
     if len(contrasts) > 1:
@@ -81,8 +93,35 @@ def _labels(
     raters = _raters(masks, target, problems)
     wrong = dataset.raters.missing(raters)
     if wrong:
-        problems.append(f"dataset.raters.fuse: {wrong}")
+        place = _sought(found, target, dataset.raters.chosen)
+        problems.append(f"dataset.raters.fuse: {wrong} (looked for the mask of {target}: {place})")
+    problems += _lacking(found, target, raters, dataset.raters)
     return raters
+
+
+def _lacking(found: Found, target: str, raters: Collection[str], rule: Raters) -> Iterator[str]:
+    """What is wrong where somebody who is named by a table, or expected, has no mask."""
+    there = f"there are {listed(raters)}"
+    if set(raters) == {""}:
+        there = "its masks are not told apart by {rater}"
+    lost = found.lost.get(target, [])
+    for name in lost:
+        place = _sought(found, target, name)
+        yield f"no mask of {target}{_by(name)} (looked for {place}; {there})"
+    for name in rule.lacking([*raters, *lost]):
+        place = _sought(found, target, name)
+        told = f"looked for {place}; {there}; see dataset.raters.expected"
+        yield f"no mask of {target}{_by(name)} ({told})"
+    if rule.too_few(raters):
+        told = f"looked for {_sought(found, target)}; {there}"
+        few = f"{len(raters)} mask(s) of {target}"
+        yield f"{few}, but dataset.raters.expected is {rule.expected} ({told})"
+
+
+def _sought(found: Found, target: str, rater: str | None = None) -> str:
+    """Where the mask of a target was looked for, that of one rater or any."""
+    own = found.sought.get(f"mask {target} by rater {rater}")
+    return own or found.sought[f"mask {target}"].replace("{rater}", rater or "*")
 
 
 def _raters(masks: Sequence[Mask], target: str, problems: list[str]) -> dict[str, Path]:
@@ -91,9 +130,13 @@ def _raters(masks: Sequence[Mask], target: str, problems: list[str]) -> dict[str
         files.setdefault(mask.rater, []).append(mask.path)
     for rater, paths in files.items():
         if len(paths) > 1:
-            by = f" by rater {rater}" if rater else ""
-            problems.append(f"{len(paths)} files match the mask of {target}{by}: {_joined(paths)}")
+            what = f"the mask of {target}{_by(rater)}"
+            problems.append(f"{len(paths)} files match {what}: {_joined(paths)}")
     return {rater: paths[0] for rater, paths in files.items()}
+
+
+def _by(rater: str) -> str:
+    return f" by rater {rater}" if rater else ""
 
 
 def _roi(found: Found, dataset: DatasetFields, problems: list[str]) -> Path | None:

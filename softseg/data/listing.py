@@ -27,7 +27,7 @@ class TableDataset(DatasetFields):
 
     loader: Literal["table"]
     file: str
-    """The table, TSV or CSV, relative to root. An empty cell or n/a is a file that is not there."""
+    """The table, TSV or CSV, relative to root. An empty cell or n/a: there is no such file."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -41,7 +41,7 @@ class TableDataset(DatasetFields):
         """Find the subjects, in natural order of their names.
 
         Raises UserError when root, table or a column is not there, or, in one error, for every
-        file that is missing.
+        file that is missing, be it one rater's mask of several.
         """
         root = self.existing_root()
         rows = read_table(root / self.file, "subject")
@@ -60,13 +60,17 @@ class TableDataset(DatasetFields):
     def _found(self, root: Path, name: str, row: Mapping[str, str]) -> Found:
         used = {*self.contrasts, self.roi, *self._columns_of_masks(row)}
         columns = {key: value for key, value in row.items() if key not in used}
-        found = Found(name, {"subject": name, **columns}, sought=self._sought(row))
+        is_named = any(row[key] not in _NOTHING for key in used if key)
+        found = Found(name, {"subject": name, **columns}, sought=self._sought(row),
+                      is_named=is_named)  # fmt: skip
         for contrast in self.contrasts:
             if path := _below(root, row[contrast], name):
                 found.images[contrast] = [path]
         for column, (target, rater) in self._columns_of_masks(row).items():
             if path := _below(root, row[column], name):
                 found.add_label(target, Mask(path, rater=rater))
+            elif row[column] not in _NOTHING:
+                found.lost.setdefault(target, []).append(rater)
         if self.roi and (path := _below(root, row[self.roi], name)):
             found.rois.append(Mask(path))
         return found
@@ -79,12 +83,24 @@ class TableDataset(DatasetFields):
 
     def _sought(self, row: Mapping[str, str]) -> dict[str, str]:
         masks = self._columns_of_masks(row)
-        images = {f"image {c}": row[c] or "nothing: the cell is empty" for c in self.contrasts}
+        images = {f"image {c}": self._told(row, c) for c in self.contrasts}
         labels = {
-            f"mask {t}": ", ".join(row[c] for c, (of, _) in masks.items() if of == t) or "nothing"
+            f"mask {t}": self._told(row, *(c for c, (of, _) in masks.items() if of == t))
             for t in self.targets
         }
-        return {**images, **labels, "roi": row[self.roi] if self.roi else ""}
+        raters = {
+            f"mask {t} by rater {rater}": self._told(row, f"{t}:{rater}" if rater else t)
+            for t in self.targets
+            for rater in {rater for _, rater in masks.values()}
+        }
+        roi = self._told(row, self.roi) if self.roi else ""
+        return {**images, **labels, **raters, "roi": roi}
+
+    def _told(self, row: Mapping[str, str], *columns: str) -> str:
+        """The files that cells name; where none of them does, which columns those are."""
+        cells = [row[column] for column in columns if row.get(column, "") not in _NOTHING]
+        nothing = f"a path under {', '.join(columns)} in {self.file}, where there is none"
+        return ", ".join(cells) or nothing
 
 
 def _below(root: Path, cell: str, name: str) -> Path | None:

@@ -121,5 +121,6 @@ def _sought(identity: Values, search: Search) -> dict[str, str]:
     images = {
         f"image {c}": search.image.fill({**identity, "contrast": c}) for c in search.contrasts
     }
-    masks = {f"mask {t}": pattern.fill(identity) for t, pattern in search.labels.items()}
+    told = {**identity, "rater": "{rater}"}  # left open, for whoever is looked for
+    masks = {f"mask {t}": pattern.fill(told) for t, pattern in search.labels.items()}
     return {**images, **masks, "roi": search.roi.fill(identity) if search.roi else ""}

@@ -29,6 +29,11 @@ class Raters(Component):
     weights: dict[str, Annotated[float, Field(ge=0)]] | None = None
     """Rater -> how much its word counts in majority and mean (SoftSeg 4.4.2), such as years of
     experience; who is not named counts 1. null: all the same."""
+    expected: (
+        Annotated[tuple[str | int, ...], Field(min_length=1)] | Annotated[int, Field(ge=1)] | None
+    ) = None
+    """Whose masks every target of every subject must have: names of raters, or how many there must
+    be at least; who lacks one is refused. null: subjects may differ, which is told in a warning."""
 
     @model_validator(mode="after")
     def _weights_count(self) -> Self:
@@ -43,14 +48,32 @@ class Raters(Component):
 
     def missing(self, raters: Collection[str]) -> str | None:
         """What is wrong, when the chosen rater is not among these."""
-        if self.chosen is None or self.chosen in raters:
+        if self.chosen is None:
             return None
-        if set(raters) == {""}:
-            return f"no rater '{self.chosen}': its masks are not told apart by {{rater}}"
-        near = nearest(self.chosen, raters)
-        return (
-            f"no rater '{self.chosen}'{near}; there are {', '.join(_FUSIONS)} and {listed(raters)}"
-        )
+        return _no_rater(self.chosen, raters, f"{', '.join(_FUSIONS)} and ", _FUSIONS)
+
+    def unknown(self, raters: Collection[str]) -> str | None:
+        """What is wrong, when a key names somebody who is not among these, all raters there are."""
+        wrong = self.missing(raters)
+        if wrong:
+            return f"dataset.raters.fuse: {wrong}"
+        for key, names in (("weights", self.weights or ()), ("expected", self._expected_names)):
+            for name in names:
+                if wrong := _no_rater(name, raters):
+                    return f"dataset.raters.{key}: {wrong}"
+        return None
+
+    def lacking(self, raters: Collection[str]) -> list[str]:
+        """Those who are expected by name and not among these."""
+        return [name for name in self._expected_names if name not in raters]
+
+    def too_few(self, raters: Collection[str]) -> bool:
+        """Whether these are fewer than the number that is expected."""
+        return isinstance(self.expected, int) and len(raters) < self.expected
+
+    @property
+    def _expected_names(self) -> tuple[str, ...]:
+        return tuple(map(str, self.expected)) if isinstance(self.expected, tuple) else ()
 
     def __call__(self, masks: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Fuse rater -> mask (X, Y, Z) in [0, 1] into one, float32 in [0, 1], on the native grid.
@@ -83,3 +106,14 @@ class Raters(Component):
             raise UserError(f"dataset.raters.weights: {listed(names)} all count 0; nobody is left")
         share: NDArray[np.float64] = weights / weights.sum()
         return share
+
+
+def _no_rater(
+    name: str, raters: Collection[str], others: str = "", also: Sequence[str] = ()
+) -> str | None:
+    """What is wrong, when `name` is not among the raters; `others` and `also` may stand there."""
+    if name in raters:
+        return None
+    if set(raters) == {""}:
+        return f"no rater '{name}': its masks are not told apart by {{rater}}"
+    return f"no rater '{name}'{nearest(name, [*raters, *also])}; there are {others}{listed(raters)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,3 +81,15 @@ class Reader:
         assert self.reference is not None  # the first file that could be read
         grid = self.reference.grid
         return data if same_place(volume.grid, grid) else regrid(data, volume.grid, grid)
+
+
+def values_in(paths: Iterable[Path]) -> str:
+    """The values that files hold together, as `told` shows them. Raises FileError for a bad one."""
+    return told({float(value) for path in paths for value in np.unique(read(path).data)})
+
+
+def told(values: Iterable[float], limit: int = 10) -> str:
+    """`0, 1, 2`: distinct values, rising, at most `limit` of them, and how many more."""
+    rising = sorted(set(values))
+    more = f" and {len(rising) - limit} more" if len(rising) > limit else ""
+    return ", ".join(f"{value:g}" for value in rising[:limit]) + more

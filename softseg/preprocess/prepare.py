@@ -109,7 +109,7 @@ def _entry(
         "steps": [step.model_dump(mode="json") for step in steps],
         "slices": slices.model_dump(mode="json"),
         "targets": [(name, t.model_dump(mode="json")) for name, t in dataset.targets.items()],
-        "raters": [dataset.raters.model_dump(mode="json"), labels],
+        "raters": [dataset.raters.model_dump(mode="json", exclude={"expected"}), labels],
         "images": list(subject.images),
         "other_grids": dataset.other_grids,
         "maps": wanted.maps,

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from softseg.data import build
+from softseg.data import DatasetError, build
 from softseg.errors import UserError
 from tests import makers
 
@@ -71,6 +71,22 @@ def test_all_missing_files_are_named_at_once(root):
         dataset(root)()
     assert "p1: no T2 image (looked for x/1_t2.nii.gz)" in str(error.value)
     assert "p2: no mask of lesion (looked for m/2a.nii.gz" in str(error.value)
+
+
+def test_an_empty_cell_is_told_by_its_column_and_table(root):
+    write(root, p2="p2,x/2_t1.nii.gz,,n/a,,b/2.nii.gz,Rome")
+    with pytest.raises(DatasetError) as error:
+        dataset(root)()
+    place = "(looked for a path under {} in paths.csv, where there is none)"
+    assert error.value.problems == [
+        f"p2: no T2 image {place.format('T2')}",
+        f"p2: no mask of lesion {place.format('lesion:a, lesion:b')}",
+    ]
+
+
+def test_a_subject_without_any_path_is_left_out(root):
+    write(root, p2="p2,,n/a,,,,Rome")
+    assert [one.name for one in dataset(root)()] == ["p1"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from softseg.data import build
+from softseg.data import DatasetError, build
 from softseg.errors import UserError
 from tests import makers
 
@@ -70,6 +70,47 @@ def test_another_number_of_cases_than_told_is_refused(root):
     tell(root, numTraining=3)
     with pytest.raises(UserError, match=r"numTraining is 3, but .* hold 2 cases"):
         dataset(root)()
+
+
+def test_all_that_disagrees_with_the_folders_is_said_with_the_missing_files(root):
+    tell(root, numTraining=3)
+    for name in ("imagesTr/pat_03_0002.nii.gz", "imagesTr/pat_02.nii.gz", "labelsTr/pat_04.nii"):
+        makers.nifti(root / name, makers.scan())
+    (root / "imagesTr/pat_01_0001.nii.gz").unlink()
+    with pytest.raises(DatasetError) as error:
+        dataset(root)()
+    ending, channels, number, missing = error.value.problems
+    place = f"{root / 'dataset.json'}: "
+    assert ending.startswith(f"{place}file_ending is .nii.gz, but labelsTr holds pat_04.nii; ")
+    assert channels.startswith(
+        f"{place}its channels are _0000 T2, _0001 ADC, but imagesTr holds pat_02.nii.gz, "
+        "pat_03_0002.nii.gz; rename them, or correct channel_names"
+    )
+    assert "numTraining is 3" in number
+    assert "hold 2 cases (pat_01, pat_02); files are missing, or correct" in number
+    assert missing.startswith("pat_01: no ADC image (looked for")
+    assert [one.name for one in error.value.sound] == ["pat_02"]
+
+
+def test_another_ending_than_told_is_refused_with_what_there_is(root):
+    tell(root, file_ending=".nii")
+    with pytest.raises(UserError) as error:
+        dataset(root)()
+    assert "file_ending is .nii, but labelsTr holds pat_01.nii.gz, pat_02.nii.gz" in str(
+        error.value
+    )
+    assert "file_ending is .nii, but imagesTr holds pat_01_0000.nii.gz" in str(error.value)
+
+
+def test_a_channel_that_is_not_asked_for_may_be_missing(root):
+    (root / "imagesTr/pat_01_0001.nii.gz").unlink()
+    assert len(dataset(root, ["T2"])()) == 2
+
+
+def test_hidden_files_are_no_cases(root):
+    for name in ("imagesTr/._pat_01_0000.nii.gz", "labelsTr/._pat_01.nii.gz"):
+        (root / name).write_bytes(b"what macOS leaves on other systems' disks")
+    assert [one.name for one in dataset(root)()] == ["pat_01", "pat_02"]
 
 
 def test_a_channel_that_it_does_not_know(root):

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from softseg.data.raters import Raters
 from softseg.errors import UserError
@@ -61,8 +64,16 @@ def test_an_unknown_rater_is_refused_with_those_there_are() -> None:
     there = "majority, mean, staple, random and r1, r2, r3"
     with pytest.raises(UserError, match=rf"no rater 'r4'.*{there}"):
         Raters(fuse="r4")(voxel(1, 0, 1))
+    with pytest.raises(UserError, match=r"no rater 'majorty' .did you mean 'majority'"):
+        Raters(fuse="majorty")(voxel(1, 0, 1))
     with pytest.raises(UserError, match=r"not told apart by \{rater\}"):
         Raters(fuse="r1")({"": voxel(1)["r1"]})
+
+
+@pytest.mark.parametrize("expected", [0, [], True, "r1", 2.5])
+def test_expected_raters_are_names_or_a_number_above_0(expected: object) -> None:
+    with pytest.raises(ValidationError, match="expected"):
+        Raters.model_validate_json(json.dumps({"expected": expected}))
 
 
 @given(masks=MASKS)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from softseg.data.check.facts import FileFacts
 from softseg.data.check.findings import Finding
 from softseg.data.names import listed, natural
+from softseg.data.reading import told
 from softseg.data.split_file import Sets
 from softseg.data.splits import Split
 from softseg.data.subjects import Subject
@@ -50,7 +51,9 @@ def untaught_targets(
             for one in files
             if one.kind == "mask" and one.name == target and one.subject in sets.train
         ]
-        if masks and all(mask is not None and mask.is_empty for mask in masks):
-            what = f"no training subject has a voxel of {target}"
-            do = f"check its masks and dataset.targets.{target}.values"
+        empty = [mask for mask in masks if mask is not None and mask.is_empty]
+        if masks and len(empty) == len(masks):
+            held = told(value for mask in empty for value in mask.values)
+            what = f"no training subject has a voxel of {target}; its masks hold the values {held}"
+            do = f"check them and dataset.targets.{target}.values"
             yield Finding("error", "target without foreground", what, do)

@@ -10,6 +10,7 @@ from softseg.data.check.facts import FileFacts, by_text
 from softseg.data.check.findings import Finding
 from softseg.data.dataset import DatasetFields
 from softseg.data.masks import TOLERANCE
+from softseg.data.reading import told
 from softseg.data.targets import Target
 
 ALIGNED_MM = 1e-3
@@ -39,7 +40,9 @@ def _empty(one: FileFacts) -> Iterator[Finding]:
         do = "check that there is none in this scan"
         if one.kind == "roi":
             do = "draw it, or leave the subject out with dataset.exclude"
-        what = f"holds no voxel of {structure}"
+        held = [value for value in one.mask.values if value]
+        others = f", but the values {told(held)}" if held else ""
+        what = f"holds no voxel of {structure}{others}"
         yield Finding("warning", "empty mask", what, do, one.subject, one.path)
 
 
