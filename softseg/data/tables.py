@@ -15,7 +15,8 @@ def read_table(path: Path, key: str | None = None) -> Rows:
     """Read a table: its key column's value -> the other columns, `n/a` kept as text.
 
     `key` names the column that identifies a row; None takes the first one. Raises UserError for a
-    file that is missing, is no table, lacks the column, has two columns of one name, or two rows for one key.
+    file that is missing, is no table, lacks the column, has two columns of one name, or two rows
+    for one key.
     """
     rows = _read(path)
     if not rows:
