@@ -19,8 +19,8 @@ from softseg.ablation.sharing import share_stacks
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
 from softseg.preprocess.stack_file import read_shared
-from softseg.seeds import generator
-from softseg.train.loop import take, train_step
+from softseg.train.feeding import take
+from softseg.train.loop import train_step
 from softseg.wiring import new_state, settle, task_of
 
 ROOT = Path(__file__).parent.parent
@@ -94,7 +94,7 @@ def _step_for_a_while(experiment: Experiment, sets: Sets, stack: Path, threads: 
     task = task_of(experiment, sets, read_shared(stack))
     state = new_state(experiment, torch.device("cpu"))
     rows = task.rows[: trainer.batch_size]
-    batch = take(task, rows, generator(0, "bench"))
+    batch = take(task, rows)
     for _ in range(5):
         train_step(state, task, batch)
     began, steps = time.perf_counter(), 0

@@ -10,6 +10,7 @@ import torch
 from softseg.errors import UserError
 
 Precision = Literal["float32", "bf16"]
+_SHARE = 0.6  # of a GPU's free memory that slices may take
 FORMATS = {
     "auto": torch.contiguous_format,
     "contiguous": torch.contiguous_format,
@@ -39,6 +40,14 @@ def available() -> list[str]:
     )
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return [*cuda, *mps, "cpu"]
+
+
+def has_room(device: torch.device, n_bytes: int) -> bool:
+    """Whether a stack of slices can lie on a device and leave it memory to train with."""
+    if device.type != "cuda":
+        return True  # the CPU's is the stack's own; MPS shares it
+    free, _ = torch.cuda.mem_get_info(device)
+    return n_bytes <= _SHARE * free
 
 
 def memory_format(wanted: str, device: torch.device, precision: Precision) -> str:

@@ -42,15 +42,16 @@ def resolve(experiment: Experiment) -> Experiment:
 
 
 def task_of(experiment: Experiment, sets: Sets, stack: SliceStack) -> Task:
-    """Put the slices on the device and gather what the loop needs."""
+    """Put the slices on the device, if they fit there, and gather what the loop needs."""
     chosen = torch.device(experiment.trainer.device)
+    near = stack.to(chosen) if device.has_room(chosen, stack.n_bytes) else stack
     validation = [v for v in stack.of(sets.validation) if len(stack.kept(v))]
     rows = stack.rows(sets.train)
     return Task(
-        stack=stack.to(chosen),
+        stack=near,
         rows=rows,
         foreground=stack.has_target(rows),
-        rater_counts=stack.rater_counts().to(chosen),
+        rater_counts=stack.rater_counts().to(near.image.device),
         validation=tuple(validation),
         augment=experiment.augment,
         restandardize=over_slices(experiment.preprocess),

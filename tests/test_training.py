@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 
 from softseg import cli
-from tests import project
+from tests import makers, project
 
 BOUNDARY = (
     "loss={name: combination, terms: [{loss: {name: dice}}, "
@@ -85,7 +87,9 @@ def test_a_weight_that_grows_changes_what_is_learned(softseg):
     assert losses(plain)[1] != pytest.approx(losses(mixed)[1])
 
 
-def test_a_rater_drawn_anew_is_learned_from_and_the_mean_is_validated(softseg):
+def test_a_rater_drawn_anew_is_learned_from_and_the_mean_is_validated(softseg, tmp_path):
+    for path in (tmp_path / "data").glob("*-mask-r4.nii.gz"):  # one who sees nothing
+        makers.nifti(path, np.zeros(makers.SHAPE), nib.load(path).affine, dtype=np.uint8)
     drawn, mean = (softseg(f, f"dataset.raters={{fuse: {f}}}") for f in ("random", "mean"))
     assert not same(weights(drawn), weights(mean))
     split = json.loads((drawn / "split.json").read_text())

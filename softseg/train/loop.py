@@ -1,7 +1,8 @@
 """The training loop, read top to bottom.
 
-The slices are already on the device; a step indexes, augments, computes and updates there. Nothing
-is read back within an epoch: losses and counts add up in tensors that `fit` reads once at its end.
+The slices are already on the device, if they fit; a step indexes, augments, computes and updates
+there. Nothing is read back within an epoch: losses and counts add up in tensors that `fit` reads
+once at its end.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from softseg.infer.predict import Predictor
 from softseg.losses import Loss
 from softseg.models.heads import is_dead
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.train.sampling import draw_rater, epoch_order
+from softseg.train.feeding import feed, maps_of
+from softseg.train.sampling import epoch_order
 from softseg.train.settings import Trainer
 from softseg.train.state import Record, State, is_finite
 
@@ -31,10 +33,10 @@ from softseg.train.state import Record, State, is_finite
 class Task:
     """Everything a training needs that does not change while it runs."""
 
-    stack: SliceStack  # on the device
+    stack: SliceStack  # on the device or, where it does not fit there, on the host
     rows: Tensor  # (N,) training slices, on the CPU
     foreground: Tensor  # (N,) bool, which of them hold any target, on the CPU
-    rater_counts: Tensor  # (S,) how many raters each slice of the stack has, on the device
+    rater_counts: Tensor  # (S,) how many raters each slice of the stack has, beside the stack
     validation: tuple[StackedVolume, ...]
     augment: tuple[augment.Step, ...]
     restandardize: bool  # per slice after augmentation too (the published order)
@@ -94,33 +96,15 @@ def train_epoch(state: State, task: Task, observer: Observer) -> Tensor:
     seeds.reseed_torch(task.seed, "dropout", epoch)
     shuffle = seeds.generator(task.seed, "shuffle", epoch)
     draws = seeds.generator(task.seed, "augment", epoch)
-    share = task.trainer.foreground_share
-    order = epoch_order(task.rows, task.foreground, share, shuffle).to(task.device)
+    raters = seeds.generator(task.seed, "raters", epoch)
+    order = epoch_order(task.rows, task.foreground, task.trainer.foreground_share, shuffle)
     totals = torch.zeros(2, device=task.device)
-    for rows in order.split(task.trainer.batch_size):
-        loss, output = train_step(state, task, take(task, rows, draws))
-        totals[0] += loss.detach() * len(rows)
+    for batch in feed(task, order, draws, raters):
+        loss, output = train_step(state, task, batch)
+        totals[0] += loss.detach() * len(batch.image)
         totals[1] += is_dead(output).any()
-        observer.step(len(rows))
+        observer.step(len(batch.image))
     return totals / torch.tensor([len(order), 1.0], device=task.device)
-
-
-def take(task: Task, rows: Tensor, draws: torch.Generator) -> Batch:
-    """Gather and augment the slices of one step."""
-    stack = task.stack
-    target = stack.target[rows]
-    if stack.raters.shape[1]:
-        target = draw_rater(stack.raters[rows], task.rater_counts[rows], draws)
-    batch = Batch(stack.image[rows], target, stack.fill[rows], maps_of(task, rows))
-    batch = augment.augment(batch, task.augment, draws)
-    return augment.restandardize(batch) if task.restandardize else batch
-
-
-def maps_of(task: Task, rows: Tensor) -> dict[str, Tensor]:
-    """Kind -> the maps (B, K, H, W) of these slices; empty where the loss needs none."""
-    kinds = task.loss.maps
-    maps = task.stack.maps[rows] if kinds else None
-    return {kind: maps[:, m] for m, kind in enumerate(kinds)} if maps is not None else {}
 
 
 def train_step(state: State, task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -154,12 +138,13 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     judge = task.loss.at(task.trainer.max_epochs - 1)
     losses, dices, peaks, dead, preview = [], [], [], [], []
     for volume in task.validation:
-        kept = task.stack.kept(volume).to(task.device)
+        kept = task.stack.kept(volume).to(task.stack.image.device)
         logits = predict.logits(task.stack.image[kept])
         soft = state.head(logits)
-        truth = task.stack.target[kept]
+        truth = task.stack.target[kept].to(task.device)
         goal = augment.harden(truth, task.augment)
-        losses.append(judge(soft, goal, maps_of(task, kept)))
+        maps = {kind: one.to(task.device) for kind, one in maps_of(task, kept).items()}
+        losses.append(judge(soft, goal, maps))
         dices.append(_dice(soft, truth))
         peaks.append(logits.amax(dim=(0, 2, 3)).min())
         dead.append(is_dead(soft).any())

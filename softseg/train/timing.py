@@ -6,9 +6,9 @@ import copy
 import statistics
 import time
 
-from softseg import seeds
 from softseg.device import synchronize
-from softseg.train.loop import Task, take, train_step
+from softseg.train.feeding import take
+from softseg.train.loop import Task, train_step
 from softseg.train.state import State, start
 
 
@@ -20,8 +20,7 @@ def bare_step_seconds(state: State, task: Task, repeats: int = 5, warm_up: int =
     twin = start(copy.deepcopy(state.model), copy.deepcopy(state.head), task.trainer)
     twin.model.train()
     twin.head.train()
-    rows = task.rows[: task.trainer.batch_size].to(task.device)
-    batch = take(task, rows, seeds.generator(task.seed, "timing"))
+    batch = take(task, task.rows[: task.trainer.batch_size])
     times = []
     for _ in range(warm_up + repeats):
         synchronize(task.device)

@@ -12,6 +12,7 @@ from softseg.errors import TrainingError
 from softseg.infer.predict import Predictor
 from softseg.train import loop
 from softseg.train import state as states
+from softseg.train.feeding import take
 from softseg.train.loop import fit, train_epoch, validate
 from tests.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
@@ -151,7 +152,7 @@ def test_gradients_are_clipped_only_when_asked():
     for clip in (None, 1e-3):
         task = tiny_task(clip_gradient=clip, loss="adaptive_wing")
         state = tiny_state(task)
-        loop.train_step(state, task, loop.take(task, task.rows[:4], torch.Generator()))
+        loop.train_step(state, task, take(task, task.rows[:4]))
         grads = [p.grad.norm() for p in state.model.parameters()]
         norms.append(torch.stack(grads).norm().item())
     assert norms[0] > 1e-3

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softseg.train import loop
-from softseg.train.loop import take
+from softseg.train.feeding import feed, gather
 from softseg.train.sampling import draw_rater, epoch_order
 from tests.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
@@ -70,11 +70,11 @@ def test_training_draws_by_the_share_of_the_yaml(monkeypatch):
     task = tiny_task(stack, foreground_share=1.0)
     seen = []
 
-    def watched(task, rows, draws):
-        seen.append(rows)
-        return take(task, rows, draws)
+    def watched(task, order, draws, raters):
+        seen.append(order)
+        return feed(task, order, draws, raters)
 
-    monkeypatch.setattr(loop, "take", watched)
+    monkeypatch.setattr(loop, "feed", watched)
     loop.train_epoch(tiny_state(task), task, Watcher())
     assert torch.cat(seen).numel() == len(task.rows)
     assert (torch.cat(seen) % 2 == 1).all()
@@ -102,8 +102,7 @@ def test_training_draws_a_rater_for_each_slice_and_validation_takes_the_mean():
     volumes = tuple(replace(volume, raters=2) for volume in stack.volumes)
     mean = torch.full_like(stack.target, 0.25)
     task = tiny_task(replace(stack, raters=raters, volumes=volumes, target=mean), steps=())
-    rows, draws = torch.arange(n), torch.Generator().manual_seed(1)
-    first, second = take(task, rows, draws).target, take(task, rows, draws).target
+    first, second = (gather(task, torch.arange(n), seeded(k)).target for k in (1, 2))
     for target in (first, second):
         assert all(one.unique().tolist() in ([0.0], [1.0]) for one in target)
         assert 0.2 < target.mean() < 0.8
@@ -112,6 +111,10 @@ def test_training_draws_a_rater_for_each_slice_and_validation_takes_the_mean():
     task = replace(task, loss=Spy(task.loss, seen))
     loop.validate(state, task)
     assert all((goal == 0.25).all() for goal in seen)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
 
 
 class Spy:
