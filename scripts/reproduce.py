@@ -38,18 +38,37 @@ ABOUT = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["candidates", "hippocampus", "bias"])
+    parser.add_argument("what", choices=list(TABLES))
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
     options = parser.parse_args()
-    tables = {"candidates": candidates, "hippocampus": hippocampus, "bias": volume_bias}
-    tables[options.what](options.jobs)
+    TABLES[options.what](options.jobs)
 
 
 def hippocampus(jobs: int) -> None:
     """Five candidates x five splits of real scans: the report's tables."""
-    root = Path(os.environ.get("SOFTSEG_DATA", "data")) / "hippocampus"
-    out = ablate("hippocampus_ablation", "hippocampus", [f"dataset.root={root}"], jobs)
-    shutil.copytree(out / "tables", RESULTS / "hippocampus", dirs_exist_ok=True)
+    _tables_of("hippocampus_ablation", "hippocampus", _hippocampus(), jobs)
+
+
+def losses(jobs: int) -> None:
+    """Every loss x three splits of real scans, trained at half the resolution."""
+    _tables_of("losses_ablation", "losses", _hippocampus(), jobs)
+
+
+def unbalanced(jobs: int) -> None:
+    """Losses for small and many objects on the phantom of MS lesions."""
+    root = Path("data/msseg2016-phantom")
+    if not root.exists():
+        softseg("data", "phantom", str(root), "--layout", "msseg2016", "--subjects", "20")
+    _tables_of("unbalanced_ablation", "unbalanced", root, jobs)
+
+
+def _hippocampus() -> Path:
+    return Path(os.environ.get("SOFTSEG_DATA", "data")) / "hippocampus"
+
+
+def _tables_of(config: str, name: str, root: Path, jobs: int) -> None:
+    out = ablate(config, name, [f"dataset.root={root}"], jobs)
+    shutil.copytree(out / "tables", RESULTS / name, dirs_exist_ok=True)
 
 
 def candidates(jobs: int) -> None:
@@ -121,6 +140,15 @@ def ablate(config: str, out: str, sets: list[str], jobs: int, *more: str) -> Pat
 
 def softseg(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "softseg", *arguments], check=True)
+
+
+TABLES = {
+    "candidates": candidates,
+    "hippocampus": hippocampus,
+    "losses": losses,
+    "unbalanced": unbalanced,
+    "bias": volume_bias,
+}
 
 
 if __name__ == "__main__":
