@@ -4,42 +4,68 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench_augment import augmentation_against_peers
 from bench_epoch import epoch_against_bare_steps, mapped_against_memory
+from bench_feeding import epoch_against_fed_by_peers
+from bench_losses import cost_of_losses
+from bench_memory import memory_against_the_stack
 from bench_parts import Row
+from bench_preprocess import preprocessing_against_torchio
+from bench_start import start_of_the_command
 from rich.console import Console
 from rich.table import Table
 from throughput import two_jobs_against_one
 
-ROWS: dict[str, Callable[[int], Row]] = {
-    "epoch": epoch_against_bare_steps,
-    "mapped": mapped_against_memory,
-    "jobs": lambda _: two_jobs_against_one(),
+Measure = Callable[[int], Row]
+# each with the rounds that keep all of them together below 10 minutes on 2 cores
+ROWS: dict[str, tuple[Measure, int]] = {
+    "epoch": (epoch_against_bare_steps, 3),
+    "mapped": (mapped_against_memory, 1),
+    "jobs": (lambda _: two_jobs_against_one(), 1),
+    "augment": (augmentation_against_peers, 7),
+    "peers": (epoch_against_fed_by_peers, 3),
+    "preprocess": (preprocessing_against_torchio, 2),
+    "start": (start_of_the_command, 7),
+    "losses": (cost_of_losses, 5),
+    "memory": (memory_against_the_stack, 1),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the rows here as well")
-    parser.add_argument("--rounds", type=int, default=7, help="repeats of each side, alternating")
+    parser.add_argument(
+        "--rounds", type=int, help="repeats of each side, alternating (default: each row's own)"
+    )
     parser.add_argument("--only", choices=list(ROWS), help="measure one row")
     options = parser.parse_args()
     rows = [
-        measure(options.rounds) for name, measure in ROWS.items() if options.only in (None, name)
+        timed(measure, options.rounds or rounds)
+        for name, (measure, rounds) in ROWS.items()
+        if options.only in (None, name)
     ]
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     show(rows)
 
 
+def timed(measure: Measure, rounds: int) -> Row:
+    """A row, with the seconds that measuring it took."""
+    began = time.perf_counter()
+    row = measure(rounds)
+    return row | {"took": round(time.perf_counter() - began, 1)}
+
+
 def show(rows: list[Row]) -> None:
-    table = Table("what", "value", "target", "met")
+    table = Table("what", "value", "target", "met", "took [s]")
     for row in rows:
         value = "not measured" if row["value"] is None else f"{row['value']:.3f}"
         met = {True: "yes", False: "NO", None: "-"}[row["met"]]
-        table.add_row(row["name"], value, row["target"], met)
+        table.add_row(row["name"], value, row["target"], met, f"{row['took']:.0f}")
     console = Console()
     console.print(table)
     for row in rows:

@@ -6,6 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from rich.console import Console
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
+from softseg.data.phantom import write_phantom
 from softseg.preparation import Prepared, prepare
-from softseg.seeds import generator
-from softseg.train.loop import Task, take, train_step
+from softseg.train.feeding import take
+from softseg.train.loop import Task, train_step
 from softseg.train.state import State
 from softseg.wiring import new_state, settle, task_of
 
@@ -35,9 +37,9 @@ def row_of(name: str, target: str) -> Row:
     return {"name": name, "value": None, "target": target, "met": None, "parts": {}}
 
 
-def real_data() -> Path | None:
-    """The folder with the hippocampus scans, if SOFTSEG_DATA names one."""
-    root = Path(os.environ.get("SOFTSEG_DATA", "")) / "hippocampus"
+def real_data(name: str = "hippocampus") -> Path | None:
+    """The folder with the scans of a data set, if SOFTSEG_DATA names one."""
+    root = Path(os.environ.get("SOFTSEG_DATA", "")) / name
     return root if root.is_dir() else None
 
 
@@ -46,10 +48,32 @@ NOT_THERE = {"not measured": "SOFTSEG_DATA does not name a folder with hippocamp
 
 def hippocampus(root: Path, *changes: str) -> tuple[Experiment, Prepared]:
     """The shipped experiment and its slices, on the CPU."""
-    fixed = [f"dataset.root={root}", "dataset.cache=null", "trainer.device=cpu"]
-    path = CONFIGS / "hippocampus_softseg.yaml"
-    config = settle(load_config(path, Experiment, [*fixed, *changes]))
+    config = on_cpu("hippocampus_softseg.yaml", root, *changes)
     return config, prepare(config, Console(quiet=True))
+
+
+def on_cpu(name: str, root: Path, *changes: str) -> Experiment:
+    """A shipped experiment on the data in a folder, on the CPU; nothing is cached."""
+    fixed = [f"dataset.root={root}", "dataset.cache=null", "trainer.device=cpu"]
+    return settle(load_config(CONFIGS / name, Experiment, [*fixed, *changes]))
+
+
+def cpu_training(folder: Path, *changes: str) -> Experiment:
+    """That of the hippocampus, or of the phantom, drawn into `folder`, where that is not there.
+
+    Both nets have 8 filters.
+    """
+    if root := real_data():
+        return on_cpu("hippocampus_softseg.yaml", root, *changes)
+    return on_cpu("quickstart.yaml", phantom(folder), *changes)
+
+
+def phantom(folder: Path) -> Path:
+    """The SCGM phantom, drawn into a folder unless it is there."""
+    root = folder / "phantom"
+    if not root.is_dir():
+        write_phantom(root, "scgm")
+    return root
 
 
 def started(config: Experiment, prepared: Prepared) -> tuple[State, Task]:
@@ -58,12 +82,14 @@ def started(config: Experiment, prepared: Prepared) -> tuple[State, Task]:
     return new_state(config, task.device), task
 
 
+def first_slices(task: Task, count: int) -> Task:
+    """The same task with no more training slices than this."""
+    return replace(task, rows=task.rows[:count], foreground=task.foreground[:count])
+
+
 def bare_steps(state: State, task: Task) -> None:
     """As many forward, backward and update steps as an epoch has, on batches of the same sizes."""
-    batches = {
-        len(rows): take(task, rows, generator(0, "bench"))
-        for rows in task.rows.split(task.trainer.batch_size)
-    }
+    batches = {len(rows): take(task, rows) for rows in task.rows.split(task.trainer.batch_size)}
     for rows in task.rows.split(task.trainer.batch_size):
         train_step(state, task, batches[len(rows)])
 

@@ -1,0 +1,66 @@
+"""A row of `scripts/bench`: what each loss costs beside the mean squared error."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Sequence
+
+import torch
+from bench_child import in_child
+from bench_parts import Row, medians, row_of
+
+from softseg import losses
+from softseg.losses.combination import Combination
+from softseg.losses.single import SingleLoss
+from softseg.seeds import generator
+
+SHAPES = ((32, 1, 48, 64), (8, 1, 128, 128))
+COMBINED = {
+    "name": "combination",
+    "terms": [
+        {"loss": {"name": "generalized_dice"}},
+        {"loss": {"name": "boundary"}, "weight": 0.1},
+    ],
+}
+Loss = SingleLoss | Combination
+
+
+def cost_of_losses(rounds: int) -> Row:
+    """Forward and backward of a loss / those of `mse`, the most of all losses and shapes."""
+    row = row_of("the dearest loss / mse, forward and backward, one CPU thread", "printed")
+    parts, largest = {}, 0.0
+    for shape, seconds in zip(SHAPES, in_child(loss_seconds, rounds, SHAPES, cores=1), strict=True):
+        ratios = {name: one / seconds["mse"] for name, one in seconds.items()}
+        parts[f"/ mse ({1e3 * seconds['mse']:.2f} ms), {shape}"] = ratios
+        largest = max(largest, *ratios.values())
+    return row | {"value": largest, "parts": parts}
+
+
+def loss_seconds(
+    rounds: int, shapes: Sequence[Sequence[int]], repeats: int = 10
+) -> list[dict[str, float]]:
+    """Name -> median seconds, for each shape (B, K, H, W)."""
+    seconds: list[dict[str, float]] = []
+    for shape in shapes:
+        works = {str(one.name): _repeated(one, shape, repeats) for one in every_loss()}
+        seconds.append({k: taken / repeats for k, taken in medians(rounds, works).items()})
+    return seconds
+
+
+def every_loss() -> list[Loss]:
+    """Each loss that a YAML can name, as it is by default, and a combination."""
+    names = [one.model_fields["name"].default for one in typing.get_args(SingleLoss)]
+    return [losses.build({"name": name}) for name in names] + [losses.build(COMBINED)]
+
+
+def _repeated(loss: Loss, shape: Sequence[int], repeats: int) -> Callable[[], None]:
+    prediction, target = torch.rand(2, *shape, generator=generator(0, "bench")).unbind()
+    maps = {kind: torch.randn(*shape, generator=generator(0, "bench")) for kind in loss.maps}
+    prediction = prediction.clone().requires_grad_()
+
+    def work() -> None:
+        for _ in range(repeats):
+            prediction.grad = None
+            loss(prediction, target, maps).backward()
+
+    return work

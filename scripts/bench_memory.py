@@ -1,0 +1,78 @@
+"""A row of `scripts/bench`: the memory of a training beyond that of its bare steps."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from bench_child import in_child
+from bench_parts import Row, Silent, cpu_training, first_slices, real_data, row_of, started
+from rich.console import Console
+
+from softseg.config.experiment import Experiment
+from softseg.data import Sets
+from softseg.preparation import Prepared, find_subjects, prepare, stack_of
+from softseg.train.feeding import take
+from softseg.train.loop import train_epoch, train_step, validate
+from softseg.usage import peak_memory_bytes
+
+SLICES, WANTED = 256, 1.5
+WAYS = {"cache filled": "cache", "cache found": "cache", "no cache": "null"}
+SHIPPED = ("cache filled", "cache found")  # what a first and a second training do
+
+
+def memory_against_the_stack(_: int) -> Row:
+    """(Peak of a training - peak of its bare steps) / size of the slices, the more of two ways.
+
+    A training reads and preprocesses its scans, or finds them in the cache, trains and validates.
+    Measured once: how much freed memory goes back to the system differs from time to time, by up
+    to a fifth of the slices.
+    """
+    row = row_of("(peak of training - peak of bare steps) / slices, CPU", f"<= {WANTED}")
+    peaks = _measured()
+    size = peaks.pop("slices")
+    shares = {way: (peaks[way] - peaks["bare steps"]) / size for way in WAYS}
+    value = max(shares[way] for way in SHIPPED)
+    parts = {"shares": shares, "peak_bytes": peaks, "stack_bytes": size}
+    # a phantom's slices are few: what libraries take is more than they
+    met = value <= WANTED if real_data() else None
+    return row | {"value": value, "met": met, "parts": parts}
+
+
+def _measured() -> dict[str, int]:
+    """Peak bytes of each way, and of the bare steps; the size of the slices."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = {"bare steps": in_child(bare_peak, folder)}
+        for way, cache in WAYS.items():
+            at = cache if cache == "null" else f"{folder}/{cache}"
+            found[way], found["slices"] = in_child(training_peak, folder, at)
+    return found
+
+
+def training_peak(folder: str, cache: str, slices: int = SLICES) -> tuple[int, int]:
+    """Peak bytes of this process after a (shortened) epoch, and the size of its slices."""
+    config = cpu_training(Path(folder), f"dataset.cache={cache}")
+    state, task = started(config, prepare(config, Console(quiet=True)))
+    train_epoch(state, first_slices(task, slices), Silent())
+    validate(state, task)
+    return peak_memory_bytes(task.device)["host"], task.stack.n_bytes
+
+
+def bare_peak(folder: str, slices: int = SLICES) -> int:
+    """That of as many steps of the same net on one batch, which alone is kept."""
+    config = cpu_training(Path(folder))
+    state, task = started(config, _one_subject(config))
+    size = config.trainer.batch_size
+    rows = torch.arange(size) % len(task.rows)
+    batch = take(task, task.rows[rows])
+    for _ in range(slices // size):
+        train_step(state, task, batch)
+    return peak_memory_bytes(task.device)["host"]
+
+
+def _one_subject(config: Experiment) -> Prepared:
+    console = Console(quiet=True)
+    [subject, *_] = find_subjects(config, console)
+    names = (subject.name,)
+    return Prepared(Sets(names, names, names), stack_of(config, [subject], console))

@@ -1,0 +1,166 @@
+"""The bench: both sides of a row do the same work, and a row says what was measured."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+
+import bench
+import bench_augment
+import bench_feeding
+import bench_losses
+import bench_parts
+import bench_preprocess
+import bench_start
+import numpy as np
+import pytest
+import torch
+from bench_child import in_child
+from bench_peers import (
+    monai_affine,
+    monai_slices,
+    torchio_affine,
+    torchio_batches,
+    torchio_subjects,
+)
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from softseg import losses
+from softseg.augment import Affine
+from softseg.data.phantom import write_phantom
+from softseg.preparation import prepare
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    """A folder with a small phantom where the bench looks for it."""
+    folder = tmp_path_factory.mktemp("bench")
+    write_phantom(folder / "phantom", "scgm", subjects=4)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_real_scans(monkeypatch):
+    monkeypatch.delenv("SOFTSEG_DATA", raising=False)
+
+
+def test_sides_take_turns_and_the_first_round_does_not_count():
+    done = []
+
+    def work(name, seconds):
+        done.append(name)
+        time.sleep(seconds if done.count(name) > 1 else 0.2)
+
+    sides = {"slow": lambda: work("slow", 0.02), "quick": lambda: work("quick", 0.001)}
+    seconds = bench_parts.medians(3, sides)
+    assert done == ["slow", "quick"] * 4
+    assert 0.001 <= seconds["quick"] < 0.2
+    assert 0.02 <= seconds["slow"] < 0.2
+
+
+def test_a_child_is_another_process_with_the_threads_it_was_given():
+    assert in_child(os.getpid) != os.getpid()
+    assert in_child(os.getenv, "OMP_NUM_THREADS", cores=3) == "3"
+
+
+def test_a_row_is_shown_with_what_it_took(capsys):
+    rows = [bench.timed(lambda rounds: bench_parts.row_of(f"{rounds} rounds", "printed"), 4)]
+    assert set(rows[0]) == {"name", "value", "target", "met", "parts", "took"}
+    bench.show(rows)
+    assert "4 rounds" in capsys.readouterr().out
+
+
+def test_augmentation_is_held_against_the_fastest_side_of_each_peer():
+    seconds = {"softseg": 1.0, "torchio": 16.0, "monai": 30.0, "monai without metadata": 9.0}
+    row = bench_augment.judged(seconds)
+    assert (row["value"], row["met"]) == (9.0, False)
+    assert bench_augment.judged({**seconds, "monai without metadata": 11.0})["met"] is True
+    assert bench_augment.judged({"softseg": 1.0, "torchio": 16.0})["met"] is None  # not all there
+
+
+def test_feeding_is_held_against_the_best_number_of_workers():
+    sides = {
+        "softseg": 2.0,
+        "bare steps": 1.6,
+        "torchio, 2 workers": 5.0,
+        "torchio, 0 workers": 6.0,
+        "monai, 2 workers": 8.0,
+        "monai, 0 workers": 4.2,
+    }
+    row = bench_feeding.judged({"all cores": sides, "one core": sides})
+    assert (row["value"], row["met"]) == (2.1, True)
+    assert row["parts"]["softseg / bare steps"]["all cores"] == 1.25
+
+
+def test_preprocessing_fails_where_a_cache_hit_costs_too_much():
+    sides = {"softseg": 1.0, "torchio": 6.0, "cache miss": 2.0, "cache hit": 0.05}
+    row = bench_preprocess.judged({1: sides})
+    assert (row["value"], row["met"]) == (6.0, True)
+    assert bench_preprocess.judged({1: {**sides, "cache hit": 0.2}})["met"] is False
+
+
+def test_every_loss_is_measured():
+    names = {loss.name for loss in bench_losses.every_loss()}
+    assert names == set(TypeAdapter(losses.Loss).json_schema()["discriminator"]["mapping"])
+    [seconds] = bench_losses.loss_seconds(1, [(1, 1, 4, 4)], repeats=1)
+    assert set(seconds) == names
+
+
+def moved_by(peer, affine, image, target):
+    """The slices (N, 1, H, W) after a peer's transform."""
+    height, width = image.shape[2:]
+    if peer == "torchio":
+        transform = torchio_affine(affine, height, width)
+        moved = [transform(one) for one in torchio_subjects(image, target)]
+        return torch.stack([torch.stack([m[k].data[..., 0] for k in m]) for m in moved], dim=1)
+    transform = monai_affine(affine, height, width)
+    moved = [transform(one) for one in monai_slices(image, target)]
+    pairs = [torch.stack([torch.as_tensor(m[k]) for k in ("image", "target")]) for m in moved]
+    return torch.stack(pairs, dim=1)
+
+
+@pytest.mark.parametrize("peer", ["torchio", "monai"])
+def test_a_peer_moves_image_and_target_alike_and_as_far_as_ours(peer):
+    """A disc off the centre: how far it goes and grows, over many draws."""
+    if importlib.util.find_spec(peer) is None:
+        pytest.skip(f"needs {peer}")
+    row, column = np.mgrid[:64, :64]
+    disc = torch.from_numpy(1.0 * (np.hypot(row - 31.5, column - 51.5) < 7)).float()
+    slices = disc.expand(60, 1, 64, 64)
+    image, target = moved_by(peer, Affine(rotation=20, translation=0.0, scale=0.0), slices, slices)
+    assert torch.allclose(image.float(), target.float(), atol=1e-5)
+    mass = target.sum(dim=(1, 2, 3))
+    assert mass.numpy() == pytest.approx(float(disc.sum()), rel=0.02)
+    height = (target[:, 0].sum(dim=2) * torch.arange(64)).sum(dim=1) / mass - 31.5
+    angle = np.rad2deg(np.arcsin(height.numpy() / 20))
+    assert 15 < np.abs(angle).max() <= 20.5
+    assert np.abs(angle).std() > 3
+
+
+def test_the_peers_batches_train_the_same_net_and_others_are_refused(phantom):
+    config = bench_parts.cpu_training(phantom, "model.filters=2", "model.depth=1")
+    state, task = bench_parts.started(config, prepare(config, Console(quiet=True)))
+    task = bench_parts.first_slices(task, 11)
+    image, target = task.stack.image[task.rows], task.stack.target[task.rows]
+    bench_feeding.fed_epoch(state, task, torchio_batches(image, target, 8, 0)())
+    with pytest.raises(ValueError, match="not"):
+        bench_feeding.fed_epoch(state, task, torchio_batches(image[:8], target[:8], 8, 0)())
+
+
+def test_torchios_preprocessing_makes_what_ours_makes(phantom):
+    config, [subject] = bench_preprocess.scans(phantom, 1)
+    ours = bench_preprocess.stack_of(config, [subject])
+    theirs = bench_preprocess.torchio_volume(config, subject)
+    image = theirs["image0"].data.permute(3, 0, 1, 2)
+    assert image.shape == ours.image.shape
+    both = torch.stack([ours.image.flatten(), image.flatten().float()])
+    assert torch.corrcoef(both)[0, 1] > 0.98
+
+
+def test_a_command_that_ends_otherwise_than_expected_is_told():
+    assert bench_start.imports("typer", ["--help"])
+    assert not bench_start.imports("typ", ["--help"])
+    with pytest.raises(RuntimeError, match="ended with 2"):
+        bench_start.call(["train"], 0)
