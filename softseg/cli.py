@@ -43,12 +43,13 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete and redo.")] = False,
 ) -> None:
     """Train the experiment of a YAML."""
-    from softseg import experiment
     from softseg.ablation.design import load_experiment
 
     if resume and overwrite:
         raise typer.BadParameter("--resume and --overwrite exclude each other")
     wanted = load_experiment(config, changes(set_, device))
+    from softseg import experiment  # after the YAML: a mistake in it is told sooner
+
     folder = out or Path("runs") / wanted.name
     experiment.train(wanted, folder, open_console(), resume=resume, overwrite=overwrite)
 

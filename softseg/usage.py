@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import sys
+from contextlib import suppress
 
 import torch
 
@@ -32,3 +34,10 @@ def half_of_memory_gb() -> float:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**31
     except (AttributeError, ValueError, OSError):  # Windows
         return math.inf
+
+
+def give_back_memory() -> None:
+    """Return to the system what was freed, which glibc otherwise keeps in many small pieces."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Method = Literal["auto", "exact", "approx", "paper"]
 """How a p-value is computed.
@@ -79,6 +78,8 @@ def _used(method: Method, moved: int, zeros: int, tied: int) -> Literal["exact",
 
 def _p(moved: NDArray[np.float64], used: Literal["exact", "approx", "paper"]) -> float:
     """Zeros are out already: what scipy makes of them differs between methods and versions."""
+    from scipy import stats  # slow to import, and every YAML that is read comes through here
+
     result: Any = stats.wilcoxon(
         moved, method="exact" if used == "exact" else "approx", correction=used == "approx"
     )

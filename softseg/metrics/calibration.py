@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -18,6 +18,9 @@ from softseg.errors import UserError
 from softseg.metrics import binarize
 from softseg.metrics.lesions import ROUNDING
 from softseg.metrics.overlap import BoolArray, SoftArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BINS = 10
 """Equal bins of q, as in Guo et al. 2017 and most who followed."""
@@ -145,6 +148,8 @@ def brier(probability: SoftArray, truth: SoftArray, roi: BoolArray) -> float:
 
 def as_table(bins: ReliabilityBins) -> pd.DataFrame:
     """One row a bin, for a CSV: low, high, voxels, sum_predicted, sum_truth."""
+    import pandas as pd  # slow to import, and every YAML that is read comes through here
+
     edges = np.arange(len(bins.count) + 1) / len(bins.count)
     sums = dict(zip(_COLUMNS, (bins.count, bins.predicted, bins.true), strict=True))
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], **sums})

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from softseg.errors import UserError
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.overlap import BoolArray, SoftArray
 from softseg.metrics.volume import volume_ml
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MEASURES = {"soft": "dV_soft_ml", "hard": "dV_hard_ml"}
 """Which volume -> the column of its difference."""
@@ -63,6 +65,8 @@ def volume_bias_table(frame: pd.DataFrame, group: str | None = None) -> pd.DataF
     Raises:
         UserError: a column is missing.
     """
+    import pandas as pd  # as above
+
     _check(frame, group)
     named = EVERYWHERE if group is None else frame[group].astype(object)
     grouped = frame.assign(**{_GROUP: named}).fillna({_GROUP: UNKNOWN})
@@ -76,6 +80,8 @@ def mean_interval(values: ArrayLike) -> tuple[float, float]:
     10 000 resamples as in Bertels et al. 2021, drawn from a fixed seed: the same values always
     have the same interval.
     """
+    from scipy import stats  # slow to import, and every YAML that is read comes through here
+
     drawn = np.asarray(values, dtype=np.float64).ravel()
     if len(drawn) < 2:
         return (float("nan"),) * 2

@@ -20,6 +20,7 @@ from torch import Tensor
 from softseg.errors import UserError, several
 from softseg.preprocess.stack import LARGE, SliceStack, StackedVolume, n_bytes_of
 from softseg.preprocess.volume import VolumeSlices
+from softseg.usage import give_back_memory
 
 Shape = tuple[int, ...]
 GIB = 2**30
@@ -109,6 +110,8 @@ def _filled(
         raters = part.raters.shape[1]
         volumes.append(StackedVolume(name, start, stop, part.geometry, part.facts, raters))
         start = stop
+        del part
+        give_back_memory()
     tensors = {name: block.done() for name, block in blocks.items()}
     return SliceStack(**tensors, fill=torch.cat(fill), keep=torch.cat(keep), volumes=tuple(volumes))
 

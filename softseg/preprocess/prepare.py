@@ -20,7 +20,7 @@ from softseg.preprocess.geometry import Step
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.stack import SliceStack
 from softseg.preprocess.volume import VolumeSlices, Wanted, preprocess
-from softseg.usage import half_of_memory_gb
+from softseg.usage import give_back_memory, half_of_memory_gb
 
 Tick = Callable[[], None]
 _AT_ONCE = 8  # subjects in memory while they are preprocessed
@@ -59,6 +59,7 @@ def prepare(
         for result in pool.map(one, subjects):
             results.append(result)
             tick()
+            give_back_memory()
     read = [line for result in results if isinstance(result, list) for line in result]
     if problems := [*known, *read]:
         raise several(
