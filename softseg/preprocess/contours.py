@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from softseg.data.grid import FloatArray, Grid
+from softseg.errors import UserError
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.preprocess.contour_maps import contour_map
 from softseg.preprocess.crop import Crop
@@ -29,7 +30,8 @@ def contours(
     """A map of each kind for every slice, each (S, K, H, W), of the native masks (K, X, Y, Z).
 
     Measured on whole slices: a crop that cuts through a structure, or past it, changes nothing.
-    Beyond the scan a map goes on with the value at its edge. Lengths are in mm.
+    Beyond the scan a map goes on with the value at its edge. Lengths are in mm. Raises UserError
+    for a chain that crops before it resamples.
     """
     if not kinds:
         return []
@@ -43,9 +45,11 @@ def contours(
 
 
 def _view(whole: Grid, network: Grid, slices: Slices) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """Which row and column of a whole slice each pixel of the network's slice is; cut off at its
-    edges."""
-    start = np.rint(np.linalg.solve(whole.affine, network.affine)[:3, 3]).astype(int)
+    """Which row and column of a whole slice each pixel of the network's slice is, or is nearest."""
+    offset = np.linalg.solve(whole.affine, network.affine)[:3, 3]
+    start = np.rint(offset).astype(int)
+    if np.abs(offset - start).max() > 1e-3:  # voxels
+        raise UserError("a contour loss needs the step `crop` after `resample`, not before it")
     rows, columns = (
         np.clip(start[axis] + np.arange(network.shape[axis]), 0, whole.shape[axis] - 1)
         for axis in slices.in_plane

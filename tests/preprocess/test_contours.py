@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from softseg.augment import Batch, apply_affine
+from softseg.errors import UserError
 from softseg.preprocess import Slices, build, preprocess
 from softseg.preprocess.contour_maps import contour_map
 from softseg.preprocess.volume import Wanted
@@ -56,6 +57,14 @@ def test_padding_goes_on_with_the_value_at_the_edge():
     torch.testing.assert_close(padded[:, :, :, 2:-2, 2:-2], whole)
     torch.testing.assert_close(padded[:, :, :, 0], padded[:, :, :, 2])
     torch.testing.assert_close(padded[..., -1], padded[..., -3])
+
+
+def test_a_crop_before_the_resampling_is_refused():
+    """Pixels of whole slices and of cropped ones would lie beside one another."""
+    steps = [{"crop": {"size": [11, 7]}}, {"resample": {"zooms": [0.7, 1.5, None]}}]
+    with pytest.raises(UserError, match="`crop` after `resample`"):
+        maps_of(drawn(), steps)
+    assert maps_of(drawn(), steps[::-1]).maps.shape[3:] == (11, 7)
 
 
 def test_other_planes_have_their_own_spacing():
