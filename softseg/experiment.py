@@ -88,7 +88,8 @@ class _Both(Observer):
 
 def _write_plan(run: Run, experiment: Experiment, sets: Sets, data: dict[str, str]) -> None:
     trainer = experiment.trainer
-    facts = {"seed": experiment.seed, "device": trainer.device, "threads": trainer.threads}
+    chosen = {name: getattr(trainer, name) for name in ("device", "threads", "memory_format")}
+    facts = {"seed": experiment.seed, **chosen}
     run.note(status="training", started=now(), **facts, **provenance(), data_fingerprint=data)
     write_split(run.split, sets)
     write_atomically(run.config, dump(experiment))

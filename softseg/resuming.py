@@ -7,7 +7,6 @@ from softseg.config.load import dump, load_config
 from softseg.data import Sets, read_split
 from softseg.errors import UserError
 from softseg.run import Run
-from softseg.wiring import resolve
 
 
 def check_same_config(run: Run, experiment: Experiment) -> None:
@@ -22,17 +21,24 @@ def check_same_config(run: Run, experiment: Experiment) -> None:
 def differences(run: Run, experiment: Experiment) -> list[str]:
     """The lines of this configuration that the run's own lacks; empty where nothing differs.
 
-    A key that the run does not have, as it was begun with an older version, has its default, and
-    what that means on this machine.
+    A key that the run does not have, as it was begun with an older version, has its default.
     """
     if not run.config.is_file():
         return []  # nothing was begun there
     began, given = run.config.read_text(), dump(experiment)
     if began == given:
         return []
-    began = dump(resolve(load_config(run.config, Experiment)))
+    began = dump(_with_format(load_config(run.config, Experiment), experiment))
     lines = [line.strip() for line in given.splitlines() if line not in began.splitlines()]
     return [] if began == given else lines or ["fewer keys"]
+
+
+def _with_format(began: Experiment, given: Experiment) -> Experiment:
+    """Versions before `memory_format` did not write it down: results differ by rounding only."""
+    if began.trainer.memory_format != "auto":
+        return began
+    known = {"memory_format": given.trainer.memory_format}
+    return began.model_copy(update={"trainer": began.trainer.model_copy(update=known)})
 
 
 def check_same_data(run: Run, sets: Sets, data: dict[str, str]) -> None:

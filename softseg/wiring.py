@@ -22,19 +22,13 @@ def settle(experiment: Experiment) -> Experiment:
 
     Sets torch's threads and precision for this process.
     """
-    settled = resolve(experiment)
-    assert settled.trainer.threads is not None
-    torch.set_num_threads(settled.trainer.threads)
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32; bf16 is the fast choice
-    return settled
-
-
-def resolve(experiment: Experiment) -> Experiment:
-    """The same with every `null` and `auto` of the trainer replaced; changes nothing else."""
     trainer = experiment.trainer
     chosen = device.pick(trainer.device)
+    threads = trainer.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32; bf16 is the fast choice
     known = {
-        "threads": trainer.threads or torch.get_num_threads(),
+        "threads": threads,
         "device": str(chosen),
         "memory_format": device.memory_format(trainer.memory_format, chosen, trainer.precision),
     }

@@ -46,7 +46,11 @@ def _as_settled(experiment: Experiment, run: Run) -> Experiment:
     trainer, facts = experiment.trainer, run.facts()
     device = facts.get("device", "") if trainer.device == "auto" else trainer.device
     threads = trainer.threads or facts.get("threads")
-    trainer = trainer.model_copy(update={"device": device, "threads": threads})
+    lying = trainer.memory_format
+    if lying == "auto":
+        lying = facts.get("memory_format", lying)
+    chosen = {"device": device, "threads": threads, "memory_format": lying}
+    trainer = trainer.model_copy(update=chosen)
     return experiment.model_copy(update={"trainer": trainer})
 
 
