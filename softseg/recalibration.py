@@ -55,8 +55,9 @@ def recalibrate(
     if name == "temperature" and head != "sigmoid":
         raise UserError(f"temperature: is for a sigmoid head, this run has {head}; use monotone")
     found = _fitted(trained, name, console)
+    thresholds = thresholds_of(trained, None, console)
     tables = [
-        _effect(trained, k, one, split, console).assign(target=target)
+        _effect(trained, k, one, thresholds[target], split, console).assign(target=target)
         for k, (target, one) in enumerate(found.items())
     ]
     effect = pd.concat(tables).reset_index()[["target", "measure", "before", "after", "n"]]
@@ -76,9 +77,9 @@ def _fitted(trained: Trained, name: str, console: Console) -> dict[str, Recalibr
 
 
 def _effect(
-    trained: Trained, k: int, one: Recalibration, split: str, console: Console
+    trained: Trained, k: int, one: Recalibration, before: float, split: str, console: Console
 ) -> pd.DataFrame:
-    before = list(thresholds_of(trained, None, console).values())[k]
+    """`before` is the threshold of the values as they were."""
     after = before if isinstance(one, VolumeCorrection) else _threshold(trained, k, one, console)
     volumes = _volumes(trained, k, getattr(trained.sets, split), f"scoring {split}", console)
     return before_and_after(volumes, one, (before, after))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+
+from softseg.metrics.bootstrap import bootstrap
 
 _RESAMPLES = 9999
-_RESAMPLES_AT_ONCE = 1000  # bounds the memory, whatever the number of subjects
 
 
 def median_interval(differences: ArrayLike) -> tuple[float, float]:
@@ -18,14 +18,7 @@ def median_interval(differences: ArrayLike) -> tuple[float, float]:
     values = np.asarray(differences, dtype=np.float64).ravel()
     if len(np.unique(values)) < 2:  # scipy refuses one value and warns of equal ones
         return (float(values[0]), float(values[0])) if len(values) else (float("nan"),) * 2
-    result = stats.bootstrap(
-        (values,),
-        np.median,
-        n_resamples=_RESAMPLES,
-        batch=_RESAMPLES_AT_ONCE,
-        method="percentile",
-        random_state=np.random.default_rng(0),  # `rng` needs scipy 1.15
-    )
+    result = bootstrap(values, np.median, _RESAMPLES)
     # scipy's own interval is off by a last bit between equal medians, so may miss the median
     low, high = np.percentile(result.bootstrap_distribution, [2.5, 97.5])
     return float(low), float(high)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from softseg.errors import UserError
 from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.metrics.bootstrap import bootstrap
 from softseg.metrics.overlap import BoolArray, SoftArray
 from softseg.metrics.volume import volume_ml
 
@@ -23,7 +24,6 @@ EVERYWHERE = "all"
 UNKNOWN = "unknown"
 """What stands for the group of subjects that have none."""
 _RESAMPLES = 10_000
-_RESAMPLES_AT_ONCE = 1000  # bounds the memory, whatever the number of subjects
 
 
 def score_volume_bias(
@@ -65,7 +65,7 @@ def volume_bias_table(frame: pd.DataFrame, group: str | None = None) -> pd.DataF
     Raises:
         UserError: a column is missing.
     """
-    import pandas as pd  # as above
+    import pandas as pd  # slow to import, and every YAML that is read comes through here
 
     _check(frame, group)
     named = EVERYWHERE if group is None else frame[group].astype(object)
@@ -80,22 +80,13 @@ def mean_interval(values: ArrayLike) -> tuple[float, float]:
     10 000 resamples as in Bertels et al. 2021, drawn from a fixed seed: the same values always
     have the same interval.
     """
-    from scipy import stats  # slow to import, and every YAML that is read comes through here
-
     drawn = np.asarray(values, dtype=np.float64).ravel()
     if len(drawn) < 2:
         return (float("nan"),) * 2
     if np.ptp(drawn) == 0:  # scipy warns of equal ones
         return float(drawn[0]), float(drawn[0])
-    result = stats.bootstrap(
-        (drawn,),
-        np.mean,
-        n_resamples=_RESAMPLES,
-        batch=_RESAMPLES_AT_ONCE,
-        method="percentile",
-        random_state=np.random.default_rng(0),  # `rng` needs scipy 1.15
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    interval = bootstrap(drawn, np.mean, _RESAMPLES).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 _GROUP = "__group"  # no user's column

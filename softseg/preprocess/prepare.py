@@ -41,7 +41,6 @@ def prepare(
     kinds of maps that the loss needs; `tick` is called after each subject. Raises one UserError
     that lists every bad file of the dataset, after the problems that are `known` already.
     """
-
     wanted = Wanted(dataset.raters.fuse == "random", tuple(maps))
 
     def one(subject: Subject) -> VolumeSlices | list[str]:
@@ -54,23 +53,29 @@ def prepare(
         except OSError as error:
             return [f"{error.filename or subject.name}: {error.strerror}"]
 
-    results = []
+    parts: list[VolumeSlices] = []
+    problems = list(known)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _AT_ONCE)) as pool:
         for result in pool.map(one, subjects):
-            results.append(result)
+            if isinstance(result, list):
+                problems += result
+            else:
+                parts.append(result)
             tick()
             give_back_memory()
-    read = [line for result in results if isinstance(result, list) for line in result]
-    if problems := [*known, *read]:
+            del result  # each volume is to be given up once it is in the stack
+    _refuse(problems, dataset)
+    limit = GIB * (dataset.memory_gb or half_of_memory_gb())
+    return assemble([subject.name for subject in subjects], parts, limit, dataset.cache)
+
+
+def _refuse(problems: Sequence[str], dataset: Dataset) -> None:
+    if problems:
         raise several(
             f"{len(problems)} problem(s) in the data under {dataset.root} "
             "(mend them, or leave subjects out by name with dataset.exclude):",
             problems,
         )
-    parts = [result for result in results if isinstance(result, VolumeSlices)]
-    limit = GIB * (dataset.memory_gb or half_of_memory_gb())
-    del results  # so that each volume is given up once it is in the stack
-    return assemble([subject.name for subject in subjects], parts, limit, dataset.cache)
 
 
 def _cached(
