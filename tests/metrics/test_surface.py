@@ -60,11 +60,12 @@ def test_against_monai(pair, zooms, tolerance):
     expected = {
         "hd95_mm": metrics.compute_hausdorff_distance(y_pred, y, percentile=95, **common),
         "assd_mm": metrics.compute_average_surface_distance(y_pred, y, symmetric=True, **common),
-        # its distances are float32: a tolerance of exactly a distance needs room there too
+        # its distances, and the place of a percentile between two, are float32: a tolerance of
+        # exactly a distance needs room, and so do the figures
         "surface_dice": 100 * metrics.compute_surface_dice(y_pred, y, [tolerance + 1e-5], **common),
     }
     row = score_surface(*pair, zooms, tolerance)
-    assert row == pytest.approx({k: v.item() for k, v in expected.items()}, rel=1e-6, abs=1e-6)
+    assert row == pytest.approx({k: v.item() for k, v in expected.items()}, rel=1e-5, abs=1e-5)
 
 
 @settings(deadline=None)

@@ -113,7 +113,7 @@ def plain_epoch(state, task, epoch):
         loss = task.loss(output, batch.target, batch.maps)
         loss.backward()
         state.optimizer.step()
-        total, count = total + float(loss) * len(rows), count + len(rows)
+        total, count = total + loss.item() * len(rows), count + len(rows)
     return total / count
 
 
