@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -48,6 +49,16 @@ def has_room(device: torch.device, n_bytes: int) -> bool:
         return True  # the CPU's is the stack's own; MPS shares it
     free, _ = torch.cuda.mem_get_info(device)
     return n_bytes <= _SHARE * free
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that can be taken on a device, about; 4 GiB where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not Linux
+        return 2**32
 
 
 def memory_format(wanted: str, device: torch.device, precision: Precision) -> str:

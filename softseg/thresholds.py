@@ -8,12 +8,14 @@ from rich.console import Console
 
 from softseg.errors import UserError
 from softseg.infer.threshold import (
+    Threshold,
     best_threshold,
     dice_curve,
     read_thresholds,
     write_thresholds,
 )
 from softseg.report.threshold_figure import draw_threshold_curves
+from softseg.run import Run
 from softseg.trained import Trained, predicted
 
 
@@ -42,19 +44,30 @@ def thresholds_of(trained: Trained, given: float | None, console: Console) -> di
     targets = trained.targets
     if given is not None:
         return dict.fromkeys(targets, given)
-    stored = read_thresholds(trained.run.threshold)
+    stored = stored_thresholds(trained.run, targets, trained.epoch)
     if stored is None:
         console.print("no threshold was searched for: using 0.5 (see --threshold-search)")
         return dict.fromkeys(targets, 0.5)
-    searched = trained.run.facts().get("threshold_epoch", trained.epoch)
-    if searched != trained.epoch:  # searched, then resumed
+    return {target: stored[target].value for target in targets}
+
+
+def stored_thresholds(run: Run, targets: list[str], epoch: int) -> dict[str, Threshold] | None:
+    """What a search left in a run, None where there was none.
+
+    Raises UserError for a search with weights of another epoch than these, or without a target.
+    """
+    stored = read_thresholds(run.threshold)
+    if stored is None:
+        return None
+    searched = run.facts().get("threshold_epoch", epoch)
+    if searched != epoch:  # searched, then resumed
         raise UserError(
-            f"{trained.run.threshold} was found with the weights of epoch {searched}, the best are "
-            f"now those of epoch {trained.epoch}; run eval with --threshold-search again"
+            f"{run.threshold} was found with the weights of epoch {searched}, the best are "
+            f"now those of epoch {epoch}; run eval with --threshold-search again"
         )
     if missing := [target for target in targets if target not in stored]:
         raise UserError(
-            f"{trained.run.threshold} has no threshold for {', '.join(missing)}; "
+            f"{run.threshold} has no threshold for {', '.join(missing)}; "
             "run eval with --threshold-search again"
         )
-    return {target: stored[target].value for target in targets}
+    return stored

@@ -26,15 +26,32 @@ class Predictor:
 
     @torch.no_grad()
     def logits(self, image: Tensor) -> Tensor:
-        """All slices (S, C, H, W) of one volume -> logits (S, K, H, W), float32."""
+        """Slices (S, C, H, W) -> logits (S, K, H, W), float32, on the device.
+
+        A batch that does not fit into a GPU's memory is halved until it does.
+        """
         self.model.eval()
+        size = self.batch_size
+        while True:
+            try:
+                return self._logits(image, size)
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                size = max(1, size // 2)
+
+    def _logits(self, image: Tensor, size: int) -> Tensor:
         with autocast(self.device, self.precision):
-            parts = [self.model(part.to(self.device)) for part in image.split(self.batch_size)]
+            parts = [self.model(part.to(self.device)) for part in image.split(size)]
         return torch.cat(parts).float()
 
     @torch.no_grad()
+    def soft(self, logits: Tensor) -> Tensor:
+        """Logits (S, K, H, W) of all slices of one volume -> soft segmentation in [0, 1]."""
+        self.head.eval()
+        soft: Tensor = self.head(logits)
+        return soft
+
     def __call__(self, image: Tensor) -> Tensor:
         """All slices (S, C, H, W) of one volume -> soft segmentation (S, K, H, W) in [0, 1]."""
-        self.head.eval()
-        soft: Tensor = self.head(self.logits(image))
-        return soft
+        return self.soft(self.logits(image))

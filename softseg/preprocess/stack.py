@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from softseg.preprocess.geometry import Geometry
+from softseg.preprocess.orient import canonical
 from softseg.preprocess.volume import Facts, VolumeSlices
 
 
@@ -55,6 +57,11 @@ class SliceStack:
         """Indices (N,) of one volume's slices that take part in training, on the CPU."""
         every = torch.arange(volume.start, volume.stop)
         return every[self.keep[every]]
+
+    def native_zooms(self, subjects: Iterable[str]) -> list[list[float]]:
+        """The smallest and the largest native voxel size in mm along each axis, right-left first."""
+        zooms = [canonical(volume.geometry.native).zooms for volume in self.of(subjects)]
+        return [np.min(zooms, axis=0).tolist(), np.max(zooms, axis=0).tolist()]
 
     def has_target(self, rows: Tensor) -> Tensor:
         """Which of these slices (N,) hold any voxel of a target, (N,) bool, on the CPU."""

@@ -69,7 +69,7 @@ def preprocess(
     """
     centre = _roi_centre(sample, steps, slices)
     geometry = plan(sample.grid, steps, slices, centre)
-    image, fill = _images(sample, steps, geometry)
+    image, fill = images_of(sample, steps, geometry)
     target = _masks(sample.target, steps, geometry)
     roi = None if sample.roi is None else slices.cut(_masks(sample.roi[None], steps, geometry))
     pixels, labels = slices.cut(image), slices.cut(target)
@@ -119,7 +119,7 @@ def _roi_centre(
     return centre
 
 
-def _images(
+def images_of(
     sample: Sample, steps: Sequence[Step], geometry: Geometry
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Each contrast on the network's grid (C, X, Y, Z), and its background value (C,).

@@ -1,0 +1,1 @@
+"""A trained model applied to new scans."""

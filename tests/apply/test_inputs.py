@@ -1,0 +1,120 @@
+"""Which files belong to one scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from softseg.apply.inputs import find_scans
+from softseg.errors import UserError
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def told(scans, root):
+    """Scan -> contrast -> file, and where its predictions go."""
+    return {
+        one.name: ({c: str(p.relative_to(root)) for c, p in one.images.items()}, str(one.place))
+        for one in scans
+    }
+
+
+def test_a_model_of_one_contrast_takes_any_file(tmp_path):
+    touch(tmp_path, "a/knee.nii.gz", "b.nii")
+    scans = find_scans([tmp_path / "a/knee.nii.gz", tmp_path / "b.nii"], ["T1w"])
+    assert told(scans, tmp_path) == {
+        "b": ({"T1w": "b.nii"}, "."),
+        "knee": ({"T1w": "a/knee.nii.gz"}, "."),
+    }
+
+
+def test_a_folder_is_searched_but_for_what_softseg_wrote(tmp_path):
+    touch(tmp_path, "x/s10.nii.gz", "s9.nii.gz", "s9_label-gm_mask.nii.gz", ".hidden/s1.nii.gz",
+          "s9_label-gm_probseg.nii.gz", "derivatives/s1.nii.gz", "notes.txt")  # fmt: skip
+    assert told(find_scans([tmp_path], ["T1w"]), tmp_path) == {
+        "s9": ({"T1w": "s9.nii.gz"}, "."),
+        "s10": ({"T1w": "x/s10.nii.gz"}, "x"),
+    }
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("p1_T1w.nii.gz", "p1_ce-gad_T1w.nii.gz"),
+        ("p1_0000.nii.gz", "p1_0001.nii.gz"),
+        ("p1/T1w.nii", "p1/ce-gad_T1w.nii"),
+    ],
+)
+def test_the_ends_of_names_tell_contrasts(tmp_path, names):
+    touch(tmp_path, *names)
+    (scan,) = find_scans([tmp_path], ["T1w", "ce-gad_T1w"])
+    assert scan.name == "p1"
+    assert [str(path.relative_to(tmp_path)) for path in scan.images.values()] == list(names)
+
+
+def test_contrasts_can_be_told_on_the_command_line(tmp_path):
+    touch(tmp_path, "a.nii.gz", "b.nii.gz")
+    given = [f"T2w={tmp_path / 'b.nii.gz'}", f"T1w={tmp_path / 'a.nii.gz'}"]
+    (scan,) = find_scans(given, ["T1w", "T2w"])
+    assert [path.name for path in scan.images.values()] == ["a.nii.gz", "b.nii.gz"]
+
+
+def test_a_bids_data_set_by_entities_each_run_a_scan(tmp_path):
+    touch(
+        tmp_path,
+        "sub-1/anat/sub-1_run-1_T1w.nii.gz",
+        "sub-1/anat/sub-1_run-2_T1w.nii.gz",
+        "sub-1/anat/sub-1_ce-gad_T1w.nii.gz",
+        "sub-2/ses-a/anat/sub-2_ses-a_T1w.nii.gz",
+        "sub-2/ses-a/anat/sub-2_ses-a_T2w.nii.gz",
+        "derivatives/labels/sub-1/anat/sub-1_run-1_T1w_seg.nii.gz",
+    )
+    assert told(find_scans([tmp_path], ["run-1_T1w"]), tmp_path) == {
+        "sub-1_run-1": ({"run-1_T1w": "sub-1/anat/sub-1_run-1_T1w.nii.gz"}, "sub-1/anat"),
+        "sub-1_run-2": ({"run-1_T1w": "sub-1/anat/sub-1_run-2_T1w.nii.gz"}, "sub-1/anat"),
+        "sub-2_ses-a": (
+            {"run-1_T1w": "sub-2/ses-a/anat/sub-2_ses-a_T1w.nii.gz"}, "sub-2/ses-a/anat"
+        ),
+    }  # fmt: skip
+
+
+def test_a_contrast_that_is_missing_is_named(tmp_path):
+    touch(tmp_path, "p1_FLAIR.nii.gz", "p2_FLAIR.nii.gz", "p2_T1w.nii.gz", "p3_T1w.nii.gz")
+    with pytest.raises(UserError) as error:
+        find_scans([tmp_path], ["FLAIR", "T1w"])
+    assert "p1: has no T1w (the model needs FLAIR + T1w)" in str(error.value)
+    assert "p3: has no FLAIR" in str(error.value)
+    assert "p2" not in str(error.value)
+
+
+def test_two_files_for_one_place_are_refused(tmp_path):
+    touch(tmp_path, "a/s.nii.gz", "b/s.nii.gz")
+    with pytest.raises(UserError, match=r"s: T1w is there 2 times: .*a/s\.nii\.gz.*b/s\.nii\.gz"):
+        find_scans([tmp_path / "a/s.nii.gz", tmp_path / "b/s.nii.gz"], ["T1w"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("missing.nii.gz", "missing.nii.gz: there is no such file or folder"),
+        ("empty", r"no scan of FLAIR \+ T1w in .*empty"),
+        ("odd.nii.gz", "does not end in one of FLAIR, T1w; write what it is, such as FLAIR="),
+    ],
+)
+def test_what_cannot_be_a_scan_is_refused(tmp_path, given, message):
+    (tmp_path / "empty").mkdir()
+    touch(tmp_path, "odd.nii.gz")
+    with pytest.raises(UserError, match=message):
+        find_scans([tmp_path / given], ["FLAIR", "T1w"])
+
+
+def test_a_file_is_never_taken_for_an_assignment(tmp_path, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, "T1w=x.nii.gz"))
+    (scan,) = find_scans(["T1w=x.nii.gz"], ["T1w"])
+    assert scan.images == {"T1w": Path("T1w=x.nii.gz")}
