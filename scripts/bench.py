@@ -14,6 +14,7 @@ from bench_feeding import epoch_against_fed_by_peers
 from bench_losses import cost_of_losses
 from bench_memory import memory_against_the_stack
 from bench_parts import Row
+from bench_predict import scoring_against_predicting
 from bench_preprocess import preprocessing_against_torchio
 from bench_start import start_of_the_command
 from rich.console import Console
@@ -29,6 +30,7 @@ ROWS: dict[str, tuple[Measure, int]] = {
     "augment": (augmentation_against_peers, 7),
     "peers": (epoch_against_fed_by_peers, 3),
     "preprocess": (preprocessing_against_torchio, 2),
+    "predict": (scoring_against_predicting, 1),
     "start": (start_of_the_command, 7),
     "losses": (cost_of_losses, 5),
     "memory": (memory_against_the_stack, 1),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import bias
 import pandas as pd
+import repeatability as repeated
 
 from softseg.ablation.collect import Entry, collect
 from softseg.infer.threshold import read_thresholds
@@ -21,6 +22,7 @@ SEEDS = [
     "splits={name: leave_one_out, by: center, values: [1], validation: [4], repeats: 5}",
     "model.dropout=0.3",
 ]
+NATIVE = ["preprocess.1.resample.zooms=[null, null, null]", "preprocess.2.crop.size=[48, 64]"]
 VARIANTS = {
     "shipped": ["model.dropout_place=network_end"],
     "paper's dropout": ["model.dropout_place=every_convolution"],
@@ -46,12 +48,33 @@ def main() -> None:
 
 def hippocampus(jobs: int) -> None:
     """Five candidates x five splits of real scans: the report's tables."""
-    _tables_of("hippocampus_ablation", "hippocampus", _hippocampus(), jobs)
+    _tables_of("hippocampus_ablation", "hippocampus", real("hippocampus"), jobs)
 
 
 def losses(jobs: int) -> None:
     """Every loss x three splits of real scans, trained at half the resolution."""
-    _tables_of("losses_ablation", "losses", _hippocampus(), jobs)
+    _tables_of("losses_ablation", "losses", real("hippocampus"), jobs)
+
+
+def losses_native(jobs: int) -> None:
+    """The same trained at the native resolution, where only augmentation makes masks soft."""
+    _tables_of("losses_ablation", "losses_native", real("hippocampus"), jobs, *NATIVE)
+
+
+def repeatability(jobs: int) -> None:
+    """Grey matter volumes in two scans of the same session."""
+    data = [f"dataset.root={real('spinal-gm')}"]
+    only = ["--candidates", "Soft-ReLU-Wing"]
+    folder = ablate("spinal_gm_ablation", "repeatability", data, jobs, *only)
+    repeated.write(
+        repeated.measured(folder, lambda *words: softseg("predict", *words)),
+        RESULTS / "repeatability",
+    )
+
+
+def unbalanced_real(jobs: int) -> None:
+    """Losses for small and many objects on three real patients."""
+    _tables_of("unbalanced_real_ablation", "unbalanced_real", real("ms-lesions"), jobs)
 
 
 def unbalanced(jobs: int) -> None:
@@ -62,12 +85,13 @@ def unbalanced(jobs: int) -> None:
     _tables_of("unbalanced_ablation", "unbalanced", root, jobs)
 
 
-def _hippocampus() -> Path:
-    return Path(os.environ.get("SOFTSEG_DATA", "data")) / "hippocampus"
+def real(name: str) -> Path:
+    """The folder of a data set: under SOFTSEG_DATA, or under data/."""
+    return Path(os.environ.get("SOFTSEG_DATA", "data")) / name
 
 
-def _tables_of(config: str, name: str, root: Path, jobs: int) -> None:
-    out = ablate(config, name, [f"dataset.root={root}"], jobs)
+def _tables_of(config: str, name: str, root: Path, jobs: int, *changes: str) -> None:
+    out = ablate(config, name, [f"dataset.root={root}", *changes], jobs)
     shutil.copytree(out / "tables", RESULTS / name, dirs_exist_ok=True)
 
 
@@ -146,8 +170,11 @@ TABLES = {
     "candidates": candidates,
     "hippocampus": hippocampus,
     "losses": losses,
+    "losses_native": losses_native,
     "unbalanced": unbalanced,
+    "unbalanced_real": unbalanced_real,
     "bias": volume_bias,
+    "repeatability": repeatability,
 }
 
 

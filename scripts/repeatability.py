@@ -1,0 +1,85 @@
+"""How well grey matter volumes of repeated scans agree: `scripts/reproduce repeatability`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from softseg.ablation.collect import Entry, collect
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config
+from softseg.data import read_split
+from softseg.data.nifti import read
+from softseg.files import write_atomically
+from softseg.infer.write import prediction_file
+
+RUNS = ("run-1", "run-2")
+ABOUT = (
+    "Grey matter volume [ml] of two scans of one session (`run-1`, `run-2`), segmented by networks "
+    "that were trained on `run-1` of persons of other centres (Soft-ReLU-Wing of "
+    "`configs/spinal_gm_ablation.yaml`, 8 filters, six persons in all). The box lies around the "
+    "cord mask of `run-1` for both. Difference: 200 |V1 - V2| / (V1 + V2) [%]. Soft: the sum of "
+    "the soft values; binary: of voxels from the searched threshold on. Six persons show the way; "
+    "they are no study."
+)
+
+
+def measured(folder: Path, predict: Callable[..., None]) -> pd.DataFrame:
+    """A row a session: volumes of both runs, and how far they are apart.
+
+    Args:
+        folder: of an ablation that has been carried out.
+        predict: calls `softseg predict` with these arguments.
+    """
+    rows = [row for entry in collect(folder).done() for row in of_run(entry, predict)]
+    table = pd.DataFrame(rows).sort_values("session")
+    for kind in ("soft", "binary"):
+        one, two = (table[f"{kind}_{run}_ml"] for run in RUNS)
+        table[f"{kind}_difference"] = 200 * (one - two).abs() / (one + two)
+    return table
+
+
+def of_run(entry: Entry, predict: Callable[..., None]) -> Iterator[dict[str, object]]:
+    """The volumes in both scans of each session that a run was tested on."""
+    experiment = load_config(entry.run.config, Experiment)
+    subjects = {subject.name: subject for subject in experiment.dataset()}
+    for name in read_split(entry.run.split).test:
+        [first], roi = subjects[name].images.values(), subjects[name].roi
+        row: dict[str, object] = {"session": name}
+        for run in RUNS:
+            image, out = first.with_name(first.name.replace("run-1", run)), entry.run.folder / run
+            predict(str(entry.run.folder), str(image), "--roi", str(roi), "-o", str(out))
+            row |= {f"soft_{run}_ml": volume(out, image, "probseg")}
+            row |= {f"binary_{run}_ml": volume(out, image, "mask")}
+        yield row
+
+
+def volume(out: Path, image: Path, kind: str) -> float:
+    """Volume of a prediction in ml."""
+    one = read(prediction_file(out, image, "gm", kind))  # type: ignore[arg-type]
+    return float(one.data.sum(dtype="float64")) * one.grid.voxel_ml
+
+
+def write(table: pd.DataFrame, folder: Path) -> None:
+    """`repeatability.csv` and `repeatability.md` in a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = [
+        "session", *(f"{kind}_{what}" for kind in ("soft", "binary")
+                     for what in ("run-1_ml", "run-2_ml", "difference"))
+    ]  # fmt: skip
+    write_atomically(folder / "repeatability.csv", table[columns].round(4).to_csv(index=False))
+    lines = [ABOUT, "", "| session | " + " | ".join(
+        f"{kind} {what}" for kind in ("soft", "binary")
+        for what in ("run-1 [ml]", "run-2 [ml]", "difference [%]")
+    ) + " |", "|---|" + "---:|" * 6]  # fmt: skip
+    lines += [
+        f"| {row.session} | " + " | ".join(f"{row[name]:.3g}" for name in columns[1:]) + " |"
+        for _, row in table.iterrows()
+    ]
+    means = {kind: table[f"{kind}_difference"].mean() for kind in ("soft", "binary")}
+    lines += ["", f"Mean difference: {means['soft']:.1f} % soft, {means['binary']:.1f} % binary "
+              f"({len(table)} sessions)."]  # fmt: skip
+    write_atomically(folder / "repeatability.md", "\n".join(lines) + "\n")
+    print("\n".join(lines))
