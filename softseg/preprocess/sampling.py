@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from softseg.data.grid import FloatArray, Grid
 
@@ -77,11 +77,14 @@ def _read_axis(
         index = np.clip(whole.astype(int), 0, volume.shape[axis] - 1)
         return np.asarray(np.take(volume, index, axis=axis))
     weights = interpolation_weights(positions, volume.shape[axis], order)
-    needed = np.flatnonzero((np.abs(weights) > _NEGLIGIBLE).any(axis=0))
+    small = np.abs(weights) <= _NEGLIGIBLE
+    dense = np.where(small, 0, weights).astype(np.float32)
+    needed = np.flatnonzero(dense.any(axis=0))
     box = slice(needed[0], needed[-1] + 1)
-    part = volume[(slice(None),) * axis + (box,)]
-    read = np.tensordot(weights[:, box].astype(np.float32), part, axes=(1, axis))
-    return np.moveaxis(read, 0, axis)
+    rows = np.moveaxis(volume, axis, 0)[box]
+    # sparse, for most weights are 0; nor has it threads of its own, as a BLAS has
+    read: NDArray[np.float32] = sparse.csr_array(dense[:, box]) @ rows.reshape(len(rows), -1)
+    return np.moveaxis(read.reshape(-1, *rows.shape[1:]), 0, axis)
 
 
 def interpolation_weights(positions: FloatArray, size: int, order: Order) -> NDArray[np.float64]:

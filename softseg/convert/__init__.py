@@ -1,0 +1,8 @@
+"""Configurations of other tools made into ours: ivadomed's JSON, key by key."""
+
+from __future__ import annotations
+
+from softseg.convert.facts import Converted
+from softseg.convert.ivadomed import convert, write
+
+__all__ = ["Converted", "convert", "write"]

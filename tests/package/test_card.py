@@ -1,0 +1,32 @@
+"""The model card says what a stranger must know."""
+
+from __future__ import annotations
+
+import json
+
+
+def test_the_card_has_scores_with_their_number_threshold_and_licence(run, package):
+    card = package.card
+    dice = json.loads((run.folder / "summary.json").read_text())["gm"]["dice"]
+    [row] = [line for line in card.splitlines() if line.startswith("| gm | dice |")]
+    mean, n = row.split("|")[3].split("±")[0], row.split("|")[4]
+    assert abs(float(mean) - dice["mean"]) < 0.01
+    assert int(n) == dice["n"] == 2
+    value = package.thresholds["gm"].value
+    assert f"- `gm`: {value:.2f}" in card
+    assert f"at a threshold of gm {value:.2f}" in card
+    for words in ("CC-BY-4.0", "Doe 2026", "J. Doe, R. Roe", "Grey matter of balls.", "`T2star`"):
+        assert words in card
+    assert "`{crop: {size: [16, 16], around: image}}`" in card
+    assert "Subjects: 1 for training, 2 for validation, 2 for testing." in card
+    assert "not a medical device" in card
+    assert "SYNTHETIC" not in card
+
+
+def test_the_card_shows_how_to_use_the_model(package):
+    assert "softseg predict model.softseg IMAGE -o predictions\n" in package.card
+
+
+def test_no_line_of_the_card_ends_in_a_space(package):
+    """Two of them would be a line break in Markdown."""
+    assert not [line for line in package.card.splitlines() if line != line.rstrip()]

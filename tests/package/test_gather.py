@@ -1,0 +1,42 @@
+"""What a package tells of its training is true, also where the run has changed since."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from softseg.data.phantom import write_phantom
+from softseg.package import read_package, write_package
+from tests.package.conftest import plain, said
+
+
+def test_the_fingerprint_is_that_of_the_data_not_of_its_names(copied, package, tmp_path):
+    for path in (copied.folder / "run.json", copied.split):
+        path.write_text(path.read_text().replace("site1-sc01", "zz"))
+    write_package(copied, tmp_path / "a", plain())
+    assert read_package(tmp_path / "a").facts["fingerprint"] == package.facts["fingerprint"]
+    known = copied.facts()["data_fingerprint"]
+    copied.note(data_fingerprint={**known, "zz": "0" * 64})
+    write_package(copied, tmp_path / "b", plain())
+    assert read_package(tmp_path / "b").facts["fingerprint"] != package.facts["fingerprint"]
+
+
+def test_scores_at_another_threshold_are_told(copied, tmp_path):
+    known = json.loads(copied.threshold.read_text())
+    known["targets"]["gm"]["threshold"] = 0.95
+    copied.threshold.write_text(json.dumps(known))
+    assert "scores are of another threshold" in said(copied, tmp_path / "m")
+
+
+def test_a_phantoms_model_says_that_its_data_are_synthetic(run, copied, tmp_path):
+    write_phantom(tmp_path / "phantom", subjects=1)
+    text = copied.config.read_text()
+    text = text.replace(f"{run.folder.parent}/data", str(tmp_path / "phantom"))
+    copied.config.write_text(text)
+    write_package(copied, tmp_path / "m", plain())
+    package = read_package(tmp_path / "m")
+    assert package.facts["summary"]["synthetic"] is True
+    assert "SYNTHETIC" in package.card.splitlines()[2]
+    shutil.rmtree(tmp_path / "phantom")
+    assert "cannot say whether they are synthetic" in said(copied, tmp_path / "n")
+    assert read_package(tmp_path / "n").facts["summary"]["synthetic"] is None
