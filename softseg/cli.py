@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
-from softseg import cli_config, cli_data
+from softseg import cli_apply, cli_config, cli_convert, cli_data, cli_package, cli_torchrun
 from softseg.cli_common import ConfigFile, Sets, changes, open_console
 
 app = typer.Typer(
@@ -19,6 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command()(cli_apply.predict)
+app.command()(cli_package.package)
+app.add_typer(cli_convert.app, name="convert")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_config.app, name="config")
 
@@ -41,6 +44,9 @@ def train(
     device: Annotated[str | None, typer.Option(help="Where to train, e.g. cuda:1.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last epoch.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete and redo.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Write a trace; tell where an epoch's time went.")
+    ] = False,
 ) -> None:
     """Train the experiment of a YAML."""
     from softseg.ablation.design import load_experiment
@@ -49,9 +55,18 @@ def train(
         raise typer.BadParameter("--resume and --overwrite exclude each other")
     wanted = load_experiment(config, changes(set_, device))
     from softseg import experiment  # after the YAML: a mistake in it is told sooner
+    from softseg.ranks import from_environment
 
-    folder = out or Path("runs") / wanted.name
-    experiment.train(wanted, folder, open_console(), resume=resume, overwrite=overwrite)
+    folder, ranks = out or Path("runs") / wanted.name, from_environment()
+    experiment.train(
+        wanted,
+        folder,
+        open_console(),
+        resume=resume,
+        overwrite=overwrite,
+        ranks=ranks,
+        profiled=profile,
+    )
 
 
 @app.command(name="eval")
@@ -160,7 +175,7 @@ def main() -> None:
     # all is written by then: the interpreter's shutdown must not turn a done run's 0 into a kill
     atexit.register(_ignore_interrupts)
     try:
-        app()
+        cli_torchrun.run(app)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

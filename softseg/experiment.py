@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,17 +12,22 @@ from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump
-from softseg.data import Sets, write_split
+from softseg.data import write_split
 from softseg.errors import TrainingError
 from softseg.files import write_atomically
+from softseg.following import Outset, as_one, follow, placed, prepare_in_turn
 from softseg.header import describe
-from softseg.preparation import Prepared, prepare
+from softseg.initial import Start, begin, source_of
+from softseg.preparation import Prepared
+from softseg.ranks import ALONE, Ranks
 from softseg.resuming import check_same_config, check_same_data
 from softseg.run import Run, check_free, create, now, provenance
 from softseg.train import state as states
 from softseg.train.display import Display
+from softseg.train.distributed import told_by_first
 from softseg.train.keeper import Keeper
 from softseg.train.loop import Observer, Task, finished, fit, preview_slice
+from softseg.train.profile import Profile
 from softseg.train.state import Record, State
 from softseg.train.timing import bare_step_seconds, steps_per_epoch
 from softseg.usage import peak_memory_bytes
@@ -37,70 +42,99 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     prepared: Prepared | None = None,
+    ranks: Ranks = ALONE,
+    profiled: bool = False,
 ) -> Run:
     """Train one experiment into a run's folder.
 
-    `prepared` is its data where they are at hand already (an ablation's runs share them).
+    `prepared` is its data where they are at hand already (an ablation's runs share them); `ranks`
+    says which of several processes (torchrun) this is; `profiled` tells where the time goes.
 
     Raises UserError for bad input (before anything is written), TrainingError when training breaks
     down, KeyboardInterrupt when interrupted; the last complete epoch is on disk in both.
     """
     run = Run(folder)
+    if not ranks.first:
+        follow(experiment, run, resume, prepared, ranks)
+        return run
     check_free(run, resume, overwrite)
-    experiment = settle(experiment)
+    experiment = settle(placed(experiment, ranks))
     if resume:
         check_same_config(run, experiment)
-    prepared = prepared or prepare(experiment, console)
+    source = source_of(experiment, run, resume)
+    prepared = prepared or prepare_in_turn(experiment, console, ranks)
     data = prepared.stack.fingerprints()
     if resume:
         check_same_data(run, prepared.sets, data)
-    task = task_of(experiment, prepared.sets, prepared.stack)
+    task = replace(task_of(experiment, prepared.sets, prepared.stack), ranks=ranks)
     state = new_state(experiment, task.device)
+    start = begin(state, source, {name: data[name] for name in prepared.sets.test})
     if resume and run.last.exists():
         states.restore(state, run.last)
     create(run, overwrite)
-    if finished(state, task) and run.facts().get("status") == "finished":
+    done = finished(state, task) and run.facts().get("status") == "finished"
+    told_by_first(Outset(state.epoch, data, done), ranks)
+    if done:
         console.print(f"{run.folder} is trained already: {state.epoch} epochs", markup=False)
         return run
-    step_seconds = bare_step_seconds(state, task)
-    header = describe(experiment, prepared.sets, task, state, step_seconds)
+    step_seconds = bare_step_seconds(state, as_one(task))
+    header = describe(experiment, prepared.sets, task, state, step_seconds, start)
     console.print(header, highlight=False, markup=False)
-    _write_plan(run, experiment, prepared.sets, data)
-    _fit(run, state, task, console)
+    if ranks.count > 1:
+        console.print(f"processes {ranks.count}, each with its part of every batch")
+    _write_plan(run, experiment, prepared, data, start)
+    run.note(processes=ranks.count)
+    _fit(run, state, task, console, profiled)
     _finish(run, state, task, step_seconds, console)
     return run
 
 
 @dataclass(frozen=True)
-class _Both(Observer):
-    """Tell the keeper, then the display."""
+class _Each(Observer):
+    """Tell one after the other."""
 
-    keeper: Keeper
-    display: Display
+    observers: tuple[Observer, ...]
 
     def step(self, slices: int) -> None:
-        self.display.step(slices)
+        for observer in self.observers:
+            observer.step(slices)
 
     def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:
-        self.keeper.epoch(state, record, best, preview)
-        self.display.epoch(state, record, best, preview)
+        for observer in self.observers:
+            observer.epoch(state, record, best, preview)
 
 
-def _write_plan(run: Run, experiment: Experiment, sets: Sets, data: dict[str, str]) -> None:
-    trainer = experiment.trainer
-    chosen = {name: getattr(trainer, name) for name in ("device", "threads", "memory_format")}
-    facts = {"seed": experiment.seed, **chosen}
-    run.note(status="training", started=now(), **facts, **provenance(), data_fingerprint=data)
-    write_split(run.split, sets)
+_CHOSEN = ("device", "threads", "precision", "memory_format")
+
+
+def _write_plan(
+    run: Run, experiment: Experiment, prepared: Prepared, data: dict[str, str], start: Start | None
+) -> None:
+    chosen = {name: getattr(experiment.trainer, name) for name in _CHOSEN}
+    run.note(
+        status="training",
+        started=now(),
+        seed=experiment.seed,
+        **chosen,
+        **({"init_from": start.facts()} if start else {}),
+        **provenance(),
+        # new scans are held against them
+        native_zooms_mm=prepared.stack.native_zooms(prepared.sets.train),
+        data_fingerprint=data,
+    )
+    write_split(run.split, prepared.sets)
     write_atomically(run.config, dump(experiment))
 
 
-def _fit(run: Run, state: State, task: Task, console: Console) -> None:
+def _fit(run: Run, state: State, task: Task, console: Console, profiled: bool) -> None:
     images, targets = _preview(task)
     keeper = Keeper(run.folder, state.epoch, images, targets, task.trainer.images_every)
+    profile = Profile(run.folder, task.device) if profiled else None
     try:
         with Display(console, task.trainer.max_epochs, state.epoch, len(task.rows)) as display:
-            fit(state, task, _Both(keeper, display))
+            fit(state, task, _Each((keeper, display, *([profile] if profile else []))))
+        if profile:
+            profile.show(state.history, console)
     except KeyboardInterrupt:
         run.note(status="interrupted", epochs=state.epoch)
         console.print("interrupted; go on from the last complete epoch with --resume")
@@ -126,7 +160,7 @@ def _preview(task: Task) -> tuple[Tensor, Tensor]:
 def _finish(run: Run, state: State, task: Task, step_seconds: float, console: Console) -> None:
     epoch = statistics.median(record["train_seconds"] for record in state.history)
     # before and after training, since other load on the machine comes and goes
-    bare = (step_seconds + bare_step_seconds(state, task)) / 2 * steps_per_epoch(task)
+    bare = (step_seconds + bare_step_seconds(state, as_one(task))) / 2 * steps_per_epoch(task)
     best = min(state.history, key=lambda record: record["val_loss"])
     run.note(
         status="finished",

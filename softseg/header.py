@@ -16,6 +16,7 @@ from softseg.config.experiment import Experiment
 from softseg.data import Sets
 from softseg.data.load import Counts, count_soft
 from softseg.data.phantom import is_phantom
+from softseg.initial import Start
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.train.loop import Task
 from softseg.train.state import State
@@ -26,25 +27,40 @@ VALIDATION_SHARE = 0.3
 
 
 def describe(
-    experiment: Experiment, sets: Sets, task: Task, state: State, step_seconds: float
+    experiment: Experiment,
+    sets: Sets,
+    task: Task,
+    state: State,
+    step_seconds: float,
+    start: Start | None = None,
 ) -> str:
     """The header of a training, one topic a line."""
     trainer, model = experiment.trainer, experiment.model
     weights = sum(p.numel() for p in state.model.parameters())
     epoch = step_seconds * steps_per_epoch(task)
     left = epoch * (1 + VALIDATION_SHARE) * (trainer.max_epochs - state.epoch)
+    frozen = _frozen(experiment, state)
     begins = f", from epoch {state.epoch + 1}" if state.epoch else ""
     return "\n".join(
         [
             f"{experiment.name}: {trainer.device}, {trainer.threads} threads, {trainer.precision}",
             *describe_data(experiment, sets, task.stack),
-            f"network   {model.name}, {weights:,} parameters, head {model.head.name}, "
+            f"network   {model.name}, {weights:,} parameters{frozen}, head {model.head.name}, "
             f"loss {experiment.loss.name}",
+            *(start.lines() if start else []),
             f"time      {step_seconds * 1000:.0f} ms a step, about {epoch:.1f} s an epoch and "
             f"validation; {trainer.max_epochs} epochs at most{begins}: "
             f"at most about {timedelta(seconds=round(left))}",
         ]
     )
+
+
+def _frozen(experiment: Experiment, state: State) -> str:
+    """How many parameters learn, where some do not."""
+    if not (experiment.init_from and experiment.init_from.frozen_blocks):
+        return ""
+    learning = sum(p.numel() for p in state.model.parameters() if p.requires_grad)
+    return f" ({learning:,} train, frozen blocks: {experiment.init_from.frozen_blocks})"
 
 
 def describe_data(experiment: Experiment, sets: Sets, stack: SliceStack) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from softseg import device, models, seeds
@@ -13,6 +16,7 @@ from softseg.preprocess.stack import SliceStack
 from softseg.preprocess.standardize import over_slices
 from softseg.run import Run
 from softseg.train import state as states
+from softseg.train.initial import freeze
 from softseg.train.loop import Task
 from softseg.train.state import State
 
@@ -27,10 +31,12 @@ def settle(experiment: Experiment) -> Experiment:
     threads = trainer.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32; bf16 is the fast choice
+    precision = device.precision(trainer.precision, chosen)
     known = {
         "threads": threads,
         "device": str(chosen),
-        "memory_format": device.memory_format(trainer.memory_format, chosen, trainer.precision),
+        "precision": precision,
+        "memory_format": device.memory_format(trainer.memory_format, chosen, precision),
     }
     return experiment.model_copy(update={"trainer": trainer.model_copy(update=known)})
 
@@ -57,29 +63,40 @@ def task_of(experiment: Experiment, sets: Sets, stack: SliceStack) -> Task:
 
 
 def new_state(experiment: Experiment, chosen: torch.device) -> State:
-    """The network, freshly initialised, with its optimiser."""
+    """The network, freshly initialised, with its optimiser; what `init_from` freezes is frozen."""
     seeds.reseed_torch(experiment.seed, "initialisation")
     dataset = experiment.dataset
     network = models.build(experiment.model, len(dataset.contrasts), len(dataset.targets))
     head = models.heads.build(experiment.model.head, len(dataset.targets))
+    if experiment.init_from is not None:
+        freeze(network, experiment.init_from.frozen_blocks)
     lying = device.FORMATS[experiment.trainer.memory_format]
     network = network.to(chosen).to(memory_format=lying)  # type: ignore[call-overload]
     head = head.to(chosen)
-    if experiment.trainer.compile:
-        network.compile()
+    if mode := experiment.trainer.compile:
+        network.compile(mode=None if mode is True else mode)
     return states.start(network, head, experiment.trainer)
 
 
 def load_predictor(run: Run, experiment: Experiment) -> tuple[Predictor, int]:
     """The run's best network, ready to segment, and its epoch. Raises UserError without one."""
+    saved = states.read_checkpoint(run.best)
+    return predictor_of(experiment, saved, f"{run.best}"), int(saved["epoch"])
+
+
+def predictor_of(experiment: Experiment, weights: Mapping[str, Any], source: str) -> Predictor:
+    """A network with `weights` (`model` and `head`: name -> tensor), ready to segment.
+
+    Raises UserError, naming their `source`, for weights of another network.
+    """
     chosen = torch.device(experiment.trainer.device)
     state = new_state(experiment, chosen)
-    saved = states.read_checkpoint(run.best)
     try:
-        state.model.load_state_dict(saved["model"])
-        state.head.load_state_dict(saved["head"])
+        state.model.load_state_dict(weights["model"])
+        state.head.load_state_dict(weights["head"])
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{run.best} does not fit {run.config}: {reason}") from error
-    precision, size = experiment.trainer.precision, 2 * experiment.trainer.batch_size
-    return Predictor(state.model, state.head, chosen, precision, size), int(saved["epoch"])
+        raise UserError(f"{source} does not fit its config.yaml: {reason}") from error
+    precision = device.precision(experiment.trainer.precision, chosen)
+    size = 2 * experiment.trainer.batch_size
+    return Predictor(state.model, state.head, chosen, precision, size)

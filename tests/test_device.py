@@ -7,8 +7,19 @@ import re
 import pytest
 import torch
 
-from softseg.device import autocast, available, memory_format, pick, synchronize
+from softseg.device import (
+    autocast,
+    available,
+    free_bytes,
+    memory_format,
+    pick,
+    precision,
+    synchronize,
+)
 from softseg.errors import UserError
+from softseg.infer.predict import Predictor
+from softseg.train.loop import fit
+from tests.tiny import Watcher, tiny_state, tiny_task
 
 
 @pytest.fixture
@@ -88,3 +99,37 @@ def test_waiting_for_the_cpu_is_nothing():
 def test_auto_puts_channels_last_where_convolutions_are_faster_so(device, precision, chosen):
     assert memory_format("auto", torch.device(device), precision) == chosen
     assert memory_format("contiguous", torch.device(device), precision) == "contiguous"
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "chosen"),
+    [("cuda", (8, 0), "bf16"), ("cuda", (7, 5), "float32"), ("mps", None, "float32")],
+)
+def test_auto_computes_in_bfloat16_where_a_gpu_does(monkeypatch, device, capability, chosen):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert precision("auto", torch.device(device)) == chosen
+    assert precision("float32", torch.device(device)) == "float32"
+    assert precision("bf16", torch.device(device)) == "bf16"
+
+
+@pytest.mark.parametrize(("amx", "chosen"), [(True, "bf16"), (False, "float32")])
+def test_auto_computes_in_bfloat16_where_a_cpu_does(monkeypatch, amx, chosen):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    assert precision("auto", torch.device("cpu")) == chosen
+
+
+@pytest.mark.parametrize("head", ["sigmoid", "normrelu"])
+def test_bfloat16_changes_soft_values_by_little(head):
+    task = tiny_task(max_epochs=8, learning_rate=0.01)
+    state = tiny_state(task, {"name": head, "bias": 0.5})
+    fit(state, task, Watcher())
+    image = task.stack.image[:4]
+    soft, coarse = (
+        Predictor(state.model, state.head, task.device, how)(image) for how in ("float32", "bf16")
+    )
+    assert 0.5 < soft.max() <= 1
+    assert 0 < (soft - coarse).abs().max() < 0.02
+
+
+def test_there_is_memory_to_be_had():
+    assert 2**20 < free_bytes(torch.device("cpu")) < 2**50

@@ -33,7 +33,9 @@ class Affine(Component):
 
     def __call__(self, batch: Batch, generator: Generator) -> Batch:
         """Draw one affine for each slice and apply it."""
-        parameters = self.sample(len(batch.image), generator).to(batch.image.device)
+        drawn = batch.own(self.sample(batch.whole, generator))
+        # a copy that blocks would wait for all that the device was given before
+        parameters = drawn.to(batch.image.device, non_blocking=True)
         return apply_affine(batch, parameters)
 
     def sample(self, count: int, generator: Generator) -> Tensor:

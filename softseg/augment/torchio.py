@@ -2,6 +2,9 @@
 
 They run slice by slice on CPU copies of the batch, which is slow (see the bench); the target goes
 through as float32 with linear interpolation, so it stays soft. Version 1.x's transforms only.
+
+All slices of a batch share one random stream. A process that has a part of the batch therefore
+transforms as many slices before its own as there are, for nothing but the draws.
 """
 
 from __future__ import annotations
@@ -90,6 +93,8 @@ class TorchioTransform(Component):
         # TorchIO draws from torch's global generator, whose state is other people's business
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
+            for _ in range(batch.part.first if batch.part else 0):  # draws depend on shapes only
+                _transform_slice(transform, image[0], labels[0])
             pairs = [
                 _transform_slice(transform, one, target)
                 for one, target in zip(image, labels, strict=True)

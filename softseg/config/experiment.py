@@ -14,6 +14,7 @@ from softseg.metrics.evaluate import Evaluate
 from softseg.models import Model
 from softseg.preprocess import Chain, Slices
 from softseg.preprocess.geometry import needs_roi
+from softseg.train.initial import InitFromOrText
 from softseg.train.settings import Trainer
 
 
@@ -38,6 +39,9 @@ class Experiment(Component):
     its name."""
     model: Model
     """The network and its head."""
+    init_from: InitFromOrText | None = None
+    """Fine-tuning: the run or `.softseg` package whose weights training starts from, as text or
+    with the blocks to freeze; null starts fresh."""
     loss: Loss
     """What training minimises."""
     trainer: Trainer = Trainer()
@@ -64,5 +68,15 @@ class Experiment(Component):
             raise ValueError(
                 f"augment: {bending[0]} changes distances in ways that the maps of a contour loss "
                 "cannot follow; use affine and RandomFlip with it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _blocks_to_freeze_are_there(self) -> Self:
+        blocks = 2 * self.model.depth + 1  # encoder, bottom, decoder
+        if self.init_from is not None and self.init_from.frozen_blocks > blocks:
+            raise ValueError(
+                f"init_from.frozen_blocks: {self.init_from.frozen_blocks} are more blocks than "
+                f"the {blocks} of a network with model.depth {self.model.depth}"
             )
         return self

@@ -42,8 +42,12 @@ class Predictor:
 
     def _logits(self, image: Tensor, size: int) -> Tensor:
         with autocast(self.device, self.precision):
-            parts = [self.model(part.to(self.device)) for part in image.split(size)]
-        return torch.cat(parts).float()
+            # copied, since CUDA graphs write each output over the last one
+            parts = [
+                self.model(part.to(self.device)).to(torch.float32, copy=True)
+                for part in image.split(size)
+            ]
+        return torch.cat(parts)
 
     @torch.no_grad()
     def soft(self, logits: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class SliceStack:
         return every[self.keep[every]]
 
     def native_zooms(self, subjects: Iterable[str]) -> list[list[float]]:
-        """The smallest and the largest native voxel size in mm along each axis, right-left first."""
+        """The smallest and the largest native voxel size [mm] along each axis, right-left first."""
         zooms = [canonical(volume.geometry.native).zooms for volume in self.of(subjects)]
         return [np.min(zooms, axis=0).tolist(), np.max(zooms, axis=0).tolist()]
 

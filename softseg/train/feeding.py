@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from softseg import augment
 from softseg.augment import Batch
+from softseg.train.profile import phase
 from softseg.train.sampling import draw_rater
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 def feed(task: Task, order: Tensor, draws: Generator, raters: Generator) -> Iterator[Batch]:
     """Augmented batches on the task's device, of the slices `order` (N,), in that order.
+
+    Of each batch only this process's part, where several share the training.
 
     Args:
         task: what is trained; its stack may be on another device than the training.
@@ -60,13 +63,18 @@ def ahead(task: Task, parts: Sequence[Tensor], raters: Generator) -> Iterator[Ba
             yield batch.mapped(lambda tensor: tensor.to(task.device, non_blocking=True))
 
 
+@phase("gathering")
 def gather(task: Task, rows: Tensor, raters: Generator) -> Batch:
-    """The slices `rows` (B,) of the stack, where it is; of several raters, the masks of one."""
-    stack = task.stack
+    """The slices `rows` (B,) of the stack, where it is; of several raters, the masks of one.
+
+    Of several processes, each has its part of the rows.
+    """
+    stack, part = task.stack, task.ranks.part(len(rows))
+    rows = part.of(rows) if part else rows
     target = stack.target[rows]
     if stack.raters.shape[1]:
-        target = draw_rater(stack.raters[rows], task.rater_counts[rows], raters)
-    return Batch(stack.image[rows], target, stack.fill[rows], maps_of(task, rows))
+        target = draw_rater(stack.raters[rows], task.rater_counts[rows], raters, part)
+    return Batch(stack.image[rows], target, stack.fill[rows], maps_of(task, rows), part)
 
 
 def maps_of(task: Task, rows: Tensor) -> dict[str, Tensor]:
@@ -76,6 +84,7 @@ def maps_of(task: Task, rows: Tensor) -> dict[str, Tensor]:
     return {kind: maps[:, m] for m, kind in enumerate(kinds)} if maps is not None else {}
 
 
+@phase("augmentation")
 def augmented(task: Task, batch: Batch, draws: Generator) -> Batch:
     """What the network is given: augmented and, in the published order, standardised again."""
     batch = augment.augment(batch, task.augment, draws)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from softseg import augment, seeds
 from softseg.augment import Batch
@@ -23,7 +23,10 @@ from softseg.infer.predict import Predictor
 from softseg.losses import Loss
 from softseg.models.heads import is_dead
 from softseg.preprocess.stack import SliceStack, StackedVolume
+from softseg.ranks import ALONE, Ranks
+from softseg.train.distributed import collected, shared, united
 from softseg.train.feeding import feed, maps_of
+from softseg.train.profile import phase
 from softseg.train.sampling import epoch_order
 from softseg.train.settings import Trainer
 from softseg.train.state import Record, State, is_finite
@@ -44,6 +47,7 @@ class Task:
     trainer: Trainer
     seed: int
     device: torch.device
+    ranks: Ranks = ALONE  # which of the processes that share the training this is
 
 
 class Observer(Protocol):
@@ -61,10 +65,11 @@ def fit(state: State, task: Task, observer: Observer) -> None:
 
     Raises TrainingError when a loss is not finite; `state` is then that of the broken epoch.
     """
+    network = shared(state.model, task.device, task.ranks)
     while not finished(state, task):
         rate = state.optimizer.param_groups[0]["lr"]
         started = time.perf_counter()
-        trained = train_epoch(state, task, observer)
+        trained = train_epoch(state, task, observer, network)
         synchronize(task.device)
         middle = time.perf_counter()
         validated, preview = validate(state, task)
@@ -88,38 +93,53 @@ def finished(state: State, task: Task) -> bool:
     return stop or state.epoch >= task.trainer.max_epochs
 
 
-def train_epoch(state: State, task: Task, observer: Observer) -> Tensor:
-    """One pass over the training slices; returns (2,): mean loss, batches with a dead target."""
+def train_epoch(
+    state: State, task: Task, observer: Observer, network: nn.Module | None = None
+) -> Tensor:
+    """One pass over the training slices; returns (2,): mean loss, batches with a dead target.
+
+    `network` is the model as several processes share it (`distributed.shared`), if they do.
+    """
     state.model.train()
     state.head.train()
     epoch = state.epoch + 1
-    seeds.reseed_torch(task.seed, "dropout", epoch)
+    seeds.reseed_torch(task.seed, task.ranks.stream("dropout"), epoch)
     shuffle = seeds.generator(task.seed, "shuffle", epoch)
     draws = seeds.generator(task.seed, "augment", epoch)
     raters = seeds.generator(task.seed, "raters", epoch)
     order = epoch_order(task.rows, task.foreground, task.trainer.foreground_share, shuffle)
     totals = torch.zeros(2, device=task.device)
     for batch in feed(task, order, draws, raters):
-        loss, output = train_step(state, task, batch)
-        totals[0] += loss.detach() * len(batch.image)
+        loss, output = train_step(state, task, batch, network)
+        totals[0] += loss.detach() * (batch.weight * batch.whole)
         totals[1] += is_dead(output).any()
-        observer.step(len(batch.image))
+        observer.step(batch.whole)
+    totals = united(totals, (state.model, state.head), task.ranks)
     return totals / torch.tensor([len(order), 1.0], device=task.device)
 
 
-def train_step(state: State, task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
+def train_step(
+    state: State, task: Task, batch: Batch, network: nn.Module | None = None
+) -> tuple[Tensor, Tensor]:
     """Forward, backward, update; returns the loss and the head's output (B, K, H, W)."""
     state.optimizer.zero_grad()
-    with autocast(task.device, task.trainer.precision):
-        logits = state.model(batch.image)
-    output = state.head(logits.float())
-    loss = task.loss.at(state.epoch)(output, batch.target, batch.maps)
-    loss.backward()
-    if task.trainer.clip_gradient is not None:
-        parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, task.trainer.clip_gradient)
-    state.optimizer.step()
+    with phase("network"), autocast(task.device, task.trainer.precision):
+        logits = (network or state.model)(batch.image)
+    with phase("head and loss"):
+        output = state.head(logits.float())
+        loss = task.loss.at(state.epoch)(output, batch.target, batch.maps)
+    with phase("backward"):
+        (loss if batch.part is None else loss * batch.weight).backward()
+    with phase("update"):
+        _update(state, task.trainer.clip_gradient)
     return loss, output
+
+
+def _update(state: State, clip_gradient: float | None) -> None:
+    if clip_gradient is not None:
+        parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, clip_gradient)
+    state.optimizer.step()
 
 
 @torch.no_grad()
@@ -136,26 +156,22 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     state.head.eval()
     # with the weights that the last epoch has, so that epochs can be compared
     judge = task.loss.at(task.trainer.max_epochs - 1)
-    losses, dices, peaks, dead, preview = [], [], [], [], []
-    for volume in task.validation:
+    found, shown = [], []
+    for volume in task.ranks.own(task.validation):
         kept = task.stack.kept(volume).to(task.stack.image.device)
         logits = predict.logits(task.stack.image[kept])
         soft = state.head(logits)
         truth = task.stack.target[kept].to(task.device)
         goal = augment.harden(truth, task.augment)
         maps = {kind: one.to(task.device) for kind, one in maps_of(task, kept).items()}
-        losses.append(judge(soft, goal, maps))
-        dices.append(_dice(soft, truth))
-        peaks.append(logits.amax(dim=(0, 2, 3)).min())
-        dead.append(is_dead(soft).any())
-        preview.append(soft.index_select(0, preview_slice(truth)))
-    summary = [
-        torch.stack(losses).mean(),
-        torch.stack(dices).nanmean(),
-        torch.stack(peaks).max(),
-        torch.stack(dead).sum(),
-    ]
-    return torch.stack([value.float() for value in summary]), torch.cat(preview[:4])
+        peak = logits.amax(dim=(0, 2, 3)).min()
+        values = [judge(soft, goal, maps), _dice(soft, truth), peak, is_dead(soft).any()]
+        found.append(torch.stack([value.float() for value in values]))
+        shown.append(soft.index_select(0, preview_slice(truth))[0])
+    count, like = len(task.validation), torch.empty(0, device=task.device)
+    loss, dice, peak, dead = collected(found, (count, 4), like, task.ranks).T.contiguous()
+    preview = collected(shown, (min(count, 4), *task.stack.target.shape[1:]), like, task.ranks)
+    return torch.stack([loss.mean(), dice.nanmean(), peak.max(), dead.sum()]), preview
 
 
 def preview_slice(truth: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from softseg.ranks import Part
+
 
 def epoch_order(
     rows: Tensor, foreground: Tensor, share: float | None, shuffle: torch.Generator
@@ -36,14 +38,18 @@ def _drawn(rows: Tensor, count: int, shuffle: torch.Generator) -> Tensor:
     return torch.cat([*shuffled, rows[:0]])[:count]
 
 
-def draw_rater(raters: Tensor, counts: Tensor, draws: torch.Generator) -> Tensor:
+def draw_rater(
+    raters: Tensor, counts: Tensor, draws: torch.Generator, part: Part | None = None
+) -> Tensor:
     """The masks of one rater of each slice, (B, K, H, W), each rater equally likely.
 
     Args:
         raters: (B, R, K, H, W), of which the first `counts` (B,) are a slice's own.
         counts: as many as there are raters of each slice.
         draws: where the randomness comes from, on the CPU.
+        part: which slices of a batch these are where several processes share it.
     """
-    share = torch.rand(len(raters), generator=draws).to(counts.device)
+    share = torch.rand(part.whole if part else len(raters), generator=draws)
+    share = (part.of(share) if part else share).to(counts.device, non_blocking=True)
     drawn = torch.minimum((share * counts).long(), counts - 1)  # a product may round up
     return raters[torch.arange(len(raters), device=raters.device), drawn]

@@ -71,13 +71,15 @@ class Trainer(Component):
     device: str = "auto"
     """auto (a CUDA GPU, else Apple's, else the CPU) | cpu | cuda | cuda:1 | mps."""
     precision: Precision = "float32"
-    """float32 | bf16 (the network only; head, loss and weights stay float32)."""
+    """float32 | bf16 (the network only; head, loss and weights stay float32) | auto: bf16 where the
+    device computes in it natively; what was chosen is written into the run's config.yaml."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """How feature maps lie in memory; results differ by rounding. auto: channels_last on a CPU and
     for bf16 on a CUDA GPU, where convolutions are faster so, else contiguous; what was chosen is
     written into the run's config.yaml."""
-    compile: bool = False
-    """Compile the network with torch.compile; the first epoch waits for it."""
+    compile: bool | Literal["reduce-overhead"] = False
+    """Compile the network with torch.compile, on a GPU into CUDA graphs if reduce-overhead; the
+    first epoch waits for it."""
     images_every: Annotated[int, Field(ge=0)] = 10
     """Epochs between pictures of fixed validation slices in TensorBoard; 0 for none."""
 

@@ -35,8 +35,8 @@ class State:
 
 
 def start(model: nn.Module, head: nn.Module, trainer: Trainer) -> State:
-    """A training that has not begun."""
-    parameters = [*model.parameters(), *head.parameters()]
+    """A training that has not begun; frozen parameters are none of the optimiser's."""
+    parameters = [p for p in (*model.parameters(), *head.parameters()) if p.requires_grad]
     optimizer = Adam(parameters, lr=trainer.learning_rate)
     return State(model, head, optimizer, trainer.schedule(optimizer, trainer.max_epochs))
 
