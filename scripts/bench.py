@@ -11,6 +11,7 @@ from pathlib import Path
 from bench_augment import augmentation_against_peers
 from bench_epoch import epoch_against_bare_steps, mapped_against_memory
 from bench_feeding import epoch_against_fed_by_peers
+from bench_gpu import epoch_on_a_gpu, trainings_at_once
 from bench_losses import cost_of_losses
 from bench_memory import memory_against_the_stack
 from bench_parts import Row
@@ -33,6 +34,8 @@ ROWS: dict[str, tuple[Measure, int]] = {
     "predict": (scoring_against_predicting, 1),
     "start": (start_of_the_command, 7),
     "losses": (cost_of_losses, 5),
+    "gpu": (epoch_on_a_gpu, 3),
+    "gpu_jobs": (trainings_at_once, 1),
     "memory": (memory_against_the_stack, 1),
 }
 

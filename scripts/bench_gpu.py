@@ -1,0 +1,159 @@
+"""Rows of `scripts/bench` that need a CUDA GPU: an epoch of the paper's net, several at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from bench_parts import CONFIGS, Row, Silent, bare_steps, medians, phantom, row_of, started
+from rich.console import Console
+from torch.utils.flop_counter import FlopCounterMode
+
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config
+from softseg.device import synchronize
+from softseg.preparation import prepare
+from softseg.train.feeding import take
+from softseg.train.loop import Task, train_epoch, train_step
+from softseg.train.profile import PHASES, Profile
+from softseg.train.state import State
+from softseg.wiring import settle
+
+NONE_HERE = {"not measured": "there is no CUDA GPU"}
+TRAININGS, EPOCHS, SLICES = 200, 200, 300  # of the paper's SCGM ablation: 5 candidates x 40 splits
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained: the paper's net on the phantom of its data."""
+
+    device: str = "cuda"
+    changes: tuple[str, ...] = ("trainer.precision=bf16",)
+    at_once: tuple[int, ...] = (1, 2, 4, 8)
+    seconds: float = 15.0  # that several train beside each other
+
+
+def epoch_on_a_gpu(rounds: int, setting: Setting = Setting()) -> Row:
+    """Training part of an epoch / bare steps, on a GPU; and how much of its peak a step reaches."""
+    row = row_of(
+        "training part of an epoch / bare steps, CUDA, 64 filters, 128 x 128, bf16", "<= 1.10"
+    )
+    if setting.device == "cuda" and not torch.cuda.is_available():
+        return row | {"parts": NONE_HERE}
+    with tempfile.TemporaryDirectory() as folder:
+        state, task = paper_training(Path(folder), setting)
+    works = {
+        "epoch": lambda: waited(task, lambda: train_epoch(state, task, Silent())),
+        "bare steps": lambda: waited(task, lambda: bare_steps(state, task)),
+    }
+    seconds = medians(rounds, works)
+    ratio = seconds["epoch"] / seconds["bare steps"]
+    parts = {"seconds": seconds, "rounds": rounds, **achieved(state, task, seconds["epoch"])}
+    return row | {"value": round(ratio, 4), "met": ratio <= 1.10, "parts": parts}
+
+
+def paper_training(folder: Path, setting: Setting) -> tuple[State, Task]:
+    """The paper's SCGM network and the phantom's slices, on a device."""
+    fixed = [f"dataset.root={phantom(folder)}", "dataset.cache=null"]
+    fixed += [f"trainer.device={setting.device}", *setting.changes]
+    config = settle(load_config(CONFIGS / "scgm_softseg.yaml", Experiment, fixed))
+    return started(config, prepare(config, Console(quiet=True)))
+
+
+def waited(task: Task, work: Callable[[], object]) -> None:
+    """Do some work and wait until the device has done it."""
+    work()
+    synchronize(task.device)
+
+
+def achieved(state: State, task: Task, epoch_seconds: float) -> dict[str, object]:
+    """Floating-point operations of a step, their rate beside a large product's, and what an
+    ablation of 200 trainings would take, from the number of slices alone."""
+    batch = take(task, task.rows[: task.trainer.batch_size])
+    with FlopCounterMode(display=False) as counter:
+        train_step(state, task, batch)
+    steps = len(task.rows) / task.trainer.batch_size
+    rate, peak = counter.get_total_flops() * steps / epoch_seconds, product_rate(task.device)
+    hours = TRAININGS * EPOCHS * (SLICES / len(task.rows)) * epoch_seconds / 3600
+    return {
+        "device": torch.cuda.get_device_name() if task.device.type == "cuda" else "CPU",
+        "operations a step": counter.get_total_flops(),
+        "TFLOP/s": rate / 1e12,
+        "TFLOP/s of a large bf16 product": peak / 1e12,
+        "share of that": rate / peak,
+        "hours of 200 trainings of 200 epochs, without validation": hours,
+    }
+
+
+def product_rate(device: torch.device, size: int | None = None) -> float:
+    """Floating-point operations a second of a large bf16 matrix product."""
+    size = size or (8192 if device.type == "cuda" else 512)
+    one = torch.randn(size, size, device=device, dtype=torch.bfloat16)
+    for repeats in (3, 20):  # the first warm up
+        synchronize(device)
+        began = time.perf_counter()
+        for _ in range(repeats):
+            one @ one
+        synchronize(device)
+    return 2 * size**3 * repeats / (time.perf_counter() - began)
+
+
+def trainings_at_once(_: int, setting: Setting = Setting()) -> Row:
+    """The gain of several processes on one GPU / what its idle time while one runs allows."""
+    row = row_of("several trainings on one GPU: best gain / what one leaves idle", ">= 0.70")
+    if setting.device == "cuda" and not torch.cuda.is_available():
+        return row | {"parts": NONE_HERE}
+    with tempfile.TemporaryDirectory() as folder:
+        phantom(Path(folder))
+        epochs = {n: epochs_a_second(n, Path(folder), setting) for n in setting.at_once}
+        busy = busy_share(Path(folder), setting)
+    gains = {n: rate / epochs[1] for n, rate in epochs.items()}
+    best = max(gains.values()) * busy  # of 1 / busy
+    parts = {"gains": gains, "busy share of one": busy, "epochs a second": epochs}
+    return row | {"value": round(best, 4), "met": best >= 0.7, "parts": parts}
+
+
+def epochs_a_second(processes: int, folder: Path, setting: Setting) -> float:
+    """Epochs that so many processes train together in a second."""
+    words = [str(folder), str(setting.seconds), setting.device, *setting.changes]
+    command = [sys.executable, str(Path(__file__)), *words]
+    children = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    ]
+    told = [child.communicate()[0] for child in children]
+    return sum(float(one.splitlines()[-1]) for one in told)
+
+
+def busy_share(folder: Path, setting: Setting) -> float:
+    """Share of a step during which the device computes, from a profile of one training."""
+    state, task = paper_training(folder, setting)
+    profile = Profile(folder, task.device, steps=10)
+    while not profile.phases:
+        train_epoch(state, task, profile)
+    seconds = medians(
+        1, {"epoch": lambda: waited(task, lambda: train_epoch(state, task, Silent()))}
+    )
+    steps = len(task.rows) / task.trainer.batch_size
+    return min(1.0, sum(profile.phases[name] for name in PHASES) * steps / seconds["epoch"])
+
+
+def _main() -> None:
+    """One of several trainings at once: prints its epochs a second."""
+    folder, seconds, device, *changes = sys.argv[1:]
+    state, task = paper_training(Path(folder), Setting(device, tuple(changes)))
+    waited(task, lambda: train_epoch(state, task, Silent()))
+    began, epochs = time.perf_counter(), 0
+    while time.perf_counter() - began < float(seconds):
+        waited(task, lambda: train_epoch(state, task, Silent()))
+        epochs += 1
+    print(epochs / (time.perf_counter() - began))
+
+
+if __name__ == "__main__":
+    _main()
