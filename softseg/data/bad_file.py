@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
+import errno
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from nibabel.wrapstruct import WrapStructError
 
 from softseg.errors import UserError
 
-_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
+_DAMAGED = (EOFError, zlib.error)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # all that nibabel raises for headers that are no headers, in the order of its modules
 _UNREADABLE = (
     ImageFileError,
@@ -26,7 +28,6 @@ _UNREADABLE = (
     OverflowError,
     KeyError,
     struct.error,
-    OSError,
 )
 
 
@@ -45,14 +46,20 @@ class FileError(UserError):
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn whatever can go wrong in reading one file into a `FileError` that names it."""
-    _check_is_file(path)
     try:
+        _check_is_file(path)
         yield
     except _DAMAGED as error:
         wrong = f"is truncated or damaged ({_first_line(error)})"
         raise FileError(path, wrong, "copy or download it again") from error
     except PermissionError as error:
         raise FileError(path, "may not be read", "change its permissions") from error
+    except OSError as error:
+        wrong = f"cannot be read ({error.strerror or _first_line(error)})"
+        raise FileError(path, wrong, "check its name and its disk") from error
+    except MemoryError as error:
+        mend = "crop it, or leave the subject out with dataset.exclude"
+        raise FileError(path, "needs more memory than is free", mend) from error
     except _UNREADABLE as error:
         wrong = f"is not a sound NIfTI file ({_first_line(error)})"
         raise FileError(path, wrong, "convert it to .nii.gz again from its source") from error
@@ -63,9 +70,14 @@ def _first_line(error: BaseException) -> str:
 
 
 def _check_is_file(path: Path) -> None:
-    if path.is_symlink() and not path.exists():
-        raise FileError(path, "is a link to a file that is not here", "fetch its content")
-    if not path.exists():
-        raise FileError(path, "does not exist", "check the path")
-    if not path.is_file():
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+        if path.is_symlink():
+            wrong = "is a link to a file that is not here"
+            raise FileError(path, wrong, "fetch its content") from error
+        raise FileError(path, "does not exist", "check the path") from error
+    if not stat.S_ISREG(mode):
         raise FileError(path, "is not a file", "name a NIfTI file (.nii or .nii.gz)")

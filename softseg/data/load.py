@@ -51,17 +51,22 @@ class Sample:
 
 
 def load(
-    subject: Subject, dataset: DatasetFields, labels: bool = True, every_rater: bool = False
+    subject: Subject,
+    dataset: DatasetFields,
+    labels: bool = True,
+    every_rater: bool = False,
+    volume: int | None = None,
 ) -> Sample:
     """Read a subject's images and ROI, and its masks if `labels`; check that they belong together.
 
-    `every_rater` reads the masks of all raters where one is chosen, too.
+    `every_rater` reads the masks of all raters where one is chosen, too; of files with several
+    volumes that of the number `volume` is read.
 
     Raises `LoadError` with every problem of the subject: files that cannot be read, contrasts or
     masks that do not lie on the first contrast's grid (unless `other_grids` resamples them), mask
     values outside [0, 1] where no codes were chosen, a rater who is not there.
     """
-    reader = Reader(regrid=dataset.other_grids == "resample")
+    reader = Reader(regrid=dataset.other_grids == "resample", volume=volume)
     images = [reader.image(path) for path in subject.images.values()]
     masks = _masks(reader, subject, dataset, every_rater) if labels else []
     roi = None if subject.roi is None else reader.image(subject.roi)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from softseg.data.grid import corner_distance, same_place
+from softseg.data.grid import Grid, corner_distance, same_place
 from softseg.data.masks import soft_mask
 from softseg.data.nifti import FileError, Volume, read
 from softseg.data.regrid import regrid
@@ -27,6 +27,7 @@ class Reader:
     """
 
     regrid: bool = False
+    volume: int | None = None  # which one, of files that hold several
     problems: list[str] = field(default_factory=list)
     reference: Volume | None = None
     _reference_path: Path = Path()
@@ -41,7 +42,7 @@ class Reader:
         """A file that can be used; None after noting what is wrong."""
         if path not in self._seen:
             try:
-                self._seen[path] = self._compared(path, read(path))
+                self._seen[path] = self._compared(path, read(path, self.volume))
             except FileError as error:
                 self.problems.append(str(error))
                 self._seen[path] = None
@@ -67,6 +68,9 @@ class Reader:
             self.reference, self._reference_path = volume, path
         ours, theirs = volume.grid, self.reference.grid
         if self.regrid:
+            if not _overlap(ours, theirs):
+                wrong = f"lies wholly beside {self._reference_path}"
+                raise FileError(path, wrong, "mend its affine, or take the file that belongs there")
             return volume
         if ours.shape != theirs.shape:
             wrong = f"has the shape {ours.shape}, but {self._reference_path} has {theirs.shape}"
@@ -81,6 +85,15 @@ class Reader:
         assert self.reference is not None  # the first file that could be read
         grid = self.reference.grid
         return data if same_place(volume.grid, grid) else regrid(data, volume.grid, grid)
+
+
+def _overlap(one: Grid, other: Grid) -> bool:
+    """Whether some voxel of `one` may lie within `other`: their boxes along its axes meet."""
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in one.shape])).reshape(3, -1)
+    back = np.linalg.solve(other.affine, one.affine)
+    there = back[:3, :3] @ corners + back[:3, 3:]
+    last = np.array(other.shape) - 0.5
+    return bool(((there.max(axis=1) > -0.5) & (there.min(axis=1) < last)).all())
 
 
 def values_in(paths: Iterable[Path]) -> str:

@@ -222,3 +222,26 @@ def test_a_real_lps_scan_without_sform_gets_a_prediction_on_its_grid(
         np.testing.assert_array_equal(ours.header[key], theirs.header[key], err_msg=key)
     assert int(ours.header["sform_code"]) == 0
     assert nib.aff2axcodes(ours.affine) == ("L", "P", "S")
+
+
+@pytest.mark.parametrize("shape", [(8, 6, 4, 3), (8, 6, 4, 1, 3)])
+def test_one_of_several_volumes_is_read_and_written_beside_its_source(tmp_path, shape):
+    stored = np.random.default_rng(0).integers(0, 900, shape).astype(np.int16)
+    path = nifti(tmp_path / "bold.nii.gz", stored, oblique(), codes=(1, 2))
+    for number in range(3):
+        assert np.array_equal(read(path, number).data, stored.reshape(8, 6, 4, 3)[..., number])
+    with pytest.raises(FileError, match=r"holds 3 volumes .*--volume 0 to 2"):
+        read(path)
+    with pytest.raises(FileError, match=r"holds 3 volumes .*, of which 3 is none; "):
+        read(path, 3)
+    write_like(tmp_path / "mask.nii.gz", ball(), path, np.float32)
+    ours, theirs = nib.load(tmp_path / "mask.nii.gz").header, nib.load(path).header
+    assert ours.get_data_shape() == SHAPE
+    for field in set(GEOMETRY) - {"dim", "pixdim"}:
+        assert ours[field].tobytes() == theirs[field].tobytes(), field
+    assert np.array_equal(ours["pixdim"][:4], theirs["pixdim"][:4])
+
+
+def test_a_single_volume_is_read_whatever_number_is_asked_for(tmp_path):
+    path = nifti(tmp_path / "a.nii.gz", scan())
+    assert np.array_equal(read(path, 5).data, read(path).data)

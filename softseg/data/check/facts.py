@@ -86,7 +86,11 @@ def content_of(volume: Volume, reference: Grid, dtype: str) -> Content:
     data, grid = volume.data, volume.grid
     there = data[data != 0]
     mean, std, median = (
-        (float(there.mean(dtype=np.float64)), float(there.std()), float(np.median(there)))
+        (
+            float(there.mean(dtype=np.float64)),
+            float(there.std(dtype=np.float64)),
+            float(np.median(there)),
+        )
         if there.size
         else (np.nan, np.nan, np.nan)
     )

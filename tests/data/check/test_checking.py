@@ -13,6 +13,7 @@ import pytest
 from nibabel.affines import voxel_sizes
 
 from softseg import data
+from softseg.data import nifti, reading
 from softseg.data.check import check_files
 from softseg.data.load import LoadError, load
 from softseg.errors import UserError
@@ -83,8 +84,12 @@ def test_a_file_of_several_targets_has_a_role_for_each_and_is_read_once(tmp_path
     (tmp_path / "s_seg-b.nii.gz").unlink()
     write(tmp_path / "s_seg-a.nii.gz", codes, AFFINE, dtype=np.uint8)
     opened = Counter()
-    original = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.update([path]) or original(path))
+
+    def counted(path, volume=None):
+        opened.update([path])
+        return nifti.read(path, volume)
+
+    monkeypatch.setattr(reading, "read", counted)
     targets = {"shell": {"values": [3]}, "core": {"values": [2]}, "none": {"values": [9]}}
     masks = {one.name: one for one in checked(tmp_path, targets=targets).files if one.mask}
     assert set(opened.values()) == {1}
@@ -206,18 +211,19 @@ def test_files_come_in_the_subjects_order_and_every_subject_ticks(tmp_path):
 def test_a_folder_that_may_not_be_entered_is_an_error_of_its_subject(tmp_path, monkeypatch):
     subject_files(tmp_path)
     subject_files(tmp_path, "t", 1)
-    exists = Path.exists
+    stat = Path.stat
 
     def forbidden(path, **more):
         if path.name.startswith("s_"):
             raise PermissionError(13, "Permission denied", str(path))
-        return exists(path, **more)
+        return stat(path, **more)
 
     dataset = data.build(FILES | {"root": str(tmp_path)})
     subjects = dataset()
-    monkeypatch.setattr(Path, "exists", forbidden)
-    [error] = check_files(subjects, dataset).of("error")
-    assert (error.subject, error.what) == ("s", "Permission denied")
+    monkeypatch.setattr(Path, "stat", forbidden)
+    errors = check_files(subjects, dataset).of("error")
+    assert {(error.subject, error.what) for error in errors} == {("s", "may not be read")}
+    assert {error.path for error in errors} == set(tmp_path.glob("s_*"))
 
 
 PEAK = """
