@@ -5,12 +5,21 @@ from __future__ import annotations
 import atexit
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
 import typer
 
-from softseg import cli_apply, cli_config, cli_convert, cli_data, cli_package, cli_torchrun
+from softseg import (
+    cli_apply,
+    cli_config,
+    cli_convert,
+    cli_data,
+    cli_eval,
+    cli_package,
+    cli_torchrun,
+)
 from softseg.cli_common import ConfigFile, Sets, changes, open_console
 
 app = typer.Typer(
@@ -19,12 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(cli_apply.predict)
-app.command()(cli_package.package)
-app.add_typer(cli_convert.app, name="convert")
-app.add_typer(cli_data.app, name="data")
-app.add_typer(cli_config.app, name="config")
-
 _WRONG_PATH = (
     FileExistsError,
     FileNotFoundError,
@@ -55,59 +58,24 @@ def train(
         raise typer.BadParameter("--resume and --overwrite exclude each other")
     wanted = load_experiment(config, changes(set_, device))
     from softseg import experiment  # after the YAML: a mistake in it is told sooner
+    from softseg.alone import alone
     from softseg.ranks import from_environment
+    from softseg.run import Run
 
     folder, ranks = out or Path("runs") / wanted.name, from_environment()
-    experiment.train(
-        wanted,
-        folder,
-        open_console(),
-        resume=resume,
-        overwrite=overwrite,
-        ranks=ranks,
-        profiled=profile,
-    )
+    with alone(Run(folder)) if ranks.first else nullcontext():
+        experiment.train(
+            wanted,
+            folder,
+            open_console(),
+            resume=resume,
+            overwrite=overwrite,
+            ranks=ranks,
+            profiled=profile,
+        )
 
 
-@app.command(name="eval")
-def evaluate(
-    run: Annotated[
-        str | None, typer.Argument(help="A run's folder (default: the newest finished training).")
-    ] = None,
-    threshold_search: Annotated[
-        bool,
-        typer.Option("--threshold-search", help="Find the best threshold on training+validation."),
-    ] = False,
-    threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Use this one.")] = None,
-    split: Annotated[str, typer.Option(help="train | validation | test.")] = "test",
-    recalibrate: Annotated[
-        Optional[Literal["temperature", "monotone", "volume"]],  # noqa: UP045 - as above
-        typer.Option(help="Fit this on the validation set, and show before and after."),
-    ] = None,
-    set_: Sets = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda:1.")] = None,
-) -> None:
-    """Score a trained run in the native space of each scan."""
-    from softseg import evaluation, recalibration
-    from softseg import run as runs
-
-    if threshold_search and threshold is not None:
-        raise typer.BadParameter("--threshold-search and --threshold exclude each other")
-    if split not in ("train", "validation", "test"):
-        raise typer.BadParameter(f"--split is train, validation or test, not `{split}`")
-    console, found, sets = open_console(), runs.find(run), changes(set_, device)
-    scored = evaluation.evaluate(
-        found,
-        console,
-        search=threshold_search,
-        threshold=threshold,
-        split=split,
-        sets=sets,
-    )
-    evaluation.show(found, scored, split, console)
-    if recalibrate:
-        effect = recalibration.recalibrate(found, recalibrate, console, split, sets)
-        recalibration.show(found, recalibrate, effect, split, console)
+app.command(name="eval")(cli_eval.evaluate)
 
 
 @app.command()
@@ -167,6 +135,13 @@ def report(
     show(write_report(folder, wilcoxon), folder, open_console())
 
 
+app.command()(cli_apply.predict)
+app.command()(cli_package.package)
+app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_config.app, name="config")
+app.add_typer(cli_convert.app, name="convert")
+
+
 def main() -> None:
     """Run the command: 0 done, 2 the input is wrong, 130 interrupted, 1 anything else."""
     from softseg.errors import TrainingError, UserError
@@ -176,6 +151,8 @@ def main() -> None:
     atexit.register(_ignore_interrupts)
     try:
         cli_torchrun.run(app)
+    except KeyboardInterrupt:  # before or after typer is at work, which ends alike
+        sys.exit(130)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

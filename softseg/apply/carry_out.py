@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,19 +46,48 @@ def segment_all(
     model: Model, scans: Sequence[Scan], out: Path, console: Console, options: Options = Options()
 ) -> Done:
     """Segment scans and write soft and binary predictions on their own grids, below `out`."""
-    if model.thresholds is None and options.threshold is None:
-        console.print(f"{model.source}: no threshold was searched for: using 0.5", markup=False)
+    tell_thresholds([model], options, console)
+
+    def one(scan: Scan) -> list[Path]:
+        return _one(model, scan, out, options)
+
+    return each(scans, one, out, model.experiment.name, console)
+
+
+def tell_thresholds(models: Sequence[Model], options: Options, console: Console) -> None:
+    """Say of which models the threshold is a guess."""
+    for model in models:
+        if model.thresholds is None and options.threshold is None:
+            console.print(f"{model.source}: no threshold was searched for: using 0.5", markup=False)
+
+
+def each(
+    scans: Sequence[Scan],
+    one: Callable[[Scan], list[Path]],
+    out: Path,
+    name: str,
+    console: Console,
+) -> Done:
+    """Do the scans one after the other, and describe the folder where they are BIDS.
+
+    Args:
+        scans: what to segment.
+        one: segments a scan and returns the NIfTI files written; raises UserError or OSError.
+        out: the folder of all predictions.
+        name: of the model.
+        console: where progress is shown.
+    """
     done = Done([], [])
     shown = track(scans, "segmenting", console=console, disable=not console.is_terminal)
     for scan in shown:
         try:
-            done.written.extend(_one(model, scan, out, options))
+            done.written.extend(one(scan))
         except UserError as error:
             done.problems.append(_naming(scan, str(error)))
         except OSError as error:
             done.problems.append(f"{error.filename or scan.name}: {error.strerror or error}")
     if any(scan.name.startswith("sub-") for scan in scans) and done.written:
-        describe_folder(out, model.experiment.name)
+        describe_folder(out, name)
     return done
 
 
@@ -71,16 +100,28 @@ def _naming(scan: Scan, message: str) -> str:
 def _one(model: Model, scan: Scan, out: Path, options: Options) -> list[Path]:
     sample = read_scan(scan, model)
     soft = segment(model, sample, options.centre, options.only_crop, options.batch_size)
-    thresholds = thresholds_of(model, options.threshold)
-    masks = [
-        mask_of(model, one, threshold, sample.grid)
-        for one, threshold in zip(soft, thresholds.values(), strict=True)
-    ]
+    return write(model, scan, sample.grid, soft, thresholds_of(model, options.threshold), out,
+                 facts_of(model, options))  # fmt: skip
+
+
+def write(
+    model: Model,
+    scan: Scan,
+    grid: Grid,
+    soft: NDArray[np.float32],
+    thresholds: Mapping[str, float],
+    out: Path,
+    facts: Mapping[str, object],
+) -> list[Path]:
+    """Write a scan's soft predictions (K, X, Y, Z) and their masks; returns the NIfTI files."""
+    masks = masks_of(model, soft, thresholds, grid)
     sources = list(scan.images.values())
-    facts = {**facts_of(model, options), "Sources": [str(path) for path in sources]}
+    told = {**facts, "Sources": [str(path) for path in sources]}
     if scan.roi is not None:
-        facts["ROI"] = str(scan.roi)
-    return write_predictions(out / scan.place, sources[0], soft, masks, thresholds, facts)
+        told["ROI"] = str(scan.roi)
+    if scan.volume is not None:
+        told["Volume"] = scan.volume
+    return write_predictions(out / scan.place, sources[0], soft, masks, thresholds, told)
 
 
 def thresholds_of(model: Model, given: float | None) -> dict[str, float]:
@@ -90,13 +131,18 @@ def thresholds_of(model: Model, given: float | None) -> dict[str, float]:
     return dict.fromkeys(model.targets, 0.5 if given is None else given)
 
 
-def mask_of(
-    model: Model, soft: NDArray[np.float32], threshold: float, grid: Grid
-) -> NDArray[np.bool_]:
-    """The binary segmentation (X, Y, Z) of one target, postprocessed as in the evaluation."""
+def masks_of(
+    model: Model, soft: NDArray[np.float32], thresholds: Mapping[str, float], grid: Grid
+) -> list[NDArray[np.bool_]]:
+    """The binary segmentations (X, Y, Z) of soft ones (K, X, Y, Z), postprocessed as in training's
+    evaluation.
+    """
     axis = Geometry(grid, canonical(grid)).native_axis(model.experiment.slices.number)
-    steps = model.experiment.evaluate.postprocess
-    return postprocess(binarize(soft, threshold), steps, 1000 * grid.voxel_ml, axis)
+    steps, voxel_mm3 = model.experiment.evaluate.postprocess, 1000 * grid.voxel_ml
+    return [
+        postprocess(binarize(one, threshold), steps, voxel_mm3, axis)
+        for one, threshold in zip(soft, thresholds.values(), strict=True)
+    ]
 
 
 def facts_of(model: Model, options: Options) -> dict[str, object]:

@@ -23,6 +23,7 @@ class Scan:
     images: dict[str, Path]  # contrast -> file, in the model's order
     place: Path  # folder of its predictions, below the output folder
     roi: Path | None = None
+    volume: int | None = None  # which one, of files that hold several
 
 
 @dataclass(frozen=True)

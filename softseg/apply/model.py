@@ -57,7 +57,9 @@ def open_model(source: Path, device: str = "auto") -> Model:
     if source.is_file():
         return _of_package(source, device)
     if (source / "ablation.yaml").is_file():
-        raise UserError(f"{source} is an ablation: name one of its runs, or --uncertainty ensemble")
+        raise UserError(
+            f"{source} is an ablation: name one of its runs, or add --uncertainty ensemble"
+        )
     if not (source / "config.yaml").is_file():
         raise UserError(f"{source} is no model: name a run's folder (it has config.yaml) or a "
                         "package that `softseg package` wrote")  # fmt: skip

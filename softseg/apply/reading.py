@@ -33,7 +33,8 @@ def read_scan(scan: Scan, model: Model) -> Sample:
     """
     subject = Subject(scan.name, dict(scan.images), {}, None, {})
     try:
-        sample = load(subject, model.experiment.dataset, labels=False)
+        dataset = model.experiment.dataset
+        sample = load(subject, dataset, labels=False, volume=scan.volume)
     except LoadError as error:
         raise UserError("; ".join(error.problems)) from None
     check_size(next(iter(scan.images.values())), sample.grid, model.facts)

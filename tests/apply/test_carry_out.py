@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -140,8 +141,6 @@ def test_bids_data_become_bids_derivatives(tmp_path):
 
 
 def test_an_roi_drawn_on_another_grid_is_brought_to_the_scans(scan, tmp_path):
-    from dataclasses import replace
-
     model = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'")
     world = np.linalg.inv(nib.load(scan).affine)
     fine = np.zeros((22, 18, 8), np.uint8)
@@ -157,3 +156,20 @@ def test_an_roi_drawn_on_another_grid_is_brought_to_the_scans(scan, tmp_path):
     assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "box" / name).read_bytes()
     told = json.loads((tmp_path / "out/p1_label-lesion_probseg.json").read_text())
     assert told["ROI"] == str(mask)
+
+
+def test_one_volume_of_a_4d_scan(tmp_path):
+    stored = np.stack([makers.scan(seed, SHAPE) for seed in range(3)], axis=-1)
+    path = makers.nifti(tmp_path / "bold.nii.gz", stored)
+    alone = makers.nifti(tmp_path / "alone.nii.gz", stored[..., 1])
+    model, out = seen(), tmp_path / "out"
+    done, _ = run(model, [path], out)
+    assert "holds 3 volumes" in done.problems[0]
+    assert "--volume 0 to 2" in done.problems[0]
+    assert not out.exists()
+    quiet = Console(file=io.StringIO())
+    scans = [replace(one, volume=1) for one in find_scans([path, alone], ["T1w"])]
+    assert segment_all(model, scans, out, quiet).problems == []
+    soft, other = (data(out / f"{n}_label-lesion_probseg.nii.gz") for n in ("bold", "alone"))
+    assert np.array_equal(soft, other)
+    assert json.loads((out / "bold_label-lesion_probseg.json").read_text())["Volume"] == 1

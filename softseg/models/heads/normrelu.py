@@ -60,16 +60,40 @@ class NormReluHead(nn.Module):
         Raises:
             ValueError: a running scale made for another number of targets.
         """
-        values = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        positive = F.relu(values).clamp(max=torch.finfo(values.dtype).max)
-        if self.scale is not None and not self.training:
-            return (positive / self.scale.as_divisor(positive)).clamp(max=1)
-        axes = (2, 3) if self.training and self.scope == "sample" else (0, 2, 3)
+        if not self.training:
+            return self.soft_at(logits, self.divisor(logits))
+        positive = _positive(logits)
+        axes = (2, 3) if self.scope == "sample" else (0, 2, 3)
         peak = positive.amax(dim=axes, keepdim=True)
         if self.scale is not None:
             self.scale.update(peak.detach())
-        # Below the smallest normal number 1 / peak overflows: such an output counts as dead.
-        return positive / peak.masked_fill(peak < torch.finfo(peak.dtype).tiny, 1)
+        return positive / _alive(peak)
+
+    def divisor(self, logits: Tensor) -> Tensor:
+        """(1, K, 1, 1): what the logits (S, K, H, W) of a whole volume are divided by."""
+        positive = _positive(logits)
+        if self.scale is not None:
+            return self.scale.as_divisor(positive)
+        return _alive(positive.amax(dim=(0, 2, 3), keepdim=True))
+
+    def soft_at(self, logits: Tensor, divisor: Tensor) -> Tensor:
+        """Logits (B, K, H, W) -> [0, 1] at a scale that others set; 1 where they exceed it.
+
+        Of several passes over a volume each would have a maximum of its own: divided by that,
+        their largest value would always be 1, and all of a pass would follow its one peak.
+        """
+        return (_positive(logits) / divisor).clamp(max=1)
+
+
+def _positive(logits: Tensor) -> Tensor:
+    """The finite activations, float32 (float64 stays)."""
+    values = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.relu(values).clamp(max=torch.finfo(values.dtype).max)
+
+
+def _alive(peak: Tensor) -> Tensor:
+    """Below the smallest normal number 1 / peak overflows: such an output counts as dead."""
+    return peak.masked_fill(peak < torch.finfo(peak.dtype).tiny, 1)
 
 
 class RunningMaximum(nn.Module):

@@ -48,3 +48,12 @@ class SigmoidHead(nn.Module):
     def forward(self, logits: Tensor) -> Tensor:
         """Logits (B, K, H, W) -> prediction of the same shape."""
         return torch.sigmoid(logits.to(torch.promote_types(logits.dtype, torch.float32)))
+
+    def divisor(self, logits: Tensor) -> Tensor:
+        """(1, K, 1, 1): ones, as nothing is divided here; a NormReLU has a scale."""
+        return torch.ones((1, logits.shape[1], 1, 1), device=logits.device)
+
+    def soft_at(self, logits: Tensor, divisor: Tensor) -> Tensor:  # noqa: ARG002 (for NormReLU)
+        """The same as a call: what others are divided by does not matter."""
+        soft: Tensor = self(logits)
+        return soft

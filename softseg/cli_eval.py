@@ -1,0 +1,62 @@
+"""`softseg eval`: a trained run scored, recalibrated, and asked how sure it is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Optional
+
+import typer
+
+from softseg.cli_common import Sets, changes, open_console
+
+
+def evaluate(
+    run: Annotated[
+        str | None, typer.Argument(help="A run's folder (default: the newest finished training).")
+    ] = None,
+    threshold_search: Annotated[
+        bool,
+        typer.Option("--threshold-search", help="Find the best threshold on training+validation."),
+    ] = False,
+    threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Use this one.")] = None,
+    split: Annotated[str, typer.Option(help="train | validation | test.")] = "test",
+    recalibrate: Annotated[
+        Optional[Literal["temperature", "monotone", "volume"]],  # noqa: UP045 - as above
+        typer.Option(help="Fit this on the validation set, and show before and after."),
+    ] = None,
+    uncertainty: Annotated[
+        Optional[Literal["mc-dropout", "tta"]],  # noqa: UP045 - as above
+        typer.Option(help="Hold this uncertainty against errors and raters."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=2, help="Passes of --uncertainty.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the passes of --uncertainty.")] = 0,
+    set_: Sets = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda:1.")] = None,
+) -> None:
+    """Score a trained run in the native space of each scan."""
+    from softseg import evaluation, recalibration
+    from softseg import run as runs
+
+    if threshold_search and threshold is not None:
+        raise typer.BadParameter("--threshold-search and --threshold exclude each other")
+    if split not in ("train", "validation", "test"):
+        raise typer.BadParameter(f"--split is train, validation or test, not `{split}`")
+    console, found, sets = open_console(), runs.find(run), changes(set_, device)
+    scored = evaluation.evaluate(
+        found,
+        console,
+        search=threshold_search,
+        threshold=threshold,
+        split=split,
+        sets=sets,
+    )
+    evaluation.show(found, scored, split, console)
+    if recalibrate:
+        effect = recalibration.recalibrate(found, recalibrate, console, split, sets)
+        recalibration.show(found, recalibrate, effect, split, console)
+    if uncertainty:
+        from softseg import uncertain_evaluation
+        from softseg.infer.sampling import Sampling
+
+        sampling = Sampling(uncertainty, samples, seed)
+        judged = uncertain_evaluation.evaluate_uncertainty(found, sampling, console, split, sets)
+        uncertain_evaluation.show(found, sampling, judged, split, console)

@@ -1,0 +1,244 @@
+"""Samples of one network: what varies, and what does not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from softseg import augment, models
+from softseg.errors import UserError
+from softseg.infer.predict import Predictor
+from softseg.infer.sampling import Sampling, check, soft_samples
+from softseg.models import heads
+
+AFFINE = augment.build([{"affine": {"rotation": 10, "scale": 0.1, "translation": 0.05}}])
+FLIP = augment.build([{"RandomFlip": {"axes": [1], "p": 1}}])
+
+
+def predictor(network, batch_size=16, head="sigmoid", targets=1):
+    network.eval()
+    return Predictor(
+        network, heads.build({"name": head}, targets), torch.device("cpu"), "float32", batch_size
+    )
+
+
+def unet(dropout=0.3, by="element", **more):
+    torch.manual_seed(0)
+    spec = {"name": "unet2d", "depth": 1, "filters": 4, "dropout": dropout, "dropout_by": by}
+    network = models.build({**spec, "head": {"name": "sigmoid"}, **more}, 1, 2)
+    network.train()
+    network(torch.randn(8, 1, 12, 10))  # running statistics other than 0 and 1
+    return network
+
+
+def straight(logits_of, image):
+    return logits_of(image)
+
+
+def volume(slices=5, seed=1, size=(12, 10)):
+    return torch.randn(slices, 1, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def samples(predict, image, steps=(), method="mc-dropout", count=6, seed=0, through=straight):
+    made = soft_samples(
+        Sampling(method, count, seed), predict, steps, image, predict.logits(image), through
+    )
+    return torch.stack(list(made))
+
+
+@pytest.mark.parametrize(("method", "steps"), [("mc-dropout", ()), ("tta", AFFINE)])
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 64])
+def test_the_batch_size_changes_no_sample(method, steps, batch_size):
+    whole = samples(predictor(unet(), 5, targets=2), volume(), steps, method)
+    other = samples(predictor(unet(), batch_size, targets=2), volume(), steps, method)
+    assert whole.shape == (6, 5, 2, 12, 10)
+    assert (whole - other).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("method", "steps"), [("mc-dropout", ()), ("tta", AFFINE)])
+def test_a_seed_repeats_its_samples_and_no_others(method, steps):
+    predict = predictor(unet(), targets=2)
+    torch.manual_seed(1)
+    first = samples(predict, volume(), steps, method)
+    torch.manual_seed(2)
+    again = samples(predict, volume(), steps, method)
+    assert torch.equal(first, again)
+    other = samples(predict, volume(), steps, method, seed=1)
+    everything = torch.cat([first, other])
+    apart = (everything[:, None] - everything[None]).abs().amax(dim=(2, 3, 4, 5))
+    assert (apart + torch.eye(12) > 1e-4).all()
+
+
+class Behind(nn.Module):
+    """A dropout after which the logits can be read off: 1 where kept, and the share's inverse."""
+
+    def __init__(self, layer, channels=64):
+        super().__init__()
+        self.layer, self.channels = layer, channels
+
+    def forward(self, slices):
+        return self.layer(torch.ones(len(slices), self.channels, *slices.shape[2:]))
+
+
+class Raw(nn.Module):
+    """A head that says the logits."""
+
+    def divisor(self, logits):
+        return torch.ones(1)
+
+    def soft_at(self, logits, divisor):
+        return logits
+
+
+def raw(layer, batch_size=16):
+    network = Behind(layer).eval()
+    return Predictor(network, Raw(), torch.device("cpu"), "float32", batch_size)
+
+
+def test_elements_are_dropped_at_the_share_of_the_training_and_each_on_its_own():
+    kept = samples(raw(models.blocks.ByteDropout(0.3)), volume(4), count=5)
+    share = round(256 * 0.7) / 256
+    assert kept.unique().tolist() == pytest.approx([0, 1 / share], rel=1e-6)
+    masks = (kept > 0).double().flatten(2).flatten(0, 1)  # 20 masks of 7680 elements
+    assert masks.mean().item() == pytest.approx(share, abs=5 * (0.21 / masks.numel()) ** 0.5)
+    correlation = torch.corrcoef(masks)
+    assert (correlation - torch.eye(20)).abs().max() < 5 / 7680**0.5
+
+
+def test_whole_channels_are_dropped_where_training_dropped_them():
+    kept = samples(raw(nn.Dropout2d(0.5)), volume(4), count=5)
+    assert torch.equal(kept.amax(dim=(3, 4)), kept.amin(dim=(3, 4)))
+    assert (kept[..., 0, 0] > 0).double().mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_patches_of_a_slice_have_masks_of_their_own():
+    def two_patches(logits_of, image):
+        return torch.cat([logits_of(image[..., :5]), logits_of(image[..., 5:])], dim=3)
+
+    kept = samples(raw(models.blocks.ByteDropout(0.5), 2), volume(3), through=two_patches)
+    left, right = kept[..., :5] > 0, kept[..., 5:] > 0
+    assert (left != right).double().mean().item() == pytest.approx(0.5, abs=0.02)
+    whole = samples(raw(models.blocks.ByteDropout(0.5), 64), volume(3), through=two_patches)
+    assert torch.equal(kept, whole)
+
+
+@pytest.mark.parametrize("by", ["element", "channel"])
+def test_only_dropout_works_as_in_training_and_only_meanwhile(by):
+    network = unet(by=by)
+    predict = predictor(network, targets=2)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    plain = predict(volume())
+    # the same slice among others: batch norms that took the batch's statistics would tell
+    alone = samples(predict, volume()[:1])
+    among = samples(predict, volume())[:, :1]
+    assert (alone - among).abs().max() < 1e-5
+    assert (samples(predict, volume()) - plain).abs().max() > 1e-3
+    assert torch.equal(predict(volume()), plain)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_dropout_is_off_again_when_a_sample_is_taken_and_the_rest_are_not():
+    predict = predictor(unet(), 1, targets=2)
+    plain = predict(volume())
+    made = soft_samples(
+        Sampling("mc-dropout", 4), predict, (), volume(), predict.logits(volume()), straight
+    )
+    next(made)
+    assert torch.equal(predict(volume()), plain)
+
+
+def test_a_normrelu_divides_every_sample_by_the_deterministic_maximum():
+    network = unet(head={"name": "normrelu", "bias": 1})
+    predict = predictor(network, head="normrelu", targets=2)
+    logits = predict.logits(volume())
+    # a sigmoid of the same logits tells what they are
+    told = samples(predictor(network, targets=2), volume())
+    peak = logits.clamp(min=0).amax(dim=(0, 2, 3)).view(1, 1, 2, 1, 1)
+    expected = (torch.logit(told.double()).clamp(min=0) / peak).clamp(max=1)
+    found = samples(predict, volume())
+    assert (found - expected).abs().max() < 1e-4
+    assert ((found == 1).sum(dim=(1, 3, 4)) > 1).any()  # not each by its own
+
+
+class Pointwise(nn.Module):
+    """Each pixel on its own."""
+
+    def forward(self, slices):
+        return 2 * slices - 1
+
+
+class Sided(nn.Module):
+    """Brighter to the right, wherever the image lies."""
+
+    def forward(self, slices):
+        return slices + torch.linspace(0, 1, slices.shape[3])
+
+
+def smooth():
+    y, x = torch.meshgrid(torch.linspace(-3, 3, 40), torch.linspace(-2, 2, 30), indexing="ij")
+    return torch.stack([torch.exp(-(y**2) - x * k) for k in (0.2, 0.5)])[:, None]
+
+
+def test_what_was_moved_is_moved_back():
+    predict = predictor(Pointwise())
+    plain = predict(smooth())
+    inside = (..., slice(8, -8), slice(6, -6))
+    moved = samples(predict, smooth(), AFFINE, "tta", count=8)
+    assert (moved - plain)[inside].abs().max() < 0.01
+
+
+def test_moves_lie_within_the_ranges_of_the_training():
+    class Where(nn.Module):
+        """Says what it is shown."""
+
+        seen = torch.empty(0)
+
+        def forward(self, slices):
+            self.seen = slices
+            return slices
+
+    y, x = torch.meshgrid(torch.arange(60) - 29.5, torch.arange(40) - 19.5, indexing="ij")
+    image = torch.stack([y, x])[:, None].float()
+    network = Where()
+    predict = predictor(network, 2)
+    angles, scales, shifts = [], [], []
+    for _ in soft_samples(
+        Sampling("tta", 200), predict, AFFINE, image, predict.logits(image), straight
+    ):
+        shown = network.seen[:, 0, 25:35, 15:25]
+        (dy_i, dy_j), (dx_i, dx_j) = (
+            (one.diff(dim=0).mean().item(), one.diff(dim=1).mean().item()) for one in shown
+        )
+        factor = (dy_i * dx_j - dy_j * dx_i) ** 0.5  # how far apart neighbours were
+        scales.append(1 / factor)
+        angles.append(torch.rad2deg(torch.atan2(torch.tensor(dx_i), torch.tensor(dy_i))).item())
+        middle = shown.mean(dim=(1, 2))
+        shifts.append((middle[0].item() / factor / 60, middle[1].item() / factor / 40))
+    assert 8 < max(angles) < 10.1
+    assert -10.1 < min(angles) < -8
+    assert 0.899 < min(scales) < 0.92
+    assert 1.08 < max(scales) < 1.101
+    largest = torch.tensor(shifts).abs().amax(dim=0)
+    assert ((largest > 0.04) & (largest < 0.075)).all()
+
+
+def test_slices_are_flipped_only_along_axes_that_training_flipped():
+    predict = predictor(Sided())
+    image = smooth()
+    plain, flipped = predict(image), predict(image.flip(3)).flip(3)
+    made = samples(predict, image, FLIP, "tta", count=12)
+    far = [(one - two).abs().max().item() for one in made for two in (plain, flipped)]
+    which = torch.tensor(far).view(12, 2) < 1e-5
+    assert which.any(dim=1).all()
+    assert which.any(dim=0).all()
+
+
+def test_a_model_with_nothing_to_vary_is_refused():
+    without = predictor(unet(dropout=0), targets=2)
+    with pytest.raises(UserError, match=r"runs/x was trained without dropout \(model.dropout is 0"):
+        check(Sampling("mc-dropout"), without, AFFINE, "runs/x")
+    with pytest.raises(UserError, match=r"runs/x was trained without affine or RandomFlip"):
+        check(Sampling("tta"), without, augment.build([{"binarize": {}}]), "runs/x")
+    check(Sampling("tta"), without, FLIP, "runs/x")
+    check(Sampling("mc-dropout"), predictor(unet()), (), "runs/x")
