@@ -8,13 +8,9 @@ from typing import Annotated
 import typer
 
 from softseg.cli_common import open_console
+from softseg.cli_export import to_ivadomed
 
-app = typer.Typer(help="Convert other tools' configurations.", no_args_is_help=True)
-
-
-@app.callback()
-def _convert() -> None:
-    """Without it typer would take the only command for the whole."""
+app = typer.Typer(help="Come from other tools, and go to them.", no_args_is_help=True)
 
 
 @app.command()
@@ -32,3 +28,6 @@ def ivadomed(
     converted = convert(file)
     write(converted, file, out, overwrite)
     show(converted, out, open_console())
+
+
+app.command("to-ivadomed")(to_ivadomed)

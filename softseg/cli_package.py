@@ -24,6 +24,10 @@ def package(
         typer.Option(help="Who made it; repeatable."),
     ] = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    onnx: Annotated[
+        bool,
+        typer.Option("--onnx", help="Add an ONNX graph, and a script that needs no torch."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a package of this name.")
     ] = False,
@@ -41,4 +45,5 @@ def package(
         authors=author or (),
         description=description,
         overwrite=overwrite,
+        onnx=onnx,
     )

@@ -62,7 +62,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def precision(wanted: Precision, device: torch.device) -> Precision:
-    """`auto` -> bf16 where the device itself multiplies in it (a GPU from Ampere on, a CPU with AMX).
+    """`auto` -> bf16 where the device multiplies in it (a GPU from Ampere on, a CPU with AMX).
 
     Elsewhere bf16 is emulated, and slower than float32. Trained networks' soft values differ by
     0.02 at most between the two (tests/test_device.py).

@@ -57,7 +57,8 @@ def open_run(
     sets = read_split(run.split)
     predict, epoch = load_predictor(run, experiment)
     if (status := run.facts().get("status")) != "finished":
-        console.print(f"warning: this training is not finished ({status}): epoch {epoch} is used")
+        unfinished = f"warning: this training is not finished ({status}): epoch {epoch} is used"
+        console.print(unfinished, markup=False)
     wanted = {name for split in splits for name in getattr(sets, split)}
     subjects = {s.name: s for s in experiment.dataset() if s.name in wanted}
     if missing := sorted(wanted - subjects.keys()):

@@ -19,7 +19,13 @@ from softseg.data import Subject
 CONFIGS = Path(__file__).parent.parent / "configs"
 ABLATIONS = sorted(CONFIGS.glob("*_ablation.yaml"))
 # Those that compare something else than the paper's candidates.
-OTHERS = {"bias_ablation", "losses_ablation", "multirater_ablation", "unbalanced_ablation", "unbalanced_real_ablation"}
+OTHERS = {
+    "bias_ablation",
+    "losses_ablation",
+    "multirater_ablation",
+    "unbalanced_ablation",
+    "unbalanced_real_ablation",
+}
 FIVE = [path for path in ABLATIONS if path.stem not in OTHERS]
 ALL = sorted(set(CONFIGS.glob("*.yaml")) - set(ABLATIONS))
 

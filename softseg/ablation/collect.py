@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from softseg.ablation.carry_out import is_done
-from softseg.ablation.design import Ablation
+from softseg.ablation.design import NAME, Ablation
 from softseg.ablation.existing import CONFIG, PLAN
 from softseg.ablation.significance import Method
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.errors import UserError
+from softseg.json_file import read_json
 from softseg.run import Run
 from softseg.train.keeper import read_history
 
@@ -112,13 +114,20 @@ def collect(folder: Path) -> Results:
 
 def _planned(folder: Path) -> list[Entry]:
     try:
-        planned = json.loads((folder / PLAN).read_text())["runs"]
-        places = [(str(one["candidate"]), int(one["split"])) for one in planned]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        planned = read_json(folder / PLAN)["runs"]
+        places = [(_name(one["candidate"]), int(one["split"])) for one in planned]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         message = f"{folder / PLAN} is damaged ({error}); `softseg ablate` writes it again"
         raise UserError(message) from error
     runs = [(name, k, Run(folder / name / f"split-{k}")) for name, k in places]
     return [_entry(name, k, run, is_done(run)) for name, k, run in runs]
+
+
+def _name(candidate: Any) -> str:
+    """A candidate's name, which is a folder's, too. Raises ValueError for any other text."""
+    if not re.fullmatch(NAME, str(candidate)):
+        raise ValueError(f"{str(candidate)[:40]!r} is no candidate's name")
+    return str(candidate)
 
 
 def _entry(candidate: str, split: int, run: Run, scored: bool) -> Entry:

@@ -36,7 +36,8 @@ class Cluster(Component):
     """How often a run is started again, from its last checkpoint, when its node dies."""
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
 class Ablation(Experiment):

@@ -42,6 +42,9 @@ class DatasetFields(Component):
     {center: [1, 2]}; of several columns, all must fit. {}: everyone."""
     cache: str | None = "runs/.cache"
     """Folder for preprocessed volumes, relative to the working directory; null: keep none."""
+    cache_gb: Annotated[float, Field(gt=0)] | None = 50.0
+    """GiB that the volumes in `cache` may take: whenever data were prepared, those used longest ago
+    are deleted until that holds; those of the experiment itself stay. null: no limit."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """GiB that the slices may take in memory; more stay in a file under `cache` and are read as
     they are needed. null: half of the machine's memory."""

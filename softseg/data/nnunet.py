@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from softseg.data.found import Found, Mask
 from softseg.data.names import listed, nearest
 from softseg.data.subjects import Subject
 from softseg.errors import UserError, several
+from softseg.json_file import read_json
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _another_number(root: Path, told: _Description, found: Sequence[Found]) -> I
 
 def _read(path: Path) -> _Description:
     try:
-        told: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        told: Mapping[str, Any] = read_json(path)
         channels = told.get("channel_names") or told["modality"]  # version 1 called it modality
         labels = {str(name): codes for name, codes in told["labels"].items()}
         if all(name.isdecimal() for name in labels):  # version 1: {"1": "lesion"}
@@ -153,7 +153,7 @@ def _read(path: Path) -> _Description:
         )
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); is it nnU-Net raw?") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(
             f"{path}: is no dataset.json of nnU-Net ({reason}); it needs channel_names, labels "

@@ -10,6 +10,7 @@ from typing import Any
 
 from softseg.errors import UserError
 from softseg.files import write_atomically
+from softseg.json_file import read_json
 
 _SETS = ("train", "validation", "test")
 
@@ -56,7 +57,7 @@ def read_split(path: str | Path) -> Sets:
 
 def _content(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check split.file") from error
     except ValueError as error:

@@ -14,6 +14,9 @@ THRESHOLDS = "thresholds.json"  # where they were searched for
 CARD = "README.md"  # the model card
 HEAD = "head.safetensors"
 MODEL = "model.safetensors"
+REFERENCE = "reference.json"  # of `--onnx`: what the reference script must know
+SCRIPT = "predict_onnx.py"  # of `--onnx`: softseg/package/reference.py; softseg never runs it
+GRAPH = "model.onnx"  # of `--onnx`: the network, from slices to logits
 
 LARGEST = 2_000_000_000
 """Bytes of a whole package; a 32-bit zip ends a little above."""
@@ -26,10 +29,13 @@ LIMITS = {
     CARD: 1_000_000,
     HEAD: 10_000_000,
     MODEL: LARGEST,
+    REFERENCE: 1_000_000,
+    SCRIPT: 1_000_000,
+    GRAPH: LARGEST,
 }
 """Entry -> the bytes that it may have, in the order in which entries are written."""
 
-OPTIONAL = {THRESHOLDS}
+OPTIONAL = {THRESHOLDS, REFERENCE, SCRIPT, GRAPH}
 
 RENEW = "get it again where it came from, or make it again with `softseg package`"
 

@@ -23,6 +23,7 @@ from softseg.package.entries import (
     CARD,
     CONFIG,
     HEAD,
+    LARGEST,
     LIMITS,
     MANIFEST,
     MODEL,
@@ -32,6 +33,8 @@ from softseg.package.entries import (
 from softseg.package.gather import about
 from softseg.package.manifest import make_manifest, write_json
 from softseg.package.neutral import neutral
+from softseg.package.onnx import check_installed
+from softseg.package.portable import portable
 from softseg.package.read import understood
 from softseg.package.weights import write_weights
 from softseg.run import Run
@@ -54,17 +57,23 @@ def write_package(
     authors: Sequence[str] = (),
     description: str | None = None,
     overwrite: bool = False,
+    onnx: bool = False,
 ) -> Path:
     """Write a run's best weights, and what must be known to use them, into one file.
+
+    With `onnx` also the network as an ONNX graph, and a script that segments a scan with it
+    without softseg and torch.
 
     The same run and words give the same bytes. No folder, file or subject of the data is named in
     it. `console` is told what the package lacks. Returns `path`.
 
     Raises UserError, and writes nothing, where the file exists already (with `overwrite`: and is
     no package), and for a run that is damaged, without weights, or whose threshold is of another
-    epoch than its weights.
+    epoch than its weights; with `onnx` also without the extra of that name.
     """
     _check_free(path, overwrite)
+    if onnx:
+        check_installed()
     experiment, saved = load_config(run.config, Experiment), read_checkpoint(run.best)
     epoch = int(saved["epoch"])
     found = _thresholds(run, list(experiment.dataset.targets), epoch)
@@ -72,6 +81,9 @@ def write_package(
     known = about(run, experiment, read_split(run.split), epoch, credits_)
     contents = _contents(neutral(experiment), saved, found, known)
     _check_readable(run, contents)
+    if onnx:
+        contents = _signed(contents | portable(experiment, saved["model"], saved["head"]))
+    _check_sizes(run, contents)
     write_archive(path, contents)
     _tell(path, known, found.values() if found else {}, console)
     return path
@@ -130,19 +142,34 @@ def _contents(
     }
     if found is not None:
         contents[THRESHOLDS] = write_json(found)
-    return {MANIFEST: write_json(make_manifest(contents)), **contents}
+    return _signed(contents)
+
+
+def _signed(contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The same entries, with a manifest of the others."""
+    return {**contents, MANIFEST: write_json(make_manifest(contents))}
 
 
 def _check_readable(run: Run, contents: Mapping[str, bytes]) -> None:
     """Nothing is written that `read_package` would refuse."""
     try:
-        for name, data in contents.items():
-            if len(data) > LIMITS[name]:
-                raise RefusedError(f"{name} has more than {LIMITS[name]:,} bytes")
         understood(run.folder, contents, make_manifest(contents))
     except RefusedError as error:
         message = f"{run.folder} cannot be packaged: it {error}; train or evaluate it again"
         raise UserError(message) from error
+
+
+def _check_sizes(run: Run, contents: Mapping[str, bytes]) -> None:
+    """Nor what is too large."""
+    for name, data in contents.items():
+        if len(data) > LIMITS[name]:
+            raise UserError(
+                f"{run.folder} cannot be packaged: its {name} has more than {LIMITS[name]:,} bytes"
+            )
+    if sum(map(len, contents.values())) > LARGEST - LIMITS[MANIFEST]:  # room for the zip's own
+        raise UserError(
+            f"{run.folder} cannot be packaged: it has more than {LARGEST:,} bytes, all together"
+        )
 
 
 def _tell(path: Path, known: About, found: Mapping[str, Threshold], console: Console) -> None:

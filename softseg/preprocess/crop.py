@@ -42,4 +42,5 @@ class Crop(Component):
         if self.around == "image" or centre is None:
             return (grid.shape[axis] - size) // 2
         index = np.linalg.solve(grid.affine, np.append(centre, 1.0))
-        return int(np.rint(index[axis] - (size - 1) / 2))
+        # halves are rounded alike whatever noise the affine's inverse leaves
+        return int(np.rint(np.round(index[axis] - (size - 1) / 2, 4)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,6 +18,7 @@ from softseg.data.load import LoadError, load
 from softseg.errors import UserError, several
 from softseg.preprocess.assemble import GIB, assemble
 from softseg.preprocess.cache import fetch, key_of, store
+from softseg.preprocess.eviction import at_work, evict, touch
 from softseg.preprocess.geometry import Step
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.stack import SliceStack
@@ -24,6 +27,7 @@ from softseg.usage import give_back_memory, half_of_memory_gb
 
 Tick = Callable[[], None]
 _AT_ONCE = 8  # subjects in memory while they are preprocessed
+_LONGEST = 48  # characters of a subject in a file name, which has at most 255 bytes
 
 
 def prepare(
@@ -38,14 +42,42 @@ def prepare(
     """Read, check and preprocess every subject, or take it from the cache (`dataset.cache`).
 
     Threads, since decompression and matrix products release the interpreter's lock. `maps` are the
-    kinds of maps that the loss needs; `tick` is called after each subject. Raises one UserError
-    that lists every bad file of the dataset, after the problems that are `known` already.
+    kinds of maps that the loss needs; `tick` is called after each subject. Afterwards the cache is
+    brought below `dataset.cache_gb`. Raises one UserError that lists every bad file of the dataset,
+    after the problems that are `known` already.
     """
     wanted = Wanted(dataset.raters.fuse == "random", tuple(maps))
 
+    def make(subject: Subject) -> VolumeSlices:
+        return preprocess(load(subject, dataset), steps, slices, wanted)
+
+    if dataset.cache is None:
+        return _stacked(subjects, dataset, make, tick, known)
+    used: list[Path] = []
+
+    def find(subject: Subject) -> VolumeSlices:
+        entry = _entry(subject, dataset, steps, slices, wanted)
+        used.append(entry)
+        return _cached(entry, lambda: make(subject))
+
+    with at_work(Path(dataset.cache)):
+        stack = _stacked(subjects, dataset, find, tick, known)
+    evict(Path(dataset.cache), GIB * (dataset.cache_gb or math.inf), used)
+    return stack
+
+
+def _stacked(
+    subjects: Sequence[Subject],
+    dataset: Dataset,
+    get: Callable[[Subject], VolumeSlices],
+    tick: Tick,
+    known: Sequence[str],
+) -> SliceStack:
+    """The volumes that `get` gives, in threads, as one stack; or all that is wrong with them."""
+
     def one(subject: Subject) -> VolumeSlices | list[str]:
         try:
-            return _cached(subject, dataset, steps, slices, wanted)
+            return get(subject)
         except LoadError as error:
             return error.problems
         except UserError as error:
@@ -78,20 +110,17 @@ def _refuse(problems: Sequence[str], dataset: Dataset) -> None:
         )
 
 
-def _cached(
-    subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Slices, wanted: Wanted
-) -> VolumeSlices:
-    if dataset.cache is None:
-        return preprocess(load(subject, dataset), steps, slices, wanted)
-    path = _entry(subject, dataset, steps, slices, wanted)
-    found = fetch(path)
+def _cached(entry: Path, make: Callable[[], VolumeSlices]) -> VolumeSlices:
+    """A volume from its entry in the cache, made and stored first where there is none."""
+    found = fetch(entry)
     if found is None:
-        with _alone(path):
-            if fetch(path) is None:
-                store(path, preprocess(load(subject, dataset), steps, slices, wanted))
-        found = fetch(path)
+        with _alone(entry):
+            if fetch(entry) is None:
+                store(entry, make())
+        found = fetch(entry)
     if found is None:
-        raise UserError(f"{path}: cannot be read back after writing; check the disk")
+        raise UserError(f"{entry}: cannot be read back after writing; check the disk")
+    touch(entry)
     return found
 
 
@@ -121,7 +150,9 @@ def _entry(
         "maps": wanted.maps,
     }
     assert dataset.cache is not None
-    return Path(dataset.cache) / f"{subject.name}-{key_of(_files(subject), recipe)}.safetensors"
+    # a table's subjects may have any name, e.g. `../../x`
+    name = re.sub(r"^[^\w]|[^\w.+-]", "_", subject.name)[:_LONGEST]
+    return Path(dataset.cache) / f"{name}-{key_of(_files(subject), recipe)}.safetensors"
 
 
 def _files(subject: Subject) -> list[Path]:

@@ -58,7 +58,7 @@ def _moments(values: pd.Series[Any]) -> dict[str, float | int | None]:
 
 def metrics_table(table: pd.DataFrame, title: str) -> Table:
     """Mean +- standard deviation of each metric, one row a target."""
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=escape(title), title_justify="left")
     shown.add_column("target")
     shown.add_column("scans", justify="right")
     headings = {name: text for name, text in _SHOWN.items() if name in table.columns}
@@ -66,7 +66,7 @@ def metrics_table(table: pd.DataFrame, title: str) -> Table:
         shown.add_column(escape(heading), justify="right")
     for target, metrics in summarise(table).items():
         count = str(int((table["target"] == target).sum()))
-        shown.add_row(target, count, *(_cell(metrics[metric]) for metric in headings))
+        shown.add_row(escape(target), count, *(_cell(metrics[metric]) for metric in headings))
     return shown
 
 

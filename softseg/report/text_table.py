@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment
 from markupsafe import Markup
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -140,10 +141,11 @@ def html(table: TextTable) -> Markup:
 
 def on_screen(table: TextTable) -> Table:
     """The table for a terminal."""
-    shown = Table(title=table.title, title_justify="left", caption="\n".join(table.notes))
+    title, notes = escape(table.title), escape("\n".join(table.notes))
+    shown = Table(title=title, title_justify="left", caption=notes)
     shown.caption_justify = "left"
     for heading, numeric in zip(table.header, _numeric(table), strict=True):
-        shown.add_column(heading, justify="right" if numeric else "left")
+        shown.add_column(Text(heading), justify="right" if numeric else "left")
     for row in table.rows:
         texts = (Text(f"{c.text} {c.mark}".strip(), "bold" if c.bold else "") for c in row)
         shown.add_row(*texts)

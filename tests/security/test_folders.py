@@ -1,0 +1,85 @@
+"""What softseg deletes is its own, links are not followed, and temporary files are private."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+import pytest
+
+from softseg.files import replacing, unfinished
+from softseg.run import Run, create
+
+needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+
+
+@pytest.fixture
+def thesis(tmp_path):
+    """Years of work, outside of the run."""
+    folder = tmp_path / "thesis"
+    (folder / "chapters").mkdir(parents=True)
+    for name in ("thesis.tex", "last.pt", "chapters/.part-1.tex", ".part-abcdefgh-2.tex"):
+        (folder / name).write_text("years of work")
+    return folder
+
+
+def of(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@needs_links
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_links_in_a_runs_folder_are_not_followed(tmp_path, thesis, overwrite):
+    run, before = Run(tmp_path / "run"), of(thesis)
+    run.folder.mkdir()
+    run.note(status="finished")
+    (run.folder / "figures").symlink_to(thesis, target_is_directory=True)
+    (run.folder / ".part-x").symlink_to(thesis / "thesis.tex")
+    (run.folder / "summary.json").symlink_to(thesis / "thesis.tex")
+    (run.folder / "checkpoints").symlink_to(thesis, target_is_directory=True)
+    assert unfinished(run.folder) == [run.folder / ".part-x"]
+    create(run, overwrite)
+    assert of(thesis) == before
+    assert (thesis / "thesis.tex").read_text() == "years of work"
+
+
+@needs_links
+def test_overwriting_a_run_that_is_a_link_deletes_nothing(softseg, here):
+    (here / "run").rename(here / "elsewhere")
+    before = of(here / "elsewhere")
+    (here / "run").symlink_to("elsewhere", target_is_directory=True)
+    status, errors = softseg("train", "tiny.yaml", "--out", "run", "--overwrite")
+    assert status in (1, 2)
+    assert errors.startswith("error: ")
+    assert of(here / "elsewhere") == before
+
+
+@needs_links
+def test_writing_replaces_a_link_and_not_what_it_names(tmp_path, thesis):
+    (tmp_path / "metrics.csv").symlink_to(thesis / "thesis.tex")
+    with replacing(tmp_path / "metrics.csv") as part:
+        part.write_text("1")
+    assert (thesis / "thesis.tex").read_text() == "years of work"
+    assert (tmp_path / "metrics.csv").read_text() == "1"
+
+
+def test_overwriting_is_refused_for_all_that_is_no_run(softseg, here, thesis):
+    before = of(thesis)
+    for status in ("config.yaml", "history.csv", "checkpoints"):
+        (thesis / status).write_text("mine")
+    told, errors = softseg("train", "tiny.yaml", "--out", str(thesis), "--overwrite")
+    assert told == 2
+    assert "is not a softseg run" in errors
+    assert set(before) <= set(of(thesis))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are others there")
+def test_a_file_is_private_until_it_is_whole(tmp_path):
+    before = os.umask(0)
+    try:
+        with replacing(tmp_path / "x.json") as part:
+            part.write_text("{}")
+            assert stat.S_IMODE(part.stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
