@@ -16,7 +16,7 @@ from bench_parts import (
     started,
 )
 
-from softseg.train.loop import train_epoch
+from softseg.training.loop import train_epoch
 
 
 def epoch_against_bare_steps(rounds: int) -> Row:

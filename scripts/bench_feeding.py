@@ -22,8 +22,8 @@ from rich.console import Console
 
 from softseg.augment import Batch
 from softseg.preparation import prepare
-from softseg.train.loop import Task, train_epoch, train_step
-from softseg.train.state import State
+from softseg.training.loop import Task, train_epoch, train_step
+from softseg.training.state import State
 
 SLICES, WANTED = 128, 2
 CORES = {"all cores": None, "one core": 1}

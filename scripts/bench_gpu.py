@@ -19,10 +19,10 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.device import synchronize
 from softseg.preparation import prepare
-from softseg.train.feeding import take
-from softseg.train.loop import Task, train_epoch, train_step
-from softseg.train.profile import PHASES, Profile
-from softseg.train.state import State
+from softseg.training.feeding import take
+from softseg.training.loop import Task, train_epoch, train_step
+from softseg.training.profile import PHASES, Profile
+from softseg.training.state import State
 from softseg.wiring import settle
 
 NONE_HERE = {"not measured": "there is no CUDA GPU"}

@@ -13,8 +13,8 @@ from rich.console import Console
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
 from softseg.preparation import Prepared, find_subjects, prepare, stack_of
-from softseg.train.feeding import take
-from softseg.train.loop import train_epoch, train_step, validate
+from softseg.training.feeding import take
+from softseg.training.loop import train_epoch, train_step, validate
 from softseg.usage import peak_memory_bytes
 
 SLICES, WANTED = 256, 1.5

@@ -16,9 +16,9 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.data.phantom import write_phantom
 from softseg.preparation import Prepared, prepare
-from softseg.train.feeding import take
-from softseg.train.loop import Task, train_step
-from softseg.train.state import State
+from softseg.training.feeding import take
+from softseg.training.loop import Task, train_step
+from softseg.training.state import State
 from softseg.wiring import new_state, settle, task_of
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -19,8 +19,8 @@ from softseg.ablation.sharing import share_stacks
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
 from softseg.preprocess.stack_file import read_shared
-from softseg.train.feeding import take
-from softseg.train.loop import train_step
+from softseg.training.feeding import take
+from softseg.training.loop import train_step
 from softseg.wiring import new_state, settle, task_of
 
 ROOT = Path(__file__).parent.parent

@@ -1,5 +1,23 @@
-"""softseg: training soft medical image segmentation, configured by YAML."""
+"""softseg: training soft medical image segmentation, configured by YAML.
+
+From Python, `train`, `evaluate`, `predict` and `load_model` do what the commands do.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from softseg.api import evaluate, load_model, predict, train
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "evaluate", "load_model", "predict", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """The functions, imported when they are asked for: `softseg --help` needs no torch."""
+    if name not in __all__:
+        raise AttributeError(f"module 'softseg' has no attribute '{name}'")
+    from softseg import api
+
+    return getattr(api, name)

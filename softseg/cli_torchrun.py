@@ -17,7 +17,7 @@ def run(app: Callable[[], None]) -> None:
     if ranks.count == 1:
         app()
         return
-    from softseg.train.together import together
+    from softseg.training.together import together
 
     together(lambda: _only_train(app), ranks)
 

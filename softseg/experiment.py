@@ -22,14 +22,14 @@ from softseg.preparation import Prepared
 from softseg.ranks import ALONE, Ranks
 from softseg.resuming import check_same_config, check_same_data
 from softseg.run import Run, check_free, create, now, provenance
-from softseg.train import state as states
-from softseg.train.display import Display
-from softseg.train.distributed import told_by_first
-from softseg.train.keeper import Keeper
-from softseg.train.loop import Observer, Task, finished, fit, preview_slice
-from softseg.train.profile import Profile
-from softseg.train.state import Record, State
-from softseg.train.timing import bare_step_seconds, steps_per_epoch
+from softseg.training import state as states
+from softseg.training.display import Display
+from softseg.training.distributed import told_by_first
+from softseg.training.keeper import Keeper
+from softseg.training.loop import Observer, Task, finished, fit, preview_slice
+from softseg.training.profile import Profile
+from softseg.training.state import Record, State
+from softseg.training.timing import bare_step_seconds, steps_per_epoch
 from softseg.usage import peak_memory_bytes
 from softseg.wiring import new_state, settle, task_of
 

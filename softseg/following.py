@@ -17,11 +17,11 @@ from softseg.errors import UserError
 from softseg.preparation import Prepared, prepare
 from softseg.ranks import ALONE, Ranks
 from softseg.run import Run
-from softseg.train import state as states
-from softseg.train.distributed import in_turn, told_by_first
-from softseg.train.loop import Task, fit
-from softseg.train.settings import Trainer
-from softseg.train.state import Record, State
+from softseg.training import state as states
+from softseg.training.distributed import in_turn, told_by_first
+from softseg.training.loop import Task, fit
+from softseg.training.settings import Trainer
+from softseg.training.state import Record, State
 from softseg.usage import half_of_memory_gb
 from softseg.wiring import new_state, settle, task_of
 

@@ -18,9 +18,9 @@ from softseg.data.load import Counts, count_soft
 from softseg.data.phantom import is_phantom
 from softseg.initial import Start
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.train.loop import Task
-from softseg.train.state import State
-from softseg.train.timing import steps_per_epoch
+from softseg.training.loop import Task
+from softseg.training.state import State
+from softseg.training.timing import steps_per_epoch
 
 VALIDATION_SHARE = 0.3
 """What validation costs beside the training part of an epoch, about."""

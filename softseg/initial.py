@@ -15,8 +15,8 @@ from softseg.config.experiment import Experiment
 from softseg.data import read_split
 from softseg.errors import UserError, several
 from softseg.run import Run
-from softseg.train.initial import Fit, Frozen, take
-from softseg.train.state import State, read_checkpoint
+from softseg.training.initial import Fit, Frozen, take
+from softseg.training.state import State, read_checkpoint
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ def differences(run: Run, experiment: Experiment) -> list[str]:
     """
     if not run.config.is_file():
         return []  # nothing was begun there
-    began, given = run.config.read_text(), dump(experiment)
-    if began == given:
+    given = dump(experiment)
+    if run.config.read_bytes() == given.encode():
         return []
     began = dump(_with_format(load_config(run.config, Experiment), experiment))
     lines = [line.strip() for line in given.splitlines() if line not in began.splitlines()]

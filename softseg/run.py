@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from softseg.errors import UserError
-from softseg.files import unfinished, write_atomically
+from softseg.files import delete, unfinished, write_atomically
+from softseg.json_file import read_json
 
 _PACKAGES = ("softseg", "torch", "numpy", "scipy", "nibabel", "torchio", "pydantic")
 
@@ -71,7 +71,7 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What run.json holds; empty where there is none that can be read."""
         try:
-            known = json.loads((self.folder / "run.json").read_text())
+            known = read_json(self.folder / "run.json")
         except (OSError, ValueError):
             return {}
         return known if isinstance(known, dict) else {}
@@ -102,9 +102,10 @@ def lock(run: Run, patience: float) -> Iterator[None]:
 
     The file lies beside the run's folder and stays. Raises LockedError after `patience` seconds.
     """
-    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = run.folder.resolve()  # however it is written, it is one run
+    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(run.folder.parent / f".{run.folder.name}.lock", timeout=patience):
+        with FileLock(folder.parent / f".{folder.name}.lock", timeout=patience):
             yield
     except Timeout:
         raise LockedError(str(run.folder)) from None
@@ -112,8 +113,15 @@ def lock(run: Run, patience: float) -> Iterator[None]:
 
 def check_free(run: Run, resume: bool, overwrite: bool) -> None:
     """Refuse to train into a folder that holds something, unless told how. Changes nothing."""
+    if overwrite and run.folder.is_symlink():
+        raise UserError(
+            f"{run.folder} is a link; name the folder that it leads to, or choose another --out"
+        )
     if not _taken(run.folder) or (resume and run.exists()):
         return
+    facts = run.folder / "run.json"
+    if facts.is_file() and not run.facts():
+        raise UserError(f"{facts} is damaged; restore it from a copy, or choose another --out")
     if resume:
         raise UserError(f"{run.folder} is not a softseg run, so there is nothing to resume in it")
     if not overwrite:
@@ -135,7 +143,8 @@ def _taken(folder: Path) -> bool:
 def create(run: Run, overwrite: bool) -> None:
     """Make the folder of a run that `check_free` has let pass."""
     if overwrite and run.folder.exists():
-        shutil.rmtree(run.folder)
+        # cut short, it can still be overwritten, and not be resumed with weights of another run
+        delete(run.folder, first=run.last, last=run.folder / "run.json")
     run.folder.mkdir(parents=True, exist_ok=True)
     for part in unfinished(run.folder):  # what a killed process was writing
         part.unlink()

@@ -15,10 +15,10 @@ from softseg.infer.predict import Predictor
 from softseg.preprocess.stack import SliceStack
 from softseg.preprocess.standardize import over_slices
 from softseg.run import Run
-from softseg.train import state as states
-from softseg.train.initial import freeze
-from softseg.train.loop import Task
-from softseg.train.state import State
+from softseg.training import state as states
+from softseg.training.initial import freeze
+from softseg.training.loop import Task
+from softseg.training.state import State
 
 
 def settle(experiment: Experiment) -> Experiment:
@@ -94,7 +94,7 @@ def predictor_of(experiment: Experiment, weights: Mapping[str, Any], source: str
     try:
         state.model.load_state_dict(weights["model"])
         state.head.load_state_dict(weights["head"])
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{source} does not fit its config.yaml: {reason}") from error
     precision = device.precision(experiment.trainer.precision, chosen)

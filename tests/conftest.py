@@ -22,3 +22,8 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("SOFTSEG_DATA is not set: no real scans to test on")
     return Path(folder).resolve()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How thorough the tests of tests/faults are."""
+    parser.addoption("--faults", type=int, default=20, metavar="N", help="faults to inject in all")

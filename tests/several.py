@@ -15,7 +15,7 @@ import torch._dynamo  # what DistributedDataParallel imports otherwise, in each 
 from torch.distributed import TCPStore
 
 from softseg import cli
-from softseg.train import together  # noqa: F401 - as above
+from softseg.training import together  # noqa: F401 - as above
 from tests import project
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -24,7 +24,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 def warm_up():
     """Processes are forked from a server that has imported all; that of other tests has not."""
     forkserver._forkserver._stop()
-    CONTEXT.set_forkserver_preload([__name__, "softseg.experiment", "tests.train.several_tiny"])
+    CONTEXT.set_forkserver_preload([__name__, "softseg.experiment", "tests.training.several_tiny"])
 
 
 @dataclass

@@ -18,7 +18,7 @@ from softseg.device import (
 )
 from softseg.errors import UserError
 from softseg.infer.predict import Predictor
-from softseg.train.loop import fit
+from softseg.training.loop import fit
 from tests.tiny import Watcher, tiny_state, tiny_task
 
 

@@ -87,9 +87,16 @@ def test_all_five_candidates_are_listed():
     assert len(CANDIDATES) == 5
 
 
-def test_the_python_example_runs():
-    for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
+def test_the_python_examples_run(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    small = '["model.filters=8", "trainer.max_epochs=20"]'
+    assert README.count(small) == 1
+    shorter = repr([f"{key}={value}" for key, value in SHORT.items()])
+    blocks = re.findall(r"```python\n(.*?)```", README.replace(small, shorter), flags=re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
+    assert len(list((folder / "predictions").glob("*.nii.gz"))) == 2
 
 
 def test_every_file_it_names_is_there():

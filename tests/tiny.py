@@ -10,9 +10,9 @@ from softseg.data.grid import Grid
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.volume import Facts
-from softseg.train.loop import Task
-from softseg.train.settings import Trainer
-from softseg.train.state import start
+from softseg.training.loop import Task
+from softseg.training.settings import Trainer
+from softseg.training.state import start
 
 SIZE = 24
 GRID = Grid((SIZE, SIZE, 4), np.eye(4))

@@ -19,7 +19,7 @@ from softseg.config.load import load_config
 from softseg.errors import UserError
 from softseg.json_file import read_json
 from softseg.run import Run
-from softseg.train.keeper import read_history
+from softseg.training.keeper import read_history
 
 CONVERGED_DICE = 10.0  # %: a run whose best validation Dice is lower has learned nothing
 

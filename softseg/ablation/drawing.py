@@ -21,7 +21,7 @@ from softseg.report.figures import scores as score_figure
 from softseg.report.figures.style import colours
 from softseg.report.page import Figure
 from softseg.seeds import seed_of
-from softseg.train.previews import Progression, read_progression
+from softseg.training.previews import Progression, read_progression
 
 Array = NDArray[np.float32]
 _SAMPLE = 20_000  # voxels a candidate: enough for a density

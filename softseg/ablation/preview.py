@@ -19,7 +19,7 @@ from softseg.ablation.sharing import share_stacks
 from softseg.ablation.timing import seconds_by_stage
 from softseg.header import VALIDATION_SHARE
 from softseg.preprocess.stack_file import read_shared
-from softseg.train.timing import bare_step_seconds, steps_per_epoch
+from softseg.training.timing import bare_step_seconds, steps_per_epoch
 from softseg.wiring import new_state, settle, task_of
 
 

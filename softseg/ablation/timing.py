@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from softseg.run import Run
-from softseg.train.keeper import read_history
+from softseg.training.keeper import read_history
 
 
 def seconds_by_stage(run: Run) -> dict[str, float]:

@@ -19,7 +19,7 @@ from softseg.infer.predict import Predictor
 from softseg.infer.threshold import Threshold
 from softseg.run import Run
 from softseg.thresholds import stored_thresholds
-from softseg.train import state as states
+from softseg.training import state as states
 from softseg.wiring import predictor_of, settle
 
 _HERE = ("trainer.threads=null", "trainer.compile=false", "dataset.cache=null")

@@ -58,8 +58,9 @@ class TorchioTransform(Component):
         for key in self._extra():
             if key not in known:
                 raise ValueError(f"{self.name} takes {', '.join(sorted(known))}; not `{key}`")
-        if any(axis not in (0, 1) for axis in self._extra().get("axes", ())):
-            raise ValueError(f"{self.name}: axes of a slice are 0 and 1")
+        axes = self._extra().get("axes", [])
+        if not isinstance(axes, list | tuple) or any(axis not in (0, 1) for axis in axes):
+            raise ValueError(f"{self.name}: axes is a list of a slice's axes, 0 and 1")
         try:
             self._transform()
         except (TypeError, ValueError) as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from softseg.config.advice import BOUNDS, Advice
 from softseg.config.guide import guide
-from softseg.config.tree import KeyPath, Place, Tree
-from softseg.errors import UserError, several
+from softseg.config.problems import MOST, together
+from softseg.config.tree import KeyPath, Place, Tree, has
+from softseg.errors import UserError
 
 Located = dict[KeyPath, list[ErrorDetails]]
 
@@ -16,13 +19,11 @@ Located = dict[KeyPath, list[ErrorDetails]]
 def explain(error: ValidationError, tree: Tree, model: type[BaseModel]) -> UserError:
     """All that a validation found wrong with a config, in the order of the file's lines."""
     advice = Advice(guide(model), tree.data)
-    located = _located(error, advice)
-    said = [_say(advice, path, details) for path, details in located.items()]
+    located = sorted(_located(error, advice).items(), key=lambda pair: _order(tree.place(pair[0])))
+    said = [_say(advice, path, details) for path, details in located[:MOST]]
     said.sort(key=lambda pair: _order(tree.place(pair[0])))
     problems = list(dict.fromkeys(tree.problem(path, message) for path, message in said))
-    if len(problems) == 1:
-        return UserError(problems[0])
-    return several(f"{tree.place(()).source}: {len(problems)} problems", problems)
+    return together(tree.place(()).source, problems, more=max(0, len(located) - MOST))
 
 
 def _order(place: Place) -> tuple[str, int]:
@@ -36,11 +37,12 @@ def _located(error: ValidationError, advice: Advice) -> Located:
         is_missing = detail["type"] == "missing"
         path = advice.guide.path(detail["loc"], advice.data, new_key=is_missing)
         located.setdefault(path, []).append(detail)
-    meant = [path for path, details in located.items() if not all(map(_is_mismatch, details))]
+    meant = {path for path, details in located.items() if not all(map(_is_mismatch, details))}
+    above = {path[:depth] for path in meant for depth in range(len(path))}
     return {
         path: [d for d in details if not _is_mismatch(d)] or details
         for path, details in located.items()
-        if path in meant or not any(other[: len(path)] == path for other in meant)
+        if path in meant or path not in above
     }
 
 
@@ -66,4 +68,11 @@ def _say(advice: Advice, path: KeyPath, details: list[ErrorDetails]) -> tuple[Ke
         case _ if _is_mismatch(detail):
             return advice.mismatch(path)
         case _:
-            return path, advice.wrong_value(path, detail)
+            return _closer(path, advice.wrong_value(path, detail), advice.data)
+
+
+def _closer(path: KeyPath, message: str, data: Any) -> tuple[KeyPath, str]:
+    """`loss: ...`, said of the whole of a config, stands at its loss."""
+    key, colon, rest = message.partition(": ")
+    inner = tuple(key.split(".")) if colon else ()
+    return ((*path, *inner), rest) if inner and has(data, (*path, *inner)) else (path, message)

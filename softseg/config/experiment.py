@@ -14,8 +14,8 @@ from softseg.metrics.evaluate import Evaluate
 from softseg.models import Model
 from softseg.preprocess import Chain, Slices
 from softseg.preprocess.geometry import needs_roi
-from softseg.train.initial import InitFromOrText
-from softseg.train.settings import Trainer
+from softseg.training.initial import InitFromOrText
+from softseg.training.settings import Trainer
 
 
 class Experiment(Component):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from softseg.config.tree import TAGS, Tree, has
+from softseg.config.words import shown
 from softseg.config.yaml_file import read_yaml
 from softseg.errors import UserError
 
@@ -68,9 +69,12 @@ def _extended_file(tree: Tree, path: Path) -> Path:
     if not isinstance(named, str) or not named:
         raise UserError(tree.problem(("extends",), "must be the name of one YAML file"))
     file = Path(os.path.normpath(path.parent / named))
-    if not file.is_file():
-        raise UserError(tree.problem(("extends",), f"no file {file}{_nearest_file(file)}"))
-    return file
+    try:
+        if file.is_file():
+            return file
+    except OSError as error:  # such as a name that is too long
+        raise UserError(tree.problem(("extends",), f"{shown(named)}: {error.strerror}")) from None
+    raise UserError(tree.problem(("extends",), f"no file {file}{_nearest_file(file)}"))
 
 
 def _nearest_file(file: Path) -> str:

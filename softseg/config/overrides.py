@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from softseg.config.merge import merge_data, with_places
-from softseg.config.tree import KeyPath, Place, Tree, dotted
+from softseg.config.tree import KeyPath, Place, Tree, dotted, printable
 from softseg.config.words import shown
-from softseg.config.yaml_file import parse_yaml
+from softseg.config.yaml_core import MAX_KEY, key_trouble
+from softseg.config.yaml_file import MAX_DEPTH, parse_yaml
 from softseg.errors import UserError
 
 
@@ -21,9 +22,12 @@ def apply_sets(tree: Tree, sets: Iterable[str]) -> Tree:
     """Each `key=value` of the command line in turn; the last word on a key stands."""
     for one in sets:
         key, equals, text = one.partition("=")
-        origin = f"--set {key}"
+        if trouble := key_trouble(key):
+            raise UserError(f"--set {shown(key)}: {trouble}")
+        origin = f"--set {printable(key)}"
         if not equals or not all(part.strip() for part in key.split(".")):
-            raise UserError(f"--set {one}: must be KEY=VALUE, as --set trainer.max_epochs=5")
+            start = printable(one[:MAX_KEY])
+            raise UserError(f"--set {start}: must be KEY=VALUE, as --set trainer.max_epochs=5")
         value = parse_yaml(text, origin).data
         tree = apply(tree, Tree.of({key.strip(): value}, Place(origin)))
     return tree
@@ -44,6 +48,8 @@ def _with(tree: Tree, key: str, value: Tree) -> Tree:
     path = _resolve(tree.data, key, place)
     if path[0] == "extends":
         raise UserError(f"{place}: `extends` belongs in the file; set the keys that differ")
+    if len(path) + max(map(len, value.places)) >= MAX_DEPTH:
+        raise UserError(f"{place}: nested deeper than {MAX_DEPTH} levels")
     data = _laid(tree.data, path, value.data, top=True)
     above = {path[:depth]: place for depth in range(len(path))}
     written = {(*path, *inner): at for inner, at in value.places.items()}

@@ -55,8 +55,11 @@ class Tree:
 
 
 def at_key(place: Place, path: KeyPath, message: str) -> str:
-    """`configs/a.yaml:12: trainer.patience: message`; the key is not said twice after a --set."""
-    key = dotted(path)
+    """`configs/a.yaml:12: trainer.patience: message`; the key is not said twice after a --set.
+
+    One line, whatever characters the message quotes.
+    """
+    key, message = dotted(path), printable(message)
     if not key or place.source == f"--set {key}":
         return f"{place}: {message}"
     return f"{place}: {key}: {message}"
@@ -64,7 +67,12 @@ def at_key(place: Place, path: KeyPath, message: str) -> str:
 
 def dotted(path: KeyPath) -> str:
     """A key path as the user writes it: `augment.1.binarize.threshold`."""
-    return ".".join(str(key) if str(key).isprintable() else repr(key) for key in path)
+    return ".".join(printable(str(key)) or "''" for key in path)
+
+
+def printable(text: str) -> str:
+    """Text in one line, with whatever a terminal would not show written as \\n or \\x07."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def paths(data: Any, above: KeyPath = ()) -> Iterator[KeyPath]:

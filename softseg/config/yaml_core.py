@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 TAG = "tag:yaml.org,2002:"
+MAX_KEY = 200  # characters; YAML takes no key of more than 1024 without a `?`
 CORE_SCALARS = [
     ("null", r"|~|null|Null|NULL", ["", "~", "n", "N"]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -56,6 +57,13 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"must be a finite number, not {text[:40]}")
     return value
+
+
+def key_trouble(key: str) -> str | None:
+    """Why text cannot be a key, or None."""
+    if len(key) > MAX_KEY:
+        return f"a key of {len(key)} characters; they have {MAX_KEY} at most"
+    return None if encodable(key) else "a key holds half a character (a lone surrogate)"
 
 
 def encodable(text: str) -> bool:

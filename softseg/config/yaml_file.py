@@ -7,19 +7,24 @@ whatever could surprise (equal keys, tags, anchors, not-a-number) is refused by 
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from softseg.config.problems import together
 from softseg.config.tree import KeyPath, Place, Tree, at_key
-from softseg.config.yaml_core import TAG, add_core_scalars, encodable, scalar
+from softseg.config.yaml_core import TAG, add_core_scalars, key_trouble, scalar
 from softseg.config.yaml_problems import in_plain_words
-from softseg.errors import UserError, several
+from softseg.errors import UserError
 
-MAX_BYTES = 1_000_000
+# What no config comes near, so that none takes longer than a second to read.
+MAX_BYTES = 500_000
 MAX_DEPTH = 50
+MAX_TOKENS = 20_000  # `key: value` has 4, an item of a list 2
+MAX_KEYS = 500  # of one mapping
 
 
 def read_yaml(path: Path) -> Tree:
@@ -46,20 +51,24 @@ def parse_yaml(text: str, source: str, first_line: int | None = None) -> Tree:
     conversion = _Conversion(place)
     data = conversion.value(node, ()) if node else None
     if conversion.problems:
-        raise _one_or_several(source, conversion.problems)
+        raise together(source, conversion.problems)
     return Tree(data, {(): place(0), **conversion.places})
 
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path}: larger than {MAX_BYTES:,} bytes: this is not a config")
-        raw = path.read_bytes()
+        if not stat.S_ISREG(mode := path.stat().st_mode):  # a pipe may wait, a device not end
+            other = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
+            raise UserError(f"{path}: {other}; name a YAML file")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read: {reason}") from None
+    if len(raw) > MAX_BYTES:
+        raise UserError(f"{path}: larger than {MAX_BYTES:,} bytes: this is not a config")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -72,6 +81,12 @@ class _Composer(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - replaces YAML 1.1's
     depth = 0
+
+    def fetch_more_tokens(self) -> None:
+        if self.tokens_taken > MAX_TOKENS:
+            problem = f"more than {MAX_TOKENS:,} keys, values and signs: this is not a config"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
+        super().fetch_more_tokens()
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
@@ -135,6 +150,9 @@ class _Conversion:
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
+        if len(node.value) > MAX_KEYS:
+            self._problem(node, path, f"more than {MAX_KEYS} keys: this is not a config")
+            return data
         for key, value in node.value:
             if trouble := _key_trouble(key):
                 self._problem(key, path, trouble)
@@ -158,12 +176,8 @@ def _key_trouble(key: yaml.Node) -> str | None:
         return "a key must be text, not a list or a mapping (text with braces needs quotes)"
     if key.value == "<<":
         return "merge keys (<<) are not used here; use `extends`, or write the keys out"
+    if trouble := key_trouble(key.value):
+        return trouble
     if key.tag != TAG + "str":
         return f'the key {key.value or "(empty)"} must be text; put it in quotes: "{key.value}"'
-    return None if encodable(key.value) else "a key holds half a character (a lone surrogate)"
-
-
-def _one_or_several(source: str, problems: list[str]) -> UserError:
-    if len(problems) == 1:
-        return UserError(problems[0])
-    return several(f"{source}: {len(problems)} problems", problems)
+    return None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 from softseg.data.grid import FloatArray
 from softseg.errors import UserError
 from softseg.files import write_atomically
+from softseg.json_file import read_json
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 
 # 0.05, 0.10 .. 0.95, written so that each is the float nearest to its decimal
@@ -77,21 +81,39 @@ def best_threshold(curves: list[NDArray[np.float64]]) -> Threshold:
 
 def write_thresholds(path: Path, found: dict[str, Threshold], subjects: Sequence[str]) -> None:
     """Keep each target's threshold and curve, and the subjects on which they were found."""
-    targets = {name: {"threshold": one.value, "curve": one.curve} for name, one in found.items()}
+    targets = {
+        name: {"threshold": one.value, "curve": one.curve, "checksum": _checksum(name, one)}
+        for name, one in found.items()
+    }
     kept = {"targets": targets, "subjects": list(subjects)}
     write_atomically(path, json.dumps(kept, indent=2) + "\n")
+
+
+def _checksum(target: str, found: Threshold) -> str:
+    """A digit that a disk has changed would else make a threshold like any other."""
+    content = json.dumps([target, found.value, found.curve])
+    return f"{zlib.crc32(content.encode()):08x}"
 
 
 def read_thresholds(path: Path) -> dict[str, Threshold] | None:
     """What `write_thresholds` kept, None where there is nothing. Raises UserError if damaged."""
     try:
-        kept = json.loads(path.read_text())
-        return {
-            target: Threshold(float(one["threshold"]), dict(one["curve"]))
-            for target, one in kept["targets"].items()
-        }
+        targets = read_json(path)["targets"]
+        return {target: _read(target, one) for target, one in targets.items()}
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         message = f"{path} is damaged ({error}); run eval with --threshold-search again"
         raise UserError(message) from error
+
+
+def _read(target: str, one: dict[str, Any]) -> Threshold:
+    """One target's. Raises what `read_thresholds` catches where it is none."""
+    value, curve = one["threshold"], one["curve"]
+    found = Threshold(float(value), {str(at): float(dice) for at, dice in curve.items()})
+    numbers = [found.value, *found.curve.values()]
+    if not all(map(math.isfinite, numbers)) or label(found.value) not in found.curve:
+        raise ValueError(f"{str(value)[:40]} is no threshold of its curve")
+    if one.get("checksum", _checksum(target, found)) != _checksum(target, found):
+        raise ValueError("its checksum does not match")  # older versions wrote none
+    return found

@@ -25,7 +25,7 @@ class Unet2d(BlockOptions):
     name: Literal["unet2d"] = "unet2d"
     depth: Annotated[int, Field(ge=1, le=6)] = 3
     """Number of downsamplings by 2; the paper has 3 for the spinal cord and 4 for the brain"""
-    filters: Annotated[int, Field(ge=1)] = 64
+    filters: Annotated[int, Field(ge=1, le=1024)] = 64
     """Filters of the first level, doubled at each further one (64, 128, 256)"""
     head: Head = NormRelu()
     """What turns logits into a prediction in [0, 1]: `sigmoid` or `normrelu`"""

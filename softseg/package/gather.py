@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from softseg.config.experiment import Experiment
 from softseg.data import Sets
 from softseg.data.phantom import is_phantom
 from softseg.errors import UserError
+from softseg.json_file import read_json
 from softseg.package.about import About, Credits
 from softseg.package.neutral import how_fused
 from softseg.package.read import asks_for_roi
@@ -80,7 +80,7 @@ def _scores(run: Run, targets: list[str]) -> dict[str, Any]:
     """summary.json of the test set, without those metrics that name a rater."""
     path = run.folder / "summary.json"
     try:
-        known = json.loads(path.read_text())
+        known = read_json(path)
         return {
             target: {
                 metric: {key: _finite(value) for key, value in moments.items()}

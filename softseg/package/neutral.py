@@ -6,7 +6,7 @@ from softseg.config.experiment import Experiment
 from softseg.data.files import FilesDataset
 from softseg.data.raters import Raters
 from softseg.data.targets import Target
-from softseg.train.settings import Trainer
+from softseg.training.settings import Trainer
 
 
 def neutral(experiment: Experiment) -> Experiment:

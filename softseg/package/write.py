@@ -39,7 +39,7 @@ from softseg.package.read import understood
 from softseg.package.weights import write_weights
 from softseg.run import Run
 from softseg.thresholds import stored_thresholds
-from softseg.train.state import read_checkpoint
+from softseg.training.state import read_checkpoint
 
 _NOTE = """\
 # What this model was trained with. Folders, files, names and the machine are left out: dataset.root

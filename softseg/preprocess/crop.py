@@ -10,7 +10,7 @@ from pydantic import Field
 from softseg.component import Component
 from softseg.data.grid import FloatArray, Grid
 
-Size = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=16384)]
 
 
 class Crop(Component):

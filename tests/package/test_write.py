@@ -15,7 +15,7 @@ from softseg.config.yaml_file import parse_yaml
 from softseg.errors import UserError
 from softseg.infer.threshold import read_thresholds
 from softseg.package import read_package, write_package
-from softseg.train.state import read_checkpoint
+from softseg.training.state import read_checkpoint
 from tests.package.conftest import SECRETS, plain, said
 from tests.package.crafted import entries
 

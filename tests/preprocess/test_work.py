@@ -31,9 +31,9 @@ def reads(tmp_path, monkeypatch):
         dataset = build_dataset({**spec, "targets": targets, "cache": kept})
         found, times = dataset(), Counter()
 
-        def watched(path):
+        def watched(path, volume=None):
             times[Path(path).name] += 1
-            return read(path)
+            return read(path, volume)
 
         monkeypatch.setattr(reading, "read", watched)
         prepare(found, dataset, CHAIN, Slices(), maps=["half_pixel"])

@@ -17,8 +17,8 @@ import torch
 from softseg.errors import UserError
 from softseg.preprocess.cache import fetch
 from softseg.preprocess.stack_file import read_shared
-from softseg.train.previews import read_progression
-from softseg.train.state import read_checkpoint
+from softseg.training.previews import read_progression
+from softseg.training.state import read_checkpoint
 
 MARK = "pwned"
 

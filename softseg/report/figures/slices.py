@@ -33,7 +33,7 @@ class Box:
 def upright(array: Array) -> Array:
     """(H, W), growing to the patient's right and front, as radiologists see it: (W, H).
 
-    The patient's right is on the left, the front is up (as `softseg.train.keeper.upright`).
+    The patient's right is on the left, the front is up (as `softseg.training.keeper.upright`).
     """
     return np.asarray(array, dtype=np.float32).T[::-1, ::-1]
 

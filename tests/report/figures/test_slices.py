@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from softseg.report.figures import cells, slices
 from softseg.report.figures.slices import Box, upright, whole, zoom
-from softseg.train import keeper
+from softseg.training import keeper
 
 pytestmark = pytest.mark.filterwarnings("error")
 
