@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from softseg.errors import UserError
-from softseg.run import LockedError, Run, lock
+from softseg.run import LockedError, Run, forget_lock, lock
 
 _DYING = 1.0  # seconds that a process may take to be gone after it was killed
 
@@ -27,6 +27,9 @@ def alone(run: Run) -> Iterator[None]:
         raise UserError(
             f"another process is training in {run.folder}; wait for it, or choose another --out"
         ) from None
+    except UserError:
+        forget_lock(run)
+        raise
     except OSError as error:
         error.filename = error.filename or str(run.folder)
         raise

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -102,13 +102,26 @@ def lock(run: Run, patience: float) -> Iterator[None]:
 
     The file lies beside the run's folder and stays. Raises LockedError after `patience` seconds.
     """
-    folder = run.folder.resolve()  # however it is written, it is one run
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = _lock_of(run)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder.parent / f".{folder.name}.lock", timeout=patience):
+        with FileLock(path, timeout=patience):
             yield
     except Timeout:
         raise LockedError(str(run.folder)) from None
+
+
+def _lock_of(run: Run) -> Path:
+    folder = run.folder.resolve()  # however it is written, it is one run
+    return folder.parent / f".{folder.name}.lock"
+
+
+def forget_lock(run: Run) -> None:
+    """Leave nothing behind of a run that was refused before it began."""
+    if not run.folder.exists():
+        with suppress(OSError):  # the folder is not empty, or another process holds the file
+            _lock_of(run).unlink(missing_ok=True)
+            _lock_of(run).parent.rmdir()
 
 
 def check_free(run: Run, resume: bool, overwrite: bool) -> None:

@@ -36,7 +36,7 @@ def test_a_run_is_trained_and_scored(trained):
     assert run == folder / "run"
     assert (run / "checkpoints/best.pt").exists()
     assert set(table["target"]) == {"gm"}
-    assert len(table) == 3
+    assert len(table) == 2
     assert table["dice"].between(0, 100).all()
 
 

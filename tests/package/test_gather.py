@@ -24,6 +24,7 @@ def test_the_fingerprint_is_that_of_the_data_not_of_its_names(copied, package, t
 def test_scores_at_another_threshold_are_told(copied, tmp_path):
     known = json.loads(copied.threshold.read_text())
     known["targets"]["gm"]["threshold"] = 0.95
+    del known["targets"]["gm"]["checksum"]  # as older versions wrote it
     copied.threshold.write_text(json.dumps(known))
     assert "scores are of another threshold" in said(copied, tmp_path / "m")
 

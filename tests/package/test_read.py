@@ -102,7 +102,8 @@ def filters(number):
         (putting("config.yaml", b"x: 1"), "config.yaml that this softseg"),
         (extending, "extends: unknown key"),
         (filters(3), "does not fit config.yaml"),
-        (filters(9_000_000_000_000_000), "no network can be as large"),
+        (filters(1024), "does not fit config.yaml"),  # 1.1 GB: laid out without memory
+        (filters(9_000_000_000_000_000), "config.yaml that this softseg"),
     ],
 )
 def test_content_that_is_not_what_it_should_be_is_refused(

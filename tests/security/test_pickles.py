@@ -109,7 +109,7 @@ def test_the_bomb_goes_off_where_it_is_unpickled(here):
 def test_a_checkpoint(here, crafted, name):
     path = here / "run/checkpoints" / name
     path.write_bytes(crafted(path.read_bytes()))
-    with pytest.raises(UserError, match=rf"{name}: cannot be read"):
+    with pytest.raises(UserError, match=rf"{name}: (cannot be read|holds more than weights)"):
         read_checkpoint(path)
     assert not_run(here)
 
@@ -148,7 +148,7 @@ def test_an_entry_of_the_cache_is_made_again(softseg, here, form):
 
 def test_shared_slices(here):
     (here / "x.safetensors").write_bytes(array(b""))
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read|holds more than weights"):
         read_shared(here / "x.safetensors")
     assert not_run(here)
 
