@@ -148,7 +148,7 @@ def test_an_entry_of_the_cache_is_made_again(softseg, here, form):
 
 def test_shared_slices(here):
     (here / "x.safetensors").write_bytes(array(b""))
-    with pytest.raises(UserError, match="cannot be read|holds more than weights"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_shared(here / "x.safetensors")
     assert not_run(here)
 
