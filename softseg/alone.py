@@ -19,7 +19,7 @@ def alone(run: Run) -> Iterator[None]:
     Raises UserError where one does. An OSError that names no file, as TensorBoard's, gets the
     folder's name.
     """
-    threading.excepthook = _leave_to_the_main_thread
+    before, threading.excepthook = threading.excepthook, _leave_to_the_main_thread
     try:
         with lock(run, _DYING):
             yield
@@ -33,6 +33,8 @@ def alone(run: Run) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(run.folder)
         raise
+    finally:
+        threading.excepthook = before
 
 
 def _leave_to_the_main_thread(_: threading.ExceptHookArgs) -> None:

@@ -21,6 +21,7 @@ from softseg import (
     cli_torchrun,
 )
 from softseg.cli_common import ConfigFile, Sets, changes, open_console
+from softseg.interruption import interruptible
 
 app = typer.Typer(
     help="Train soft medical image segmentation from a YAML.",
@@ -146,26 +147,27 @@ def main() -> None:
     """Run the command: 0 done, 2 the input is wrong, 130 interrupted, 1 anything else."""
     from softseg.errors import TrainingError, UserError
 
-    signal.signal(signal.SIGTERM, _interrupt)  # what clusters send before they kill
     # all is written by then: the interpreter's shutdown must not turn a done run's 0 into a kill
     atexit.register(_ignore_interrupts)
-    try:
-        cli_torchrun.run(app)
-    except KeyboardInterrupt:  # before or after typer is at work, which ends alike
-        sys.exit(130)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:  # a path that cannot be: the user's; a full disk: nobody's
-        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, _WRONG_PATH) else 1)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    with interruptible() as came:
+        try:
+            cli_torchrun.run(app)
+        except KeyboardInterrupt:  # before or after typer is at work, which ends alike
+            sys.exit(130)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except TrainingError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+        except OSError as error:  # a path that cannot be: the user's; a full disk: nobody's
+            where = error.filename or "a file"
+            print(f"error: {where}: {error.strerror or error}", file=sys.stderr)
+            sys.exit(2 if isinstance(error, _WRONG_PATH) else 1)
+        except Exception:  # what a library has made of an interruption
+            if not came.is_set():
+                raise
+            sys.exit(130)
 
 
 def _ignore_interrupts() -> None:

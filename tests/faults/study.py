@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ class Study:
 
     folder: Path
     calls: dict[str, Counter[str]]  # state -> the changes of the disk from there to the end
-    seconds: float  # that a training takes
+    seconds: float  # that the real command takes
 
     @property
     def whole(self) -> Path:
@@ -52,7 +53,9 @@ def carry_out(folder: Path) -> Study:
     project.make(folder)
     new = _well(softseg(folder, *TRAIN, "--out", "runs/new"))
     cached = _well(softseg(folder, *TRAIN, "--out", "runs/cached"))
+    began = time.monotonic()
     status, _, err = project.run(folder, *TRAIN)
+    seconds = time.monotonic() - began
     assert status == 0, err
     _well(softseg(folder, "eval", "runs/tiny", "--threshold-search"))
     halfway = At(("rename",), cached.calls["rename"] // 2, "SIGTERM")
@@ -60,7 +63,7 @@ def carry_out(folder: Path) -> Study:
     shutil.copytree(folder / "runs/half", folder / "runs/resumed")
     half = _well(softseg(folder, *RESUME, "--out", "runs/resumed"))
     calls = {"new": new.calls, "cached": cached.calls, "half": half.calls}
-    return Study(folder, calls, cached.seconds)
+    return Study(folder, calls, seconds)
 
 
 def _well(ended: Ended) -> Ended:

@@ -44,11 +44,12 @@ def test_the_command_killed_at_any_moment_resumes_to_the_same_bits(study, tmp_pa
     process = project.start(folder, *TRAIN)
     while not (folder / "runs/.tiny.lock").exists() and process.poll() is None:
         time.sleep(0.01)
-    time.sleep(draws.uniform(0, 2 * study.seconds))
+    time.sleep(draws.uniform(0, study.seconds * 0.7))
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
-    # Python's own way to end, where it was about to `exec` text
-    assert process.returncode in (0, -signal.SIGKILL if how == signal.SIGKILL else 130, -how)
+    # a shell's 130 is also Python's own end by SIGINT, where it was about to `exec` text
+    interrupted = {-signal.SIGKILL} if how == signal.SIGKILL else {130, -signal.SIGINT}
+    assert process.returncode in {0, *interrupted}, err
     assert err == ""
     resumes(folder, study)
 

@@ -1,0 +1,57 @@
+"""An interruption that is lost in a callback, or that a library turns into another error."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+CODE = """\
+import signal, sys, time, weakref
+from softseg import cli
+
+class Wrapping:
+    def __set_name__(self, owner, name):  # CPython makes a RuntimeError of what it raises
+        signal.raise_signal(signal.{how})
+
+def callback(_):  # what it raises is printed and lost
+    signal.raise_signal(signal.{how})
+
+def app():
+    if {wrapped}:
+        type("Owner", (), {{"wrapping": Wrapping()}})
+    else:
+        thing = Wrapping()
+        watch = weakref.ref(thing, callback)
+        del thing
+    time.sleep(20)
+
+cli.app = app
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_an_interruption_that_meets_an_import_ends_the_command_all_the_same(how, wrapped):
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(how=how, wrapped=wrapped)],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == ""
+    assert time.monotonic() - began < 15
+
+
+def test_an_error_that_no_interruption_caused_keeps_its_traceback():
+    code = "from softseg import cli\ncli.app = lambda: 1 / 0\ncli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
