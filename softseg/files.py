@@ -44,9 +44,13 @@ def _whole(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Replace a file's content in one step."""
+    """Replace a file's content in one step; text is written as UTF-8.
+
+    The name of a file that is no UTF-8 gets into it byte by byte, as it is on the disk.
+    """
     with replacing(path) as part:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        octets = content.encode(errors="surrogateescape") if isinstance(content, str) else content
+        part.write_bytes(octets)
 
 
 def unfinished(folder: Path) -> list[Path]:

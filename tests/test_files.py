@@ -91,3 +91,8 @@ def test_whoever_reads_the_old_file_goes_on_reading_it_whole(tmp_path):
         write_atomically(path, b"new" * 100_000)
         assert first + reader.read() == b"old" * 100_000
     assert path.read_bytes() == b"new" * 100_000
+
+
+def test_a_file_name_that_is_no_utf8_is_written_as_it_is_on_the_disk(tmp_path):
+    write_atomically(tmp_path / "pairs.csv", f"file\n{os.fsdecode(b'a' + bytes([255]))}.nii\n")
+    assert (tmp_path / "pairs.csv").read_bytes() == b"file\na\xff.nii\n"

@@ -39,6 +39,8 @@ def scalar(kind: str, text: str) -> Any:
         return _finite(text)
     if not encodable(text):
         raise ValueError("the text holds half a character (a lone surrogate)")
+    if "\0" in text:
+        raise ValueError("the text holds a NUL character, which no name or path has")
     return text
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from softseg.data.names import listed
+from softseg.data.names import is_utf8, listed
 from softseg.data.subjects import Subject
 
 if TYPE_CHECKING:
@@ -58,8 +58,16 @@ def judge(found: Found, dataset: DatasetFields) -> tuple[Subject, list[str]]:
     images = _images(found, dataset.contrasts, problems)
     labels = {target: _labels(found, target, dataset, problems) for target in dataset.targets}
     roi = _roi(found, dataset, problems) if dataset.roi is not None else None
+    problems += _unreadable((found.name, *found.raters))
     subject = Subject(found.name, images, labels, roi, found.columns)
     return subject, [f"{found.name}: {problem}" for problem in problems]
+
+
+def _unreadable(names: Iterable[str]) -> Iterator[str]:
+    """Names that no table could hold, as the system allows any bytes."""
+    for name in names:
+        if not is_utf8(name):
+            yield f"the name {name!a} is not UTF-8 text; rename the files"
 
 
 def _images(found: Found, contrasts: Sequence[str], problems: list[str]) -> dict[str, Path]:

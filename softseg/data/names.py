@@ -13,6 +13,15 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts)
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a file's name is text in UTF-8; Python stands in for other bytes with surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """` (did you mean 'x'?)` where a name is near enough, otherwise empty."""
     close = difflib.get_close_matches(name, list(names), n=1)

@@ -109,6 +109,7 @@ def test_every_key_and_item_knows_its_line(write: Write) -> None:
         ("a: 18446744073709551616\n", 1, "too large"),
         ("a: " + "[" * 5000, 1, "nested deeper"),
         ('a: "\\ud800"\n', 1, "half a character"),
+        ('a: "\\0"\n', 1, "a NUL character"),
         ('a: 1\nb: "\\UFFFFFFFF"\n', 2, "not valid YAML"),
         ("a: \x01\n", 1, "U+0001"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -170,3 +171,14 @@ def test_a_scan_whose_codes_are_others_is_named_with_them_by_the_check(
     assert not end.value.code  # a warning and a note: a scan may be without grey matter
     assert "site2-sc01-mask-r1.nii.gz: holds no voxel of gm, but the values 7" in told
     assert "the value 7 is in 4 of 24 masks and in no target" in told
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are text on Windows")
+@pytest.mark.parametrize("loader", ["files", "bids"])
+def test_a_name_that_is_no_text_and_could_stand_in_no_table(tmp_path, loader):
+    laid = lay(loader, tmp_path)
+    wrong = os.fsdecode(b"sub-\xff")
+    for path in sorted(tmp_path.rglob("*sub-2*"), key=lambda path: -len(path.parts)):
+        path.rename(path.with_name(path.name.replace("sub-2", wrong)))
+    with pytest.raises(UserError, match=r"the name 'sub-\\udcff' is not UTF-8 text; rename the"):
+        laid.dataset()()
