@@ -61,6 +61,11 @@ def losses_native(jobs: int) -> None:
     _tables_of("losses_ablation", "losses_native", real("hippocampus"), jobs, *NATIVE)
 
 
+def losses_long(jobs: int) -> None:
+    """The best three of `losses` and the reference, trained five times as long."""
+    _tables_of("losses_long_ablation", "losses_long", real("hippocampus"), jobs)
+
+
 def repeatability(jobs: int) -> None:
     """Grey matter volumes in two scans of the same session."""
     data = [f"dataset.root={real('spinal-gm')}"]
@@ -171,6 +176,7 @@ TABLES = {
     "hippocampus": hippocampus,
     "losses": losses,
     "losses_native": losses_native,
+    "losses_long": losses_long,
     "unbalanced": unbalanced,
     "unbalanced_real": unbalanced_real,
     "bias": volume_bias,

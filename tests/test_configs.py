@@ -22,6 +22,7 @@ ABLATIONS = sorted(CONFIGS.glob("*_ablation.yaml"))
 OTHERS = {
     "bias_ablation",
     "losses_ablation",
+    "losses_long_ablation",
     "multirater_ablation",
     "unbalanced_ablation",
     "unbalanced_real_ablation",
