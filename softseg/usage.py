@@ -7,25 +7,39 @@ import math
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 
 
 def peak_memory_bytes(device: torch.device) -> dict[str, int]:
     """Peak bytes of the process (`host`; 0 where the system does not tell) and of a CUDA device."""
-    peaks = {"host": _host()}
+    peaks = {"host": host_peak_bytes()}
     if device.type == "cuda":
         peaks["device"] = torch.cuda.max_memory_allocated(device)
     return peaks
 
 
-def _host() -> int:
+def host_peak_bytes() -> int:
+    """Peak bytes of this process; 0 where the system does not tell."""
+    if status := _status():
+        return 1024 * int(status["VmHWM"].split()[0])
     try:
         import resource  # not on Windows
     except ImportError:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB
+
+
+def _status() -> dict[str, str]:
+    """What Linux tells of this process; getrusage counts the peak of whoever started it, too."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return {}
+    told = dict(line.split(":", 1) for line in lines if ":" in line)
+    return told if "VmHWM" in told else {}
 
 
 def half_of_memory_gb() -> float:

@@ -227,20 +227,22 @@ def test_a_folder_that_may_not_be_entered_is_an_error_of_its_subject(tmp_path, m
 
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 from softseg import data
 from softseg.data.check import check_files
+from softseg.usage import host_peak_bytes
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 dataset = data.build({
     "loader": "files", "root": str(root), "contrasts": ["a", "b", "c", "d"],
     "image": "{subject}_{contrast}.nii", "label": "{subject}_seg.nii", "targets": {"t": {}},
 })
 assert len(check_files(dataset()[:count], dataset, threads=2).files) == 5 * count
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(host_peak_bytes() / 2**20)
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_three_times_the_subjects_take_no_more_memory(tmp_path):
     shape = (240, 240, 155)
