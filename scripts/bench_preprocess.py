@@ -19,7 +19,7 @@ from softseg.preprocess import Crop, Resample
 from softseg.preprocess.prepare import prepare
 from softseg.preprocess.stack import SliceStack
 
-VOLUMES, WANTED, HIT = 2, 5, 0.05
+VOLUMES, CACHED, WANTED, HIT = 2, 8, 5, 0.05  # TorchIO takes seconds for each
 
 
 def preprocessing_against_torchio(rounds: int) -> Row:
@@ -44,7 +44,7 @@ def judged(seconds: dict[int, dict[str, float]]) -> Row:
         gains[f"times faster, {cores} core(s)"] = theirs / taken["softseg"]
         hits[f"cache hit / miss, {cores} core(s)"] = taken["cache hit"] / taken["cache miss"]
     value = gains["times faster, 1 core(s)"]
-    met = value >= WANTED and hits["cache hit / miss, 1 core(s)"] < HIT
+    met = value >= WANTED and max(hits.values()) < HIT
     speed = {
         f"volumes a second, {cores} core(s)": {side: 1 / one for side, one in taken.items()}
         for cores, taken in seconds.items()
@@ -55,17 +55,27 @@ def judged(seconds: dict[int, dict[str, float]]) -> Row:
 def preprocessing_seconds(rounds: int, cores: int, volumes: int = VOLUMES) -> dict[str, float]:
     """Median seconds a volume of each side; TorchIO also with a thread a core."""
     with tempfile.TemporaryDirectory() as name:
+        config, subjects = scans(Path(name), volumes)
+        works: dict[str, Callable[[], object]] = {
+            "softseg": partial(stack_of, config, subjects),
+            "torchio": lambda: [torchio_volume(config, one) for one in subjects],
+        }
+        if cores > 1:
+            works["torchio, a thread a core"] = lambda: _threaded(config, subjects, cores)
+        taken = medians(rounds, works)
+    return {side: one / len(subjects) for side, one in taken.items()} | _cache_seconds(rounds)
+
+
+def _cache_seconds(rounds: int, volumes: int = CACHED) -> dict[str, float]:
+    """Median seconds a volume that is not in the cache, and is put there, and of one that is."""
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config, subjects = scans(folder, volumes)
         kept = _cached(config, folder / "kept")
         works: dict[str, Callable[[], object]] = {
-            "softseg": partial(stack_of, config, subjects),
-            "torchio": lambda: [torchio_volume(config, one) for one in subjects],
             "cache miss": lambda: _missed(config, subjects, folder),
             "cache hit": partial(stack_of, kept, subjects),
         }
-        if cores > 1:
-            works["torchio, a thread a core"] = lambda: _threaded(config, subjects, cores)
         taken = medians(rounds, works)
     return {side: one / len(subjects) for side, one in taken.items()}
 
