@@ -25,5 +25,12 @@ def real_data() -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How thorough the tests of tests/faults are."""
+    """How thorough the tests are; `scripts/test --all` asks for more of each."""
     parser.addoption("--faults", type=int, default=20, metavar="N", help="faults to inject in all")
+    parser.addoption("--long", action="store_true", help="run the tests marked long, too")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Long tests wait until they are asked for."""
+    if item.get_closest_marker("long") and not item.config.getoption("long"):
+        pytest.skip("a long test: add --long, or run scripts/test --all")

@@ -41,7 +41,8 @@ def going(folder):
 def test_a_node_that_dies_loses_no_run(cluster, tmp_path):
     node = cluster.add_node(num_cpus=1)
     folder = make(tmp_path, "trainer: {max_epochs: 100, early_stopping: null}\n")
-    process = project.start(folder, "ablate", "both.yaml", "--cluster", cluster.address)
+    words = ("--splits", "1", "--cluster", cluster.address)
+    process = project.start(folder, "ablate", "both.yaml", *words)
     deadline = time.monotonic() + 120
     while len(going(folder)) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -51,12 +52,12 @@ def test_a_node_that_dies_loses_no_run(cluster, tmp_path):
     assert process.returncode == 0, out + err
     assert len(on_both) == 2
     root = folder / "runs/both"
-    for run in RUNS:
+    for run in RUNS[:2]:
         assert out.count(f"{run}: gm test Dice") == 1
         assert is_done(Run(root / run))
         assert epochs_of(Run(root / run)) == 100
     # one was begun twice, the second time from its last epoch
-    resumed = [run for run in RUNS if "from epoch" in (root / f"{run}.log").read_text()]
+    resumed = [run for run in RUNS[:2] if "from epoch" in (root / f"{run}.log").read_text()]
     assert len(resumed) == 1
     assert resumed[0] in on_both
     assert not list(folder.glob(".softseg-*"))

@@ -104,6 +104,7 @@ def test_every_file_it_names_is_there():
         assert (ROOT / name).exists(), name
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_ablation_runs_as_written(folder):
     """The block's commands; one split of a small net in place of all."""

@@ -53,6 +53,7 @@ def test_hippocampus_one_epoch(tmp_path, real_data):
     assert len(table) == 1 + 26
 
 
+@pytest.mark.long
 def test_ms_lesions_have_lesion_wise_rates(tmp_path, real_data):
     """Four contrasts; a thick crop around the middle, so that an epoch is short."""
     root, name = real_data / "ms-lesions", "ms_lesions_softseg"
@@ -71,6 +72,7 @@ def test_ms_lesions_have_lesion_wise_rates(tmp_path, real_data):
     assert 0 <= table["ltpr"][0] <= 100
 
 
+@pytest.mark.long
 def test_raters_are_fused_and_scored_one_by_one(tmp_path, real_data):
     """Ten raters an image: the mean, and STAPLE."""
     arguments = [str(CONFIGS / "multirater_ablation.yaml"), *QUICK[:4], *QUICK[6:], "--set"]

@@ -44,6 +44,7 @@ def test_the_command_ends_with_status_2(
     assert not Path("runs").exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [*ROUND, *NO_CONFIGS])
 def test_the_real_command_ends_with_status_2_within_seconds(kind: str, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_an_epoch_of_it_ends(name, tmp_path):
     assert ("BINARISED at 0.5" in printed) == (name == "brats")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_epoch_of_it_ends_on_the_phantom(name, tmp_path):

@@ -47,6 +47,7 @@ def test_an_epoch_beside_bare_steps_and_what_a_step_computes():
     assert 0 < parts["share of that"] < 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("_few_scans")
 def test_trainings_beside_each_other():
