@@ -25,7 +25,9 @@ from .test_errors import VALID
 
 _FLOATS = st.floats(0.001, 0.999)
 _ANY_FLOAT = st.floats(allow_nan=False, allow_infinity=False)
-_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+_TEXT = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12
+) | st.sampled_from(
     ["no", "1e-3", "1:30", "null", "~", "", "a: b", "# c", "- x", "0o17", "a\nb", "\u2028", " x "]
 )
 _KEYS = st.text("ab01e-_", min_size=1) | st.sampled_from(["no", "1", "1e-3", "null", "-", "name"])
