@@ -68,7 +68,8 @@ def train(
         check_same_data(run, prepared.sets, data)
     task = replace(task_of(experiment, prepared.sets, prepared.stack), ranks=ranks)
     state = new_state(experiment, task.device)
-    start = begin(state, source, {name: data[name] for name in prepared.sets.test})
+    images = prepared.stack.images()
+    start = begin(state, source, {name: images[name] for name in prepared.sets.test})
     if resume and run.last.exists():
         states.restore(state, run.last)
     create(run, overwrite)
@@ -121,6 +122,7 @@ def _write_plan(
         # new scans are held against them
         native_zooms_mm=prepared.stack.native_zooms(prepared.sets.train),
         data_fingerprint=data,
+        image_digests=prepared.stack.images(),
     )
     write_split(run.split, prepared.sets)
     write_atomically(run.config, dump(experiment))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class Source:
     model: dict[str, Tensor]
     head: dict[str, Tensor]
     version: str  # which weights these are: `epoch 12`
-    trained_on: frozenset[str] = frozenset()  # fingerprints of its training and validation data
+    trained_on: frozenset[str] | None = None  # digests of the scans it learned from, if known
 
     @property
     def sha256(self) -> str:
@@ -46,12 +46,17 @@ class Start:
 
     source: Source
     fit: Fit
-    tested: tuple[str, ...] = ()  # test subjects that the source was trained on
+    tested: tuple[str, ...] = ()  # test subjects that the source is known to be trained on
 
     def lines(self) -> list[str]:
         """For the run's header: where from, and every layer that did not fit."""
         count = len(self.fit.taken)
         warnings = _text(self.fit)
+        if self.source.trained_on is None:
+            warnings.append(
+                f"{self.source.path} does not tell which scans it was trained on; see that none of "
+                "the test set is among them"
+            )
         if self.tested:
             warnings.append(
                 f"the source was trained on {', '.join(self.tested)} of the test set: its scores "
@@ -64,13 +69,15 @@ class Start:
 
     def facts(self) -> dict[str, Any]:
         """For run.json."""
+        known = self.source.trained_on
         return {
             "source": str(self.source.path),
             "version": self.source.version,
             "sha256": self.source.sha256,
             "layers_taken": len(self.fit.taken),
             "layers_that_did_not_fit": [asdict(misfit) for misfit in self.fit.misfits],
-            "test_subjects_it_was_trained_on": list(self.tested),
+            "test_subjects_it_was_trained_on": None if known is None else list(self.tested),
+            "trained_on": None if known is None else sorted(known),
         }
 
 
@@ -126,18 +133,24 @@ def _epoch(facts: Mapping[str, Any]) -> str:
     return f"epoch {facts['epoch']}{'' if status == 'finished' else f' ({status})'}"
 
 
-def _trained_on(run: Run) -> frozenset[str]:
-    """Fingerprints of the data that a run's weights have learned from or were chosen by."""
-    if not run.split.is_file():
-        return frozenset()
-    sets, known = read_split(run.split), run.facts().get("data_fingerprint", {})
-    return frozenset(known[name] for name in (*sets.train, *sets.validation) if name in known)
+def _trained_on(run: Run) -> frozenset[str] | None:
+    """Digests of the scans that a run's weights have learned from or were chosen by.
+
+    Those of its own source are among them. None where an older version has not written them down.
+    """
+    facts = run.facts()
+    known, inherited = facts.get("image_digests"), facts.get("init_from", {}).get("trained_on", [])
+    if known is None or inherited is None or not run.split.is_file():
+        return None
+    sets = read_split(run.split)
+    own = (digest for name in (*sets.train, *sets.validation) for digest in known.get(name, ()))
+    return frozenset((*own, *inherited))
 
 
-def begin(state: State, source: Source | None, tested: Mapping[str, str]) -> Start | None:
+def begin(state: State, source: Source | None, tested: Mapping[str, Sequence[str]]) -> Start | None:
     """Lay a source's weights into a training that has not begun.
 
-    `tested`: the fingerprints of the test subjects. Raises UserError where no layer fits, or a
+    `tested`: the digests of each test subject's images. Raises UserError where no layer fits, or a
     frozen one does not.
     """
     if source is None:
@@ -150,7 +163,8 @@ def begin(state: State, source: Source | None, tested: Mapping[str, str]) -> Sta
     fresh = [one for one in head.misfits if one.here is not None]
     misfits = (*fit.misfits, *(replace(one, layer=f"head.{one.layer}") for one in fresh))
     both = Fit(fit.taken, misfits)
-    return Start(source, both, tuple(n for n, one in tested.items() if one in source.trained_on))
+    known = source.trained_on or frozenset()
+    return Start(source, both, tuple(n for n, one in tested.items() if known.intersection(one)))
 
 
 def _check_frozen(network: nn.Module, fit: Fit) -> None:

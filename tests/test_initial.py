@@ -163,13 +163,36 @@ def test_the_scale_of_a_running_normrelu_is_taken_where_the_source_has_one(train
     ]
 
 
-def test_test_subjects_that_the_source_was_trained_on_are_told(train, capsys):
-    swapped = ("split.test=[3]", "split.validation=[2]")  # site 3 trained the source
-    run = train("leaking", "init_from=runs/source", *swapped)
+SWAPPED = ("split.test=[3]", "split.validation=[2]")  # site 3 trained the source
+OF_SITE_3 = ["site3-sc01", "site3-sc02"]
+
+
+@pytest.mark.parametrize(
+    "change", ["seed=0", "preprocess.2.crop.size=[18, 18]", "dataset.targets.gm.values=[2]"]
+)
+def test_test_subjects_that_the_source_was_trained_on_are_told(change, train, capsys):
+    """By their scans, however these are preprocessed and whatever is segmented in them."""
+    run = train("leaking", "init_from=runs/source", change, *SWAPPED)
     told = capsys.readouterr().out
-    names = ["site3-sc01", "site3-sc02"]
-    assert facts(run)["init_from"]["test_subjects_it_was_trained_on"] == names
-    assert f"warning   the source was trained on {', '.join(names)} of the test set" in told
+    assert facts(run)["init_from"]["test_subjects_it_was_trained_on"] == OF_SITE_3
+    assert f"warning   the source was trained on {', '.join(OF_SITE_3)} of the test set" in told
+
+
+def test_so_are_those_that_the_sources_own_source_was_trained_on(train):
+    train("next", "init_from=runs/source", "split.test=[3]", "split.validation=[1]")
+    only = "dataset.exclude=[site3-sc01]"  # a source that never saw site 3 itself
+    run = train("last", "init_from=runs/next", *SWAPPED, only)
+    assert facts(run)["init_from"]["test_subjects_it_was_trained_on"] == ["site3-sc02"]
+
+
+def test_where_nobody_knows_whom_a_source_was_trained_on_that_is_told(train, tmp_path, capsys):
+    write_package(Run(Path("runs/source")), Path("a.softseg"), Console(quiet=True))
+    old = tmp_path / "runs/source/run.json"
+    old.write_text(json.dumps({k: v for k, v in facts(old.parent).items() if "image" not in k}))
+    for source in ("a.softseg", "runs/source"):
+        run = train(f"by-{Path(source).name}", f"init_from={source}", *SWAPPED)
+        assert f"{source} does not tell which scans it was trained on" in capsys.readouterr().out
+        assert facts(run)["init_from"]["test_subjects_it_was_trained_on"] is None
 
 
 def no_run(folder):

@@ -22,7 +22,7 @@ from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.volume import Facts, VolumeSlices
 
 # Raise when preprocessing changes what it computes: old entries are then not found again.
-_VERSION = 2
+_VERSION = 3
 TENSORS = ("image", "target", "fill", "keep", "raters", "maps")
 
 
@@ -89,7 +89,8 @@ def facts_in(saved: dict[str, Any]) -> tuple[Geometry, Facts]:
     native, network = (_grid_in(g) for g in saved["grids"])
     known = saved["facts"]
     soft = {stage: (int(a), int(b)) for stage, (a, b) in known["soft"].items()}
-    return Geometry(native, network), Facts(soft, tuple(known["ceiling"]), tuple(known["kept"]))
+    told = (tuple(known[name]) for name in ("ceiling", "kept", "images"))
+    return Geometry(native, network), Facts(soft, *told)
 
 
 def _grid_out(grid: Grid) -> dict[str, Any]:

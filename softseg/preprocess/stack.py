@@ -82,6 +82,10 @@ class SliceStack:
         """Subject -> a digest of its slices and targets: other data, another digest."""
         return {volume.subject: self._fingerprint(volume) for volume in self.volumes}
 
+    def images(self) -> dict[str, list[str]]:
+        """Subject -> a digest of each native image: the same scan has it in whatever experiment."""
+        return {volume.subject: list(volume.facts.images) for volume in self.volumes}
+
     def _fingerprint(self, volume: StackedVolume) -> str:
         digest = hashlib.sha256()
         for tensor in (self.image, self.target):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -35,6 +36,7 @@ class Facts:
     soft: dict[str, Counts]  # stage -> counts, in the order of the stages
     ceiling: tuple[float, ...]  # per target: Dice [%] of the mask after going there and back
     kept: tuple[float, ...]  # per target: share of the mask's volume inside the crop, in [0, 1]
+    images: tuple[str, ...] = ()  # per contrast: digest of its native voxels, whatever the chain
 
 
 @dataclass(frozen=True)
@@ -153,4 +155,9 @@ def _facts(sample: Sample, target: NDArray[np.float32], geometry: Geometry) -> F
         volume = float(native.sum())
         kept.append(min(1.0, float(network.sum()) * scale / volume) if volume else 1.0)
     soft = {**sample.soft, "preprocess": count_soft([target])}
-    return Facts(soft, tuple(ceiling), tuple(kept))
+    return Facts(soft, tuple(ceiling), tuple(kept), tuple(map(_digest, sample.image)))
+
+
+def _digest(voxels: FloatArray) -> str:
+    content = np.ascontiguousarray(voxels, dtype=np.float32)
+    return hashlib.sha256(repr(content.shape).encode() + content.tobytes()).hexdigest()[:16]

@@ -20,7 +20,9 @@ from softseg.preprocess.volume import Facts
 from tests import makers
 
 TENSORS = ("image", "target", "fill", "keep")
-FACTS = Facts({"files": (3, 17), "raters": (5, 17)}, (98.76543210123, 100.0), (1 / 3, 1.0))
+FACTS = Facts(
+    {"files": (3, 17), "raters": (5, 17)}, (98.76543210123, 100.0), (1 / 3, 1.0), ("0f", "a1")
+)
 
 
 def stack(seed=0, sizes=(3, 2), facts=FACTS):
