@@ -19,6 +19,7 @@ def alone(run: Run) -> Iterator[None]:
     Raises UserError where one does. An OSError that names no file, as TensorBoard's, gets the
     folder's name.
     """
+    made = not run.folder.parent.exists()
     before, threading.excepthook = threading.excepthook, _leave_to_the_main_thread
     try:
         with lock(run, _DYING):
@@ -28,7 +29,7 @@ def alone(run: Run) -> Iterator[None]:
             f"another process is training in {run.folder}; wait for it, or choose another --out"
         ) from None
     except UserError:
-        forget_lock(run)
+        forget_lock(run, made)
         raise
     except OSError as error:
         error.filename = error.filename or str(run.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from softseg.header import describe
 from softseg.initial import Start, begin, source_of
 from softseg.preparation import Prepared
 from softseg.ranks import ALONE, Ranks
-from softseg.resuming import check_same_config, check_same_data
+from softseg.resuming import as_begun, check_same_config, check_same_data
 from softseg.run import Run, check_free, create, now, provenance
 from softseg.training import state as states
 from softseg.training.display import Display
@@ -58,7 +59,7 @@ def train(
         follow(experiment, run, resume, prepared, ranks)
         return run
     check_free(run, resume, overwrite)
-    experiment = settle(placed(experiment, ranks))
+    experiment = settle(placed(as_begun(experiment, run) if resume else experiment, ranks))
     if resume:
         check_same_config(run, experiment)
     source = source_of(experiment, run, resume)
@@ -169,7 +170,7 @@ def _finish(run: Run, state: State, task: Task, step_seconds: float, console: Co
         finished=now(),
         epochs=state.epoch,
         best_epoch=int(best["epoch"]),
-        best_validation_dice=best["val_dice"],
+        best_validation_dice=None if math.isnan(best["val_dice"]) else best["val_dice"],
         train_seconds_per_epoch=epoch,
         bare_seconds_per_epoch=bare,
         peak_memory_bytes=peak_memory_bytes(task.device),

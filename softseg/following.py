@@ -16,6 +16,7 @@ from softseg.config.experiment import Experiment
 from softseg.errors import UserError
 from softseg.preparation import Prepared, prepare
 from softseg.ranks import ALONE, Ranks
+from softseg.resuming import as_begun
 from softseg.run import Run
 from softseg.training import state as states
 from softseg.training.distributed import in_turn, told_by_first
@@ -52,7 +53,7 @@ def follow(
 
     Raises UserError where this process finds other data or another last epoch than the first.
     """
-    experiment = settle(placed(experiment, ranks))
+    experiment = settle(placed(as_begun(experiment, run) if resume else experiment, ranks))
     prepared = prepared or prepare_in_turn(experiment, Console(quiet=True), ranks)
     task = replace(task_of(experiment, prepared.sets, prepared.stack), ranks=ranks)
     state = new_state(experiment, task.device)

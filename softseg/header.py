@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from datetime import timedelta
@@ -129,10 +128,9 @@ def geometry_lines(volumes: Sequence[StackedVolume], targets: Sequence[str]) -> 
     """Best Dice that the resolution allows, and how much of each mask the crop keeps."""
     lines = []
     for k, target in enumerate(targets):
-        ceilings = {
-            v.subject: v.facts.ceiling[k] for v in volumes if not math.isnan(v.facts.ceiling[k])
-        }
-        kept = {v.subject: 100 * v.facts.kept[k] for v in volumes}
+        # NaN, which is not >= 0, is of an empty mask
+        ceilings = {v.subject: v.facts.ceiling[k] for v in volumes if v.facts.ceiling[k] >= 0}
+        kept = {v.subject: 100 * v.facts.kept[k] for v in volumes if v.facts.kept[k] >= 0}
         if not ceilings:
             continue
         lowest, least = min(ceilings, key=ceilings.__getitem__), min(kept, key=kept.__getitem__)

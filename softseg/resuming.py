@@ -9,6 +9,19 @@ from softseg.errors import UserError
 from softseg.run import Run
 
 
+def as_begun(experiment: Experiment, run: Run) -> Experiment:
+    """The experiment with what a run's machine chose, when it began, where the YAML leaves it open.
+
+    As it is for a run that has not begun.
+    """
+    trainer, facts = experiment.trainer, run.facts()
+    chosen = {"threads": trainer.threads or facts.get("threads")}
+    for name in ("device", "precision", "memory_format"):
+        wanted = getattr(trainer, name)
+        chosen[name] = facts.get(name, wanted) if wanted == "auto" else wanted
+    return experiment.model_copy(update={"trainer": trainer.model_copy(update=chosen)})
+
+
 def check_same_config(run: Run, experiment: Experiment) -> None:
     """Refuse to resume with another configuration than the one the run began with."""
     if differing := differences(run, experiment):

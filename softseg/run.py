@@ -57,12 +57,16 @@ class Run:
     @property
     def log(self) -> Path:
         """What the run printed where it ran as one of many; beside its folder."""
-        return self.folder.with_name(f"{self.folder.name}.log")
+        return self._beside("log")
 
     @property
     def failure(self) -> Path:
         """Why its last attempt failed, where it did; beside its folder."""
-        return self.folder.with_name(f"{self.folder.name}.failed")
+        return self._beside("failed")
+
+    def _beside(self, kind: str) -> Path:
+        folder = self.folder.resolve() if not self.folder.name else self.folder  # of "." or ".."
+        return folder.with_name(f"{folder.name}.{kind}")
 
     def exists(self) -> bool:
         """Whether this is the folder of a training that began: run.json is written first."""
@@ -116,12 +120,13 @@ def _lock_of(run: Run) -> Path:
     return folder.parent / f".{folder.name}.lock"
 
 
-def forget_lock(run: Run) -> None:
-    """Leave nothing behind of a run that was refused before it began."""
+def forget_lock(run: Run, made: bool) -> None:
+    """Leave nothing of a run that was refused before it began; `made`: its parent was made, too."""
     if not run.folder.exists():
         with suppress(OSError):  # the folder is not empty, or another process holds the file
             _lock_of(run).unlink(missing_ok=True)
-            _lock_of(run).parent.rmdir()
+            if made:
+                _lock_of(run).parent.rmdir()
 
 
 def check_free(run: Run, resume: bool, overwrite: bool) -> None:

@@ -352,3 +352,11 @@ def test_an_ablation_on_bad_data_leaves_nothing_behind(softseg, tmp_path):
     status, err = softseg("ablate", "both.yaml")
     assert (status, "NaN" in err) == (2, True)
     assert not (tmp_path / "runs/both").exists()
+
+
+def test_a_contour_loss_beside_a_rater_who_is_drawn_anew(softseg, tmp_path):
+    terms = "[{loss: {name: dice}}, {loss: {name: boundary}}]"
+    changes = (f"loss={{name: combination, terms: {terms}}}", "dataset.raters={fuse: random}")
+    status, err = softseg("train", "tiny.yaml", *(w for c in changes for w in ("--set", c)))
+    assert status == 2
+    assert "a rater who is drawn anew each epoch; take dataset.raters: {fuse: mean}" in err

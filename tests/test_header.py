@@ -119,6 +119,12 @@ def test_the_worst_subject_of_the_geometry_is_named():
     assert re.search(r"inside the crop.* 85\.0 % .*\(least 50\.0 %.*s2\)", lines[0])
 
 
+def test_empty_masks_are_not_counted_as_inside_the_crop():
+    empty = Facts({}, (float("nan"),), (float("nan"),))
+    volumes = stack_with(Facts({}, (30.0,), (0.2,)), empty, empty, empty).volumes
+    assert "inside the crop 20.0 % of the mask" in geometry_lines(volumes, ["gm"])[0]
+
+
 @pytest.mark.parametrize(
     ("done", "expected"),
     [

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import torch
 
+from softseg.alone import alone
 from softseg.errors import UserError
 from softseg.run import LockedError, Run, check_free, create, find, lock, now, provenance
 
@@ -196,3 +198,22 @@ def test_a_lock_is_let_go_whatever_ends_the_work_and_makes_no_folder(tmp_path):
             raise error
     with lock(run, 0):
         assert not run.folder.exists()  # so it looks like nothing was begun there
+
+
+def test_the_log_of_a_run_lies_beside_its_folder_by_whatever_name_that_is_called(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "runs/a").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "runs/a")
+    assert Run(Path()).log == tmp_path / "runs/a.log"
+    assert Run(Path("b")).failure == Path("b.failed")
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_a_run_that_is_refused_leaves_the_folders_that_were_there(tmp_path, mine):
+    if mine:
+        (tmp_path / "mine").mkdir()
+    with pytest.raises(UserError, match="no data"), alone(Run(tmp_path / "mine/run")):
+        raise UserError("no data")
+    assert (tmp_path / "mine").exists() == mine
+    assert not list(tmp_path.rglob("*lock"))

@@ -51,16 +51,14 @@ def losses(run):
     return pd.read_csv(run / "history.csv")["train_loss"].tolist()
 
 
-EVERYTHING = (
-    BOUNDARY,
-    "dataset.raters={fuse: random}",
-    "augment=[{affine: {}}, {RandomFlip: {axes: [0]}}]",
-)
+MOVED = "augment=[{affine: {}}, {RandomFlip: {axes: [0]}}]"
+MAPS, DRAWN = (BOUNDARY, MOVED), ("dataset.raters={fuse: random}", MOVED)
 
 
-def test_a_stack_that_is_mapped_trains_to_the_same_bits(softseg):
-    inside = softseg("inside", *EVERYTHING)
-    outside = softseg("outside", *EVERYTHING, "dataset.memory_gb=0.000001")
+@pytest.mark.parametrize("everything", [MAPS, DRAWN], ids=["maps", "raters"])
+def test_a_stack_that_is_mapped_trains_to_the_same_bits(everything, softseg):
+    inside = softseg("inside", *everything)
+    outside = softseg("outside", *everything, "dataset.memory_gb=0.000001")
     assert same(weights(inside), weights(outside))
     assert losses(inside) == losses(outside)
     assert json.loads((outside / "run.json").read_text())["peak_memory_bytes"]["host"] > 0
@@ -68,14 +66,12 @@ def test_a_stack_that_is_mapped_trains_to_the_same_bits(softseg):
 
 def test_a_schedule_goes_on_where_a_training_was_interrupted(softseg):
     longer = "trainer.max_epochs=4"
-    whole = softseg("whole", *EVERYTHING, longer)
-    halted = softseg(
-        "halted", *EVERYTHING, longer, "trainer.early_stopping={patience: 0, epsilon: 9}"
-    )
+    whole = softseg("whole", *MAPS, longer)
+    halted = softseg("halted", *MAPS, longer, "trainer.early_stopping={patience: 0, epsilon: 9}")
     assert len(losses(halted)) < 4
     config = (whole / "config.yaml").read_text()
     (halted / "config.yaml").write_text(config)
-    softseg("halted", *EVERYTHING, longer, more=["--resume"])
+    softseg("halted", *MAPS, longer, more=["--resume"])
     assert losses(halted) == losses(whole)
     assert same(weights(whole), weights(halted))
 
@@ -113,3 +109,11 @@ def test_a_run_of_a_version_that_did_not_write_the_format_goes_on(softseg):
     lines = config.read_text().splitlines(keepends=True)
     config.write_text("".join(line for line in lines if "memory_format" not in line))
     softseg("old", more=["--resume"])  # refused, it would end with status 2
+
+
+def test_what_the_yaml_leaves_open_stays_as_the_run_began_when_it_is_resumed(softseg, monkeypatch):
+    """As where a cluster gives it another number of cores the next time."""
+    softseg("cut", "trainer.threads=null")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    run = softseg("cut", "trainer.threads=null", more=["--resume"])
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["threads"] != 7

@@ -48,19 +48,31 @@ def draw_progression(results: Results, target: str, path: Path) -> Figure | None
         for entry in results.done()
         if entry.split == first
     }
-    known = {name: one for name, one in kept.items() if one is not None and one.predictions}
+    k = results.targets.index(target)
+    known = {
+        name: one for name, one in kept.items() if one and one.predictions and k < len(one.target)
+    }
     if not known:
         return None
-    k = results.targets.index(target)
     shown = next(iter(known.values()))
-    rows = {name: _of_target(one, k) for name, one in known.items()}
-    progression.draw(rows, shown.image[0], shown.target[k], path)
+    alike = {name: _of_target(one, k) for name, one in known.items() if _is_same(one, shown, k)}
+    progression.draw(alike, shown.image[0], shown.target[k], path)
+    others = known.keys() - alike.keys()
     return Figure(
         path,
         f"Learning progression of {target} on one validation slice of split {first}: predictions "
-        "from 0 (transparent) to 1 (red). The last column is each candidate's last epoch.",
+        "from 0 (transparent) to 1 (red). The last column is each candidate's last epoch."
+        + (
+            f" Not shown, as their slice is another: {', '.join(sorted(others))}." if others else ""
+        ),
         "A grid of slices: candidates in rows, epochs in columns.",
     )
+
+
+def _is_same(one: Progression, other: Progression, k: int) -> bool:
+    """Whether two candidates' slices show the same pixels and, of a target, the same truth."""
+    pairs = [(one.image[0], other.image[0]), (one.target[k], other.target[k])]
+    return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
 
 
 def _of_target(one: Progression, k: int) -> dict[int, Array]:

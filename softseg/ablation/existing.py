@@ -11,12 +11,11 @@ from pathlib import Path
 from softseg.ablation.carry_out import is_done
 from softseg.ablation.design import Design
 from softseg.ablation.plan import Planned
-from softseg.config.experiment import Experiment
 from softseg.config.load import dump
 from softseg.data import read_split
 from softseg.errors import UserError, several
 from softseg.files import write_atomically
-from softseg.resuming import differences
+from softseg.resuming import as_begun, differences
 from softseg.run import Run
 
 CONFIG, PLAN, STACKS = "ablation.yaml", "plan.json", ".stacks"
@@ -28,7 +27,7 @@ def check_existing(plan: Sequence[Planned], folder: Path) -> None:
         raise UserError(f"{folder} is a training's own folder; choose another --out")
     problems = []
     for one in plan:
-        differing = differences(one.run, _as_settled(one.experiment, one.run))
+        differing = differences(one.run, as_begun(one.experiment, one.run))
         if one.run.split.is_file() and read_split(one.run.split) != one.sets:
             differing.append("its subjects: the data set has changed since")
         if differing:
@@ -39,19 +38,6 @@ def check_existing(plan: Sequence[Planned], folder: Path) -> None:
             "another --out, or delete them. They differ in:",
             problems,
         )
-
-
-def _as_settled(experiment: Experiment, run: Run) -> Experiment:
-    """The experiment with what that run's machine chose where the YAML leaves it open."""
-    trainer, facts = experiment.trainer, run.facts()
-    device = facts.get("device", "") if trainer.device == "auto" else trainer.device
-    threads = trainer.threads or facts.get("threads")
-    lying = trainer.memory_format
-    if lying == "auto":
-        lying = facts.get("memory_format", lying)
-    chosen = {"device": device, "threads": threads, "memory_format": lying}
-    trainer = trainer.model_copy(update=chosen)
-    return experiment.model_copy(update={"trainer": trainer})
 
 
 def write_plan(design: Design, plan: Sequence[Planned], folder: Path) -> None:

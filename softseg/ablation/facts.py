@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from softseg.ablation.collect import CONVERGED_DICE, Results
 from softseg.data.phantom import is_phantom
+from softseg.errors import UserError
 
 
 def facts(results: Results) -> dict[str, str]:
@@ -31,7 +34,7 @@ def facts(results: Results) -> dict[str, str]:
 
 
 def warnings(results: Results) -> list[str]:
-    """Synthetic data; runs that failed, are missing or did not converge."""
+    """What a reader must know of the data, of runs that are missing or failed, and of truths."""
     found = []
     if _synthetic(results):
         found.append("The data are SYNTHETIC: these figures say nothing about patients.")
@@ -48,7 +51,33 @@ def warnings(results: Results) -> list[str]:
             f"{_runs(lost)} did not converge (best validation Dice under {CONVERGED_DICE:.0f} %, "
             f"or a dead output at the end) and are in all tables: {_each([e.name for e in lost])}"
         )
-    return found
+    return [*found, *_unlike_truths(results), *_sessions(results)]
+
+
+def _unlike_truths(results: Results) -> Iterator[str]:
+    """Candidates that fuse raters otherwise, or take other codes, have other masks as truth."""
+    cases = results.metrics.groupby(["split", "subject", "target"])
+    if "volume_truth_ml" in results.metrics and (cases["volume_truth_ml"].nunique() > 1).any():
+        yield (
+            "The candidates are scored against DIFFERENT TRUTHS, as their raters or targets "
+            "differ: their scores, stars and p-values do not compare. Scores against each rater do."
+        )
+
+
+def _sessions(results: Results) -> Iterator[str]:
+    """Several sessions of a person, which every table takes as several subjects."""
+    with suppress(UserError):  # the data are no longer there
+        tested = set(results.metrics["subject"])
+        subjects = [one for one in results.experiment.dataset() if one.name in tested]
+        persons = {frozenset(one.columns.items() - {("session", one.columns.get("session"))})
+                   for one in subjects if "session" in one.columns}  # fmt: skip
+        alone = sum("session" not in one.columns for one in subjects)
+        if len(persons) + alone < len(subjects):
+            yield (
+                f"The {len(subjects)} tested subjects are sessions of {len(persons) + alone} "
+                "persons. Statistics take each session as independent: p-values and intervals are "
+                "too small."
+            )
 
 
 def _runs(entries: list[Any]) -> str:

@@ -65,11 +65,14 @@ def pick(
         raise UserError(f"--only {only}: the plan has runs 0 to {len(plan) - 1}; see --plan")
     names = _names(candidates, list(dict.fromkeys(one.candidate for one in plan)))
     numbers = _numbers(splits, 1 + max(one.split for one in plan))
-    return [
+    picked = [
         one
         for one in plan
         if one.candidate in names and one.split in numbers and only in (None, one.number)
     ]
+    if not picked:
+        raise UserError(f"--only {only} is none of the runs that --candidates and --splits leave")
+    return picked
 
 
 def _subjects(design: Design, console: Console) -> dict[str, list[Subject]]:

@@ -35,7 +35,7 @@ class Facts:
 
     soft: dict[str, Counts]  # stage -> counts, in the order of the stages
     ceiling: tuple[float, ...]  # per target: Dice [%] of the mask after going there and back
-    kept: tuple[float, ...]  # per target: share of the mask's volume inside the crop, in [0, 1]
+    kept: tuple[float, ...]  # per target: share of the mask's volume inside the crop; NaN if empty
     images: tuple[str, ...] = ()  # per contrast: digest of its native voxels, whatever the chain
 
 
@@ -153,7 +153,7 @@ def _facts(sample: Sample, target: NDArray[np.float32], geometry: Geometry) -> F
         back = geometry.to_native(network)
         ceiling.append(dice(binarize(back, 0.5), binarize(native, TRUTH_THRESHOLD)))
         volume = float(native.sum())
-        kept.append(min(1.0, float(network.sum()) * scale / volume) if volume else 1.0)
+        kept.append(min(1.0, float(network.sum()) * scale / volume) if volume else np.nan)
     soft = {**sample.soft, "preprocess": count_soft([target])}
     return Facts(soft, tuple(ceiling), tuple(kept), tuple(map(_digest, sample.image)))
 

@@ -59,13 +59,19 @@ def read_progression(folder: Path) -> Progression | None:
     return Progression(_float32(shown["image"]), _float32(shown["target"]), ordered)
 
 
+def _float16(values: Tensor) -> NDArray[np.float16]:
+    largest = float(np.finfo(np.float16).max)  # a scan that is not standardised may go beyond
+    kept: NDArray[np.float16] = values.cpu().clamp(-largest, largest).numpy().astype(np.float16)
+    return kept
+
+
 def _float32(values: NDArray[np.float16]) -> FloatArray:
     return values.astype(np.float32)
 
 
 def _write(folder: Path, name: str, **values: Tensor | NDArray[np.int_]) -> None:
     arrays = {
-        key: value.cpu().numpy().astype(np.float16) if isinstance(value, Tensor) else value
+        key: _float16(value) if isinstance(value, Tensor) else value
         for key, value in values.items()
     }
     write_atomically(folder / "previews" / f"{name}.safetensors", save(arrays))

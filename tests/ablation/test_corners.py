@@ -6,12 +6,15 @@ import io
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from softseg.ablation.ablate import carry_out_all
 from softseg.ablation.collect import collect
 from softseg.ablation.design import load_design
+from softseg.ablation.drawing import draw_progression
 from softseg.ablation.existing import check_existing, write_plan
 from softseg.ablation.plan import make_plan, pick
 from softseg.ablation.reporting import write_report
@@ -20,6 +23,7 @@ from softseg.config.load import dump, load_config
 from softseg.data import Sets, write_split
 from softseg.errors import UserError
 from softseg.preprocess.stack_file import read_shared, share
+from softseg.training.previews import keep_prediction, keep_slice
 from tests import project
 from tests.ablation import folder as fake
 from tests.preprocess.test_stack_file import bits, stack
@@ -189,3 +193,22 @@ def test_a_device_that_the_yaml_names_is_compared(study, tmp_path):
     plan[0].run.config.write_text(text)
     with pytest.raises(UserError, match="device: cpu"):
         check_existing(plan, tmp_path / "runs")
+
+
+def preview(run, image, target):
+    keep_slice(run, torch.as_tensor(image), torch.as_tensor(target))
+    keep_prediction(run, 1, torch.as_tensor(target))
+
+
+def test_a_candidate_with_other_slices_is_named_and_not_laid_over_those_of_the_first(tmp_path):
+    """Another crop, other targets, or another resolution in slices of the same size."""
+    fake.write(tmp_path, fake.scores(splits=1, candidates=("A", "B", "C", "D", "E")))
+    image, target = np.random.default_rng(0).random((2, 1, 6, 8), dtype=np.float32)
+    preview(tmp_path / "A/split-0", image, target)
+    preview(tmp_path / "B/split-0", image[:, :4], target[:, :4])
+    preview(tmp_path / "C/split-0", image, np.stack([*target, *target]))
+    preview(tmp_path / "D/split-0", image, target / 2)
+    preview(tmp_path / "E/split-0", image, np.empty((0, 6, 8), np.float32))
+    figure = draw_progression(collect(tmp_path), "gm", tmp_path / "a.png")
+    assert "Not shown, as their slice is another: B, D." in figure.caption
+    assert (tmp_path / "a.png").exists()

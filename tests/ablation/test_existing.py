@@ -48,6 +48,7 @@ def begin(one, **trainer):
     settled = one.experiment.trainer.model_copy(update=trainer)
     one.run.folder.mkdir(parents=True)
     facts = {"device": settled.device, "threads": settled.threads}
+    facts |= {"precision": settled.precision}
     one.run.note(status="training", **facts)
     one.run.config.write_text(dump(one.experiment.model_copy(update={"trainer": settled})))
 
@@ -94,9 +95,9 @@ def test_a_key_of_one_candidate_concerns_its_runs_only(study, tmp_path):
 
 
 def test_what_a_machine_settled_itself_is_no_difference(study, tmp_path):
-    sets = ("trainer.threads=null", "trainer.device=auto")
+    sets = ("trainer.threads=null", "trainer.device=auto", "trainer.precision=auto")
     _, plan = study(*sets)
-    begin(plan[0], threads=7, device="cuda:0")
+    begin(plan[0], threads=7, device="cuda:0", precision="bf16")
     check_existing(plan, tmp_path / "runs")
 
 

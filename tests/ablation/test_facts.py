@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+
+import pandas as pd
 
 from softseg.ablation.collect import collect
 from softseg.ablation.facts import facts, warnings
 from softseg.data.phantom import README
 from tests.ablation import folder as fake
+from tests.makers import ball, nifti, scan
 
 
 def change(run, **more):
@@ -90,3 +94,30 @@ def test_a_single_run_tells_its_own_facts(tmp_path):
     assert known["seeds"] == "4"
     assert known["data"].startswith("nowhere: 2 subjects, 2 of them tested")
     assert warnings(collect(run)) == []
+
+
+def test_candidates_with_other_truths_are_warned_of(tmp_path):
+    """As where one fuses raters by majority and the other takes their mean."""
+    fake.write(tmp_path, fake.scores(splits=2))
+    path = tmp_path / "Soft/split-1/metrics.csv"
+    table = pd.read_csv(path)
+    table.assign(volume_truth_ml=table["volume_truth_ml"] * 1.1).to_csv(path, index=False)
+    [warning] = warnings(collect(tmp_path))
+    assert "DIFFERENT TRUTHS" in warning
+
+
+def test_sessions_of_a_person_are_told_as_they_are_no_independent_subjects(tmp_path):
+    names = [f"sub-{person}_ses-{session}" for person in "ab" for session in "123"]
+    root = tmp_path / "data"
+    for name in names:
+        person, session = name.split("_")
+        folder, label = root / person / session / "anat", root / "derivatives/labels"
+        nifti(folder / f"{name}_T2star.nii.gz", scan())
+        nifti(label / person / session / "anat" / f"{name}_T2star_gm.nii.gz", ball())
+    fake.write(tmp_path / "study", {("Soft", 0): dict.fromkeys(names, 80.0)}, root=root)
+    bids = f"loader: bids\n  root: {root}\n  contrasts: [T2star]\n  targets: {{gm: {{suffix: gm}}}}"
+    for path in (tmp_path / "study").rglob("*.yaml"):
+        text = re.sub(r"loader: files.*?\}\}$", bids, path.read_text(), flags=re.DOTALL | re.M)
+        path.write_text(text)
+    [warning] = warnings(collect(tmp_path / "study"))
+    assert "The 6 tested subjects are sessions of 2 persons" in warning

@@ -158,7 +158,8 @@ def test_candidates_and_one_run_alone_are_picked(plan_of):
         "Soft/split-0", "Hard/split-0", "Soft/split-1", "Hard/split-1"
     ]  # fmt: skip
     assert [one.number for one in pick(plan, None, None, 7)] == [7]
-    assert pick(plan, "Soft", None, 7) == []  # run 7 is another candidate's
+    with pytest.raises(UserError, match="--only 7 is none of the runs that --candidates"):
+        pick(plan, "Soft", None, 7)  # run 7 is another candidate's
 
 
 @pytest.mark.parametrize("only", [-1, 18])
