@@ -15,6 +15,7 @@ from softseg.apply.inputs import Scan
 from softseg.apply.model import Model
 from softseg.apply.reading import read_scan
 from softseg.apply.segment import segment
+from softseg.apply.view import crop_around
 from softseg.data.grid import Grid
 from softseg.errors import UserError
 from softseg.infer.write import describe_folder, write_predictions
@@ -45,13 +46,29 @@ class Done:
 def segment_all(
     model: Model, scans: Sequence[Scan], out: Path, console: Console, options: Options = Options()
 ) -> Done:
-    """Segment scans and write soft and binary predictions on their own grids, below `out`."""
+    """Segment scans and write soft and binary predictions on their own grids, below `out`.
+
+    Raises UserError for options that the model has no use for.
+    """
+    check_crop([model], options)
     tell_thresholds([model], options, console)
 
     def one(scan: Scan) -> list[Path]:
         return _one(model, scan, out, options)
 
     return each(scans, one, out, model.experiment.name, console)
+
+
+def check_crop(models: Sequence[Model], options: Options) -> None:
+    """Refuse to look only at the crop in the middle where training had none."""
+    for model in models:
+        around = crop_around(model.experiment)
+        if options.only_crop and around != "image":
+            trained = "whole images" if around is None else "boxes around an ROI"
+            raise UserError(
+                f"{model.source} was trained on {trained}, not on the crop in the middle of an "
+                "image: leave out --only-crop"
+            )
 
 
 def tell_thresholds(models: Sequence[Model], options: Options, console: Console) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from softseg.config.tree import printable
 from softseg.data.names import listed, natural
 from softseg.errors import several
+from softseg.infer.write import named
 
 _STEM = re.compile(r"(?P<stem>[^.].*?)\.nii(\.gz)?")
 _OURS = re.compile(r".+_label-.+_[a-z]+")  # what `softseg predict` wrote
@@ -20,10 +22,11 @@ class Scan:
     """The files of one scan, not opened yet."""
 
     name: str
-    images: dict[str, Path]  # contrast -> file, in the model's order
+    images: dict[str, Path]  # contrast -> file, in the model's order; at least one
     place: Path  # folder of its predictions, below the output folder
     roi: Path | None = None
     volume: int | None = None  # which one, of files that hold several
+    missing: str | None = None  # what it lacks, where it cannot be segmented
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class _Image:
 
 
 def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[Scan]:
-    """All scans that files and folders hold, each with every contrast.
+    """All scans that files and folders hold, each with every contrast or a word of what it lacks.
 
     A model of one contrast takes any file. Where it has several, a file tells its contrast at its
     name's end (`patient1_FLAIR.nii.gz`, or `patient1_0000.nii.gz` for the first), by its whole name
@@ -45,7 +48,8 @@ def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[S
     BIDS data set the contrast's entities must be those of the file, but for `run`: each run is a
     scan of its own.
 
-    Raises one UserError for all that is missing, ambiguous, or would be written to one place.
+    Raises one UserError for all that is ambiguous or would be written to one place, and where no
+    scan has all that the model needs.
     """
     problems: list[str] = []
     images = [
@@ -57,11 +61,14 @@ def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[S
     if not scans and not problems:
         where = listed(map(str, inputs))
         problems.append(f"there is no scan of {' + '.join(contrasts)} in {where}")
-    problems += [wrong for files in scans.values() for wrong in _problems(files, contrasts)]
-    if problems:
-        raise several("this cannot be segmented:", problems)
+    problems += [wrong for files in scans.values() for wrong in _twice(files)]
     ordered = sorted(scans.items(), key=lambda item: natural("/".join(map(str, item[0]))))
-    return [_scan(files, contrasts) for _, files in ordered]
+    found = [_scan(files, contrasts) for _, files in ordered]
+    problems += _one_place(found)
+    lacking = [scan.missing for scan in found if scan.missing is not None]
+    if problems or len(lacking) == len(found):
+        raise several("this cannot be segmented:", map(printable, [*problems, *lacking]))
+    return found
 
 
 def _images(given: str, contrasts: tuple[str, ...], problems: list[str]) -> Iterator[_Image]:
@@ -76,16 +83,22 @@ def _images(given: str, contrasts: tuple[str, ...], problems: list[str]) -> Iter
         for found in _below(path, "sub-*/**/sub-*.nii*" if bids else "**/*.nii*"):
             told = _entities_told(found, contrasts) if bids else _told(found, contrasts)
             if told:
-                yield _Image(found, found.relative_to(path).parent, *told)
+                below = found.relative_to(path).parent
+                yield _Image(found, _place(found, below, contrasts), *told)
     elif not path.exists():
         problems.append(f"{path}: there is no such file or folder")
     elif told := _told(path, contrasts):
-        yield _Image(path, Path(), *told)
+        yield _Image(path, _place(path, Path(), contrasts), *told)
     else:
         problems.append(
             f"{path}: its name does not end in one of {', '.join(contrasts)}; write what it is, "
             f"such as {contrasts[0]}={path}"
         )
+
+
+def _place(path: Path, below: Path, contrasts: tuple[str, ...]) -> Path:
+    """The folder of a scan's predictions: its own where only the folder tells it from others."""
+    return Path(_folder(path)) if below == Path() and _by_folder(path, contrasts) else below
 
 
 def _below(folder: Path, pattern: str) -> Iterator[Path]:
@@ -108,14 +121,25 @@ def _told(path: Path, contrasts: tuple[str, ...]) -> tuple[str, str] | None:
     stem = stem_of(path) or path.name
     if len(contrasts) == 1:
         return stem, contrasts[0]
-    if stem in contrasts:
-        return path.parent.name, stem
+    if _by_folder(path, contrasts):
+        return _folder(path), stem
     endings = {f"{n:04d}": contrast for n, contrast in enumerate(contrasts)}
     endings |= {contrast: contrast for contrast in contrasts}
     for ending in sorted(endings, key=len, reverse=True):  # ce-gad_T1w before T1w
         if re.search(rf"[_-]{re.escape(ending)}$", stem):
             return stem[: -len(ending) - 1], endings[ending]
     return None
+
+
+def _by_folder(path: Path, contrasts: tuple[str, ...]) -> bool:
+    """Whether a file's whole name is its contrast, and its folder says of which scan."""
+    return len(contrasts) > 1 and stem_of(path) in contrasts
+
+
+def _folder(path: Path) -> str:
+    """The name of the folder that a file is in: as it was given, where that is a name."""
+    folder = path.parent
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
 
 
 def _entities_told(path: Path, contrasts: tuple[str, ...]) -> tuple[str, str] | None:
@@ -134,20 +158,30 @@ def _signature(stem: str) -> tuple[frozenset[str], str]:
     return frozenset(one for one in entities if not one.startswith(_WHOSE)), suffix
 
 
-def _problems(files: Sequence[_Image], contrasts: Sequence[str]) -> Iterator[str]:
-    """What is missing of one scan, and what is there twice."""
+def _twice(files: Sequence[_Image]) -> Iterator[str]:
+    """The contrasts of one scan that are there more than once."""
     scan = files[0].place / files[0].scan
-    there = [image.contrast for image in files]
-    if missing := [contrast for contrast in contrasts if contrast not in there]:
-        needs = f"the model needs {' + '.join(contrasts)}"
-        yield f"{scan}: has no {' and no '.join(missing)} ({needs})"
-    for contrast in dict.fromkeys(there):
+    for contrast in dict.fromkeys(image.contrast for image in files):
         paths = [str(image.path) for image in files if image.contrast == contrast]
         if len(paths) > 1:
             yield f"{scan}: {contrast} is there {len(paths)} times: {listed(paths)}"
 
 
+def _one_place(scans: Sequence[Scan]) -> Iterator[str]:
+    """Scans whose predictions would be the same files."""
+    places: dict[Path, list[str]] = {}
+    for scan in scans:
+        first = next(iter(scan.images.values()))
+        places.setdefault(scan.place / named(first), []).append(str(first))
+    for place, paths in places.items():
+        if len(paths) > 1:
+            yield f"{place}_label-*: would be written of {len(paths)} scans: {listed(paths)}"
+
+
 def _scan(files: Sequence[_Image], contrasts: Sequence[str]) -> Scan:
     paths = {image.contrast: image.path for image in files}
-    images = {contrast: paths[contrast] for contrast in contrasts}
-    return Scan(files[0].scan, images, files[0].place)
+    images = {contrast: paths[contrast] for contrast in contrasts if contrast in paths}
+    missing = [contrast for contrast in contrasts if contrast not in paths]
+    lacks = f"has no {' and no '.join(missing)} (the model needs {' + '.join(contrasts)})"
+    told = printable(f"{files[0].place / files[0].scan}: {lacks}") if missing else None
+    return Scan(files[0].scan, images, files[0].place, missing=told)

@@ -15,7 +15,7 @@ from softseg.data import Subject
 from softseg.data.bad_file import FileError
 from softseg.data.grid import Grid, same_place
 from softseg.data.load import LoadError, Sample, load
-from softseg.data.nifti import read
+from softseg.data.nifti import read, read_grid
 from softseg.data.regrid import regrid
 from softseg.errors import UserError
 from softseg.preprocess.orient import canonical
@@ -28,9 +28,16 @@ farther off."""
 def read_scan(scan: Scan, model: Model) -> Sample:
     """The scan's images and its ROI on their grid.
 
-    Raises UserError, in one message, for files that cannot be read or do not belong together, and
-    for voxels of a size that no scan of the training came near.
+    Raises UserError, in one message, for a contrast that is missing, for files that cannot be read
+    or do not belong together, for a volume that none of them has, and for voxels of a size that no
+    scan of the training came near.
     """
+    if scan.missing is not None:
+        raise UserError(scan.missing)
+    if scan.volume and all(_holds_one(path) for path in scan.images.values()):
+        first = next(iter(scan.images.values()))
+        raise FileError(first, f"holds one volume, of which {scan.volume} is none",
+                        "leave out --volume")  # fmt: skip
     subject = Subject(scan.name, dict(scan.images), {}, None, {})
     try:
         dataset = model.experiment.dataset
@@ -39,6 +46,15 @@ def read_scan(scan: Scan, model: Model) -> Sample:
         raise UserError("; ".join(error.problems)) from None
     check_size(next(iter(scan.images.values())), sample.grid, model.facts)
     return sample if scan.roi is None else replace(sample, roi=_roi(scan.roi, sample.grid))
+
+
+def _holds_one(path: Path) -> bool:
+    """Whether a file that can be read holds a single volume."""
+    try:
+        read_grid(path)
+    except FileError:  # it holds several, or reading it tells what is wrong
+        return False
+    return True
 
 
 def check_size(path: Path, grid: Grid, facts: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from softseg.apply.carry_out import (
     Done,
     Options,
+    check_crop,
     each,
     facts_of,
     masks_of,
@@ -59,6 +60,7 @@ def segment_sampled(
     Prediction and mask are those of the deterministic pass, as without uncertainty. Raises
     UserError for a model with nothing to vary.
     """
+    check_crop([model], options)
     check(sampling, model.predict, model.experiment.augment, str(model.source))
     facts: dict[str, object] = {
         "Method": sampling.method,
@@ -90,6 +92,7 @@ def segment_ensemble(
     The prediction is the mean of theirs, the mask is where it reaches the mean of their thresholds.
     """
     model = members[0]
+    check_crop(members, options)
     facts: dict[str, object] = {
         "Method": "ensemble",
         "Samples": len(members),

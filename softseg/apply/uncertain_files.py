@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from softseg import __version__
-from softseg.apply.inputs import stem_of
 from softseg.data.nifti import write_like
 from softseg.errors import UserError
 from softseg.files import write_atomically
 from softseg.infer.structures import Row
 from softseg.infer.uncertainty import Uncertainty
+from softseg.infer.write import named
 
 _NAMES = {
     "mean": ("desc-mean_probseg", "mean of the samples, 0 to 1"),
@@ -46,18 +46,18 @@ def write_maps(
     written = []
     for k, target in enumerate(targets):
         for name, (ending, meaning) in _NAMES.items():
-            path = folder / f"{stem_of(source)}_label-{target}_{ending}.nii.gz"
+            path = folder / f"{named(source)}_label-{target}_{ending}.nii.gz"
             write_like(path, getattr(found, name)[k], source, np.float32)
             software = [{"Name": "softseg", "Version": __version__}]
             told = {**facts, "Label": target, "Description": meaning, "GeneratedBy": software}
-            sidecar = path.with_name(f"{stem_of(path)}.json")
+            sidecar = path.with_name(f"{named(path)}.json")
             write_atomically(sidecar, json.dumps(told, indent=2) + "\n")
             written.append(path)
     return written
 
 
 def write_scores(path: Path, rows: Sequence[Row]) -> None:
-    """Put a scan's rows into the table of all scans, in the place of its earlier ones.
+    """Put a scan's rows into the table of all scans, in the place of its targets' earlier ones.
 
     Raises UserError where the file is no such table.
     """
@@ -66,10 +66,14 @@ def write_scores(path: Path, rows: Sequence[Row]) -> None:
         names = {"scan": str, "target": str, "structure": str}  # a scan may be called NA
         try:
             known = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
-            known = known[~known["scan"].isin(table["scan"])]
+            known = known[~_keys(known).isin(_keys(table))]
         except (KeyError, ValueError) as error:
             raise UserError(f"{path} is damaged ({error}); move it away") from error
         table = pd.concat([known, table], ignore_index=True)
     order = [name for name in table if name not in _LAST] + [n for n in _LAST if n in table]
     whole = {name: table[name].astype("Int64") for name in "ijk" if name in table}
     write_atomically(path, table.assign(**whole)[order].to_csv(index=False))
+
+
+def _keys(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[["scan", "target"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,16 +53,16 @@ def view_of(
         only_crop: look only where training looked, at the crop in the middle of the image; else all
             of a larger scan is looked at.
 
-    Raises UserError for a model that was trained around an ROI, where none is given.
+    Raises UserError for a model that was trained around an ROI, where none is given, and for a
+    centre outside the image.
     """
     steps, slices = experiment.preprocess, every_slice(experiment.slices)
     middle = _centre(steps, slices, sample, centre)
-    crop = next((step for step in steps if isinstance(step, Crop)), None)
+    patch = _patch(steps, slices, sample.grid, middle)
     if not only_crop:
         steps = _widened(steps, slices, sample.grid)
     geometry = plan(sample.grid, steps, slices, middle)
     image, _ = images_of(sample, steps, geometry)
-    patch = None if crop is None else crop.size
     return View(slices.cut(image), geometry, slices, patch, over_slices(steps))
 
 
@@ -83,6 +84,7 @@ def _centre(
         return None
     by_roi = any(isinstance(step, Standardize) and step.region == "roi" for step in steps)
     if centre is not None and not by_roi:
+        _check_inside(centre, sample.grid.shape)
         return np.asarray(sample.grid.affine @ [*centre, 1.0])[:3]
     if sample.roi is None:
         other = "" if by_roi else ", or the middle of a box with --centre"
@@ -93,18 +95,45 @@ def _centre(
     return middle
 
 
+def _check_inside(centre: Sequence[float], shape: Sequence[int]) -> None:
+    if not all(-0.5 <= at <= n - 0.5 for at, n in zip(centre, shape, strict=True)):
+        told = ",".join(f"{at:g}" for at in centre)
+        voxels = " x ".join(map(str, shape))
+        raise UserError(
+            f"--centre {told} lies outside the image of {voxels} voxels: give the index of a "
+            "voxel, from 0, not millimetres"
+        )
+
+
+def _patch(
+    steps: Sequence[Step], slices: Slices, native: Grid, centre: NDArray[np.float64] | None
+) -> Size | None:
+    """The size of the slices in training; None where no crop makes it one."""
+    if not any(isinstance(step, Crop) for step in steps):
+        return None
+    shape = plan(native, steps, slices, centre).network.shape
+    height, width = (shape[axis] for axis in slices.in_plane)
+    return height, width
+
+
+def crop_around(experiment: Experiment) -> Literal["image", "roi"] | None:
+    """Around what training cropped; None where it looked at whole images."""
+    steps = experiment.preprocess
+    return next((step.around for step in steps if isinstance(step, Crop)), None)
+
+
 def _widened(steps: Sequence[Step], slices: Slices, native: Grid) -> tuple[Step, ...]:
     """The chain with a crop that pads, but cuts nothing off; one around an ROI is left alone."""
-    uncut = [step for step in steps if not isinstance(step, Crop)]
-    shape = plan(native, uncut, slices, None).network.shape
     return tuple(
-        _as_large(step, [shape[axis] for axis in slices.in_plane])
+        _as_large(step, plan(native, steps[:n], slices, None), slices)
         if isinstance(step, Crop) and step.around == "image"
         else step
-        for step in steps
+        for n, step in enumerate(steps)
     )
 
 
-def _as_large(crop: Crop, shape: Sequence[int]) -> Crop:
+def _as_large(crop: Crop, before: Geometry, slices: Slices) -> Crop:
+    """A crop that cuts nothing off the grid that the steps before it lead to."""
+    shape = [before.network.shape[axis] for axis in slices.in_plane]
     size = tuple(max(pair) for pair in zip(crop.size, shape, strict=True))
     return crop.model_copy(update={"size": size})

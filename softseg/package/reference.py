@@ -73,7 +73,9 @@ def segment(
     slices = np.moveaxis(volumes, across + 1, 0).astype(np.float32)
     if steps.get("standardize", {}).get("over") == "slice":
         network = each_standardised(network)
-    logits = blended(network, slices, steps["crop"]["size"] if "crop" in steps else None)
+    seen = planned(shape, zooms, steps, across, middle, widened=False)
+    patch = [axis.size for k, axis in enumerate(seen) if k != across] if "crop" in steps else None
+    logits = blended(network, slices, patch)
     soft = np.moveaxis(head(logits, facts["head"]), 0, across + 1)
     back = [(np.arange(n) - a.first) / a.step for n, a in zip(shape, grid, strict=True)]
     native = [np.clip(read(target, back, 1, 0.0), 0, 1) for target in soft]
@@ -94,14 +96,21 @@ def orientation(affine: Array) -> tuple[Array, tuple[int, ...]]:
 
 
 def planned(
-    shape: Sequence[int], zooms: Array, steps: dict[str, Any], across: int, middle: Array | None
+    shape: Sequence[int],
+    zooms: Array,
+    steps: dict[str, Any],
+    across: int,
+    middle: Array | None,
+    widened: bool = True,
 ) -> list[Axis]:
-    """The network's grid. A crop in the middle of the image only pads: all of a scan is seen."""
+    """The network's grid. A crop in the middle of the image only pads: all of a scan is seen.
+
+    Not `widened`, it is that of the training, whose slices are as large as the patches.
+    """
     crop = steps.get("crop", {"around": "image", "size": ()})
     sizes = dict(zip([k for k in range(3) if k != across], crop["size"], strict=False))
     if crop["around"] == "image":
-        middle, whole = None, [resampled(Axis(n), zooms, steps, k) for k, n in enumerate(shape)]
-        sizes = {k: max(n, whole[k].size) for k, n in sizes.items()}
+        middle = None
     elif middle is None:
         raise SystemExit("the model was trained around an ROI: add --roi MASK or --centre I J K")
     grid = [Axis(n) for n in shape]
@@ -109,6 +118,8 @@ def planned(
         if step == "resample":
             grid = [resampled(axis, zooms, steps, k) for k, axis in enumerate(grid)]
         elif step == "crop":
+            if widened and crop["around"] == "image":
+                sizes = {k: max(n, grid[k].size) for k, n in sizes.items()}
             grid = [
                 cropped(a, sizes[k], middle, k) if k in sizes else a for k, a in enumerate(grid)
             ]

@@ -158,18 +158,22 @@ def test_an_roi_drawn_on_another_grid_is_brought_to_the_scans(scan, tmp_path):
     assert told["ROI"] == str(mask)
 
 
-def test_one_volume_of_a_4d_scan(tmp_path):
-    stored = np.stack([makers.scan(seed, SHAPE) for seed in range(3)], axis=-1)
-    path = makers.nifti(tmp_path / "bold.nii.gz", stored)
-    alone = makers.nifti(tmp_path / "alone.nii.gz", stored[..., 1])
-    model, out = seen(), tmp_path / "out"
-    done, _ = run(model, [path], out)
-    assert "holds 3 volumes" in done.problems[0]
-    assert "--volume 0 to 2" in done.problems[0]
-    assert not out.exists()
-    quiet = Console(file=io.StringIO())
-    scans = [replace(one, volume=1) for one in find_scans([path, alone], ["T1w"])]
-    assert segment_all(model, scans, out, quiet).problems == []
-    soft, other = (data(out / f"{n}_label-lesion_probseg.nii.gz") for n in ("bold", "alone"))
-    assert np.array_equal(soft, other)
-    assert json.loads((out / "bold_label-lesion_probseg.json").read_text())["Volume"] == 1
+def test_a_scan_that_lacks_a_contrast_is_told_and_stops_no_other(tmp_path):
+    for name in ("p1_T1w", "p2_T1w", "p2_T2w"):
+        makers.nifti(tmp_path / "in" / f"{name}.nii.gz", makers.scan(0, SHAPE))
+    done, _ = run(seen("dataset.contrasts=[T1w, T2w]"), [tmp_path / "in"], tmp_path / "out")
+    assert {path.name.split("_")[0] for path in done.written} == {"p2"}
+    (problem,) = done.problems
+    assert "p1_T1w.nii.gz: p1: has no T2w (the model needs T1w + T2w)" in problem
+
+
+def test_two_patients_whose_files_have_the_same_names_are_both_kept(tmp_path):
+    for patient in ("p1", "p2"):
+        for contrast in ("T1w", "T2w"):
+            path = tmp_path / patient / f"{contrast}.nii.gz"
+            makers.nifti(path, makers.scan(int(patient[1]), SHAPE))
+    model, out = seen("dataset.contrasts=[T1w, T2w]"), tmp_path / "out"
+    done, _ = run(model, [tmp_path / "p1", tmp_path / "p2"], out)
+    assert len(done.written) == len(set(done.written)) == 4
+    one, other = (data(out / p / "T1w_label-lesion_probseg.nii.gz") for p in ("p1", "p2"))
+    assert not np.allclose(one, other)

@@ -85,12 +85,60 @@ def test_a_bids_data_set_by_entities_each_run_a_scan(tmp_path):
 
 
 def test_a_contrast_that_is_missing_is_named(tmp_path):
-    touch(tmp_path, "p1_FLAIR.nii.gz", "p2_FLAIR.nii.gz", "p2_T1w.nii.gz", "p3_T1w.nii.gz")
+    touch(tmp_path, "p1_FLAIR.nii.gz", "p3_T1w.nii.gz")
     with pytest.raises(UserError) as error:
         find_scans([tmp_path], ["FLAIR", "T1w"])
     assert "p1: has no T1w (the model needs FLAIR + T1w)" in str(error.value)
     assert "p3: has no FLAIR" in str(error.value)
-    assert "p2" not in str(error.value)
+
+
+def test_a_scan_that_lacks_a_contrast_says_so_and_stops_no_other(tmp_path):
+    touch(tmp_path, "p1_FLAIR.nii.gz", "p2_FLAIR.nii.gz", "p2_T1w.nii.gz", "p3_T1w.nii.gz")
+    found = {one.name: one for one in find_scans([tmp_path], ["FLAIR", "T1w"])}
+    assert {name: one.missing for name, one in found.items()} == {
+        "p1": "p1: has no T1w (the model needs FLAIR + T1w)",
+        "p2": None,
+        "p3": "p3: has no FLAIR (the model needs FLAIR + T1w)",
+    }
+    assert list(found["p2"].images) == ["FLAIR", "T1w"]
+
+
+NAMED_AS_THEIR_CONTRAST = ("p1/FLAIR.nii.gz", "p1/T1w.nii.gz", "p2/FLAIR.nii.gz", "p2/T1w.nii.gz")
+
+
+@pytest.mark.parametrize(
+    "given", [["."], ["p1", "p2"], ["p2/", "p1/../p1"], NAMED_AS_THEIR_CONTRAST]
+)
+def test_scans_that_only_a_folder_tells_apart_have_a_place_each(tmp_path, given, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, *NAMED_AS_THEIR_CONTRAST))
+    scans = find_scans(given, ["FLAIR", "T1w"])
+    assert [(one.name, str(one.place)) for one in scans] == [("p1", "p1"), ("p2", "p2")]
+
+
+def test_a_place_is_never_above_the_output_folder(tmp_path, monkeypatch):
+    touch(tmp_path, "p1/FLAIR.nii.gz", "p1/T1w.nii.gz", "p1/more/notes.txt")
+    monkeypatch.chdir(tmp_path / "p1/more")
+    for given in (["../FLAIR.nii.gz", "../T1w.nii.gz"], [".."]):
+        (scan,) = find_scans(given, ["FLAIR", "T1w"])
+        assert (scan.name, scan.place) == ("p1", Path("p1"))
+
+
+def test_scans_whose_predictions_would_be_the_same_files_are_refused(tmp_path):
+    touch(tmp_path, "a/p1_FLAIR.nii.gz", "b/p1_FLAIR.nii.gz", "b/p1_T1w.nii.gz", "c.nii.gz")
+    one = [f"FLAIR={tmp_path / 'a/p1_FLAIR.nii.gz'}", f"T1w={tmp_path / 'c.nii.gz'}"]
+    message = r"p1_FLAIR_label-\*: would be written of 2 scans: .*a/p1_FLAIR.*b/p1_FLAIR"
+    with pytest.raises(UserError, match=message):
+        find_scans([*one, tmp_path / "b"], ["FLAIR", "T1w"])
+
+
+def test_what_a_terminal_would_obey_is_shown_instead(tmp_path):
+    """The contrasts of a package are whatever its author wrote."""
+    touch(tmp_path, "p1_FLAIR.nii.gz", "odd.nii.gz")
+    for given in ("p1_FLAIR.nii.gz", "odd.nii.gz", "missing.nii.gz", "."):
+        with pytest.raises(UserError) as error:
+            find_scans([tmp_path / given], ["FLAIR", "\x1b[31mT1w\x07"])
+        assert "\x1b" not in str(error.value)
+        assert "\x07" not in str(error.value)
 
 
 def test_two_files_for_one_place_are_refused(tmp_path):

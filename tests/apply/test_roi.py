@@ -78,3 +78,50 @@ def test_what_the_model_needs_and_what_it_cannot_use(scans, tmp_path):
         place(seen(), scans, tmp_path, None)
     with pytest.raises(UserError, match=r"no scan has one mask there"):
         place(around(), scans, masks(tmp_path / "roi", "c_cord.nii.gz"), None)
+
+
+def test_a_mask_of_a_scan_with_a_longer_name_is_not_taken(tmp_path):
+    """Another examination of the same person must not say where to look in this one."""
+    folder = masks(tmp_path, "p1.nii.gz", "p1_repeat.nii.gz", "roi/p1_repeat_roi.nii.gz") / "roi"
+    scans = find_scans([tmp_path / "p1.nii.gz", tmp_path / "p1_repeat.nii.gz"], ["T1w"])
+    placed = place(around(), scans, folder, None)
+    assert [(one.name, one.roi.name) for one in placed.scans] == [
+        ("p1_repeat", "p1_repeat_roi.nii.gz")
+    ]
+    (problem,) = placed.problems
+    assert "p1.nii.gz: has no ROI mask, p1_*.nii.gz in" in problem
+
+
+@pytest.mark.parametrize("there", [["x/s_roi.nii.gz"], ["x/s_roi.nii.gz", "y/s_roi.nii.gz"]])
+def test_scans_of_one_name_have_their_masks_in_folders_of_their_own(tmp_path, there):
+    masks(tmp_path, "in/x/s.nii.gz", "in/y/s.nii.gz")
+    folder = masks(tmp_path / "roi", *there)
+    placed = place(around(), find_scans([tmp_path / "in"], ["T1w"]), folder, None)
+    assert [str(one.roi.relative_to(folder)) for one in placed.scans] == there
+    assert len(placed.problems) == 2 - len(there)
+
+
+def test_the_models_own_predictions_are_no_roi_masks(scans, tmp_path):
+    ours = [f"a_label-lesion_{kind}.nii.gz" for kind in ("mask", "probseg", "desc-mean_probseg")]
+    folder = masks(tmp_path / "roi", "a_roi.nii.gz", *ours, "b_label-SC_mask.nii.gz")
+    placed = place(around(), scans, folder, None)
+    assert [one.roi.name for one in placed.scans] == ["a_roi.nii.gz", "b_label-SC_mask.nii.gz"]
+    (folder / "a_roi.nii.gz").unlink()
+    assert [one.name for one in place(around(), scans, folder, None).scans] == ["b"]
+
+
+def test_a_misspelt_roi_is_said_not_to_be_there(scans, tmp_path):
+    with pytest.raises(UserError, match=r"typo\.nii\.gz: there is no such file or folder"):
+        place(around(), scans[:1], tmp_path / "typo.nii.gz", None)
+
+
+def test_a_mask_and_a_middle_exclude_each_other(scans, tmp_path):
+    mask = masks(tmp_path / "roi", "cord.nii.gz") / "cord.nii.gz"
+    with pytest.raises(UserError, match="--roi and --centre both say where to look"):
+        place(around(), scans[:1], mask, "3,4,5")
+
+
+@pytest.mark.parametrize("text", ["nan,1,1", "1,inf,1", "1,1,-inf"])
+def test_a_voxel_is_three_finite_numbers(scans, text):
+    with pytest.raises(UserError, match="write three finite numbers, such as 64,70,10"):
+        place(around(), scans[:1], None, text)

@@ -13,7 +13,10 @@ from tests import project
 from tests.faults.child import Ended, softseg
 from tests.faults.injected import At
 
-TRAIN = ("train", "tiny.yaml", "--set", "trainer.max_epochs=6", "--set", "trainer.images_every=1")
+# no later epoch improves the loss by so much: patience that began anew would train beyond the 6th
+STOPS = "trainer.early_stopping={patience: 5, epsilon: 0.9}"
+TRAIN = ("train", "tiny.yaml", "--set", "trainer.images_every=1", "--set", STOPS,
+         "--set", "trainer.max_epochs=9")  # fmt: skip
 RESUME = (*TRAIN, "--resume")  # of nothing too: then it begins
 STATES = ("new", "cached", "half")  # nothing is there, or preprocessed scans, or half a run too
 
@@ -57,6 +60,7 @@ def carry_out(folder: Path) -> Study:
     status, _, err = project.run(folder, *TRAIN)
     seconds = time.monotonic() - began
     assert status == 0, err
+    assert len((folder / "runs/tiny/history.csv").read_text().splitlines()) == 1 + 6
     _well(softseg(folder, "eval", "runs/tiny", "--threshold-search"))
     halfway = At(("rename",), cached.calls["rename"] // 2, "SIGTERM")
     assert softseg(folder, *TRAIN, "--out", "runs/half", fault=halfway).status == 130

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from softseg import __version__
-from softseg.infer.write import write_predictions
+from softseg.infer.write import describe_folder, write_predictions
 from softseg.metrics import binarize
 from tests import makers
 
@@ -95,3 +95,27 @@ def test_as_many_predictions_as_targets(tmp_path, root):
     source = makers.nifti(root / "a.nii.gz", makers.scan())
     with pytest.raises(ValueError, match="longer"):
         written(tmp_path / "out", source, [soft_volume()], {"gm": 0.5, "wm": 0.5})
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        '{"Name": "mine", "GeneratedBy": [{"Name": "fMRIPrep"}]}',
+        '{"Name": "mine"}',
+        '{"GeneratedBy": 3}',
+        "[1]",
+        "not JSON \xe9",
+    ],
+)
+def test_a_description_that_softseg_did_not_write_stays(tmp_path, theirs):
+    path = tmp_path / "dataset_description.json"
+    path.write_bytes(theirs.encode("latin-1"))
+    describe_folder(tmp_path, "tiny")
+    assert path.read_bytes() == theirs.encode("latin-1")
+
+
+def test_a_description_by_softseg_is_renewed(tmp_path):
+    for model in ("first", "second"):
+        describe_folder(tmp_path / "out", model)
+        told = json.loads((tmp_path / "out/dataset_description.json").read_text())
+        assert told["Name"] == f"Segmentations by {model}"

@@ -10,6 +10,7 @@ import torch
 
 from softseg.errors import UserError
 from softseg.training import state as states
+from softseg.training.stopping import Progress
 from tests.tiny import tiny_state, tiny_task
 
 
@@ -17,11 +18,12 @@ def test_a_saved_state_comes_back_equal(tmp_path):
     task = tiny_task()
     one = tiny_state(task)
     one.epoch, one.history = 2, [{"epoch": 1, "val_loss": 0.5}]
+    one.progress = Progress(best=0.25, reference=0.5, waited=1)
     states.save(one, tmp_path / "last.pt")
     two = tiny_state(tiny_task(seed=4))
     states.restore(two, tmp_path / "last.pt")
     assert two.epoch == 2
-    assert two.history == one.history
+    assert (two.history, two.progress) == (one.history, one.progress)
     for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True):
         assert torch.equal(a, b)
 
