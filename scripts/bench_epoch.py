@@ -54,18 +54,16 @@ def mapped_against_memory(rounds: int) -> Row:
             "memory": started(*hippocampus(root)),
             "mapped": started(*hippocampus(root, *mapped)),
         }
+        parts = {name: (state, first_slices(task, SLICES)) for name, (state, task) in sides.items()}
         works = {
-            name: lambda state=state, task=first_slices(task, SLICES): train_epoch(
-                state, task, Silent()
-            )
-            for name, (state, task) in sides.items()
+            name: lambda part=part: train_epoch(*part, Silent()) for name, part in parts.items()
         }
         seconds = medians(rounds, works)
     size = sides["mapped"][1].stack.n_bytes
-    parts = {
+    told = {
         "seconds": seconds,
         "stack_bytes": size,
         "rounds": rounds,
         "note": "the file fits the page cache here; from a slow disk it costs more",
     }
-    return row | {"value": round(seconds["mapped"] / seconds["memory"], 4), "parts": parts}
+    return row | {"value": round(seconds["mapped"] / seconds["memory"], 4), "parts": told}
