@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from softseg.errors import TrainingError
 from softseg.preprocess import Crop, Slices, Standardize, preprocess
 from softseg.preprocess.cache import fetch, key_of, store
 from tests import makers
@@ -82,3 +84,15 @@ def test_writers_of_the_same_entry_do_not_clash(tmp_path, volume):
     for one in seen:  # nothing yet, or all of it
         assert one.result() is None or torch.equal(one.result().image, volume.image)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_no_fault_of_the_data_and_is_told_with_what_to_do(
+    tmp_path, volume, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(TrainingError, match=r"a\.safetensors: No space left on device; make room"):
+        store(tmp_path / "a.safetensors", volume)
+    assert not list(tmp_path.iterdir())
