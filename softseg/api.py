@@ -7,26 +7,22 @@ what the user can mend; nothing is half-written then.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 
 from softseg import evaluation, experiment
 from softseg.ablation.design import load_experiment
+from softseg.alone import alone
 from softseg.apply.carry_out import Options, segment_all
 from softseg.apply.inputs import find_scans
-from softseg.apply.model import Model, open_model
+from softseg.apply.model import open_model
 from softseg.apply.roi import place
-from softseg.apply.segment import segment
 from softseg.cli_common import open_console
-from softseg.data.grid import Grid
-from softseg.data.load import Sample
 from softseg.errors import UserError, several
 from softseg.run import Run
+from softseg.segmenter import Segmenter
 
 PathLike = str | Path
 
@@ -52,10 +48,13 @@ def train(
 
     Raises TrainingError when training breaks down (a loss that is not finite).
     """
+    if resume and overwrite:
+        raise UserError("resume and overwrite exclude each other: choose one")
     wanted = load_experiment(Path(config), list(changes))
     folder = Path("runs") / wanted.name if out is None else Path(out)
     console = _console(quiet)
-    return experiment.train(wanted, folder, console, resume=resume, overwrite=overwrite).folder
+    with alone(Run(folder)):
+        return experiment.train(wanted, folder, console, resume=resume, overwrite=overwrite).folder
 
 
 def evaluate(
@@ -90,7 +89,7 @@ def evaluate(
 
 def predict(
     model: PathLike,
-    inputs: Sequence[PathLike],
+    inputs: PathLike | Sequence[PathLike],
     out: PathLike,
     *,
     roi: PathLike | None = None,
@@ -103,7 +102,7 @@ def predict(
 
     Args:
         model: a run's folder, or a package.
-        inputs: files, folders, a BIDS data set, or `CONTRAST=FILE`.
+        inputs: files, folders, a BIDS data set, or `CONTRAST=FILE`; one alone needs no list.
         out: where the soft (float32) and binary (uint8) segmentations go, on their scans' grids.
         roi: an ROI mask or a folder of them, for a model that was trained around one.
         centre: voxel (3,) in the middle of the box to look at, in the place of an ROI.
@@ -113,8 +112,10 @@ def predict(
 
     Raises UserError, after all else is segmented, naming each scan that could not be.
     """
+    evaluation.check_threshold(threshold)
     opened = open_model(Path(model), device)
-    scans = find_scans([str(one) for one in inputs], opened.contrasts)
+    given = [inputs] if isinstance(inputs, str | Path) else inputs
+    scans = find_scans([str(one) for one in given], opened.contrasts)
     middle = None if centre is None else ",".join(map(str, centre))
     places = place(opened, scans, None if roi is None else Path(roi), middle)
     options = Options(threshold=threshold, centre=places.centre)
@@ -122,73 +123,6 @@ def predict(
     if problems := [*places.problems, *done.problems]:
         raise several(f"{len(problems)} scan(s) could not be segmented:", problems)
     return done.written
-
-
-@dataclass(frozen=True)
-class Segmenter:
-    """A trained model to call on arrays."""
-
-    model: Model
-
-    @property
-    def contrasts(self) -> tuple[str, ...]:
-        """The input channels, in the order in which they are given."""
-        return self.model.contrasts
-
-    @property
-    def targets(self) -> list[str]:
-        """What is segmented, in the order of the result."""
-        return self.model.targets
-
-    @property
-    def thresholds(self) -> dict[str, float] | None:
-        """Target -> from which soft value on a voxel is foreground; None: none was searched for."""
-        return self.model.thresholds
-
-    def __call__(
-        self,
-        image: ArrayLike,
-        zooms: Sequence[float],
-        *,
-        affine: ArrayLike | None = None,
-        roi: ArrayLike | None = None,
-        batch_size: int | None = None,
-    ) -> NDArray[np.float32]:
-        """The soft segmentation (K, X, Y, Z) of a scan, in [0, 1], one of each target.
-
-        Args:
-            image: (X, Y, Z), or (C, X, Y, Z) of several contrasts, in the scanner's units; the axes
-                run to the right, front and top unless `affine` says otherwise.
-            zooms: (3,) size of a voxel in mm.
-            affine: (4, 4) voxel index -> world mm (RAS+), in the place of `zooms`.
-            roi: (X, Y, Z) mask, for a model that was trained around one.
-            batch_size: slices at once; None: as many as there is memory for.
-
-        Raises UserError for another number of contrasts, and where an ROI is missing.
-        """
-        sample = self._sample(image, zooms, affine, roi)
-        return segment(self.model, sample, batch_size=batch_size)
-
-    def _sample(
-        self,
-        image: ArrayLike,
-        zooms: Sequence[float],
-        affine: ArrayLike | None,
-        roi: ArrayLike | None,
-    ) -> Sample:
-        data = np.asarray(image, dtype=np.float32)
-        data = data[None] if data.ndim == 3 else data
-        if data.ndim != 4 or len(data) != len(self.contrasts):
-            raise UserError(
-                f"an image of shape {np.shape(image)} is given; the model takes (X, Y, Z) of each "
-                f"of {', '.join(self.contrasts)}, several of them as (C, X, Y, Z)"
-            )
-        if not np.isfinite(data).all():
-            raise UserError("the image holds NaN or infinity; replace them before")
-        placed = np.diag([*zooms, 1.0]) if affine is None else np.asarray(affine, np.float64)
-        grid = Grid((data.shape[1], data.shape[2], data.shape[3]), placed)
-        mask = None if roi is None else np.asarray(roi, dtype=np.float32)
-        return Sample(data, np.zeros((0, *grid.shape), np.float32), mask, (), grid, {})
 
 
 def load_model(path: PathLike, device: str = "auto") -> Segmenter:

@@ -79,7 +79,8 @@ def phantom(
     from softseg.data.phantom import write_phantom
 
     written = write_phantom(folder, layout, subjects, seed)
-    open_console().print(f"wrote {len(written)} files to {folder}; they are synthetic")
+    said = f"wrote {len(written)} files to {folder}; they are synthetic"
+    open_console().print(said, highlight=False, markup=False)
 
 
 @app.command()

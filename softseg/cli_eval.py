@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
+from softseg.cli_apply import check_options
 from softseg.cli_common import Sets, changes, open_console
 
 
@@ -27,19 +28,21 @@ def evaluate(
         Optional[Literal["mc-dropout", "tta"]],  # noqa: UP045 - as above
         typer.Option(help="Hold this uncertainty against errors and raters."),
     ] = None,
-    samples: Annotated[int, typer.Option(min=2, help="Passes of --uncertainty.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of the passes of --uncertainty.")] = 0,
+    samples: Annotated[
+        int | None, typer.Option(min=2, help="Passes of --uncertainty (default: 20).")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the passes of --uncertainty (default: 0).")
+    ] = None,
     set_: Sets = None,
     device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda:1.")] = None,
 ) -> None:
     """Score a trained run in the native space of each scan."""
+    check_options(uncertainty, samples, seed, None)
     from softseg import evaluation, recalibration
     from softseg import run as runs
 
-    if threshold_search and threshold is not None:
-        raise typer.BadParameter("--threshold-search and --threshold exclude each other")
-    if split not in ("train", "validation", "test"):
-        raise typer.BadParameter(f"--split is train, validation or test, not `{split}`")
+    evaluation.check_arguments(threshold_search, threshold, split)  # before a run is looked for
     console, found, sets = open_console(), runs.find(run), changes(set_, device)
     scored = evaluation.evaluate(
         found,
@@ -51,12 +54,14 @@ def evaluate(
     )
     evaluation.show(found, scored, split, console)
     if recalibrate:
-        effect = recalibration.recalibrate(found, recalibrate, console, split, sets)
+        effect = recalibration.recalibrate(found, recalibrate, console, split, sets, threshold)
         recalibration.show(found, recalibrate, effect, split, console)
     if uncertainty:
         from softseg import uncertain_evaluation
         from softseg.infer.sampling import Sampling
 
-        sampling = Sampling(uncertainty, samples, seed)
-        judged = uncertain_evaluation.evaluate_uncertainty(found, sampling, console, split, sets)
+        sampling = Sampling(uncertainty, samples or 20, seed or 0)
+        judged = uncertain_evaluation.evaluate_uncertainty(
+            found, sampling, console, split, sets, threshold
+        )
         uncertain_evaluation.show(found, sampling, judged, split, console)

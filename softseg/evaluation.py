@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from rich.console import Console
 from softseg.data import Subject
 from softseg.data.load import Sample
 from softseg.data.phantom import is_phantom
+from softseg.errors import UserError
 from softseg.files import write_atomically
 from softseg.infer.write import describe_folder, write_predictions
 from softseg.metrics.calibration import ReliabilityBins, as_table
@@ -25,6 +27,7 @@ from softseg.run import Run
 from softseg.thresholds import search_thresholds, thresholds_of
 from softseg.trained import Trained, open_run, predicted, predictions_of
 
+_SPLITS = ("train", "validation", "test")
 Bins = dict[str, ReliabilityBins]  # target -> sums over all volumes
 
 
@@ -53,8 +56,9 @@ def evaluate(
     volumes and kept in threshold.json. `sets` are `key=value` changes of the run's configuration,
     such as dataset.root or trainer.device. `stack` holds its slices where they are at hand already.
 
-    Raises UserError for a run that cannot be evaluated.
+    Raises UserError for a run that cannot be evaluated, and for arguments that cannot be.
     """
+    check_arguments(search, threshold, split)
     searched = ("train", "validation") if search else ()
     trained = open_run(run, console, (split, *searched), sets, stack)
     if search:
@@ -69,6 +73,23 @@ def evaluate(
     table = pd.DataFrame(rows)
     _write(trained, table, bins, split)
     return Scored(thresholds, table, is_phantom(Path(trained.experiment.dataset.root)))
+
+
+def check_arguments(search: bool, threshold: float | None, split: str) -> None:
+    """Raise UserError for what no run can be evaluated with."""
+    if split not in _SPLITS:
+        raise UserError(f"split is {', '.join(_SPLITS[:-1])} or {_SPLITS[-1]}, not `{split}`")
+    if search and threshold is not None:
+        raise UserError("a threshold is searched for or given: leave out one of the two")
+    check_threshold(threshold)
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Refuse what no threshold of values in [0, 1] can be, with a UserError; None is none given."""
+    if threshold is None:
+        return
+    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+        raise UserError(f"a threshold lies from 0 to 1, not {threshold!r}")
 
 
 def _score_subject(
@@ -130,6 +151,8 @@ def _write(trained: Trained, table: pd.DataFrame, bins: Bins, split: str) -> Non
     if bins:
         tables = [as_table(one).assign(target=target) for target, one in bins.items()]
         write_atomically(reliability, pd.concat(tables).to_csv(index=False))
+    if split == "test":  # a package says these scores of no other weights
+        trained.run.note(scored_epoch=trained.epoch)
 
 
 def _tables(split: str) -> tuple[str, str, str]:

@@ -33,7 +33,12 @@ _HEADINGS = {
 
 
 def recalibrate(
-    run: Run, name: str, console: Console, split: str = "test", sets: Sequence[str] = ()
+    run: Run,
+    name: str,
+    console: Console,
+    split: str = "test",
+    sets: Sequence[str] = (),
+    threshold: float | None = None,
 ) -> pd.DataFrame:
     """Fit on the validation volumes; write recalibration.json, and what it does to a set.
 
@@ -43,6 +48,7 @@ def recalibrate(
         console: where progress is shown.
         split: the set whose measures before and after are in recalibration.csv.
         sets: `key=value` changes of the run's configuration.
+        threshold: in [0, 1], of the values as they were; None: what a search found, or 0.5.
 
     Returns:
         A row a target and measure: `target`, `measure`, `before`, `after`, `n`.
@@ -55,7 +61,7 @@ def recalibrate(
     if name == "temperature" and head != "sigmoid":
         raise UserError(f"temperature: is for a sigmoid head, this run has {head}; use monotone")
     found = _fitted(trained, name, console)
-    thresholds = thresholds_of(trained, None, console)
+    thresholds = thresholds_of(trained, threshold, console)
     tables = [
         _effect(trained, k, one, thresholds[target], split, console).assign(target=target)
         for k, (target, one) in enumerate(found.items())

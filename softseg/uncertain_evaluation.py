@@ -42,6 +42,7 @@ def evaluate_uncertainty(
     console: Console,
     split: str = "test",
     sets: Sequence[str] = (),
+    threshold: float | None = None,
 ) -> pd.DataFrame:
     """Sample a set; write tables and figures/uncertainty-<method>.png into the run's folder.
 
@@ -54,6 +55,7 @@ def evaluate_uncertainty(
         console: where progress is shown.
         split: the set whose scans are looked at.
         sets: `key=value` changes of the run's configuration.
+        threshold: in [0, 1], from which soft value on; None: what a search found, or 0.5.
 
     Returns:
         uncertainty-<method>.csv: a row a subject and target, with the scores of `judge`.
@@ -64,7 +66,7 @@ def evaluate_uncertainty(
     # a compiled network would go on as it was compiled, without dropout
     trained = open_run(run, console, (split,), [*sets, "trainer.compile=false"])
     check(sampling, trained.predict, trained.experiment.augment, str(run.folder))
-    thresholds = thresholds_of(trained, None, console)
+    thresholds = thresholds_of(trained, threshold, console)
     rows: list[dict[str, object]] = []
     found: dict[str, list[Judged]] = {target: [] for target in trained.targets}
     for volume, one in _judged(trained, sampling, split, list(thresholds.values()), console):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import softseg
 from softseg.errors import UserError
+from softseg.run import Run, lock
 from tests import makers, project
 
 CHANGES = ["model.head={name: sigmoid}", "trainer.max_epochs=1", "dataset.cache=null"]
@@ -97,6 +99,57 @@ def test_a_training_that_is_there_is_not_overwritten(trained):
     changes = [f"dataset.root={folder / 'data'}", *CHANGES]
     with pytest.raises(UserError, match="overwrite"):
         softseg.train(folder / "tiny.yaml", changes=changes, out=run, quiet=True)
+
+
+def test_a_finished_run_is_not_resumed_and_overwritten_at_once(trained):
+    folder, run, _ = trained
+    before = (run / "checkpoints/best.pt").read_bytes()
+    changes = [f"dataset.root={folder / 'data'}", *CHANGES]
+    with pytest.raises(UserError, match="resume and overwrite exclude each other"):
+        softseg.train(
+            folder / "tiny.yaml", changes=changes, out=run, resume=True, overwrite=True, quiet=True
+        )
+    assert (run / "checkpoints/best.pt").read_bytes() == before
+
+
+def test_a_run_that_is_trained_already_somewhere_else_is_left_to_that(trained):
+    folder, run, _ = trained
+    changes = [f"dataset.root={folder / 'data'}", *CHANGES]
+    with lock(Run(run), 0), pytest.raises(UserError, match="another process is training in"):
+        softseg.train(folder / "tiny.yaml", changes=changes, out=run, overwrite=True, quiet=True)
+    assert (run / "checkpoints/best.pt").exists()
+
+
+@pytest.mark.parametrize("threshold", [50, -0.1, float("nan"), "0.5"])
+def test_what_is_no_threshold_is_refused_before_anything_is_written(trained, tmp_path, threshold):
+    folder, run, _ = trained
+    scan = folder / "data/site1-sc01-image.nii.gz"
+    with pytest.raises(UserError, match="a threshold lies from 0 to 1, not"):
+        softseg.predict(run, [scan], tmp_path / "out", threshold=threshold, quiet=True)
+    assert not (tmp_path / "out").exists()
+    before = (run / "metrics.csv").read_bytes()
+    with pytest.raises(UserError, match="a threshold lies from 0 to 1, not"):
+        softseg.evaluate(run, threshold=threshold, quiet=True)
+    assert (run / "metrics.csv").read_bytes() == before
+
+
+def test_a_set_that_is_not_there_is_refused_and_the_sets_are_named(trained):
+    with pytest.raises(UserError, match="train, validation or test, not `tests`"):
+        softseg.evaluate(trained[1], split="tests", quiet=True)
+
+
+def test_a_threshold_is_searched_for_or_given(trained):
+    before = (trained[1] / "threshold.json").read_bytes()
+    with pytest.raises(UserError, match="searched for or given"):
+        softseg.evaluate(trained[1], threshold=0.3, threshold_search=True, quiet=True)
+    assert (trained[1] / "threshold.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_scan_needs_no_list(trained, tmp_path, kind):
+    folder, run, _ = trained
+    scan = kind(folder / "data/site1-sc01-image.nii.gz")
+    assert len(softseg.predict(run, scan, tmp_path / "out", quiet=True)) == 2
 
 
 def test_importing_softseg_imports_no_torch():

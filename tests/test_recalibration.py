@@ -92,6 +92,15 @@ def test_before_is_what_the_evaluation_says_of_the_test_scans(run):
         assert before[measure] == pytest.approx(table[measure].mean(), rel=1e-5), measure
 
 
+def test_before_is_at_the_threshold_that_is_given(run):
+    effect = rows(recalibrate(run, "volume", plain(), threshold=0.1))
+    table = evaluate(run, plain(), threshold=0.1).table
+    for measure in ("dice", "dV_hard_ml"):
+        assert effect["before"][measure] == pytest.approx(table[measure].mean(), rel=1e-5)
+    half = evaluate(run, plain(), threshold=0.5).table
+    assert half["dV_hard_ml"].mean() != pytest.approx(table["dV_hard_ml"].mean())
+
+
 def test_a_monotone_map_mends_the_scans_that_it_was_fitted_on(run):
     effect = rows(recalibrate(run, "monotone", plain(), split="validation"))
     assert effect["before"]["brier"] > 0
@@ -115,7 +124,7 @@ def test_temperature_is_refused_for_another_head(run):
 
 
 def test_the_command_prints_what_changed(run, monkeypatch, capsys):
-    arguments = ["eval", str(run.folder), "--recalibrate", "monotone"]
+    arguments = ["eval", str(run.folder), "--recalibrate", "monotone", "--threshold", "0.1"]
     monkeypatch.setattr("sys.argv", ["softseg", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -124,3 +133,6 @@ def test_the_command_prints_what_changed(run, monkeypatch, capsys):
     assert "Recalibration by monotone, test set" in shown
     assert "soft volume bias [ml]" in shown
     assert "recalibration.json" in shown
+    scored = pd.read_csv(run.folder / "metrics.csv")["dice"].mean()
+    before = rows(pd.read_csv(run.folder / "recalibration.csv"))["before"]["dice"]
+    assert before == pytest.approx(scored, rel=1e-5)  # at the threshold that was given

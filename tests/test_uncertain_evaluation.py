@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from softseg import experiment
+from softseg import cli, experiment
 from softseg.apply.carry_out import Options
 from softseg.apply.inputs import find_scans
 from softseg.apply.model import open_model
@@ -55,6 +55,20 @@ def run(trained, tmp_path):
     return Run(tmp_path / "run")
 
 
+@pytest.fixture
+def softseg(monkeypatch):
+    """The command, and its exit status."""
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["softseg", *arguments])
+        monkeypatch.setenv("COLUMNS", "300")
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0
+
+    return call
+
+
 @pytest.mark.parametrize("method", ["mc-dropout", "tta"])
 def test_tables_and_a_figure_are_written(run, method):
     sampling = Sampling(method, 3)
@@ -78,6 +92,23 @@ def test_without_samples_it_is_what_the_evaluation_says(run):
     scored = pd.read_csv(run.folder / "metrics.csv")
     for measure in ("dice", "ece", "ace", "brier"):
         assert table[f"{measure}_without"].mean() == pytest.approx(scored[measure].mean(), rel=1e-5)
+
+
+def test_the_command_judges_at_the_threshold_that_it_scores_at(run, softseg):
+    words = ["--uncertainty", "mc-dropout", "--samples", "2"]
+    assert softseg("eval", str(run.folder), "--threshold", "0.1", *words) == 0
+    scored = pd.read_csv(run.folder / "metrics.csv")
+    table = pd.read_csv(run.folder / "uncertainty-mc-dropout.csv")
+    assert table["dice_without"].mean() == pytest.approx(scored["dice"].mean(), rel=1e-5)
+    half = evaluate(run, plain(), threshold=0.5).table
+    assert half["dice"].mean() != pytest.approx(scored["dice"].mean())
+
+
+@pytest.mark.parametrize("option", ["--samples", "--seed"])
+def test_options_of_an_uncertainty_that_is_not_asked_for_are_refused(run, softseg, option, capsys):
+    assert softseg("eval", str(run.folder), option, "5") == 2
+    assert f"{option} is for --uncertainty mc-dropout or tta" in capsys.readouterr().err
+    assert not (run.folder / "metrics.csv").exists()
 
 
 def test_samples_are_those_of_predict_and_ranks_those_of_its_files(run, tmp_path):

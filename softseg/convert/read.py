@@ -12,6 +12,7 @@ from softseg.config.tree import KeyPath, has, holds
 from softseg.errors import UserError
 
 MAX_BYTES = 1_000_000
+_LARGEST = 1e100
 Version = Literal["2.2", "2.9"]
 # keys that only one of the two versions reads; a file with any of the second list is for 2.9
 _ONLY_2_2 = (
@@ -148,12 +149,30 @@ def _parse(file: Path, text: str, twice: list[str]) -> Any:
         twice.extend(name for name in dict.fromkeys(names) if names.count(name) > 1)
         return dict(pairs)
 
+    def number(digits: str) -> float:
+        return _number(file, digits)
+
+    def whole(digits: str) -> int:
+        number(digits)
+        return int(digits)
+
+    decoder = json.JSONDecoder(
+        object_pairs_hook=unite, parse_float=number, parse_int=whole, parse_constant=number
+    )
     try:
-        return json.loads(text, object_pairs_hook=unite)
+        return decoder.decode(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{file}:{error.lineno}: not JSON: {error.msg}") from None
     except RecursionError:
         raise UserError(f"{file}: nested too deeply to be a configuration") from None
+
+
+def _number(file: Path, digits: str) -> float:
+    value = float(digits)
+    if not abs(value) < _LARGEST:  # NaN, infinity, and what would overflow where it is squared
+        told = digits if len(digits) <= 20 else f"{digits[:17]}..."
+        raise UserError(f"{file}: {told} is no number that can be meant; mend the JSON")
+    return value
 
 
 def _version(data: dict[str, Any]) -> Version:

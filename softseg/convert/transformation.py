@@ -108,8 +108,8 @@ def _binarise(source: Source) -> Iterator[Fact]:
         yield warn(key, _ROUNDED)
 
 
-def _axis(source: Source) -> Any:
-    return source.get("loader_parameters.slice_axis", "axial")
+def _axis(source: Source) -> str:
+    return source.text("loader_parameters.slice_axis", "axial")
 
 
 def _in_file_order(source: Source, height: Any, width: Any) -> list[Any]:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from softseg.component import Component
 from softseg.infer.threshold import Threshold, label
 
+
+def _printable(text: str) -> str:
+    """A terminal obeys what is not."""
+    if not text.isprintable():
+        raise ValueError("must be printable text")
+    return text
+
+
+Printed = Annotated[str, AfterValidator(_printable)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Length = Annotated[float, Field(gt=0)]
@@ -51,16 +60,16 @@ class Credits(Component):
 class About(Credits):
     """What is known of a packaged model."""
 
-    name: str
-    contrasts: tuple[str, ...]
+    name: Printed
+    contrasts: tuple[Printed, ...]
     """The input channels, in their order."""
-    targets: tuple[str, ...]
+    targets: tuple[Printed, ...]
     """What it segments, in the order of its outputs."""
     needs_roi: bool
     """Whether a scan needs an ROI mask, or a place to look at, to be segmented."""
     epoch: Count
     """The epoch of the training that the weights are of."""
-    status: str
+    status: Annotated[str, Field(max_length=100), AfterValidator(_printable)]
     """finished, or how the training ended else."""
     created: str | None
     """When the training finished; the package has no time of its own."""

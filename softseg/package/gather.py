@@ -29,6 +29,7 @@ _NAMES_A_RATER = "dice_rater_"
 def about(run: Run, experiment: Experiment, sets: Sets, epoch: int, credits_: Credits) -> About:
     """All that is known of a run's best weights. Raises UserError for damaged tables."""
     facts, dataset = run.facts(), experiment.dataset
+    scored = facts.get("scored_epoch", epoch) == epoch  # or evaluated, then resumed
     known = {
         **credits_.model_dump(mode="json"),
         "name": experiment.name,
@@ -45,8 +46,8 @@ def about(run: Run, experiment: Experiment, sets: Sets, epoch: int, credits_: Cr
             "synthetic": _is_synthetic(dataset.root),
             "raters": how_fused(dataset.raters),
         },
-        "scores": _scores(run, list(dataset.targets)),
-        "scored_at": _scored_at(run),
+        "scores": _scores(run, list(dataset.targets)) if scored else {},
+        "scored_at": _scored_at(run) if scored else {},
         "native_zooms_mm": facts.get("native_zooms_mm"),
     }
     try:

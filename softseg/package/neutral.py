@@ -49,7 +49,8 @@ def _dataset(experiment: Experiment) -> FilesDataset:
 
 
 def _trainer(trainer: Trainer) -> Trainer:
-    machine = {"device": "auto", "threads": None, "memory_format": "auto"}
+    # bf16 suited the training's machine; the graph of --onnx computes in float32 everywhere
+    machine = {"device": "auto", "threads": None, "precision": "float32", "memory_format": "auto"}
     return trainer.model_copy(update=machine)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from softseg.convert import convert
@@ -47,6 +49,15 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path):
     assert "cannot be read" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", f"1{'0' * 400}", "9" * 5000])
+def test_a_number_that_nobody_can_mean_is_refused(number, tmp_path):
+    content = json.dumps(changed(published("scgm"), training_parameters__batch_size="HERE"))
+    message = refusal(text(tmp_path, content.replace('"HERE"', number)))
+    assert message.startswith(str(tmp_path / "config.json"))
+    assert f"{number[:17]}" in message
+    assert len(message) < 300
+
+
 def test_json_nested_without_end_is_refused(tmp_path):
     assert "nested too deeply" in refusal(text(tmp_path, "[" * 100_000))
 
@@ -58,6 +69,7 @@ def test_json_nested_without_end_is_refused(tmp_path):
         ({"training_parameters__loss": "DiceLoss"}, "loss.name: what holds it must be a mapping"),
         ({"loader_parameters__soft_gt": 1}, "soft_gt: must be true or false, not 1"),
         ({"loader_parameters__target_suffix": "_seg"}, "target_suffix: must be a list"),
+        ({"loader_parameters__slice_axis": ["axial"]}, "slice_axis: must be a text"),
         ({"transformation__CenterCrop": {"size": [128]}}, "CenterCrop.size: must be two"),
     ],
 )

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from nibabel.affines import voxel_sizes
 from scipy.ndimage import distance_transform_edt
+from typer.testing import CliRunner
 
+from softseg import cli_data
 from softseg.data.phantom import scgm as scgm_module
 from softseg.data.phantom import write_phantom
 from softseg.data.phantom.intensity import Tissues, mix
@@ -288,3 +290,10 @@ def test_impossible_requests_are_refused(
     with pytest.raises(UserError, match=message):
         write_phantom(tmp_path / "scgm", **wrong)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_names_a_folder_as_it_is_written(tmp_path: Path) -> None:
+    folder = tmp_path / "ph[/x][bold]"
+    result = CliRunner().invoke(cli_data.app, ["phantom", str(folder), "--subjects", "1"])
+    assert result.exit_code == 0, result.exception
+    assert str(folder) in result.output.replace("\n", "")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 
+import torch
+
 from softseg.data.phantom import write_phantom
+from softseg.evaluation import evaluate
 from softseg.package import read_package, write_package
+from softseg.training.state import read_checkpoint
 from tests.package.conftest import plain, said
 
 
@@ -27,6 +31,29 @@ def test_scores_at_another_threshold_are_told(copied, tmp_path):
     del known["targets"]["gm"]["checksum"]  # as older versions wrote it
     copied.threshold.write_text(json.dumps(known))
     assert "scores are of another threshold" in said(copied, tmp_path / "m")
+
+
+def test_scores_of_other_weights_are_left_out_until_these_are_scored(copied, tmp_path):
+    saved = read_checkpoint(copied.best)
+    torch.save({**saved, "epoch": saved["epoch"] + 40}, copied.best)  # evaluated, then resumed
+    copied.note(threshold_epoch=saved["epoch"] + 40)
+    assert "were not evaluated" in said(copied, tmp_path / "m")
+    package = read_package(tmp_path / "m")
+    assert (package.facts["scores"], package.facts["scored_at"]) == ({}, {})
+    assert "It was not evaluated" in package.card
+    evaluate(copied, plain(), split="validation")
+    assert "were not evaluated" in said(copied, tmp_path / "still")
+    evaluate(copied, plain())
+    assert "evaluated" not in said(copied, tmp_path / "n")
+    assert read_package(tmp_path / "n").facts["scores"]["gm"]["dice"]["n"] == 2
+
+
+def test_scores_of_a_version_that_noted_no_epoch_are_kept(copied, package, tmp_path):
+    facts = copied.facts()
+    del facts["scored_epoch"]
+    (copied.folder / "run.json").write_text(json.dumps(facts))
+    write_package(copied, tmp_path / "m", plain())
+    assert read_package(tmp_path / "m").facts["scores"] == package.facts["scores"]
 
 
 def test_a_phantoms_model_says_that_its_data_are_synthetic(run, copied, tmp_path):

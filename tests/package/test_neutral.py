@@ -37,7 +37,7 @@ REST = {
     "model": {"name": "unet2d", "depth": 2, "filters": 3},
     "loss": {"name": "dice", "smooth": 3},
     "augment": [{"affine": {"rotation": 3}}],
-    "trainer": {"device": "cuda:3", "threads": 5, "batch_size": 3},
+    "trainer": {"device": "cuda:3", "threads": 5, "batch_size": 3, "precision": "bf16"},
     "evaluate": {"postprocess": [{"keep_largest": {}}]},
 }
 ROI = [{"crop": {"size": [16, 16], "around": "roi"}}]
@@ -62,6 +62,7 @@ def test_no_loader_lets_places_or_people_leave(loader, tmp_path):
     assert left.dataset.contrasts == ("T1w", "T2w")
     assert left.dataset.targets["gm"].values == (1, 4)
     assert left.trainer.batch_size == 3
+    assert left.trainer.precision == "float32"  # the machine's, as device and threads are
 
 
 def adapter():

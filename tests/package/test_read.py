@@ -69,6 +69,13 @@ def extending(contents):
     return {**contents, "config.yaml": b"extends: /etc/passwd\n" + contents["config.yaml"]}
 
 
+def contrasts(contents):
+    """Both entries agree on a name that a terminal would obey."""
+    config = contents["config.yaml"].replace(b"contrasts: [T2star]", b'contrasts: ["\\e[2J"]')
+    assert config != contents["config.yaml"]
+    return telling("about.json", contrasts=["\x1b[2J"])({**contents, "config.yaml": config})
+
+
 def filters(number):
     def make(contents):
         assert b"filters: 2\n" in contents["config.yaml"]
@@ -91,6 +98,9 @@ def filters(number):
         (telling("about.json", epoch="two"), "about.json: 'epoch: "),
         (telling("about.json", **{"\x1b[2J": 1}), "about.json: '"),
         (telling("about.json", name="else"), "of different models"),
+        (telling("about.json", status="\x1b[2Jfinished"), "status: Value error, must be printable"),
+        (telling("about.json", status="x" * 101), "status: String should have at most 100"),
+        (telling("about.json", targets=["gm\u202e"]), "targets.0: Value error, must be printable"),
         (telling("about.json", native_zooms_mm=[[1, 1, 1]]), "native_zooms_mm"),
         (telling("thresholds.json", targets={}), "has other targets"),
         (threshold(threshold=2, curve={}), "targets.gm.threshold"),
@@ -101,6 +111,7 @@ def filters(number):
         (putting("config.yaml", b"\xff"), "config.yaml is not UTF-8"),
         (putting("config.yaml", b"x: 1"), "config.yaml that this softseg"),
         (extending, "extends: unknown key"),
+        (contrasts, "contrasts.0: Value error, must be printable"),
         (filters(3), "does not fit config.yaml"),
         (filters(1024), "does not fit config.yaml"),  # 1.1 GB: laid out without memory
         (filters(9_000_000_000_000_000), "config.yaml that this softseg"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from softseg import models
+from softseg.apply.model import open_model
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config, validate
 from softseg.config.yaml_file import parse_yaml
@@ -35,6 +36,20 @@ def test_a_package_segments_as_its_run_does(run, package):
     for section in ("name", "preprocess", "slices", "model", "evaluate"):
         assert getattr(packed, section) == getattr(wanted, section)
     assert package.thresholds == read_thresholds(run.threshold)
+
+
+def test_a_package_of_a_bf16_training_segments_in_float32_as_its_graph_does(
+    run, packed, copied, tmp_path
+):
+    text = copied.config.read_text()
+    copied.config.write_text(text.replace("precision: float32", "precision: bf16"))
+    write_package(copied, tmp_path / "m", plain())
+    image = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    exact, found, coarse = (
+        open_model(path, "cpu").predict(image) for path in (packed, tmp_path / "m", copied.folder)
+    )
+    assert torch.equal(found, exact)
+    assert not torch.equal(coarse, exact)
 
 
 def test_a_package_tells_what_its_user_must_know(run, package):
