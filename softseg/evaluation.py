@@ -25,7 +25,7 @@ from softseg.preprocess.stack import SliceStack
 from softseg.report.tables import metrics_table, summarise
 from softseg.run import Run
 from softseg.thresholds import search_thresholds, thresholds_of
-from softseg.trained import Trained, open_run, predicted, predictions_of
+from softseg.trained import Trained, open_run, predicted, predictions_in, predictions_of
 
 _SPLITS = ("train", "validation", "test")
 Bins = dict[str, ReliabilityBins]  # target -> sums over all volumes
@@ -65,11 +65,14 @@ def evaluate(
         search_thresholds(trained, console)
     thresholds = thresholds_of(trained, threshold, console)
     members = getattr(trained.sets, split)
-    describe_folder(run.folder / "predictions", trained.experiment.name)
+    describe_folder(predictions_in(run, split), trained.experiment.name)
     rows: list[dict[str, object]] = []
     bins: Bins = {}
     for subject, soft, sample in predicted(trained, members, f"scoring {split}", console):
-        rows += _score_subject(trained, subject, soft, sample, thresholds, bins)
+        masks, scored = _score_subject(trained, subject, soft, sample, thresholds, bins)
+        folder = predictions_of(run, trained.experiment, subject, split)
+        _write_predictions(trained, subject, folder, soft, masks, thresholds)
+        rows += scored
     table = pd.DataFrame(rows)
     _write(trained, table, bins, split)
     return Scored(thresholds, table, is_phantom(Path(trained.experiment.dataset.root)))
@@ -99,8 +102,8 @@ def _score_subject(
     sample: Sample,
     thresholds: dict[str, float],
     bins: Bins,
-) -> list[dict[str, object]]:
-    """Score one subject, add to `bins`, and write its predictions."""
+) -> tuple[list[NDArray[np.bool_]], list[dict[str, object]]]:
+    """One subject's binary prediction of each target and its scores; adds to `bins`."""
     evaluate, geometry = trained.experiment.evaluate, trained.stack.of([subject.name])[0].geometry
     axis = geometry.native_axis(trained.experiment.slices.number)
     zooms = geometry.native.zooms.tolist()
@@ -114,8 +117,7 @@ def _score_subject(
             bins[target] = judged.reliability if known is None else known + judged.reliability
         whose = {"subject": subject.name, "target": target, **_group(evaluate, subject)}
         rows.append({**whose, **judged.scores, "threshold": threshold})
-    _write_predictions(trained, subject, soft, masks, thresholds)
-    return rows
+    return masks, rows
 
 
 def _group(evaluate: Evaluate, subject: Subject) -> dict[str, object]:
@@ -127,13 +129,13 @@ def _group(evaluate: Evaluate, subject: Subject) -> dict[str, object]:
 def _write_predictions(
     trained: Trained,
     subject: Subject,
+    folder: Path,
     soft: NDArray[np.float32],
     masks: Sequence[NDArray[np.bool_]],
     thresholds: dict[str, float],
 ) -> None:
     evaluate = trained.experiment.evaluate
     sources = list(subject.images.values())
-    folder = predictions_of(trained.run, trained.experiment, subject)
     facts: dict[str, object] = {
         "Sources": [str(path) for path in sources],
         "Model": trained.experiment.name,
@@ -151,6 +153,8 @@ def _write(trained: Trained, table: pd.DataFrame, bins: Bins, split: str) -> Non
     if bins:
         tables = [as_table(one).assign(target=target) for target, one in bins.items()]
         write_atomically(reliability, pd.concat(tables).to_csv(index=False))
+    else:  # calibration is not measured: an earlier evaluation's would be of other predictions
+        reliability.unlink(missing_ok=True)
     if split == "test":  # a package says these scores of no other weights
         trained.run.note(scored_epoch=trained.epoch)
 
@@ -170,5 +174,6 @@ def show(run: Run, scored: Scored, split: str, console: Console) -> None:
         console.print(
             "The data are SYNTHETIC (a phantom): these figures say nothing about patients."
         )
-    files = ", ".join([*_tables(split), "predictions/"])
+    tables = [name for name in _tables(split) if (run.folder / name).exists()]
+    files = ", ".join([*tables, f"{predictions_in(run, split).name}/"])
     console.print(f"{run.folder}: {files}", highlight=False, markup=False)

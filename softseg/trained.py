@@ -89,7 +89,13 @@ def predicted(
         yield subject, native, load(subject, trained.experiment.dataset, every_rater=True)
 
 
-def predictions_of(run: Run, experiment: Experiment, subject: Subject) -> Path:
+def predictions_in(run: Run, split: str = "test") -> Path:
+    """The folder of the predictions for a set; a report shows those for the test set alone."""
+    return run.folder / ("predictions" if split == "test" else f"predictions-{split}")
+
+
+def predictions_of(run: Run, experiment: Experiment, subject: Subject, split: str = "test") -> Path:
     """The folder of a subject's predictions: where its first image lies in the data set."""
     first = next(iter(subject.images.values()))
-    return run.folder / "predictions" / first.parent.relative_to(experiment.dataset.existing_root())
+    place = first.parent.relative_to(experiment.dataset.existing_root())
+    return predictions_in(run, split) / place

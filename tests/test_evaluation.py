@@ -215,12 +215,30 @@ def test_without_any_threshold_it_is_one_half_and_says_so(run):
     assert read_thresholds(run.threshold) is None
 
 
+def content(path):
+    """Of a file, or of each file in a folder."""
+    files = sorted(path.rglob("*.nii.gz")) if path.is_dir() else [path]
+    return {str(one): one.read_bytes() for one in files}
+
+
+def test_where_calibration_is_not_measured_that_of_an_earlier_evaluation_does_not_stay(run):
+    evaluate(run, plain())
+    assert (run.folder / "reliability.csv").exists()
+    console = plain()
+    unmeasured = "evaluate.metrics.calibration_margin_mm=null"
+    show(run, evaluate(run, console, sets=[unmeasured]), "test", console)
+    assert not (run.folder / "reliability.csv").exists()
+    assert "reliability.csv" not in console.file.getvalue()
+
+
 def test_another_set_leaves_the_test_sets_files_alone(run):
     evaluate(run, plain())
-    names = ("metrics.csv", "summary.json")
-    before = [(run.folder / name).read_bytes() for name in names]
+    names = ["metrics.csv", "summary.json", "predictions"]
+    before = [content(run.folder / name) for name in names]
     evaluate(run, plain(), split="validation")
-    assert [(run.folder / name).read_bytes() for name in names] == before
+    assert [content(run.folder / name) for name in names] == before
+    written = {path.name[:10] for path in (run.folder / "predictions-validation").glob("*.nii.gz")}
+    assert written == {"site2-sc01", "site2-sc02"}
     table = pd.read_csv(run.folder / "metrics-validation.csv")
     assert table["subject"].tolist() == ["site2-sc01", "site2-sc02"]
     assert list(json.loads((run.folder / "summary-validation.json").read_text())) == ["gm"]

@@ -21,6 +21,7 @@ from softseg.report.figures import scores as score_figure
 from softseg.report.figures.style import colours
 from softseg.report.page import Figure
 from softseg.seeds import seed_of
+from softseg.trained import predictions_in
 from softseg.training.previews import Progression, read_progression
 
 Array = NDArray[np.float32]
@@ -115,7 +116,7 @@ def draw_density(results: Results, target: str, path: Path) -> Figure:
 def _predicted_values(entries: list[Entry], target: str) -> Array:
     """A sample of the values above 0 in the soft predictions of these runs, the same each time."""
     pattern = f"*_label-{target}_probseg.nii.gz"
-    folders = [entry.run.folder / "predictions" for entry in entries]
+    folders = [predictions_in(entry.run) for entry in entries]
     files = [file for folder in folders for file in sorted(folder.rglob(pattern))]
     draws = np.random.default_rng(seed_of(0, "density"))
     share = max(1, _SAMPLE // max(1, len(files)))
