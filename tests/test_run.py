@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import platform
 import subprocess
@@ -217,3 +218,11 @@ def test_a_run_that_is_refused_leaves_the_folders_that_were_there(tmp_path, mine
         raise UserError("no data")
     assert (tmp_path / "mine").exists() == mine
     assert not list(tmp_path.rglob("*lock"))
+
+
+def test_an_error_of_the_disk_that_names_no_file_names_the_run(tmp_path):
+    """As TensorBoard's, which writes from a thread of its own."""
+    run = Run(tmp_path / "run")
+    with pytest.raises(OSError, match="No space left") as caught, alone(run):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(run.folder)
