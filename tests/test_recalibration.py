@@ -19,6 +19,7 @@ from softseg.errors import UserError
 from softseg.evaluation import evaluate
 from softseg.recalibration import recalibrate
 from softseg.run import Run
+from softseg.trained import predictions_in
 from tests import makers, project
 
 
@@ -72,7 +73,7 @@ def voxels(run, split):
     root = load_config(run.config, Experiment).dataset.root
     pairs = []
     for name in members:
-        soft = nib.load(run.folder / f"predictions/{name}-image_label-gm_probseg.nii.gz")
+        soft = nib.load(predictions_in(run, split) / f"{name}-image_label-gm_probseg.nii.gz")
         masks = [nib.load(f"{root}/{name}-mask-r{r}.nii.gz") for r in (1, 2, 3, 4)]
         truth = np.sum([np.asarray(mask.dataobj) == 1 for mask in masks], axis=0) > 2
         q = np.asarray(soft.dataobj, dtype=np.float64)

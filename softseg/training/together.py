@@ -40,6 +40,7 @@ def together(command: Callable[[], None], ranks: Ranks) -> None:
             _leave_unless_first_to_fail(store, ranks, status)
             raise
     dist.destroy_process_group()
+    _leave()
 
 
 def _join(ranks: Ranks) -> Store:
@@ -53,6 +54,17 @@ def _join(ranks: Ranks) -> Store:
     if not ranks.first:
         _on_signals(_go_soon)
     return store
+
+
+def _leave() -> None:
+    """End well, and at once: all is written by then.
+
+    In the interpreter's own shutdown a thread of torch's may still want Python, which then aborts
+    the process (seen once on a busy machine, after the training was done).
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _go_soon(*_: object) -> None:
