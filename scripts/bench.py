@@ -25,7 +25,7 @@ from throughput import two_jobs_against_one
 Measure = Callable[[int], Row]
 # each with the rounds that keep all of them together below 10 minutes on 2 cores
 ROWS: dict[str, tuple[Measure, int]] = {
-    "epoch": (epoch_against_bare_steps, 3),
+    "epoch": (epoch_against_bare_steps, 2),
     "mapped": (mapped_against_memory, 1),
     "jobs": (lambda _: two_jobs_against_one(), 1),
     "augment": (augmentation_against_peers, 7),

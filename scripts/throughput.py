@@ -25,7 +25,7 @@ from softseg.wiring import new_state, settle, task_of
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "phantom_ablation.yaml"
-EPOCHS, SPLITS, SECONDS = 10, 2, 8.0
+EPOCHS, SPLITS, SECONDS = 12, 1, 8.0
 CANDIDATES = ("Soft-ReLU-Wing", "Hard-Sig-Dice")
 WANTED = 0.9
 
