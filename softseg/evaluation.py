@@ -16,6 +16,7 @@ from rich.console import Console
 from softseg.data import Subject
 from softseg.data.load import Sample
 from softseg.data.phantom import is_phantom
+from softseg.data.split_file import SETS
 from softseg.errors import UserError
 from softseg.files import write_atomically
 from softseg.infer.write import describe_folder, write_predictions
@@ -25,9 +26,8 @@ from softseg.preprocess.stack import SliceStack
 from softseg.report.tables import metrics_table, summarise
 from softseg.run import Run
 from softseg.thresholds import search_thresholds, thresholds_of
-from softseg.trained import Trained, open_run, predicted, predictions_in, predictions_of
+from softseg.trained import Trained, open_run, predicted, predictions_in, predictions_of, suffix
 
-_SPLITS = ("train", "validation", "test")
 Bins = dict[str, ReliabilityBins]  # target -> sums over all volumes
 
 
@@ -80,8 +80,8 @@ def evaluate(
 
 def check_arguments(search: bool, threshold: float | None, split: str) -> None:
     """Raise UserError for what no run can be evaluated with."""
-    if split not in _SPLITS:
-        raise UserError(f"split is {', '.join(_SPLITS[:-1])} or {_SPLITS[-1]}, not `{split}`")
+    if split not in SETS:
+        raise UserError(f"split is {', '.join(SETS[:-1])} or {SETS[-1]}, not `{split}`")
     if search and threshold is not None:
         raise UserError("a threshold is searched for or given: leave out one of the two")
     check_threshold(threshold)
@@ -160,8 +160,8 @@ def _write(trained: Trained, table: pd.DataFrame, bins: Bins, split: str) -> Non
 
 
 def _tables(split: str) -> tuple[str, str, str]:
-    suffix = "" if split == "test" else f"-{split}"
-    return f"metrics{suffix}.csv", f"summary{suffix}.json", f"reliability{suffix}.csv"
+    of_set = suffix(split)
+    return f"metrics{of_set}.csv", f"summary{of_set}.json", f"reliability{of_set}.csv"
 
 
 def show(run: Run, scored: Scored, split: str, console: Console) -> None:

@@ -89,9 +89,14 @@ def predicted(
         yield subject, native, load(subject, trained.experiment.dataset, every_rater=True)
 
 
+def suffix(split: str) -> str:
+    """What the names of a set's files end in: nothing for the test set, which a report is of."""
+    return "" if split == "test" else f"-{split}"
+
+
 def predictions_in(run: Run, split: str = "test") -> Path:
     """The folder of the predictions for a set; a report shows those for the test set alone."""
-    return run.folder / ("predictions" if split == "test" else f"predictions-{split}")
+    return run.folder / f"predictions{suffix(split)}"
 
 
 def predictions_of(run: Run, experiment: Experiment, subject: Subject, split: str = "test") -> Path:

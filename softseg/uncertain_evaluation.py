@@ -25,7 +25,7 @@ from softseg.preprocess.standardize import over_slices, standardize_slices
 from softseg.report.figures.uncertainty import Shown, draw
 from softseg.run import Run
 from softseg.thresholds import thresholds_of
-from softseg.trained import Trained, open_run
+from softseg.trained import Trained, open_run, suffix
 
 Soft = NDArray[np.float32]
 
@@ -140,7 +140,7 @@ def _shown(ones: Sequence[Judged]) -> Shown:
 
 
 def _name(sampling: Sampling, split: str) -> str:
-    return f"uncertainty-{sampling.method}" + ("" if split == "test" else f"-{split}")
+    return f"uncertainty-{sampling.method}{suffix(split)}"
 
 
 def _write(run: Run, name: str, table: pd.DataFrame, shown: dict[str, Shown]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -22,24 +23,15 @@ def peak_memory_bytes(device: torch.device) -> dict[str, int]:
 
 def host_peak_bytes() -> int:
     """Peak bytes of this process; 0 where the system does not tell."""
-    if status := _status():
-        return 1024 * int(status["VmHWM"].split()[0])
+    with suppress(OSError):  # Linux; its getrusage counts the peak of whoever started it, too
+        if told := re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text()):
+            return 1024 * int(told[1])
     try:
         import resource  # not on Windows
     except ImportError:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB
-
-
-def _status() -> dict[str, str]:
-    """What Linux tells of this process; getrusage counts the peak of whoever started it, too."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return {}
-    told = dict(line.split(":", 1) for line in lines if ":" in line)
-    return told if "VmHWM" in told else {}
 
 
 def half_of_memory_gb() -> float:

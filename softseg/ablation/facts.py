@@ -9,6 +9,7 @@ from typing import Any
 
 from softseg.ablation.collect import CONVERGED_DICE, Results
 from softseg.data.phantom import is_phantom
+from softseg.data.subjects import Subject
 from softseg.errors import UserError
 
 
@@ -69,15 +70,20 @@ def _sessions(results: Results) -> Iterator[str]:
     with suppress(UserError):  # the data are no longer there
         tested = set(results.metrics["subject"])
         subjects = [one for one in results.experiment.dataset() if one.name in tested]
-        persons = {frozenset(one.columns.items() - {("session", one.columns.get("session"))})
-                   for one in subjects if "session" in one.columns}  # fmt: skip
-        alone = sum("session" not in one.columns for one in subjects)
-        if len(persons) + alone < len(subjects):
+        persons = {_person(one) for one in subjects}
+        if len(persons) < len(subjects):
             yield (
-                f"The {len(subjects)} tested subjects are sessions of {len(persons) + alone} "
+                f"The {len(subjects)} tested subjects are sessions of {len(persons)} "
                 "persons. Statistics take each session as independent: p-values and intervals are "
                 "too small."
             )
+
+
+def _person(subject: Subject) -> frozenset[tuple[str, str]] | str:
+    """What the sessions of one person have in common; a subject without sessions is a person."""
+    if "session" not in subject.columns:
+        return subject.name
+    return frozenset(item for item in subject.columns.items() if item[0] != "session")
 
 
 def _runs(entries: list[Any]) -> str:

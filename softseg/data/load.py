@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -112,3 +113,10 @@ def count_soft(masks: Iterable[Array]) -> Counts:
         soft += int(((mask > 1e-4) & (mask < 1 - 1e-4)).sum())
         positive += int((mask > 1e-4).sum())
     return soft, positive
+
+
+def digest_of(voxels: Array) -> str:
+    """The same for the same shape and voxels, whatever the file's name, type or compression."""
+    digest = hashlib.blake2b(str(voxels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(voxels + np.float32(0)).data)  # + 0: -0 and 0 are the same
+    return digest.hexdigest()

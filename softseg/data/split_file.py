@@ -12,7 +12,7 @@ from softseg.errors import UserError
 from softseg.files import write_atomically
 from softseg.json_file import read_json
 
-_SETS = ("train", "validation", "test")
+SETS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def read_split(path: str | Path) -> Sets:
     that is in two.
     """
     content = _content(Path(path))
-    if not isinstance(content, dict) or set(content) != set(_SETS):
-        raise UserError(f"{path}: must be a mapping of exactly {', '.join(_SETS)}")
+    if not isinstance(content, dict) or set(content) != set(SETS):
+        raise UserError(f"{path}: must be a mapping of exactly {', '.join(SETS)}")
     for key, names in content.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UserError(f"{path}: {key} must be a list of subjects' names (text)")

@@ -15,6 +15,7 @@ from softseg.component import build_from
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
 from softseg.data.phantom import is_phantom
+from softseg.data.split_file import SETS
 from softseg.errors import UserError
 from softseg.json_file import read_json
 from softseg.package.about import About, Credits
@@ -22,7 +23,6 @@ from softseg.package.neutral import how_fused
 from softseg.package.read import asks_for_roi
 from softseg.run import Run
 
-_SETS = ("train", "validation", "test")
 _NAMES_A_RATER = "dice_rater_"
 
 
@@ -42,7 +42,7 @@ def about(run: Run, experiment: Experiment, sets: Sets, epoch: int, credits_: Cr
         "trained_with": facts.get("versions", {}),
         "fingerprint": fingerprint(facts.get("data_fingerprint", {}), sets),
         "summary": {
-            "subjects": {name: len(getattr(sets, name)) for name in _SETS},
+            "subjects": {name: len(getattr(sets, name)) for name in SETS},
             "synthetic": _is_synthetic(dataset.root),
             "raters": how_fused(dataset.raters),
         },
@@ -64,7 +64,8 @@ def about(run: Run, experiment: Experiment, sets: Sets, epoch: int, credits_: Cr
 def fingerprint(data: Mapping[str, str], sets: Sets) -> str | None:
     """SHA-256 over the fingerprints of the sets' subjects, sorted; None where one has none.
 
-    Whoever has the same files finds the same; names are not in it, so they cannot be guessed.
+    Whoever preprocesses the same files alike finds the same; names are not in it, so they cannot be
+    guessed.
     """
     digests = sorted(data[name] for name in sets.members if name in data)
     if len(digests) < len(sets.members):

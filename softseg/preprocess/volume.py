@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from softseg.data.grid import FloatArray
-from softseg.data.load import Counts, Sample, count_soft
+from softseg.data.load import Counts, Sample, count_soft, digest_of
 from softseg.data.names import natural
 from softseg.errors import UserError
 from softseg.metrics import TRUTH_THRESHOLD, binarize, dice
@@ -155,9 +154,4 @@ def _facts(sample: Sample, target: NDArray[np.float32], geometry: Geometry) -> F
         volume = float(native.sum())
         kept.append(min(1.0, float(network.sum()) * scale / volume) if volume else np.nan)
     soft = {**sample.soft, "preprocess": count_soft([target])}
-    return Facts(soft, tuple(ceiling), tuple(kept), tuple(map(_digest, sample.image)))
-
-
-def _digest(voxels: FloatArray) -> str:
-    content = np.ascontiguousarray(voxels, dtype=np.float32)
-    return hashlib.sha256(repr(content.shape).encode() + content.tobytes()).hexdigest()[:16]
+    return Facts(soft, tuple(ceiling), tuple(kept), tuple(map(digest_of, sample.image)))

@@ -8,11 +8,9 @@ from softseg.data.check.facts import FileFacts
 from softseg.data.check.findings import Finding
 from softseg.data.names import listed, natural
 from softseg.data.reading import told
-from softseg.data.split_file import Sets
+from softseg.data.split_file import SETS, Sets
 from softseg.data.splits import Split
 from softseg.data.subjects import Subject
-
-SETS = ("train", "validation", "test")
 
 
 def set_of(subject: str, sets: Sets | None) -> str:

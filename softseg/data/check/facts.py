@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
 from softseg.data.grid import Grid, corner_distance
-from softseg.data.load import count_soft
+from softseg.data.load import count_soft, digest_of
 from softseg.data.nifti import Volume
 from softseg.metrics.volume import volume_ml
 
@@ -105,7 +104,7 @@ def content_of(volume: Volume, reference: Grid, dtype: str) -> Content:
         mean=mean,
         std=std,
         median=median,
-        digest=_digest(data),
+        digest=digest_of(data),
         away_mm=corner_distance(grid, reference) if grid.shape == reference.shape else np.nan,
     )
 
@@ -138,10 +137,3 @@ def _distinct(data: Array) -> Array:
     there = data[data != 0]
     values = np.unique(there)
     return values if there.size == data.size else np.sort(np.append(values, np.float32(0)))
-
-
-def _digest(data: Array) -> str:
-    digest = hashlib.blake2b(str(data.shape).encode(), digest_size=16)
-    voxels = np.ascontiguousarray(data + np.float32(0))  # + 0: -0 and 0 are the same voxel
-    digest.update(voxels.data)
-    return digest.hexdigest()

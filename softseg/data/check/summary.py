@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from softseg.data.check.checking import Checked
-from softseg.data.check.division import SETS
 from softseg.data.check.facts import Content, FileFacts, Kind, MaskFacts, by_text, in_mm
+from softseg.data.split_file import SETS
 
 _WIDTH = 12
 _KINDS = 5  # of shapes and the like that are listed
