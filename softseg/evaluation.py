@@ -115,8 +115,8 @@ def _score_subject(
         if judged.reliability is not None:
             known = bins.get(target)
             bins[target] = judged.reliability if known is None else known + judged.reliability
-        whose = {"subject": subject.name, "target": target, **_group(evaluate, subject)}
-        rows.append({**whose, **judged.scores, "threshold": threshold})
+        whose = {"subject": subject.name, "person": subject.person, "target": target}
+        rows.append({**whose, **_group(evaluate, subject), **judged.scores, "threshold": threshold})
     return masks, rows
 
 

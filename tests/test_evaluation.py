@@ -23,8 +23,8 @@ from softseg.run import Run
 from tests import makers, project
 
 COLUMNS = [
-    "subject", "target", "group", "dice", "precision", "recall", "avd", "rvd", "mse", "mse_paper",
-    "soft_dice", "volume_ml", "volume_truth_ml", "soft_volume_ml",
+    "subject", "person", "target", "group", "dice", "precision", "recall", "avd", "rvd", "mse",
+    "mse_paper", "soft_dice", "volume_ml", "volume_truth_ml", "soft_volume_ml",
     "dV_soft_ml", "dV_hard_ml", "ece", "ace", "brier",
     "dice_rater_1", "dice_rater_2", "dice_rater_3", "dice_rater_4",
     "dice_raters", "dice_between_raters", "ged", "threshold",
@@ -126,7 +126,7 @@ def test_metrics_csv_is_what_plain_numpy_finds_in_the_written_predictions(search
     table = pd.read_csv(run.folder / "metrics.csv", dtype={"group": str})
     assert list(table) == COLUMNS
     assert table["group"].tolist() == ["1", "1"]  # their centre
-    assert table["subject"].tolist() == TEST
+    assert table["subject"].tolist() == table["person"].tolist() == TEST
     assert table["target"].tolist() == ["gm", "gm"]
     for row in table.to_dict("records"):
         expected = expected_row(run, row["subject"])
@@ -162,7 +162,7 @@ def test_summary_json_has_mean_deviation_and_number_of_each_metric(searched):
     summary = json.loads((run.folder / "summary.json").read_text())
     table = pd.read_csv(run.folder / "metrics.csv")
     assert list(summary) == ["gm"]
-    assert list(summary["gm"]) == COLUMNS[3:-1]
+    assert list(summary["gm"]) == COLUMNS[4:-1]
     for metric, found in summary["gm"].items():
         values = table[metric].to_numpy()
         expected = {"mean": values.mean(), "std": values.std(ddof=1), "n": 2}

@@ -59,7 +59,7 @@ class Results:
     method: Method
     entries: tuple[Entry, ...]
     experiment: Experiment  # of the first run that is done: its data
-    metrics: pd.DataFrame  # candidate, split, subject, target, and the metrics of metrics.csv
+    metrics: pd.DataFrame  # candidate, split, and the columns of metrics.csv
 
     @property
     def candidates(self) -> list[str]:
@@ -155,8 +155,10 @@ def _metrics(done: Sequence[Entry]) -> pd.DataFrame:
         path = entry.run.folder / "metrics.csv"
         if not path.is_file():
             raise UserError(f"{path} is missing; delete {path.parent} and call again")
-        names = {"subject": str, "target": str, "group": str}  # a subject may be called NA
+        names = dict.fromkeys(("subject", "person", "target", "group"), str)  # one may be "NA"
         table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
+        if "person" not in table:  # scored by a version that took each session for a person
+            table.insert(1, "person", table["subject"])
         table.insert(0, "candidate", entry.candidate)
         table.insert(1, "split", entry.split)
         tables.append(table)

@@ -10,7 +10,7 @@ from nibabel import orientations
 from numpy.typing import NDArray
 
 from softseg.ablation.collect import Entry, Results
-from softseg.ablation.pairing import paired, scores
+from softseg.ablation.pairing import scores
 from softseg.data import Subject
 from softseg.data.grid import Grid
 from softseg.data.load import load
@@ -30,11 +30,10 @@ def chosen(results: Results, target: str) -> dict[str, tuple[str, int]]:
     By the Dice of `results.ranked_by`, mean over those splits; empty where candidates share no
     test.
     """
-    scored = scores(results.metrics, target, "dice")
-    common = scored.dropna()
+    common = scores(results.metrics, target, "dice").dropna()
     if common.empty:
         return {}
-    ranked = paired(scored, list(scored.columns), "subject")[results.ranked_by].sort_values()
+    ranked = common.groupby(level="subject")[results.ranked_by].mean().sort_values()
     names = {"worst": ranked.index[0], "median": ranked.index[(len(ranked) - 1) // 2]}
     names |= {"best": ranked.index[-1]} if len(ranked) > 1 else {}
     splits = common.reset_index().groupby("subject")["split"].first()

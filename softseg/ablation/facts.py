@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from softseg.ablation.collect import CONVERGED_DICE, Results
 from softseg.data.phantom import is_phantom
-from softseg.data.subjects import Subject
-from softseg.errors import UserError
 
 
 def facts(results: Results) -> dict[str, str]:
@@ -66,24 +63,13 @@ def _unlike_truths(results: Results) -> Iterator[str]:
 
 
 def _sessions(results: Results) -> Iterator[str]:
-    """Several sessions of a person, which every table takes as several subjects."""
-    with suppress(UserError):  # the data are no longer there
-        tested = set(results.metrics["subject"])
-        subjects = [one for one in results.experiment.dataset() if one.name in tested]
-        persons = {_person(one) for one in subjects}
-        if len(persons) < len(subjects):
-            yield (
-                f"The {len(subjects)} tested subjects are sessions of {len(persons)} "
-                "persons. Statistics take each session as independent: p-values and intervals are "
-                "too small."
-            )
-
-
-def _person(subject: Subject) -> frozenset[tuple[str, str]] | str:
-    """What the sessions of one person have in common; a subject without sessions is a person."""
-    if "session" not in subject.columns:
-        return subject.name
-    return frozenset(item for item in subject.columns.items() if item[0] != "session")
+    """Where the tested scans are sessions of fewer persons: what the tables take as a subject."""
+    scans, persons = (results.metrics[column].nunique() for column in ("subject", "person"))
+    if persons < scans:
+        yield (
+            f"The {scans} tested scans are sessions of {persons} persons. Tables and tests by "
+            "subject average the sessions of a person, who counts once."
+        )
 
 
 def _runs(entries: list[Any]) -> str:

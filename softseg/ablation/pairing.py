@@ -18,15 +18,17 @@ Unit = Literal["subject", "split"]
 """What is one pair: a subject (mean over splits) or a split, so a run (mean over subjects)."""
 
 UNITS: tuple[Unit, ...] = ("subject", "split")
-_SCORE = ["split", "subject"]
+COLUMN: dict[Unit, str] = {"subject": "person", "split": "split"}
+"""Unit -> the column that tells it: sessions of one person are not independent subjects."""
+_SCORE = ["split", "person", "subject"]
 
 
 def scores(metrics: pd.DataFrame, target: str, metric: str) -> pd.DataFrame:
-    """One metric of one target: rows (split, subject), columns the candidates.
+    """One metric of one target: rows (split, person, subject), columns the candidates.
 
     Args:
         metrics: one row a run, subject and target, with the columns `candidate`, `split`,
-            `subject`, `target` and those of the metrics.
+            `subject` (a session), `person`, `target` and those of the metrics.
         target: one of the column `target`.
         metric: the name of a column.
 
@@ -54,15 +56,15 @@ def paired(scored: pd.DataFrame, candidates: Sequence[str], unit: Unit) -> pd.Da
         scored: what `scores` returns.
         candidates: one or more, each once; for a test of two, give these two alone, since
             each further one may leave out more.
-        unit: "subject" averages over the splits that tested it, "split" over the subjects
-            that the run tested, as the tables of Gros et al. 2020 (section 2.4.1) do.
+        unit: "subject" averages over a person's sessions and the splits that tested them, "split"
+            over what the run tested, as the tables of Gros et al. 2020 (section 2.4.1) do.
 
     Returns:
-        Rows are subjects or splits, sorted, columns are the candidates in the order given; no
+        Rows are persons or splits, sorted, columns are the candidates in the order given; no
         NaN: a unit without a common score has no row.
     """
     wanted = scored.reindex(columns=list(candidates))
-    return wanted[_defined(wanted).all(axis=1)].groupby(level=unit).mean()
+    return wanted[_defined(wanted).all(axis=1)].groupby(level=COLUMN[unit]).mean()
 
 
 def unmatched(scored: pd.DataFrame, candidate: str, other: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from softseg.ablation.collect import Entry, Results
-from softseg.ablation.pairing import Unit
+from softseg.ablation.pairing import COLUMN, Unit
 from softseg.ablation.statistics import Comparison, as_table, compare
 from softseg.report.paper_table import DEFAULT_METRICS, METRICS, comparison_table, paper_table
 from softseg.report.text_table import Cell, TextTable
@@ -27,7 +27,7 @@ def means_table(
     rows = results.metrics[results.metrics["target"] == target]
     p_values = {(c.candidate, c.metric): c.p_holm if unit == "subject" else c.p for c in compared}
     return paper_table(
-        _means(rows, unit),
+        _means(rows, unit, _measured(rows)),
         p_values,
         results.reference,
         _counts(results),
@@ -49,9 +49,8 @@ def details_table(results: Results, target: str, name: str, prefixes: Sequence[s
     ]
     if not metrics:
         return TextTable(name, "", (), ())
-    means = rows.groupby(["candidate", "subject"])[metrics].mean().reset_index()
     return paper_table(
-        means.rename(columns={"subject": "unit"}),
+        _means(rows, "subject", metrics),
         {},
         results.reference,
         _counts(results),
@@ -72,10 +71,10 @@ def comparisons(results: Results, target: str, unit: Unit) -> list[Comparison]:
     return compare(rows, results.reference, unit, compared, results.method)
 
 
-def _means(rows: pd.DataFrame, unit: Unit) -> pd.DataFrame:
-    """One row a candidate and unit: the mean over splits, or over the subjects of a run."""
-    means = rows.groupby(["candidate", unit])[_measured(rows)].mean().reset_index()
-    return means.rename(columns={unit: "unit"})
+def _means(rows: pd.DataFrame, unit: Unit, metrics: Sequence[str]) -> pd.DataFrame:
+    """One row a candidate and unit: the mean over sessions and splits, or over those of a run."""
+    means = rows.groupby(["candidate", COLUMN[unit]])[list(metrics)].mean().reset_index()
+    return means.rename(columns={COLUMN[unit]: "unit"})
 
 
 def _measured(rows: pd.DataFrame) -> list[str]:

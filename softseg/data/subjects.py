@@ -25,6 +25,11 @@ class Subject:
     """What splits can go by: `subject` (the person; shared by the sessions of one), placeholders
     such as `center` and `session`, and the columns of participants.tsv or the table."""
 
+    @property
+    def person(self) -> str:
+        """Who was scanned: the sessions of one person share it."""
+        return self.columns.get("subject", self.name)
+
 
 class DatasetError(UserError):
     """Files are missing or ambiguous: all `problems`, and the `sound` subjects beside them."""

@@ -52,14 +52,14 @@ def volume_bias_table(frame: pd.DataFrame, group: str | None = None) -> pd.DataF
     """The mean volume difference of each group with its 95 % bootstrap interval.
 
     Args:
-        frame: columns `subject`, `target`, `dV_soft_ml`, `dV_hard_ml` and that of the group, such
-            as `center`. Several rows of a subject (one a split) are averaged first, so that
-            the subjects are what is drawn. NaN is left out.
+        frame: columns `person`, `target`, `dV_soft_ml`, `dV_hard_ml` and that of the group, such
+            as `center`. Several rows of a person (splits, sessions) are averaged first, so that
+            persons are what is drawn. NaN is left out.
         group: the column to divide the subjects by; None: all together, as the group "all".
 
     Returns:
         One row a target, group and volume, in the order of first appearance: `target`, `group`,
-        `volume` ("soft" | "hard"), `n` subjects, `left_out` subjects without a value, `bias_ml`,
+        `volume` ("soft" | "hard"), `n` persons, `left_out` persons without a value, `bias_ml`,
         `low_ml`, `high_ml`; NaN where nothing is defined, and the interval's ends where n < 2.
 
     Raises:
@@ -95,9 +95,9 @@ _GROUP = "__group"  # no user's column
 def _rows(grouped: pd.DataFrame) -> Iterator[tuple[Hashable, ...]]:
     keys = ["target", _GROUP]
     for (target, name), rows in grouped.groupby(keys, sort=False):
-        subjects = rows.groupby("subject", sort=False)[list(MEASURES.values())].mean()
+        persons = rows.groupby("person", sort=False)[list(MEASURES.values())].mean()
         for volume, column in MEASURES.items():
-            values = subjects[column].to_numpy(dtype=np.float64)
+            values = persons[column].to_numpy(dtype=np.float64)
             kept = values[np.isfinite(values)]
             bias = float(kept.mean()) if len(kept) else float("nan")
             left_out = len(values) - len(kept)
@@ -105,7 +105,7 @@ def _rows(grouped: pd.DataFrame) -> Iterator[tuple[Hashable, ...]]:
 
 
 def _check(frame: pd.DataFrame, group: str | None) -> None:
-    wanted = ["subject", "target", *MEASURES.values(), *([] if group is None else [group])]
+    wanted = ["person", "target", *MEASURES.values(), *([] if group is None else [group])]
     if missing := [name for name in wanted if name not in frame.columns]:
         raise UserError(
             f"the metrics have no column {', '.join(missing)} to tabulate the volume bias by; "

@@ -29,7 +29,7 @@ _SHOWN = {
     "ged": "GED",
 }
 """Metric -> heading; those that a table does not have are left out."""
-_NOT_METRICS = ("subject", "target", "group", "threshold")
+_NOT_METRICS = ("subject", "person", "target", "group", "threshold")
 
 
 def summarise(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | int | None]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pandas as pd
 
@@ -11,7 +10,6 @@ from softseg.ablation.collect import collect
 from softseg.ablation.facts import facts, warnings
 from softseg.data.phantom import README
 from tests.ablation import folder as fake
-from tests.makers import ball, nifti, scan
 
 
 def change(run, **more):
@@ -106,18 +104,12 @@ def test_candidates_with_other_truths_are_warned_of(tmp_path):
     assert "DIFFERENT TRUTHS" in warning
 
 
-def test_sessions_of_a_person_are_told_as_they_are_no_independent_subjects(tmp_path):
-    names = [f"sub-{person}_ses-{session}" for person in "ab" for session in "123"]
-    root = tmp_path / "data"
-    for name in names:
-        person, session = name.split("_")
-        folder, label = root / person / session / "anat", root / "derivatives/labels"
-        nifti(folder / f"{name}_T2star.nii.gz", scan())
-        nifti(label / person / session / "anat" / f"{name}_T2star_gm.nii.gz", ball())
-    fake.write(tmp_path / "study", {("Soft", 0): dict.fromkeys(names, 80.0)}, root=root)
-    bids = f"loader: bids\n  root: {root}\n  contrasts: [T2star]\n  targets: {{gm: {{suffix: gm}}}}"
-    for path in (tmp_path / "study").rglob("*.yaml"):
-        text = re.sub(r"loader: files.*?\}\}$", bids, path.read_text(), flags=re.DOTALL | re.M)
-        path.write_text(text)
-    [warning] = warnings(collect(tmp_path / "study"))
-    assert "The 6 tested subjects are sessions of 2 persons" in warning
+def test_sessions_of_a_person_are_told(tmp_path):
+    fake.write(tmp_path, fake.scores(splits=3, candidates=["Soft"]))
+    for number in range(3):
+        path = tmp_path / f"Soft/split-{number}/metrics.csv"
+        pd.read_csv(path).assign(person=["NA", f"p{number}"]).to_csv(path, index=False)
+    results = collect(tmp_path)
+    assert results.metrics["person"].tolist() == ["NA", "p0", "NA", "p1", "NA", "p2"]
+    [warning] = warnings(results)
+    assert "The 6 tested scans are sessions of 4 persons." in warning

@@ -13,9 +13,9 @@ NAN = float("nan")
 
 
 def metrics(*rows):
-    """Rows of (candidate, split, subject, dice) of the target gm."""
+    """Rows of (candidate, split, subject, dice) of the target gm; `a-2` is a session of a."""
     table = pd.DataFrame(rows, columns=["candidate", "split", "subject", "dice"])
-    return table.assign(target="gm")
+    return table.assign(target="gm", person=table["subject"].str.split("-").str[0])
 
 
 TABLE = metrics(
@@ -40,6 +40,21 @@ def test_a_failed_run_of_one_candidate_leaves_its_split_out_of_the_others_averag
 def test_a_candidate_alone_is_averaged_over_all_its_splits():
     found = paired(scores(TABLE, "gm", "dice"), ["soft"], "subject")
     assert found["soft"].tolist() == [85, 60]
+
+
+def test_the_sessions_of_a_person_count_once():
+    sessions = [
+        (name, 0, session, dice + (name == "soft"))
+        for session, dice in (("a-1", 60.0), ("a-2", 70.0), ("a-3", 80.0), ("b", 30.0))
+        for name in ("soft", "hard")
+    ]
+    scored = scores(metrics(*sessions), "gm", "dice")
+    found = paired(scored, ["soft", "hard"], "subject")
+    assert found.index.tolist() == ["a", "b"]
+    assert found["hard"].tolist() == [70, 30]
+    assert found["soft"].tolist() == [71, 31]
+    [run] = paired(scored, ["hard"], "split")["hard"]
+    assert run == 60  # of a run, all that it tested counts, as in the paper
 
 
 def test_a_pair_does_not_suffer_from_the_failure_of_a_third_candidate():

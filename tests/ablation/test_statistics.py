@@ -40,7 +40,7 @@ def published():
                     error = (100 - score) / 300
                     rows.append((candidate, split, subject, target, score, error))
     columns = ["candidate", "split", "subject", "target", "dice", "mse"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).assign(person=lambda one: one["subject"])
 
 
 TABLE = published()
@@ -154,7 +154,7 @@ def twins(*differences):
         for n, d in enumerate(differences)
         for name, score in (("a", 0.1 * n + d), ("b", 0.1 * n))
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(person=lambda one: one["subject"])
 
 
 def test_equal_steps_are_ties_whatever_their_last_bit():

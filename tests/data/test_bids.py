@@ -67,6 +67,7 @@ def test_sessions_are_subjects_of_one_person(tmp_path: Path) -> None:
     )
     subjects = dataset(tmp_path)()
     assert [s.name for s in subjects] == ["sub-2_ses-1", "sub-2_ses-2", "sub-3", "sub-10_ses-1"]
+    assert [one.person for one in subjects] == ["sub-2", "sub-2", "sub-3", "sub-10"]
     assert subjects[1].columns == {"subject": "sub-2", "session": "ses-2", "center": "A"}
 
 

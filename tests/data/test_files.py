@@ -75,7 +75,7 @@ def test_nested_contrasts_and_sessions(tmp_path: Path) -> None:
     subjects = built()
     assert [s.name for s in subjects] == ["01_a", "01_b", "02_a"]
     assert list(subjects[0].images) == ["t1ce", "t1"], "the config's order"
-    assert [s.columns["subject"] for s in subjects] == ["01", "01", "02"], "sessions of a person"
+    assert [s.person for s in subjects] == ["01", "01", "02"], "sessions of a person"
     assert [s.columns["session"] for s in subjects] == ["a", "b", "a"]
 
 

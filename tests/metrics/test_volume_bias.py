@@ -16,8 +16,8 @@ NAN = float("nan")
 
 
 def table(rows, group="center", **kwargs):
-    """Rows (subject, center, soft, hard) of one target."""
-    frame = pd.DataFrame(rows, columns=["subject", "center", "dV_soft_ml", "dV_hard_ml"])
+    """Rows (person, center, soft, hard) of one target."""
+    frame = pd.DataFrame(rows, columns=["person", "center", "dV_soft_ml", "dV_hard_ml"])
     return volume_bias_table(frame.assign(target="gm", **kwargs), group)
 
 
@@ -53,7 +53,7 @@ def test_a_row_a_centre_and_volume_with_what_was_left_out():
     assert np.isnan(ends[2:]).all()
 
 
-def test_a_subject_of_several_splits_counts_once():
+def test_a_person_of_several_splits_or_sessions_counts_once():
     found = table([("s1", "a", 1, 1), ("s1", "a", 3, 3), ("s2", "a", 10, 10)])
     assert found["bias_ml"].tolist() == [6, 6]  # by row it were 4.67
     assert found["n"].tolist() == [2, 2]
@@ -68,7 +68,7 @@ def test_all_together_and_subjects_without_a_centre():
 
 def test_targets_are_apart():
     rows = [("s1", "a", 1, 1), ("s1", "a", 5, 5)]
-    frame = pd.DataFrame(rows, columns=["subject", "center", "dV_soft_ml", "dV_hard_ml"])
+    frame = pd.DataFrame(rows, columns=["person", "center", "dV_soft_ml", "dV_hard_ml"])
     found = volume_bias_table(frame.assign(target=["gm", "wm"]), "center")
     assert found["target"].tolist() == ["gm", "gm", "wm", "wm"]
     assert found["bias_ml"].tolist() == [1, 1, 5, 5]

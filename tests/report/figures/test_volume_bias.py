@@ -80,7 +80,7 @@ def test_nothing_is_cut_off_or_covered(tmp_path, drawn, names, centres):
 
 def test_it_draws_what_the_table_of_subjects_gives(tmp_path, drawn):
     path = tmp_path / "v.png"
-    frame = pd.DataFrame({"subject": list("pqr"), "target": "gm", "center": [1, 1, 2]})
+    frame = pd.DataFrame({"person": list("pqr"), "target": "gm", "center": [1, 1, 2]})
     frame = frame.assign(dV_soft_ml=[1.0, 2.0, NAN], dV_hard_ml=0.0)
     volume_bias.draw({"x": volume_bias_table(frame, "center")}, path)
     drawn.assert_good(path)
