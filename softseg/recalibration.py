@@ -20,7 +20,7 @@ from softseg.infer.recalibration_maps import Recalibration, VolumeCorrection
 from softseg.infer.threshold import best_threshold, dice_curve
 from softseg.run import Run
 from softseg.thresholds import thresholds_of
-from softseg.trained import Trained, open_run, predicted
+from softseg.trained import Trained, open_run, predicted, suffix
 
 _HEADINGS = {
     "ece": "ECE",
@@ -46,7 +46,8 @@ def recalibrate(
         run: a trained run.
         name: temperature (of a sigmoid head), monotone, or volume.
         console: where progress is shown.
-        split: the set whose measures before and after are in recalibration.csv.
+        split: the set whose measures before and after are in recalibration.csv (of another set
+            than the test set, recalibration-<set>.csv).
         sets: `key=value` changes of the run's configuration.
         threshold: in [0, 1], of the values as they were; None: what a search found, or 0.5.
 
@@ -68,7 +69,7 @@ def recalibrate(
     ]
     effect = pd.concat(tables).reset_index()[["target", "measure", "before", "after", "n"]]
     write_recalibrations(run.folder / "recalibration.json", found, trained.sets.validation)
-    write_atomically(run.folder / "recalibration.csv", effect.to_csv(index=False))
+    write_atomically(run.folder / _table(split), effect.to_csv(index=False))
     return effect
 
 
@@ -106,6 +107,10 @@ def _volumes(
         yield soft[k], sample.target[k], sample.grid.zooms.tolist()
 
 
+def _table(split: str) -> str:
+    return f"recalibration{suffix(split)}.csv"
+
+
 def show(run: Run, name: str, effect: pd.DataFrame, split: str, console: Console) -> None:
     """Print what changed."""
     table = Table(title=f"Recalibration by {name}, {split} set", title_justify="left")
@@ -116,5 +121,5 @@ def show(run: Run, name: str, effect: pd.DataFrame, split: str, console: Console
         heading = _HEADINGS[str(row["measure"])]
         table.add_row(escape(str(row["target"])), escape(heading), *numbers, str(row["n"]))
     console.print(table)
-    said = "recalibration.json (fitted on the validation scans), recalibration.csv"
+    said = f"recalibration.json (fitted on the validation scans), {_table(split)}"
     console.print(f"{run.folder}: {said}", highlight=False, markup=False)

@@ -63,6 +63,10 @@ def test_temperature_is_the_best_of_the_validation_scans_and_shown_on_the_test_s
     assert list(effect.columns) == ["target", "measure", "before", "after", "n"]
     assert set(rows(effect).index) == {"ece", "ace", "brier", "dV_soft_ml", "dV_hard_ml", "dice"}
     pd.testing.assert_frame_equal(effect, pd.read_csv(run.folder / "recalibration.csv"))
+    trained_on = recalibrate(run, "temperature", plain(), split="train")
+    kept_apart = [pd.read_csv(run.folder / f"recalibration{of}.csv") for of in ("", "-train")]
+    pd.testing.assert_frame_equal(effect, kept_apart[0])
+    pd.testing.assert_frame_equal(trained_on, kept_apart[1])
 
 
 def voxels(run, split):

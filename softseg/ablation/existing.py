@@ -15,6 +15,7 @@ from softseg.config.load import dump
 from softseg.data import read_split
 from softseg.errors import UserError, several
 from softseg.files import write_atomically
+from softseg.initial import weights_of
 from softseg.resuming import as_begun, differences
 from softseg.run import Run
 
@@ -22,7 +23,10 @@ CONFIG, PLAN, STACKS = "ablation.yaml", "plan.json", ".stacks"
 
 
 def check_existing(plan: Sequence[Planned], folder: Path) -> None:
-    """Refuse to go on in a folder whose runs were made with another configuration or sets."""
+    """Refuse to go on in a folder whose runs were made with another configuration or sets.
+
+    Nor where weights that a run is to start from are missing: its turn may come in days.
+    """
     if Run(folder).exists():
         raise UserError(f"{folder} is a training's own folder; choose another --out")
     problems = []
@@ -38,6 +42,18 @@ def check_existing(plan: Sequence[Planned], folder: Path) -> None:
             "another --out, or delete them. They differ in:",
             problems,
         )
+    _check_sources(plan)
+
+
+def _check_sources(plan: Sequence[Planned]) -> None:
+    """Read once each the weights that runs which have not begun will start from."""
+    waiting = [one for one in plan if not is_done(one.run) and not one.run.last.exists()]
+    sought = {one.experiment.init_from.model: one for one in waiting if one.experiment.init_from}
+    for path, one in sought.items():
+        try:
+            weights_of(Path(path))
+        except UserError as error:
+            raise UserError(f"candidate {one.candidate}: {error}") from None
 
 
 def write_plan(design: Design, plan: Sequence[Planned], folder: Path) -> None:

@@ -127,5 +127,8 @@ def _numbers(wanted: str | None, count: int) -> set[int]:
     if spans == [[spans[0][0]]]:
         spans = [[0, spans[0][0] - 1]]  # how many
     if any(not 0 <= span[0] <= span[-1] < count for span in spans):
-        raise UserError(f"--splits {wanted}: the plan has splits 0 to {count - 1}")
+        raise UserError(
+            f"--splits {wanted}: the plan has splits 0 to {count - 1}; a number alone is how many, "
+            "from the first on, and 0-0 is split 0 alone"
+        )
     return {n for span in spans for n in range(span[0], span[-1] + 1)}

@@ -14,6 +14,7 @@ from softseg.infer.write import named
 
 _STEM = re.compile(r"(?P<stem>[^.].*?)\.nii(\.gz)?")
 _OURS = re.compile(r".+_label-.+_[a-z]+")  # what `softseg predict` wrote
+_GIVEN = "the scan given"  # file by file
 _WHOSE = ("sub-", "ses-", "run-")  # entities that tell scans apart, not contrasts
 
 
@@ -75,7 +76,7 @@ def _images(given: str, contrasts: tuple[str, ...], problems: list[str]) -> Iter
     """Every image of these contrasts that one argument names."""
     contrast, _, file = given.partition("=")
     if contrast in contrasts and file and not Path(given).exists():
-        yield _Image(Path(file), Path(), "the scan given", contrast)
+        yield _Image(Path(file), Path(), _GIVEN, contrast)
         return
     path = Path(given)
     if path.is_dir():
@@ -184,4 +185,7 @@ def _scan(files: Sequence[_Image], contrasts: Sequence[str]) -> Scan:
     missing = [contrast for contrast in contrasts if contrast not in paths]
     lacks = f"has no {' and no '.join(missing)} (the model needs {' + '.join(contrasts)})"
     told = printable(f"{files[0].place / files[0].scan}: {lacks}") if missing else None
-    return Scan(files[0].scan, images, files[0].place, missing=told)
+    name = files[0].scan
+    if name == _GIVEN and images:  # as its predictions are
+        name = named(next(iter(images.values())))
+    return Scan(name, images, files[0].place, missing=told)

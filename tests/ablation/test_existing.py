@@ -109,6 +109,18 @@ def test_a_trainings_own_folder_is_refused(study, tmp_path):
         check_existing(plan, tmp_path / "runs")
 
 
+def test_weights_to_start_from_are_missed_before_anything_runs(study, tmp_path):
+    """Not when that candidate's turn comes; a run that has begun needs them no more."""
+    _, plan = study("candidates.Dice.init_from=runs/gone")
+    with pytest.raises(UserError, match="candidate Dice: init_from: runs/gone is neither a run's"):
+        check_existing(plan, tmp_path / "runs")
+    for one in plan:
+        begin(one)
+        one.run.last.parent.mkdir()
+        one.run.last.touch()
+    check_existing(plan, tmp_path / "runs")
+
+
 def test_the_configuration_and_all_runs_with_their_sets_are_kept_for_the_report(study, tmp_path):
     design, plan = study("reference=Dice")
     write_plan(design, plan, tmp_path / "runs")

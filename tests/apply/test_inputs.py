@@ -63,6 +63,7 @@ def test_contrasts_can_be_told_on_the_command_line(tmp_path):
     given = [f"T2w={tmp_path / 'b.nii.gz'}", f"T1w={tmp_path / 'a.nii.gz'}"]
     (scan,) = find_scans(given, ["T1w", "T2w"])
     assert [path.name for path in scan.images.values()] == ["a.nii.gz", "b.nii.gz"]
+    assert scan.name == "a"  # as its predictions are: each has its rows in uncertainty.csv
 
 
 def test_a_bids_data_set_by_entities_each_run_a_scan(tmp_path):
