@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from softseg.ablation.collect import CONVERGED_DICE, Results
+from softseg.ablation.pairing import one_truth
 from softseg.data.phantom import is_phantom
 
 
@@ -53,12 +54,11 @@ def warnings(results: Results) -> list[str]:
 
 
 def _unlike_truths(results: Results) -> Iterator[str]:
-    """Candidates that fuse raters otherwise, or take other codes, have other masks as truth."""
-    cases = results.metrics.groupby(["split", "subject", "target"])
-    if "volume_truth_ml" in results.metrics and (cases["volume_truth_ml"].nunique() > 1).any():
+    if not one_truth(results.metrics):
         yield (
             "The candidates are scored against DIFFERENT TRUTHS, as their raters or targets "
-            "differ: their scores, stars and p-values do not compare. Scores against each rater do."
+            "differ: their scores do not compare and are not tested. Scores against each rater "
+            "do, and are."
         )
 
 

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from softseg.ablation.collect import Entry, Results
-from softseg.ablation.pairing import COLUMN, Unit
+from softseg.ablation.pairing import COLUMN, Unit, one_truth
 from softseg.ablation.statistics import Comparison, as_table, compare
 from softseg.report.paper_table import DEFAULT_METRICS, METRICS, comparison_table, paper_table
 from softseg.report.text_table import Cell, TextTable
 
 SIGN = "A median difference is the candidate minus the reference, in the metric's unit."
 _UNITS = {"subject": "subjects", "split": "runs"}
+_AGAINST_RATERS = ("dice_raters", "ged")
 
 
 def means_table(
@@ -62,12 +63,17 @@ def details_table(results: Results, target: str, name: str, prefixes: Sequence[s
 
 
 def comparisons(results: Results, target: str, unit: Unit) -> list[Comparison]:
-    """Every candidate against the reference; none where the reference has no run."""
+    """Every candidate against the reference; none where the reference has no run.
+
+    Where truths differ between candidates, only what is measured against each rater is compared.
+    """
     rows = results.metrics[results.metrics["target"] == target]
     if results.reference not in set(rows["candidate"]):
         return []
     # what has no optimum, as the Dice between raters, is no merit of a candidate
     compared = [name for name in _measured(rows) if METRICS[name][1] is not None]
+    if not one_truth(rows):
+        compared = [name for name in compared if name in _AGAINST_RATERS]
     return compare(rows, results.reference, unit, compared, results.method)
 
 

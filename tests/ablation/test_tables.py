@@ -130,6 +130,19 @@ def test_every_metric_of_every_candidate_is_compared(tmp_path):
     assert {row[4].text for row in compared.rows} == {"8 splits"}
 
 
+def test_where_truths_differ_only_scores_against_each_rater_are_tested(tmp_path):
+    """As where one candidate fuses raters by majority and another takes their mean."""
+    fake.write(tmp_path, fake.scores())
+    for path in tmp_path.rglob("metrics.csv"):
+        table = pd.read_csv(path).assign(dice_raters=lambda one: one["dice"] - 2)
+        grown = 1.1 if "Hard" in str(path) else 1
+        table.assign(volume_truth_ml=grown * table["volume_truth_ml"]).to_csv(path, index=False)
+    [means, compared] = score_tables(collect(tmp_path), "gm", "subject")
+    assert by(means, "Hard", "Dice [%]").mark == ""
+    assert by(means, "Hard", "Dice with").mark == "**"
+    assert {row[3].text for row in compared.rows} == {"Dice with raters [%]"}
+
+
 def test_every_planned_run_is_listed_with_how_it_went(tmp_path):
     done = {("Soft", 0): {"a": 80.0}, ("Dice", 0): {"a": 80.0}}
     fake.write(tmp_path, done, [("Soft", 1), ("Dice", 1), ("Hard", 1)])
