@@ -19,7 +19,9 @@ def evaluate(
         typer.Option("--threshold-search", help="Find the best threshold on training+validation."),
     ] = False,
     threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Use this one.")] = None,
-    split: Annotated[str, typer.Option(help="train | validation | test.")] = "test",
+    split: Annotated[
+        Literal["train", "validation", "test"], typer.Option(help="The set to score.")
+    ] = "test",
     recalibrate: Annotated[
         Optional[Literal["temperature", "monotone", "volume"]],  # noqa: UP045 - as above
         typer.Option(help="Fit this on the validation set, and show before and after."),
@@ -39,10 +41,11 @@ def evaluate(
 ) -> None:
     """Score a trained run in the native space of each scan."""
     check_options(uncertainty, samples, seed, None)
+    if threshold_search and threshold is not None:
+        raise typer.BadParameter("--threshold-search and --threshold exclude each other")
     from softseg import evaluation, recalibration
     from softseg import run as runs
 
-    evaluation.check_arguments(threshold_search, threshold, split)  # before a run is looked for
     console, found, sets = open_console(), runs.find(run), changes(set_, device)
     scored = evaluation.evaluate(
         found,

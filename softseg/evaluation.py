@@ -58,7 +58,7 @@ def evaluate(
 
     Raises UserError for a run that cannot be evaluated, and for arguments that cannot be.
     """
-    check_arguments(search, threshold, split)
+    _check(search, threshold, split)
     searched = ("train", "validation") if search else ()
     trained = open_run(run, console, (split, *searched), sets, stack)
     if search:
@@ -78,8 +78,7 @@ def evaluate(
     return Scored(thresholds, table, is_phantom(Path(trained.experiment.dataset.root)))
 
 
-def check_arguments(search: bool, threshold: float | None, split: str) -> None:
-    """Raise UserError for what no run can be evaluated with."""
+def _check(search: bool, threshold: float | None, split: str) -> None:
     if split not in SETS:
         raise UserError(f"split is {', '.join(SETS[:-1])} or {SETS[-1]}, not `{split}`")
     if search and threshold is not None:

@@ -177,6 +177,8 @@ def test_a_bad_setting(softseg, tmp_path, setting, words):
         (["eval"], ["no finished training"]),
         (["eval", "data"], ["data", "config.yaml"]),
         (["eval", "--split", "tset"], ["tset"]),
+        (["eval", "--threshold-search", "--threshold", "0.5"], ["exclude each other"]),
+        (["predict", "run", "scan.nii", "-o", "out", "--threshold", "nan"], ["--threshold"]),
         (["trian"], ["trian"]),
         (["data", "phantom", "data"], ["data"]),
     ],
