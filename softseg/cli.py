@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import signal
 import sys
 from contextlib import nullcontext
@@ -163,7 +164,8 @@ def main() -> None:
         except OSError as error:  # a path that cannot be: the user's; a full disk: nobody's
             where = error.filename or "a file"
             print(f"error: {where}: {error.strerror or error}", file=sys.stderr)
-            sys.exit(2 if isinstance(error, _WRONG_PATH) else 1)
+            wrong = isinstance(error, _WRONG_PATH) or error.errno == errno.ENAMETOOLONG
+            sys.exit(2 if wrong else 1)
         except Exception:  # what a library has made of an interruption
             if not came.is_set():
                 raise

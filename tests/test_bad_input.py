@@ -190,6 +190,15 @@ def test_a_wrong_command(softseg, arguments, words):
         assert word in err, err
 
 
+def test_a_path_in_a_table_that_no_system_takes(softseg, tmp_path):
+    """Its name has more than 255 letters: the user's mistake, not the disk's."""
+    name = "x" * 300 + ".nii"
+    (tmp_path / "data/table.csv").write_text(f"subject,T2star,gm\na,{name},{name}\n")
+    said = "{loader: table, root: data, file: table.csv, contrasts: [T2star], targets: {gm: {}}}"
+    status, err = softseg("data", "check", "tiny.yaml", "--set", f"dataset={said}")
+    assert (status, name in err, "too long" in err) == (2, True, True)
+
+
 def test_a_contour_loss_refuses_what_bends_its_maps(softseg):
     loss = "{name: combination, terms: [{loss: {name: dice}}, {loss: {name: boundary}}]}"
     bent = ["--set", f"loss={loss}", "--set", "augment=[{RandomElasticDeformation: {}}]"]
