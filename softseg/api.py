@@ -126,7 +126,7 @@ def predict(
 
 
 def load_model(path: PathLike, device: str = "auto") -> Segmenter:
-    """Open a run's folder or a package, to segment arrays: `load_model(path)(array, zooms)`."""
+    """Open a run's folder or a package, for `load_model(path)(array, affine=affine)`."""
     return Segmenter(open_model(Path(path), device))
 
 

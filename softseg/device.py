@@ -61,6 +61,12 @@ def free_bytes(device: torch.device) -> int:
         return 2**32
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: numpy's, a GPU's, or the CPU's, of which torch has no own error."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+
 def precision(wanted: Precision, device: torch.device) -> Precision:
     """`auto` -> bf16 where the device multiplies in it (a GPU from Ampere on, a CPU with AMX).
 

@@ -105,11 +105,11 @@ def _score_subject(
     """One subject's binary prediction of each target and its scores; adds to `bins`."""
     evaluate, geometry = trained.experiment.evaluate, trained.stack.of([subject.name])[0].geometry
     axis = geometry.native_axis(trained.experiment.slices.number)
-    zooms = geometry.native.zooms.tolist()
+    zooms, voxel_ml = geometry.native.zooms.tolist(), geometry.native.voxel_ml
     masks, rows = [], []
     for k, (target, threshold) in enumerate(thresholds.items()):
         raters = sample.raters[k] if len(sample.raters[k]) > 1 else None
-        judged = evaluate(soft[k], sample.target[k], threshold, zooms, axis, raters)
+        judged = evaluate(soft[k], sample.target[k], threshold, zooms, voxel_ml, axis, raters)
         masks.append(judged.mask)
         if judged.reliability is not None:
             known = bins.get(target)

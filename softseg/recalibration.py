@@ -104,7 +104,7 @@ def _volumes(
     trained: Trained, k: int, members: Sequence[str], doing: str, console: Console
 ) -> Iterator[Volume]:
     for _, soft, sample in predicted(trained, members, doing, console):
-        yield soft[k], sample.target[k], sample.grid.zooms.tolist()
+        yield soft[k], sample.target[k], sample.grid
 
 
 def _table(split: str) -> str:

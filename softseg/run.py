@@ -80,13 +80,22 @@ class Run:
             return {}
         return known if isinstance(known, dict) else {}
 
+    @property
+    def damaged(self) -> bool:
+        """Whether there is a run.json that cannot be read."""
+        return (self.folder / "run.json").is_file() and not self.facts()
+
     def changed_data(self, data: dict[str, str]) -> list[str]:
         """The subjects whose data are not those of the training, by their fingerprints."""
         began = self.facts().get("data_fingerprint", {})
         return [name for name, digest in data.items() if began.get(name, digest) != digest]
 
     def note(self, **facts: Any) -> None:
-        """Add to run.json."""
+        """Add to run.json. Raises UserError where it cannot be read: all in it would be lost."""
+        if self.damaged:
+            raise UserError(
+                f"{self.folder / 'run.json'} is damaged; restore it from a copy, or train again"
+            )
         text = json.dumps({**self.facts(), **facts}, indent=2) + "\n"
         write_atomically(self.folder / "run.json", text)
 
@@ -137,8 +146,8 @@ def check_free(run: Run, resume: bool, overwrite: bool) -> None:
         )
     if not _taken(run.folder) or (resume and run.exists()):
         return
-    facts = run.folder / "run.json"
-    if facts.is_file() and not run.facts():
+    if run.damaged:
+        facts = run.folder / "run.json"
         raise UserError(f"{facts} is damaged; restore it from a copy, or choose another --out")
     if resume:
         raise UserError(f"{run.folder} is not a softseg run, so there is nothing to resume in it")

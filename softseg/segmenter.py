@@ -44,7 +44,7 @@ class Segmenter:
     def __call__(
         self,
         image: ArrayLike,
-        zooms: Sequence[float],
+        zooms: Sequence[float] | None = None,
         *,
         affine: ArrayLike | None = None,
         roi: ArrayLike | None = None,
@@ -53,9 +53,9 @@ class Segmenter:
         """The soft segmentation (K, X, Y, Z) of a scan, in [0, 1], one of each target.
 
         Args:
-            image: (X, Y, Z), or (C, X, Y, Z) of several contrasts, in the scanner's units; the axes
-                run to the right, front and top unless `affine` says otherwise.
-            zooms: (3,) size of a voxel in mm.
+            image: (X, Y, Z), or (C, X, Y, Z) of several contrasts, in the scanner's units.
+            zooms: (3,) size of a voxel in mm, of axes that run to the right, front and top; those
+                of a file often do not.
             affine: (4, 4) voxel index -> world mm (RAS+), in the place of `zooms`.
             roi: (X, Y, Z) mask, for a model that was trained around one.
             batch_size: slices at once; None: as many as there is memory for.
@@ -67,7 +67,7 @@ class Segmenter:
             raise UserError(f"batch_size is 1 or more, or None, not {batch_size}")
         data = _image(image, self.contrasts)
         shape = (data.shape[1], data.shape[2], data.shape[3])
-        grid = Grid(shape, _from_zooms(zooms) if affine is None else _placed(affine))
+        grid = Grid(shape, _place(zooms, affine))
         mask = None if roi is None else self._mask(roi, shape)
         sample = Sample(data, np.zeros((0, *shape), np.float32), mask, (), grid, {})
         return segment(self.model, sample, batch_size=batch_size)
@@ -92,6 +92,14 @@ def _image(image: ArrayLike, contrasts: Sequence[str]) -> NDArray[np.float32]:
             f"of {', '.join(contrasts)}, several of them as (C, X, Y, Z)"
         )
     return data
+
+
+def _place(zooms: Sequence[float] | None, affine: ArrayLike | None) -> NDArray[np.float64]:
+    if affine is not None:
+        return _placed(affine)
+    if zooms is None:
+        raise UserError("give the affine of the scan, or zooms of an image whose axes run RAS+")
+    return _from_zooms(zooms)
 
 
 def _from_zooms(zooms: Sequence[float]) -> NDArray[np.float64]:

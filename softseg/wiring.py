@@ -90,7 +90,8 @@ def predictor_of(experiment: Experiment, weights: Mapping[str, Any], source: str
     Raises UserError, naming their `source`, for weights of another network.
     """
     chosen = torch.device(experiment.trainer.device)
-    state = new_state(experiment, chosen)
+    with torch.random.fork_rng():  # the caller's random numbers are his own
+        state = new_state(experiment, chosen)
     try:
         state.model.load_state_dict(weights["model"])
         state.head.load_state_dict(weights["head"])

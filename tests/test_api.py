@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 import softseg
 from softseg.errors import UserError
@@ -64,6 +65,14 @@ def test_an_array_is_segmented_as_its_file_is(trained, tmp_path):
     assert segment(stored(other), (1, 1, 1), affine=turned)[0] == pytest.approx(
         stored(soft), abs=1e-5
     )
+
+
+def test_opening_a_model_leaves_the_callers_random_numbers_alone(trained):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    softseg.load_model(trained[1])
+    assert torch.equal(torch.rand(4), expected)
 
 
 def test_what_the_model_is_made_for_can_be_asked(trained):

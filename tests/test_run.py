@@ -226,3 +226,13 @@ def test_an_error_of_the_disk_that_names_no_file_names_the_run(tmp_path):
     with pytest.raises(OSError, match="No space left") as caught, alone(run):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.filename == str(run.folder)
+
+
+def test_a_damaged_run_json_is_not_written_over(tmp_path):
+    """All that it still holds for a person to read would be lost."""
+    run = Run(tmp_path)
+    cut = '{"status": "finished", "data_finger'
+    (tmp_path / "run.json").write_text(cut)
+    with pytest.raises(UserError, match=r"run\.json is damaged; restore it from a copy"):
+        run.note(scored_epoch=5)
+    assert (tmp_path / "run.json").read_text() == cut

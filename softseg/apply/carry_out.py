@@ -17,6 +17,7 @@ from softseg.apply.reading import read_scan
 from softseg.apply.segment import segment
 from softseg.apply.view import crop_around
 from softseg.data.grid import Grid
+from softseg.device import out_of_memory
 from softseg.errors import UserError
 from softseg.infer.write import describe_folder, write_predictions
 from softseg.metrics import binarize
@@ -103,6 +104,11 @@ def each(
             done.problems.append(_naming(scan, str(error)))
         except OSError as error:
             done.problems.append(f"{error.filename or scan.name}: {error.strerror or error}")
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            told = "it needs more memory than there is: lower --batch-size, or crop it"
+            done.problems.append(_naming(scan, told))
     if any(scan.name.startswith("sub-") for scan in scans) and done.written:
         describe_folder(out, name)
     return done

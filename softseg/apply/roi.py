@@ -111,9 +111,12 @@ def _named_after(scans: Sequence[Scan], folder: Path) -> Iterator[tuple[Scan, li
 
 
 def _by_image(files: Sequence[Path], images: Container[str]) -> dict[str, list[Path]]:
-    """Image -> the files whose names are its name, `_` and more; of several, the longest name's."""
+    """Image -> the files whose names are its name, `_` and more; of several, the longest name's.
+
+    An image (`p1_repeat` beside `p1`) is nobody's mask.
+    """
     found: dict[str, list[Path]] = {}
-    for path in files:
+    for path in (path for path in files if stem_of(path) not in images):
         parts = stem_of(path).split("_")
         starts = ("_".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
         if image := next((start for start in starts if start in images), None):
@@ -135,7 +138,8 @@ def _wrong(scan: Scan, fitting: Sequence[Path], roi: Path) -> str:
     if scan.missing is not None:
         return f"{first}: {scan.missing}"
     if fitting:
-        return f"{first}: {len(fitting)} ROI masks fit, {listed(path.name for path in fitting)}"
+        names = listed(path.name for path in fitting)
+        return f"{first}: {len(fitting)} ROI masks fit, {names}; give a folder with one a scan"
     return f"{first}: has no ROI mask, {_image(scan)}_*.nii.gz in {roi}"
 
 

@@ -31,9 +31,9 @@ _FIXED: dict[str, dict[str, Any]] = {
 class TorchioTransform(Component):
     """A transform of TorchIO 1.x with its own parameters, e.g. `RandomBlur: {std: [0, 1]}`.
 
-    A slice is handed over as one voxel thick with 1 mm voxels, so lengths are in pixels. Every
-    transform takes `p`, the probability that a slice is changed. Raises ValueError for parameters
-    that TorchIO does not know or take.
+    A slice is handed over as one voxel thick with 1 mm voxels, so lengths are in pixels, and
+    nothing leaves its plane. Every transform takes `p`, the probability that a slice is changed.
+    Raises ValueError for parameters that TorchIO does not know or take.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -74,7 +74,10 @@ class TorchioTransform(Component):
 
     def _transform(self) -> Any:
         given = {k: tuple(v) if isinstance(v, list) else v for k, v in self._extra().items()}
-        return self._class()(**given, **_FIXED.get(self.name, {}))
+        transform = self._class()(**given, **_FIXED.get(self.name, {}))
+        if self.name == "RandomAffine":  # TorchIO would shift a slice out of its own plane
+            transform.translation = (*transform.translation[:4], 0, 0)
+        return transform
 
     def _extra(self) -> dict[str, Any]:
         return self.model_extra or {}

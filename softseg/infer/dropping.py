@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from softseg.infer.predict import Predictor
+from softseg.models.blocks import kept_of
 from softseg.seeds import seed_of
 
 _LAYERS = (nn.Dropout, nn.Dropout2d)
@@ -74,7 +75,7 @@ def _drop(
     inputs: tuple[Tensor, ...],  # noqa: ARG001 (torch hands it over)
     output: Tensor,
 ) -> Tensor:
-    kept = max(1, round(256 * (1 - layer.p)))
+    kept = kept_of(layer.p)
     shape = output.shape[1:]
     if isinstance(layer, nn.Dropout2d):  # whole channels
         shape = torch.Size((shape[0], 1, 1))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-import numpy as np
 import pandas as pd
 
-from softseg.data.grid import FloatArray
+from softseg.data.grid import FloatArray, Grid
 from softseg.infer.recalibration_maps import Recalibration, VolumeCorrection
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.calibration import region, score_calibration
@@ -15,8 +14,8 @@ from softseg.metrics.overlap import BoolArray, dice
 from softseg.metrics.volume import volume_ml
 from softseg.metrics.volume_bias import score_volume_bias
 
-Volume = tuple[FloatArray, FloatArray, Sequence[float]]
-"""Soft prediction and truth, both (X, Y, Z) in [0, 1], and the size (3,) of a voxel in mm."""
+Volume = tuple[FloatArray, FloatArray, Grid]
+"""Soft prediction and truth, both (X, Y, Z) in [0, 1], and where their voxels lie."""
 
 
 def before_and_after(
@@ -56,8 +55,8 @@ def before_and_after(
 def _both(
     volume: Volume, recalibration: Recalibration, thresholds: tuple[float, float]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    probability, truth, zooms = volume
-    roi, voxel_ml = region(truth, zooms), float(np.prod(zooms)) / 1000
+    probability, truth, grid = volume
+    roi, voxel_ml = region(truth, grid.zooms.tolist()), grid.voxel_ml
     before = _scores(probability, truth, roi, voxel_ml, thresholds[0])
     if isinstance(recalibration, VolumeCorrection):
         corrected = recalibration(volume_ml(probability, voxel_ml)) - volume_ml(truth, voxel_ml)

@@ -65,6 +65,7 @@ class Evaluate(Component):
         truth: SoftArray,
         threshold: float,
         zooms: Sequence[float],
+        voxel_ml: float,
         slice_axis: int = 2,
         raters: Mapping[str, SoftArray] | None = None,
     ) -> Judged:
@@ -75,16 +76,17 @@ class Evaluate(Component):
             truth: (X, Y, Z) in [0, 1], foreground from 0.5 on where it has to be binary.
             threshold: from which probability on a voxel is foreground.
             zooms: (3,) size of a voxel in mm.
+            voxel_ml: its volume in millilitres; less than the product where the axes are skewed.
             slice_axis: the axis along which the model sliced the volume.
             raters: rater -> mask (X, Y, Z) in [0, 1], where there are several.
         """
-        voxel_mm3 = float(np.prod(zooms))
+        voxel_mm3 = 1000 * voxel_ml
         mask = postprocess(
             binarize(probability, threshold), self.postprocess, voxel_mm3, slice_axis
         )
         true_mask = binarize(truth, TRUTH_THRESHOLD)
-        row = score(probability, truth, mask, voxel_mm3 / 1000, slice_axis)
-        row |= score_volume_bias(probability, truth, mask, voxel_mm3 / 1000)
+        row = score(probability, truth, mask, voxel_ml, slice_axis)
+        row |= score_volume_bias(probability, truth, mask, voxel_ml)
         bins = None
         if (margin := self.metrics.calibration_margin_mm) is not None:
             near = region(truth, zooms, margin)

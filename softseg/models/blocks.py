@@ -21,7 +21,7 @@ class BlockOptions(Component):
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Share of activations set to 0 in training, 0 (none) to below 1; by element it is rounded \
-to n/256"""
+to n/256, at least 1/256"""
     dropout_by: Literal["element", "channel"] = "element"
     """What is dropped together: single activations, or a whole channel of a sample"""
     dropout_place: Literal["every_convolution", "block_end", "network_end"] = "every_convolution"
@@ -77,7 +77,7 @@ class ByteDropout(nn.Dropout):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p)
-        self.kept = max(1, round(256 * (1 - p)))
+        self.kept = kept_of(p)
 
     def forward(self, input: Tensor) -> Tensor:
         """Any shape, same shape; the input itself in evaluation."""
@@ -87,6 +87,11 @@ class ByteDropout(nn.Dropout):
             return F.dropout(input, 1 - self.kept / 256)
         keep = _random_bytes(input.shape) < self.kept
         return input * keep.to(input.dtype).mul_(256 / self.kept)
+
+
+def kept_of(p: float) -> int:
+    """How many of 256 bytes stay where a share p is dropped: 1 to 255, as bytes go up to 255."""
+    return min(255, max(1, round(256 * (1 - p))))
 
 
 def _random_bytes(shape: torch.Size) -> Tensor:

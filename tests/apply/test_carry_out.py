@@ -9,7 +9,9 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
+from torch import nn
 
 from softseg.apply.carry_out import Options, segment_all
 from softseg.apply.inputs import find_scans
@@ -177,3 +179,40 @@ def test_two_patients_whose_files_have_the_same_names_are_both_kept(tmp_path):
     assert len(done.written) == len(set(done.written)) == 4
     one, other = (data(out / p / "T1w_label-lesion_probseg.nii.gz") for p in ("p1", "p2"))
     assert not np.allclose(one, other)
+
+
+class Hungry(nn.Module):
+    """Wants more memory than there is for anything but a small slice."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def forward(self, slices):
+        if slices.shape[-1] > 9:
+            raise self.error
+        return slices[:, :1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 1 TiB"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_a_scan_too_large_for_the_memory_is_told_and_stops_no_other(scan, tmp_path, error):
+    makers.nifti(tmp_path / "in/big.nii.gz", makers.scan(0, (16, 16, 4)))
+    model = seen("preprocess=[{standardize: {}}]", network=Hungry(error))
+    done, _ = run(model, [tmp_path / "in"], tmp_path / "out")
+    (problem,) = done.problems
+    assert "big.nii.gz: it needs more memory than there is" in problem
+    assert len(done.written) == 2
+
+
+def test_an_error_of_another_kind_is_not_hidden(scan, tmp_path):
+    broken = seen("preprocess=[{standardize: {}}]", network=Hungry(RuntimeError("a bug")))
+    makers.nifti(tmp_path / "in/big.nii.gz", makers.scan(0, (16, 16, 4)))
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(broken, [tmp_path / "in"], tmp_path / "out")

@@ -92,6 +92,14 @@ def test_a_mask_of_a_scan_with_a_longer_name_is_not_taken(tmp_path):
     assert "p1.nii.gz: has no ROI mask, p1_*.nii.gz in" in problem
 
 
+def test_another_scan_in_the_same_folder_is_no_mask(tmp_path):
+    folder = masks(tmp_path, "p1.nii.gz", "p1_repeat.nii.gz", "p1_repeat_roi.nii.gz")
+    scans = find_scans([tmp_path / "p1.nii.gz", tmp_path / "p1_repeat.nii.gz"], ["T1w"])
+    placed = place(around(), scans, folder, None)
+    assert [one.roi.name for one in placed.scans] == ["p1_repeat_roi.nii.gz"]
+    assert len(placed.problems) == 1
+
+
 @pytest.mark.parametrize("there", [["x/s_roi.nii.gz"], ["x/s_roi.nii.gz", "y/s_roi.nii.gz"]])
 def test_scans_of_one_name_have_their_masks_in_folders_of_their_own(tmp_path, there):
     masks(tmp_path, "in/x/s.nii.gz", "in/y/s.nii.gz")

@@ -64,6 +64,20 @@ def test_a_target_follows_its_image():
     assert torch.allclose(moved.image, moved.target * 2 - 1, atol=1e-4)
 
 
+@pytest.mark.parametrize("translation", [5, [-5, 5], [5, 5, 5], [-5, 5, -5, 5, -5, 5]])
+def test_no_slice_is_shifted_out_of_its_plane(translation):
+    """TorchIO takes a translation for three axes, and one slice has no neighbours to move in."""
+    target = torch.zeros(40, 1, 40, 40)
+    target[:, :, 12:28, 12:28] = 1
+    steps = build([{"RandomAffine": {"degrees": 10, "translation": translation, "scales": 0}}])
+    both = Batch(target.clone(), target, torch.zeros(40, 1))
+    moved = augment(both, steps, generator(3, "x"))
+    left = moved.target.sum(dim=(1, 2, 3)) / target[0].sum()
+    assert left.min() > 0.98
+    rows = moved.target.amax(dim=(1, 3)).argmax(dim=1)
+    assert rows.unique().numel() > 4  # they are shifted within it
+
+
 def test_randomness_comes_from_the_generator_and_touches_no_other(batch):
     steps = build([{"RandomNoise": {}}])
     torch.manual_seed(11)

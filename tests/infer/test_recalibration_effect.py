@@ -3,19 +3,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from softseg.data.grid import Grid
 from softseg.infer.recalibrate import fit_temperature
 from softseg.infer.recalibration_effect import before_and_after
 from softseg.infer.recalibration_evidence import evidence
 from softseg.infer.recalibration_maps import Temperature, VolumeCorrection
 
 ZOOMS = (1.0, 2.0, 5.0)  # a voxel of 0.01 ml
+
+
+def on_grid(q, y):
+    return q, y, Grid(q.shape, np.diag([*ZOOMS, 1.0]))
+
+
 MEASURES = ["ece", "ace", "brier", "dV_soft_ml", "dV_hard_ml", "dice"]
 
 
 def volume(seed, over_confidence=2.0):
     logits = np.random.default_rng(seed).normal(0, 2, (8, 8, 8))
     truth = 1 / (1 + np.exp(-logits))
-    return 1 / (1 + np.exp(-over_confidence * logits)), truth, ZOOMS
+    return on_grid(1 / (1 + np.exp(-over_confidence * logits)), truth)
 
 
 def test_the_right_temperature_removes_the_calibration_error():
@@ -35,7 +42,7 @@ def test_each_mean_is_over_volumes_and_each_threshold_is_its_own():
     q = np.zeros((3, 1, 1), np.float32)
     y = q.copy()
     q[:2], y[:1] = 0.6, 1
-    table = before_and_after([(q, y, ZOOMS), (y, y, ZOOMS)], Temperature(temperature=1), (0.5, 0.7))
+    table = before_and_after([on_grid(q, y), on_grid(y, y)], Temperature(temperature=1), (0.5, 0.7))
     assert table.loc["dice"].tolist() == pytest.approx([(200 / 3 + 100) / 2, 50, 2])
     assert table.loc["dV_hard_ml"].tolist() == pytest.approx([0.005, -0.005, 2])
     assert table.loc["dV_soft_ml", "before"] == pytest.approx(0.001)
@@ -53,7 +60,7 @@ def test_a_corrected_volume_changes_the_soft_volume_only():
 def test_a_scan_without_a_truth_has_no_calibration_and_is_counted_out():
     empty = np.zeros((8, 8, 8), np.float32)
     table = before_and_after(
-        [volume(5), (empty, empty, ZOOMS)], Temperature(temperature=2), (0.5, 0.5)
+        [volume(5), on_grid(empty, empty)], Temperature(temperature=2), (0.5, 0.5)
     )
     assert table["n"].to_dict() == dict(zip(MEASURES, [1, 1, 1, 2, 2, 1], strict=True))
     alone = before_and_after([volume(5)], Temperature(temperature=2), (0.5, 0.5))
@@ -64,6 +71,17 @@ def test_both_means_are_over_the_volumes_where_both_are_defined():
     """A mask that the new threshold empties, of an empty truth, has a Dice before only."""
     q, empty = np.full((2, 2, 2), 0.6, np.float32), np.zeros((2, 2, 2), np.float32)
     table = before_and_after(
-        [(q, empty, ZOOMS), (q, q, ZOOMS)], Temperature(temperature=1), (0.5, 0.7)
+        [on_grid(q, empty), on_grid(q, q)], Temperature(temperature=1), (0.5, 0.7)
     )
     assert table.loc["dice"].tolist() == [100, 0, 1]
+
+
+def test_the_volume_of_a_skewed_voxel_is_not_the_product_of_its_edges():
+    """As of a tilted gantry."""
+    q, y = np.ones((2, 2, 2), np.float32), np.zeros((2, 2, 2), np.float32)
+    affine = np.diag([*ZOOMS, 1.0])
+    affine[1, 2] = 3  # the third axis leans
+    table = before_and_after(
+        [(q, y, Grid(q.shape, affine))], Temperature(temperature=1), (0.5, 0.5)
+    )
+    assert table.loc["dV_hard_ml", "before"] == pytest.approx(8 * 0.01)

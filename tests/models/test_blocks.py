@@ -6,7 +6,7 @@ import torch
 from softseg.models.blocks import ByteDropout
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.999])
+@pytest.mark.parametrize("rate", [0.001, 0.1, 0.3, 0.5, 0.999])
 def test_dropout_keeps_the_expectation(rate):
     torch.manual_seed(0)
     layer = ByteDropout(rate)
