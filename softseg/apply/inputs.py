@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from softseg.apply.naming import (
+    by_folder,
+    ends_in,
+    folder_of,
+    scan_and_contrast,
+    scan_and_contrast_in_bids,
+    stem_of,
+)
 from softseg.config.tree import printable
 from softseg.data.names import listed, natural
 from softseg.errors import several
 from softseg.infer.write import named
 
-_STEM = re.compile(r"(?P<stem>[^.].*?)\.nii(\.gz)?")
 _OURS = re.compile(r".+_label-.+_[a-z]+")  # what `softseg predict` wrote
 _GIVEN = "the scan given"  # file by file
-_WHOSE = ("sub-", "ses-", "run-")  # entities that tell scans apart, not contrasts
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class _Image:
 
     path: Path
     place: Path
+    within: Path  # what the files of one scan have in common: its place, in BIDS above the datatype
     scan: str
     contrast: str
 
@@ -43,11 +51,12 @@ class _Image:
 def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[Scan]:
     """All scans that files and folders hold, each with every contrast or a word of what it lacks.
 
-    A model of one contrast takes any file. Where it has several, a file tells its contrast at its
-    name's end (`patient1_FLAIR.nii.gz`, or `patient1_0000.nii.gz` for the first), by its whole name
+    A model of one contrast takes any file; of a folder only those whose names end in the contrast,
+    where there are such. Where it has several, a file tells its contrast at its name's end
+    (`patient1_FLAIR.nii.gz`, or `patient1_0000.nii.gz` for the first), by its whole name
     (`patient1/FLAIR.nii.gz`), or is told to be it (`FLAIR=any_name.nii.gz`, for one scan). In a
     BIDS data set the contrast's entities must be those of the file, but for `run`: each run is a
-    scan of its own.
+    scan of its own. Scans called alike keep the folders that tell them apart.
 
     Raises one UserError for all that is ambiguous or would be written to one place, and where no
     scan has all that the model needs.
@@ -57,8 +66,8 @@ def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[S
         image for given in inputs for image in _images(str(given), tuple(contrasts), problems)
     ]
     scans: dict[tuple[Path, str], list[_Image]] = {}
-    for image in images:
-        scans.setdefault((image.place, image.scan), []).append(image)
+    for image in _apart(images):
+        scans.setdefault((image.within, image.scan), []).append(image)
     if not scans and not problems:
         where = listed(map(str, inputs))
         problems.append(f"there is no scan of {' + '.join(contrasts)} in {where}")
@@ -76,20 +85,17 @@ def _images(given: str, contrasts: tuple[str, ...], problems: list[str]) -> Iter
     """Every image of these contrasts that one argument names."""
     contrast, _, file = given.partition("=")
     if contrast in contrasts and file and not Path(given).exists():
-        yield _Image(Path(file), Path(), _GIVEN, contrast)
+        yield _Image(Path(file), Path(), Path(), _GIVEN, contrast)
         return
     path = Path(given)
     if path.is_dir():
         bids = any(path.glob("sub-*/"))
-        for found in _below(path, "sub-*/**/sub-*.nii*" if bids else "**/*.nii*"):
-            told = _entities_told(found, contrasts) if bids else _told(found, contrasts)
-            if told:
-                below = found.relative_to(path).parent
-                yield _Image(found, _place(found, below, contrasts), *told)
+        yield from (_of_bids if bids else _of_folder)(path, contrasts)
     elif not path.exists():
         problems.append(f"{path}: there is no such file or folder")
-    elif told := _told(path, contrasts):
-        yield _Image(path, _place(path, Path(), contrasts), *told)
+    elif told := scan_and_contrast(path, contrasts):
+        place = _place(path, Path(), contrasts)
+        yield _Image(path, place, place, *told)
     else:
         problems.append(
             f"{path}: its name does not end in one of {', '.join(contrasts)}; write what it is, "
@@ -97,9 +103,41 @@ def _images(given: str, contrasts: tuple[str, ...], problems: list[str]) -> Iter
         )
 
 
+def _of_bids(root: Path, contrasts: tuple[str, ...]) -> Iterator[_Image]:
+    for path in _below(root, "sub-*/**/sub-*.nii*"):
+        if told := scan_and_contrast_in_bids(path, contrasts):
+            place = path.relative_to(root).parent
+            yield _Image(path, place, place.parent, *told)
+
+
+def _of_folder(folder: Path, contrasts: tuple[str, ...]) -> Iterator[_Image]:
+    paths = list(_below(folder, "**/*.nii*"))
+    if len(contrasts) == 1:
+        paths = [path for path in paths if ends_in(contrasts[0], stem_of(path))] or paths
+    for path in paths:
+        if told := scan_and_contrast(path, contrasts):
+            place = _place(path, path.relative_to(folder).parent, contrasts)
+            yield _Image(path, place, place, *told)
+
+
+def _apart(images: Sequence[_Image]) -> list[_Image]:
+    """Scans called alike, told apart by the names of their folders."""
+    near = [one for one in images if one.within == Path() and one.scan != _GIVEN]
+    seen = Counter((one.scan, one.contrast) for one in near)
+    alike = {scan for (scan, _), n in seen.items() if n > 1}
+    return [
+        _in_its_folder(one) if one.within == Path() and one.scan in alike else one for one in images
+    ]
+
+
+def _in_its_folder(image: _Image) -> _Image:
+    folder = Path(folder_of(image.path))
+    return replace(image, place=folder, within=folder)
+
+
 def _place(path: Path, below: Path, contrasts: tuple[str, ...]) -> Path:
     """The folder of a scan's predictions: its own where only the folder tells it from others."""
-    return Path(_folder(path)) if below == Path() and _by_folder(path, contrasts) else below
+    return Path(folder_of(path)) if below == Path() and by_folder(path, contrasts) else below
 
 
 def _below(folder: Path, pattern: str) -> Iterator[Path]:
@@ -111,57 +149,9 @@ def _below(folder: Path, pattern: str) -> Iterator[Path]:
             yield path
 
 
-def stem_of(path: Path) -> str:
-    """A file's name without .nii or .nii.gz; empty for another file."""
-    match = _STEM.fullmatch(path.name)
-    return match["stem"] if match else ""
-
-
-def _told(path: Path, contrasts: tuple[str, ...]) -> tuple[str, str] | None:
-    """The scan and the contrast that a file's name tells."""
-    stem = stem_of(path) or path.name
-    if len(contrasts) == 1:
-        return stem, contrasts[0]
-    if _by_folder(path, contrasts):
-        return _folder(path), stem
-    endings = {f"{n:04d}": contrast for n, contrast in enumerate(contrasts)}
-    endings |= {contrast: contrast for contrast in contrasts}
-    for ending in sorted(endings, key=len, reverse=True):  # ce-gad_T1w before T1w
-        if re.search(rf"[_-]{re.escape(ending)}$", stem):
-            return stem[: -len(ending) - 1], endings[ending]
-    return None
-
-
-def _by_folder(path: Path, contrasts: tuple[str, ...]) -> bool:
-    """Whether a file's whole name is its contrast, and its folder says of which scan."""
-    return len(contrasts) > 1 and stem_of(path) in contrasts
-
-
-def _folder(path: Path) -> str:
-    """The name of the folder that a file is in: as it was given, where that is a name."""
-    folder = path.parent
-    return folder.name if folder.name not in ("", "..") else folder.resolve().name
-
-
-def _entities_told(path: Path, contrasts: tuple[str, ...]) -> tuple[str, str] | None:
-    """The same of a file in a BIDS data set, by its entities."""
-    stem = stem_of(path)
-    wanted = {_signature(contrast): contrast for contrast in contrasts}
-    contrast = wanted.get(_signature(stem))
-    if contrast is None:
-        return None
-    whose = [entity for entity in stem.split("_") if entity.startswith(_WHOSE)]
-    return ("_".join(whose), contrast)
-
-
-def _signature(stem: str) -> tuple[frozenset[str], str]:
-    *entities, suffix = stem.split("_")
-    return frozenset(one for one in entities if not one.startswith(_WHOSE)), suffix
-
-
 def _twice(files: Sequence[_Image]) -> Iterator[str]:
     """The contrasts of one scan that are there more than once."""
-    scan = files[0].place / files[0].scan
+    scan = files[0].within / files[0].scan
     for contrast in dict.fromkeys(image.contrast for image in files):
         paths = [str(image.path) for image in files if image.contrast == contrast]
         if len(paths) > 1:
@@ -180,12 +170,14 @@ def _one_place(scans: Sequence[Scan]) -> Iterator[str]:
 
 
 def _scan(files: Sequence[_Image], contrasts: Sequence[str]) -> Scan:
-    paths = {image.contrast: image.path for image in files}
-    images = {contrast: paths[contrast] for contrast in contrasts if contrast in paths}
-    missing = [contrast for contrast in contrasts if contrast not in paths]
+    known = {image.contrast: image for image in files}
+    found = {contrast: known[contrast] for contrast in contrasts if contrast in known}
+    images = {contrast: image.path for contrast, image in found.items()}
+    missing = [contrast for contrast in contrasts if contrast not in known]
     lacks = f"has no {' and no '.join(missing)} (the model needs {' + '.join(contrasts)})"
-    told = printable(f"{files[0].place / files[0].scan}: {lacks}") if missing else None
+    told = printable(f"{files[0].within / files[0].scan}: {lacks}") if missing else None
     name = files[0].scan
     if name == _GIVEN and images:  # as its predictions are
         name = named(next(iter(images.values())))
-    return Scan(name, images, files[0].place, missing=told)
+    place = next(iter(found.values()), files[0]).place
+    return Scan(name, images, place, missing=told)

@@ -8,8 +8,9 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from softseg.apply.inputs import Scan, stem_of
+from softseg.apply.inputs import Scan
 from softseg.apply.model import Model
+from softseg.apply.naming import stem_of
 from softseg.apply.view import wants_roi
 from softseg.data.names import listed
 from softseg.errors import UserError, several

@@ -143,9 +143,41 @@ def test_what_a_terminal_would_obey_is_shown_instead(tmp_path):
 
 
 def test_two_files_for_one_place_are_refused(tmp_path):
-    touch(tmp_path, "a/s.nii.gz", "b/s.nii.gz")
-    with pytest.raises(UserError, match=r"s: T1w is there 2 times: .*a/s\.nii\.gz.*b/s\.nii\.gz"):
-        find_scans([tmp_path / "a/s.nii.gz", tmp_path / "b/s.nii.gz"], ["T1w"])
+    touch(tmp_path, "x/a/s.nii.gz", "y/a/s.nii.gz")
+    with pytest.raises(UserError, match=r"a/s: T1w is there 2 times: .*x/a/s\.nii.*y/a/s\.nii"):
+        find_scans([tmp_path / "x/a/s.nii.gz", tmp_path / "y/a/s.nii.gz"], ["T1w"])
+
+
+@pytest.mark.parametrize("name", ["FLAIR.nii.gz", "image.nii.gz"])
+@pytest.mark.parametrize("of", ["files", "folders"])
+def test_a_name_that_every_patient_has_is_told_by_its_folder(tmp_path, name, of):
+    """As a shell's */FLAIR.nii.gz gives, to a model of one contrast."""
+    touch(tmp_path, f"p1/{name}", f"p2/{name}")
+    given = [tmp_path / p / (name if of == "files" else "") for p in ("p1", "p2")]
+    scans = find_scans(given, ["FLAIR"])
+    assert [str(one.place) for one in scans] == ["p1", "p2"]
+    assert [one.images["FLAIR"].parent.name for one in scans] == ["p1", "p2"]
+
+
+def test_one_contrast_of_a_folder_with_several(tmp_path):
+    touch(
+        tmp_path, "sub-1_FLAIR.nii.gz", "sub-1_T1w.nii.gz", "sub-1_FLAIR_seg.nii.gz", "x/FLAIR.nii"
+    )
+    found = told(find_scans([tmp_path], ["FLAIR"]), tmp_path)
+    assert found == {
+        "sub-1_FLAIR": ({"FLAIR": "sub-1_FLAIR.nii.gz"}, "."),
+        "x": ({"FLAIR": "x/FLAIR.nii"}, "x"),
+    }
+
+
+def test_contrasts_of_one_scan_in_several_datatypes_of_a_bids_data_set(tmp_path):
+    touch(tmp_path, "sub-1/anat/sub-1_FLAIR.nii.gz", "sub-1/dwi/sub-1_dwi.nii.gz")
+    assert told(find_scans([tmp_path], ["FLAIR", "dwi"]), tmp_path) == {
+        "sub-1": (
+            {"FLAIR": "sub-1/anat/sub-1_FLAIR.nii.gz", "dwi": "sub-1/dwi/sub-1_dwi.nii.gz"},
+            "sub-1/anat",
+        )
+    }
 
 
 @pytest.mark.parametrize(
