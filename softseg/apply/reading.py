@@ -77,4 +77,4 @@ def _roi(path: Path, grid: Grid) -> np.ndarray[Any, np.dtype[np.float32]]:
     """An ROI mask on the scan's grid; it may have been drawn on another one."""
     mask = read(path)
     data = np.clip(mask.data, 0, 1)
-    return data if same_place(mask.grid, grid) else regrid(data, mask.grid, grid)
+    return data if same_place(mask.grid, grid) else regrid(data, mask.grid, grid, mask=True)

@@ -70,7 +70,7 @@ def load(
     reader = Reader(regrid=dataset.other_grids == "resample", volume=volume)
     images = [reader.image(path) for path in subject.images.values()]
     masks = _masks(reader, subject, dataset, every_rater) if labels else []
-    roi = None if subject.roi is None else reader.image(subject.roi)
+    roi = None if subject.roi is None else reader.image(subject.roi, mask=True)
     sound = [image for image in images if image is not None]
     if reader.problems or reader.reference is None:
         raise LoadError(subject.name, reader.problems)

@@ -33,10 +33,10 @@ class Reader:
     _reference_path: Path = Path()
     _seen: dict[Path, Volume | None] = field(default_factory=dict)
 
-    def image(self, path: Path) -> Array | None:
-        """An image or ROI on the reference's grid; None after noting what is wrong."""
+    def image(self, path: Path, *, mask: bool = False) -> Array | None:
+        """An image, or the ROI's mask, on the reference's grid; None after noting what is wrong."""
         volume = self.placed(path)
-        return None if volume is None else self._on_reference(volume, volume.data)
+        return None if volume is None else self._on_reference(volume, volume.data, mask=mask)
 
     def placed(self, path: Path) -> Volume | None:
         """A file that can be used; None after noting what is wrong."""
@@ -58,7 +58,7 @@ class Reader:
             try:
                 # codes are chosen before anything is interpolated: there is nothing between them
                 mask = soft_mask(path, volume.data, name, target.values)
-                masks[rater] = self._on_reference(volume, mask)
+                masks[rater] = self._on_reference(volume, mask, mask=True)
             except FileError as error:
                 self.problems.append(str(error))
         return masks
@@ -81,10 +81,12 @@ class Reader:
             raise FileError(path, wrong, f"mend its affine, or {_MEND}")
         return volume
 
-    def _on_reference(self, volume: Volume, data: Array) -> Array:
+    def _on_reference(self, volume: Volume, data: Array, *, mask: bool) -> Array:
         assert self.reference is not None  # the first file that could be read
         grid = self.reference.grid
-        return data if same_place(volume.grid, grid) else regrid(data, volume.grid, grid)
+        if same_place(volume.grid, grid):
+            return data
+        return regrid(data, volume.grid, grid, mask=mask)
 
 
 def _overlap(one: Grid, other: Grid) -> bool:

@@ -19,10 +19,13 @@ def staple(masks: Masks) -> NDArray[np.float32]:
     """Masks (R, X, Y, Z) in [0, 1], foreground from 0.5 on -> probability (X, Y, Z) in [0, 1].
 
     Estimated in the box around all raters' foreground: the more background there is, the more
-    specific every rater looks, whatever the mask. 0 outside it.
+    specific every rater looks, whatever the mask. 0 outside it. Where nobody says background
+    (or foreground) anywhere, there is nothing to tell raters apart by: all 1 (or 0).
     """
     votes = masks >= 0.5
     probability = np.zeros(votes.shape[1:], np.float32)
+    if votes.all():
+        return probability + 1
     if not votes.any():
         return probability
     box = _box(np.logical_or.reduce(votes))

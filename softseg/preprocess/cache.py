@@ -22,7 +22,7 @@ from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.volume import Facts, VolumeSlices
 
 # Raise when preprocessing changes what it computes: old entries are then not found again.
-_VERSION = 3
+_VERSION = 4
 TENSORS = ("image", "target", "fill", "keep", "raters", "maps")
 
 

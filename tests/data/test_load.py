@@ -235,3 +235,14 @@ def test_codes_are_chosen_before_a_mask_is_resampled(folder: Path) -> None:
     sample = loaded(folder, other_grids="resample", targets=targets)
     assert not sample.target[0].any()
     np.testing.assert_allclose(sample.target[1][:4, 3, 2], [0, 0.5, 1, 0.5], atol=1e-5)
+
+
+def test_a_mask_cut_to_its_box_is_nothing_beyond_it(folder: Path) -> None:
+    """As files that hold a solid block only: there is no background in them to go on with."""
+    cut = AFFINE.copy()
+    cut[:3, 3] += AFFINE[:3, :3] @ [2, 1, 1]
+    nifti(folder / "s_seg-a.nii.gz", np.ones((3, 3, 2)), cut, dtype="uint8")
+    mask = loaded(folder, other_grids="resample").target[0]
+    assert (mask[2:5, 1:4, 1:3] == 1).all()
+    assert (mask[6:] == 0).all()
+    assert mask.sum() < mask.size / 2

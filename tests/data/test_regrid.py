@@ -37,3 +37,11 @@ def test_outside_the_scan_is_background() -> None:
     assert (read[:3] == 0).all()
     assert (read[-3:] == 0).all()
     np.testing.assert_array_equal(read[4:8], np.arange(64.0).reshape(4, 4, 4))
+
+
+def test_beyond_a_mask_that_is_cut_to_its_box_is_no_foreground() -> None:
+    source, target = turned(0.0, (1, 1, 1), (4, 4, 4)), turned(0.0, (1, 1, 1), (12, 4, 4))
+    read = regrid(np.ones(source.shape), source, target, mask=True)
+    assert (read[4:8] == 1).all()
+    assert (read[:3] == 0).all()
+    assert (read[-3:] == 0).all()

@@ -83,3 +83,9 @@ def test_weights_that_leave_nobody_or_do_not_count_are_refused():
         Raters(weights={"a": 0.0, "b": 0.0})(masks)
     with pytest.raises(ValueError, match="majority and mean only"):
         Raters(fuse="staple", weights={"a": 2.0})
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_where_all_agree_everywhere_there_is_nothing_to_estimate(value):
+    found = staple(np.full((3, 5, 4, 3), value, np.float32))
+    assert (found == value).all()
