@@ -109,7 +109,8 @@ def collect(folder: Path) -> Results:
             f"{folder}: no run is trained and scored yet, so there is nothing to report"
         )
     experiment = load_config(done[0].run.config, Experiment)
-    return Results(name, reference, method, tuple(entries), experiment, _metrics(done))
+    metrics = _with_persons(_metrics(done), experiment)
+    return Results(name, reference, method, tuple(entries), experiment, metrics)
 
 
 def _planned(folder: Path) -> list[Entry]:
@@ -157,9 +158,22 @@ def _metrics(done: Sequence[Entry]) -> pd.DataFrame:
             raise UserError(f"{path} is missing; delete {path.parent} and call again")
         names = dict.fromkeys(("subject", "person", "target", "group"), str)  # one may be "NA"
         table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
-        if "person" not in table:  # scored by a version that took each session for a person
-            table.insert(1, "person", table["subject"])
         table.insert(0, "candidate", entry.candidate)
         table.insert(1, "split", entry.split)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
+
+
+def _with_persons(metrics: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
+    """Where a run was scored before persons were written down, the data set tells them.
+
+    Where that is not at hand, each scan is taken for a person.
+    """
+    if "person" in metrics and metrics["person"].notna().all():
+        return metrics
+    try:
+        known = {one.name: one.person for one in experiment.dataset()}
+    except UserError:
+        known = {}
+    tested = metrics["subject"]
+    return metrics.assign(person=tested.map(known) if set(tested) <= known.keys() else tested)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from softseg.ablation.collect import CONVERGED_DICE, Results
-from softseg.ablation.pairing import one_truth
+from softseg.ablation.truths import same_truth
 from softseg.data.phantom import is_phantom
 
 
@@ -54,12 +54,18 @@ def warnings(results: Results) -> list[str]:
 
 
 def _unlike_truths(results: Results) -> Iterator[str]:
-    if not one_truth(results.metrics):
-        yield (
-            "The candidates are scored against DIFFERENT TRUTHS, as their raters or targets "
-            "differ: their scores do not compare and are not tested. Scores against each rater "
-            "do, and are."
-        )
+    """Candidates that fuse raters otherwise, or take other codes, have other masks as truth."""
+    for target in results.targets:
+        rows = results.metrics[results.metrics["target"] == target]
+        others = [
+            name for name in results.candidates if not same_truth(rows, name, results.reference)
+        ]
+        if others:
+            yield (
+                f"{', '.join(others)} are scored against ANOTHER TRUTH of {target} than "
+                f"{results.reference}, as their raters or targets differ: their scores do not "
+                "compare and are not tested. Scores against the same raters do, and are."
+            )
 
 
 def _sessions(results: Results) -> Iterator[str]:

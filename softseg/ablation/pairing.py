@@ -75,17 +75,5 @@ def unmatched(scored: pd.DataFrame, candidate: str, other: str) -> tuple[int, in
     return first, second
 
 
-def one_truth(metrics: pd.DataFrame) -> bool:
-    """Whether all candidates are scored against the same masks.
-
-    Those that fuse raters otherwise, or take other codes, are not: the volumes of their truths
-    differ.
-    """
-    if "volume_truth_ml" not in metrics:
-        return True
-    truths = metrics.groupby([*_SCORE, "target"])["volume_truth_ml"].nunique()
-    return bool((truths <= 1).all())
-
-
 def _defined(scored: pd.DataFrame) -> pd.DataFrame:
     return scored.notna() & ~scored.isin([np.inf, -np.inf])

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from softseg.ablation.collect import Entry, Results
-from softseg.ablation.pairing import COLUMN, Unit, one_truth
+from softseg.ablation.pairing import COLUMN, Unit
 from softseg.ablation.statistics import Comparison, as_table, compare
+from softseg.ablation.truths import same_raters, same_truth
 from softseg.report.paper_table import DEFAULT_METRICS, METRICS, comparison_table, paper_table
 from softseg.report.text_table import Cell, TextTable
 
@@ -65,16 +66,23 @@ def details_table(results: Results, target: str, name: str, prefixes: Sequence[s
 def comparisons(results: Results, target: str, unit: Unit) -> list[Comparison]:
     """Every candidate against the reference; none where the reference has no run.
 
-    Where truths differ between candidates, only what is measured against each rater is compared.
+    A candidate whose truth is another than the reference's is compared by what is measured against
+    each rater only, and by nothing where the raters' masks are others, too.
     """
     rows = results.metrics[results.metrics["target"] == target]
     if results.reference not in set(rows["candidate"]):
         return []
     # what has no optimum, as the Dice between raters, is no merit of a candidate
-    compared = [name for name in _measured(rows) if METRICS[name][1] is not None]
-    if not one_truth(rows):
-        compared = [name for name in compared if name in _AGAINST_RATERS]
-    return compare(rows, results.reference, unit, compared, results.method)
+    measured = [name for name in _measured(rows) if METRICS[name][1] is not None]
+    found = []
+    for same, metrics in (
+        (same_truth, [name for name in measured if name not in _AGAINST_RATERS]),
+        (same_raters, [name for name in measured if name in _AGAINST_RATERS]),
+    ):
+        alike = [name for name in results.candidates if same(rows, name, results.reference)]
+        chosen = rows[rows["candidate"].isin(alike)]
+        found += compare(chosen, results.reference, unit, metrics, results.method)
+    return found
 
 
 def _means(rows: pd.DataFrame, unit: Unit, metrics: Sequence[str]) -> pd.DataFrame:

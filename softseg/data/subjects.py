@@ -27,8 +27,12 @@ class Subject:
 
     @property
     def person(self) -> str:
-        """Who was scanned: the sessions of one person share it."""
-        return self.columns.get("subject", self.name)
+        """Who was scanned: the sessions of one person share it.
+
+        A column `person` tells it where sessions are subjects by themselves (`sub-9709Ses1`).
+        """
+        told = self.columns.get("person", "n/a")
+        return self.columns.get("subject", self.name) if told in ("", "n/a") else told
 
 
 class DatasetError(UserError):

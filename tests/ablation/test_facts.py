@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pandas as pd
+import pytest
 
 from softseg.ablation.collect import collect
 from softseg.ablation.facts import facts, warnings
 from softseg.data.phantom import README
 from tests.ablation import folder as fake
+from tests.makers import scgm
 
 
 def change(run, **more):
@@ -101,7 +103,27 @@ def test_candidates_with_other_truths_are_warned_of(tmp_path):
     table = pd.read_csv(path)
     table.assign(volume_truth_ml=table["volume_truth_ml"] * 1.1).to_csv(path, index=False)
     [warning] = warnings(collect(tmp_path))
-    assert "DIFFERENT TRUTHS" in warning
+    assert warning.startswith("Dice, Hard are scored against ANOTHER TRUTH of gm than Soft")
+
+
+@pytest.mark.parametrize("before", [["0"], ["0", "1"]])
+def test_persons_of_runs_scored_before_they_were_written_down(tmp_path, before):
+    """Of some runs or of all: the data set tells them, so that no session is a person."""
+    root = tmp_path / "data"
+    scgm(root, centers=2, subjects=2)
+    scans = [[f"site{k}-sc0{n}" for n in (1, 2)] for k in (1, 2)]
+    told = "".join(f"{name},{p}\n" for pair, p in zip(scans, "pq", strict=True) for name in pair)
+    (root / "persons.csv").write_text(f"subject,person\n{told}")
+    done = {("Soft", k): dict.fromkeys(pair, 80.0) for k, pair in enumerate(scans)}
+    study = fake.write(tmp_path / "study", done, root=root)
+    for path in study.rglob("*.yaml"):
+        text = path.read_text().replace("loader: files", "loader: files\n  table: persons.csv")
+        path.write_text(text)
+    for split, persons in (("0", ["p", "p"]), ("1", ["q", "q"])):
+        path = study / f"Soft/split-{split}/metrics.csv"
+        if split not in before:
+            pd.read_csv(path).assign(person=persons).to_csv(path, index=False)
+    assert collect(study).metrics["person"].tolist() == ["p", "p", "q", "q"]
 
 
 def test_sessions_of_a_person_are_told(tmp_path):

@@ -130,17 +130,39 @@ def test_every_metric_of_every_candidate_is_compared(tmp_path):
     assert {row[4].text for row in compared.rows} == {"8 splits"}
 
 
-def test_where_truths_differ_only_scores_against_each_rater_are_tested(tmp_path):
-    """As where one candidate fuses raters by majority and another takes their mean."""
-    fake.write(tmp_path, fake.scores())
-    for path in tmp_path.rglob("metrics.csv"):
-        table = pd.read_csv(path).assign(dice_raters=lambda one: one["dice"] - 2)
-        grown = 1.1 if "Hard" in str(path) else 1
-        table.assign(volume_truth_ml=grown * table["volume_truth_ml"]).to_csv(path, index=False)
-    [means, compared] = score_tables(collect(tmp_path), "gm", "subject")
+def other_truth(folder, name, *, soft_only=False, raters=80.0):
+    """As where this candidate fuses raters otherwise, or takes other codes (other raters, too)."""
+    fake.write(folder, fake.scores())
+    for path in folder.rglob("metrics.csv"):
+        table = pd.read_csv(path)
+        table = table.assign(
+            dice_raters=table["dice"] - 2, dice_between_raters=80.0, dV_soft_ml=0.0
+        )
+        table["soft_volume_ml"] = table["volume_truth_ml"]
+        if name in str(path):
+            table["soft_volume_ml"] *= 1.01
+            table["volume_truth_ml"] *= 1 if soft_only else 1.1
+            table["dice_between_raters"] = raters
+        table.to_csv(path, index=False)
+    return score_tables(collect(folder), "gm", "subject")
+
+
+@pytest.mark.parametrize("soft_only", [False, True])
+def test_against_another_truth_only_scores_against_each_rater_are_tested(tmp_path, soft_only):
+    """An odd number of raters has the same binary majority as mean, but another soft one."""
+    [means, compared] = other_truth(tmp_path, "Hard", soft_only=soft_only)
     assert by(means, "Hard", "Dice [%]").mark == ""
     assert by(means, "Hard", "Dice with").mark == "**"
-    assert {row[3].text for row in compared.rows} == {"Dice with raters [%]"}
+    tested = {row[0].text: set() for row in compared.rows}
+    for row in compared.rows:
+        tested[row[0].text].add(row[3].text)
+    assert tested["Hard"] == {"Dice with raters [%]"}
+    assert len(tested["Dice"]) == 8  # the reference's own truth
+
+
+def test_against_other_raters_nothing_is_tested(tmp_path):
+    [_, compared] = other_truth(tmp_path, "Hard", raters=70.0)
+    assert {row[0].text for row in compared.rows} == {"Dice"}
 
 
 def test_every_planned_run_is_listed_with_how_it_went(tmp_path):

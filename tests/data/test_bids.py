@@ -71,6 +71,12 @@ def test_sessions_are_subjects_of_one_person(tmp_path: Path) -> None:
     assert subjects[1].columns == {"subject": "sub-2", "session": "ses-2", "center": "A"}
 
 
+def test_a_column_tells_whose_sessions_are_subjects_by_themselves(tmp_path: Path) -> None:
+    names = ["sub-7Ses1", "sub-7Ses2", "sub-8"]
+    bids(tmp_path, names=names, columns={"person": ["7", "7", "n/a"]})
+    assert [one.person for one in dataset(tmp_path)()] == ["7", "7", "sub-8"]
+
+
 def test_a_mask_suffix_is_matched_whole(tmp_path: Path) -> None:
     bids(tmp_path, suffix="gmseg-manual")
     assert "no mask of gm" in refusal(dataset(tmp_path))
