@@ -13,7 +13,7 @@ from softseg.ablation.carry_out import Outcome, is_done
 from softseg.ablation.collect import any_done
 from softseg.ablation.design import Design
 from softseg.ablation.display import Watch
-from softseg.ablation.existing import STACKS, check_existing, drop_stacks, write_plan
+from softseg.ablation.existing import STACKS, check_existing, check_sources, drop_stacks, write_plan
 from softseg.ablation.jobs import run_here, warm_up
 from softseg.ablation.plan import Planned
 from softseg.ablation.reporting import show, write_report
@@ -38,6 +38,7 @@ def carry_out_all(
     """
     check_existing(plan, folder)
     todo = [one for one in picked if not is_done(one.run)]
+    check_sources(todo, plan)
     console.print(f"{len(picked) - len(todo)} of {len(picked)} runs are done already")
     if todo and cluster is None:
         warm_up()

@@ -23,10 +23,7 @@ CONFIG, PLAN, STACKS = "ablation.yaml", "plan.json", ".stacks"
 
 
 def check_existing(plan: Sequence[Planned], folder: Path) -> None:
-    """Refuse to go on in a folder whose runs were made with another configuration or sets.
-
-    Nor where weights that a run is to start from are missing: its turn may come in days.
-    """
+    """Refuse to go on in a folder whose runs were made with another configuration or sets."""
     if Run(folder).exists():
         raise UserError(f"{folder} is a training's own folder; choose another --out")
     problems = []
@@ -42,14 +39,20 @@ def check_existing(plan: Sequence[Planned], folder: Path) -> None:
             "another --out, or delete them. They differ in:",
             problems,
         )
-    _check_sources(plan)
 
 
-def _check_sources(plan: Sequence[Planned]) -> None:
-    """Read once each the weights that runs which have not begun will start from."""
-    waiting = [one for one in plan if not is_done(one.run) and not one.run.last.exists()]
+def check_sources(todo: Sequence[Planned], plan: Sequence[Planned]) -> None:
+    """Read once each the weights that runs will start from: the last one's turn may come in days.
+
+    Those of another run of the plan may come to be until then. Raises UserError where there are
+    none.
+    """
+    made = {one.run.folder.resolve() for one in plan}
+    waiting = [one for one in todo if not one.run.last.exists()]
     sought = {one.experiment.init_from.model: one for one in waiting if one.experiment.init_from}
     for path, one in sought.items():
+        if Path(path).resolve() in made:
+            continue
         try:
             weights_of(Path(path))
         except UserError as error:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from softseg.ablation.design import Ablation, load_design
-from softseg.ablation.existing import check_existing, drop_stacks, write_plan
+from softseg.ablation.existing import check_existing, check_sources, drop_stacks, write_plan
 from softseg.ablation.plan import make_plan
 from softseg.config.load import dump, load_config
 from softseg.errors import UserError
@@ -109,16 +109,22 @@ def test_a_trainings_own_folder_is_refused(study, tmp_path):
         check_existing(plan, tmp_path / "runs")
 
 
-def test_weights_to_start_from_are_missed_before_anything_runs(study, tmp_path):
+def test_weights_to_start_from_are_missed_before_anything_runs(study):
     """Not when that candidate's turn comes; a run that has begun needs them no more."""
     _, plan = study("candidates.Dice.init_from=runs/gone")
     with pytest.raises(UserError, match="candidate Dice: init_from: runs/gone is neither a run's"):
-        check_existing(plan, tmp_path / "runs")
+        check_sources(plan, plan)
+    check_sources([one for one in plan if one.candidate == "Soft"], plan)
     for one in plan:
         begin(one)
         one.run.last.parent.mkdir()
         one.run.last.touch()
-    check_existing(plan, tmp_path / "runs")
+    check_sources(plan, plan)
+
+
+def test_weights_that_the_ablation_itself_makes_are_waited_for(study, tmp_path):
+    _, plan = study(f"candidates.Dice.init_from={tmp_path / 'runs/Soft/split-0'}")
+    check_sources(plan, plan)
 
 
 def test_the_configuration_and_all_runs_with_their_sets_are_kept_for_the_report(study, tmp_path):
