@@ -20,9 +20,10 @@ from softseg.following import Outset, as_one, follow, placed, prepare_in_turn
 from softseg.header import describe
 from softseg.initial import Start, begin, source_of
 from softseg.preparation import Prepared
+from softseg.provenance import changed_versions, how_begun
 from softseg.ranks import ALONE, Ranks
 from softseg.resuming import as_begun, check_same_config, check_same_data
-from softseg.run import Run, check_free, create, now, provenance
+from softseg.run import Run, check_free, create, now
 from softseg.training import state as states
 from softseg.training.display import Display
 from softseg.training.distributed import told_by_first
@@ -84,8 +85,10 @@ def train(
     console.print(header, highlight=False, markup=False)
     if ranks.count > 1:
         console.print(f"processes {ranks.count}, each with its part of every batch")
+    for change in changed_versions(run) if state.epoch else ():
+        console.print(f"warning   {change}: this run may end with other bits", markup=False)
     _write_plan(run, experiment, prepared, data, start)
-    run.note(processes=ranks.count)
+    run.note(processes=ranks.count, **how_begun(run, state.epoch))
     _fit(run, state, task, console, profiled)
     _finish(run, state, task, step_seconds, console)
     return run
@@ -115,11 +118,9 @@ def _write_plan(
     chosen = {name: getattr(experiment.trainer, name) for name in _CHOSEN}
     run.note(
         status="training",
-        started=now(),
         seed=experiment.seed,
         **chosen,
         **({"init_from": start.facts()} if start else {}),
-        **provenance(),
         # new scans are held against them
         native_zooms_mm=prepared.stack.native_zooms(prepared.sets.train),
         data_fingerprint=data,

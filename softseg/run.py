@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +15,6 @@ from filelock import FileLock, Timeout
 from softseg.errors import UserError
 from softseg.files import delete, unfinished, write_atomically
 from softseg.json_file import read_json
-
-_PACKAGES = ("softseg", "torch", "numpy", "scipy", "nibabel", "torchio", "pydantic")
 
 
 @dataclass(frozen=True)
@@ -192,36 +186,3 @@ def find(name: str | None, root: Path = Path("runs")) -> Run:
     if not done:
         raise UserError(f"no finished training under {root}/; train first or name a run's folder")
     return max(done, key=lambda run: str(run.facts().get("finished", "")))
-
-
-def provenance() -> dict[str, Any]:
-    """Versions, machine and commit: what a reader needs to repeat or to distrust a run."""
-    return {
-        "versions": {"python": platform.python_version(), **_versions()},
-        "platform": platform.platform(),
-        "git_commit": _git_commit(),
-        "command": sys.argv,
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _git_commit() -> str | None:
-    """The commit of the source tree softseg runs from; None when it is installed from a package."""
-    source = Path(__file__).parent.parent
-    if not (source / ".git").exists():
-        return None
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

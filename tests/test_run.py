@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import platform
 import subprocess
 import sys
 import time
@@ -12,11 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import torch
 
 from softseg.alone import alone
 from softseg.errors import UserError
-from softseg.run import LockedError, Run, check_free, create, find, lock, now, provenance
+from softseg.run import LockedError, Run, check_free, create, find, lock, now
 
 
 def made(folder, **facts):
@@ -146,15 +144,6 @@ def test_times_are_in_utc_to_the_second_so_that_they_sort_as_text():
     assert when.utcoffset().total_seconds() == 0
     assert when.microsecond == 0
     assert abs((datetime.now(UTC) - when).total_seconds()) < 60
-
-
-def test_provenance_says_with_what_and_where():
-    known = provenance()
-    assert known["versions"]["python"] == platform.python_version()
-    assert known["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert {"softseg", "numpy", "nibabel"} < set(known["versions"])
-    assert known["command"]
-    json.dumps(known)
 
 
 HOLD = """\
