@@ -16,6 +16,7 @@ from softseg.data import Sets
 from softseg.data.load import Counts, count_soft
 from softseg.data.phantom import is_phantom
 from softseg.initial import Start
+from softseg.preparation import turned_oblong
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.training.loop import Task
 from softseg.training.state import State
@@ -74,12 +75,14 @@ def describe_data(experiment: Experiment, sets: Sets, stack: SliceStack) -> list
     )
     height, width = stack.image.shape[2:]
     root = experiment.dataset.root
+    oblong = turned_oblong(experiment, stack, sets)
     synthetic = [f"phantom   {root} holds SYNTHETIC data"] if is_phantom(Path(root)) else []
     return [
         *synthetic,
         f"data      {counted}, {height} x {width} pixels",
         f"softness  {softness_line(experiment, sets, stack)}",
         *geometry_lines(stack.volumes, list(experiment.dataset.targets)),
+        *([f"warning   {oblong}: this shears them; resample them to square pixels"] * bool(oblong)),
     ]
 
 

@@ -9,12 +9,16 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from softseg.augment import Affine
 from softseg.config.experiment import Experiment
 from softseg.data import DatasetError, Sets, Subject
 from softseg.data.reading import values_in
 from softseg.errors import UserError
 from softseg.preprocess.prepare import prepare as prepare_stack
 from softseg.preprocess.stack import SliceStack
+
+_SQUARE = 0.02
+"""How much longer than wide a pixel may be that is taken for square."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,35 @@ def find_subjects(experiment: Experiment, console: Console) -> list[Subject]:
 
 
 def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
-    """Refuse sets that cannot train: no slice is left, or a target is nowhere in them."""
+    """Refuse sets that cannot train: no slice is left, a target is nowhere in them, or the maps of
+    a contour loss would be turned in pixels that are not square.
+    """
     for name, members in (("training", sets.train), ("validation", sets.validation)):
         if len(stack.rows(members)) == 0:
             raise UserError(f"slices.drop leaves no {name} slice; keep more of them")
     _check_targets(experiment, stack, sets)
+    if experiment.loss.maps and (oblong := turned_oblong(experiment, stack, sets)):
+        raise UserError(
+            f"{oblong}; the distances in the maps of a contour loss would be wrong: resample "
+            "slices to square pixels, or set the rotation to 0"
+        )
+
+
+def turned_oblong(experiment: Experiment, stack: SliceStack, sets: Sets) -> str:
+    """Which training slices `affine` turns as if their pixels were square; empty for none."""
+    if not any(isinstance(step, Affine) and step.rotation > 0 for step in experiment.augment):
+        return ""
+    axes = list(experiment.slices.in_plane)
+    sizes = {v.subject: v.geometry.network.zooms[axes] for v in stack.of(sets.train)}
+    oblong = {name: mm for name, mm in sizes.items() if max(mm) > (1 + _SQUARE) * min(mm)}
+    if not oblong:
+        return ""
+    first = next(iter(oblong))
+    shape = " x ".join(f"{mm:.3g}" for mm in oblong[first])
+    return (
+        f"augment: affine turns slices in pixels, and those of {len(oblong)} training subjects are "
+        f"not square ({first}: {shape} mm)"
+    )
 
 
 def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:

@@ -6,15 +6,21 @@ import re
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter
 
+from softseg import losses
 from softseg.component import build_from
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
+from softseg.data.grid import Grid
 from softseg.data.phantom import write_phantom
+from softseg.errors import UserError
 from softseg.header import describe, describe_data, geometry_lines, softness_line
+from softseg.preparation import check_sets
+from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.volume import Facts
 from tests.tiny import tiny_stack, tiny_state, tiny_task
 
@@ -93,6 +99,29 @@ def test_subjects_and_slices_without_the_dropped_ones():
         "test 1 subjects, 4 slices, 24 x 24 pixels"
     )
     assert geometry.startswith("geometry  gm: best Dice ")
+
+
+@pytest.mark.parametrize(("zooms", "warned"), [((0.5, 2), True), ((0.5, 0.505), False)])
+def test_turning_pixels_that_are_not_square_is_warned_of(zooms, warned):
+    stack = tiny_stack()
+    grid = Grid((24, 24, 4), np.diag([*zooms, 5.0, 1.0]))
+    volumes = [replace(v, geometry=Geometry(grid, grid)) for v in stack.volumes]
+    stack = replace(stack, volumes=tuple(volumes))
+    told = "\n".join(describe_data(experiment({"affine": {}}), SETS, stack))
+    assert ("2 training subjects are not square (s0: 0.5 x 2 mm)" in told) == warned
+    assert "not square" not in "\n".join(describe_data(experiment(), SETS, stack))
+    still = experiment({"affine": {"rotation": 0}})
+    assert "not square" not in "\n".join(describe_data(still, SETS, stack))
+    loss = {"name": "boundary"}
+    terms = [{"loss": {"name": "mse"}}, {"loss": loss}]
+    made = experiment({"affine": {}})
+    contours = losses.build({"name": "combination", "terms": terms})
+    made = made.model_copy(update={"loss": contours})
+    if warned:
+        with pytest.raises(UserError, match="resample slices to square pixels"):
+            check_sets(made, stack, SETS)
+    else:
+        check_sets(made, stack, SETS)
 
 
 def test_synthetic_data_are_called_so(tmp_path):

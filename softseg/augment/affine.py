@@ -25,7 +25,8 @@ class Affine(Component):
 
     name: Literal["affine"] = "affine"
     rotation: Annotated[float, Field(ge=0, le=180)] = 20.0
-    """Degrees: the angle is drawn uniformly from [-rotation, rotation]."""
+    """Degrees: the angle is drawn uniformly from [-rotation, rotation]; slices turn in pixels, as
+    if these were square."""
     translation: Annotated[float, Field(ge=0, le=1)] = 0.03
     """Share of the slice's size, drawn uniformly from [-translation, translation] per axis."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
