@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from softseg.config.experiment import Experiment
+from softseg.config.load import load_config, validate
+from softseg.config.yaml_file import parse_yaml
 from softseg.data import read_split
 from softseg.errors import UserError, several
 from softseg.run import Run
@@ -27,6 +29,7 @@ class Source:
     model: dict[str, Tensor]
     head: dict[str, Tensor]
     version: str  # which weights these are: `epoch 12`
+    block: str  # order of the layers in its blocks, which their names and shapes do not tell
     trained_on: frozenset[str] | None = None  # digests of the scans it learned from, if known
 
     @property
@@ -93,6 +96,11 @@ def source_of(experiment: Experiment, run: Run, resume: bool) -> Source | None:
     if path.resolve() == run.folder.resolve():
         raise UserError(f"init_from: {path} is this run's own folder; choose another --out")
     source = weights_of(path)
+    if source.block != experiment.model.block:
+        raise UserError(
+            f"init_from: the blocks of {path} are {source.block}, those of this network "
+            f"{experiment.model.block}: set model.block to {source.block}"
+        )
     began = run.facts().get("init_from", {}).get("sha256") if resume else None
     if began not in (None, source.sha256):
         raise UserError(
@@ -118,13 +126,15 @@ def weights_of(source: Path) -> Source:
 
     package = read_package(source)
     version = f"{package.facts['name']}, {_epoch(package.facts)}"
-    return Source(source, package.model, package.head, version)
+    block = validate(parse_yaml(package.config, str(source)), Experiment).model.block
+    return Source(source, package.model, package.head, version, block)
 
 
 def _of_run(run: Run) -> Source:
     saved = read_checkpoint(run.best)
     version = _epoch({**run.facts(), "epoch": saved["epoch"]})
-    return Source(run.folder, saved["model"], saved["head"], version, _trained_on(run))
+    block = load_config(run.config, Experiment).model.block
+    return Source(run.folder, saved["model"], saved["head"], version, block, _trained_on(run))
 
 
 def _epoch(facts: Mapping[str, Any]) -> str:

@@ -126,6 +126,16 @@ def test_a_resumed_run_and_an_evaluation_need_the_source_no_more(train, softseg,
     assert softseg("eval", "runs/halted") == 0
 
 
+@pytest.mark.parametrize("source", ["runs/source", "a.softseg"])
+def test_a_source_whose_blocks_are_in_another_order_is_refused(train, capsys, source):
+    """Names and shapes are the same, and what is computed with them is not."""
+    write_package(Run(Path("runs/source")), Path("a.softseg"), Console(quiet=True))
+    train("x", f"init_from={source}", "model.block=conv_relu_norm", status=2)
+    told = capsys.readouterr().err
+    assert f"the blocks of {source} are conv_norm_relu" in told
+    assert "set model.block to conv_norm_relu" in told
+
+
 def test_frozen_blocks_keep_the_sources_weights_and_statistics(train, tmp_path, capsys):
     run = train("frozen", "init_from={model: runs/source, frozen_blocks: 2}")
     source, tuned = weights(tmp_path / "runs/source"), weights(run, "last")
