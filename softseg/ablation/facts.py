@@ -50,7 +50,23 @@ def warnings(results: Results) -> list[str]:
             f"{_runs(lost)} did not converge (best validation Dice under {CONVERGED_DICE:.0f} %, "
             f"or a dead output at the end) and are in all tables: {_each([e.name for e in lost])}"
         )
-    return [*found, *_unlike_truths(results), *_sessions(results)]
+    return [*found, *_leaks(results), *_unlike_truths(results), *_sessions(results)]
+
+
+def _leaks(results: Results) -> Iterator[str]:
+    """Runs that start from weights which have learned from their test scans, or may have."""
+    starts = [(entry.name, entry.run.facts().get("init_from")) for entry in results.done()]
+    seen = [(name, one.get("test_subjects_it_was_trained_on")) for name, one in starts if one]
+    if leaking := [name for name, tested in seen if tested]:
+        yield (
+            f"{_runs(leaking)} started from weights (init_from) that have LEARNED FROM SCANS THEY "
+            f"ARE TESTED ON, so their scores are too good: {_each(leaking)}"
+        )
+    if unknown := [name for name, tested in seen if tested is None]:
+        yield (
+            f"{_runs(unknown)} started from weights (init_from) that do not tell which scans they "
+            f"learned from; see that none is tested: {_each(unknown)}"
+        )
 
 
 def _unlike_truths(results: Results) -> Iterator[str]:

@@ -96,6 +96,18 @@ def test_a_single_run_tells_its_own_facts(tmp_path):
     assert warnings(collect(run)) == []
 
 
+def test_a_start_that_has_seen_the_test_scans_is_warned_of(tmp_path):
+    fake.write(tmp_path, fake.scores(splits=2))
+    known = "test_subjects_it_was_trained_on"
+    change(tmp_path / "Soft/split-0", init_from={known: ["s00"]})
+    change(tmp_path / "Soft/split-1", init_from={known: []})
+    change(tmp_path / "Dice/split-1", init_from={known: None})
+    leaking, unknown = warnings(collect(tmp_path))
+    assert "1 run started from weights (init_from) that have LEARNED FROM SCANS" in leaking
+    assert leaking.endswith("too good: Soft/split-0")
+    assert unknown.endswith("see that none is tested: Dice/split-1")
+
+
 def test_candidates_with_other_truths_are_warned_of(tmp_path):
     """As where one fuses raters by majority and the other takes their mean."""
     fake.write(tmp_path, fake.scores(splits=2))
