@@ -163,14 +163,14 @@ def draw_volumes(results: Results, target: str, path: Path) -> Figure:
     return Figure(
         path,
         f"Bland-Altman plots of the volume of {target}: predicted minus true volume of each "
-        "subject (mean over the splits that tested it), bias and limits of agreement "
+        "scan (mean over the splits that tested it), bias and limits of agreement "
         "(bias ± 1.96 SD).",
         "A panel a candidate: differences of volumes over their means.",
     )
 
 
 def _volumes(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Predicted and true volume [ml] of each subject."""
+    """Predicted and true volume [ml] of each scan."""
     means = rows.groupby("subject")[["volume_ml", "volume_truth_ml"]].mean()
     return means["volume_ml"].to_numpy(), means["volume_truth_ml"].to_numpy()
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from softseg.ablation.collect import Entry, Results
 from softseg.ablation.pairing import scores
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config
 from softseg.data import Subject
 from softseg.data.grid import Grid
 from softseg.data.load import load
@@ -88,11 +90,18 @@ KINDS: tuple[Kind, Kind] = ("probseg", "mask")
 def _predictions(
     tested: list[Entry], results: Results, subject: Subject, target: str, kind: Kind
 ) -> Mapping[str, Array]:
-    """Candidate -> what it predicted of a subject, (X, Y, Z) in canonical orientation."""
-    source = next(iter(subject.images.values()))
+    """Candidate -> what it predicted of a subject, (X, Y, Z) in canonical orientation.
+
+    Predictions are named after the first contrast, which may be each candidate's own.
+    """
     found = {}
     for entry in tested:
-        folder = predictions_of(entry.run, results.experiment, subject)
+        experiment = load_config(entry.run.config, Experiment)
+        own = subject
+        if experiment.dataset != results.experiment.dataset:
+            own = next(one for one in experiment.dataset() if one.name == subject.name)
+        folder = predictions_of(entry.run, experiment, own)
+        source = next(iter(own.images.values()))
         volume = read(prediction_file(folder, source, target, kind))
         found[entry.candidate] = _upright(volume.data, volume.grid)
     return found

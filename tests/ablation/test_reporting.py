@@ -147,6 +147,26 @@ def test_with_scans_and_predictions_there_are_examples(small):
     assert "The subjects with the worst, the median and the best Dice" in page(small / "study")
 
 
+def test_examples_of_candidates_that_look_at_different_contrasts(small, tmp_path):
+    """Each one's predictions are named after its own first image."""
+    study = shutil.copytree(small, tmp_path / "x") / "study"
+    for scan in (tmp_path / "x/data").glob("*-image.nii.gz"):
+        shutil.copy(scan, scan.with_name(scan.name.replace("image", "other")))
+    for path in study.rglob("*.yaml"):
+        text = path.read_text().replace(str(small), str(tmp_path / "x"))
+        if "Dice" in path.parts:
+            named = (
+                'image: "site{center}-sc{subject}-other.nii.gz"\n  id: "site{center}-sc{subject}"'
+            )
+            text = text.replace("layout: scgm", f"layout: scgm\n  {named}")
+        path.write_text(text)
+    for path in list((study / "Dice").rglob("*-image_label*")):
+        path.rename(path.with_name(path.name.replace("image", "other")))
+    write_report(study)
+    assert "examples_gm" in drawn(study)
+    assert "could not be shown" not in page(study)
+
+
 def test_an_unfinished_ablation_is_reported_with_what_is_missing(tmp_path, small):
     """The reference has no run yet, and no split is done by two candidates."""
     done = {("Soft", 1): {"site1-sc01": 80.0}, ("Dice", 2): {"site2-sc01": 80.0}}
