@@ -10,7 +10,7 @@ from pydantic import Field
 
 from softseg.component import Component
 from softseg.data.grid import Grid
-from softseg.preprocess.sampling import Order
+from softseg.preprocess.sampling import Order, Reading
 
 Zoom = Annotated[float, Field(gt=0)] | None
 _SAME = 1e-3  # zooms closer than this share are taken as equal: headers round
@@ -28,8 +28,11 @@ class Resample(Component):
     axis as it is (the published behaviour resamples in plane only)."""
     image_order: Order = 2
     """Spline order for images (the paper: 2)."""
-    label_order: Order = 1
-    """Spline order for masks (the paper: linear); above 1 overshoots and is clipped to [0, 1]."""
+    label_order: Reading = 1
+    """Spline order for masks (the paper: linear); above 1 overshoots and is clipped to [0, 1]. A
+    spline is read at voxel centres: at twice the voxel size it averages two voxels along an axis of
+    even length, and takes every other one of an odd length. mean: where voxels grow, the mean over
+    each new one, its exact partial volume."""
 
     def __call__(self, grid: Grid) -> Grid:
         """The grid (canonical orientation) after this step."""
@@ -44,6 +47,6 @@ class Resample(Component):
         return Grid((int(shape[0]), int(shape[1]), int(shape[2])), grid.affine @ move)
 
 
-def label_order(steps: Iterable[object]) -> Order:
-    """The spline order that a chain reads masks with; linear where nothing is resampled."""
+def label_order(steps: Iterable[object]) -> Reading:
+    """How a chain reads masks; linearly where nothing is resampled."""
     return next((step.label_order for step in steps if isinstance(step, Resample)), 1)

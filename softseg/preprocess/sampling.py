@@ -17,6 +17,9 @@ from scipy import ndimage, sparse
 from softseg.data.grid import FloatArray, Grid
 
 Order = Literal[1, 2, 3]  # of the spline: linear, quadratic, cubic
+Reading = Order | Literal["mean"]
+"""How values come to a grid: a spline read at the new voxels' centres, or the mean over each new
+voxel where these are larger (linear where they are not)."""
 
 # An interpolating spline's weights fall below float32's precision long before this many voxels
 # (the 2nd-order pole is -0.17: 0.17 ** 12 = 6e-10).
@@ -25,7 +28,7 @@ _ALIGNED = 1e-4  # voxels: closer to whole indices than this is a copy, not an i
 
 
 def resample(
-    volume: FloatArray, source: Grid, target: Grid, order: Order, fill: float = 0.0
+    volume: FloatArray, source: Grid, target: Grid, order: Reading, fill: float = 0.0
 ) -> NDArray[np.float32]:
     """Read `volume`, which lies on `source`, on the voxels of `target`.
 
@@ -34,7 +37,7 @@ def resample(
     volume: (X, Y, Z) on `source`.
     target: a grid whose axes are a signed permutation of the source's (not checked for rotations
         smaller than 1e-3, which rounding of headers brings).
-    order: spline order, 1 (linear) to 3; whole-voxel shifts copy, whatever the order.
+    order: spline order, 1 (linear) to 3; whole-voxel shifts copy, whatever the order. Or "mean".
     fill: the value outside the source's field of view (half a voxel beyond its last centres).
 
     Returns
@@ -48,7 +51,7 @@ def resample(
         positions = offsets[axis] + steps[axis] * np.arange(target.shape[axis])
         within = _inside(positions, out.shape[axis])
         inside.append(within)
-        out = _read_axis(out, axis, positions[within], order)
+        out = _read_axis(out, axis, positions[within], order, float(abs(steps[axis])))
     return _place(out, target.shape, inside, fill)
 
 
@@ -69,14 +72,19 @@ def _inside(positions: FloatArray, size: int) -> NDArray[np.bool_]:
 
 
 def _read_axis(
-    volume: NDArray[np.float32], axis: int, positions: FloatArray, order: Order
+    volume: NDArray[np.float32], axis: int, positions: FloatArray, order: Reading, step: float
 ) -> NDArray[np.float32]:
-    """Interpolate along one axis at the given (fractional) indices."""
-    whole = np.rint(positions)
-    if np.abs(positions - whole).max(initial=0.0) < _ALIGNED:
+    """Read one axis at the given (fractional) indices, which are a step apart."""
+    whole, averaged = np.rint(positions), order == "mean" and step > 1 + _ALIGNED
+    if not averaged and np.abs(positions - whole).max(initial=0.0) < _ALIGNED:
         index = np.clip(whole.astype(int), 0, volume.shape[axis] - 1)
         return np.asarray(np.take(volume, index, axis=axis))
-    weights = interpolation_weights(positions, volume.shape[axis], order)
+    if averaged:
+        weights = mean_weights(positions, volume.shape[axis], step)
+    else:
+        weights = interpolation_weights(
+            positions, volume.shape[axis], 1 if order == "mean" else order
+        )
     small = np.abs(weights) <= _NEGLIGIBLE
     dense = np.where(small, 0, weights).astype(np.float32)
     needed = np.flatnonzero(dense.any(axis=0))
@@ -98,6 +106,19 @@ def interpolation_weights(positions: FloatArray, size: int, order: Order) -> NDA
     grid = np.stack(pairs).astype(np.float64)
     read = ndimage.map_coordinates(np.eye(size), grid, order=order, mode="mirror")
     return np.asarray(read)
+
+
+def mean_weights(positions: FloatArray, size: int, width: float) -> NDArray[np.float64]:
+    """The matrix (positions, size) that averages a row of `size` voxels over wider ones.
+
+    Of each new voxel, `width` old ones wide, that part counts which lies within the row; each row
+    of the matrix sums to 1. Of a mask that is its exact partial volume.
+    """
+    middle, old = np.asarray(positions)[:, None], np.arange(size)
+    first, last = (np.clip(middle + s * width / 2, -0.5, size - 0.5) for s in (-1, 1))
+    shared = np.minimum(last, old + 0.5) - np.maximum(first, old - 0.5)
+    weights = np.clip(shared, 0, None)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
 def _place(

@@ -62,6 +62,41 @@ def test_interpolation_weights_sum_to_one_so_constants_stay():
         np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [12, 13])
+@pytest.mark.parametrize("width", [2.0, 1.5, 3.0, 1.37])
+def test_the_mean_over_wider_voxels_is_their_partial_volume(size, width):
+    """Against 120 samples of each old voxel, whether the axis is even or odd."""
+    mask = (np.random.default_rng(3).random((size, 5, 2)) > 0.5).astype(np.float32)
+    count = round(size / width)
+    start = ((size - 1) - (count - 1) * width) / 2
+    target = grid((count, 5, 2), np.diag([width, 1, 1]), origin=(start, 0, 0))
+    fine = np.repeat(mask, 120, axis=0)
+    where = (np.arange(size * 120) + 0.5) / 120 - 0.5
+    middles = start + width * np.arange(count)
+    expected = [fine[np.abs(where - middle) < width / 2].mean(axis=0) for middle in middles]
+    found = resample(mask, grid((size, 5, 2)), target, "mean")
+    np.testing.assert_allclose(found, expected, atol=0.01)
+    assert found.sum() * width == pytest.approx(mask.sum(), rel=0.12)  # but for the row's ends
+
+
+def test_where_voxels_do_not_grow_a_mean_is_linear_and_a_copy_is_a_copy():
+    volume = np.random.default_rng(4).random((9, 8, 4)).astype(np.float32)
+    finer = grid((17, 8, 4), np.diag([0.5, 1, 1]))
+    source = grid((9, 8, 4))
+    np.testing.assert_array_equal(
+        resample(volume, source, finer, "mean"), resample(volume, source, finer, 1)
+    )
+    np.testing.assert_array_equal(resample(volume, source, source, "mean"), volume)
+
+
+def test_half_the_resolution_of_odd_axes_is_soft_by_the_mean_and_hard_by_a_spline():
+    ball = np.linalg.norm(np.indices((15, 15, 3)) - [[[[7]]], [[[7]]], [[[1]]]], axis=0) < 5
+    mask, source = ball.astype(np.float32), grid((15, 15, 3))
+    target = grid((8, 8, 3), np.diag([2, 2, 1]))
+    assert set(np.unique(resample(mask, source, target, 1))) == {0, 1}
+    assert len(np.unique(resample(mask, source, target, "mean"))) > 3
+
+
 def test_a_rotated_grid_is_refused():
     c, s = np.cos(0.2), np.sin(0.2)
     rotated = grid((3, 3, 3), np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]))
