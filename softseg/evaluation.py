@@ -55,6 +55,7 @@ def evaluate(
     With `search`, the threshold of each target is first looked for on training and validation
     volumes and kept in threshold.json. `sets` are `key=value` changes of the run's configuration,
     such as dataset.root or trainer.device. `stack` holds its slices where they are at hand already.
+    Where training crops, what lies outside the crop is not looked at (`predict --only-crop`).
 
     Raises UserError for a run that cannot be evaluated, and for arguments that cannot be.
     """
@@ -154,8 +155,9 @@ def _write(trained: Trained, table: pd.DataFrame, bins: Bins, split: str) -> Non
         write_atomically(reliability, pd.concat(tables).to_csv(index=False))
     else:  # calibration is not measured: an earlier evaluation's would be of other predictions
         reliability.unlink(missing_ok=True)
-    if split == "test":  # a package says these scores of no other weights
-        trained.run.note(scored_epoch=trained.epoch)
+    if split == "test":  # a package says these scores of no other weights and postprocessing
+        steps = trained.experiment.evaluate.model_dump(mode="json")["postprocess"]
+        trained.run.note(scored_epoch=trained.epoch, scored_postprocess=steps)
 
 
 def _tables(split: str) -> tuple[str, str, str]:

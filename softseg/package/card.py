@@ -9,6 +9,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.text import inline
 from softseg.infer.threshold import Threshold
 from softseg.package.about import About, Moments
+from softseg.preprocess import Crop
 from softseg.report.text_table import Cell, TextTable, markdown
 
 _SYNTHETIC = (
@@ -24,7 +25,7 @@ def card(about: About, experiment: Experiment, thresholds: Mapping[str, Threshol
         "Preprocessing": _preprocessing(experiment),
         "Training data": _data(about),
         "Threshold": _threshold(about, thresholds),
-        "Scores": _scores(about),
+        "Scores": _scores(about, experiment),
         "Use": _use(about),
         "Limits": _limits(about),
         "Licence and citation": _credits(about),
@@ -84,7 +85,7 @@ def _threshold(about: About, thresholds: Mapping[str, Threshold] | None) -> Iter
         yield f"- `{target}`: {one.value:.2f} ({one.dice:.1f} %)"
 
 
-def _scores(about: About) -> Iterator[str]:
+def _scores(about: About, experiment: Experiment) -> Iterator[str]:
     if not about.scores:
         yield "It was not evaluated."
         return
@@ -96,6 +97,10 @@ def _scores(about: About) -> Iterator[str]:
     )
     yield "On the test subjects, in the native space of each scan, named as in `metrics.csv`; Dice,"
     yield "precision, recall, volume differences and MSE are in percent."
+    if any(isinstance(step, Crop) and step.around == "image" for step in experiment.preprocess):
+        yield "They and the threshold are of what lies in the training's crop, in the middle of a"
+        yield "scan. `softseg predict --only-crop` looks there only; without it larger scans are"
+        yield "segmented whole, with whatever else there looks like the target."
     yield ""
     title = f"Mean ± standard deviation over scans{f', at a threshold of {at}' if at else ''}"
     yield markdown(TextTable("scores", title, ("target", "metric", "value", "n"), rows)).strip()

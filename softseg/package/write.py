@@ -187,7 +187,10 @@ def _lacks(known: About, found: Mapping[str, Threshold]) -> Iterator[str]:
     if not found:
         yield "no threshold was searched for: 0.5 will be used (see eval --threshold-search)"
     if not known.scores:
-        yield "these weights were not evaluated: the card has no scores; run eval and package again"
+        yield (
+            "these weights were not evaluated, or with other postprocessing: the card has no "
+            "scores; run eval and package again"
+        )
     values = {target: one.value for target, one in found.items()}
     if known.scored_at and known.scored_at != (values or dict.fromkeys(known.targets, 0.5)):
         yield "the scores are of another threshold than the package's; run eval and package again"

@@ -48,6 +48,15 @@ def test_scores_of_other_weights_are_left_out_until_these_are_scored(copied, tmp
     assert read_package(tmp_path / "n").facts["scores"]["gm"]["dice"]["n"] == 2
 
 
+def test_scores_with_other_postprocessing_than_the_package_has_are_left_out(copied, tmp_path):
+    evaluate(copied, plain(), sets=["evaluate.postprocess=[{keep_largest: {}}]"])
+    assert "with other postprocessing" in said(copied, tmp_path / "m")
+    assert read_package(tmp_path / "m").facts["scores"] == {}
+    evaluate(copied, plain())
+    write_package(copied, tmp_path / "n", plain())
+    assert read_package(tmp_path / "n").facts["scores"]["gm"]["dice"]["n"] == 2
+
+
 def test_scores_of_a_version_that_noted_no_epoch_are_kept(copied, package, tmp_path):
     facts = copied.facts()
     del facts["scored_epoch"]
