@@ -36,17 +36,38 @@ def streams(slices: int, numbers: range, seed: int, device: torch.device) -> lis
 def forked(predict: Predictor, known: Sequence[Generator], count: int, image: Tensor) -> Tensor:
     """Slices (S, C, H, W) -> logits (S * count, K, H, W), each slice `count` times.
 
+    A batch that does not fit into a GPU's memory is halved until it does, and drawn anew.
+
     Args:
         predict: the network, and how many slices it takes at once.
         known: the S * count streams; they go on from where they are.
         count: samples of a slice.
         image: slices, or a patch of each.
     """
-    parts = []
-    for rows in torch.arange(len(known)).split(predict.batch_size):
-        with dropping(predict.model, [known[row] for row in rows.tolist()]):
-            parts.append(predict.logits(image[rows.to(image.device) // count]))
-    return torch.cat(parts)
+    size, began = predict.batch_size, [stream.get_state() for stream in known]
+    while True:
+        try:
+            return torch.cat(
+                [_forked(predict, known, count, image, rows) for rows in _batches(known, size)]
+            )
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size = max(1, size // 2)
+            for stream, state in zip(known, began, strict=True):
+                stream.set_state(state)
+
+
+def _batches(known: Sequence[Generator], size: int) -> Sequence[Tensor]:
+    """Numbers of the streams, `size` at a time."""
+    return torch.arange(len(known)).split(size)
+
+
+def _forked(
+    predict: Predictor, known: Sequence[Generator], count: int, image: Tensor, rows: Tensor
+) -> Tensor:
+    with dropping(predict.model, [known[row] for row in rows.tolist()]):
+        return predict.at_once(image[rows.to(image.device) // count])
 
 
 @contextmanager
@@ -79,8 +100,7 @@ def _drop(
     shape = output.shape[1:]
     if isinstance(layer, nn.Dropout2d):  # whole channels
         shape = torch.Size((shape[0], 1, 1))
-    # fewer rows than streams where a batch was halved for want of memory
-    drawn = [_random_bytes(shape, one) for one in known[: len(output)]]
+    drawn = [_random_bytes(shape, one) for one in known]
     return output * (torch.stack(drawn) < kept).to(output.dtype).mul_(256 / kept)
 
 

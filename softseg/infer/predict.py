@@ -30,24 +30,23 @@ class Predictor:
 
         A batch that does not fit into a GPU's memory is halved until it does.
         """
-        self.model.eval()
         size = self.batch_size
         while True:
             try:
-                return self._logits(image, size)
+                return torch.cat([self.at_once(part) for part in image.split(size)])
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
                 size = max(1, size // 2)
 
-    def _logits(self, image: Tensor, size: int) -> Tensor:
+    @torch.no_grad()
+    def at_once(self, image: Tensor) -> Tensor:
+        """The same in one batch, which must fit into memory."""
+        self.model.eval()
         with autocast(self.device, self.precision):
+            logits: Tensor = self.model(image.to(self.device))
             # copied, since CUDA graphs write each output over the last one
-            parts = [
-                self.model(part.to(self.device)).to(torch.float32, copy=True)
-                for part in image.split(size)
-            ]
-        return torch.cat(parts)
+            return logits.to(torch.float32, copy=True)
 
     @torch.no_grad()
     def soft(self, logits: Tensor) -> Tensor:

@@ -242,3 +242,24 @@ def test_a_model_with_nothing_to_vary_is_refused():
         check(Sampling("tta"), without, augment.build([{"binarize": {}}]), "runs/x")
     check(Sampling("tta"), without, FLIP, "runs/x")
     check(Sampling("mc-dropout"), predictor(unet()), (), "runs/x")
+
+
+class Small(nn.Module):
+    """A device with memory for two slices at once, which runs out half way."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, slices):
+        logits = self.network(slices)
+        if len(slices) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return logits
+
+
+@pytest.mark.parametrize(("method", "steps"), [("mc-dropout", ()), ("tta", AFFINE)])
+def test_memory_that_runs_out_changes_no_sample(method, steps):
+    roomy = samples(predictor(unet(), 8, targets=2), volume(), steps, method)
+    tight = samples(predictor(Small(unet()), 8, targets=2), volume(), steps, method)
+    assert (roomy - tight).abs().max() < 1e-5
