@@ -20,11 +20,12 @@ def set_of(subject: str, sets: Sets | None) -> str:
 
 def torn_groups(subjects: Sequence[Subject], split: Split, sets: Sets) -> Iterator[Finding]:
     """Persons, and groups of the split's column, of whom a subject is in two of the sets."""
-    for column in dict.fromkeys(("subject", split.within or split.by)):
+    for column in dict.fromkeys(("subject", "person", split.within or split.by)):
         groups: dict[str, list[Subject]] = {}
         for subject in subjects:
-            if column in subject.columns and subject.name in sets.members:
-                groups.setdefault(subject.columns[column], []).append(subject)
+            value = subject.columns.get(column, "n/a")
+            if value != "n/a" and subject.name in sets.members:
+                groups.setdefault(value, []).append(subject)
         for value in sorted(groups, key=natural):
             yield from _torn(column, value, groups[value], sets)
 

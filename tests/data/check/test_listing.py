@@ -198,3 +198,14 @@ def test_the_column_that_divides_within_is_a_person_too(folder):
     told = checked(folder, SCGM | {"table": "people.csv"}, split)
     [torn] = [one for one in told.findings if one.kind == "person in several sets"]
     assert "person p" in torn.what
+
+
+def test_a_column_person_is_looked_at_whatever_the_split_goes_by(folder):
+    (folder / "people.csv").write_text(
+        "subject,person\nsite1-sc01,p\nsite1-sc02,n/a\nsite2-sc01,p\nsite2-sc02,n/a\n"
+        "site3-sc01,n/a\nsite3-sc02,u\n"
+    )
+    split = {"by": "center", "test": [1], "validation": 1}
+    told = checked(folder, SCGM | {"table": "people.csv"}, split)
+    [torn] = [one for one in told.findings if one.kind == "person in several sets"]
+    assert "person p is in several sets" in torn.what
