@@ -19,6 +19,7 @@ from softseg.report.figures.style import (
     WIDTH,
     Array,
     colours,
+    rounds,
     save,
     tidy,
     wrapped,
@@ -28,7 +29,12 @@ NARROWEST = 0.01
 """Least width of the kernel: the spike of a nearly binary prediction stays within the figure."""
 _SAME = 1e-6
 """Values that differ by less are one value, to float32 and to the reader."""
-_DASHES = ("solid", (0, (5, 1.5)))  # every second: curves that lie on each other are both seen
+# every second another: curves that lie on each other are both seen; then those of a colour's return
+_DASHES = (
+    ("solid", (0, (5, 1.5))),
+    ((0, (1, 1)), (0, (5, 1, 1, 1))),
+    ((0, (9, 2)), (0, (3, 1, 1, 1, 1, 1))),
+)
 
 
 def draw(
@@ -47,11 +53,12 @@ def draw(
     figure = Figure(figsize=(WIDTH, 4.2 + 0.2 * (len(values) // 3)), layout="constrained")
     axes = figure.subplots()
     tidy(axes)
-    at, tallest = np.linspace(0, 1, 501), 5.0
+    at, tallest, again = np.linspace(0, 1, 501), 5.0, rounds(values, colour)
     for k, (name, all_values) in enumerate(values.items()):
         kept = _non_zero(all_values)
         heights = density(kept, at)
-        look: dict[str, Any] = {"color": colour[name], "linestyle": _DASHES[k % 2], "lw": 1.8}
+        dash = _DASHES[again[name] % len(_DASHES)][k % 2]
+        look: dict[str, Any] = {"color": colour[name], "linestyle": dash, "lw": 1.8}
         if heights is None:
             axes.plot([], [], label=f"{_label(name)}\n{_why(kept)}", **look)
         else:

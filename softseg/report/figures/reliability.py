@@ -14,11 +14,13 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from softseg.metrics.calibration import ReliabilityBins, ece
 from softseg.report.figures.style import (
     INK,
+    MARKS,
     SMALL,
     TEXT,
     WIDTH,
     colours,
     number,
+    rounds,
     save,
     tidy,
     wrapped,
@@ -44,12 +46,14 @@ def draw(
     figure = Figure(figsize=size, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _diagonal(upper)
+    again = rounds(bins, colour)
     for name, one in bins.items():
         predicted, true = means(one)
         upper.plot(predicted, true, color=colour[name], linewidth=1.8)
         # whole dots on the frame, for which the layout (upset by none at all) need not make room
         look: dict[str, Any] = {"markersize": 5.0, "clip_on": False, "in_layout": False}
-        upper.plot(predicted, true, "o", color=colour[name], label=_label(name, one), **look)
+        mark = MARKS[again[name] % len(MARKS)]
+        upper.plot(predicted, true, mark, color=colour[name], label=_label(name, one), **look)
     _counts(lower, bins, colour)
     upper.set(xlim=(0, 1), ylim=(0, 1), xticks=np.linspace(0, 1, 11))
     upper.set_ylabel("mean truth of the bin", fontsize=TEXT, color=INK)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,29 @@ _PALETTE = (
 )
 
 
+MARKS = "os^Dv"
+"""Of candidates of one colour, round by round; then again."""
+
+
 def colours(candidates: Iterable[str]) -> dict[str, str]:
-    """A colour (#rrggbb) of each candidate, by its place; they repeat from the eleventh on.
+    """A colour (#rrggbb) of each candidate, by its place; they repeat from the eleventh on, where
+    `rounds` tell them apart by another mark or dash.
 
     Hand the result, made once of all candidates, to every figure: a candidate then keeps its
     colour in figures where others are missing.
     """
     names = dict.fromkeys(candidates)
     return {name: _PALETTE[k % len(_PALETTE)] for k, name in enumerate(names)}
+
+
+def rounds(names: Iterable[str], colour: Mapping[str, str]) -> dict[str, int]:
+    """How many of the names before it have a name's colour: 0 for the first ten, then 1, ..."""
+    seen: Counter[str] = Counter()
+    found = {}
+    for name in names:
+        found[name] = seen[colour[name]]
+        seen[colour[name]] += 1
+    return found
 
 
 def darker(colour: str) -> str:

@@ -15,10 +15,12 @@ from softseg.report.figures.reliability import key_columns, key_name
 from softseg.report.figures.style import (
     FAINT,
     INK,
+    MARKS,
     SMALL,
     TEXT,
     WIDTH,
     colours,
+    rounds,
     save,
     say,
     tidy,
@@ -76,12 +78,13 @@ def _of(table: pd.DataFrame, volume: str, groups: list[object]) -> pd.DataFrame:
 def _panel(axes: Axes, rows: Mapping[str, pd.DataFrame], colour: Mapping[str, str]) -> None:
     tidy(axes, grid="x")
     axes.axvline(0, color="grey", linewidth=1.2)
-    step = 0.7 / len(rows)
+    step, again = 0.7 / len(rows), rounds(rows, colour)
     for k, (name, row) in enumerate(rows.items()):
         heights = np.arange(len(row)) + (k - (len(rows) - 1) / 2) * step
         axes.hlines(heights, row["low_ml"], row["high_ml"], color=colour[name], linewidth=2)
         dots: dict[str, Any] = {"color": colour[name], "markersize": 5.5}
-        axes.plot(row["bias_ml"], heights, "o", label=key_name(name), **dots)
+        mark = MARKS[again[name] % len(MARKS)]
+        axes.plot(row["bias_ml"], heights, mark, label=key_name(name), **dots)
     for border in range(1, len(next(iter(rows.values())))):
         axes.axhline(border - 0.5, color=FAINT, linewidth=0.6)
     if not any(row["bias_ml"].notna().any() for row in rows.values()):

@@ -63,3 +63,11 @@ def test_nothing_is_cut_off_or_covered(tmp_path, drawn, names):
     reliability.draw(dict.fromkeys(names, many), path)
     drawn.assert_good(path)
     assert sum("ECE" in word for word in drawn.words) == len(names)
+
+
+def test_candidates_of_one_colour_have_marks_of_their_own(tmp_path, drawn):
+    path = tmp_path / "r.png"
+    reliability.draw({f"c{k}": BINS for k in range(23)}, path)
+    drawn.assert_good(path)
+    lines = [one for one in drawn.figure.axes[0].lines if one.get_marker() != "None"]
+    assert len({(one.get_color(), one.get_marker()) for one in lines}) == 23

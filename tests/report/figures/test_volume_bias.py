@@ -86,3 +86,16 @@ def test_it_draws_what_the_table_of_subjects_gives(tmp_path, drawn):
     drawn.assert_good(path)
     assert dots(drawn.figure.axes[0])[0][0] == [1.5, 0]
     assert "2\nn = 0 to 1\n1 left out" in drawn.words
+
+
+def test_candidates_of_one_colour_have_marks_of_their_own(tmp_path, drawn):
+    path = tmp_path / "v.png"
+    rows = [("all", volume, 9, 0, 1.0, 0.0, 2.0) for volume in ("soft", "hard")]
+    volume_bias.draw({f"c{k}": table(*rows) for k in range(23)}, path)
+    drawn.assert_good(path)
+    looks = {
+        (d.get_color(), d.get_marker())
+        for d in drawn.figure.axes[0].lines
+        if d.get_label()[0] == "c"
+    }
+    assert len(looks) == 23
