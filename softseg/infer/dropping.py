@@ -47,20 +47,14 @@ def forked(predict: Predictor, known: Sequence[Generator], count: int, image: Te
     size, began = predict.batch_size, [stream.get_state() for stream in known]
     while True:
         try:
-            return torch.cat(
-                [_forked(predict, known, count, image, rows) for rows in _batches(known, size)]
-            )
+            batches = torch.arange(len(known)).split(size)
+            return torch.cat([_forked(predict, known, count, image, rows) for rows in batches])
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
             size = max(1, size // 2)
             for stream, state in zip(known, began, strict=True):
                 stream.set_state(state)
-
-
-def _batches(known: Sequence[Generator], size: int) -> Sequence[Tensor]:
-    """Numbers of the streams, `size` at a time."""
-    return torch.arange(len(known)).split(size)
 
 
 def _forked(
