@@ -144,8 +144,8 @@ def test_5_no_hidden_dependence_batch_size_leaves_metrics_alone(trained):
     after = (folder / "runs/tiny/metrics.csv").read_text().splitlines()
     assert before[0] == after[0]
     for one, two in zip(before[1:], after[1:], strict=True):
-        assert one.split(",")[:2] == two.split(",")[:2]
-        numbers = [[float(cell or "nan") for cell in row.split(",")[2:]] for row in (one, two)]
+        assert one.split(",")[:3] == two.split(",")[:3]
+        numbers = [[float(cell or "nan") for cell in row.split(",")[3:]] for row in (one, two)]
         np.testing.assert_allclose(*numbers, rtol=1e-4)
 
 
