@@ -24,8 +24,7 @@ def how_begun(run: Run, epoch: int) -> dict[str, Any]:
 
 def changed_versions(run: Run) -> list[str]:
     """`torch 2.12 -> 2.13`: what is of another version than when the run began."""
-    began = run.facts().get("versions", {})
-    current = provenance()["versions"]
+    began, current = run.facts().get("versions", {}), _versions()
     return [
         f"{name} {version} -> {current.get(name)}"
         for name, version in began.items()
@@ -36,7 +35,7 @@ def changed_versions(run: Run) -> list[str]:
 def provenance() -> dict[str, Any]:
     """Versions, machine and commit: what a reader needs to repeat or to distrust a run."""
     return {
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": _versions(),
         "platform": platform.platform(),
         "git_commit": _git_commit(),
         "command": sys.argv,
@@ -44,7 +43,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -70,7 +71,8 @@ def _example(results: Results, target: str, subject: Subject, split: int, label:
         return slice_
 
     tested = [entry for entry in results.done() if entry.split == split]
-    masks = {kind: _predictions(tested, results, subject, target, kind) for kind in KINDS}
+    places = _places(tested, results, subject)
+    masks = {kind: _predictions(places, target, kind) for kind in KINDS}
     rows = _rows(results.metrics, subject.name, split, target)
     zooms = np.delete(canonical(sample.grid).zooms, axis)
     return Example(
@@ -87,12 +89,12 @@ def _example(results: Results, target: str, subject: Subject, split: int, label:
 KINDS: tuple[Kind, Kind] = ("probseg", "mask")
 
 
-def _predictions(
-    tested: list[Entry], results: Results, subject: Subject, target: str, kind: Kind
-) -> Mapping[str, Array]:
-    """Candidate -> what it predicted of a subject, (X, Y, Z) in canonical orientation.
+def _places(
+    tested: list[Entry], results: Results, subject: Subject
+) -> dict[str, tuple[Path, Path]]:
+    """Candidate -> the folder of its predictions of a subject, and the image they are named after.
 
-    Predictions are named after the first contrast, which may be each candidate's own.
+    That is the first contrast, which may be each candidate's own.
     """
     found = {}
     for entry in tested:
@@ -101,9 +103,18 @@ def _predictions(
         if experiment.dataset != results.experiment.dataset:
             own = next(one for one in experiment.dataset() if one.name == subject.name)
         folder = predictions_of(entry.run, experiment, own)
-        source = next(iter(own.images.values()))
+        found[entry.candidate] = (folder, next(iter(own.images.values())))
+    return found
+
+
+def _predictions(
+    places: Mapping[str, tuple[Path, Path]], target: str, kind: Kind
+) -> Mapping[str, Array]:
+    """Candidate -> what it predicted, (X, Y, Z) in canonical orientation."""
+    found = {}
+    for candidate, (folder, source) in places.items():
         volume = read(prediction_file(folder, source, target, kind))
-        found[entry.candidate] = _upright(volume.data, volume.grid)
+        found[candidate] = _upright(volume.data, volume.grid)
     return found
 
 
