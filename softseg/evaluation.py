@@ -141,7 +141,7 @@ def _write_predictions(
         "Model": trained.experiment.name,
     }
     if evaluate.postprocess:
-        facts["Postprocessing"] = evaluate.model_dump(mode="json")["postprocess"]
+        facts["Postprocessing"] = evaluate.steps
     write_predictions(folder, sources[0], soft, masks, thresholds, facts)
 
 
@@ -156,7 +156,7 @@ def _write(trained: Trained, table: pd.DataFrame, bins: Bins, split: str) -> Non
     else:  # calibration is not measured: an earlier evaluation's would be of other predictions
         reliability.unlink(missing_ok=True)
     if split == "test":  # a package says these scores of no other weights and postprocessing
-        steps = trained.experiment.evaluate.model_dump(mode="json")["postprocess"]
+        steps = trained.experiment.evaluate.steps
         trained.run.note(scored_epoch=trained.epoch, scored_postprocess=steps)
 
 

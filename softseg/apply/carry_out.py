@@ -175,6 +175,6 @@ def facts_of(model: Model, options: Options) -> dict[str, object]:
         facts["CropCentreVoxel"] = list(options.centre)
     if options.only_crop:
         facts["LookedAt"] = "the crop in the middle of the image; 0 elsewhere"
-    if steps := model.experiment.evaluate.model_dump(mode="json")["postprocess"]:
+    if steps := model.experiment.evaluate.steps:
         facts["Postprocessing"] = steps
     return facts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,12 @@ class Evaluate(Component):
     """What is measured."""
     lesions: LesionRules | None = None
     """Lesion-wise detection rates by these rules (ltpr, lfdr); null: do not; {}: as published."""
+
+    @property
+    def steps(self) -> list[Any]:
+        """The postprocessing as a YAML or a sidecar writes it."""
+        found: list[Any] = self.model_dump(mode="json")["postprocess"]
+        return found
 
     def __call__(
         self,
