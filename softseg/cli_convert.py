@@ -22,11 +22,11 @@ def ivadomed(
     ] = False,
 ) -> None:
     """Make a YAML that trains what ivadomed trained; tell what became of every key."""
-    from softseg.convert import convert, write
+    from softseg.convert import convert, write_config
     from softseg.convert.report import show
 
     converted = convert(file)
-    write(converted, file, out, overwrite)
+    write_config(converted, file, out, overwrite)
     show(converted, out, open_console())
 
 

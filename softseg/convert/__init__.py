@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from softseg.convert.facts import Converted
-from softseg.convert.ivadomed import convert, write
+from softseg.convert.ivadomed import convert, write_config
 
-__all__ = ["Converted", "convert", "write"]
+__all__ = ["Converted", "convert", "write_config"]

@@ -63,7 +63,7 @@ def convert(file: Path) -> Converted:
     return converted
 
 
-def write(converted: Converted, file: Path, out: Path, overwrite: bool = False) -> None:
+def write_config(converted: Converted, file: Path, out: Path, overwrite: bool = False) -> None:
     """Write the YAML with its comments. Raises UserError where it exists, unless `overwrite`."""
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists: name another file, or --overwrite it")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.convert import convert, write
+from softseg.convert import convert, write_config
 from softseg.data.phantom import write_phantom
 from tests import makers
 from tests.convert.published import CONTRASTS, SUFFIX, published, save
@@ -38,7 +38,7 @@ MASK = {"scgm": "{stem}-fraction", "ms": "Masks/Fraction", "brats": "{stem}_frac
 def experiment_of(name: str, folder: Path, *sets: str) -> Experiment:
     """The converted configuration with a tiny net, finding its scans in `folder`/data."""
     file, out = save(published(name), folder), folder / f"{name}.yaml"
-    write(convert(file), file, out)
+    write_config(convert(file), file, out)
     root = f"dataset.root={folder / 'data'}"
     return load_config(out, Experiment, [root, "dataset.cache=null", *TINY, *sets])
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.convert import convert, write
+from softseg.convert import convert, write_config
 from softseg.errors import UserError
 from tests.convert.everything import EVERYTHING
 from tests.convert.published import NAMES, published, save
@@ -65,5 +65,5 @@ def test_any_value_makes_a_yaml_that_loads_or_a_message(folder: Path, choice, va
     section[last] = value
     file, out = save(config, folder), folder / "out.yaml"
     with contextlib.suppress(UserError):
-        write(convert(file), file, out, overwrite=True)
+        write_config(convert(file), file, out, overwrite=True)
         load_config(out, Experiment)

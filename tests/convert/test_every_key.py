@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softseg.convert import convert, write
+from softseg.convert import convert, write_config
 from tests.convert.everything import EVERYTHING
 from tests.convert.published import NAMES, changed, published, save
 
@@ -83,7 +83,7 @@ def test_a_key_written_twice_is_told(tmp_path):
 def test_a_secret_stands_neither_in_the_yaml_nor_in_the_lists(tmp_path):
     file, out = save(EVERYTHING, tmp_path), tmp_path / "out.yaml"
     converted = convert(file)
-    write(converted, file, out)
+    write_config(converted, file, out)
     assert "5ecret" not in out.read_text() + str(converted)
     assert "secret" in converted.left["wandb.wandb_api_key"]
 
@@ -98,6 +98,6 @@ def test_whatever_else_a_json_holds_is_told_and_the_yaml_can_be_read(extra, tmp_
     config = {**extra, **published("brats")}
     file, out = save(config, folder), folder / "out.yaml"
     converted = convert(file)
-    write(converted, file, out)
+    write_config(converted, file, out)
     assert len(unknown(converted)) == len({leaf for leaf in leaves(extra) if extra})
     assert yaml.safe_load(out.read_text())["name"] == "brats"

@@ -6,7 +6,7 @@ import pytest
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.convert import convert, write
+from softseg.convert import convert, write_config
 from tests.convert.published import CONTRASTS, NAMES, changed, published, save
 
 
@@ -17,7 +17,7 @@ def converted(tmp_path):
     def run(config):
         file, out = save(config, tmp_path), tmp_path / "out.yaml"
         what = convert(file)
-        write(what, file, out, overwrite=True)
+        write_config(what, file, out, overwrite=True)
         return what, load_config(out, Experiment)
 
     return run
@@ -147,7 +147,7 @@ def test_a_key_of_2_2_in_a_file_of_2_9_is_ignored_as_2_9_does(converted):
 def test_the_yaml_opens_with_the_command_that_trains_it_and_tells_all_warnings(tmp_path):
     file, out = save(published("scgm"), tmp_path), tmp_path / "out.yaml"
     what = convert(file)
-    write(what, file, out)
+    write_config(what, file, out)
     text = out.read_text()
     header = " ".join(text.split("\n\n")[0].replace("\n# ", " ").split())
     assert text.startswith(f"# softseg train {out}\n")

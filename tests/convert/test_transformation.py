@@ -6,7 +6,7 @@ import pytest
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.convert import convert, write
+from softseg.convert import convert, write_config
 from tests.convert.everything import EVERYTHING
 from tests.convert.published import changed, published, save
 
@@ -18,7 +18,7 @@ def converted(tmp_path):
     def run(config):
         file, out = save(config, tmp_path), tmp_path / "out.yaml"
         what = convert(file)
-        write(what, file, out, overwrite=True)
+        write_config(what, file, out, overwrite=True)
         return what, load_config(out, Experiment)
 
     return run
