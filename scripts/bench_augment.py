@@ -18,7 +18,7 @@ from bench_peers import (
 )
 
 from softseg.augment import Affine, Batch
-from softseg.seeds import generator
+from softseg.core.seeds import generator
 
 BATCH, SIZE, REPEATS = 8, 128, 10
 TARGETS = {"torchio": 15, "monai": 10}

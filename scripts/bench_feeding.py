@@ -21,9 +21,10 @@ from bench_peers import PEERS, Batches, installed, monai_batches, torchio_batche
 from rich.console import Console
 
 from softseg.augment import Batch
-from softseg.preparation import prepare
-from softseg.training.loop import Task, train_epoch, train_step
+from softseg.runs.data import prepare
+from softseg.training.loop import train_epoch, train_step
 from softseg.training.state import State
+from softseg.training.task import Task
 
 SLICES, WANTED = 128, 2
 CORES = {"all cores": None, "one core": 1}

@@ -17,13 +17,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.device import synchronize
-from softseg.preparation import prepare
-from softseg.training.feeding import take
-from softseg.training.loop import Task, train_epoch, train_step
+from softseg.core.device import synchronize
+from softseg.runs.build import settle
+from softseg.runs.data import prepare
+from softseg.training.batches import take
+from softseg.training.loop import train_epoch, train_step
 from softseg.training.profile import PHASES, Profile
 from softseg.training.state import State
-from softseg.wiring import settle
+from softseg.training.task import Task
 
 NONE_HERE = {"not measured": "there is no CUDA GPU"}
 TRAININGS, EPOCHS, SLICES = 200, 200, 300  # of the paper's SCGM ablation: 5 candidates x 40 splits

@@ -10,9 +10,9 @@ from bench_child import in_child
 from bench_parts import Row, medians, row_of
 
 from softseg import losses
+from softseg.core.seeds import generator
 from softseg.losses.combination import Combination
-from softseg.losses.single import SingleLoss
-from softseg.seeds import generator
+from softseg.losses.family import SingleLoss
 
 SHAPES = ((32, 1, 48, 64), (8, 1, 128, 128))
 COMBINED = {

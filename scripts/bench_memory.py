@@ -11,11 +11,11 @@ from bench_parts import Row, Silent, cpu_training, first_slices, real_data, row_
 from rich.console import Console
 
 from softseg.config.experiment import Experiment
+from softseg.core.memory import peak_memory_bytes
 from softseg.data import Sets
-from softseg.preparation import Prepared, find_subjects, prepare, stack_of
-from softseg.training.feeding import take
+from softseg.runs.data import Prepared, find_subjects, prepare, stack_of
+from softseg.training.batches import take
 from softseg.training.loop import train_epoch, train_step, validate
-from softseg.usage import peak_memory_bytes
 
 SLICES, WANTED = 256, 1.5
 WAYS = {"cache filled": "cache", "cache found": "cache", "no cache": "null"}

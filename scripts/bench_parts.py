@@ -14,12 +14,13 @@ from rich.console import Console
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.data.phantom import write_phantom
-from softseg.preparation import Prepared, prepare
-from softseg.training.feeding import take
-from softseg.training.loop import Task, train_step
+from softseg.datasets.phantom import write_phantom
+from softseg.runs.build import settle
+from softseg.runs.data import Prepared, prepare
+from softseg.training.batches import take
+from softseg.training.loop import train_step
 from softseg.training.state import State
-from softseg.wiring import new_state, settle, task_of
+from softseg.training.task import Task, new_state, task_of
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 Row = dict[str, Any]

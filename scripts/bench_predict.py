@@ -8,13 +8,13 @@ from pathlib import Path
 from bench_parts import Row, cpu_training, medians, row_of
 from rich.console import Console
 
-from softseg import experiment
-from softseg.apply.carry_out import segment_all
-from softseg.apply.inputs import Scan
-from softseg.apply.model import open_model
 from softseg.config.experiment import Experiment
-from softseg.evaluation import evaluate
-from softseg.run import Run
+from softseg.evaluation.evaluate import evaluate
+from softseg.inference.model import open_model
+from softseg.inference.predict import segment_all
+from softseg.inference.scans import Scan
+from softseg.runs.folder import Run
+from softseg.training import train as experiment
 
 WANTED = 1.25
 

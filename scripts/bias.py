@@ -10,14 +10,15 @@ import pandas as pd
 from bias_closed_form import Region, volume_bias
 from bias_figure import draw
 
-from softseg.ablation.collect import Entry, collect
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
+from softseg.core.files import write_atomically
 from softseg.data import Subject, read_split
-from softseg.data.nifti import read
-from softseg.files import write_atomically
-from softseg.infer.write import prediction_file
+from softseg.data.nifti.io import read
+from softseg.inference.write import prediction_file
 from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.report.results import collect
+from softseg.runs.plan_file import Entry
 
 LAYOUTS = ("uncertain1", "uncertain4")
 SUBJECTS = 80

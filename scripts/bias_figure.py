@@ -10,7 +10,7 @@ from bias_closed_form import Region, volume_bias
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from softseg.report.figures.style import INK, SMALL, TEXT, WIDTH, save, tidy, wrapped
+from softseg.render.figures.style import INK, SMALL, TEXT, WIDTH, save, tidy, wrapped
 
 LINES = np.linspace(0.0025, 0.9975, 200)
 """The p that the closed form is drawn at; not 0.5, where Dice has two optima."""

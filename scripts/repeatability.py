@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from softseg.ablation.collect import Entry, collect
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
+from softseg.core.files import write_atomically
 from softseg.data import read_split
-from softseg.data.nifti import read
-from softseg.files import write_atomically
-from softseg.infer.write import prediction_file
+from softseg.data.nifti.io import read
+from softseg.inference.write import prediction_file
+from softseg.report.results import collect
+from softseg.runs.plan_file import Entry
 
 RUNS = ("run-1", "run-2")
 ABOUT = (

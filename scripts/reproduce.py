@@ -13,8 +13,9 @@ import bias
 import pandas as pd
 import repeatability as repeated
 
-from softseg.ablation.collect import Entry, collect
-from softseg.infer.threshold import read_thresholds
+from softseg.report.results import collect
+from softseg.runs.plan_file import Entry
+from softseg.runs.thresholds import read_thresholds
 
 RESULTS = Path(__file__).parent / "results"
 # One fixed division of the phantom's centres, five seeds; dropout as in the other configurations.

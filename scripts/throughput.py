@@ -14,14 +14,15 @@ import torch
 from rich.console import Console
 
 from softseg.ablation.design import load_design
+from softseg.ablation.folder import share_stacks
 from softseg.ablation.plan import make_plan
-from softseg.ablation.sharing import share_stacks
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
-from softseg.preprocess.stack_file import read_shared
-from softseg.training.feeding import take
+from softseg.preprocess.cache.shared_stack import read_shared
+from softseg.runs.build import settle
+from softseg.training.batches import take
 from softseg.training.loop import train_step
-from softseg.wiring import new_state, settle, task_of
+from softseg.training.task import new_state, task_of
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "phantom_ablation.yaml"

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from softseg.core.version import __version__
+
 if TYPE_CHECKING:
     from softseg.api import evaluate, load_model, predict, train
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "evaluate", "load_model", "predict", "train"]
 
 

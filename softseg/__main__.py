@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from softseg.cli import main
+from softseg.cli.main import main
 
 if __name__ == "__main__":  # not in the processes of an ablation
     main()

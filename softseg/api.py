@@ -13,17 +13,18 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from softseg import evaluation, experiment
-from softseg.ablation.design import load_experiment
-from softseg.alone import alone
-from softseg.apply.carry_out import Options, segment_all
-from softseg.apply.inputs import find_scans
-from softseg.apply.model import open_model
-from softseg.apply.roi import place
-from softseg.cli_common import open_console
-from softseg.errors import UserError, several
-from softseg.run import Run
-from softseg.segmenter import Segmenter
+from softseg.config.load import load_experiment
+from softseg.core.console import open_console
+from softseg.core.errors import UserError, several
+from softseg.evaluation import evaluate as evaluation
+from softseg.inference.model import open_model
+from softseg.inference.predict import Options, segment_all
+from softseg.inference.roi import place
+from softseg.inference.scans import find_scans
+from softseg.inference.segmenter import Segmenter
+from softseg.runs.folder import Run
+from softseg.runs.lock import alone
+from softseg.training import train as experiment
 
 PathLike = str | Path
 

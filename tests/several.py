@@ -14,8 +14,8 @@ import torch
 import torch._dynamo  # what DistributedDataParallel imports otherwise, in each process
 from torch.distributed import TCPStore
 
-from softseg import cli
-from softseg.training import together  # noqa: F401 - as above
+from softseg.cli import main as cli
+from softseg.training.distributed import launch as together  # noqa: F401 - as above
 from tests import project
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -24,7 +24,9 @@ CONTEXT = multiprocessing.get_context("forkserver")
 def warm_up():
     """Processes are forked from a server that has imported all; that of other tests has not."""
     forkserver._forkserver._stop()
-    CONTEXT.set_forkserver_preload([__name__, "softseg.experiment", "tests.training.several_tiny"])
+    CONTEXT.set_forkserver_preload(
+        [__name__, "softseg.training.train", "tests.training.several_tiny"]
+    )
 
 
 @dataclass

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from softseg.files import unfinished
+from softseg.core.files import unfinished
 from tests import project
 
 ABLATION = """\

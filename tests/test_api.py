@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import softseg
-from softseg.errors import UserError
-from softseg.run import Run, lock
+from softseg.core.errors import UserError
+from softseg.runs.folder import Run
+from softseg.runs.lock import lock
 from tests import makers, project
 
 CHANGES = ["model.head={name: sigmoid}", "trainer.max_epochs=1", "dataset.cache=null"]

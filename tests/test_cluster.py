@@ -6,9 +6,8 @@ import time
 
 import pytest
 
-from softseg.ablation.carry_out import is_done
-from softseg.ablation.display import epochs_of
-from softseg.run import Run
+from softseg.ablation.progress import epochs_of
+from softseg.runs.folder import Run, is_done
 from tests import project
 from tests.test_ablate import RUNS, make
 

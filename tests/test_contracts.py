@@ -17,12 +17,12 @@ import torch
 import softseg
 from softseg.augment import Batch, augment
 from softseg.augment import build as build_augment
+from softseg.core.seeds import generator
 from softseg.data import build as build_dataset
-from softseg.data.load import load
 from softseg.data.raters import Raters
+from softseg.data.sample import load
 from softseg.preprocess import Slices, preprocess
 from softseg.preprocess import build as build_chain
-from softseg.seeds import generator
 from tests import makers, project
 
 PACKAGE = Path(softseg.__file__).parent

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from softseg.device import (
+from softseg.core.device import (
     autocast,
     available,
     free_bytes,
@@ -16,8 +16,8 @@ from softseg.device import (
     precision,
     synchronize,
 )
-from softseg.errors import UserError
-from softseg.infer.predict import Predictor
+from softseg.core.errors import UserError
+from softseg.models.predictor import Predictor
 from softseg.training.loop import fit
 from tests.tiny import Watcher, tiny_state, tiny_task
 

@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console
 from scipy import ndimage
 
-from softseg import experiment
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.errors import UserError
-from softseg.evaluation import evaluate, show
-from softseg.infer.threshold import read_thresholds
-from softseg.run import Run
+from softseg.core.errors import UserError
+from softseg.evaluation.evaluate import evaluate, show
+from softseg.runs.folder import Run
+from softseg.runs.thresholds import read_thresholds
+from softseg.training import train as experiment
 from tests import makers, project
 
 COLUMNS = [

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from softseg.files import replacing, write_atomically
+from softseg.core.files import replacing, write_atomically
 
 
 @pytest.mark.parametrize("content", ["Zürich\n", b"\x00\xff", ""])

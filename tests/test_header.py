@@ -12,16 +12,16 @@ import torch
 from pydantic import TypeAdapter
 
 from softseg import losses
-from softseg.component import build_from
 from softseg.config.experiment import Experiment
+from softseg.core.component import build_from
+from softseg.core.errors import UserError
 from softseg.data import Sets
-from softseg.data.grid import Grid
-from softseg.data.phantom import write_phantom
-from softseg.errors import UserError
-from softseg.header import describe, describe_data, geometry_lines, softness_line
-from softseg.preparation import check_sets
+from softseg.data.nifti.grid import Grid
+from softseg.datasets.phantom import write_phantom
 from softseg.preprocess.geometry import Geometry
-from softseg.preprocess.volume import Facts
+from softseg.preprocess.preprocess import Facts
+from softseg.runs.data import check_sets
+from softseg.training.run_summary import describe, describe_data, geometry_lines, softness_line
 from tests.tiny import tiny_stack, tiny_state, tiny_task
 
 SETS = Sets(train=("s0", "s1"), validation=("s2",), test=("s3",))

@@ -12,15 +12,16 @@ import torch
 import yaml
 from rich.console import Console
 
-from softseg import cli
-from softseg import experiment as experiments
+from softseg.cli import main as cli
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.errors import UserError
-from softseg.initial import begin, weights_of
+from softseg.core.errors import UserError
 from softseg.package import write_package
-from softseg.run import Run
-from softseg.wiring import new_state, settle
+from softseg.runs.build import settle
+from softseg.runs.folder import Run
+from softseg.training import train as experiments
+from softseg.training.initial_weights import begin, weights_of
+from softseg.training.task import new_state
 from tests import project
 
 STILL = "trainer.learning_rate=1e-30"  # so small that no weight moves

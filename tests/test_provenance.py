@@ -7,8 +7,8 @@ import platform
 
 import torch
 
-from softseg.provenance import changed_versions, how_begun, provenance
-from softseg.run import Run
+from softseg.runs.folder import Run
+from softseg.runs.provenance import changed_versions, how_begun, provenance
 
 
 def test_provenance_says_with_what_and_where():

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from softseg import cli
 from softseg.ablation.design import load_design
-from softseg.data.phantom import write_phantom
+from softseg.cli import main as cli
+from softseg.datasets.phantom import write_phantom
 from tests import project
 
 ROOT = Path(__file__).parent.parent

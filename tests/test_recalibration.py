@@ -12,14 +12,14 @@ import pytest
 from rich.console import Console
 from scipy.special import expit, logit
 
-from softseg import cli, experiment
+from softseg.cli import main as cli
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.errors import UserError
-from softseg.evaluation import evaluate
-from softseg.recalibration import recalibrate
-from softseg.run import Run
-from softseg.trained import predictions_in
+from softseg.core.errors import UserError
+from softseg.evaluation.evaluate import evaluate
+from softseg.evaluation.recalibration.recalibrate import recalibrate
+from softseg.runs.folder import Run, predictions_in
+from softseg.training import train as experiment
 from tests import makers, project
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softseg.device import FORMATS
-from softseg.infer.predict import Predictor
+from softseg.core.device import FORMATS
+from softseg.models.predictor import Predictor
 from softseg.training.loop import fit
 from tests.tiny import Watcher, tiny_state, tiny_task
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from softseg.alone import alone
-from softseg.errors import UserError
-from softseg.run import LockedError, Run, check_free, create, find, lock, now
+from softseg.core.errors import UserError
+from softseg.runs.folder import Run, check_free, create, find, now
+from softseg.runs.lock import LockedError, alone, lock
 
 
 def made(folder, **facts):

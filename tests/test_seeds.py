@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 
-from softseg.seeds import generator, reseed_torch, seed_of
+from softseg.core.seeds import generator, reseed_torch, seed_of
 
 # the first 8 bytes of sha256("seed/stream/epoch"), little-endian, halved
 GOLDEN = {

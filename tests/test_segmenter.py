@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from softseg.errors import UserError
-from softseg.segmenter import Segmenter
+from softseg.core.errors import UserError
+from softseg.inference.segmenter import Segmenter
 from tests.apply.models import seen
 
 SHAPE = (8, 6, 3)

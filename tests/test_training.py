@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from softseg import cli
+from softseg.cli import main as cli
 from tests import makers, project
 
 BOUNDARY = (

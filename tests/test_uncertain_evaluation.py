@@ -12,19 +12,20 @@ import pytest
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from softseg import cli, experiment
-from softseg.apply.carry_out import Options
-from softseg.apply.inputs import find_scans
-from softseg.apply.model import open_model
-from softseg.apply.uncertain import segment_sampled
+from softseg.cli import main as cli
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.errors import UserError
-from softseg.evaluation import evaluate
-from softseg.infer.sampling import Sampling
+from softseg.core.errors import UserError
+from softseg.evaluation.evaluate import evaluate
+from softseg.evaluation.uncertainty import evaluate_uncertainty, show
+from softseg.inference.model import open_model
+from softseg.inference.predict import Options
+from softseg.inference.scans import find_scans
+from softseg.inference.uncertainty.predict import segment_sampled
+from softseg.inference.uncertainty.sampling import Sampling
 from softseg.metrics.calibration import region
-from softseg.run import Run
-from softseg.uncertain_evaluation import evaluate_uncertainty, show
+from softseg.runs.folder import Run
+from softseg.training import train as experiment
 from tests import project
 
 FEW = Sampling("mc-dropout", 4)

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from softseg.usage import host_peak_bytes
+from softseg.core.memory import host_peak_bytes
 
 TELL = "from softseg.usage import host_peak_bytes; print(host_peak_bytes())"
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from softseg import augment, losses, models, seeds
-from softseg.data.grid import Grid
+from softseg import augment, losses, models
+from softseg.config.trainer import Trainer
+from softseg.core import seeds
+from softseg.data.nifti.grid import Grid
 from softseg.preprocess.geometry import Geometry
+from softseg.preprocess.preprocess import Facts
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.preprocess.volume import Facts
-from softseg.training.loop import Task
-from softseg.training.settings import Trainer
 from softseg.training.state import start
+from softseg.training.task import Task
 
 SIZE = 24
 GRID = Grid((SIZE, SIZE, 4), np.eye(4))

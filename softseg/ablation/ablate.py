@@ -9,15 +9,20 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from softseg.ablation.carry_out import Outcome, is_done
-from softseg.ablation.collect import any_done
 from softseg.ablation.design import Design
-from softseg.ablation.display import Watch
-from softseg.ablation.existing import STACKS, check_existing, check_sources, drop_stacks, write_plan
+from softseg.ablation.folder import (
+    check_existing,
+    check_sources,
+    drop_stacks,
+    share_stacks,
+    write_plan,
+)
 from softseg.ablation.jobs import run_here, warm_up
 from softseg.ablation.plan import Planned
-from softseg.ablation.reporting import show, write_report
-from softseg.ablation.sharing import share_stacks
+from softseg.ablation.progress import Watch
+from softseg.ablation.run_one import Outcome
+from softseg.runs.folder import is_done
+from softseg.runs.plan_file import STACKS
 
 Ended = Iterator[tuple[Planned, Outcome] | None]
 
@@ -55,19 +60,6 @@ def carry_out_all(
     outcomes = _watch(ended, todo, console)
     drop_stacks(plan, folder)
     return outcomes
-
-
-def conclude(outcomes: Sequence[Outcome], folder: Path, console: Console, *, report: bool) -> int:
-    """Write the report of what is done and say what is not; returns the exit status."""
-    failed = sum(outcome.status == "failed" for outcome in outcomes)
-    locked = sum(outcome.status == "locked" for outcome in outcomes)
-    if failed:
-        console.print(f"{failed} run(s) failed; mend what they tell and call again")
-    if locked:
-        console.print(f"{locked} run(s) are another process's; call again when it is done")
-    if report and any_done(folder):
-        show(write_report(folder), folder, console)
-    return 1 if failed or locked else 0
 
 
 def _watch(ended: Ended, todo: Sequence[Planned], console: Console) -> list[Outcome]:

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from softseg.ablation.carry_out import Outcome
 from softseg.ablation.design import Cluster
-from softseg.ablation.jobs import attempt, failed
-from softseg.ablation.orphans import die_with_parent
+from softseg.ablation.jobs import attempt, die_with_parent, failed
 from softseg.ablation.plan import Planned
-from softseg.errors import UserError
+from softseg.ablation.run_one import Outcome
+from softseg.core.errors import UserError
 
 _PATIENCE = 60.0  # seconds until a lost node's process has let go of its run, disks included
 

@@ -11,15 +11,16 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from softseg.ablation.schemes import Scheme
-from softseg.ablation.significance import Method
-from softseg.component import Component
 from softseg.config.experiment import Experiment
-from softseg.config.load import load_tree, validate
+from softseg.config.load import is_ablation, load_tree, validate
 from softseg.config.merge import with_places
 from softseg.config.overrides import apply
-from softseg.config.tree import Tree
+from softseg.config.yaml.tree import Tree
+from softseg.core.component import Component
+from softseg.core.errors import UserError
 from softseg.data import Split
-from softseg.errors import UserError
+from softseg.metrics.significance import Method
+from softseg.runs.plan_file import NAME
 
 _TAKEN = ("figures", "tables", "report.html", "ablation.yaml", "plan.json")
 _SHARED = ("name", "seed", "split", "extends")
@@ -36,7 +37,6 @@ class Cluster(Component):
     """How often a run is started again, from its last checkpoint, when its node dies."""
 
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
@@ -107,21 +107,6 @@ def load_design(path: Path, sets: Sequence[str] = ()) -> Design:
     ablation = validate(tree, Ablation)
     experiments = {name: _candidate(tree, name) for name in ablation.candidates}
     return Design(ablation, experiments)
-
-
-def load_experiment(path: Path, sets: Sequence[str] = ()) -> Experiment:
-    """Read an experiment; raises `UserError` also for an ablation, saying what takes it."""
-    tree = load_tree(path, sets)
-    if is_ablation(tree):
-        raise UserError(
-            f"{path} is an ablation: softseg ablate takes it; its --plan checks data and splits"
-        )
-    return validate(tree, Experiment)
-
-
-def is_ablation(tree: Tree) -> bool:
-    """Whether a YAML is an ablation: it has candidates."""
-    return "candidates" in tree.data
 
 
 def _candidate(tree: Tree, name: str) -> Experiment:

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +19,10 @@ from typing import TextIO
 
 from rich.console import Console
 
-from softseg.ablation.carry_out import Outcome, carry_out
-from softseg.ablation.orphans import die_with_parent
 from softseg.ablation.plan import Planned
-from softseg.errors import TrainingError, UserError
-from softseg.files import write_atomically
+from softseg.ablation.run_one import Outcome, carry_out
+from softseg.core.errors import TrainingError, UserError
+from softseg.core.files import write_atomically
 
 _FORKSERVER = "forkserver" in multiprocessing.get_all_start_methods()
 _PATIENCE = 30.0  # seconds that an interrupted run has to write down where it is
@@ -151,3 +152,17 @@ def failed(planned: Planned, reason: str) -> Outcome:
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def die_with_parent() -> None:
+    """From now on, end this process soon after its parent process has ended.
+
+    Nobody would read its result, and whoever takes the run up again must not wait for it.
+    """
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:  # an orphan gets another parent
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from softseg.ablation.design import Design
 from softseg.config.experiment import Experiment
+from softseg.core.errors import UserError
 from softseg.data import Sets, Split, Subject
-from softseg.errors import UserError
-from softseg.preparation import find_subjects
-from softseg.run import Run
+from softseg.runs.data import find_subjects
+from softseg.runs.folder import Run
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from softseg.ablation.carry_out import is_done
-from softseg.ablation.display import epochs_of
-from softseg.ablation.existing import STACKS, check_existing
+from softseg.ablation.folder import check_existing, share_stacks
 from softseg.ablation.plan import Planned
-from softseg.ablation.sharing import share_stacks
-from softseg.ablation.timing import seconds_by_stage
-from softseg.header import VALIDATION_SHARE
-from softseg.preprocess.stack_file import read_shared
+from softseg.ablation.progress import epochs_of
+from softseg.preprocess.cache.shared_stack import read_shared
+from softseg.runs.build import settle
+from softseg.runs.folder import is_done, seconds_by_stage
+from softseg.runs.plan_file import STACKS
+from softseg.training.run_summary import VALIDATION_SHARE
+from softseg.training.task import new_state, task_of
 from softseg.training.timing import bare_step_seconds, steps_per_epoch
-from softseg.wiring import new_state, settle, task_of
 
 
 def show_plan(

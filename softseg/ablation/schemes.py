@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from softseg.component import Component
+from softseg.core.component import Component
 from softseg.data import Split, Subject
 from softseg.data.groups import grouped, known
 from softseg.data.splits import Share, Values, once_each

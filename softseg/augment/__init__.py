@@ -13,7 +13,7 @@ from softseg.augment.affine import Affine, apply_affine
 from softseg.augment.batch import Batch
 from softseg.augment.binarize import Binarize
 from softseg.augment.torchio import TorchioTransform
-from softseg.component import as_steps, build_from
+from softseg.core.component import as_steps, build_from
 from softseg.preprocess.standardize import standardize_slices
 
 __all__ = [

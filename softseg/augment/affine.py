@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from softseg.augment.batch import Batch
-from softseg.component import Component
-from softseg.preprocess.contour_maps import is_length
+from softseg.core.component import Component
+from softseg.preprocess.distance_maps import is_length
 
 
 class Affine(Component):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from softseg.ranks import Part
+from softseg.core.ranks import Part
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from softseg.augment.batch import Batch
-from softseg.component import Component
+from softseg.core.component import Component
 
 
 class Binarize(Component):

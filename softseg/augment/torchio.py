@@ -18,7 +18,7 @@ from pydantic import ConfigDict, model_validator
 from torch import Generator, Tensor
 
 from softseg.augment.batch import Batch
-from softseg.component import Component
+from softseg.core.component import Component
 
 _SPATIAL = ("RandomAffine", "RandomElasticDeformation", "RandomFlip")
 # Set by us: the target is soft, and outside the slice is the standardised background.

@@ -7,15 +7,15 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from softseg.augment import AugmentStep, TorchioTransform
-from softseg.component import Component
+from softseg.config.init_from import InitFromOrText
+from softseg.config.trainer import Trainer
+from softseg.core.component import Component
 from softseg.data import Dataset, Split
 from softseg.losses import Loss, contour_only
 from softseg.metrics.evaluate import Evaluate
 from softseg.models import Model
 from softseg.preprocess import Chain, Slices
 from softseg.preprocess.geometry import needs_roi
-from softseg.training.initial import InitFromOrText
-from softseg.training.settings import Trainer
 
 
 class Experiment(Component):

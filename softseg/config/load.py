@@ -8,12 +8,14 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.component import Component, build_from
-from softseg.config.errors import explain
+from softseg.config.experiment import Experiment
 from softseg.config.merge import read_extended
+from softseg.config.messages.errors import explain
 from softseg.config.overrides import apply_sets
-from softseg.config.text import write
-from softseg.config.tree import Tree
+from softseg.config.yaml.tree import Tree
+from softseg.config.yaml.write import write
+from softseg.core.component import Component, build_from
+from softseg.core.errors import UserError
 
 M = TypeVar("M", bound=Component)
 
@@ -47,3 +49,18 @@ def validate(tree: Tree, model: type[M]) -> M:
 def dump(model: Component) -> str:
     """The model as YAML, every key written out; loading it gives an equal model."""
     return write(model.model_dump(mode="json"))
+
+
+def load_experiment(path: Path, sets: Sequence[str] = ()) -> Experiment:
+    """Read an experiment; raises `UserError` also for an ablation, saying what takes it."""
+    tree = load_tree(path, sets)
+    if is_ablation(tree):
+        raise UserError(
+            f"{path} is an ablation: softseg ablate takes it; its --plan checks data and splits"
+        )
+    return validate(tree, Experiment)
+
+
+def is_ablation(tree: Tree) -> bool:
+    """Whether a YAML is an ablation: it has candidates."""
+    return "candidates" in tree.data

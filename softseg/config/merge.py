@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from softseg.config.tree import TAGS, Tree, has
-from softseg.config.words import shown
-from softseg.config.yaml_file import read_yaml
-from softseg.errors import UserError
+from softseg.config.messages.words import shown
+from softseg.config.yaml.read import read_yaml
+from softseg.config.yaml.tree import TAGS, Tree, has
+from softseg.core.errors import UserError
 
 
 def read_extended(path: Path) -> Tree:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from softseg.config.merge import merge_data, with_places
-from softseg.config.tree import KeyPath, Place, Tree, dotted, printable
-from softseg.config.words import shown
-from softseg.config.yaml_core import MAX_KEY, key_trouble
-from softseg.config.yaml_file import MAX_DEPTH, parse_yaml
-from softseg.errors import UserError
+from softseg.config.messages.words import shown
+from softseg.config.yaml.read import MAX_DEPTH, parse_yaml
+from softseg.config.yaml.scalars import MAX_KEY, key_trouble
+from softseg.config.yaml.tree import KeyPath, Place, Tree, dotted, printable
+from softseg.core.errors import UserError
 
 
 def apply_sets(tree: Tree, sets: Iterable[str]) -> Tree:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from softseg.component import Component
-from softseg.config.guide import Guide, guide
-from softseg.config.text import WIDTH, inline, write
-from softseg.config.tree import KeyPath, lookup
-from softseg.config.words import Schema, describe
+from softseg.config.messages.schema_walk import Guide, guide
+from softseg.config.messages.words import Schema, describe
+from softseg.config.yaml.tree import KeyPath, lookup
+from softseg.config.yaml.write import WIDTH, inline, write
+from softseg.core.component import Component
 
 _EXTENDS = {
     "type": "string",

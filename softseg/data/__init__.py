@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from softseg.component import build_from
-from softseg.data.bids import BidsDataset
-from softseg.data.files import FilesDataset
-from softseg.data.listing import TableDataset
-from softseg.data.nnunet import NnunetDataset
+from softseg.core.component import build_from
+from softseg.data.loaders.bids import BidsDataset
+from softseg.data.loaders.files import FilesDataset
+from softseg.data.loaders.nnunet import NnunetDataset
+from softseg.data.loaders.table import TableDataset
 from softseg.data.splits import Sets, Split, read_split, write_split
-from softseg.data.subjects import DatasetError, Subject
+from softseg.data.subject import DatasetError, Subject
 
 Loader = FilesDataset | BidsDataset | TableDataset | NnunetDataset
 Dataset = Annotated[Loader, Field(discriminator="loader")]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from softseg.data.names import listed, natural, nearest
-from softseg.data.subjects import Subject
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.core.names import listed, natural, nearest
+from softseg.data.subject import Subject
 
 Groups = dict[str, list[Subject]]  # value of the column -> its subjects
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from softseg.component import Component
-from softseg.data.names import listed, natural, nearest
+from softseg.core.component import Component
+from softseg.core.errors import UserError
+from softseg.core.names import listed, natural, nearest
 from softseg.data.staple import staple
-from softseg.errors import UserError
 
 Masks = NDArray[np.float32]
 _FUSIONS = ("majority", "mean", "staple", "random")

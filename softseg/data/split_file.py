@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from softseg.errors import UserError
-from softseg.files import write_atomically
-from softseg.json_file import read_json
+from softseg.core.errors import UserError
+from softseg.core.files import write_atomically
+from softseg.core.json_file import read_json
 
 SETS = ("train", "validation", "test")
 

@@ -9,13 +9,13 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from softseg.component import Component
+from softseg.core.component import Component
+from softseg.core.errors import UserError
+from softseg.core.names import listed, natural, nearest
+from softseg.core.seeds import seed_of
 from softseg.data.groups import Groups, choose, fold_of, grouped
-from softseg.data.names import listed, natural, nearest
 from softseg.data.split_file import Sets, read_split, write_split
-from softseg.data.subjects import Subject
-from softseg.errors import UserError
-from softseg.seeds import seed_of
+from softseg.data.subject import Subject
 
 __all__ = ["Sets", "Split", "read_split", "write_split"]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from softseg.component import Component
+from softseg.core.component import Component
 
 
 class Target(Component):

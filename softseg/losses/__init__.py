@@ -6,29 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from softseg.component import build_from
-from softseg.losses.adaptive_wing import AdaptiveWing
-from softseg.losses.bce import Bce
-from softseg.losses.boundary import Boundary
+from softseg.core.component import build_from
 from softseg.losses.combination import Combination, contour_only
-from softseg.losses.dice import Dice
-from softseg.losses.dice_plus_plus import DicePlusPlus
-from softseg.losses.dice_squared import DiceSquared
-from softseg.losses.dml1 import Dml1
-from softseg.losses.dml2 import Dml2
-from softseg.losses.focal import Focal
-from softseg.losses.focal_tversky import FocalTversky
-from softseg.losses.generalized_dice import GeneralizedDice
-from softseg.losses.huber import Huber
-from softseg.losses.jml1 import Jml1
-from softseg.losses.jml2 import Jml2
-from softseg.losses.l1 import L1
-from softseg.losses.mse import Mse
-from softseg.losses.region_wise import RegionWise
-from softseg.losses.single import SingleLoss
-from softseg.losses.tversky import Tversky
-from softseg.losses.unified_focal import UnifiedFocal
-from softseg.losses.wing import Wing
+from softseg.losses.contour import Boundary, RegionWise
+from softseg.losses.cross_entropy import Bce, Focal, UnifiedFocal
+from softseg.losses.dice import Dice, DicePlusPlus, DiceSquared, GeneralizedDice
+from softseg.losses.family import SingleLoss
+from softseg.losses.regression import L1, Huber, Mse
+from softseg.losses.semimetric import Dml1, Dml2, Jml1, Jml2
+from softseg.losses.tversky import FocalTversky, Tversky
+from softseg.losses.wing import AdaptiveWing, Wing
 
 __all__ = [
     "AdaptiveWing",

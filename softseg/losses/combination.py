@@ -9,11 +9,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from softseg.component import Component
-from softseg.losses.reduction import ContourLoss
-from softseg.losses.single import SingleLoss
-from softseg.losses.weights import Weight, settled, weight_at
-from softseg.preprocess.contour_maps import KINDS
+from softseg.core.component import Component
+from softseg.losses.base import ContourLoss
+from softseg.losses.family import SingleLoss
+from softseg.losses.schedules import Weight, settled, weight_at
+from softseg.preprocess.distance_maps import KINDS
 
 
 class Term(Component):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+import torch
+from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
-from softseg.losses.reduction import OverlapLoss, ratio
+from softseg.losses.base import OverlapLoss, ratio
 
 
 class Dice(OverlapLoss):
@@ -31,3 +34,93 @@ class Dice(OverlapLoss):
         overlap = 2 * self.total(prediction * target) + self.smooth
         whole = self.total(prediction) + self.total(target) + self.smooth
         return 1 - ratio(overlap, whole, nothing=1)
+
+
+class DicePlusPlus(OverlapLoss):
+    """1 - (2 TP + s) / (2 TP + FP + FN + s), for each target.
+
+    TP = sum(p y), FP = sum((p (1 - y))^gamma), FN = sum((y (1 - p))^gamma). For hard targets and
+    gamma 2 it is `dice_squared`.
+
+    Source: Yeung et al., Journal of Digital Imaging 36, 2023 (arXiv 2111.00528).
+
+    Minimum: 0, for a hard target at prediction = target. **Not valid for soft targets**: for
+    y = (1, .6, .6, .3) and s = 0 it is smallest at p = (1, .781, .781, .195). For sampled hard
+    labels it is not a proper score either.
+
+    Range: 0 to 1. Gradient: 0 at a hard target with gamma above 1, so confident errors count
+    most.
+    """
+
+    name: Literal["dice++"] = "dice++"
+    gamma: Annotated[float, Field(ge=1)] = 2.0
+    """Power on the error of a voxel; 1 is `dice`"""
+
+    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One loss per target, (K,), or per sample and target, (B, K)."""
+        agreed = prediction * target
+        # rounding may make an error negative, of which a power is NaN
+        false_positive = F.relu(prediction - agreed) ** self.gamma
+        false_negative = F.relu(target - agreed) ** self.gamma
+        return self.share(self.total(false_positive + false_negative), 2 * self.total(agreed))
+
+
+class DiceSquared(OverlapLoss):
+    """1 - (2 sum(p y) + s) / (sum(p^2) + sum(y^2) + s), for each target.
+
+    Which is sum((p - y)^2) / (sum(p^2) + sum(y^2) + s): a squared error relative to the size.
+
+    Source: Milletari, Navab and Ahmadi, V-Net, 3DV 2016 (arXiv 1606.04797), section 3.
+
+    Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
+    it is not a proper score, but its minimum stays inside: of a voxel that is foreground a
+    quarter of the time, beside one that always is, it makes 0.19.
+
+    Range: 0 to 1. Gradient at the minimum: 0, and it vanishes in proportion to the error.
+    """
+
+    name: Literal["dice_squared"] = "dice_squared"
+
+    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One loss per target, (K,), or per sample and target, (B, K)."""
+        squared_error = self.total((prediction - target).square())
+        return self.share(squared_error, 2 * self.total(prediction * target))
+
+
+class GeneralizedDice(OverlapLoss):
+    """1 - (2 sum_l w_l sum(p_l y_l) + s) / (sum_l w_l sum(p_l + y_l) + s), w_l ~ 1 / sum(y_l)^2.
+
+    The classes l are the targets and, with `background`, the complement 1 - y of each (computed
+    softly, not from exact zeros). Weights are relative to that of the smallest class, which is
+    1, so s is in its voxels; an absent class, whose weight would be infinite, has 1 too.
+
+    Source: Sudre, Li, Vercauteren, Ourselin and Cardoso, DLMIA 2017 (arXiv 1707.03237),
+    section 2, which counts the background among the classes.
+
+    Minimum: 0, for a hard target at prediction = target. **Not valid for soft targets**: it is
+    smallest at a hard mask, for y = (1, .6, .6, .3) at (1, 1, 1, 0) as `dice`. For sampled hard
+    labels it is not a proper score either.
+
+    Range: 0 to 1. Gradient: does not vanish at the minimum.
+    """
+
+    name: Literal["generalized_dice"] = "generalized_dice"
+    background: bool = True
+    """Whether the complement of each target is a class too; without, one target alone is `dice`"""
+
+    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One loss, (), or one per sample, (B,)."""
+        if self.background:
+            prediction = torch.cat([prediction, 1 - prediction], dim=1)
+            target = torch.cat([target, 1 - target], dim=1)
+        weight = _weights(self.total(target))
+        agreed = prediction * target
+        wrong = self.total(prediction + target - 2 * agreed)
+        return self.share((weight * wrong).sum(-1), 2 * (weight * self.total(agreed)).sum(-1))
+
+
+def _weights(volume: Tensor) -> Tensor:
+    """(smallest / volume)^2 of the volumes (..., L) of classes; 1 for those that are absent."""
+    present = volume > 0
+    smallest = volume.masked_fill(~present, torch.inf).amin(-1, keepdim=True)
+    return torch.where(present, (smallest / volume).square(), 1)

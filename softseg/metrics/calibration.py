@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from softseg.metrics import binarize
 from softseg.metrics.lesions import ROUNDING
 from softseg.metrics.overlap import BoolArray, SoftArray
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 BINS = 10
 """Equal bins of q, as in Guo et al. 2017 and most who followed."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from softseg.component import Component
+from softseg.core.component import Component
 from softseg.metrics import TRUTH_THRESHOLD, binarize, score
 from softseg.metrics.agreement import agreement
 from softseg.metrics.calibration import ReliabilityBins, region, reliability, score_calibration

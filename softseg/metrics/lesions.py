@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy import ndimage
 
-from softseg.component import Component
+from softseg.core.component import Component
 from softseg.metrics.overlap import BoolArray, count, percent
 
 Connectivity = Literal[6, 18, 26]

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from scipy import ndimage
 
-from softseg.component import Component, as_steps, build_from
+from softseg.core.component import Component, as_steps, build_from
 from softseg.metrics.lesions import Connectivity, SizeUnit, at_least, components, require_masks
 from softseg.metrics.overlap import BoolArray
 

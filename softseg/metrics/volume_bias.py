@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.bootstrap import bootstrap
 from softseg.metrics.overlap import BoolArray, SoftArray
@@ -16,6 +16,7 @@ from softseg.metrics.volume import volume_ml
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 MEASURES = {"soft": "dV_soft_ml", "hard": "dV_hard_ml"}
 """Which volume -> the column of its difference."""

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from torch import nn
 
-from softseg.component import build_from
+from softseg.core.component import build_from
 from softseg.models.unet2d import Unet2d
 
 __all__ = ["Model", "Unet2d", "build"]

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softseg.component import Component
+from softseg.core.component import Component
 
 
 class BlockOptions(Component):

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from softseg.models.blocks import BlockOptions
 from softseg.models.heads import Head, NormRelu
 

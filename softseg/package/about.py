@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from softseg.component import Component
-from softseg.infer.threshold import Threshold, label
+from softseg.core.component import Component
+from softseg.runs.thresholds import Threshold, label
 
 
 def _printable(text: str) -> str:

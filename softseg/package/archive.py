@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
-from softseg.files import replacing
+from softseg.core.files import replacing
 from softseg.package.entries import LARGEST, LIMITS, MANIFEST, OPTIONAL, RefusedError
 
 _END = struct.Struct("<4s4H2LH")  # the record that ends a zip: numbers and place of its entries

@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Iterator, Mapping
 
 from softseg.config.experiment import Experiment
-from softseg.config.text import inline
-from softseg.infer.threshold import Threshold
+from softseg.config.yaml.write import inline
 from softseg.package.about import About, Moments
 from softseg.preprocess import Crop
-from softseg.report.text_table import Cell, TextTable, markdown
+from softseg.render.text_table import Cell, TextTable, markdown
+from softseg.runs.thresholds import Threshold
 
 _SYNTHETIC = (
     "> **The training data are SYNTHETIC** (a phantom drawn by softseg). Nothing here says "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from softseg.config.yaml_file import MAX_BYTES
+from softseg.config.yaml.read import MAX_BYTES
 
 FORMAT = 1
 """Goes up whenever an entry, or a key of one, is added or changes its meaning."""

@@ -11,17 +11,17 @@ from typing import Any
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.component import build_from
 from softseg.config.experiment import Experiment
+from softseg.core.component import build_from
+from softseg.core.errors import UserError
+from softseg.core.json_file import read_json
 from softseg.data import Sets
-from softseg.data.phantom import is_phantom
 from softseg.data.split_file import SETS
-from softseg.errors import UserError
-from softseg.json_file import read_json
+from softseg.data.synthetic import is_phantom
 from softseg.package.about import About, Credits
 from softseg.package.neutral import how_fused
 from softseg.package.read import asks_for_roi
-from softseg.run import Run
+from softseg.runs.folder import Run
 
 _NAMES_A_RATER = "dice_rater_"
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
-from softseg import __version__
-from softseg.component import Component
+from softseg.core.component import Component
+from softseg.core.version import __version__
 from softseg.package.entries import FORMAT, MANIFEST, RefusedError
 
 M = TypeVar("M", bound=Component)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from softseg.config.experiment import Experiment
-from softseg.data.files import FilesDataset
+from softseg.config.trainer import Trainer
+from softseg.data.loaders.files import FilesDataset
 from softseg.data.raters import Raters
 from softseg.data.targets import Target
-from softseg.training.settings import Trainer
 
 
 def neutral(experiment: Experiment) -> Experiment:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from softseg import models
 from softseg.config.experiment import Experiment
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
 
 INPUT, OUTPUT = "slices", "logits"
 TOLERANCE = 1e-4

@@ -10,12 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from softseg import __version__
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, validate
-from softseg.config.yaml_file import parse_yaml
-from softseg.errors import UserError
-from softseg.infer.threshold import Threshold
+from softseg.config.yaml.read import parse_yaml
+from softseg.core.errors import UserError
+from softseg.core.version import __version__
 from softseg.package.about import About, Thresholds
 from softseg.package.archive import check_entries, opened, read_entry
 from softseg.package.entries import (
@@ -36,6 +35,7 @@ from softseg.package.neutral import neutral
 from softseg.package.weights import check_fit, read_weights
 from softseg.preprocess import Slices
 from softseg.preprocess.geometry import needs_roi
+from softseg.runs.thresholds import Threshold
 
 
 @dataclass(frozen=True, eq=False)

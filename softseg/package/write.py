@@ -9,12 +9,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from softseg.component import build_from
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
+from softseg.core.component import build_from
+from softseg.core.errors import UserError
 from softseg.data import read_split
-from softseg.errors import UserError
-from softseg.infer.threshold import Threshold
 from softseg.package.about import About, Credits, Thresholds
 from softseg.package.archive import looks_packaged, write_archive
 from softseg.package.card import card
@@ -37,9 +36,9 @@ from softseg.package.onnx import check_installed
 from softseg.package.portable import portable
 from softseg.package.read import understood
 from softseg.package.weights import write_weights
-from softseg.run import Run
-from softseg.thresholds import stored_thresholds
-from softseg.training.state import read_checkpoint
+from softseg.runs.checkpoint import read_checkpoint
+from softseg.runs.folder import Run
+from softseg.runs.thresholds import Threshold, stored_thresholds
 
 _NOTE = """\
 # What this model was trained with. Folders, files, names and the machine are left out: dataset.root

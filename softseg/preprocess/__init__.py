@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, TypeAdapter
 
-from softseg.component import as_steps, build_from
+from softseg.core.component import as_steps, build_from
 from softseg.preprocess.crop import Crop
 from softseg.preprocess.geometry import Geometry, Step
+from softseg.preprocess.preprocess import VolumeSlices, preprocess
 from softseg.preprocess.resample import Resample
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.standardize import Standardize
-from softseg.preprocess.volume import VolumeSlices, preprocess
 
 __all__ = [
     "Chain",

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from softseg.data.grid import FloatArray, Grid
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.data.nifti.grid import FloatArray, Grid
 from softseg.metrics import TRUTH_THRESHOLD, binarize
-from softseg.preprocess.contour_maps import contour_map
 from softseg.preprocess.crop import Crop
+from softseg.preprocess.distance_maps import contour_map
 from softseg.preprocess.geometry import Geometry, Step, plan
+from softseg.preprocess.interpolation import resample
 from softseg.preprocess.resample import label_order
-from softseg.preprocess.sampling import resample
 from softseg.preprocess.slices import Slices
 
 

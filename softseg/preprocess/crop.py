@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from softseg.component import Component
-from softseg.data.grid import FloatArray, Grid
+from softseg.core.component import Component
+from softseg.data.nifti.grid import FloatArray, Grid
 
 Size = Annotated[int, Field(ge=1, le=16384)]
 

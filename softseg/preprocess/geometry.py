@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from softseg.data.grid import FloatArray, Grid
+from softseg.data.nifti.grid import FloatArray, Grid, canonical
 from softseg.preprocess.crop import Crop
-from softseg.preprocess.orient import canonical
+from softseg.preprocess.interpolation import resample
 from softseg.preprocess.resample import Resample
-from softseg.preprocess.sampling import resample
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.standardize import Standardize
 

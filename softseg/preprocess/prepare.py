@@ -13,17 +13,17 @@ from typing import Any
 
 from filelock import FileLock
 
+from softseg.core.errors import UserError, several
+from softseg.core.memory import give_back_memory, half_of_memory_gb
 from softseg.data import Dataset, Subject
-from softseg.data.load import LoadError, load
-from softseg.errors import UserError, several
-from softseg.preprocess.assemble import GIB, assemble
-from softseg.preprocess.cache import fetch, key_of, store
-from softseg.preprocess.eviction import at_work, evict, touch
+from softseg.data.sample import LoadError, load
+from softseg.preprocess.build_stack import GIB, assemble
+from softseg.preprocess.cache.entry import fetch, key_of, store
+from softseg.preprocess.cache.eviction import at_work, evict, touch
 from softseg.preprocess.geometry import Step
+from softseg.preprocess.preprocess import VolumeSlices, Wanted, preprocess
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.stack import SliceStack
-from softseg.preprocess.volume import VolumeSlices, Wanted, preprocess
-from softseg.usage import give_back_memory, half_of_memory_gb
 
 Tick = Callable[[], None]
 _AT_ONCE = 8  # subjects in memory while they are preprocessed

@@ -8,12 +8,17 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from softseg.component import Component
-from softseg.data.grid import Grid
-from softseg.preprocess.sampling import Order, Reading
+from softseg.core.component import Component
+from softseg.data.nifti.grid import Grid
+from softseg.preprocess.interpolation import Order, Reading
 
 Zoom = Annotated[float, Field(gt=0)] | None
 _SAME = 1e-3  # zooms closer than this share are taken as equal: headers round
+
+
+def label_order(steps: Iterable[object]) -> Reading:
+    """How a chain reads masks; linearly where nothing is resampled."""
+    return next((step.label_order for step in steps if isinstance(step, Resample)), 1)
 
 
 class Resample(Component):
@@ -45,8 +50,3 @@ class Resample(Component):
         move = np.diag([*step, 1.0])
         move[:3, 3] = ((size - 1) - (shape - 1) * step) / 2
         return Grid((int(shape[0]), int(shape[1]), int(shape[2])), grid.affine @ move)
-
-
-def label_order(steps: Iterable[object]) -> Reading:
-    """How a chain reads masks; linearly where nothing is resampled."""
-    return next((step.label_order for step in steps if isinstance(step, Resample)), 1)

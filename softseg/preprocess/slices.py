@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from softseg.component import Component
+from softseg.core.component import Component
 
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 Rule = Literal["empty_input", "empty_target", "no_roi"]

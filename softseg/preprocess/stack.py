@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from softseg.data.nifti.grid import canonical
 from softseg.preprocess.geometry import Geometry
-from softseg.preprocess.orient import canonical
-from softseg.preprocess.volume import Facts, VolumeSlices
+from softseg.preprocess.preprocess import Facts, VolumeSlices
 
 
 @dataclass(frozen=True)

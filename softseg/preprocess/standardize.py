@@ -11,9 +11,9 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from softseg.component import Component
-from softseg.data.grid import FloatArray
-from softseg.errors import UserError
+from softseg.core.component import Component
+from softseg.core.errors import UserError
+from softseg.data.nifti.grid import FloatArray
 
 _FLAT = 1e-6  # below this spread (a share of the largest value) only the mean is taken off
 

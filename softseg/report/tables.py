@@ -1,78 +1,146 @@
-"""Numbers for people: summaries of metrics.csv and tables on the screen."""
+"""The tables of a report: the paper's, the comparisons behind it, and the runs."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
-from rich.markup import escape
-from rich.table import Table
 
-_SHOWN = {
-    "dice": "Dice [%]",
-    "precision": "precision [%]",
-    "recall": "recall [%]",
-    "avd": "AVD [%]",
-    "rvd": "RVD [%]",
-    "mse": "MSE [%]",
-    "soft_dice": "soft Dice [%]",
-    "dV_soft_ml": "soft volume bias [ml]",
-    "ece": "ECE",
-    "ltpr": "LTPR [%]",
-    "lfdr": "LFDR [%]",
-    "hd95_mm": "HD95 [mm]",
-    "assd_mm": "ASSD [mm]",
-    "surface_dice": "surface Dice [%]",
-    "dice_raters": "Dice with raters [%]",
-    "dice_between_raters": "Dice between raters [%]",
-    "ged": "GED",
-}
-"""Metric -> heading; those that a table does not have are left out."""
-_NOT_METRICS = ("subject", "person", "target", "group", "threshold")
+from softseg.render.paper_table import DEFAULT_METRICS, METRICS, comparison_table, paper_table
+from softseg.render.text_table import Cell, TextTable
+from softseg.report.comparisons import Comparison, as_table, compare
+from softseg.report.pairing import COLUMN, Unit, same_raters, same_truth
+from softseg.report.results import Results
+from softseg.runs.plan_file import Entry
+
+SIGN = "A median difference is the candidate minus the reference, in the metric's unit."
+_UNITS = {"subject": "subjects", "split": "runs"}
+_AGAINST_RATERS = ("dice_raters", "ged")
 
 
-def summarise(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | int | None]]]:
-    """{target: {metric: {mean, std, n}}} over subjects; n counts those where it is defined.
+def means_table(
+    results: Results, target: str, unit: Unit, compared: Sequence[Comparison]
+) -> TextTable:
+    """Means of each candidate in the paper's layout.
 
-    std is the sample standard deviation (ddof 1); a mean or std that is undefined is None.
+    By subject a star is a Holm-corrected p, by split the raw one, as in the paper.
     """
+    rows = results.metrics[results.metrics["target"] == target]
+    p_values = {(c.candidate, c.metric): c.p_holm if unit == "subject" else c.p for c in compared}
+    return paper_table(
+        _means(rows, unit, _measured(rows)),
+        p_values,
+        results.reference,
+        _counts(results),
+        name=f"scores_by_{unit}_{target}",
+        title=f"Segmentation of {target} in the test scans, mean over {_UNITS[unit]}",
+        unit=_UNITS[unit],
+        test=f"two-sided Wilcoxon signed-rank test ({results.method}) paired by {unit}, "
+        + ("Holm-corrected" if unit == "subject" else "not corrected for several candidates"),
+    )
+
+
+def details_table(results: Results, target: str, name: str, prefixes: Sequence[str]) -> TextTable:
+    """Means by subject of all metrics whose names begin so; no row where there are none."""
+    rows = results.metrics[results.metrics["target"] == target]
+    metrics = [
+        str(metric)
+        for metric in rows.columns
+        if metric.startswith(tuple(prefixes)) and rows[metric].notna().any()
+    ]
+    if not metrics:
+        return TextTable(name, "", (), ())
+    return paper_table(
+        _means(rows, "subject", metrics),
+        {},
+        results.reference,
+        _counts(results),
+        name=f"{name}_{target}",
+        title=f"{name.capitalize()} of {target} in the test scans, mean over subjects",
+        metrics=metrics,
+        unit="subjects",
+    )
+
+
+def comparisons(results: Results, target: str, unit: Unit) -> list[Comparison]:
+    """Every candidate against the reference; none where the reference has no run.
+
+    A candidate whose truth is another than the reference's is compared by what is measured against
+    each rater only, and by nothing where the raters' masks are others, too.
+    """
+    rows = results.metrics[results.metrics["target"] == target]
+    if results.reference not in set(rows["candidate"]):
+        return []
+    # what has no optimum, as the Dice between raters, is no merit of a candidate
+    measured = [name for name in _measured(rows) if METRICS[name][1] is not None]
+    found = []
+    for same, metrics in (
+        (same_truth, [name for name in measured if name not in _AGAINST_RATERS]),
+        (same_raters, [name for name in measured if name in _AGAINST_RATERS]),
+    ):
+        alike = [name for name in results.candidates if same(rows, name, results.reference)]
+        chosen = rows[rows["candidate"].isin(alike)]
+        found += compare(chosen, results.reference, unit, metrics, results.method)
+    return found
+
+
+def _means(rows: pd.DataFrame, unit: Unit, metrics: Sequence[str]) -> pd.DataFrame:
+    """One row a candidate and unit: the mean over sessions and splits, or over those of a run."""
+    means = rows.groupby(["candidate", COLUMN[unit]])[list(metrics)].mean().reset_index()
+    return means.rename(columns={COLUMN[unit]: "unit"})
+
+
+def _measured(rows: pd.DataFrame) -> list[str]:
+    """The metrics that the tables show, of those that were measured on this target."""
+    return [name for name in DEFAULT_METRICS if name in rows and rows[name].notna().any()]
+
+
+def comparisons_table(compared: Sequence[Comparison], target: str, unit: Unit) -> TextTable:
+    """The comparisons behind the stars."""
+    return comparison_table(
+        as_table(compared),
+        name=f"comparisons_by_{unit}_{target}",
+        title=f"Candidates against the reference on {target}, paired by {unit}",
+        notes=(SIGN, "Holm p: corrected for the candidates compared on one metric."),
+    )
+
+
+def _counts(results: Results) -> dict[str, tuple[int, int, int]]:
+    """Candidate -> runs done, planned, not converged."""
     return {
-        str(target): {
-            str(metric): _moments(rows[metric])
-            for metric in rows.columns
-            if metric not in _NOT_METRICS
-        }
-        for target, rows in table.groupby("target", sort=False)
+        name: (
+            len(results.done(name)),
+            sum(entry.candidate == name for entry in results.entries),
+            sum(not entry.converged for entry in results.done(name)),
+        )
+        for name in results.candidates
     }
 
 
-def _moments(values: pd.Series[Any]) -> dict[str, float | int | None]:
-    mean, std = float(values.mean()), float(values.std())
-    return {
-        "mean": None if math.isnan(mean) else mean,
-        "std": None if math.isnan(std) else std,
-        "n": int(values.count()),
-    }
+def runs_table(results: Results) -> TextTable:
+    """Every planned run and how it went."""
+    header = ("run", "status", "epochs", "best\nepoch", "best validation\nDice [%]", "converged")
+    rows = tuple(_run_row(entry) for entry in results.entries)
+    note = (
+        "Converged: the best validation Dice reached 10 %, and the output was not dead at the end."
+    )
+    return TextTable("runs", "All planned runs", header, rows, (note,))
 
 
-def metrics_table(table: pd.DataFrame, title: str) -> Table:
-    """Mean +- standard deviation of each metric, one row a target."""
-    shown = Table(title=escape(title), title_justify="left")
-    shown.add_column("target")
-    shown.add_column("scans", justify="right")
-    headings = {name: text for name, text in _SHOWN.items() if name in table.columns}
-    for heading in headings.values():
-        shown.add_column(escape(heading), justify="right")
-    for target, metrics in summarise(table).items():
-        count = str(int((table["target"] == target).sum()))
-        shown.add_row(escape(target), count, *(_cell(metrics[metric]) for metric in headings))
-    return shown
-
-
-def _cell(moments: dict[str, float | int | None]) -> str:
-    mean, std = moments["mean"], moments["std"]
-    if mean is None:
-        return "undefined"
-    places = 1 if abs(mean) >= 10 else 2 if abs(mean) >= 0.1 else 4
-    return f"{mean:.{places}f}" + ("" if std is None else f" ± {std:.{places}f}")
+def _run_row(entry: Entry) -> tuple[Cell, ...]:
+    facts = entry.run.facts()
+    history = entry.history
+    best = math.nan if history.empty else float(history["val_dice"].max())
+    said = entry.status if not entry.reason else f"{entry.status}: {entry.reason.splitlines()[0]}"
+    return (
+        Cell(entry.name),
+        Cell(said, bold=entry.status == "failed"),
+        Cell(str(len(history))),
+        Cell(str(facts.get("best_epoch", "–"))),
+        Cell("–" if math.isnan(best) else f"{best:.1f}"),
+        Cell(
+            "–" if entry.status != "done" else "yes" if entry.converged else "NO",
+            bold=entry.status == "done" and not entry.converged,
+        ),
+    )

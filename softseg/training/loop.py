@@ -9,55 +9,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from softseg import augment, seeds
+from softseg import augment
 from softseg.augment import Batch
-from softseg.device import autocast, synchronize
-from softseg.errors import TrainingError
-from softseg.infer.predict import Predictor
-from softseg.losses import Loss
+from softseg.core import seeds
+from softseg.core.device import autocast, synchronize
+from softseg.core.errors import TrainingError
 from softseg.models.heads import is_dead
-from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.ranks import ALONE, Ranks
-from softseg.training.distributed import collected, shared, united
-from softseg.training.feeding import feed, maps_of
+from softseg.models.predictor import Predictor
+from softseg.training.batches import epoch_order, feed, maps_of
+from softseg.training.distributed.collectives import collected, shared, united
 from softseg.training.profile import phase
-from softseg.training.sampling import epoch_order
-from softseg.training.settings import Trainer
 from softseg.training.state import Record, State, is_finite
-
-
-@dataclass(frozen=True)
-class Task:
-    """Everything a training needs that does not change while it runs."""
-
-    stack: SliceStack  # on the device or, where it does not fit there, on the host
-    rows: Tensor  # (N,) training slices, on the CPU
-    foreground: Tensor  # (N,) bool, which of them hold any target, on the CPU
-    rater_counts: Tensor  # (S,) how many raters each slice of the stack has, beside the stack
-    validation: tuple[StackedVolume, ...]
-    augment: tuple[augment.Step, ...]
-    restandardize: bool  # per slice after augmentation too (the published order)
-    loss: Loss
-    trainer: Trainer
-    seed: int
-    device: torch.device
-    ranks: Ranks = ALONE  # which of the processes that share the training this is
-
-
-class Observer(Protocol):
-    """What is told to whoever watches or keeps a training."""
-
-    def step(self, slices: int) -> None:
-        """A training step is done."""
-
-    def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:
-        """An epoch is complete; `best` when its validation loss is the lowest so far."""
+from softseg.training.task import Observer, Task
 
 
 def fit(state: State, task: Task, observer: Observer) -> None:

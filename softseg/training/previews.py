@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from softseg.files import write_atomically
+from softseg.core.files import write_atomically
 
 FloatArray = NDArray[np.float32]
 _SLICE, _LAST = "slice", "last"

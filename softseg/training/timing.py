@@ -6,10 +6,11 @@ import copy
 import statistics
 import time
 
-from softseg.device import synchronize
-from softseg.training.feeding import take
-from softseg.training.loop import Task, train_step
+from softseg.core.device import synchronize
+from softseg.training.batches import take
+from softseg.training.loop import train_step
 from softseg.training.state import State, start
+from softseg.training.task import Task
 
 
 def bare_step_seconds(state: State, task: Task, repeats: int = 5, warm_up: int = 2) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from softseg.infer.write import write_predictions
+from softseg.inference.write import write_predictions
 from tests import makers, project
 
 NAMES = ("Soft", "Dice", "Hard")

@@ -7,8 +7,9 @@ import json
 import pandas as pd
 import pytest
 
-from softseg.ablation.collect import any_done, collect
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.report.results import collect
+from softseg.runs.plan_file import any_done
 from tests.ablation import folder as fake
 
 DONE = fake.scores(splits=2)

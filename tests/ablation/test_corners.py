@@ -12,17 +12,17 @@ import torch
 from rich.console import Console
 
 from softseg.ablation.ablate import carry_out_all
-from softseg.ablation.collect import collect
 from softseg.ablation.design import load_design
-from softseg.ablation.drawing import draw_progression
-from softseg.ablation.existing import check_existing, write_plan
+from softseg.ablation.folder import check_existing, write_plan
 from softseg.ablation.plan import make_plan, pick
-from softseg.ablation.reporting import write_report
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
+from softseg.core.errors import UserError
 from softseg.data import Sets, write_split
-from softseg.errors import UserError
-from softseg.preprocess.stack_file import read_shared, share
+from softseg.preprocess.cache.shared_stack import read_shared, share
+from softseg.report.figures import draw_progression
+from softseg.report.report import write_report
+from softseg.report.results import collect
 from softseg.training.previews import keep_prediction, keep_slice
 from tests import project
 from tests.ablation import folder as fake

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from softseg import losses
-from softseg.ablation.design import Ablation, load_design, load_experiment
+from softseg.ablation.design import Ablation, load_design
 from softseg.config.experiment import Experiment
-from softseg.config.load import dump, load_config
+from softseg.config.load import dump, load_config, load_experiment
+from softseg.core.errors import UserError
 from softseg.data import Split
-from softseg.errors import UserError
 from tests import project
 
 HEAD = "extends: base.yaml\nname: study\nsplits: {name: leave_one_out}\n"

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from softseg.ablation.design import Ablation, load_design
-from softseg.ablation.existing import check_existing, check_sources, drop_stacks, write_plan
+from softseg.ablation.folder import check_existing, check_sources, drop_stacks, write_plan
 from softseg.ablation.plan import make_plan
 from softseg.config.load import dump, load_config
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from tests import project
 
 STUDY = """\

@@ -7,9 +7,9 @@ import json
 import pandas as pd
 import pytest
 
-from softseg.ablation.collect import collect
-from softseg.ablation.facts import facts, warnings
-from softseg.data.phantom import README
+from softseg.datasets.phantom import README
+from softseg.report.context import facts, warnings
+from softseg.report.results import collect
 from tests.ablation import folder as fake
 from tests.makers import scgm
 

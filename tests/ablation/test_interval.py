@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softseg.ablation.interval import median_interval
+from softseg.metrics.bootstrap import median_interval
 
 
 def test_the_interval_repeats_bit_for_bit_whatever_was_drawn_before():

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from softseg.ablation.pairing import paired, scores, unmatched
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.report.pairing import paired, scores, unmatched
 
 NAN = float("nan")
 

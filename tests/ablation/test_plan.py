@@ -9,8 +9,8 @@ from rich.console import Console
 
 from softseg.ablation.design import load_design
 from softseg.ablation.plan import make_plan, pick
+from softseg.core.errors import UserError
 from softseg.data import Sets, write_split
-from softseg.errors import UserError
 from tests import makers, project
 
 HEAD = "extends: tiny.yaml\nname: study\nseed: 40\n"

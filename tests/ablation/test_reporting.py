@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from softseg.ablation import reporting
-from softseg.ablation.collect import collect
-from softseg.ablation.examples import chosen
-from softseg.ablation.reporting import show, write_report
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.report import report as reporting
+from softseg.report.examples import chosen
+from softseg.report.report import show, write_report
+from softseg.report.results import collect
 from tests.ablation import folder as fake
 
 DONE = fake.scores(splits=6, subjects=2)

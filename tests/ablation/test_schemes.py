@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from softseg.ablation.schemes import Scheme
-from softseg.component import build_from
+from softseg.core.component import build_from
+from softseg.core.errors import UserError
 from softseg.data import Sets, Subject, write_split
-from softseg.errors import UserError
 
 SCHEME = TypeAdapter(Scheme)
 

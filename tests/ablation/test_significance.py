@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from softseg.ablation.significance import holm, wilcoxon
+from softseg.metrics.significance import holm, wilcoxon
 
 NAN = float("nan")
 

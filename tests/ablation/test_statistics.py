@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from softseg.ablation.statistics import Comparison, as_table, compare
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.report.comparisons import Comparison, as_table, compare
 
 NAN = float("nan")
 CANDIDATES = {  # mean Dice of Table 3 of Gros et al. 2020

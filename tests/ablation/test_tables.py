@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from softseg.ablation.collect import collect
-from softseg.ablation.tables import comparisons, comparisons_table, means_table, runs_table
+from softseg.report.results import collect
+from softseg.report.tables import comparisons, comparisons_table, means_table, runs_table
 from tests.ablation import folder as fake
 
 SUBJECTS = [f"s{n}" for n in range(7)]

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from softseg.apply.model import Model
 from softseg.config.experiment import Experiment
 from softseg.config.load import validate
 from softseg.config.overrides import apply_sets
-from softseg.config.yaml_file import parse_yaml
-from softseg.infer.predict import Predictor
+from softseg.config.yaml.read import parse_yaml
+from softseg.inference.model import Model
 from softseg.models.heads.sigmoid import SigmoidHead
+from softseg.models.predictor import Predictor
 
 YAML = """\
 name: seen

@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from softseg.apply.carry_out import Options, segment_all
-from softseg.apply.inputs import find_scans
+from softseg.inference.predict import Options, segment_all
+from softseg.inference.scans import find_scans
 from tests import makers
 from tests.apply.models import seen
 

@@ -9,14 +9,15 @@ import shutil
 import pytest
 from rich.console import Console
 
-from softseg import cli, experiment
 from softseg.ablation.design import Ablation
-from softseg.apply.ensemble import open_ensemble
+from softseg.cli import main as cli
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
-from softseg.errors import UserError
-from softseg.evaluation import evaluate
-from softseg.run import Run
+from softseg.core.errors import UserError
+from softseg.evaluation.evaluate import evaluate
+from softseg.inference.ensemble import open_ensemble
+from softseg.runs.folder import Run
+from softseg.training import train as experiment
 from tests import project
 
 MORE = """

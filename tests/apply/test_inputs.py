@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from softseg.apply.inputs import find_scans
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.inference.scans import find_scans
 
 
 def touch(root, *names):

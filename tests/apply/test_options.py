@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from softseg.apply.carry_out import Options, segment_all
-from softseg.apply.inputs import find_scans
-from softseg.apply.uncertain import segment_ensemble, segment_sampled
-from softseg.errors import UserError
-from softseg.infer.sampling import Sampling
+from softseg.core.errors import UserError
+from softseg.inference.predict import Options, segment_all
+from softseg.inference.scans import find_scans
+from softseg.inference.uncertainty.predict import segment_ensemble, segment_sampled
+from softseg.inference.uncertainty.sampling import Sampling
 from tests import makers
 from tests.apply.models import seen
 

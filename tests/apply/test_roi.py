@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from softseg.apply.inputs import find_scans
-from softseg.apply.roi import place
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.inference.roi import place
+from softseg.inference.scans import find_scans
 from tests.apply.models import seen
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from softseg.apply.segment import segment
-from softseg.data.grid import Grid
-from softseg.data.load import Sample
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.data.nifti.grid import Grid
+from softseg.data.sample import Sample
+from softseg.inference.segment import segment
 from tests import makers
 from tests.apply.models import seen
 

@@ -14,14 +14,14 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from softseg.apply.carry_out import Options, segment_all
-from softseg.apply.inputs import find_scans
-from softseg.apply.segment import segment
-from softseg.apply.uncertain import segment_ensemble, segment_sampled
-from softseg.data.load import Sample
-from softseg.data.nifti import read, read_grid
-from softseg.errors import UserError
-from softseg.infer.sampling import Sampling
+from softseg.core.errors import UserError
+from softseg.data.nifti.io import read, read_grid
+from softseg.data.sample import Sample
+from softseg.inference.predict import Options, segment_all
+from softseg.inference.scans import find_scans
+from softseg.inference.segment import segment
+from softseg.inference.uncertainty.predict import segment_ensemble, segment_sampled
+from softseg.inference.uncertainty.sampling import Sampling
 from softseg.metrics import dice
 from softseg.models import heads
 from tests import makers

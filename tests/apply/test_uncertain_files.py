@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from softseg.apply.uncertain_files import write_maps, write_scores
-from softseg.errors import UserError
-from softseg.infer.uncertainty import Uncertainty
+from softseg.core.errors import UserError
+from softseg.inference.uncertainty.maps import Uncertainty
+from softseg.inference.uncertainty.write import write_maps, write_scores
 from tests import makers
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from softseg.apply.segment import segment
-from softseg.apply.view import crop_around, view_of
+from softseg.inference.prepared_scan import crop_around, view_of
+from softseg.inference.segment import segment
 from tests import makers
 from tests.apply.models import Seen, seen
 from tests.apply.test_segment import sample

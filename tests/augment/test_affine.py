@@ -8,7 +8,7 @@ import torch
 import torchio
 
 from softseg.augment import Affine, Batch, apply_affine, augment, build
-from softseg.seeds import generator
+from softseg.core.seeds import generator
 
 
 def disc(height=48, width=40, radius=9.0):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from softseg.augment import Batch, augment, build, harden
-from softseg.seeds import generator
+from softseg.core.seeds import generator
 
 
 def test_values_at_the_threshold_become_one():

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from softseg.augment import Batch, augment, build, restandardize
+from softseg.core.seeds import generator
 from softseg.preprocess.standardize import standardize_slices
-from softseg.seeds import generator
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from softseg.augment import Batch, augment, build
-from softseg.seeds import generator
+from softseg.core.seeds import generator
 
 SPATIAL = {
     "RandomAffine": {"degrees": 20},

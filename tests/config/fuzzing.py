@@ -13,10 +13,10 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 
 from softseg.ablation.design import Ablation, load_design
-from softseg.component import Component
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
-from softseg.errors import UserError
+from softseg.core.component import Component
+from softseg.core.errors import UserError
 
 from .mutations import CONFIGS
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from softseg.config.load import load_config
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 
 from .conftest import Write
 from .toy import Toy

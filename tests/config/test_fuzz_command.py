@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from softseg import cli
+from softseg.cli import main as cli
 
 from .bombs import BOMBS, NO_CONFIGS
 from .fuzzing import beside_the_shipped, in_time

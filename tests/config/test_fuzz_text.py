@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 
 from .bombs import BOMBS, NO_CONFIGS
 from .fuzzing import beside_the_shipped, check_places, complaint, in_time, tries

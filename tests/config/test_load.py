@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from softseg.config.load import dump, load_config, load_tree, validate
 from softseg.config.show import show
-from softseg.config.tree import Place, Tree, paths
-from softseg.config.yaml_file import parse_yaml
-from softseg.errors import UserError
+from softseg.config.yaml.read import parse_yaml
+from softseg.config.yaml.tree import Place, Tree, paths
+from softseg.core.errors import UserError
 
 from . import toy
 from .conftest import Write

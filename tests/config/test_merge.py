@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from softseg.config.merge import read_extended
-from softseg.config.tree import Place
-from softseg.errors import UserError
+from softseg.config.yaml.tree import Place
+from softseg.core.errors import UserError
 
 from .conftest import Write
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softseg.config.overrides import apply, apply_sets
-from softseg.config.tree import Place, Tree, paths
-from softseg.errors import UserError
+from softseg.config.yaml.tree import Place, Tree, paths
+from softseg.core.errors import UserError
 
 BASE: dict[str, Any] = {
     "name": "base",

@@ -8,7 +8,7 @@ import pytest
 
 from softseg.config.load import load_config
 from softseg.config.show import schema, show
-from softseg.config.yaml_file import parse_yaml
+from softseg.config.yaml.read import parse_yaml
 
 from .conftest import Write
 from .test_errors import VALID

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softseg.config.tree import Place
-from softseg.config.yaml_file import parse_yaml, read_yaml
-from softseg.errors import UserError
+from softseg.config.yaml.read import parse_yaml, read_yaml
+from softseg.config.yaml.tree import Place
+from softseg.core.errors import UserError
 
 from .conftest import Write
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from softseg.component import Component, as_steps
+from softseg.core.component import Component, as_steps
 
 
 class Dice(Component):

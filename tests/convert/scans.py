@@ -6,8 +6,8 @@ from pathlib import Path
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.convert import convert, write_config
-from softseg.data.phantom import write_phantom
+from softseg.datasets.phantom import write_phantom
+from softseg.interop.from_ivadomed import convert, write_config
 from tests import makers
 from tests.convert.published import CONTRASTS, SUFFIX, published, save
 

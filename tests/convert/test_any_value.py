@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.convert import convert, write_config
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.interop.from_ivadomed import convert, write_config
 from tests.convert.everything import EVERYTHING
 from tests.convert.published import NAMES, published, save
 

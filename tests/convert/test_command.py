@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from softseg import cli_convert
-from softseg.errors import UserError
+from softseg.cli import convert as cli_convert
+from softseg.core.errors import UserError
 from tests.convert.published import changed, published, save
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from softseg.convert import convert
+from softseg.interop.from_ivadomed import convert
 from tests.convert.everything import EVERYTHING
 from tests.convert.published import changed, published, save
 

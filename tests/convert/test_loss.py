@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from softseg import losses
-from softseg.convert import convert
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.interop.from_ivadomed import convert
 from tests.convert.published import changed, published, save
 
 WING = {"theta": 0.5, "alpha": 2.1, "omega": 14, "epsilon": 1}

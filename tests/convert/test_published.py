@@ -6,7 +6,7 @@ import pytest
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.convert import convert, write_config
+from softseg.interop.from_ivadomed import convert, write_config
 from tests.convert.published import CONTRASTS, NAMES, changed, published, save
 
 

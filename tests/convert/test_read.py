@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from softseg.convert import convert
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.interop.from_ivadomed import convert
 from tests.convert.published import changed, published, save
 
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from softseg.convert import convert
 from softseg.data import Split, Subject
+from softseg.interop.from_ivadomed import convert
 from tests.convert.everything import EVERYTHING
 from tests.convert.published import changed, published, save
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from softseg import experiment
+from softseg.training import train as experiment
 from tests.convert.published import CONTRASTS, NAMES
 from tests.convert.scans import experiment_of, noise, phantom
 

@@ -10,7 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from softseg.data.load import Sample
+from softseg.data.sample import Sample
 from tests.damage.draft import Rng
 from tests.damage.kinds import Accepted, Refused
 from tests.makers import SHAPE, ball, nifti, oblique, scan

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from softseg import cli
+from softseg.cli import main as cli
 from tests.damage.every import ON_DISK
 from tests.damage.kinds import Accepted
 

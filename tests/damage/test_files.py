@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from softseg.data.nifti import FileError, Volume, read, read_grid, write_like
+from softseg.data.nifti.io import FileError, Volume, read, read_grid, write_like
 from tests.damage.every import KINDS
 from tests.damage.kinds import Accepted, Kind, Made
 

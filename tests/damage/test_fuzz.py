@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softseg.data.nifti import FileError, read, read_grid
+from softseg.data.nifti.io import FileError, read, read_grid
 from tests.damage.draft import sound
 from tests.damage.test_files import one_message
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from softseg import data
+from softseg.check import check_files
 from softseg.data import DatasetError
-from softseg.data.check import check_files
-from softseg.data.load import LoadError, load
+from softseg.data.sample import LoadError, load
 from tests.damage.kinds import Accepted, Refused
 from tests.damage.of_subjects import ROI, lay, new_affine
 from tests.damage.subjects import KINDS

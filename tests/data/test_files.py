@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from softseg import data
-from softseg.data.patterns import Pattern
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.data.loaders.patterns import Pattern
 from tests.makers import ball, nifti, scan, scgm
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from nibabel.affines import voxel_sizes
 
-from softseg.data.grid import Grid, corner_distance, same_place
+from softseg.data.nifti.grid import Grid, corner_distance, same_place
 from tests.makers import oblique
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from softseg import data
-from softseg.data.layouts import LAYOUTS
-from softseg.data.phantom import LAYOUTS as PHANTOMS
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.data.loaders.layouts import LAYOUTS
+from softseg.datasets.phantom import LAYOUTS as PHANTOMS
 from tests.makers import ball, nifti, scan
 
 CONTRASTS = {

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from softseg.core.errors import UserError
 from softseg.data import DatasetError, build
-from softseg.errors import UserError
 from tests import makers
 
 HEADER = "subject,T1,T2,lesion:a,lesion:b,brain,center\n"

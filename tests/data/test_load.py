@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from softseg import data
-from softseg.data.load import LoadError, Sample, load
+from softseg.data.sample import LoadError, Sample, load
 from tests.makers import SHAPE, ball, nifti, oblique, scan
 
 FILES = {

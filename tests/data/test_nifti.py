@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from softseg.data.nifti import FileError, read, read_grid, write_like
+from softseg.data.nifti.io import FileError, read, read_grid, write_like
 from tests.makers import SHAPE, ball, nifti, oblique, scan
 
 GEOMETRY = ("dim", "pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from softseg.core.errors import UserError
 from softseg.data import DatasetError, build
-from softseg.errors import UserError
 from tests import makers
 
 TOLD = {

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from softseg import data
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from tests.makers import bids, scgm
 
 

@@ -14,14 +14,14 @@ from nibabel.affines import voxel_sizes
 from scipy.ndimage import distance_transform_edt
 from typer.testing import CliRunner
 
-from softseg import cli_data
-from softseg.data.phantom import scgm as scgm_module
-from softseg.data.phantom import write_phantom
-from softseg.data.phantom.intensity import Tissues, mix
-from softseg.data.phantom.raters import rater_mask
-from softseg.data.phantom.sampling import centres
-from softseg.data.phantom.scgm import SITES, Subject, make_subject
-from softseg.errors import UserError
+from softseg.cli import data as cli_data
+from softseg.core.errors import UserError
+from softseg.datasets.phantom import scgm as scgm_module
+from softseg.datasets.phantom import write_phantom
+from softseg.datasets.phantom.intensity import Tissues, mix
+from softseg.datasets.phantom.partial_volume import centres
+from softseg.datasets.phantom.raters import rater_mask
+from softseg.datasets.phantom.scgm import SITES, Subject, make_subject
 
 make = cache(make_subject)
 

@@ -14,11 +14,12 @@ from scipy.ndimage import binary_dilation, binary_fill_holes
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.data.load import load
-from softseg.data.phantom import brats2019, is_phantom, write_phantom
-from softseg.data.phantom.brats2019 import SCAN, Subject, make_subject
-from softseg.data.phantom.sampling import centres
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.data.sample import load
+from softseg.data.synthetic import is_phantom
+from softseg.datasets.phantom import brats2019, write_phantom
+from softseg.datasets.phantom.brats2019 import SCAN, Subject, make_subject
+from softseg.datasets.phantom.partial_volume import centres
 
 CONFIG = Path(__file__).parents[2] / "configs" / "brats_softseg.yaml"
 

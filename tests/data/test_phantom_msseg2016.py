@@ -14,13 +14,14 @@ from scipy.ndimage import binary_dilation, label
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.data.load import load
-from softseg.data.phantom import is_phantom, lesions, msseg2016, write_phantom
-from softseg.data.phantom.experts import Expert, expert_mask
-from softseg.data.phantom.msseg2016 import CENTERS, Patient, make_patient
-from softseg.data.phantom.sampling import centres
-from softseg.data.phantom.volume import Box
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.data.sample import load
+from softseg.data.synthetic import is_phantom
+from softseg.datasets.phantom import lesions, msseg2016, write_phantom
+from softseg.datasets.phantom.experts import Expert, expert_mask
+from softseg.datasets.phantom.msseg2016 import CENTERS, Patient, make_patient
+from softseg.datasets.phantom.partial_volume import centres
+from softseg.datasets.phantom.volume import Box
 
 CONFIG = Path(__file__).parents[2] / "configs" / "ms_softseg.yaml"
 PATIENTS = ["Center_01/Patient_01", "Center_07/Patient_01", "Center_08/Patient_01"]

@@ -12,12 +12,13 @@ from scipy.ndimage import label
 from scipy.stats import binom, spearmanr
 
 from softseg import data
-from softseg.data.load import load
-from softseg.data.nifti import read
-from softseg.data.phantom import is_phantom, write_phantom
-from softseg.data.phantom.uncertain import PROBABILITIES, make_subject, regions
-from softseg.data.tables import read_table
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.data.loaders.read_table import read_table
+from softseg.data.nifti.io import read
+from softseg.data.sample import load
+from softseg.data.synthetic import is_phantom
+from softseg.datasets.phantom import write_phantom
+from softseg.datasets.phantom.uncertain import PROBABILITIES, make_subject, regions
 
 make = cache(make_subject)
 

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from softseg.core.errors import UserError
 from softseg.data.raters import Raters
-from softseg.errors import UserError
 
 Array = NDArray[np.float32]
 MASKS = st.dictionaries(

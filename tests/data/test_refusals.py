@@ -9,9 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from softseg import cli
-from softseg.data.load import LoadError, load
-from softseg.errors import UserError
+from softseg.cli import main as cli
+from softseg.core.errors import UserError
+from softseg.data.sample import LoadError, load
 from tests import project
 from tests.data.laid import CONTRASTS, LOADERS, lay, only_of_sub_2, refused, tell
 from tests.makers import SHAPE, ball, nifti, scan

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from tests.data.laid import NAMES, WITH_RATERS, lay, only_of_sub_2, refused
 
 

@@ -4,8 +4,7 @@ import numpy as np
 from nibabel.affines import apply_affine
 from nibabel.eulerangles import euler2mat
 
-from softseg.data.grid import Grid
-from softseg.data.regrid import regrid
+from softseg.data.nifti.grid import Grid, regrid
 
 
 def turned(angle: float, zooms: tuple[float, float, float], shape: tuple[int, int, int]) -> Grid:

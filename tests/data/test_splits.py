@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from softseg import data
-from softseg.component import build_from
+from softseg.core.component import build_from
+from softseg.core.errors import UserError
 from softseg.data import Sets, Split, Subject, read_split, write_split
-from softseg.errors import UserError
 
 SPLIT = TypeAdapter(Split)
 

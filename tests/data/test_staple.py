@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from softseg.core.errors import UserError
 from softseg.data.raters import Raters
 from softseg.data.staple import staple
-from softseg.errors import UserError
 
 
 def raters(seed=0, shape=(12, 14, 6), errors=((0.02, 0.02), (0.1, 0.05), (0.3, 0.3))):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from softseg.data.tables import read_table
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.data.loaders.read_table import read_table
 
 
 def test_values_stay_text(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from typing import Self
 from tests.faults.injected import Fault, arm
 
 _TIMEOUT = 120.0
-_IMPORTED = ["softseg.experiment", "softseg.ablation.design", "softseg.evaluation",
-             "softseg.recalibration", "matplotlib.backends.backend_agg",
+_IMPORTED = ["softseg.training.train", "softseg.ablation.design", "softseg.evaluation.evaluate",
+             "softseg.evaluation.recalibration.recalibrate", "matplotlib.backends.backend_agg",
              "torch._dynamo"]  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def _work(folder: Path, arguments: tuple[str, ...], fault: Fault, *pipes: Connec
 
 
 def _status(fault: Fault, folder: Path, tell: int) -> int:
-    from softseg import cli
+    from softseg.cli import main as cli
 
     app, calls = cli.app, Counter[str]()
 

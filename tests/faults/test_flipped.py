@@ -9,10 +9,12 @@ import zipfile
 import numpy as np
 import torch
 
-from softseg.errors import UserError
-from softseg.infer.threshold import best_threshold, read_thresholds, write_thresholds
+from softseg.core.errors import UserError
+from softseg.evaluation.threshold_search import best_threshold
 from softseg.preprocess import Slices, preprocess
-from softseg.preprocess.cache import TENSORS, fetch, store
+from softseg.preprocess.cache.entry import TENSORS, fetch, store
+from softseg.runs.checkpoint import read_checkpoint
+from softseg.runs.thresholds import read_thresholds, write_thresholds
 from softseg.training import state as states
 from tests import makers
 from tests.preprocess.samples import noise, sample
@@ -48,10 +50,10 @@ def folder_bits(path):
 def test_no_bit_of_a_checkpoint_changes_what_is_read(tmp_path):
     path = tmp_path / "best.pt"
     states.save_weights(tiny_state(tiny_task()), path)
-    written, refused = states.read_checkpoint(path), 0
+    written, refused = read_checkpoint(path), 0
     for place in flipped(path, [*folder_bits(path), *some(path, 100)]):
         try:
-            read = states.read_checkpoint(path)
+            read = read_checkpoint(path)
         except UserError:
             refused += 1
             continue

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from softseg.alone import alone
-from softseg.errors import UserError
-from softseg.run import LockedError, Run, check_free, create, lock
+from softseg.core.errors import UserError
+from softseg.runs.folder import Run, check_free, create
+from softseg.runs.lock import LockedError, alone, lock
 
 
 def made(folder):

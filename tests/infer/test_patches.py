@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from softseg.infer.patches import blended, starts, weights
+from softseg.inference.patches import blended, starts, weights
 
 
 @given(st.integers(1, 200), st.integers(1, 40))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from softseg import models
-from softseg.infer.predict import Predictor
+from softseg.models.predictor import Predictor
 
 
 def predictor(head, batch_size):

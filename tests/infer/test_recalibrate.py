@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from softseg.errors import UserError
-from softseg.infer import recalibrate
-from softseg.infer.recalibrate import fit_monotone, fit_temperature, fit_volume
-from softseg.infer.recalibration_evidence import evidence
-from softseg.infer.recalibration_maps import Monotone, Temperature, VolumeCorrection
+from softseg.core.errors import UserError
+from softseg.evaluation.recalibration import fit as recalibrate
+from softseg.evaluation.recalibration.evidence import evidence
+from softseg.evaluation.recalibration.fit import fit_monotone, fit_temperature, fit_volume
+from softseg.evaluation.recalibration.maps import Monotone, Temperature, VolumeCorrection
 
 LOGITS = np.random.default_rng(0).normal(-3, 3, (40, 50, 30))
 LEVELS = st.sampled_from([0.0, 0.01, 0.2, 0.5, 0.51, 0.9, 1.0])

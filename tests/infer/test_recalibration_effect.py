@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from softseg.data.grid import Grid
-from softseg.infer.recalibrate import fit_temperature
-from softseg.infer.recalibration_effect import before_and_after
-from softseg.infer.recalibration_evidence import evidence
-from softseg.infer.recalibration_maps import Temperature, VolumeCorrection
+from softseg.data.nifti.grid import Grid
+from softseg.evaluation.recalibration.effect import before_and_after
+from softseg.evaluation.recalibration.evidence import evidence
+from softseg.evaluation.recalibration.fit import fit_temperature
+from softseg.evaluation.recalibration.maps import Temperature, VolumeCorrection
 
 ZOOMS = (1.0, 2.0, 5.0)  # a voxel of 0.01 ml
 

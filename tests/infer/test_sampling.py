@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from softseg import augment, models
-from softseg.errors import UserError
-from softseg.infer.predict import Predictor
-from softseg.infer.sampling import Sampling, check, soft_samples
+from softseg.core.errors import UserError
+from softseg.inference.uncertainty.sampling import Sampling, check, soft_samples
 from softseg.models import heads
+from softseg.models.predictor import Predictor
 
 AFFINE = augment.build([{"affine": {"rotation": 10, "scale": 0.1, "translation": 0.05}}])
 FLIP = augment.build([{"RandomFlip": {"axes": [1], "p": 1}}])

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from softseg.data.grid import Grid
-from softseg.infer.structures import mean_pairwise_dice, score_structures
-from softseg.infer.uncertainty import Drawn, gather
+from softseg.data.nifti.grid import Grid
+from softseg.inference.uncertainty.maps import Drawn, gather
+from softseg.inference.uncertainty.structures import mean_pairwise_dice, score_structures
 from softseg.metrics import dice
 from softseg.metrics.lesions import LesionRules
 

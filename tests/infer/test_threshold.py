@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from softseg.infer.threshold import THRESHOLDS, best_threshold, dice_curve
+from softseg.evaluation.threshold_search import THRESHOLDS, best_threshold, dice_curve
 
 soft = arrays(
     np.float32, (4, 3, 2), elements=st.sampled_from([0, 0.05, 0.1, 0.3, 0.5, 0.549, 0.55, 0.95, 1])

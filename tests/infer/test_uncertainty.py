@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from softseg.infer.uncertainty import Drawn, binary_entropy, gather, summarise
+from softseg.inference.uncertainty.maps import Drawn, binary_entropy, gather, summarise
 
 
 def volume(*values):

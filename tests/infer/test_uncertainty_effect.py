@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from softseg.infer.uncertainty_effect import (
+from softseg.evaluation.uncertainty_scores import (
     Sampled,
     disagreement,
     judge,

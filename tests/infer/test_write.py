@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from softseg import __version__
-from softseg.infer.write import describe_folder, write_predictions
+from softseg.core.version import __version__
+from softseg.inference.write import describe_folder, write_predictions
 from softseg.metrics import binarize
 from tests import makers
 

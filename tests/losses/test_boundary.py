@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softseg.preprocess.contour_maps import contour_map
+from softseg.preprocess.distance_maps import contour_map
 from tests.losses.cases import build, row
 
 ROW = row(0, 0, 0, 1, 1, 1, 1, 1, 0, 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from softseg.preprocess.contour_maps import contour_map
+from softseg.preprocess.distance_maps import contour_map
 from tests.losses.cases import build
 from tests.losses.test_boundary import EMPTY, ERODED, ROW, drawn
 from tests.losses.test_region_wise import BOUNDARY, LOGITS, RECTIFIED

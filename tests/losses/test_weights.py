@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from softseg.component import Component, build_from
-from softseg.losses.weights import Weight, settled, weight_at
+from softseg.core.component import Component, build_from
+from softseg.losses.schedules import Weight, settled, weight_at
 
 
 class Weighted(Component):

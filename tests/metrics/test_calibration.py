@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist
 
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from softseg.metrics.calibration import (
     ReliabilityBins,
     ace,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.component import build_from
+from softseg.core.component import build_from
 from softseg.metrics.lesions import LesionRules, score_lesions
 
 ANY_SIZE = LesionRules(minimum=0)

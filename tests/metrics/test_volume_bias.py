@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from softseg.metrics import rvd
 from softseg.metrics.volume_bias import mean_interval, score_volume_bias, volume_bias_table
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from softseg import models
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 
 TINY = {"name": "unet2d", "depth": 2, "filters": 2, "dropout": 0.0}
 

@@ -8,12 +8,12 @@ import shutil
 import pytest
 from rich.console import Console
 
-from softseg import experiment
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.evaluation import evaluate
+from softseg.evaluation.evaluate import evaluate
 from softseg.package import read_package, write_package
-from softseg.run import Run
+from softseg.runs.folder import Run
+from softseg.training import train as experiment
 from tests import project
 
 SECRETS = ("site1-sc0", "site2-sc0", "site3-sc0", "project-of-jane")

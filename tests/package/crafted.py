@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from softseg.package import Package, read_package
 
 

@@ -8,8 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from softseg.cli_package import package
-from softseg.errors import UserError
+from softseg.cli.package import package
+from softseg.core.errors import UserError
 from softseg.package import read_package
 
 

@@ -7,10 +7,10 @@ import shutil
 
 import torch
 
-from softseg.data.phantom import write_phantom
-from softseg.evaluation import evaluate
+from softseg.datasets.phantom import write_phantom
+from softseg.evaluation.evaluate import evaluate
 from softseg.package import read_package, write_package
-from softseg.training.state import read_checkpoint
+from softseg.runs.checkpoint import read_checkpoint
 from tests.package.conftest import plain, said
 
 

@@ -12,13 +12,13 @@ import typer
 from typer.testing import CliRunner
 
 from softseg import models
-from softseg.apply.segment import segment
-from softseg.cli_export import to_ivadomed as command
-from softseg.data.grid import Grid
-from softseg.data.load import Sample
-from softseg.errors import UserError
-from softseg.package import ivadomed
-from softseg.package.ivadomed_config import config, not_preserved
+from softseg.cli.convert import to_ivadomed as command
+from softseg.core.errors import UserError
+from softseg.data.nifti.grid import Grid
+from softseg.data.sample import Sample
+from softseg.inference.segment import segment
+from softseg.interop.to_ivadomed import export as ivadomed
+from softseg.interop.to_ivadomed.ivadomed_json import config, not_preserved
 from tests import makers
 from tests.apply.models import seen
 

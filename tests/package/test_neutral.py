@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from softseg.component import build_from
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
+from softseg.core.component import build_from
 from softseg.package.neutral import neutral
 
 COMMON = {"root": "/home/jane/SECRET", "cache": "/scratch/SECRET", "exclude": ["SECRET-03"]}

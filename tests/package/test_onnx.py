@@ -14,7 +14,7 @@ from torch import nn
 
 import softseg
 from softseg import models
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from softseg.package import onnx as exporting
 from softseg.package import write_package
 from softseg.package.entries import LARGEST

@@ -12,7 +12,7 @@ import torch
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import validate
-from softseg.config.yaml_file import parse_yaml
+from softseg.config.yaml.read import parse_yaml
 from softseg.package import read_package
 from tests.package.crafted import entries, refused, signed, zipped
 

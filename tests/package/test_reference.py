@@ -16,13 +16,13 @@ import typer
 from typer.testing import CliRunner
 
 from softseg import models
-from softseg.apply.carry_out import segment_all
-from softseg.apply.inputs import find_scans
-from softseg.apply.model import open_model
-from softseg.apply.segment import segment
-from softseg.cli_package import package as package_command
-from softseg.data.grid import Grid
-from softseg.data.load import Sample
+from softseg.cli.package import package as package_command
+from softseg.data.nifti.grid import Grid
+from softseg.data.sample import Sample
+from softseg.inference.model import open_model
+from softseg.inference.predict import segment_all
+from softseg.inference.scans import find_scans
+from softseg.inference.segment import segment
 from softseg.package import read_package, reference
 from softseg.package.onnx import to_onnx
 from softseg.package.portable import facts

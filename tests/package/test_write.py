@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from softseg import models
-from softseg.apply.model import open_model
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config, validate
-from softseg.config.yaml_file import parse_yaml
-from softseg.errors import UserError
-from softseg.infer.threshold import read_thresholds
+from softseg.config.yaml.read import parse_yaml
+from softseg.core.errors import UserError
+from softseg.inference.model import open_model
 from softseg.package import read_package, write_package
-from softseg.training.state import read_checkpoint
+from softseg.runs.checkpoint import read_checkpoint
+from softseg.runs.thresholds import read_thresholds
 from tests.package.conftest import SECRETS, plain, said
 from tests.package.crafted import entries
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from softseg.data.grid import Grid
-from softseg.data.load import Sample
+from softseg.data.nifti.grid import Grid
+from softseg.data.sample import Sample
 
 
 def sample(image, target=None, roi=None, affine=None):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from softseg.preprocess import Slices, preprocess
-from softseg.preprocess.assemble import assemble
-from softseg.preprocess.cache import TENSORS
+from softseg.preprocess.build_stack import assemble
+from softseg.preprocess.cache.entry import TENSORS
 from softseg.preprocess.stack import LARGE
 from tests.preprocess.samples import noise, sample
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from softseg.errors import TrainingError
+from softseg.core.errors import TrainingError
 from softseg.preprocess import Crop, Slices, Standardize, preprocess
-from softseg.preprocess.cache import fetch, key_of, store
+from softseg.preprocess.cache.entry import fetch, key_of, store
 from tests import makers
 from tests.preprocess.samples import noise, sample
 

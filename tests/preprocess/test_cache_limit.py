@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from softseg.preprocess.eviction import evict
+from softseg.preprocess.cache.eviction import evict
 from tests import makers
 from tests.preprocess.test_prepare import prepared, same
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from softseg.preprocess.contour_maps import KINDS, contour_map, is_length
+from softseg.preprocess.distance_maps import KINDS, contour_map, is_length
 
 ROW = np.zeros((1, 10), dtype=bool)
 ROW[0, 3:8] = True

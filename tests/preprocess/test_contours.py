@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from softseg.augment import Batch, apply_affine
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from softseg.preprocess import Slices, build, preprocess
-from softseg.preprocess.contour_maps import contour_map
-from softseg.preprocess.volume import Wanted
+from softseg.preprocess.distance_maps import contour_map
+from softseg.preprocess.preprocess import Wanted
 from tests.preprocess.samples import noise, sample
 
 AFFINE = np.diag([0.5, 2.0, 3.0, 1.0])

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from softseg.preprocess import Crop, Slices, preprocess
-from softseg.preprocess.cache import fetch, store
-from softseg.preprocess.eviction import at_work, evict, touch
+from softseg.preprocess.cache.entry import fetch, store
+from softseg.preprocess.cache.eviction import at_work, evict, touch
 from tests import makers
 from tests.preprocess.samples import noise, sample
 

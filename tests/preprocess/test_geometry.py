@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from nibabel.affines import apply_affine
 from nibabel.orientations import aff2axcodes, axcodes2ornt, inv_ornt_aff
 
-from softseg.data.grid import Grid, corner_distance
+from softseg.data.nifti.grid import Grid, canonical, corner_distance
 from softseg.preprocess import Crop, Resample, Slices
 from softseg.preprocess.geometry import Geometry, centre_of_mass, plan
-from softseg.preprocess.orient import canonical
-from softseg.preprocess.sampling import resample
+from softseg.preprocess.interpolation import resample
 
 CODES = [
     f"{x}{y}{z}" if order == 0 else f"{y}{z}{x}"

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from softseg.core.errors import UserError
 from softseg.data import build as build_dataset
-from softseg.errors import UserError
 from softseg.preprocess import Slices
 from softseg.preprocess import build as build_chain
 from softseg.preprocess.prepare import prepare
-from softseg.preprocess.volume import preprocess
+from softseg.preprocess.preprocess import preprocess
 from tests import makers
 
 CHAIN = [{"standardize": {}}, {"crop": {"size": [6, 6]}}]

@@ -17,11 +17,11 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 from torch import nn
 
-from softseg.apply.segment import segment
-from softseg.data.grid import Grid
-from softseg.data.load import Sample
-from softseg.data.nifti import read
-from softseg.infer.write import write_predictions
+from softseg.data.nifti.grid import Grid
+from softseg.data.nifti.io import read
+from softseg.data.sample import Sample
+from softseg.inference.segment import segment
+from softseg.inference.write import write_predictions
 from softseg.preprocess import Slices, build, preprocess
 from tests.apply.models import seen
 from tests.preprocess.samples import noise, sample

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from softseg.data.grid import Grid
-from softseg.preprocess.sampling import interpolation_weights, resample
+from softseg.data.nifti.grid import Grid
+from softseg.preprocess.interpolation import interpolation_weights, resample
 
 
 def grid(shape, linear=None, origin=(0, 0, 0)):

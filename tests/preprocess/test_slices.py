@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.component import build_from
+from softseg.core.component import build_from
 from softseg.preprocess import Slices, preprocess
 from softseg.preprocess import build as build_chain
 from tests.preprocess.samples import noise, sample

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from softseg.preprocess import Crop, Slices, preprocess
-from softseg.preprocess.assemble import assemble
+from softseg.preprocess.build_stack import assemble
 from tests.preprocess.samples import noise, sample
 
 NAMES = ["a", "b", "c"]

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softseg.data.grid import Grid
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.data.nifti.grid import Grid
+from softseg.preprocess.cache.shared_stack import read_shared, share
 from softseg.preprocess.geometry import Geometry
+from softseg.preprocess.preprocess import Facts
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.preprocess.stack_file import read_shared, share
-from softseg.preprocess.volume import Facts
 from tests import makers
 
 TENSORS = ("image", "target", "fill", "keep")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from softseg.preprocess import Crop, Slices, Standardize, preprocess
 from softseg.preprocess.standardize import intensity_of, standardize_slices
 from tests.preprocess.samples import noise, sample

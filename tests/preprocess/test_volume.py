@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from softseg.errors import UserError
+from softseg.core.errors import UserError
 from softseg.preprocess import Crop, Resample, Slices, Standardize, preprocess
-from softseg.preprocess.volume import count_soft
+from softseg.preprocess.preprocess import count_soft
 from tests import makers
 from tests.preprocess.samples import noise, sample
 

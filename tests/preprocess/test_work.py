@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from softseg.data import build as build_dataset
-from softseg.data import reading
+from softseg.data import read_subject as reading
 from softseg.preprocess import Slices
 from softseg.preprocess import build as build_chain
 from softseg.preprocess.prepare import prepare

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import pytest
 from matplotlib.figure import Figure as Drawing
 
-from softseg.report.page import Figure, Section, write_page
-from softseg.report.text_table import Cell, TextTable
+from softseg.render.page import Figure, Section, write_page
+from softseg.render.text_table import Cell, TextTable
 
 EVIL = '<script>alert("1")</script>'
 TABLE = TextTable(

@@ -8,8 +8,8 @@ import statistics
 import pandas as pd
 import pytest
 
-from softseg.errors import UserError
-from softseg.report.paper_table import comparison_table, decimals, p_text, paper_table
+from softseg.core.errors import UserError
+from softseg.render.paper_table import comparison_table, decimals, p_text, paper_table
 
 NAN = math.nan
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from softseg.report.tables import metrics_table, summarise
+from softseg.evaluation.summary import metrics_table, summarise
 
 NAN = float("nan")
 METRICS = ("dice", "precision", "recall", "avd", "rvd", "mse", "soft_dice")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softseg.report.text_table import Cell, TextTable, csv, html, latex, markdown, write
+from softseg.render.text_table import Cell, TextTable, csv, html, latex, markdown, write
 
 NASTY = '<script>alert("x")</script> a|b, 50 % of #1_x & $y$ {z} ^~ \\ [q] `c` *d* ±2 → --e'
 TABLE = TextTable(

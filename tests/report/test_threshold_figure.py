@@ -7,8 +7,8 @@ import pytest
 from matplotlib import figure
 from PIL import Image
 
-from softseg.infer.threshold import Threshold
-from softseg.report.threshold_figure import draw_threshold_curves
+from softseg.evaluation.threshold_figure import draw_threshold_curves
+from softseg.runs.thresholds import Threshold
 
 GM = Threshold(0.3, {"0.10": 70.0, "0.30": 90.0, "0.50": 85.0})
 WM = Threshold(0.5, {"0.10": 40.0, "0.30": 50.0, "0.50": 55.5})

@@ -29,8 +29,8 @@ from rich.console import Console
 
 from softseg import losses
 from softseg.augment import Affine
-from softseg.data.phantom import write_phantom
-from softseg.preparation import prepare
+from softseg.datasets.phantom import write_phantom
+from softseg.runs.data import prepare
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import bench_gpu
 import pytest
 import torch
 
-from softseg.data.phantom import write_phantom
+from softseg.datasets.phantom import write_phantom
 
 SMALL = bench_gpu.Setting(
     "cpu",

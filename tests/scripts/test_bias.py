@@ -11,14 +11,14 @@ import pytest
 from bias_closed_form import EXPECTED
 from rich.console import Console
 
-from softseg.ablation.carry_out import carry_out
 from softseg.ablation.design import load_design
-from softseg.ablation.existing import STACKS, write_plan
+from softseg.ablation.folder import share_stacks, write_plan
 from softseg.ablation.plan import make_plan
-from softseg.ablation.sharing import share_stacks
-from softseg.data.nifti import read
-from softseg.data.phantom import uncertain, write_phantom
-from softseg.infer.write import write_predictions
+from softseg.ablation.run_one import carry_out
+from softseg.data.nifti.io import read
+from softseg.datasets.phantom import uncertain, write_phantom
+from softseg.inference.write import write_predictions
+from softseg.runs.plan_file import STACKS
 
 CONFIG = Path(__file__).parents[2] / "configs" / "bias_ablation.yaml"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from softseg import cli
+from softseg.cli import main as cli
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.evaluation import evaluate
-from softseg.experiment import train
+from softseg.evaluation.evaluate import evaluate
+from softseg.training.train import train
 from tests import project
 
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from softseg.files import replacing, unfinished
-from softseg.run import Run, create
+from softseg.core.files import replacing, unfinished
+from softseg.runs.folder import Run, create
 
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 

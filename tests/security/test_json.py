@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from softseg import json_file
-from softseg.errors import UserError
-from softseg.infer.threshold import read_thresholds
-from softseg.json_file import read_json
+from softseg.core import json_file
+from softseg.core.errors import UserError
+from softseg.core.json_file import read_json
+from softseg.runs.thresholds import read_thresholds
 from tests import makers
 
 DEEP = 200_000

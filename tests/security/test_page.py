@@ -13,10 +13,10 @@ import pytest
 from matplotlib.figure import Figure as Drawing
 from rich.console import Console
 
-from softseg.ablation.reporting import show, write_report
-from softseg.report.page import Figure, Section, write_page
-from softseg.report.tables import metrics_table
-from softseg.report.text_table import Cell, TextTable, on_screen
+from softseg.evaluation.summary import metrics_table
+from softseg.render.page import Figure, Section, write_page
+from softseg.render.text_table import Cell, TextTable, on_screen
+from softseg.report.report import show, write_report
 from tests.ablation import folder as fake
 
 SCRIPT = "<script>alert(1)</script>"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from softseg.ablation.collect import collect
 from softseg.ablation.design import load_design
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.report.results import collect
 from tests import project
 from tests.ablation import folder as fake
 

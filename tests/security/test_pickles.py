@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from softseg.errors import UserError
-from softseg.preprocess.cache import fetch
-from softseg.preprocess.stack_file import read_shared
+from softseg.core.errors import UserError
+from softseg.preprocess.cache.entry import fetch
+from softseg.preprocess.cache.shared_stack import read_shared
+from softseg.runs.checkpoint import read_checkpoint
 from softseg.training.previews import read_progression
-from softseg.training.state import read_checkpoint
 
 MARK = "pwned"
 

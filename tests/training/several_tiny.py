@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from softseg.ranks import ALONE, from_environment
+from softseg.core.ranks import ALONE, from_environment
+from softseg.training.distributed.launch import together
 from softseg.training.loop import fit
-from softseg.training.together import together
 from tests.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
 

@@ -17,12 +17,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softseg import cli
+from softseg.cli import main as cli
 from softseg.config.experiment import Experiment
-from softseg.errors import UserError
-from softseg.following import placed
-from softseg.ranks import ALONE, Ranks, from_environment
-from softseg.training.feeding import feed
+from softseg.core.errors import UserError
+from softseg.core.ranks import ALONE, Ranks, from_environment
+from softseg.training.batches import feed
+from softseg.training.distributed.worker import placed
 from tests import project
 from tests.several import Commands, Several, warm_up
 from tests.tiny import tiny_stack, tiny_task

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from softseg import seeds
-from softseg.device import has_room
+from softseg.core import seeds
+from softseg.core.device import has_room
 from softseg.training import loop
-from softseg.training.feeding import ahead, feed, resident, take
+from softseg.training.batches import ahead, feed, resident, take
 from tests.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
 

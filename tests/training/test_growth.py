@@ -18,9 +18,9 @@ import torch
 from rich.console import Console
 
 from softseg.training import loop
-from softseg.training.display import Display
-from softseg.training.keeper import Keeper
 from softseg.training.loop import fit, train_epoch
+from softseg.training.progress import Display
+from softseg.training.recorder import Keeper
 from tests import project
 from tests.tiny import Watcher, tiny_state, tiny_task
 

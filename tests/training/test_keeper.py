@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from softseg.training import state as states
-from softseg.training.keeper import Keeper, normalised
+from softseg.runs.checkpoint import read_checkpoint
 from softseg.training.loop import fit
+from softseg.training.recorder import Keeper, normalised
 from tests.tiny import tiny_state, tiny_task
 
 TAG = "input | target | prediction"
@@ -82,9 +82,9 @@ def test_the_last_checkpoint_resumes_and_the_best_predicts(kept):
     folder, state = kept
     checkpoints = folder / "checkpoints"
     assert {path.name for path in checkpoints.iterdir()} == {"best.pt", "last.pt"}
-    assert states.read_checkpoint(checkpoints / "last.pt")["history"] == state.history
+    assert read_checkpoint(checkpoints / "last.pt")["history"] == state.history
     best = min(state.history, key=lambda one: one["val_loss"])["epoch"]
-    assert states.read_checkpoint(checkpoints / "best.pt")["epoch"] == best
+    assert read_checkpoint(checkpoints / "best.pt")["epoch"] == best
 
 
 def test_pictures_show_input_target_and_prediction_side_by_side(kept):
@@ -104,7 +104,7 @@ def test_pictures_show_input_target_and_prediction_side_by_side(kept):
 def test_the_best_weights_stay_when_a_later_epoch_is_worse(tmp_path):
     keep(tmp_path / "run", [1, 2, 3], best=lambda epoch: epoch < 3)
     read = {
-        name: states.read_checkpoint(tmp_path / f"run/checkpoints/{name}.pt")["epoch"]
+        name: read_checkpoint(tmp_path / f"run/checkpoints/{name}.pt")["epoch"]
         for name in ("best", "last")
     }
     assert read == {"best": 2, "last": 3}
@@ -131,7 +131,7 @@ def test_pictures_use_the_whole_range_of_grey_and_survive_a_constant_slice():
 
 def test_the_table_is_never_behind_the_checkpoint(tmp_path, monkeypatch):
     """Killed while the checkpoint is written: an epoch earlier is resumed from, nothing is lost."""
-    from softseg.training import keeper as module
+    from softseg.training import recorder as module
 
     def killed(state, path):
         raise KeyboardInterrupt

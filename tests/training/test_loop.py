@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from softseg.errors import TrainingError
-from softseg.infer.predict import Predictor
+from softseg.core.errors import TrainingError
+from softseg.models.predictor import Predictor
 from softseg.training import loop
 from softseg.training import state as states
-from softseg.training.feeding import take
+from softseg.training.batches import take
 from softseg.training.loop import fit, train_epoch, validate
 from tests.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softseg.training import loop
-from softseg.training.feeding import feed, gather
-from softseg.training.sampling import draw_rater, epoch_order
+from softseg.training.batches import draw_rater, epoch_order, feed, gather
 from tests.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
 

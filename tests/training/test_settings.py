@@ -8,8 +8,8 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.component import build_from
-from softseg.training.settings import Constant, Cosine, EarlyStopping, Trainer
+from softseg.config.trainer import Constant, Cosine, EarlyStopping, Trainer
+from softseg.core.component import build_from
 
 
 def trainer(**fields):

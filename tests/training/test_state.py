@@ -8,9 +8,10 @@ import pickle
 import pytest
 import torch
 
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.runs.checkpoint import read_checkpoint
 from softseg.training import state as states
-from softseg.training.stopping import Progress
+from softseg.training.early_stopping import Progress
 from tests.tiny import tiny_state, tiny_task
 
 
@@ -52,7 +53,7 @@ def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path, monkeypatch):
     (tmp_path / "raw.pt").write_bytes(pickle.dumps(Bomb()))
     for name in ("zip.pt", "raw.pt"):
         with pytest.raises(UserError, match=name):
-            states.read_checkpoint(tmp_path / name)
+            read_checkpoint(tmp_path / name)
     assert not (tmp_path / "pwned").exists()
 
 

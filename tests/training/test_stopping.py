@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softseg.training.settings import EarlyStopping
-from softseg.training.stopping import Progress
+from softseg.config.trainer import EarlyStopping
+from softseg.training.early_stopping import Progress
 
 
 def epochs_until_stop(losses, rule):

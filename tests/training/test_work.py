@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from softseg import augment, losses
 from softseg.training import loop
-from softseg.training.feeding import feed
+from softseg.training.batches import feed
 from softseg.training.loop import train_epoch, validate
 from tests.losses.cases import EVERY, label
 from tests.tiny import Watcher, tiny_stack, tiny_state, tiny_task

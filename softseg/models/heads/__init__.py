@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 from torch import nn
 
-from softseg.component import build_from
+from softseg.core.component import build_from
 from softseg.models.heads.normrelu import NormRelu, is_dead
 from softseg.models.heads.sigmoid import Sigmoid
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from softseg.component import Component
+from softseg.core.component import Component
 
 
 class Sigmoid(Component):

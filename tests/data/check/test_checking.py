@@ -13,10 +13,11 @@ import pytest
 from nibabel.affines import voxel_sizes
 
 from softseg import data
-from softseg.data import nifti, reading
-from softseg.data.check import check_files
-from softseg.data.load import LoadError, load
-from softseg.errors import UserError
+from softseg.check import check_files
+from softseg.core.errors import UserError
+from softseg.data import read_subject as reading
+from softseg.data.nifti import io as nifti
+from softseg.data.sample import LoadError, load
 from tests.makers import SHAPE, ball, oblique, scan
 from tests.makers import nifti as write
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from softseg import data
+from softseg.check import check_files
+from softseg.check.oddities import far_out, far_out_of_scale
 from softseg.data import Sets
-from softseg.data.check import check_files
-from softseg.data.check.outliers import far_out, far_out_of_scale
 from tests.makers import SHAPE, ball, nifti, scan
 
 FILES = {

@@ -13,10 +13,10 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from softseg import data
-from softseg.component import build_from
+from softseg.check import as_json, as_lines, files_frame, pairs_frame, refusal, run
+from softseg.core.component import build_from
+from softseg.core.errors import UserError
 from softseg.data import Split
-from softseg.data.check import as_json, as_lines, files_frame, pairs_frame, refusal, run
-from softseg.errors import UserError
 from tests.makers import SHAPE, ball, bids, nifti, scan, scgm
 
 SCGM = {

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from softseg.data.download.checksums import have, record, recorded
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.datasets.download.checksums import have, record, recorded
 from tests.data.download.server import serving
 
 RIGHT, WRONG = b"a scan" * 1000, b"A scan" * 1000

@@ -9,9 +9,9 @@ import os
 import pytest
 from filelock import FileLock
 
-from softseg.data.download.obtain import obtain
-from softseg.data.download.sources import Archive, Loose
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.datasets.download.obtain import obtain
+from softseg.datasets.download.sources import Archive, Loose
 from tests.data.download.archives import link, tar
 from tests.data.download.server import serving
 

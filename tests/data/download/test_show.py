@@ -13,13 +13,13 @@ import yaml
 from rich.console import Console
 
 from softseg import data
-from softseg.ablation.design import load_experiment
-from softseg.data import download as rooms
-from softseg.data.download import download, fetch, names
-from softseg.data.download.show import show
-from softseg.data.download.sources import Archive, Loose, find, table
-from softseg.data.load import load
-from softseg.errors import UserError
+from softseg.config.load import load_experiment
+from softseg.core.errors import UserError
+from softseg.data.sample import load
+from softseg.datasets import download as rooms
+from softseg.datasets.download import download, fetch, names
+from softseg.datasets.download.show import show
+from softseg.datasets.download.sources import Archive, Loose, find, table
 from tests import makers
 from tests.data.download.archives import tar
 from tests.data.download.server import serving

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softseg.data.download import transfer
-from softseg.data.download.checksums import have
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.datasets.download import transfer
+from softseg.datasets.download.checksums import have
 from tests.data.download.server import Server, serving
 
 CONTENT = random.Random(0).randbytes(400_000)

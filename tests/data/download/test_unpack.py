@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from softseg.data.download.unpack import unpack
-from softseg.errors import UserError
+from softseg.core.errors import UserError
+from softseg.datasets.download.unpack import unpack
 from tests.data.download.archives import link, tar, zipped
 
 GOOD = {"set/images/a.nii": b"a", "set/b.json": b"{}"}

@@ -7,8 +7,8 @@ import statistics
 import numpy as np
 import pytest
 
-from softseg.report.figures import bland_altman
-from softseg.report.figures.bland_altman import agreement, pairs
+from softseg.render.figures import bland_altman
+from softseg.render.figures.bland_altman import agreement, pairs
 from tests.report.figures.samples import ODD, TEN
 
 pytestmark = pytest.mark.filterwarnings("error")

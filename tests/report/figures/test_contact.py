@@ -10,11 +10,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from softseg import data
+from softseg.check import contact_sheet as contact
+from softseg.check.contact_sheet import Entry, draw_contact_sheet, entries, entry_of
 from softseg.data import Sets
-from softseg.data.grid import Grid
-from softseg.data.load import Sample
-from softseg.report.figures import contact
-from softseg.report.figures.contact import Entry, draw_contact_sheet, entries, entry_of
+from softseg.data.nifti.grid import Grid
+from softseg.data.sample import Sample
 from tests.makers import ball, nifti, scan
 from tests.report.figures.samples import ODD
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from softseg.report.figures import density
+from softseg.render.figures import density
 from tests.report.figures.samples import ODD, TEN
 
 pytestmark = pytest.mark.filterwarnings("error")

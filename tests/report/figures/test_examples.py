@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from softseg.report.figures import examples
-from softseg.report.figures.examples import Example, box_of
+from softseg.render.figures import examples
+from softseg.render.figures.examples import Example, box_of
 from tests.report.figures.samples import ODD
 
 pytestmark = pytest.mark.filterwarnings("error")

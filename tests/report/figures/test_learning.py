@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from softseg.report.figures import learning
+from softseg.render.figures import learning
 from tests.report.figures.samples import ODD, TEN
 
 pytestmark = pytest.mark.filterwarnings("error")

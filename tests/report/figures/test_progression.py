@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softseg.report.figures import progression
-from softseg.report.figures.progression import chosen
+from softseg.render.figures import progression
+from softseg.render.figures.progression import chosen
 from tests.report.figures.samples import ODD, TEN
 
 pytestmark = pytest.mark.filterwarnings("error")

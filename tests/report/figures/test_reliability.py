@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from softseg.metrics.calibration import ReliabilityBins
-from softseg.report.figures import reliability
+from softseg.render.figures import reliability
 from tests.report.figures.samples import ODD, PAPER, TEN
 
 pytestmark = pytest.mark.filterwarnings("error")

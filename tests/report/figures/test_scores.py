@@ -7,7 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
-from softseg.report.figures import scores
+from softseg.render.figures import scores
 from tests.report.figures.samples import ODD, TEN
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from softseg.report.figures import cells, slices
-from softseg.report.figures.slices import Box, upright, whole, zoom
-from softseg.training import keeper
+from softseg.render.figures import cells, slices
+from softseg.render.figures.slices import Box, upright, whole, zoom
+from softseg.training import recorder as keeper
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from softseg.report.figures.style import colours, darker, number, save, wrapped
+from softseg.render.figures.style import colours, darker, number, save, wrapped
 from tests.report.figures.samples import PAPER, TEN
 
 # Machado, Oliveira, Fernandes 2009: what is seen with no cones of one kind (linear RGB)

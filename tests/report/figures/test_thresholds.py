@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from softseg.report.figures import thresholds
-from softseg.report.figures.style import colours
+from softseg.render.figures import thresholds
+from softseg.render.figures.style import colours
 from tests.report.figures.samples import ODD, PAPER, TEN
 
 pytestmark = pytest.mark.filterwarnings("error")

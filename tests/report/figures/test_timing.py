@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from matplotlib.colors import to_hex
 
-from softseg.report.figures import timing
-from softseg.report.figures.style import colours
+from softseg.render.figures import timing
+from softseg.render.figures.style import colours
 from tests.report.figures.samples import ODD, TEN
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from softseg.metrics.calibration import ReliabilityBins
-from softseg.report.figures.uncertainty import Shown, draw
+from softseg.render.figures.uncertainty import Shown, draw
 
 pytestmark = pytest.mark.filterwarnings("error")
 SHARE = np.arange(1, 21) / 20

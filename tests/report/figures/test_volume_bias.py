@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from softseg.metrics.volume_bias import volume_bias_table
-from softseg.report.figures import volume_bias
+from softseg.render.figures import volume_bias
 from tests.report.figures.samples import ODD, PAPER, TEN
 
 pytestmark = pytest.mark.filterwarnings("error")

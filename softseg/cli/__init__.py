@@ -1,0 +1,1 @@
+"""The `softseg` command, one module per subcommand."""

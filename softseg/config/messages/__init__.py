@@ -1,0 +1,1 @@
+"""Error messages for an invalid configuration: where, what, and how to fix it."""

@@ -1,0 +1,90 @@
+"""Data -> YAML text: mappings in block style, short lists of plain values in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import yaml
+
+from softseg.config.yaml.scalars import add_core_scalars
+from softseg.config.yaml.tree import TAGS, KeyPath
+
+WIDTH = 100
+Notes = Callable[[KeyPath], list[str]]
+
+
+def write(data: dict[str, Any], notes: Notes = lambda _: []) -> str:
+    """YAML text that reads back as the same data.
+
+    `notes` gives the comment lines (without `#`) to stand above a key.
+    """
+    return "\n".join(_mapping(data, (), 0, notes)) + "\n" if data else "{}\n"
+
+
+def inline(value: Any) -> str:
+    """A value in one line, such as `[0.25, 0.25, null]`."""
+    # in a list, because PyYAML ends a bare scalar with a document marker
+    text: str = yaml.dump(
+        [value],
+        Dumper=_Dumper,
+        default_flow_style=True,
+        sort_keys=False,
+        allow_unicode=True,
+        width=float("inf"),
+    )
+    return text.strip("\n")[1:-1]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes whatever YAML 1.1 or 1.2 could take for something else than text."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        return True
+
+    def text(self, value: str) -> yaml.ScalarNode:
+        """Line breaks are escaped, so that a value stays in its line."""
+        style = None if len(value.splitlines()) < 2 and value.isprintable() else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
+add_core_scalars(_Dumper)
+_Dumper.add_representer(str, _Dumper.text)
+
+
+def _mapping(data: dict[str, Any], path: KeyPath, indent: int, notes: Notes) -> Iterator[str]:
+    # what a component is comes before its parameters, its family's shared ones too
+    for key, value in sorted(data.items(), key=lambda pair: pair[0] not in TAGS):
+        here = (*path, key)
+        yield from (f"{' ' * indent}# {note}" if note else "" for note in notes(here))
+        yield from _pair(f"{' ' * indent}{inline(key)}:", value, here, indent, notes)
+
+
+def _pair(key: str, value: Any, path: KeyPath, indent: int, notes: Notes) -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        yield key
+        yield from _mapping(value, path, indent + 2, notes)
+    elif isinstance(value, list) and _is_long(value, key):
+        yield key
+        for i, item in enumerate(value):
+            yield from _item(item, (*path, i), indent + 2, notes)
+    else:
+        yield f"{key} {inline(value)}"
+
+
+def _is_long(items: list[Any], key: str) -> bool:
+    """Whether a list takes a line for each item."""
+    nested = any(isinstance(item, dict) and item for item in items)
+    return nested or (len(items) > 1 and len(key) + 1 + len(inline(items)) > WIDTH)
+
+
+def _item(item: Any, path: KeyPath, indent: int, notes: Notes) -> Iterator[str]:
+    dash = " " * indent + "- "
+    if not (isinstance(item, dict) and item):
+        yield dash + inline(item)
+        return
+    lines = list(_mapping(item, path, indent + 2, notes))
+    comments = next(i for i, line in enumerate(lines) if not line.lstrip().startswith("#"))
+    yield from (line[2:] for line in lines[:comments])
+    yield dash + lines[comments][len(dash) :]
+    yield from lines[comments + 1 :]

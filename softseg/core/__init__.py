@@ -1,0 +1,1 @@
+"""What every other folder uses: files, seeds, devices, errors, components."""

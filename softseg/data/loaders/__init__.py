@@ -1,0 +1,1 @@
+"""Loaders: how the files of a data set become subjects."""

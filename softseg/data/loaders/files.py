@@ -1,0 +1,135 @@
+"""The loader `files`: any layout of plain files, told by path patterns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from softseg.data.loaders.base import DatasetFields
+from softseg.data.loaders.layouts import LAYOUTS, Layout, LayoutName
+from softseg.data.loaders.matching import Search, find_subjects
+from softseg.data.loaders.patterns import PathPattern, Pattern, check_pattern
+from softseg.data.loaders.read_table import read_table
+from softseg.data.subject import Subject
+
+
+class FilesDataset(DatasetFields):
+    """Subjects from files that match patterns such as `{subject}/{subject}_{contrast}.nii.gz`.
+
+    Placeholders: {subject} {center} {contrast} {rater} {session} {grade}, each one piece of a path
+    without `/`; `*` matches any piece.
+    """
+
+    loader: Literal["files"] = "files"
+    layout: LayoutName | None = None
+    """A preset of the patterns below: scgm (Spinal Cord Grey Matter challenge), msseg2016 (multiple
+    sclerosis lesions, MICCAI 2016, the consensus), msseg2016_raters (the same, its seven raters) or
+    brats2019 (brain tumours; grade is a column: HGG, LGG)."""
+    image: PathPattern | None = None
+    """Pattern of the images, relative to root; must hold {subject}. null: the layout's."""
+    label: PathPattern | None = None
+    """Pattern of the masks; a target may have its own. null: the layout's."""
+    roi: PathPattern | None = None
+    """Pattern of the ROI mask; null: there is none."""
+    id: str | None = None
+    """How a subject's name is made of the placeholders, e.g. site{center}-sc{subject}; null: the
+    layout's, or the placeholders other than contrast and rater, joined by `_`."""
+    table: str | None = None
+    """TSV or CSV, relative to root, with further columns for splits; its first column is the
+    subject's name or its {subject}."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.layout is None and self.image is None:
+            raise ValueError("image: write a path pattern, or choose a layout")
+        if "subject" not in self._image.placeholders:
+            raise ValueError(f"image: {{subject}} is not in the pattern {self._image.text!r}")
+        if "contrast" not in self._image.placeholders and len(self.contrasts) > 1:
+            raise ValueError("contrasts: more than one needs {contrast} in the image pattern")
+        self._check_id()
+        _check_within("image", self._image, (*self._identity, "contrast"))
+        if self.roi is not None:
+            _check_within("roi", Pattern(self.roi), (*self._identity, "contrast"))
+        for name in self.targets:
+            self._check_target(name)
+        return self
+
+    def _check_id(self) -> None:
+        if "/" in self._id.text or "*" in self._id.text:
+            raise ValueError("id: a name holds no `/` and no `*`")
+        check_pattern(self._id.text)
+        _check_within("id", self._id, self._identity)
+
+    def _check_target(self, name: str) -> None:
+        target, key = self.targets[name], f"targets.{name}"
+        if target.suffix is not None:
+            raise ValueError(f"{key}.suffix: is for the loader bids; here it is {key}.label")
+        if target.label is not None:
+            check_pattern(target.label)
+        elif self.layout is None and self.label is None:
+            raise ValueError("label: write a path pattern, or choose a layout")
+        label = self._label(name)
+        _check_within(f"{key}.label", label, (*self._identity, "contrast", "rater"))
+        if target.contrast is not None and "contrast" not in label.placeholders:
+            raise ValueError(f"{key}.contrast: there is no {{contrast}} in {label.text!r}")
+
+    @property
+    def _preset(self) -> Layout | None:
+        return LAYOUTS[self.layout] if self.layout else None
+
+    @property
+    def hint(self) -> str:
+        """How to come by the data."""
+        return self._preset.hint.format(root=self.root) if self._preset else super().hint
+
+    @property
+    def _image(self) -> Pattern:
+        return Pattern(self.image or (self._preset.image if self._preset else ""))
+
+    def _label(self, target: str) -> Pattern:
+        own = self.targets[target].label or self.label
+        return Pattern(own or (self._preset.label if self._preset else ""))
+
+    @property
+    def _identity(self) -> tuple[str, ...]:
+        """The placeholders that tell subjects apart."""
+        return tuple(n for n in self._image.placeholders if n not in ("contrast", "rater"))
+
+    @property
+    def _id(self) -> Pattern:
+        # the layout's id goes with the layout's image pattern only
+        preset = self._preset.id if self._preset and self.image is None else None
+        return Pattern(self.id or preset or "_".join(f"{{{n}}}" for n in self._identity))
+
+    def __call__(self) -> list[Subject]:
+        """Find the subjects, in natural order of their names.
+
+        Raises UserError when the root is not there, when nothing matches, or, in one error, for
+        every image or mask that is missing or matched twice.
+        """
+        root = self.existing_root()
+        return self.settle(root, find_subjects(self._search(root)), self._image.text)
+
+    def _search(self, root: Path) -> Search:
+        return Search(
+            root=root,
+            contrasts=self.contrasts,
+            image=self._image,
+            labels={target: self._label(target) for target in self.targets},
+            label_contrasts={
+                name: (target.contrast,) if target.contrast else self.contrasts
+                for name, target in self.targets.items()
+            },
+            roi=None if self.roi is None else Pattern(self.roi),
+            id=self._id,
+            rows=read_table(root / self.table) if self.table else {},
+        )
+
+
+def _check_within(key: str, pattern: Pattern, known: tuple[str, ...]) -> None:
+    """Refuse a placeholder that the images do not tell."""
+    for name in pattern.placeholders:
+        if name not in known:
+            raise ValueError(f"{key}: {{{name}}} cannot be used in {pattern.text!r}")

@@ -1,0 +1,52 @@
+"""Which of the subjects that were found are used: those with certain values in their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from softseg.core.errors import UserError
+from softseg.core.names import listed, nearest
+from softseg.data.loaders.subject_files import Found
+
+Values = tuple[str | int, ...]
+
+
+def _once_each(values: Values) -> Values:
+    if len({str(value) for value in values}) < len(values):
+        raise ValueError("a value is named twice")
+    return values
+
+
+Only = Annotated[Values, Field(min_length=1), AfterValidator(_once_each)]
+"""The values of one column that are kept."""
+
+
+def selected(found: Sequence[Found], only: Mapping[str, Values]) -> list[Found]:
+    """Those that have, in every column of `only`, one of its values.
+
+    Raises UserError for a column or a value that nobody has, and where nobody fits them all.
+    """
+    kept = list(found)
+    for column, values in only.items():
+        _check(found, column, values)
+        wanted = {str(value) for value in values}
+        kept = [one for one in kept if one.columns.get(column) in wanted]
+    if found and not kept:
+        raise UserError(f"dataset.only: nobody fits all of {listed(only)}; remove one of them")
+    return kept
+
+
+def _check(found: Sequence[Found], column: str, values: Values) -> None:
+    there = {one.columns[column] for one in found if column in one.columns}
+    if found and not there:
+        columns = {name for one in found for name in one.columns}
+        near = nearest(column, columns)
+        raise UserError(f"dataset.only: no column '{column}'{near}; there are {listed(columns)}")
+    for value in map(str, values):
+        if found and value not in there:
+            near = nearest(value, there)
+            key = f"dataset.only.{column}"
+            raise UserError(f"{key}: nobody has '{value}'{near}; there are {listed(there)}")

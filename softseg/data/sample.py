@@ -1,0 +1,122 @@
+"""One subject read, checked and fused: native arrays, every mask float32 in [0, 1]."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softseg.core.errors import UserError
+from softseg.data.loaders.base import DatasetFields
+from softseg.data.nifti.grid import Grid
+from softseg.data.read_subject import Reader
+from softseg.data.subject import Subject
+
+Array = NDArray[np.float32]
+Counts = tuple[int, int]  # (soft voxels, voxels above 0)
+
+
+class LoadError(UserError):
+    """A subject that cannot be used: `problems` holds all that is wrong with its files."""
+
+    def __init__(self, subject: str, problems: list[str]) -> None:
+        super().__init__(subject, problems)  # as args, so that it survives pickling
+        self.problems = problems
+
+    def __str__(self) -> str:
+        subject, problems = self.args
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        return f"subject {subject} cannot be used:{lines}"
+
+
+@dataclass
+class Sample:
+    """One subject on its native grid."""
+
+    image: Array
+    """(C, X, Y, Z) float32, contrasts in the config's order, in the files' own units."""
+    target: Array
+    """(K, X, Y, Z) float32 in [0, 1], soft where the masks are; K = 0 without labels."""
+    roi: Array | None
+    """(X, Y, Z) float32 in [0, 1], or None where the data set has no ROI."""
+    raters: tuple[dict[str, Array], ...]
+    """Of each target rater -> mask (X, Y, Z) in [0, 1]; where one rater is chosen, that one only
+    unless all were asked for."""
+    grid: Grid
+    soft: dict[str, tuple[int, int]]
+    """Stage (`files`: masks as read; `raters`: fused) -> (voxels strictly between 0 and 1, voxels
+    above 0), summed over targets and, for `files`, over raters."""
+
+
+def load(
+    subject: Subject,
+    dataset: DatasetFields,
+    labels: bool = True,
+    every_rater: bool = False,
+    volume: int | None = None,
+) -> Sample:
+    """Read a subject's images and ROI, and its masks if `labels`; check that they belong together.
+
+    `every_rater` reads the masks of all raters where one is chosen, too; of files with several
+    volumes that of the number `volume` is read.
+
+    Raises `LoadError` with every problem of the subject: files that cannot be read, contrasts or
+    masks that do not lie on the first contrast's grid (unless `other_grids` resamples them), mask
+    values outside [0, 1] where no codes were chosen, a rater who is not there.
+    """
+    reader = Reader(regrid=dataset.other_grids == "resample", volume=volume)
+    images = [reader.image(path) for path in subject.images.values()]
+    masks = _masks(reader, subject, dataset, every_rater) if labels else []
+    roi = None if subject.roi is None else reader.image(subject.roi, mask=True)
+    sound = [image for image in images if image is not None]
+    if reader.problems or reader.reference is None:
+        raise LoadError(subject.name, reader.problems)
+    grid = reader.reference.grid
+    fused = [dataset.raters(raters) for raters in masks]
+    return Sample(
+        image=np.stack(sound),
+        target=np.stack(fused) if fused else np.zeros((0, *grid.shape), np.float32),
+        # an ROI may be drawn with any codes: whatever is above 0 is inside
+        roi=None if roi is None else np.clip(roi, 0, 1),
+        raters=tuple(masks),
+        grid=grid,
+        soft={
+            "files": count_soft(mask for raters in masks for mask in raters.values()),
+            "raters": count_soft(fused),
+        },
+    )
+
+
+def _masks(
+    reader: Reader, subject: Subject, dataset: DatasetFields, every_rater: bool
+) -> list[dict[str, Array]]:
+    """For each target, rater -> mask; of a chosen rater only, unless every one is wanted."""
+    masks = []
+    for name, target in dataset.targets.items():
+        files = subject.labels.get(name, {})
+        wrong = dataset.raters.missing(files) if files else f"no mask of {name}"
+        if wrong:
+            reader.problems.append(f"{subject.name}: {wrong}")
+        chosen = None if every_rater else dataset.raters.chosen
+        used = {r: path for r, path in files.items() if chosen is None or r == chosen}
+        masks.append(reader.masks(used, name, target))
+    return masks
+
+
+def count_soft(masks: Iterable[Array]) -> Counts:
+    """How many voxels are soft, and how many are above 0; rounding (1e-4) makes nothing soft."""
+    soft = positive = 0
+    for mask in masks:
+        soft += int(((mask > 1e-4) & (mask < 1 - 1e-4)).sum())
+        positive += int((mask > 1e-4).sum())
+    return soft, positive
+
+
+def digest_of(voxels: Array) -> str:
+    """The same for the same shape and voxels, whatever the file's name, type or compression."""
+    digest = hashlib.blake2b(str(voxels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(voxels + np.float32(0)).data)  # + 0: -0 and 0 are the same
+    return digest.hexdigest()

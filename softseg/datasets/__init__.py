@@ -1,0 +1,1 @@
+"""Data sets that softseg makes (phantoms) or downloads."""

@@ -1,0 +1,55 @@
+"""Writing a phantom: NIfTI files of which every byte is determined, in a folder all or nothing."""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from softseg.core.errors import UserError
+
+
+def save_nifti(path: Path, data: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """Write `data` (X, Y, Z), in its own dtype, as .nii.gz without time stamp or file name."""
+    image = nib.Nifti1Image(data, affine)
+    image.set_qform(affine, code="scanner")
+    image.set_sform(affine, code="scanner")
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"softseg phantom: synthetic, no patient"
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", 6, fileobj=raw, mtime=0) as packed:
+        packed.write(image.to_bytes())
+
+
+def _refuse_filled(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: name a new folder for the phantom")
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(
+            f"{folder} already holds files: name a new or an empty folder for the phantom, "
+            "or delete that one"
+        )
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the name `folder` only once everything is written.
+
+    Raises `UserError` if `folder` holds anything already; an empty one is replaced.
+    """
+    folder = folder.resolve()
+    _refuse_filled(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        partial = Path(scratch) / "unfinished"  # mkdir, for the permissions the user expects
+        partial.mkdir()
+        yield partial
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)

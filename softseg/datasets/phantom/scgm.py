@@ -1,0 +1,117 @@
+"""A look-alike of the Spinal Cord Gray Matter challenge (Prados et al. 2017), in its own layout.
+
+Four sites, four raters: `site{1..4}-sc{NN}-image.nii.gz`, `-mask-r{1..4}.nii.gz` (1 gray, 2 white
+matter), and, what no real data set has, `-fraction.nii.gz`: the exact share of gray matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softseg.core.errors import UserError
+from softseg.data.nifti.grid import FloatArray
+from softseg.datasets.phantom.anatomy import Anatomy, draw_anatomy
+from softseg.datasets.phantom.files import save_nifti
+from softseg.datasets.phantom.intensity import (
+    Scanner,
+    Tissues,
+    measure,
+    mix,
+    receive_field,
+    surroundings,
+)
+from softseg.datasets.phantom.partial_volume import Coverage, cover
+from softseg.datasets.phantom.placing import draw_affine
+from softseg.datasets.phantom.raters import HABITS, rater_mask
+
+
+@dataclass(frozen=True)
+class Site:
+    """One centre's protocol."""
+
+    matrix: tuple[int, int]
+    """voxels in plane, 40 to 50 mm"""
+    zooms: tuple[float, float, float]
+    """mm"""
+    slices: tuple[int, int]
+    """fewest and most slices of a scan"""
+    scanner: Scanner
+
+
+SITES = (
+    Site((100, 100), (0.5, 0.5, 5.0), (3, 4), Scanner(400, 1.2, 1.9, 0.04, 0.025, 0.15)),
+    Site((96, 88), (0.5, 0.5, 4.0), (8, 12), Scanner(250, 1.18, 2.1, 0.045, 0.03, 0.3)),
+    Site((150, 140), (0.3, 0.3, 3.5), (6, 9), Scanner(900, 1.2, 1.7, 0.06, 0.035, 0.2)),
+    Site((176, 168), (0.25, 0.25, 2.5), (6, 9), Scanner(600, 1.22, 2.0, 0.07, 0.035, 0.25)),
+)
+NECK = ((-5, -60, -80), (5, -30, -20))  # where the middle of a scan may lie, world mm
+MOST_SUBJECTS = 99 * len(SITES)  # the layout has two digits
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Everything about one synthetic scan; volumes are (X, Y, Z)."""
+
+    anatomy: Anatomy
+    affine: NDArray[np.float64]
+    tissues: Tissues
+    signal: FloatArray
+    """noise-free, before the receive field"""
+    field: FloatArray
+    """the receive field, times the tissues' unevenness"""
+    image: NDArray[np.int16]
+    masks: tuple[NDArray[np.uint8], ...]
+    """one for each rater"""
+
+
+def _tissues(gray: Coverage, cord: Coverage, sac: Coverage) -> Tissues:
+    """Nested shapes -> disjoint shares."""
+    return Tissues(
+        gray=gray.fraction,
+        white=cord.fraction - gray.fraction,
+        fluid=sac.fraction - cord.fraction,
+    )
+
+
+def make_subject(site: int, number: int, seed: int) -> Subject:
+    """Subject `number` (from 1) of site `site` (from 1): a function of these three alone."""
+    rng = np.random.default_rng([seed, site, number])
+    protocol = SITES[site - 1]
+    shape = (*protocol.matrix, int(rng.integers(*protocol.slices, endpoint=True)))
+    zooms, scanner = protocol.zooms, protocol.scanner
+    anatomy, affine = draw_anatomy(rng), draw_affine(rng, shape, zooms, NECK)
+    gray, cord, sac = (cover(d, shape, zooms) for d in (anatomy.gray, anatomy.cord, anatomy.sac))
+    tissues = _tissues(gray, cord, sac)
+    signal = mix(tissues, surroundings(rng, sac.level, zooms), scanner)
+    field = receive_field(rng, shape, zooms, scanner)
+    image = measure(rng, signal * field, scanner)
+    masks = tuple(rater_mask(rng, gray.level, cord.level, zooms, habit) for habit in HABITS)
+    return Subject(anatomy, affine, tissues, signal, field, image, masks)
+
+
+def save_subject(subject: Subject, stem: Path) -> None:
+    """Write one subject's files; `stem` is the folder and `siteN-scNN`."""
+
+    def save(what: str, data: FloatArray | NDArray[np.uint8] | NDArray[np.int16]) -> None:
+        save_nifti(stem.with_name(f"{stem.name}-{what}.nii.gz"), data, subject.affine)
+
+    save("image", subject.image)
+    save("fraction", subject.tissues.gray.astype(np.float32))
+    for rater, mask in enumerate(subject.masks, start=1):
+        save(f"mask-r{rater}", mask)
+
+
+def write_scgm(folder: Path, subjects: int, seed: int) -> None:
+    """Write `subjects` subjects into `folder`, dealt to the four sites in turn."""
+    if subjects > MOST_SUBJECTS:
+        raise UserError(
+            f"{subjects} subjects: the scgm layout numbers at most 99 at each of its "
+            f"{len(SITES)} sites, {MOST_SUBJECTS} in all; ask for fewer"
+        )
+    for index in range(subjects):
+        number, site = index // len(SITES) + 1, index % len(SITES) + 1
+        save_subject(make_subject(site, number, seed), folder / f"site{site}-sc{number:02d}")

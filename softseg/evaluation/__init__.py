@@ -1,0 +1,1 @@
+"""A trained run scored in the native space of each scan."""

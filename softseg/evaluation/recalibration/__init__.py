@@ -1,0 +1,1 @@
+"""Recalibration of soft values on validation scans."""

@@ -1,1 +1,0 @@
-"""Slices to volumes to native space; the threshold search."""

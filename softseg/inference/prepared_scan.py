@@ -1,0 +1,139 @@
+"""One scan as a network sees it, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from softseg.config.experiment import Experiment
+from softseg.core.errors import UserError
+from softseg.data.nifti.grid import Grid
+from softseg.data.sample import Sample
+from softseg.inference.patches import Size
+from softseg.preprocess import Crop, Slices, Step
+from softseg.preprocess.geometry import Geometry, centre_of_mass, needs_roi, plan
+from softseg.preprocess.preprocess import images_of
+from softseg.preprocess.standardize import Standardize, over_slices
+
+
+@dataclass(frozen=True)
+class View:
+    """All slices of one scan, ready for the network."""
+
+    image: Tensor  # (S, C, H, W) float32
+    geometry: Geometry
+    slices: Slices
+    patch: Size | None  # the size of the slices in training; None: it was any
+    by_slice: bool  # each patch is standardised on its own (the published order)
+
+    def to_native(self, soft: Tensor) -> NDArray[np.float32]:
+        """Soft segmentation (S, K, H, W) -> (K, X, Y, Z) on the scan's own grid, in [0, 1]."""
+        stacked = self.slices.stack(soft)
+        return np.stack([self.geometry.to_native(target) for target in stacked])
+
+
+def view_of(
+    experiment: Experiment,
+    sample: Sample,
+    centre: Sequence[float] | None = None,
+    only_crop: bool = False,
+) -> View:
+    """Bring one scan to where the network was trained.
+
+    Args:
+        experiment: what the network was trained with.
+        sample: the scan, with its ROI mask where there is one; masks are not looked at.
+        centre: of the box that is looked at, as an index of the scan's voxels (3,), in the place of
+            an ROI's.
+        only_crop: look only where training looked, at the crop in the middle of the image; else all
+            of a larger scan is looked at.
+
+    Raises UserError for a model that was trained around an ROI, where none is given, and for a
+    centre outside the image.
+    """
+    steps, slices = experiment.preprocess, every_slice(experiment.slices)
+    middle = _centre(steps, slices, sample, centre)
+    patch = _patch(steps, slices, sample.grid, middle)
+    if not only_crop:
+        steps = _widened(steps, slices, sample.grid)
+    geometry = plan(sample.grid, steps, slices, middle)
+    image, _ = images_of(sample, steps, geometry)
+    return View(slices.cut(image), geometry, slices, patch, over_slices(steps))
+
+
+def every_slice(slices: Slices) -> Slices:
+    """The same slices, none left out: every one is predicted."""
+    return slices.model_copy(update={"drop": ()})
+
+
+def wants_roi(experiment: Experiment) -> bool:
+    """Whether a scan can only be segmented with an ROI mask, or the middle of a box."""
+    return needs_roi(experiment.preprocess, every_slice(experiment.slices))
+
+
+def _centre(
+    steps: Sequence[Step], slices: Slices, sample: Sample, centre: Sequence[float] | None
+) -> NDArray[np.float64] | None:
+    """World position (3,) of the middle of the box, where the chain has one around an ROI."""
+    if not needs_roi(steps, slices):
+        return None
+    by_roi = any(isinstance(step, Standardize) and step.region == "roi" for step in steps)
+    if centre is not None and not by_roi:
+        _check_inside(centre, sample.grid.shape)
+        return np.asarray(sample.grid.affine @ [*centre, 1.0])[:3]
+    if sample.roi is None:
+        other = "" if by_roi else ", or the middle of a box with --centre"
+        raise UserError(f"the model was trained around an ROI: give its mask with --roi{other}")
+    middle = centre_of_mass(sample.roi, sample.grid)
+    if middle is None:
+        raise UserError("the ROI mask is empty: mend it, or give the middle of a box with --centre")
+    return middle
+
+
+def _check_inside(centre: Sequence[float], shape: Sequence[int]) -> None:
+    if not all(-0.5 <= at <= n - 0.5 for at, n in zip(centre, shape, strict=True)):
+        told = ",".join(f"{at:g}" for at in centre)
+        voxels = " x ".join(map(str, shape))
+        raise UserError(
+            f"--centre {told} lies outside the image of {voxels} voxels: give the index of a "
+            "voxel, from 0, not millimetres"
+        )
+
+
+def _patch(
+    steps: Sequence[Step], slices: Slices, native: Grid, centre: NDArray[np.float64] | None
+) -> Size | None:
+    """The size of the slices in training; None where no crop makes it one."""
+    if not any(isinstance(step, Crop) for step in steps):
+        return None
+    shape = plan(native, steps, slices, centre).network.shape
+    height, width = (shape[axis] for axis in slices.in_plane)
+    return height, width
+
+
+def crop_around(experiment: Experiment) -> Literal["image", "roi"] | None:
+    """Around what training cropped; None where it looked at whole images."""
+    steps = experiment.preprocess
+    return next((step.around for step in steps if isinstance(step, Crop)), None)
+
+
+def _widened(steps: Sequence[Step], slices: Slices, native: Grid) -> tuple[Step, ...]:
+    """The chain with a crop that pads, but cuts nothing off; one around an ROI is left alone."""
+    return tuple(
+        _as_large(step, plan(native, steps[:n], slices, None), slices)
+        if isinstance(step, Crop) and step.around == "image"
+        else step
+        for n, step in enumerate(steps)
+    )
+
+
+def _as_large(crop: Crop, before: Geometry, slices: Slices) -> Crop:
+    """A crop that cuts nothing off the grid that the steps before it lead to."""
+    shape = [before.network.shape[axis] for axis in slices.in_plane]
+    size = tuple(max(pair) for pair in zip(crop.size, shape, strict=True))
+    return crop.model_copy(update={"size": size})

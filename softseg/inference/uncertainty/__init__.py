@@ -1,0 +1,3 @@
+"""Slices to volumes to native space; the threshold search."""
+
+from __future__ import annotations

@@ -1,0 +1,79 @@
+"""Maps and scores of uncertainty as files, beside the prediction they are about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from softseg.core.errors import UserError
+from softseg.core.files import write_atomically
+from softseg.core.version import __version__
+from softseg.data.nifti.io import write_like
+from softseg.inference.uncertainty.maps import Uncertainty
+from softseg.inference.uncertainty.structures import Row
+from softseg.inference.write import named
+
+_NAMES = {
+    "mean": ("desc-mean_probseg", "mean of the samples, 0 to 1"),
+    "variance": ("desc-variance_uncertainty", "variance of the samples, 0 to 0.25"),
+    "entropy": ("desc-entropy_uncertainty", "entropy of the mean in nats, 0 to 0.693"),
+    "mutual_information": (
+        "desc-mutualinfo_uncertainty",
+        "entropy of the mean less the mean entropy of the samples in nats, 0 to 0.693",
+    ),
+}
+
+_LAST = ("i", "j", "k", "method", "samples")  # columns
+
+
+def write_maps(
+    folder: Path,
+    source: Path,
+    targets: Sequence[str],
+    found: Uncertainty,
+    facts: Mapping[str, object],
+) -> list[Path]:
+    """Write each target's maps as float32 on the grid of `source`, with sidecars.
+
+    `<source>_label-<target>_desc-mean_probseg.nii.gz`, and `_desc-variance_uncertainty`,
+    `_desc-entropy_uncertainty`, `_desc-mutualinfo_uncertainty`. Returns the NIfTI paths.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for k, target in enumerate(targets):
+        for name, (ending, meaning) in _NAMES.items():
+            path = folder / f"{named(source)}_label-{target}_{ending}.nii.gz"
+            write_like(path, getattr(found, name)[k], source, np.float32)
+            software = [{"Name": "softseg", "Version": __version__}]
+            told = {**facts, "Label": target, "Description": meaning, "GeneratedBy": software}
+            sidecar = path.with_name(f"{named(path)}.json")
+            write_atomically(sidecar, json.dumps(told, indent=2) + "\n")
+            written.append(path)
+    return written
+
+
+def write_scores(path: Path, rows: Sequence[Row]) -> None:
+    """Put a scan's rows into the table of all scans, in the place of its targets' earlier ones.
+
+    Raises UserError where the file is no such table.
+    """
+    table = pd.DataFrame(rows)
+    if path.is_file():
+        names = {"scan": str, "target": str, "structure": str}  # a scan may be called NA
+        try:
+            known = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
+            known = known[~_keys(known).isin(_keys(table))]
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path} is damaged ({error}); move it away") from error
+        table = pd.concat([known, table], ignore_index=True)
+    order = [name for name in table if name not in _LAST] + [n for n in _LAST if n in table]
+    whole = {name: table[name].astype("Int64") for name in "ijk" if name in table}
+    write_atomically(path, table.assign(**whole)[order].to_csv(index=False))
+
+
+def _keys(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[["scan", "target"]])

@@ -1,0 +1,1 @@
+"""Export of a package to a model that ivadomed's tools read."""

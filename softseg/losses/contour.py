@@ -1,0 +1,109 @@
+"""The boundary loss: predictions multiplied with the distance to the target's contour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from softseg.losses.base import ContourLoss
+
+
+class Boundary(ContourLoss):
+    """phi p for each voxel: phi is the distance in mm to the target's contour, negative inside.
+
+    Source: Kervadec, Bouchtiba, Desrosiers, Granger, Dolz and Ben Ayed, MIDL 2019, PMLR 102, and
+    Medical Image Analysis 67, 2021 (arXiv 1812.07032). There the contour runs through the centres
+    of the innermost pixels, which may then be left out at no cost (`convention: published`); here
+    it runs between pixels, at 0.5 of a soft mask.
+
+    Minimum: **not valid for soft targets**: whatever y is, at the hard mask of phi below 0, which
+    is y of 0.5 and above (with `published`, pixels of phi = 0 are free). Use it as an added term
+    (`combination`): alone on one target it tends to predict nothing, where it is 0.
+
+    Range: from the mean of min(phi, 0) to that of max(phi, 0), in mm: a good prediction is
+    negative, nothing is 0, and values grow with object and slice. Gradient: phi by the number of
+    voxels, whatever the prediction, so it does not vanish at the minimum; none in a slice without
+    a contour, whose phi is 0.
+    """
+
+    name: Literal["boundary"] = "boundary"
+    convention: Literal["half_pixel", "published"] = "half_pixel"
+    """Where the contour runs: between pixels, `half_pixel`, or as in the `published` code, which \
+has wrong signs inside where pixels are below 1 mm"""
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The one kind of map that the convention names."""
+        return (self.convention,)
+
+    def mapped(
+        self,
+        prediction: Tensor,
+        target: Tensor,  # noqa: ARG002 - the map is made of it
+        maps: Mapping[str, Tensor],
+    ) -> Tensor:
+        """One loss per voxel, (B, K, H, W), in mm."""
+        return maps[self.convention] * prediction
+
+
+_MAPS = {
+    "rrw": ("rrw", "rrw_background"),
+    "boundary": ("edt", "edt_background"),
+    "active_contour": (),
+}
+
+
+class RegionWise(ContourLoss):
+    """z p for each voxel and class; z, the map, is negative inside the class.
+
+    The classes are the targets and, with `background`, the complement 1 - p of each, with its own
+    map; of one target with a sigmoid this is the published softmax of two classes.
+
+    `map: boundary`: z is the distance to the nearest pixel of the other side, in pixels.
+    `map: rrw`: inside, that distance relative to the largest, from -1 to nearly 0; 1 outside.
+    `map: active_contour`: z = 1 - y, and y for the background; no distance.
+
+    Source: Valverde and Tohka, Pattern Recognition 136, 2023 (arXiv 2108.01405), after their code.
+    As there, each voxel of a class that the slice has not costs 1 with `rrw`; max(d) is that of
+    the slice before it is cropped.
+
+    Minimum: **not valid for soft targets**: whatever y is, at the hard mask of y of 0.5 and above.
+    Use it as an added term (`combination`).
+
+    Range: with `rrw` -0.5 to 0.5, negative where the prediction is good (-1 to 1 without
+    `background`), with `active_contour` 0 to 0.5, with `boundary` unbounded. Gradient: z, less
+    that of the background, by the number of voxels and classes, whatever the prediction. Through a
+    softmax, classes whose z differ outside of the target, as with `boundary`, may be pushed up
+    where they are wrong; `rrw`, 1 in each, pushes up the right one only.
+    """
+
+    name: Literal["region_wise"] = "region_wise"
+    map: Literal["rrw", "boundary", "active_contour"] = "rrw"
+    """What predictions are multiplied with: the rectified region-wise map, distances, or 0 and 1"""
+    background: bool = True
+    """Whether the complement of each target is a class too"""
+
+    @model_validator(mode="after")
+    def _has_a_minimum_of_interest(self) -> Self:
+        if self.map == "active_contour" and not self.background:
+            raise ValueError(
+                "an active contour without its background costs least where nothing is predicted: "
+                "set background to true"
+            )
+        return self
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The kinds of maps of the target and, with `background`, of its complement."""
+        kinds = _MAPS[self.map]
+        return kinds if self.background else kinds[:1]
+
+    def mapped(self, prediction: Tensor, target: Tensor, maps: Mapping[str, Tensor]) -> Tensor:
+        """One loss per voxel and class: (B, 2K, H, W) with `background`, else (B, K, H, W)."""
+        drawn = [maps[kind] for kind in self.maps] or [1 - target, target]
+        classes = [prediction, 1 - prediction] if self.background else [prediction]
+        return torch.cat([z * p for z, p in zip(drawn, classes, strict=True)], dim=1)

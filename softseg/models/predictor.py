@@ -1,0 +1,60 @@
+"""Slices -> soft segmentations, whole volumes at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from softseg.core.device import Precision, autocast
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network and its head, ready to segment.
+
+    The head sees a whole volume at once, so a NormReLU's maximum, and with it the prediction,
+    does not depend on how the slices were batched (contract 5).
+    """
+
+    model: nn.Module
+    head: nn.Module
+    device: torch.device
+    precision: Precision = "float32"
+    batch_size: int = 16
+
+    @torch.no_grad()
+    def logits(self, image: Tensor) -> Tensor:
+        """Slices (S, C, H, W) -> logits (S, K, H, W), float32, on the device.
+
+        A batch that does not fit into a GPU's memory is halved until it does.
+        """
+        size = self.batch_size
+        while True:
+            try:
+                return torch.cat([self.at_once(part) for part in image.split(size)])
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                size = max(1, size // 2)
+
+    @torch.no_grad()
+    def at_once(self, image: Tensor) -> Tensor:
+        """The same in one batch, which must fit into memory."""
+        self.model.eval()
+        with autocast(self.device, self.precision):
+            logits: Tensor = self.model(image.to(self.device))
+            # copied, since CUDA graphs write each output over the last one
+            return logits.to(torch.float32, copy=True)
+
+    @torch.no_grad()
+    def soft(self, logits: Tensor) -> Tensor:
+        """Logits (S, K, H, W) of all slices of one volume -> soft segmentation in [0, 1]."""
+        self.head.eval()
+        soft: Tensor = self.head(logits)
+        return soft
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """All slices (S, C, H, W) of one volume -> soft segmentation (S, K, H, W) in [0, 1]."""
+        return self.soft(self.logits(image))

@@ -1,0 +1,96 @@
+"""Dice against the binarization threshold, over all runs of each candidate (SoftSeg Figure 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from softseg.render.figures.style import (
+    INK,
+    SMALL,
+    TEXT,
+    colours,
+    name_panel,
+    panels,
+    save,
+    say,
+    tidy,
+)
+
+Curve = Mapping[float, float]
+
+
+def draw(
+    curves: Mapping[str, Sequence[Curve]], path: Path, *, colour: Mapping[str, str] | None = None
+) -> None:
+    """One panel a candidate: the mean over runs, their range, each run's best threshold.
+
+    Args:
+        curves: of each candidate and run, Dice [%] at each threshold in [0, 1]; NaN where it is
+            undefined. A candidate may have no run.
+        path: the PNG to write.
+        colour: of each candidate; `colours` of these by default.
+    """
+    colour = colour or colours(curves)
+    figure, grid = panels(len(curves), 5, 2.6, sharex=True, sharey=True)
+    for axes, (name, runs) in zip(grid, curves.items(), strict=True):
+        _panel(axes, runs, colour[name])
+        name_panel(axes, name)
+    grid[0].set(xlim=(0, 1), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"))
+    figure.supxlabel("threshold", fontsize=TEXT, color=INK)
+    figure.supylabel("Dice [%]", fontsize=TEXT, color=INK)
+    figure.legend(
+        handles=_key(several=any(len(runs) > 1 for runs in curves.values())),
+        loc="outside upper center",
+        ncols=3,
+        frameon=False,
+        fontsize=SMALL,
+    )
+    save(figure, path)
+
+
+def best(curve: Curve) -> tuple[float, float] | None:
+    """(threshold, Dice) with the largest Dice; of equals, the largest threshold.
+
+    None where no Dice is defined.
+    """
+    points = [(dice, threshold) for threshold, dice in curve.items() if not math.isnan(dice)]
+    if not points:
+        return None
+    dice, threshold = max(points)
+    return threshold, dice
+
+
+def summary(runs: Sequence[Curve]) -> pd.DataFrame:
+    """Mean, min and max Dice [%] over runs (columns), at each threshold (index), NaN left out."""
+    table = pd.DataFrame([dict(run) for run in runs], dtype=float).sort_index(axis=1)
+    return table.agg(["mean", "min", "max"]).T
+
+
+def _panel(axes: Axes, runs: Sequence[Curve], colour: str) -> None:
+    tidy(axes)
+    dots = [dot for dot in map(best, runs) if dot]
+    if not dots:
+        say(axes, "Dice undefined" if runs else "no run")
+        return
+    table = summary(runs)
+    if len(runs) > 1:
+        axes.fill_between(table.index, table["min"], table["max"], color=colour, alpha=0.25, lw=0)
+    axes.plot(table.index, table["mean"], color=colour, linewidth=2.5)
+    places, heights = zip(*dots, strict=True)
+    axes.scatter(places, heights, s=18, color=INK, alpha=0.75, linewidths=0, zorder=3)
+
+
+def _key(several: bool) -> list[Line2D | Patch]:
+    """What the marks mean, in grey: their colour is the candidate's."""
+    line = Line2D([], [], color="grey", linewidth=2.5, label="mean of runs" if several else "run")
+    band = Patch(color="grey", alpha=0.25, linewidth=0, label="lowest to highest")
+    name = "best threshold of each run" if several else "best threshold"
+    dot = Line2D([], [], color=INK, marker="o", linestyle="", markersize=4, label=name)
+    return [line, band, dot] if several else [line, dot]

@@ -1,1 +1,0 @@
-"""The figures of an ablation's report: plain data in, one PNG out, one figure a file."""
