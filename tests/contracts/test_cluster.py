@@ -1,0 +1,70 @@
+"""An ablation on a Ray cluster of two nodes, one of which dies while runs are going."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from softseg.ablation.progress import epochs_of
+from softseg.runs.folder import Run, is_done
+from tests.contracts.test_ablate import RUNS, make
+from tests.support import project
+
+ray = pytest.importorskip("ray", reason="needs the extra `cluster`")
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Two nodes on this host, each with room for one run at a time."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else other load starves them
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield made
+    made.shutdown()
+
+
+def going(folder):
+    """The runs that have some epochs behind them and are not done."""
+    roots = [folder / "runs/both" / run for run in RUNS]
+    return [
+        run
+        for run, root in zip(RUNS, roots, strict=True)
+        if epochs_of(Run(root)) >= 3 and not is_done(Run(root))
+    ]
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_loses_no_run(cluster, tmp_path):
+    node = cluster.add_node(num_cpus=1)
+    folder = make(tmp_path, "trainer: {max_epochs: 100, early_stopping: null}\n")
+    words = ("--splits", "1", "--cluster", cluster.address)
+    process = project.start(folder, "ablate", "both.yaml", *words)
+    deadline = time.monotonic() + 120
+    while len(going(folder)) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    on_both = going(folder)
+    cluster.remove_node(node, allow_graceful=False)  # a power cut
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, out + err
+    assert len(on_both) == 2
+    root = folder / "runs/both"
+    for run in RUNS[:2]:
+        assert out.count(f"{run}: gm test Dice") == 1
+        assert is_done(Run(root / run))
+        assert epochs_of(Run(root / run)) == 100
+    # one was begun twice, the second time from its last epoch
+    resumed = [run for run in RUNS[:2] if "from epoch" in (root / f"{run}.log").read_text()]
+    assert len(resumed) == 1
+    assert resumed[0] in on_both
+    assert not list(folder.glob(".softseg-*"))
+
+
+def test_no_cluster_at_the_address_is_said(tmp_path):
+    folder = make(tmp_path)
+    status, _, err = project.run(folder, "ablate", "both.yaml", "--cluster", "127.0.0.1:1")
+    assert status == 2
+    assert err.startswith("error: --cluster 127.0.0.1:1: no Ray cluster answers")
+    assert "Traceback" not in err

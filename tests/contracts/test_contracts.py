@@ -1,0 +1,177 @@
+"""The house's seven contracts, end to end; each fails when its contract is broken on purpose.
+
+The finer tests of each are in the rooms' own folders. That a killed training resumes to the same
+bits (contract 4) is shown in tests/hardening/faults.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import softseg
+from softseg.augment import Batch, augment
+from softseg.augment import build as build_augment
+from softseg.core.seeds import generator
+from softseg.data import build as build_dataset
+from softseg.data.raters import Raters
+from softseg.data.sample import load
+from softseg.preprocess import Slices, preprocess
+from softseg.preprocess import build as build_chain
+from tests.support import makers, project
+
+PACKAGE = Path(softseg.__file__).parent
+SPEC = {
+    "loader": "files",
+    "layout": "scgm",
+    "contrasts": ["T2star"],
+    "targets": {"gm": {"values": [1]}},
+    "cache": None,
+}
+
+
+@pytest.mark.parametrize("fuse", ["mean", "majority", 1])
+def test_1_softness_uint8_masks_stay_soft_from_file_to_batch(tmp_path, fuse):
+    root = makers.scgm(tmp_path / "data", centers=1, subjects=1)
+    dataset = build_dataset({**SPEC, "root": str(root), "raters": {"fuse": fuse}})
+    [subject] = dataset()
+    sample = load(subject, dataset)
+    assert sample.target.dtype == np.float32
+    chain = build_chain([{"resample": {"zooms": [0.4, 0.4, None]}}, {"crop": {"size": [24, 24]}}])
+    volume = preprocess(sample, chain, Slices())
+    assert volume.target.dtype == torch.float32
+    soft, positive = volume.facts.soft["preprocess"]
+    assert soft > 0.2 * positive
+    batch = Batch(volume.image, volume.target, volume.fill)
+    moved = augment(batch, build_augment([{"affine": {}}]), generator(0, "x")).target
+    assert moved.dtype == torch.float32
+    assert ((moved > 0) & (moved < 1)).sum() > 0.2 * (moved > 0).sum()
+    hard = augment(batch, build_augment([{"affine": {}}, {"binarize": {}}]), generator(0, "x"))
+    assert set(hard.target.unique().tolist()) == {0.0, 1.0}
+
+
+def test_1_softness_a_mean_of_raters_is_soft_before_anything_else():
+    one, two = np.zeros((2, 2, 1), np.float32), np.ones((2, 2, 1), np.float32)
+    assert Raters(fuse="mean")({"a": one, "b": two}) == pytest.approx(0.5)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A trained and evaluated run, shared by the tests that only look at it."""
+    folder = tmp_path_factory.mktemp("trained")
+    project.make(folder)
+    status, out, err = project.run(folder, "train", "tiny.yaml")
+    assert status == 0, err
+    status, evaluated, err = project.run(folder, "eval", "--threshold-search")
+    assert status == 0, err
+    return folder, out, evaluated
+
+
+def test_1_softness_is_told_in_the_header(trained):
+    _, out, _ = trained
+    assert "soft voxels: files 0.0 % -> raters 0.0 % -> preprocess" in out
+    assert "the ground truth is not binarised" in out
+
+
+def test_2_native_space_predictions_lie_on_the_grid_of_their_input(trained):
+    folder, _, _ = trained
+    predictions = sorted((folder / "runs/tiny/predictions").glob("*.nii.gz"))
+    assert len(predictions) == 2 * 2
+    for path in predictions:
+        source = nib.load(folder / "data" / (path.name.split("_label-")[0] + ".nii.gz"))
+        written = nib.load(path)
+        assert written.shape == source.shape
+        np.testing.assert_array_equal(written.affine, source.affine)
+        for key in ("pixdim", "qform_code", "sform_code", "xyzt_units", "srow_x", "quatern_b"):
+            np.testing.assert_array_equal(written.header[key], source.header[key])
+        soft = path.name.endswith("_probseg.nii.gz")
+        assert written.get_data_dtype() == (np.float32 if soft else np.uint8)
+
+
+def test_3_one_reader():
+    """Only data/nifti.py (and the phantom, which writes) opens NIfTI files.
+
+    package/reference.py is no part of it: it leaves with packages, to predict without softseg.
+    """
+    for path in PACKAGE.rglob("*.py"):
+        place = path.relative_to(PACKAGE).as_posix()
+        alone = ("data/nifti.py", "package/reference.py")
+        if place in alone or place.startswith("data/phantom/"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+                allowed = {"SimpleITK"} if place == "data/staple.py" else set()  # for its STAPLE
+                assert not {"nibabel", "SimpleITK"} & set(names) - allowed, place
+            if isinstance(node, ast.ImportFrom) and node.module == "nibabel":
+                assert {alias.name for alias in node.names} <= {"orientations"}, place
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in ("ScalarImage.load", "ReadImage"), place
+
+
+def weights(run: Path):
+    saved = torch.load(run / "checkpoints/last.pt", weights_only=True)
+    return torch.cat([value.flatten().double() for value in saved["model"].values()])
+
+
+@pytest.mark.slow
+def test_4_a_runs_config_alone_repeats_it(trained, tmp_path):
+    folder, _, _ = trained
+    status, _, err = project.run(
+        folder, "train", "runs/tiny/config.yaml", "--out", str(tmp_path / "again")
+    )
+    assert status == 0, err
+    assert torch.equal(weights(tmp_path / "again"), weights(folder / "runs/tiny"))
+
+
+def test_5_no_hidden_dependence_batch_size_leaves_metrics_alone(trained):
+    """The finer test, of predictions to 1e-5, is tests/unit/models/test_predictor.py."""
+    folder, _, _ = trained
+    config = folder / "runs/tiny/config.yaml"
+    before = (folder / "runs/tiny/metrics.csv").read_text().splitlines()
+    text = config.read_text()
+    config.write_text(text.replace("batch_size: 4", "batch_size: 1"))
+    try:
+        status, _, err = project.run(folder, "eval", "runs/tiny")
+    finally:
+        config.write_text(text)
+    assert status == 0, err
+    after = (folder / "runs/tiny/metrics.csv").read_text().splitlines()
+    assert before[0] == after[0]
+    for one, two in zip(before[1:], after[1:], strict=True):
+        assert one.split(",")[:3] == two.split(",")[:3]
+        numbers = [[float(cell or "nan") for cell in row.split(",")[3:]] for row in (one, two)]
+        np.testing.assert_allclose(*numbers, rtol=1e-4)
+
+
+def test_6_a_closed_yaml_names_file_line_key_and_the_nearest(tmp_path):
+    config = project.make(tmp_path)
+    config.write_text(config.read_text().replace("batch_size: 4", "batchsize: 4"))
+    status, _, err = project.run(tmp_path, "train", "tiny.yaml")
+    assert status == 2
+    assert "tiny.yaml:18" in err
+    assert "trainer.batchsize" in err
+    assert "`batch_size`" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_7_safe_files_only_safe_loading_in_the_package():
+    """The behaviour (a crafted pickle does not run): tests/hardening/security/test_pickles.py."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                called = ast.unparse(node.func)
+                keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                if called == "torch.load":
+                    assert keywords.get("weights_only") == "True", path
+                assert called not in ("pickle.load", "pickle.loads", "yaml.unsafe_load", "eval"), (
+                    path
+                )
+                if called in ("np.load", "numpy.load"):
+                    assert keywords.get("allow_pickle", "False") == "False", path

@@ -1,0 +1,127 @@
+"""What the README tells people to type works, on a phantom where the data would be."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from softseg.ablation.design import load_design
+from softseg.cli import main as cli
+from softseg.datasets.phantom import write_phantom
+from tests.support import project
+from tests.support.paths import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CANDIDATES = re.findall(r"^\| `(scgm_\w+\.yaml)`", README, flags=re.MULTILINE)
+# The paper's net takes hours on a CPU: the same commands on a small one.
+SHORT = {
+    "model.filters": "2",
+    "model.depth": "1",
+    "trainer.max_epochs": "1",
+    "trainer.threads": "1",
+    "trainer.device": "cpu",
+    "preprocess.1.resample.zooms": "[1, 1, null]",
+    "preprocess.2.crop.size": "[32, 32]",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A clone's folder with a small phantom in data/scgm."""
+    folder = tmp_path_factory.mktemp("clone")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    (folder / "data").mkdir()
+    write_phantom(folder / "data/scgm", subjects=8)
+    return folder
+
+
+@pytest.fixture
+def softseg(folder, monkeypatch):
+    """Run a command as in the README; training is made short."""
+    monkeypatch.chdir(folder)
+
+    def run(*arguments):
+        short = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
+        more = short if arguments[0] == "train" else []
+        monkeypatch.setattr("sys.argv", ["softseg", *arguments, *more])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return exit_.value.code or 0
+
+    return run
+
+
+def commands(heading):
+    """The `softseg` lines of the first code block under a heading."""
+    block = re.search(rf"## {heading}\n[^`]*?```\n(.*?)```", README, flags=re.DOTALL)
+    assert block
+    lines = [line.split("#")[0] for line in block[1].splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("softseg ")]
+
+
+@pytest.mark.slow
+def test_train_and_evaluate_as_written(softseg, folder, capsys):
+    told = commands("Train, evaluate")
+    assert [one[0] for one in told] == ["data", "data", "data", "train", "eval"]
+    for command in told[1:]:  # the phantom is there already
+        assert softseg(*command) == 0, capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "SYNTHETIC" in out
+    run = folder / "runs/scgm_softseg"
+    for name in README.split("A run's folder holds")[1].split("\n")[0].split("`")[1::2]:
+        assert name == "eval" or (run / name).exists(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CANDIDATES)
+def test_each_candidate_trains(softseg, folder, config, capsys):
+    assert softseg("train", f"configs/{config}", "--overwrite") == 0, capsys.readouterr().err
+    fate = "BINARISED" if "hard" in config else "not binarised"
+    assert fate in capsys.readouterr().out
+
+
+def test_all_five_candidates_are_listed():
+    assert len(CANDIDATES) == 5
+
+
+def test_the_python_examples_run(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    small = '["model.filters=8", "trainer.max_epochs=20"]'
+    assert README.count(small) == 1
+    shorter = repr([f"{key}={value}" for key, value in SHORT.items()])
+    blocks = re.findall(r"```python\n(.*?)```", README.replace(small, shorter), flags=re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+    assert len(list((folder / "predictions").glob("*.nii.gz"))) == 2
+
+
+def test_every_file_it_names_is_there():
+    for name in re.findall(r"`((?:scripts|configs)/[\w./]+)", README):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_the_ablation_runs_as_written(folder):
+    """The block's commands; one split of a small net in place of all."""
+    told = commands("Ablations")
+    assert [one[0] for one in told] == ["data", "ablate", "ablate", "report"]
+    short = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
+    for command in told:
+        more = ["--splits", "1", *short] if command[0] == "ablate" else []
+        status, _, err = project.run(folder, *command, *more)
+        assert status == 0, err
+    assert (folder / "runs/phantom_ablation/report.html").exists()
+
+
+def test_the_ablation_of_the_example_is_one(folder):
+    blocks = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    [example] = [block for block in blocks if "my_ablation" in block]
+    path = folder / "example.yaml"
+    path.write_text(example.replace("extends: ", "extends: configs/"))
+    candidates = load_design(path).experiments
+    assert candidates["No-Scaling"].augment[0].scale == 0
+    assert candidates["Soft-ReLU-Dice"].loss.name == "dice"

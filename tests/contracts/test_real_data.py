@@ -1,0 +1,89 @@
+"""The shipped configurations on real scans, with a net too small to be good but quick to train."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.support import project
+from tests.support.paths import CONFIGS
+
+pytestmark = [pytest.mark.real_data, pytest.mark.slow]
+QUICK = [
+    "--set", "model.filters=2", "--set", "model.depth=1", "--set", "model.head.bias=1",
+    "--set", "trainer.max_epochs=1", "--set", "trainer.threads=1", "--set", "trainer.device=cpu",
+]  # fmt: skip
+
+
+def train_and_evaluate(folder, name, root, split):
+    arguments = [str(CONFIGS / f"{name}.yaml"), "--set", f"dataset.root={root}", *QUICK]
+    status, out, err = project.run(folder, "train", *arguments)
+    assert status == 0, err
+    status, _, err = project.run(folder, "eval", "--threshold-search", "--split", split)
+    assert status == 0, err
+    return out
+
+
+def test_spinal_cord_predictions_lie_on_the_grid_of_their_scans(tmp_path, real_data):
+    """Oblique scans, and sub-9604: LPS, sform code 0."""
+    root = real_data / "spinal-gm"
+    out = train_and_evaluate(tmp_path, "spinal_gm_softseg", root, "train")
+    assert "test 1 subjects" in out
+    written = sorted((tmp_path / "runs").rglob("*.nii.gz"))
+    assert any("sub-9604" in path.name for path in written)
+    for path in written:
+        name = path.name.split("_label-")[0]
+        source = nib.load(root / name.split("_")[0] / "anat" / f"{name}.nii.gz")
+        prediction = nib.load(path)
+        assert prediction.shape == source.shape
+        np.testing.assert_array_equal(prediction.affine, source.affine)
+        for key in ("qform_code", "sform_code", "pixdim", "xyzt_units"):
+            np.testing.assert_array_equal(prediction.header[key], source.header[key])
+        assert np.asarray(prediction.dataobj).any(), "an empty prediction shows nothing"
+
+
+def test_hippocampus_one_epoch(tmp_path, real_data):
+    out = train_and_evaluate(tmp_path, "hippocampus_softseg", real_data / "hippocampus", "test")
+    assert "test 26 subjects" in out
+    table = (tmp_path / "runs/hippocampus_softseg/metrics.csv").read_text().splitlines()
+    assert len(table) == 1 + 26
+
+
+@pytest.mark.long
+def test_ms_lesions_have_lesion_wise_rates(tmp_path, real_data):
+    """Four contrasts; a thick crop around the middle, so that an epoch is short."""
+    root, name = real_data / "ms-lesions", "ms_lesions_softseg"
+    crop = ["--set", "preprocess.1.crop.size=[48, 64]", "--set", "slices.axis=coronal"]
+    arguments = [str(CONFIGS / f"{name}.yaml"), "--set", f"dataset.root={root}", *QUICK[:4], *crop]
+    arguments += [*QUICK[6:], "--set", "trainer.foreground_share=1.0"]
+    status, _, err = project.run(tmp_path, "train", *arguments)
+    assert status == 0, err
+    status, out, err = project.run(tmp_path, "eval", "--threshold-search")
+    assert status == 0, err
+    assert "LTPR" in out
+    table = pd.read_csv(tmp_path / f"runs/{name}/metrics.csv")
+    assert table["subject"].tolist() == ["sub-ms26"]
+    assert {"ltpr", "lfdr", "ltpr_0_20", "ltpr_100_inf", "hd95_mm"} <= set(table)
+    assert table["lesions_truth"][0] > 10
+    assert 0 <= table["ltpr"][0] <= 100
+
+
+@pytest.mark.long
+def test_raters_are_fused_and_scored_one_by_one(tmp_path, real_data):
+    """Ten raters an image: the mean, and STAPLE."""
+    arguments = [str(CONFIGS / "multirater_ablation.yaml"), *QUICK[:4], *QUICK[6:], "--set"]
+    arguments += [f"dataset.root={real_data / 'multirater'}", "--splits", "1"]
+    status, _, err = project.run(tmp_path, "ablate", *arguments, "--candidates", "Mean,Staple")
+    assert status == 0, err
+    folder = tmp_path / "runs/multirater_ablation"
+    table = pd.read_csv(folder / "tables/raters_cell.csv", index_col=0)
+    assert (table.filter(like="with 10").squeeze() != "no run").tolist() == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert list(table.filter(like="energy distance"))
+    assert "Raters" in (folder / "report.html").read_text()

@@ -1,1 +1,0 @@
-"""Downloads, from a server of the tests' own."""

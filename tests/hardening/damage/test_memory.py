@@ -1,0 +1,84 @@
+"""A small file cannot make the reader take much memory, whatever it unpacks to or says it holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+
+from tests.support.damage.draft import sound
+from tests.support.damage.every import KINDS
+
+MEBIBYTE = 1 << 20
+SOUND = "a sound file of 1 GB"
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and peaks are Linux's")
+CHILD = r"""
+import json, re, resource, sys, traceback
+from pathlib import Path
+from softseg.data.nifti import FileError, read
+
+def peak():  # getrusage counts that of the process which started this one, too
+    return 1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
+
+read(sys.argv[1])  # what a first file needs
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + 2**29,) * 2)
+for name in json.load(sys.stdin):
+    before, told = peak(), ""
+    try:
+        read(name)
+    except FileError as error:
+        told = str(error)
+    except BaseException:
+        told = "Traceback " + traceback.format_exc()
+    print(json.dumps([name, told, peak() - before]))
+"""
+
+
+def in_child(first, paths):
+    """Path -> refusal and growth of the peak [bytes] when a process of 0.5 GiB reads it."""
+    names = json.dumps([str(path) for path in paths])
+    command = [sys.executable, "-c", CHILD, str(first)]
+    done = subprocess.run(command, input=names, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return {name: (told, growth) for name, told, growth in lines}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """One file of every kind that lies on disk, and a sound one of 1 GB, nearly all a hole."""
+    root, files = tmp_path_factory.mktemp("kinds"), {}
+    for number, kind in enumerate(one for one in KINDS if one.inject is None):
+        folder = root / str(number)
+        folder.mkdir()
+        rng = np.random.default_rng(zlib.crc32(kind.name.encode()))
+        files[kind.name] = kind.write(rng, folder).path
+    draft = sound(np.random.default_rng(0), dtype="u1", version=2, packed=False)
+    files["first"] = draft.save(root, name="first").path
+    draft.header["dim"][1:4] = 1000
+    files[SOUND] = draft.save(root, name="large").path
+    with files[SOUND].open("r+b") as stream:
+        stream.truncate(544 + 10**9)
+    return files
+
+
+@pytest.fixture(scope="module")
+def told(made):
+    return in_child(made["first"], made.values())
+
+
+def test_no_kind_of_damage_takes_much_memory(made, told):
+    for name, path in made.items():
+        message, growth = told[str(path)]
+        assert "Traceback" not in message, (name, message)
+        assert growth < 8 * MEBIBYTE, name
+
+
+def test_a_sound_file_that_does_not_fit_is_refused_by_name(made, told):
+    message, _ = told[str(made[SOUND])]
+    assert message.startswith(f"{made[SOUND]}: needs more memory than is free; crop it")

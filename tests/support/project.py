@@ -1,0 +1,62 @@
+"""A small project on disk, and the `softseg` command run in it as a user would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import makers
+
+YAML = """\
+name: tiny
+dataset:
+  loader: files
+  layout: scgm
+  root: data
+  contrasts: [T2star]
+  targets: {gm: {values: [1]}}
+split: {by: center, test: [1], validation: [2]}
+preprocess:
+  - standardize: {}
+  - resample: {zooms: [0.5, 0.5, null]}
+  - crop: {size: [16, 16]}
+augment:
+  - affine: {}
+model: {name: unet2d, depth: 1, filters: 2, dropout: 0.1, head: {name: normrelu, bias: 1}}
+loss: {name: adaptive_wing}
+trainer:
+  batch_size: 4
+  max_epochs: 2
+  threads: 1
+  device: cpu
+"""
+
+
+def make(folder: Path, more: str = "") -> Path:
+    """data/ with 3 centres of 2 subjects, and tiny.yaml; returns the YAML."""
+    makers.scgm(folder / "data", centers=3, subjects=2)
+    config = folder / "tiny.yaml"
+    config.write_text(YAML + more)
+    return config
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`softseg ARGUMENTS` in a process of its own, without other projects' settings."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "softseg", *arguments],
+        cwd=folder,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run `softseg ARGUMENTS` to its end: (status, output, errors)."""
+    process = start(folder, *arguments)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err

@@ -1,0 +1,33 @@
+"""A tiny training that is the same on any number of processes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from softseg.core.ranks import ALONE, from_environment
+from softseg.training.distributed.launch import together
+from softseg.training.loop import fit
+from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
+
+
+def tiny_training(ranks=ALONE):
+    """Batches of 4, 4 and 1, with batch norm in evaluation mode: weights, records, slices."""
+    task = tiny_task(tiny_stack(volumes=6), max_epochs=2, clip_gradient=0.5, early_stopping=None)
+    task = replace(task, rows=task.rows[:9], foreground=task.foreground[:9], ranks=ranks)
+    task = replace(task, validation=tuple(task.stack.of(["s3", "s4"])))
+    head = {"name": "normrelu", "scope": "sample", "bias": 1.0}
+    state = tiny_state(task, head=head, dropout=0.0)
+    train = state.model.train
+    state.model.train = lambda mode=True: train(False)
+    watcher = Watcher()
+    fit(state, task, watcher)
+    records = [{k: v for k, v in r.items() if "seconds" not in k} for r in watcher.records]
+    return state.model.state_dict(), records, watcher.slices
+
+
+def tiny_rank(rank):
+    """The same as one process of several; what it comes to is saved."""
+    ranks = from_environment()
+    together(lambda: torch.save(tiny_training(ranks), f"{rank}.pt"), ranks)

@@ -1,0 +1,265 @@
+"""Every file read once, judged as training judges it, and kept as facts only."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nibabel.affines import voxel_sizes
+
+from softseg import data
+from softseg.check import check_files
+from softseg.core.errors import UserError
+from softseg.data import read_subject as reading
+from softseg.data.nifti import io as nifti
+from softseg.data.sample import LoadError, load
+from tests.support.makers import SHAPE, ball, oblique, scan
+from tests.support.makers import nifti as write
+
+FILES = {
+    "loader": "files",
+    "contrasts": ["T1w", "T2w"],
+    "image": "{subject}_{contrast}.nii.gz",
+    "label": "{subject}_seg-{rater}.nii.gz",
+    "targets": {"gm": {}},
+}
+AFFINE = oblique()
+
+
+def subject_files(root: Path, name: str = "s", seed: int = 0) -> None:
+    for number, contrast in enumerate(("T1w", "T2w")):
+        write(root / f"{name}_{contrast}.nii.gz", scan(10 * seed + number), AFFINE)
+    write(root / f"{name}_seg-a.nii.gz", ball(), AFFINE)
+    write(root / f"{name}_seg-b.nii.gz", ball(soft=False), AFFINE, dtype=np.uint8)
+
+
+def checked(root: Path, **changes):
+    dataset = data.build(FILES | {"root": str(root)} | changes)
+    return check_files(dataset(), dataset)
+
+
+def facts(root: Path, name: str, **changes):
+    [one] = [one for one in checked(root, **changes).files if one.path.name == name]
+    return one
+
+
+def test_the_facts_of_an_image_are_those_of_its_voxels(tmp_path):
+    subject_files(tmp_path)
+    voxels = np.round(scan(1))
+    voxels[:2] = 0
+    write(tmp_path / "s_T2w.nii.gz", voxels, AFFINE, dtype=np.int16)
+    one = facts(tmp_path, "s_T2w.nii.gz")
+    there = voxels[voxels != 0].astype(np.float64)
+    assert (one.subject, one.kind, one.name, one.rater) == ("s", "image", "T2w", "")
+    assert one.content.shape == SHAPE
+    assert one.content.zooms == pytest.approx(voxel_sizes(AFFINE), abs=5e-4)
+    assert one.content.orientation == "RAS"
+    assert one.content.dtype == "int16"
+    assert (one.content.minimum, one.content.maximum) == (0, voxels.max())
+    assert one.content.mean == pytest.approx(there.mean())
+    assert one.content.std == pytest.approx(there.std(), rel=1e-5)
+    assert one.content.median == np.median(there)
+    assert one.mask is None
+
+
+def test_the_facts_of_a_soft_mask_are_those_of_what_is_learned(tmp_path):
+    subject_files(tmp_path)
+    one = facts(tmp_path, "s_seg-a.nii.gz")
+    mask = ball()
+    assert (one.kind, one.name, one.rater) == ("mask", "gm", "a")
+    voxel_mm3 = abs(np.linalg.det(AFFINE[:3, :3]))
+    assert one.mask.volume_ml == pytest.approx(mask.sum() * voxel_mm3 / 1000, rel=1e-6)
+    assert one.mask.soft_share == ((mask > 0) & (mask < 1)).sum() / (mask > 0).sum()
+    assert one.mask.values == pytest.approx(sorted(set(mask.ravel().tolist())))
+    assert not one.mask.is_empty
+
+
+def test_a_file_of_several_targets_has_a_role_for_each_and_is_read_once(tmp_path, monkeypatch):
+    subject_files(tmp_path)
+    codes = 3 * ball(soft=False) - (ball() > 0.9)
+    (tmp_path / "s_seg-b.nii.gz").unlink()
+    write(tmp_path / "s_seg-a.nii.gz", codes, AFFINE, dtype=np.uint8)
+    opened = Counter()
+
+    def counted(path, volume=None):
+        opened.update([path])
+        return nifti.read(path, volume)
+
+    monkeypatch.setattr(reading, "read", counted)
+    targets = {"shell": {"values": [3]}, "core": {"values": [2]}, "none": {"values": [9]}}
+    masks = {one.name: one for one in checked(tmp_path, targets=targets).files if one.mask}
+    assert set(opened.values()) == {1}
+    assert len(opened) == 3
+    voxel_ml = abs(np.linalg.det(AFFINE[:3, :3])) / 1000
+    assert masks["core"].mask.volume_ml == pytest.approx((codes == 2).sum() * voxel_ml)
+    assert masks["shell"].mask.volume_ml == pytest.approx((codes == 3).sum() * voxel_ml)
+    assert masks["none"].mask.is_empty
+    assert masks["none"].mask.values == (0, 2, 3)
+
+
+def test_the_same_voxels_have_the_same_digest_whatever_the_file(tmp_path):
+    subject_files(tmp_path)
+    whole = np.round(scan(5))
+    write(tmp_path / "s_T1w.nii.gz", whole, AFFINE, dtype=np.int16)
+    write(tmp_path / "s_T2w.nii.gz", whole, AFFINE, dtype=np.float64)
+    content = gzip.decompress((tmp_path / "s_T2w.nii.gz").read_bytes())
+    (tmp_path / "s_T2w.nii").write_bytes(content)
+    images = {"image": "{subject}_{contrast}.nii*"}
+    (tmp_path / "s_T2w.nii.gz").unlink()
+    digests = {one.content.digest for one in checked(tmp_path, **images).files if not one.mask}
+    assert len(digests) == 1
+    changed = whole.copy()
+    changed[0, 0, 0] += 1
+    write(tmp_path / "s_T1w.nii.gz", changed, AFFINE, dtype=np.int16)
+    digests = {one.content.digest for one in checked(tmp_path, **images).files if not one.mask}
+    assert len(digests) == 2
+
+
+def truncate(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def shifted(mm):
+    affine = AFFINE.copy()
+    affine[0, 3] += mm
+    return affine
+
+
+DAMAGE = {
+    "truncated": lambda f: truncate(f / "s_T1w.nii.gz"),
+    "not a number": lambda f: write(f / "s_T2w.nii.gz", np.full(SHAPE, np.nan), AFFINE),
+    "other shape": lambda f: write(f / "s_seg-a.nii.gz", ball((8, 6, 5)), AFFINE),
+    "shifted": lambda f: write(f / "s_seg-a.nii.gz", ball(), shifted(2)),
+    "no mask": lambda f: write(f / "s_seg-b.nii.gz", 7 * ball(), AFFINE),
+    "4D": lambda f: write(f / "s_T1w.nii.gz", np.zeros((*SHAPE, 3)), AFFINE),
+    "several": lambda f: [truncate(f / f"s_{n}.nii.gz") for n in ("T1w", "T2w", "seg-a")],
+    "nothing": lambda f: None,
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("other_grids", ["refuse", "resample"])
+def test_the_errors_are_what_training_refuses_and_the_others_go_on(tmp_path, kind, other_grids):
+    subject_files(tmp_path)
+    subject_files(tmp_path, "t", 1)
+    DAMAGE[kind](tmp_path)
+    changes = {"other_grids": other_grids}
+    dataset = data.build(FILES | {"root": str(tmp_path)} | changes)
+    refused = []
+    try:
+        load(dataset()[0], dataset)
+    except LoadError as error:
+        refused = error.problems
+    result = checked(tmp_path, **changes)
+    assert sorted(str(one) for one in result.of("error")) == sorted(refused)
+    assert sum(one.subject == "t" for one in result.files) == 4
+
+
+@pytest.mark.parametrize(
+    "raters", [{"fuse": "nobody"}, {"weights": {"a": 0, "b": 0}}, {"fuse": "a"}, {"fuse": "mean"}]
+)
+def test_raters_that_cannot_be_fused_are_errors(tmp_path, raters):
+    subject_files(tmp_path)
+    dataset = data.build(FILES | {"root": str(tmp_path)})
+    [subject] = dataset()
+    asked = data.build(FILES | {"root": str(tmp_path), "raters": raters})
+    try:
+        load(subject, asked)
+        fits = True
+    except UserError:
+        fits = False
+    assert bool(check_files([subject], asked).of("error")) != fits
+
+
+def test_a_bad_mask_that_training_does_not_read_is_a_warning(tmp_path):
+    subject_files(tmp_path)
+    truncate(tmp_path / "s_seg-b.nii.gz")
+    result = checked(tmp_path, raters={"fuse": "a"})
+    assert not result.of("error")
+    [warning] = result.of("warning")
+    assert warning.path == tmp_path / "s_seg-b.nii.gz"
+    assert "does not read it" in str(warning)
+    assert len(checked(tmp_path).of("error")) == 1
+
+
+def test_a_rater_who_is_not_used_does_not_judge_the_others(tmp_path):
+    subject_files(tmp_path)
+    truncate(tmp_path / "s_T1w.nii.gz")
+    truncate(tmp_path / "s_T2w.nii.gz")
+    write(tmp_path / "s_seg-a.nii.gz", ball((8, 6, 5)), AFFINE)
+    result = checked(tmp_path, raters={"fuse": "b"})
+    assert [one.path.name for one in result.of("error")] == ["s_T1w.nii.gz", "s_T2w.nii.gz"]
+    assert [one.path.name for one in result.of("warning")] == ["s_seg-a.nii.gz"]
+
+
+def test_files_come_in_the_subjects_order_and_every_subject_ticks(tmp_path):
+    for number in range(12):
+        subject_files(tmp_path, f"s{number}", number)
+    dataset = data.build(FILES | {"root": str(tmp_path)})
+    ticks = []
+    result = check_files(dataset(), dataset, lambda: ticks.append(1), threads=4)
+    names = list(dict.fromkeys(one.subject for one in result.files))
+    assert names == [f"s{number}" for number in range(12)]
+    assert len(ticks) == 12
+
+
+def test_a_folder_that_may_not_be_entered_is_an_error_of_its_subject(tmp_path, monkeypatch):
+    subject_files(tmp_path)
+    subject_files(tmp_path, "t", 1)
+    stat = Path.stat
+
+    def forbidden(path, **more):
+        if path.name.startswith("s_"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **more)
+
+    dataset = data.build(FILES | {"root": str(tmp_path)})
+    subjects = dataset()
+    monkeypatch.setattr(Path, "stat", forbidden)
+    errors = check_files(subjects, dataset).of("error")
+    assert {(error.subject, error.what) for error in errors} == {("s", "may not be read")}
+    assert {error.path for error in errors} == set(tmp_path.glob("s_*"))
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from softseg import data
+from softseg.data.check import check_files
+from softseg.usage import host_peak_bytes
+root, count = Path(sys.argv[1]), int(sys.argv[2])
+dataset = data.build({
+    "loader": "files", "root": str(root), "contrasts": ["a", "b", "c", "d"],
+    "image": "{subject}_{contrast}.nii", "label": "{subject}_seg.nii", "targets": {"t": {}},
+})
+assert len(check_files(dataset()[:count], dataset, threads=2).files) == 5 * count
+print(host_peak_bytes() / 2**20)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_three_times_the_subjects_take_no_more_memory(tmp_path):
+    shape = (240, 240, 155)
+    voxels = np.zeros(shape, np.int16)
+    voxels[60:180, 60:180, 40:110] = np.random.default_rng(0).integers(1, 900, (120, 120, 70))
+    first = write(tmp_path / "s0_a.nii", voxels, dtype=np.int16)
+    mask = write(tmp_path / "s0_seg.nii", voxels > 880, dtype=np.uint8)
+    for number in range(12):  # links: the same files again and again
+        for contrast in "abcd":
+            if (path := tmp_path / f"s{number}_{contrast}.nii") != first:
+                path.hardlink_to(first)
+        if number:
+            (tmp_path / f"s{number}_seg.nii").hardlink_to(mask)
+    few, many = (
+        float(subprocess.check_output([sys.executable, "-c", PEAK, str(tmp_path), str(count)]))
+        for count in (4, 12)
+    )
+    subject_mib = 5 * np.prod(shape) * 4 / 2**20
+    assert many < few + 0.5 * subject_mib  # 8 subjects more would be 8 times that

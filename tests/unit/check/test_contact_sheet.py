@@ -1,0 +1,228 @@
+"""The contact sheet: which slice of a subject is shown, which way up, and how pages are filled."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from softseg import data
+from softseg.check import contact_sheet as contact
+from softseg.check.contact_sheet import Entry, draw_contact_sheet, entries, entry_of
+from softseg.data import Sets
+from softseg.data.nifti.grid import Grid
+from softseg.data.sample import Sample
+from tests.support.figures import ODD
+from tests.support.makers import ball, nifti, scan
+
+pytestmark = pytest.mark.filterwarnings("error")
+SHAPE = (12, 10, 7)
+SETS = Sets(("s1",), ("s2",), ("s3",))
+
+
+def dataset(root="nowhere", contrasts=("T1w",), targets=("gm",)):
+    return data.build(
+        {
+            "loader": "files",
+            "root": str(root),
+            "contrasts": list(contrasts),
+            "image": "{subject}_{contrast}.nii.gz",
+            "label": "{subject}_seg.nii.gz",
+            "targets": {name: {} for name in targets},
+        }
+    )
+
+
+def sample(image, *targets, affine=None):
+    """A subject as it is read: (X, Y, Z) of one contrast and of each target."""
+    masks = np.stack(targets) if targets else np.zeros((0, *image.shape), np.float32)
+    grid = Grid(image.shape, np.eye(4) if affine is None else affine)
+    return Sample(image[None], masks, None, (), grid, {})
+
+
+def masked(*counts):
+    """A mask with so many voxels in each slice."""
+    mask = np.zeros((*SHAPE[:2], len(counts)), np.float32)
+    for k, count in enumerate(counts):
+        mask[..., k].flat[:count] = 1
+    return mask
+
+
+def test_the_slice_with_most_foreground_of_all_targets_is_shown():
+    one, two = masked(0, 5, 9, 0, 2, 0, 0), masked(0, 5, 0, 0, 0, 0, 3)
+    image = scan(1, SHAPE)
+    shown = entry_of(sample(image, one, two), "s", "test", dataset(targets=("a", "b")))
+    np.testing.assert_array_equal(shown.images["T1w"], image[..., 1])
+    np.testing.assert_array_equal(shown.masks["b"], two[..., 1])
+    assert (shown.name, shown.note) == ("s", "test 2/7")
+
+
+@pytest.mark.parametrize("masks", [(), (np.zeros(SHAPE, np.float32),)])
+def test_without_foreground_it_is_the_middle_one(masks):
+    image = scan(1, SHAPE)
+    shown = entry_of(sample(image, *masks), "s", "", dataset())
+    np.testing.assert_array_equal(shown.images["T1w"], image[..., 3])
+    assert shown.note == "slice 4/7"
+    assert len(shown.masks) == len(masks)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_slice_stands_the_same_however_the_file_is_stored(axis):
+    image, mask = scan(1, SHAPE), np.zeros(SHAPE, np.float32)
+    mask[3, 4, 5] = 1
+    zooms = np.array([1.0, 2.0, 3.0])
+    straight = entry_of(sample(image, mask, affine=np.diag([*zooms, 1])), "s", "", dataset(), axis)
+    # stored as (superior to inferior, right to left, posterior to anterior)
+    order, affine = (2, 0, 1), np.zeros((4, 4))
+    for stored, (ras, sign) in enumerate([(2, -1), (0, -1), (1, 1)]):
+        affine[ras, stored] = sign * zooms[ras]
+    affine[3, 3] = 1
+    turned = (np.transpose(volume, order)[::-1, ::-1] for volume in (image, mask))
+    other = entry_of(sample(*turned, affine=affine), "s", "", dataset(), axis)
+    np.testing.assert_array_equal(other.images["T1w"], straight.images["T1w"])
+    np.testing.assert_array_equal(other.masks["gm"], straight.masks["gm"])
+    assert other.pixel_mm == straight.pixel_mm == tuple(np.delete(zooms, axis))
+    assert other.note == straight.note == f"slice {(4, 5, 6)[axis]}/{SHAPE[axis]}"
+
+
+def test_subjects_are_read_one_at_a_time_and_a_bad_one_is_named(tmp_path, monkeypatch):
+    for name in ("s1", "s2", "s3"):
+        nifti(tmp_path / f"{name}_T1w.nii.gz", scan(1, SHAPE))
+        nifti(tmp_path / f"{name}_seg.nii.gz", ball(SHAPE))
+    (tmp_path / "s2_T1w.nii.gz").write_bytes(b"nothing")
+    alive, load = [], contact.load
+
+    def watched(*given):
+        assert not [volume for volume in alive if volume() is not None]
+        one = load(*given)
+        alive.append(weakref.ref(one.image))
+        return one
+
+    monkeypatch.setattr(contact, "load", watched)
+    spec = dataset(tmp_path)
+    shown = list(entries(spec(), spec, SETS))
+    assert len(alive) == 2
+    assert [one.note.split()[0] for one in shown] == ["train", "cannot", "test"]
+    assert [list(one.images) for one in shown] == [["T1w"]] * 3
+    assert "softseg data check" in shown[1].note
+
+
+def entry(name="sub-01", contrasts=("T1w",), targets=("gm",), shape=(40, 30), pixel=(1.0, 1.0)):
+    mask = np.zeros(shape)
+    mask[10:16, 10:16] = 1
+    image = np.tile(np.linspace(0, 1, shape[1]), (shape[0], 1))
+    return Entry(name, "validation 101/182", dict.fromkeys(contrasts, image),
+                 dict.fromkeys(targets, mask), pixel)  # fmt: skip
+
+
+def shown(figure):
+    """The axes that hold a slice."""
+    return [axes for axes in figure.axes if axes.get_facecolor()[:3] == (0, 0, 0)]
+
+
+@pytest.mark.parametrize(("count", "targets"), [(1, ODD), (6, ["gm"]), (12, [])])
+def test_on_a_full_page_every_letter_can_be_read(tmp_path, drawn, count, targets):
+    contrasts = [f"acq-{k}_T{k}w" for k in range(count)]
+    names = [*ODD, *(f"sub-amsterdam{n:04}_ses-02" for n in range(60))]
+    page = next(draw_contact_sheet(entry(name, contrasts, targets) for name in names))
+    assert page.get_size_inches()[1] < 14
+    contact.save(page, tmp_path / "page.png")
+    drawn.assert_good(tmp_path / "page.png")
+    words = "".join(drawn.words).replace(" ", "")  # lines may break anywhere
+    assert "Below:subject,set,slice/numberofslices" in words
+    assert all(contrast in words for contrast in contrasts)
+
+
+def test_every_subject_is_on_one_page():
+    pages = list(draw_contact_sheet(entry(f"s{n}", ("T1w", "T2w"), ()) for n in range(28)))
+    assert [len(shown(page)) for page in pages] == [2 * 25, 2 * 3]
+    names = [text.get_text().split("\n")[0] for page in pages for text in page.texts]
+    assert [name for name in names if name.startswith("s")] == [f"s{n}" for n in range(28)]
+
+
+def test_slices_of_different_shape_and_voxels_are_drawn_in_mm():
+    wide, small = entry(shape=(60, 20), pixel=(0.5, 2.0)), entry(shape=(8, 9), pixel=(3.0, 3.0))
+    [page] = draw_contact_sheet([wide, small])
+    for axes, one in zip(shown(page), (wide, small), strict=True):
+        assert np.ptp(axes.get_xlim()) == pytest.approx(np.ptp(axes.get_ylim()))
+        assert axes.get_aspect() in (1, "equal", 1.0)
+        [drawn] = axes.images
+        left, right, bottom, top = drawn.get_extent()
+        size = (right - left, top - bottom)
+        assert size == pytest.approx(np.multiply(one.images["T1w"].shape, one.pixel_mm))
+
+
+def pixels(figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].astype(int)
+
+
+def coloured(figure):
+    """Which pixels are neither grey, black nor white."""
+    found = pixels(figure)
+    return np.ptp(found, axis=2) > 60
+
+
+def test_a_soft_mask_is_outlined_where_it_is_one_half():
+    soft = np.tile(np.linspace(0, 1, 41), (40, 1))  # 0.5 at 20.5 pixels from the back
+    one = Entry("s", "n", {"T1w": np.zeros((40, 41))}, {"gm": soft})
+    [page] = draw_contact_sheet([one])
+    [axes] = shown(page)
+    [line] = axes.collections
+    corners = np.concatenate([path.vertices for path in line.get_paths()])
+    inner = corners[(corners[:, 0] > 1) & (corners[:, 0] < 39)]
+    lowest = inner[inner[:, 1] < 40]
+    assert lowest[:, 1] == pytest.approx(20.5, abs=1e-3)
+
+
+def test_each_target_has_its_colour_and_an_empty_one_no_outline():
+    both = entry(targets=("gm", "wm"))
+    masks = {"gm": both.masks["gm"], "wm": np.zeros((40, 30))}
+    [page] = draw_contact_sheet([Entry("s", "n", both.images, masks)])
+    assert len(shown(page)[0].collections) == 1
+    masks["wm"] = np.roll(masks["gm"], 10, axis=0)
+    [page] = draw_contact_sheet([Entry("s", "n", both.images, masks)])
+    colours = [tuple(c.get_edgecolor()[0]) for c in shown(page)[0].collections]
+    assert len(set(colours)) == 2
+    legend = [line.get_color() for line in page.artists if line.get_color() != "none"]
+    assert len(legend) == 2
+
+
+def test_only_one_page_of_entries_is_taken_at_a_time():
+    taken = []
+    pages = draw_contact_sheet(taken.append(n) or entry(f"s{n}") for n in range(100))
+    next(pages)
+    assert len(taken) <= 25
+
+
+def test_nobody_is_no_page():
+    assert list(draw_contact_sheet([])) == []
+
+
+def test_the_files_are_a_png_a_page_and_one_pdf_of_them_all(tmp_path):
+    paths = contact.write_contact_sheets(
+        (entry(f"s{n}", targets=()) for n in range(27)), tmp_path / "new"
+    )
+    assert [path.name for path in paths] == ["contact-01.png", "contact-02.png", "contact.pdf"]
+    assert sorted((tmp_path / "new").iterdir()) == sorted(paths)
+    with Image.open(paths[0]) as first, Image.open(paths[1]) as second:
+        assert first.width == second.width == 1245
+        assert first.height > second.height
+    content = paths[2].read_bytes()
+    assert content.startswith(b"%PDF")
+    assert content.count(b"/Type /Page ") + content.count(b"/Type /Page\n") == 2
+
+
+def test_an_unreadable_subject_is_black(tmp_path):
+    bad = Entry("s", "cannot be read", {"T1w": np.zeros((1, 1))}, {})
+    [page] = draw_contact_sheet([bad])
+    [axes] = shown(page)
+    found = pixels(page)
+    box = axes.get_window_extent()
+    middle = found[int(found.shape[0] - (box.y0 + box.y1) / 2), int((box.x0 + box.x1) / 2)]
+    assert middle.tolist() == [0, 0, 0]
+    assert not coloured(page).any()

@@ -1,0 +1,211 @@
+"""What was checked, as lines, tables and JSON; and the whole of the command's work."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from softseg import data
+from softseg.check import as_json, as_lines, files_frame, pairs_frame, refusal, run
+from softseg.core.component import build_from
+from softseg.core.errors import UserError
+from softseg.data import Split
+from tests.support.makers import SHAPE, ball, bids, nifti, scan, scgm
+
+SCGM = {
+    "loader": "files",
+    "layout": "scgm",
+    "contrasts": ["T2star"],
+    "targets": {"gm": {"values": [1]}},
+}
+SPLIT = {"by": "center", "test": [1], "validation": [2]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three centres of two subjects with four raters each, who all drew the same."""
+    return scgm(tmp_path / "data", centers=3, subjects=2)
+
+
+def checked(root: Path, spec=SCGM, split=SPLIT, pairs: Path | None = None):
+    dataset = data.build(spec | {"root": str(root)})
+    division = build_from(TypeAdapter(Split), split)
+    return run(dataset, division, 0, Console(file=io.StringIO()), pairs)
+
+
+def test_the_lines_tell_what_the_files_are_like(tmp_path):
+    root = bids(tmp_path, ["sub-1", "sub-2", "sub-3"])
+    nifti(root / "sub-2/anat/sub-2_T1w.nii.gz", scan(2), np.diag([-2, 1, 1, 1]))
+    nifti(root / "derivatives/labels/sub-2/anat/sub-2_T1w_seg-manual.nii.gz", 0 * ball(),
+          np.diag([-2, 1, 1, 1]))  # fmt: skip
+    spec = {"loader": "bids", "contrasts": ["T1w"], "targets": {"gm": {"suffix": "seg-manual"}}}
+    told = checked(root, spec, {"test": ["sub-3"], "validation": 1})
+    text = "\n".join(as_lines(told))
+    for line in (
+        "subjects    3 (train 1, validation 1, test 1)",
+        "files       6 read",
+        "shape       8 x 6 x 4 (3)",
+        "zooms       1 x 1 x 1 mm (2), 2 x 1 x 1 mm (1)",
+        "orientation RAS (2), LAS (1)",
+        "stored as   images float32 (3); masks float32 (3)",
+    ):
+        assert line in text.splitlines()
+    voxels = np.stack([scan(0), scan(2), scan(2)])
+    assert f"voxels {voxels.min():.4g} to {voxels.max():.4g}" in text
+    mask = ball()
+    soft = 100 * ((mask > 0) & (mask < 1)).sum() / (mask > 0).sum()
+    assert "3 masks, 1 empty, values 0 " in text
+    assert f"soft voxels {soft:.4g} %, volume {mask.sum() / 1000:.4g} ml" in text
+    assert "warning: empty mask (1)" in text
+    assert text.endswith("warnings")
+
+
+def test_at_most_ten_lines_of_a_kind_and_the_count_of_the_rest(tmp_path):
+    names = [f"sub-{n:02}" for n in range(1, 14)]
+    root = bids(tmp_path, names)
+    for n, name in enumerate(names):
+        nifti(root / f"derivatives/labels/{name}/anat/{name}_T1w_seg-manual.nii.gz", 0 * ball())
+        (root / f"{name}/anat/{name}_T1w.nii.gz").write_bytes(b"nothing" * n)
+    spec = {"loader": "bids", "contrasts": ["T1w"], "targets": {"gm": {"suffix": "seg-manual"}}}
+    told = checked(root, spec, {"test": 1, "validation": 1})
+    empty = [line for line in as_lines(told) if "holds no voxel" in line]
+    assert len(empty) == 10
+    assert "warning: empty mask (13): check that there is none in this scan" in as_lines(told)
+    assert "  - and 3 more: empty mask (--json has all)" in as_lines(told)
+    error = refusal(told)
+    assert isinstance(error, UserError)
+    assert str(error).startswith("14 problem(s) in the data")  # and no target in training
+    assert str(error).count("sound NIfTI") + str(error).count("truncated") == 10
+    assert "and 3 more: refused file" in str(error)
+    assert len([one for one in as_json(told)["findings"] if one["severity"] == "error"]) == 14
+
+
+def test_sound_files_have_nothing_to_refuse(tmp_path):
+    root = bids(tmp_path, ["sub-1", "sub-2", "sub-3"])
+    for n in range(1, 4):
+        mask = ball()
+        mask[0, 0, 0] = n / 10
+        nifti(root / f"derivatives/labels/sub-{n}/anat/sub-{n}_T1w_seg-manual.nii.gz", mask)
+    spec = {"loader": "bids", "contrasts": ["T1w"], "targets": {"gm": {"suffix": "seg-manual"}}}
+    told = checked(root, spec, {"test": 1, "validation": 1})
+    assert refusal(told) is None
+    assert as_lines(told)[-1] == "no problem found"
+
+
+def test_the_table_of_pairs_is_a_data_set_of_its_own(folder, tmp_path):
+    told = checked(folder, pairs=folder / "lists/pairs.csv")
+    table = pd.read_csv(folder / "lists/pairs.csv", dtype=str)
+    assert list(table.columns) == ["subject", "set", "T2star", *(f"gm:{r}" for r in "1234")]
+    assert dict(zip(table["subject"], table["set"], strict=True)) == {
+        f"site{c}-sc{s:02}": name
+        for c, name in ((1, "test"), (2, "validation"), (3, "train"))
+        for s in (1, 2)
+    }
+    assert table["T2star"][0] == "site1-sc01-image.nii.gz"  # relative to the root
+    listed = data.build(
+        {"loader": "table", "file": "lists/pairs.csv", "root": str(folder),
+         "contrasts": ["T2star"], "targets": {"gm": {"values": [1]}}}
+    )()  # fmt: skip
+    assert [(s.name, s.images, s.labels) for s in listed] == [
+        (s.name, s.images, s.labels) for s in told.subjects
+    ]
+    assert pairs_frame(told).equals(table)
+
+
+def test_the_table_of_files_has_each_file_once_in_each_role(folder):
+    table = files_frame(checked(folder))
+    assert len(table) == 6 * 5
+    assert (table["path"].map(Path).map(Path.exists)).all()
+    assert table["kind"].value_counts().to_dict() == {"mask": 24, "image": 6}
+    first = table[(table["subject"] == "site3-sc01") & (table["rater"] == "2")].iloc[0]
+    assert (first["shape"], first["set"], first["dtype"]) == ("8 x 6 x 4", "train", "uint8")
+    assert first["values"] == "0 1 2"
+    assert first["volume_ml"] == pytest.approx((ball(soft=False) > 0).sum() / 1000)
+
+
+def test_the_json_is_strict_and_has_the_same_keys_for_every_file(folder):
+    nifti(folder / "site1-sc01-image.nii.gz", np.zeros(SHAPE))  # mean of no voxel: not a number
+    told = as_json(checked(folder))
+    text = json.dumps(told, allow_nan=False)
+    assert json.loads(text) == told
+    assert list(told) == ["root", "counts", "findings", "subjects", "files"]
+    assert len({tuple(one) for one in told["files"]}) == 1
+    [zero] = [one for one in told["files"] if one["path"].endswith("site1-sc01-image.nii.gz")]
+    assert zero["mean"] is None
+    assert zero["values"] is None
+    assert told["counts"]["error"] == 0
+    assert told["counts"]["warning"] == len([f for f in told["findings"] if f["subject"]])
+    for key in as_json.__doc__.split("`")[1::2]:
+        assert f'"{key}"' in text or key in ("error", "warning", "note"), key
+
+
+def test_missing_files_are_errors_and_the_other_subjects_are_read(folder):
+    (folder / "site2-sc01-image.nii.gz").unlink()
+    for rater in "1234":
+        (folder / f"site3-sc02-mask-r{rater}.nii.gz").unlink()
+    told = checked(folder)
+    missing = told.of("error")
+    assert [one.subject for one in missing] == ["site2-sc01", "site3-sc02"]
+    assert "no T2star image" in str(refusal(told))
+    assert "site3-sc02: no mask of gm" in str(refusal(told))
+    assert {one.subject for one in told.files} == {
+        "site1-sc01", "site1-sc02", "site2-sc02", "site3-sc01"
+    }  # fmt: skip
+
+
+def test_a_split_that_cannot_be_is_an_error_and_the_files_are_read(folder):
+    told = checked(folder, split={"by": "centre"})
+    assert [one.kind for one in told.of("error")] == ["split"]
+    assert "did you mean 'center'?" in str(refusal(told))
+    assert len(told.files) == 30
+
+
+def test_a_folder_that_is_not_there_is_refused_at_once(tmp_path):
+    with pytest.raises(UserError, match="there is no folder"):
+        checked(tmp_path / "nowhere")
+
+
+def test_a_person_on_both_sides_of_the_split(tmp_path):
+    names = ["sub-1_ses-a", "sub-1_ses-b", "sub-2", "sub-3", "sub-4"]
+    root = bids(tmp_path, names)
+    (root / "split.json").write_text(
+        json.dumps({"train": ["sub-1_ses-a", "sub-2"], "validation": ["sub-3"],
+                    "test": ["sub-1_ses-b"]})
+    )  # fmt: skip
+    spec = {"loader": "bids", "contrasts": ["T1w"], "targets": {"gm": {"suffix": "seg-manual"}}}
+    told = checked(root, spec, {"file": str(root / "split.json")})
+    [torn] = [one for one in told.findings if one.kind == "person in several sets"]
+    assert torn.severity == "warning"
+    assert "subject sub-1" in torn.what
+    assert "train: sub-1_ses-a, test: sub-1_ses-b" in torn.what
+    kept = checked(root, spec, {"test": 1, "validation": 1})
+    assert not [one for one in kept.findings if one.kind == "person in several sets"]
+
+
+def test_the_column_that_divides_within_is_a_person_too(folder):
+    (folder / "people.csv").write_text(
+        "subject,person\nsite1-sc01,p\nsite1-sc02,q\nsite2-sc01,p\nsite2-sc02,r\n"
+        "site3-sc01,t\nsite3-sc02,u\n"
+    )
+    split = {"by": "center", "test": [1], "validation": 1, "within": "person"}
+    told = checked(folder, SCGM | {"table": "people.csv"}, split)
+    [torn] = [one for one in told.findings if one.kind == "person in several sets"]
+    assert "person p" in torn.what
+
+
+def test_a_column_person_is_looked_at_whatever_the_split_goes_by(folder):
+    (folder / "people.csv").write_text(
+        "subject,person\nsite1-sc01,p\nsite1-sc02,n/a\nsite2-sc01,p\nsite2-sc02,n/a\n"
+        "site3-sc01,n/a\nsite3-sc02,u\n"
+    )
+    split = {"by": "center", "test": [1], "validation": 1}
+    told = checked(folder, SCGM | {"table": "people.csv"}, split)
+    [torn] = [one for one in told.findings if one.kind == "person in several sets"]
+    assert "person p is in several sets" in torn.what

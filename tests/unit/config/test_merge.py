@@ -1,0 +1,100 @@
+"""`extends`: a candidate is a few lines on top of another config."""
+
+from __future__ import annotations
+
+import pytest
+
+from softseg.config.merge import read_extended
+from softseg.config.yaml.tree import Place
+from softseg.core.errors import UserError
+from tests.support.config.toy import Write
+
+BASE = """\
+name: base
+dataset: {loader: files, root: data, image: x.nii}
+loss: {name: wing, omega: 8, theta: 0.5}
+augment:
+  - affine: {rotation: 20}
+  - binarize:
+model:
+  depth: 3
+  head: {name: sigmoid, prior: 0.1}
+"""
+
+
+def test_mappings_merge_key_by_key_and_the_rest_is_replaced(write: Write) -> None:
+    write(BASE, "base.yaml")
+    tree = read_extended(
+        write(
+            "extends: base.yaml\nname: new\nloss: {omega: 4}\n"
+            "augment:\n  - flip:\nmodel: {depth: 4}\n"
+        )
+    )
+    assert tree.data == {
+        "name": "new",
+        "dataset": {"loader": "files", "root": "data", "image": "x.nii"},
+        "loss": {"name": "wing", "omega": 4, "theta": 0.5},
+        "augment": [{"flip": None}],
+        "model": {"depth": 4, "head": {"name": "sigmoid", "prior": 0.1}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("over", "path", "merged"),
+    [
+        ("loss: {name: dice}", "loss", {"name": "dice"}),
+        ("loss: {name: wing}", "loss", {"name": "wing", "omega": 8, "theta": 0.5}),
+        ("model: {head: {name: relu}}", "model", {"depth": 3, "head": {"name": "relu"}}),
+        ("dataset: {loader: bids}", "dataset", {"loader": "bids"}),
+        ("loss: null", "loss", None),
+    ],
+)
+def test_another_component_does_not_inherit_parameters(
+    write: Write, over: str, path: str, merged: object
+) -> None:
+    write(BASE, "base.yaml")
+    assert read_extended(write(f"extends: base.yaml\n{over}\n")).data[path] == merged
+
+
+def test_the_name_of_the_run_replaces_nothing(write: Write) -> None:
+    write(BASE, "base.yaml")
+    assert "loss" in read_extended(write("extends: base.yaml\nname: other\n")).data
+
+
+def test_places_follow_the_file_that_wrote_the_key(write: Write) -> None:
+    write(BASE, "base.yaml")
+    tree = read_extended(write("extends: base.yaml\n\nloss: {omega: 4}\naugment:\n  - flip:\n"))
+    assert tree.place(("loss", "omega")) == Place("x.yaml", 3)
+    assert tree.place(("loss", "theta")) == Place("base.yaml", 3)
+    assert tree.place(("augment", 0, "flip")) == Place("x.yaml", 5)
+    assert ("augment", 1) not in tree.places
+    assert ("augment", 0, "affine") not in tree.places
+    assert ("extends",) not in tree.places
+
+
+def test_a_chain_is_read_relative_to_each_file(write: Write) -> None:
+    write(BASE, "configs/base.yaml")
+    write("extends: ../base.yaml\nseed: 1\nname: middle\n", "configs/more/middle.yaml")
+    tree = read_extended(write("extends: more/middle.yaml\nname: last\n", "configs/last.yaml"))
+    assert (tree.data["name"], tree.data["seed"], tree.data["loss"]["omega"]) == ("last", 1, 8)
+    assert str(tree.place(("loss",))) == "configs/base.yaml:3"
+
+
+@pytest.mark.parametrize(
+    ("extends", "said"),
+    [
+        ("bose.yaml", "no file configs/bose.yaml; did you mean `base.yaml`?"),
+        ("nowhere/base.yaml", "no folder configs/nowhere"),
+        ("x.yaml", "leads back to configs/x.yaml: a circle"),
+        ("loop.yaml", "leads back to configs/x.yaml: a circle"),
+        ("[base.yaml]", "must be the name of one YAML file"),
+        ("", "must be the name of one YAML file"),
+    ],
+)
+def test_a_wrong_extends_is_an_error_at_its_line(write: Write, extends: str, said: str) -> None:
+    write(BASE, "configs/base.yaml")
+    write("name: x\nextends: x.yaml\n", "configs/loop.yaml")
+    with pytest.raises(UserError) as caught:
+        read_extended(write(f"name: x\nextends: {extends}\n", "configs/x.yaml"))
+    assert ".yaml:2: extends: " in str(caught.value)
+    assert said in str(caught.value)

@@ -1,0 +1,184 @@
+"""What is wrong with a data set is refused by every loader: who, which file or key, what to do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from softseg.cli import main as cli
+from softseg.core.errors import UserError
+from softseg.data.sample import LoadError, load
+from tests.support import project
+from tests.support.datasets import CONTRASTS, LOADERS, lay, only_of_sub_2, refused, tell
+from tests.support.makers import SHAPE, ball, nifti, scan
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_contrast_missing_for_one_subject(tmp_path, loader):
+    laid = lay(loader, tmp_path)
+    gone = laid.image("sub-2", "T2w")
+    laid.remove(gone)
+    problem = only_of_sub_2(refused(laid))
+    assert "no T2w image (looked for" in problem
+    assert Path(gone).name.removesuffix(".gz").removesuffix(".nii") in problem
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_subject_without_any_mask(tmp_path, loader):
+    laid = lay(loader, tmp_path)
+    laid.remove(*{laid.mask("sub-2", rater) for rater in ("r1", "r2")})
+    assert "no mask of gm (looked for" in only_of_sub_2(refused(laid))
+
+
+@pytest.mark.parametrize("loader", ["files", "bids"])
+@pytest.mark.parametrize("slot", ["T2w", "the mask of gm by rater r2"])
+def test_two_files_that_match_one_slot(tmp_path, loader, slot):
+    laid = lay(loader, tmp_path)
+    one = laid.image("sub-2", "T2w") if slot == "T2w" else laid.mask("sub-2", "r2")
+    again = nifti(tmp_path / one.removesuffix(".gz"), scan())
+    problem = only_of_sub_2(refused(laid))
+    assert f"2 files match {slot}: " in problem
+    assert sorted(problem.partition(f" {slot}: ")[2].split(", ")) == [
+        str(again),
+        str(tmp_path / one),
+    ]
+
+
+def test_two_lines_of_a_table_or_two_channels_that_match_one_slot(tmp_path):
+    listed = lay("table", tmp_path / "table")
+    path = tmp_path / "table/list.csv"
+    path.write_text(path.read_text() + "sub-2,a,b,c,d\n")
+    with pytest.raises(UserError, match=r"list\.csv: two lines for 'sub-2'; keep one"):
+        listed.dataset()()
+    raw = lay("nnunet", tmp_path / "raw")
+    tell(tmp_path / "raw", channel_names={"0": "T1w", "1": "T2w", "2": "T2w"})
+    with pytest.raises(UserError, match=r"dataset\.json: .* are called 'T2w'; give each a name"):
+        raw.dataset()()
+    assert raw.dataset(contrasts=["T1w"])()  # what is not asked for may be called anything
+
+
+def test_a_subject_of_a_table_is_not_left_out_because_none_of_its_files_is_there(tmp_path):
+    laid = lay("table", tmp_path)
+    laid.remove(*(laid.image("sub-2", c) for c in CONTRASTS))
+    laid.remove(*(laid.mask("sub-2", r) for r in ("r1", "r2")))
+    error = refused(laid)
+    assert [one.name for one in error.sound] == ["sub-1", "sub-3"]
+    assert [problem.split(" (")[0] for problem in error.problems] == [
+        "sub-2: no T1w image", "sub-2: no T2w image", "sub-2: no mask of gm"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_all_that_is_wrong_comes_in_one_list(tmp_path, loader):
+    laid = lay(loader, tmp_path)
+    laid.remove(laid.image("sub-1", "T1w"), laid.image("sub-1", "T2w"))
+    laid.remove(*{laid.mask("sub-3", rater) for rater in ("r1", "r2")})
+    error = refused(laid)
+    assert "3 problem(s)" in str(error)
+    begin = ["sub-1: no T1w image", "sub-1: no T2w image", "sub-3: no mask of gm"]
+    assert [problem.split(" (")[0] for problem in error.problems] == begin
+    assert [one.name for one in error.sound] == ["sub-2"]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_another_grid_is_refused_with_both_mends_or_resampled_when_told_to(tmp_path, loader):
+    laid = lay(loader, tmp_path)
+    path = nifti(tmp_path / laid.image("sub-2", "T2w"), scan(2, (4, 6, 4)), np.diag([2, 1, 1, 1]))
+    dataset = laid.dataset()
+    one, two, three = dataset()
+    with pytest.raises(LoadError) as caught:
+        load(two, dataset)
+    [problem] = caught.value.problems
+    assert str(caught.value).startswith("subject sub-2 cannot be used:")
+    assert problem.startswith(f"{path}: has the shape (4, 6, 4), but {two.images['T1w']} has")
+    assert "resample it" in problem
+    assert "dataset.other_grids: resample" in problem
+    assert load(one, dataset).image.shape == load(three, dataset).image.shape == (2, *SHAPE)
+    told = laid.dataset(other_grids="resample")
+    assert load(told()[1], told).image.shape == (2, *SHAPE)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_patient_without_a_targets_code_is_no_mistake(tmp_path, loader):
+    """BraTS: 1 and 4 are the tumour's core; a tumour may be oedema, 2, only."""
+    laid = lay(loader, tmp_path)
+    for rater in ("r1", "r2"):
+        nifti(tmp_path / laid.mask("sub-2", rater), 2 * ball(soft=False), dtype=np.uint8)
+    gm = {**laid.spec.get("targets", {}).get("gm", {}), "values": [1]}
+    dataset = laid.dataset(targets={"gm": gm})
+    assert [bool(load(one, dataset).target.any()) for one in dataset()] == [True, False, True]
+
+
+def take_rater_3():
+    Path("data/site2-sc01-mask-r3.nii.gz").unlink()
+
+
+def coarsen_image():
+    nifti(Path("data/site2-sc01-image.nii.gz"), scan(1, (4, 6, 4)), np.diag([2, 1, 1, 1]))
+
+
+GAP = "site2-sc01: no mask of gm by rater 3 (looked for site2-sc01-mask-r3.nii.gz; there are 1, 2,"
+DEFECTS = {
+    "a rater missing": (take_rater_3, "raters={expected: [1, 2, 3, 4]}", GAP),
+    "too few raters": (take_rater_3, "raters={expected: 4}", "site2-sc01: 3 mask(s) of gm, but"),
+    "a rater misspelt": (
+        lambda: None,
+        "raters={weights: {'1': 1, r3: 2}}",
+        "dataset.raters.weights: no rater 'r3' (did you mean '3'?); there are 1, 2, 3, 4",
+    ),
+    "no such code": (
+        lambda: None,
+        "targets.gm.values=[3]",
+        "its masks hold the values 0, 1, 2; check them and dataset.targets.gm.values",
+    ),
+    "another grid": (coarsen_image, "other_grids=refuse", "let dataset.other_grids: resample do"),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_checking_and_training_end_with_the_same_words(tmp_path, monkeypatch, capsys, defect):
+    damage, setting, words = DEFECTS[defect]
+    project.make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    damage()
+    for verb in (("data", "check"), ("train",)):
+        command = ["softseg", *verb, "tiny.yaml", "--set", f"dataset.{setting}"]
+        monkeypatch.setattr("sys.argv", command)
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        told = capsys.readouterr().err
+        assert (end.value.code, "Traceback" in told) == (2, False)
+        assert words in told, told
+        assert "site3" not in told
+    assert not Path("runs/tiny").exists()
+
+
+def test_a_scan_whose_codes_are_others_is_named_with_them_by_the_check(
+    tmp_path, monkeypatch, capsys
+):
+    project.make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for path in tmp_path.glob("data/site2-sc01-mask-*"):
+        nifti(path, 7 * ball(soft=False), nib.load(path).affine, dtype=np.uint8)
+    monkeypatch.setattr("sys.argv", ["softseg", "data", "check", "tiny.yaml"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    told = " ".join(capsys.readouterr().out.split())
+    assert not end.value.code  # a warning and a note: a scan may be without grey matter
+    assert "site2-sc01-mask-r1.nii.gz: holds no voxel of gm, but the values 7" in told
+    assert "the value 7 is in 4 of 24 masks and in no target" in told
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are text on Windows")
+@pytest.mark.parametrize("loader", ["files", "bids"])
+def test_a_name_that_is_no_text_and_could_stand_in_no_table(tmp_path, loader):
+    laid = lay(loader, tmp_path)
+    wrong = os.fsdecode(b"sub-\xff")
+    for path in sorted(tmp_path.rglob("*sub-2*"), key=lambda path: -len(path.parts)):
+        path.rename(path.with_name(path.name.replace("sub-2", wrong)))
+    with pytest.raises(UserError, match=r"the name 'sub-\\udcff' is not UTF-8 text; rename the"):
+        laid.dataset()()

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nibabel.affines import voxel_sizes
+
+from softseg.data.nifti.grid import Grid, corner_distance, same_place
+from tests.support.makers import oblique
+
+
+def shifted(grid: Grid, mm: float) -> Grid:
+    affine = grid.affine.copy()
+    affine[0, 3] += mm
+    return Grid(grid.shape, affine)
+
+
+def test_zooms_and_voxel_volume_of_an_oblique_grid() -> None:
+    grid = Grid((8, 6, 4), oblique((0.5, 0.6, 3.0)))
+    np.testing.assert_allclose(grid.zooms, voxel_sizes(grid.affine))
+    assert grid.voxel_ml == pytest.approx(0.5 * 0.6 * 3.0 / 1000)
+
+
+def test_a_shift_is_a_distance_in_mm_and_rotation_adds_up_along_the_matrix() -> None:
+    grid = Grid((101, 1, 1), np.eye(4))
+    assert corner_distance(grid, shifted(grid, 2.0)) == pytest.approx(2.0)
+    turned = grid.affine.copy()
+    turned[1, 0] = 0.001
+    assert corner_distance(grid, Grid(grid.shape, turned)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("mm", "same"), [(0, True), (1e-3, True), (0.09, True), (2, False)])
+def test_header_rounding_is_tolerated_and_a_real_shift_is_not(mm: float, same: bool) -> None:
+    grid = Grid((8, 6, 4), oblique((0.6, 0.6, 3.0)))
+    assert same_place(grid, shifted(grid, mm)) is same
+
+
+def test_another_shape_is_another_place() -> None:
+    assert not same_place(Grid((8, 6, 4), np.eye(4)), Grid((8, 6, 5), np.eye(4)))

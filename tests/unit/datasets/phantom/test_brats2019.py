@@ -1,0 +1,195 @@
+"""The phantom of brain tumours: nested regions, a known truth, a brain and nothing about it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel.orientations import aff2axcodes
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, binary_fill_holes
+
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config
+from softseg.core.errors import UserError
+from softseg.data.sample import load
+from softseg.data.synthetic import is_phantom
+from softseg.datasets.phantom import brats2019, write_phantom
+from softseg.datasets.phantom.brats2019 import SCAN, Subject, make_subject
+from softseg.datasets.phantom.partial_volume import centres
+from tests.support.paths import CONFIGS
+
+CONFIG = CONFIGS / "brats_softseg.yaml"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Subject]]:
+    """A phantom's folder, and the subjects in it, as they were made."""
+    folder = tmp_path_factory.mktemp("phantom") / "brats2019"
+    subjects: list[Subject] = []
+
+    def keep(*args: int) -> Subject:
+        subjects.append(make_subject(*args))
+        return subjects[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(brats2019, "make_subject", keep)
+        write_phantom(folder, "brats2019", subjects=4, seed=0)
+    return folder, subjects
+
+
+@pytest.fixture(scope="module")
+def phantom(written: tuple[Path, list[Subject]]) -> Path:
+    return written[0]
+
+
+@pytest.fixture(scope="module")
+def high(written: tuple[Path, list[Subject]]) -> Subject:
+    return written[1][0]
+
+
+def read(phantom: Path, grade: str, number: int, what: str) -> NDArray[np.float64]:
+    name = f"BraTS19_PHANTOM_{number:03d}_1"
+    return np.asarray(nib.load(phantom / grade / name / f"{name}_{what}.nii.gz").dataobj)
+
+
+def test_the_shipped_configuration_finds_and_reads_the_high_grade_ones(phantom: Path) -> None:
+    dataset = load_config(CONFIG, Experiment, [f"dataset.root={phantom}"]).dataset
+    subjects = dataset()
+    assert [s.name for s in subjects] == [f"PHANTOM_00{n}_1" for n in (1, 2, 3)]
+    sample = load(subjects[0], dataset)
+    assert sample.image.shape == (4, *SCAN.shape)
+    core = np.isin(read(phantom, "HGG", 1, "seg"), (1, 4))
+    np.testing.assert_array_equal(sample.target[0] > 0, core)
+
+
+def test_there_are_both_grades_and_only_high_grade_tumours_have_a_rim(phantom: Path) -> None:
+    for number, grade in ((1, "HGG"), (2, "HGG"), (3, "HGG"), (4, "LGG")):
+        codes = {0, 1, 2, 4} if grade == "HGG" else {0, 1, 2}
+        mask = read(phantom, grade, number, "seg")
+        assert mask.dtype == np.uint8
+        assert set(np.unique(mask)) == codes
+
+
+def test_the_files_lie_in_space_as_the_challenges_do(phantom: Path, high: Subject) -> None:
+    files = sorted((phantom / "HGG" / "BraTS19_PHANTOM_001_1").iterdir())
+    assert [f.name.split("_1_")[1].split(".")[0] for f in files] == [
+        "flair", "fraction", "seg", "t1", "t1ce", "t2",
+    ]  # fmt: skip
+    for file in files:
+        image = nib.load(file)
+        assert aff2axcodes(image.affine) == ("L", "P", "S")
+        assert image.header.get_zooms() == (1, 1, 1)
+    flat = nib.as_closest_canonical(nib.load(files[0]))
+    np.testing.assert_array_equal(np.asarray(flat.dataobj), high.images["flair"])
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_dead_tissue_lies_within_the_rim_and_swelling_about_it(phantom: Path, number: int) -> None:
+    mask = read(phantom, "HGG", number, "seg")
+    shell = binary_dilation(mask == 1) & (mask != 1)
+    assert np.isin(mask[shell], (1, 4)).mean() > 0.85
+    outside = binary_dilation(np.isin(mask, (1, 4))) & ~np.isin(mask, (1, 4))
+    assert (mask[outside] == 2).mean() > 0.3
+    assert 300 < np.isin(mask, (1, 4)).sum() < 8000
+    assert (mask == 2).sum() > np.isin(mask, (1, 4)).sum() / 2
+
+
+@pytest.mark.parametrize(("number", "grade"), [(1, "HGG"), (4, "LGG")])
+def test_the_fraction_agrees_with_the_core_of_the_mask(
+    phantom: Path, number: int, grade: str
+) -> None:
+    fraction = read(phantom, grade, number, "fraction")
+    core = np.isin(read(phantom, grade, number, "seg"), (1, 4))
+    assert fraction.dtype == np.float32
+    np.testing.assert_array_equal(core, fraction >= 0.5)
+    assert fraction.mean() == pytest.approx(core.mean(), rel=0.03)
+    assert ((fraction > 0) & (fraction < 1)).sum() > 0.15 * (fraction > 0).sum()
+
+
+def test_the_fraction_is_the_mean_of_the_analytic_core(high: Subject) -> None:
+    """Against brute force, ten times the points, at voxels of every kind about the edge."""
+    axes = [centres(n, 1.0) for n in SCAN.shape]
+    edge = (high.fraction > 0) & (high.fraction < 1)
+    voxels = np.argwhere(binary_dilation(edge, iterations=1))
+    voxels = np.random.default_rng(0).permutation(voxels)[:100]
+    steps = np.meshgrid(*[(np.arange(13) + 0.5) / 13 - 0.5] * 3)
+    brute = np.empty(len(voxels))
+    for i, voxel in enumerate(voxels):
+        x, y, z = (axes[d][voxel[d]] + steps[d].ravel() for d in range(3))
+        inside = high.tumour.core(x, y, z) > 0
+        dry = high.brain.ventricle(x, y, z) < 0
+        brute[i] = (inside & dry & (high.brain.outline(x, y, z) > 1)).mean()
+    error = np.abs(high.fraction[tuple(voxels.T)] - brute)
+    soft = (brute > 0) & (brute < 1)
+    assert 10 < soft.sum() < len(voxels) - 10
+    assert error.max() < 0.05
+    assert error[soft].mean() < 0.015
+
+
+def test_regions_look_as_they_do_in_every_contrast(high: Subject) -> None:
+    """Against the whole brain's median, which is white matter's."""
+    inner = {code: high.mask == code for code in (1, 2, 4)}
+    look = {
+        name: {code: np.median(image[region]) / np.median(image[image > 0])
+               for code, region in inner.items()}
+        for name, image in high.images.items()
+    }  # fmt: skip
+    assert look["t1ce"][4] > 1.2 > 0.7 > look["t1ce"][1], "a bright rim about a dark core"
+    assert look["t1"][4] < 0.9, "that is bright with contrast agent only"
+    assert look["flair"][2] > 1.3
+    assert look["t2"][1] > look["t2"][2] > 1.2
+    assert look["t1"][1] < look["t1"][2] < 1
+
+
+def test_a_low_grade_core_takes_up_nothing(written: tuple[Path, list[Subject]]) -> None:
+    low = written[1][3]
+    assert low.grade == "LGG"
+    ratio = np.median(low.images["t1ce"][low.mask == 1]) / np.median(
+        low.images["t1ce"][low.images["t1ce"] > 0]
+    )
+    assert ratio < 0.9
+
+
+def test_the_skull_is_stripped(phantom: Path) -> None:
+    for what in ("flair", "t1", "t1ce", "t2"):
+        image = read(phantom, "HGG", 1, what)
+        brain = image > 0
+        assert 0.4 < brain.mean() < 0.75
+        assert not brain[[0, -1]].any()
+        assert not brain[:, [0, -1]].any()
+        slices = np.moveaxis(brain, 2, 0)
+        holes = [binary_fill_holes(one).sum() - one.sum() for one in slices]
+        assert sum(holes) < 0.001 * brain.sum(), "zero outside only"
+    assert (read(phantom, "HGG", 1, "t1")[read(phantom, "HGG", 1, "seg") > 0] > 0).all()
+
+
+def test_the_same_seed_gives_the_same_bytes_however_many_subjects(
+    phantom: Path, high: Subject, tmp_path: Path
+) -> None:
+    def digests(folder: Path) -> dict[str, str]:
+        return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in folder.rglob("*.gz")}
+
+    written = write_phantom(tmp_path / "fewer", "brats2019", subjects=1, seed=0)
+    fewer, more = digests(tmp_path / "fewer"), digests(phantom)
+    assert len(written) == len(fewer) + 1 == 7
+    assert len(more) == 24
+    assert fewer.items() <= more.items()
+    assert make_subject(1, 1).tumour != high.tumour
+
+
+def test_it_says_that_it_is_synthetic(phantom: Path) -> None:
+    assert "--layout brats2019 --subjects 4 --seed 0" in (phantom / "README").read_text()
+    assert is_phantom(phantom)
+
+
+def test_a_filled_folder_and_too_many_subjects_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at most 999"):
+        write_phantom(tmp_path / "new", "brats2019", subjects=1000)
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(UserError, match="already holds files"):
+        write_phantom(tmp_path, "brats2019", subjects=1)
+    assert [f.name for f in tmp_path.iterdir()] == ["precious.txt"]

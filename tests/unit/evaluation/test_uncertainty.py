@@ -1,0 +1,148 @@
+"""A run's uncertainty held against the truth and the raters."""
+
+from __future__ import annotations
+
+import io
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from scipy.stats import spearmanr
+
+from softseg.cli import main as cli
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config
+from softseg.core.errors import UserError
+from softseg.evaluation.evaluate import evaluate
+from softseg.evaluation.uncertainty import evaluate_uncertainty, show
+from softseg.inference.model import open_model
+from softseg.inference.predict import Options
+from softseg.inference.scans import find_scans
+from softseg.inference.uncertainty.predict import segment_sampled
+from softseg.inference.uncertainty.sampling import Sampling
+from softseg.metrics.calibration import region
+from softseg.runs.folder import Run
+from softseg.training import train as experiment
+from tests.support import project
+
+FEW = Sampling("mc-dropout", 4)
+
+
+def plain():
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A short training; raters differ in the first test scan."""
+    folder = tmp_path_factory.mktemp("project")
+    config = project.make(folder)
+    path = folder / "data/site1-sc01-mask-r1.nii.gz"
+    mask = nib.load(path)
+    smaller = np.asarray(mask.dataobj).copy()
+    smaller[:4] = 0
+    nib.save(nib.Nifti1Image(smaller, mask.affine, mask.header), path)
+    sets = [f"dataset.root={folder / 'data'}", "dataset.cache=null", "model.dropout=0.3",
+            "trainer.learning_rate=0.05"]  # fmt: skip
+    return experiment.train(load_config(config, Experiment, sets), folder / "run", plain())
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    shutil.copytree(trained.folder, tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+@pytest.fixture
+def softseg(monkeypatch):
+    """The command, and its exit status."""
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["softseg", *arguments])
+        monkeypatch.setenv("COLUMNS", "300")
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0
+
+    return call
+
+
+@pytest.mark.parametrize("method", ["mc-dropout", "tta"])
+def test_tables_and_a_figure_are_written(run, method):
+    sampling = Sampling(method, 3)
+    table = evaluate_uncertainty(run, sampling, plain())
+    assert list(table["subject"]) == ["site1-sc01", "site1-sc02"]
+    kept = pd.read_csv(run.folder / f"uncertainty-{method}.csv")
+    pd.testing.assert_frame_equal(table, kept)
+    curves = pd.read_csv(run.folder / f"uncertainty-{method}-retained.csv")
+    assert set(curves["by"]) == {"without", "entropy", "mutualinfo"}
+    mean = curves.groupby("by")["error"].mean()["entropy"]
+    assert mean == pytest.approx(table["retained_error_entropy"].mean())
+    assert (run.folder / f"figures/uncertainty-{method}.png").read_bytes()[:4] == b"\x89PNG"
+    console = plain()
+    show(run, sampling, table, "test", console)
+    assert f"Uncertainty by {method}, 3 samples, test set" in console.file.getvalue()
+
+
+def test_without_samples_it_is_what_the_evaluation_says(run):
+    table = evaluate_uncertainty(run, FEW, plain())
+    evaluate(run, plain())
+    scored = pd.read_csv(run.folder / "metrics.csv")
+    for measure in ("dice", "ece", "ace", "brier"):
+        assert table[f"{measure}_without"].mean() == pytest.approx(scored[measure].mean(), rel=1e-5)
+
+
+def test_the_command_judges_at_the_threshold_that_it_scores_at(run, softseg):
+    words = ["--uncertainty", "mc-dropout", "--samples", "2"]
+    assert softseg("eval", str(run.folder), "--threshold", "0.1", *words) == 0
+    scored = pd.read_csv(run.folder / "metrics.csv")
+    table = pd.read_csv(run.folder / "uncertainty-mc-dropout.csv")
+    assert table["dice_without"].mean() == pytest.approx(scored["dice"].mean(), rel=1e-5)
+    half = evaluate(run, plain(), threshold=0.5).table
+    assert half["dice"].mean() != pytest.approx(scored["dice"].mean())
+
+
+@pytest.mark.parametrize("option", ["--samples", "--seed"])
+def test_options_of_an_uncertainty_that_is_not_asked_for_are_refused(run, softseg, option, capsys):
+    assert softseg("eval", str(run.folder), option, "5") == 2
+    assert f"{option} is for --uncertainty mc-dropout or tta" in capsys.readouterr().err
+    assert not (run.folder / "metrics.csv").exists()
+
+
+def test_samples_are_those_of_predict_and_ranks_those_of_its_files(run, tmp_path):
+    table = evaluate_uncertainty(run, FEW, plain()).set_index("subject")
+    data = load_config(run.config, Experiment).dataset.existing_root()
+    scans = find_scans([data / "site1-sc01-image.nii.gz"], ["T2star"])
+    model = open_model(run.folder)
+    segment_sampled(model, scans, tmp_path, plain(), Options(only_crop=True), FEW)
+    masks = [nib.load(data / f"site1-sc01-mask-r{r}.nii.gz") for r in (1, 2, 3, 4)]
+    drawn = np.array([np.asarray(mask.dataobj) == 1 for mask in masks])
+    truth = (drawn.sum(axis=0) > 2).astype(np.float32)
+    roi = region(truth, masks[0].header.get_zooms())
+    for kind in ("entropy", "mutualinfo"):
+        path = tmp_path / f"site1-sc01-image_label-gm_desc-{kind}_uncertainty.nii.gz"
+        found = np.asarray(nib.load(path).dataobj)[roi]
+        expected = spearmanr(found, drawn.var(axis=0)[roi]).statistic
+        assert table.loc["site1-sc01", f"rank_{kind}"] == pytest.approx(expected, abs=1e-3)
+    assert np.isnan(table.loc["site1-sc02", "rank_entropy"])  # raters who all draw the same
+
+
+def test_raters_who_are_not_the_truth_count_in_the_ranks_too(run):
+    every = evaluate_uncertainty(run, FEW, plain())
+    chosen = evaluate_uncertainty(run, FEW, plain(), sets=["dataset.raters={fuse: '2'}"])
+    assert chosen["rank_entropy"][0] == pytest.approx(every["rank_entropy"][0], abs=0.05)
+
+
+def test_another_set_has_files_of_its_own(run):
+    evaluate_uncertainty(run, FEW, plain(), split="validation")
+    assert (run.folder / "uncertainty-mc-dropout-validation.csv").is_file()
+    assert not (run.folder / "uncertainty-mc-dropout.csv").exists()
+
+
+def test_nothing_to_vary_is_told_at_once(run):
+    with pytest.raises(UserError, match=r"was trained without affine or RandomFlip"):
+        evaluate_uncertainty(run, Sampling("tta"), plain(), sets=["augment=[]"])
+    assert not (run.folder / "uncertainty-tta.csv").exists()

@@ -1,0 +1,112 @@
+"""Options of `softseg predict` that change what is looked at, and what each needs."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+from rich.console import Console
+
+from softseg.core.errors import UserError
+from softseg.inference.predict import Options, segment_all
+from softseg.inference.scans import find_scans
+from softseg.inference.uncertainty.predict import segment_ensemble, segment_sampled
+from softseg.inference.uncertainty.sampling import Sampling
+from tests.support import makers
+from tests.support.models import seen
+
+SHAPE = (11, 9, 4)
+
+
+def sampled(model, scans, out, console, options):
+    return segment_sampled(model, scans, out, console, options, Sampling("tta", 2, 0))
+
+
+def ensemble(model, scans, out, console, options):
+    return segment_ensemble([model, model], scans, out, console, options)
+
+
+def run(model, inputs, out, **more):
+    """`softseg predict` with --volume, or with other options."""
+    volume, options = more.pop("volume", None), Options(**more)
+    scans = [replace(one, volume=volume) for one in find_scans(inputs, model.contrasts)]
+    return segment_all(model, scans, out, Console(file=io.StringIO()), options)
+
+
+@pytest.fixture
+def scan(tmp_path):
+    return makers.nifti(tmp_path / "in" / "p1.nii.gz", makers.scan(0, SHAPE), makers.oblique())
+
+
+def data(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "trained"),
+    [
+        ("[{standardize: {}}]", "whole images"),
+        ("[{standardize: {}}, {crop: {size: [8, 6], around: roi}}]", "boxes around an ROI"),
+    ],
+)
+@pytest.mark.parametrize("how", [segment_all, sampled, ensemble])
+def test_only_the_crop_is_refused_where_training_had_none(scan, tmp_path, how, preprocess, trained):
+    model = seen(f"preprocess={preprocess}", "dataset.roi='{subject}_roi.nii.gz'")
+    options, scans = Options(only_crop=True), find_scans([scan], ["T1w"])
+    with pytest.raises(UserError, match=f"model was trained on {trained}, .*--only-crop"):
+        how(model, scans, tmp_path / "out", Console(quiet=True), options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("centre", [(1000, 1000, 1000), (-0.6, 0, 0), (0, 8.6, 0), (0, 0, 4)])
+def test_a_box_in_the_middle_of_nothing_is_a_problem_of_that_scan(scan, tmp_path, centre):
+    model = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'")
+    done = run(model, [scan], tmp_path / "out", centre=centre)
+    assert done.written == []
+    told = ",".join(map(str, centre))
+    assert f"{scan}: --centre {told} lies outside the image of 11 x 9 x 4" in done.problems[0]
+
+
+@pytest.mark.parametrize("centre", [(-0.5, 8.5, 3.5), (10.5, -0.5, 0)])
+def test_a_box_may_stand_at_the_images_edge(scan, tmp_path, centre):
+    model = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'")
+    done = run(model, [scan], tmp_path / "out", centre=centre)
+    assert done.problems == []
+    assert data(done.written[0]).any()
+
+
+@pytest.fixture
+def bold():
+    return np.stack([makers.scan(seed, SHAPE) for seed in range(3)], axis=-1)
+
+
+def test_one_volume_of_a_4d_scan(bold, tmp_path):
+    path = makers.nifti(tmp_path / "bold.nii.gz", bold)
+    alone = makers.nifti(tmp_path / "alone.nii.gz", bold[..., 1])
+    done = run(seen(), [path], tmp_path / "out")
+    assert "holds 3 volumes" in done.problems[0]
+    assert "--volume 0 to 2" in done.problems[0]
+    assert not (tmp_path / "out").exists()
+    soft = run(seen(), [path], tmp_path / "out", volume=1).written[0]
+    assert np.array_equal(data(soft), data(run(seen(), [alone], tmp_path / "out").written[0]))
+    told = json.loads((tmp_path / "out/bold_label-lesion_probseg.json").read_text())
+    assert told["Volume"] == 1
+
+
+def test_a_volume_that_a_scan_does_not_have_is_refused(bold, scan, tmp_path):
+    one = makers.nifti(tmp_path / "one.nii.gz", bold[..., :1])
+    for path in (scan, one):
+        (problem,) = run(seen(), [path], tmp_path / "out", volume=7).problems
+        assert f"{path}: holds one volume, of which 7 is none; leave out --volume" in problem
+        assert run(seen(), [path], tmp_path / "out", volume=0).problems == []
+
+
+def test_a_volume_is_that_of_the_contrasts_that_have_several(bold, tmp_path):
+    makers.nifti(tmp_path / "p_T1w.nii.gz", bold)
+    makers.nifti(tmp_path / "p_T2w.nii.gz", bold[..., 1])
+    model = seen("dataset.contrasts=[T1w, T2w]")
+    assert run(model, [tmp_path], tmp_path / "out", volume=2).problems == []

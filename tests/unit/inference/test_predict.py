@@ -1,0 +1,218 @@
+"""Predictions as files: beside their scans' headers, whatever else was bad."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from softseg.inference.predict import Options, segment_all
+from softseg.inference.scans import find_scans
+from tests.support import makers
+from tests.support.models import seen
+
+SHAPE = (11, 9, 4)
+DEFAULT = Options()
+
+
+def run(model, inputs, out, options=DEFAULT):
+    console = Console(file=io.StringIO(), width=300)
+    scans = find_scans(inputs, model.contrasts)
+    return segment_all(model, scans, out, console, options), console.file.getvalue()
+
+
+@pytest.fixture
+def scan(tmp_path):
+    path = tmp_path / "in" / "p1.nii.gz"
+    return makers.nifti(path, makers.scan(0, SHAPE), makers.oblique(lps=True), codes=(1, 4))
+
+
+def data(path):
+    return np.asarray(nib.load(path).dataobj, dtype=np.float64)
+
+
+def test_soft_and_binary_lie_where_the_scan_does(scan, tmp_path):
+    done, _ = run(seen(thresholds={"lesion": 0.7}), [scan], tmp_path / "out")
+    soft, mask = (tmp_path / f"out/p1_label-lesion_{kind}.nii.gz" for kind in ("probseg", "mask"))
+    assert done.written == [soft, mask]
+    for path, dtype in ((soft, np.float32), (mask, np.uint8)):
+        ours, theirs = nib.load(path).header, nib.load(scan).header
+        assert ours.get_data_dtype() == dtype
+        for field in ("dim", "pixdim", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z",
+                      "quatern_b", "quatern_c", "quatern_d", "xyzt_units"):  # fmt: skip
+            assert ours[field].tobytes() == theirs[field].tobytes(), field
+    assert np.array_equal(data(mask), data(soft) >= np.float32(0.7))
+    assert 0 < data(mask).mean() < 1
+
+
+def test_the_sidecar_says_how_it_was_made(scan, tmp_path):
+    model = seen("evaluate.postprocess=[{keep_largest: {}}]", thresholds={"lesion": 0.7},
+                 facts={"epoch": 3, "softseg": "9.9"})  # fmt: skip
+    run(model, [scan], tmp_path / "out")
+    told = json.loads((tmp_path / "out/p1_label-lesion_mask.json").read_text())
+    assert told["Sources"] == [str(scan)]
+    assert told["Model"] == "seen"
+    assert told["ModelVersion"] == "epoch 3, softseg 9.9"
+    assert told["Threshold"] == 0.7
+    assert "keep_largest" in told["Postprocessing"][0]
+
+
+def test_masks_are_postprocessed_as_in_the_evaluation(tmp_path):
+    image = np.zeros(SHAPE, np.float32)
+    image[1:4, 1:4, 1:3], image[8, 7, 1] = 1, 1
+    path = makers.nifti(tmp_path / "two.nii.gz", image)
+    run(seen("evaluate.postprocess=[{keep_largest: {}}]"), [path], tmp_path / "out")
+    mask = data(tmp_path / "out/two_label-lesion_mask.nii.gz")
+    assert np.array_equal(mask, image * (np.indices(SHAPE)[0] < 5))
+
+
+def test_without_a_search_the_threshold_is_half_and_that_is_said(scan, tmp_path):
+    _, said = run(seen(), [scan], tmp_path / "out")
+    assert "no threshold was searched for: using 0.5" in said
+    given = Options(threshold=0.2)
+    _, said = run(seen(), [scan], tmp_path / "lower", given)
+    assert "no threshold" not in said
+    lower, half = (data(tmp_path / d / "p1_label-lesion_mask.nii.gz") for d in ("lower", "out"))
+    assert lower.sum() > half.sum()
+
+
+def test_a_bad_scan_is_told_and_stops_nothing(scan, tmp_path):
+    other = makers.nifti(scan.parent / "p3.nii.gz", makers.scan(1, SHAPE))
+    (scan.parent / "p2.nii.gz").write_bytes(scan.read_bytes()[:200])
+    makers.nifti(scan.parent / "p4.nii.gz", np.full(SHAPE, np.nan, np.float32))
+    done, _ = run(seen(), [scan.parent], tmp_path / "out")
+    assert len(done.written) == 4
+    assert [problem.split(":")[0] for problem in done.problems] == [
+        str(scan.parent / "p2.nii.gz"), str(scan.parent / "p4.nii.gz")
+    ]  # fmt: skip
+    names = {path.name.split("_")[0] for path in (tmp_path / "out").iterdir()}
+    assert names == {"p1", other.name.split(".")[0]}
+
+
+def test_one_image_or_a_folder_is_the_same(scan, tmp_path):
+    for seed in (1, 2, 3):
+        makers.nifti(scan.parent / f"q{seed}.nii.gz", makers.scan(seed, SHAPE))
+    run(seen(), [scan], tmp_path / "alone")
+    run(seen(), [scan.parent], tmp_path / "together")
+    name = "p1_label-lesion_probseg.nii.gz"
+    assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "together" / name).read_bytes()
+
+
+def test_contrasts_of_another_place_are_refused(tmp_path):
+    makers.nifti(tmp_path / "p_T1w.nii.gz", makers.scan(0, SHAPE))
+    makers.nifti(tmp_path / "p_T2w.nii.gz", makers.scan(0, SHAPE), makers.oblique())
+    done, _ = run(seen("dataset.contrasts=[T1w, T2w]"), [tmp_path], tmp_path / "out")
+    assert done.written == []
+    assert "T2w.nii.gz" in done.problems[0]
+    assert "mm from its place" in done.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("factor", "refused"), [(0.01, True), (100, True), (2, False), (0.4, False)]
+)
+def test_voxels_of_another_unit_are_refused(tmp_path, factor, refused):
+    zooms = [0.5 * factor, 0.5 * factor, 3.0 * factor]
+    path = makers.nifti(tmp_path / "p.nii.gz", makers.scan(0, SHAPE), np.diag([*zooms, 1]))
+    model = seen(facts={"native_zooms_mm": [[0.4, 0.4, 2.5], [0.6, 0.7, 4.0]]})
+    done, _ = run(model, [path], tmp_path / "out")
+    assert bool(done.problems) == refused
+    if refused:
+        assert f"{path}: has voxels of {zooms[0]:.3g} x {zooms[0]:.3g} x " in done.problems[0]
+        assert "the model was trained on 0.4-0.6 x 0.4-0.7 x 2.5-4 mm" in done.problems[0]
+
+
+def test_bids_data_become_bids_derivatives(tmp_path):
+    root = makers.bids(tmp_path / "bids", ["sub-01", "sub-02_ses-a"])
+    done, _ = run(seen(), [root], tmp_path / "out")
+    assert {str(path.relative_to(tmp_path / "out")) for path in done.written} == {
+        f"{place}/{name}_T1w_label-lesion_{kind}.nii.gz"
+        for place, name in (
+            ("sub-01/anat", "sub-01"), ("sub-02/ses-a/anat", "sub-02_ses-a")
+        )
+        for kind in ("probseg", "mask")
+    }  # fmt: skip
+    about = json.loads((tmp_path / "out/dataset_description.json").read_text())
+    assert about["DatasetType"] == "derivative"
+
+
+def test_an_roi_drawn_on_another_grid_is_brought_to_the_scans(scan, tmp_path):
+    model = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'")
+    world = np.linalg.inv(nib.load(scan).affine)
+    fine = np.zeros((22, 18, 8), np.uint8)
+    fine[16:20, 4:8, 2:6] = 1  # around voxel 8.75, 2.75, 1.75 of the scan
+    half = np.linalg.inv(world) @ np.diag([0.5, 0.5, 0.5, 1])
+    mask = makers.nifti(tmp_path / "fine.nii.gz", fine, half)
+    scans = [replace(one, roi=mask) for one in find_scans([scan], ["T1w"])]
+    console = Console(file=io.StringIO())
+    segment_all(model, scans, tmp_path / "out", console)
+    segment_all(model, find_scans([scan], ["T1w"]), tmp_path / "box", console,
+                Options(centre=(8.75, 2.75, 1.75)))  # fmt: skip
+    name = "p1_label-lesion_probseg.nii.gz"
+    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "box" / name).read_bytes()
+    told = json.loads((tmp_path / "out/p1_label-lesion_probseg.json").read_text())
+    assert told["ROI"] == str(mask)
+
+
+def test_a_scan_that_lacks_a_contrast_is_told_and_stops_no_other(tmp_path):
+    for name in ("p1_T1w", "p2_T1w", "p2_T2w"):
+        makers.nifti(tmp_path / "in" / f"{name}.nii.gz", makers.scan(0, SHAPE))
+    done, _ = run(seen("dataset.contrasts=[T1w, T2w]"), [tmp_path / "in"], tmp_path / "out")
+    assert {path.name.split("_")[0] for path in done.written} == {"p2"}
+    (problem,) = done.problems
+    assert "p1_T1w.nii.gz: p1: has no T2w (the model needs T1w + T2w)" in problem
+
+
+def test_two_patients_whose_files_have_the_same_names_are_both_kept(tmp_path):
+    for patient in ("p1", "p2"):
+        for contrast in ("T1w", "T2w"):
+            path = tmp_path / patient / f"{contrast}.nii.gz"
+            makers.nifti(path, makers.scan(int(patient[1]), SHAPE))
+    model, out = seen("dataset.contrasts=[T1w, T2w]"), tmp_path / "out"
+    done, _ = run(model, [tmp_path / "p1", tmp_path / "p2"], out)
+    assert len(done.written) == len(set(done.written)) == 4
+    one, other = (data(out / p / "T1w_label-lesion_probseg.nii.gz") for p in ("p1", "p2"))
+    assert not np.allclose(one, other)
+
+
+class Hungry(nn.Module):
+    """Wants more memory than there is for anything but a small slice."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def forward(self, slices):
+        if slices.shape[-1] > 9:
+            raise self.error
+        return slices[:, :1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 1 TiB"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_a_scan_too_large_for_the_memory_is_told_and_stops_no_other(scan, tmp_path, error):
+    makers.nifti(tmp_path / "in/big.nii.gz", makers.scan(0, (16, 16, 4)))
+    model = seen("preprocess=[{standardize: {}}]", network=Hungry(error))
+    done, _ = run(model, [tmp_path / "in"], tmp_path / "out")
+    (problem,) = done.problems
+    assert "big.nii.gz: it needs more memory than there is" in problem
+    assert len(done.written) == 2
+
+
+def test_an_error_of_another_kind_is_not_hidden(scan, tmp_path):
+    broken = seen("preprocess=[{standardize: {}}]", network=Hungry(RuntimeError("a bug")))
+    makers.nifti(tmp_path / "in/big.nii.gz", makers.scan(0, (16, 16, 4)))
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(broken, [tmp_path / "in"], tmp_path / "out")

@@ -1,0 +1,73 @@
+"""A model called on arrays: what cannot be a scan is refused with a message, not a traceback."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from softseg.core.errors import UserError
+from softseg.inference.segmenter import Segmenter
+from tests.support.models import seen
+
+SHAPE = (8, 6, 3)
+IMAGE = np.arange(144.0).reshape(SHAPE)
+ROI = np.ones(SHAPE)
+AROUND = ("dataset.roi='{subject}_roi.nii.gz'", "preprocess.1={crop: {size: [8, 6], around: roi}}")
+
+
+@pytest.mark.parametrize(
+    "zooms", [(1, 1), (1, 1, 1, 1), (1, 0, 1), (1, -1, 1), (1, np.inf, 1), "1mm", (1, "x", 1), None]
+)
+def test_zooms_that_are_no_three_sizes_are_refused(zooms):
+    with pytest.raises(UserError, match="zooms"):
+        Segmenter(seen())(IMAGE, zooms)
+
+
+def test_a_whole_number_of_millimetres_is_a_size():
+    assert Segmenter(seen())(IMAGE, np.array([1, 1, 3])).shape == (1, *SHAPE)
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        np.eye(3),
+        np.zeros((4, 4)),
+        np.diag([1, 0, 1, 1]),
+        np.diag([1, np.nan, 1, 1]),
+        np.array([[1, 0, 0, 5], [0, 1, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]]).T,
+        "identity",
+    ],
+)
+def test_what_is_no_affine_is_refused(affine):
+    with pytest.raises(UserError, match="affine"):
+        Segmenter(seen())(IMAGE, (1, 1, 1), affine=affine)
+
+
+def test_an_affine_takes_the_place_of_zooms():
+    found = [Segmenter(seen())(IMAGE, zooms, affine=np.eye(4)) for zooms in ((1, 1, 1), None)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_an_roi_on_another_grid_is_refused():
+    segment = Segmenter(seen(*AROUND))
+    assert segment(IMAGE, (1, 1, 1), roi=ROI).shape == (1, *SHAPE)
+    with pytest.raises(UserError, match=r"shape \(6, 8, 3\), the image \(8, 6, 3\)"):
+        segment(IMAGE, (1, 1, 1), roi=np.ones((6, 8, 3)))
+    with pytest.raises(UserError, match="the roi holds NaN"):
+        segment(IMAGE, (1, 1, 1), roi=np.full(SHAPE, np.nan))
+
+
+def test_an_roi_that_the_model_would_not_look_at_is_refused():
+    with pytest.raises(UserError, match="was not trained around an ROI"):
+        Segmenter(seen())(IMAGE, (1, 1, 1), roi=ROI)
+
+
+@pytest.mark.parametrize("image", [np.ones((0, 6, 3)), "scan.nii.gz", [[1, 2], [3]]])
+def test_what_is_no_image_is_refused(image):
+    with pytest.raises(UserError, match="image"):
+        Segmenter(seen())(image, (1, 1, 1))
+
+
+def test_no_slice_at_once_is_refused():
+    with pytest.raises(UserError, match="batch_size"):
+        Segmenter(seen())(IMAGE, (1, 1, 1), batch_size=0)

@@ -1,0 +1,179 @@
+"""A run leaves as one file: whole, repeatable, and without the places and names of its data."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import pytest
+import torch
+
+from softseg import models
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config, validate
+from softseg.config.yaml.read import parse_yaml
+from softseg.core.errors import UserError
+from softseg.inference.model import open_model
+from softseg.package import read_package, write_package
+from softseg.runs.checkpoint import read_checkpoint
+from softseg.runs.thresholds import read_thresholds
+from tests.support.crafted_packages import entries
+from tests.unit.package.conftest import SECRETS, plain, said
+
+
+def test_a_package_segments_as_its_run_does(run, package):
+    wanted = load_config(run.config, Experiment)
+    saved = read_checkpoint(run.best)
+    packed = validate(parse_yaml(package.config, "config.yaml"), Experiment)
+    image = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    outputs = []
+    for one, weights in ((wanted, saved["model"]), (packed, package.model)):
+        network = models.build(one.model, 1, 1).eval()
+        network.load_state_dict(weights)
+        outputs.append(models.heads.build(one.model.head, 1).eval()(network(image)))
+    assert torch.equal(*outputs)
+    assert outputs[0].std() > 0
+    for section in ("name", "preprocess", "slices", "model", "evaluate"):
+        assert getattr(packed, section) == getattr(wanted, section)
+    assert package.thresholds == read_thresholds(run.threshold)
+
+
+def test_a_package_of_a_bf16_training_segments_in_float32_as_its_graph_does(
+    run, packed, copied, tmp_path
+):
+    text = copied.config.read_text()
+    copied.config.write_text(text.replace("precision: float32", "precision: bf16"))
+    write_package(copied, tmp_path / "m", plain())
+    image = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    exact, found, coarse = (
+        open_model(path, "cpu").predict(image) for path in (packed, tmp_path / "m", copied.folder)
+    )
+    assert torch.equal(found, exact)
+    assert not torch.equal(coarse, exact)
+
+
+def test_a_package_tells_what_its_user_must_know(run, package):
+    facts = package.facts
+    assert facts["format"] == 1
+    assert facts["contrasts"] == ["T2star"]
+    assert facts["targets"] == ["gm"]
+    assert facts["epoch"] == read_checkpoint(run.best)["epoch"]
+    assert (facts["licence"], facts["citation"]) == ("CC-BY-4.0", "Doe 2026")
+    assert facts["authors"] == ["J. Doe", "R. Roe"]
+    assert facts["summary"]["subjects"] == {"train": 1, "validation": 2, "test": 2}
+    assert facts["summary"]["raters"] == "majority of raters, weighted"
+    assert facts["needs_roi"] is False
+    assert facts["created"] == run.facts()["finished"]
+    scores = json.loads((run.folder / "summary.json").read_text())["gm"]
+    assert facts["scores"]["gm"]["dice"] == scores["dice"]
+    assert facts["scores"]["gm"]["dice"]["n"] == 2
+
+
+def test_no_folder_subject_or_rater_of_the_data_leaves_with_a_package(run, packed):
+    raw = packed.read_bytes()  # entries are stored as they are
+    assert all(data in raw for data in entries(packed).values())
+    for secret in (
+        *SECRETS,
+        str(run.folder.parent),
+        str(run.folder.parent / "data"),
+        "dice_rater_",
+    ):
+        assert secret.encode() not in raw, secret
+    assert SECRETS[0] in run.split.read_text()
+    assert str(run.folder.parent) in run.config.read_text()
+    assert "dice_rater_" in (run.folder / "summary.json").read_text()
+
+
+def test_the_same_run_gives_the_same_bytes_wherever_it_lies(copied, packed, tmp_path):
+    words = {"licence": "CC-BY-4.0", "citation": "Doe 2026", "authors": ["J. Doe", "R. Roe"]}
+    again = write_package(
+        copied, tmp_path / "other.zip", plain(), **words, description="Grey matter of balls."
+    )
+    assert again.read_bytes() == packed.read_bytes()
+
+
+def test_an_existing_file_stays_unless_it_is_a_package_to_overwrite(run, packed, tmp_path):
+    path = tmp_path / "mine"
+    path.write_text("years of work")
+    with pytest.raises(UserError, match="exists already; add --overwrite"):
+        write_package(run, path, plain())
+    with pytest.raises(UserError, match="is not a softseg package, so --overwrite leaves it"):
+        write_package(run, path, plain(), overwrite=True)
+    assert path.read_text() == "years of work"
+    path.write_bytes(packed.read_bytes()[:2000])  # a damaged one
+    write_package(run, path, plain(), overwrite=True)
+    assert read_package(path).facts["name"] == "tiny"
+
+
+@pytest.mark.parametrize(("name", "words"), [("no/m", "there is no folder"), ("", "is a folder")])
+def test_a_package_needs_a_place_for_a_file(run, tmp_path, name, words):
+    with pytest.raises(UserError, match=words):
+        write_package(run, tmp_path / name, plain())
+
+
+def test_a_package_without_threshold_or_scores_says_so(copied, tmp_path):
+    for name in ("threshold.json", "summary.json", "metrics.csv"):
+        (copied.folder / name).unlink()
+    told = said(copied, tmp_path / "m")
+    assert "no threshold was searched for" in told
+    assert "no scores" in told
+    assert "no licence" in told
+    package = read_package(tmp_path / "m")
+    assert package.thresholds is None
+    assert package.facts["scores"] == {}
+    assert "0.5 is used unless" in package.card
+    assert "It was not evaluated" in package.card
+
+
+def test_a_sound_package_is_written_without_a_warning(run, tmp_path):
+    assert "warning" not in said(run, tmp_path / "m", licence="MIT")
+
+
+def test_an_unfinished_training_is_packaged_with_a_warning(copied, tmp_path):
+    copied.note(status="interrupted")
+    assert "not finished (interrupted): epoch" in said(copied, tmp_path / "m")
+    assert "did not finish (interrupted)" in read_package(tmp_path / "m").card
+
+
+def test_a_threshold_of_other_weights_is_refused(copied, tmp_path):
+    copied.note(threshold_epoch=77)
+    with pytest.raises(UserError, match=r"epoch 77, .* --threshold-search again"):
+        write_package(copied, tmp_path / "m", plain())
+    assert not (tmp_path / "m").exists()
+
+
+def break_weights(run):
+    saved = read_checkpoint(run.best)
+    next(iter(saved["model"].values())).view(-1)[0] = float("nan")
+    torch.save(saved, run.best)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda run: run.best.unlink(), "no such checkpoint"),
+        (lambda run: run.split.write_text("{"), "split.json"),
+        (lambda run: (run.folder / "summary.json").write_text("[]"), "summary.json is damaged"),
+        (lambda run: (run.folder / "metrics.csv").write_text("a\n1\n"), "metrics.csv is damaged"),
+        (
+            lambda run: run.threshold.write_text(
+                '{"targets": {"gm": {"threshold": 7, "curve": {}}}}'
+            ),
+            "threshold.json is damaged",
+        ),
+        (break_weights, "NaN or infinity; train or evaluate"),
+    ],
+)
+def test_a_damaged_run_is_refused_and_nothing_is_written(copied, tmp_path, damage, words):
+    damage(copied)
+    with pytest.raises(UserError, match=words):
+        write_package(copied, tmp_path / "m", plain())
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def test_entries_are_stored_with_no_time_or_owner(packed):
+    with zipfile.ZipFile(packed) as archive:
+        for entry in archive.infolist():
+            assert entry.date_time == (1980, 1, 1, 0, 0, 0)
+            assert entry.compress_type == zipfile.ZIP_STORED
+        assert archive.namelist()[0] == "manifest.json"

@@ -1,0 +1,90 @@
+"""The `preprocess:` list of a YAML: what is accepted, what is refused, and what order means."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from softseg.preprocess import Crop, Resample, Slices, Standardize, build, preprocess
+from tests.support.preprocess_samples import noise, sample
+
+
+def test_the_published_chain_in_short_form():
+    chain = [
+        {"standardize": {"over": "volume", "region": "all"}},
+        {"resample": {"zooms": [0.25, 0.25, None], "image_order": 2, "label_order": 1}},
+        {"crop": {"size": [128, 128], "around": "image"}},
+    ]
+    expected = (Standardize(), Resample(zooms=(0.25, 0.25, None)), Crop(size=(128, 128)))
+    assert build(chain) == expected
+    assert build(expected_as_yaml(expected)) == expected
+    assert build([{"standardize": None}]) == (Standardize(),)
+    assert build([]) == ()
+
+
+def expected_as_yaml(steps):
+    """As `config.yaml` writes them, every field said."""
+    return [
+        {fields.pop("name"): fields} for fields in (step.model_dump(mode="json") for step in steps)
+    ]
+
+
+REFUSED = [
+    ([{"crop": {"size": [4, 4]}}, {"crop": {"size": [2, 2]}}], "`crop` stands twice"),
+    ([{"standardize": {"over": "slice"}}, {"crop": {"size": [4, 4]}}], "must be the last step"),
+    ([{"normalise": {}}], "normalise"),
+    ([{"crop": {"size": [4, 4], "centre": "roi"}}], "centre"),
+    ([{"crop": {}}], "size"),
+    ([{"crop": {"size": [4]}}], "size"),
+    ([{"crop": {"size": [4, 0]}}], "greater than or equal to 1"),
+    ([{"crop": {"size": [4, 4.5]}}], "size"),
+    ([{"resample": {}}], "zooms"),
+    ([{"resample": {"zooms": [0.5, 0.5]}}], "zooms"),
+    ([{"resample": {"zooms": [0.5, 0, None]}}], "greater than 0"),
+    ([{"resample": {"zooms": [0.5, "0.5", None]}}], "zooms"),
+    ([{"resample": {"zooms": [1, 1, 1], "image_order": 0}}], "image_order"),
+    ([{"standardize": {"region": "brain"}}], "region"),
+]
+
+
+@pytest.mark.parametrize(("chain", "message"), REFUSED)
+def test_what_makes_no_sense_is_refused_when_the_yaml_is_read(chain, message):
+    with pytest.raises(ValidationError, match=message):
+        build(chain)
+
+
+def test_standardising_slices_may_stand_alone_or_last():
+    assert build([{"standardize": {"over": "slice"}}])
+    assert build([{"crop": {"size": [4, 4]}}, {"standardize": {"over": "slice"}}])
+
+
+def network_shape(*chain, shape=(16, 12, 3)):
+    return preprocess(sample(noise(shape)), build(list(chain)), Slices()).geometry.network
+
+
+def test_the_crops_size_is_in_the_voxels_of_its_place_in_the_chain():
+    resample, crop = {"resample": {"zooms": [0.5, 0.5, None]}}, {"crop": {"size": [8, 8]}}
+    fine = network_shape(resample, crop)
+    assert fine.shape == (8, 8, 3)
+    assert fine.zooms.tolist() == [0.5, 0.5, 1]
+    wide = network_shape(crop, resample)
+    assert wide.shape == (16, 16, 3)
+    assert wide.zooms.tolist() == [0.5, 0.5, 1]
+
+
+@given(height=st.integers(1, 24), width=st.integers(1, 24))
+def test_a_crop_gives_its_size_whether_it_cuts_or_pads(height, width):
+    grid = network_shape({"crop": {"size": [height, width]}})
+    assert grid.shape == (height, width, 3)
+
+
+def test_null_zooms_leave_that_axis_alone():
+    grid = network_shape({"resample": {"zooms": [None, 0.5, 3]}})
+    assert grid.shape == (16, 24, 1)
+    assert grid.zooms.tolist() == [1, 0.5, 3]
+
+
+def test_a_volume_never_vanishes_by_coarse_zooms():
+    assert network_shape({"resample": {"zooms": [100, 100, 100]}}).shape == (1, 1, 1)

@@ -1,0 +1,81 @@
+"""Volumes to slices and back, and which slices take part in training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from softseg.core.component import build_from
+from softseg.preprocess import Slices, preprocess
+from softseg.preprocess import build as build_chain
+from tests.support.preprocess_samples import noise, sample
+
+AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_a_slice_is_the_volume_at_one_index_of_its_axis(axis):
+    volumes = np.random.default_rng(0).random((2, 3, 4, 5)).astype(np.float32)
+    slices = Slices(axis=axis)
+    cut = slices.cut(volumes)
+    assert len(cut) == volumes.shape[1 + AXES[axis]]
+    for s, one in enumerate(cut):
+        np.testing.assert_array_equal(one, volumes.take(s, axis=1 + AXES[axis]))
+    np.testing.assert_array_equal(slices.stack(cut), volumes)
+    assert slices.in_plane == tuple(sorted({0, 1, 2} - {AXES[axis]}))
+
+
+def stack_of_slices():
+    """5 slices of 2 contrasts: sound, one contrast constant, no target, no ROI, all empty."""
+    image = torch.rand(5, 2, 4, 4)
+    image[1, 1], image[4] = 3.0, 0.0
+    target, roi = torch.full((5, 1, 4, 4), 0.2), torch.ones(5, 1, 4, 4)
+    target[2], target[4], roi[3], roi[4] = 0, 0, 0, 0
+    return image, target, roi
+
+
+@pytest.mark.parametrize(
+    ("drop", "kept"),
+    [
+        ((), [0, 1, 2, 3, 4]),
+        (("empty_input",), [0, 2, 3]),
+        (("empty_target",), [0, 1, 3]),
+        (("no_roi",), [0, 1, 2]),
+        (("empty_input", "empty_target", "no_roi"), [0]),
+    ],
+)
+def test_what_each_rule_drops(drop, kept):
+    keep = Slices(drop=drop).kept(*stack_of_slices())
+    assert keep.dtype == torch.bool
+    assert keep.nonzero().flatten().tolist() == kept
+
+
+def test_empty_input_is_the_default_and_a_constant_value_counts_as_empty():
+    assert Slices().drop == ("empty_input",)
+    image = torch.full((2, 1, 4, 4), -1.7)
+    image[0, 0, 1, 1] = -1.6
+    assert Slices().kept(image, image, None).tolist() == [True, False]
+
+
+def test_a_soft_trace_of_foreground_keeps_a_slice():
+    target = torch.zeros(2, 2, 4, 4)
+    target[0, 1, 2, 2] = 0.01
+    image = torch.rand(2, 1, 4, 4)
+    assert Slices(drop=("empty_target",)).kept(image, target, None).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("spec", [{"axis": "transverse"}, {"drop": ["empty"]}, {"plane": "axial"}])
+def test_what_is_unknown_is_refused(spec):
+    with pytest.raises(ValidationError):
+        build_from(TypeAdapter(Slices), spec)
+
+
+@pytest.mark.parametrize("zoom", [0.25, 0.3, 0.37])
+def test_a_constant_slice_is_empty_after_resampling_too(zoom):
+    """Interpolation leaves float32 rounding on a constant; that is no content."""
+    volume = noise((8, 8, 3))
+    volume[:, :, 1] = 1234.567
+    steps = build_chain([{"standardize": {}}, {"resample": {"zooms": [zoom, zoom, None]}}])
+    assert preprocess(sample(volume), steps, Slices()).keep.tolist() == [True, False, True]

@@ -1,0 +1,123 @@
+"""Mean 0 and standard deviation 1: measured on the whole native scan, undone by nothing later."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from softseg.core.errors import UserError
+from softseg.preprocess import Crop, Slices, Standardize, preprocess
+from softseg.preprocess.standardize import intensity_of, standardize_slices
+from tests.support.preprocess_samples import noise, sample
+
+
+def network(volume, *steps, **more):
+    """What the network sees, (C, X, Y, Z)."""
+    slices = Slices()
+    return slices.stack(preprocess(sample(volume, **more), steps, slices).image)
+
+
+def test_each_contrast_on_its_own_over_the_whole_volume():
+    scan = np.stack([noise((8, 6, 4), 1), noise((8, 6, 4), 2, -5, 5)])
+    expected = [(one - one.mean(dtype=float)) / one.std(dtype=float) for one in scan]
+    np.testing.assert_allclose(network(scan, Standardize()), expected, atol=1e-5)
+
+
+def test_a_scan_worked_out_by_hand():
+    scan = np.array([0.0, 2.0, 4.0, 6.0]).reshape(2, 2, 1)  # mean 3, standard deviation sqrt(5)
+    got = network(scan, Standardize()).ravel() * np.sqrt(5)
+    np.testing.assert_allclose(got, [-3, -1, 1, 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before the crop", "after the crop"])
+def test_a_crop_does_not_change_a_voxels_value(first):
+    """So training on a crop, predicting a patch and predicting a whole scan agree."""
+    scan = noise((12, 10, 3))
+    crop = Crop(size=(4, 6))
+    steps = (Standardize(), crop) if first else (crop, Standardize())
+    whole = network(scan, Standardize())
+    np.testing.assert_array_equal(network(scan, *steps)[0], whole[0, 4:8, 2:8])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "background"),
+    [(0, 900, "min"), (100, 900, "min"), (-900, -100, "max"), (-50, 900, "zero")],
+)
+def test_padding_is_the_standardised_background_not_zero(low, high, background):
+    scan = noise((4, 4, 2), 3, low, high)
+    raw = {"min": scan.min(), "max": scan.max(), "zero": 0.0}[background]
+    expected = (raw - scan.mean(dtype=float)) / scan.std(dtype=float)
+    steps, slices = (Standardize(), Crop(size=(8, 4))), Slices()
+    volume = preprocess(sample(scan), steps, slices)
+    assert abs(expected) > 0.05
+    np.testing.assert_allclose(volume.image[:, :, :2], expected, atol=1e-5)
+    np.testing.assert_allclose(volume.image[:, :, 6:], expected, atol=1e-5)
+    np.testing.assert_allclose(volume.fill, np.full((2, 1), expected), atol=1e-5)
+
+
+def test_region_nonzero_leaves_the_stripped_skull_out():
+    scan = noise((8, 6, 4))
+    scan[:, :3] = 0
+    brain = scan[scan != 0].astype(float)
+    expected = (scan - brain.mean()) / brain.std()
+    np.testing.assert_allclose(network(scan, Standardize(region="nonzero"))[0], expected, atol=1e-5)
+
+
+def test_region_roi_measures_inside_the_mask():
+    scan, roi = noise((8, 6, 4)), np.zeros((8, 6, 4))
+    roi[2:5, 1:4] = 1
+    roi[5, 1:4] = 0.4  # less than half of these voxels is inside
+    inside = scan[2:5, 1:4].astype(float)
+    got = network(scan, Standardize(region="roi"), roi=roi)[0]
+    np.testing.assert_allclose(got, (scan - inside.mean()) / inside.std(), atol=1e-5)
+
+
+def test_a_region_without_voxels_is_the_users_mistake():
+    with pytest.raises(UserError, match="no voxel to standardise over with region: nonzero"):
+        intensity_of(np.zeros((3, 3, 3), np.float32), Standardize(region="nonzero"), None)
+
+
+@pytest.mark.parametrize("value", [0.0, 7.3, -1e6, 3e7])
+@pytest.mark.parametrize("over", ["volume", "slice"])
+def test_a_constant_scan_becomes_zero_and_nothing_is_divided_by_zero(value, over):
+    scan = np.full((4, 4, 2), value)
+    volume = preprocess(sample(scan), (Standardize(over=over),), Slices())
+    assert volume.image.isfinite().all()
+    assert volume.image.abs().max() <= 1e-6 * max(1, abs(value))
+    assert volume.fill.isfinite().all()
+
+
+def test_without_the_step_values_stay_as_they_are():
+    scan = noise((4, 4, 2))
+    np.testing.assert_array_equal(network(scan)[0], scan)
+
+
+def test_over_slice_each_preprocessed_slice_has_mean_0_and_deviation_1():
+    scan = np.stack([noise((8, 6, 3), 1), noise((8, 6, 3), 2, 0, 3)]) * [[[[1, 5, 20]]]]
+    got = network(scan, Crop(size=(6, 4)), Standardize(over="slice"))
+    cut = scan[:, 1:7, 1:5]
+    mean, std = (f(cut, axis=(1, 2), keepdims=True) for f in (np.mean, np.std))
+    np.testing.assert_allclose(got, (cut - mean) / std, atol=1e-5)
+
+
+def test_over_slice_the_background_is_each_slices_own():
+    image = torch.tensor([[[[0.0, 2.0]]], [[[10.0, 30.0]]], [[[5.0, 5.0]]]])
+    standardised, fill = standardize_slices(image, torch.zeros(3, 1))
+    assert standardised.flatten().tolist() == [-1, 1, -1, 1, 0, 0]
+    assert fill.flatten().tolist() == [-1, -2, -5]
+
+
+@given(
+    gain=st.floats(0.01, 1000),
+    offset=st.floats(-1000, 1000),
+    seed=st.integers(0, 99),
+)
+def test_the_scanners_gain_and_offset_do_not_matter(gain, offset, seed):
+    scan = np.random.default_rng(seed).normal(0, 100, (5, 4, 3))
+    one = intensity_of(scan.astype(np.float32), Standardize(), None)
+    other = intensity_of((gain * scan + offset).astype(np.float32), Standardize(), None)
+    assert other.std == pytest.approx(gain * one.std, rel=1e-2, abs=1e-3)
+    assert other.mean == pytest.approx(gain * one.mean + offset, rel=1e-3, abs=1e-2 * gain + 1e-2)

@@ -1,0 +1,108 @@
+"""Colours, names and numbers that all figures share."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from softseg.render.figures.style import colours, darker, number, save, wrapped
+from tests.support.figures import PAPER, TEN
+
+# Machado, Oliveira, Fernandes 2009: what is seen with no cones of one kind (linear RGB)
+SEEN = {
+    "everyone": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def lab(colour, seen):
+    """CIE L*a*b* (D65) of a colour as someone sees it."""
+    part = np.array(to_rgb(colour))
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.array(seen) @ linear, 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(np.array(to_xyz) @ linear / [0.9505, 1, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("seen", SEEN)
+def test_ten_candidates_are_told_apart_by_everyone(seen):
+    found = colours(TEN)
+    assert list(found) == TEN
+    for one, other in itertools.combinations(found.values(), 2):
+        # 2.3 is just noticeable, red against green in deuteranopia some 10
+        assert np.linalg.norm(lab(one, SEEN[seen]) - lab(other, SEEN[seen])) > 15
+
+
+def test_a_candidate_keeps_its_colour_when_others_follow():
+    assert colours(TEN[:3]) == dict(list(colours(TEN).items())[:3])
+
+
+def test_more_than_ten_candidates_repeat_colours():
+    found = colours(map(str, range(23)))
+    assert max(Counter(found.values()).values()) == 3
+
+
+def test_a_darker_colour_is_darker():
+    for colour in colours(TEN).values():
+        assert lab(darker(colour), np.eye(3))[0] < lab(colour, np.eye(3))[0] - 10
+
+
+@given(st.text("ab-_ $", max_size=60), st.integers(1, 20))
+def test_a_wrapped_name_fits_and_loses_no_letter(name, width):
+    lines = wrapped(name, width).replace(r"\$", "$").split("\n")
+    assert max(map(len, lines)) <= width
+    assert "".join(lines).replace(" ", "") == name.replace(" ", "")
+
+
+def test_a_name_is_broken_where_a_reader_would():
+    assert wrapped("Soft-ReLU-Wing", 14) == "Soft-ReLU-Wing"
+    assert wrapped("Soft-ReLU-Wing", 10) == "Soft-ReLU-\nWing"
+    assert wrapped("no_hyphen_at_all", 10) == "no_hyphen_\nat_all"
+    assert wrapped("one_two-three", 9) == "one_two-\nthree"
+    assert wrapped("one two three", 12) == "one two\nthree"
+    assert wrapped("unbreakable", 4) == "unbr\neaka\nble"
+
+
+def test_numbers_have_about_three_digits_and_a_real_minus_sign():
+    assert [number(x) for x in (123.4, 12.34, 1.234, 0.1234)] == ["123", "12.3", "1.23", "0.123"]
+    assert number(-1.5) == "\N{MINUS SIGN}1.50"
+    assert number(1.5, sign="+") == "+1.50"
+    assert number(0.12, size=30) == "0.1"
+    assert number(float("nan")) == "undefined"
+
+
+def test_a_figure_is_saved_in_a_folder_made_for_it_and_replaces_the_last_one(tmp_path):
+    path = tmp_path / "report" / "figures" / "one.png"
+    for inches in (1, 2):
+        save(Figure(figsize=(inches, 1)), path)
+        with Image.open(path) as image:
+            assert image.size == (150 * inches, 150)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_papers_candidates_have_no_grey_colour():
+    for colour in colours(PAPER).values():
+        assert np.ptp(to_rgb(colour)) > 0.2

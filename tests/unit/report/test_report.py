@@ -1,0 +1,199 @@
+"""The whole report of an ablation, of half a one, and of a run alone."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from softseg.core.errors import UserError
+from softseg.report import report as reporting
+from softseg.report.examples import chosen
+from softseg.report.report import show, write_report
+from softseg.report.results import collect
+from tests.support import ablation_folder as fake
+
+DONE = fake.scores(splits=6, subjects=2)
+DICE = pd.Series({(name, k, s): dice for (name, k), run in DONE.items() for s, dice in run.items()})
+ALWAYS = ["scores_gm", "thresholds_gm", "density_gm", "volumes_gm", "learning", "timing"]
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """The report of an ablation whose scans are gone."""
+    study = fake.write(tmp_path_factory.mktemp("study"), DONE)
+    write_report(study)
+    return study
+
+
+def test_raters_and_lesions_have_tables_where_they_were_measured(tmp_path):
+    study = fake.write(tmp_path / "study", DONE)
+    for path in study.rglob("metrics.csv"):
+        table = pd.read_csv(path)
+        more = {"dice_rater_a": 70.0, "dice_rater_b": np.nan, "dice_between_raters": 80.0}
+        table.assign(**more, ged=0.25, ltpr_0_20=50.0, lesions_truth=3.0).to_csv(path, index=False)
+    write_report(study)
+    raters, lesions = csv(study, "raters_gm"), csv(study, "lesions_gm")
+    assert raters.filter(like="with a").notna().all(axis=None)
+    assert not [name for name in raters if "with b" in name]  # measured nowhere
+    assert raters.filter(like="energy").iloc[0, 0].startswith("0.2")
+    assert len(raters) == len(lesions) == 3
+    assert lesions.filter(like="0 to 20").iloc[0, 0].startswith("50.0")
+    assert {"Raters", "Lesions"} <= set(titles(study))
+
+
+def test_without_raters_and_lesions_there_is_no_such_table(reported):
+    assert not {"Raters", "Lesions"} & set(titles(reported))
+    assert not list((reported / "tables").glob("raters*"))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Two candidates on two splits with their scans, not reported yet."""
+    folder = tmp_path_factory.mktemp("small")
+    done = {(name, k): {f"site{k}-sc01": 80.0 - k} for name in ("Soft", "Dice") for k in (1, 2)}
+    fake.write(folder / "study", done, root=folder / "data")
+    fake.scans(folder / "data", folder / "study", done)
+    return folder
+
+
+def page(folder):
+    return (folder / "report.html").read_text()
+
+
+def titles(folder):
+    return re.findall(r"<h2[^>]*>([^<]*)</h2>", page(folder))
+
+
+def drawn(folder):
+    return sorted(path.stem for path in (folder / "figures").iterdir())
+
+
+def csv(folder, name):
+    return pd.read_csv(folder / "tables" / f"{name}.csv", index_col=0)
+
+
+def test_the_page_has_every_section(reported):
+    expected = [
+        "Scores by subject", "Scores by run", "Softness of gm", "Examples of gm",
+        "Volumes of gm", "Learning curves", "Where the time went", "Runs",
+    ]  # fmt: skip
+    assert [title for title in titles(reported) if title in expected] == expected
+    assert "Ablation study" in page(reported)
+    assert "runs on different splits are not independent" in page(reported)
+
+
+def test_where_the_scans_are_gone_the_page_says_so_and_has_all_else(reported):
+    said = "The scans could not be shown: dataset.root: there is no folder nowhere"
+    assert said in page(reported)
+    assert drawn(reported) == sorted(ALWAYS)
+    assert page(reported).count("data:image/png;base64,") == len(ALWAYS)
+
+
+@pytest.mark.parametrize("unit", ["subject", "split"])
+def test_the_tables_means_are_those_of_the_runs_own_files(reported, unit):
+    """DICE holds what metrics.csv was written from; its levels: candidate, split, subject."""
+    table = csv(reported, f"scores_by_{unit}_gm")
+    column = next(name for name in table.columns if name.startswith("Dice"))
+    for name in fake.NAMES:
+        means = DICE[name].groupby(level=1 if unit == "subject" else 0).mean()
+        [row] = [label for label in table.index if label.startswith(name)]
+        mean, deviation = re.findall(r"[\d.]+", table.loc[row, column])[:2]
+        assert float(mean) == pytest.approx(means.mean(), abs=0.051)
+        assert float(deviation) == pytest.approx(means.std(), abs=0.051)
+
+
+def compared_dice(folder, candidate):
+    """p of Dice, and its median difference in points, by run."""
+    table = csv(folder, "comparisons_by_split_gm")
+    row = table[table["metric"].str.startswith("Dice")].loc[candidate]
+    median = row["median difference [95 % interval]"].split()[0].replace("−", "-")
+    return float(row["p"].removeprefix("p = ")), float(median)
+
+
+def test_p_is_that_of_the_runs_own_files_by_the_method_asked_for(reported, tmp_path, monkeypatch):
+    """The exact p of six runs that all differ one way is 2 / 2^6; the paper's is smaller."""
+    runs = DICE.groupby(level=(0, 1)).mean()
+    differences = (runs["Hard"] - runs["Soft"]).to_numpy()
+    normal = stats.wilcoxon(differences, method="approx", correction=False).pvalue
+    assert normal < 0.03
+    p, median = compared_dice(reported, "Hard")
+    assert p == pytest.approx(2 / 2**6, abs=0.00006)
+    assert median == pytest.approx(np.median(differences), abs=0.051)
+    monkeypatch.setattr(reporting, "_pictures", lambda *_: [])  # they take long
+    again = shutil.copytree(reported, tmp_path / "again")
+    assert write_report(again, "paper").method == "paper"
+    assert compared_dice(again, "Hard")[0] == pytest.approx(normal, abs=0.00006)
+
+
+def test_the_worst_the_median_and_the_best_subject_of_the_reference_are_shown(tmp_path):
+    """In a split that every candidate tested; s9, the best, was tested by Soft alone."""
+    soft = {"s1": 70.0, "s2": 50.0, "s3": 90.0, "s4": 80.0, "s5": 60.0}
+    done = {("Soft", 0): soft, ("Dice", 0): dict.fromkeys(soft, 10.0), ("Soft", 1): {"s9": 99.0}}
+    results = collect(fake.write(tmp_path, done))
+    assert chosen(results, "gm") == {"worst": ("s2", 0), "median": ("s1", 0), "best": ("s3", 0)}
+
+
+def test_with_scans_and_predictions_there_are_examples(small):
+    write_report(small / "study")
+    assert "examples_gm" in drawn(small / "study")
+    assert "could not be shown" not in page(small / "study")
+    assert "The subjects with the worst, the median and the best Dice" in page(small / "study")
+
+
+def test_examples_of_candidates_that_look_at_different_contrasts(small, tmp_path):
+    """Each one's predictions are named after its own first image."""
+    study = shutil.copytree(small, tmp_path / "x") / "study"
+    for scan in (tmp_path / "x/data").glob("*-image.nii.gz"):
+        shutil.copy(scan, scan.with_name(scan.name.replace("image", "other")))
+    for path in study.rglob("*.yaml"):
+        text = path.read_text().replace(str(small), str(tmp_path / "x"))
+        if "Dice" in path.parts:
+            named = (
+                'image: "site{center}-sc{subject}-other.nii.gz"\n  id: "site{center}-sc{subject}"'
+            )
+            text = text.replace("layout: scgm", f"layout: scgm\n  {named}")
+        path.write_text(text)
+    for path in list((study / "Dice").rglob("*-image_label*")):
+        path.rename(path.with_name(path.name.replace("image", "other")))
+    write_report(study)
+    assert "examples_gm" in drawn(study)
+    assert "could not be shown" not in page(study)
+
+
+def test_an_unfinished_ablation_is_reported_with_what_is_missing(tmp_path, small):
+    """The reference has no run yet, and no split is done by two candidates."""
+    done = {("Soft", 1): {"site1-sc01": 80.0}, ("Dice", 2): {"site2-sc01": 80.0}}
+    planned = [("Hard", 1), ("Wing", 1)]
+    fake.write(tmp_path, done, planned, root=small / "data", reference="Wing")
+    fake.fail(tmp_path / "Hard/split-1", "loss is not <finite>")
+    results = write_report(tmp_path)
+    assert "1 run not done yet" in page(tmp_path)
+    assert "Hard/split-1: loss is not &lt;finite&gt;" in page(tmp_path)
+    assert "No subject was tested by every candidate." in page(tmp_path)
+    assert not (tmp_path / "tables/comparisons_by_subject_gm.csv").exists()
+    console = Console(file=io.StringIO(), width=200)
+    show(results, tmp_path, console)
+    for part in ("no run", "1 run failed", "report.html"):
+        assert part in console.file.getvalue()
+
+
+def test_a_single_run_has_a_report_too(tmp_path):
+    run = fake.one_run(tmp_path / "run", {"a": 80.0, "b": 70.0})
+    write_report(run)
+    assert "Scores by run" not in titles(run)
+    assert {"Scores by subject", "Softness of gm", "Runs"} <= set(titles(run))
+    assert csv(run, "scores_by_subject_gm").shape[0] == 1
+
+
+def test_nothing_done_is_nothing_to_report(tmp_path):
+    fake.write(tmp_path, {}, [("Soft", 0)])
+    with pytest.raises(UserError, match="nothing to report"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()

@@ -1,0 +1,194 @@
+"""The report's tables: means, stars, counts of runs, and how every run went."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from softseg.report.results import collect
+from softseg.report.tables import comparisons, comparisons_table, means_table, runs_table
+from tests.support import ablation_folder as fake
+
+SUBJECTS = [f"s{n}" for n in range(7)]
+
+
+def score_tables(results, target, unit):
+    """The paper's table, and the comparisons if there are any."""
+    found = comparisons(results, target, unit)
+    means = means_table(results, target, unit, found)
+    return [means, comparisons_table(found, target, unit)] if found else [means]
+
+
+def study(folder, done, **how):
+    return collect(fake.write(folder, done, **how))
+
+
+def rows_of(table):
+    return {row[0].text: row for row in table.rows}
+
+
+def by(table, candidate, heading):
+    place = next(k for k, text in enumerate(table.header) if text.startswith(heading))
+    return rows_of(table)[candidate][place]
+
+
+def two_splits(soft, dice, hard):
+    """The same subjects in both splits; each array is (splits, subjects)."""
+    return {
+        (name, k): dict(zip(SUBJECTS, row, strict=False))
+        for name, values in (("Soft", soft), ("Dice", dice), ("Hard", hard))
+        for k, row in enumerate(values)
+    }
+
+
+def shifted(*differences):
+    """Soft minus these is a candidate, on one split."""
+    soft = np.linspace(70, 90, len(differences))[None]
+    return soft, soft - np.array(differences)[None]
+
+
+def test_means_and_deviations_are_over_subjects_and_over_runs(tmp_path):
+    draws = np.random.default_rng(0)
+    soft, dice, hard = draws.uniform(60, 90, (3, 4, 7))
+    results = study(tmp_path, two_splits(soft, dice, hard))
+    [subjects, _] = score_tables(results, "gm", "subject")
+    [runs, _] = score_tables(results, "gm", "split")
+    for name, values in (("Soft", soft), ("Dice", dice), ("Hard", hard)):
+        for table, means in ((subjects, values.mean(axis=0)), (runs, values.mean(axis=1))):
+            shown = f"{means.mean():.1f} ± {means.std(ddof=1):.1f}"
+            assert by(table, name, "Dice").text == shown
+    assert (subjects.name, runs.name) == ("scores_by_subject_gm", "scores_by_split_gm")
+
+
+def test_stars_are_holms_by_subject_and_raw_by_run(tmp_path):
+    """One and the same differences: p = 0.031 of 6 pairs, 0.0625 after Holm's correction."""
+    differences = [1.1, 1.2, 1.3, 1.4, 1.5, 1.6]
+    raw = stats.wilcoxon(differences).pvalue
+    assert raw < 0.05 < 2 * raw
+    soft, worse = shifted(*differences)
+    subjects = study(tmp_path / "a", two_splits(soft, worse, worse - 0.01))
+    [means, compared] = score_tables(subjects, "gm", "subject")
+    assert by(means, "Dice", "Dice").mark == by(means, "Hard", "Dice").mark == ""
+    assert by(compared, "Dice", "Holm p").text == f"p = {2 * raw:.4f}"
+    done = {
+        (name, k): {"s0": values[0, k]}
+        for name, values in (("Soft", soft), ("Dice", worse), ("Hard", worse - 0.01))
+        for k in range(6)
+    }
+    [means, compared] = score_tables(study(tmp_path / "b", done), "gm", "split")
+    assert by(means, "Dice", "Dice").mark == by(means, "Hard", "Dice").mark == "**"
+    assert by(means, "Soft", "Dice").mark == ""
+    assert compared.rows[0][compared.header.index("p")].text == f"p = {raw:.4f}"
+    assert any("not corrected for several candidates" in note for note in means.notes)
+
+
+def test_a_star_by_subject_is_left_where_holm_agrees(tmp_path):
+    soft, worse = shifted(*np.linspace(1, 2, 7))
+    assert 2 * stats.wilcoxon(np.linspace(1, 2, 7)).pvalue < 0.05
+    [means, _] = score_tables(study(tmp_path, two_splits(soft, worse, worse)), "gm", "subject")
+    assert by(means, "Dice", "Dice").mark == "**"
+    assert any("Holm-corrected" in note for note in means.notes)
+
+
+def test_runs_are_counted_done_of_planned_and_not_converged(tmp_path):
+    done = fake.scores(splits=3)
+    del done["Dice", 1], done["Hard", 0], done["Hard", 1]
+    planned = [(name, k) for name in fake.NAMES for k in range(3)]
+    fake.write(tmp_path, done, planned)
+    fake.history(tmp_path / "Hard/split-2", [1.0, 2.0])
+    fake.history(tmp_path / "Dice/split-1", [1.0])  # not done: not one that did not converge
+    [means, *_] = score_tables(collect(tmp_path), "gm", "subject")
+    counts = {name: (row[1].text, row[2].text) for name, row in rows_of(means).items()}
+    assert counts == {"Soft": ("3/3", "0"), "Dice": ("2/3", "0"), "Hard": ("1/3", "1")}
+    assert "! Hard: 1 of 3 planned runs done; 1 did not converge." in means.notes
+
+
+def test_a_candidate_without_runs_has_a_row_that_says_so(tmp_path):
+    done = fake.scores(splits=2, candidates=("Soft", "Dice"))
+    results = study(tmp_path, done, planned=[("Hard", 0), ("Hard", 1)])
+    [means, compared] = score_tables(results, "gm", "subject")
+    assert list(rows_of(means)) == ["Soft", "Dice", "Hard"]
+    assert by(means, "Hard", "Dice").text == "no run"
+    assert by(means, "Hard", "runs").text == "0/2"
+    assert list(rows_of(compared)) == ["Dice"]
+
+
+def test_without_a_run_of_the_reference_there_are_means_but_no_comparison(tmp_path):
+    done = fake.scores(splits=2, candidates=("Dice", "Hard"))
+    results = study(tmp_path, done, planned=[("Soft", 0)], reference="Soft")
+    for unit in ("subject", "split"):
+        [means] = score_tables(results, "gm", unit)
+        assert by(means, "Soft", "Dice").text == "no run"
+        assert not any(cell.mark == "**" for row in means.rows for cell in row)
+
+
+def test_every_metric_of_every_candidate_is_compared(tmp_path):
+    [_, compared] = score_tables(study(tmp_path, fake.scores()), "gm", "split")
+    assert len(compared.rows) == 2 * 7
+    assert {row[4].text for row in compared.rows} == {"8 splits"}
+
+
+def other_truth(folder, name, *, soft_only=False, raters=80.0):
+    """As where this candidate fuses raters otherwise, or takes other codes (other raters, too)."""
+    fake.write(folder, fake.scores())
+    for path in folder.rglob("metrics.csv"):
+        table = pd.read_csv(path)
+        table = table.assign(
+            dice_raters=table["dice"] - 2, dice_between_raters=80.0, dV_soft_ml=0.0
+        )
+        table["soft_volume_ml"] = table["volume_truth_ml"]
+        if name in str(path):
+            table["soft_volume_ml"] *= 1.01
+            table["volume_truth_ml"] *= 1 if soft_only else 1.1
+            table["dice_between_raters"] = raters
+        table.to_csv(path, index=False)
+    return score_tables(collect(folder), "gm", "subject")
+
+
+@pytest.mark.parametrize("soft_only", [False, True])
+def test_against_another_truth_only_scores_against_each_rater_are_tested(tmp_path, soft_only):
+    """An odd number of raters has the same binary majority as mean, but another soft one."""
+    [means, compared] = other_truth(tmp_path, "Hard", soft_only=soft_only)
+    assert by(means, "Hard", "Dice [%]").mark == ""
+    assert by(means, "Hard", "Dice with").mark == "**"
+    tested = {row[0].text: set() for row in compared.rows}
+    for row in compared.rows:
+        tested[row[0].text].add(row[3].text)
+    assert tested["Hard"] == {"Dice with raters [%]"}
+    assert len(tested["Dice"]) == 8  # the reference's own truth
+
+
+def test_against_other_raters_nothing_is_tested(tmp_path):
+    [_, compared] = other_truth(tmp_path, "Hard", raters=70.0)
+    assert {row[0].text for row in compared.rows} == {"Dice"}
+
+
+def test_every_planned_run_is_listed_with_how_it_went(tmp_path):
+    done = {("Soft", 0): {"a": 80.0}, ("Dice", 0): {"a": 80.0}}
+    fake.write(tmp_path, done, [("Soft", 1), ("Dice", 1), ("Hard", 1)])
+    fake.history(tmp_path / "Dice/split-0", [4.0, 3.0])
+    fake.note(tmp_path / "Soft/split-1", status="training")
+    fake.history(tmp_path / "Soft/split-1", [1.23])
+    fake.fail(tmp_path / "Dice/split-1", "loss is not finite\nat epoch 3")
+    table = rows_of(runs_table(collect(tmp_path)))
+    assert {name: [cell.text for cell in row[1:]] for name, row in table.items()} == {
+        "Soft/split-0": ["done", "3", "2", "80.0", "yes"],
+        "Dice/split-0": ["done", "2", "2", "4.0", "NO"],
+        "Soft/split-1": ["unfinished", "1", "–", "1.2", "–"],
+        "Dice/split-1": ["failed: loss is not finite", "0", "–", "–", "–"],
+        "Hard/split-1": ["not begun", "0", "–", "–", "–"],
+    }
+
+
+@pytest.mark.parametrize("target", ["gm", "wm"])
+def test_each_target_has_its_own_scores(tmp_path, target):
+    fake.write(tmp_path, fake.scores(splits=2))
+    for file in tmp_path.rglob("metrics.csv"):
+        table = pd.read_csv(file)
+        other = table.assign(target="wm", dice=50.0)
+        pd.concat([table, other]).to_csv(file, index=False)
+    [means, _] = score_tables(collect(tmp_path), target, "subject")
+    assert (by(means, "Soft", "Dice").text == "50.0 ± 0.0") == (target == "wm")
+    assert means.name == f"scores_by_subject_{target}"

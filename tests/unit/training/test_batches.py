@@ -1,0 +1,144 @@
+"""Batches are the same whether the slices lie on the device or are brought there ahead of time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from softseg.core import seeds
+from softseg.core.device import has_room
+from softseg.training import loop
+from softseg.training.batches import ahead, feed, resident, take
+from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
+
+
+def with_raters(stack):
+    """Two raters a slice and a map, all noise."""
+    shape = (len(stack.image), 2, *stack.target.shape[1:])
+    drawn = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    volumes = tuple(replace(volume, raters=2) for volume in stack.volumes)
+    return replace(stack, raters=drawn, maps=drawn[:, :1] * 9, volumes=volumes)
+
+
+@pytest.fixture
+def task():
+    made = tiny_task(with_raters(tiny_stack()))
+    return replace(made, loss=WithMap(made.loss))
+
+
+class WithMap:
+    """A loss that asks for a map."""
+
+    maps = ("half_pixel",)
+
+    def __init__(self, loss):
+        self.loss = loss
+
+    def at(self, epoch):
+        return self
+
+    def __call__(self, output, target, maps):
+        return self.loss(output, target) + (maps["half_pixel"] * output).mean() * 1e-3
+
+
+def seeded(seed=3):
+    return torch.Generator().manual_seed(seed)
+
+
+def same(one, other):
+    tensors = [(one.image, other.image), (one.target, other.target), (one.fill, other.fill)]
+    tensors += [(one.maps[kind], other.maps[kind]) for kind in ("half_pixel",)]
+    return all(torch.equal(a, b) for a, b in tensors)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_gathering_ahead_gives_the_same_batches_in_the_same_order(task, count):
+    parts = torch.arange(2 * count).split(2)
+    near, far = list(resident(task, parts, seeded())), list(ahead(task, parts, seeded()))
+    assert len(near) == len(far) == count
+    assert all(same(one, other) for one, other in zip(near, far, strict=True))
+
+
+def test_a_failure_while_gathering_ahead_is_told(task):
+    with pytest.raises(IndexError):
+        list(ahead(task, [torch.tensor([0]), torch.tensor([999])], seeded()))
+
+
+def test_feeding_covers_the_order_and_augments(task):
+    order = torch.randperm(12, generator=seeded())
+    batches = list(feed(task, order, seeded(), seeded()))
+    assert [len(batch.image) for batch in batches] == [4, 4, 4]
+    plain = list(resident(task, order.split(4), seeded()))
+    assert not any(same(one, other) for one, other in zip(batches, plain, strict=True))
+    still = replace(task, augment=())
+    batches = list(feed(still, order, seeded(), seeded()))
+    assert all(same(one, other) for one, other in zip(batches, plain, strict=True))
+
+
+def test_twenty_steps_are_those_of_a_plain_loop(task):
+    """An epoch's fast path against steps written out here, on seeded augmentation."""
+    state, twin = tiny_state(task), tiny_state(task)
+    watcher = Watcher()
+    losses = []
+    for _ in range(7):  # 3 steps an epoch
+        losses.append(float(loop.train_epoch(state, task, watcher)[0]))
+        state.epoch += 1
+    expected = [plain_epoch(twin, task, epoch) for epoch in range(1, 8)]
+    assert watcher.slices >= 20 * 4
+    assert losses == pytest.approx(expected, abs=1e-5)
+
+
+def plain_epoch(state, task, epoch):
+    """Slice by slice, batch by batch: mean loss of the epoch."""
+    stack, total, count = task.stack, 0.0, 0
+    torch.manual_seed(0)
+    seeds.reseed_torch(task.seed, "dropout", epoch)
+    order = task.rows[torch.randperm(len(task.rows), generator=stream(task, "shuffle", epoch))]
+    draws, raters = stream(task, "augment", epoch), stream(task, "raters", epoch)
+    state.model.train()
+    state.head.train()
+    for first in range(0, len(order), task.trainer.batch_size):
+        rows = order[first : first + task.trainer.batch_size].tolist()
+        which = (torch.rand(len(rows), generator=raters) * 2).long().tolist()
+        target = torch.stack([stack.raters[r, w] for r, w in zip(rows, which, strict=True)])
+        image = torch.stack([stack.image[r] for r in rows])
+        fill = torch.stack([stack.fill[r] for r in rows])
+        maps = {"half_pixel": torch.stack([stack.maps[r, 0] for r in rows])}
+        batch = task.augment[0](loop.Batch(image, target, fill, maps), draws)
+        for parameter in state.model.parameters():
+            parameter.grad = None
+        output = state.head(state.model(batch.image))
+        loss = task.loss(output, batch.target, batch.maps)
+        loss.backward()
+        state.optimizer.step()
+        total, count = total + loss.item() * len(rows), count + len(rows)
+    return total / count
+
+
+def stream(task, name, epoch):
+    return seeds.generator(task.seed, name, epoch)
+
+
+def test_a_batch_for_measuring_is_one_batch(task):
+    assert len(take(task, task.rows[:3]).image) == 3
+
+
+def test_a_cpu_always_has_room():
+    assert has_room(torch.device("cpu"), 2**60)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_stack_on_the_host_trains_as_one_on_the_gpu(task):
+    device = torch.device("cuda")
+    near = replace(task, device=device, stack=task.stack.to(device),
+                   rater_counts=task.rater_counts.to(device))  # fmt: skip
+    far = replace(task, device=device)
+    found = []
+    for one in (near, far):
+        state = tiny_state(one)
+        state.model.to(device)
+        found.append(loop.train_epoch(state, one, Watcher()).tolist())
+    assert found[0] == pytest.approx(found[1], abs=1e-5)

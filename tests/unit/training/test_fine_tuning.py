@@ -1,0 +1,192 @@
+"""What a network takes from another's weights, and what stays frozen while it trains."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from softseg import models
+from softseg.models.frozen import Frozen, block_names, freeze
+from softseg.training.fine_tuning import take
+from softseg.training.loop import fit
+from softseg.training.state import start
+from tests.support.tiny import Watcher, tiny_state, tiny_task
+
+
+def network(channels=1, targets=1, seed=0, **spec):
+    torch.manual_seed(seed)
+    return models.build({"name": "unet2d", "depth": 1, "filters": 2, **spec}, channels, targets)
+
+
+def marked(*size, value=7, **spec):
+    """A trained network, as it were: every number in it is the same."""
+    made = network(*size, **spec)
+    for tensor in made.state_dict().values():
+        tensor.fill_(value)
+    return made
+
+
+def weighted(net):
+    """Block -> its layers that have weights, in their order, by walking the modules."""
+    blocks = {}
+    for name, part in net.named_modules():
+        if dict(part.named_parameters(recurse=False)):
+            block, _, index = name.rpartition(".")
+            blocks.setdefault(block if index.isdigit() else name, []).append(part)
+    return blocks
+
+
+def shapes(part):
+    return [(name, tensor.shape) for name, tensor in part.state_dict().items()]
+
+
+def is_marked(part):
+    return all(bool((tensor == 7).all()) for tensor in part.state_dict().values())
+
+
+@st.composite
+def networks(draw):
+    size = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    spec = {
+        "depth": draw(st.integers(1, 3)),
+        "filters": draw(st.sampled_from([2, 4])),
+        "dropout": draw(st.sampled_from([0.0, 0.3])),
+        "dropout_place": draw(st.sampled_from(["every_convolution", "block_end", "network_end"])),
+    }
+    return size, spec
+
+
+@settings(deadline=None, max_examples=40)
+@given(networks(), networks())
+def test_a_layer_is_taken_whole_where_it_fits_and_else_stays_whole_as_it_was(here, there):
+    """Whatever contrasts, targets, filters, depth and dropout either network has."""
+    mine, theirs = network(*here[0], **here[1]), marked(*there[0], **there[1])
+    before = copy.deepcopy(mine)
+    found = take(mine, theirs.state_dict())
+    blocks, sources, untouched = weighted(mine), weighted(theirs), weighted(before)
+    names = {part: name for name, part in mine.named_modules()}
+    taken = set()
+    for block, layers in blocks.items():
+        for n, layer in enumerate(layers):
+            candidates = sources.get(block, [])
+            fits = n < len(candidates) and shapes(candidates[n]) == shapes(layer)
+            if fits:
+                taken.add(names[layer])
+            assert is_marked(layer) or not fits
+            old = untouched[block][n].state_dict()
+            kept = all(torch.equal(t, old[name]) for name, t in layer.state_dict().items())
+            assert fits or kept
+    assert set(found.taken) == taken
+    fresh = {one.layer for one in found.misfits if one.here is not None}
+    assert fresh == {names[layer] for layers in blocks.values() for layer in layers} - taken
+
+
+def test_other_contrasts_and_targets_are_told_by_layer_with_both_shapes():
+    found = take(network(2, 3), marked(1, 1).state_dict())
+    assert [str(one) for one in found.misfits] == [
+        "encoder.0.0 starts fresh: its weight is (2, 1, 3, 3) in the source, (2, 2, 3, 3) here",
+        "last starts fresh: its weight is (1, 2, 3, 3) in the source, (3, 2, 3, 3) here",
+    ]
+
+
+def test_other_depths_are_told_both_ways():
+    deeper = [str(one) for one in take(network(depth=2), marked().state_dict()).misfits]
+    assert "encoder.1.0 starts fresh: its weight is missing in the source, (4, 2, 3, 3) here" in (
+        deeper
+    )
+    shallower = [str(one) for one in take(network(), marked(depth=2).state_dict()).misfits]
+    assert "encoder.1.0 of the source has no place here (its weight is (4, 2, 3, 3))" in shallower
+
+
+def test_an_instance_norm_takes_from_a_batch_norm_but_not_the_other_way():
+    """A batch norm needs statistics, which an instance norm has none of."""
+    norms = [f"{block}.{n}" for block in ("encoder.0", "bottom", "decoder.0") for n in (1, 5)]
+    batch, instance = marked(norm="batch"), marked(norm="instance")
+    assert not take(network(norm="instance"), batch.state_dict()).misfits
+    found = take(network(norm="batch"), instance.state_dict()).misfits
+    assert [one.layer for one in found] == norms
+    told = "encoder.0.1 starts fresh: its running_mean is missing in the source, (2,) here"
+    assert str(found[0]) == told
+
+
+def test_a_last_convolution_that_does_not_fit_keeps_the_heads_initial_bias():
+    mine = network(1, 2, head={"name": "normrelu", "bias": 1})
+    take(mine, marked().state_dict())
+    assert mine.last.bias.tolist() == [1, 1]
+    again = network(1, 1, head={"name": "normrelu", "bias": 1})
+    take(again, marked().state_dict())
+    assert again.last.bias.tolist() == [7]
+
+
+def test_weights_of_another_precision_come_in_the_networks_own():
+    mine, half = network(), {n: t.half() for n, t in marked().state_dict().items()}
+    take(mine, half)
+    assert {p.dtype for p in mine.parameters()} == {torch.float32}
+    assert is_marked(mine)
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_blocks_are_frozen_in_the_order_data_pass_them(depth):
+    names = [f"encoder.{n}" for n in range(depth)]
+    names += ["bottom", *(f"decoder.{n}" for n in range(depth))]
+    assert block_names(network(depth=depth)) == names
+    for count in range(len(names) + 1):
+        net = network(depth=depth)
+        freeze(net, count)
+        frozen = [name for name, part in net.named_modules() if isinstance(part, Frozen)]
+        assert frozen == names[:count]
+
+
+def test_freezing_changes_no_name_and_no_weight():
+    plain, net = network(depth=2), network(depth=2)
+    freeze(net, 3)
+    for (name, one), (other_name, other) in zip(
+        plain.state_dict().items(), net.state_dict().items(), strict=True
+    ):
+        assert name == other_name
+        assert torch.equal(one, other)
+
+
+def frozen_state(count, **model):
+    task = tiny_task()
+    state = tiny_state(task, dropout=0.5, **model)
+    freeze(state.model, count)
+    return task, start(state.model, state.head, task.trainer)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_what_is_frozen_comes_out_of_a_training_as_it_went_in(norm):
+    """Running statistics too; everything behind it learns."""
+    task, state = frozen_state(2, norm=norm)
+    before = copy.deepcopy(state.model.state_dict())
+    fit(state, task, Watcher())
+    for name, tensor in state.model.state_dict().items():
+        is_frozen = name.startswith(("encoder.0.", "encoder.1."))
+        assert torch.equal(tensor, before[name]) == is_frozen, name
+
+
+def test_a_frozen_block_computes_in_training_as_in_evaluation():
+    """No dropout and the statistics that came with it, also in a copy, as timing takes one."""
+    _, state = frozen_state(1)
+    slices = torch.randn(2, 1, 8, 8)
+    for net in (state.model, copy.deepcopy(state.model)):
+        outputs = []
+        for mode in (True, False):
+            net.train(mode)
+            outputs.append(net.encoder[0](slices))
+        assert torch.equal(*outputs)
+        net.train()
+        assert not torch.equal(net.encoder[1](outputs[0]), net.encoder[1](outputs[0]))
+
+
+def test_the_optimiser_gets_only_what_trains():
+    _, state = frozen_state(5)
+    [group] = state.optimizer.param_groups
+    last = state.model.last
+    assert isinstance(last, nn.Conv2d)
+    assert {id(p) for p in group["params"]} == {id(last.weight), id(last.bias)}

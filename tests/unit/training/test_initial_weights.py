@@ -1,0 +1,313 @@
+"""Fine-tuning: `init_from` in a YAML, through the command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from rich.console import Console
+
+from softseg.cli import main as cli
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config
+from softseg.core.errors import UserError
+from softseg.package import write_package
+from softseg.runs.build import settle
+from softseg.runs.folder import Run
+from softseg.training import train as experiments
+from softseg.training.initial_weights import begin, weights_of
+from softseg.training.task import new_state
+from tests.support import project
+
+STILL = "trainer.learning_rate=1e-30"  # so small that no weight moves
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A project with runs/source in it."""
+    folder = tmp_path_factory.mktemp("project")
+    experiment = load_config(project.make(folder), Experiment)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        experiments.train(experiment, Path("runs/source"), Console(quiet=True))
+    return folder
+
+
+@pytest.fixture
+def softseg(trained, tmp_path, monkeypatch):
+    """Run the command in a copy of that project, in this process; returns its exit status."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["softseg", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0
+
+    return run
+
+
+@pytest.fixture
+def train(softseg, tmp_path):
+    """Train tiny.yaml with changes; returns the run's folder."""
+
+    def run(name, *changes, more=(), status=0):
+        sets = [word for change in changes for word in ("--set", change)]
+        assert softseg("train", "tiny.yaml", "--out", f"runs/{name}", *sets, *more) == status
+        return tmp_path / "runs" / name
+
+    return run
+
+
+def weights(run, which="best"):
+    return torch.load(run / f"checkpoints/{which}.pt", weights_only=True)["model"]
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def facts(run):
+    return json.loads((run / "run.json").read_text())
+
+
+def test_training_starts_from_the_best_epoch_of_the_source(train, tmp_path, capsys):
+    run = train("tuned", "init_from=runs/source", STILL, "trainer.max_epochs=1")
+    source, tuned = weights(tmp_path / "runs/source"), weights(run)
+    learned = [name for name in source if not name.endswith(("mean", "var", "tracked"))]
+    assert all(torch.equal(source[name], tuned[name]) for name in learned)
+    noted = facts(run)["init_from"]
+    best = torch.load(tmp_path / "runs/source/checkpoints/best.pt", weights_only=True)["epoch"]
+    assert (noted["source"], noted["version"]) == ("runs/source", f"epoch {best}")
+    assert noted["sha256"] == weights_of(tmp_path / "runs/source").sha256
+    assert noted["layers_that_did_not_fit"] == []
+    out = capsys.readouterr().out
+    assert f"start     from runs/source, epoch {best}: 13 layers taken\n" in out
+    assert "warning" not in out
+
+
+def test_the_same_source_and_seed_make_the_same_bits_and_so_does_the_runs_config(train, softseg):
+    first = train("first", "init_from=runs/source")
+    assert softseg("train", "runs/first/config.yaml", "--out", "runs/again") == 0
+    again = first.with_name("again")
+    assert same(weights(first, "last"), weights(again, "last"))
+    fresh = train("fresh")
+    assert not same(weights(first, "last"), weights(fresh, "last"))
+
+
+def test_a_package_starts_a_training_as_the_run_in_it_does(train, tmp_path):
+    write_package(Run(Path("runs/source")), Path("a.softseg"), Console(quiet=True))
+    by_run, by_package = (
+        train(f"by-{Path(n).name}", f"init_from={n}") for n in ("runs/source", "a.softseg")
+    )
+    assert same(weights(by_run, "last"), weights(by_package, "last"))
+    one, other = (facts(run)["init_from"] for run in (by_run, by_package))
+    assert one["sha256"] == other["sha256"]
+    assert (other["source"], other["version"]) == ("a.softseg", f"tiny, {one['version']}")
+
+
+def test_a_resumed_run_and_an_evaluation_need_the_source_no_more(train, softseg, tmp_path):
+    longer = ("init_from={model: runs/source, frozen_blocks: 1}", "trainer.max_epochs=3")
+    whole = train("whole", *longer)
+    stop = "trainer.early_stopping={patience: 0, epsilon: 9}"
+    halted = train("halted", *longer, stop)
+    assert len(pd.read_csv(halted / "history.csv")) < 3
+    shutil.copy(whole / "config.yaml", halted)
+    began = facts(halted)["init_from"]
+    shutil.rmtree(tmp_path / "runs/source")
+    train("halted", *longer, more=["--resume"])
+    assert same(weights(whole, "last"), weights(halted, "last"))
+    assert facts(halted)["init_from"] == began
+    assert softseg("eval", "runs/halted") == 0
+
+
+@pytest.mark.parametrize("source", ["runs/source", "a.softseg"])
+def test_a_source_whose_blocks_are_in_another_order_is_refused(train, capsys, source):
+    """Names and shapes are the same, and what is computed with them is not."""
+    write_package(Run(Path("runs/source")), Path("a.softseg"), Console(quiet=True))
+    train("x", f"init_from={source}", "model.block=conv_relu_norm", status=2)
+    told = capsys.readouterr().err
+    assert f"the blocks of {source} are conv_norm_relu" in told
+    assert "set model.block to conv_norm_relu" in told
+
+
+def test_frozen_blocks_keep_the_sources_weights_and_statistics(train, tmp_path, capsys):
+    run = train("frozen", "init_from={model: runs/source, frozen_blocks: 2}")
+    source, tuned = weights(tmp_path / "runs/source"), weights(run, "last")
+    for name in source:
+        is_frozen = name.startswith(("encoder.0.", "bottom."))
+        assert torch.equal(source[name], tuned[name]) == is_frozen, name
+    # the decoder's block: 4 -> 2 -> 2 filters, two norms of 2; the last convolution 2 -> 1
+    count = (4 * 2 * 9 + 2) + (2 * 2 * 9 + 2) + 2 * (2 + 2) + (2 * 1 * 9 + 1)
+    assert f"parameters ({count} train, frozen blocks: 2), head" in capsys.readouterr().out
+
+
+def test_layers_that_do_not_fit_are_named_in_the_header_and_start_fresh(train, capsys):
+    two = "dataset.targets={gm: {values: [1]}, wm: {values: [2]}}"
+    run = train("two", "init_from=runs/source", two, STILL)
+    told = "last starts fresh: its weight is (1, 2, 3, 3) in the source, (2, 2, 3, 3) here"
+    assert f"warning   {told}\n" in capsys.readouterr().out
+    [noted] = facts(run)["init_from"]["layers_that_did_not_fit"]
+    assert noted == {"layer": "last", "tensor": "weight", "there": [1, 2, 3, 3],
+                     "here": [2, 2, 3, 3]}  # fmt: skip
+    assert weights(run)["last.bias"].tolist() == [1, 1]  # the head's initial bias
+
+
+def test_the_scale_of_a_running_normrelu_is_taken_where_the_source_has_one(train, tmp_path):
+    running = "model.head={name: normrelu, scope: running}"
+    source = train("running", running)
+    experiment = settle(load_config(tmp_path / "tiny.yaml", Experiment, [running]))
+    state = new_state(experiment, torch.device("cpu"))
+    assert begin(state, weights_of(source), {}).fit.misfits == ()
+    expected = torch.load(source / "checkpoints/best.pt", weights_only=True)["head"]
+    assert same(state.head.state_dict(), expected)
+    assert expected["scale.maximum"] != 1
+    told = begin(state, weights_of(tmp_path / "runs/source"), {}).lines()
+    assert told[1:] == [
+        "warning   head.scale starts fresh: its maximum is missing in the source, (1,) here"
+    ]
+
+
+SWAPPED = ("split.test=[3]", "split.validation=[2]")  # site 3 trained the source
+OF_SITE_3 = ["site3-sc01", "site3-sc02"]
+
+
+@pytest.mark.parametrize(
+    "change", ["seed=0", "preprocess.2.crop.size=[18, 18]", "dataset.targets.gm.values=[2]"]
+)
+def test_test_subjects_that_the_source_was_trained_on_are_told(change, train, capsys):
+    """By their scans, however these are preprocessed and whatever is segmented in them."""
+    run = train("leaking", "init_from=runs/source", change, *SWAPPED)
+    told = capsys.readouterr().out
+    assert facts(run)["init_from"]["test_subjects_it_was_trained_on"] == OF_SITE_3
+    assert f"warning   the source was trained on {', '.join(OF_SITE_3)} of the test set" in told
+
+
+def test_so_are_those_that_the_sources_own_source_was_trained_on(train):
+    train("next", "init_from=runs/source", "split.test=[3]", "split.validation=[1]")
+    only = "dataset.exclude=[site3-sc01]"  # a source that never saw site 3 itself
+    run = train("last", "init_from=runs/next", *SWAPPED, only)
+    assert facts(run)["init_from"]["test_subjects_it_was_trained_on"] == ["site3-sc02"]
+
+
+def test_where_nobody_knows_whom_a_source_was_trained_on_that_is_told(train, tmp_path, capsys):
+    write_package(Run(Path("runs/source")), Path("a.softseg"), Console(quiet=True))
+    old = tmp_path / "runs/source/run.json"
+    old.write_text(json.dumps({k: v for k, v in facts(old.parent).items() if "image" not in k}))
+    for source in ("a.softseg", "runs/source"):
+        run = train(f"by-{Path(source).name}", f"init_from={source}", *SWAPPED)
+        assert f"{source} does not tell which scans it was trained on" in capsys.readouterr().out
+        assert facts(run)["init_from"]["test_subjects_it_was_trained_on"] is None
+
+
+def no_run(folder):
+    return "runs/none", "neither a run's folder nor a .softseg package"
+
+
+def no_weights(folder):
+    (folder / "runs/source/checkpoints/best.pt").unlink()
+    return "runs/source", r"best\.pt: no such checkpoint"
+
+
+def damaged(folder):
+    path = folder / "runs/source/checkpoints/best.pt"
+    path.write_bytes(path.read_bytes()[:-100])
+    return "runs/source", r"best\.pt: cannot be read"
+
+
+def no_package(folder):
+    (folder / "a.softseg").write_text("hello")
+    return "a.softseg", r"a\.softseg"
+
+
+@pytest.mark.parametrize("wrong", [no_run, no_weights, damaged, no_package])
+def test_a_source_that_cannot_be_read_is_refused_before_anything_is_written(
+    wrong, train, tmp_path, capsys
+):
+    source, told = wrong(tmp_path)
+    shutil.rmtree(tmp_path / "runs/.cache")
+    run = train("tuned", f"init_from={source}", status=2)
+    assert source in capsys.readouterr().err
+    with pytest.raises(UserError, match=told):
+        weights_of(tmp_path / source)
+    assert not run.exists()
+    assert not (tmp_path / "runs/.cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["model.filters=3"], "no layer of runs/source fits this network"),
+        (["model.depth=2", "init_from.frozen_blocks=2"], "freeze fewer"),
+        (["init_from.frozen_blocks=4"], "4 are more blocks than the 3 of a network"),
+    ],
+)
+def test_what_cannot_be_begun_is_refused_with_the_reason(changes, told, train, capsys):
+    run = train("tuned", "init_from={model: runs/source}", *changes, status=2)
+    assert told in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_all_blocks_may_be_frozen_and_not_one_more(tmp_path):
+    config = project.make(tmp_path)
+    for depth in range(1, 7):
+        sets = [f"model.depth={depth}", "init_from.model=runs/x"]
+        most = [*sets, f"init_from.frozen_blocks={2 * depth + 1}"]
+        assert load_config(config, Experiment, most).init_from.frozen_blocks == 2 * depth + 1
+        with pytest.raises(UserError, match=rf"{2 * depth + 2} are more blocks"):
+            load_config(config, Experiment, [*sets, f"init_from.frozen_blocks={2 * depth + 2}"])
+
+
+def test_a_run_killed_in_its_first_epoch_goes_on_only_from_the_same_weights(
+    train, tmp_path, capsys
+):
+    run = train("killed", "init_from=runs/source")
+    expected = weights(run, "last")
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()
+    train("killed", "init_from=runs/source", more=["--resume"])
+    assert same(weights(run, "last"), expected)
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()
+    train("source", "trainer.max_epochs=1", "seed=5", more=["--overwrite"])
+    train("killed", "init_from=runs/source", more=["--resume"], status=2)
+    assert "are not those that runs/killed began with" in capsys.readouterr().err
+
+
+def test_a_run_is_not_overwritten_by_one_that_starts_from_it(train, tmp_path, capsys):
+    train("source", "init_from=runs/../runs/source", more=["--overwrite"], status=2)
+    assert "own folder" in capsys.readouterr().err
+    assert (tmp_path / "runs/source/checkpoints/best.pt").exists()
+
+
+def test_text_is_short_for_the_model_and_both_are_documented(softseg, tmp_path, capsys):
+    (tmp_path / "tuned.yaml").write_text("extends: tiny.yaml\ninit_from: runs/source\n")
+    assert softseg("config", "show", "tuned.yaml") == 0
+    out = capsys.readouterr().out
+    assert yaml.safe_load(out)["init_from"] == {"model": "runs/source", "frozen_blocks": 0}
+    assert "# Fine-tuning: the run or `.softseg` package whose weights training starts from" in out
+    assert "  # How many blocks keep these weights" in out
+    assert softseg("config", "schema") == 0
+    schema = json.loads(capsys.readouterr().out)
+    text, mapping, null = schema["else"]["properties"]["init_from"]["anyOf"]
+    assert (text, null) == ({"type": "string"}, {"type": "null"})
+    section = schema["$defs"][mapping["$ref"].rpartition("/")[2]]
+    assert section["required"] == ["model"]
+
+
+def test_the_digest_is_of_what_the_weights_are_not_of_the_file(softseg, tmp_path):
+    source = tmp_path / "runs/source"
+    before = weights_of(source).sha256
+    path = source / "checkpoints/best.pt"
+    saved = torch.load(path, weights_only=True)
+    torch.save({**saved, "more": 1}, path)
+    assert weights_of(source).sha256 == before
+    saved["model"]["last.bias"] += 1e-6
+    torch.save(saved, path)
+    assert weights_of(source).sha256 != before

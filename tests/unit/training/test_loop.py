@@ -1,0 +1,179 @@
+"""The loop: repeatable to the bit, one device read an epoch, validation as inference sees it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from softseg.core.errors import TrainingError
+from softseg.models.predictor import Predictor
+from softseg.training import loop
+from softseg.training import state as states
+from softseg.training.batches import take
+from softseg.training.loop import fit, train_epoch, validate
+from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
+
+
+def weights(state):
+    return torch.cat([value.flatten().float() for value in state.model.state_dict().values()])
+
+
+def trained(task, **model):
+    state = tiny_state(task, **model)
+    watcher = Watcher()
+    fit(state, task, watcher)
+    return state, watcher
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    one, two = (trained(tiny_task())[0] for _ in range(2))
+    assert torch.equal(weights(one), weights(two))
+    torch.manual_seed(99)  # whatever else has used the global generator
+    assert torch.equal(weights(one), weights(trained(tiny_task())[0]))
+    assert not torch.equal(weights(one), weights(trained(tiny_task(seed=1))[0]))
+
+
+def test_resuming_after_any_epoch_ends_with_the_same_bits(tmp_path):
+    whole, _ = trained(tiny_task(max_epochs=5))
+    for stop in (1, 3):
+        state = tiny_state(tiny_task(max_epochs=5))
+        task = tiny_task(max_epochs=5)
+
+        class Killed(Watcher):
+            def epoch(self, state, record, best, preview):
+                states.save(state, tmp_path / "last.pt")
+                if state.epoch == stop:  # noqa: B023
+                    raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            fit(state, task, Killed())
+        torch.manual_seed(5)
+        resumed = tiny_state(task)
+        states.restore(resumed, tmp_path / "last.pt")
+        fit(resumed, task, Watcher())
+        assert torch.equal(weights(whole), weights(resumed))
+        timeless = [
+            [{k: v for k, v in record.items() if "seconds" not in k} for record in one.history]
+            for one in (whole, resumed)
+        ]
+        assert timeless[0] == timeless[1]
+
+
+def test_it_learns():
+    _, watcher = trained(tiny_task(max_epochs=25, learning_rate=0.01), dropout=0.0)
+    assert watcher.records[-1]["val_dice"] > 85
+    assert watcher.records[-1]["val_loss"] < watcher.records[0]["val_loss"]
+
+
+def test_every_training_slice_is_seen_once_an_epoch():
+    task = tiny_task(tiny_stack(volumes=4, slices=5), max_epochs=1)
+    _, watcher = trained(task)
+    assert watcher.slices == len(task.rows) == 15
+
+
+def test_the_learning_rate_follows_the_cosine():
+    _, watcher = trained(tiny_task(max_epochs=4, learning_rate=0.01))
+    rates = [record["learning_rate"] for record in watcher.records]
+    expected = [0.01 * (1 + torch.cos(torch.tensor(torch.pi * e / 4)).item()) / 2 for e in range(4)]
+    assert rates == pytest.approx(expected)
+
+
+class Reads(TorchDispatchMode):
+    """Counts values brought from the device to Python, but for Adam's step counters on the CPU."""
+
+    def __init__(self, state):
+        super().__init__()
+        self.state, self.count = state, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default:
+            steps = {one["step"].data_ptr() for one in self.state.optimizer.state.values()}
+            self.count += args[0].data_ptr() not in steps
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_device_is_read_once_an_epoch(monkeypatch):
+    lists = []
+    tolist = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda t: lists.append(len(t)) or tolist(t))
+    # dice: adaptive_wing looks at its targets, on a CPU only (on a GPU the device does)
+    task = tiny_task(loss="dice", max_epochs=3)
+    state = tiny_state(task)
+    with Reads(state) as reads:
+        fit(state, task, Watcher())
+    assert lists == [6, 6, 6]
+    assert reads.count == 0
+
+
+def test_a_loss_that_is_not_finite_stops_with_what_to_do():
+    stack = tiny_stack()
+    stack.image[0, 0, 12, 12] = float("nan")
+    with pytest.raises(TrainingError, match=r"epoch 1 is not a finite number.*learning_rate"):
+        trained(tiny_task(stack))
+
+
+def test_validation_sees_volumes_as_inference_does():
+    task = tiny_task(max_epochs=2)
+    state, _ = trained(task)
+    values, preview = validate(state, task)
+    volume = task.validation[0]
+    image = task.stack.image[volume.start : volume.stop]
+    truth = task.stack.target[volume.start : volume.stop]
+    soft = Predictor(state.model, state.head, task.device)(image)
+    assert values[0].item() == pytest.approx(task.loss(soft, truth).item(), abs=1e-5)
+    hard, real = soft >= 0.5, truth >= 0.5
+    dice = 2 * (hard & real).sum().item() / (hard.sum() + real.sum()).item()
+    assert values[1].item() == pytest.approx(dice, abs=1e-5)
+    assert preview.shape == (1, 1, 24, 24)
+
+
+def test_with_binarize_the_validation_loss_is_against_hard_targets_but_dice_is_not():
+    hard = tiny_task(steps=[{"affine": {}}, {"binarize": {}}])
+    soft = tiny_task()
+    state = tiny_state(soft, head={"name": "sigmoid"})
+    hard_values, soft_values = (validate(state, task)[0] for task in (hard, soft))
+    assert hard_values[0] != soft_values[0]
+    assert hard_values[1] == soft_values[1]
+
+
+def test_dead_outputs_are_counted():
+    task = tiny_task(max_epochs=1, learning_rate=1e-9)
+    state = tiny_state(task, head={"name": "normrelu", "bias": -1000.0})
+    totals = train_epoch(state, task, Watcher())
+    assert totals[1] == 3
+    assert validate(state, task)[0][3] == 1
+
+
+def test_gradients_are_clipped_only_when_asked():
+    norms = []
+    for clip in (None, 1e-3):
+        task = tiny_task(clip_gradient=clip, loss="adaptive_wing")
+        state = tiny_state(task)
+        loop.train_step(state, task, take(task, task.rows[:4]))
+        grads = [p.grad.norm() for p in state.model.parameters()]
+        norms.append(torch.stack(grads).norm().item())
+    assert norms[0] > 1e-3
+    assert norms[1] == pytest.approx(1e-3, rel=0.01)
+
+
+def test_bfloat16_trains_with_loss_and_head_in_float32():
+    state, watcher = trained(tiny_task(precision="bf16", max_epochs=2))
+    assert all(p.dtype == torch.float32 for p in state.model.parameters())
+    assert watcher.records[-1]["train_loss"] > 0
+
+
+def test_one_dead_target_among_several_is_counted():
+    """A live target must not hide a dead one."""
+    one = tiny_stack()
+    stack = replace(one, target=one.target.repeat(1, 2, 1, 1))
+    task = tiny_task(stack, max_epochs=1, learning_rate=1e-9)
+    state = tiny_state(task)
+    last = torch.nn.Conv2d(4, 2, 3, padding=1)
+    torch.nn.init.constant_(last.bias, 1000.0)
+    last.bias.data[1] = -1000.0
+    state.model.last = last
+    assert train_epoch(state, task, Watcher())[1] == 3
+    assert validate(state, task)[0][3] == 1

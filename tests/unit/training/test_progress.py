@@ -1,0 +1,89 @@
+"""What a person sees of a training: a line an epoch where there is no terminal, and warnings."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from softseg.training.progress import Display
+from tests.support.tiny import tiny_state, tiny_task
+
+RECORD = {
+    "epoch": 1,
+    "learning_rate": 0.001,
+    "train_loss": 0.12345,
+    "val_loss": 0.5,
+    "val_dice": 87.65,
+    "dead_batches": 0.0,
+    "dead_volumes": 0.0,
+    "largest_logit": 2.5,
+    "train_seconds": 0.25,
+    "val_seconds": 0.1,
+}
+
+
+@pytest.fixture(scope="module")
+def state():
+    return tiny_state(tiny_task())
+
+
+def shown(state, epochs=(1,), terminal=False, total=40, done=0, best=False, **changes):
+    """The text that a display writes about some epochs of 50 slices."""
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=200)
+    with Display(console, total, done, 50) as display:
+        for epoch in epochs:
+            display.step(50)
+            state.epoch = epoch
+            display.epoch(state, {**RECORD, "epoch": epoch, **changes}, best, None)
+    return console.file.getvalue()
+
+
+def test_a_plain_line_an_epoch_says_all(state):
+    lines = shown(state, epochs=(1, 2, 3)).splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("epoch 1/40 · loss 0.1235 · validation 0.5000")
+    assert "Dice 87.7 %" in lines[0]
+    assert "200 slices/s" in lines[0]
+    assert re.search(r"0:00:\d\d left at most", lines[0])
+    assert lines[2].startswith("epoch 3/40")
+
+
+def test_plain_lines_hold_no_control_codes(state):
+    assert "\x1b" not in shown(state, epochs=(1, 2), dead_batches=1)
+
+
+def test_the_best_epoch_so_far_has_a_star(state):
+    assert "validation 0.5000*" in shown(state, best=True)
+    assert "*" not in shown(state, best=False)
+
+
+def test_the_time_left_counts_from_where_this_sitting_began(state, monkeypatch):
+    """Resumed after 30 of 40: what 2 epochs took here, 4 times over for the 8 to come."""
+    clock = iter([100.0, 110.0, 120.0])
+    monkeypatch.setattr("softseg.training.progress.time.perf_counter", lambda: next(clock))
+    lines = shown(state, epochs=(31, 32), done=30).splitlines()
+    assert "0:01:30 left at most" in lines[0]  # 10 s for 1, 9 to come
+    assert "0:01:20 left at most" in lines[1]  # 20 s for 2, 8 to come
+
+
+def test_a_terminal_keeps_only_every_tenth_line_beside_its_bar(state):
+    text = shown(state, epochs=range(1, 21), terminal=True)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    lines = re.findall(r"epoch (\d+)/40 ·", plain)
+    assert lines == ["1", "10", "20"]
+
+
+def test_a_dead_output_is_warned_of_with_what_to_do(state):
+    text = shown(state, dead_batches=3.0, dead_volumes=1.0, largest_logit=-0.25)
+    assert "no positive output in 3 batch(es) and 1 validation scan(s) of epoch 1" in text
+    assert "largest logit -0.25" in text
+    assert "model.head.bias" in text
+    assert "trainer.learning_rate" in text
+    assert "batch(es)" not in shown(state, dead_volumes=2.0)
+
+
+def test_a_living_network_is_not_warned_of(state):
+    assert "warning" not in shown(state)

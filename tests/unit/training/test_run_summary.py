@@ -1,0 +1,175 @@
+"""The first lines of a run: who, how many slices, how soft after every stage, how long."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from softseg import losses
+from softseg.config.experiment import Experiment
+from softseg.core.component import build_from
+from softseg.core.errors import UserError
+from softseg.data import Sets
+from softseg.data.nifti.grid import Grid
+from softseg.datasets.phantom import write_phantom
+from softseg.preprocess.geometry import Geometry
+from softseg.preprocess.preprocess import Facts
+from softseg.runs.data import check_sets
+from softseg.training.run_summary import describe, describe_data, geometry_lines, softness_line
+from tests.support.tiny import tiny_stack, tiny_state, tiny_task
+
+SETS = Sets(train=("s0", "s1"), validation=("s2",), test=("s3",))
+
+
+def experiment(*augment, **trainer):
+    spec = {
+        "name": "tiny",
+        "dataset": {
+            "loader": "files",
+            "layout": "scgm",
+            "root": "data",
+            "contrasts": ["T2star"],
+            "targets": {"gm": {"values": [1]}},
+        },
+        "augment": list(augment),
+        "model": {"name": "unet2d", "depth": 2, "filters": 4, "head": {"name": "normrelu"}},
+        "loss": {"name": "adaptive_wing"},
+        "trainer": {"device": "cpu", "threads": 2, "max_epochs": 11, **trainer},
+    }
+    return build_from(TypeAdapter(Experiment), spec)
+
+
+def stack_with(*facts):
+    """The tiny stack, its volumes with these facts."""
+    stack = tiny_stack()
+    volumes = [replace(v, facts=f) for v, f in zip(stack.volumes, facts, strict=True)]
+    return replace(stack, volumes=tuple(volumes))
+
+
+def soft(files, raters, preprocess):
+    return Facts({"files": files, "raters": raters, "preprocess": preprocess}, (100.0,), (1.0,))
+
+
+def test_the_softness_of_every_stage_of_the_training_data():
+    """Shares are of the voxels above 0, summed over training subjects; others do not count."""
+    other = soft((9, 9), (9, 9), (9, 9))
+    stack = stack_with(
+        soft((0, 10), (2, 10), (5, 20)), soft((1, 30), (4, 30), (25, 40)), other, other
+    )
+    line = softness_line(experiment(), SETS, stack)
+    assert line == (
+        "soft voxels: files 2.5 % -> raters 15.0 % -> preprocess 50.0 %; "
+        "the ground truth is not binarised"
+    )
+
+
+def test_binarising_is_said_loudly_and_leaves_nothing_soft():
+    steps = ({"affine": {}}, {"binarize": {"threshold": 0.4}})
+    line = softness_line(experiment(*steps), SETS, tiny_stack())
+    before, after = line.split(" -> affine ")[1].split(" % -> binarize ")
+    assert float(before) > 5
+    assert after == "0.0 %; the ground truth is BINARISED at 0.4"
+
+
+def test_an_empty_mask_is_not_divided_by():
+    stack = stack_with(*[soft((0, 0), (0, 0), (0, 0))] * 4)
+    assert "files 0.0 %" in softness_line(experiment(), SETS, stack)
+
+
+def test_telling_changes_nothing():
+    stack = tiny_stack()
+    target = stack.target.clone()
+    lines = [softness_line(experiment({"affine": {}}), SETS, stack) for _ in range(2)]
+    assert lines[0] == lines[1]
+    assert torch.equal(stack.target, target)
+
+
+def test_subjects_and_slices_without_the_dropped_ones():
+    stack = tiny_stack()
+    stack.keep[0] = stack.keep[1] = False
+    data, _, geometry = describe_data(experiment(), SETS, stack)
+    assert data == (
+        "data      training 2 subjects, 6 slices · validation 1 subjects, 4 slices · "
+        "test 1 subjects, 4 slices, 24 x 24 pixels"
+    )
+    assert geometry.startswith("geometry  gm: best Dice ")
+
+
+@pytest.mark.parametrize(("zooms", "warned"), [((0.5, 2), True), ((0.5, 0.505), False)])
+def test_turning_pixels_that_are_not_square_is_warned_of(zooms, warned):
+    stack = tiny_stack()
+    grid = Grid((24, 24, 4), np.diag([*zooms, 5.0, 1.0]))
+    volumes = [replace(v, geometry=Geometry(grid, grid)) for v in stack.volumes]
+    stack = replace(stack, volumes=tuple(volumes))
+    told = "\n".join(describe_data(experiment({"affine": {}}), SETS, stack))
+    assert ("2 training subjects are not square (s0: 0.5 x 2 mm)" in told) == warned
+    assert "not square" not in "\n".join(describe_data(experiment(), SETS, stack))
+    still = experiment({"affine": {"rotation": 0}})
+    assert "not square" not in "\n".join(describe_data(still, SETS, stack))
+    loss = {"name": "boundary"}
+    terms = [{"loss": {"name": "mse"}}, {"loss": loss}]
+    made = experiment({"affine": {}})
+    contours = losses.build({"name": "combination", "terms": terms})
+    made = made.model_copy(update={"loss": contours})
+    if warned:
+        with pytest.raises(UserError, match="resample slices to square pixels"):
+            check_sets(made, stack, SETS)
+    else:
+        check_sets(made, stack, SETS)
+
+
+def test_synthetic_data_are_called_so(tmp_path):
+    made = experiment()
+    dataset = made.dataset.model_copy(update={"root": str(tmp_path)})
+    made = made.model_copy(update={"dataset": dataset})
+    assert "SYNTHETIC" not in "\n".join(describe_data(made, SETS, tiny_stack()))
+    write_phantom(tmp_path / "phantom", "scgm", 1, 0)
+    shutil.copy(tmp_path / "phantom" / "README", tmp_path)
+    assert "SYNTHETIC" in describe_data(made, SETS, tiny_stack())[0]
+
+
+def test_the_worst_subject_of_the_geometry_is_named():
+    nan = float("nan")
+    facts = [
+        Facts({}, (98.0, nan), (1.0, 1.0)),
+        Facts({}, (92.0, nan), (0.9, 1.0)),
+        Facts({}, (nan, nan), (0.5, 1.0)),
+        Facts({}, (95.0, nan), (1.0, 1.0)),
+    ]
+    lines = geometry_lines(stack_with(*facts).volumes, ["gm", "lesion"])
+    assert len(lines) == 1  # no Dice of a target that nobody has
+    assert re.search(r"gm: best Dice .* 95\.0 % \(lowest 92\.0 %.*s1\)", lines[0])
+    assert re.search(r"inside the crop.* 85\.0 % .*\(least 50\.0 %.*s2\)", lines[0])
+
+
+def test_empty_masks_are_not_counted_as_inside_the_crop():
+    empty = Facts({}, (float("nan"),), (float("nan"),))
+    volumes = stack_with(Facts({}, (30.0,), (0.2,)), empty, empty, empty).volumes
+    assert "inside the crop 20.0 % of the mask" in geometry_lines(volumes, ["gm"])[0]
+
+
+@pytest.mark.parametrize(
+    ("done", "expected"),
+    [
+        # 12 slices in batches of 8: 1.5 steps of 2 s, validation a third again, 10 epochs
+        (1, "2000 ms a step, about 3.0 s an epoch and validation; 11 epochs at most, "
+            "from epoch 2: at most about 0:00:39"),
+        (0, "11 epochs at most: at most about 0:00:43"),
+    ],
+)  # fmt: skip
+def test_what_is_trained_on_what_and_for_how_long(done, expected):
+    task = tiny_task(tiny_stack(), batch_size=8)
+    state = tiny_state(task)
+    state.epoch = done
+    first, *_, network, time = describe(experiment(), SETS, task, state, 2.0).splitlines()
+    for word in ("tiny", "cpu", "2 threads", "float32"):
+        assert word in first
+    count = sum(p.numel() for p in state.model.parameters())
+    assert network == (f"network   unet2d, {count:,} parameters, head normrelu, loss adaptive_wing")
+    assert expected in time
