@@ -107,7 +107,7 @@ def _missed(config: Experiment, subjects: Sequence[Subject], folder: Path) -> Sl
 
 
 def torchio_volume(config: Experiment, subject: Subject) -> Any:
-    """The same files through TorchIO: canonical, resampled, cropped, standardised."""
+    """The same files through TorchIO: canonical, resampled, cropped, standardized."""
     import torchio
 
     files = [*subject.images.values()]

@@ -46,16 +46,16 @@ def draw(table: pd.DataFrame, path: Path) -> None:
 
 def _panel(axes: Axes, rows: pd.DataFrame, loss: str, parts: int) -> None:
     tidy(axes)
-    axes.axhline(0, color="grey", linewidth=1)
+    axes.axhline(0, color="gray", linewidth=1)
     for volume, style in STYLES.items():
         curve = [volume_bias(loss, Region(p, parts), volume == "hard") for p in LINES]
-        colour, dashes = style["color"], style["linestyle"]
+        color, dashes = style["color"], style["linestyle"]
         axes.plot(
-            LINES, curve, color=colour, linestyle=dashes, linewidth=1.2,
+            LINES, curve, color=color, linestyle=dashes, linewidth=1.2,
             label=f"{volume}, closed form",
         )  # fmt: skip
         axes.plot(
-            rows["probability"], rows[f"{volume}_bias"], style["marker"], color=colour,
+            rows["probability"], rows[f"{volume}_bias"], style["marker"], color=color,
             markersize=5, label=f"{volume}, measured",
         )  # fmt: skip
     axes.set(xlim=(0, 1), xticks=(0, 0.5, 1))

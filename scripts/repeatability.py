@@ -1,4 +1,4 @@
-"""How well grey matter volumes of repeated scans agree: `scripts/reproduce repeatability`."""
+"""How well gray matter volumes of repeated scans agree: `scripts/reproduce repeatability`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from softseg.runs.plan_file import Entry
 
 RUNS = ("run-1", "run-2")
 ABOUT = (
-    "Grey matter volume [ml] of two scans of one session (`run-1`, `run-2`), segmented by networks "
-    "that were trained on `run-1` of persons of other centres (Soft-ReLU-Wing of "
+    "Gray matter volume [ml] of two scans of one session (`run-1`, `run-2`), segmented by networks "
+    "that were trained on `run-1` of persons of other centers (Soft-ReLU-Wing of "
     "`configs/spinal_gm_ablation.yaml`, 8 filters, six persons in all). The box lies around the "
     "cord mask of `run-1` for both. Difference: 200 |V1 - V2| / (V1 + V2) [%]. Soft: the sum of "
     "the soft values; binary: of voxels from the searched threshold on. Six persons show the way; "

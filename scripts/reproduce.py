@@ -18,7 +18,7 @@ from softseg.runs.plan_file import Entry
 from softseg.runs.thresholds import read_thresholds
 
 RESULTS = Path(__file__).parent / "results"
-# One fixed division of the phantom's centres, five seeds; dropout as in the other configurations.
+# One fixed division of the phantom's centers, five seeds; dropout as in the other configurations.
 SEEDS = [
     "splits={name: leave_one_out, by: center, values: [1], validation: [4], repeats: 5}",
     "model.dropout=0.3",
@@ -74,7 +74,7 @@ def losses_mean(jobs: int) -> None:
 
 
 def repeatability(jobs: int) -> None:
-    """Grey matter volumes in two scans of the same session."""
+    """Gray matter volumes in two scans of the same session."""
     data = [f"dataset.root={real('spinal-gm')}"]
     only = ["--candidates", "Soft-ReLU-Wing"]
     folder = ablate("spinal_gm_ablation", "repeatability", data, jobs, *only)

@@ -95,7 +95,7 @@ def predict(
     out: PathLike,
     *,
     roi: PathLike | None = None,
-    centre: tuple[float, float, float] | None = None,
+    center: tuple[float, float, float] | None = None,
     threshold: float | None = None,
     device: str = "auto",
     quiet: bool = False,
@@ -107,7 +107,7 @@ def predict(
         inputs: files, folders, a BIDS data set, or `CONTRAST=FILE`; one alone needs no list.
         out: where the soft (float32) and binary (uint8) segmentations go, on their scans' grids.
         roi: an ROI mask or a folder of them, for a model that was trained around one.
-        centre: voxel (3,) in the middle of the box to look at, in the place of an ROI.
+        center: voxel (3,) in the middle of the box to look at, in the place of an ROI.
         threshold: in [0, 1], from which soft value on a voxel is foreground; None: the model's.
         device: auto, cpu, cuda, cuda:1 or mps.
         quiet: print nothing.
@@ -118,9 +118,9 @@ def predict(
     opened = open_model(Path(model), device)
     given = [inputs] if isinstance(inputs, str | Path) else inputs
     scans = find_scans([str(one) for one in given], opened.contrasts)
-    middle = None if centre is None else ",".join(map(str, centre))
+    middle = None if center is None else ",".join(map(str, center))
     places = place(opened, scans, None if roi is None else Path(roi), middle)
-    options = Options(threshold=threshold, centre=places.centre)
+    options = Options(threshold=threshold, center=places.center)
     done = segment_all(opened, places.scans, Path(out), _console(quiet), options)
     if problems := [*places.problems, *done.problems]:
         raise several(f"{len(problems)} scan(s) could not be segmented:", problems)

@@ -32,7 +32,7 @@ class Drawn(Component):
 
 
 class RandomSplits(Drawn):
-    """Independent random splits (the paper's MS and brain tumour experiments, section 2.4.1)."""
+    """Independent random splits (the paper's MS and brain tumor experiments, section 2.4.1)."""
 
     name: Literal["random"]
     repeats: Count
@@ -72,7 +72,7 @@ class KFold(Drawn):
 
 
 class LeaveOneOut(Drawn):
-    """Each group is the test set in turn, as the paper's centres are: 40 = 4 x 10 (2.4.1)."""
+    """Each group is the test set in turn, as the paper's centers are: 40 = 4 x 10 (2.4.1)."""
 
     name: Literal["leave_one_out"]
     by: str = "center"

@@ -58,6 +58,6 @@ def harden(target: Tensor, steps: Sequence[Step]) -> Tensor:
 
 
 def restandardize(batch: Batch) -> Batch:
-    """Per-slice standardising again, on the augmented slices: with `over: slice`, as published."""
+    """Per-slice standardizing again, on the augmented slices: with `over: slice`, as published."""
     image, fill = standardize_slices(batch.image, batch.fill)
     return replace(batch, image=image, fill=fill)

@@ -20,7 +20,7 @@ class Affine(Component):
     """Rotation, translation and one isotropic scale, always applied (SoftSeg 2.3.3, Table 1).
 
     Linear interpolation for image and target, so a hard mask comes out soft at its edge. Outside
-    the slice the image is its standardised background and the target 0.
+    the slice the image is its standardized background and the target 0.
     """
 
     name: Literal["affine"] = "affine"
@@ -49,7 +49,7 @@ class Affine(Component):
 
 
 def apply_affine(batch: Batch, parameters: Tensor) -> Batch:
-    """Move every slice: rotate about its centre, shift, then scale about the centre.
+    """Move every slice: rotate about its center, shift, then scale about the center.
 
     Parameters (B, 4): angle in radians (from the H axis towards the W axis), scale factor
     (above 1 magnifies), shift along H and W as a share of the slice's size. The order is that of

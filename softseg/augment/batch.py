@@ -15,7 +15,7 @@ class Batch:
     """Slices on the device.
 
     image (B, C, H, W) float32; target (B, K, H, W) float32 in [0, 1]; fill (B, C), the
-    standardised background that stands outside the image; maps, of each kind that the loss needs
+    standardized background that stands outside the image; maps, of each kind that the loss needs
     (B, K, H, W); part, which slices of the batch these are where several processes share it.
     """
 

@@ -15,7 +15,7 @@ from softseg.core.component import Component
 class Binarize(Component):
     """Make the target 0 or 1, usually after all other steps (SoftSeg 2.1.1, Table 2).
 
-    In validation the targets are binarised for the loss too.
+    In validation the targets are binarized for the loss too.
     """
 
     name: Literal["binarize"] = "binarize"

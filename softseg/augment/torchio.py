@@ -21,7 +21,7 @@ from softseg.augment.batch import Batch
 from softseg.core.component import Component
 
 _SPATIAL = ("RandomAffine", "RandomElasticDeformation", "RandomFlip")
-# Set by us: the target is soft, and outside the slice is the standardised background.
+# Set by us: the target is soft, and outside the slice is the standardized background.
 _FIXED: dict[str, dict[str, Any]] = {
     "RandomAffine": {"label_interpolation": "linear", "default_pad_value": 0},
     "RandomElasticDeformation": {"label_interpolation": "linear"},

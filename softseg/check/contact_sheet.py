@@ -26,7 +26,7 @@ from softseg.data.subject import Subject
 from softseg.render.figures import cells, slices
 from softseg.render.figures.style import DPI, WIDTH, Array, save, wrapped
 
-_COLOURS = (slices.BLUE, "#ffa90e", "#f070f0", "#7ee081", "#ff6b5e")
+_COLORS = (slices.BLUE, "#ffa90e", "#f070f0", "#7ee081", "#ff6b5e")
 _GAP, _BETWEEN, _LINE, _EDGE = 0.04, 0.16, 0.18, 0.1  # inches
 _HEIGHT, _MOST = 10.5, 25  # inches of a page for its rows, and subjects on it
 _LETTERS = 12.5  # an inch, of SMALL text
@@ -139,8 +139,8 @@ def _draw(page: Sequence[Entry], columns: _Columns) -> Figure:
     legend = _legend(page)
     top = _whole(_EDGE + _LINE * len(legend) + 0.08)
     figure = Figure(figsize=(WIDTH, top + step * math.ceil(len(page) / columns.across)))
-    for line, (text, colour) in enumerate(legend):
-        _say(figure, _EDGE + (line + 0.5) * _LINE, text, colour)
+    for line, (text, color) in enumerate(legend):
+        _say(figure, _EDGE + (line + 0.5) * _LINE, text, color)
     for k, (one, text) in enumerate(zip(page, texts, strict=True)):
         row, column = divmod(k, columns.across)
         left, upper = _EDGE + column * (columns.width + _BETWEEN), top + row * step
@@ -160,34 +160,34 @@ def _whole(inches: float) -> float:
 def _slice(axes: Axes, one: Entry, image: Array) -> None:
     drawn = [mask > 0 for mask in one.masks.values()] or [np.zeros(image.shape, dtype=bool)]
     slices.show(axes, image, one.pixel_mm, slices.zoom(drawn, one.pixel_mm, least=0.5))
-    for mask, colour in zip(one.masks.values(), cycle(_COLOURS), strict=False):
-        _outline(axes, mask, one.pixel_mm, colour)
+    for mask, color in zip(one.masks.values(), cycle(_COLORS), strict=False):
+        _outline(axes, mask, one.pixel_mm, color)
 
 
-def _outline(axes: Axes, mask: Array, pixel_mm: slices.Pixel, colour: str) -> None:
+def _outline(axes: Axes, mask: Array, pixel_mm: slices.Pixel, color: str) -> None:
     """A thin line where a soft mask is 0.5."""
     shown = np.pad(slices.upright(mask), 1)  # so that it closes at the slice's edges, too
     if shown.max() >= 0.5:
         x = (np.arange(shown.shape[1]) - 0.5) * pixel_mm[0]
         y = (shown.shape[0] - np.arange(shown.shape[0]) - 1.5) * pixel_mm[1]
-        axes.contour(x, y, shown, [0.5 - 1e-6], colors=[colour], linewidths=0.7)
+        axes.contour(x, y, shown, [0.5 - 1e-6], colors=[color], linewidths=0.7)
 
 
 def _legend(page: Sequence[Entry]) -> list[tuple[str, str]]:
-    """What the cells show from left to right, and each target with the colour of its outline."""
+    """What the cells show from left to right, and each target with the color of its outline."""
     several = ", from left to right" if len(page[0].images) > 1 else ""
     told = f"{', '.join(page[0].images)}{several}. Below: subject, set, slice / number of slices"
     lines = [line.strip() for line in wrapped(told, int(WIDTH * _LETTERS)).splitlines()]
     targets = dict.fromkeys(f"outline of {name}" for one in page for name in one.masks)
-    return [*((line, "none") for line in lines), *zip(targets, cycle(_COLOURS), strict=False)]
+    return [*((line, "none") for line in lines), *zip(targets, cycle(_COLORS), strict=False)]
 
 
-def _say(figure: Figure, top: float, text: str, colour: str) -> None:
+def _say(figure: Figure, top: float, text: str, color: str) -> None:
     """A line of the legend, after a sample of the line that it is about, if of any."""
     width, height = figure.get_size_inches()
     ends = [_EDGE / width, (_EDGE + 0.25) / width]
-    figure.add_artist(Line2D(ends, [1 - top / height] * 2, color=colour, linewidth=2))
-    cells.write(figure, _EDGE + 0.33 * (colour != "none"), top, text)
+    figure.add_artist(Line2D(ends, [1 - top / height] * 2, color=color, linewidth=2))
+    cells.write(figure, _EDGE + 0.33 * (color != "none"), top, text)
 
 
 def _upright(volumes: Array, grid: Grid) -> Array:

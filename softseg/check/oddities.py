@@ -119,9 +119,9 @@ def far_out(values: NDArray[np.float64], least: float | None = None) -> NDArray[
     is that of a normal distribution; it is taken to be at least `least` (default: 1 % of the
     median), so that a cohort of nearly equal values is not judged by its rounding.
     """
-    centre = float(np.median(values))
-    away = np.abs(values - centre)
-    least = _LEAST * abs(centre) if least is None else least
+    center = float(np.median(values))
+    away = np.abs(values - center)
+    least = _LEAST * abs(center) if least is None else least
     scale = max(1.4826 * float(np.median(away)), least)
     return np.asarray((away > FARTHEST * scale) & (scale > 0))
 

@@ -15,7 +15,7 @@ def package(
     run: Annotated[
         str | None, typer.Argument(help="A run's folder (default: the newest finished training).")
     ] = None,
-    licence: Annotated[
+    license: Annotated[
         str | None, typer.Option(help="Under which it may be used, e.g. CC-BY-4.0.")
     ] = None,
     citation: Annotated[str | None, typer.Option(help="What to cite.")] = None,
@@ -40,7 +40,7 @@ def package(
         runs.find(run),
         out,
         open_console(),
-        licence=licence,
+        license=license,
         citation=citation,
         authors=author or (),
         description=description,

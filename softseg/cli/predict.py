@@ -30,7 +30,7 @@ def predict(
     roi: Annotated[
         Path | None, typer.Option(help="ROI mask, or a folder of them, for a model that needs one.")
     ] = None,
-    centre: Annotated[
+    center: Annotated[
         str | None,
         typer.Option(metavar="I,J,K", help="Voxel in the middle of the box, instead of an ROI."),
     ] = None,
@@ -69,8 +69,8 @@ def predict(
     console, members = open_console(), _members(model, uncertainty, candidate, device)
     opened = members[0]
     scans = [replace(scan, volume=volume) for scan in find_scans(inputs, opened.contrasts)]
-    places = place(opened, scans, roi, centre)
-    options = Options(threshold, places.centre, only_crop, batch_size)
+    places = place(opened, scans, roi, center)
+    options = Options(threshold, places.center, only_crop, batch_size)
     if uncertainty is None:
         done = segment_all(opened, places.scans, out, console, options)
     else:

@@ -24,7 +24,7 @@ class Experiment(Component):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the run's folder under runs/: letters, digits, `.`, `_`, `-`."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Every random stream starts from it: split, initialisation, shuffling, augmentation."""
+    """Every random stream starts from it: split, initialization, shuffling, augmentation."""
     dataset: Dataset
     """Where subjects come from: files (path patterns) | bids | table | nnunet."""
     split: Split = Split()
@@ -43,7 +43,7 @@ class Experiment(Component):
     """Fine-tuning: the run or `.softseg` package whose weights training starts from, as text or
     with the blocks to freeze; null starts fresh."""
     loss: Loss
-    """What training minimises."""
+    """What training minimizes."""
     trainer: Trainer = Trainer()
     """The training schedule and the machine."""
     evaluate: Evaluate = Evaluate()

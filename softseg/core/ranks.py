@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Part:
-    """The slices of one batch that are a process's own: neighbours, and a whole share of them."""
+    """The slices of one batch that are a process's own: neighbors, and a whole share of them."""
 
     first: int  # place of its first slice in the batch
     count: int

@@ -19,5 +19,5 @@ def generator(seed: int, stream: str, epoch: int = 0) -> torch.Generator:
 
 
 def reseed_torch(seed: int, stream: str, epoch: int = 0) -> None:
-    """Reseed torch's global generators (initialisation, dropout), on every device."""
+    """Reseed torch's global generators (initialization, dropout), on every device."""
     torch.manual_seed(seed_of(seed, stream, epoch))

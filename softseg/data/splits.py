@@ -48,7 +48,7 @@ class Split(Component):
     left), a number, or a list of values; at least one. null: 0.2, unless file chooses."""
     within: str | None = None
     """Column that divides what is left after the test set into training and validation; null:
-    `by`. E.g. by: center, within: subject tests one centre and divides the others' subjects."""
+    `by`. E.g. by: center, within: subject tests one center and divides the others' subjects."""
     folds: Annotated[int, Field(ge=2)] | Values | None = None
     """k-fold instead of `test`: the number of near-equal shuffled parts, or the values of `by` to
     leave out one at a time."""
@@ -107,7 +107,7 @@ class Split(Component):
         return choose(self.test or _DEFAULT, groups, len(groups), rng, "split.test")
 
     def _warn_of_shared(self, tested: Sequence[Subject], left: Groups) -> None:
-        """A person scanned in two centres is in test and training; only the user can tell."""
+        """A person scanned in two centers is in test and training; only the user can tell."""
         if self.within is not None:
             shared = {one.columns.get(self.within, "") for one in tested} & left.keys()
             if shared:

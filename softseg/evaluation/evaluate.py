@@ -20,7 +20,7 @@ from softseg.data.sample import Sample
 from softseg.data.split_file import SETS
 from softseg.data.synthetic import is_phantom
 from softseg.evaluation.opened_run import Trained, open_run, predicted
-from softseg.evaluation.summary import metrics_table, summarise
+from softseg.evaluation.summary import metrics_table, summarize
 from softseg.evaluation.threshold_search import search_thresholds, thresholds_of
 from softseg.inference.write import describe_folder, write_predictions
 from softseg.metrics.calibration import ReliabilityBins, as_table
@@ -149,7 +149,7 @@ def _write(trained: Trained, table: pd.DataFrame, bins: Bins, split: str) -> Non
     """The tables and their summary; those of another set than the test set have its name."""
     metrics, summary, reliability = (trained.run.folder / name for name in _tables(split))
     write_atomically(metrics, table.to_csv(index=False))
-    write_atomically(summary, json.dumps(summarise(table), indent=2) + "\n")
+    write_atomically(summary, json.dumps(summarize(table), indent=2) + "\n")
     if bins:
         tables = [as_table(one).assign(target=target) for target, one in bins.items()]
         write_atomically(reliability, pd.concat(tables).to_csv(index=False))

@@ -32,7 +32,7 @@ _SHOWN = {
 _NOT_METRICS = ("subject", "person", "target", "group", "threshold")
 
 
-def summarise(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | int | None]]]:
+def summarize(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | int | None]]]:
     """{target: {metric: {mean, std, n}}} over subjects; n counts those where it is defined.
 
     std is the sample standard deviation (ddof 1); a mean or std that is undefined is None.
@@ -64,7 +64,7 @@ def metrics_table(table: pd.DataFrame, title: str) -> Table:
     headings = {name: text for name, text in _SHOWN.items() if name in table.columns}
     for heading in headings.values():
         shown.add_column(escape(heading), justify="right")
-    for target, metrics in summarise(table).items():
+    for target, metrics in summarize(table).items():
         count = str(int((table["target"] == target).sum()))
         shown.add_row(escape(target), count, *(_cell(metrics[metric]) for metric in headings))
     return shown

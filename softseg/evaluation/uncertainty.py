@@ -20,7 +20,7 @@ from softseg.data.sample import load
 from softseg.evaluation.opened_run import Trained, open_run
 from softseg.evaluation.threshold_search import thresholds_of
 from softseg.evaluation.uncertainty_scores import RETAINED, Judged, Sampled, judge
-from softseg.inference.uncertainty.maps import Uncertainty, summarise
+from softseg.inference.uncertainty.maps import Uncertainty, summarize
 from softseg.inference.uncertainty.sampling import Logits, Sampling, Through, check, soft_samples
 from softseg.preprocess.stack import StackedVolume
 from softseg.preprocess.standardize import over_slices, standardize_slices
@@ -110,19 +110,19 @@ def _sampled(
     image = trained.stack.image[volume.start : volume.stop]
     logits = predict.logits(image)
     softs = soft_samples(sampling, predict, augment, image, logits, _through(trained))
-    found = summarise(_native(trained, volume, one) for one in softs)
+    found = summarize(_native(trained, volume, one) for one in softs)
     return _native(trained, volume, predict.soft(logits)), found
 
 
 def _through(trained: Trained) -> Through:
-    """Straight to the network; a moved slice is standardised again, where training did that."""
+    """Straight to the network; a moved slice is standardized again, where training did that."""
     if not over_slices(trained.experiment.preprocess):
         return lambda logits_of, image: logits_of(image)
 
-    def standardised(logits_of: Logits, image: Tensor) -> Tensor:
+    def standardized(logits_of: Logits, image: Tensor) -> Tensor:
         return logits_of(standardize_slices(image, image.new_zeros(image.shape[:2]))[0])
 
-    return standardised
+    return standardized
 
 
 def _native(trained: Trained, volume: StackedVolume, soft: Tensor) -> Soft:

@@ -30,7 +30,7 @@ class Options:
     """How scans are segmented."""
 
     threshold: float | None = None  # from which soft value on; None: what a search found, or 0.5
-    centre: tuple[float, float, float] | None = None  # voxel in the middle of the box looked at
+    center: tuple[float, float, float] | None = None  # voxel in the middle of the box looked at
     only_crop: bool = False  # look only where training looked, at the crop in the middle
     batch_size: int | None = None  # slices at once; None: as many as there is memory for
 
@@ -121,7 +121,7 @@ def _naming(scan: Scan, message: str) -> str:
 
 def _one(model: Model, scan: Scan, out: Path, options: Options) -> list[Path]:
     sample = read_scan(scan, model)
-    soft = segment(model, sample, options.centre, options.only_crop, options.batch_size)
+    soft = segment(model, sample, options.center, options.only_crop, options.batch_size)
     return write(model, scan, sample.grid, soft, thresholds_of(model, options.threshold), out,
                  facts_of(model, options))  # fmt: skip
 
@@ -170,8 +170,8 @@ def masks_of(
 def facts_of(model: Model, options: Options) -> dict[str, object]:
     """What the sidecars say of how a prediction was made."""
     facts: dict[str, object] = {"Model": model.experiment.name, "ModelVersion": model.version}
-    if options.centre is not None:
-        facts["CropCentreVoxel"] = list(options.centre)
+    if options.center is not None:
+        facts["CropCenterVoxel"] = list(options.center)
     if options.only_crop:
         facts["LookedAt"] = "the crop in the middle of the image; 0 elsewhere"
     if steps := model.experiment.evaluate.steps:

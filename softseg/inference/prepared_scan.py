@@ -16,7 +16,7 @@ from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.patches import Size
 from softseg.preprocess import Crop, Slices, Step
-from softseg.preprocess.geometry import Geometry, centre_of_mass, needs_roi, plan
+from softseg.preprocess.geometry import Geometry, center_of_mass, needs_roi, plan
 from softseg.preprocess.preprocess import images_of
 from softseg.preprocess.standardize import Standardize, over_slices
 
@@ -29,7 +29,7 @@ class View:
     geometry: Geometry
     slices: Slices
     patch: Size | None  # the size of the slices in training; None: it was any
-    by_slice: bool  # each patch is standardised on its own (the published order)
+    by_slice: bool  # each patch is standardized on its own (the published order)
 
     def to_native(self, soft: Tensor) -> NDArray[np.float32]:
         """Soft segmentation (S, K, H, W) -> (K, X, Y, Z) on the scan's own grid, in [0, 1]."""
@@ -40,7 +40,7 @@ class View:
 def view_of(
     experiment: Experiment,
     sample: Sample,
-    centre: Sequence[float] | None = None,
+    center: Sequence[float] | None = None,
     only_crop: bool = False,
 ) -> View:
     """Bring one scan to where the network was trained.
@@ -48,16 +48,16 @@ def view_of(
     Args:
         experiment: what the network was trained with.
         sample: the scan, with its ROI mask where there is one; masks are not looked at.
-        centre: of the box that is looked at, as an index of the scan's voxels (3,), in the place of
+        center: of the box that is looked at, as an index of the scan's voxels (3,), in the place of
             an ROI's.
         only_crop: look only where training looked, at the crop in the middle of the image; else all
             of a larger scan is looked at.
 
     Raises UserError for a model that was trained around an ROI, where none is given, and for a
-    centre outside the image.
+    center outside the image.
     """
     steps, slices = experiment.preprocess, every_slice(experiment.slices)
-    middle = _centre(steps, slices, sample, centre)
+    middle = _center(steps, slices, sample, center)
     patch = _patch(steps, slices, sample.grid, middle)
     if not only_crop:
         steps = _widened(steps, slices, sample.grid)
@@ -76,42 +76,42 @@ def wants_roi(experiment: Experiment) -> bool:
     return needs_roi(experiment.preprocess, every_slice(experiment.slices))
 
 
-def _centre(
-    steps: Sequence[Step], slices: Slices, sample: Sample, centre: Sequence[float] | None
+def _center(
+    steps: Sequence[Step], slices: Slices, sample: Sample, center: Sequence[float] | None
 ) -> NDArray[np.float64] | None:
     """World position (3,) of the middle of the box, where the chain has one around an ROI."""
     if not needs_roi(steps, slices):
         return None
     by_roi = any(isinstance(step, Standardize) and step.region == "roi" for step in steps)
-    if centre is not None and not by_roi:
-        _check_inside(centre, sample.grid.shape)
-        return np.asarray(sample.grid.affine @ [*centre, 1.0])[:3]
+    if center is not None and not by_roi:
+        _check_inside(center, sample.grid.shape)
+        return np.asarray(sample.grid.affine @ [*center, 1.0])[:3]
     if sample.roi is None:
-        other = "" if by_roi else ", or the middle of a box with --centre"
+        other = "" if by_roi else ", or the middle of a box with --center"
         raise UserError(f"the model was trained around an ROI: give its mask with --roi{other}")
-    middle = centre_of_mass(sample.roi, sample.grid)
+    middle = center_of_mass(sample.roi, sample.grid)
     if middle is None:
-        raise UserError("the ROI mask is empty: mend it, or give the middle of a box with --centre")
+        raise UserError("the ROI mask is empty: mend it, or give the middle of a box with --center")
     return middle
 
 
-def _check_inside(centre: Sequence[float], shape: Sequence[int]) -> None:
-    if not all(-0.5 <= at <= n - 0.5 for at, n in zip(centre, shape, strict=True)):
-        told = ",".join(f"{at:g}" for at in centre)
+def _check_inside(center: Sequence[float], shape: Sequence[int]) -> None:
+    if not all(-0.5 <= at <= n - 0.5 for at, n in zip(center, shape, strict=True)):
+        told = ",".join(f"{at:g}" for at in center)
         voxels = " x ".join(map(str, shape))
         raise UserError(
-            f"--centre {told} lies outside the image of {voxels} voxels: give the index of a "
-            "voxel, from 0, not millimetres"
+            f"--center {told} lies outside the image of {voxels} voxels: give the index of a "
+            "voxel, from 0, not millimeters"
         )
 
 
 def _patch(
-    steps: Sequence[Step], slices: Slices, native: Grid, centre: NDArray[np.float64] | None
+    steps: Sequence[Step], slices: Slices, native: Grid, center: NDArray[np.float64] | None
 ) -> Size | None:
     """The size of the slices in training; None where no crop makes it one."""
     if not any(isinstance(step, Crop) for step in steps):
         return None
-    shape = plan(native, steps, slices, centre).network.shape
+    shape = plan(native, steps, slices, center).network.shape
     height, width = (shape[axis] for axis in slices.in_plane)
     return height, width
 

@@ -16,7 +16,7 @@ from softseg.inference.prepared_scan import wants_roi
 from softseg.inference.scans import Scan
 from softseg.inference.write import named
 
-Centre = tuple[float, float, float]
+Center = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -24,31 +24,31 @@ class Placed:
     """Where to look: the scans with their ROI masks, or the middle of the one box."""
 
     scans: list[Scan]
-    centre: Centre | None = None
+    center: Center | None = None
     problems: tuple[str, ...] = ()  # scans left out, since it is not known where to look in them
 
 
-def place(model: Model, scans: Sequence[Scan], roi: Path | None, centre: str | None) -> Placed:
+def place(model: Model, scans: Sequence[Scan], roi: Path | None, center: str | None) -> Placed:
     """Find out where to look in each scan.
 
     Raises UserError for a model that needs an ROI and is given none, or the other way round, and
     where both a mask and a middle are given.
     """
     wanted = wants_roi(model.experiment)
-    if wanted and roi is None and centre is None:
+    if wanted and roi is None and center is None:
         raise UserError(
             f"{model.source} was trained around an ROI: give its mask with --roi, or the middle of "
-            "the box, a voxel of the scan, with --centre I,J,K"
+            "the box, a voxel of the scan, with --center I,J,K"
         )
-    if not wanted and (roi is not None or centre is not None):
+    if not wanted and (roi is not None or center is not None):
         raise UserError(
-            f"{model.source} was not trained around an ROI: leave out --roi and --centre"
+            f"{model.source} was not trained around an ROI: leave out --roi and --center"
         )
-    if roi is not None and centre is not None:
-        raise UserError("--roi and --centre both say where to look: give one of them")
+    if roi is not None and center is not None:
+        raise UserError("--roi and --center both say where to look: give one of them")
     if roi is not None:
         return with_roi(scans, roi, _suffix(model), model.targets)
-    return Placed(list(scans), None if centre is None else _voxel(centre, len(scans)))
+    return Placed(list(scans), None if center is None else _voxel(center, len(scans)))
 
 
 def _suffix(model: Model) -> str | None:
@@ -56,15 +56,15 @@ def _suffix(model: Model) -> str | None:
     return dataset.roi if dataset.loader == "bids" else None
 
 
-def _voxel(text: str, scans: int) -> Centre:
+def _voxel(text: str, scans: int) -> Center:
     try:
         i, j, k = (float(part) for part in text.split(","))
     except ValueError:
-        raise UserError(f"--centre {text}: write three numbers, such as 64,70,10") from None
+        raise UserError(f"--center {text}: write three numbers, such as 64,70,10") from None
     if not all(map(math.isfinite, (i, j, k))):
-        raise UserError(f"--centre {text}: write three finite numbers, such as 64,70,10")
+        raise UserError(f"--center {text}: write three finite numbers, such as 64,70,10")
     if scans > 1:
-        raise UserError(f"--centre is for one scan, and {scans} are given")
+        raise UserError(f"--center is for one scan, and {scans} are given")
     return i, j, k
 
 

@@ -1,4 +1,4 @@
-"""Losses: prediction and target, both (B, K, H, W) in [0, 1] -> a scalar to minimise."""
+"""Losses: prediction and target, both (B, K, H, W) in [0, 1] -> a scalar to minimize."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class BatchLoss(Component):
     """
 
     reduction: Literal["mean", "sum"] = "mean"
-    """How values become one: their `mean`, or their `sum` (the published behaviour, with which \
+    """How values become one: their `mean`, or their `sum` (the published behavior, with which \
 the loss grows with the batch and the slice)"""
 
     @property

@@ -34,7 +34,7 @@ class Combination(Component):
     """The sum of weight times loss of its terms; call it `at` an epoch if weights are schedules.
 
     Source of its use with contour losses: Kervadec et al., MIDL 2019 (arXiv 1812.07032): the
-    generalised Dice loss with a `rebalance` weight for `regional`, `boundary` with one for
+    generalized Dice loss with a `rebalance` weight for `regional`, `boundary` with one for
     `contour`. Their code's weights are `linear`, from 1 to 0.1 over 90 epochs, and growing from
     0.01 by 0.01 an epoch.
 

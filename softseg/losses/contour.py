@@ -16,7 +16,7 @@ class Boundary(ContourLoss):
     """phi p for each voxel: phi is the distance in mm to the target's contour, negative inside.
 
     Source: Kervadec, Bouchtiba, Desrosiers, Granger, Dolz and Ben Ayed, MIDL 2019, PMLR 102, and
-    Medical Image Analysis 67, 2021 (arXiv 1812.07032). There the contour runs through the centres
+    Medical Image Analysis 67, 2021 (arXiv 1812.07032). There the contour runs through the centers
     of the innermost pixels, which may then be left out at no cost (`convention: published`); here
     it runs between pixels, at 0.5 of a soft mask.
 

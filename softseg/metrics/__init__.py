@@ -49,11 +49,11 @@ def score(
         probability: soft prediction (X, Y, Z) in [0, 1].
         truth: (X, Y, Z) in [0, 1], soft or 0/1; the binary metrics take what is >= 0.5.
         mask: binary prediction (X, Y, Z).
-        voxel_ml: volume of one voxel in millilitres.
+        voxel_ml: volume of one voxel in milliliters.
         slice_axis: the axis along which the model sliced the volume, for `mse_paper`.
 
     Returns:
-        Percent, but millilitres where the name says so; NaN where a metric is not defined
+        Percent, but milliliters where the name says so; NaN where a metric is not defined
         (an empty truth or prediction; see each metric). `mse`, `soft_dice` and
         `soft_volume_ml` are of the soft prediction, all others of the binary one.
 

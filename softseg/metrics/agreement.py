@@ -21,7 +21,7 @@ def agreement(mask: BoolArray, raters: Mapping[str, BoolArray]) -> dict[str, flo
     Returns:
         `dice_rater_<name>` of the prediction with each rater, their mean `dice_raters`, the mean
         over all pairs of raters `dice_between_raters`, all percent; and `ged`, the squared
-        generalised energy distance 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')] with d = 1 - IoU
+        generalized energy distance 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')] with d = 1 - IoU
         (Kohl et al. 2018, appendix), where S is the one prediction, so that E[d(S, S')] is 0, and
         Y and Y' are drawn from the raters with replacement; 0 is best. Two empty masks have an IoU
         of 1 there; Dice of two empty masks is NaN and left out of means.
@@ -38,7 +38,7 @@ def agreement(mask: BoolArray, raters: Mapping[str, BoolArray]) -> dict[str, flo
 
 
 def energy_distance(mask: BoolArray, raters: list[BoolArray]) -> float:
-    """The squared generalised energy distance of one prediction to the raters, >= 0."""
+    """The squared generalized energy distance of one prediction to the raters, >= 0."""
     away = _mean(_distance(mask, drawn) for drawn in raters)
     apart = [_distance(one, other) for one, other in itertools.combinations(raters, 2)]
     # of all ordered pairs with replacement; a rater is at distance 0 of herself

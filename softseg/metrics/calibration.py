@@ -62,7 +62,7 @@ def region(truth: SoftArray, zooms: Sequence[float], margin_mm: float = MARGIN_M
     Args:
         truth: (X, Y, Z) in [0, 1].
         zooms: (3,) size of a voxel in mm.
-        margin_mm: 0 or more, between the voxels' centres.
+        margin_mm: 0 or more, between the voxels' centers.
     """
     inside, near = binarize(truth, TRACE), np.zeros(truth.shape, dtype=bool)
     if not inside.any():

@@ -36,7 +36,7 @@ class Metrics(Component):
     """Column of the subjects that the report divides the volume bias by, where they have it."""
     raters: bool = True
     """Where a target has several raters: Dice with each, theirs with one another, and the
-    generalised energy distance."""
+    generalized energy distance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Evaluate(Component):
             truth: (X, Y, Z) in [0, 1], foreground from 0.5 on where it has to be binary.
             threshold: from which probability on a voxel is foreground.
             zooms: (3,) size of a voxel in mm.
-            voxel_ml: its volume in millilitres; less than the product where the axes are skewed.
+            voxel_ml: its volume in milliliters; less than the product where the axes are skewed.
             slice_axis: the axis along which the model sliced the volume.
             raters: rater -> mask (X, Y, Z) in [0, 1], where there are several.
         """

@@ -92,7 +92,7 @@ def score_lesions(
         mask: predicted (X, Y, Z).
         truth: (X, Y, Z).
         rules: what a lesion is, and when it is detected.
-        voxel_mm3: volume of one voxel in cubic millimetres.
+        voxel_mm3: volume of one voxel in cubic millimeters.
 
     Returns:
         `ltpr`: share of the true lesions that are detected; NaN without a true lesion.
@@ -176,4 +176,4 @@ def require_masks(*masks: BoolArray) -> None:
     if len(shapes := {mask.shape for mask in masks}) > 1:
         raise ValueError(f"masks differ in shape: {sorted(shapes)}")
     if kinds := sorted({str(mask.dtype) for mask in masks if mask.dtype != np.bool_}):
-        raise ValueError(f"masks must be boolean, not {', '.join(kinds)}: binarise them first")
+        raise ValueError(f"masks must be boolean, not {', '.join(kinds)}: binarize them first")

@@ -95,7 +95,7 @@ def postprocess(
     Args:
         mask: (X, Y, Z) in native space, thresholded.
         steps: as `build` returns them.
-        voxel_mm3: volume of one voxel in cubic millimetres.
+        voxel_mm3: volume of one voxel in cubic millimeters.
         slice_axis: the axis along which the model sliced the volume, for `over: slice`.
 
     Raises:

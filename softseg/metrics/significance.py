@@ -43,7 +43,7 @@ class Wilcoxon:
 
 
 def wilcoxon(differences: ArrayLike, method: Method = "auto") -> Wilcoxon:
-    """The two-sided Wilcoxon signed-rank test that paired differences centre on zero.
+    """The two-sided Wilcoxon signed-rank test that paired differences center on zero.
 
     Args:
         differences: (N,), any unit; equal sizes are ties only if they are exactly equal.

@@ -1,7 +1,7 @@
 """Distances between the surfaces of a prediction and a truth, in mm; volumes (X, Y, Z).
 
-The surface of a mask is its voxels of which a face neighbour is background, and outside the volume
-is background. A distance is that from a surface voxel's centre to the nearest centre on the other
+The surface of a mask is its voxels of which a face neighbor is background, and outside the volume
+is background. A distance is that from a surface voxel's center to the nearest center on the other
 surface: exact, Euclidean, in mm.
 """
 
@@ -64,7 +64,7 @@ def assd(there: Distances, back: Distances) -> float:
 
 
 def surface_dice(there: Distances, back: Distances, tolerance_mm: float) -> float:
-    """Normalised surface Dice: share of both surfaces within the tolerance of the other, 0-100 %.
+    """Normalized surface Dice: share of both surfaces within the tolerance of the other, 0-100 %.
 
     Every surface voxel counts as one (as in MONAI; Nikolov et al. 2018 weigh it by its area).
     A distance of exactly the tolerance is within, rounding of float32 zooms aside.
@@ -86,7 +86,7 @@ def surface_distances(
 
 
 def surface(mask: BoolArray) -> BoolArray:
-    """The voxels of a mask (X, Y, Z) of which a face neighbour is background or outside."""
+    """The voxels of a mask (X, Y, Z) of which a face neighbor is background or outside."""
     return mask & ~ndimage.binary_erosion(mask)
 
 

@@ -23,11 +23,11 @@ def avd(prediction: BoolArray, truth: BoolArray) -> float:
 
 
 def volume_ml(mask: BoolArray | SoftArray, voxel_ml: float) -> float:
-    """Volume in millilitres of a mask, or of a soft one (its voxels' sum).
+    """Volume in milliliters of a mask, or of a soft one (its voxels' sum).
 
     Args:
         mask: (X, Y, Z), values in [0, 1].
-        voxel_ml: volume of one voxel in millilitres.
+        voxel_ml: volume of one voxel in milliliters.
     """
     return float(np.sum(mask, dtype=np.float64)) * voxel_ml
 

@@ -30,13 +30,13 @@ _RESAMPLES = 10_000
 def score_volume_bias(
     probability: SoftArray, truth: SoftArray, mask: BoolArray, voxel_ml: float
 ) -> dict[str, float]:
-    """Predicted minus true volume in millilitres: **positive is over-estimation**, opposite of RVD.
+    """Predicted minus true volume in milliliters: **positive is over-estimation**, opposite of RVD.
 
     Args:
         probability: soft prediction q (X, Y, Z) in [0, 1].
         truth: soft or binary truth y (X, Y, Z) in [0, 1].
         mask: binary prediction (X, Y, Z), at the run's threshold.
-        voxel_ml: volume of one voxel in millilitres.
+        voxel_ml: volume of one voxel in milliliters.
 
     Returns:
         `dV_soft_ml` = V(q) - V(y), the volumes of soft masks; `dV_hard_ml`, that of the mask minus

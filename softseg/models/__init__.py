@@ -17,7 +17,7 @@ _family: TypeAdapter[Unet2d] = TypeAdapter(Model)
 
 
 def build(spec: Any, channels: int = 1, targets: int = 1) -> nn.Module:
-    """The network that a YAML's `model:` describes, freshly initialised.
+    """The network that a YAML's `model:` describes, freshly initialized.
 
     Its forward returns logits; the head is a module of its own (`softseg.models.heads.build`),
     but the initial bias which the spec's head asks for is set here.

@@ -31,7 +31,7 @@ class Unet2d(BlockOptions):
     """What turns logits into a prediction in [0, 1]: `sigmoid` or `normrelu`"""
 
     def __call__(self, channels: int = 1, targets: int = 1) -> Unet2dNetwork:
-        """The network, freshly initialised from torch's global generator.
+        """The network, freshly initialized from torch's global generator.
 
         Args:
             channels: number C of input contrasts.

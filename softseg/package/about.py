@@ -47,7 +47,7 @@ class Summary(Component):
 class Credits(Component):
     """What only a person can tell."""
 
-    licence: str | None = None
+    license: str | None = None
     """Under which the model may be used, e.g. CC-BY-4.0."""
     citation: str | None = None
     """What to cite."""

@@ -28,7 +28,7 @@ def card(about: About, experiment: Experiment, thresholds: Mapping[str, Threshol
         "Scores": _scores(about, experiment),
         "Use": _use(about),
         "Limits": _limits(about),
-        "Licence and citation": _credits(about),
+        "License and citation": _credits(about),
     }
     head = [f"# {about.name}", *([_SYNTHETIC] if about.summary.synthetic else [])]
     head += [about.description] if about.description else []
@@ -124,7 +124,7 @@ def _use(about: About) -> Iterator[str]:
 
 def _limits(about: About) -> Iterator[str]:
     yield "- Research software: not a medical device, not for diagnosis."
-    yield "- Scans that differ from those of the training (contrast, resolution, field, centre,"
+    yield "- Scans that differ from those of the training (contrast, resolution, field, center,"
     yield "  disease, age) may be segmented wrongly, with no sign of it."
     if about.scores:
         n = about.summary.subjects["test"]
@@ -136,8 +136,8 @@ def _limits(about: About) -> Iterator[str]:
 
 
 def _credits(about: About) -> Iterator[str]:
-    licence = about.licence or "none was given, so ask the authors before you use it"
-    yield f"- licence: {_in_one_line(licence)}"
+    license = about.license or "none was given, so ask the authors before you use it"
+    yield f"- license: {_in_one_line(license)}"
     yield f"- authors: {_in_one_line(', '.join(about.authors) or 'not given')}"
     yield f"- cite: {_in_one_line(about.citation or 'not given')}"
     yield "- method: Gros, Lemay, Cohen-Adad: SoftSeg. Medical Image Analysis 71, 2021"

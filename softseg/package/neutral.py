@@ -13,7 +13,7 @@ def neutral(experiment: Experiment) -> Experiment:
     """The same experiment on files nobody has, divided at random, on whatever machine there is.
 
     All that the network's input and output depend on stays. What names folders, files, subjects,
-    centres, raters or a device is left out: only what is listed here is taken over, so a key that
+    centers, raters or a device is left out: only what is listed here is taken over, so a key that
     a later version adds cannot leak.
     """
     return Experiment(

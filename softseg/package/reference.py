@@ -8,7 +8,7 @@ is soft, float32 in [0, 1], on the grid of the scan; several targets lie along a
 needs numpy, onnxruntime and, to read and write files, nibabel.
 
 It is also all that `softseg predict` does between a file and a soft prediction, said once more: a
-scan is turned to the closest canonical orientation (RAS+), standardised, read on the network's
+scan is turned to the closest canonical orientation (RAS+), standardized, read on the network's
 grid and cut into slices; then the way back. The network's grid is the turned scan's own, scaled
 and shifted along each axis, so all of it is done axis by axis.
 """
@@ -51,7 +51,7 @@ def segment(
     facts: dict[str, Any],
     network: Network,
     roi: Array | None = None,
-    centre: Sequence[float] | None = None,
+    center: Sequence[float] | None = None,
 ) -> Array:
     """The soft segmentation (K, X, Y, Z) in [0, 1] of one image (X, Y, Z) for each contrast.
 
@@ -63,8 +63,8 @@ def segment(
     shape, across = scans[0].shape, facts["slice_axis"]
     mask = None if roi is None else np.flip(roi.transpose(order), flips)
     middle = None if mask is None else np.argwhere(mask >= 0.5).mean(axis=0)
-    if centre is not None:
-        at = np.asarray(centre, dtype=float)[order]
+    if center is not None:
+        at = np.asarray(center, dtype=float)[order]
         middle = np.array([shape[k] - 1 - at[k] if k in flips else at[k] for k in range(3)])
     steps = {name: step for one in facts["preprocess"] for name, step in one.items()}
     zooms = np.linalg.norm(affine[:3, :3], axis=0)[order]
@@ -72,7 +72,7 @@ def segment(
     volumes = np.stack([prepared(scan, grid, steps, mask) for scan in scans])
     slices = np.moveaxis(volumes, across + 1, 0).astype(np.float32)
     if steps.get("standardize", {}).get("over") == "slice":
-        network = each_standardised(network)
+        network = each_standardized(network)
     seen = planned(shape, zooms, steps, across, middle, widened=False)
     patch = [axis.size for k, axis in enumerate(seen) if k != across] if "crop" in steps else None
     logits = blended(network, slices, patch)
@@ -112,7 +112,7 @@ def planned(
     if crop["around"] == "image":
         middle = None
     elif middle is None:
-        raise SystemExit("the model was trained around an ROI: add --roi MASK or --centre I J K")
+        raise SystemExit("the model was trained around an ROI: add --roi MASK or --center I J K")
     grid = [Axis(n) for n in shape]
     for step in steps:
         if step == "resample":
@@ -146,7 +146,7 @@ def cropped(axis: Axis, size: int, middle: Array | None, k: int) -> Axis:
 
 
 def prepared(scan: Array, grid: list[Axis], steps: dict[str, Any], mask: Array | None) -> Array:
-    """One turned contrast, standardised, on the network's grid; its background lies around it."""
+    """One turned contrast, standardized, on the network's grid; its background lies around it."""
     order = steps.get("resample", {}).get("image_order", 1)
     positions = [axis.first + axis.step * np.arange(axis.size) for axis in grid]
     values = read(scan, positions, order, float(np.clip(0, scan.min(), scan.max())))
@@ -207,7 +207,7 @@ def b_spline(x: Array, order: int) -> Array:
     return np.where(x < 1, 2 / 3 - x**2 + x**3 / 2, np.maximum(0, 2 - x) ** 3 / 6)
 
 
-def each_standardised(network: Network) -> Network:
+def each_standardized(network: Network) -> Network:
     """The network, shown each slice of each contrast with mean 0 and standard deviation 1."""
 
     def shown(slices: Array) -> Array:
@@ -277,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("images", nargs="+", help="one image for each contrast, in their order")
     parser.add_argument("out")
     parser.add_argument("--roi", help="mask, for a model that was trained around one")
-    parser.add_argument("--centre", nargs=3, type=float, help="voxel in the middle of the box")
+    parser.add_argument("--center", nargs=3, type=float, help="voxel in the middle of the box")
     given = parser.parse_args(arguments)
     facts, network = opened(given.package)
     if len(given.images) != len(facts["contrasts"]):
@@ -289,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"{file.get_filename()} lies on another grid than {given.images[0]}")
     scans = [np.asarray(file.dataobj, np.float32).reshape(file.shape[:3]) for file in files]
     roi = scans.pop() if given.roi else None
-    soft = segment(scans, first.affine, facts, network, roi, given.centre).astype(np.float32)
+    soft = segment(scans, first.affine, facts, network, roi, given.center).astype(np.float32)
     header = first.header.copy()
     header.set_data_dtype(np.float32)
     data = np.moveaxis(soft, 0, -1) if len(soft) > 1 else soft[0]

@@ -51,7 +51,7 @@ def write_package(
     path: Path,
     console: Console,
     *,
-    licence: str | None = None,
+    license: str | None = None,
     citation: str | None = None,
     authors: Sequence[str] = (),
     description: str | None = None,
@@ -76,7 +76,7 @@ def write_package(
     experiment, saved = load_config(run.config, Experiment), read_checkpoint(run.best)
     epoch = int(saved["epoch"])
     found = _thresholds(run, list(experiment.dataset.targets), epoch)
-    credits_ = _credits(licence, citation, authors, description)
+    credits_ = _credits(license, citation, authors, description)
     known = about(run, experiment, read_split(run.split), epoch, credits_)
     contents = _contents(neutral(experiment), saved, found, known)
     _check_readable(run, contents)
@@ -111,10 +111,10 @@ def _thresholds(run: Run, targets: list[str], epoch: int) -> Thresholds | None:
 
 
 def _credits(
-    licence: str | None, citation: str | None, authors: Sequence[str], description: str | None
+    license: str | None, citation: str | None, authors: Sequence[str], description: str | None
 ) -> Credits:
     known = {
-        "licence": licence or None,
+        "license": license or None,
         "citation": citation or None,
         "authors": list(authors),
         "description": description or None,
@@ -122,7 +122,7 @@ def _credits(
     try:
         return build_from(TypeAdapter(Credits), known)
     except ValidationError as error:  # half a character, of a command line in another encoding
-        raise UserError("licence, citation, authors and description must be text") from error
+        raise UserError("license, citation, authors and description must be text") from error
 
 
 def _contents(
@@ -195,5 +195,5 @@ def _lacks(known: About, found: Mapping[str, Threshold]) -> Iterator[str]:
         yield "the scores are of another threshold than the package's; run eval and package again"
     if known.summary.synthetic is None:
         yield "the data are not at hand, so the card cannot say whether they are synthetic"
-    if known.licence is None:
-        yield "no licence, so nobody knows whether the model may be used; add --licence"
+    if known.license is None:
+        yield "no license, so nobody knows whether the model may be used; add --license"

@@ -1,4 +1,4 @@
-"""Per volume, once: orient, standardise, resample, crop; the geometry and its inverse; slices."""
+"""Per volume, once: orient, standardize, resample, crop; the geometry and its inverse; slices."""
 
 from __future__ import annotations
 

@@ -56,10 +56,10 @@ def is_length(kind: str) -> bool:
 
 
 def half_pixel(mask: Mask, spacing: Spacing) -> Distances:
-    """Distance in mm from a pixel's centre to the contour between the pixels; negative inside.
+    """Distance in mm from a pixel's center to the contour between the pixels; negative inside.
 
-    Exact: of a pixel's square the point nearest to another centre is a corner or the middle of an
-    edge. On a grid of twice the resolution these are nodes, between the centres, so that the
+    Exact: of a pixel's square the point nearest to another center is a corner or the middle of an
+    edge. On a grid of twice the resolution these are nodes, between the centers, so that the
     contour is the nodes that squares of both sides share. mask: (H, W), with a contour.
     """
     contour = _squares(mask) & _squares(~mask)
@@ -77,7 +77,7 @@ def _squares(mask: Mask) -> Mask:
 def published(mask: Mask, spacing: Spacing) -> Distances:
     """The map of Kervadec's code in mm, with which the innermost layer of 1 mm pixels is at 0.
 
-    Distances are to the centre of the nearest pixel of the other side. The 1 that is taken off
+    Distances are to the center of the nearest pixel of the other side. The 1 that is taken off
     inside is of their code too, and right for pixels of 1 mm only: of smaller ones, layers inside
     have the sign of the outside. mask: (H, W), with a contour.
     """
@@ -85,7 +85,7 @@ def published(mask: Mask, spacing: Spacing) -> Distances:
 
 
 def edt(mask: Mask, _spacing: Spacing) -> Distances:
-    """Distance in pixels to the centre of the nearest pixel of the other side; negative inside."""
+    """Distance in pixels to the center of the nearest pixel of the other side; negative inside."""
     return np.where(mask, -_distance(mask, _PIXELS), _distance(~mask, _PIXELS))
 
 
@@ -123,6 +123,6 @@ def _of(kind: str) -> Kind:
 
 
 def _distance(mask: Mask, spacing: Spacing) -> Distances:
-    """Of each pixel that is true to the centre of the nearest that is false; 0 in those."""
+    """Of each pixel that is true to the center of the nearest that is false; 0 in those."""
     distance: Distances = distance_transform_edt(mask, sampling=spacing)
     return distance

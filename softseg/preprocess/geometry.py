@@ -52,19 +52,19 @@ def needs_roi(steps: Sequence[Step], slices: Slices) -> bool:
 
 
 def plan(
-    native: Grid, steps: Sequence[Step], slices: Slices, centre: FloatArray | None
+    native: Grid, steps: Sequence[Step], slices: Slices, center: FloatArray | None
 ) -> Geometry:
-    """The geometry of a chain on one scan; `centre` is the ROI's in world mm, (3,), or None."""
+    """The geometry of a chain on one scan; `center` is the ROI's in world mm, (3,), or None."""
     grid = canonical(native)
     for step in steps:
         if isinstance(step, Resample):
             grid = step(grid)
         elif isinstance(step, Crop):
-            grid = step(grid, slices.in_plane, centre)
+            grid = step(grid, slices.in_plane, center)
     return Geometry(native, grid)
 
 
-def centre_of_mass(mask: FloatArray, grid: Grid) -> NDArray[np.float64] | None:
+def center_of_mass(mask: FloatArray, grid: Grid) -> NDArray[np.float64] | None:
     """World position (3,) in mm of the middle of a mask (X, Y, Z); None where it is empty."""
     voxels = np.argwhere(mask >= 0.5)
     if len(voxels) == 0:

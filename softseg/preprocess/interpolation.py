@@ -18,7 +18,7 @@ from softseg.data.nifti.grid import FloatArray, Grid
 
 Order = Literal[1, 2, 3]  # of the spline: linear, quadratic, cubic
 Reading = Order | Literal["mean"]
-"""How values come to a grid: a spline read at the new voxels' centres, or the mean over each new
+"""How values come to a grid: a spline read at the new voxels' centers, or the mean over each new
 voxel where these are larger (linear where they are not)."""
 
 # An interpolating spline's weights fall below float32's precision long before this many voxels
@@ -38,7 +38,7 @@ def resample(
     target: a grid whose axes are a signed permutation of the source's (not checked for rotations
         smaller than 1e-3, which rounding of headers brings).
     order: spline order, 1 (linear) to 3; whole-voxel shifts copy, whatever the order. Or "mean".
-    fill: the value outside the source's field of view (half a voxel beyond its last centres).
+    fill: the value outside the source's field of view (half a voxel beyond its last centers).
 
     Returns
     -------

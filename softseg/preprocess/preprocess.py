@@ -16,7 +16,7 @@ from softseg.data.nifti.grid import FloatArray
 from softseg.data.sample import Counts, Sample, count_soft, digest_of
 from softseg.metrics import TRUTH_THRESHOLD, binarize, dice
 from softseg.preprocess.contours import contours
-from softseg.preprocess.geometry import Geometry, Step, centre_of_mass, needs_roi, plan
+from softseg.preprocess.geometry import Geometry, Step, center_of_mass, needs_roi, plan
 from softseg.preprocess.interpolation import Order, resample
 from softseg.preprocess.resample import Resample, label_order
 from softseg.preprocess.slices import Slices
@@ -42,9 +42,9 @@ class Facts:
 class VolumeSlices:
     """All slices of one subject, ready for the network."""
 
-    image: Tensor  # (S, C, H, W) float32, standardised
+    image: Tensor  # (S, C, H, W) float32, standardized
     target: Tensor  # (S, K, H, W) float32 in [0, 1]
-    fill: Tensor  # (S, C): the standardised background
+    fill: Tensor  # (S, C): the standardized background
     keep: Tensor  # (S,) bool: takes part in training and validation
     raters: Tensor  # (S, R, K, H, W) float32 in [0, 1]: each rater's masks; R = 0 unless wanted
     maps: Tensor  # (S, M, K, H, W) float32: a map of each kind that a contour loss wants
@@ -63,13 +63,13 @@ class Wanted:
 def preprocess(
     sample: Sample, steps: Sequence[Step], slices: Slices, wanted: Wanted = Wanted()
 ) -> VolumeSlices:
-    """Standardise, orient, resample and crop one subject's scan and cut it into slices.
+    """Standardize, orient, resample and crop one subject's scan and cut it into slices.
 
     Only the box that the crop keeps is resampled, all steps at once. Raises UserError for a step
     that needs an ROI where the subject has none (or an empty one).
     """
-    centre = _roi_centre(sample, steps, slices)
-    geometry = plan(sample.grid, steps, slices, centre)
+    center = _roi_center(sample, steps, slices)
+    geometry = plan(sample.grid, steps, slices, center)
     image, fill = images_of(sample, steps, geometry)
     target = _masks(sample.target, steps, geometry)
     roi = None if sample.roi is None else slices.cut(_masks(sample.roi[None], steps, geometry))
@@ -106,18 +106,18 @@ def _apart(kinds: Sequence[Tensor], like: Tensor) -> Tensor:
     return torch.stack(list(kinds), dim=1) if kinds else like.new_empty((slices, 0, *rest))
 
 
-def _roi_centre(
+def _roi_center(
     sample: Sample, steps: Sequence[Step], slices: Slices
 ) -> NDArray[np.float64] | None:
-    """The ROI's centre when a step needs the ROI."""
+    """The ROI's center when a step needs the ROI."""
     if not needs_roi(steps, slices):
         return None
     if sample.roi is None:
         raise UserError("this chain needs an ROI mask; say where it is with dataset.roi")
-    centre = centre_of_mass(sample.roi, sample.grid)
-    if centre is None:
+    center = center_of_mass(sample.roi, sample.grid)
+    if center is None:
         raise UserError("its ROI mask is empty: mend the mask or leave the subject out")
-    return centre
+    return center
 
 
 def images_of(
@@ -125,7 +125,7 @@ def images_of(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Each contrast on the network's grid (C, X, Y, Z), and its background value (C,).
 
-    Standardising is linear, so it is applied to the box that was read, with the native statistics.
+    Standardizing is linear, so it is applied to the box that was read, with the native statistics.
     """
     standardize = next((s for s in steps if isinstance(s, Standardize)), None)
     order: Order = next((s.image_order for s in steps if isinstance(s, Resample)), 1)

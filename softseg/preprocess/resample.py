@@ -24,18 +24,18 @@ def label_order(steps: Iterable[object]) -> Reading:
 class Resample(Component):
     """Bring every volume to the same voxel size (SoftSeg 2.3.2).
 
-    The field of view keeps its centre; its size is rounded to whole voxels.
+    The field of view keeps its center; its size is rounded to whole voxels.
     """
 
     name: Literal["resample"] = "resample"
     zooms: tuple[Zoom, Zoom, Zoom]
     """Voxel size in mm along right-left, posterior-anterior, inferior-superior; null keeps the
-    axis as it is (the published behaviour resamples in plane only)."""
+    axis as it is (the published behavior resamples in plane only)."""
     image_order: Order = 2
     """Spline order for images (the paper: 2)."""
     label_order: Reading = 1
     """Spline order for masks (the paper: linear); above 1 overshoots and is clipped to [0, 1]. A
-    spline is read at voxel centres: at twice the voxel size it averages two voxels along an axis of
+    spline is read at voxel centers: at twice the voxel size it averages two voxels along an axis of
     even length, and takes every other one of an odd length. mean: where voxels grow, the mean over
     each new one, its exact partial volume."""
 

@@ -37,7 +37,7 @@ class SliceStack:
 
     image: Tensor  # (S, C, H, W) float32
     target: Tensor  # (S, K, H, W) float32 in [0, 1]
-    fill: Tensor  # (S, C) float32, the standardised background
+    fill: Tensor  # (S, C) float32, the standardized background
     keep: Tensor  # (S,) bool, takes part in training and validation; stays on the CPU
     raters: Tensor  # (S, R, K, H, W) float32, each rater's masks; R = 0 unless one is drawn
     maps: Tensor  # (S, M, K, H, W) float32, what a contour loss wants; M = 0 without one

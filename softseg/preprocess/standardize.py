@@ -19,7 +19,7 @@ _FLAT = 1e-6  # below this spread (a share of the largest value) only the mean i
 
 
 class Standardize(Component):
-    """Mean centring and division by the standard deviation, each contrast alone (SoftSeg 2.3.4).
+    """Mean centering and division by the standard deviation, each contrast alone (SoftSeg 2.3.4).
 
     Over the volume, the statistics come from the whole native scan before any crop, so training,
     ROI and patch prediction agree. Over the slice, they come from each preprocessed slice and
@@ -36,12 +36,12 @@ class Standardize(Component):
     @model_validator(mode="after")
     def _region_of_volumes(self) -> Self:
         if self.over == "slice" and self.region != "all":
-            raise ValueError("region: needs over: volume; a slice is standardised over all of it")
+            raise ValueError("region: needs over: volume; a slice is standardized over all of it")
         return self
 
 
 def over_slices(steps: Iterable[object]) -> bool:
-    """Whether a chain standardises each slice on its own."""
+    """Whether a chain standardizes each slice on its own."""
     return any(isinstance(step, Standardize) and step.over == "slice" for step in steps)
 
 
@@ -55,7 +55,7 @@ class Intensity:
 
     @property
     def fill(self) -> float:
-        """The standardised background: what padding and rotated-in corners are filled with."""
+        """The standardized background: what padding and rotated-in corners are filled with."""
         return (self.background - self.mean) / self.std
 
 
@@ -70,7 +70,7 @@ def intensity_of(volume: FloatArray, step: Standardize | None, roi: FloatArray |
         return Intensity(0.0, 1.0, background)
     values = _region(volume, step.region, roi)
     if values.size == 0:
-        message = f"no voxel to standardise over with region: {step.region}; use region: all"
+        message = f"no voxel to standardize over with region: {step.region}; use region: all"
         raise UserError(message)
     mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
     flat = std <= _FLAT * float(np.abs(values).max())

@@ -99,7 +99,7 @@ def csv(table: TextTable) -> str:
 
 
 def markdown(table: TextTable) -> str:
-    """A GitHub-flavoured table below its title, a paragraph a note."""
+    """A GitHub-flavored table below its title, a paragraph a note."""
     rule = ("---:" if number else "---" for number in _numeric(table))
     rows = [map(_markdown_text, table.header), rule, *(map(_markdown_cell, r) for r in table.rows)]
     grid = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

@@ -13,7 +13,7 @@ from softseg.metrics.calibration import ReliabilityBins, from_table
 from softseg.metrics.volume_bias import MEASURES, volume_bias_table
 from softseg.render.figures import reliability
 from softseg.render.figures import volume_bias as bias_figure
-from softseg.render.figures.style import colours
+from softseg.render.figures.style import colors
 from softseg.render.page import Figure, Section
 from softseg.render.paper_table import decimals
 from softseg.render.text_table import Cell, TextTable
@@ -56,7 +56,7 @@ def _draw_reliability(results: Results, target: str, path: Path) -> Figure | Non
     }
     if not bins:
         return None
-    reliability.draw(bins, path, colour=colours(results.candidates))
+    reliability.draw(bins, path, color=colors(results.candidates))
     return Figure(
         path,
         f"Reliability of {target}: the mean truth of voxels by their predicted value, over the "
@@ -77,7 +77,7 @@ def _bins(entry: Entry, target: str) -> ReliabilityBins | None:
 def _draw_bias(
     results: Results, target: str, tables: dict[str, pd.DataFrame], path: Path
 ) -> Figure:
-    bias_figure.draw(tables, path, colour=colours(results.candidates))
+    bias_figure.draw(tables, path, color=colors(results.candidates))
     return Figure(
         path,
         f"Bias of the volume of {target}, with its 95 % bootstrap interval over subjects (mean "

@@ -14,7 +14,7 @@ from softseg.data.nifti.io import read
 from softseg.render.figures import bland_altman, density, learning, progression, thresholds, timing
 from softseg.render.figures import examples as example_figure
 from softseg.render.figures import scores as score_figure
-from softseg.render.figures.style import colours
+from softseg.render.figures.style import colors
 from softseg.render.page import Figure
 from softseg.report.examples import examples
 from softseg.report.pairing import paired, scores
@@ -32,7 +32,7 @@ def draw_scores(results: Results, target: str, path: Path) -> Figure:
     """Each subject's Dice by each candidate."""
     scored = scores(results.metrics, target, "dice")
     values = {name: paired(scored, [name], "subject")[name].to_numpy() for name in _scored(results)}
-    score_figure.draw(values, path, colour=colours(results.candidates))
+    score_figure.draw(values, path, color=colors(results.candidates))
     return Figure(
         path,
         f"Test Dice of {target} in native space: a dot is a subject (mean over the splits that "
@@ -83,7 +83,7 @@ def _of_target(one: Progression, k: int) -> dict[int, Array]:
 def draw_thresholds(results: Results, target: str, path: Path) -> Figure:
     """Dice against threshold (Figure 3)."""
     curves = {name: _curves(results.done(name), target) for name in _scored(results)}
-    thresholds.draw(curves, path, colour=colours(results.candidates))
+    thresholds.draw(curves, path, color=colors(results.candidates))
     return Figure(
         path,
         f"Dice of {target} against the threshold, on training and validation scans: mean over "
@@ -104,7 +104,7 @@ def _curves(entries: list[Entry], target: str) -> list[dict[float, float]]:
 def draw_density(results: Results, target: str, path: Path) -> Figure:
     """How soft the predictions are (Figure 4)."""
     values = {name: _predicted_values(results.done(name), target) for name in _scored(results)}
-    density.draw(values, path, colour=colours(results.candidates))
+    density.draw(values, path, color=colors(results.candidates))
     return Figure(
         path,
         f"Distribution of the non-zero predicted values of {target} in the test scans (kernel "
@@ -146,7 +146,7 @@ def draw_examples(results: Results, target: str, path: Path) -> Figure | None:
 def draw_learning(results: Results, path: Path) -> Figure:
     """Losses and validation Dice over the epochs."""
     histories = {name: [e.history for e in results.done(name)] for name in _scored(results)}
-    learning.draw(histories, path, colour=colours(results.candidates))
+    learning.draw(histories, path, color=colors(results.candidates))
     return Figure(
         path,
         "Learning curves. Losses of different kinds cannot be compared with each other; "
@@ -159,7 +159,7 @@ def draw_volumes(results: Results, target: str, path: Path) -> Figure:
     """Agreement of predicted and true volumes."""
     rows = results.metrics[results.metrics["target"] == target]
     volumes = {name: _volumes(rows[rows["candidate"] == name]) for name in _scored(results)}
-    bland_altman.draw(volumes, path, colour=colours(results.candidates))
+    bland_altman.draw(volumes, path, color=colors(results.candidates))
     return Figure(
         path,
         f"Bland-Altman plots of the volume of {target}: predicted minus true volume of each "

@@ -87,7 +87,7 @@ def maps_of(task: Task, rows: Tensor) -> dict[str, Tensor]:
 
 @phase("augmentation")
 def augmented(task: Task, batch: Batch, draws: Generator) -> Batch:
-    """What the network is given: augmented and, in the published order, standardised again."""
+    """What the network is given: augmented and, in the published order, standardized again."""
     batch = augment.augment(batch, task.augment, draws)
     return augment.restandardize(batch) if task.restandardize else batch
 

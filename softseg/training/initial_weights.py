@@ -180,7 +180,7 @@ def begin(state: State, source: Source | None, tested: Mapping[str, Sequence[str
 
 
 def _check_frozen(network: nn.Module, fit: Fit) -> None:
-    """Refuse frozen blocks that would keep the random weights they were initialised with."""
+    """Refuse frozen blocks that would keep the random weights they were initialized with."""
     blocks = [name for name, part in network.named_modules() if isinstance(part, Frozen)]
     fresh = {misfit.layer: str(misfit) for misfit in fit.misfits if misfit.here is not None}
     random = [text for name, text in fresh.items() if name.rpartition(".")[0] in blocks]

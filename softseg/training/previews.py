@@ -60,7 +60,7 @@ def read_progression(folder: Path) -> Progression | None:
 
 
 def _float16(values: Tensor) -> NDArray[np.float16]:
-    largest = float(np.finfo(np.float16).max)  # a scan that is not standardised may go beyond
+    largest = float(np.finfo(np.float16).max)  # a scan that is not standardized may go beyond
     kept: NDArray[np.float16] = values.cpu().clamp(-largest, largest).numpy().astype(np.float16)
     return kept
 

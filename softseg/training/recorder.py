@@ -22,7 +22,7 @@ class Keeper:
     ) -> None:
         self.folder = folder
         self.images_every = images_every
-        self._still = [normalised(images[:, :1]), targets[:, :1].cpu()]
+        self._still = [normalized(images[:, :1]), targets[:, :1].cpu()]
         (folder / "checkpoints").mkdir(exist_ok=True)
         keep_slice(folder, images[0], targets[0])
         # a resumed run writes over what the interrupted one logged beyond its last checkpoint
@@ -66,7 +66,7 @@ def upright(slices: Tensor) -> Tensor:
     return slices.transpose(2, 3).flip(2, 3)
 
 
-def normalised(image: Tensor) -> Tensor:
+def normalized(image: Tensor) -> Tensor:
     """Each slice (P, 1, H, W) stretched to [0, 1] for viewing."""
     low, high = image.amin(dim=(2, 3), keepdim=True), image.amax(dim=(2, 3), keepdim=True)
     return ((image - low) / (high - low).clamp_min(1e-6)).cpu()

@@ -20,7 +20,7 @@ Record = dict[str, float]
 
 @dataclass
 class State:
-    """Weights, optimiser, schedule, and what has happened so far."""
+    """Weights, optimizer, schedule, and what has happened so far."""
 
     model: nn.Module
     head: nn.Module
@@ -32,7 +32,7 @@ class State:
 
 
 def start(model: nn.Module, head: nn.Module, trainer: Trainer) -> State:
-    """A training that has not begun; frozen parameters are none of the optimiser's."""
+    """A training that has not begun; frozen parameters are none of the optimizer's."""
     parameters = [p for p in (*model.parameters(), *head.parameters()) if p.requires_grad]
     optimizer = Adam(parameters, lr=trainer.learning_rate)
     return State(model, head, optimizer, trainer.schedule(optimizer, trainer.max_epochs))

@@ -88,7 +88,7 @@ def test_all_candidates_have_the_same_sets_and_seeds(undisturbed):
         assert json.loads((soft / "run.json").read_text())["seed"] == k
         assert json.loads((hard / "run.json").read_text())["seed"] == k
         tested += json.loads((soft / "split.json").read_text())["test"]
-    assert len(set(tested)) == len(tested) == 6  # each centre's two subjects once
+    assert len(set(tested)) == len(tested) == 6  # each center's two subjects once
 
 
 def test_a_second_call_does_nothing_again(copied):

@@ -57,9 +57,9 @@ def other_shape():
     rewrite(MASK, np.asarray(nib.load(MASK).dataobj)[:-1])
 
 
-def shift(millimetres):
+def shift(millimeters):
     affine = nib.load(MASK).affine.copy()
-    affine[0, 3] += millimetres
+    affine[0, 3] += millimeters
     rewrite(MASK, affine=affine)
 
 
@@ -102,7 +102,7 @@ def test_several_bad_files_are_listed_together(softseg):
     assert err.count("\n") <= 5
 
 
-def test_a_thousandth_of_a_millimetre_is_tolerated(softseg):
+def test_a_thousandth_of_a_millimeter_is_tolerated(softseg):
     shift(1e-3)
     assert softseg("data", "check", "tiny.yaml")[0] == 0
 
@@ -145,7 +145,7 @@ RISING = (
         ("model.head.name=normrelou", ["model.head", "normrelu"]),
         ("augment.0.affine.rotatoin=3", ["rotation"]),
         ("dataset.raters.fuse=majorty", ["majorty", "majority"]),
-        ("split.by=centre", ["centre", "center"]),
+        ("split.by=center", ["center", "center"]),
         ("split.test=[9]", ["split.test", "9"]),
         ("slices.drop=[no_roi]", ["dataset.roi"]),
         ("trainer.device=cuda:7", ["cuda:7", "cpu"]),
@@ -318,7 +318,7 @@ splits: {name: leave_one_out, validation: 1}
         ("name: dice", "nmae: dice", ["both.yaml:5", "loss.nmae", "did you mean `name`?"]),
         ("name: dice", "name: dcie", ["both.yaml:5", "loss.name", "did you mean `dice`?"]),
         ("leave_one_out", "leave_one_out, values: [9]", ["splits.values", "'9'", "1, 2, 3"]),
-        ("leave_one_out", "leave_one_out, by: centre", ["splits.by", "centre", "center"]),
+        ("leave_one_out", "leave_one_out, by: center", ["splits.by", "center", "center"]),
         ("validation: 1", "validation: 2", ["split 0", "splits.validation", "leave some"]),
         ("validation: 1", "fold: 3", ["both.yaml:6", "splits.fold", "unknown key"]),
         ("hard:", "Soft:", ["both.yaml", "soft and Soft", "rename one"]),

@@ -105,7 +105,7 @@ def test_softseg_has_the_papers_table_1():
 
 
 def cohort(size):
-    """As many subjects, in four centres."""
+    """As many subjects, in four centers."""
     columns = [{"subject": str(n), "center": str(n % 4)} for n in range(size)]
     return [Subject(one["subject"], {}, {}, None, one) for one in columns]
 

@@ -75,7 +75,7 @@ def trained(tmp_path_factory):
 def test_1_softness_is_told_in_the_header(trained):
     _, out, _ = trained
     assert "soft voxels: files 0.0 % -> raters 0.0 % -> preprocess" in out
-    assert "the ground truth is not binarised" in out
+    assert "the ground truth is not binarized" in out
 
 
 def test_2_native_space_predictions_lie_on_the_grid_of_their_input(trained):
@@ -162,7 +162,7 @@ def test_6_a_closed_yaml_names_file_line_key_and_the_nearest(tmp_path):
 
 
 def test_7_safe_files_only_safe_loading_in_the_package():
-    """The behaviour (a crafted pickle does not run): tests/hardening/security/test_pickles.py."""
+    """The behavior (a crafted pickle does not run): tests/hardening/security/test_pickles.py."""
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):

@@ -78,7 +78,7 @@ def test_train_and_evaluate_as_written(softseg, folder, capsys):
 @pytest.mark.parametrize("config", CANDIDATES)
 def test_each_candidate_trains(softseg, folder, config, capsys):
     assert softseg("train", f"configs/{config}", "--overwrite") == 0, capsys.readouterr().err
-    fate = "BINARISED" if "hard" in config else "not binarised"
+    fate = "BINARIZED" if "hard" in config else "not binarized"
     assert fate in capsys.readouterr().out
 
 

@@ -49,14 +49,14 @@ def scan(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> NDArray[np.float32]:
 
 def ball(shape: tuple[int, ...] = SHAPE, soft: bool = True) -> NDArray[np.float32]:
     """A ball in the middle, 1 inside and, if `soft`, falling to 0 over two voxels at its edge."""
-    centre = (np.array(shape) - 1) / 2
-    away = np.linalg.norm(np.moveaxis(np.indices(shape), 0, -1) - centre, axis=-1)
+    center = (np.array(shape) - 1) / 2
+    away = np.linalg.norm(np.moveaxis(np.indices(shape), 0, -1) - center, axis=-1)
     edge = np.clip((min(shape) / 2 + 1.5 - away) / 2, 0, 1)
     return (edge if soft else edge >= 0.5).astype(np.float32)
 
 
 def scgm(root: Path, centers: int = 2, subjects: int = 3, raters: int = 4) -> Path:
-    """A folder in the layout of the SCGM challenge: 1 grey, 2 white matter."""
+    """A folder in the layout of the SCGM challenge: 1 gray, 2 white matter."""
     for center in range(1, centers + 1):
         for subject in range(1, subjects + 1):
             stem = f"site{center}-sc{subject:02d}"

@@ -24,8 +24,8 @@ def tiny_stack(volumes=4, slices=4, seed=0):
     y, x = np.mgrid[:SIZE, :SIZE]
     target = []
     for _ in range(volumes * slices):
-        centre, radius = draws.uniform(9, 15, 2), draws.uniform(3, 6)
-        distance = np.hypot(y - centre[0], x - centre[1])
+        center, radius = draws.uniform(9, 15, 2), draws.uniform(3, 6)
+        distance = np.hypot(y - center[0], x - center[1])
         target.append(np.clip(radius - distance + 0.5, 0, 1))
     soft = torch.from_numpy(np.stack(target)[:, None]).float()
     image = soft * 2 - 1 + torch.from_numpy(draws.normal(size=soft.shape)).float() * 0.3

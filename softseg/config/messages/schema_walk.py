@@ -70,13 +70,13 @@ class Guide:
 
         `new_key`: the last part names a key that is not in the data (it is missing).
         """
-        nodes, labelled = [self.schema], False
+        nodes, labeled = [self.schema], False
         path: KeyPath = ()
         for position, part in enumerate(loc):
-            if not labelled and self._tags(nodes) - {None}:
-                labelled = True
+            if not labeled and self._tags(nodes) - {None}:
+                labeled = True
             elif holds(data, part) or (new_key and position == len(loc) - 1):
-                nodes, labelled = self._below(nodes, data, part), False
+                nodes, labeled = self._below(nodes, data, part), False
                 data, path = lookup(data, (part,)), (*path, part)
         return path
 

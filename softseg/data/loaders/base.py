@@ -1,4 +1,4 @@
-"""What every loader shares: its common YAML keys, and the judgement of what was found."""
+"""What every loader shares: its common YAML keys, and the judgment of what was found."""
 
 from __future__ import annotations
 

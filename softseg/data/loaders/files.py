@@ -24,9 +24,9 @@ class FilesDataset(DatasetFields):
 
     loader: Literal["files"] = "files"
     layout: LayoutName | None = None
-    """A preset of the patterns below: scgm (Spinal Cord Grey Matter challenge), msseg2016 (multiple
+    """A preset of the patterns below: scgm (Spinal Cord Gray Matter challenge), msseg2016 (multiple
     sclerosis lesions, MICCAI 2016, the consensus), msseg2016_raters (the same, its seven raters) or
-    brats2019 (brain tumours; grade is a column: HGG, LGG)."""
+    brats2019 (brain tumors; grade is a column: HGG, LGG)."""
     image: PathPattern | None = None
     """Pattern of the images, relative to root; must hold {subject}. null: the layout's."""
     label: PathPattern | None = None

@@ -18,7 +18,7 @@ class Layout:
     hint: str  # holds {root}
 
 
-# MICCAI 2016: 3 centres with 5 patients each, numbered anew at every centre
+# MICCAI 2016: 3 centers with 5 patients each, numbered anew at every center
 _PATIENT = "Center_{center}/Patient_{subject}"
 _MSSEG2016 = Layout(
     image=f"{_PATIENT}/Preprocessed_Data/{{contrast}}_preprocessed.nii.gz",
@@ -30,7 +30,7 @@ _MSSEG2016 = Layout(
 )
 
 LAYOUTS: dict[LayoutName, Layout] = {
-    # Spinal Cord Grey Matter challenge, ISMRM 2016: 4 centres, 4 raters; 1 grey, 2 white matter
+    # Spinal Cord Gray Matter challenge, ISMRM 2016: 4 centers, 4 raters; 1 gray, 2 white matter
     "scgm": Layout(
         image="site{center}-sc{subject}-image.nii.gz",
         label="site{center}-sc{subject}-mask-r{rater}.nii.gz",
@@ -43,7 +43,7 @@ LAYOUTS: dict[LayoutName, Layout] = {
     "msseg2016_raters": replace(
         _MSSEG2016, label=f"{_PATIENT}/Masks/ManualSegmentation_{{rater}}.nii.gz"
     ),
-    # Brain tumours; 1 necrosis and non-enhancing core, 2 oedema, 4 enhancing tumour
+    # Brain tumors; 1 necrosis and non-enhancing core, 2 oedema, 4 enhancing tumor
     "brats2019": Layout(
         image="{grade}/BraTS19_{subject}/BraTS19_{subject}_{contrast}.nii.gz",
         label="{grade}/BraTS19_{subject}/BraTS19_{subject}_seg.nii.gz",

@@ -26,7 +26,7 @@ class Grid:
 
     @property
     def voxel_ml(self) -> float:
-        """Volume of one voxel in millilitres."""
+        """Volume of one voxel in milliliters."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
 
@@ -52,9 +52,9 @@ def same_place(one: Grid, other: Grid) -> bool:
 def regrid(
     data: FloatArray, source: Grid, target: Grid, *, mask: bool = False
 ) -> NDArray[np.float32]:
-    """`data` (X, Y, Z), which lies on `source`, at the voxel centres of `target`, linearly.
+    """`data` (X, Y, Z), which lies on `source`, at the voxel centers of `target`, linearly.
 
-    The outermost voxels go on for one more voxel: centres of two grids that touch there may miss
+    The outermost voxels go on for one more voxel: centers of two grids that touch there may miss
     one another by rounding. Beyond that a mask is 0, which it may be nowhere in a file that is cut
     to a box, and an image 0 or the end of its own range nearest to 0.
     """

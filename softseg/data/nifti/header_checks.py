@@ -77,7 +77,7 @@ def grid_of(path: Path, header: Any, volume: int | None = None) -> Grid:
 
 
 def _kind(dtype: np.dtype[Any]) -> str:
-    return "complex" if dtype.kind == "c" else "colour (RGB)"
+    return "complex" if dtype.kind == "c" else "color (RGB)"
 
 
 def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:

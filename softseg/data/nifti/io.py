@@ -56,7 +56,7 @@ def read(path: str | Path, volume: int | None = None) -> Volume:
     A shape (X, Y) or (X, Y, Z, 1) becomes (X, Y, Z); of several volumes (X, Y, Z, N) the one of
     this number, from 0. Raises `FileError` for a file that is missing, truncated, damaged or not
     NIfTI, that goes on after its last voxel, that holds several volumes and none is chosen, complex
-    or colour voxels, NaN or infinity, whose affine places its voxels nowhere, or that needs more
+    or color voxels, NaN or infinity, whose affine places its voxels nowhere, or that needs more
     memory than there is. No more of it is unpacked than its header promises.
     """
     path = Path(path)

@@ -13,12 +13,12 @@ from softseg.datasets.download.sources import Archive, ByRegistration, Loose
 
 
 def show(source: Archive | Loose | ByRegistration, folder: Path, console: Console) -> None:
-    """Download a data set and say under which licence, what to cite and how it is read.
+    """Download a data set and say under which license, what to cite and how it is read.
 
     For one that is given out after registration, only say where to ask and what goes where.
     Raises what `obtain` raises.
     """
-    _say(console, source.title, f"licence: {source.licence}", f"cite: {source.citation}")
+    _say(console, source.title, f"license: {source.license}", f"cite: {source.citation}")
     if isinstance(source, ByRegistration):
         _say(console, *asking(source, folder))
         return

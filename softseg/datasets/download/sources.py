@@ -23,7 +23,7 @@ class _Told(Component):
 
     title: str
     """What it is, in a line."""
-    licence: str
+    license: str
     """Under which terms it may be used."""
     citation: str
     """What to cite."""

@@ -25,7 +25,7 @@ Masks/Fraction.nii.gz                    the truth, float32: share of each voxel
                                          [0, 1]
 
 A slab of 30 mm of a brain at two thirds of its size, in about 80 to 110 x 110 to 140 voxels: of
-1.1 x 0.78 x 0.78 mm at centre 01, 1.25 x 1 x 1 mm at 07, 0.9 mm at 08 (right-left,
+1.1 x 0.78 x 0.78 mm at center 01, 1.25 x 1 x 1 mm at 07, 0.9 mm at 08 (right-left,
 posterior-anterior, inferior-superior). A patient has 5 to 40 lesions of 3 to 3000 voxels. They are
 analytic shapes; the fraction is their mean over 6 x 6 x 6 points of each voxel, and the images mix
 tissues and lesions by their fractions. The experts displace the true edge smoothly, overlook small
@@ -37,13 +37,13 @@ Below HGG and LGG (every fourth), in BraTS19_PHANTOM_NNN_1:
 BraTS19_PHANTOM_NNN_1_X.nii.gz         look-alikes of flair, t1, t1ce, t2, int16, 0 outside the
                                        brain
 BraTS19_PHANTOM_NNN_1_seg.nii.gz       uint8: 1 dead or solid core, 2 swollen, 4 enhancing
-BraTS19_PHANTOM_NNN_1_fraction.nii.gz  the truth, float32: share of each voxel that is tumour core
+BraTS19_PHANTOM_NNN_1_fraction.nii.gz  the truth, float32: share of each voxel that is tumor core
                                        (1 and 4), in [0, 1]
 
 A slab of 28 mm of a brain at two thirds of its size, in 96 x 112 x 28 voxels of 1 mm (BraTS has
-240 x 240 x 155). HGG tumours have dead tissue within an enhancing rim, LGG ones a solid core
+240 x 240 x 155). HGG tumors have dead tissue within an enhancing rim, LGG ones a solid core
 without; swollen tissue is about both. They are analytic shapes; the fraction is their mean over
-6 x 6 x 6 points of each voxel, and the images mix tissues and tumour by their fractions. One mask
+6 x 6 x 6 points of each voxel, and the images mix tissues and tumor by their fractions. One mask
 a subject, without a rater's errors.
 """,
 }

@@ -1,6 +1,6 @@
 """One person's neck: a cord with its gray-matter butterfly in the dural sac, and what is around.
 
-Coordinates are millimetres about the centre of the image: x to one side, y to the front
+Coordinates are millimeters about the center of the image: x to one side, y to the front
 (anterior), z along the cord. Sizes are those of the adult cervical cord: about 13 x 8.5 mm,
 gray matter 13 to 18 mm2 of some 85 mm2.
 """
@@ -19,8 +19,8 @@ from softseg.datasets.phantom.shapes import Curve, blend, ellipse, horn, turned
 class Anatomy:
     """The shape parameters of one subject; lengths in mm, angles in radians."""
 
-    centre_x: Curve
-    centre_y: Curve
+    center_x: Curve
+    center_y: Curve
     angle: Curve
     cord_a: Curve
     """half the cord's width"""
@@ -43,11 +43,11 @@ class Anatomy:
     sac_b: float
     """the same in front and at the back"""
     sac_shift: float
-    """how far the sac's centre lies in front of the cord's"""
+    """how far the sac's center lies in front of the cord's"""
 
     def local(self, x: FloatArray, y: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Coordinates about the cord's own centre, along its own axes."""
-        return turned(x - self.centre_x(z), y - self.centre_y(z), self.angle(z))
+        """Coordinates about the cord's own center, along its own axes."""
+        return turned(x - self.center_x(z), y - self.center_y(z), self.angle(z))
 
     def sac(self, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
         """Depth in the dural sac: cerebrospinal fluid, and the cord in it."""
@@ -98,8 +98,8 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
         )
 
     return Anatomy(
-        centre_x=curve(0, 1.0, 0.7),
-        centre_y=curve(0, 1.0, 0.8),
+        center_x=curve(0, 1.0, 0.7),
+        center_y=curve(0, 1.0, 0.8),
         angle=curve(0, 0.07, 0.03),
         cord_a=curve(6.5, 0.4, 0.25),
         cord_b=curve(4.2, 0.25, 0.2),

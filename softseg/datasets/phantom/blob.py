@@ -1,4 +1,4 @@
-"""A lobed ellipsoid anywhere in a head: what lesions and tumours are made of."""
+"""A lobed ellipsoid anywhere in a head: what lesions and tumors are made of."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Ripple:
 class Blob:
     """An ellipsoid, turned, with an uneven edge; lengths in mm, angles in radians."""
 
-    centre: Point
+    center: Point
     axes: Point
     angles: tuple[float, float]
     ripple: Ripple
@@ -42,7 +42,7 @@ class Blob:
 
     @property
     def reach(self) -> float:
-        """The radius of a ball about the centre that holds the blob."""
+        """The radius of a ball about the center that holds the blob."""
         return max(self.axes) + self.height
 
     @property
@@ -52,7 +52,7 @@ class Blob:
 
     def __call__(self, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
         """Signed depth in mm, positive inside, to first order at the edge."""
-        u, v, w = x - self.centre[0], y - self.centre[1], z - self.centre[2]
+        u, v, w = x - self.center[0], y - self.center[1], z - self.center[2]
         u, v = turned(u, v, np.asarray(self.angles[0]))
         v, w = turned(v, w, np.asarray(self.angles[1]))
         return ellipsoid(u, v, w, self.axes) + self.height * self.ripple(x, y, z)
@@ -64,7 +64,7 @@ def draw_ripple(rng: np.random.Generator, wavelength: float) -> Ripple:
     return Ripple(wavelength, (float(a), float(b), float(c)))
 
 
-def draw_blob(rng: np.random.Generator, centre: Point, volume: float, uneven: float) -> Blob:
+def draw_blob(rng: np.random.Generator, center: Point, volume: float, uneven: float) -> Blob:
     """A blob of about `volume` mm3; its edge goes in and out by `uneven` of its radius."""
     radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
     stretch = np.exp(rng.uniform(-0.35, 0.35, 3))
@@ -72,4 +72,4 @@ def draw_blob(rng: np.random.Generator, centre: Point, volume: float, uneven: fl
     turn, tilt = rng.uniform(0, np.pi, 2)
     ripple = draw_ripple(rng, 3 * radius)
     axes = (float(a), float(b), float(c))
-    return Blob(centre, axes, (float(turn), float(tilt)), ripple, uneven * radius)
+    return Blob(center, axes, (float(turn), float(tilt)), ripple, uneven * radius)

@@ -1,7 +1,7 @@
 """One person's brain at two thirds of its size: folds, ventricles, deep gray matter.
 
-Coordinates are millimetres about the centre of the image: x to one side, y to the front, z up.
-Two thirds, so that a slice fits in 96 x 112 voxels of a millimetre.
+Coordinates are millimeters about the center of the image: x to one side, y to the front, z up.
+Two thirds, so that a slice fits in 96 x 112 voxels of a millimeter.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Brain:
 
     axes: tuple[float, float, float]
     """the outline's semi-axes"""
-    centre: tuple[float, float, float]
+    center: tuple[float, float, float]
     ripple: Ripple
     """that makes the outline no ellipsoid"""
     warp: Ripple
@@ -44,8 +44,8 @@ class Brain:
     def local(
         self, x: FloatArray, y: FloatArray, z: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Coordinates about the brain's own centre."""
-        return x - self.centre[0], y - self.centre[1], z - self.centre[2]
+        """Coordinates about the brain's own center."""
+        return x - self.center[0], y - self.center[1], z - self.center[2]
 
     def outline(self, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
         """Depth in the brain with the fluid about it: what a brain mask holds."""
@@ -106,7 +106,7 @@ def draw_brain(rng: np.random.Generator) -> Brain:
     x, y, z = rng.uniform(-1, 1, 3) * (1.0, 1.0, 2.0)
     return Brain(
         axes=(float(a), float(b), float(c)),
-        centre=(float(x), float(y), float(z)),
+        center=(float(x), float(y), float(z)),
         ripple=draw_ripple(rng, 45.0),
         warp=draw_ripple(rng, 33.0),
         sulci=rng.uniform(7, 10),

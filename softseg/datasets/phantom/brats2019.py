@@ -2,7 +2,7 @@
 
 `HGG/BraTS19_PHANTOM_NNN_1/`, and `LGG/` every fourth, with `BraTS19_PHANTOM_NNN_1_flair.nii.gz`,
 `_t1`, `_t1ce`, `_t2`, `_seg` (1 dead, 2 swollen, 4 enhancing), and, what no real data set has,
-`_fraction`: the exact share of tumour core (1 and 4).
+`_fraction`: the exact share of tumor core (1 and 4).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from softseg.datasets.phantom.brain import Brain, draw_brain, tissues_of
 from softseg.datasets.phantom.contrasts import Contrast, Head, picture
 from softseg.datasets.phantom.files import save_nifti
 from softseg.datasets.phantom.intensity import Scanner
-from softseg.datasets.phantom.tumor import GRADES, Tumour, draw_tumour
+from softseg.datasets.phantom.tumor import GRADES, Tumor, draw_tumor
 from softseg.datasets.phantom.volume import Box, cover_box, share
 
 SCAN = Box((96, 112, 28), (1.0, 1.0, 1.0))
@@ -49,9 +49,9 @@ class Subject:
 
     grade: str
     brain: Brain
-    tumour: Tumour
+    tumor: Tumor
     fraction: FloatArray
-    """the truth: share of each voxel that is tumour core"""
+    """the truth: share of each voxel that is tumor core"""
     mask: NDArray[np.uint8]
     images: dict[str, NDArray[np.int16]]
     """one for each contrast, 0 outside the brain"""
@@ -62,22 +62,22 @@ def make_subject(number: int, seed: int) -> Subject:
     rng = np.random.default_rng([seed, 2019, number])
     grade = GRADES[number % 4 == 0]
     brain = draw_brain(rng)
-    tumour = draw_tumour(rng, brain, grade, reach=5.0)
+    tumor = draw_tumor(rng, brain, grade, reach=5.0)
     tissues, outline = tissues_of(brain, SCAN)
-    core, dead, whole = regions(tumour, brain)
+    core, dead, whole = regions(tumor, brain)
     head = Head(tissues, (dead, whole - core, core - dead), outline >= 0.5)
     mask = np.where(whole >= 0.5, SWOLLEN, 0)
     mask[core >= 0.5] = np.where(dead >= core / 2, DEAD, ENHANCING)[core >= 0.5]
-    return Subject(grade, brain, tumour, core, mask.astype(np.uint8), _images(rng, head, grade))
+    return Subject(grade, brain, tumor, core, mask.astype(np.uint8), _images(rng, head, grade))
 
 
-def regions(tumour: Tumour, brain: Brain) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The shares of each voxel (X, Y, Z) that are core, dead and whole tumour: the core's exact."""
-    tight = SCAN.around(tumour.core.centre, tumour.core.reach + 2)
-    wide = SCAN.around(tumour.core.centre, tumour.reach + 2)
+def regions(tumor: Tumor, brain: Brain) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The shares of each voxel (X, Y, Z) that are core, dead and whole tumor: the core's exact."""
+    tight = SCAN.around(tumor.core.center, tumor.core.reach + 2)
+    wide = SCAN.around(tumor.core.center, tumor.reach + 2)
     core, dead, whole = np.zeros((3, *SCAN.shape))
-    core[tight.slices] = cover_box(partial(tumour.inner, brain), tight).fraction
-    dead[wide.slices], whole[wide.slices] = share(partial(tumour.layers, brain), wide)
+    core[tight.slices] = cover_box(partial(tumor.inner, brain), tight).fraction
+    dead[wide.slices], whole[wide.slices] = share(partial(tumor.layers, brain), wide)
     return core, np.minimum(dead, core), np.maximum(whole, core)
 
 

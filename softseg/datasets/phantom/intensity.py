@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softseg.data.nifti.grid import FloatArray
-from softseg.datasets.phantom.partial_volume import centres
+from softseg.datasets.phantom.partial_volume import centers
 from softseg.datasets.phantom.raters import smooth_field
 from softseg.datasets.phantom.shapes import ellipse
 
@@ -73,7 +73,7 @@ def surroundings(rng: np.random.Generator, sac: FloatArray, zooms: Zooms) -> Flo
     """
     shape = (sac.shape[0], sac.shape[1], sac.shape[2])
     x, y = np.meshgrid(
-        *[centres(n, s) for n, s in zip(shape[:2], zooms[:2], strict=True)], indexing="ij"
+        *[centers(n, s) for n, s in zip(shape[:2], zooms[:2], strict=True)], indexing="ij"
     )
     half_x, half_y = shape[0] * zooms[0] / 2, shape[1] * zooms[1] / 2
 

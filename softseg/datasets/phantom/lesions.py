@@ -103,7 +103,7 @@ def _draw(rng: np.random.Generator, scan: Box, real: bool, large: bool) -> Lesio
 def _fits(lesion: Lesion, brain: Brain, others: Sequence[Lesion]) -> bool:
     """Whether it lies in white matter, below the folds, where it should be, and alone."""
     blob = lesion.blob
-    x, y, z = (np.asarray(value) for value in blob.centre)
+    x, y, z = (np.asarray(value) for value in blob.center)
     outline, solid, white = brain.layers(x, y, z).tolist()
     inside = white > 0 and solid > 0.6 * min(blob.axes)
     within = outline > brain.sulci + 0.6 * blob.reach
@@ -112,13 +112,13 @@ def _fits(lesion: Lesion, brain: Brain, others: Sequence[Lesion]) -> bool:
 
 
 def _apart(one: Blob, other: Blob) -> bool:
-    distance = float(np.linalg.norm(np.subtract(one.centre, other.centre)))
+    distance = float(np.linalg.norm(np.subtract(one.center, other.center)))
     return distance > one.reach + other.reach + GAP
 
 
 def _covered(lesion: Lesion, brain: Brain, scan: Box) -> tuple[Box, Coverage]:
     """The box about a lesion, and what the lesion covers there: nothing of the ventricles."""
-    box = scan.around(lesion.blob.centre, lesion.blob.reach + MARGIN)
+    box = scan.around(lesion.blob.center, lesion.blob.reach + MARGIN)
 
     def depth(x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
         return np.minimum(lesion.blob(x, y, z), -brain.ventricle(x, y, z))

@@ -1,6 +1,6 @@
 """A look-alike of the multiple sclerosis lesions of MICCAI 2016 (Commowick et al. 2018).
 
-Three centres, five contrasts, seven experts, in the challenge's own layout: `Center_CC/Patient_NN/`
+Three centers, five contrasts, seven experts, in the challenge's own layout: `Center_CC/Patient_NN/`
 with `Preprocessed_Data/` and `Masks/`, and, what no real data set has, `Masks/Fraction.nii.gz`: the
 exact share of lesion.
 """
@@ -27,7 +27,7 @@ from softseg.datasets.phantom.volume import Box
 
 @dataclass(frozen=True)
 class Center:
-    """One centre's protocol."""
+    """One center's protocol."""
 
     name: str
     shape: tuple[int, int, int]
@@ -77,7 +77,7 @@ class Patient:
 
 
 def make_patient(center: int, number: int, seed: int) -> Patient:
-    """Patient `number` (from 1) of centre `center` (from 1): a function of these three alone."""
+    """Patient `number` (from 1) of center `center` (from 1): a function of these three alone."""
     rng = np.random.default_rng([seed, 2016, center, number])
     protocol = CENTERS[center - 1]
     scan, zooms = Box(protocol.shape, protocol.zooms), protocol.zooms
@@ -116,11 +116,11 @@ def save_patient(patient: Patient, folder: Path) -> None:
 
 
 def write_msseg2016(folder: Path, subjects: int, seed: int) -> None:
-    """Write `subjects` patients into `folder`, dealt to the three centres in turn."""
+    """Write `subjects` patients into `folder`, dealt to the three centers in turn."""
     if subjects > MOST_SUBJECTS:
         raise UserError(
             f"{subjects} subjects: the msseg2016 layout numbers at most 99 at each of its "
-            f"{len(CENTERS)} centres, {MOST_SUBJECTS} in all; ask for fewer"
+            f"{len(CENTERS)} centers, {MOST_SUBJECTS} in all; ask for fewer"
         )
     for index in range(subjects):
         number, center = index // len(CENTERS) + 1, index % len(CENTERS) + 1

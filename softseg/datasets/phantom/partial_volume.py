@@ -22,7 +22,7 @@ CHUNK = 64
 """Voxels supersampled at a time, so that their points fit the processor's cache."""
 
 BOX = 13.0
-"""Half the size in mm of the box about the image's centre that holds the whole dural sac."""
+"""Half the size in mm of the box about the image's center that holds the whole dural sac."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +35,14 @@ class Coverage:
     """median depth in mm over the voxel's points: >= 0 where the fraction is >= 0.5"""
 
 
-def centres(count: int, zoom: float) -> FloatArray:
-    """Coordinates in mm of the `count` voxel centres of an axis, about its middle."""
+def centers(count: int, zoom: float) -> FloatArray:
+    """Coordinates in mm of the `count` voxel centers of an axis, about its middle."""
     return (np.arange(count) - (count - 1) / 2) * zoom
 
 
 def offsets(count: int, zoom: float) -> FloatArray:
-    """The midpoints of `count` equal parts of a voxel, in mm from its centre."""
-    return centres(count, zoom / count)
+    """The midpoints of `count` equal parts of a voxel, in mm from its center."""
+    return centers(count, zoom / count)
 
 
 def points_depth(
@@ -53,7 +53,7 @@ def points_depth(
     zooms: tuple[float, float, float],
     parts: tuple[int, int],
 ) -> FloatArray:
-    """Depth at the sample points of the voxels centred at `x`, `y` (N,): (points, N).
+    """Depth at the sample points of the voxels centered at `x`, `y` (N,): (points, N).
 
     Heights come first and voxels last, so that numpy's inner loops are long.
     """
@@ -82,7 +82,7 @@ def _cover_slice(
 
 def cover(depth: Depth, shape: tuple[int, int, int], zooms: tuple[float, float, float]) -> Coverage:
     """Fraction and level of every voxel; outside the box fraction 0 and level -BOX."""
-    xs, ys, zs = (centres(n, zoom) for n, zoom in zip(shape, zooms, strict=True))
+    xs, ys, zs = (centers(n, zoom) for n, zoom in zip(shape, zooms, strict=True))
     box = np.ix_(np.abs(xs) <= BOX, np.abs(ys) <= BOX)
     grid_x, grid_y = np.meshgrid(xs, ys, indexing="ij")
     x, y = grid_x[box], grid_y[box]

@@ -12,11 +12,11 @@ def draw_affine(
     rng: np.random.Generator,
     shape: tuple[int, int, int],
     zooms: tuple[float, float, float],
-    centres: Range,
+    centers: Range,
 ) -> NDArray[np.float64]:
     """Voxel -> world mm (4, 4), RAS; every other scan or so is tilted by up to 12 degrees.
 
-    `centres`: the lowest and the highest world coordinates of the scan's middle, mm.
+    `centers`: the lowest and the highest world coordinates of the scan's middle, mm.
     """
     tilt, turn = np.deg2rad(rng.uniform((3, -4), (12, 4))) * (rng.random() < 0.5)
     cos, sin = np.cos((tilt, turn)), np.sin((tilt, turn))
@@ -24,6 +24,6 @@ def draw_affine(
     about_z = np.array([[cos[1], -sin[1], 0], [sin[1], cos[1], 0], [0, 0, 1]])
     affine = np.eye(4)
     affine[:3, :3] = about_x @ about_z @ np.diag(zooms)
-    centre = rng.uniform(*centres)
-    affine[:3, 3] = centre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    center = rng.uniform(*centers)
+    affine[:3, 3] = center - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine

@@ -1,6 +1,6 @@
 """Four raters who see the same edge a little differently.
 
-Each draws the true edge displaced by a habit of its own (millimetres outwards) and by a smooth
+Each draws the true edge displaced by a habit of its own (millimeters outwards) and by a smooth
 random field; so raters differ along the edge only, and by as much in mm at every resolution.
 """
 

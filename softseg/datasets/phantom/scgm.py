@@ -31,7 +31,7 @@ from softseg.datasets.phantom.raters import HABITS, rater_mask
 
 @dataclass(frozen=True)
 class Site:
-    """One centre's protocol."""
+    """One center's protocol."""
 
     matrix: tuple[int, int]
     """voxels in plane, 40 to 50 mm"""

@@ -1,4 +1,4 @@
-"""Closed shapes as signed depth: millimetres to the edge, positive inside, zero on it.
+"""Closed shapes as signed depth: millimeters to the edge, positive inside, zero on it.
 
 Every function broadcasts its arguments, so that a shape may change along the cord: in-plane
 coordinates in mm of shape (1, S, N) meet parameters of shape (Z, 1, 1).

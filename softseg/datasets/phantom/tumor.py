@@ -16,12 +16,12 @@ from softseg.datasets.phantom.brain import Brain
 GRADES = ("HGG", "LGG")
 
 VOLUMES = (800.0, 6000.0)
-"""Smallest and largest tumour core, mm3; the brain has two thirds of its size."""
+"""Smallest and largest tumor core, mm3; the brain has two thirds of its size."""
 
 
 @dataclass(frozen=True)
-class Tumour:
-    """The shape parameters of one tumour; lengths in mm. All shapes are nested."""
+class Tumor:
+    """The shape parameters of one tumor; lengths in mm. All shapes are nested."""
 
     core: Blob
     rim: float
@@ -33,7 +33,7 @@ class Tumour:
 
     @property
     def reach(self) -> float:
-        """The radius of a ball about the core's centre that holds the whole tumour."""
+        """The radius of a ball about the core's center that holds the whole tumor."""
         return self.core.reach + 2.2 * self.swelling
 
     def inner(self, brain: Brain, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
@@ -42,7 +42,7 @@ class Tumour:
         return np.asarray(np.minimum(self.core(x, y, z), within))
 
     def layers(self, brain: Brain, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
-        """Depth in the dead tissue, and in the whole tumour, (2, X, Y, Z).
+        """Depth in the dead tissue, and in the whole tumor, (2, X, Y, Z).
 
         The swelling keeps to white matter.
         """
@@ -53,8 +53,8 @@ class Tumour:
         return np.stack([dead, np.maximum(core, swollen)])
 
 
-def draw_tumour(rng: np.random.Generator, brain: Brain, grade: str, reach: float) -> Tumour:
-    """A tumour in one half of the brain, its centre within `reach` mm of the middle slice."""
+def draw_tumor(rng: np.random.Generator, brain: Brain, grade: str, reach: float) -> Tumor:
+    """A tumor in one half of the brain, its center within `reach` mm of the middle slice."""
     while True:
         x, y, z = (rng.uniform(-1, 1, 3) * (26, 32, reach)).tolist()
         smallest, largest = VOLUMES
@@ -62,6 +62,6 @@ def draw_tumour(rng: np.random.Generator, brain: Brain, grade: str, reach: float
         core = draw_blob(rng, (x, y, z), volume, 0.3)
         rim, swelling = rng.uniform((1.6, 3.0), (2.8, 7.0))
         ripple = draw_ripple(rng, 22.0)
-        depth = brain.outline(*(np.asarray(v) for v in core.centre))
+        depth = brain.outline(*(np.asarray(v) for v in core.center))
         if abs(x) > 9 and float(depth) > 0.8 * core.reach + 3:
-            return Tumour(core, float(rim) if grade == "HGG" else 0.0, ripple, float(swelling))
+            return Tumor(core, float(rim) if grade == "HGG" else 0.0, ripple, float(swelling))

@@ -28,7 +28,7 @@ SIDE = 8
 """Side of the certain square, voxels; the uncertain parts together have its area, so v = 1."""
 GAP = 2
 """Voxels between two uncertain parts."""
-CENTRES = ((6, 12), (18, 12))
+CENTERS = ((6, 12), (18, 12))
 """Of the certain and of the uncertain region, voxels."""
 
 BACKGROUND, CERTAIN, DARKEST, STEP, NOISE = 100, 1000, 300, 80, 10
@@ -72,17 +72,17 @@ def regions(parts: int) -> NDArray[np.uint8]:
     """
     codes = np.zeros(SHAPE[:2], np.uint8)
     rows = math.isqrt(parts)
-    codes[_squares(CENTRES[0], 1)[0]] = 1
-    for code, square in enumerate(_squares(CENTRES[1], rows), start=2):
+    codes[_squares(CENTERS[0], 1)[0]] = 1
+    for code, square in enumerate(_squares(CENTERS[1], rows), start=2):
         codes[square] = code
     return codes
 
 
-def _squares(centre: tuple[int, int], rows: int) -> list[tuple[slice, slice]]:
+def _squares(center: tuple[int, int], rows: int) -> list[tuple[slice, slice]]:
     """`rows` x `rows` equal squares about a point, SIDE x SIDE voxels together."""
     side = SIDE // rows
     reach = (SIDE + (rows - 1) * GAP) // 2
-    starts = [[middle - reach + n * (side + GAP) for n in range(rows)] for middle in centre]
+    starts = [[middle - reach + n * (side + GAP) for n in range(rows)] for middle in center]
     return [(slice(x, x + side), slice(y, y + side)) for x in starts[0] for y in starts[1]]
 
 

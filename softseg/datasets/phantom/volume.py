@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from softseg.data.nifti.grid import FloatArray
-from softseg.datasets.phantom.partial_volume import Coverage, Depth, centres, offsets
+from softseg.datasets.phantom.partial_volume import Coverage, Depth, centers, offsets
 
 PARTS = 6
 """An edge's voxel is sampled at 6 x 6 x 6 points."""
@@ -45,14 +45,14 @@ class Box:
 
     @property
     def points(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """x (X, 1, 1), y (1, Y, 1) and z (1, 1, Z) of the box's voxel centres, mm."""
-        lines = map(centres, self.shape, self.zooms)
+        """x (X, 1, 1), y (1, Y, 1) and z (1, 1, Z) of the box's voxel centers, mm."""
+        lines = map(centers, self.shape, self.zooms)
         x, y, z = np.ix_(*(line[part] for line, part in zip(lines, self.slices, strict=True)))
         return x, y, z
 
-    def around(self, centre: Sequence[float], reach: float) -> Box:
+    def around(self, center: Sequence[float], reach: float) -> Box:
         """The voxels within `reach` mm of a point along each axis; some of them always."""
-        voxels = np.asarray(centre) / self.zooms + (np.array(self.shape) - 1) / 2
+        voxels = np.asarray(center) / self.zooms + (np.array(self.shape) - 1) / 2
         away = reach / np.array(self.zooms)
         highest = np.array(self.shape) - 1
         i, j, k = np.clip(np.floor(voxels - away), 0, highest).astype(int).tolist()
@@ -80,7 +80,7 @@ def share(depth: Depth, box: Box) -> FloatArray:
 
 
 def _inner(parts: int, zooms: tuple[float, float, float]) -> FloatArray:
-    """The centres of a voxel's parts x parts x parts pieces, mm from its own: (P, 3)."""
+    """The centers of a voxel's parts x parts x parts pieces, mm from its own: (P, 3)."""
     return np.stack(np.meshgrid(*(offsets(parts, zoom) for zoom in zooms))).reshape(3, -1).T
 
 

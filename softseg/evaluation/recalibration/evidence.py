@@ -51,7 +51,7 @@ def evidence(probability: FloatArray, truth: FloatArray, voxel_ml: float) -> Evi
     Args:
         probability: soft prediction q (X, Y, Z) in [0, 1]; taken as float32, as files hold it.
         truth: y (X, Y, Z) in [0, 1].
-        voxel_ml: volume of one voxel in millilitres.
+        voxel_ml: volume of one voxel in milliliters.
 
     Raises:
         ValueError: the shapes differ.

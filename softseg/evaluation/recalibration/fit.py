@@ -48,7 +48,7 @@ def fit(name: str, seen: Evidence) -> Recalibration:
 
 
 def fit_temperature(seen: Evidence) -> Temperature:
-    """The T that minimises the mean BCE of sigmoid(logit(q) / T) against the soft truth.
+    """The T that minimizes the mean BCE of sigmoid(logit(q) / T) against the soft truth.
 
     BCE is convex in 1/T; its derivative is sum over voxels of (p - y) logit(q). All voxels of a
     fine bin have its mean logit, which moves T by less than 1e-4.

@@ -62,7 +62,7 @@ def binary_entropy(probability: FloatArray) -> NDArray[np.float32]:
 
 
 def gather(samples: Iterable[Drawn]) -> tuple[Uncertainty, Masks]:
-    """Summarise samples that are taken in one at a time; of each only its masks are kept, packed.
+    """Summarize samples that are taken in one at a time; of each only its masks are kept, packed.
 
     Raises ValueError for none.
     """
@@ -73,11 +73,11 @@ def gather(samples: Iterable[Drawn]) -> tuple[Uncertainty, Masks]:
             packed.append(np.stack([np.packbits(mask) for mask in one.masks]))
             yield one.soft
 
-    found = summarise(soft())
+    found = summarize(soft())
     return found, Masks(np.stack(packed), found.mean.shape[1:])
 
 
-def summarise(samples: Iterable[FloatArray]) -> Uncertainty:
+def summarize(samples: Iterable[FloatArray]) -> Uncertainty:
     """What samples (K, X, Y, Z) say together, one in memory at a time.
 
     Take them on the scan's own grid: entropy and interpolation do not commute. Raises ValueError

@@ -75,7 +75,7 @@ def _territories(
 
 
 def _middle(one: BoolArray, corner: Sequence[int], grid: Grid) -> Row:
-    """The voxel of a structure, in a box that begins at `corner`, nearest to its centre of mass."""
+    """The voxel of a structure, in a box that begins at `corner`, nearest to its center of mass."""
     voxels = np.argwhere(one)
     away = np.linalg.norm((voxels - voxels.mean(axis=0)) * grid.zooms, axis=1)
     return dict(zip("ijk", (voxels[away.argmin()] + corner).tolist(), strict=True))

@@ -26,8 +26,8 @@ AUGMENTATIONS = {
 _SETS = "ivadomed changed {} by it: the YAML augments training only"
 _ALWAYS = "ivadomed 2.2 flipped along every axis every time, by a mistake: the YAML flips along \
 each axis half of the times"
-_STANDARDISED = "ivadomed changed intensities at its place in the chain, mostly raw ones: the YAML \
-changes standardised ones by the same numbers, so look at these again"
+_STANDARDIZED = "ivadomed changed intensities at its place in the chain, mostly raw ones: the YAML \
+changes standardized ones by the same numbers, so look at these again"
 _LEFT = {
     "ElasticTransform": (
         ("alpha_range", "sigma_range", "p"),
@@ -35,10 +35,10 @@ _LEFT = {
     ),
     "RandomShiftIntensity": (
         ("shift_range", "prob"),
-        "an offset; normalising each slice afterwards takes it off again",
+        "an offset; normalizing each slice afterwards takes it off again",
     ),
     "HistogramClipping": (("min_percentile", "max_percentile"), "intensities are not clipped"),
-    "Clahe": (("clip_limit", "kernel_size"), "histograms are not equalised"),
+    "Clahe": (("clip_limit", "kernel_size"), "histograms are not equalized"),
     "DilateGT": (("dilation_factor",), "masks are not dilated: they are soft by their own voxels"),
     "BoundingBoxCrop": (
         ("size",),
@@ -134,6 +134,6 @@ def _torchio(source: Source, key: str, name: str) -> Iterator[Fact]:
             yield warn(f"{key}.p", f"ivadomed throws this die twice: the YAML has p: {value:g}")
         yield carry(source, f"{key}.{theirs}", ("augment", ours, parameter), value)
     if name != "RandomBlur":  # it minds neither an offset nor a factor of the intensities
-        yield warn(key, _STANDARDISED)
+        yield warn(key, _STANDARDIZED)
     if name == "AdditiveGaussianNoise":
         yield fixed(("augment", ours, "p"), 1, "always applied")

@@ -39,7 +39,7 @@ def _step(source: Source, name: str) -> Iterator[Fact]:
     if name == "fill_holes":
         yield carry(source, key, (*_STEPS, name, "over"), "volume")
     elif name == "keep_largest":
-        note = "ivadomed's neighbours have a face in common"
+        note = "ivadomed's neighbors have a face in common"
         yield carry(source, key, (*_STEPS, name, "connectivity"), 6, note)
     elif name == "remove_small":
         yield from _remove_small(source, key)

@@ -9,7 +9,7 @@ from softseg.interop.from_ivadomed.outcomes import Fact, carry, fixed, leave, le
 from softseg.interop.from_ivadomed.read import Source
 
 _S = "split_dataset"
-_CENTER = "institution_id"  # the column that ivadomed 2.2 takes centres from
+_CENTER = "institution_id"  # the column that ivadomed 2.2 takes centers from
 _SAME = ("participant_id", "subject")
 _FILE = "a joblib file can run programs, so it is not read: write its lists of subjects as JSON, \
 {train, validation, test}, and name that in split.file"
@@ -69,16 +69,16 @@ def _by(source: Source, by: str) -> Fact:
 
 def _within(source: Source, within: str) -> Fact:
     if source.version == "2.2":
-        note = "ivadomed held out the centre and divided the subjects of all others"
+        note = "ivadomed held out the center and divided the subjects of all others"
         return fixed(("split", "within"), within, note)
     return carry(source, f"{_S}.split_method", ("split", "within"), within)
 
 
-def _test(source: Source, centres: bool) -> Iterator[Fact]:
+def _test(source: Source, centers: bool) -> Iterator[Fact]:
     values = f"{_S}.center_test" if source.version == "2.2" else f"{_S}.data_testing.data_value"
     listed = source.items(values, (str, int))
     fraction = source.number(f"{_S}.test_fraction", 0.2)
-    if listed and (centres or source.version == "2.9"):
+    if listed and (centers or source.version == "2.9"):
         yield carry(source, values, ("split", "test"), listed)
         yield leave(f"{_S}.test_fraction", "ivadomed ignored it: the test set is named")
         return

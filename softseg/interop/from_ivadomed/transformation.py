@@ -21,22 +21,22 @@ from softseg.interop.from_ivadomed.read import Source
 _T = "transformation"
 _ALIKE = "images, masks and ROI are moved alike, intensities are of images alone"
 _ABOUT_ROI = (
-    "ivadomed cropped each slice about its own ROI, softseg all of a volume about one centre"
+    "ivadomed cropped each slice about its own ROI, softseg all of a volume about one center"
 )
 _NO_ROI = "without roi_params.suffix ivadomed has no ROI to crop about: the YAML crops about the \
-centre"
+center"
 _ROUNDED = "ivadomed 2.2 also rounded masks to 0 and 1 after resampling and after the affine: the \
 YAML makes them binary once, at the end"
 _PREPROCESSING = ("Resample", "CenterCrop", "ROICrop", "NormalizeInstance", "NumpyToTensor")
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 _IN_PLANE = "ivadomed resampled each slice in its plane and never along the third axis: neither \
 does the YAML"
-_JOINTLY = "ivadomed 2.2 normalised all contrasts together: the YAML normalises each on its own, \
+_JOINTLY = "ivadomed 2.2 normalized all contrasts together: the YAML normalizes each on its own, \
 as ivadomed has since 2021"
 
 
 def convert_transformation(source: Source) -> Iterator[Fact]:
-    """`preprocess` and `augment`, in the order of the JSON; each slice is normalised last."""
+    """`preprocess` and `augment`, in the order of the JSON; each slice is normalized last."""
     steps = source.mapping(_T)
     for name in steps:
         yield from _common(name)
@@ -45,10 +45,10 @@ def convert_transformation(source: Source) -> Iterator[Fact]:
         elif name in ("CenterCrop", "ROICrop"):
             yield from _crop(source, name)
     if "NormalizeInstance" in steps:
-        yield from _normalise(source)
+        yield from _normalize(source)
     for name in (one for one in steps if one in AUGMENTATIONS):
         yield from convert_augmentation(source, name)
-    yield from _binarise(source)
+    yield from _binarize(source)
 
 
 def _common(name: str) -> Iterator[Fact]:
@@ -93,7 +93,7 @@ def _crop(source: Source, name: str) -> Iterator[Fact]:
         yield warn(f"{key}.size", _NO_ROI)
 
 
-def _normalise(source: Source) -> Iterator[Fact]:
+def _normalize(source: Source) -> Iterator[Fact]:
     over = ("preprocess", "standardize", "over")
     note = "each slice, again after its augmentation, whatever the order of the JSON"
     yield fixed(over, "slice", f"{_T}.NormalizeInstance: {note}")
@@ -105,8 +105,8 @@ def _normalise(source: Source) -> Iterator[Fact]:
         yield warn(multichannel, _JOINTLY)
 
 
-def _binarise(source: Source) -> Iterator[Fact]:
-    """Hard candidates: ivadomed binarises unless `soft_gt`."""
+def _binarize(source: Source) -> Iterator[Fact]:
+    """Hard candidates: ivadomed binarizes unless `soft_gt`."""
     key = "loader_parameters.soft_gt"
     if source.flag(key, False):
         yield also(key, ("augment",), f"{key}: true, so masks are not made binary")

@@ -105,11 +105,11 @@ def _model(experiment: Experiment) -> Tree:
 
 def _transformations(experiment: Experiment) -> Iterator[tuple[str, Tree]]:
     """What ivadomed does to each slice, in order."""
-    slices, normalised = experiment.slices, False
+    slices, normalized = experiment.slices, False
     height, width = slices.in_plane[:: -1 if shown_transposed(slices) else 1]
     for step in experiment.preprocess:
         if isinstance(step, Standardize):
-            normalised = True
+            normalized = True
         elif isinstance(step, Crop):
             size = list(step.size[:: -1 if shown_transposed(slices) else 1])
             yield ("ROICrop" if step.around == "roi" else "CenterCrop"), {"size": size}
@@ -121,7 +121,7 @@ def _transformations(experiment: Experiment) -> Iterator[tuple[str, Tree]]:
             raise UserError("ivadomed resamples both axes of a slice or none, this model one of "
                             "them: it cannot be exported")  # fmt: skip
     yield "NumpyToTensor", {}
-    if normalised:
+    if normalized:
         yield "NormalizeInstance", {"applied_to": ["im"]}
 
 
@@ -143,9 +143,9 @@ def _intensities(experiment: Experiment) -> Iterator[str]:
     step = _step(experiment, Standardize)
     if step is not None and step.over == "volume":
         region = {"all": "", "nonzero": ", where it is not 0", "roi": ", in the ROI"}[step.region]
-        yield f"each slice is normalised on its own, not the scan{region}: intensities differ"
+        yield f"each slice is normalized on its own, not the scan{region}: intensities differ"
     if _step(experiment, Crop) is not None:
-        yield "slices are padded with 0 before they are normalised, not with the scan's background"
+        yield "slices are padded with 0 before they are normalized, not with the scan's background"
 
 
 def _geometry(experiment: Experiment) -> Iterator[str]:
@@ -175,5 +175,5 @@ def _output(experiment: Experiment, thresholds: Mapping[str, float] | None) -> I
         yield f"thresholds ({found}) are not applied: give them as binarize_prediction"
     if experiment.evaluate.postprocess:
         yield "postprocessing is not carried over"
-    yield "model card, licence, scores and checksums stay in the package"
+    yield "model card, license, scores and checksums stay in the package"
     yield "it predicts only (onnxruntime 1.14 or newer): there is no .pt to train on"

@@ -14,7 +14,7 @@ from softseg.render.figures.style import (
     INK,
     TEXT,
     Array,
-    colours,
+    colors,
     darker,
     name_panel,
     number,
@@ -38,7 +38,7 @@ def draw(
     path: Path,
     unit: str = "ml",
     *,
-    colour: Mapping[str, str] | None = None,
+    color: Mapping[str, str] | None = None,
 ) -> None:
     """One panel a candidate, all with the same axes: a dot a subject, bias, limits of agreement.
 
@@ -47,14 +47,14 @@ def draw(
             is NaN is left out.
         path: the PNG to write.
         unit: of the volumes, for the labels.
-        colour: of each candidate; `colours` of these by default.
+        color: of each candidate; `colors` of these by default.
     """
-    colour = colour or colours(volumes)
+    color = color or colors(volumes)
     figure, grid = panels(len(volumes), 3, 2.9, sharex=True, sharey=True)
     for axes, (name, (predicted, true)) in zip(grid, volumes.items(), strict=True):
         mean, difference = pairs(predicted, true)
         found = agreement(difference)
-        _panel(axes, mean, difference, found, colour[name])
+        _panel(axes, mean, difference, found, color[name])
         name_panel(axes, name, f"\n{_in_words(found, unit)}")
     note = "(line: bias, dashed: limits of agreement, bias ± 1.96 SD)"
     label = f"mean of predicted and true volume [{unit}]   {note}"
@@ -77,10 +77,10 @@ def agreement(difference: Array) -> Agreement:
     return Agreement(bias, bias - reach, bias + reach)
 
 
-def _panel(axes: Axes, mean: Array, difference: Array, found: Agreement, colour: str) -> None:
+def _panel(axes: Axes, mean: Array, difference: Array, found: Agreement, color: str) -> None:
     tidy(axes)
-    axes.axhline(0, color="grey", linewidth=0.8)
-    dots: dict[str, Any] = {"s": 20, "color": colour, "edgecolors": darker(colour)}
+    axes.axhline(0, color="gray", linewidth=0.8)
+    dots: dict[str, Any] = {"s": 20, "color": color, "edgecolors": darker(color)}
     axes.scatter(mean, difference, linewidths=0.4, zorder=3, **dots)
     lines = ((found.bias, "solid"), (found.low, "dashed"), (found.high, "dashed"))
     for height, dashes in lines:

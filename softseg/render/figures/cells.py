@@ -1,4 +1,4 @@
-"""Cells, texts and the colour bar of figures made of slices, placed in inches from the upper left.
+"""Cells, texts and the color bar of figures made of slices, placed in inches from the upper left.
 
 Not by a layout engine, which would leave wide gaps between images.
 """
@@ -15,7 +15,7 @@ from softseg.render.figures.slices import SOFT
 from softseg.render.figures.style import INK, SMALL
 
 BAR = (1.4, 0.55)
-"""Width and height of the colour bar and its labels in inches."""
+"""Width and height of the color bar and its labels in inches."""
 
 
 def cell(figure: Figure, left: float, top: float, side: float) -> Axes:
@@ -28,14 +28,14 @@ def cell(figure: Figure, left: float, top: float, side: float) -> Axes:
 
 
 def write(figure: Figure, left: float, top: float, text: str, **kwargs: Any) -> None:
-    """Small text, placed like `cell`, centred vertically."""
+    """Small text, placed like `cell`, centered vertically."""
     width, height = figure.get_size_inches()
     look: dict[str, Any] = {"va": "center", "color": INK, "fontsize": SMALL, **kwargs}
     figure.text(left / width, 1 - top / height, text, **look)
 
 
-def colour_bar(figure: Figure, left: float, top: float) -> None:
-    """What the colours of `slices.overlay` mean: BAR inches wide and high."""
+def color_bar(figure: Figure, left: float, top: float) -> None:
+    """What the colors of `slices.overlay` mean: BAR inches wide and high."""
     width, height = figure.get_size_inches()
     write(figure, left, top + 0.1, "prediction, truth")
     bar = figure.add_axes((left / width, 1 - (top + 0.33) / height, BAR[0] / width, 0.12 / height))

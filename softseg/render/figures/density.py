@@ -18,7 +18,7 @@ from softseg.render.figures.style import (
     TEXT,
     WIDTH,
     Array,
-    colours,
+    colors,
     rounds,
     save,
     tidy,
@@ -29,7 +29,7 @@ NARROWEST = 0.01
 """Least width of the kernel: the spike of a nearly binary prediction stays within the figure."""
 _SAME = 1e-6
 """Values that differ by less are one value, to float32 and to the reader."""
-# every second another: curves that lie on each other are both seen; then those of a colour's return
+# every second another: curves that lie on each other are both seen; then those of a color's return
 _DASHES = (
     ("solid", (0, (5, 1.5))),
     ((0, (1, 1)), (0, (5, 1, 1, 1))),
@@ -38,7 +38,7 @@ _DASHES = (
 
 
 def draw(
-    values: Mapping[str, Array], path: Path, *, colour: Mapping[str, str] | None = None
+    values: Mapping[str, Array], path: Path, *, color: Mapping[str, str] | None = None
 ) -> None:
     """One curve a candidate, each with an area of 1.
 
@@ -47,18 +47,18 @@ def draw(
             20,000 for speed; zeros and NaN are left out. Fewer than two distinct values have no
             curve; the legend says so.
         path: the PNG to write.
-        colour: of each candidate; `colours` of these by default.
+        color: of each candidate; `colors` of these by default.
     """
-    colour = colour or colours(values)
+    color = color or colors(values)
     figure = Figure(figsize=(WIDTH, 4.2 + 0.2 * (len(values) // 3)), layout="constrained")
     axes = figure.subplots()
     tidy(axes)
-    at, tallest, again = np.linspace(0, 1, 501), 5.0, rounds(values, colour)
+    at, tallest, again = np.linspace(0, 1, 501), 5.0, rounds(values, color)
     for k, (name, all_values) in enumerate(values.items()):
         kept = _non_zero(all_values)
         heights = density(kept, at)
         dash = _DASHES[again[name] % len(_DASHES)][k % 2]
-        look: dict[str, Any] = {"color": colour[name], "linestyle": dash, "lw": 1.8}
+        look: dict[str, Any] = {"color": color[name], "linestyle": dash, "lw": 1.8}
         if heights is None:
             axes.plot([], [], label=f"{_label(name)}\n{_why(kept)}", **look)
         else:

@@ -93,7 +93,7 @@ def draw(columns: Sequence[Example], path: Path) -> None:
         label = wrapped(name, 14)
         cells.write(figure, _LEFT - 0.1, middle, label, ha="right", fontsize=TEXT)
     foot = size[1] - cells.BAR[1] - 0.05
-    cells.colour_bar(figure, 0.15, foot)
+    cells.color_bar(figure, 0.15, foot)
     cells.write(figure, 0.5 + cells.BAR[0], foot, _NOTE, va="top")
     save(figure, path, fitted=True)
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from softseg.render.figures.style import INK, TEXT, WIDTH, colours, darker, save, say, tidy, wrapped
+from softseg.render.figures.style import INK, TEXT, WIDTH, colors, darker, save, say, tidy, wrapped
 
 _COLUMNS = {
     "train_loss": "training loss",
@@ -25,7 +25,7 @@ def draw(
     histories: Mapping[str, Sequence[pd.DataFrame]],
     path: Path,
     *,
-    colour: Mapping[str, str] | None = None,
+    color: Mapping[str, str] | None = None,
 ) -> None:
     """One row a candidate: training loss, validation loss, validation Dice [%].
 
@@ -36,15 +36,15 @@ def draw(
         histories: of each candidate and run, `history.csv`: columns epoch, train_loss, val_loss,
             val_dice [%]; runs may differ in length. A candidate may have no run.
         path: the PNG to write.
-        colour: of each candidate; `colours` of these by default.
+        color: of each candidate; `colors` of these by default.
     """
-    colour = colour or colours(histories)
+    color = color or colors(histories)
     figure = Figure(figsize=(WIDTH, 0.9 + 1.45 * len(histories)), layout="constrained")
     grid = figure.subplots(len(histories), 3, squeeze=False, sharex=True)
     for row, (name, runs) in zip(grid, histories.items(), strict=True):
         row[1].sharey(row[0])
         row[2].sharey(grid[0, 2])
-        _row(row, runs, colour[name])
+        _row(row, runs, color[name])
         row[1].tick_params(labelleft=False)
         row[0].set_ylabel(wrapped(name, 16), fontsize=TEXT, color=INK)
     grid[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 2.5
@@ -70,7 +70,7 @@ def needs_log(values: pd.Series[Any]) -> bool:
     return bool(len(values) and values.min() > 0 and values.max() > 10 * values.min())
 
 
-def _row(row: Sequence[Axes], runs: Sequence[pd.DataFrame], colour: str) -> None:
+def _row(row: Sequence[Axes], runs: Sequence[pd.DataFrame], color: str) -> None:
     indexed = [run.set_index("epoch").replace([np.inf, -np.inf], np.nan) for run in runs]
     for axes, column in zip(row, _COLUMNS, strict=True):
         tidy(axes)
@@ -78,7 +78,7 @@ def _row(row: Sequence[Axes], runs: Sequence[pd.DataFrame], colour: str) -> None
         if not any(map(len, series)):
             say(axes, "no values")
             continue
-        _lines(axes, series, colour)
+        _lines(axes, series, color)
     losses = [run[column].dropna() for run in indexed for column in ("train_loss", "val_loss")]
     if losses and needs_log(pd.concat(losses)):
         _log(row[0])  # the other shares it
@@ -93,13 +93,13 @@ def _log(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _lines(axes: Axes, series: Sequence[pd.Series[Any]], colour: str) -> None:
+def _lines(axes: Axes, series: Sequence[pd.Series[Any]], color: str) -> None:
     several = len(series) > 1
     for one in series if several else ():
         axes.plot(
-            one.index, one, color=colour, linewidth=0.7, alpha=min(0.6, max(0.25, 3 / len(series)))
+            one.index, one, color=color, linewidth=0.7, alpha=min(0.6, max(0.25, 3 / len(series)))
         )
     middle = median(series)
     dot = "o" if len(middle) == 1 else None  # a line needs two points
-    shade = darker(colour) if several else colour
+    shade = darker(color) if several else color
     axes.plot(middle.index, middle, color=shade, linewidth=1.5, marker=dot, markersize=4)

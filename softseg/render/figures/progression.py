@@ -81,7 +81,7 @@ def draw(
         _row(scene, row, name, predictions, epochs)
     absent = any(epoch not in row or epoch == max(row) for row in rows.values() for epoch in epochs)
     left = scene.left(2) + 0.2
-    cells.colour_bar(scene.figure, left, _HEAD)
+    cells.color_bar(scene.figure, left, _HEAD)
     note = _NOTE + absent * _ABSENT
     cells.write(scene.figure, left, _HEAD + cells.BAR[1] + 0.05, note, va="top")
     save(scene.figure, path, fitted=True)

@@ -18,7 +18,7 @@ from softseg.render.figures.style import (
     SMALL,
     TEXT,
     WIDTH,
-    colours,
+    colors,
     number,
     rounds,
     save,
@@ -30,7 +30,7 @@ _NAME = 28  # letters in a line of the key
 
 
 def draw(
-    bins: Mapping[str, ReliabilityBins], path: Path, *, colour: Mapping[str, str] | None = None
+    bins: Mapping[str, ReliabilityBins], path: Path, *, color: Mapping[str, str] | None = None
 ) -> None:
     """Above, a line a candidate with a dot a bin; below, the voxels of each bin, log scale.
 
@@ -38,23 +38,23 @@ def draw(
         bins: of each candidate, the sums over the voxels of a set, all with as many bins; bins
             without a voxel have no dot.
         path: the PNG to write.
-        colour: of each candidate; `colours` of these by default.
+        color: of each candidate; `colors` of these by default.
     """
-    colour = colour or colours(bins)
+    color = color or colors(bins)
     columns = key_columns(bins)
     size = (WIDTH, 6.2 + 0.42 * -(-len(bins) // columns))
     figure = Figure(figsize=size, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _diagonal(upper)
-    again = rounds(bins, colour)
+    again = rounds(bins, color)
     for name, one in bins.items():
         predicted, true = means(one)
-        upper.plot(predicted, true, color=colour[name], linewidth=1.8)
+        upper.plot(predicted, true, color=color[name], linewidth=1.8)
         # whole dots on the frame, for which the layout (upset by none at all) need not make room
         look: dict[str, Any] = {"markersize": 5.0, "clip_on": False, "in_layout": False}
         mark = MARKS[again[name] % len(MARKS)]
-        upper.plot(predicted, true, mark, color=colour[name], label=_label(name, one), **look)
-    _counts(lower, bins, colour)
+        upper.plot(predicted, true, mark, color=color[name], label=_label(name, one), **look)
+    _counts(lower, bins, color)
     upper.set(xlim=(0, 1), ylim=(0, 1), xticks=np.linspace(0, 1, 11))
     upper.set_ylabel("mean truth of the bin", fontsize=TEXT, color=INK)
     lower.set_xlabel("predicted value (dots: mean of the bin)", fontsize=TEXT, color=INK)
@@ -71,19 +71,19 @@ def means(bins: ReliabilityBins) -> tuple[list[float], list[float]]:
 
 def _diagonal(axes: Axes) -> None:
     tidy(axes)
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="dashed")
-    grey: dict[str, Any] = {"fontsize": SMALL, "color": "#666666"}
-    axes.text(0.02, 0.93, "predicted too low", ha="left", **grey)
-    axes.text(0.98, 0.04, "predicted too high", ha="right", **grey)
+    axes.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle="dashed")
+    gray: dict[str, Any] = {"fontsize": SMALL, "color": "#666666"}
+    axes.text(0.02, 0.93, "predicted too low", ha="left", **gray)
+    axes.text(0.98, 0.04, "predicted too high", ha="right", **gray)
 
 
-def _counts(axes: Axes, bins: Mapping[str, ReliabilityBins], colour: Mapping[str, str]) -> None:
+def _counts(axes: Axes, bins: Mapping[str, ReliabilityBins], color: Mapping[str, str]) -> None:
     tidy(axes, grid="y")
     for k, (name, one) in enumerate(bins.items()):
         width = 0.8 / len(one.count) / len(bins)
         filled = np.flatnonzero(one.count)  # a log axis has no place for 0
         left = (filled + 0.1) / len(one.count) + k * width
-        axes.bar(left, one.count[filled], width, align="edge", color=colour[name])
+        axes.bar(left, one.count[filled], width, align="edge", color=color[name])
     most = max(float(one.count.max(initial=1)) for one in bins.values())
     axes.set_yscale("log")
     axes.set_ylim(0.7, 2 * most)  # a single voxel is seen

@@ -17,7 +17,7 @@ from softseg.render.figures.style import (
     TEXT,
     WIDTH,
     Array,
-    colours,
+    colors,
     darker,
     number,
     save,
@@ -31,7 +31,7 @@ def draw(
     path: Path,
     label: str = "Dice [%]",
     *,
-    colour: Mapping[str, str] | None = None,
+    color: Mapping[str, str] | None = None,
 ) -> None:
     """One strip a candidate: a dot a subject, a box from the first to the third quartile.
 
@@ -39,9 +39,9 @@ def draw(
         values: of each candidate, one value a subject, (N,); NaN is left out and counted.
         path: the PNG to write.
         label: name and unit of the values.
-        colour: of each candidate; `colours` of these by default.
+        color: of each candidate; `colors` of these by default.
     """
-    colour = colour or colours(values)
+    color = color or colors(values)
     figure = Figure(figsize=(WIDTH, 0.9 + 0.62 * len(values)), layout="constrained")
     axes = figure.subplots()
     tidy(axes, grid="x")
@@ -49,7 +49,7 @@ def draw(
     largest = max(np.abs(defined(one)).max(initial=0) for one in values.values())
     for row, (name, all_values) in enumerate(values.items()):
         kept = defined(all_values)
-        _strip(axes, row, kept, colour[name])
+        _strip(axes, row, kept, color[name])
         note = in_words(kept, len(all_values), largest)
         beside = axes.get_yaxis_transform()
         axes.text(1.01, row, note, transform=beside, va="center", fontsize=SMALL, color=INK)
@@ -80,12 +80,12 @@ def in_words(values: Array, total: int, size: float) -> str:
     return f"median {number(float(np.median(values)), size)}\n{count}" if len(values) else count
 
 
-def _strip(axes: Axes, row: int, values: Array, colour: str) -> None:
+def _strip(axes: Axes, row: int, values: Array, color: str) -> None:
     if not len(values):
         return
     low, middle, high = np.percentile(values, [25, 50, 75])
-    axes.barh(row, high - low, 0.6, low, color=colour, alpha=0.25, linewidth=0)
+    axes.barh(row, high - low, 0.6, low, color=color, alpha=0.25, linewidth=0)
     axes.vlines(middle, row - 0.3, row + 0.3, color=INK, linewidth=2, zorder=4)
-    dots: dict[str, Any] = {"s": 16, "color": colour, "edgecolors": darker(colour)}
+    dots: dict[str, Any] = {"s": 16, "color": color, "edgecolors": darker(color)}
     heights = row + 0.5 * spread(len(values))
     axes.scatter(values, heights, linewidths=0.4, zorder=3, **dots)

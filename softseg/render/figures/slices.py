@@ -1,4 +1,4 @@
-"""Slices (H, W) as figures show them: upright, in millimetres, enlarged, with masks laid over."""
+"""Slices (H, W) as figures show them: upright, in millimeters, enlarged, with masks laid over."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from matplotlib.patches import Rectangle
 from softseg.render.figures.style import RED, Array
 
 BLUE = "#40d0ff"
-"""Frames and outlines: told apart from grey and red with each kind of colour blindness."""
+"""Frames and outlines: told apart from gray and red with each kind of color blindness."""
 SOFT = LinearSegmentedColormap.from_list("soft", [(*to_rgb(RED), 0), (*to_rgb(RED), 1)])
-"""Colours of a prediction: transparent (0) to red (1)."""
+"""Colors of a prediction: transparent (0) to red (1)."""
 
 Pixel = tuple[float, float]
 
@@ -77,7 +77,7 @@ def _start(low: float, high: float, side: float, size: float) -> float:
 
 
 def show(axes: Axes, image: Array, pixel_mm: Pixel, box: Box) -> None:
-    """A part of a slice in grey, black and white at the 1st and 99.5th percentile of that part."""
+    """A part of a slice in gray, black and white at the 1st and 99.5th percentile of that part."""
     shown = np.nan_to_num(upright(image), posinf=0, neginf=0)
     low, high = np.percentile(_part(shown, pixel_mm, box), [1, 99.5])
     _place(axes, shown, pixel_mm, box, cmap="gray", vmin=low, vmax=high)

@@ -1,4 +1,4 @@
-"""What all figures share: colours, sizes, panels, saving."""
+"""What all figures share: colors, sizes, panels, saving."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ INK, FAINT = "#222222", "#d4d4d4"
 RED = "#ff2000"
 """A prediction of 1, laid over a slice."""
 
-# Petroff 2021 (arXiv:2107.02270): told apart with each kind of colour blindness, ten of them
-# (the greys, which look switched off, and the palest stand last)
+# Petroff 2021 (arXiv:2107.02270): told apart with each kind of color blindness, ten of them
+# (the grays, which look switched off, and the palest stand last)
 _PALETTE = (
     "#3f90da",
     "#ffa90e",
@@ -44,33 +44,33 @@ _PALETTE = (
 
 
 MARKS = "os^Dv"
-"""Of candidates of one colour, round by round; then again."""
+"""Of candidates of one color, round by round; then again."""
 
 
-def colours(candidates: Iterable[str]) -> dict[str, str]:
-    """A colour (#rrggbb) of each candidate, by its place; they repeat from the eleventh on, where
+def colors(candidates: Iterable[str]) -> dict[str, str]:
+    """A color (#rrggbb) of each candidate, by its place; they repeat from the eleventh on, where
     `rounds` tell them apart by another mark or dash.
 
     Hand the result, made once of all candidates, to every figure: a candidate then keeps its
-    colour in figures where others are missing.
+    color in figures where others are missing.
     """
     names = dict.fromkeys(candidates)
     return {name: _PALETTE[k % len(_PALETTE)] for k, name in enumerate(names)}
 
 
-def rounds(names: Iterable[str], colour: Mapping[str, str]) -> dict[str, int]:
-    """How many of the names before it have a name's colour: 0 for the first ten, then 1, ..."""
+def rounds(names: Iterable[str], color: Mapping[str, str]) -> dict[str, int]:
+    """How many of the names before it have a name's color: 0 for the first ten, then 1, ..."""
     seen: Counter[str] = Counter()
     found = {}
     for name in names:
-        found[name] = seen[colour[name]]
-        seen[colour[name]] += 1
+        found[name] = seen[color[name]]
+        seen[color[name]] += 1
     return found
 
 
-def darker(colour: str) -> str:
-    """Half way to black: for a line over others of its colour, and the edge of a pale dot."""
-    red, green, blue = to_rgb(colour)
+def darker(color: str) -> str:
+    """Half way to black: for a line over others of its color, and the edge of a pale dot."""
+    red, green, blue = to_rgb(color)
     return to_hex((red / 2, green / 2, blue / 2))
 
 

@@ -15,7 +15,7 @@ from softseg.render.figures.style import (
     INK,
     SMALL,
     TEXT,
-    colours,
+    colors,
     name_panel,
     panels,
     save,
@@ -27,7 +27,7 @@ Curve = Mapping[float, float]
 
 
 def draw(
-    curves: Mapping[str, Sequence[Curve]], path: Path, *, colour: Mapping[str, str] | None = None
+    curves: Mapping[str, Sequence[Curve]], path: Path, *, color: Mapping[str, str] | None = None
 ) -> None:
     """One panel a candidate: the mean over runs, their range, each run's best threshold.
 
@@ -35,12 +35,12 @@ def draw(
         curves: of each candidate and run, Dice [%] at each threshold in [0, 1]; NaN where it is
             undefined. A candidate may have no run.
         path: the PNG to write.
-        colour: of each candidate; `colours` of these by default.
+        color: of each candidate; `colors` of these by default.
     """
-    colour = colour or colours(curves)
+    color = color or colors(curves)
     figure, grid = panels(len(curves), 5, 2.6, sharex=True, sharey=True)
     for axes, (name, runs) in zip(grid, curves.items(), strict=True):
-        _panel(axes, runs, colour[name])
+        _panel(axes, runs, color[name])
         name_panel(axes, name)
     grid[0].set(xlim=(0, 1), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"))
     figure.supxlabel("threshold", fontsize=TEXT, color=INK)
@@ -73,7 +73,7 @@ def summary(runs: Sequence[Curve]) -> pd.DataFrame:
     return table.agg(["mean", "min", "max"]).T
 
 
-def _panel(axes: Axes, runs: Sequence[Curve], colour: str) -> None:
+def _panel(axes: Axes, runs: Sequence[Curve], color: str) -> None:
     tidy(axes)
     dots = [dot for dot in map(best, runs) if dot]
     if not dots:
@@ -81,16 +81,16 @@ def _panel(axes: Axes, runs: Sequence[Curve], colour: str) -> None:
         return
     table = summary(runs)
     if len(runs) > 1:
-        axes.fill_between(table.index, table["min"], table["max"], color=colour, alpha=0.25, lw=0)
-    axes.plot(table.index, table["mean"], color=colour, linewidth=2.5)
+        axes.fill_between(table.index, table["min"], table["max"], color=color, alpha=0.25, lw=0)
+    axes.plot(table.index, table["mean"], color=color, linewidth=2.5)
     places, heights = zip(*dots, strict=True)
     axes.scatter(places, heights, s=18, color=INK, alpha=0.75, linewidths=0, zorder=3)
 
 
 def _key(several: bool) -> list[Line2D | Patch]:
-    """What the marks mean, in grey: their colour is the candidate's."""
-    line = Line2D([], [], color="grey", linewidth=2.5, label="mean of runs" if several else "run")
-    band = Patch(color="grey", alpha=0.25, linewidth=0, label="lowest to highest")
+    """What the marks mean, in gray: their color is the candidate's."""
+    line = Line2D([], [], color="gray", linewidth=2.5, label="mean of runs" if several else "run")
+    band = Patch(color="gray", alpha=0.25, linewidth=0, label="lowest to highest")
     name = "best threshold of each run" if several else "best threshold"
     dot = Line2D([], [], color=INK, marker="o", linestyle="", markersize=4, label=name)
     return [line, band, dot] if several else [line, dot]

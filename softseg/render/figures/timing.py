@@ -66,7 +66,7 @@ def _known(value: float) -> float:
 
 
 def _shades(seconds: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
-    """From dark to light, which are no candidate's colours, and differ in black and white."""
+    """From dark to light, which are no candidate's colors, and differ in black and white."""
     stages = list(dict.fromkeys(stage for parts in seconds.values() for stage in parts))
     step = 0.9 / max(1, len(stages) - 1)
     return {stage: to_hex(colormaps["cividis"](0.05 + k * step)) for k, stage in enumerate(stages)}

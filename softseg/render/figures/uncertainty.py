@@ -19,7 +19,7 @@ from softseg.render.figures.style import (
     SMALL,
     TEXT,
     WIDTH,
-    colours,
+    colors,
     number,
     save,
     say,
@@ -32,7 +32,7 @@ _BY = {
     "entropy": "entropy of the samples",
     "mutualinfo": "mutual information",
 }
-_COLOUR = colours(_BY)
+_COLOR = colors(_BY)
 _BINS = {"without": ("one pass", "without"), "with": ("mean of samples", "entropy")}
 
 
@@ -74,23 +74,23 @@ def _draw_errors(axes: Axes, one: Shown) -> None:
     share = 100 * np.arange(1, len(one.ideal) + 1) / len(one.ideal)
     for by, error in one.errors.items():
         label = f"by {_BY[by]} (mean {number(float(error.mean()))})"
-        axes.plot(share, error, color=_COLOUR[by], linewidth=1.8, label=label)
-    axes.axhline(one.ideal[-1], color="grey", linewidth=1, linestyle="dotted", label="at random")
-    axes.plot(share, one.ideal, color="grey", linewidth=1, linestyle="dashed", label="ideal")
+        axes.plot(share, error, color=_COLOR[by], linewidth=1.8, label=label)
+    axes.axhline(one.ideal[-1], color="gray", linewidth=1, linestyle="dotted", label="at random")
+    axes.plot(share, one.ideal, color="gray", linewidth=1, linestyle="dashed", label="ideal")
     axes.set_ylim(0, None)
     _key(axes)
 
 
 def _draw_bins(axes: Axes, one: Shown) -> None:
     tidy(axes)
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="dashed")
+    axes.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle="dashed")
     for name, bins in one.bins.items():
         heading, like = _BINS[name]
         error = ece(bins)
         told = "no voxel" if np.isnan(error) else f"ECE {number(error)}"
         predicted, true = means(bins)
         # whole dots on the frame, for which the layout (upset by none at all) need not make room
-        look: dict[str, Any] = {"color": _COLOUR[like], "clip_on": False, "in_layout": False}
+        look: dict[str, Any] = {"color": _COLOR[like], "clip_on": False, "in_layout": False}
         axes.plot(predicted, true, "-o", linewidth=1.8, markersize=5, **look,
                   label=f"{heading} ({told})")  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(0, 1))

@@ -147,7 +147,7 @@ class Toy(Component):
     model: Net = Net()
     """The network."""
     loss: Loss = Dice()
-    """What to minimise."""
+    """What to minimize."""
     auxiliary: Loss | None = None
     """A second loss."""
     trainer: Trainer = Field(default_factory=Trainer)

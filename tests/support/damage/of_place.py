@@ -104,7 +104,7 @@ KINDS = (
     Kind("sform and qform in conflict", with_draft(_conflict), BY_SFORM),
     Kind("no sform", without_sform(), Accepted("the qform says where voxels lie")),
     Kind("no qform", with_fields(qform_code=0), BY_SFORM),
-    Kind("neither sform nor qform", unplaced(), Accepted("centred, with the header's zooms")),
+    Kind("neither sform nor qform", unplaced(), Accepted("centered, with the header's zooms")),
     Kind("neither, and zooms of 0", unplaced(0), Refused("pixdim")),
     Kind("neither, and zooms of NaN", unplaced(np.nan), Refused("NaN", MEND)),
     Kind("neither, and infinite zooms", unplaced(np.inf), Refused("NaN or infinity", MEND)),

@@ -58,7 +58,7 @@ def _is_a_beginning(run: Path, whole: Path) -> None:
 
 
 def same_bits(run: Path, whole: Path) -> None:
-    """Two finished runs are one: weights, optimiser, history, configuration and sets."""
+    """Two finished runs are one: weights, optimizer, history, configuration and sets."""
     for name in ("best.pt", "last.pt"):
         _equal(_checkpoint(run, name), _checkpoint(whole, name), name)
     assert _history(run) == _history(whole)

@@ -13,7 +13,7 @@ from tests.support.ivadomed.published import CONTRASTS, SUFFIX, published, save
 
 TINY = ("model.filters=2", "trainer.max_epochs=1", "trainer.threads=1", "trainer.device=cpu",
         "evaluate.metrics.calibration_margin_mm=null")  # fmt: skip
-CENTRES = {"institution_id": ["a", "a", "b", "b"], "disability": ["yes", "no", "yes", "no"]}
+CENTERS = {"institution_id": ["a", "a", "b", "b"], "disability": ["yes", "no", "yes", "no"]}
 LAYOUTS = {"scgm": "scgm", "ms": "msseg2016", "brats": "brats2019"}
 # the paper's contrasts in the names of the challenges' files
 FILES = {
@@ -47,7 +47,7 @@ def noise(name: str, folder: Path) -> None:
     """Four subjects of 8 x 6 x 4 voxels."""
     names = [f"sub-{number}" for number in range(4)]
     suffix = SUFFIX[name].removeprefix("_")
-    makers.bids(folder / "data", names, CONTRASTS[name], suffix, CENTRES)
+    makers.bids(folder / "data", names, CONTRASTS[name], suffix, CENTERS)
 
 
 def phantom(name: str, folder: Path) -> None:

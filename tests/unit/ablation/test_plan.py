@@ -15,12 +15,12 @@ from tests.support import makers, project
 
 HEAD = "extends: tiny.yaml\nname: study\nseed: 40\n"
 THREE = "candidates: {Soft: {}, Dice: {loss: {name: dice}}, Hard: {augment: [{binarize: {}}]}}\n"
-CENTRES = "splits: {name: leave_one_out, repeats: 2, validation: 1}\n"
+CENTERS = "splits: {name: leave_one_out, repeats: 2, validation: 1}\n"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A project with 3 centres of 2 subjects, and as many of them in `fewer`, but one."""
+    """A project with 3 centers of 2 subjects, and as many of them in `fewer`, but one."""
     folder = tmp_path_factory.mktemp("project")
     project.make(folder)
     makers.scgm(folder / "fewer", centers=3, subjects=2)
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 def plan_of(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
-    def plan(more=CENTRES + THREE):
+    def plan(more=CENTERS + THREE):
         (folder / "study.yaml").write_text(HEAD + more)
         console = Console(file=io.StringIO())
         return make_plan(load_design(folder / "study.yaml"), folder / "runs", console)
@@ -74,7 +74,7 @@ def test_training_a_runs_own_configuration_alone_gives_the_same_sets(plan_of):
     """Each run's config.yaml says what it was: `softseg train` on it divides as the plan did."""
     random = "splits: {name: random, repeats: 4, test: 2, validation: 1}\n"
     folds = "splits: {name: kfold, folds: 3, repeats: 2}\n"
-    for scheme in (CENTRES, random, folds):
+    for scheme in (CENTERS, random, folds):
         for one in plan_of(scheme + THREE):
             found = one.experiment.dataset()
             assert one.experiment.split(found, one.experiment.seed) == one.sets
@@ -88,14 +88,14 @@ def test_a_run_is_its_candidate_in_all_else(plan_of):
 
 def test_candidates_may_have_different_data_sections_of_the_same_subjects(plan_of):
     other = "candidates: {One: {}, Two: {dataset: {raters: {fuse: mean}}}}\n"
-    plan = plan_of(CENTRES + other)
+    plan = plan_of(CENTERS + other)
     assert {one.sets for one in plan[::2]} == {one.sets for one in plan[1::2]}
 
 
 @pytest.mark.parametrize("data", ["{root: fewer}", "{exclude: [site3-sc02]}"])
 def test_candidates_whose_data_hold_different_subjects_are_refused(plan_of, data):
     other = f"candidates: {{One: {{}}, Two: {{dataset: {data}}}}}\n"
-    said = refusal(plan_of, CENTRES + other)
+    said = refusal(plan_of, CENTERS + other)
     assert said.startswith("split 0: One and Two would have different subjects")
 
 
@@ -108,7 +108,7 @@ def test_candidates_whose_data_hold_different_subjects_are_refused(plan_of, data
         ("{name: kfold, folds: 9}", "split 0: splits.folds: 9 folds of 6 group(s)"),
         ("{name: leave_one_out, within: persn}", "split 0: splits.within: no column 'persn'"),
         ("{name: leave_one_out, values: [7]}", "splits.values: nobody has '7'"),
-        ("{name: leave_one_out, by: centre}", "splits.by: no column 'centre'"),
+        ("{name: leave_one_out, by: center}", "splits.by: no column 'center'"),
     ],
 )
 def test_a_split_that_cannot_be_made_is_told_by_its_number_and_key(plan_of, scheme, said):

@@ -22,7 +22,7 @@ def scheme(**spec):
 
 
 def people(centers=4, each=5):
-    """Subjects `c1-s0` ...; each centre has them all."""
+    """Subjects `c1-s0` ...; each center has them all."""
     pairs = [(c, n) for c in range(centers) for n in range(each)]
     columns = [{"center": str(c), "subject": f"c{c}-s{n}"} for c, n in pairs]
     return [Subject(one["subject"], {}, {}, None, one) for one in columns]
@@ -33,16 +33,16 @@ def sets_of(built, subjects, seed=0):
     return [split(subjects, seed + k) for k, split in enumerate(built(subjects, seed))]
 
 
-def centre(sets: Sets):
-    """The one centre that is tested."""
+def center(sets: Sets):
+    """The one center that is tested."""
     [name] = {name.split("-")[0].removeprefix("c") for name in sets.test}
     return name
 
 
 @settings(deadline=None, max_examples=50)
 @given(centers=st.integers(2, 12), repeats=st.integers(1, 5), part=st.integers(0, 60))
-def test_any_first_part_of_leave_one_out_is_even_over_the_centres(centers, repeats, part):
-    """So `--splits 5` of 4 centres x 10 does not test one centre five times."""
+def test_any_first_part_of_leave_one_out_is_even_over_the_centers(centers, repeats, part):
+    """So `--splits 5` of 4 centers x 10 does not test one center five times."""
     subjects = people(centers, 2)
     every = scheme(name="leave_one_out", repeats=repeats)(subjects, 0)
     assert len(every) == centers * repeats
@@ -51,28 +51,28 @@ def test_any_first_part_of_leave_one_out_is_even_over_the_centres(centers, repea
     assert max(counts) - min(counts) <= 1
 
 
-def test_leave_one_out_tests_each_whole_centre_once_a_repeat():
+def test_leave_one_out_tests_each_whole_center_once_a_repeat():
     subjects = people()
     found = sets_of(scheme(name="leave_one_out", repeats=10, validation=1), subjects)
     assert len(found) == 40  # the paper's 4 x 10
     for repeat in range(10):
-        assert sorted(map(centre, found[4 * repeat : 4 * repeat + 4])) == ["0", "1", "2", "3"]
+        assert sorted(map(center, found[4 * repeat : 4 * repeat + 4])) == ["0", "1", "2", "3"]
     assert all(len(one.test) == len(one.validation) == 5 for one in found)
     assert all(len(one.train) == 10 for one in found)
 
 
-def test_repeats_of_one_centre_draw_their_validation_anew():
+def test_repeats_of_one_center_draw_their_validation_anew():
     found = sets_of(scheme(name="leave_one_out", repeats=10, validation=1), people())
-    assert len({one.validation for one in found if centre(one) == "0"}) > 1
+    assert len({one.validation for one in found if center(one) == "0"}) > 1
 
 
 def test_only_the_chosen_values_are_left_out_in_the_order_given():
     found = sets_of(scheme(name="leave_one_out", values=[3, "1"], repeats=2), people())
-    assert list(map(centre, found)) == ["3", "1", "3", "1"]
+    assert list(map(center, found)) == ["3", "1", "3", "1"]
 
 
-def test_centres_out_and_persons_within_the_others():
-    """The published configurations: the other centres' subjects are divided, not the centres."""
+def test_centers_out_and_persons_within_the_others():
+    """The published configurations: the other centers' subjects are divided, not the centers."""
     built = scheme(name="leave_one_out", validation=0.4, within="subject")
     for sets in sets_of(built, people()):
         assert (len(sets.test), len(sets.validation), len(sets.train)) == (5, 6, 9)
@@ -108,7 +108,7 @@ def test_each_repeat_of_the_folds_is_another_shuffle_and_the_seed_decides_it():
 
 def test_folds_of_a_column_keep_its_values_together():
     found = sets_of(scheme(name="kfold", folds=4, by="center"), people())
-    assert sorted(map(centre, found)) == ["0", "1", "2", "3"]
+    assert sorted(map(center, found)) == ["0", "1", "2", "3"]
 
 
 @settings(deadline=None, max_examples=50)
@@ -147,9 +147,9 @@ def refusal(built, subjects):
 def test_a_value_or_column_that_is_not_there_is_refused_by_its_key_in_the_yaml():
     wrong = scheme(name="leave_one_out", values=[1, "12"])
     assert refusal(wrong, people()).startswith("splits.values: nobody has '12'")
-    wrong = scheme(name="leave_one_out", by="centre")
+    wrong = scheme(name="leave_one_out", by="center")
     said = refusal(wrong, people())
-    assert said.startswith("splits.by: no column 'centre' (did you mean 'center'?)")
+    assert said.startswith("splits.by: no column 'center' (did you mean 'center'?)")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from softseg.core.seeds import generator
 
 
 def disc(height=48, width=40, radius=9.0):
-    """A soft disc off the centre, smooth enough that interpolation agrees to a percent."""
+    """A soft disc off the center, smooth enough that interpolation agrees to a percent."""
     y, x = np.mgrid[:height, :width]
     distance = np.hypot(y - height / 2 + 6, x - width / 2 - 3)
     return torch.from_numpy(1 / (1 + np.exp((distance - radius) / 1.5))).float()

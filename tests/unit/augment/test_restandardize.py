@@ -1,4 +1,4 @@
-"""`over: slice`: standardising again after augmentation gives the published order."""
+"""`over: slice`: standardizing again after augmentation gives the published order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def raw():
     return Batch(image, target, torch.zeros(4, 2))
 
 
-def standardised(batch):
+def standardized(batch):
     image, fill = standardize_slices(batch.image, batch.fill)
     return Batch(image, batch.target, fill)
 
@@ -36,10 +36,10 @@ def each_slice(image):
     return (image - mean) / std
 
 
-def test_equals_standardising_the_augmented_slices_of_raw_data(raw):
+def test_equals_standardizing_the_augmented_slices_of_raw_data(raw):
     steps = build([{"affine": {"rotation": 40, "translation": 0.2}}])
     published = each_slice(augment(raw, steps, generator(1, "augment")).image)
-    ours = restandardize(augment(standardised(raw), steps, generator(1, "augment")))
+    ours = restandardize(augment(standardized(raw), steps, generator(1, "augment")))
     np.testing.assert_allclose(ours.image, published, atol=1e-4)
 
 

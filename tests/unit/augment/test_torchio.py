@@ -42,7 +42,7 @@ def test_spatial_transforms_move_the_soft_target_by_linear_interpolation(batch, 
     assert moved.target.sum() == pytest.approx(float(batch.target.sum()), rel=0.25)
     if name != "RandomFlip":
         values = moved.target.unique()
-        assert ((values > 0) & (values < 0.74)).any(), "nearest-neighbour labels"
+        assert ((values > 0) & (values < 0.74)).any(), "nearest-neighbor labels"
 
 
 @pytest.mark.parametrize("name", INTENSITY)
@@ -66,7 +66,7 @@ def test_a_target_follows_its_image():
 
 @pytest.mark.parametrize("translation", [5, [-5, 5], [5, 5, 5], [-5, 5, -5, 5, -5, 5]])
 def test_no_slice_is_shifted_out_of_its_plane(translation):
-    """TorchIO takes a translation for three axes, and one slice has no neighbours to move in."""
+    """TorchIO takes a translation for three axes, and one slice has no neighbors to move in."""
     target = torch.zeros(40, 1, 40, 40)
     target[:, :, 12:28, 12:28] = 1
     steps = build([{"RandomAffine": {"degrees": 10, "translation": translation, "scales": 0}}])

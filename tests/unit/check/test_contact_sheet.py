@@ -161,8 +161,8 @@ def pixels(figure):
     return np.asarray(canvas.buffer_rgba())[:, :, :3].astype(int)
 
 
-def coloured(figure):
-    """Which pixels are neither grey, black nor white."""
+def colored(figure):
+    """Which pixels are neither gray, black nor white."""
     found = pixels(figure)
     return np.ptp(found, axis=2) > 60
 
@@ -179,15 +179,15 @@ def test_a_soft_mask_is_outlined_where_it_is_one_half():
     assert lowest[:, 1] == pytest.approx(20.5, abs=1e-3)
 
 
-def test_each_target_has_its_colour_and_an_empty_one_no_outline():
+def test_each_target_has_its_color_and_an_empty_one_no_outline():
     both = entry(targets=("gm", "wm"))
     masks = {"gm": both.masks["gm"], "wm": np.zeros((40, 30))}
     [page] = draw_contact_sheet([Entry("s", "n", both.images, masks)])
     assert len(shown(page)[0].collections) == 1
     masks["wm"] = np.roll(masks["gm"], 10, axis=0)
     [page] = draw_contact_sheet([Entry("s", "n", both.images, masks)])
-    colours = [tuple(c.get_edgecolor()[0]) for c in shown(page)[0].collections]
-    assert len(set(colours)) == 2
+    colors = [tuple(c.get_edgecolor()[0]) for c in shown(page)[0].collections]
+    assert len(set(colors)) == 2
     legend = [line.get_color() for line in page.artists if line.get_color() != "none"]
     assert len(legend) == 2
 
@@ -225,4 +225,4 @@ def test_an_unreadable_subject_is_black(tmp_path):
     box = axes.get_window_extent()
     middle = found[int(found.shape[0] - (box.y0 + box.y1) / 2), int((box.x0 + box.x1) / 2)]
     assert middle.tolist() == [0, 0, 0]
-    assert not coloured(page).any()
+    assert not colored(page).any()

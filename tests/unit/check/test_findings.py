@@ -276,11 +276,11 @@ NUMBERS = hnp.arrays(np.float64, st.integers(8, 40), elements=st.floats(1, 1e4))
 def test_at_most_half_of_a_cohort_is_far_out_whatever_its_unit(values, unit):
     for judge in (far_out, far_out_of_scale):
         assert judge(values).sum() <= len(values) / 2
-    centre = np.median(values)
-    mad = np.median(np.abs(values - centre))
-    limit = 6 * max(1.4826 * mad, 0.01 * centre)
-    clear = np.abs(np.abs(values - centre) - limit) > 1e-6 * limit  # not on the border
-    expected = np.abs(values - centre) > limit
+    center = np.median(values)
+    mad = np.median(np.abs(values - center))
+    limit = 6 * max(1.4826 * mad, 0.01 * center)
+    clear = np.abs(np.abs(values - center) - limit) > 1e-6 * limit  # not on the border
+    expected = np.abs(values - center) > limit
     np.testing.assert_array_equal(far_out(values)[clear], expected[clear])
     np.testing.assert_array_equal(far_out(unit * values)[clear], expected[clear])
 

@@ -30,7 +30,7 @@ SPLIT = {"by": "center", "test": [1], "validation": [2]}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three centres of two subjects with four raters each, who all drew the same."""
+    """Three centers of two subjects with four raters each, who all drew the same."""
     return scgm(tmp_path / "data", centers=3, subjects=2)
 
 
@@ -161,7 +161,7 @@ def test_missing_files_are_errors_and_the_other_subjects_are_read(folder):
 
 
 def test_a_split_that_cannot_be_is_an_error_and_the_files_are_read(folder):
-    told = checked(folder, split={"by": "centre"})
+    told = checked(folder, split={"by": "center"})
     assert [one.kind for one in told.of("error")] == ["split"]
     assert "did you mean 'center'?" in str(refusal(told))
     assert len(told.files) == 30

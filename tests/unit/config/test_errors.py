@@ -32,8 +32,8 @@ def _message(write: Write, old: str, new: str, *sets: str) -> str:
         ("name: wing", "name: wings", "9: loss.name: must be one of `dice`, `wing`, `adaptive_wing`, not text 'wings'; did you mean `wing`?"),
         ("name: wing", "name: 3", "9: loss.name: must be one of `dice`, `wing`, `adaptive_wing`, not 3"),
         ("loader: files", "loader: file", "3: dataset.loader: must be one of `files`, `bids`, not text 'file'; did you mean `files`?"),
-        ("binarize:", "binarise:", "8: augment.1.binarise: unknown step; did you mean `binarize`?"),
-        ("binarize:", "{name: binarise}", "8: augment.1.name: must be one of `affine`, `binarize`, not text 'binarise'; did you mean `binarize`?"),
+        ("binarize:", "binarize:", "8: augment.1.binarize: unknown step; did you mean `binarize`?"),
+        ("binarize:", "{name: binarize}", "8: augment.1.name: must be one of `affine`, `binarize`, not text 'binarize'; did you mean `binarize`?"),
         # missing keys, at their parent
         ("name: toy", "seed: 1", "1: the key `name` is missing (Name of the run and of its folder)"),
         (", theta: 0.5", "", "9: loss: the key `theta` is missing (Where the curve turns linear)"),

@@ -16,7 +16,7 @@ def test_each_key_stands_under_its_documentation_kind_and_default(write: Write) 
     text = show(load_config(write(VALID), Toy))
     for lines in [
         "# Name of the run and of its folder. [text; required]\nname: toy\n",
-        "# What to minimise.\nloss:\n  # [one of `dice`, `wing`, `adaptive_wing`]\n  name: wing\n",
+        "# What to minimize.\nloss:\n  # [one of `dice`, `wing`, `adaptive_wing`]\n  name: wing\n",
         "      # Largest rotation in degrees. [a number at least 0; default: 20.0]\n"
         "      rotation: 10.0\n",
         "  # Hardens the target.\n  - binarize:\n",

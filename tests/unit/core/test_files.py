@@ -72,7 +72,7 @@ def test_writers_at_once_leave_one_whole_file(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX")
 @pytest.mark.parametrize(("mask", "mode"), [("027", 0o640), ("002", 0o664), ("077", 0o600)])
-def test_the_umask_is_honoured(tmp_path, mask, mode):
+def test_the_umask_is_honored(tmp_path, mask, mode):
     path = tmp_path / "a.txt"
     code = (
         f"import os, pathlib; os.umask(0o{mask}); from softseg.files import write_atomically; "

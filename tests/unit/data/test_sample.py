@@ -219,7 +219,7 @@ def test_other_grids_are_resampled_onto_the_first_contrasts_when_told_to(folder:
     nifti(folder / "s_T2w.nii.gz", slope, wide)
     nifti(folder / "s_seg-a.nii.gz", slope >= 2, wide, dtype="uint8")
     sample = loaded(folder, other_grids="resample")
-    expected = [0, 0.5, 1, 1.5, 2, 2.5, 3, 3]  # beyond the last centre its value goes on
+    expected = [0, 0.5, 1, 1.5, 2, 2.5, 3, 3]  # beyond the last center its value goes on
     np.testing.assert_allclose(sample.image[1][:, 3, 2], expected, atol=1e-5)
     expected = [0, 0, 0, 0.5, 1, 1, 1, 1]
     np.testing.assert_allclose(sample.target[0][:, 3, 2], expected, atol=1e-5)

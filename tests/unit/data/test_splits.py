@@ -53,7 +53,7 @@ def test_the_default_is_60_20_20_of_the_subjects() -> None:
     assert [len(s) for s in (sets.train, sets.validation, sets.test)] == [12, 4, 4]
 
 
-def test_one_centre_out_and_one_for_validation() -> None:
+def test_one_center_out_and_one_for_validation() -> None:
     subjects = centers()
     sets = split(by="center", test=[1], validation=1)(subjects, 0)
     assert column_of(subjects, sets.test, "center") == {"1"}
@@ -61,7 +61,7 @@ def test_one_centre_out_and_one_for_validation() -> None:
     assert len(column_of(subjects, sets.train, "center")) == 2
 
 
-def test_one_centre_out_and_the_others_persons_divided() -> None:
+def test_one_center_out_and_the_others_persons_divided() -> None:
     subjects = centers()
     sets = split(by="center", test=["2"], validation=0.5, within="person")(subjects, 0)
     assert column_of(subjects, sets.test, "center") == {"2"}
@@ -151,7 +151,7 @@ def test_folds_test_every_group_exactly_once(count: int, k: int, seed: int) -> N
 @pytest.mark.parametrize(
     ("spec", "part"),
     [
-        ({"by": "centre"}, "split.by: no column 'centre' (did you mean 'center'?); there are"),
+        ({"by": "center"}, "split.by: no column 'center' (did you mean 'center'?); there are"),
         ({"within": "persn"}, "split.within: no column 'persn' (did you mean 'person'?)"),
         ({"by": "center", "test": ["12"]}, "split.test: nobody has '12'"),
         ({"by": "center", "test": [1], "validation": [1]}, "validation: nobody has '1'"),
@@ -224,7 +224,7 @@ def test_a_split_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(split(file=str(tmp_path / "no.json")), centers())
 
 
-def test_a_person_of_two_centres_in_test_and_training_is_told(
+def test_a_person_of_two_centers_in_test_and_training_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     subjects = [*centers(), subject("again", center="1", person="p2.0")]
@@ -234,7 +234,7 @@ def test_a_person_of_two_centres_in_test_and_training_is_told(
 
 
 @pytest.mark.real_data
-def test_real_centres_and_persons_can_be_divided(real_data: Path) -> None:
+def test_real_centers_and_persons_can_be_divided(real_data: Path) -> None:
     spec = {
         "loader": "bids",
         "root": str(real_data / "spinal-gm"),

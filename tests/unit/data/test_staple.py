@@ -22,7 +22,7 @@ def raters(seed=0, shape=(12, 14, 6), errors=((0.02, 0.02), (0.1, 0.05), (0.3, 0
     return truth, np.stack(masks).astype(np.float32)
 
 
-def expectation_maximisation(votes, rounds=400):
+def expectation_maximization(votes, rounds=400):
     """Warfield et al. 2004, equations 20 to 22; the prior is the mean of all votes."""
     votes = votes.reshape(len(votes), -1).astype(np.float64)
     prior = votes.mean()
@@ -37,12 +37,12 @@ def expectation_maximisation(votes, rounds=400):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_it_is_the_papers_expectation_maximisation(seed):
+def test_it_is_the_papers_expectation_maximization(seed):
     _, masks = raters(seed)
     found = staple(masks)
     assert found.dtype == np.float32
     # raters' stray voxels reach the whole volume here, so the box is all of it
-    expected = expectation_maximisation(masks).reshape(found.shape)
+    expected = expectation_maximization(masks).reshape(found.shape)
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 

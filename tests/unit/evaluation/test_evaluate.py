@@ -71,7 +71,7 @@ def data(path):
 
 
 def truth_of(run, name):
-    """More than half of the four raters say grey matter."""
+    """More than half of the four raters say gray matter."""
     masks = [data(run.folder.parent / f"data/{name}-mask-r{r}.nii.gz") == 1 for r in (1, 2, 3, 4)]
     return np.sum(masks, axis=0) > 2
 
@@ -125,7 +125,7 @@ def test_metrics_csv_is_what_plain_numpy_finds_in_the_written_predictions(search
     run, scored, _ = searched
     table = pd.read_csv(run.folder / "metrics.csv", dtype={"group": str})
     assert list(table) == COLUMNS
-    assert table["group"].tolist() == ["1", "1"]  # their centre
+    assert table["group"].tolist() == ["1", "1"]  # their center
     assert table["subject"].tolist() == table["person"].tolist() == TEST
     assert table["target"].tolist() == ["gm", "gm"]
     for row in table.to_dict("records"):

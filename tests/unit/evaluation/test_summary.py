@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from softseg.evaluation.summary import metrics_table, summarise
+from softseg.evaluation.summary import metrics_table, summarize
 
 NAN = float("nan")
 METRICS = ("dice", "precision", "recall", "avd", "rvd", "mse", "soft_dice")
@@ -33,7 +33,7 @@ def table(*rows):
 
 def test_mean_sample_deviation_and_number_of_each_target():
     rows = [("wm", 80.0), ("gm", 60.0), ("wm", 90.0), ("wm", 97.0)]
-    summary = summarise(table(*rows))
+    summary = summarize(table(*rows))
     assert list(summary) == ["wm", "gm"]  # the order of the model's channels
     values = [80.0, 90.0, 97.0]
     assert summary["wm"]["dice"] == pytest.approx(
@@ -43,13 +43,13 @@ def test_mean_sample_deviation_and_number_of_each_target():
 
 
 def test_undefined_values_are_left_out_and_counted_out():
-    summary = summarise(table(("gm", 80.0), ("gm", NAN), ("gm", 90.0)))
+    summary = summarize(table(("gm", 80.0), ("gm", NAN), ("gm", 90.0)))
     assert summary["gm"]["dice"]["n"] == 2
     assert summary["gm"]["dice"]["mean"] == 85
 
 
 def test_what_cannot_be_computed_is_null_in_the_json():
-    summary = summarise(table(("gm", NAN), ("wm", 80.0)))
+    summary = summarize(table(("gm", NAN), ("wm", 80.0)))
     assert summary["gm"]["dice"] == {"mean": None, "std": None, "n": 0}
     assert summary["wm"]["dice"] == {"mean": 80.0, "std": None, "n": 1}
     assert "NaN" not in json.dumps(summary, allow_nan=False)

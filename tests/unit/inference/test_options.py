@@ -62,19 +62,19 @@ def test_only_the_crop_is_refused_where_training_had_none(scan, tmp_path, how, p
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("centre", [(1000, 1000, 1000), (-0.6, 0, 0), (0, 8.6, 0), (0, 0, 4)])
-def test_a_box_in_the_middle_of_nothing_is_a_problem_of_that_scan(scan, tmp_path, centre):
+@pytest.mark.parametrize("center", [(1000, 1000, 1000), (-0.6, 0, 0), (0, 8.6, 0), (0, 0, 4)])
+def test_a_box_in_the_middle_of_nothing_is_a_problem_of_that_scan(scan, tmp_path, center):
     model = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'")
-    done = run(model, [scan], tmp_path / "out", centre=centre)
+    done = run(model, [scan], tmp_path / "out", center=center)
     assert done.written == []
-    told = ",".join(map(str, centre))
-    assert f"{scan}: --centre {told} lies outside the image of 11 x 9 x 4" in done.problems[0]
+    told = ",".join(map(str, center))
+    assert f"{scan}: --center {told} lies outside the image of 11 x 9 x 4" in done.problems[0]
 
 
-@pytest.mark.parametrize("centre", [(-0.5, 8.5, 3.5), (10.5, -0.5, 0)])
-def test_a_box_may_stand_at_the_images_edge(scan, tmp_path, centre):
+@pytest.mark.parametrize("center", [(-0.5, 8.5, 3.5), (10.5, -0.5, 0)])
+def test_a_box_may_stand_at_the_images_edge(scan, tmp_path, center):
     model = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'")
-    done = run(model, [scan], tmp_path / "out", centre=centre)
+    done = run(model, [scan], tmp_path / "out", center=center)
     assert done.problems == []
     assert data(done.written[0]).any()
 

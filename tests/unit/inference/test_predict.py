@@ -153,7 +153,7 @@ def test_an_roi_drawn_on_another_grid_is_brought_to_the_scans(scan, tmp_path):
     console = Console(file=io.StringIO())
     segment_all(model, scans, tmp_path / "out", console)
     segment_all(model, find_scans([scan], ["T1w"]), tmp_path / "box", console,
-                Options(centre=(8.75, 2.75, 1.75)))  # fmt: skip
+                Options(center=(8.75, 2.75, 1.75)))  # fmt: skip
     name = "p1_label-lesion_probseg.nii.gz"
     assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "box" / name).read_bytes()
     told = json.loads((tmp_path / "out/p1_label-lesion_probseg.json").read_text())

@@ -58,10 +58,10 @@ def test_of_several_masks_the_one_with_the_data_sets_suffix(scans, tmp_path):
 def test_one_mask_or_voxel_is_for_one_scan(scans, tmp_path):
     mask = masks(tmp_path / "roi", "cord.nii.gz") / "cord.nii.gz"
     assert place(around(), scans[:1], mask, None).scans[0].roi == mask
-    assert place(around(), scans[:1], None, "3,4.5,6").centre == (3, 4.5, 6)
+    assert place(around(), scans[:1], None, "3,4.5,6").center == (3, 4.5, 6)
     with pytest.raises(UserError, match="one mask is given, but 2 scans; give a folder"):
         place(around(), scans, mask, None)
-    with pytest.raises(UserError, match="--centre is for one scan, and 2 are given"):
+    with pytest.raises(UserError, match="--center is for one scan, and 2 are given"):
         place(around(), scans, None, "3,4,5")
 
 
@@ -118,14 +118,14 @@ def test_the_models_own_predictions_are_no_roi_masks(scans, tmp_path):
     assert [one.name for one in place(around(), scans, folder, None).scans] == ["b"]
 
 
-def test_a_misspelt_roi_is_said_not_to_be_there(scans, tmp_path):
+def test_a_misspelled_roi_is_said_not_to_be_there(scans, tmp_path):
     with pytest.raises(UserError, match=r"typo\.nii\.gz: there is no such file or folder"):
         place(around(), scans[:1], tmp_path / "typo.nii.gz", None)
 
 
 def test_a_mask_and_a_middle_exclude_each_other(scans, tmp_path):
     mask = masks(tmp_path / "roi", "cord.nii.gz") / "cord.nii.gz"
-    with pytest.raises(UserError, match="--roi and --centre both say where to look"):
+    with pytest.raises(UserError, match="--roi and --center both say where to look"):
         place(around(), scans[:1], mask, "3,4,5")
 
 

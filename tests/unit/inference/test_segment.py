@@ -54,7 +54,7 @@ def test_a_box_around_an_roi_is_the_only_place_looked_at():
     inside[7:15, 6:12] = True
     for soft in (
         segment(model, sample(scan, roi=roi)),
-        segment(model, sample(scan), centre=(10.5, 8.5, 0)),
+        segment(model, sample(scan), center=(10.5, 8.5, 0)),
     ):
         assert soft[0][inside] == pytest.approx(expected(scan)[inside], abs=1e-4)
         assert (soft[0][~inside] == 0).all()
@@ -62,7 +62,7 @@ def test_a_box_around_an_roi_is_the_only_place_looked_at():
 
 def test_a_model_trained_around_an_roi_asks_for_one():
     model = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'")
-    with pytest.raises(UserError, match=r"--roi, or .*--centre"):
+    with pytest.raises(UserError, match=r"--roi, or .*--center"):
         segment(model, sample(makers.scan()))
     with pytest.raises(UserError, match="ROI mask is empty"):
         segment(model, sample(makers.scan(), roi=np.zeros(makers.SHAPE, np.float32)))
@@ -71,7 +71,7 @@ def test_a_model_trained_around_an_roi_asks_for_one():
 def test_intensities_measured_in_an_roi_need_its_mask():
     model = seen("preprocess.0.standardize.region=roi", "dataset.roi='{subject}_roi.nii.gz'")
     with pytest.raises(UserError, match=r"--roi$"):
-        segment(model, sample(makers.scan()), centre=(4, 3, 2))
+        segment(model, sample(makers.scan()), center=(4, 3, 2))
 
 
 @pytest.mark.parametrize("patches", [False, True])
@@ -93,7 +93,7 @@ def test_the_order_of_slices_changes_nothing():
     assert shuffled == pytest.approx(straight[..., order], abs=1e-5)
 
 
-def test_slices_standardised_one_by_one_are_so_in_each_patch():
+def test_slices_standardized_one_by_one_are_so_in_each_patch():
     model = seen("preprocess=[{crop: {size: [8, 6]}}, {standardize: {over: slice}}]")
     scan = makers.scan(2, (8, 6, 3)) * [1, 5, 100]
     soft = segment(model, sample(scan))[0]

@@ -23,7 +23,7 @@ def test_zooms_that_are_no_three_sizes_are_refused(zooms):
         Segmenter(seen())(IMAGE, zooms)
 
 
-def test_a_whole_number_of_millimetres_is_a_size():
+def test_a_whole_number_of_millimeters_is_a_size():
     assert Segmenter(seen())(IMAGE, np.array([1, 1, 3])).shape == (1, *SHAPE)
 
 

@@ -67,7 +67,7 @@ def test_the_command_exports_a_package_and_tells_what_is_lost(packed, tmp_path, 
     words = [str(packed), "-o", str(tmp_path)]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    assert "each slice is normalised on its own, not the scan" in done.output
+    assert "each slice is normalized on its own, not the scan" in done.output
     assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == ["tiny.json", "tiny.onnx"]
     session = onnxruntime.InferenceSession(str(tmp_path / "tiny/tiny.onnx"))
     found = session.run(None, {"slices": makers.scan(1, (2, 1, 16, 16))})[0]

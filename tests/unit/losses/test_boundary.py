@@ -71,7 +71,7 @@ def test_a_soft_target_is_not_its_own_minimum(convention):
     assert value(hard, SOFT, convention=convention) < value(SOFT, SOFT, convention=convention) - 0.1
 
 
-def test_the_published_convention_rewards_eroding_pixels_below_a_millimetre():
+def test_the_published_convention_rewards_eroding_pixels_below_a_millimeter():
     fine = {"spacing": (1.0, 0.25)}
     published = {"convention": "published", **fine}
     assert value(ERODED, **published) < value(ROW, **published)
@@ -79,7 +79,7 @@ def test_the_published_convention_rewards_eroding_pixels_below_a_millimetre():
 
 
 @pytest.mark.parametrize("spacing", [0.25, 2.5])
-def test_it_is_in_millimetres(spacing):
+def test_it_is_in_millimeters(spacing):
     assert value(ROW, spacing=(1.0, spacing)) == pytest.approx(-0.65 * spacing)
 
 
@@ -108,16 +108,16 @@ every = pytest.mark.parametrize("spec", CONTOUR, ids=lambda spec: "-".join(map(s
 
 
 def scene(name):
-    """Targets (3, 2, 4, 5): discs of grey, none, all, or one grey everywhere."""
+    """Targets (3, 2, 4, 5): discs of gray, none, all, or one gray everywhere."""
     at = torch.linspace(-1, 1, 5).square()
     disc = (1.2 - at[:4, None] - at[None, :]).clamp(0, 1).expand(3, 2, 4, 5)
-    fixed = {"empty": 0.0, "full": 1.0, "grey": 0.5}
+    fixed = {"empty": 0.0, "full": 1.0, "gray": 0.5}
     return disc.clone() if name == "discs" else torch.full((3, 2, 4, 5), fixed[name])
 
 
 @every
-@pytest.mark.parametrize("target", ["discs", "empty", "full", "grey"])
-@pytest.mark.parametrize("prediction", ["empty", "full", "grey"])
+@pytest.mark.parametrize("target", ["discs", "empty", "full", "gray"])
+@pytest.mark.parametrize("prediction", ["empty", "full", "gray"])
 def test_value_and_gradient_are_finite_in_float32_and_under_autocast(spec, target, prediction):
     """Of nothing, of everything, of a constant; of outputs of 0 only, as of a dead network."""
     loss, truth = build(**spec), scene(target)
@@ -158,7 +158,7 @@ def test_gradient(spec):
 def test_no_gradient_flows_into_target_or_maps(spec):
     loss, truth = build(**spec), scene("discs")
     maps = {kind: each.requires_grad_() for kind, each in drawn(truth, loss).items()}
-    at, truth = scene("grey").requires_grad_(), truth.requires_grad_()
+    at, truth = scene("gray").requires_grad_(), truth.requires_grad_()
     loss(at, truth, maps).backward()
     assert at.grad.abs().sum() > 0
     assert truth.grad is None
@@ -168,7 +168,7 @@ def test_no_gradient_flows_into_target_or_maps(spec):
 @every
 def test_a_prediction_of_nan_is_not_hidden(spec):
     loss, truth = build(**spec), scene("empty")
-    prediction = scene("grey")
+    prediction = scene("gray")
     prediction[0, 0, 1, 1] = torch.nan
     assert loss(prediction, truth, drawn(truth, loss)).isnan()
 

@@ -43,7 +43,7 @@ def test_golden_rows():
     ],
 )
 def test_published_layers_inside_have_the_wrong_sign_where_pixels_are_small(spacing, layers):
-    """At a quarter of a millimetre three layers are as if they lay outside."""
+    """At a quarter of a millimeter three layers are as if they lay outside."""
     assert target_map("published", spacing)[3:6] == pytest.approx(layers, abs=1e-6)
 
 

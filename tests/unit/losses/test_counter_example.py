@@ -65,8 +65,8 @@ def test_golden_values_of_every_loss(spec, costs):
 
 def test_every_loss_has_its_golden_values():
     held = [label(spec) for spec, _ in VOXELWISE + RATIOS + MAPPED]
-    parametrised = {"focal-0.5-0.25"}
-    assert {label(spec) for spec in EVERY + CONTOUR} - parametrised <= set(held)
+    parametrized = {"focal-0.5-0.25"}
+    assert {label(spec) for spec in EVERY + CONTOUR} - parametrized <= set(held)
 
 
 def test_golden_values_of_the_mixture_of_cross_entropy_and_dice_semimetric():

@@ -51,7 +51,7 @@ def test_exact_zeros_and_ones_have_finite_values_and_gradients(spec, smooth, dty
 
 
 @every
-def test_a_mixture_of_zeros_ones_and_grey_has_a_finite_gradient(spec):
+def test_a_mixture_of_zeros_ones_and_gray_has_a_finite_gradient(spec):
     corners = torch.tensor(list(product((0, 0.25, 1), (0, 0.25, 1))))
     prediction, target = (corners[:, side].view(1, 1, 3, 3).clone() for side in (0, 1))
     prediction.requires_grad_()

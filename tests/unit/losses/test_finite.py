@@ -20,7 +20,7 @@ ALL = [*EVERY, *CONTOUR, COMBINATION]
 every = pytest.mark.parametrize("spec", ALL, ids=[*map(label, EVERY + CONTOUR), "all-combined"])
 
 HEADS = [{"name": "sigmoid"}, {"name": "normrelu"}]
-TARGETS = ["discs", "empty", "full", "grey"]
+TARGETS = ["discs", "empty", "full", "gray"]
 LOGITS = [-1e4, -5.0, 0.0, 1e4]
 
 

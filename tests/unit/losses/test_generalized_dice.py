@@ -59,7 +59,7 @@ def test_missing_the_small_target_costs_more_than_missing_as_much_of_the_large()
 
 
 def test_of_an_empty_target_the_loss_is_the_share_that_is_predicted():
-    """Only the background is left to weigh: 1 - 2 (N - P) / (2 N) = P / N, so it can be learnt."""
+    """Only the background is left to weigh: 1 - 2 (N - P) / (2 N) = P / N, so it can be learned."""
     prediction = torch.rand(1, 1, 5, 5, dtype=torch.float64, requires_grad=True)
     loss = build("generalized_dice", smooth=0.0)(prediction, torch.zeros(1, 1, 5, 5))
     loss.backward()

@@ -58,7 +58,7 @@ def test_the_documented_bias_of_voxelwise_losses(spec, optima):
     assert found == pytest.approx(optima, abs=6e-5)
 
 
-def test_adaptive_wing_jumps_from_grey_to_all_between_50_and_51_percent():
+def test_adaptive_wing_jumps_from_gray_to_all_between_50_and_51_percent():
     assert best(build("adaptive_wing"), 0.50, ()) < 0.43
     assert best(build("adaptive_wing"), 0.51, ()) > 0.95
 

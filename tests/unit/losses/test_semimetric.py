@@ -100,7 +100,7 @@ def test_squared_dice_pulls_in_proportion_to_the_error():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_empty_target_can_be_learnt(name):
+def test_an_empty_target_can_be_learned(name):
     """With smoothing the loss of something where nothing is falls with how much it is."""
     target = torch.zeros(1, 1, 4, 4)
     losses = [build(name)(torch.full((1, 1, 4, 4), p), target).item() for p in (1, 0.5, 0.1, 0)]

@@ -71,13 +71,13 @@ def test_special_cases(weight, intersection, other, factor, smooth):
 @given(y=st.lists(st.floats(0.01, 0.99), min_size=1, max_size=4), seed=st.integers(0, 2**31))
 @pytest.mark.parametrize("name", ["dice", "tversky", "focal_tversky"])
 def test_with_the_product_some_hard_mask_is_best(name, y, seed):
-    """Whatever the soft target: hence these losses are not minimised at it."""
+    """Whatever the soft target: hence these losses are not minimized at it."""
     loss, target = build(name, smooth=0.0), row(*y)
     masks = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * len(y)).view(-1, len(y))
     best = min(loss(row(*mask), target).item() for mask in masks.tolist() if any(mask))
     generator = torch.Generator().manual_seed(seed)
-    grey = row(*torch.rand(len(y), generator=generator).tolist())
-    assert best <= loss(grey, target).item() + 1e-12
+    gray = row(*torch.rand(len(y), generator=generator).tolist())
+    assert best <= loss(gray, target).item() + 1e-12
     assert best < loss(target, target).item()
 
 

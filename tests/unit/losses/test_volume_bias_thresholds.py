@@ -85,21 +85,21 @@ def test_golden_thresholds_of_ever_more_parts(volume):
 @settings(max_examples=60, deadline=None)
 @given(
     p=st.floats(0.02, 0.98),
-    grey=st.lists(st.floats(0, 1), min_size=1, max_size=3),
+    gray=st.lists(st.floats(0, 1), min_size=1, max_size=3),
     name=st.sampled_from(OVERLAPS),
 )
-def test_no_grey_and_no_part_of_an_uncertain_region_is_better_than_nothing_or_all(p, grey, name):
+def test_no_gray_and_no_part_of_an_uncertain_region_is_better_than_nothing_or_all(p, gray, name):
     """Parts of a voxel each, predicted apart; over all labels, one after the other."""
     loss = build(name, smooth=0.0)
-    labels = list(product((0, 1), repeat=len(grey)))
+    labels = list(product((0, 1), repeat=len(gray)))
     chances = [prod(p if part else 1 - p for part in label) for label in labels]
 
     def expected(parts):
         costs = [loss(row(1, *parts), row(1, *label)).item() for label in labels]
         return np.dot(chances, costs)
 
-    same = [[share] * len(grey) for share in (0, 1)]
-    others = [grey, [round(share) for share in grey], [grey[0]] * len(grey)]
+    same = [[share] * len(gray) for share in (0, 1)]
+    others = [gray, [round(share) for share in gray], [gray[0]] * len(gray)]
     assert min(map(expected, same)) <= min(map(expected, others)) + 1e-12
 
 

@@ -236,7 +236,7 @@ def test_without_lesions_the_rates_are_not_defined():
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_masks_that_are_not_boolean_are_refused(kind):
-    with pytest.raises(ValueError, match=f"not {np.dtype(kind)}: binarise"):
+    with pytest.raises(ValueError, match=f"not {np.dtype(kind)}: binarize"):
         score_lesions(line(3).astype(kind), line(3), LesionRules(), 1)
 
 

@@ -105,7 +105,7 @@ def test_without_steps_the_mask_is_the_same():
 
 
 def test_soft_masks_are_refused():
-    with pytest.raises(ValueError, match="binarise"):
+    with pytest.raises(ValueError, match="binarize"):
         postprocess(np.ones((2, 2, 2), np.float32), build([{"fill_holes": None}]), 1.0)
 
 

@@ -55,7 +55,7 @@ def test_p_if_every_difference_is_positive(n, p):
 
 
 def test_the_example_of_darwins_maize():
-    # 15 pairs of cross- and self-fertilised plants, eighths of an inch (Darwin 1876)
+    # 15 pairs of cross- and self-fertilized plants, eighths of an inch (Darwin 1876)
     maize = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
     found = wilcoxon(maize)
     assert found.method == "exact"

@@ -93,7 +93,7 @@ def dots(*positions):
 
 
 @pytest.mark.parametrize(("there", "distance"), [((5, 0, 0), 2.5), ((0, 5, 0), 5), ((0, 3, 2), 5)])
-def test_distances_are_in_millimetres(there, distance):
+def test_distances_are_in_millimeters(there, distance):
     row = score_surface(dots(there), dots((0, 0, 0)), (0.5, 1, 2), 1)
     assert row == pytest.approx({"hd95_mm": distance, "assd_mm": distance, "surface_dice": 0})
 
@@ -167,7 +167,7 @@ def test_without_two_surfaces_there_is_no_distance():
 
 
 def test_soft_masks_and_different_grids_are_refused():
-    with pytest.raises(ValueError, match="binarise"):
+    with pytest.raises(ValueError, match="binarize"):
         score_surface(dots((0, 0, 0)).astype(np.float32), dots((0, 0, 0)), (1, 1, 1), 1)
     with pytest.raises(ValueError, match="differ in shape"):
         score_surface(dots((0, 0, 0)), dots((0, 0, 0))[1:], (1, 1, 1), 1)

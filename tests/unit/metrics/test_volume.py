@@ -64,7 +64,7 @@ def test_the_papers_mse_against_its_slices(pair, axis):
     assert mse_paper(*pair, slice_axis=axis) == pytest.approx(expected)
 
 
-def test_volume_in_millilitres():
+def test_volume_in_milliliters():
     assert volume_ml(mask(10), 0.002) == pytest.approx(0.02)
     half = np.full((2, 2, 2), 0.5, np.float32)
     assert volume_ml(half, 0.25) == pytest.approx(1)

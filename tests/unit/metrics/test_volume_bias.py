@@ -40,7 +40,7 @@ def test_an_empty_truth_has_a_volume_difference():
     assert found == {"dV_soft_ml": 2, "dV_hard_ml": 0}
 
 
-def test_a_row_a_centre_and_volume_with_what_was_left_out():
+def test_a_row_a_center_and_volume_with_what_was_left_out():
     rows = [("s1", "b", 1, 10), ("s2", "b", 2, NAN), ("s3", "a", NAN, 5), ("s4", "b", 6, 20)]
     found = table(rows)
     assert found["group"].tolist() == ["b", "b", "a", "a"]
@@ -59,7 +59,7 @@ def test_a_person_of_several_splits_or_sessions_counts_once():
     assert found["n"].tolist() == [2, 2]
 
 
-def test_all_together_and_subjects_without_a_centre():
+def test_all_together_and_subjects_without_a_center():
     rows = [("s1", "a", 1, 1), ("s2", None, 3, 3)]
     assert table(rows, group=None)["group"].tolist() == ["all"] * 2
     assert table(rows, group=None)["bias_ml"].tolist() == [2, 2]

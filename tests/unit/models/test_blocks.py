@@ -18,7 +18,7 @@ def test_dropout_keeps_the_expectation(rate):
     assert set(out.unique().tolist()) == {0.0, torch.tensor(1 / kept).item()}
 
 
-def test_neighbours_are_dropped_independently():
+def test_neighbors_are_dropped_independently():
     """Eight elements share one random word; no two of its bytes may be related."""
     torch.manual_seed(0)
     kept = (ByteDropout(0.5)(torch.ones(100_000, 8)) > 0).double()

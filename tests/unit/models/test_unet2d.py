@@ -59,7 +59,7 @@ def test_the_head_sets_the_bias_every_output_starts_at(name):
     assert network.last.bias.tolist() == [-4.0, -4.0]
 
 
-def test_a_bias_changes_nothing_else_of_the_initialisation():
+def test_a_bias_changes_nothing_else_of_the_initialization():
     def weights(head):
         torch.manual_seed(3)
         network = models.build({**TINY, "head": head})

@@ -32,7 +32,7 @@ def said(run, path, **words):
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """Only looked at. One subject is excluded by name, and centres are chosen by name."""
+    """Only looked at. One subject is excluded by name, and centers are chosen by name."""
     folder = tmp_path_factory.mktemp("project-of-jane")
     config = project.make(folder)
     sets = [
@@ -52,8 +52,8 @@ def run(tmp_path_factory):
 def packed(run, tmp_path_factory):
     """The run's package, only looked at."""
     path = tmp_path_factory.mktemp("packed") / "model.softseg"
-    words = {"licence": "CC-BY-4.0", "citation": "Doe 2026", "authors": ["J. Doe", "R. Roe"]}
-    return write_package(run, path, plain(), **words, description="Grey matter of balls.")
+    words = {"license": "CC-BY-4.0", "citation": "Doe 2026", "authors": ["J. Doe", "R. Roe"]}
+    return write_package(run, path, plain(), **words, description="Gray matter of balls.")
 
 
 @pytest.fixture(scope="session")

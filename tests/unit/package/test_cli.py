@@ -22,16 +22,16 @@ def softseg():
 
 def test_a_run_becomes_a_file_with_the_words_of_its_authors(softseg, run, tmp_path):
     out = tmp_path / "model.softseg"
-    words = ["--licence", "MIT", "--author", "A", "--author", "B", "--citation", "C 2026"]
+    words = ["--license", "MIT", "--author", "A", "--author", "B", "--citation", "C 2026"]
     result = softseg(run.folder, "-o", out, *words)
     assert result.exit_code == 0, result.output
     assert "model card" in result.output
     facts = read_package(out).facts
-    assert (facts["licence"], facts["authors"], facts["citation"]) == ("MIT", ["A", "B"], "C 2026")
+    assert (facts["license"], facts["authors"], facts["citation"]) == ("MIT", ["A", "B"], "C 2026")
     again = softseg(run.folder, "-o", out)
     assert isinstance(again.exception, UserError)
     assert softseg(run.folder, "-o", out, "--overwrite").exit_code == 0
-    assert read_package(out).facts["licence"] is None
+    assert read_package(out).facts["license"] is None
 
 
 def test_without_a_run_the_newest_is_packaged(softseg, run, tmp_path, monkeypatch):

@@ -57,7 +57,7 @@ def networks():
     return made
 
 
-def both(networks, tmp_path, sample, *sets, maximum=None, centre=None):
+def both(networks, tmp_path, sample, *sets, maximum=None, center=None):
     """The same scan segmented by softseg and by the reference script."""
     spec = experiment(*sets)
     network, graph = networks[len(spec.dataset.contrasts)]
@@ -68,8 +68,8 @@ def both(networks, tmp_path, sample, *sets, maximum=None, centre=None):
     model = replace(known, predict=replace(known.predict, head=head))
     contents = {"reference.json": dumped(facts(spec, head.state_dict())), "model.onnx": graph}
     opened = reference.opened(str(zipped(tmp_path / "m.softseg", contents)))
-    there = reference.segment(list(sample.image), sample.grid.affine, *opened, sample.roi, centre)
-    here = segment(model, sample, centre)
+    there = reference.segment(list(sample.image), sample.grid.affine, *opened, sample.roi, center)
+    here = segment(model, sample, center)
     assert here.std() > 0.05  # so that agreeing means something
     return here, there
 
@@ -138,7 +138,7 @@ def test_two_contrasts_two_targets_and_every_head_are_the_same(networks, tmp_pat
 
 
 @pytest.mark.parametrize("region", ["all", "roi"])
-def test_around_an_roi_is_the_same_by_mask_and_by_centre(networks, tmp_path, region):
+def test_around_an_roi_is_the_same_by_mask_and_by_center(networks, tmp_path, region):
     shape, affine = SCANS["oblique-lps-large"]
     roi = np.zeros(shape, np.float32)
     roi[25:30, 8:13] = 1
@@ -149,9 +149,9 @@ def test_around_an_roi_is_the_same_by_mask_and_by_centre(networks, tmp_path, reg
     assert (there == 0).mean() > 0.3  # it looked at the box only
     without = scan_of(shape, affine)
     if region == "all":
-        centred = both(networks, tmp_path, without, *sets, centre=(27, 10, 2))
-        assert centred[1] == pytest.approx(centred[0], abs=1e-4)
-        assert centred[1] == pytest.approx(there, abs=1e-6)
+        centered = both(networks, tmp_path, without, *sets, center=(27, 10, 2))
+        assert centered[1] == pytest.approx(centered[0], abs=1e-4)
+        assert centered[1] == pytest.approx(there, abs=1e-6)
     else:
         with pytest.raises(SystemExit, match="--roi MASK"):
             reference.segment(
@@ -162,7 +162,7 @@ def test_around_an_roi_is_the_same_by_mask_and_by_centre(networks, tmp_path, reg
 def test_a_model_around_an_roi_asks_for_one():
     spec = experiment("dataset.roi='{subject}_roi.nii.gz'", f"preprocess=[{AROUND}]")
     sample = scan_of(*SCANS["small"])
-    with pytest.raises(SystemExit, match="--roi MASK or --centre"):
+    with pytest.raises(SystemExit, match="--roi MASK or --center"):
         reference.segment(list(sample.image), sample.grid.affine, facts(spec, {}), len)
 
 

@@ -58,7 +58,7 @@ def test_a_package_tells_what_its_user_must_know(run, package):
     assert facts["contrasts"] == ["T2star"]
     assert facts["targets"] == ["gm"]
     assert facts["epoch"] == read_checkpoint(run.best)["epoch"]
-    assert (facts["licence"], facts["citation"]) == ("CC-BY-4.0", "Doe 2026")
+    assert (facts["license"], facts["citation"]) == ("CC-BY-4.0", "Doe 2026")
     assert facts["authors"] == ["J. Doe", "R. Roe"]
     assert facts["summary"]["subjects"] == {"train": 1, "validation": 2, "test": 2}
     assert facts["summary"]["raters"] == "majority of raters, weighted"
@@ -85,9 +85,9 @@ def test_no_folder_subject_or_rater_of_the_data_leaves_with_a_package(run, packe
 
 
 def test_the_same_run_gives_the_same_bytes_wherever_it_lies(copied, packed, tmp_path):
-    words = {"licence": "CC-BY-4.0", "citation": "Doe 2026", "authors": ["J. Doe", "R. Roe"]}
+    words = {"license": "CC-BY-4.0", "citation": "Doe 2026", "authors": ["J. Doe", "R. Roe"]}
     again = write_package(
-        copied, tmp_path / "other.zip", plain(), **words, description="Grey matter of balls."
+        copied, tmp_path / "other.zip", plain(), **words, description="Gray matter of balls."
     )
     assert again.read_bytes() == packed.read_bytes()
 
@@ -117,7 +117,7 @@ def test_a_package_without_threshold_or_scores_says_so(copied, tmp_path):
     told = said(copied, tmp_path / "m")
     assert "no threshold was searched for" in told
     assert "no scores" in told
-    assert "no licence" in told
+    assert "no license" in told
     package = read_package(tmp_path / "m")
     assert package.thresholds is None
     assert package.facts["scores"] == {}
@@ -126,7 +126,7 @@ def test_a_package_without_threshold_or_scores_says_so(copied, tmp_path):
 
 
 def test_a_sound_package_is_written_without_a_warning(run, tmp_path):
-    assert "warning" not in said(run, tmp_path / "m", licence="MIT")
+    assert "warning" not in said(run, tmp_path / "m", license="MIT")
 
 
 def test_an_unfinished_training_is_packaged_with_a_warning(copied, tmp_path):

@@ -34,8 +34,8 @@ def expected_as_yaml(steps):
 REFUSED = [
     ([{"crop": {"size": [4, 4]}}, {"crop": {"size": [2, 2]}}], "`crop` stands twice"),
     ([{"standardize": {"over": "slice"}}, {"crop": {"size": [4, 4]}}], "must be the last step"),
-    ([{"normalise": {}}], "normalise"),
-    ([{"crop": {"size": [4, 4], "centre": "roi"}}], "centre"),
+    ([{"normalize": {}}], "normalize"),
+    ([{"crop": {"size": [4, 4], "center": "roi"}}], "center"),
     ([{"crop": {}}], "size"),
     ([{"crop": {"size": [4]}}], "size"),
     ([{"crop": {"size": [4, 0]}}], "greater than or equal to 1"),
@@ -55,7 +55,7 @@ def test_what_makes_no_sense_is_refused_when_the_yaml_is_read(chain, message):
         build(chain)
 
 
-def test_standardising_slices_may_stand_alone_or_last():
+def test_standardizing_slices_may_stand_alone_or_last():
     assert build([{"standardize": {"over": "slice"}}])
     assert build([{"crop": {"size": [4, 4]}}, {"standardize": {"over": "slice"}}])
 

@@ -84,20 +84,20 @@ def test_without_a_contour_loss_there_are_no_maps():
 )
 def test_a_moved_distance_is_the_distance_of_the_moved_mask(degrees, scale, down, right):
     """A soft disc: the map moved with it, against the exact distance to the moved circle."""
-    size, centre, radius = 64, 31.5, 12.0
-    y, x = np.mgrid[:size, :size] - centre
+    size, center, radius = 64, 31.5, 12.0
+    y, x = np.mgrid[:size, :size] - center
     exact = torch.from_numpy(np.hypot(y, x) - radius).float()[None, None]
     batch = Batch(
         exact, (exact < 0).float(), torch.zeros(1, 1), {"half_pixel": exact, "rrw": exact}
     )
     parameters = torch.tensor([[np.deg2rad(degrees), scale, down, right]], dtype=torch.float32)
     moved = apply_affine(batch, parameters).maps
-    # shifted by shares of the slice, then scaled about its centre
+    # shifted by shares of the slice, then scaled about its center
     away = np.hypot(y - scale * down * size, x - scale * right * size)
     expected = torch.from_numpy(away - scale * radius).float()
     view = torch.zeros(size, size, dtype=torch.bool)
     view[12:-12, 12:-12] = True  # beyond, the edge of the view goes on
-    view &= torch.from_numpy(away > 2)  # linear interpolation cuts the tip at the disc's centre
+    view &= torch.from_numpy(away > 2)  # linear interpolation cuts the tip at the disc's center
     found = moved["half_pixel"][0, 0]
     torch.testing.assert_close(found[view], expected[view], atol=0.07, rtol=0)
     torch.testing.assert_close(moved["rrw"] * scale, moved["half_pixel"])  # relative: not scaled

@@ -42,7 +42,7 @@ def to_square(pixels):
     return np.maximum(pixels - 0.5, 0)
 
 
-def to_centre(pixels):
+def to_center(pixels):
     return pixels
 
 
@@ -61,7 +61,7 @@ def test_the_contour_of_a_row_runs_between_its_pixels(spacing):
         (2.5, [7.5, 5, 2.5, -1.5, -4, -6.5, -4, -1.5, 2.5, 5]),
     ],
 )
-def test_the_published_map_takes_one_millimetre_off_whatever_the_pixels_are(spacing, expected):
+def test_the_published_map_takes_one_millimeter_off_whatever_the_pixels_are(spacing, expected):
     np.testing.assert_allclose(row("published", (9.0, spacing)), expected)
 
 
@@ -78,14 +78,14 @@ def test_golden_rows_of_the_region_wise_maps():
 @settings(max_examples=60, deadline=None)
 @given(mask=masks, spacing=st.tuples(spacings, spacings))
 def test_the_distance_is_that_to_the_nearest_square_of_the_other_side(mask, spacing):
-    """Exact, also where the nearest centre is of another pixel: of float32's rounding only."""
+    """Exact, also where the nearest center is of another pixel: of float32's rounding only."""
     drawn = contour_map(mask, spacing, "half_pixel")
     expected = nearest(mask, spacing, to_square) * np.where(mask, -1, 1)
     np.testing.assert_allclose(drawn, expected, rtol=1e-6)
 
 
-def test_flat_pixels_of_which_another_is_nearest_by_its_centre():
-    """Of 5.2 by 1 mm: 4 mm to a centre in the row, 3.5 to its square, and 2.6 to another."""
+def test_flat_pixels_of_which_another_is_nearest_by_its_center():
+    """Of 5.2 by 1 mm: 4 mm to a center in the row, 3.5 to its square, and 2.6 to another."""
     mask = np.zeros((2, 5), dtype=bool)
     mask[1, 0] = mask[0, 4] = True
     drawn = contour_map(mask, (5.2, 1.0), "half_pixel")
@@ -102,9 +102,9 @@ def test_no_pixel_is_nearer_to_the_contour_than_half_its_size_nor_on_the_wrong_s
 
 @settings(max_examples=40, deadline=None)
 @given(mask=masks, spacing=st.tuples(spacings, spacings))
-def test_other_distances_are_those_to_the_nearest_centre(mask, spacing):
-    pixels = nearest(mask, (1, 1), to_centre)
-    published = nearest(mask, spacing, to_centre)
+def test_other_distances_are_those_to_the_nearest_center(mask, spacing):
+    pixels = nearest(mask, (1, 1), to_center)
+    published = nearest(mask, spacing, to_center)
     rectified = np.where(mask, -pixels / pixels[mask].max(), 1)
     expected = {
         "published": np.where(mask, 1 - published, published),
@@ -144,7 +144,7 @@ def test_a_map_is_float32_of_the_shape_of_its_mask(kind, present):
 def test_a_length_is_what_grows_with_its_slice(kind):
     """A slice enlarged twofold: away from the contour, lengths double, and what is relative stays.
 
-    Centres lie a quarter of an old pixel from where they were, the nearest centre of the other
+    Centers lie a quarter of an old pixel from where they were, the nearest center of the other
     side half a new one nearer, and the published code takes off its 1: together below 2.
     """
     mask = np.zeros((41, 41), dtype=bool)

@@ -11,7 +11,7 @@ from nibabel.orientations import aff2axcodes, axcodes2ornt, inv_ornt_aff
 
 from softseg.data.nifti.grid import Grid, canonical, corner_distance
 from softseg.preprocess import Crop, Resample, Slices
-from softseg.preprocess.geometry import Geometry, centre_of_mass, plan
+from softseg.preprocess.geometry import Geometry, center_of_mass, plan
 from softseg.preprocess.interpolation import resample
 
 CODES = [
@@ -38,8 +38,8 @@ def blob(grid, radius_mm=6.0):
     """A smooth object: an ellipsoid around the middle of a scan, as a hard mask."""
     index = np.indices(grid.shape).reshape(3, -1).T
     world = apply_affine(grid.affine, index)
-    centre = apply_affine(grid.affine, (np.array(grid.shape) - 1) / 2)
-    distance = np.linalg.norm((world - centre) / [1, 0.7, 1.6], axis=1)
+    center = apply_affine(grid.affine, (np.array(grid.shape) - 1) / 2)
+    distance = np.linalg.norm((world - center) / [1, 0.7, 1.6], axis=1)
     return (distance < radius_mm).reshape(grid.shape).astype(np.float32)
 
 
@@ -91,7 +91,7 @@ def test_a_crop_without_resampling_is_undone_to_the_bit(codes, shape, size):
     assert inside.sum() == height * width * canonical(grid).shape[2]
 
 
-def test_resampling_keeps_the_field_of_views_centre():
+def test_resampling_keeps_the_field_of_views_center():
     grid = oblique((31, 20, 7), (0.7, 0.6, 3), degrees=(5, 5, 5))
     fine = Resample(zooms=(0.25, 0.31, None))(grid)
     middle = [apply_affine(g.affine, (np.array(g.shape) - 1) / 2) for g in (grid, fine)]
@@ -106,15 +106,15 @@ def test_zooms_that_differ_by_rounding_only_are_left_alone():
     assert corner_distance(same, grid) < 1e-9
 
 
-def test_a_crop_around_the_roi_is_centred_on_it_and_may_reach_outside():
+def test_a_crop_around_the_roi_is_centered_on_it_and_may_reach_outside():
     grid = oblique((40, 40, 5), (0.5, 0.5, 3), "LPS", (0, 0, 10))
     roi = np.zeros(grid.shape, dtype=np.float32)
     roi[2:7, 30:35, :] = 1
     steps = (Resample(zooms=(0.25, 0.25, None)), Crop(size=(32, 32), around="roi"))
-    centre = centre_of_mass(roi, grid)
-    geometry = plan(grid, steps, Slices(), centre)
+    center = center_of_mass(roi, grid)
+    geometry = plan(grid, steps, Slices(), center)
     middle = apply_affine(geometry.network.affine, (np.array(geometry.network.shape) - 1) / 2)
-    assert np.linalg.norm((middle - centre)[:2]) < 0.25
+    assert np.linalg.norm((middle - center)[:2]) < 0.25
     read = resample(roi, geometry.native, geometry.network, 1)
     assert read.sum() * 0.25 == pytest.approx(roi.sum(), rel=0.02)
 

@@ -24,7 +24,7 @@ def axial(slices):
 def test_images_by_a_second_order_spline_masks_linearly():
     scan, mask = noise((12, 10, 3)), noise((12, 10, 3), 1, 0, 1)
     volume = preprocess(sample(scan, mask), (Resample(zooms=(0.5, 0.5, None)),), Slices())
-    # twice as many voxels over the same field of view: centres at -0.25, 0.25, 0.75 ..
+    # twice as many voxels over the same field of view: centers at -0.25, 0.25, 0.75 ..
     x, y = (np.clip(np.arange(2 * n) / 2 - 0.25, 0, n - 1) for n in (12, 10))
     where = np.meshgrid(x, y, np.arange(3), indexing="ij")
     for got, raw, order in ((volume.image, scan, 2), (volume.target, mask, 1)):
@@ -104,7 +104,7 @@ def test_dropped_slices_are_marked_and_stay():
     assert preprocess(sample(scan, mask), steps, both).keep.tolist() == [True, False, False]
 
 
-def test_empty_slices_are_found_before_each_slice_is_standardised():
+def test_empty_slices_are_found_before_each_slice_is_standardized():
     scan = noise((4, 4, 3))
     scan[:, :, 2] = 0
     volume = preprocess(sample(scan), (Standardize(over="slice"),), Slices())

@@ -42,7 +42,7 @@ def back_to_native(volume, slices):
 
 
 def middle(mask, affine):
-    """The centre of mass in mm."""
+    """The center of mass in mm."""
     return apply_affine(affine, ndimage.center_of_mass(mask.astype(float)))
 
 

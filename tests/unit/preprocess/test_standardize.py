@@ -46,7 +46,7 @@ def test_a_crop_does_not_change_a_voxels_value(first):
     ("low", "high", "background"),
     [(0, 900, "min"), (100, 900, "min"), (-900, -100, "max"), (-50, 900, "zero")],
 )
-def test_padding_is_the_standardised_background_not_zero(low, high, background):
+def test_padding_is_the_standardized_background_not_zero(low, high, background):
     scan = noise((4, 4, 2), 3, low, high)
     raw = {"min": scan.min(), "max": scan.max(), "zero": 0.0}[background]
     expected = (raw - scan.mean(dtype=float)) / scan.std(dtype=float)
@@ -76,7 +76,7 @@ def test_region_roi_measures_inside_the_mask():
 
 
 def test_a_region_without_voxels_is_the_users_mistake():
-    with pytest.raises(UserError, match="no voxel to standardise over with region: nonzero"):
+    with pytest.raises(UserError, match="no voxel to standardize over with region: nonzero"):
         intensity_of(np.zeros((3, 3, 3), np.float32), Standardize(region="nonzero"), None)
 
 
@@ -105,8 +105,8 @@ def test_over_slice_each_preprocessed_slice_has_mean_0_and_deviation_1():
 
 def test_over_slice_the_background_is_each_slices_own():
     image = torch.tensor([[[[0.0, 2.0]]], [[[10.0, 30.0]]], [[[5.0, 5.0]]]])
-    standardised, fill = standardize_slices(image, torch.zeros(3, 1))
-    assert standardised.flatten().tolist() == [-1, 1, -1, 1, 0, 0]
+    standardized, fill = standardize_slices(image, torch.zeros(3, 1))
+    assert standardized.flatten().tolist() == [-1, 1, -1, 1, 0, 0]
     assert fill.flatten().tolist() == [-1, -2, -5]
 
 

@@ -123,7 +123,7 @@ def moved_by(peer, affine, image, target):
 
 @pytest.mark.parametrize("peer", ["torchio", "monai"])
 def test_a_peer_moves_image_and_target_alike_and_as_far_as_ours(peer):
-    """A disc off the centre: how far it goes and grows, over many draws."""
+    """A disc off the center: how far it goes and grows, over many draws."""
     if importlib.util.find_spec(peer) is None:
         pytest.skip(f"needs {peer}")
     row, column = np.mgrid[:64, :64]

@@ -184,7 +184,7 @@ def test_a_frozen_block_computes_in_training_as_in_evaluation():
         assert not torch.equal(net.encoder[1](outputs[0]), net.encoder[1](outputs[0]))
 
 
-def test_the_optimiser_gets_only_what_trains():
+def test_the_optimizer_gets_only_what_trains():
     _, state = frozen_state(5)
     [group] = state.optimizer.param_groups
     last = state.model.last

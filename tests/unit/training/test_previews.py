@@ -57,7 +57,7 @@ def test_values_are_kept_to_half_precision(run):
     assert np.abs(found.target - target).max() <= 2**-12
 
 
-def test_a_scan_that_is_not_standardised_is_bright_and_not_infinite(tmp_path):
+def test_a_scan_that_is_not_standardized_is_bright_and_not_infinite(tmp_path):
     keep_slice(tmp_path, torch.tensor([[[0.0, 1e5], [-1e6, 7.0]]]), torch.zeros(1, 2, 2))
     keep_prediction(tmp_path, 1, torch.zeros(1, 2, 2))
     image = read_progression(tmp_path).image

@@ -65,16 +65,16 @@ def test_the_softness_of_every_stage_of_the_training_data():
     line = softness_line(experiment(), SETS, stack)
     assert line == (
         "soft voxels: files 2.5 % -> raters 15.0 % -> preprocess 50.0 %; "
-        "the ground truth is not binarised"
+        "the ground truth is not binarized"
     )
 
 
-def test_binarising_is_said_loudly_and_leaves_nothing_soft():
+def test_binarizing_is_said_loudly_and_leaves_nothing_soft():
     steps = ({"affine": {}}, {"binarize": {"threshold": 0.4}})
     line = softness_line(experiment(*steps), SETS, tiny_stack())
     before, after = line.split(" -> affine ")[1].split(" % -> binarize ")
     assert float(before) > 5
-    assert after == "0.0 %; the ground truth is BINARISED at 0.4"
+    assert after == "0.0 %; the ground truth is BINARIZED at 0.4"
 
 
 def test_an_empty_mask_is_not_divided_by():

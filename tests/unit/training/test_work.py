@@ -68,7 +68,7 @@ def test_the_guard_refuses_every_way_of_reading(meta, read):
 
 
 def everything(loss):
-    """Raters, maps, rare foreground, clipping, standardising: all that a step may do."""
+    """Raters, maps, rare foreground, clipping, standardizing: all that a step may do."""
     stack = tiny_stack()
     drawn = torch.rand(len(stack.image), 2, *stack.target.shape[1:])
     volumes = tuple(replace(volume, raters=2) for volume in stack.volumes)

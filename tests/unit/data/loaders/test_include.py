@@ -51,7 +51,7 @@ def test_who_is_not_named_may_be_incomplete(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("only", "message"),
     [
-        ({"centre": [1]}, r"dataset.only: no column 'centre' \(did you mean 'center'\?\)"),
+        ({"center": [1]}, r"dataset.only: no column 'center' \(did you mean 'center'\?\)"),
         ({"center": [1, 3]}, r"dataset.only.center: nobody has '3'.*; there are 1, 2"),
         ({"subject": ["site1-sc1"]}, "dataset.only.subject: nobody has 'site1-sc1'.*did you mean"),
         ({"center": [1], "subject": ["site2-sc01"]}, "nobody fits all of center, subject"),

@@ -29,7 +29,7 @@ def built(root: Path, layout: str, **changes: Any) -> data.FilesDataset:
 
 @pytest.fixture
 def patients(tmp_path: Path) -> Path:
-    """Two patients at centre 01 and one at 07, who has the number of another."""
+    """Two patients at center 01 and one at 07, who has the number of another."""
     for place in ("Center_01/Patient_01", "Center_01/Patient_02", "Center_07/Patient_01"):
         folder = tmp_path / place
         for contrast in CONTRASTS["msseg2016"]:
@@ -52,7 +52,7 @@ def gliomas(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_patients_of_two_centres_with_one_number_are_two(patients: Path) -> None:
+def test_patients_of_two_centers_with_one_number_are_two(patients: Path) -> None:
     subjects = built(patients, "msseg2016")()
     names = ["center01-patient01", "center01-patient02", "center07-patient01"]
     assert [s.name for s in subjects] == names

@@ -104,7 +104,7 @@ def test_another_grid_is_refused_with_both_mends_or_resampled_when_told_to(tmp_p
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_a_patient_without_a_targets_code_is_no_mistake(tmp_path, loader):
-    """BraTS: 1 and 4 are the tumour's core; a tumour may be oedema, 2, only."""
+    """BraTS: 1 and 4 are the tumor's core; a tumor may be oedema, 2, only."""
     laid = lay(loader, tmp_path)
     for rater in ("r1", "r2"):
         nifti(tmp_path / laid.mask("sub-2", rater), 2 * ball(soft=False), dtype=np.uint8)
@@ -125,7 +125,7 @@ GAP = "site2-sc01: no mask of gm by rater 3 (looked for site2-sc01-mask-r3.nii.g
 DEFECTS = {
     "a rater missing": (take_rater_3, "raters={expected: [1, 2, 3, 4]}", GAP),
     "too few raters": (take_rater_3, "raters={expected: 4}", "site2-sc01: 3 mask(s) of gm, but"),
-    "a rater misspelt": (
+    "a rater misspelled": (
         lambda: None,
         "raters={weights: {'1': 1, r3: 2}}",
         "dataset.raters.weights: no rater 'r3' (did you mean '3'?); there are 1, 2, 3, 4",
@@ -168,7 +168,7 @@ def test_a_scan_whose_codes_are_others_is_named_with_them_by_the_check(
     with pytest.raises(SystemExit) as end:
         cli.main()
     told = " ".join(capsys.readouterr().out.split())
-    assert not end.value.code  # a warning and a note: a scan may be without grey matter
+    assert not end.value.code  # a warning and a note: a scan may be without gray matter
     assert "site2-sc01-mask-r1.nii.gz: holds no voxel of gm, but the values 7" in told
     assert "the value 7 is in 4 of 24 masks and in no target" in told
 

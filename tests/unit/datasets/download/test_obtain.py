@@ -16,7 +16,7 @@ from tests.support.download.archives import link, tar
 from tests.support.download.server import serving
 
 TAR = tar({"set/imagesTr/a.nii": b"image" * 1000, "set/dataset.json": b"{}"})
-TOLD = {"title": "A set", "licence": "CC0", "citation": "A. N. Other", "config": "configs/x.yaml"}
+TOLD = {"title": "A set", "license": "CC0", "citation": "A. N. Other", "config": "configs/x.yaml"}
 
 
 @pytest.fixture

@@ -63,8 +63,8 @@ def test_the_hippocampus_is_read_as_told(tmp_path):
             path = f"{root}/{part}/hippocampus_{case}.nii.gz"
             files[path] = fake(tmp_path, path, part == "labelsTr")
             files[f"{root}/{part}/._hippocampus_{case}.nii.gz"] = b"written by a Mac"
-    unlabelled = f"{root}/imagesTs/hippocampus_002.nii.gz"
-    files[unlabelled] = fake(tmp_path, unlabelled, False)
+    unlabeled = f"{root}/imagesTs/hippocampus_002.nii.gz"
+    files[unlabeled] = fake(tmp_path, unlabeled, False)
     with serving(set_tar=tar(files)) as server:
         source = served(find("hippocampus"), server)
         printed = shown(source, tmp_path / "hippocampus")

@@ -1,4 +1,4 @@
-"""The phantom of brain tumours: nested regions, a known truth, a brain and nothing about it."""
+"""The phantom of brain tumors: nested regions, a known truth, a brain and nothing about it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from softseg.data.sample import load
 from softseg.data.synthetic import is_phantom
 from softseg.datasets.phantom import brats2019, write_phantom
 from softseg.datasets.phantom.brats2019 import SCAN, Subject, make_subject
-from softseg.datasets.phantom.partial_volume import centres
+from softseg.datasets.phantom.partial_volume import centers
 from tests.support.paths import CONFIGS
 
 CONFIG = CONFIGS / "brats_softseg.yaml"
@@ -66,7 +66,7 @@ def test_the_shipped_configuration_finds_and_reads_the_high_grade_ones(phantom: 
     np.testing.assert_array_equal(sample.target[0] > 0, core)
 
 
-def test_there_are_both_grades_and_only_high_grade_tumours_have_a_rim(phantom: Path) -> None:
+def test_there_are_both_grades_and_only_high_grade_tumors_have_a_rim(phantom: Path) -> None:
     for number, grade in ((1, "HGG"), (2, "HGG"), (3, "HGG"), (4, "LGG")):
         codes = {0, 1, 2, 4} if grade == "HGG" else {0, 1, 2}
         mask = read(phantom, grade, number, "seg")
@@ -112,7 +112,7 @@ def test_the_fraction_agrees_with_the_core_of_the_mask(
 
 def test_the_fraction_is_the_mean_of_the_analytic_core(high: Subject) -> None:
     """Against brute force, ten times the points, at voxels of every kind about the edge."""
-    axes = [centres(n, 1.0) for n in SCAN.shape]
+    axes = [centers(n, 1.0) for n in SCAN.shape]
     edge = (high.fraction > 0) & (high.fraction < 1)
     voxels = np.argwhere(binary_dilation(edge, iterations=1))
     voxels = np.random.default_rng(0).permutation(voxels)[:100]
@@ -120,7 +120,7 @@ def test_the_fraction_is_the_mean_of_the_analytic_core(high: Subject) -> None:
     brute = np.empty(len(voxels))
     for i, voxel in enumerate(voxels):
         x, y, z = (axes[d][voxel[d]] + steps[d].ravel() for d in range(3))
-        inside = high.tumour.core(x, y, z) > 0
+        inside = high.tumor.core(x, y, z) > 0
         dry = high.brain.ventricle(x, y, z) < 0
         brute[i] = (inside & dry & (high.brain.outline(x, y, z) > 1)).mean()
     error = np.abs(high.fraction[tuple(voxels.T)] - brute)
@@ -178,7 +178,7 @@ def test_the_same_seed_gives_the_same_bytes_however_many_subjects(
     assert len(written) == len(fewer) + 1 == 7
     assert len(more) == 24
     assert fewer.items() <= more.items()
-    assert make_subject(1, 1).tumour != high.tumour
+    assert make_subject(1, 1).tumor != high.tumor
 
 
 def test_it_says_that_it_is_synthetic(phantom: Path) -> None:

@@ -20,7 +20,7 @@ from softseg.data.synthetic import is_phantom
 from softseg.datasets.phantom import lesions, msseg2016, write_phantom
 from softseg.datasets.phantom.experts import Expert, expert_mask
 from softseg.datasets.phantom.msseg2016 import CENTERS, Patient, make_patient
-from softseg.datasets.phantom.partial_volume import centres
+from softseg.datasets.phantom.partial_volume import centers
 from softseg.datasets.phantom.volume import Box
 from tests.support.paths import CONFIGS
 
@@ -79,7 +79,7 @@ def test_the_shipped_configuration_finds_and_reads_it(phantom: Path) -> None:
     np.testing.assert_array_equal(majority > 0, experts(phantom / PATIENTS[0]).sum(axis=0) >= 4)
 
 
-def test_the_centres_differ_in_resolution_and_a_patient_has_one_grid(phantom: Path) -> None:
+def test_the_centers_differ_in_resolution_and_a_patient_has_one_grid(phantom: Path) -> None:
     zooms = set()
     for place in PATIENTS:
         files = sorted((phantom / place).rglob("*.nii.gz"))
@@ -121,7 +121,7 @@ def test_the_fraction_is_soft_and_agrees_with_the_consensus(phantom: Path, place
 def test_the_fraction_is_the_mean_of_the_analytic_lesions(first: Patient) -> None:
     """Against brute force, ten times the points, at voxels of every kind about lesions."""
     fraction, zooms = first.fraction, CENTERS[0].zooms
-    axes = [centres(n, zoom) for n, zoom in zip(fraction.shape, zooms, strict=True)]
+    axes = [centers(n, zoom) for n, zoom in zip(fraction.shape, zooms, strict=True)]
     around = np.argwhere(binary_dilation(fraction > 0, iterations=2))
     voxels = np.random.default_rng(0).permutation(around)[:120]
     steps = np.meshgrid(*[(np.arange(13) + 0.5) / 13 - 0.5] * 3)
@@ -145,7 +145,7 @@ def test_no_lesion_reaches_into_a_ventricle_though_some_lie_at_one(
 ) -> None:
     beside = 0
     for protocol, patient in zip(CENTERS, written[1], strict=True):
-        lines = (centres(n, zoom) for n, zoom in zip(protocol.shape, protocol.zooms, strict=True))
+        lines = (centers(n, zoom) for n, zoom in zip(protocol.shape, protocol.zooms, strict=True))
         depth = patient.brain.ventricle(*np.ix_(*lines))
         assert not patient.fraction[depth > 1].any()
         beside += int(patient.fraction[np.abs(depth) < 1].astype(bool).sum())

@@ -19,7 +19,7 @@ from softseg.core.errors import UserError
 from softseg.datasets.phantom import scgm as scgm_module
 from softseg.datasets.phantom import write_phantom
 from softseg.datasets.phantom.intensity import Tissues, mix
-from softseg.datasets.phantom.partial_volume import centres
+from softseg.datasets.phantom.partial_volume import centers
 from softseg.datasets.phantom.raters import rater_mask
 from softseg.datasets.phantom.scgm import SITES, Subject, make_subject
 
@@ -103,9 +103,9 @@ def test_the_central_32_mm_hold_the_whole_cord(phantom: Path) -> None:
         mask = nib.load(file)
         cord = np.argwhere(np.asarray(mask.dataobj) > 0)
         zooms = voxel_sizes(mask.affine)[:2]
-        from_centre = (cord[:, :2] - (np.array(mask.shape[:2]) - 1) / 2) * zooms
-        assert np.abs(from_centre).max() < 16 - 3  # room for an augmentation's shift
-        assert np.abs(from_centre.mean(axis=0)).max() < 3
+        from_center = (cord[:, :2] - (np.array(mask.shape[:2]) - 1) / 2) * zooms
+        assert np.abs(from_center).max() < 16 - 3  # room for an augmentation's shift
+        assert np.abs(from_center.mean(axis=0)).max() < 3
 
 
 def test_the_fraction_is_soft_and_every_tissue_adds_up(phantom: Path) -> None:
@@ -127,7 +127,7 @@ def test_the_fraction_is_the_mean_of_the_analytic_shape(site: int) -> None:
     """Against brute force, twenty times the points, at voxels of every kind about the cord."""
     subject, zooms = make(site, 1, 0), SITES[site - 1].zooms
     gray = subject.tissues.gray
-    axes = [centres(n, zoom) for n, zoom in zip(gray.shape, zooms, strict=True)]
+    axes = [centers(n, zoom) for n, zoom in zip(gray.shape, zooms, strict=True)]
     around = np.argwhere((gray > 0) | (subject.tissues.white == 1))
     voxels = np.random.default_rng(0).permutation(around)[:80]
     steps = np.meshgrid(*[((np.arange(n) + 0.5) / n - 0.5) for n in (24, 24, 9)])
@@ -178,7 +178,7 @@ def test_raters_each_have_their_own_view() -> None:
 
 
 def test_a_rater_draws_no_gray_matter_outside_the_cord() -> None:
-    x = np.broadcast_to(centres(40, 0.5)[:, None, None], (40, 40, 3))
+    x = np.broadcast_to(centers(40, 0.5)[:, None, None], (40, 40, 3))
     mask = rater_mask(np.random.default_rng(0), 5 - x, 2 - x, (0.5, 0.5, 3.0), habit=0.0)
     assert set(np.unique(mask[x > 3])) == {0}
     assert set(np.unique(mask[x < 1])) == {1}

@@ -31,7 +31,7 @@ def line(values):
 
 
 def of_volumes(*pairs_ml):
-    """Evidence of volumes of predicted and true ml, a voxel of 1 litre each."""
+    """Evidence of volumes of predicted and true ml, a voxel of 1 liter each."""
     parts = [evidence(line([q / 1000]), line([y / 1000]), 1000) for q, y in pairs_ml]
     return sum(parts[1:], start=parts[0])
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from softseg.inference.uncertainty.maps import Drawn, binary_entropy, gather, summarise
+from softseg.inference.uncertainty.maps import Drawn, binary_entropy, gather, summarize
 
 
 def volume(*values):
@@ -16,7 +16,7 @@ def volume(*values):
 
 
 def test_three_samples_of_a_voxel_as_worked_out_by_hand():
-    found = summarise([volume(0.9), volume(0.7), volume(0.2)])
+    found = summarize([volume(0.9), volume(0.7), volume(0.2)])
     assert found.mean.item() == pytest.approx(0.6)
     assert found.variance.item() == pytest.approx(0.086667, abs=1e-6)
     assert found.entropy.item() == pytest.approx(0.673012, abs=1e-6)
@@ -24,14 +24,14 @@ def test_three_samples_of_a_voxel_as_worked_out_by_hand():
 
 
 def test_samples_that_agree_on_a_half_are_uncertain_without_disagreeing():
-    found = summarise([volume(0.5, 0, 1)] * 7)
+    found = summarize([volume(0.5, 0, 1)] * 7)
     assert found.entropy.ravel() == pytest.approx([np.log(2), 0, 0], abs=1e-6)
     assert found.mutual_information.ravel() == pytest.approx([0, 0, 0], abs=1e-6)
     assert (found.variance == 0).all()
 
 
 def test_samples_that_contradict_each_other_are_all_disagreement():
-    found = summarise([volume(0), volume(1)])
+    found = summarize([volume(0), volume(1)])
     assert found.mutual_information.item() == pytest.approx(np.log(2))
     assert found.variance.item() == pytest.approx(0.25)
 
@@ -39,7 +39,7 @@ def test_samples_that_contradict_each_other_are_all_disagreement():
 @settings(max_examples=30)
 @given(arrays(np.float32, (6, 2, 3, 2, 1), elements=st.floats(0, 1, width=32)))
 def test_one_sample_at_a_time_is_all_at_once(samples):
-    found = summarise(iter(samples))
+    found = summarize(iter(samples))
     q = samples.astype(np.float64)
     mean = q.mean(axis=0)
 
@@ -58,7 +58,7 @@ def test_one_sample_at_a_time_is_all_at_once(samples):
 def test_small_variances_of_large_values_survive_float32():
     samples = [volume(0.9 + 1e-4 * np.sin(n)) for n in range(20)]
     expected = np.var([one.item() for one in samples])
-    assert summarise(samples).variance.item() == pytest.approx(expected, rel=0.02)
+    assert summarize(samples).variance.item() == pytest.approx(expected, rel=0.02)
 
 
 def test_entropy_is_finite_at_certainty():
@@ -79,4 +79,4 @@ def test_masks_are_kept_as_they_were(masks):
 
 def test_no_sample_is_an_error():
     with pytest.raises(ValueError, match="no sample"):
-        summarise([])
+        summarize([])

@@ -210,7 +210,7 @@ def test_moves_lie_within_the_ranges_of_the_training():
         (dy_i, dy_j), (dx_i, dx_j) = (
             (one.diff(dim=0).mean().item(), one.diff(dim=1).mean().item()) for one in shown
         )
-        factor = (dy_i * dx_j - dy_j * dx_i) ** 0.5  # how far apart neighbours were
+        factor = (dy_i * dx_j - dy_j * dx_i) ** 0.5  # how far apart neighbors were
         scales.append(1 / factor)
         angles.append(torch.rad2deg(torch.atan2(torch.tensor(dx_i), torch.tensor(dy_i))).item())
         middle = shown.mean(dim=(1, 2))

@@ -47,7 +47,7 @@ def test_every_reason_is_a_sentence(tmp_path):
     assert all(len(what) > 10 for what in told)
 
 
-def test_a_misspelt_key_is_named_with_the_one_that_was_meant(tmp_path):
+def test_a_misspelled_key_is_named_with_the_one_that_was_meant(tmp_path):
     config = changed(published("scgm"), training_parameters__batchsize=4, default_model__depht=2)
     warnings = convert(save(config, tmp_path)).warnings
     assert "did you mean 'batch_size'?" in warnings["training_parameters.batchsize"]
@@ -55,9 +55,9 @@ def test_a_misspelt_key_is_named_with_the_one_that_was_meant(tmp_path):
 
 
 def test_an_unknown_transformation_and_an_unknown_section_are_named_as_unknown(tmp_path):
-    config = changed(published("ms"), transformation__Sharpen={"by": 2}, colours={"a": {"b": 1}})
+    config = changed(published("ms"), transformation__Sharpen={"by": 2}, colors={"a": {"b": 1}})
     converted = convert(save(config, tmp_path))
-    assert unknown(converted) == ["colours.a.b", "transformation.Sharpen.by"]
+    assert unknown(converted) == ["colors.a.b", "transformation.Sharpen.by"]
 
 
 def test_a_section_that_is_no_mapping_is_not_dropped_in_silence(tmp_path):

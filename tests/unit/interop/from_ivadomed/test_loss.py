@@ -96,7 +96,7 @@ def test_a_loss_without_counterpart_is_told_to_be_another(loss):
     assert "softseg has not" in what.left["training_parameters.loss.name"]
 
 
-def test_the_generalised_dice_is_near_and_says_so(loss):
+def test_the_generalized_dice_is_near_and_says_so(loss):
     ours, what = loss(name="GeneralizedDiceLoss", epsilon=1e-4, include_background=False)
     assert (ours.name, ours.background) == ("generalized_dice", False)
     assert "nearly" in what.notes["loss", "name"]

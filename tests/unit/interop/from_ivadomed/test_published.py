@@ -102,7 +102,7 @@ def test_a_loss_where_nothing_reads_it_is_told_and_dice_is_trained(given, conver
     assert "DiceLoss" in told[0]
 
 
-def test_the_split_of_scgm_holds_out_a_centre_and_divides_the_others_subjects(converted):
+def test_the_split_of_scgm_holds_out_a_center_and_divides_the_others_subjects(converted):
     _, experiment = converted(published("scgm"))
     split = experiment.split
     assert (split.by, split.within, split.seed) == ("institution_id", "subject", 5299)

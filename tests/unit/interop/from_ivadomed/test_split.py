@@ -22,9 +22,9 @@ def split(tmp_path):
     return run
 
 
-def cohort(size, centres):
-    """So many subjects, dealt to centres in turn."""
-    columns = [{"subject": f"s{n}", "institution_id": f"c{n % centres}"} for n in range(size)]
+def cohort(size, centers):
+    """So many subjects, dealt to centers in turn."""
+    columns = [{"subject": f"s{n}", "institution_id": f"c{n % centers}"} for n in range(size)]
     return [Subject(one["subject"], {}, {}, None, one) for one in columns]
 
 
@@ -44,7 +44,7 @@ def test_the_published_scgm_has_30_subjects_to_train_and_30_to_validate(split):
     assert sizes(split(published("scgm"))[0], cohort(80, 4)) == (30, 30, 20)
 
 
-def test_the_named_centres_are_tested(split):
+def test_the_named_centers_are_tested(split):
     chosen, what = split(published("scgm"), center_test=["c1", "c2"])
     sets = chosen(cohort(8, 4), 0)
     assert set(sets.test) == {"s1", "s2", "s5", "s6"}
@@ -52,7 +52,7 @@ def test_the_named_centres_are_tested(split):
 
 
 def test_shares_of_all_subjects_become_shares_of_those_outside_the_test_set(split):
-    """2.9: train_fraction is of all subjects, also where a centre is held out."""
+    """2.9: train_fraction is of all subjects, also where a center is held out."""
     testing = {"data_type": "institution_id", "data_value": []}
     chosen, _ = split(EVERYTHING, data_testing=testing, test_fraction=0.25, train_fraction=0.5)
     assert sizes(chosen, cohort(80, 4)) == (40, 20, 20)

@@ -73,7 +73,7 @@ def test_a_threshold_is_told_to_be_an_option_of_eval(converted):
     assert "--threshold 0.4" in what.left["postprocessing.binarize_prediction.thr"]
 
 
-def test_postprocessing_keeps_its_order_and_is_of_ivadomeds_neighbours(converted):
+def test_postprocessing_keeps_its_order_and_is_of_ivadomeds_neighbors(converted):
     steps = converted(EVERYTHING).yaml["evaluate"]["postprocess"]
     assert [next(iter(step)) for step in steps] == ["keep_largest", "fill_holes", "remove_small"]
     assert steps[0]["keep_largest"]["connectivity"] == 6

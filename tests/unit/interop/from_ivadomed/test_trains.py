@@ -30,7 +30,7 @@ def test_the_files_of_ivadomed_are_found(name, tmp_path):
     assert all(len(subject.labels) == 1 for subject in subjects)
 
 
-def test_one_centre_is_tested_and_the_others_subjects_are_divided(tmp_path):
+def test_one_center_is_tested_and_the_others_subjects_are_divided(tmp_path):
     noise("scgm", tmp_path)
     wanted = experiment_of("scgm", tmp_path)
     sets = wanted.split(wanted.dataset(), wanted.seed)
@@ -47,7 +47,7 @@ def test_an_epoch_of_it_ends(name, tmp_path):
     )
     assert len(history) == 1
     assert history["train_loss"].notna().all()
-    assert ("BINARISED at 0.5" in printed) == (name == "brats")
+    assert ("BINARIZED at 0.5" in printed) == (name == "brats")
 
 
 @pytest.mark.long
@@ -58,4 +58,4 @@ def test_an_epoch_of_it_ends_on_the_phantom(name, tmp_path):
     history, printed = train(experiment_of(name, tmp_path), tmp_path)
     assert len(history) == 1
     assert history[["train_loss", "val_loss"]].notna().all(axis=None)
-    assert ("BINARISED at 0.5" in printed) == (name == "brats")
+    assert ("BINARIZED at 0.5" in printed) == (name == "brats")

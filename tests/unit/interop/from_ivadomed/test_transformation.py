@@ -40,7 +40,7 @@ def test_height_and_width_of_ivadomeds_slices_find_their_axes(axis, zooms, size,
     assert crop.size == size
 
 
-def test_steps_keep_the_order_of_the_json_but_each_slice_is_normalised_last(converted):
+def test_steps_keep_the_order_of_the_json_but_each_slice_is_normalized_last(converted):
     base = changed(
         published("scgm"),
         transformation={
@@ -56,7 +56,7 @@ def test_steps_keep_the_order_of_the_json_but_each_slice_is_normalised_last(conv
     assert [step.name for step in experiment.augment] == ["RandomFlip", "affine"]
 
 
-def test_what_is_not_normalised_there_is_not_here(converted):
+def test_what_is_not_normalized_there_is_not_here(converted):
     _, experiment = converted(changed(published("scgm"), transformation={}))
     assert experiment.preprocess == ()
 
@@ -101,7 +101,7 @@ def test_soft_masks_are_said_to_stay_soft(converted):
     assert "not made binary" in what.notes[("augment",)]
 
 
-def test_contrasts_that_2_2_normalised_together_are_warned_of(converted):
+def test_contrasts_that_2_2_normalized_together_are_warned_of(converted):
     what, _ = converted(published("ms"))
     assert "together" in what.warnings["loader_parameters.multichannel"]
     what, _ = converted(EVERYTHING)

@@ -70,7 +70,7 @@ def test_nothing_is_cut_off_or_covered(tmp_path, drawn, names):
     assert len({line.get_color() for line in lines}) == len(names)
 
 
-def test_candidates_of_one_colour_have_dashes_of_their_own(tmp_path, drawn):
+def test_candidates_of_one_color_have_dashes_of_their_own(tmp_path, drawn):
     path = tmp_path / "d.png"
     density.draw({f"c{k}": beta(2, 5) for k in range(23)}, path)
     drawn.assert_good(path)

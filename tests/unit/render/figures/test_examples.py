@@ -39,7 +39,7 @@ def test_subjects_of_different_shape_and_voxels_side_by_side(tmp_path, drawn):
     assert {"worst: sub-01", "best: sub-02", "a"} <= set(drawn.words)
     for word in ("image", "ground truth", "soft", "binary"):
         assert drawn.words.count(word) == 2
-    for axes in shown(drawn.figure):  # millimetres are square
+    for axes in shown(drawn.figure):  # millimeters are square
         assert np.ptp(axes.get_xlim()) == pytest.approx(np.ptp(axes.get_ylim()))
 
 

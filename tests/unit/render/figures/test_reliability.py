@@ -65,7 +65,7 @@ def test_nothing_is_cut_off_or_covered(tmp_path, drawn, names):
     assert sum("ECE" in word for word in drawn.words) == len(names)
 
 
-def test_candidates_of_one_colour_have_marks_of_their_own(tmp_path, drawn):
+def test_candidates_of_one_color_have_marks_of_their_own(tmp_path, drawn):
     path = tmp_path / "r.png"
     reliability.draw({f"c{k}": BINS for k in range(23)}, path)
     drawn.assert_good(path)

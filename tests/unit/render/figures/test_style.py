@@ -1,4 +1,4 @@
-"""Colours, names and numbers that all figures share."""
+"""Colors, names and numbers that all figures share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from softseg.render.figures.style import colours, darker, number, save, wrapped
+from softseg.render.figures.style import colors, darker, number, save, wrapped
 from tests.support.figures import PAPER, TEN
 
 # Machado, Oliveira, Fernandes 2009: what is seen with no cones of one kind (linear RGB)
@@ -37,9 +37,9 @@ SEEN = {
 }
 
 
-def lab(colour, seen):
-    """CIE L*a*b* (D65) of a colour as someone sees it."""
-    part = np.array(to_rgb(colour))
+def lab(color, seen):
+    """CIE L*a*b* (D65) of a color as someone sees it."""
+    part = np.array(to_rgb(color))
     linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
     linear = np.clip(np.array(seen) @ linear, 0, 1)
     to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
@@ -49,25 +49,25 @@ def lab(colour, seen):
 
 @pytest.mark.parametrize("seen", SEEN)
 def test_ten_candidates_are_told_apart_by_everyone(seen):
-    found = colours(TEN)
+    found = colors(TEN)
     assert list(found) == TEN
     for one, other in itertools.combinations(found.values(), 2):
         # 2.3 is just noticeable, red against green in deuteranopia some 10
         assert np.linalg.norm(lab(one, SEEN[seen]) - lab(other, SEEN[seen])) > 15
 
 
-def test_a_candidate_keeps_its_colour_when_others_follow():
-    assert colours(TEN[:3]) == dict(list(colours(TEN).items())[:3])
+def test_a_candidate_keeps_its_color_when_others_follow():
+    assert colors(TEN[:3]) == dict(list(colors(TEN).items())[:3])
 
 
-def test_more_than_ten_candidates_repeat_colours():
-    found = colours(map(str, range(23)))
+def test_more_than_ten_candidates_repeat_colors():
+    found = colors(map(str, range(23)))
     assert max(Counter(found.values()).values()) == 3
 
 
-def test_a_darker_colour_is_darker():
-    for colour in colours(TEN).values():
-        assert lab(darker(colour), np.eye(3))[0] < lab(colour, np.eye(3))[0] - 10
+def test_a_darker_color_is_darker():
+    for color in colors(TEN).values():
+        assert lab(darker(color), np.eye(3))[0] < lab(color, np.eye(3))[0] - 10
 
 
 @given(st.text("ab-_ $", max_size=60), st.integers(1, 20))
@@ -103,6 +103,6 @@ def test_a_figure_is_saved_in_a_folder_made_for_it_and_replaces_the_last_one(tmp
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_papers_candidates_have_no_grey_colour():
-    for colour in colours(PAPER).values():
-        assert np.ptp(to_rgb(colour)) > 0.2
+def test_the_papers_candidates_have_no_gray_color():
+    for color in colors(PAPER).values():
+        assert np.ptp(to_rgb(color)) > 0.2

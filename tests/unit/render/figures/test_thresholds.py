@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from softseg.render.figures import thresholds
-from softseg.render.figures.style import colours
+from softseg.render.figures.style import colors
 from tests.support.figures import ODD, PAPER, TEN
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -41,13 +41,13 @@ def test_a_panel_shows_mean_range_and_each_runs_best(tmp_path, drawn):
     assert dot.get_offsets().tolist() == [[0.3, 90]]
     assert first.get_ylim() == second.get_ylim()
     assert [axes.lines[0].get_color() for axes in (first, second)] == list(
-        colours(["a", "b"]).values()
+        colors(["a", "b"]).values()
     )
 
 
-def test_a_candidate_keeps_the_colour_it_is_given(tmp_path, drawn):
-    wanted = colours(PAPER)
-    thresholds.draw({PAPER[3]: RUNS}, tmp_path / "t.png", colour=wanted)
+def test_a_candidate_keeps_the_color_it_is_given(tmp_path, drawn):
+    wanted = colors(PAPER)
+    thresholds.draw({PAPER[3]: RUNS}, tmp_path / "t.png", color=wanted)
     assert drawn.figure.axes[0].lines[0].get_color() == wanted[PAPER[3]]
 
 

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from softseg.render.figures import timing
-from softseg.render.figures.style import colours
+from softseg.render.figures.style import colors
 from tests.support.figures import ODD, TEN
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -37,11 +37,11 @@ def test_stages_are_stacked_and_the_total_is_written(tmp_path, drawn):
     assert {"2.00 h", "0.51 h", "time [h]", *STAGES, "other"} <= set(drawn.words)
 
 
-def test_the_stages_are_not_in_the_colours_of_candidates(tmp_path, drawn):
+def test_the_stages_are_not_in_the_colors_of_candidates(tmp_path, drawn):
     timing.draw({"a": STAGES}, tmp_path / "t.png")
     shades = {to_hex(group[0].get_facecolor()) for group in drawn.figure.axes[0].containers}
     assert len(shades) == len(STAGES)
-    assert not shades & set(colours(TEN).values())
+    assert not shades & set(colors(TEN).values())
 
 
 def test_time_that_is_unknown_or_none(tmp_path, drawn):

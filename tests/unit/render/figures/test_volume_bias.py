@@ -1,4 +1,4 @@
-"""The figure of the bias of volumes by centre."""
+"""The figure of the bias of volumes by center."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def dots(axes):
     return [one.get_xydata().tolist() for one in axes.lines if one.get_marker() == "o"]
 
 
-def test_a_dot_a_centre_its_interval_and_the_line_of_no_bias(tmp_path, drawn):
+def test_a_dot_a_center_its_interval_and_the_line_of_no_bias(tmp_path, drawn):
     path = tmp_path / "v.png"
     one = table(
         ("b", "soft", 5, 0, 1.5, 1.0, 2.5),
@@ -40,12 +40,12 @@ def test_a_dot_a_centre_its_interval_and_the_line_of_no_bias(tmp_path, drawn):
     ends = [segment[:, 0].tolist() for segment in hard.collections[0].get_segments()]
     assert ends == [[-4, -2], [-1, 1]]
     assert any(list(line.get_xdata()) == [0, 0] for line in soft.lines)
-    assert soft.get_ylim()[0] > soft.get_ylim()[1]  # the first centre on top
+    assert soft.get_ylim()[0] > soft.get_ylim()[1]  # the first center on top
     assert {"b\nn = 5", "a\nn = 1 to 3\n2 left out"} <= set(drawn.words)
     assert soft.get_xlim() == hard.get_xlim()
 
 
-def test_candidates_lie_apart_within_their_centre_though_one_lacks_it(tmp_path, drawn):
+def test_candidates_lie_apart_within_their_center_though_one_lacks_it(tmp_path, drawn):
     path = tmp_path / "v.png"
     every = table(*((c, v, 2, 0, 1.0, 0.0, 2.0) for c in "ab" for v in ("soft", "hard")))
     tables = dict.fromkeys(PAPER, every) | {"late": every[every["group"] == "b"]}
@@ -66,12 +66,12 @@ def test_without_a_volume_the_panel_says_so(tmp_path, drawn):
     assert drawn.words.count("no volume") == 2
 
 
-@pytest.mark.parametrize(("names", "centres"), [(TEN, 3), (PAPER, 12), (["a"], 1)])
-def test_nothing_is_cut_off_or_covered(tmp_path, drawn, names, centres):
+@pytest.mark.parametrize(("names", "centers"), [(TEN, 3), (PAPER, 12), (["a"], 1)])
+def test_nothing_is_cut_off_or_covered(tmp_path, drawn, names, centers):
     path = tmp_path / "v.png"
     rows = [
-        (f"a_centre_of_a_long_name_{k}", volume, 12, 3, 1000.0 * k, -3000.0, 2000.0 * k)
-        for k in range(centres)
+        (f"a_center_of_a_long_name_{k}", volume, 12, 3, 1000.0 * k, -3000.0, 2000.0 * k)
+        for k in range(centers)
         for volume in ("soft", "hard")
     ]
     volume_bias.draw(dict.fromkeys(names, table(*rows)), path)
@@ -88,7 +88,7 @@ def test_it_draws_what_the_table_of_subjects_gives(tmp_path, drawn):
     assert "2\nn = 0 to 1\n1 left out" in drawn.words
 
 
-def test_candidates_of_one_colour_have_marks_of_their_own(tmp_path, drawn):
+def test_candidates_of_one_color_have_marks_of_their_own(tmp_path, drawn):
     path = tmp_path / "v.png"
     rows = [("all", volume, 9, 0, 1.0, 0.0, 2.0) for volume in ("soft", "hard")]
     volume_bias.draw({f"c{k}": table(*rows) for k in range(23)}, path)
