@@ -88,7 +88,7 @@ def scans(folder: Path, volumes: int) -> tuple[Experiment, list[Subject]]:
     if root := real_data("spinal-gm"):
         config = on_cpu("spinal_gm_softseg.yaml", root)
     else:
-        config = on_cpu("scgm_softseg.yaml", phantom(folder), "dataset.raters.fuse='1'")
+        config = on_cpu("scgm_softseg.yaml", phantom(folder), "dataset.raters.fusion='1'")
     subjects = config.dataset()
     return config, subjects[:: max(1, len(subjects) // volumes)][:volumes]
 

@@ -26,10 +26,10 @@ SEEDS = [
 NATIVE = ["preprocess.1.resample.zooms=[null, null, null]", "preprocess.2.crop.size=[48, 64]"]
 MEAN = ["preprocess.1.resample.label_order=mean", "trainer.max_epochs=12"]
 VARIANTS = {
-    "shipped": ["model.dropout_place=network_end"],
-    "paper's dropout": ["model.dropout_place=every_convolution"],
+    "shipped": ["model.dropout_position=before_output_layer"],
+    "paper's dropout": ["model.dropout_position=every_convolution"],
     "without a prior": [
-        "model.dropout_place=network_end",
+        "model.dropout_position=before_output_layer",
         "candidates.Soft-Sig-Wing.model.head.prior=null",  # it alone has one
     ],
 }

@@ -53,25 +53,30 @@ def make_plan(design: Design, folder: Path, console: Console) -> list[Planned]:
 
 
 def pick(
-    plan: Sequence[Planned], candidates: str | None, splits: str | None, only: int | None
+    plan: Sequence[Planned], candidates: str | None, splits: str | None, run_index: int | None
 ) -> list[Planned]:
     """The runs that the command line asks for.
 
     `candidates`: names, with commas. `splits`: a number N (the first N), or numbers and ranges
-    (`0,3-5`; `2-2` is split 2 alone). `only`: one run by its number in the plan. Raises UserError
-    for what is not in the plan.
+    (`0,3-5`; `2-2` is split 2 alone). `run_index`: one run by its number in the plan.
+
+    Raises UserError for what is not in the plan.
     """
-    if only is not None and not 0 <= only < len(plan):
-        raise UserError(f"--only {only}: the plan has runs 0 to {len(plan) - 1}; see --plan")
+    if run_index is not None and not 0 <= run_index < len(plan):
+        raise UserError(
+            f"--run-index {run_index}: the plan has runs 0 to {len(plan) - 1}; see --plan"
+        )
     names = _names(candidates, list(dict.fromkeys(one.candidate for one in plan)))
     numbers = _numbers(splits, 1 + max(one.split for one in plan))
     picked = [
         one
         for one in plan
-        if one.candidate in names and one.split in numbers and only in (None, one.number)
+        if one.candidate in names and one.split in numbers and run_index in (None, one.number)
     ]
     if not picked:
-        raise UserError(f"--only {only} is none of the runs that --candidates and --splits leave")
+        raise UserError(
+            f"--run-index {run_index} is none of the runs that --candidates and --splits leave"
+        )
     return picked
 
 

@@ -28,7 +28,7 @@ class _Role:
     name: str = ""
     rater: str = ""
     is_used: bool = True
-    """False for a mask by a rater whom `dataset.raters.fuse` does not choose."""
+    """False for a mask by a rater whom `dataset.raters.fusion` does not choose."""
 
 
 def read_subject(subject: Subject, dataset: DatasetFields) -> tuple[list[FileFacts], list[Finding]]:
@@ -37,7 +37,7 @@ def read_subject(subject: Subject, dataset: DatasetFields) -> tuple[list[FileFac
     The errors are those of `softseg.data.load.load`. What is wrong with a rater's mask that
     training would not read is a warning.
     """
-    reader = Reader(regrid=dataset.other_grids == "resample")
+    reader = Reader(regrid=dataset.on_grid_mismatch == "resample")
     contents: dict[Path, Content] = {}
     files, findings = [], list(_unfit_raters(subject, dataset))
     for role in _roles(subject, dataset):
@@ -113,5 +113,5 @@ def _with_mask(facts: FileFacts, volume: Volume, dataset: DatasetFields) -> File
 def _judged(role: _Role, finding: Finding) -> Finding:
     if role.is_used:
         return finding
-    do = f"{finding.do} (training does not read it: dataset.raters.fuse chooses another rater)"
+    do = f"{finding.do} (training does not read it: dataset.raters.fusion chooses another rater)"
     return replace(finding, severity="warning", kind="refused file of an unused rater", do=do)

@@ -26,7 +26,7 @@ def oddities(files: Sequence[FileFacts], dataset: DatasetFields) -> Iterator[Fin
         yield from _constant(one)
         yield from _empty(one)
     for path, one in {one.path: one for one in files}.items():
-        yield from _beside(path, one, dataset.other_grids == "resample")
+        yield from _beside(path, one, dataset.on_grid_mismatch == "resample")
     yield from _unused_codes(files, dataset.targets)
 
 

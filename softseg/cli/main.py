@@ -99,8 +99,8 @@ def ablate(
     cluster: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Run on Ray: auto, or ray://HOST:PORT.")
     ] = None,
-    only: Annotated[
-        int | None, typer.Option(metavar="K", help="Only the K-th run of the plan, from 0.")
+    run_index: Annotated[
+        int | None, typer.Option(metavar="K", help="Only run number K of the plan, from 0.")
     ] = None,
 ) -> None:
     """Train and score every candidate of an ablation on every split; do what is missing."""
@@ -110,17 +110,17 @@ def ablate(
     from softseg.ablation.preview import show_plan
     from softseg.cli.ablate import conclude
 
-    if sum((jobs > 1, cluster is not None, only is not None)) > 1:
-        raise typer.BadParameter("--jobs, --cluster and --only exclude each other")
+    if sum((jobs > 1, cluster is not None, run_index is not None)) > 1:
+        raise typer.BadParameter("--jobs, --cluster and --run-index exclude each other")
     console, design = open_console(), load_design(config, set_ or [])
     folder = out or Path("runs") / design.ablation.name
     everything = make_plan(design, folder, console)
-    picked = pick(everything, candidates, splits, only)
+    picked = pick(everything, candidates, splits, run_index)
     if plan:
         show_plan(everything, picked, folder, console, jobs)
         return
     outcomes = carry_out_all(design, everything, picked, folder, console, jobs, cluster)
-    sys.exit(conclude(outcomes, folder, console, report=only is None))
+    sys.exit(conclude(outcomes, folder, console, report=run_index is None))
 
 
 @app.command()

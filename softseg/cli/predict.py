@@ -37,11 +37,12 @@ def predict(
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Use this one, not the model's.")
     ] = None,
-    volume: Annotated[
+    frame: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="This one of a 4D scan, from 0.")
     ] = None,
-    only_crop: Annotated[
-        bool, typer.Option("--only-crop", help="Look only at the crop in the middle of the image.")
+    training_crop: Annotated[
+        bool,
+        typer.Option("--training-crop", help="Look only at the crop in the middle of the image."),
     ] = False,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Slices at once (default: what fits into memory).")
@@ -68,9 +69,9 @@ def predict(
 
     console, members = open_console(), _members(model, uncertainty, candidate, device)
     opened = members[0]
-    scans = [replace(scan, volume=volume) for scan in find_scans(inputs, opened.contrasts)]
+    scans = [replace(scan, frame=frame) for scan in find_scans(inputs, opened.contrasts)]
     places = place(opened, scans, roi, center)
-    options = Options(threshold, places.center, only_crop, batch_size)
+    options = Options(threshold, places.center, training_crop, batch_size)
     if uncertainty is None:
         done = segment_all(opened, places.scans, out, console, options)
     else:

@@ -63,10 +63,10 @@ class Experiment(Component):
                 "down, and below 0 there is no gradient back; combine it with another loss "
                 "(loss: {name: combination, ...}), or take head: {name: sigmoid}"
             )
-        if self.loss.maps and self.dataset.raters.fuse == "random":
+        if self.loss.maps and self.dataset.raters.fusion == "random":
             raise ValueError(
                 "loss: the maps of a contour loss are made once, of one mask, so they cannot "
-                "follow a rater who is drawn anew each epoch; take dataset.raters: {fuse: mean}"
+                "follow a rater who is drawn anew each epoch; take dataset.raters: {fusion: mean}"
             )
         bending = [s.name for s in self.augment if isinstance(s, TorchioTransform) and s.bends]
         if self.loss.maps and bending:

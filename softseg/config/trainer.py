@@ -52,7 +52,7 @@ class Trainer(Component):
 
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 8
     """Slices a step."""
-    foreground_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    oversample_foreground: Annotated[float, Field(gt=0, le=1)] | None = None
     """How large a part of an epoch's slices hold a target, where they are rare; an epoch stays as
     long as it is. null takes every slice once."""
     max_epochs: Annotated[int, Field(ge=1)] = 200

@@ -21,30 +21,30 @@ _FUSIONS = ("majority", "mean", "staple", "random")
 class Raters(Component):
     """How masks of several raters become one; a single mask stays as it is, soft."""
 
-    fuse: str | int = "majority"
+    fusion: str | int = "majority"
     """majority (1 where more than half of the raters have at least 0.5; exactly half is
     background) | mean (soft where raters disagree) | staple (the probability that STAPLE
     estimates, soft) | random (in training one rater, drawn anew for each slice and epoch, the
     same for all targets; else the mean) | the name of one rater."""
     weights: dict[str, Annotated[float, Field(ge=0)]] | None = None
-    """Rater -> how much its word counts in majority and mean (SoftSeg 4.4.2), such as years of
-    experience; who is not named counts 1. null: all the same."""
-    expected: (
+    """Weight of each rater in `majority` and `mean` (SoftSeg 4.4.2), such as years of experience;
+    raters not listed have weight 1. null: equal weights."""
+    required: (
         Annotated[tuple[str | int, ...], Field(min_length=1)] | Annotated[int, Field(ge=1)] | None
     ) = None
-    """Whose masks every target of every subject must have: names of raters, or how many there must
-    be at least; who lacks one is refused. null: subjects may differ, which is told in a warning."""
+    """Raters whose masks every target of every subject must have: their names, or how many at
+    least. A subject that lacks one is an error. null: subjects may differ; a warning says so."""
 
     @model_validator(mode="after")
     def _weights_count(self) -> Self:
-        if self.weights is not None and self.fuse not in ("majority", "mean"):
-            raise ValueError("weights: count in fuse: majority and mean only; set them to null")
+        if self.weights is not None and self.fusion not in ("majority", "mean"):
+            raise ValueError("weights: count in fusion: majority and mean only; set them to null")
         return self
 
     @property
     def chosen(self) -> str | None:
         """The one rater whose masks are used, or None when masks are fused."""
-        return None if self.fuse in _FUSIONS else str(self.fuse)
+        return None if self.fusion in _FUSIONS else str(self.fusion)
 
     def missing(self, raters: Collection[str]) -> str | None:
         """What is wrong, when the chosen rater is not among these."""
@@ -56,24 +56,24 @@ class Raters(Component):
         """What is wrong, when a key names somebody who is not among these, all raters there are."""
         wrong = self.missing(raters)
         if wrong:
-            return f"dataset.raters.fuse: {wrong}"
-        for key, names in (("weights", self.weights or ()), ("expected", self._expected_names)):
+            return f"dataset.raters.fusion: {wrong}"
+        for key, names in (("weights", self.weights or ()), ("required", self._required_names)):
             for name in names:
                 if wrong := _no_rater(name, raters):
                     return f"dataset.raters.{key}: {wrong}"
         return None
 
     def lacking(self, raters: Collection[str]) -> list[str]:
-        """Those who are expected by name and not among these."""
-        return [name for name in self._expected_names if name not in raters]
+        """Raters that are required by name and are not among these."""
+        return [name for name in self._required_names if name not in raters]
 
     def too_few(self, raters: Collection[str]) -> bool:
         """Whether these are fewer than the number that is expected."""
-        return isinstance(self.expected, int) and len(raters) < self.expected
+        return isinstance(self.required, int) and len(raters) < self.required
 
     @property
-    def _expected_names(self) -> tuple[str, ...]:
-        return tuple(map(str, self.expected)) if isinstance(self.expected, tuple) else ()
+    def _required_names(self) -> tuple[str, ...]:
+        return tuple(map(str, self.required)) if isinstance(self.required, tuple) else ()
 
     def __call__(self, masks: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Fuse rater -> mask (X, Y, Z) in [0, 1] into one, float32 in [0, 1], on the native grid.
@@ -82,17 +82,17 @@ class Raters(Component):
         """
         wrong = self.missing(masks)
         if wrong:
-            raise UserError(f"dataset.raters.fuse: {wrong}")
+            raise UserError(f"dataset.raters.fusion: {wrong}")
         if self.chosen is not None:
             return masks[self.chosen]
         names = sorted(masks, key=natural)
         stack: Masks = np.stack([masks[name] for name in names])
         if len(stack) == 1:
             return masks[names[0]]
-        if self.fuse == "staple":
+        if self.fusion == "staple":
             return staple(stack)
         weights = self._weights(names)
-        if self.fuse in ("mean", "random"):
+        if self.fusion in ("mean", "random"):
             return np.asarray(np.tensordot(weights, stack, axes=1), dtype=np.float32)
         votes = np.tensordot(weights, (stack >= 0.5).astype(np.float64), axes=1)
         # weights are rounded: half of them is not quite a half

@@ -14,7 +14,7 @@ from softseg.data.nifti.io import FileError, Volume, read
 from softseg.data.targets import Target
 
 Array = NDArray[np.float32]
-_MEND = "resample it onto that image's grid, or let dataset.other_grids: resample do so"
+_MEND = "resample it onto that image's grid, or let dataset.on_grid_mismatch: resample do so"
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Reader:
     """
 
     regrid: bool = False
-    volume: int | None = None  # which one, of files that hold several
+    frame: int | None = None  # index of the frame, for 4D files
     problems: list[str] = field(default_factory=list)
     reference: Volume | None = None
     _reference_path: Path = Path()
@@ -40,7 +40,7 @@ class Reader:
         """A file that can be used; None after noting what is wrong."""
         if path not in self._seen:
             try:
-                self._seen[path] = self._compared(path, read(path, self.volume))
+                self._seen[path] = self._compared(path, read(path, self.frame))
             except FileError as error:
                 self.problems.append(str(error))
                 self._seen[path] = None

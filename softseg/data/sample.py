@@ -56,18 +56,18 @@ def load(
     dataset: DatasetFields,
     labels: bool = True,
     every_rater: bool = False,
-    volume: int | None = None,
+    frame: int | None = None,
 ) -> Sample:
     """Read a subject's images and ROI, and its masks if `labels`; check that they belong together.
 
-    `every_rater` reads the masks of all raters where one is chosen, too; of files with several
-    volumes that of the number `volume` is read.
+    `every_rater` reads the masks of all raters where one is chosen, too; of a 4D file the frame of
+    index `frame` is read.
 
     Raises `LoadError` with every problem of the subject: files that cannot be read, contrasts or
-    masks that do not lie on the first contrast's grid (unless `other_grids` resamples them), mask
-    values outside [0, 1] where no codes were chosen, a rater who is not there.
+    masks that are not on the first contrast's grid (unless `on_grid_mismatch` resamples them),
+    mask values outside [0, 1] where no codes were chosen, a rater who is not there.
     """
-    reader = Reader(regrid=dataset.other_grids == "resample", volume=volume)
+    reader = Reader(regrid=dataset.on_grid_mismatch == "resample", frame=frame)
     images = [reader.image(path) for path in subject.images.values()]
     masks = _masks(reader, subject, dataset, every_rater) if labels else []
     roi = None if subject.roi is None else reader.image(subject.roi, mask=True)

@@ -55,7 +55,7 @@ def evaluate(
     With `search`, the threshold of each target is first looked for on training and validation
     volumes and kept in threshold.json. `sets` are `key=value` changes of the run's configuration,
     such as dataset.root or trainer.device. `stack` holds its slices where they are at hand already.
-    Where training crops, what lies outside the crop is not looked at (`predict --only-crop`).
+    Where training crops, what lies outside the crop is not looked at (`predict --training-crop`).
 
     Raises UserError for a run that cannot be evaluated, and for arguments that cannot be.
     """

@@ -31,7 +31,7 @@ class Options:
 
     threshold: float | None = None  # from which soft value on; None: what a search found, or 0.5
     center: tuple[float, float, float] | None = None  # voxel in the middle of the box looked at
-    only_crop: bool = False  # look only where training looked, at the crop in the middle
+    training_crop: bool = False  # look only where training looked, at the crop in the middle
     batch_size: int | None = None  # slices at once; None: as many as there is memory for
 
 
@@ -63,11 +63,11 @@ def check_crop(models: Sequence[Model], options: Options) -> None:
     """Refuse to look only at the crop in the middle where training had none."""
     for model in models:
         around = crop_around(model.experiment)
-        if options.only_crop and around != "image":
+        if options.training_crop and around != "image":
             trained = "whole images" if around is None else "boxes around an ROI"
             raise UserError(
                 f"{model.source} was trained on {trained}, not on the crop in the middle of an "
-                "image: leave out --only-crop"
+                "image: leave out --training-crop"
             )
 
 
@@ -121,7 +121,7 @@ def _naming(scan: Scan, message: str) -> str:
 
 def _one(model: Model, scan: Scan, out: Path, options: Options) -> list[Path]:
     sample = read_scan(scan, model)
-    soft = segment(model, sample, options.center, options.only_crop, options.batch_size)
+    soft = segment(model, sample, options.center, options.training_crop, options.batch_size)
     return write(model, scan, sample.grid, soft, thresholds_of(model, options.threshold), out,
                  facts_of(model, options))  # fmt: skip
 
@@ -141,8 +141,8 @@ def write(
     told = {**facts, "Sources": [str(path) for path in sources]}
     if scan.roi is not None:
         told["ROI"] = str(scan.roi)
-    if scan.volume is not None:
-        told["Volume"] = scan.volume
+    if scan.frame is not None:
+        told["Frame"] = scan.frame
     return write_predictions(out / scan.place, sources[0], soft, masks, thresholds, told)
 
 
@@ -172,7 +172,7 @@ def facts_of(model: Model, options: Options) -> dict[str, object]:
     facts: dict[str, object] = {"Model": model.experiment.name, "ModelVersion": model.version}
     if options.center is not None:
         facts["CropCenterVoxel"] = list(options.center)
-    if options.only_crop:
+    if options.training_crop:
         facts["LookedAt"] = "the crop in the middle of the image; 0 elsewhere"
     if steps := model.experiment.evaluate.steps:
         facts["Postprocessing"] = steps

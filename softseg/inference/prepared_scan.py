@@ -41,7 +41,7 @@ def view_of(
     experiment: Experiment,
     sample: Sample,
     center: Sequence[float] | None = None,
-    only_crop: bool = False,
+    training_crop: bool = False,
 ) -> View:
     """Bring one scan to where the network was trained.
 
@@ -50,7 +50,7 @@ def view_of(
         sample: the scan, with its ROI mask where there is one; masks are not looked at.
         center: of the box that is looked at, as an index of the scan's voxels (3,), in the place of
             an ROI's.
-        only_crop: look only where training looked, at the crop in the middle of the image; else all
+        training_crop: look only at the crop in the middle of the image, as in training
             of a larger scan is looked at.
 
     Raises UserError for a model that was trained around an ROI, where none is given, and for a
@@ -59,7 +59,7 @@ def view_of(
     steps, slices = experiment.preprocess, every_slice(experiment.slices)
     middle = _center(steps, slices, sample, center)
     patch = _patch(steps, slices, sample.grid, middle)
-    if not only_crop:
+    if not training_crop:
         steps = _widened(steps, slices, sample.grid)
     geometry = plan(sample.grid, steps, slices, middle)
     image, _ = images_of(sample, steps, geometry)
@@ -68,7 +68,7 @@ def view_of(
 
 def every_slice(slices: Slices) -> Slices:
     """The same slices, none left out: every one is predicted."""
-    return slices.model_copy(update={"drop": ()})
+    return slices.model_copy(update={"exclude": ()})
 
 
 def wants_roi(experiment: Experiment) -> bool:

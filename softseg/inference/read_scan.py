@@ -32,14 +32,14 @@ def read_scan(scan: Scan, model: Model) -> Sample:
     """
     if scan.missing is not None:
         raise UserError(scan.missing)
-    if scan.volume and all(_holds_one(path) for path in scan.images.values()):
+    if scan.frame and all(_holds_one(path) for path in scan.images.values()):
         first = next(iter(scan.images.values()))
-        raise FileError(first, f"holds one volume, of which {scan.volume} is none",
-                        "leave out --volume")  # fmt: skip
+        raise FileError(first, f"holds one frame; there is no frame {scan.frame}",
+                        "leave out --frame")  # fmt: skip
     subject = Subject(scan.name, dict(scan.images), {}, None, {})
     try:
         dataset = model.experiment.dataset
-        sample = load(subject, dataset, labels=False, volume=scan.volume)
+        sample = load(subject, dataset, labels=False, frame=scan.frame)
     except LoadError as error:
         raise UserError("; ".join(error.problems)) from None
     check_size(next(iter(scan.images.values())), sample.grid, model.facts)

@@ -33,7 +33,7 @@ class Scan:
     images: dict[str, Path]  # contrast -> file, in the model's order; at least one
     place: Path  # folder of its predictions, below the output folder
     roi: Path | None = None
-    volume: int | None = None  # which one, of files that hold several
+    frame: int | None = None  # index of the frame, for 4D files
     missing: str | None = None  # what it lacks, where it cannot be segmented
 
 

@@ -25,7 +25,7 @@ def segment(
     model: Model,
     sample: Sample,
     center: Sequence[float] | None = None,
-    only_crop: bool = False,
+    training_crop: bool = False,
     batch_size: int | None = None,
 ) -> NDArray[np.float32]:
     """The soft segmentation (K, X, Y, Z) of a scan, in [0, 1], on its own grid.
@@ -34,13 +34,13 @@ def segment(
         model: a trained model.
         sample: the scan (its masks are not looked at).
         center: of the box to look at, an index of its voxels (3,), in the place of an ROI's.
-        only_crop: look only at the crop in the middle, as training did; 0 elsewhere.
+        training_crop: look only at the crop in the middle, as training did; 0 elsewhere.
         batch_size: slices at once; null: as many as there is memory for. It changes no result
             (contract 5: to 1e-5).
 
     Raises UserError for a model that needs an ROI.
     """
-    view = view_of(model.experiment, sample, center, only_crop)
+    view = view_of(model.experiment, sample, center, training_crop)
     predict = sized(model, view, batch_size)
     return view.to_native(predict.soft(volume_logits(predict.logits, view)))
 

@@ -105,14 +105,14 @@ class OverlapLoss(ReducedLoss):
 
     smooth: Annotated[float, Field(ge=0)] = 1.0
     """The s of the formula, in voxels; above 0, an empty target has a gradient to learn from"""
-    per: Literal["batch", "sample"] = "batch"
-    """What a sum runs over: all voxels of a target in the batch (the paper's code), or in each \
-sample"""
+    batch_dice: bool = True
+    """Whether sums run over all voxels of a target in the batch (as in the paper's code), or over \
+those of each sample"""
 
     @property
     def axes(self) -> tuple[int, ...]:
         """The axes of (B, K, H, W) that a sum runs over."""
-        return (0, 2, 3) if self.per == "batch" else (2, 3)
+        return (0, 2, 3) if self.batch_dice else (2, 3)
 
     def total(self, values: Tensor) -> Tensor:
         """The sums of (B, K, H, W): one per target, (K,), or per sample and target, (B, K)."""

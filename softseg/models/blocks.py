@@ -24,7 +24,9 @@ class BlockOptions(Component):
 to n/256, at least 1/256"""
     dropout_by: Literal["element", "channel"] = "element"
     """What is dropped together: single activations, or a whole channel of a sample"""
-    dropout_place: Literal["every_convolution", "block_end", "network_end"] = "every_convolution"
+    dropout_position: Literal["every_convolution", "block_end", "before_output_layer"] = (
+        "every_convolution"
+    )
     """After every convolution (the paper's), every block, or only before the last convolution; \
 dropout ahead of a batch norm makes its statistics differ between training and evaluation, which \
 can leave a NormReLU dead in evaluation, and at the network's end none is ahead"""
@@ -46,7 +48,7 @@ have 0.9"""
 
     def make_end(self) -> nn.Sequential:
         """What lies between the last block and the last convolution: a dropout, or nothing."""
-        return nn.Sequential(*self._dropout_at("network_end"))
+        return nn.Sequential(*self._dropout_at("before_output_layer"))
 
     def _convolution(self, inputs: int, outputs: int) -> list[nn.Module]:
         after: list[nn.Module] = [self._norm(outputs), nn.ReLU(inplace=True)]
@@ -60,7 +62,7 @@ have 0.9"""
         return nn.InstanceNorm2d(width, affine=True)
 
     def _dropout_at(self, *places: str) -> list[nn.Module]:
-        if self.dropout == 0 or self.dropout_place not in places:
+        if self.dropout == 0 or self.dropout_position not in places:
             return []
         by_element = self.dropout_by == "element"
         return [ByteDropout(self.dropout) if by_element else nn.Dropout2d(self.dropout)]

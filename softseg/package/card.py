@@ -99,7 +99,7 @@ def _scores(about: About, experiment: Experiment) -> Iterator[str]:
     yield "precision, recall, volume differences and MSE are in percent."
     if any(isinstance(step, Crop) and step.around == "image" for step in experiment.preprocess):
         yield "They and the threshold are of what lies in the training's crop, in the middle of a"
-        yield "scan. `softseg predict --only-crop` looks there only; without it larger scans are"
+        yield "scan. `softseg predict --training-crop` looks there only; else larger scans are"
         yield "segmented whole, with whatever else there looks like the target."
     yield ""
     title = f"Mean ± standard deviation over scans{f', at a threshold of {at}' if at else ''}"

@@ -42,8 +42,8 @@ def _dataset(experiment: Experiment) -> FilesDataset:
         roi="{subject}/roi.nii.gz" if known.roi is not None else None,
         contrasts=known.contrasts,
         targets=targets,
-        raters=Raters(fuse=known.raters.fuse if known.raters.chosen is None else "majority"),
-        other_grids=known.other_grids,
+        raters=Raters(fusion=known.raters.fusion if known.raters.chosen is None else "majority"),
+        on_grid_mismatch=known.on_grid_mismatch,
         cache=None,
     )
 
@@ -58,4 +58,4 @@ def how_fused(raters: Raters) -> str:
     """How raters' masks became one, without their names."""
     if raters.chosen is not None:
         return "one rater's masks"
-    return f"{raters.fuse} of raters{', weighted' if raters.weights else ''}"
+    return f"{raters.fusion} of raters{', weighted' if raters.weights else ''}"

@@ -44,7 +44,7 @@ class Geometry:
 
 def needs_roi(steps: Sequence[Step], slices: Slices) -> bool:
     """Whether a chain looks at an ROI mask."""
-    return "no_roi" in slices.drop or any(
+    return "no_roi" in slices.exclude or any(
         (isinstance(step, Crop) and step.around == "roi")
         or (isinstance(step, Standardize) and step.region == "roi")
         for step in steps

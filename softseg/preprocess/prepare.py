@@ -46,7 +46,7 @@ def prepare(
     brought below `dataset.cache_gb`. Raises one UserError that lists every bad file of the dataset,
     after the problems that are `known` already.
     """
-    wanted = Wanted(dataset.raters.fuse == "random", tuple(maps))
+    wanted = Wanted(dataset.raters.fusion == "random", tuple(maps))
 
     def make(subject: Subject) -> VolumeSlices:
         return preprocess(load(subject, dataset), steps, slices, wanted)
@@ -144,9 +144,9 @@ def _entry(
         "steps": [step.model_dump(mode="json") for step in steps],
         "slices": slices.model_dump(mode="json"),
         "targets": [(name, t.model_dump(mode="json")) for name, t in dataset.targets.items()],
-        "raters": [dataset.raters.model_dump(mode="json", exclude={"expected"}), labels],
+        "raters": [dataset.raters.model_dump(mode="json", exclude={"required"}), labels],
         "images": list(subject.images),
-        "other_grids": dataset.other_grids,
+        "on_grid_mismatch": dataset.on_grid_mismatch,
         "maps": wanted.maps,
     }
     assert dataset.cache is not None

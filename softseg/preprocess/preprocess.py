@@ -56,7 +56,7 @@ class VolumeSlices:
 class Wanted:
     """What a training needs beside image and target."""
 
-    raters: bool = False  # every rater's masks, to draw one from (`raters: {fuse: random}`)
+    raters: bool = False  # every rater's masks, to draw one from (`raters: {fusion: random}`)
     maps: tuple[str, ...] = ()  # kinds of maps for contour losses
 
 

@@ -20,7 +20,7 @@ class Slices(Component):
 
     axis: Literal["axial", "coronal", "sagittal"] = "axial"
     """The plane of the slices, in the canonical orientation."""
-    drop: tuple[Rule, ...] = ("empty_input",)
+    exclude: tuple[Rule, ...] = ("empty_input",)
     """Slices left out of training and validation (every slice is predicted): `empty_input`, a
     contrast is constant; `empty_target`, no foreground; `no_roi`, no voxel of the ROI mask."""
 
@@ -47,13 +47,13 @@ class Slices(Component):
     def kept(self, image: Tensor, target: Tensor, roi: Tensor | None) -> Tensor:
         """Which slices take part in training and validation: bool (S,)."""
         keep = torch.ones(len(image), dtype=torch.bool)
-        if "empty_input" in self.drop:
+        if "empty_input" in self.exclude:
             spread = image.amax(dim=(2, 3)) - image.amin(dim=(2, 3))
             whole = image.amax(dim=(0, 2, 3)) - image.amin(dim=(0, 2, 3))
             # interpolation leaves a constant slice constant but for float32's rounding
             keep &= (spread > 1e-5 * whole).all(dim=1)
-        if "empty_target" in self.drop:
+        if "empty_target" in self.exclude:
             keep &= target.amax(dim=(1, 2, 3)) > 0
-        if "no_roi" in self.drop and roi is not None:
+        if "no_roi" in self.exclude and roi is not None:
             keep &= roi.amax(dim=(1, 2, 3)) > 0
         return keep

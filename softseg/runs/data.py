@@ -53,7 +53,7 @@ def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
     """
     for name, members in (("training", sets.train), ("validation", sets.validation)):
         if len(stack.rows(members)) == 0:
-            raise UserError(f"slices.drop leaves no {name} slice; keep more of them")
+            raise UserError(f"slices.exclude leaves no {name} slice; keep more of them")
     _check_targets(experiment, stack, sets)
     if experiment.loss.maps and (oblong := turned_oblong(experiment, stack, sets)):
         raise UserError(

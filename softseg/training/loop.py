@@ -74,7 +74,7 @@ def train_epoch(
     shuffle = seeds.generator(task.seed, "shuffle", epoch)
     draws = seeds.generator(task.seed, "augment", epoch)
     raters = seeds.generator(task.seed, "raters", epoch)
-    order = epoch_order(task.rows, task.foreground, task.trainer.foreground_share, shuffle)
+    order = epoch_order(task.rows, task.foreground, task.trainer.oversample_foreground, shuffle)
     totals = torch.zeros(2, device=task.device)
     for batch in feed(task, order, draws, raters):
         loss, output = train_step(state, task, batch, network)

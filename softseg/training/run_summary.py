@@ -96,7 +96,7 @@ def softness_line(experiment: Experiment, sets: Sets, stack: SliceStack) -> str:
     chain = " -> ".join(f"{stage} {share:.1f} %" for stage, share in shares.items())
     hard = [step for step in experiment.augment if isinstance(step, Binarize)]
     fate = f"BINARIZED at {hard[-1].threshold}" if hard else "not binarized"
-    drawn = ", one rater drawn for each slice" * (experiment.dataset.raters.fuse == "random")
+    drawn = ", one rater drawn for each slice" * (experiment.dataset.raters.fusion == "random")
     return f"soft voxels: {chain}; the ground truth is {fate}{drawn}"
 
 

@@ -144,17 +144,17 @@ RISING = (
         ("trainer.early_stopping.patience=-1", ["trainer.early_stopping.patience", "-1"]),
         ("model.head.name=normrelou", ["model.head", "normrelu"]),
         ("augment.0.affine.rotatoin=3", ["rotation"]),
-        ("dataset.raters.fuse=majorty", ["majorty", "majority"]),
+        ("dataset.raters.fusion=majorty", ["majorty", "majority"]),
         ("split.by=center", ["center", "center"]),
         ("split.test=[9]", ["split.test", "9"]),
-        ("slices.drop=[no_roi]", ["dataset.roi"]),
+        ("slices.exclude=[no_roi]", ["dataset.roi"]),
         ("trainer.device=cuda:7", ["cuda:7", "cpu"]),
         ("preprocess=[]", ["crop"]),
         ("loss={name: boundary}", ["loss", "contour loss alone", "combination"]),
         (f"loss={RISING}", ["ends (last: 2) before it begins (first: 5)"]),
         ("loss.alpha=2", ["loss", "alpha"]),
         ("dataset.memory_gb=0", ["dataset.memory_gb"]),
-        ("dataset.other_grids=resmaple", ["dataset.other_grids", "resample"]),
+        ("dataset.on_grid_mismatch=resmaple", ["dataset.on_grid_mismatch", "resample"]),
     ],
 )
 def test_a_bad_setting(softseg, tmp_path, setting, words):
@@ -238,9 +238,9 @@ def test_resuming_on_changed_data_is_refused(softseg):
 def test_dropping_every_slice_is_refused(softseg):
     for path in Path("data").glob("*-mask-*"):
         rewrite(path, np.zeros(makers.SHAPE, np.uint8))
-    status, err = softseg("train", "tiny.yaml", "--set", "slices.drop=[empty_target]")
+    status, err = softseg("train", "tiny.yaml", "--set", "slices.exclude=[empty_target]")
     assert status == 2
-    assert "slices.drop leaves no training slice" in err
+    assert "slices.exclude leaves no training slice" in err
     status, err = softseg("data", "check", "tiny.yaml")
     assert (status, "gm" in err) == (2, True)  # empty everywhere
 
@@ -367,7 +367,7 @@ def test_an_ablation_on_bad_data_leaves_nothing_behind(softseg, tmp_path):
 
 def test_a_contour_loss_beside_a_rater_who_is_drawn_anew(softseg, tmp_path):
     terms = "[{loss: {name: dice}}, {loss: {name: boundary}}]"
-    changes = (f"loss={{name: combination, terms: {terms}}}", "dataset.raters={fuse: random}")
+    changes = (f"loss={{name: combination, terms: {terms}}}", "dataset.raters={fusion: random}")
     status, err = softseg("train", "tiny.yaml", *(w for c in changes for w in ("--set", c)))
     assert status == 2
-    assert "a rater who is drawn anew each epoch; take dataset.raters: {fuse: mean}" in err
+    assert "a rater who is drawn anew each epoch; take dataset.raters: {fusion: mean}" in err

@@ -145,7 +145,7 @@ def test_the_comparison_of_losses_has_every_loss():
 
 def test_the_fusions_of_raters_differ_in_nothing_else():
     experiments = load_design(CONFIGS / "multirater_ablation.yaml").experiments
-    assert {name: one.dataset.raters.fuse for name, one in experiments.items()} == {
+    assert {name: one.dataset.raters.fusion for name, one in experiments.items()} == {
         "Majority": "majority",
         "Mean": "mean",
         "Staple": "staple",

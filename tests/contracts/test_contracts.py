@@ -35,10 +35,10 @@ SPEC = {
 }
 
 
-@pytest.mark.parametrize("fuse", ["mean", "majority", 1])
+@pytest.mark.parametrize("fusion", ["mean", "majority", 1])
 def test_1_softness_uint8_masks_stay_soft_from_file_to_batch(tmp_path, fuse):
     root = makers.scgm(tmp_path / "data", centers=1, subjects=1)
-    dataset = build_dataset({**SPEC, "root": str(root), "raters": {"fuse": fuse}})
+    dataset = build_dataset({**SPEC, "root": str(root), "raters": {"fusion": fuse}})
     [subject] = dataset()
     sample = load(subject, dataset)
     assert sample.target.dtype == np.float32
@@ -57,7 +57,7 @@ def test_1_softness_uint8_masks_stay_soft_from_file_to_batch(tmp_path, fuse):
 
 def test_1_softness_a_mean_of_raters_is_soft_before_anything_else():
     one, two = np.zeros((2, 2, 1), np.float32), np.ones((2, 2, 1), np.float32)
-    assert Raters(fuse="mean")({"a": one, "b": two}) == pytest.approx(0.5)
+    assert Raters(fusion="mean")({"a": one, "b": two}) == pytest.approx(0.5)
 
 
 @pytest.fixture(scope="module")

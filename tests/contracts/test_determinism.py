@@ -24,7 +24,7 @@ from tests.support import makers, project
 # what a run holds that says when and where it was: no result
 _CIRCUMSTANCES = ("run.json", "tensorboard")
 _SECONDS = ["train_seconds", "val_seconds"]
-DRAWN = ["--set", "dataset.raters={fuse: random}"]  # one more random stream
+DRAWN = ["--set", "dataset.raters={fusion: random}"]  # one more random stream
 
 
 def contents(folder: Path) -> dict[str, object]:

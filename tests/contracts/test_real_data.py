@@ -57,7 +57,7 @@ def test_ms_lesions_have_lesion_wise_rates(tmp_path, real_data):
     root, name = real_data / "ms-lesions", "ms_lesions_softseg"
     crop = ["--set", "preprocess.1.crop.size=[48, 64]", "--set", "slices.axis=coronal"]
     arguments = [str(CONFIGS / f"{name}.yaml"), "--set", f"dataset.root={root}", *QUICK[:4], *crop]
-    arguments += [*QUICK[6:], "--set", "trainer.foreground_share=1.0"]
+    arguments += [*QUICK[6:], "--set", "trainer.oversample_foreground=1.0"]
     status, _, err = project.run(tmp_path, "train", *arguments)
     assert status == 0, err
     status, out, err = project.run(tmp_path, "eval", "--threshold-search")

@@ -37,7 +37,7 @@ class DatasetFields(Component):
     """How the masks of several raters become one."""
     exclude: tuple[str, ...] = ()
     """Names of subjects to leave out."""
-    only: dict[str, Only] = Field(default_factory=dict)
+    include: dict[str, Only] = Field(default_factory=dict)
     """The subjects to use: a column and the values that are kept, e.g. {subject: [a, b]} or
     {center: [1, 2]}; of several columns, all must fit. {}: everyone."""
     cache: str | None = "runs/.cache"
@@ -48,9 +48,9 @@ class DatasetFields(Component):
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """GiB that the slices may take in memory; more stay in a file under `cache` and are read as
     they are needed. null: half of the machine's memory."""
-    other_grids: Literal["refuse", "resample"] = "refuse"
-    """What to do with contrasts and masks that do not lie on the first contrast's grid: refuse
-    them, or resample them onto it (linear, so a mask gets soft at its edge)."""
+    on_grid_mismatch: Literal["error", "resample"] = "error"
+    """What to do with contrasts and masks that are not on the first contrast's grid: report an
+    error, or resample them onto it (linear, so a mask gets soft at its edge)."""
     roi: str | None = None
     """Where the ROI mask is; null: there is none."""
 
@@ -85,7 +85,7 @@ class DatasetFields(Component):
         whom a key names and nobody is.
         """
         self._check_exclude(found)
-        known = [one for one in selected(found, self.only) if one.name not in self.exclude]
+        known = [one for one in selected(found, self.include) if one.name not in self.exclude]
         kept = [one for one in known if one.images or one.labels or one.is_named]
         if not any(one.images for one in kept):
             raise UserError(_nothing(root, sought, self.hint))
@@ -194,13 +194,15 @@ def _labels(
     wrong = dataset.raters.missing(raters)
     if wrong:
         place = _sought(found, target, dataset.raters.chosen)
-        problems.append(f"dataset.raters.fuse: {wrong} (looked for the mask of {target}: {place})")
+        problems.append(
+            f"dataset.raters.fusion: {wrong} (looked for the mask of {target}: {place})"
+        )
     problems += _lacking(found, target, raters, dataset.raters)
     return raters
 
 
 def _lacking(found: Found, target: str, raters: Collection[str], rule: Raters) -> Iterator[str]:
-    """What is wrong where somebody who is named by a table, or expected, has no mask."""
+    """What is wrong where somebody who is named by a table, or required, has no mask."""
     there = f"there are {listed(raters)}"
     if set(raters) == {""}:
         there = "its masks are not told apart by {rater}"
@@ -210,12 +212,12 @@ def _lacking(found: Found, target: str, raters: Collection[str], rule: Raters) -
         yield f"no mask of {target}{_by(name)} (looked for {place}; {there})"
     for name in rule.lacking([*raters, *lost]):
         place = _sought(found, target, name)
-        told = f"looked for {place}; {there}; see dataset.raters.expected"
+        told = f"looked for {place}; {there}; see dataset.raters.required"
         yield f"no mask of {target}{_by(name)} ({told})"
     if rule.too_few(raters):
         told = f"looked for {_sought(found, target)}; {there}"
         few = f"{len(raters)} mask(s) of {target}"
-        yield f"{few}, but dataset.raters.expected is {rule.expected} ({told})"
+        yield f"{few}, but dataset.raters.required is {rule.required} ({told})"
 
 
 def _sought(found: Found, target: str, rater: str | None = None) -> str:

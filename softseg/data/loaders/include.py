@@ -35,7 +35,7 @@ def selected(found: Sequence[Found], only: Mapping[str, Values]) -> list[Found]:
         wanted = {str(value) for value in values}
         kept = [one for one in kept if one.columns.get(column) in wanted]
     if found and not kept:
-        raise UserError(f"dataset.only: nobody fits all of {listed(only)}; remove one of them")
+        raise UserError(f"dataset.include: nobody fits all of {listed(only)}; remove one of them")
     return kept
 
 
@@ -44,9 +44,9 @@ def _check(found: Sequence[Found], column: str, values: Values) -> None:
     if found and not there:
         columns = {name for one in found for name in one.columns}
         near = nearest(column, columns)
-        raise UserError(f"dataset.only: no column '{column}'{near}; there are {listed(columns)}")
+        raise UserError(f"dataset.include: no column '{column}'{near}; there are {listed(columns)}")
     for value in map(str, values):
         if found and value not in there:
             near = nearest(value, there)
-            key = f"dataset.only.{column}"
+            key = f"dataset.include.{column}"
             raise UserError(f"{key}: nobody has '{value}'{near}; there are {listed(there)}")

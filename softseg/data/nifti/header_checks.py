@@ -56,17 +56,17 @@ def _check_codes(header: Any, rank: int) -> None:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # of numbers that are then refused
-def grid_of(path: Path, header: Any, volume: int | None = None) -> Grid:
+def grid_of(path: Path, header: Any, frame: int | None = None) -> Grid:
     """Where the voxels lie, after checking that it is one volume, or has this one, and lies
     somewhere."""
     shape = tuple(int(n) for n in header.get_data_shape())
     if not shape or min(shape) < 1:
         raise FileError(path, f"has the shape {shape}", "every dimension must be at least 1")
-    volumes = int(np.prod(shape[3:], dtype=object))
-    if volumes > 1 and not 0 <= (-1 if volume is None else volume) < volumes:
-        asked = "" if volume is None else f", of which {volume} is none"
-        mend = f"pick one and save it alone (`softseg predict` takes --volume 0 to {volumes - 1})"
-        raise FileError(path, f"holds {volumes} volumes {shape}{asked}", mend)
+    frames = int(np.prod(shape[3:], dtype=object))
+    if frames > 1 and not 0 <= (-1 if frame is None else frame) < frames:
+        asked = "" if frame is None else f"; there is no frame {frame}"
+        fix = f"save one frame as a file (`softseg predict` takes --frame 0 to {frames - 1})"
+        raise FileError(path, f"holds {frames} frames {shape}{asked}", fix)
     kind = header.get_data_dtype()
     if kind.kind not in "iufb":
         raise FileError(path, f"holds {_kind(kind)} voxels", "save one real number per voxel")

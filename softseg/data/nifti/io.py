@@ -50,11 +50,11 @@ class Volume:
     grid: Grid
 
 
-def read(path: str | Path, volume: int | None = None) -> Volume:
+def read(path: str | Path, frame: int | None = None) -> Volume:
     """Read a whole file, scaled by its header's slope, as float32.
 
-    A shape (X, Y) or (X, Y, Z, 1) becomes (X, Y, Z); of several volumes (X, Y, Z, N) the one of
-    this number, from 0. Raises `FileError` for a file that is missing, truncated, damaged or not
+    A shape (X, Y) or (X, Y, Z, 1) becomes (X, Y, Z); of a 4D file (X, Y, Z, N) the frame of
+    this index, from 0. Raises `FileError` for a file that is missing, truncated, damaged or not
     NIfTI, that goes on after its last voxel, that holds several volumes and none is chosen, complex
     or color voxels, NaN or infinity, whose affine places its voxels nowhere, or that needs more
     memory than there is. No more of it is unpacked than its header promises.
@@ -62,12 +62,12 @@ def read(path: str | Path, volume: int | None = None) -> Volume:
     path = Path(path)
     with reading(path), np.errstate(over="ignore", invalid="ignore"):
         _, header = _header_of(path)
-        grid = grid_of(path, header, volume)
+        grid = grid_of(path, header, frame)
         check_room(path, header, path.stat().st_size)
         content = _start_of(path, bytes_of(header) + PADDING + 1)
         check_length(path, header, len(content))
         stored = ArrayProxy(BytesIO(content), header).reshape((*grid.shape, -1))
-        chosen = 0 if stored.shape[-1] == 1 else volume
+        chosen = 0 if stored.shape[-1] == 1 else frame
         data = np.asarray(stored[..., chosen], dtype=np.float32)
     check_finite(path, data)
     return Volume(data, grid)
@@ -100,7 +100,7 @@ def write_like(path: str | Path, data: ArrayLike, source: str | Path, dtype: Any
     values = _as(np.asarray(data), np.dtype(dtype))
     with reading(source):
         image_class, known = _header_of(source)
-        shape = grid_of(source, known, volume=0).shape
+        shape = grid_of(source, known, frame=0).shape
     if values.shape != shape:
         raise ValueError(f"data of shape {values.shape} cannot lie on {source} of shape {shape}")
     header = image_class.header_class()

@@ -110,7 +110,7 @@ def segment_ensemble(
 
 
 def _sampled(model: Model, sample: Sample, options: Options, sampling: Sampling) -> Found:
-    view = view_of(model.experiment, sample, options.center, options.only_crop)
+    view = view_of(model.experiment, sample, options.center, options.training_crop)
     predict = sized(model, view, options.batch_size)
     logits = volume_logits(predict.logits, view)
     thresholds = thresholds_of(model, options.threshold)
@@ -130,7 +130,9 @@ def _of_members(members: Sequence[Model], sample: Sample, options: Options) -> F
 
     def drawn() -> Iterator[Drawn]:
         for member, thresholds in zip(members, each_its_own, strict=True):
-            soft = segment(member, sample, options.center, options.only_crop, options.batch_size)
+            soft = segment(
+                member, sample, options.center, options.training_crop, options.batch_size
+            )
             yield _drawn(member, soft, thresholds, sample)
 
     uncertainty, masks = gather(drawn())

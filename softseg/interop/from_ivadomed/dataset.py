@@ -145,7 +145,7 @@ _KEY = "loader_parameters.subject_selection"
 
 
 def convert_selection(source: Source, bids: bool) -> Iterator[Fact]:
-    """`dataset.only` where all values are of one column; ivadomed drew n of each at random."""
+    """`dataset.include` where all values are of one column; ivadomed drew n of each at random."""
     columns = source.items(f"{_KEY}.metadata", str)
     values = source.items(f"{_KEY}.value", (str, int))
     one_column = len(set(columns)) == 1 and bool(values)
@@ -153,12 +153,14 @@ def convert_selection(source: Source, bids: bool) -> Iterator[Fact]:
         wanted = list(dict.fromkeys(values))
         for key in ("metadata", "value"):
             note = f"{_KEY}.{key}: {source.said(f'{_KEY}.{key}')}"
-            yield Fact(f"{_KEY}.{key}", ("dataset", "only", columns[0]), wanted, note=note)
+            yield Fact(f"{_KEY}.{key}", ("dataset", "include", columns[0]), wanted, note=note)
     else:
-        why = "subjects are chosen by values of one column (dataset.only), not of one or another"
+        why = "subjects are chosen by values of one column (dataset.include), not of one or another"
         for key in ("metadata", "value"):
             yield leave_unless_off(source, f"{_KEY}.{key}", why)
-    drawn = "ivadomed drew so many at random; here all who fit are used, or name them: dataset.only"
+    drawn = (
+        "ivadomed drew so many at random; here all who fit are used, or name them: dataset.include"
+    )
     yield leave_unless_off(source, f"{_KEY}.n", drawn)
     if not bids and (one_column or needs_columns(source)):
         yield fixed(("dataset", "table"), "participants.tsv", "the columns to choose subjects by")
@@ -185,7 +187,7 @@ def convert_targets(source: Source, contrasts: Sequence[str], bids: bool) -> Ite
     values = {name: _place(one, bids) for name, one in zip(names, suffixes, strict=True)}
     yield carry(source, KEY, ("dataset", "targets"), values, "" if several else _ONE_MASK)
     if several:
-        yield fixed(("dataset", "raters", "fuse"), "random", _RANDOM)
+        yield fixed(("dataset", "raters", "fusion"), "random", _RANDOM)
     if any("{rater}" not in _pattern(one) for one in several if len(one) > 1):
         yield leave(KEY, _ODD_RATERS)
     if len(contrasts) > 1:

@@ -44,7 +44,7 @@ _RULES = {
     "GeneralizedDiceLoss": _Rule(
         "generalized_dice",
         (("include_background", "background", True),),
-        (("per", "sample"), ("smooth", 0.0)),
+        (("batch_dice", False), ("smooth", 0.0)),
         (("epsilon", "weights are not cut off: an absent class has the largest one"),),
         "nearly: ivadomed weights the slices of a batch too",
     ),

@@ -74,8 +74,8 @@ def _dropout(source: Source) -> Iterator[Fact]:
         note = f"ivadomed of before September 2021 did not read it and had {_IGNORED_RATE}"
         yield carry(source, key, path, rate, note)
     yield fixed(("model", "dropout_by"), "channel", "ivadomed's")
-    note = "ivadomed's; where a NormReLU dies with it, take network_end"
-    yield fixed(("model", "dropout_place"), "every_convolution", note)
+    note = "ivadomed's; where a NormReLU dies with it, take before_output_layer"
+    yield fixed(("model", "dropout_position"), "every_convolution", note)
 
 
 def _head(source: Source) -> Iterator[Fact]:

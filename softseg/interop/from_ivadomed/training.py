@@ -21,7 +21,7 @@ from softseg.interop.from_ivadomed.read import Source
 _T = "training_parameters"
 _SCHEDULER = f"{_T}.scheduler.lr_scheduler"
 _STOP = ("trainer", "early_stopping")
-_BALANCED = ("trainer", "foreground_share")
+_BALANCED = ("trainer", "oversample_foreground")
 _NEAREST = {"CosineAnnealingWarmRestarts": "cosine", "CyclicLR": "constant"}
 _BY_MASK = "slices are balanced by their masks only"
 _PATIENCE = "ivadomed compared each epoch with the one before and never counted anew: it stopped \

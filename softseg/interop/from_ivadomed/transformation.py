@@ -132,11 +132,13 @@ def _in_file_order(source: Source, height: Any, width: Any) -> list[Any]:
 _L = "loader_parameters"
 _F = f"{_L}.slice_filter_params"
 _ABSENT = f"{_F}.filter_absent_class"
-_ONE_OF_THEM = "slices are dropped where no target is (drop: empty_target), not where one of them \
+_ONE_OF_THEM = (
+    "slices are dropped where no target is (exclude: empty_target), not where one of them \
 is not"
+)
 _INERT = "ivadomed reads it only with roi_params.suffix and ROICrop: it dropped no slice, and \
 neither does the YAML"
-_DROP = ("slices", "drop")
+_DROP = ("slices", "exclude")
 _PATCHES = "training takes whole slices, not patches"
 _RULES = {"filter_empty_input": ("empty_input", True), "filter_empty_mask": ("empty_target", False)}
 

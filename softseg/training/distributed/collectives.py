@@ -6,10 +6,10 @@ augmentation that a single process would draw for these slices, and DistributedD
 averages the gradients, weighted so that the average is the gradient of the whole batch's mean
 loss. So the weights are those of a single process, but for rounding and for
 
-- what looks at a whole batch: batch norm, NormReLU's maximum over the batch and losses `per: batch`
+- what looks at a whole batch: batch norm, NormReLU's maximum over the batch, `batch_dice: true`
   see a process's part, batch_size / N slices. Running statistics (of batch norm, of NormReLU's
   `scope: running`) are those of the first process, and the others take them over at the end of an
-  epoch. `norm: instance`, `scope: sample` and `per: sample` look at each slice alone;
+  epoch. `norm: instance`, `scope: sample` and `batch_dice: false` look at each slice alone;
 - a loss with `reduction: sum`: the sum over a process's part, averaged over processes;
 - dropout: a random stream for each process.
 

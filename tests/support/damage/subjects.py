@@ -24,10 +24,10 @@ from tests.support.damage.of_subjects import MASK as M
 from tests.support.makers import SHAPE, ball, scan
 
 CODED = {"targets": {"gm": {"values": [1]}}}
-REGRID = {"other_grids": "resample"}
+REGRID = {"on_grid_mismatch": "resample"}
 CHOOSE = Refused("is no soft mask between 0 and 1", "choose the codes with dataset.targets.gm")
-ELSEWHERE = Refused("from its place on", "mend its affine", "dataset.other_grids: resample")
-SHAPED = Refused("has the shape", "dataset.other_grids: resample")
+ELSEWHERE = Refused("from its place on", "mend its affine", "dataset.on_grid_mismatch: resample")
+SHAPED = Refused("has the shape", "dataset.on_grid_mismatch: resample")
 SOFT = ball()
 
 

@@ -22,7 +22,7 @@ DIFFERENCES = {
     "list": "augment: [{affine: {scale: 0.1}}, {binarize: {threshold: 0.4}}]",
     "null": "trainer: {early_stopping: null, threads: null}",
     "two": "loss: {name: adaptive_wing, theta: 0.4}\nmodel: {filters: 3}",
-    "other data": "dataset: {targets: {gm: {values: [2]}}, raters: {fuse: mean}}",
+    "other data": "dataset: {targets: {gm: {values: [2]}}, raters: {fusion: mean}}",
 }
 
 

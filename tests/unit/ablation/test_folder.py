@@ -65,7 +65,7 @@ def test_an_empty_folder_and_one_of_the_same_plan_are_gone_on_with(study, tmp_pa
     [
         ("trainer.learning_rate=0.5", "learning_rate: 0.5"),
         ("seed=3", "seed: 3"),
-        ("dataset.raters.fuse=mean", "fuse: mean"),
+        ("dataset.raters.fusion=mean", "fusion: mean"),
         ("trainer.threads=2", "threads: 2"),
         ("splits.within=subject", "within: subject"),
     ],
@@ -161,6 +161,6 @@ def test_a_run_begun_before_a_key_existed_has_its_default(study, tmp_path):
     _, plan = study()
     begin(plan[0])
     config = plan[0].run.config
-    assert "  foreground_share: null\n" in config.read_text()
-    config.write_text(config.read_text().replace("  foreground_share: null\n", ""))
+    assert "  oversample_foreground: null\n" in config.read_text()
+    config.write_text(config.read_text().replace("  oversample_foreground: null\n", ""))
     check_existing(plan, tmp_path / "runs")

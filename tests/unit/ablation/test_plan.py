@@ -87,7 +87,7 @@ def test_a_run_is_its_candidate_in_all_else(plan_of):
 
 
 def test_candidates_may_have_different_data_sections_of_the_same_subjects(plan_of):
-    other = "candidates: {One: {}, Two: {dataset: {raters: {fuse: mean}}}}\n"
+    other = "candidates: {One: {}, Two: {dataset: {raters: {fusion: mean}}}}\n"
     plan = plan_of(CENTERS + other)
     assert {one.sets for one in plan[::2]} == {one.sets for one in plan[1::2]}
 
@@ -167,6 +167,6 @@ def test_candidates_and_one_run_alone_are_picked(plan_of):
 def test_a_run_or_candidate_that_the_plan_lacks_is_refused(plan_of, only):
     plan = plan_of()
     said = refusal(pick, plan, None, None, only)
-    assert said.startswith(f"--only {only}: the plan has runs 0 to 17")
+    assert said.startswith(f"--run-index {only}: the plan has runs 0 to 17")
     said = refusal(pick, plan, "Soft,soft", None, None)
     assert said == "--candidates: no candidate `soft`; there are Soft, Dice, Hard"

@@ -144,12 +144,14 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-@pytest.mark.parametrize("other_grids", ["refuse", "resample"])
-def test_the_errors_are_what_training_refuses_and_the_others_go_on(tmp_path, kind, other_grids):
+@pytest.mark.parametrize("on_grid_mismatch", ["refuse", "resample"])
+def test_the_errors_are_what_training_refuses_and_the_others_go_on(
+    tmp_path, kind, on_grid_mismatch
+):
     subject_files(tmp_path)
     subject_files(tmp_path, "t", 1)
     DAMAGE[kind](tmp_path)
-    changes = {"other_grids": other_grids}
+    changes = {"on_grid_mismatch": on_grid_mismatch}
     dataset = data.build(FILES | {"root": str(tmp_path)} | changes)
     refused = []
     try:
@@ -162,7 +164,8 @@ def test_the_errors_are_what_training_refuses_and_the_others_go_on(tmp_path, kin
 
 
 @pytest.mark.parametrize(
-    "raters", [{"fuse": "nobody"}, {"weights": {"a": 0, "b": 0}}, {"fuse": "a"}, {"fuse": "mean"}]
+    "raters",
+    [{"fusion": "nobody"}, {"weights": {"a": 0, "b": 0}}, {"fusion": "a"}, {"fusion": "mean"}],
 )
 def test_raters_that_cannot_be_fused_are_errors(tmp_path, raters):
     subject_files(tmp_path)
@@ -180,7 +183,7 @@ def test_raters_that_cannot_be_fused_are_errors(tmp_path, raters):
 def test_a_bad_mask_that_training_does_not_read_is_a_warning(tmp_path):
     subject_files(tmp_path)
     truncate(tmp_path / "s_seg-b.nii.gz")
-    result = checked(tmp_path, raters={"fuse": "a"})
+    result = checked(tmp_path, raters={"fusion": "a"})
     assert not result.of("error")
     [warning] = result.of("warning")
     assert warning.path == tmp_path / "s_seg-b.nii.gz"
@@ -193,7 +196,7 @@ def test_a_rater_who_is_not_used_does_not_judge_the_others(tmp_path):
     truncate(tmp_path / "s_T1w.nii.gz")
     truncate(tmp_path / "s_T2w.nii.gz")
     write(tmp_path / "s_seg-a.nii.gz", ball((8, 6, 5)), AFFINE)
-    result = checked(tmp_path, raters={"fuse": "b"})
+    result = checked(tmp_path, raters={"fusion": "b"})
     assert [one.path.name for one in result.of("error")] == ["s_T1w.nii.gz", "s_T2w.nii.gz"]
     assert [one.path.name for one in result.of("warning")] == ["s_seg-a.nii.gz"]
 

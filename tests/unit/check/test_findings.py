@@ -232,7 +232,7 @@ def test_what_is_resampled_is_told(folder):
     affine = np.eye(4)
     affine[0, 3] = 1
     nifti(folder / "s2_seg-a.nii.gz", mask_of(2), affine)
-    told = [one for one in found(folder, other_grids="resample") if one.kind == "another grid"]
+    told = [one for one in found(folder, on_grid_mismatch="resample") if one.kind == "another grid"]
     assert "16 x 12 x 8" in told[0].what
     assert "1 mm" in told[1].what
     assert all("resamples" in one.do for one in told)

@@ -44,30 +44,30 @@ def test_majority_is_more_than_half(votes: tuple[float, ...], fused: float) -> N
 
 
 def test_the_mean_is_soft_where_raters_disagree() -> None:
-    out = Raters(fuse="mean")(voxel(1, 0, 0, 0.5))
+    out = Raters(fusion="mean")(voxel(1, 0, 0, 0.5))
     assert out.item() == pytest.approx(0.375)
     assert out.dtype == np.float32
 
 
-@pytest.mark.parametrize("fuse", ["majority", "mean", "staple"])
-def test_a_single_mask_stays_soft(fuse: str) -> None:
-    assert Raters(fuse=fuse)(voxel(0.3)).item() == np.float32(0.3)
+@pytest.mark.parametrize("fusion", ["majority", "mean", "staple"])
+def test_a_single_mask_stays_soft(fusion: str) -> None:
+    assert Raters(fusion=fusion)(voxel(0.3)).item() == np.float32(0.3)
 
 
-@pytest.mark.parametrize("fuse", ["2", 2])
-def test_one_rater_can_be_chosen_by_text_or_number(fuse: str | int) -> None:
+@pytest.mark.parametrize("fusion", ["2", 2])
+def test_one_rater_can_be_chosen_by_text_or_number(fusion: str | int) -> None:
     masks = {"1": voxel(0.1)["r1"], "2": voxel(0.7)["r1"]}
-    assert Raters(fuse=fuse)(masks).item() == np.float32(0.7)
+    assert Raters(fusion=fusion)(masks).item() == np.float32(0.7)
 
 
 def test_an_unknown_rater_is_refused_with_those_there_are() -> None:
     there = "majority, mean, staple, random and r1, r2, r3"
     with pytest.raises(UserError, match=rf"no rater 'r4'.*{there}"):
-        Raters(fuse="r4")(voxel(1, 0, 1))
+        Raters(fusion="r4")(voxel(1, 0, 1))
     with pytest.raises(UserError, match=r"no rater 'majorty' .did you mean 'majority'"):
-        Raters(fuse="majorty")(voxel(1, 0, 1))
+        Raters(fusion="majorty")(voxel(1, 0, 1))
     with pytest.raises(UserError, match=r"not told apart by \{rater\}"):
-        Raters(fuse="r1")({"": voxel(1)["r1"]})
+        Raters(fusion="r1")({"": voxel(1)["r1"]})
 
 
 @pytest.mark.parametrize("expected", [0, [], True, "r1", 2.5])
@@ -79,9 +79,9 @@ def test_expected_raters_are_names_or_a_number_above_0(expected: object) -> None
 @given(masks=MASKS)
 def test_fusion_stays_in_range_and_does_not_depend_on_order(masks: dict[str, Array]) -> None:
     backwards = dict(reversed(masks.items()))
-    for fuse in ("majority", "mean"):
-        out = Raters(fuse=fuse)(masks)
-        np.testing.assert_array_equal(out, Raters(fuse=fuse)(backwards))
+    for fusion in ("majority", "mean"):
+        out = Raters(fusion=fusion)(masks)
+        np.testing.assert_array_equal(out, Raters(fusion=fusion)(backwards))
         assert (out >= np.min(list(masks.values()), axis=0) - 1e-6).all() or fuse == "majority"
         assert 0 <= out.min() <= out.max() <= 1
         assert out.dtype == np.float32

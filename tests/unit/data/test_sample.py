@@ -75,7 +75,7 @@ def test_softness_is_counted_before_and_after_fusion(folder: Path) -> None:
     fused = loaded(folder).soft
     assert fused["files"] == (soft, positive + hard)
     assert fused["raters"][0] == 0
-    assert loaded(folder, raters={"fuse": "mean"}).soft["raters"][0] > 0
+    assert loaded(folder, raters={"fusion": "mean"}).soft["raters"][0] > 0
 
 
 def test_codes_make_targets_and_a_code_may_be_absent(folder: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_bad_image_does_not_hide_a_bad_mask(folder: Path) -> None:
 def test_only_the_chosen_raters_file_is_read(folder: Path) -> None:
     (folder / "s_seg-b.nii.gz").write_bytes(b"nothing")
     assert len(problems(folder)) == 1
-    np.testing.assert_array_equal(loaded(folder, raters={"fuse": "a"}).target[0], ball())
+    np.testing.assert_array_equal(loaded(folder, raters={"fusion": "a"}).target[0], ball())
 
 
 def test_a_roi_is_read_and_its_codes_are_inside(folder: Path) -> None:
@@ -196,7 +196,7 @@ def test_real_scans_load_with_their_masks(real_data: Path, name: str) -> None:
 @pytest.mark.real_data
 def test_real_raters_fuse_to_the_soft_mean_that_came_with_them(real_data: Path) -> None:
     base = {"loader": "bids", "root": str(real_data / "multirater"), "contrasts": ["PC"]}
-    raters = {"targets": {"cell": {"suffix": "cell-rater{rater}"}}, "raters": {"fuse": "mean"}}
+    raters = {"targets": {"cell": {"suffix": "cell-rater{rater}"}}, "raters": {"fusion": "mean"}}
     given = {"targets": {"cell": {"suffix": "cell-softmean"}}}
     ours, theirs = (data.build({**base, **changes}) for changes in (raters, given))
     one = load(ours()[0], ours).target
@@ -209,7 +209,7 @@ def test_other_grids_are_refused_with_both_ways_to_mend_it(folder: Path) -> None
     [problem] = problems(folder)
     assert "(4, 6, 4)" in problem
     assert "s_T1w.nii.gz" in problem
-    assert "dataset.other_grids: resample" in problem
+    assert "dataset.on_grid_mismatch: resample" in problem
 
 
 def test_other_grids_are_resampled_onto_the_first_contrasts_when_told_to(folder: Path) -> None:
@@ -218,7 +218,7 @@ def test_other_grids_are_resampled_onto_the_first_contrasts_when_told_to(folder:
     slope = np.arange(4.0)[:, None, None] * np.ones((4, 6, 4))
     nifti(folder / "s_T2w.nii.gz", slope, wide)
     nifti(folder / "s_seg-a.nii.gz", slope >= 2, wide, dtype="uint8")
-    sample = loaded(folder, other_grids="resample")
+    sample = loaded(folder, on_grid_mismatch="resample")
     expected = [0, 0.5, 1, 1.5, 2, 2.5, 3, 3]  # beyond the last center its value goes on
     np.testing.assert_allclose(sample.image[1][:, 3, 2], expected, atol=1e-5)
     expected = [0, 0, 0, 0.5, 1, 1, 1, 1]
@@ -232,7 +232,7 @@ def test_codes_are_chosen_before_a_mask_is_resampled(folder: Path) -> None:
     drawn = np.repeat([0, 3, 0, 3], 24).reshape(4, 6, 4)
     nifti(folder / "s_seg-a.nii.gz", drawn, wide, dtype="uint8")
     targets = {"one": {"values": [1]}, "three": {"values": [3]}}
-    sample = loaded(folder, other_grids="resample", targets=targets)
+    sample = loaded(folder, on_grid_mismatch="resample", targets=targets)
     assert not sample.target[0].any()
     np.testing.assert_allclose(sample.target[1][:4, 3, 2], [0, 0.5, 1, 0.5], atol=1e-5)
 
@@ -242,7 +242,7 @@ def test_a_mask_cut_to_its_box_is_nothing_beyond_it(folder: Path) -> None:
     cut = AFFINE.copy()
     cut[:3, 3] += AFFINE[:3, :3] @ [2, 1, 1]
     nifti(folder / "s_seg-a.nii.gz", np.ones((3, 3, 2)), cut, dtype="uint8")
-    mask = loaded(folder, other_grids="resample").target[0]
+    mask = loaded(folder, on_grid_mismatch="resample").target[0]
     assert (mask[2:5, 1:4, 1:3] == 1).all()
     assert (mask[6:] == 0).all()
     assert mask.sum() < mask.size / 2

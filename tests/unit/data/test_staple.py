@@ -48,9 +48,9 @@ def test_it_is_the_papers_expectation_maximization(seed):
 
 def test_it_trusts_the_better_raters_more_than_a_majority_does():
     truth, masks = raters(errors=((0.01, 0.01), (0.3, 0.3), (0.3, 0.3)))
-    fused = {fuse: Raters(fuse=fuse)(dict(zip("abc", masks, strict=True))) for fuse in
+    fused = {fusion: Raters(fusion=fusion)(dict(zip("abc", masks, strict=True))) for fusion in
              ("majority", "staple")}  # fmt: skip
-    wrong = {fuse: ((mask >= 0.5) != truth).mean() for fuse, mask in fused.items()}
+    wrong = {fusion: ((mask >= 0.5) != truth).mean() for fusion, mask in fused.items()}
     assert wrong["staple"] < wrong["majority"]
     assert ((fused["staple"] > 0.01) & (fused["staple"] < 0.99)).any()  # soft
 
@@ -71,7 +71,7 @@ def test_nobody_sees_anything():
 def test_weights_count_in_the_mean_and_in_the_majority():
     masks = {"a": np.ones((1, 1, 1), np.float32), "b": np.zeros((1, 1, 1), np.float32)}
     masks["c"] = masks["b"]
-    assert Raters(fuse="mean", weights={"a": 2.0})(masks).item() == pytest.approx(0.5)
+    assert Raters(fusion="mean", weights={"a": 2.0})(masks).item() == pytest.approx(0.5)
     assert Raters(weights={"a": 2.0})(masks).item() == 0  # exactly half
     assert Raters(weights={"a": 2.5})(masks).item() == 1
     assert Raters(weights={"b": 0.0, "c": 0.0})(masks).item() == 1
@@ -82,7 +82,7 @@ def test_weights_that_leave_nobody_or_do_not_count_are_refused():
     with pytest.raises(UserError, match="nobody is left"):
         Raters(weights={"a": 0.0, "b": 0.0})(masks)
     with pytest.raises(ValueError, match="majority and mean only"):
-        Raters(fuse="staple", weights={"a": 2.0})
+        Raters(fusion="staple", weights={"a": 2.0})
 
 
 @pytest.mark.parametrize("value", [0, 1])

@@ -117,7 +117,7 @@ def test_samples_are_those_of_predict_and_ranks_those_of_its_files(run, tmp_path
     data = load_config(run.config, Experiment).dataset.existing_root()
     scans = find_scans([data / "site1-sc01-image.nii.gz"], ["T2star"])
     model = open_model(run.folder)
-    segment_sampled(model, scans, tmp_path, plain(), Options(only_crop=True), FEW)
+    segment_sampled(model, scans, tmp_path, plain(), Options(training_crop=True), FEW)
     masks = [nib.load(data / f"site1-sc01-mask-r{r}.nii.gz") for r in (1, 2, 3, 4)]
     drawn = np.array([np.asarray(mask.dataobj) == 1 for mask in masks])
     truth = (drawn.sum(axis=0) > 2).astype(np.float32)
@@ -132,7 +132,7 @@ def test_samples_are_those_of_predict_and_ranks_those_of_its_files(run, tmp_path
 
 def test_raters_who_are_not_the_truth_count_in_the_ranks_too(run):
     every = evaluate_uncertainty(run, FEW, plain())
-    chosen = evaluate_uncertainty(run, FEW, plain(), sets=["dataset.raters={fuse: '2'}"])
+    chosen = evaluate_uncertainty(run, FEW, plain(), sets=["dataset.raters={fusion: '2'}"])
     assert chosen["rank_entropy"][0] == pytest.approx(every["rank_entropy"][0], abs=0.05)
 
 

@@ -31,9 +31,9 @@ def ensemble(model, scans, out, console, options):
 
 
 def run(model, inputs, out, **more):
-    """`softseg predict` with --volume, or with other options."""
-    volume, options = more.pop("volume", None), Options(**more)
-    scans = [replace(one, volume=volume) for one in find_scans(inputs, model.contrasts)]
+    """`softseg predict` with --frame, or with other options."""
+    frame, options = more.pop("frame", None), Options(**more)
+    scans = [replace(one, frame=frame) for one in find_scans(inputs, model.contrasts)]
     return segment_all(model, scans, out, Console(file=io.StringIO()), options)
 
 
@@ -56,8 +56,8 @@ def data(path):
 @pytest.mark.parametrize("how", [segment_all, sampled, ensemble])
 def test_only_the_crop_is_refused_where_training_had_none(scan, tmp_path, how, preprocess, trained):
     model = seen(f"preprocess={preprocess}", "dataset.roi='{subject}_roi.nii.gz'")
-    options, scans = Options(only_crop=True), find_scans([scan], ["T1w"])
-    with pytest.raises(UserError, match=f"model was trained on {trained}, .*--only-crop"):
+    options, scans = Options(training_crop=True), find_scans([scan], ["T1w"])
+    with pytest.raises(UserError, match=f"model was trained on {trained}, .*--training-crop"):
         how(model, scans, tmp_path / "out", Console(quiet=True), options)
     assert not (tmp_path / "out").exists()
 
@@ -88,10 +88,10 @@ def test_one_volume_of_a_4d_scan(bold, tmp_path):
     path = makers.nifti(tmp_path / "bold.nii.gz", bold)
     alone = makers.nifti(tmp_path / "alone.nii.gz", bold[..., 1])
     done = run(seen(), [path], tmp_path / "out")
-    assert "holds 3 volumes" in done.problems[0]
-    assert "--volume 0 to 2" in done.problems[0]
+    assert "holds 3 frames" in done.problems[0]
+    assert "--frame 0 to 2" in done.problems[0]
     assert not (tmp_path / "out").exists()
-    soft = run(seen(), [path], tmp_path / "out", volume=1).written[0]
+    soft = run(seen(), [path], tmp_path / "out", frame=1).written[0]
     assert np.array_equal(data(soft), data(run(seen(), [alone], tmp_path / "out").written[0]))
     told = json.loads((tmp_path / "out/bold_label-lesion_probseg.json").read_text())
     assert told["Volume"] == 1
@@ -100,13 +100,13 @@ def test_one_volume_of_a_4d_scan(bold, tmp_path):
 def test_a_volume_that_a_scan_does_not_have_is_refused(bold, scan, tmp_path):
     one = makers.nifti(tmp_path / "one.nii.gz", bold[..., :1])
     for path in (scan, one):
-        (problem,) = run(seen(), [path], tmp_path / "out", volume=7).problems
-        assert f"{path}: holds one volume, of which 7 is none; leave out --volume" in problem
-        assert run(seen(), [path], tmp_path / "out", volume=0).problems == []
+        (problem,) = run(seen(), [path], tmp_path / "out", frame=7).problems
+        assert f"{path}: holds one frame; there is no frame 7; leave out --frame" in problem
+        assert run(seen(), [path], tmp_path / "out", frame=0).problems == []
 
 
 def test_a_volume_is_that_of_the_contrasts_that_have_several(bold, tmp_path):
     makers.nifti(tmp_path / "p_T1w.nii.gz", bold)
     makers.nifti(tmp_path / "p_T2w.nii.gz", bold[..., 1])
     model = seen("dataset.contrasts=[T1w, T2w]")
-    assert run(model, [tmp_path], tmp_path / "out", volume=2).problems == []
+    assert run(model, [tmp_path], tmp_path / "out", frame=2).problems == []

@@ -49,7 +49,7 @@ def test_patches_have_the_size_of_the_slices_in_training(preprocess, size):
 
 def test_only_the_crop_is_as_in_training():
     model = seen(f"preprocess=[{CROP}, {RESAMPLE}]")
-    soft = segment(model, sample(makers.scan(3, SHAPE)), only_crop=True)[0]
+    soft = segment(model, sample(makers.scan(3, SHAPE)), training_crop=True)[0]
     inside = np.zeros(SHAPE, bool)
     inside[6:14, 6:12] = True
     assert (soft[inside] > 0).all()

@@ -39,7 +39,7 @@ def test_every_voxel_is_segmented_where_it_lies(shape, lps):
 
 def test_only_the_crop_if_asked():
     scan = makers.scan(3, (16, 12, 2))
-    soft = segment(seen(), sample(scan), only_crop=True)[0]
+    soft = segment(seen(), sample(scan), training_crop=True)[0]
     inside = np.zeros(scan.shape, bool)
     inside[4:12, 3:9] = True
     assert soft[inside] == pytest.approx(expected(scan)[inside], abs=1e-4)

@@ -44,10 +44,10 @@ def test_the_published_value_is_ours_minus_one():
 
 
 @pytest.mark.parametrize("smooth", [0.0, 1.0])
-@pytest.mark.parametrize("per", ["batch", "sample"])
-def test_nothing_where_nothing_is_costs_nothing(smooth, per):
+@pytest.mark.parametrize("batch_dice", [True, False])
+def test_nothing_where_nothing_is_costs_nothing(smooth, batch_dice):
     prediction = torch.zeros(2, 1, 3, 3, requires_grad=True)
-    loss = dice(smooth=smooth, per=per)(prediction, torch.zeros(2, 1, 3, 3))
+    loss = dice(smooth=smooth, batch_dice=batch_dice)(prediction, torch.zeros(2, 1, 3, 3))
     loss.backward()
     assert loss.item() == 0
     assert prediction.grad.isfinite().all()
@@ -57,7 +57,7 @@ def test_an_empty_sample_counts_by_itself_only_per_sample():
     prediction = torch.cat([row(1, 0), row(1, 0)])
     target = torch.cat([row(1, 0), row(0, 0)])
     assert dice(smooth=0.0)(prediction, target).item() == pytest.approx(1 - 2 / 3)
-    assert dice(smooth=0.0, per="sample")(prediction, target).item() == pytest.approx(0.5)
+    assert dice(smooth=0.0, batch_dice=False)(prediction, target).item() == pytest.approx(0.5)
 
 
 def test_each_target_has_its_own_dice():
@@ -68,11 +68,11 @@ def test_each_target_has_its_own_dice():
     assert dice(smooth=0.0)(prediction, target).item() == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("per", ["batch", "sample"])
-def test_gradient(per):
+@pytest.mark.parametrize("batch_dice", [True, False])
+def test_gradient(batch_dice):
     prediction = torch.rand(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
     target = torch.rand(2, 2, 3, 3, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda p: dice(per=per)(p, target), (prediction,))
+    assert torch.autograd.gradcheck(lambda p: dice(batch_dice=batch_dice)(p, target), (prediction,))
 
 
 def test_the_documented_gradient():

@@ -88,7 +88,7 @@ def unified(p, y, weight, delta, gamma, s):
 def test_unified_focal_is_the_published_formula(scope, smooth, weight, delta, gamma):
     prediction, target = batch(3, 2, 4, 5)
     fields = {"weight": weight, "delta": delta, "gamma": gamma, "smooth": smooth}
-    loss = build("unified_focal", per=scope, **fields)(prediction, target)
+    loss = build("unified_focal", batch_dice=scope == "batch", **fields)(prediction, target)
     p, y = prediction.numpy(), target.numpy()
     samples = [slice(None)] if scope == "batch" else [slice(i, i + 1) for i in range(3)]
     sides = [(p[i, k], y[i, k]) for i in samples for k in (0, 1)]

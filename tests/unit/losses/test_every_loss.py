@@ -71,7 +71,7 @@ def test_a_hard_target_costs_nothing_where_it_is_met(spec):
 @pytest.mark.parametrize("scope", ["batch", "sample"])
 def test_nothing_where_nothing_is_costs_nothing_even_without_smoothing(spec, scope):
     nothing = torch.zeros(2, 2, 3, 3)
-    loss = losses.build({**spec, "smooth": 0.0, "per": scope})
+    loss = losses.build({**spec, "smooth": 0.0, "batch_dice": scope == "batch"})
     assert loss(nothing, nothing).item() == 0
 
 
@@ -85,7 +85,7 @@ def test_a_prediction_of_nan_is_not_hidden(spec):
 @every
 @pytest.mark.parametrize("scope", ["batch", "sample"])
 def test_gradient(spec, scope):
-    loss = losses.build({**spec, "per": scope} if spec in OVERLAP else spec)
+    loss = losses.build({**spec, "batch_dice": scope == "batch"} if spec in OVERLAP else spec)
     prediction, target = batch(2, 2, 3, 3)
     prediction.requires_grad_()
     assert torch.autograd.gradcheck(lambda p: loss(p, target), (prediction,))
@@ -96,7 +96,7 @@ def test_the_order_of_samples_does_not_matter(spec):
     prediction, target = batch(3, 2, 4, 4)
     order = [2, 0, 1]
     for scope in ("batch", "sample") if spec in OVERLAP else ("batch",):
-        loss = losses.build({**spec, "per": scope} if spec in OVERLAP else spec)
+        loss = losses.build({**spec, "batch_dice": scope == "batch"} if spec in OVERLAP else spec)
         shuffled = loss(prediction[order], target[order])
         assert shuffled.item() == pytest.approx(loss(prediction, target).item(), rel=1e-12)
 
@@ -107,7 +107,7 @@ def test_per_sample_is_the_mean_of_the_samples(spec):
     prediction[0], target[1] = 0, 0
     alone = losses.build(spec)
     expected = [alone(prediction[i : i + 1], target[i : i + 1]).item() for i in range(3)]
-    together = losses.build({**spec, "per": "sample"})(prediction, target)
+    together = losses.build({**spec, "batch_dice": False})(prediction, target)
     assert together.item() == pytest.approx(sum(expected) / 3, rel=1e-12)
 
 

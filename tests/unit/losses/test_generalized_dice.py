@@ -21,7 +21,7 @@ def published(p, y, s=0.0):
 def test_the_published_formula(smooth, background, scope):
     prediction, target = batch(3, 2, 4, 5)
     target[:, 1] *= 0.1
-    fields = {"smooth": smooth, "background": background, "per": scope}
+    fields = {"smooth": smooth, "background": background, "batch_dice": scope == "batch"}
     loss = build("generalized_dice", **fields)(prediction, target)
     p, y = (side.transpose(0, 1).reshape(2, 3, 20).numpy() for side in (prediction, target))
     if background:
@@ -36,7 +36,9 @@ def test_one_value_a_batch_or_one_a_sample():
     prediction, target = batch(3, 2, 4, 5)
     for scope, count in (("batch", 1), ("sample", 3)):
         mean, total = (
-            build("generalized_dice", per=scope, reduction=reduction)(prediction, target)
+            build("generalized_dice", batch_dice=scope == "batch", reduction=reduction)(
+                prediction, target
+            )
             for reduction in ("mean", "sum")
         )
         assert total.item() == pytest.approx(count * mean.item())

@@ -44,7 +44,7 @@ def test_the_sum_is_the_mean_times_the_count(spec, scope):
         fields, count = {}, 3 * 2 * 5 * 4
     else:
         targets = 1 if spec["name"] == "generalized_dice" else 2
-        fields, count = {"per": scope}, targets * (3 if scope == "sample" else 1)
+        fields, count = {"batch_dice": scope == "batch"}, targets * (3 if scope == "sample" else 1)
     mean = losses.build({**spec, **fields})(prediction, target)
     total = losses.build({**spec, **fields, "reduction": "sum"})(prediction, target)
     assert total.item() == pytest.approx(count * mean.item(), rel=1e-12)

@@ -88,7 +88,7 @@ def test_the_slope_beside_the_target_stays_and_turns(name):
         {"name": "huber", "delta": 0},
         {"name": "huber", "delta": -0.5},
         {"name": "mse", "smooth": 1},
-        {"name": "l1", "per": "sample"},
+        {"name": "l1", "batch_dice": False},
     ],
     ids=str,
 )

@@ -46,7 +46,7 @@ def test_golden_values_of_a_soft_target(name, at_hard, at_half):
 @pytest.mark.parametrize("scope", ["batch", "sample"])
 def test_the_published_formula(name, smooth, scope):
     prediction, target = batch(3, 2, 4, 5)
-    loss = build(name, smooth=smooth, per=scope)(prediction, target)
+    loss = build(name, smooth=smooth, batch_dice=scope == "batch")(prediction, target)
     p, y = prediction.numpy(), target.numpy()
     samples = [slice(None)] if scope == "batch" else [slice(i, i + 1) for i in range(3)]
     values = [published(name, p[i, k], y[i, k], smooth) for i in samples for k in (0, 1)]

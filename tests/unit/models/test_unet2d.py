@@ -104,8 +104,8 @@ def dropouts(spec):
 def test_dropout_sits_where_it_is_put():
     blocks = 2 * TINY["depth"] + 1
     assert len(dropouts({})) == 2 * blocks
-    assert len(dropouts({"dropout_place": "block_end"})) == blocks
-    assert dropouts({"dropout_place": "network_end"}) == ["end.0"]
+    assert len(dropouts({"dropout_position": "block_end"})) == blocks
+    assert dropouts({"dropout_position": "before_output_layer"}) == ["end.0"]
     assert dropouts({"dropout": 0.0}) == []
 
 
@@ -114,7 +114,9 @@ def test_dropout_at_the_networks_end_leaves_the_norms_statistics_alone():
 
     def statistics(dropout):
         torch.manual_seed(0)
-        network = models.build({**TINY, "dropout": dropout, "dropout_place": "network_end"})
+        network = models.build(
+            {**TINY, "dropout": dropout, "dropout_position": "before_output_layer"}
+        )
         torch.manual_seed(1)
         network(torch.randn(2, 1, 8, 8))
         return {k: v for k, v in network.state_dict().items() if "running" in k}

@@ -20,7 +20,7 @@ def test_the_card_has_scores_with_their_number_threshold_and_license(run, packag
     assert "`{crop: {size: [16, 16], around: image}}`" in card
     assert "Subjects: 1 for training, 2 for validation, 2 for testing." in card
     assert "not a medical device" in card
-    assert "`softseg predict --only-crop` looks there only" in card
+    assert "`softseg predict --training-crop` looks there only" in card
     assert "SYNTHETIC" not in card
 
 

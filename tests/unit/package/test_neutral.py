@@ -10,7 +10,7 @@ from softseg.core.component import build_from
 from softseg.package.neutral import neutral
 
 COMMON = {"root": "/home/jane/SECRET", "cache": "/scratch/SECRET", "exclude": ["SECRET-03"]}
-RATERS = {"fuse": "mean", "weights": {"Dr SECRET": 2}, "expected": ["Dr SECRET"]}
+RATERS = {"fusion": "mean", "weights": {"Dr SECRET": 2}, "expected": ["Dr SECRET"]}
 GM = {"gm": {"values": [1, 4]}}
 DATA = {
     "files": {
@@ -25,7 +25,7 @@ DATA = {
         "derivatives": "SECRET",
         "roi": "SECRET",
         "targets": {"gm": {"values": [1, 4], "suffix": "SECRET"}},
-        "raters": {"fuse": "SECRET"},
+        "raters": {"fusion": "SECRET"},
     },
     "table": {"file": "SECRET.csv", "roi": "SECRET", "targets": GM, "only": {"x": ["SECRET"]}},
     "nnunet": {"targets": GM, "memory_gb": 3.0},

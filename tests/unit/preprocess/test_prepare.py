@@ -73,11 +73,11 @@ CHANGES = {
     "the order of steps": {"chain": CHAIN[::-1]},
     "a step less": {"chain": CHAIN[1:]},
     "the plane of the slices": {"slices": Slices(axis="coronal")},
-    "which slices are dropped": {"slices": Slices(drop=())},
+    "which slices are dropped": {"slices": Slices(exclude=())},
     "the codes of a target": {"targets": {"gm": {"values": [2]}}},
     "a target more": {"targets": {"gm": {"values": [1]}, "wm": {"values": [2]}}},
-    "the fusion of raters": {"raters": {"fuse": "mean"}},
-    "one rater": {"raters": {"fuse": 2}},
+    "the fusion of raters": {"raters": {"fusion": "mean"}},
+    "one rater": {"raters": {"fusion": 2}},
 }
 
 

@@ -100,7 +100,7 @@ def test_dropped_slices_are_marked_and_stay():
     volume = preprocess(sample(scan, mask), steps, Slices())
     assert volume.keep.tolist() == [True, False, True]
     assert len(volume.image) == len(volume.target) == len(volume.fill) == 3
-    both = Slices(drop=("empty_input", "empty_target"))
+    both = Slices(exclude=("empty_input", "empty_target"))
     assert preprocess(sample(scan, mask), steps, both).keep.tolist() == [True, False, False]
 
 
@@ -114,7 +114,7 @@ def test_empty_slices_are_found_before_each_slice_is_standardized():
 NEEDS_ROI = [
     ((Crop(size=(4, 4), around="roi"),), Slices()),
     ((Standardize(region="roi"),), Slices()),
-    ((), Slices(drop=("no_roi",))),
+    ((), Slices(exclude=("no_roi",))),
 ]
 
 
@@ -130,7 +130,7 @@ def test_a_chain_that_needs_an_roi_says_so(steps, slices):
 def test_a_crop_around_the_roi_and_slices_without_it_dropped():
     scan, roi = noise((10, 10, 3)), np.zeros((10, 10, 3))
     roi[5:9, 1:5, :2] = 1
-    slices = Slices(drop=("no_roi",))
+    slices = Slices(exclude=("no_roi",))
     volume = preprocess(sample(scan, roi=roi), (Crop(size=(4, 4), around="roi"),), slices)
     np.testing.assert_array_equal(axial(volume.image)[0], scan[5:9, 1:5])
     assert volume.keep.tolist() == [True, True, False]

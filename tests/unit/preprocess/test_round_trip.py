@@ -52,7 +52,7 @@ def test_the_network_sees_the_same_slices_however_the_file_is_stored(orientation
     """Right-left x posterior-anterior x inferior-superior, cut where a crop says; then undone."""
     shape, size = (7, 10, 6), (8, 5)
     image, mask = noise(shape), noise(shape, seed=1, low=0.01, high=1)
-    slices = Slices(axis=axis, drop=())
+    slices = Slices(axis=axis, exclude=())
     chain = build([{"crop": {"size": list(size)}}])
     affine = placed(orientation, (0.5, 0.7, 3), (0.1, -0.05, 0.15))
     given_ = sample(stored(image, orientation), stored(mask, orientation), affine=affine)
@@ -86,7 +86,7 @@ def test_without_resampling_a_mask_comes_back_to_the_bit(
         int(n) + extra for n, extra in zip(np.delete(shape, AXES.index(axis)), more, strict=True)
     ]
     chain = build([{"standardize": {}}, {"crop": {"size": size}}])
-    slices = Slices(axis=axis, drop=())
+    slices = Slices(axis=axis, exclude=())
     native = stored(mask, orientation)
     volume = preprocess(
         sample(noise(native.shape), native, affine=placed(orientation, zooms, angles)),
@@ -121,7 +121,7 @@ def test_resampled_there_and_back_dice_is_99_percent_and_nothing_moved(
     feature = max(0.5, 2 * max(zooms))
     mask = blob(SHAPE, zooms, seed, feature)
     steps = [{"resample": {"zooms": resampling(zooms, finer), "label_order": order}}]
-    slices = Slices(axis=axis, drop=())
+    slices = Slices(axis=axis, exclude=())
     native, affine = stored(mask, orientation), placed(orientation, zooms, angles)
     volume = preprocess(sample(native, native, affine=affine), build(steps), slices)
     back = back_to_native(volume, slices)

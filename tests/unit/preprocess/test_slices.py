@@ -47,7 +47,7 @@ def stack_of_slices():
     ],
 )
 def test_what_each_rule_drops(drop, kept):
-    keep = Slices(drop=drop).kept(*stack_of_slices())
+    keep = Slices(exclude=drop).kept(*stack_of_slices())
     assert keep.dtype == torch.bool
     assert keep.nonzero().flatten().tolist() == kept
 
@@ -63,7 +63,7 @@ def test_a_soft_trace_of_foreground_keeps_a_slice():
     target = torch.zeros(2, 2, 4, 4)
     target[0, 1, 2, 2] = 0.01
     image = torch.rand(2, 1, 4, 4)
-    assert Slices(drop=("empty_target",)).kept(image, target, None).tolist() == [True, False]
+    assert Slices(exclude=("empty_target",)).kept(image, target, None).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("spec", [{"axis": "transverse"}, {"drop": ["empty"]}, {"plane": "axial"}])

@@ -66,7 +66,7 @@ def test_training_draws_by_the_share_of_the_yaml(monkeypatch):
     """Every second slice is empty; with a share of 1 the network never sees one."""
     stack = tiny_stack()
     stack.target[::2] = 0
-    task = tiny_task(stack, foreground_share=1.0)
+    task = tiny_task(stack, oversample_foreground=1.0)
     seen = []
 
     def watched(task, order, draws, raters):

@@ -56,7 +56,9 @@ def networks(draw):
         "depth": draw(st.integers(1, 3)),
         "filters": draw(st.sampled_from([2, 4])),
         "dropout": draw(st.sampled_from([0.0, 0.3])),
-        "dropout_place": draw(st.sampled_from(["every_convolution", "block_end", "network_end"])),
+        "dropout_position": draw(
+            st.sampled_from(["every_convolution", "block_end", "before_output_layer"])
+        ),
     }
     return size, spec
 

@@ -52,7 +52,7 @@ def losses(run):
 
 
 MOVED = "augment=[{affine: {}}, {RandomFlip: {axes: [0]}}]"
-MAPS, DRAWN = (BOUNDARY, MOVED), ("dataset.raters={fuse: random}", MOVED)
+MAPS, DRAWN = (BOUNDARY, MOVED), ("dataset.raters={fusion: random}", MOVED)
 
 
 @pytest.mark.parametrize("everything", [MAPS, DRAWN], ids=["maps", "raters"])
@@ -86,7 +86,7 @@ def test_a_weight_that_grows_changes_what_is_learned(softseg):
 def test_a_rater_drawn_anew_is_learned_from_and_the_mean_is_validated(softseg, tmp_path):
     for path in (tmp_path / "data").glob("*-mask-r4.nii.gz"):  # one who sees nothing
         makers.nifti(path, np.zeros(makers.SHAPE), nib.load(path).affine, dtype=np.uint8)
-    drawn, mean = (softseg(f, f"dataset.raters={{fuse: {f}}}") for f in ("random", "mean"))
+    drawn, mean = (softseg(f, f"dataset.raters={{fusion: {f}}}") for f in ("random", "mean"))
     assert not same(weights(drawn), weights(mean))
     split = json.loads((drawn / "split.json").read_text())
     assert split == json.loads((mean / "split.json").read_text())

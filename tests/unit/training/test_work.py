@@ -73,7 +73,7 @@ def everything(loss):
     drawn = torch.rand(len(stack.image), 2, *stack.target.shape[1:])
     volumes = tuple(replace(volume, raters=2) for volume in stack.volumes)
     stack = replace(stack, raters=drawn, maps=drawn[:, :1], volumes=volumes)
-    task = tiny_task(stack, foreground_share=0.5, clip_gradient=1.0)
+    task = tiny_task(stack, oversample_foreground=0.5, clip_gradient=1.0)
     steps = augment.build([{"affine": {}}, {"binarize": {}}])
     return replace(task, loss=losses.build(loss), augment=steps, restandardize=True)
 

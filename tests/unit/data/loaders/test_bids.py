@@ -192,7 +192,7 @@ def test_impossible_specs_are_refused(changes: dict[str, Any], part: str) -> Non
 
 
 def test_a_resolved_spec_builds_the_same_data_set(tmp_path: Path) -> None:
-    built = dataset(tmp_path, roi="cord", raters={"fuse": "mean"})
+    built = dataset(tmp_path, roi="cord", raters={"fusion": "mean"})
     assert data.build(built.model_dump(mode="json")) == built
 
 

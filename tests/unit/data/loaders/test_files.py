@@ -204,10 +204,10 @@ def test_excluded_subjects_are_left_out_and_must_exist(tmp_path: Path) -> None:
 def test_a_chosen_rater_must_be_there_for_every_subject(tmp_path: Path) -> None:
     scgm(tmp_path, centers=1, subjects=2)
     (tmp_path / "site1-sc02-mask-r3.nii.gz").unlink()
-    message = refusal(challenge(tmp_path, raters={"fuse": 3}))
-    assert "site1-sc02: dataset.raters.fuse: no rater '3'" in message
+    message = refusal(challenge(tmp_path, raters={"fusion": 3}))
+    assert "site1-sc02: dataset.raters.fusion: no rater '3'" in message
     assert "majority, mean, staple, random and 1, 2, 4" in message
-    assert challenge(tmp_path, raters={"fuse": 2})()
+    assert challenge(tmp_path, raters={"fusion": 2})()
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_impossible_specs_are_refused(changes: dict[str, Any], part: str) -> Non
 
 
 def test_a_resolved_spec_builds_the_same_data_set(tmp_path: Path) -> None:
-    built = challenge(tmp_path, raters={"fuse": 3}, exclude=["a"], cache=None)
+    built = challenge(tmp_path, raters={"fusion": 3}, exclude=["a"], cache=None)
     assert data.build(built.model_dump(mode="json")) == built == data.build(built)
 
 

@@ -1,4 +1,4 @@
-"""`dataset.only` keeps the subjects it names, and says when it names what is not there."""
+"""`dataset.include` keeps the subjects it names, and says when it names what is not there."""
 
 from __future__ import annotations
 
@@ -51,9 +51,12 @@ def test_who_is_not_named_may_be_incomplete(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("only", "message"),
     [
-        ({"center": [1]}, r"dataset.only: no column 'center' \(did you mean 'center'\?\)"),
-        ({"center": [1, 3]}, r"dataset.only.center: nobody has '3'.*; there are 1, 2"),
-        ({"subject": ["site1-sc1"]}, "dataset.only.subject: nobody has 'site1-sc1'.*did you mean"),
+        ({"center": [1]}, r"dataset.include: no column 'center' \(did you mean 'center'\?\)"),
+        ({"center": [1, 3]}, r"dataset.include.center: nobody has '3'.*; there are 1, 2"),
+        (
+            {"subject": ["site1-sc1"]},
+            "dataset.include.subject: nobody has 'site1-sc1'.*did you mean",
+        ),
         ({"center": [1], "subject": ["site2-sc01"]}, "nobody fits all of center, subject"),
     ],
 )

@@ -76,9 +76,9 @@ def test_the_seven_raters_may_be_used_instead_without_the_consensus(patients: Pa
     assert first.labels["x"] == {
         str(n): masks / f"ManualSegmentation_{n}.nii.gz" for n in range(1, 8)
     }
-    assert built(patients, "msseg2016_raters", raters={"fuse": 7})()
+    assert built(patients, "msseg2016_raters", raters={"fusion": 7})()
     with pytest.raises(UserError, match="no rater '8'"):
-        built(patients, "msseg2016_raters", raters={"fuse": 8})()
+        built(patients, "msseg2016_raters", raters={"fusion": 8})()
 
 
 def test_gliomas_of_both_grades_are_found_and_told_apart(gliomas: Path) -> None:

@@ -96,9 +96,9 @@ def test_another_grid_is_refused_with_both_mends_or_resampled_when_told_to(tmp_p
     assert str(caught.value).startswith("subject sub-2 cannot be used:")
     assert problem.startswith(f"{path}: has the shape (4, 6, 4), but {two.images['T1w']} has")
     assert "resample it" in problem
-    assert "dataset.other_grids: resample" in problem
+    assert "dataset.on_grid_mismatch: resample" in problem
     assert load(one, dataset).image.shape == load(three, dataset).image.shape == (2, *SHAPE)
-    told = laid.dataset(other_grids="resample")
+    told = laid.dataset(on_grid_mismatch="resample")
     assert load(told()[1], told).image.shape == (2, *SHAPE)
 
 
@@ -135,7 +135,11 @@ DEFECTS = {
         "targets.gm.values=[3]",
         "its masks hold the values 0, 1, 2; check them and dataset.targets.gm.values",
     ),
-    "another grid": (coarsen_image, "other_grids=refuse", "let dataset.other_grids: resample do"),
+    "another grid": (
+        coarsen_image,
+        "on_grid_mismatch=refuse",
+        "let dataset.on_grid_mismatch: resample do",
+    ),
 }
 
 

@@ -15,9 +15,9 @@ from tests.support.datasets import NAMES, WITH_RATERS, lay, only_of_sub_2, refus
 @pytest.mark.parametrize(
     ("raters", "words"),
     [
-        ({"fuse": "r2"}, ["dataset.raters.fuse: no rater 'r2'", "random and r1"]),
+        ({"fusion": "r2"}, ["dataset.raters.fusion: no rater 'r2'", "random and r1"]),
         ({"expected": ["r1", "r2"]}, ["no mask of gm by rater r2 (", "there are r1; see dataset."]),
-        ({"expected": 2}, ["1 mask(s) of gm, but dataset.raters.expected is 2", "there are r1"]),
+        ({"expected": 2}, ["1 mask(s) of gm, but dataset.raters.required is 2", "there are r1"]),
     ],
 )
 def test_a_rater_missing_for_one_subject(tmp_path, loader, raters, words):
@@ -39,14 +39,14 @@ def test_a_rater_missing_for_one_subject(tmp_path, loader, raters, words):
 
 @pytest.mark.parametrize("loader", WITH_RATERS)
 @pytest.mark.parametrize(
-    "raters", [{"fuse": "r22"}, {"weights": {"r1": 2, "r22": 1}}, {"expected": ["r1", "r22"]}]
+    "raters", [{"fusion": "r22"}, {"weights": {"r1": 2, "r22": 1}}, {"expected": ["r1", "r22"]}]
 )
 def test_a_rater_whom_no_subject_has_is_said_once_with_the_nearest(tmp_path, loader, raters):
     laid = lay(loader, tmp_path)
     with pytest.raises(UserError) as caught:
         laid.dataset(raters=raters)()
     [key] = raters
-    others = "majority, mean, staple, random and " if key == "fuse" else ""
+    others = "majority, mean, staple, random and " if key == "fusion" else ""
     said = f"dataset.raters.{key}: no rater 'r22' (did you mean 'r2'?); there are {others}r1, r2"
     assert str(caught.value) == said
 
@@ -69,12 +69,12 @@ def test_numbers_name_raters_too(tmp_path):
 
 def test_masks_that_tell_no_raters_apart_have_none_to_weigh_or_expect(tmp_path):
     laid = lay("nnunet", tmp_path)
-    for raters in ({"fuse": "r1"}, {"weights": {"r1": 2}}, {"expected": ["r1"]}):
+    for raters in ({"fusion": "r1"}, {"weights": {"r1": 2}}, {"expected": ["r1"]}):
         with pytest.raises(UserError, match=r"no rater 'r1': its masks are not told apart by"):
             laid.dataset(raters=raters)()
     error = refused(laid, raters={"expected": 2})
     assert len(error.problems) == 3
-    assert "sub-2: 1 mask(s) of gm, but dataset.raters.expected is 2" in error.problems[1]
+    assert "sub-2: 1 mask(s) of gm, but dataset.raters.required is 2" in error.problems[1]
 
 
 @pytest.mark.parametrize("loader", ["files", "bids"])

@@ -230,9 +230,9 @@ def test_one_of_several_volumes_is_read_and_written_beside_its_source(tmp_path, 
     path = nifti(tmp_path / "bold.nii.gz", stored, oblique(), codes=(1, 2))
     for number in range(3):
         assert np.array_equal(read(path, number).data, stored.reshape(8, 6, 4, 3)[..., number])
-    with pytest.raises(FileError, match=r"holds 3 volumes .*--volume 0 to 2"):
+    with pytest.raises(FileError, match=r"holds 3 frames .*--frame 0 to 2"):
         read(path)
-    with pytest.raises(FileError, match=r"holds 3 volumes .*, of which 3 is none; "):
+    with pytest.raises(FileError, match=r"holds 3 frames .*; there is no frame 3; "):
         read(path, 3)
     write_like(tmp_path / "mask.nii.gz", ball(), path, np.float32)
     ours, theirs = nib.load(tmp_path / "mask.nii.gz").header, nib.load(path).header

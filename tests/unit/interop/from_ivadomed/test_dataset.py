@@ -54,7 +54,7 @@ def test_several_raters_are_drawn_at_random_as_ivadomed_drew_them(dataset):
         {"suffix": "seg-rater{rater}"},
         {"suffix": "lesion-rater{rater}"},
     ]
-    assert data["raters"] == {"fuse": "random"}
+    assert data["raters"] == {"fusion": "random"}
     assert f"{L}.target_suffix" not in what.left
 
 

@@ -54,7 +54,7 @@ def test_it_has_what_the_published_code_did_whatever_the_paper_says(name, conver
     _, experiment = converted(published(name))
     model = experiment.model
     assert (model.block, model.dropout_by) == ("conv_relu_norm", "channel")
-    assert (model.dropout_place, model.norm_momentum) == ("every_convolution", 0.9)
+    assert (model.dropout_position, model.norm_momentum) == ("every_convolution", 0.9)
     assert experiment.preprocess[-1].over == "slice"
     if name == "scgm":
         assert experiment.loss.reduction == "sum"
@@ -90,7 +90,7 @@ def test_the_keys_that_ivadomed_2_9_ignores_are_warned_of(name, converted):
 def test_the_roi_filter_of_scgm_is_told_to_be_inert(converted):
     what, experiment = converted(published("scgm"))
     assert "dropped no slice" in what.warnings["loader_parameters.roi_params.slice_filter_roi"]
-    assert experiment.slices.drop == ("empty_input",)
+    assert experiment.slices.exclude == ("empty_input",)
 
 
 @pytest.mark.parametrize("given", [{"name": "AdapWingLoss", "omega": 8}, "AdapWingLoss"])

@@ -29,13 +29,13 @@ def test_without_a_key_ivadomeds_default_is_written_not_softsegs(converted):
 @pytest.mark.parametrize("given", [True, {"applied": True, "type": "gt"}])
 def test_balanced_slices_are_balanced(given, converted):
     what = converted(published("ms"), training_parameters__balance_samples=given)
-    assert what.yaml["trainer"]["foreground_share"] == 0.5
+    assert what.yaml["trainer"]["oversample_foreground"] == 0.5
 
 
 def test_balance_by_a_column_is_told_to_be_left(converted):
     given = {"applied": True, "type": "sex"}
     what = converted(published("ms"), training_parameters__balance_samples=given)
-    assert "foreground_share" not in what.yaml["trainer"]
+    assert "oversample_foreground" not in what.yaml["trainer"]
     assert "by their masks only" in what.left[f"{T}.balance_samples.type"]
 
 
