@@ -82,6 +82,6 @@ def test_fusion_stays_in_range_and_does_not_depend_on_order(masks: dict[str, Arr
     for fusion in ("majority", "mean"):
         out = Raters(fusion=fusion)(masks)
         np.testing.assert_array_equal(out, Raters(fusion=fusion)(backwards))
-        assert (out >= np.min(list(masks.values()), axis=0) - 1e-6).all() or fuse == "majority"
+        assert (out >= np.min(list(masks.values()), axis=0) - 1e-6).all() or fusion == "majority"
         assert 0 <= out.min() <= out.max() <= 1
         assert out.dtype == np.float32
