@@ -18,13 +18,14 @@ from nibabel import orientations
 from softseg.check.split import set_of
 from softseg.core.errors import UserError
 from softseg.core.files import replacing
+from softseg.core.types import AnyArray
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.nifti.grid import Grid, canonical
 from softseg.data.sample import Sample, load
 from softseg.data.split_file import Sets
 from softseg.data.subject import Subject
 from softseg.render.figures import cells, slices
-from softseg.render.figures.style import DPI, WIDTH, Array, save, wrapped
+from softseg.render.figures.style import DPI, WIDTH, save, wrapped
 
 _COLORS = (slices.BLUE, "#ffa90e", "#f070f0", "#7ee081", "#ff6b5e")
 _GAP, _BETWEEN, _LINE, _EDGE = 0.04, 0.16, 0.18, 0.1  # inches
@@ -39,9 +40,9 @@ class Entry:
     name: str
     note: str
     """Its set, and which slice of how many it is; or why there is none."""
-    images: dict[str, Array]
+    images: dict[str, AnyArray]
     """Contrast -> slice, the same contrasts for every subject; black where it cannot be read."""
-    masks: dict[str, Array]
+    masks: dict[str, AnyArray]
     """Target -> slice in [0, 1]; none where there are no labels."""
     pixel_mm: slices.Pixel = (1.0, 1.0)
 
@@ -157,14 +158,14 @@ def _whole(inches: float) -> float:
     return round(inches * DPI) / DPI
 
 
-def _slice(axes: Axes, one: Entry, image: Array) -> None:
+def _slice(axes: Axes, one: Entry, image: AnyArray) -> None:
     drawn = [mask > 0 for mask in one.masks.values()] or [np.zeros(image.shape, dtype=bool)]
     slices.show(axes, image, one.pixel_mm, slices.zoom(drawn, one.pixel_mm, least=0.5))
     for mask, color in zip(one.masks.values(), cycle(_COLORS), strict=False):
         _outline(axes, mask, one.pixel_mm, color)
 
 
-def _outline(axes: Axes, mask: Array, pixel_mm: slices.Pixel, color: str) -> None:
+def _outline(axes: Axes, mask: AnyArray, pixel_mm: slices.Pixel, color: str) -> None:
     """A thin line where a soft mask is 0.5."""
     shown = np.pad(slices.upright(mask), 1)  # so that it closes at the slice's edges, too
     if shown.max() >= 0.5:
@@ -190,7 +191,7 @@ def _say(figure: Figure, top: float, text: str, color: str) -> None:
     cells.write(figure, _EDGE + 0.33 * (color != "none"), top, text)
 
 
-def _upright(volumes: Array, grid: Grid) -> Array:
+def _upright(volumes: AnyArray, grid: Grid) -> AnyArray:
     """(N, X, Y, Z) with axes growing to the right, front and top, as near as the scan allows."""
     turns = orientations.io_orientation(grid.affine)
     turned = orientations.apply_orientation(np.moveaxis(volumes, 0, -1), turns)

@@ -8,10 +8,10 @@ from math import isnan
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from softseg.check.findings import Finding
 from softseg.check.volume_statistics import Content, FileFacts, Kind, by_text, in_mm
+from softseg.core.types import BoolArray, Float64Array
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.read_subject import TOLERANCE, told
 from softseg.data.targets import Target
@@ -90,7 +90,7 @@ FARTHEST = 6.0
 _LOOK = "look at it, and leave the subject out with dataset.exclude if it is wrong"
 _LEAST = 0.01
 Property = Callable[[FileFacts], float]
-Judge = Callable[[NDArray[np.float64]], NDArray[np.bool_]]
+Judge = Callable[[Float64Array], BoolArray]
 _INTENSITIES: Mapping[str, Property] = {
     "median intensity": lambda one: one.content.median,
     "standard deviation": lambda one: one.content.std,
@@ -112,7 +112,7 @@ def outliers(files: Sequence[FileFacts]) -> Iterator[Finding]:
         yield from _far(drawn, "unusual volume", _VOLUME, far_out_of_scale)
 
 
-def far_out(values: NDArray[np.float64], least: float | None = None) -> NDArray[np.bool_]:
+def far_out(values: Float64Array, least: float | None = None) -> BoolArray:
     """Which of the values (N,) lie more than 6 robust standard deviations from their median.
 
     A robust standard deviation is 1.4826 times the median distance from the median (MAD), which
@@ -126,7 +126,7 @@ def far_out(values: NDArray[np.float64], least: float | None = None) -> NDArray[
     return np.asarray((away > FARTHEST * scale) & (scale > 0))
 
 
-def far_out_of_scale(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+def far_out_of_scale(values: Float64Array) -> BoolArray:
     """The same for the logarithms of values (N,) above 0: those of volumes are less skewed."""
     return far_out(np.log(values), _LEAST)
 

@@ -9,14 +9,13 @@ from typing import Literal
 
 import numpy as np
 from nibabel.orientations import aff2axcodes
-from numpy.typing import NDArray
 
+from softseg.core.types import Float32Array
 from softseg.data.nifti.grid import Grid, corner_distance
 from softseg.data.nifti.io import Volume
 from softseg.data.sample import count_soft, digest_of
 from softseg.metrics.volume import volume_ml
 
-Array = NDArray[np.float32]
 Kind = Literal["image", "mask", "roi"]
 _VALUES_KEPT = 256
 """More than any table of labels has; a soft mask has thousands of values."""
@@ -109,7 +108,7 @@ def content_of(volume: Volume, reference: Grid, dtype: str) -> Content:
     )
 
 
-def mask_facts(data: Array, mask: Array, voxel_ml: float) -> MaskFacts:
+def mask_facts(data: Float32Array, mask: Float32Array, voxel_ml: float) -> MaskFacts:
     """A file's voxels (X, Y, Z) and the mask in [0, 1] that they mean, in numbers."""
     values = _distinct(data)
     soft, positive = count_soft([mask])
@@ -132,7 +131,7 @@ def in_mm(zooms: Iterable[float]) -> str:
     return " x ".join(f"{zoom:.4g}" for zoom in zooms) + " mm"
 
 
-def _distinct(data: Array) -> Array:
+def _distinct(data: Float32Array) -> Float32Array:
     """The values, rising; background, of which there is most, is not sorted."""
     there = data[data != 0]
     values = np.unique(there)

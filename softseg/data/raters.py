@@ -6,15 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from softseg.core.component import Component
 from softseg.core.errors import UserError
 from softseg.core.names import listed, natural, nearest
+from softseg.core.types import Float32Array, Float64Array
 from softseg.data.staple import staple
 
-Masks = NDArray[np.float32]
 _FUSIONS = ("majority", "mean", "staple", "random")
 
 
@@ -75,7 +74,7 @@ class Raters(Component):
     def _required_names(self) -> tuple[str, ...]:
         return tuple(map(str, self.required)) if isinstance(self.required, tuple) else ()
 
-    def __call__(self, masks: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    def __call__(self, masks: Mapping[str, Float32Array]) -> Float32Array:
         """Fuse rater -> mask (X, Y, Z) in [0, 1] into one, float32 in [0, 1], on the native grid.
 
         Raises UserError for a chosen rater who is not there, and where all weights are 0.
@@ -86,7 +85,7 @@ class Raters(Component):
         if self.chosen is not None:
             return masks[self.chosen]
         names = sorted(masks, key=natural)
-        stack: Masks = np.stack([masks[name] for name in names])
+        stack: Float32Array = np.stack([masks[name] for name in names])
         if len(stack) == 1:
             return masks[names[0]]
         if self.fusion == "staple":
@@ -98,13 +97,13 @@ class Raters(Component):
         # weights are rounded: half of them is not quite a half
         return np.asarray(votes > 0.5 + 1e-9, dtype=np.float32)
 
-    def _weights(self, names: Sequence[str]) -> NDArray[np.float64]:
+    def _weights(self, names: Sequence[str]) -> Float64Array:
         """Each rater's share of all words."""
         given = self.weights or {}
         weights = np.array([given.get(name, 1.0) for name in names])
         if not weights.sum():
             raise UserError(f"dataset.raters.weights: {listed(names)} all count 0; nobody is left")
-        share: NDArray[np.float64] = weights / weights.sum()
+        share: Float64Array = weights / weights.sum()
         return share
 
 

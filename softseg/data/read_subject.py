@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from softseg.core.types import Float32Array
 from softseg.data.nifti.grid import Grid, corner_distance, regrid, same_place
 from softseg.data.nifti.io import FileError, Volume, read
 from softseg.data.targets import Target
 
-Array = NDArray[np.float32]
 _MEND = "resample it onto that image's grid, or let dataset.on_grid_mismatch: resample do so"
 
 
@@ -31,7 +30,7 @@ class Reader:
     _reference_path: Path = Path()
     _seen: dict[Path, Volume | None] = field(default_factory=dict)
 
-    def image(self, path: Path, *, mask: bool = False) -> Array | None:
+    def image(self, path: Path, *, mask: bool = False) -> Float32Array | None:
         """An image, or the ROI's mask, on the reference's grid; None after noting what is wrong."""
         volume = self.placed(path)
         return None if volume is None else self._on_reference(volume, volume.data, mask=mask)
@@ -46,7 +45,9 @@ class Reader:
                 self._seen[path] = None
         return self._seen[path]
 
-    def masks(self, files: Mapping[str, Path], name: str, target: Target) -> dict[str, Array]:
+    def masks(
+        self, files: Mapping[str, Path], name: str, target: Target
+    ) -> dict[str, Float32Array]:
         """Rater -> mask of one target in [0, 1]; those that are wrong are noted and left out."""
         masks = {}
         for rater, path in files.items():
@@ -79,7 +80,7 @@ class Reader:
             raise FileError(path, wrong, f"mend its affine, or {_MEND}")
         return volume
 
-    def _on_reference(self, volume: Volume, data: Array, *, mask: bool) -> Array:
+    def _on_reference(self, volume: Volume, data: Float32Array, *, mask: bool) -> Float32Array:
         assert self.reference is not None  # the first file that could be read
         grid = self.reference.grid
         if same_place(volume.grid, grid):
@@ -111,12 +112,10 @@ def told(values: Iterable[float], limit: int = 10) -> str:
 TOLERANCE = 1e-3
 """How far a stored value may lie from what it means: scaled integers and resampled ones."""
 
-Array_masks = NDArray[np.float32]
-
 
 def soft_mask(
-    path: Path, data: Array_masks, name: str, values: Sequence[float] | None
-) -> Array_masks:
+    path: Path, data: Float32Array, name: str, values: Sequence[float] | None
+) -> Float32Array:
     """The mask of target `name` in [0, 1], from what the file at `path` holds.
 
     With label codes `values`: 1 where the voxel is one of them. Without: the voxels themselves,
@@ -126,14 +125,14 @@ def soft_mask(
     return _as_it_is(path, data, name) if values is None else _coded(path, data, name, values)
 
 
-def _as_it_is(path: Path, data: Array_masks, name: str) -> Array_masks:
+def _as_it_is(path: Path, data: Float32Array, name: str) -> Float32Array:
     if data.min() < -TOLERANCE or data.max() > 1 + TOLERANCE:
         wrong = f"holds {_values_in(data)}, so it is no soft mask between 0 and 1"
         raise FileError(path, wrong, f"choose the codes with dataset.targets.{name}.values")
     return np.clip(data, 0, 1)
 
 
-def _coded(path: Path, data: Array_masks, name: str, values: Sequence[float]) -> Array_masks:
+def _coded(path: Path, data: Float32Array, name: str, values: Sequence[float]) -> Float32Array:
     mask = np.zeros(data.shape, dtype=bool)
     for code in values:
         mask |= np.abs(data - np.float32(code)) <= TOLERANCE
@@ -143,7 +142,7 @@ def _coded(path: Path, data: Array_masks, name: str, values: Sequence[float]) ->
     return mask.astype(np.float32)
 
 
-def _values_in(data: Array_masks, limit: int = 10) -> str:
+def _values_in(data: Float32Array, limit: int = 10) -> str:
     found = np.unique(data)
     shown = ", ".join(f"{value:g}" for value in found[:limit])
     more = f" .. {found[-1]:g} ({len(found)} values)" if len(found) > limit else ""

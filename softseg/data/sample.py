@@ -7,15 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from softseg.core.errors import UserError
+from softseg.core.types import Float32Array
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.nifti.grid import Grid
 from softseg.data.read_subject import Reader
 from softseg.data.subject import Subject
 
-Array = NDArray[np.float32]
 Counts = tuple[int, int]  # (soft voxels, voxels above 0)
 
 
@@ -36,13 +35,13 @@ class LoadError(UserError):
 class Sample:
     """One subject on its native grid."""
 
-    image: Array
+    image: Float32Array
     """(C, X, Y, Z) float32, contrasts in the config's order, in the files' own units."""
-    target: Array
+    target: Float32Array
     """(K, X, Y, Z) float32 in [0, 1], soft where the masks are; K = 0 without labels."""
-    roi: Array | None
+    roi: Float32Array | None
     """(X, Y, Z) float32 in [0, 1], or None where the data set has no ROI."""
-    raters: tuple[dict[str, Array], ...]
+    raters: tuple[dict[str, Float32Array], ...]
     """Of each target rater -> mask (X, Y, Z) in [0, 1]; where one rater is chosen, that one only
     unless all were asked for."""
     grid: Grid
@@ -92,7 +91,7 @@ def load(
 
 def _masks(
     reader: Reader, subject: Subject, dataset: DatasetFields, every_rater: bool
-) -> list[dict[str, Array]]:
+) -> list[dict[str, Float32Array]]:
     """For each target, rater -> mask; of a chosen rater only, unless every one is wanted."""
     masks = []
     for name, target in dataset.targets.items():
@@ -106,7 +105,7 @@ def _masks(
     return masks
 
 
-def count_soft(masks: Iterable[Array]) -> Counts:
+def count_soft(masks: Iterable[Float32Array]) -> Counts:
     """How many voxels are soft, and how many are above 0; rounding (1e-4) makes nothing soft."""
     soft = positive = 0
     for mask in masks:
@@ -115,7 +114,7 @@ def count_soft(masks: Iterable[Array]) -> Counts:
     return soft, positive
 
 
-def digest_of(voxels: Array) -> str:
+def digest_of(voxels: Float32Array) -> str:
     """The same for the same shape and voxels, whatever the file's name, type or compression."""
     digest = hashlib.blake2b(str(voxels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(voxels + np.float32(0)).data)  # + 0: -0 and 0 are the same

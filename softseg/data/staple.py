@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-Masks = NDArray[np.float32]
+from softseg.core.types import BoolArray, Float32Array
+
 _MARGIN = 2  # voxels around all raters' foreground
 
 
-def staple(masks: Masks) -> NDArray[np.float32]:
+def staple(masks: Float32Array) -> Float32Array:
     """Masks (R, X, Y, Z) in [0, 1], foreground from 0.5 on -> probability (X, Y, Z) in [0, 1].
 
     Estimated in the box around all raters' foreground: the more background there is, the more
@@ -33,7 +33,7 @@ def staple(masks: Masks) -> NDArray[np.float32]:
     return probability
 
 
-def _box(foreground: NDArray[np.bool_]) -> tuple[slice, ...]:
+def _box(foreground: BoolArray) -> tuple[slice, ...]:
     [found] = ndimage.find_objects(foreground.astype(np.uint8))
     return tuple(
         slice(max(0, span.start - _MARGIN), min(size, span.stop + _MARGIN))
@@ -41,7 +41,7 @@ def _box(foreground: NDArray[np.bool_]) -> tuple[slice, ...]:
     )
 
 
-def _estimate(votes: Sequence[NDArray[np.bool_]]) -> NDArray[np.float32]:
+def _estimate(votes: Sequence[BoolArray]) -> Float32Array:
     import SimpleITK as sitk  # noqa: N813 - its own name for itself; slow to import
 
     estimate = sitk.STAPLEImageFilter()

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.console import Console
 
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
+from softseg.core.types import BoolArray, Float32Array
 from softseg.data import Subject
 from softseg.data.sample import Sample
 from softseg.data.split_file import SETS
@@ -98,11 +97,11 @@ def check_threshold(threshold: float | None) -> None:
 def _score_subject(
     trained: Trained,
     subject: Subject,
-    soft: NDArray[np.float32],
+    soft: Float32Array,
     sample: Sample,
     thresholds: dict[str, float],
     bins: Bins,
-) -> tuple[list[NDArray[np.bool_]], list[dict[str, object]]]:
+) -> tuple[list[BoolArray], list[dict[str, object]]]:
     """One subject's binary prediction of each target and its scores; adds to `bins`."""
     evaluate, geometry = trained.experiment.evaluate, trained.stack.of([subject.name])[0].geometry
     axis = geometry.native_axis(trained.experiment.slices.number)
@@ -130,8 +129,8 @@ def _write_predictions(
     trained: Trained,
     subject: Subject,
     folder: Path,
-    soft: NDArray[np.float32],
-    masks: Sequence[NDArray[np.bool_]],
+    soft: Float32Array,
+    masks: Sequence[BoolArray],
     thresholds: dict[str, float],
 ) -> None:
     evaluate = trained.experiment.evaluate

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
+from softseg.core.types import Float32Array
 from softseg.data import Sets, Subject, read_split
 from softseg.data.sample import Sample, load
 from softseg.models.predictor import Predictor
@@ -73,7 +73,7 @@ def open_run(
 
 def predicted(
     trained: Trained, members: Sequence[str], doing: str, console: Console
-) -> Iterator[tuple[Subject, NDArray[np.float32], Sample]]:
+) -> Iterator[tuple[Subject, Float32Array, Sample]]:
     """Each subject with its soft prediction (K, X, Y, Z) and its masks, in native space.
 
     `doing` is what the progress bar says.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import Float64Array, FloatArray
 from softseg.evaluation.opened_run import Trained, predicted
 from softseg.evaluation.threshold_figure import draw_threshold_curves
 from softseg.metrics import TRUTH_THRESHOLD, binarize
@@ -16,7 +16,7 @@ from softseg.runs.thresholds import Threshold, label, stored_thresholds, write_t
 THRESHOLDS = tuple(k / 20 for k in range(1, 20))
 
 
-def dice_curve(probability: FloatArray, truth: FloatArray) -> NDArray[np.float64]:
+def dice_curve(probability: FloatArray, truth: FloatArray) -> Float64Array:
     """Dice [%] of one volume at every threshold, (19,), from two histograms of its voxels.
 
     Truth is foreground at >= 0.5. NaN throughout where the truth is empty and so is the
@@ -38,7 +38,7 @@ def _at_or_above(values: FloatArray) -> NDArray[np.int64]:
     return np.asarray(counts[::-1].cumsum()[::-1])
 
 
-def best_threshold(curves: list[NDArray[np.float64]]) -> Threshold:
+def best_threshold(curves: list[Float64Array]) -> Threshold:
     """The threshold with the largest mean Dice over volumes; of equals, the largest.
 
     Volumes where Dice is undefined (nothing there, nothing found) are left out at that threshold.
@@ -58,7 +58,7 @@ def search_thresholds(trained: Trained, console: Console) -> None:
     """Find each target's threshold on training and validation volumes; keep it in the run."""
     members = [*trained.sets.train, *trained.sets.validation]
     targets = trained.targets
-    curves: dict[str, list[NDArray[np.float64]]] = {target: [] for target in targets}
+    curves: dict[str, list[Float64Array]] = {target: [] for target in targets}
     for _, soft, sample in predicted(trained, members, "searching the threshold", console):
         for k, target in enumerate(targets):
             curves[target].append(dice_curve(soft[k], sample.target[k]))

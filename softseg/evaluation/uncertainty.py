@@ -8,7 +8,6 @@ from operator import add
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -16,6 +15,7 @@ from rich.table import Table
 from torch import Tensor
 
 from softseg.core.files import write_atomically
+from softseg.core.types import Float32Array
 from softseg.data.sample import load
 from softseg.evaluation.opened_run import Trained, open_run
 from softseg.evaluation.threshold_search import thresholds_of
@@ -26,8 +26,6 @@ from softseg.preprocess.stack import StackedVolume
 from softseg.preprocess.standardize import over_slices, standardize_slices
 from softseg.render.figures.uncertainty import Shown, draw
 from softseg.runs.folder import Run, suffix
-
-Soft = NDArray[np.float32]
 
 _PAIRS = {"dice": "Dice [%]", "ece": "ECE", "ace": "ACE", "brier": "Brier score"}
 _TRIPLES = {
@@ -104,7 +102,7 @@ def _judged(
 
 def _sampled(
     trained: Trained, sampling: Sampling, volume: StackedVolume
-) -> tuple[Soft, Uncertainty]:
+) -> tuple[Float32Array, Uncertainty]:
     """Its deterministic prediction (K, X, Y, Z), and what the samples say."""
     predict, augment = trained.predict, trained.experiment.augment
     image = trained.stack.image[volume.start : volume.stop]
@@ -125,7 +123,7 @@ def _through(trained: Trained) -> Through:
     return standardized
 
 
-def _native(trained: Trained, volume: StackedVolume, soft: Tensor) -> Soft:
+def _native(trained: Trained, volume: StackedVolume, soft: Tensor) -> Float32Array:
     stacked = trained.experiment.slices.stack(soft)
     return np.stack([volume.geometry.to_native(target) for target in stacked])
 

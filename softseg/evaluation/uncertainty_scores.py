@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import BoolArray, Float64Array, FloatArray
 from softseg.inference.uncertainty.maps import binary_entropy
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.calibration import ReliabilityBins, region, reliability, score_calibration
-from softseg.metrics.overlap import BoolArray, dice
-
-Values = NDArray[np.float64]
+from softseg.metrics.overlap import dice
 
 RETAINED = tuple(k / 20 for k in range(1, 21))
 """Shares of the voxels that are kept, the most certain first."""
@@ -25,8 +22,8 @@ RETAINED = tuple(k / 20 for k in range(1, 21))
 class Retained:
     """Share of wrong voxels [%] among those retained, (20,) at `RETAINED`."""
 
-    error: Values
-    ideal: Values  # if the wrong ones were left out first
+    error: Float64Array
+    ideal: Float64Array  # if the wrong ones were left out first
 
     @property
     def area(self) -> float:
@@ -115,7 +112,7 @@ def retained(uncertainty: FloatArray, wrong: BoolArray, roi: BoolArray) -> Retai
     return Retained(100 * found[kept - 1] / kept, 100 * ideal / kept)
 
 
-def disagreement(raters: Mapping[str, FloatArray]) -> Values:
+def disagreement(raters: Mapping[str, FloatArray]) -> Float64Array:
     """Variance over raters of their masks (X, Y, Z) in [0, 1]: 0 where all draw the same."""
     masks = [np.asarray(mask, dtype=np.float64) for mask in raters.values()]
     return np.asarray(np.stack(masks).var(axis=0))

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from softseg.core.device import out_of_memory
 from softseg.core.errors import UserError
+from softseg.core.types import BoolArray, Float32Array
 from softseg.data.nifti.grid import Grid, canonical
 from softseg.inference.model import Model
 from softseg.inference.prepared_scan import crop_around
@@ -130,7 +129,7 @@ def write(
     model: Model,
     scan: Scan,
     grid: Grid,
-    soft: NDArray[np.float32],
+    soft: Float32Array,
     thresholds: Mapping[str, float],
     out: Path,
     facts: Mapping[str, object],
@@ -154,8 +153,8 @@ def thresholds_of(model: Model, given: float | None) -> dict[str, float]:
 
 
 def masks_of(
-    model: Model, soft: NDArray[np.float32], thresholds: Mapping[str, float], grid: Grid
-) -> list[NDArray[np.bool_]]:
+    model: Model, soft: Float32Array, thresholds: Mapping[str, float], grid: Grid
+) -> list[BoolArray]:
     """The binary segmentations (X, Y, Z) of soft ones (K, X, Y, Z), postprocessed as in training's
     evaluation.
     """

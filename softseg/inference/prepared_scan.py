@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
+from softseg.core.types import Float32Array, Float64Array
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.patches import Size
@@ -31,7 +31,7 @@ class View:
     patch: Size | None  # the size of the slices in training; None: it was any
     by_slice: bool  # each patch is standardized on its own (the published order)
 
-    def to_native(self, soft: Tensor) -> NDArray[np.float32]:
+    def to_native(self, soft: Tensor) -> Float32Array:
         """Soft segmentation (S, K, H, W) -> (K, X, Y, Z) on the scan's own grid, in [0, 1]."""
         stacked = self.slices.stack(soft)
         return np.stack([self.geometry.to_native(target) for target in stacked])
@@ -78,7 +78,7 @@ def wants_roi(experiment: Experiment) -> bool:
 
 def _center(
     steps: Sequence[Step], slices: Slices, sample: Sample, center: Sequence[float] | None
-) -> NDArray[np.float64] | None:
+) -> Float64Array | None:
     """World position (3,) of the middle of the box, where the chain has one around an ROI."""
     if not needs_roi(steps, slices):
         return None
@@ -106,7 +106,7 @@ def _check_inside(center: Sequence[float], shape: Sequence[int]) -> None:
 
 
 def _patch(
-    steps: Sequence[Step], slices: Slices, native: Grid, center: NDArray[np.float64] | None
+    steps: Sequence[Step], slices: Slices, native: Grid, center: Float64Array | None
 ) -> Size | None:
     """The size of the slices in training; None where no crop makes it one."""
     if not any(isinstance(step, Crop) for step in steps):

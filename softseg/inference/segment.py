@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from softseg.core import device
+from softseg.core.types import Float32Array
 from softseg.data.sample import Sample
 from softseg.inference.model import Model
 from softseg.inference.patches import blended
@@ -27,7 +26,7 @@ def segment(
     center: Sequence[float] | None = None,
     training_crop: bool = False,
     batch_size: int | None = None,
-) -> NDArray[np.float32]:
+) -> Float32Array:
     """The soft segmentation (K, X, Y, Z) of a scan, in [0, 1], on its own grid.
 
     Args:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softseg.core.errors import UserError
+from softseg.core.types import Float32Array, Float64Array
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.model import Model
@@ -49,7 +50,7 @@ class Segmenter:
         affine: ArrayLike | None = None,
         roi: ArrayLike | None = None,
         batch_size: int | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> Float32Array:
         """The soft segmentation (K, X, Y, Z) of a scan, in [0, 1], one of each target.
 
         Args:
@@ -72,7 +73,7 @@ class Segmenter:
         sample = Sample(data, np.zeros((0, *shape), np.float32), mask, (), grid, {})
         return segment(self.model, sample, batch_size=batch_size)
 
-    def _mask(self, roi: ArrayLike, shape: Shape) -> NDArray[np.float32]:
+    def _mask(self, roi: ArrayLike, shape: Shape) -> Float32Array:
         if not wants_roi(self.model.experiment):
             raise UserError(f"{self.model.source} was not trained around an ROI: leave out `roi`")
         mask = _numbers("roi", roi, np.float32)
@@ -81,7 +82,7 @@ class Segmenter:
         return mask
 
 
-def _image(image: ArrayLike, contrasts: Sequence[str]) -> NDArray[np.float32]:
+def _image(image: ArrayLike, contrasts: Sequence[str]) -> Float32Array:
     """(C, X, Y, Z)."""
     data = _numbers("image", image, np.float32)
     shape = data.shape
@@ -94,7 +95,7 @@ def _image(image: ArrayLike, contrasts: Sequence[str]) -> NDArray[np.float32]:
     return data
 
 
-def _place(zooms: Sequence[float] | None, affine: ArrayLike | None) -> NDArray[np.float64]:
+def _place(zooms: Sequence[float] | None, affine: ArrayLike | None) -> Float64Array:
     if affine is not None:
         return _placed(affine)
     if zooms is None:
@@ -102,14 +103,14 @@ def _place(zooms: Sequence[float] | None, affine: ArrayLike | None) -> NDArray[n
     return _from_zooms(zooms)
 
 
-def _from_zooms(zooms: Sequence[float]) -> NDArray[np.float64]:
+def _from_zooms(zooms: Sequence[float]) -> Float64Array:
     sizes = _numbers("zooms", zooms, np.float64)
     if sizes.shape != (3,) or not (sizes > 0).all():
         raise UserError(f"zooms are the 3 sizes of a voxel in mm, above 0, not {zooms}")
     return np.diag([*sizes, 1.0])
 
 
-def _placed(affine: ArrayLike) -> NDArray[np.float64]:
+def _placed(affine: ArrayLike) -> Float64Array:
     matrix = _numbers("affine", affine, np.float64)
     is_affine = matrix.shape == (4, 4) and np.array_equal(matrix[3], (0, 0, 0, 1))
     if not is_affine or np.linalg.det(matrix[:3, :3]) == 0:

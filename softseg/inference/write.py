@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from softseg.core.files import write_atomically
+from softseg.core.types import AnyArray, BoolArray, Float32Array
 from softseg.core.version import __version__
 from softseg.data.nifti.io import write_like
 
@@ -22,8 +22,8 @@ _SOFTWARE = {"Name": "softseg", "Version": __version__}
 def write_predictions(
     folder: Path,
     source: Path,
-    soft: NDArray[np.float32],
-    masks: Sequence[NDArray[np.bool_]],
+    soft: Float32Array,
+    masks: Sequence[BoolArray],
     thresholds: Mapping[str, float],
     facts: Mapping[str, object],
 ) -> list[Path]:
@@ -36,7 +36,7 @@ def write_predictions(
     written = []
     for values, mask, (target, threshold) in zip(soft, masks, thresholds.items(), strict=True):
         told = {**facts, "Label": target, "GeneratedBy": [_SOFTWARE]}
-        kinds: tuple[tuple[Kind, NDArray[Any], Any, dict[str, float]], ...] = (
+        kinds: tuple[tuple[Kind, AnyArray, Any, dict[str, float]], ...] = (
             ("probseg", values, np.float32, {}),
             ("mask", mask, np.uint8, {"Threshold": threshold}),
         )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from softseg.metrics.overlap import BoolArray, SoftArray, dice, precision, recall, soft_dice
+from softseg.core.types import AnyArray, BoolArray, FloatArray
+from softseg.metrics.overlap import dice, precision, recall, soft_dice
 from softseg.metrics.volume import avd, mse, mse_paper, rvd, volume_ml
 
 __all__ = [
@@ -28,7 +26,7 @@ TRUTH_THRESHOLD = 0.5
 """From which fraction of a voxel on the truth of the binary metrics is foreground."""
 
 
-def binarize(probability: NDArray[Any], threshold: float) -> BoolArray:
+def binarize(probability: AnyArray, threshold: float) -> BoolArray:
     """The one rule of what is foreground: `probability >= threshold`, both as float32.
 
     A file holds 0.3 as the float32 next to it, which a comparison in float64 calls smaller.
@@ -37,8 +35,8 @@ def binarize(probability: NDArray[Any], threshold: float) -> BoolArray:
 
 
 def score(
-    probability: SoftArray,
-    truth: SoftArray,
+    probability: FloatArray,
+    truth: FloatArray,
     mask: BoolArray,
     voxel_ml: float,
     slice_axis: int = 2,

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from softseg.metrics.overlap import BoolArray, dice
+from softseg.core.types import BoolArray
+from softseg.metrics.overlap import dice
 
 
 def agreement(mask: BoolArray, raters: Mapping[str, BoolArray]) -> dict[str, float]:

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from softseg.core.types import Float64Array
 
 _AT_ONCE = 1000  # resamples: bounds the memory, whatever the number of subjects
 
 
-def bootstrap(values: NDArray[np.float64], statistic: Callable[..., Any], resamples: int) -> Any:
+def bootstrap(values: Float64Array, statistic: Callable[..., Any], resamples: int) -> Any:
     """scipy's result for a statistic of (N,) values, two of them or more that are not all equal.
 
     Its interval is the 95 % percentile interval.

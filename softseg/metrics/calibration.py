@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from softseg.core.errors import UserError
+from softseg.core.types import BoolArray, Float64Array, FloatArray
 from softseg.metrics import binarize
 from softseg.metrics.lesions import ROUNDING
-from softseg.metrics.overlap import BoolArray, SoftArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +38,8 @@ class ReliabilityBins:
     """Sums over the voxels of each of B equal bins of q; those of several volumes add up."""
 
     count: NDArray[np.int64]  # (B,)
-    predicted: NDArray[np.float64]  # (B,): sum of q
-    true: NDArray[np.float64]  # (B,): sum of y
+    predicted: Float64Array  # (B,): sum of q
+    true: Float64Array  # (B,): sum of y
 
     def __add__(self, other: ReliabilityBins) -> ReliabilityBins:
         """Of both sets of voxels together. ValueError for different numbers of bins."""
@@ -50,7 +50,7 @@ class ReliabilityBins:
         )
 
 
-def region(truth: SoftArray, zooms: Sequence[float], margin_mm: float = MARGIN_MM) -> BoolArray:
+def region(truth: FloatArray, zooms: Sequence[float], margin_mm: float = MARGIN_MM) -> BoolArray:
     """The voxels (X, Y, Z) within `margin_mm` of truth of 0.01 and above; none without any.
 
     Less than a hundredth is no tissue: STAPLE leaves such traces all around.
@@ -76,7 +76,7 @@ def region(truth: SoftArray, zooms: Sequence[float], margin_mm: float = MARGIN_M
 
 
 def score_calibration(
-    probability: SoftArray, truth: SoftArray, roi: BoolArray, bins: int = BINS
+    probability: FloatArray, truth: FloatArray, roi: BoolArray, bins: int = BINS
 ) -> dict[str, float]:
     """`ece`, `ace` and `brier` of a volume, each in [0, 1], 0 is best; NaN where the ROI is empty.
 
@@ -94,7 +94,7 @@ def score_calibration(
 
 
 def reliability(
-    probability: SoftArray, truth: SoftArray, roi: BoolArray, bins: int = BINS
+    probability: FloatArray, truth: FloatArray, roi: BoolArray, bins: int = BINS
 ) -> ReliabilityBins:
     """The sums of a volume's voxels within the ROI; bin k holds k/bins <= q < (k + 1)/bins.
 
@@ -120,7 +120,7 @@ def ece(bins: ReliabilityBins) -> float:
     return float(np.abs(bins.true - bins.predicted).sum()) / voxels if voxels else float("nan")
 
 
-def ace(probability: SoftArray, truth: SoftArray, roi: BoolArray, bins: int = BINS) -> float:
+def ace(probability: FloatArray, truth: FloatArray, roi: BoolArray, bins: int = BINS) -> float:
     """Adaptive calibration error: the mean of |mean y - mean q| over bins of equally many voxels.
 
     In [0, 1]; NaN where the ROI is empty (Nixon et al. 2019). Where `bins` does not divide the
@@ -138,7 +138,7 @@ def ace(probability: SoftArray, truth: SoftArray, roi: BoolArray, bins: int = BI
     return float(np.mean([abs(part.mean()) for part in parts]))
 
 
-def brier(probability: SoftArray, truth: SoftArray, roi: BoolArray) -> float:
+def brier(probability: FloatArray, truth: FloatArray, roi: BoolArray) -> float:
     """Mean of (q - y)^2 within the ROI, in [0, 1]; NaN where it is empty (Brier 1950).
 
     Unlike ECE it also falls when a prediction tells voxels apart better.
@@ -168,8 +168,8 @@ def from_table(table: pd.DataFrame, where: str) -> ReliabilityBins:
 
 
 def _within(
-    probability: SoftArray, truth: SoftArray, roi: BoolArray
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    probability: FloatArray, truth: FloatArray, roi: BoolArray
+) -> tuple[Float64Array, Float64Array]:
     """q and y of the ROI's voxels, (N,) each. ValueError if the shapes differ."""
     if not probability.shape == truth.shape == roi.shape:
         shapes = f"{probability.shape}, {truth.shape}, {roi.shape}"

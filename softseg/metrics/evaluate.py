@@ -6,21 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from softseg.core.component import Component
+from softseg.core.types import BoolArray, Float32Array
 from softseg.metrics import TRUTH_THRESHOLD, binarize, score
 from softseg.metrics.agreement import agreement
 from softseg.metrics.calibration import ReliabilityBins, region, reliability, score_calibration
 from softseg.metrics.lesions import LesionRules, score_lesions
-from softseg.metrics.overlap import BoolArray
 from softseg.metrics.postprocess import PostprocessStep, postprocess
 from softseg.metrics.surface import score_surface
 from softseg.metrics.volume_bias import score_volume_bias
-
-SoftArray = NDArray[np.float32]
 
 
 class Metrics(Component):
@@ -67,13 +63,13 @@ class Evaluate(Component):
 
     def __call__(
         self,
-        probability: SoftArray,
-        truth: SoftArray,
+        probability: Float32Array,
+        truth: Float32Array,
         threshold: float,
         zooms: Sequence[float],
         voxel_ml: float,
         slice_axis: int = 2,
-        raters: Mapping[str, SoftArray] | None = None,
+        raters: Mapping[str, Float32Array] | None = None,
     ) -> Judged:
         """The binary prediction, its scores, and how far it can be believed.
 

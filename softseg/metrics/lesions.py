@@ -13,7 +13,8 @@ from pydantic import Field, model_validator
 from scipy import ndimage
 
 from softseg.core.component import Component
-from softseg.metrics.overlap import BoolArray, count, percent
+from softseg.core.types import BoolArray, Float64Array
+from softseg.metrics.overlap import count, percent
 
 Connectivity = Literal[6, 18, 26]
 SizeUnit = Literal["voxels", "mm3"]
@@ -57,7 +58,7 @@ class Components:
     labels: NDArray[np.int32]  # (X, Y, Z): the component of a voxel, 0 for background
     sizes: NDArray[np.int64]  # (n,): voxels of components 1 .. n
 
-    def measured(self, unit: SizeUnit, voxel_mm3: float) -> NDArray[np.float64]:
+    def measured(self, unit: SizeUnit, voxel_mm3: float) -> Float64Array:
         """Their sizes (n,) in voxels or mm3."""
         return self.sizes.astype(np.float64) * (1.0 if unit == "voxels" else voxel_mm3)
 
@@ -123,7 +124,7 @@ def score_lesions(
 
 def _judge(
     lesions: Components,
-    sizes: NDArray[np.float64],
+    sizes: Float64Array,
     counted: BoolArray,
     other: BoolArray,
     rules: LesionRules,
@@ -165,7 +166,7 @@ def components(mask: BoolArray, connectivity: Connectivity) -> Components:
     return Components(labels, np.bincount(labels[mask], minlength=number + 1)[1:])
 
 
-def at_least(sizes: NDArray[np.float64], minimum: float) -> BoolArray:
+def at_least(sizes: Float64Array, minimum: float) -> BoolArray:
     """Which sizes reach a minimum, rounding of the voxel's volume aside."""
     reached: BoolArray = sizes >= minimum * (1 - ROUNDING)
     return reached

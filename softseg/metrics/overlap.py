@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-BoolArray = NDArray[np.bool_]
-SoftArray = NDArray[np.floating]
+from softseg.core.types import BoolArray, FloatArray
 
 
 def dice(prediction: BoolArray, truth: BoolArray) -> float:
@@ -25,7 +23,7 @@ def recall(prediction: BoolArray, truth: BoolArray) -> float:
     return percent(count(prediction & truth), count(truth))
 
 
-def soft_dice(probability: SoftArray, truth: SoftArray) -> float:
+def soft_dice(probability: FloatArray, truth: FloatArray) -> float:
     """2 sum(q y) / (sum(q) + sum(y)) of soft volumes, 0 to 100 %; NaN if both sum to 0.
 
     Not 100 % at q = y where y is soft: y = (1, 1, .5, 0) against itself scores 90 %.

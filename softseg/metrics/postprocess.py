@@ -10,8 +10,8 @@ from pydantic import Field, TypeAdapter
 from scipy import ndimage
 
 from softseg.core.component import Component, as_steps, build_from
+from softseg.core.types import BoolArray
 from softseg.metrics.lesions import Connectivity, SizeUnit, at_least, components, require_masks
-from softseg.metrics.overlap import BoolArray
 
 
 class RemoveSmall(Component):

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from softseg.core.types import Float64Array
 
 Method = Literal["auto", "exact", "approx", "paper"]
 """How a p-value is computed.
@@ -63,7 +65,7 @@ def wilcoxon(differences: ArrayLike, method: Method = "auto") -> Wilcoxon:
     return Wilcoxon(p, used if len(moved) else "", len(values), zeros, tied, note)
 
 
-def _tied(moved: NDArray[np.float64]) -> int:
+def _tied(moved: Float64Array) -> int:
     _, counts = np.unique(np.abs(moved), return_counts=True)
     return int(counts[counts > 1].sum())
 
@@ -76,7 +78,7 @@ def _used(method: Method, moved: int, zeros: int, tied: int) -> Literal["exact",
     return method
 
 
-def _p(moved: NDArray[np.float64], used: Literal["exact", "approx", "paper"]) -> float:
+def _p(moved: Float64Array, used: Literal["exact", "approx", "paper"]) -> float:
     """Zeros are out already: what scipy makes of them differs between methods and versions."""
     from scipy import stats  # slow to import, and every YAML that is read comes through here
 
@@ -100,7 +102,7 @@ def _notes(moved: int, zeros: int, tied: int, used: str) -> Iterable[str]:
         yield f"with {many} no exact p-value is below {_SIGNIFICANT} (the least is {least:.3g})"
 
 
-def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+def holm(p_values: ArrayLike) -> Float64Array:
     """Holm's step-down adjustment of p-values (N,) that belong to one family.
 
     Returns:

@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from softseg.core.types import BoolArray, Float64Array
 from softseg.metrics.lesions import ROUNDING, require_masks
-from softseg.metrics.overlap import BoolArray, count, percent
-
-Distances = NDArray[np.float64]
+from softseg.metrics.overlap import count, percent
 
 
 def score_surface(
@@ -49,7 +47,7 @@ def score_surface(
     }
 
 
-def hd95(there: Distances, back: Distances) -> float:
+def hd95(there: Float64Array, back: Float64Array) -> float:
     """95 % Hausdorff distance in mm: the larger of both directions' 95th percentiles.
 
     Both as in MONAI, and percentiles interpolated linearly. Others take one percentile of the
@@ -58,12 +56,12 @@ def hd95(there: Distances, back: Distances) -> float:
     return float(max(np.percentile(there, 95), np.percentile(back, 95)))
 
 
-def assd(there: Distances, back: Distances) -> float:
+def assd(there: Float64Array, back: Float64Array) -> float:
     """Average symmetric surface distance in mm: the mean over the voxels of both surfaces."""
     return float(np.mean(np.concatenate([there, back])))
 
 
-def surface_dice(there: Distances, back: Distances, tolerance_mm: float) -> float:
+def surface_dice(there: Float64Array, back: Float64Array, tolerance_mm: float) -> float:
     """Normalized surface Dice: share of both surfaces within the tolerance of the other, 0-100 %.
 
     Every surface voxel counts as one (as in MONAI; Nikolov et al. 2018 weigh it by its area).
@@ -75,7 +73,7 @@ def surface_dice(there: Distances, back: Distances, tolerance_mm: float) -> floa
 
 def surface_distances(
     mask: BoolArray, truth: BoolArray, zooms: Sequence[float]
-) -> tuple[Distances, Distances]:
+) -> tuple[Float64Array, Float64Array]:
     """From each surface voxel of `mask` (P,) to the truth's surface in mm, and back (T,).
 
     Computed in the box around both, outside of which there is only background. Neither is empty.
@@ -90,8 +88,8 @@ def surface(mask: BoolArray) -> BoolArray:
     return mask & ~ndimage.binary_erosion(mask)
 
 
-def _to(target: BoolArray, start: BoolArray, zooms: Sequence[float]) -> Distances:
-    distance: Distances = ndimage.distance_transform_edt(~target, sampling=zooms)
+def _to(target: BoolArray, start: BoolArray, zooms: Sequence[float]) -> Float64Array:
+    distance: Float64Array = ndimage.distance_transform_edt(~target, sampling=zooms)
     return distance[start]
 
 

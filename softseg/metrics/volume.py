@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from softseg.metrics.overlap import BoolArray, SoftArray, count, percent
+from softseg.core.types import BoolArray, FloatArray
+from softseg.metrics.overlap import count, percent
 
 
 def rvd(prediction: BoolArray, truth: BoolArray) -> float:
@@ -22,7 +23,7 @@ def avd(prediction: BoolArray, truth: BoolArray) -> float:
     return abs(rvd(prediction, truth))
 
 
-def volume_ml(mask: BoolArray | SoftArray, voxel_ml: float) -> float:
+def volume_ml(mask: BoolArray | FloatArray, voxel_ml: float) -> float:
     """Volume in milliliters of a mask, or of a soft one (its voxels' sum).
 
     Args:
@@ -32,7 +33,7 @@ def volume_ml(mask: BoolArray | SoftArray, voxel_ml: float) -> float:
     return float(np.sum(mask, dtype=np.float64)) * voxel_ml
 
 
-def mse(probability: SoftArray, truth: SoftArray) -> float:
+def mse(probability: FloatArray, truth: FloatArray) -> float:
     """Mean over voxels of the squared error of soft volumes, 0 to 100 %.
 
     The truth's own softness counts: this is the Brier score where the truth is 0 or 1.

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from softseg.core.errors import UserError
+from softseg.core.types import BoolArray, FloatArray
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.bootstrap import bootstrap
-from softseg.metrics.overlap import BoolArray, SoftArray
 from softseg.metrics.volume import volume_ml
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _RESAMPLES = 10_000
 
 
 def score_volume_bias(
-    probability: SoftArray, truth: SoftArray, mask: BoolArray, voxel_ml: float
+    probability: FloatArray, truth: FloatArray, mask: BoolArray, voxel_ml: float
 ) -> dict[str, float]:
     """Predicted minus true volume in milliliters: **positive is over-estimation**, opposite of RVD.
 

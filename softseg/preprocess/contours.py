@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from softseg.core.errors import UserError
-from softseg.data.nifti.grid import FloatArray, Grid
+from softseg.core.types import BoolArray, Float64Array, FloatArray
+from softseg.data.nifti.grid import Grid
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.preprocess.crop import Crop
 from softseg.preprocess.distance_maps import contour_map
@@ -58,9 +59,9 @@ def _view(whole: Grid, network: Grid, slices: Slices) -> tuple[NDArray[np.int_],
 
 
 def _of_kind(
-    drawn: NDArray[np.bool_],
+    drawn: BoolArray,
     kind: str,
-    zooms: NDArray[np.float64],
+    zooms: Float64Array,
     shown: tuple[NDArray[np.int_], NDArray[np.int_]],
 ) -> Tensor:
     """Masks (S, K, H0, W0) of whole slices -> their maps where they are shown, (S, K, H, W)."""

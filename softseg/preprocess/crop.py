@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from softseg.core.component import Component
-from softseg.data.nifti.grid import FloatArray, Grid
+from softseg.core.types import FloatArray
+from softseg.data.nifti.grid import Grid
 
 Size = Annotated[int, Field(ge=1, le=16384)]
 

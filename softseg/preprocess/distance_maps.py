@@ -11,17 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, distance_transform_edt
 
-Mask = NDArray[np.bool_]
-Distances = NDArray[np.float64]
+from softseg.core.types import BoolArray, Float32Array, Float64Array
+
 Spacing = tuple[float, float]
 
 _PIXELS: Spacing = (1.0, 1.0)
 
 
-def contour_map(mask: Mask, spacing: Spacing, kind: str) -> NDArray[np.float32]:
+def contour_map(mask: BoolArray, spacing: Spacing, kind: str) -> Float32Array:
     """The map of one target in one slice.
 
     Args:
@@ -55,7 +54,7 @@ def is_length(kind: str) -> bool:
     return _of(kind).is_length
 
 
-def half_pixel(mask: Mask, spacing: Spacing) -> Distances:
+def half_pixel(mask: BoolArray, spacing: Spacing) -> Float64Array:
     """Distance in mm from a pixel's center to the contour between the pixels; negative inside.
 
     Exact: of a pixel's square the point nearest to another center is a corner or the middle of an
@@ -67,29 +66,29 @@ def half_pixel(mask: Mask, spacing: Spacing) -> Distances:
     return np.where(mask, -distance, distance)
 
 
-def _squares(mask: Mask) -> Mask:
+def _squares(mask: BoolArray) -> BoolArray:
     """(H, W) -> (2H + 1, 2W + 1): all nodes of the pixels' squares, borders included."""
     nodes = np.zeros((2 * mask.shape[0] + 1, 2 * mask.shape[1] + 1), dtype=np.bool_)
     nodes[1::2, 1::2] = mask
     return binary_dilation(nodes, structure=np.ones((3, 3), dtype=np.bool_))
 
 
-def published(mask: Mask, spacing: Spacing) -> Distances:
+def published(mask: BoolArray, spacing: Spacing) -> Float64Array:
     """The map of Kervadec's code in mm, with which the innermost layer of 1 mm pixels is at 0.
 
-    Distances are to the center of the nearest pixel of the other side. The 1 that is taken off
+    Float64Array are to the center of the nearest pixel of the other side. The 1 that is taken off
     inside is of their code too, and right for pixels of 1 mm only: of smaller ones, layers inside
     have the sign of the outside. mask: (H, W), with a contour.
     """
     return np.where(mask, 1 - _distance(mask, spacing), _distance(~mask, spacing))
 
 
-def edt(mask: Mask, _spacing: Spacing) -> Distances:
+def edt(mask: BoolArray, _spacing: Spacing) -> Float64Array:
     """Distance in pixels to the center of the nearest pixel of the other side; negative inside."""
     return np.where(mask, -_distance(mask, _PIXELS), _distance(~mask, _PIXELS))
 
 
-def rrw(mask: Mask, _spacing: Spacing) -> Distances:
+def rrw(mask: BoolArray, _spacing: Spacing) -> Float64Array:
     """1 outside; inside from -1, where it is deepest, to nearly 0: relative, hence rectified."""
     depth = _distance(mask, _PIXELS)
     return np.where(mask, -depth / depth.max(), 1.0)
@@ -99,7 +98,7 @@ def rrw(mask: Mask, _spacing: Spacing) -> Distances:
 class Kind:
     """What a map is of; its mask has a contour whenever `draw` is called."""
 
-    draw: Callable[[Mask, Spacing], Distances]  # (H, W) and mm -> (H, W)
+    draw: Callable[[BoolArray, Spacing], Float64Array]  # (H, W) and mm -> (H, W)
     is_length: bool = True  # in mm, or in pixels
     of_background: bool = False  # the complement is the mask
     absent: float = 0.0  # everywhere, of an empty mask
@@ -122,7 +121,7 @@ def _of(kind: str) -> Kind:
     return KINDS[kind]
 
 
-def _distance(mask: Mask, spacing: Spacing) -> Distances:
+def _distance(mask: BoolArray, spacing: Spacing) -> Float64Array:
     """Of each pixel that is true to the center of the nearest that is false; 0 in those."""
-    distance: Distances = distance_transform_edt(mask, sampling=spacing)
+    distance: Float64Array = distance_transform_edt(mask, sampling=spacing)
     return distance

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from softseg.data.nifti.grid import FloatArray, Grid, canonical
+from softseg.core.types import Float32Array, Float64Array, FloatArray
+from softseg.data.nifti.grid import Grid, canonical
 from softseg.preprocess.crop import Crop
 from softseg.preprocess.interpolation import resample
 from softseg.preprocess.resample import Resample
@@ -29,7 +29,7 @@ class Geometry:
     native: Grid
     network: Grid
 
-    def to_native(self, volume: FloatArray) -> NDArray[np.float32]:
+    def to_native(self, volume: FloatArray) -> Float32Array:
         """A soft segmentation (X, Y, Z) on the network's grid -> the native grid, in [0, 1].
 
         Linear interpolation; 0 where the crop did not look.
@@ -64,7 +64,7 @@ def plan(
     return Geometry(native, grid)
 
 
-def center_of_mass(mask: FloatArray, grid: Grid) -> NDArray[np.float64] | None:
+def center_of_mass(mask: FloatArray, grid: Grid) -> Float64Array | None:
     """World position (3,) in mm of the middle of a mask (X, Y, Z); None where it is empty."""
     voxels = np.argwhere(mask >= 0.5)
     if len(voxels) == 0:

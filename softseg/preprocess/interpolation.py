@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
-from softseg.data.nifti.grid import FloatArray, Grid
+from softseg.core.types import BoolArray, Float32Array, Float64Array, FloatArray
+from softseg.data.nifti.grid import Grid
 
 Order = Literal[1, 2, 3]  # of the spline: linear, quadratic, cubic
 Reading = Order | Literal["mean"]
@@ -29,7 +29,7 @@ _ALIGNED = 1e-4  # voxels: closer to whole indices than this is a copy, not an i
 
 def resample(
     volume: FloatArray, source: Grid, target: Grid, order: Reading, fill: float = 0.0
-) -> NDArray[np.float32]:
+) -> Float32Array:
     """Read `volume`, which lies on `source`, on the voxels of `target`.
 
     Parameters
@@ -67,13 +67,13 @@ def _axis_maps(source: Grid, target: Grid) -> tuple[tuple[int, ...], Any, Any]:
     return axes, steps, matrix[list(axes), 3]
 
 
-def _inside(positions: FloatArray, size: int) -> NDArray[np.bool_]:
+def _inside(positions: FloatArray, size: int) -> BoolArray:
     return np.asarray((positions >= -0.5 - _ALIGNED) & (positions <= size - 0.5 + _ALIGNED))
 
 
 def _read_axis(
-    volume: NDArray[np.float32], axis: int, positions: FloatArray, order: Reading, step: float
-) -> NDArray[np.float32]:
+    volume: Float32Array, axis: int, positions: FloatArray, order: Reading, step: float
+) -> Float32Array:
     """Read one axis at the given (fractional) indices, which are a step apart."""
     whole, averaged = np.rint(positions), order == "mean" and step > 1 + _ALIGNED
     if not averaged and np.abs(positions - whole).max(initial=0.0) < _ALIGNED:
@@ -91,11 +91,11 @@ def _read_axis(
     box = slice(needed[0], needed[-1] + 1)
     rows = np.moveaxis(volume, axis, 0)[box]
     # sparse, for most weights are 0; nor has it threads of its own, as a BLAS has
-    read: NDArray[np.float32] = sparse.csr_array(dense[:, box]) @ rows.reshape(len(rows), -1)
+    read: Float32Array = sparse.csr_array(dense[:, box]) @ rows.reshape(len(rows), -1)
     return np.moveaxis(read.reshape(-1, *rows.shape[1:]), 0, axis)
 
 
-def interpolation_weights(positions: FloatArray, size: int, order: Order) -> NDArray[np.float64]:
+def interpolation_weights(positions: FloatArray, size: int, order: Order) -> Float64Array:
     """The matrix (positions, size) that interpolates a row of `size` samples at `positions`.
 
     It is scipy's spline interpolation applied to the unit vectors: linear in the samples, mirrored
@@ -108,7 +108,7 @@ def interpolation_weights(positions: FloatArray, size: int, order: Order) -> NDA
     return np.asarray(read)
 
 
-def mean_weights(positions: FloatArray, size: int, width: float) -> NDArray[np.float64]:
+def mean_weights(positions: FloatArray, size: int, width: float) -> Float64Array:
     """The matrix (positions, size) that averages a row of `size` voxels over wider ones.
 
     Of each new voxel, `width` old ones wide, that part counts which lies within the row; each row
@@ -122,11 +122,11 @@ def mean_weights(positions: FloatArray, size: int, width: float) -> NDArray[np.f
 
 
 def _place(
-    read: NDArray[np.float32],
+    read: Float32Array,
     shape: tuple[int, int, int],
-    inside: list[NDArray[np.bool_]],
+    inside: list[BoolArray],
     fill: float,
-) -> NDArray[np.float32]:
+) -> Float32Array:
     """Put what was read into a volume of `fill`."""
     if read.shape == shape:
         return np.ascontiguousarray(read, dtype=np.float32)

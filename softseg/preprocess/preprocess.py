@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from softseg.core.errors import UserError
 from softseg.core.names import natural
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import Float32Array, Float64Array, FloatArray
 from softseg.data.sample import Counts, Sample, count_soft, digest_of
 from softseg.metrics import TRUTH_THRESHOLD, binarize, dice
 from softseg.preprocess.contours import contours
@@ -106,9 +105,7 @@ def _apart(kinds: Sequence[Tensor], like: Tensor) -> Tensor:
     return torch.stack(list(kinds), dim=1) if kinds else like.new_empty((slices, 0, *rest))
 
 
-def _roi_center(
-    sample: Sample, steps: Sequence[Step], slices: Slices
-) -> NDArray[np.float64] | None:
+def _roi_center(sample: Sample, steps: Sequence[Step], slices: Slices) -> Float64Array | None:
     """The ROI's center when a step needs the ROI."""
     if not needs_roi(steps, slices):
         return None
@@ -122,7 +119,7 @@ def _roi_center(
 
 def images_of(
     sample: Sample, steps: Sequence[Step], geometry: Geometry
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[Float32Array, Float32Array]:
     """Each contrast on the network's grid (C, X, Y, Z), and its background value (C,).
 
     Standardizing is linear, so it is applied to the box that was read, with the native statistics.
@@ -138,14 +135,14 @@ def images_of(
     return np.stack(out), np.array(fills, dtype=np.float32)
 
 
-def _masks(masks: FloatArray, steps: Sequence[Step], geometry: Geometry) -> NDArray[np.float32]:
+def _masks(masks: FloatArray, steps: Sequence[Step], geometry: Geometry) -> Float32Array:
     """Soft masks (K, X, Y, Z) on the network's grid, still soft, 0 outside the scan."""
     order = label_order(steps)
     read = [resample(mask, geometry.native, geometry.network, order) for mask in masks]
     return np.clip(np.stack(read), 0.0, 1.0)
 
 
-def _facts(sample: Sample, target: NDArray[np.float32], geometry: Geometry) -> Facts:
+def _facts(sample: Sample, target: Float32Array, geometry: Geometry) -> Facts:
     ceiling, kept = [], []
     scale = geometry.network.voxel_ml / geometry.native.voxel_ml
     for native, network in zip(sample.target, target, strict=True):

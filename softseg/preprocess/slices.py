@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from softseg.core.component import Component
+from softseg.core.types import Float32Array
 
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 Rule = Literal["empty_input", "empty_target", "no_roi"]
@@ -35,12 +35,12 @@ class Slices(Component):
         first, second = (axis for axis in range(3) if axis != self.number)
         return first, second
 
-    def cut(self, volumes: NDArray[np.float32]) -> Tensor:
+    def cut(self, volumes: Float32Array) -> Tensor:
         """(C, X, Y, Z) -> slices (S, C, H, W)."""
         slices = np.moveaxis(volumes, self.number + 1, 0)
         return torch.from_numpy(np.ascontiguousarray(slices))
 
-    def stack(self, slices: Tensor) -> NDArray[np.float32]:
+    def stack(self, slices: Tensor) -> Float32Array:
         """(S, C, H, W) -> (C, X, Y, Z): the inverse of `cut`."""
         return np.ascontiguousarray(np.moveaxis(slices.cpu().numpy(), 0, self.number + 1))
 

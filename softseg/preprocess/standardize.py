@@ -13,7 +13,7 @@ from torch import Tensor
 
 from softseg.core.component import Component
 from softseg.core.errors import UserError
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import FloatArray
 
 _FLAT = 1e-6  # below this spread (a share of the largest value) only the mean is taken off
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from nibabel import orientations
-from numpy.typing import NDArray
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
+from softseg.core.types import Float32Array
 from softseg.data import Subject
 from softseg.data.nifti.grid import Grid, canonical
 from softseg.data.nifti.io import read
@@ -23,8 +23,6 @@ from softseg.report.pairing import scores
 from softseg.report.results import Results
 from softseg.runs.folder import predictions_of
 from softseg.runs.plan_file import Entry
-
-Array = NDArray[np.float32]
 
 
 def chosen(results: Results, target: str) -> dict[str, tuple[str, int]]:
@@ -66,8 +64,8 @@ def _example(results: Results, target: str, subject: Subject, split: int, label:
     truth = _upright(sample.target[results.targets.index(target)], sample.grid)
     place = int(np.moveaxis(truth, axis, 0).sum(axis=(1, 2)).argmax())
 
-    def cut(volume: Array) -> Array:
-        slice_: Array = np.take(volume, place, axis)
+    def cut(volume: Float32Array) -> Float32Array:
+        slice_: Float32Array = np.take(volume, place, axis)
         return slice_
 
     tested = [entry for entry in results.done() if entry.split == split]
@@ -109,7 +107,7 @@ def _places(
 
 def _predictions(
     places: Mapping[str, tuple[Path, Path]], target: str, kind: Kind
-) -> Mapping[str, Array]:
+) -> Mapping[str, Float32Array]:
     """Candidate -> what it predicted, (X, Y, Z) in canonical orientation."""
     found = {}
     for candidate, (folder, source) in places.items():
@@ -123,7 +121,7 @@ def _rows(metrics: pd.DataFrame, subject: str, split: int, target: str) -> pd.Da
     return metrics[chosen & (metrics["target"] == target)]
 
 
-def _upright(volume: Array, grid: Grid) -> Array:
+def _upright(volume: Float32Array, grid: Grid) -> Float32Array:
     """The voxels with axes growing to the right, front and top, as near as the scan allows."""
     turned = orientations.apply_orientation(volume, orientations.io_orientation(grid.affine))
     return np.asarray(turned, dtype=np.float32)

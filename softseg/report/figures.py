@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from softseg.core.seeds import seed_of
+from softseg.core.types import Float32Array, Float64Array
 from softseg.data.nifti.io import read
 from softseg.render.figures import bland_altman, density, learning, progression, thresholds, timing
 from softseg.render.figures import examples as example_figure
@@ -24,7 +24,6 @@ from softseg.runs.plan_file import Entry
 from softseg.runs.thresholds import read_thresholds
 from softseg.training.previews import Progression, read_progression
 
-Array = NDArray[np.float32]
 _SAMPLE = 20_000  # voxels a candidate: enough for a density
 
 
@@ -76,7 +75,7 @@ def _is_same(one: Progression, other: Progression, k: int) -> bool:
     return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
 
 
-def _of_target(one: Progression, k: int) -> dict[int, Array]:
+def _of_target(one: Progression, k: int) -> dict[int, Float32Array]:
     return {epoch: prediction[k] for epoch, prediction in one.predictions.items()}
 
 
@@ -113,7 +112,7 @@ def draw_density(results: Results, target: str, path: Path) -> Figure:
     )
 
 
-def _predicted_values(entries: list[Entry], target: str) -> Array:
+def _predicted_values(entries: list[Entry], target: str) -> Float32Array:
     """A sample of the values above 0 in the soft predictions of these runs, the same each time."""
     pattern = f"*_label-{target}_probseg.nii.gz"
     folders = [predictions_in(entry.run) for entry in entries]
@@ -169,7 +168,7 @@ def draw_volumes(results: Results, target: str, path: Path) -> Figure:
     )
 
 
-def _volumes(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _volumes(rows: pd.DataFrame) -> tuple[Float64Array, Float64Array]:
     """Predicted and true volume [ml] of each scan."""
     means = rows.groupby("subject")[["volume_ml", "volume_truth_ml"]].mean()
     return means["volume_ml"].to_numpy(), means["volume_truth_ml"].to_numpy()

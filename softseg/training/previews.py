@@ -15,8 +15,8 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from softseg.core.files import write_atomically
+from softseg.core.types import Float32Array
 
-FloatArray = NDArray[np.float32]
 _SLICE, _LAST = "slice", "last"
 
 
@@ -24,9 +24,9 @@ _SLICE, _LAST = "slice", "last"
 class Progression:
     """One slice and its predictions."""
 
-    image: FloatArray  # (C, H, W)
-    target: FloatArray  # (K, H, W) in [0, 1]
-    predictions: dict[int, FloatArray]  # epoch -> (K, H, W) in [0, 1], epochs rising
+    image: Float32Array  # (C, H, W)
+    target: Float32Array  # (K, H, W) in [0, 1]
+    predictions: dict[int, Float32Array]  # epoch -> (K, H, W) in [0, 1], epochs rising
 
 
 def keep_slice(folder: Path, image: Tensor, target: Tensor) -> None:
@@ -65,7 +65,7 @@ def _float16(values: Tensor) -> NDArray[np.float16]:
     return kept
 
 
-def _float32(values: NDArray[np.float16]) -> FloatArray:
+def _float32(values: NDArray[np.float16]) -> Float32Array:
     return values.astype(np.float32)
 
 

@@ -36,9 +36,9 @@ SPEC = {
 
 
 @pytest.mark.parametrize("fusion", ["mean", "majority", 1])
-def test_1_softness_uint8_masks_stay_soft_from_file_to_batch(tmp_path, fuse):
+def test_1_softness_uint8_masks_stay_soft_from_file_to_batch(tmp_path, fusion):
     root = makers.scgm(tmp_path / "data", centers=1, subjects=1)
-    dataset = build_dataset({**SPEC, "root": str(root), "raters": {"fusion": fuse}})
+    dataset = build_dataset({**SPEC, "root": str(root), "raters": {"fusion": fusion}})
     [subject] = dataset()
     sample = load(subject, dataset)
     assert sample.target.dtype == np.float32

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from nibabel import orientations
-from numpy.typing import NDArray
 from scipy import ndimage
 
-FloatArray = NDArray[np.floating]
+from softseg.core.types import Float32Array, Float64Array, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,10 +16,10 @@ class Grid:
     """A voxel grid: `shape` (X, Y, Z) and `affine` (4, 4), voxel index -> world mm (RAS+)."""
 
     shape: tuple[int, int, int]
-    affine: NDArray[np.float64]
+    affine: Float64Array
 
     @property
-    def zooms(self) -> NDArray[np.float64]:
+    def zooms(self) -> Float64Array:
         """Voxel sizes in mm, (3,), from the affine (a header's pixdim may disagree with it)."""
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0), dtype=np.float64)
 
@@ -49,9 +48,7 @@ def same_place(one: Grid, other: Grid) -> bool:
     return one.shape == other.shape and corner_distance(one, other) <= tolerance
 
 
-def regrid(
-    data: FloatArray, source: Grid, target: Grid, *, mask: bool = False
-) -> NDArray[np.float32]:
+def regrid(data: FloatArray, source: Grid, target: Grid, *, mask: bool = False) -> Float32Array:
     """`data` (X, Y, Z), which lies on `source`, at the voxel centers of `target`, linearly.
 
     The outermost voxels go on for one more voxel: centers of two grids that touch there may miss

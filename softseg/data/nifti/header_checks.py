@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from softseg.core.types import Float32Array, Float64Array
 from softseg.data.nifti.file_error import FileError
 from softseg.data.nifti.grid import Grid
 
@@ -80,7 +80,7 @@ def _kind(dtype: np.dtype[Any]) -> str:
     return "complex" if dtype.kind == "c" else "color (RGB)"
 
 
-def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:
+def _check_affine(path: Path, affine: Float64Array) -> None:
     mend = "set its sform or qform, or convert it again from its source"
     if not np.isfinite(affine).all():
         raise FileError(path, "has an affine with NaN or infinity", mend)
@@ -137,7 +137,7 @@ def check_length(path: Path, header: Any, length: int) -> None:
         raise FileError(path, wrong, "its shape or datatype is wrong: convert it again")
 
 
-def check_finite(path: Path, data: NDArray[np.float32]) -> None:
+def check_finite(path: Path, data: Float32Array) -> None:
     """Refuse NaN and infinity, saying how many voxels hold them."""
     bad = data.size - int(np.isfinite(data).sum())
     if bad:

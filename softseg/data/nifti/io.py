@@ -14,9 +14,10 @@ from typing import Any, BinaryIO
 import nibabel as nib
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from softseg.core.files import replacing
+from softseg.core.types import AnyArray, Float32Array
 from softseg.data.nifti.file_error import FileError, reading
 from softseg.data.nifti.grid import Grid
 from softseg.data.nifti.header_checks import (
@@ -46,7 +47,7 @@ _GEOMETRY = ("dim", "pixdim", "xyzt_units", "dim_info", "qform_code", "sform_cod
 class Volume:
     """One scan or mask: `data` (X, Y, Z) float32 in the file's own units, on its `grid`."""
 
-    data: NDArray[np.float32]
+    data: Float32Array
     grid: Grid
 
 
@@ -114,7 +115,7 @@ def write_like(path: str | Path, data: ArrayLike, source: str | Path, dtype: Any
         image.to_filename(part)
 
 
-def _as(data: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _as(data: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
     """The values in their type on disk, unless that would harden them."""
     if dtype not in (np.dtype(np.float32), np.dtype(np.uint8)):
         raise ValueError(f"masks are written as float32 or uint8, not {dtype}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import FloatArray
 from softseg.datasets.phantom.shapes import Curve, blend, ellipse, horn, turned
 
 

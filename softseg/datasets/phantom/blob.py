@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import FloatArray
 from softseg.datasets.phantom.shapes import ellipsoid, turned
 
 Point = tuple[float, float, float]

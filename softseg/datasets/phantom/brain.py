@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import FloatArray
 from softseg.datasets.phantom.blob import Ripple, draw_ripple
 from softseg.datasets.phantom.intensity import Tissues
 from softseg.datasets.phantom.shapes import blend, ellipsoid, turned

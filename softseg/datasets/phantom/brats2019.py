@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from softseg.core.errors import UserError
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import AnyArray, FloatArray
 from softseg.datasets.phantom.brain import Brain, draw_brain, tissues_of
 from softseg.datasets.phantom.contrasts import Contrast, Head, picture
 from softseg.datasets.phantom.files import save_nifti
@@ -102,7 +101,7 @@ def _images(rng: np.random.Generator, head: Head, grade: str) -> dict[str, NDArr
 def save_subject(subject: Subject, folder: Path) -> None:
     """Write one subject's files into `GRADE/BraTS19_NAME`, the axes turned as the challenge's."""
     folder.mkdir(parents=True)
-    volumes: dict[str, NDArray[Any]] = {
+    volumes: dict[str, AnyArray] = {
         **subject.images,
         "seg": subject.mask,
         "fraction": subject.fraction.astype(np.float32),

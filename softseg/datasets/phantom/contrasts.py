@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import BoolArray, FloatArray
 from softseg.datasets.phantom.intensity import Scanner, Tissues, Zooms, measure, mix, receive_field
 
 
@@ -30,7 +30,7 @@ class Head:
     """of the healthy brain"""
     ill: tuple[FloatArray, ...]
     """the shares of each voxel that are ill; together at most 1"""
-    mask: NDArray[np.bool_]
+    mask: BoolArray
     """what brain extraction leaves"""
 
 

@@ -7,16 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
-import numpy as np
-from numpy.typing import NDArray
 
 from softseg.core.errors import UserError
+from softseg.core.types import AnyArray, Float64Array
 
 
-def save_nifti(path: Path, data: NDArray[Any], affine: NDArray[np.float64]) -> None:
+def save_nifti(path: Path, data: AnyArray, affine: Float64Array) -> None:
     """Write `data` (X, Y, Z), in its own dtype, as .nii.gz without time stamp or file name."""
     image = nib.Nifti1Image(data, affine)
     image.set_qform(affine, code="scanner")

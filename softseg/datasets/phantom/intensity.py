@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import FloatArray
 from softseg.datasets.phantom.partial_volume import centers
 from softseg.datasets.phantom.raters import smooth_field
 from softseg.datasets.phantom.shapes import ellipse

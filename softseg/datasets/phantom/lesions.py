@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import BoolArray, FloatArray
 from softseg.datasets.phantom.blob import Blob, draw_blob
 from softseg.datasets.phantom.brain import Brain
 from softseg.datasets.phantom.partial_volume import BOX, Coverage
@@ -126,6 +126,6 @@ def _covered(lesion: Lesion, brain: Brain, scan: Box) -> tuple[Box, Coverage]:
     return box, cover_box(depth, box)
 
 
-def _is_one(mask: NDArray[np.bool_]) -> bool:
+def _is_one(mask: BoolArray) -> bool:
     """Whether it is one piece of the right size."""
     return VOXELS[0] <= mask.sum() <= VOXELS[1] and label(mask)[1] == 1

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softseg.core.errors import UserError
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import BoolArray, Float64Array, FloatArray
 from softseg.datasets.phantom.brain import Brain, draw_brain, tissues_of
 from softseg.datasets.phantom.contrasts import Contrast, Head, picture
 from softseg.datasets.phantom.experts import EXPERTS, expert_mask
@@ -60,10 +60,10 @@ class Patient:
 
     brain: Brain
     findings: Findings
-    affine: NDArray[np.float64]
+    affine: Float64Array
     fraction: FloatArray
     """the truth: share of each voxel that is lesion"""
-    mask: NDArray[np.bool_]
+    mask: BoolArray
     """the brain's"""
     images: dict[str, NDArray[np.int16]]
     """one for each contrast"""
@@ -101,7 +101,7 @@ def make_patient(center: int, number: int, seed: int) -> Patient:
 def save_patient(patient: Patient, folder: Path) -> None:
     """Write one patient's files below `Center_CC/Patient_NN`."""
 
-    def save(what: str, data: FloatArray | NDArray[np.integer] | NDArray[np.bool_]) -> None:
+    def save(what: str, data: FloatArray | NDArray[np.integer] | BoolArray) -> None:
         path = folder / f"{what}.nii.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_nifti(path, data, patient.affine)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import FloatArray
 
 Depth = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
 """A shape: (x, y, z) in mm -> signed depth in mm, positive inside."""

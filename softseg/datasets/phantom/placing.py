@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from softseg.core.types import Float64Array
 
 Range = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -13,7 +14,7 @@ def draw_affine(
     shape: tuple[int, int, int],
     zooms: tuple[float, float, float],
     centers: Range,
-) -> NDArray[np.float64]:
+) -> Float64Array:
     """Voxel -> world mm (4, 4), RAS; every other scan or so is tilted by up to 12 degrees.
 
     `centers`: the lowest and the highest world coordinates of the scan's middle, mm.

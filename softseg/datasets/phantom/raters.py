@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, gaussian_filter
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import BoolArray, FloatArray
 
 GRAY, WHITE = 1, 2
 """The codes of a mask."""
@@ -59,7 +59,7 @@ def rater_mask(
     """
     sigmas = (REACH_MM / zooms[0], REACH_MM / zooms[1], 0.5)
 
-    def displaced(level: FloatArray) -> NDArray[np.bool_]:
+    def displaced(level: FloatArray) -> BoolArray:
         drawn = np.zeros(level.shape, dtype=bool)
         box = find_objects((level > -MARGIN).astype(int))[0]
         field = smooth_field(rng, level[box].shape, sigmas)

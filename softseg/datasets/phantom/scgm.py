@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softseg.core.errors import UserError
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import Float64Array, FloatArray
 from softseg.datasets.phantom.anatomy import Anatomy, draw_anatomy
 from softseg.datasets.phantom.files import save_nifti
 from softseg.datasets.phantom.intensity import (
@@ -57,7 +57,7 @@ class Subject:
     """Everything about one synthetic scan; volumes are (X, Y, Z)."""
 
     anatomy: Anatomy
-    affine: NDArray[np.float64]
+    affine: Float64Array
     tissues: Tissues
     signal: FloatArray
     """noise-free, before the receive field"""

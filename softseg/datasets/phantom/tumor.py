@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import FloatArray
 from softseg.datasets.phantom.blob import Blob, Ripple, draw_blob, draw_ripple
 from softseg.datasets.phantom.brain import Brain
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import FloatArray
 from softseg.datasets.phantom.partial_volume import Coverage, Depth, centers, offsets
 
 PARTS = 6

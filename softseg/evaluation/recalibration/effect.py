@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from softseg.data.nifti.grid import FloatArray, Grid
+from softseg.core.types import BoolArray, FloatArray
+from softseg.data.nifti.grid import Grid
 from softseg.evaluation.recalibration.maps import Recalibration, VolumeCorrection
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.calibration import region, score_calibration
-from softseg.metrics.overlap import BoolArray, dice
+from softseg.metrics.overlap import dice
 from softseg.metrics.volume import volume_ml
 from softseg.metrics.volume_bias import score_volume_bias
 

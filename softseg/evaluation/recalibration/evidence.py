@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import Float64Array, FloatArray
 from softseg.metrics.volume import volume_ml
-
-Sums = NDArray[np.float64]
 
 LOWEST = float(np.finfo(np.float32).tiny)
 HIGHEST = 1 - 2.0**-24
@@ -25,10 +23,10 @@ BINS = (_LAST - _FIRST) * _AN_UNIT
 class Evidence:
     """Sums over the voxels with q > 0 in each fine bin of logit(q), and every volume in ml."""
 
-    voxels: Sums  # (BINS,)
-    predicted: Sums  # (BINS,): sum of q
-    logits: Sums  # (BINS,): sum of logit(q)
-    true: Sums  # (BINS,): sum of y
+    voxels: Float64Array  # (BINS,)
+    predicted: Float64Array  # (BINS,): sum of q
+    logits: Float64Array  # (BINS,): sum of logit(q)
+    true: Float64Array  # (BINS,): sum of y
     volumes_ml: tuple[tuple[float, float], ...]  # predicted and true soft volume of each
 
     def __add__(self, other: Evidence) -> Evidence:
@@ -74,10 +72,10 @@ def _of_voxels(probability: FloatArray, truth: FloatArray) -> Evidence:
     return Evidence(_sums(at, np.ones_like(q)), _sums(at, q), _sums(at, raw), _sums(at, y), ())
 
 
-def _sums(at: NDArray[np.int64], values: Sums) -> Sums:
+def _sums(at: NDArray[np.int64], values: Float64Array) -> Float64Array:
     return np.bincount(at, weights=values, minlength=BINS).astype(np.float64)
 
 
-def logits_of(probability: FloatArray) -> Sums:
+def logits_of(probability: FloatArray) -> Float64Array:
     """ln(q / (1 - q)) of values in [0, 1], any shape, cut to what float32 can tell from 0 and 1."""
     return np.asarray(logit(np.clip(probability.astype(np.float64), LOWEST, HIGHEST)))

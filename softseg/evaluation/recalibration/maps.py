@@ -6,12 +6,11 @@ from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.special import expit
 
 from softseg.core.component import Component
-from softseg.data.nifti.grid import FloatArray
+from softseg.core.types import Float32Array, FloatArray
 from softseg.evaluation.recalibration.evidence import logits_of
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -28,7 +27,7 @@ class Temperature(Component):
     temperature: Annotated[float, Field(gt=0)]
     """T: above 1 the prediction was over-confident, below 1 under-confident."""
 
-    def __call__(self, probability: FloatArray) -> NDArray[np.float32]:
+    def __call__(self, probability: FloatArray) -> Float32Array:
         """A soft map with values in [0, 1], of any shape -> the recalibrated one, float32."""
         seen = probability > 0
         mapped = np.zeros(probability.shape, dtype=np.float32)
@@ -62,7 +61,7 @@ class Monotone(Component):
             raise ValueError("the first point is not (0, 0)")
         return self
 
-    def __call__(self, probability: FloatArray) -> NDArray[np.float32]:
+    def __call__(self, probability: FloatArray) -> Float32Array:
         """A soft map with values in [0, 1], of any shape -> the recalibrated one, float32."""
         seen = probability > 0
         mapped = np.zeros(probability.shape, dtype=np.float32)

@@ -12,10 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from softseg.data.nifti.grid import FloatArray
-from softseg.metrics.overlap import BoolArray
-
-Maps = NDArray[np.float32]
+from softseg.core.types import BoolArray, Float32Array, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +27,10 @@ class Drawn:
 class Uncertainty:
     """Of N samples, each (K, X, Y, Z) float32."""
 
-    mean: Maps  # in [0, 1]
-    variance: Maps  # of the N (not N - 1), in [0, 0.25]
-    entropy: Maps  # of the mean, in nats: how uncertain the network is (total)
-    mutual_information: Maps  # the entropy less the samples' mean one: how far they disagree
+    mean: Float32Array  # in [0, 1]
+    variance: Float32Array  # of the N (not N - 1), in [0, 0.25]
+    entropy: Float32Array  # of the mean, in nats: how uncertain the network is (total)
+    mutual_information: Float32Array  # entropy minus the samples' mean entropy
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +53,7 @@ class Masks:
         return np.unpackbits(packed, count=count).view(np.bool_).reshape(self.shape)
 
 
-def binary_entropy(probability: FloatArray) -> NDArray[np.float32]:
+def binary_entropy(probability: FloatArray) -> Float32Array:
     """-p ln p - (1 - p) ln(1 - p) of values in [0, 1], any shape, in nats."""
     return np.asarray(entr(probability) + entr(1 - probability), dtype=np.float32)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
+from softseg.core.types import Float32Array
 from softseg.data.sample import Sample
 from softseg.inference.model import Model
 from softseg.inference.predict import (
@@ -34,14 +34,12 @@ from softseg.inference.uncertainty.structures import Row, score_structures
 from softseg.inference.uncertainty.write import write_maps, write_scores
 from softseg.metrics.lesions import LesionRules
 
-Soft = NDArray[np.float32]
-
 
 @dataclass(frozen=True, eq=False)
 class Found:
     """What is found of one scan."""
 
-    soft: Soft  # (K, X, Y, Z), the prediction
+    soft: Float32Array  # (K, X, Y, Z), the prediction
     thresholds: Mapping[str, float]
     uncertainty: Uncertainty
     masks: Masks  # of the samples
@@ -143,7 +141,9 @@ def _of_members(members: Sequence[Model], sample: Sample, options: Options) -> F
     return Found(uncertainty.mean, mean, uncertainty, masks)
 
 
-def _drawn(model: Model, soft: Soft, thresholds: Mapping[str, float], sample: Sample) -> Drawn:
+def _drawn(
+    model: Model, soft: Float32Array, thresholds: Mapping[str, float], sample: Sample
+) -> Drawn:
     return Drawn(soft, masks_of(model, soft, thresholds, sample.grid))
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from softseg.data.nifti.grid import FloatArray, Grid
+from softseg.core.types import BoolArray, Float64Array, FloatArray
+from softseg.data.nifti.grid import Grid
 from softseg.inference.uncertainty.maps import Masks
 from softseg.metrics.lesions import Components, LesionRules, components
-from softseg.metrics.overlap import BoolArray
 
 Row = dict[str, object]
 
@@ -107,7 +107,7 @@ def mean_pairwise_dice(votes: BoolArray) -> float:
     return float((200 * both[defined] / total[defined]).mean()) if defined.any() else float("nan")
 
 
-def _shared(votes: BoolArray) -> NDArray[np.float64]:
+def _shared(votes: BoolArray) -> Float64Array:
     """How many voxels each two of the N masks share, (N, N)."""
     shared = np.zeros((len(votes), len(votes)))
     for first in range(0, votes.shape[1], _AT_ONCE):

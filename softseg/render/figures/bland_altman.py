@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from softseg.core.types import AnyArray
 from softseg.render.figures.style import (
     INK,
     TEXT,
-    Array,
     colors,
     darker,
     name_panel,
@@ -34,7 +34,7 @@ class Agreement:
 
 
 def draw(
-    volumes: Mapping[str, tuple[Array, Array]],
+    volumes: Mapping[str, tuple[AnyArray, AnyArray]],
     path: Path,
     unit: str = "ml",
     *,
@@ -63,21 +63,21 @@ def draw(
     save(figure, path)
 
 
-def pairs(predicted: Array, true: Array) -> tuple[Array, Array]:
+def pairs(predicted: AnyArray, true: AnyArray) -> tuple[AnyArray, AnyArray]:
     """Means and differences (predicted - true) of the pairs without NaN."""
     both = np.stack([np.asarray(predicted, float), np.asarray(true, float)])
     both = both[:, np.isfinite(both).all(axis=0)]
     return both.mean(axis=0), both[0] - both[1]
 
 
-def agreement(difference: Array) -> Agreement:
+def agreement(difference: AnyArray) -> Agreement:
     """Bias and limits of differences (N,): the sample SD; NaN where N is too small."""
     bias = float(difference.mean()) if len(difference) else float("nan")
     reach = 1.96 * float(difference.std(ddof=1)) if len(difference) > 1 else float("nan")
     return Agreement(bias, bias - reach, bias + reach)
 
 
-def _panel(axes: Axes, mean: Array, difference: Array, found: Agreement, color: str) -> None:
+def _panel(axes: Axes, mean: AnyArray, difference: AnyArray, found: Agreement, color: str) -> None:
     tidy(axes)
     axes.axhline(0, color="gray", linewidth=0.8)
     dots: dict[str, Any] = {"s": 20, "color": color, "edgecolors": darker(color)}

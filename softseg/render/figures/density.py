@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
-from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
+from softseg.core.types import AnyArray, Float64Array
 from softseg.render.figures.style import (
     INK,
     SMALL,
     TEXT,
     WIDTH,
-    Array,
     colors,
     rounds,
     save,
@@ -38,7 +37,7 @@ _DASHES = (
 
 
 def draw(
-    values: Mapping[str, Array], path: Path, *, color: Mapping[str, str] | None = None
+    values: Mapping[str, AnyArray], path: Path, *, color: Mapping[str, str] | None = None
 ) -> None:
     """One curve a candidate, each with an area of 1.
 
@@ -73,7 +72,7 @@ def draw(
     save(figure, path)
 
 
-def density(values: Array, at: Array) -> NDArray[np.float64] | None:
+def density(values: AnyArray, at: AnyArray) -> Float64Array | None:
     """Kernel density of values (N,) in (0, 1] at points (M,) in [0, 1]; None if all are the same.
 
     A Gaussian kernel of Scott's width, at least NARROWEST. What would leak beyond 0 and 1, where
@@ -91,16 +90,16 @@ def _label(name: str) -> str:
     return wrapped(name, 34) if not name.startswith("_") else f" {wrapped(name, 34)}"
 
 
-def _non_zero(values: Array) -> NDArray[np.float64]:
+def _non_zero(values: AnyArray) -> Float64Array:
     flat = np.asarray(values, dtype=np.float64).ravel()
     return flat[np.isfinite(flat) & (flat > 0)]
 
 
-def _why(values: Array) -> str:
+def _why(values: AnyArray) -> str:
     return f"(every value is {values[0]:.3g})" if len(values) else "(no value above 0)"
 
 
-def _columns(values: Mapping[str, Array]) -> int:
+def _columns(values: Mapping[str, AnyArray]) -> int:
     """Columns of the legend: what the longest name, in inches, lets stand beside each other."""
     longest = min(34, max(len(name) for name in values))
     return max(1, min(len(values), int(WIDTH / (0.6 + 0.075 * longest))))

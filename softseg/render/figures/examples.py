@@ -10,8 +10,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from softseg.core.types import AnyArray
 from softseg.render.figures import cells, slices
-from softseg.render.figures.style import TEXT, WIDTH, Array, save, wrapped
+from softseg.render.figures.style import TEXT, WIDTH, save, wrapped
 
 _LEFT, _GAP, _BETWEEN, _LINE = 1.35, 0.04, 0.16, 0.2  # inches
 _NOTE = "blue frame: the part that is enlarged\nblue line: outline of the ground truth"
@@ -22,12 +23,12 @@ class Example:
     """A slice of one subject: all arrays (H, W), axes growing to the patient's right and front."""
 
     title: str
-    image: Array
-    truth: Array
+    image: AnyArray
+    truth: AnyArray
     """in [0, 1]"""
-    soft: Mapping[str, Array]
+    soft: Mapping[str, AnyArray]
     """of each candidate, in [0, 1]"""
-    binary: Mapping[str, Array]
+    binary: Mapping[str, AnyArray]
     """of each candidate, 0 or 1"""
     pixel_mm: slices.Pixel = (1.0, 1.0)
     dice: Mapping[str, float] = field(default_factory=dict)
@@ -130,7 +131,7 @@ def _prediction(pair: _Pair, row: int, name: str) -> None:
         pair.below(row, True, "no Dice" if math.isnan(dice) else f"Dice {dice:.1f} %")
 
 
-def _overlaid(pair: _Pair, row: int, right: bool, mask: Array) -> Axes:
+def _overlaid(pair: _Pair, row: int, right: bool, mask: AnyArray) -> Axes:
     one = pair.example
     axes = pair.cell(row, right)
     slices.show(axes, one.image, one.pixel_mm, pair.box)

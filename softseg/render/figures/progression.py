@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from softseg.core.types import AnyArray
 from softseg.render.figures import cells, slices
-from softseg.render.figures.style import TEXT, WIDTH, Array, save, wrapped
+from softseg.render.figures.style import TEXT, WIDTH, save, wrapped
 
 _LEFT, _RIGHT, _GAP, _HEAD = 1.35, 0.75, 0.04, 0.3  # inches
 _NOTE = "blue frame: the part that is enlarged"
@@ -24,7 +25,7 @@ class _Scene:
     figure: Figure
     side: float
     """of a cell, in inches"""
-    image: Array
+    image: AnyArray
     pixel_mm: slices.Pixel
     box: slices.Box
 
@@ -39,16 +40,16 @@ class _Scene:
         middle = self.left(column) + self.side / 2
         cells.write(self.figure, middle, self.top(row) - 0.12, text, ha="center", fontsize=TEXT)
 
-    def show(self, row: int, column: int, prediction: Array) -> None:
+    def show(self, row: int, column: int, prediction: AnyArray) -> None:
         axes = cells.cell(self.figure, self.left(column), self.top(row), self.side)
         slices.show(axes, self.image, self.pixel_mm, self.box)
         slices.overlay(axes, prediction, self.pixel_mm, self.box)
 
 
 def draw(
-    rows: Mapping[str, Mapping[int, Array]],
-    image: Array,
-    target: Array,
+    rows: Mapping[str, Mapping[int, AnyArray]],
+    image: AnyArray,
+    target: AnyArray,
     path: Path,
     *,
     pixel_mm: slices.Pixel = (1.0, 1.0),
@@ -87,7 +88,7 @@ def draw(
     save(scene.figure, path, fitted=True)
 
 
-def chosen(rows: Collection[Mapping[int, Array]], most: int = 7) -> list[int]:
+def chosen(rows: Collection[Mapping[int, AnyArray]], most: int = 7) -> list[int]:
     """Which epochs are shown beside the column of last ones, at most `most` - 1.
 
     The first and the latest that is not a candidate's last one, and some evenly spread between.
@@ -99,7 +100,7 @@ def chosen(rows: Collection[Mapping[int, Array]], most: int = 7) -> list[int]:
     return [epochs[place] for place in places]
 
 
-def _reference(scene: _Scene, target: Array) -> None:
+def _reference(scene: _Scene, target: AnyArray) -> None:
     """The whole image with a frame around what is enlarged, and the ground truth."""
     axes = cells.cell(scene.figure, scene.left(0), scene.top(0), scene.side)
     slices.show(axes, scene.image, scene.pixel_mm, slices.whole(target.shape, scene.pixel_mm))
@@ -110,7 +111,7 @@ def _reference(scene: _Scene, target: Array) -> None:
 
 
 def _row(
-    scene: _Scene, row: int, name: str, predictions: Mapping[int, Array], epochs: list[int]
+    scene: _Scene, row: int, name: str, predictions: Mapping[int, AnyArray], epochs: list[int]
 ) -> None:
     middle = scene.top(row) + scene.side / 2
     label = wrapped(name, 14)

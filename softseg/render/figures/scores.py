@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from softseg.core.types import AnyArray, Float64Array
 from softseg.render.figures.style import (
     INK,
     SMALL,
     TEXT,
     WIDTH,
-    Array,
     colors,
     darker,
     number,
@@ -27,7 +26,7 @@ from softseg.render.figures.style import (
 
 
 def draw(
-    values: Mapping[str, Array],
+    values: Mapping[str, AnyArray],
     path: Path,
     label: str = "Dice [%]",
     *,
@@ -60,13 +59,13 @@ def draw(
     save(figure, path)
 
 
-def defined(values: Array) -> NDArray[np.float64]:
+def defined(values: AnyArray) -> Float64Array:
     """The finite ones of (N,)."""
     flat = np.asarray(values, dtype=np.float64)
     return flat[np.isfinite(flat)]
 
 
-def spread(count: int) -> NDArray[np.float64]:
+def spread(count: int) -> Float64Array:
     """Offsets (N,) in (-0.5, 0.5) that keep dots apart: multiples of the golden ratio, modulo 1.
 
     The same for the same number of subjects, so that a figure drawn again is the same.
@@ -74,13 +73,13 @@ def spread(count: int) -> NDArray[np.float64]:
     return np.asarray(np.arange(1, count + 1) * 0.6180339887498949 % 1 - 0.5)
 
 
-def in_words(values: Array, total: int, size: float) -> str:
+def in_words(values: AnyArray, total: int, size: float) -> str:
     """Median and number of the defined values, `total` with the others; places as for `size`."""
     count = f"n = {total}" if len(values) == total else f"n = {len(values)} of {total}"
     return f"median {number(float(np.median(values)), size)}\n{count}" if len(values) else count
 
 
-def _strip(axes: Axes, row: int, values: Array, color: str) -> None:
+def _strip(axes: Axes, row: int, values: AnyArray, color: str) -> None:
     if not len(values):
         return
     low, middle, high = np.percentile(values, [25, 50, 75])

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.patches import Rectangle
 
-from softseg.render.figures.style import RED, Array
+from softseg.core.types import AnyArray
+from softseg.render.figures.style import RED
 
 BLUE = "#40d0ff"
 """Frames and outlines: told apart from gray and red with each kind of color blindness."""
@@ -30,7 +31,7 @@ class Box:
     side: float
 
 
-def upright(array: Array) -> Array:
+def upright(array: AnyArray) -> AnyArray:
     """(H, W), growing to the patient's right and front, as radiologists see it: (W, H).
 
     The patient's right is on the left, the front is up (as `softseg.training.keeper.upright`).
@@ -45,7 +46,9 @@ def whole(shape: tuple[int, ...], pixel_mm: Pixel) -> Box:
     return Box((width - side) / 2, (height - side) / 2, side)
 
 
-def zoom(masks: Sequence[Array], pixel_mm: Pixel, least: float = 0.3, margin: float = 0.2) -> Box:
+def zoom(
+    masks: Sequence[AnyArray], pixel_mm: Pixel, least: float = 0.3, margin: float = 0.2
+) -> Box:
     """The square around the foreground of boolean masks (H, W), and a margin on each side.
 
     `margin` is a part of the foreground's extent, `least` the least part of the slice's longer
@@ -63,7 +66,7 @@ def zoom(masks: Sequence[Array], pixel_mm: Pixel, least: float = 0.3, margin: fl
     return Box(_start(left, right, side, size[0]), _start(bottom, top, side, size[1]), side)
 
 
-def _extent(present: Array, pixel: float) -> tuple[float, float]:
+def _extent(present: AnyArray, pixel: float) -> tuple[float, float]:
     """From where to where in mm, along one axis."""
     [places] = np.nonzero(present)
     return float(places[0] * pixel), float((places[-1] + 1) * pixel)
@@ -76,19 +79,19 @@ def _start(low: float, high: float, side: float, size: float) -> float:
     return float(np.clip((low + high - side) / 2, 0, size - side))
 
 
-def show(axes: Axes, image: Array, pixel_mm: Pixel, box: Box) -> None:
+def show(axes: Axes, image: AnyArray, pixel_mm: Pixel, box: Box) -> None:
     """A part of a slice in gray, black and white at the 1st and 99.5th percentile of that part."""
     shown = np.nan_to_num(upright(image), posinf=0, neginf=0)
     low, high = np.percentile(_part(shown, pixel_mm, box), [1, 99.5])
     _place(axes, shown, pixel_mm, box, cmap="gray", vmin=low, vmax=high)
 
 
-def overlay(axes: Axes, prediction: Array, pixel_mm: Pixel, box: Box) -> None:
+def overlay(axes: Axes, prediction: AnyArray, pixel_mm: Pixel, box: Box) -> None:
     """A prediction or truth (H, W) in [0, 1], transparent (0, and NaN) to red (1)."""
     _place(axes, upright(prediction), pixel_mm, box, cmap=SOFT, vmin=0, vmax=1)
 
 
-def outline(axes: Axes, truth: Array, pixel_mm: Pixel) -> None:
+def outline(axes: Axes, truth: AnyArray, pixel_mm: Pixel) -> None:
     """A thin line around truth >= 0.5."""
     mask = np.pad(upright(truth) >= 0.5, 1)  # so that it closes at the slice's edges, too
     if mask.any():
@@ -103,7 +106,7 @@ def frame(axes: Axes, box: Box) -> None:
     axes.add_patch(Rectangle(corner, box.side, box.side, fill=False, edgecolor=BLUE, linewidth=1.2))
 
 
-def _part(shown: Array, pixel_mm: Pixel, box: Box) -> Array:
+def _part(shown: AnyArray, pixel_mm: Pixel, box: Box) -> AnyArray:
     """The pixels of an upright slice that lie in a box."""
     tops = shown.shape[0] * pixel_mm[1] - box.bottom
     rows = slice(max(0, round((tops - box.side) / pixel_mm[1])), round(tops / pixel_mm[1]))
@@ -113,7 +116,7 @@ def _part(shown: Array, pixel_mm: Pixel, box: Box) -> Array:
     return shown[rows, columns]
 
 
-def _place(axes: Axes, shown: Array, pixel_mm: Pixel, box: Box, **look: Any) -> None:
+def _place(axes: Axes, shown: AnyArray, pixel_mm: Pixel, box: Box, **look: Any) -> None:
     extent = (0, shown.shape[1] * pixel_mm[0], 0, shown.shape[0] * pixel_mm[1])
     # each voxel as it is where there is a dot for it, else a mean and not one of several
     few = box.side / min(pixel_mm) <= 150

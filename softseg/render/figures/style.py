@@ -12,11 +12,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from softseg.core.files import replacing
-
-Array = NDArray[Any]
 
 DPI = 150
 WIDTH = 8.3

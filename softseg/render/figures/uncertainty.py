@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from softseg.core.types import Float64Array
 from softseg.metrics.calibration import ReliabilityBins, ece
 from softseg.render.figures.reliability import means
 from softseg.render.figures.style import (
@@ -40,8 +40,8 @@ _BINS = {"without": ("one pass", "without"), "with": ("mean of samples", "entrop
 class Shown:
     """Of one target, over the volumes of a set."""
 
-    errors: Mapping[str, NDArray[np.float64]]  # by without | entropy | mutualinfo: (20,), in %
-    ideal: NDArray[np.float64] | None  # (20,), if what is wrong were left out first
+    errors: Mapping[str, Float64Array]  # by without | entropy | mutualinfo: (20,), in %
+    ideal: Float64Array | None  # (20,), if what is wrong were left out first
     bins: Mapping[str, ReliabilityBins]  # without | with
 
 
