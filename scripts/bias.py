@@ -18,7 +18,7 @@ from softseg.data.nifti.io import read
 from softseg.inference.write import prediction_file
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.report.results import collect
-from softseg.runs.plan_file import Entry
+from softseg.runs.plan_file import RunStatus
 
 LAYOUTS = ("uncertain1", "uncertain4")
 SUBJECTS = 80
@@ -48,7 +48,7 @@ def measured(folders: Sequence[Path]) -> pd.DataFrame:
     return table.reset_index()
 
 
-def of_run(entry: Entry) -> list[dict[str, object]]:
+def of_run(entry: RunStatus) -> list[dict[str, object]]:
     """The bias in each test scan of one run, and what it should be."""
     experiment, sets = load_config(entry.run.config, Experiment), read_split(entry.run.split)
     subjects = {subject.name: subject for subject in experiment.dataset()}

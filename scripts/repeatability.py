@@ -14,7 +14,7 @@ from softseg.data import read_split
 from softseg.data.nifti.io import read
 from softseg.inference.write import prediction_file
 from softseg.report.results import collect
-from softseg.runs.plan_file import Entry
+from softseg.runs.plan_file import RunStatus
 
 RUNS = ("run-1", "run-2")
 ABOUT = (
@@ -42,7 +42,7 @@ def measured(folder: Path, predict: Callable[..., None]) -> pd.DataFrame:
     return table
 
 
-def of_run(entry: Entry, predict: Callable[..., None]) -> Iterator[dict[str, object]]:
+def of_run(entry: RunStatus, predict: Callable[..., None]) -> Iterator[dict[str, object]]:
     """The volumes in both scans of each session that a run was tested on."""
     experiment = load_config(entry.run.config, Experiment)
     subjects = {subject.name: subject for subject in experiment.dataset()}

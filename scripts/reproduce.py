@@ -14,7 +14,7 @@ import pandas as pd
 import repeatability as repeated
 
 from softseg.report.results import collect
-from softseg.runs.plan_file import Entry
+from softseg.runs.plan_file import RunStatus
 from softseg.runs.thresholds import read_thresholds
 
 RESULTS = Path(__file__).parent / "results"
@@ -132,7 +132,7 @@ def volume_bias(jobs: int) -> None:
     bias.write(bias.measured(folders), RESULTS / "bias")
 
 
-def row_of(entry: Entry) -> dict[str, object]:
+def row_of(entry: RunStatus) -> dict[str, object]:
     """One run: what it scored, and whether its output was dead at the end."""
     scored = pd.read_csv(entry.run.folder / "metrics.csv")
     last, found = entry.history.iloc[-1], read_thresholds(entry.run.threshold) or {}

@@ -18,19 +18,19 @@ from softseg.ablation.folder import (
     write_plan,
 )
 from softseg.ablation.jobs import run_here, warm_up
-from softseg.ablation.plan import Planned
+from softseg.ablation.plan import PlannedRun
 from softseg.ablation.progress import Watch
 from softseg.ablation.run_one import Outcome
 from softseg.runs.folder import is_done
 from softseg.runs.plan_file import STACKS
 
-Ended = Iterator[tuple[Planned, Outcome] | None]
+Ended = Iterator[tuple[PlannedRun, Outcome] | None]
 
 
-def carry_out_all(
+def run_plan(
     design: Design,
-    plan: Sequence[Planned],
-    picked: Sequence[Planned],
+    plan: Sequence[PlannedRun],
+    picked: Sequence[PlannedRun],
     folder: Path,
     console: Console,
     jobs: int = 1,
@@ -62,7 +62,7 @@ def carry_out_all(
     return outcomes
 
 
-def _watch(ended: Ended, todo: Sequence[Planned], console: Console) -> list[Outcome]:
+def _watch(ended: Ended, todo: Sequence[PlannedRun], console: Console) -> list[Outcome]:
     outcomes = []
     with Watch(console, todo) as watch:
         for one in ended:

@@ -11,7 +11,7 @@ from typing import Any
 
 from softseg.ablation.design import Cluster
 from softseg.ablation.jobs import attempt, die_with_parent, failed
-from softseg.ablation.plan import Planned
+from softseg.ablation.plan import PlannedRun
 from softseg.ablation.run_one import Outcome
 from softseg.core.errors import UserError
 
@@ -19,8 +19,8 @@ _PATIENCE = 60.0  # seconds until a lost node's process has let go of its run, d
 
 
 def run_on(
-    address: str, plan: Sequence[Planned], stacks: Mapping[int, Path], asks: Cluster
-) -> Iterator[tuple[Planned, Outcome] | None]:
+    address: str, plan: Sequence[PlannedRun], stacks: Mapping[int, Path], asks: Cluster
+) -> Iterator[tuple[PlannedRun, Outcome] | None]:
     """Carry out runs on a Ray cluster; yields each that ends, and None about once a second.
 
     A run whose node dies is started again on another one and goes on from its last checkpoint.
@@ -73,7 +73,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
-def _outcome(ray: Any, reference: Any, planned: Planned) -> Outcome:
+def _outcome(ray: Any, reference: Any, planned: PlannedRun) -> Outcome:
     try:
         outcome: Outcome = ray.get(reference)
     except ray.exceptions.RayError as error:
@@ -81,7 +81,7 @@ def _outcome(ray: Any, reference: Any, planned: Planned) -> Outcome:
     return outcome
 
 
-def _on_node(planned: Planned, stack: Path, folder: Path, token: Path) -> Outcome:
+def _on_node(planned: PlannedRun, stack: Path, folder: Path, token: Path) -> Outcome:
     """On the node that Ray has chosen, in a process of its own."""
     die_with_parent()  # with the node, as far as Ray knows it
     if not token.exists():

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from softseg.ablation.design import Design
-from softseg.ablation.plan import Planned
+from softseg.ablation.plan import PlannedRun
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump
 from softseg.core.errors import UserError, several
@@ -26,7 +26,7 @@ from softseg.runs.resume import as_begun, differences
 from softseg.training.initial_weights import weights_of
 
 
-def check_existing(plan: Sequence[Planned], folder: Path) -> None:
+def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
     """Refuse to go on in a folder whose runs were made with another configuration or sets."""
     if Run(folder).exists():
         raise UserError(f"{folder} is a training's own folder; choose another --out")
@@ -45,7 +45,7 @@ def check_existing(plan: Sequence[Planned], folder: Path) -> None:
         )
 
 
-def check_sources(todo: Sequence[Planned], plan: Sequence[Planned]) -> None:
+def check_sources(todo: Sequence[PlannedRun], plan: Sequence[PlannedRun]) -> None:
     """Read once each the weights that runs will start from: the last one's turn may come in days.
 
     Those of another run of the plan may come to be until then. Raises UserError where there are
@@ -63,7 +63,7 @@ def check_sources(todo: Sequence[Planned], plan: Sequence[Planned]) -> None:
             raise UserError(f"candidate {one.candidate}: {error}") from None
 
 
-def write_plan(design: Design, plan: Sequence[Planned], folder: Path) -> None:
+def write_plan(design: Design, plan: Sequence[PlannedRun], folder: Path) -> None:
     """Keep the ablation's configuration and its runs beside them, for the report."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / CONFIG, dump(design.ablation))
@@ -72,13 +72,13 @@ def write_plan(design: Design, plan: Sequence[Planned], folder: Path) -> None:
     write_atomically(folder / PLAN, json.dumps({"runs": runs, "splits": splits}, indent=1) + "\n")
 
 
-def drop_stacks(plan: Sequence[Planned], folder: Path) -> None:
+def drop_stacks(plan: Sequence[PlannedRun], folder: Path) -> None:
     """Delete the shared slices once no run of the whole plan needs them."""
     if all(is_done(one.run) for one in plan):
         shutil.rmtree(folder / STACKS, ignore_errors=True)
 
 
-def share_stacks(plan: Sequence[Planned], folder: Path, console: Console) -> dict[int, Path]:
+def share_stacks(plan: Sequence[PlannedRun], folder: Path, console: Console) -> dict[int, Path]:
     """Run's number -> the file with its slices, one for all runs with the same preprocessing.
 
     Raises UserError for bad data, and for sets that cannot train, before any run starts.
@@ -92,10 +92,10 @@ def share_stacks(plan: Sequence[Planned], folder: Path, console: Console) -> dic
     return files
 
 
-def _recipes(plan: Sequence[Planned]) -> list[list[Planned]]:
+def _recipes(plan: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
     """The runs whose data are the same: equal dataset, preprocess and slices sections, and losses
     that need the same maps."""
-    groups: dict[str, list[Planned]] = {}
+    groups: dict[str, list[PlannedRun]] = {}
     for one in plan:
         groups.setdefault(_recipe(one.experiment), []).append(one)
     return list(groups.values())
@@ -106,7 +106,7 @@ def _recipe(experiment: Experiment) -> str:
     return f"{sections} {experiment.loss.maps}"
 
 
-def _stack(alike: Sequence[Planned], console: Console) -> SliceStack:
+def _stack(alike: Sequence[PlannedRun], console: Console) -> SliceStack:
     """The slices of every subject that any of these runs uses."""
     experiment = alike[0].experiment
     used = frozenset[str]().union(*(one.sets.members for one in alike))
@@ -114,7 +114,7 @@ def _stack(alike: Sequence[Planned], console: Console) -> SliceStack:
     return stack_of(experiment, subjects, console)
 
 
-def _check_all(alike: Sequence[Planned], stack: SliceStack) -> None:
+def _check_all(alike: Sequence[PlannedRun], stack: SliceStack) -> None:
     """The sets are those of a split, whatever the candidate: each is looked at once."""
     for one in {one.split: one for one in alike}.values():
         try:

@@ -19,8 +19,8 @@ from typing import TextIO
 
 from rich.console import Console
 
-from softseg.ablation.plan import Planned
-from softseg.ablation.run_one import Outcome, carry_out
+from softseg.ablation.plan import PlannedRun
+from softseg.ablation.run_one import Outcome, run_one
 from softseg.core.errors import TrainingError, UserError
 from softseg.core.files import write_atomically
 
@@ -30,15 +30,15 @@ _PATIENCE = 30.0  # seconds that an interrupted run has to write down where it i
 
 @dataclass(frozen=True)
 class _Running:
-    planned: Planned
+    planned: PlannedRun
     process: BaseProcess
     answer: Connection
     slot: int
 
 
 def run_here(
-    plan: Sequence[Planned], stacks: Mapping[int, Path], jobs: int, gpus: Sequence[str]
-) -> Iterator[tuple[Planned, Outcome] | None]:
+    plan: Sequence[PlannedRun], stacks: Mapping[int, Path], jobs: int, gpus: Sequence[str]
+) -> Iterator[tuple[PlannedRun, Outcome] | None]:
     """Carry out runs, `jobs` at a time; yields each that ends, and None about once a second.
 
     The processes are forked from a server that has imported everything but started nothing, so a
@@ -80,7 +80,7 @@ def _context() -> BaseContext:
 
 
 def _start(
-    context: BaseContext, planned: Planned, stack: Path, slot: int, gpu: str | None
+    context: BaseContext, planned: PlannedRun, stack: Path, slot: int, gpu: str | None
 ) -> _Running:
     answer, theirs = context.Pipe(duplex=False)
     planned.run.log.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def _stop(running: Sequence[_Running]) -> None:
         one.process.kill()
 
 
-def _work(planned: Planned, stack: Path, answer: Connection, gpu: str | None) -> None:
+def _work(planned: PlannedRun, stack: Path, answer: Connection, gpu: str | None) -> None:
     """In the process of one run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the parent, who sends SIGTERM
     signal.signal(signal.SIGTERM, _interrupt)
@@ -129,12 +129,12 @@ def _work(planned: Planned, stack: Path, answer: Connection, gpu: str | None) ->
             sys.exit(130)
 
 
-def attempt(planned: Planned, stack: Path, log: TextIO, patience: float = 5.0) -> Outcome:
+def attempt(planned: PlannedRun, stack: Path, log: TextIO, patience: float = 5.0) -> Outcome:
     """Carry out one run; whatever goes wrong becomes a failed outcome."""
     console = Console(file=log, soft_wrap=True, width=160)
     planned.run.failure.unlink(missing_ok=True)
     try:
-        return carry_out(planned, stack, console, patience)
+        return run_one(planned, stack, console, patience)
     except (UserError, TrainingError) as error:
         reason = str(error)
     except Exception as error:
@@ -144,7 +144,7 @@ def attempt(planned: Planned, stack: Path, log: TextIO, patience: float = 5.0) -
     return failed(planned, reason)
 
 
-def failed(planned: Planned, reason: str) -> Outcome:
+def failed(planned: PlannedRun, reason: str) -> Outcome:
     """Keep the reason beside the run, for the report."""
     write_atomically(planned.run.failure, reason + "\n")
     return Outcome("failed", reason)

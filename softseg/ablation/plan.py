@@ -18,7 +18,7 @@ from softseg.runs.folder import Run
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """One run: a candidate trained and scored on one split."""
 
     number: int  # in the whole plan, from 0
@@ -34,27 +34,27 @@ class Planned:
         return f"{self.candidate}/split-{self.split}"
 
 
-def make_plan(design: Design, folder: Path, console: Console) -> list[Planned]:
+def make_plan(design: Design, folder: Path, console: Console) -> list[PlannedRun]:
     """All runs, split by split, so that the first ones already compare every candidate.
 
     Raises UserError for data that are missing, a split that cannot be made, and candidates whose
     sets would differ.
     """
     found = _subjects(design, console)
-    plan: list[Planned] = []
+    plan: list[PlannedRun] = []
     for k, split in enumerate(_splits(design, found)):
         seed = design.ablation.seed + k
         sets = _sets(found, split, seed, k)
         for candidate, experiment in design.experiments.items():
             one = experiment.model_copy(update={"seed": seed, "split": split})
             run = Run(folder / candidate / f"split-{k}")
-            plan.append(Planned(len(plan), candidate, k, one, sets, run))
+            plan.append(PlannedRun(len(plan), candidate, k, one, sets, run))
     return plan
 
 
 def pick(
-    plan: Sequence[Planned], candidates: str | None, splits: str | None, run_index: int | None
-) -> list[Planned]:
+    plan: Sequence[PlannedRun], candidates: str | None, splits: str | None, run_index: int | None
+) -> list[PlannedRun]:
     """The runs that the command line asks for.
 
     `candidates`: names, with commas. `splits`: a number N (the first N), or numbers and ranges

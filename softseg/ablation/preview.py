@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from softseg.ablation.folder import check_existing, share_stacks
-from softseg.ablation.plan import Planned
+from softseg.ablation.plan import PlannedRun
 from softseg.ablation.progress import epochs_of
 from softseg.preprocess.cache.shared_stack import read_shared
 from softseg.runs.build import settle
@@ -24,7 +24,11 @@ from softseg.training.timing import bare_step_seconds, steps_per_epoch
 
 
 def show_plan(
-    plan: Sequence[Planned], picked: Sequence[Planned], folder: Path, console: Console, jobs: int
+    plan: Sequence[PlannedRun],
+    picked: Sequence[PlannedRun],
+    folder: Path,
+    console: Console,
+    jobs: int,
 ) -> None:
     """Print the picked runs and an estimate; nothing is trained.
 
@@ -50,7 +54,7 @@ def show_plan(
     )
 
 
-def _table(picked: Sequence[Planned]) -> Table:
+def _table(picked: Sequence[PlannedRun]) -> Table:
     table = Table("run", "candidate", "split", "training", "validation", "test", "state")
     for one in picked:
         sets = one.sets
@@ -59,7 +63,7 @@ def _table(picked: Sequence[Planned]) -> Table:
     return table
 
 
-def _state(one: Planned) -> str:
+def _state(one: PlannedRun) -> str:
     if is_done(one.run):
         return "done"
     if one.run.exists():
@@ -67,7 +71,7 @@ def _state(one: Planned) -> str:
     return "failed" if one.run.failure.exists() else "to do"
 
 
-def _from_done(done: Sequence[Planned], todo: Sequence[Planned]) -> float:
+def _from_done(done: Sequence[PlannedRun], todo: Sequence[PlannedRun]) -> float:
     """Seconds of all missing runs, from those of the same candidate, or of any."""
     known: dict[str, list[float]] = {}
     for one in done:
@@ -76,14 +80,14 @@ def _from_done(done: Sequence[Planned], todo: Sequence[Planned]) -> float:
     return sum(statistics.median(known.get(one.candidate, every)) for one in todo)
 
 
-def _from_steps(todo: Sequence[Planned], stacks: Mapping[int, Path]) -> float:
+def _from_steps(todo: Sequence[PlannedRun], stacks: Mapping[int, Path]) -> float:
     """Seconds of all missing runs, from their first candidate's steps."""
     first = {one.candidate: one for one in reversed(todo)}
     each = {name: _seconds(one, stacks[one.number]) for name, one in first.items()}
     return sum(each[one.candidate] for one in todo)
 
 
-def _seconds(one: Planned, stack: Path) -> float:
+def _seconds(one: PlannedRun, stack: Path) -> float:
     experiment = settle(one.experiment)
     task = task_of(experiment, one.sets, read_shared(stack))
     state = new_state(experiment, torch.device(experiment.trainer.device))

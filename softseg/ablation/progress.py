@@ -10,7 +10,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from softseg.ablation.plan import Planned
+from softseg.ablation.plan import PlannedRun
 from softseg.ablation.run_one import Outcome
 from softseg.runs.folder import Run
 
@@ -18,7 +18,7 @@ from softseg.runs.folder import Run
 class Watch:
     """Counts runs and epochs, and says how much time is left at most."""
 
-    def __init__(self, console: Console, todo: Sequence[Planned]) -> None:
+    def __init__(self, console: Console, todo: Sequence[PlannedRun]) -> None:
         self.console = console
         self._open = {one.number: one for one in todo}
         self._count = len(todo)
@@ -46,7 +46,7 @@ class Watch:
         if self.console.is_terminal:
             self._bar.update(self._task, news=self._news())
 
-    def ended(self, planned: Planned, outcome: Outcome) -> None:
+    def ended(self, planned: PlannedRun, outcome: Outcome) -> None:
         """Say how a run ended."""
         del self._open[planned.number]
         done = self._count - len(self._open)

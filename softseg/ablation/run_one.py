@@ -9,7 +9,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from softseg.ablation.plan import Planned
+from softseg.ablation.plan import PlannedRun
 from softseg.evaluation.evaluate import evaluate
 from softseg.preprocess.cache.shared_stack import read_shared
 from softseg.runs.data import Prepared
@@ -26,7 +26,7 @@ class Outcome:
     reason: str = ""
 
 
-def carry_out(planned: Planned, stack: Path, console: Console, patience: float = 5.0) -> Outcome:
+def run_one(planned: PlannedRun, stack: Path, console: Console, patience: float = 5.0) -> Outcome:
     """Train, search the threshold, score; whatever is on disk already is not done again.
 
     Args:
@@ -45,7 +45,7 @@ def carry_out(planned: Planned, stack: Path, console: Console, patience: float =
     return Outcome("done")
 
 
-def _train_and_score(planned: Planned, prepared: Prepared, console: Console) -> None:
+def _train_and_score(planned: PlannedRun, prepared: Prepared, console: Console) -> None:
     run = planned.run
     train(planned.experiment, run.folder, console, resume=True, prepared=prepared)
     began = time.perf_counter()

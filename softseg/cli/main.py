@@ -104,7 +104,7 @@ def ablate(
     ] = None,
 ) -> None:
     """Train and score every candidate of an ablation on every split; do what is missing."""
-    from softseg.ablation.ablate import carry_out_all
+    from softseg.ablation.ablate import run_plan
     from softseg.ablation.design import load_design
     from softseg.ablation.plan import make_plan, pick
     from softseg.ablation.preview import show_plan
@@ -119,7 +119,7 @@ def ablate(
     if plan:
         show_plan(everything, picked, folder, console, jobs)
         return
-    outcomes = carry_out_all(design, everything, picked, folder, console, jobs, cluster)
+    outcomes = run_plan(design, everything, picked, folder, console, jobs, cluster)
     sys.exit(conclude(outcomes, folder, console, report=run_index is None))
 
 

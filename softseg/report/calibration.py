@@ -19,7 +19,7 @@ from softseg.render.paper_table import decimals
 from softseg.render.text_table import Cell, TextTable
 from softseg.report.results import Results
 from softseg.report.tables import details_table
-from softseg.runs.plan_file import Entry
+from softseg.runs.plan_file import RunStatus
 
 _SAID = (
     "Errors of calibration are measured near the truth (evaluate.metrics.calibration_margin_mm), "
@@ -65,7 +65,7 @@ def _draw_reliability(results: Results, target: str, path: Path) -> Figure | Non
     )
 
 
-def _bins(entry: Entry, target: str) -> ReliabilityBins | None:
+def _bins(entry: RunStatus, target: str) -> ReliabilityBins | None:
     path = entry.run.folder / "reliability.csv"
     if not path.is_file():
         return None

@@ -22,7 +22,7 @@ from softseg.render.figures.examples import Example
 from softseg.report.pairing import scores
 from softseg.report.results import Results
 from softseg.runs.folder import predictions_of
-from softseg.runs.plan_file import Entry
+from softseg.runs.plan_file import RunStatus
 
 
 def chosen(results: Results, target: str) -> dict[str, tuple[str, int]]:
@@ -88,7 +88,7 @@ KINDS: tuple[Kind, Kind] = ("probseg", "mask")
 
 
 def _places(
-    tested: list[Entry], results: Results, subject: Subject
+    tested: list[RunStatus], results: Results, subject: Subject
 ) -> dict[str, tuple[Path, Path]]:
     """Candidate -> the folder of its predictions of a subject, and the image they are named after.
 

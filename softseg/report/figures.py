@@ -20,7 +20,7 @@ from softseg.report.examples import examples
 from softseg.report.pairing import paired, scores
 from softseg.report.results import Results
 from softseg.runs.folder import predictions_in, seconds_by_stage
-from softseg.runs.plan_file import Entry
+from softseg.runs.plan_file import RunStatus
 from softseg.runs.thresholds import read_thresholds
 from softseg.training.previews import Progression, read_progression
 
@@ -91,7 +91,7 @@ def draw_thresholds(results: Results, target: str, path: Path) -> Figure:
     )
 
 
-def _curves(entries: list[Entry], target: str) -> list[dict[float, float]]:
+def _curves(entries: list[RunStatus], target: str) -> list[dict[float, float]]:
     found = [read_thresholds(entry.run.threshold) or {} for entry in entries]
     return [
         {float(value): dice for value, dice in one[target].curve.items()}
@@ -112,7 +112,7 @@ def draw_density(results: Results, target: str, path: Path) -> Figure:
     )
 
 
-def _predicted_values(entries: list[Entry], target: str) -> Float32Array:
+def _predicted_values(entries: list[RunStatus], target: str) -> Float32Array:
     """A sample of the values above 0 in the soft predictions of these runs, the same each time."""
     pattern = f"*_label-{target}_probseg.nii.gz"
     folders = [predictions_in(entry.run) for entry in entries]
@@ -185,7 +185,7 @@ def draw_timing(results: Results, path: Path) -> Figure:
     )
 
 
-def _stages(entries: list[Entry]) -> dict[str, float]:
+def _stages(entries: list[RunStatus]) -> dict[str, float]:
     total: Counter[str] = Counter()
     for entry in entries:
         total.update(seconds_by_stage(entry.run))

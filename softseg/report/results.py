@@ -14,7 +14,7 @@ from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.metrics.significance import Method
 from softseg.runs.folder import Run
-from softseg.runs.plan_file import CONFIG, PLAN, Entry, entry_of, read_plan
+from softseg.runs.plan_file import CONFIG, PLAN, RunStatus, read_plan, run_status
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Results:
     name: str
     reference: str
     method: Method
-    entries: tuple[Entry, ...]
+    entries: tuple[RunStatus, ...]
     experiment: Experiment  # of the first run that is done: its data
     metrics: pd.DataFrame  # candidate, split, and the columns of metrics.csv
 
@@ -44,7 +44,7 @@ class Results:
         scored = [entry.candidate for entry in self.done()]
         return self.reference if self.reference in scored else scored[0]
 
-    def done(self, candidate: str | None = None) -> list[Entry]:
+    def done(self, candidate: str | None = None) -> list[RunStatus]:
         """The runs that are done, of one candidate or of all."""
         return [
             entry
@@ -62,7 +62,7 @@ def collect(folder: Path) -> Results:
     elif Run(folder).exists():
         name = reference = folder.resolve().name
         method = "auto"
-        entries = [entry_of(name, 0, Run(folder), scored=(folder / "metrics.csv").is_file())]
+        entries = [run_status(name, 0, Run(folder), scored=(folder / "metrics.csv").is_file())]
     else:
         raise UserError(f"{folder} is neither an ablation's folder nor a run's")
     done = [entry for entry in entries if entry.status == "done"]
@@ -75,7 +75,7 @@ def collect(folder: Path) -> Results:
     return Results(name, reference, method, tuple(entries), experiment, metrics)
 
 
-def _metrics(done: Sequence[Entry]) -> pd.DataFrame:
+def _metrics(done: Sequence[RunStatus]) -> pd.DataFrame:
     """Every run's metrics.csv, one below the other."""
     tables = []
     for entry in done:

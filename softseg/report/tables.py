@@ -12,7 +12,7 @@ from softseg.render.text_table import Cell, TextTable
 from softseg.report.comparisons import Comparison, as_table, compare
 from softseg.report.pairing import COLUMN, Unit, same_raters, same_truth
 from softseg.report.results import Results
-from softseg.runs.plan_file import Entry
+from softseg.runs.plan_file import RunStatus
 
 SIGN = "A median difference is the candidate minus the reference, in the metric's unit."
 _UNITS = {"subject": "subjects", "split": "runs"}
@@ -128,7 +128,7 @@ def runs_table(results: Results) -> TextTable:
     return TextTable("runs", "All planned runs", header, rows, (note,))
 
 
-def _run_row(entry: Entry) -> tuple[Cell, ...]:
+def _run_row(entry: RunStatus) -> tuple[Cell, ...]:
     facts = entry.run.facts()
     history = entry.history
     best = math.nan if history.empty else float(history["val_dice"].max())

@@ -17,7 +17,7 @@ CONVERGED_DICE = 10.0  # %: a run whose best validation Dice is lower has learne
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunStatus:
     """One planned run and how it stands."""
 
     candidate: str
@@ -47,7 +47,7 @@ def any_done(folder: Path) -> bool:
     return any(entry.status == "done" for entry in read_plan(folder))
 
 
-def read_plan(folder: Path) -> list[Entry]:
+def read_plan(folder: Path) -> list[RunStatus]:
     """The planned runs of an ablation with the status of each. Raises UserError if damaged."""
     try:
         planned = read_json(folder / PLAN)["runs"]
@@ -56,7 +56,7 @@ def read_plan(folder: Path) -> list[Entry]:
         message = f"{folder / PLAN} is damaged ({error}); `softseg ablate` writes it again"
         raise UserError(message) from error
     runs = [(name, k, Run(folder / name / f"split-{k}")) for name, k in places]
-    return [entry_of(name, k, run, is_done(run)) for name, k, run in runs]
+    return [run_status(name, k, run, is_done(run)) for name, k, run in runs]
 
 
 def _name(candidate: Any) -> str:
@@ -66,11 +66,11 @@ def _name(candidate: Any) -> str:
     return str(candidate)
 
 
-def entry_of(candidate: str, split: int, run: Run, scored: bool) -> Entry:
+def run_status(candidate: str, split: int, run: Run, scored: bool) -> RunStatus:
     """One run with its status and history."""
     reason = "" if scored else _failure(run)
     status = "done" if scored else "failed" if reason else _begun(run)
-    return Entry(candidate, split, run, status, reason, read_history(run.folder))
+    return RunStatus(candidate, split, run, status, reason, read_history(run.folder))
 
 
 def _begun(run: Run) -> str:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from softseg.ablation.ablate import carry_out_all
+from softseg.ablation.ablate import run_plan
 from softseg.ablation.design import load_design
 from softseg.ablation.folder import check_existing, write_plan
 from softseg.ablation.plan import make_plan, pick
@@ -97,7 +97,7 @@ def test_5a_a_damaged_or_lost_plan_of_a_finished_ablation_is_written_again(study
     write_plan(design, plan, tmp_path / "runs")
     path = tmp_path / "runs/plan.json"
     path.write_text("{") if damage else path.unlink()
-    carry_out_all(design, plan, plan, tmp_path / "runs", Console(file=io.StringIO()))
+    run_plan(design, plan, plan, tmp_path / "runs", Console(file=io.StringIO()))
     assert len(json.loads(path.read_text())["runs"]) == len(plan)
 
 
@@ -107,7 +107,7 @@ def test_5b_another_reference_of_a_finished_ablation_reaches_its_report(study, t
         finish(one)
     write_plan(design, plan, tmp_path / "runs")
     design, plan = study("reference=Dice")
-    carry_out_all(design, plan, plan, tmp_path / "runs", Console(file=io.StringIO()))
+    run_plan(design, plan, plan, tmp_path / "runs", Console(file=io.StringIO()))
     assert "reference: Dice" in (tmp_path / "runs/ablation.yaml").read_text()
 
 

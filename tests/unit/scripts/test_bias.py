@@ -12,7 +12,7 @@ from rich.console import Console
 from softseg.ablation.design import load_design
 from softseg.ablation.folder import share_stacks, write_plan
 from softseg.ablation.plan import make_plan
-from softseg.ablation.run_one import carry_out
+from softseg.ablation.run_one import run_one
 from softseg.data.nifti.io import read
 from softseg.datasets.phantom import uncertain, write_phantom
 from softseg.inference.write import write_predictions
@@ -131,7 +131,7 @@ def carried_out(phantom, folder, *names):
     stacks = share_stacks(picked, folder / STACKS, console)
     write_plan(one_epoch, plan, folder)
     for planned in picked:
-        assert carry_out(planned, stacks[planned.number], console).status == "done"
+        assert run_one(planned, stacks[planned.number], console).status == "done"
     return folder
 
 
