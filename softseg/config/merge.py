@@ -7,7 +7,6 @@ old component mean nothing to the new one.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from softseg.config.messages.words import shown
 from softseg.config.yaml.read import read_yaml
 from softseg.config.yaml.tree import TAGS, Tree, has
 from softseg.core.errors import UserError
+from softseg.core.names import nearest
 
 
 def read_extended(path: Path) -> Tree:
@@ -81,5 +81,5 @@ def _nearest_file(file: Path) -> str:
     if not file.parent.is_dir():
         return f" (no folder {file.parent}; the path is relative to the file that says it)"
     there = [other.name for other in file.parent.iterdir()]
-    near = difflib.get_close_matches(file.name, there, n=1)
-    return f"; did you mean `{near[0]}`?" if near else "; it is relative to the file that says it"
+    near = nearest(file.name, there)
+    return f"; did you mean `{near}`?" if near else "; it is relative to the file that says it"

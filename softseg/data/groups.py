@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from softseg.core.errors import UserError
-from softseg.core.names import listed, natural, nearest
+from softseg.core.names import did_you_mean, listed, natural
 from softseg.data.subject import Subject
 
 Groups = dict[str, list[Subject]]  # value of the column -> its subjects
@@ -23,7 +23,7 @@ def grouped(subjects: Sequence[Subject], column: str, key: str) -> Groups:
     if without:
         columns = {name for subject in subjects for name in subject.columns}
         whose = "" if len(without) == len(subjects) else f" for {listed(without)}"
-        near = nearest(column, columns - {column})
+        near = did_you_mean(column, columns - {column})
         raise UserError(f"{key}: no column '{column}'{whose}{near}; there are {listed(columns)}")
     groups: Groups = {}
     for subject in sorted(subjects, key=lambda s: (natural(s.columns[column]), natural(s.name))):
@@ -53,7 +53,7 @@ def choose(
 def known(value: str, groups: Groups, key: str) -> str:
     """The value, if there is a group of it; otherwise UserError."""
     if value not in groups:
-        near = nearest(value, groups)
+        near = did_you_mean(value, groups)
         raise UserError(f"{key}: nobody has '{value}'{near}; there are {listed(groups)}")
     return value
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from softseg.core.component import Component
 from softseg.core.errors import UserError
-from softseg.core.names import listed, natural, nearest
+from softseg.core.names import did_you_mean, listed, natural
 from softseg.core.types import Float32Array, Float64Array
 from softseg.data.staple import staple
 
@@ -115,4 +115,5 @@ def _no_rater(
         return None
     if set(raters) == {""}:
         return f"no rater '{name}': its masks are not told apart by {{rater}}"
-    return f"no rater '{name}'{nearest(name, [*raters, *also])}; there are {others}{listed(raters)}"
+    hint = did_you_mean(name, [*raters, *also])
+    return f"no rater '{name}'{hint}; there are {others}{listed(raters)}"

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from softseg.core.component import Component
 from softseg.core.errors import UserError
-from softseg.core.names import listed, natural, nearest
+from softseg.core.names import did_you_mean, listed, natural
 from softseg.core.seeds import seed_of
 from softseg.data.groups import Groups, choose, fold_of, grouped
 from softseg.data.split_file import Sets, read_split, write_split
@@ -131,6 +131,6 @@ def _from_file(path: str, subjects: Sequence[Subject]) -> Sets:
     names = {subject.name for subject in subjects}
     for name in (*sets.train, *sets.validation, *sets.test):
         if name not in names:
-            near = nearest(name, names)
+            near = did_you_mean(name, names)
             raise UserError(f"{path}: no subject '{name}'{near}; there are {listed(names)}")
     return sets

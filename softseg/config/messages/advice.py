@@ -12,12 +12,12 @@ from softseg.config.messages.words import (
     Schema,
     choices,
     describe,
-    did_you_mean,
     number,
     quoted,
     shown,
 )
 from softseg.config.yaml.tree import KeyPath, lookup
+from softseg.core.names import nearest
 
 BOUNDS = {
     "greater_than": ("gt", "above"),
@@ -56,7 +56,7 @@ class Advice:
             return (*path, step), f"unknown step; {_suggestion(step, step_names)}"
         _, names = self.guide.tag(path, self.data) or (tag, step_names)
         message = f"must be {describe([{'enum': names}])}, not {shown(here[tag])}"
-        return (*path, tag), _with_hint(message, did_you_mean(here[tag], names))
+        return (*path, tag), _with_hint(message, _similar(here[tag], names))
 
     def mismatch(self, path: KeyPath) -> tuple[KeyPath, str]:
         """The value is of another kind than the key takes."""
@@ -109,7 +109,7 @@ class Advice:
         if isinstance(value, int | float) and self._takes(path) == "text":
             return "put it in quotes"
         literals = [str(each) for option in self._options(path) for each in choices(option)]
-        if isinstance(value, str) and (near := did_you_mean(value, literals)):
+        if isinstance(value, str) and (near := _similar(value, literals)):
             return near
         keys = self.guide.keys(path, self.data)
         return f"its keys are {quoted(keys)}" if keys else None
@@ -140,4 +140,10 @@ def _items(count: int) -> str:
 def _suggestion(given: Any, valid: list[str]) -> str:
     if not valid:
         return "no keys are taken here; remove it"
-    return did_you_mean(given, valid) or f"valid here: {quoted(valid)}"
+    return _similar(given, valid) or f"valid here: {quoted(valid)}"
+
+
+def _similar(given: Any, valid: list[str]) -> str | None:
+    """Return the hint that names the most similar of the valid names, or None."""
+    name = nearest(str(given), valid)
+    return None if name is None else f"did you mean `{name}`?"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -55,12 +54,6 @@ def number(value: float) -> str:
 def quoted(names: Iterable[Any]) -> str:
     """`a`, `b`, `c`."""
     return ", ".join(f"`{name}`" for name in names)
-
-
-def did_you_mean(given: Any, names: Iterable[str]) -> str | None:
-    """The nearest of the valid names, if one is near."""
-    near = difflib.get_close_matches(str(given), list(names), n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else None
 
 
 def choices(option: Schema) -> list[Any]:

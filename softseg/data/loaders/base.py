@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from softseg.core.component import Component
 from softseg.core.errors import UserError, several
-from softseg.core.names import is_utf8, listed, natural, nearest
+from softseg.core.names import did_you_mean, is_utf8, listed, natural
 from softseg.data.loaders.include import Only, selected
 from softseg.data.loaders.subject_files import Found, Mask
 from softseg.data.raters import Raters
@@ -108,7 +108,7 @@ class DatasetFields(Component):
         names = {one.name for one in found}
         unknown = [name for name in self.exclude if name not in names]
         if unknown and names:
-            there = f"{nearest(unknown[0], names)}; there are {listed(names)}"
+            there = f"{did_you_mean(unknown[0], names)}; there are {listed(names)}"
             raise UserError(f"dataset.exclude: no subject '{unknown[0]}'{there}")
 
     def _check_raters(self, found: Sequence[Found]) -> None:

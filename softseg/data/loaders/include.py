@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from softseg.core.errors import UserError
-from softseg.core.names import listed, nearest
+from softseg.core.names import did_you_mean, listed
 from softseg.data.loaders.subject_files import Found
 
 Values = tuple[str | int, ...]
@@ -43,10 +43,10 @@ def _check(found: Sequence[Found], column: str, values: Values) -> None:
     there = {one.columns[column] for one in found if column in one.columns}
     if found and not there:
         columns = {name for one in found for name in one.columns}
-        near = nearest(column, columns)
+        near = did_you_mean(column, columns)
         raise UserError(f"dataset.include: no column '{column}'{near}; there are {listed(columns)}")
     for value in map(str, values):
         if found and value not in there:
-            near = nearest(value, there)
+            near = did_you_mean(value, there)
             key = f"dataset.include.{column}"
             raise UserError(f"{key}: nobody has '{value}'{near}; there are {listed(there)}")

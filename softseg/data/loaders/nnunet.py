@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from softseg.core.errors import UserError, several
 from softseg.core.json_file import read_json
-from softseg.core.names import listed, nearest
+from softseg.core.names import did_you_mean, listed
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.subject_files import Found, Mask
 from softseg.data.subject import Subject
@@ -58,7 +58,9 @@ class NnunetDataset(DatasetFields):
     def _check(self, path: Path, told: _Description) -> None:
         for contrast in self.contrasts:
             if contrast not in told.channels:
-                there = f"{nearest(contrast, told.channels)}; there are {listed(told.channels)}"
+                there = (
+                    f"{did_you_mean(contrast, told.channels)}; there are {listed(told.channels)}"
+                )
                 raise UserError(f"{path}: no channel '{contrast}'{there}")
             if list(told.names.values()).count(contrast) > 1:
                 wrong = f"several channels are called '{contrast}'"

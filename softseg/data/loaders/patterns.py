@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from softseg.core.names import nearest
+from softseg.core.names import did_you_mean
 
 PLACEHOLDERS = ("subject", "center", "contrast", "rater", "session", "grade")
 _TOKEN = re.compile(r"\{([^{}]*)\}|\*")
@@ -81,7 +81,7 @@ def check_pattern(text: str) -> str:
     """Refuse (ValueError) unknown placeholders, stray braces and paths that leave the root."""
     for name in Pattern(text).placeholders:
         if name not in PLACEHOLDERS:
-            near = nearest(name, PLACEHOLDERS)
+            near = did_you_mean(name, PLACEHOLDERS)
             known = ", ".join(f"{{{n}}}" for n in PLACEHOLDERS)
             raise ValueError(f"unknown placeholder {{{name}}}{near}; there are {known}")
     if set("{}") & set(_TOKEN.sub("", text)):

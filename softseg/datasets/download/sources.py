@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from softseg.core.component import Component, build_from
 from softseg.core.errors import UserError
-from softseg.core.names import nearest
+from softseg.core.names import did_you_mean
 from softseg.data.loaders.layouts import LayoutName
 
 Checksum = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|md5:[0-9a-f]{32})$")]
@@ -106,6 +106,6 @@ def find(name: str) -> Archive | Loose | ByRegistration:
     if name not in table():
         known = ", ".join(names())
         raise UserError(
-            f"no data set is called '{name}'{nearest(name, names())}; there are {known}"
+            f"no data set is called '{name}'{did_you_mean(name, names())}; there are {known}"
         )
     return table()[name]

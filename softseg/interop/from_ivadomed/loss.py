@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from softseg.core.errors import UserError
-from softseg.core.names import nearest
+from softseg.core.names import did_you_mean
 from softseg.interop.from_ivadomed.outcomes import Fact, carry, fixed, leave
 from softseg.interop.from_ivadomed.read import Source
 
@@ -69,7 +69,7 @@ def convert_loss(source: Source) -> Iterator[Fact]:
 
 def _rule(source: Source, name: str) -> _Rule:
     if name not in _RULES:
-        near = nearest(name, [*_RULES, *_COMBINED])
+        near = did_you_mean(name, [*_RULES, *_COMBINED])
         raise UserError(f"{source.file}: {_KEY}.name: ivadomed has no loss {name!r}{near}")
     return _RULES[name]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from softseg.config.yaml.tree import KeyPath, dotted, lookup
-from softseg.core.names import nearest
+from softseg.core.names import did_you_mean
 from softseg.interop.from_ivadomed.read import Source, Version
 
 OFF = "off: there is nothing to carry over"
@@ -192,5 +192,5 @@ def _is_empty_section(source: Source, leaf: KeyPath, known: set[str]) -> bool:
 
 def _unknown(leaf: KeyPath, known: set[str]) -> str:
     siblings = [key.split(".")[-1] for key in known if tuple(key.split(".")[:-1]) == leaf[:-1]]
-    near = nearest(str(leaf[-1]), siblings)
+    near = did_you_mean(str(leaf[-1]), siblings)
     return f"unknown: ivadomed has no such key and ignored it, so it is not in the YAML{near}"
