@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from softseg.core.component import Component
+from softseg.core.component import Component, check_distinct
 from softseg.data import Split, Subject
 from softseg.data.groups import grouped, known
-from softseg.data.splits import Share, Values, once_each
+from softseg.data.splits import Share, Values
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -28,7 +28,7 @@ class Drawn(Component):
     """Column that divides what is left after the test set into training and validation; null:
     `by`."""
 
-    _once = field_validator("validation", "test", "values", check_fields=False)(once_each)
+    _distinct = field_validator("validation", "test", "values", check_fields=False)(check_distinct)
 
 
 class RandomSplits(Drawn):

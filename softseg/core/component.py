@@ -39,6 +39,19 @@ class Component(BaseModel):
     )
 
 
+def check_distinct(values: T) -> T:
+    """Return a field's value; raise ValueError if it is a list that names something twice.
+
+    1 and "1" are the same, as both select the same group or label.
+    """
+    if isinstance(values, tuple):
+        for index, value in enumerate(values):
+            before = values[:index]
+            if value in before or str(value) in map(str, before):
+                raise ValueError(f"'{value}' is named twice")
+    return values
+
+
 def build_from(family: TypeAdapter[T], spec: Any) -> T:
     """Validate what a YAML holds against a family.
 

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from softseg.core.component import Component
+from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError
 from softseg.core.names import did_you_mean, listed, natural
 from softseg.core.seeds import seed_of
@@ -25,13 +25,6 @@ Values = Annotated[tuple[str | int, ...], Field(min_length=1)]
 Share = Count | Fraction | Values
 _DEFAULT: Share = 0.2
 _log = logging.getLogger(__name__)
-
-
-def once_each(share: Share | None) -> Share | None:
-    """The share, unless it is a list that has a value twice: ValueError."""
-    if isinstance(share, tuple) and len({str(value) for value in share}) < len(share):
-        raise ValueError("a value is named twice")
-    return share
 
 
 class Split(Component):
@@ -59,7 +52,7 @@ class Split(Component):
     seed: Annotated[int, Field(ge=0)] | None = None
     """Seed of the drawing; null: the experiment's."""
 
-    _once = field_validator("test", "validation", "folds")(once_each)
+    _distinct = field_validator("test", "validation", "folds")(check_distinct)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

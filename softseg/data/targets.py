@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from softseg.core.component import Component
+from softseg.core.component import Component, check_distinct
 
 
 class Target(Component):
@@ -23,9 +23,4 @@ class Target(Component):
     contrast: str | None = None
     """The contrast whose image the mask is named after; null: the one that has a mask."""
 
-    @field_validator("values")
-    @classmethod
-    def _once_each(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if values is not None and len(set(values)) < len(values):
-            raise ValueError("a code is named twice")
-        return values
+    _distinct = field_validator("values")(check_distinct)

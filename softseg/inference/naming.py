@@ -5,19 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_STEM = re.compile(r"(?P<stem>[^.].*?)\.nii(\.gz)?")
+from softseg.data.nifti.stem import nifti_stem
+
 _WHOSE = ("sub-", "ses-", "run-")  # entities that tell scans apart, not contrasts
-
-
-def stem_of(path: Path) -> str:
-    """A file's name without .nii or .nii.gz; empty for another file."""
-    match = _STEM.fullmatch(path.name)
-    return match["stem"] if match else ""
 
 
 def scan_and_contrast(path: Path, contrasts: tuple[str, ...]) -> tuple[str, str] | None:
     """The scan and the contrast that a file's name tells."""
-    stem = stem_of(path) or path.name
+    stem = nifti_stem(path) or path.name
     if by_folder(path, contrasts):
         return folder_of(path), stem
     if len(contrasts) == 1:
@@ -37,7 +32,7 @@ def ends_in(ending: str, stem: str) -> bool:
 
 def by_folder(path: Path, contrasts: tuple[str, ...]) -> bool:
     """Whether a file's whole name is its contrast, and its folder says of which scan."""
-    return stem_of(path) in contrasts
+    return nifti_stem(path) in contrasts
 
 
 def folder_of(path: Path) -> str:
@@ -48,7 +43,7 @@ def folder_of(path: Path) -> str:
 
 def scan_and_contrast_in_bids(path: Path, contrasts: tuple[str, ...]) -> tuple[str, str] | None:
     """The same of a file in a BIDS data set, by its entities."""
-    stem = stem_of(path)
+    stem = nifti_stem(path)
     wanted = {_signature(contrast): contrast for contrast in contrasts}
     contrast = wanted.get(_signature(stem))
     if contrast is None:

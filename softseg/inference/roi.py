@@ -10,11 +10,10 @@ from pathlib import Path
 
 from softseg.core.errors import UserError, several
 from softseg.core.names import listed
+from softseg.data.nifti.stem import file_stem, nifti_stem
 from softseg.inference.model import Model
-from softseg.inference.naming import stem_of
 from softseg.inference.prepared_scan import wants_roi
 from softseg.inference.scans import Scan
-from softseg.inference.write import named
 
 Center = tuple[float, float, float]
 
@@ -117,8 +116,8 @@ def _by_image(files: Sequence[Path], images: Container[str]) -> dict[str, list[P
     An image (`p1_repeat` beside `p1`) is nobody's mask.
     """
     found: dict[str, list[Path]] = {}
-    for path in (path for path in files if stem_of(path) not in images):
-        parts = stem_of(path).split("_")
+    for path in (path for path in files if nifti_stem(path) not in images):
+        parts = nifti_stem(path).split("_")
         starts = ("_".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
         if image := next((start for start in starts if start in images), None):
             found.setdefault(image, []).append(path)
@@ -130,8 +129,8 @@ def _fitting(
 ) -> list[Path]:
     """The ROI masks among what is named after an image."""
     ours = tuple(f"{image}_label-{target}_" for target in targets)
-    fitting = [path for path in files if not stem_of(path).startswith(ours)]
-    return [path for path in files if stem_of(path) == f"{image}_{suffix}"] or fitting
+    fitting = [path for path in files if not nifti_stem(path).startswith(ours)]
+    return [path for path in files if nifti_stem(path) == f"{image}_{suffix}"] or fitting
 
 
 def _wrong(scan: Scan, fitting: Sequence[Path], roi: Path) -> str:
@@ -145,7 +144,7 @@ def _wrong(scan: Scan, fitting: Sequence[Path], roi: Path) -> str:
 
 
 def _image(scan: Scan) -> str:
-    return named(_first(scan))
+    return file_stem(_first(scan))
 
 
 def _first(scan: Scan) -> Path:

@@ -11,15 +11,14 @@ from pathlib import Path
 from softseg.config.yaml.tree import printable
 from softseg.core.errors import several
 from softseg.core.names import listed, natural
+from softseg.data.nifti.stem import file_stem, nifti_stem
 from softseg.inference.naming import (
     by_folder,
     ends_in,
     folder_of,
     scan_and_contrast,
     scan_and_contrast_in_bids,
-    stem_of,
 )
-from softseg.inference.write import named
 
 _OURS = re.compile(r".+_label-.+_[a-z]+")  # what `softseg predict` wrote
 _GIVEN = "the scan given"  # file by file
@@ -113,7 +112,7 @@ def _of_bids(root: Path, contrasts: tuple[str, ...]) -> Iterator[_Image]:
 def _of_folder(folder: Path, contrasts: tuple[str, ...]) -> Iterator[_Image]:
     paths = list(_below(folder, "**/*.nii*"))
     if len(contrasts) == 1:
-        paths = [path for path in paths if ends_in(contrasts[0], stem_of(path))] or paths
+        paths = [path for path in paths if ends_in(contrasts[0], nifti_stem(path))] or paths
     for path in paths:
         if told := scan_and_contrast(path, contrasts):
             place = _place(path, path.relative_to(folder).parent, contrasts)
@@ -145,7 +144,12 @@ def _below(folder: Path, pattern: str) -> Iterator[Path]:
     for path in sorted(folder.glob(pattern)):
         parts = path.relative_to(folder).parts
         hidden = any(part.startswith(".") or part == "derivatives" for part in parts)
-        if path.is_file() and stem_of(path) and not hidden and not _OURS.fullmatch(stem_of(path)):
+        if (
+            path.is_file()
+            and nifti_stem(path)
+            and not hidden
+            and not _OURS.fullmatch(nifti_stem(path))
+        ):
             yield path
 
 
@@ -163,7 +167,7 @@ def _one_place(scans: Sequence[Scan]) -> Iterator[str]:
     places: dict[Path, list[str]] = {}
     for scan in scans:
         first = next(iter(scan.images.values()))
-        places.setdefault(scan.place / named(first), []).append(str(first))
+        places.setdefault(scan.place / file_stem(first), []).append(str(first))
     for place, paths in places.items():
         if len(paths) > 1:
             yield f"{place}_label-*: would be written of {len(paths)} scans: {listed(paths)}"
@@ -178,6 +182,6 @@ def _scan(files: Sequence[_Image], contrasts: Sequence[str]) -> Scan:
     told = printable(f"{files[0].within / files[0].scan}: {lacks}") if missing else None
     name = files[0].scan
     if name == _GIVEN and images:  # as its predictions are
-        name = named(next(iter(images.values())))
+        name = file_stem(next(iter(images.values())))
     place = next(iter(found.values()), files[0]).place
     return Scan(name, images, place, missing=told)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from softseg.core.files import write_atomically
 from softseg.core.types import AnyArray, BoolArray, Float32Array
 from softseg.core.version import __version__
 from softseg.data.nifti.io import write_like
+from softseg.data.nifti.stem import file_stem
 
 Kind = Literal["probseg", "mask"]  # soft, binary: the suffixes of BIDS derivatives
 _SOFTWARE = {"Name": "softseg", "Version": __version__}
@@ -44,14 +44,14 @@ def write_predictions(
             path = prediction_file(folder, source, target, suffix)
             write_like(path, data, source, dtype)
             sidecar = json.dumps(told | more, indent=2) + "\n"
-            write_atomically(folder / f"{named(path)}.json", sidecar)
+            write_atomically(folder / f"{file_stem(path)}.json", sidecar)
             written.append(path)
     return written
 
 
 def prediction_file(folder: Path, source: Path, target: str, suffix: Kind) -> Path:
     """The file of one target's soft (probseg) or binary (mask) prediction of a scan."""
-    return folder / f"{named(source)}_label-{target}_{suffix}.nii.gz"
+    return folder / f"{file_stem(source)}_label-{target}_{suffix}.nii.gz"
 
 
 def describe_folder(folder: Path, model: str) -> None:
@@ -79,8 +79,3 @@ def _is_ours(description: Path) -> bool:
         return any(maker["Name"] == _SOFTWARE["Name"] for maker in makers)
     except (ValueError, LookupError, TypeError):
         return False
-
-
-def named(source: Path) -> str:
-    """What the files that are made of a scan are named after: its name without .nii or .nii.gz."""
-    return re.sub(r"\.nii(\.gz)?\Z", "", source.name)

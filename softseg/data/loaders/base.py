@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from softseg.core.component import Component
+from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError, several
 from softseg.core.names import did_you_mean, is_utf8, listed, natural
 from softseg.data.loaders.include import Only, selected
@@ -54,13 +54,7 @@ class DatasetFields(Component):
     roi: str | None = None
     """Where the ROI mask is; null: there is none."""
 
-    @field_validator("contrasts", "exclude")
-    @classmethod
-    def _once_each(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise ValueError(f"'{twice[0]}' is named twice")
-        return names
+    _distinct = field_validator("contrasts", "exclude")(check_distinct)
 
     @property
     def hint(self) -> str:

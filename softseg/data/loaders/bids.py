@@ -14,10 +14,10 @@ from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.patterns import Pattern, check_pattern
 from softseg.data.loaders.read_table import Rows, read_table
 from softseg.data.loaders.subject_files import Found, Mask
+from softseg.data.nifti.stem import nifti_stem
 from softseg.data.subject import Subject
 
 _CONTRAST = re.compile(r"([A-Za-z0-9]+-[A-Za-z0-9]+_)*[A-Za-z0-9]+")
-_NIFTI = re.compile(r"(?P<stem>[^.].*?)\.nii(\.gz)?")
 Signature = tuple[frozenset[str], str]
 
 
@@ -136,9 +136,9 @@ class _Scan:
         """Its NIfTI files in every datatype's folder, each with its stem after sub and ses."""
         prefix = f"{self.name}_"
         for path in sorted((base / self.folder).glob(f"*/{prefix}*")):
-            match = _NIFTI.fullmatch(path.name)
-            if match:
-                yield path, match["stem"].removeprefix(prefix)
+            stem = nifti_stem(path)
+            if stem:
+                yield path, stem.removeprefix(prefix)
 
 
 def _scans(*bases: Path) -> list[_Scan]:

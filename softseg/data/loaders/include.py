@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from softseg.core.component import check_distinct
 from softseg.core.errors import UserError
 from softseg.core.names import did_you_mean, listed
 from softseg.data.loaders.subject_files import Found
@@ -14,13 +15,7 @@ from softseg.data.loaders.subject_files import Found
 Values = tuple[str | int, ...]
 
 
-def _once_each(values: Values) -> Values:
-    if len({str(value) for value in values}) < len(values):
-        raise ValueError("a value is named twice")
-    return values
-
-
-Only = Annotated[Values, Field(min_length=1), AfterValidator(_once_each)]
+Only = Annotated[Values, Field(min_length=1), AfterValidator(check_distinct)]
 """The values of one column that are kept."""
 
 

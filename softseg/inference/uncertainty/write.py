@@ -13,9 +13,9 @@ from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
 from softseg.core.version import __version__
 from softseg.data.nifti.io import write_like
+from softseg.data.nifti.stem import file_stem
 from softseg.inference.uncertainty.maps import Uncertainty
 from softseg.inference.uncertainty.structures import Row
-from softseg.inference.write import named
 
 _NAMES = {
     "mean": ("desc-mean_probseg", "mean of the samples, 0 to 1"),
@@ -46,11 +46,11 @@ def write_maps(
     written = []
     for k, target in enumerate(targets):
         for name, (ending, meaning) in _NAMES.items():
-            path = folder / f"{named(source)}_label-{target}_{ending}.nii.gz"
+            path = folder / f"{file_stem(source)}_label-{target}_{ending}.nii.gz"
             write_like(path, getattr(found, name)[k], source, np.float32)
             software = [{"Name": "softseg", "Version": __version__}]
             told = {**facts, "Label": target, "Description": meaning, "GeneratedBy": software}
-            sidecar = path.with_name(f"{named(path)}.json")
+            sidecar = path.with_name(f"{file_stem(path)}.json")
             write_atomically(sidecar, json.dumps(told, indent=2) + "\n")
             written.append(path)
     return written
