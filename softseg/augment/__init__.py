@@ -13,7 +13,7 @@ from softseg.augment.affine import Affine, apply_affine
 from softseg.augment.batch import Batch
 from softseg.augment.binarize import Binarize
 from softseg.augment.torchio import TorchioTransform
-from softseg.core.component import as_steps, build_from
+from softseg.core.component import parse_component, single_key_union
 from softseg.preprocess.standardize import standardize_slices
 
 __all__ = [
@@ -33,12 +33,12 @@ Step = Affine | Binarize | TorchioTransform
 if TYPE_CHECKING:
     AugmentStep = Step
 else:
-    AugmentStep = as_steps(Step)
+    AugmentStep = single_key_union(Step)
 
 
 def build(spec: Any) -> tuple[Step, ...]:
     """The steps of a YAML's `augment:` list, validated; `augment(batch, steps, generator)`."""
-    steps: tuple[Step, ...] = build_from(TypeAdapter(tuple[AugmentStep, ...]), spec)
+    steps: tuple[Step, ...] = parse_component(TypeAdapter(tuple[AugmentStep, ...]), spec)
     return steps
 
 

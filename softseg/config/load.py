@@ -14,7 +14,7 @@ from softseg.config.messages.errors import explain
 from softseg.config.overrides import apply_sets
 from softseg.config.yaml.tree import Tree
 from softseg.config.yaml.write import write
-from softseg.core.component import Component, build_from
+from softseg.core.component import Component, parse_component
 from softseg.core.errors import UserError
 
 M = TypeVar("M", bound=Component)
@@ -41,7 +41,7 @@ def load_tree(path: Path, sets: Sequence[str] = ()) -> Tree:
 def validate(tree: Tree, model: type[M]) -> M:
     """The model of a tree; `UserError` with all problems if it is not one."""
     try:
-        return build_from(TypeAdapter(model), tree.data)
+        return parse_component(TypeAdapter(model), tree.data)
     except ValidationError as error:
         raise explain(error, tree, model) from None
 

@@ -1,9 +1,9 @@
-"""The one base of everything a YAML can name: typed, documented, validated, frozen fields.
+"""Base class of everything that a YAML can name: typed, documented, validated, frozen fields.
 
-A component (a loader, step, head, loss, schedule) subclasses `Component`; the docstring under
-a field is what `softseg config show` and the JSON Schema print; calling it does the work.
+A component (a loader, step, head, loss, schedule) subclasses `Component`; `softseg config show`
+and the JSON Schema print the docstring under each field; calling the component does the work.
 Families whose members carry a `name` (losses, heads) are plain discriminated unions; families
-written as single-key mappings in a list (`- affine: {...}`) are made with `as_steps`.
+written as single-key mappings in a list (`- affine: {...}`) are made with `single_key_union`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Component(BaseModel):
-    """A frozen mapping of a YAML: unknown keys are refused, nothing is silently converted."""
+    """A frozen mapping of a YAML: unknown keys are rejected, nothing is converted silently."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -52,46 +52,62 @@ def check_distinct(values: T) -> T:
     return values
 
 
-def build_from(family: TypeAdapter[T], spec: Any) -> T:
-    """Validate what a YAML holds against a family.
+def parse_component(family: TypeAdapter[T], spec: Any) -> T:
+    """Validate the content of a YAML against a family of components.
 
-    Through JSON, so that strictness means the YAML's own types: a list may become a tuple, a
-    string never becomes a number. Raises `pydantic.ValidationError` (a `ValueError`).
+    The content passes through JSON, so that strictness means the YAML's own types: a list may
+    become a tuple, a string never becomes a number. Raises `pydantic.ValidationError` (a
+    `ValueError`).
     """
     if isinstance(spec, Component):
         spec = spec.model_dump(mode="json")
     return family.validate_json(json.dumps(spec))
 
 
-def _unfold(step: Any) -> Any:
-    """`{"affine": {...}}` as a YAML writes a step -> `{"name": "affine", ...}`."""
-    if isinstance(step, dict) and len(step) == 1 and "name" not in step:
+def single_key_union(union: Any) -> Any:
+    """Return the type of one step of a chain, for a union of components distinguished by `name`.
+
+    A YAML writes such a step as a single-key mapping, `affine: {...}`.
+    """
+    family = Annotated[union, Field(discriminator="name")]
+    adapter: TypeAdapter[Any] = TypeAdapter(family)
+
+    def validate(step: Any, handler: Any) -> Any:
+        # pydantic passes a step as Python data, where a strict tuple rejects a YAML's list
+        if isinstance(step, dict):
+            return parse_component(adapter, _with_name(step))
+        return handler(step)
+
+    def serialize(step: Any, handler: Any) -> dict[str, Any]:
+        fields = handler(step)
+        return {fields.pop("name"): fields}
+
+    return Annotated[family, WrapValidator(validate), WrapSerializer(serialize), SingleKeySchema]
+
+
+def _with_name(step: dict[str, Any]) -> dict[str, Any]:
+    """Convert `{"affine": {...}}`, as a YAML writes a step, to `{"name": "affine", ...}`."""
+    if len(step) == 1 and "name" not in step:
         [(name, fields)] = step.items()
         if fields is None or isinstance(fields, dict):
             return {**(fields or {}), "name": name}
     return step
 
 
-def _fold(step: Any, handler: Any) -> dict[str, Any]:
-    """The way back, for `config.yaml` and `softseg config show`."""
-    fields = handler(step)
-    return {fields.pop("name"): fields}
-
-
-class _FoldedSchema:
-    """Rewrites the JSON Schema of a step family to the single-key form that a YAML holds."""
+class SingleKeySchema:
+    """Rewrites the JSON Schema of a family of steps to the single-key form of a YAML."""
 
     @classmethod
     def __get_pydantic_json_schema__(
         cls, core: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        inner = handler(core)
-        options = [handler.resolve_ref_schema(option) for option in inner.get("oneOf", [inner])]
-        return {"oneOf": [folded for option in options for folded in _folded_options(option)]}
+        union = handler(core)
+        members = [handler.resolve_ref_schema(member) for member in union.get("oneOf", [union])]
+        return {"oneOf": [option for member in members for option in _single_key_options(member)]}
 
 
-def _folded_options(schema: JsonSchemaValue) -> list[JsonSchemaValue]:
-    """One single-key object for each name that a step's schema admits."""
+def _single_key_options(schema: JsonSchemaValue) -> list[JsonSchemaValue]:
+    """Return one single-key object for each name that the schema of a step allows."""
     properties = dict(schema["properties"])
     name = properties.pop("name")
     names = name.get("enum") or [name["const"]]
@@ -100,21 +116,9 @@ def _folded_options(schema: JsonSchemaValue) -> list[JsonSchemaValue]:
     return [
         {
             "type": "object",
-            "properties": {n: fields},
-            "required": [n],
+            "properties": {name: fields},
+            "required": [name],
             "additionalProperties": False,
         }
-        for n in names
+        for name in names
     ]
-
-
-def as_steps(union: Any) -> Any:
-    """The type of one step of a chain, for a union of components told apart by `name`."""
-    family = Annotated[union, Field(discriminator="name")]
-    adapter: TypeAdapter[Any] = TypeAdapter(family)
-
-    def build(step: Any, handler: Any) -> Any:
-        # pydantic hands a step over as Python data, where a strict tuple refuses a YAML's list
-        return build_from(adapter, _unfold(step)) if isinstance(step, dict) else handler(step)
-
-    return Annotated[family, WrapValidator(build), WrapSerializer(_fold), _FoldedSchema]

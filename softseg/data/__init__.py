@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.data.loaders.bids import BidsDataset
 from softseg.data.loaders.files import FilesDataset
 from softseg.data.loaders.nnunet import NnunetDataset
@@ -37,4 +37,4 @@ _FAMILY: TypeAdapter[Loader] = TypeAdapter(Dataset)
 
 def build(spec: Any) -> Loader:
     """The data set that a YAML's `dataset:` describes; calling it finds its subjects."""
-    return build_from(_FAMILY, spec)
+    return parse_component(_FAMILY, spec)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.losses.combination import Combination, contour_only
 from softseg.losses.contour import Boundary, RegionWise
 from softseg.losses.cross_entropy import Bce, Focal, UnifiedFocal
@@ -63,4 +63,4 @@ def build(spec: Any) -> SingleLoss | Combination:
     Raises:
         pydantic.ValidationError: the spec names no loss, or a field is wrong.
     """
-    return build_from(_family, spec)
+    return parse_component(_family, spec)

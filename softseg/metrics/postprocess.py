@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from scipy import ndimage
 
-from softseg.core.component import Component, as_steps, build_from
+from softseg.core.component import Component, parse_component, single_key_union
 from softseg.core.types import BoolArray
 from softseg.metrics.lesions import Connectivity, SizeUnit, at_least, components, require_masks
 
@@ -78,12 +78,12 @@ Step = RemoveSmall | KeepLargest | FillHoles
 if TYPE_CHECKING:
     PostprocessStep = Step
 else:
-    PostprocessStep = as_steps(Step)
+    PostprocessStep = single_key_union(Step)
 
 
 def build(spec: Any) -> tuple[Step, ...]:
     """The steps of a YAML's `postprocess:` list, validated."""
-    steps: tuple[Step, ...] = build_from(TypeAdapter(tuple[PostprocessStep, ...]), spec)
+    steps: tuple[Step, ...] = parse_component(TypeAdapter(tuple[PostprocessStep, ...]), spec)
     return steps
 
 

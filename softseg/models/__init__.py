@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from torch import nn
 
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.models.unet2d import Unet2d
 
 __all__ = ["Model", "Unet2d", "build"]
@@ -30,4 +30,4 @@ def build(spec: Any, channels: int = 1, targets: int = 1) -> nn.Module:
     Raises:
         pydantic.ValidationError: the spec names no model, or a field is wrong.
     """
-    return build_from(_family, spec)(channels, targets)
+    return parse_component(_family, spec)(channels, targets)

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from softseg.config.experiment import Experiment
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.core.json_file import read_json
 from softseg.data import Sets
@@ -53,7 +53,7 @@ def about(run: Run, experiment: Experiment, sets: Sets, epoch: int, credits_: Cr
         "native_zooms_mm": facts.get("native_zooms_mm"),
     }
     try:
-        return build_from(TypeAdapter(About), known)
+        return parse_component(TypeAdapter(About), known)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import read_split
 from softseg.package.about import About, Credits, Thresholds
@@ -120,7 +120,7 @@ def _credits(
         "description": description or None,
     }
     try:
-        return build_from(TypeAdapter(Credits), known)
+        return parse_component(TypeAdapter(Credits), known)
     except ValidationError as error:  # half a character, of a command line in another encoding
         raise UserError("license, citation, authors and description must be text") from error
 

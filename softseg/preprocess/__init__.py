@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, TypeAdapter
 
-from softseg.core.component import as_steps, build_from
+from softseg.core.component import parse_component, single_key_union
 from softseg.preprocess.crop import Crop
 from softseg.preprocess.geometry import Geometry, Step
 from softseg.preprocess.preprocess import VolumeSlices, preprocess
@@ -42,10 +42,10 @@ def _checked(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 if TYPE_CHECKING:
     Chain = tuple[Step, ...]
 else:
-    Chain = Annotated[tuple[as_steps(Step), ...], AfterValidator(_checked)]
+    Chain = Annotated[tuple[single_key_union(Step), ...], AfterValidator(_checked)]
 
 
 def build(spec: Any) -> tuple[Step, ...]:
     """The steps of a YAML's `preprocess:` list, validated; `preprocess(sample, steps, slices)`."""
-    steps: tuple[Step, ...] = build_from(TypeAdapter(Chain), spec)
+    steps: tuple[Step, ...] = parse_component(TypeAdapter(Chain), spec)
     return steps

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter
 
-from softseg.core.component import Component, build_from
+from softseg.core.component import Component, parse_component
 from softseg.core.errors import UserError
 from softseg.core.names import did_you_mean
 from softseg.data.loaders.layouts import LayoutName
@@ -93,7 +93,7 @@ def table() -> dict[str, Archive | Loose | ByRegistration]:
     """Name -> data set, in the file's order."""
     text = files("softseg.datasets.download").joinpath("sources.yaml").read_text(encoding="utf-8")
     told: Any = yaml.safe_load(text)
-    return build_from(_TABLE, told)
+    return parse_component(_TABLE, told)
 
 
 def names() -> tuple[str, ...]:

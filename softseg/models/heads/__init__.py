@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 from torch import nn
 
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.models.heads.normrelu import NormRelu, is_dead
 from softseg.models.heads.sigmoid import Sigmoid
 
@@ -31,4 +31,4 @@ def build(spec: Any, targets: int = 1) -> nn.Module:
     Raises:
         pydantic.ValidationError: the spec names no head, or a field is wrong.
     """
-    return build_from(_family, spec)(targets)
+    return parse_component(_family, spec)(targets)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from softseg.core.component import Component, as_steps
+from softseg.core.component import Component, single_key_union
 
 
 class Dice(Component):
@@ -105,7 +105,7 @@ class Trainer(Component):
 
 
 Loss = Annotated[Dice | Wing, Field(discriminator="name")]
-Step = as_steps(Affine | Binarize)
+Step = single_key_union(Affine | Binarize)
 
 
 class Files(Component):

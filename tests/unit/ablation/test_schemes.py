@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from softseg.ablation.schemes import Scheme
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Sets, Subject, write_split
 
@@ -18,7 +18,7 @@ SCHEME = TypeAdapter(Scheme)
 
 
 def scheme(**spec):
-    return build_from(SCHEME, spec)
+    return parse_component(SCHEME, spec)
 
 
 def people(centers=4, each=5):

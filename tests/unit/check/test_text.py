@@ -14,7 +14,7 @@ from rich.console import Console
 
 from softseg import data
 from softseg.check import as_json, as_lines, files_frame, pairs_frame, refusal, run
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Split
 from tests.support.makers import SHAPE, ball, bids, nifti, scan, scgm
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 def checked(root: Path, spec=SCGM, split=SPLIT, pairs: Path | None = None):
     dataset = data.build(spec | {"root": str(root)})
-    division = build_from(TypeAdapter(Split), split)
+    division = parse_component(TypeAdapter(Split), split)
     return run(dataset, division, 0, Console(file=io.StringIO()), pairs)
 
 

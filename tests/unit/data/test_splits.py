@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from softseg import data
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Sets, Split, Subject, read_split, write_split
 
@@ -19,7 +19,7 @@ SPLIT = TypeAdapter(Split)
 
 
 def split(**spec: Any) -> Split:
-    return build_from(SPLIT, spec)
+    return parse_component(SPLIT, spec)
 
 
 def subject(name: str, **columns: str) -> Subject:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from softseg.core.component import Component, build_from
+from softseg.core.component import Component, parse_component
 from softseg.losses.schedules import Weight, settled, weight_at
 
 
@@ -17,7 +17,7 @@ FAMILY = TypeAdapter(Weighted)
 
 
 def read(weight):
-    return build_from(FAMILY, {"weight": weight}).weight
+    return parse_component(FAMILY, {"weight": weight}).weight
 
 
 def at(weight, *epochs):

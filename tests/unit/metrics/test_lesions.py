@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.metrics.lesions import LesionRules, score_lesions
 from tests.support.lesions import masks, objects
 
@@ -257,4 +257,4 @@ def test_masks_of_different_grids_are_refused():
 )
 def test_rules_that_make_no_sense_are_refused(fields, message):
     with pytest.raises(ValidationError, match=message):
-        build_from(TypeAdapter(LesionRules), fields)
+        parse_component(TypeAdapter(LesionRules), fields)

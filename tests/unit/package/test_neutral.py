@@ -6,7 +6,7 @@ import pytest
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.package.neutral import neutral
 
 COMMON = {"root": "/home/jane/SECRET", "cache": "/scratch/SECRET", "exclude": ["SECRET-03"]}
@@ -50,7 +50,7 @@ def test_no_loader_lets_places_or_people_leave(loader, tmp_path):
         dataset["image"] = "SECRET/{subject}-{contrast}.nii.gz"
     steps = ROI if "roi" in dataset else []
     spec = {**REST, "dataset": dataset, "preprocess": steps}
-    wanted = build_from(adapter(), spec)
+    wanted = parse_component(adapter(), spec)
     text = dump(neutral(wanted))
     for secret in ("SECRET", "jane", "scratch", "cuda", "threads: 5", "memory_gb: 3"):
         assert secret not in text

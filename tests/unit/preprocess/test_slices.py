@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.preprocess import Slices, preprocess
 from softseg.preprocess import build as build_chain
 from tests.support.preprocess_samples import noise, sample
@@ -69,7 +69,7 @@ def test_a_soft_trace_of_foreground_keeps_a_slice():
 @pytest.mark.parametrize("spec", [{"axis": "transverse"}, {"drop": ["empty"]}, {"plane": "axial"}])
 def test_what_is_unknown_is_refused(spec):
     with pytest.raises(ValidationError):
-        build_from(TypeAdapter(Slices), spec)
+        parse_component(TypeAdapter(Slices), spec)
 
 
 @pytest.mark.parametrize("zoom", [0.25, 0.3, 0.37])

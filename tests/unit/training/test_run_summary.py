@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from softseg import losses
 from softseg.config.experiment import Experiment
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Sets
 from softseg.data.nifti.grid import Grid
@@ -42,7 +42,7 @@ def experiment(*augment, **trainer):
         "loss": {"name": "adaptive_wing"},
         "trainer": {"device": "cpu", "threads": 2, "max_epochs": 11, **trainer},
     }
-    return build_from(TypeAdapter(Experiment), spec)
+    return parse_component(TypeAdapter(Experiment), spec)
 
 
 def stack_with(*facts):

@@ -9,11 +9,11 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from softseg.config.trainer import Constant, Cosine, EarlyStopping, Trainer
-from softseg.core.component import build_from
+from softseg.core.component import parse_component
 
 
 def trainer(**fields):
-    return build_from(TypeAdapter(Trainer), fields)
+    return parse_component(TypeAdapter(Trainer), fields)
 
 
 def test_the_defaults_are_the_papers():
