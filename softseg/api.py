@@ -1,8 +1,8 @@
 """softseg from Python: what the commands do, as functions that return what they made.
 
-Every function raises `softseg.errors.UserError`, with the message that the command would print, for
-what the user can mend; nothing is half-written then. `train` and `evaluate` set torch's number of
-threads to the run's, for the whole process.
+For what the user can fix, every function raises `softseg.core.errors.UserError` with the message
+that the command would print, and leaves no half-written file. `train` and `evaluate` set torch's
+number of threads to the run's, for the whole process.
 """
 
 from __future__ import annotations

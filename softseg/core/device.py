@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
 
 from softseg.core.errors import UserError
+from softseg.core.memory import free_memory_bytes
 
 Precision = Literal["auto", "float32", "bf16"]
 _SHARE = 0.6  # of a GPU's free memory that slices may take
@@ -52,13 +52,10 @@ def has_room(device: torch.device, n_bytes: int) -> bool:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can be taken on a device, about; 4 GiB where the system does not tell."""
+    """Return about how much memory is free on a device, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not Linux
-        return 2**32
+    return free_memory_bytes()
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -18,12 +18,11 @@ import torch
 from torch import Tensor
 
 from softseg.core.errors import UserError, several
-from softseg.core.memory import give_back_memory
+from softseg.core.memory import GIB, release_free_memory
 from softseg.preprocess.preprocess import VolumeSlices
 from softseg.preprocess.stack import LARGE, SliceStack, StackedVolume, n_bytes_of
 
 Shape = tuple[int, ...]
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def _filled(
         volumes.append(StackedVolume(name, start, stop, part.geometry, part.facts, raters))
         start = stop
         del part
-        give_back_memory()
+        release_free_memory()
     tensors = {name: block.done() for name, block in blocks.items()}
     return SliceStack(**tensors, fill=torch.cat(fill), keep=torch.cat(keep), volumes=tuple(volumes))
 

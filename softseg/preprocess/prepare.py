@@ -14,10 +14,10 @@ from typing import Any
 from filelock import FileLock
 
 from softseg.core.errors import UserError, several
-from softseg.core.memory import give_back_memory, half_of_memory_gb
+from softseg.core.memory import GIB, half_of_memory_gb, release_free_memory
 from softseg.data import Dataset, Subject
 from softseg.data.sample import LoadError, load
-from softseg.preprocess.build_stack import GIB, assemble
+from softseg.preprocess.build_stack import assemble
 from softseg.preprocess.cache.entry import fetch, key_of, store
 from softseg.preprocess.cache.eviction import at_work, evict, touch
 from softseg.preprocess.geometry import Step
@@ -94,7 +94,7 @@ def _stacked(
             else:
                 parts.append(result)
             tick()
-            give_back_memory()
+            release_free_memory()
             del result  # each volume is to be given up once it is in the stack
     _refuse(problems, dataset)
     limit = GIB * (dataset.memory_gb or half_of_memory_gb())

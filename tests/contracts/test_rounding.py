@@ -60,6 +60,6 @@ def test_threads_and_memory_format_change_rounding_only(change):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gives_a_trained_networks_soft_values_to_one_in_ten_thousand(monkeypatch):
     """In float32; a whole training there draws another dropout, so it ends elsewhere."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # as softseg.wiring settles it
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # as resolve_hardware does
     state, task, _ = learned()
     torch.testing.assert_close(soft(state, task, "cuda"), soft(state, task), rtol=0, atol=VALUE)

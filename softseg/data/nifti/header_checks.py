@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from softseg.core.memory import machine_memory_bytes
 from softseg.core.types import Float32Array, Float64Array
 from softseg.data.nifti.file_error import FileError
 from softseg.data.nifti.grid import Grid
@@ -112,18 +112,10 @@ def check_room(path: Path, header: Any, on_disk: int) -> None:
         wrong = f"is truncated ({on_disk} bytes cannot hold the {promised} its header promises)"
         raise FileError(path, wrong, "copy or download it again")
     voxels = int(np.prod(header.get_data_shape(), dtype=object))
-    wanted, there = 2 * promised + 4 * voxels, _memory()
+    wanted, there = 2 * promised + 4 * voxels, machine_memory_bytes()
     if wanted > there:
         wrong = f"needs {wanted / 2**30:.0f} GiB of memory, and there are {there / 2**30:.0f}"
         raise FileError(path, wrong, "crop it, or leave the subject out with dataset.exclude")
-
-
-def _memory() -> float:
-    """The machine's memory in bytes; infinity where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return math.inf
 
 
 def check_length(path: Path, header: Any, length: int) -> None:

@@ -1,7 +1,7 @@
 """One training on several processes: what they tell each other, and how they end together.
 
 `torchrun --nproc-per-node N -m softseg train CONFIG` starts them. `trainer.batch_size` is that of
-all together: each process computes its part of every batch (`softseg.ranks`), with the
+all together: each process computes its part of every batch (`softseg.core.ranks`), with the
 augmentation that a single process would draw for these slices, and DistributedDataParallel
 averages the gradients, weighted so that the average is the gradient of the whole batch's mean
 loss. So the weights are those of a single process, but for rounding and for

@@ -235,7 +235,7 @@ import sys
 from pathlib import Path
 from softseg import data
 from softseg.data.check import check_files
-from softseg.usage import host_peak_bytes
+from softseg.core.memory import host_peak_bytes
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 dataset = data.build({
     "loader": "files", "root": str(root), "contrasts": ["a", "b", "c", "d"],

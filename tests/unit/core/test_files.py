@@ -75,7 +75,7 @@ def test_writers_at_once_leave_one_whole_file(tmp_path):
 def test_the_umask_is_honored(tmp_path, mask, mode):
     path = tmp_path / "a.txt"
     code = (
-        f"import os, pathlib; os.umask(0o{mask}); from softseg.files import write_atomically; "
+        f"import os, pathlib; os.umask(0o{mask}); from softseg.core.files import write_atomically; "
         f"write_atomically(pathlib.Path({str(path)!r}), 'x')"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from softseg.core.memory import host_peak_bytes
 
-TELL = "from softseg.usage import host_peak_bytes; print(host_peak_bytes())"
+TELL = "from softseg.core.memory import host_peak_bytes; print(host_peak_bytes())"
 
 
 def test_the_peak_is_the_most_that_was_ever_used():

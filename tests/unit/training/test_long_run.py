@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.experiment import train
+from softseg.training.train import train
 from softseg.training.keeper import Keeper
 
 keep, folder, found = Keeper.epoch, Path("run"), {}

@@ -149,7 +149,8 @@ def test_times_are_in_utc_to_the_second_so_that_they_sort_as_text():
 HOLD = """\
 import sys, time
 from pathlib import Path
-from softseg.run import Run, lock
+from softseg.runs.folder import Run
+from softseg.runs.lock import lock
 with lock(Run(Path(sys.argv[1])), 0):
     print("held", flush=True)
     time.sleep(600)
