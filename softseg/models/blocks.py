@@ -87,7 +87,7 @@ class ByteDropout(nn.Dropout):
             return input
         if input.device.type != "cpu":
             return F.dropout(input, 1 - self.kept / 256)
-        keep = _random_bytes(input.shape) < self.kept
+        keep = random_bytes(input.shape) < self.kept
         return input * keep.to(input.dtype).mul_(256 / self.kept)
 
 
@@ -96,8 +96,13 @@ def kept_of(p: float) -> int:
     return min(255, max(1, round(256 * (1 - p))))
 
 
-def _random_bytes(shape: torch.Size) -> Tensor:
-    """Uniform bytes of a shape, by drawing 64 bits for eight of them."""
+def random_bytes(shape: torch.Size, generator: torch.Generator | None = None) -> Tensor:
+    """Return uniform bytes of a shape, by drawing 64 bits for eight of them.
+
+    They are on the generator's device; without one, torch's global generator draws on the CPU.
+    """
     count = shape.numel()
-    words = torch.empty((count + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+    device = "cpu" if generator is None else generator.device
+    words = torch.empty((count + 7) // 8, dtype=torch.int64, device=device)
+    words.random_(-(2**63), None, generator=generator)
     return words.view(torch.uint8)[:count].view(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -30,14 +31,11 @@ class Predictor:
 
         A batch that does not fit into a GPU's memory is halved until it does.
         """
-        size = self.batch_size
-        while True:
-            try:
-                return torch.cat([self.at_once(part) for part in image.split(size)])
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-                size = max(1, size // 2)
+
+        def in_batches(size: int) -> Tensor:
+            return torch.cat([self.at_once(part) for part in image.split(size)])
+
+        return with_halved_batches(in_batches, self.batch_size)
 
     @torch.no_grad()
     def at_once(self, image: Tensor) -> Tensor:
@@ -58,3 +56,17 @@ class Predictor:
     def __call__(self, image: Tensor) -> Tensor:
         """All slices (S, C, H, W) of one volume -> soft segmentation (S, K, H, W) in [0, 1]."""
         return self.soft(self.logits(image))
+
+
+def with_halved_batches(compute: Callable[[int], Tensor], size: int) -> Tensor:
+    """Return `compute(size)`, with half the batch size as long as a GPU's memory runs out.
+
+    Raises torch.OutOfMemoryError if not even a batch of one fits.
+    """
+    while True:
+        try:
+            return compute(size)
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size = max(1, size // 2)

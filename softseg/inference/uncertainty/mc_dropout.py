@@ -1,78 +1,88 @@
-"""Dropout in a network that is otherwise in evaluation, each slice with random numbers of its own.
+"""MC dropout: dropout in a network that is otherwise in evaluation mode.
 
-A batch's shared stream would make a slice's masks depend on what else is in the batch.
+Each slice has random numbers of its own. With one stream for a whole batch, the masks of a slice
+would depend on which other slices are in the batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
 
 from softseg.core.seeds import seed_of
-from softseg.models.blocks import kept_of
-from softseg.models.predictor import Predictor
+from softseg.models.blocks import kept_of, random_bytes
+from softseg.models.predictor import Predictor, with_halved_batches
 
 _LAYERS = (nn.Dropout, nn.Dropout2d)
 
 
-def drops(model: nn.Module) -> bool:
+def has_dropout(model: nn.Module) -> bool:
     """Whether a network has any dropout."""
-    return any(True for _ in _dropouts(model))
+    return any(True for _ in _dropout_layers(model))
 
 
-def streams(slices: int, numbers: range, seed: int, device: torch.device) -> list[Generator]:
-    """A random stream of each slice and sample, the samples of a slice side by side."""
+def row_generators(slices: int, numbers: range, seed: int, device: torch.device) -> list[Generator]:
+    """Return a generator for each slice and sample; the samples of a slice are adjacent."""
     return [
-        Generator(device).manual_seed(seed_of(seed, f"mc-dropout/{number}", at))
-        for at in range(slices)
+        Generator(device).manual_seed(seed_of(seed, f"mc-dropout/{number}", row))
+        for row in range(slices)
         for number in numbers
     ]
 
 
-def forked(predict: Predictor, known: Sequence[Generator], count: int, image: Tensor) -> Tensor:
+def sampled_logits(
+    predict: Predictor, generators: Sequence[Generator], count: int, image: Tensor
+) -> Tensor:
     """Slices (S, C, H, W) -> logits (S * count, K, H, W), each slice `count` times.
 
-    A batch that does not fit into a GPU's memory is halved until it does, and drawn anew.
+    A batch that does not fit into a GPU's memory is halved until it does, with the same random
+    numbers.
 
     Args:
         predict: the network, and how many slices it takes at once.
-        known: the S * count streams; they go on from where they are.
-        count: samples of a slice.
+        generators: the S * count generators; they continue from their present state.
+        count: samples per slice.
         image: slices, or a patch of each.
     """
-    size, began = predict.batch_size, [stream.get_state() for stream in known]
-    while True:
-        try:
-            batches = torch.arange(len(known)).split(size)
-            return torch.cat([_forked(predict, known, count, image, rows) for rows in batches])
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            size = max(1, size // 2)
-            for stream, state in zip(known, began, strict=True):
-                stream.set_state(state)
+    states = [generator.get_state() for generator in generators]
 
+    def in_batches(size: int) -> Tensor:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)  # an attempt that ran out of memory has drawn from it
+        logits = []
+        for rows in torch.arange(len(generators)).split(size):
+            with active_dropout(predict.model, [generators[row] for row in rows.tolist()]):
+                logits.append(predict.at_once(image[rows.to(image.device) // count]))
+        return torch.cat(logits)
 
-def _forked(
-    predict: Predictor, known: Sequence[Generator], count: int, image: Tensor, rows: Tensor
-) -> Tensor:
-    with dropping(predict.model, [known[row] for row in rows.tolist()]):
-        return predict.at_once(image[rows.to(image.device) // count])
+    return with_halved_batches(in_batches, predict.batch_size)
 
 
 @contextmanager
-def dropping(model: nn.Module, known: Sequence[Generator]) -> Iterator[None]:
-    """Within it the dropout of a network in evaluation drops; row r draws from `known[r]`.
+def active_dropout(model: nn.Module, generators: Sequence[Generator]) -> Iterator[None]:
+    """Within the context, dropout is active in evaluation mode; row r draws from `generators[r]`.
 
     The share that is kept is a whole number of 256ths, as in training by element. No other layer
-    changes: batch norms keep their running statistics.
+    changes: batch norms use their running statistics.
     """
-    hook = partial(_drop, known)
-    handles = [layer.register_forward_hook(hook) for layer in _dropouts(model)]
+
+    def drop(
+        layer: nn.Module,
+        inputs: tuple[Tensor, ...],  # noqa: ARG001 (part of torch's signature of a hook)
+        output: Tensor,
+    ) -> Tensor:
+        assert isinstance(layer, _LAYERS)
+        kept = kept_of(layer.p)
+        shape = output.shape[1:]
+        if isinstance(layer, nn.Dropout2d):  # whole channels
+            shape = torch.Size((shape[0], 1, 1))
+        noise = torch.stack([random_bytes(shape, generator) for generator in generators])
+        return output * (noise < kept).to(output.dtype).mul_(256 / kept)
+
+    handles = [layer.register_forward_hook(drop) for layer in _dropout_layers(model)]
     try:
         yield
     finally:
@@ -80,26 +90,5 @@ def dropping(model: nn.Module, known: Sequence[Generator]) -> Iterator[None]:
             handle.remove()
 
 
-def _dropouts(model: nn.Module) -> Iterable[nn.Dropout | nn.Dropout2d]:
-    return (one for one in model.modules() if isinstance(one, _LAYERS) and one.p > 0)
-
-
-def _drop(
-    known: Sequence[Generator],
-    layer: nn.Dropout | nn.Dropout2d,
-    inputs: tuple[Tensor, ...],  # noqa: ARG001 (torch hands it over)
-    output: Tensor,
-) -> Tensor:
-    kept = kept_of(layer.p)
-    shape = output.shape[1:]
-    if isinstance(layer, nn.Dropout2d):  # whole channels
-        shape = torch.Size((shape[0], 1, 1))
-    drawn = [_random_bytes(shape, one) for one in known]
-    return output * (torch.stack(drawn) < kept).to(output.dtype).mul_(256 / kept)
-
-
-def _random_bytes(shape: torch.Size, stream: Generator) -> Tensor:
-    """Uniform bytes of a shape, by drawing 64 bits for eight of them."""
-    words = torch.empty((shape.numel() + 7) // 8, dtype=torch.int64, device=stream.device)
-    words.random_(-(2**63), None, generator=stream)
-    return words.view(torch.uint8)[: shape.numel()].view(shape)
+def _dropout_layers(model: nn.Module) -> Iterable[nn.Dropout | nn.Dropout2d]:
+    return (layer for layer in model.modules() if isinstance(layer, _LAYERS) and layer.p > 0)

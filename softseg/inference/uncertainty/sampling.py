@@ -12,7 +12,7 @@ from torch import Tensor
 
 from softseg.augment import AugmentStep
 from softseg.core.errors import UserError
-from softseg.inference.uncertainty.mc_dropout import drops, forked, streams
+from softseg.inference.uncertainty.mc_dropout import has_dropout, row_generators, sampled_logits
 from softseg.inference.uncertainty.tta import moves, warped
 from softseg.models.predictor import Predictor
 
@@ -41,7 +41,7 @@ def check(
     sampling: Sampling, predict: Predictor, augment: Sequence[AugmentStep], source: str
 ) -> None:
     """Raise UserError where every pass would be the same; `source` names the model."""
-    if sampling.method == "mc-dropout" and not drops(predict.model):
+    if sampling.method == "mc-dropout" and not has_dropout(predict.model):
         raise UserError(
             f"{source} was trained without dropout (model.dropout is 0), so mc-dropout has nothing "
             "to vary; use tta or ensemble"
@@ -93,8 +93,8 @@ def _dropped(
     predict: Predictor, image: Tensor, numbers: range, seed: int, through: Through
 ) -> Sequence[Tensor]:
     """Logits (S, K, H, W) of each of these samples; the samples of a slice lie side by side."""
-    known = streams(len(image), numbers, seed, predict.device)
-    logits = through(partial(forked, predict, known, len(numbers)), image)
+    generators = row_generators(len(image), numbers, seed, predict.device)
+    logits = through(partial(sampled_logits, predict, generators, len(numbers)), image)
     apart: Sequence[Tensor] = logits.unflatten(0, (len(image), len(numbers))).unbind(1)
     return apart
 
