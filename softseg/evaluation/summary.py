@@ -9,26 +9,28 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-_SHOWN = {
-    "dice": "Dice [%]",
-    "precision": "precision [%]",
-    "recall": "recall [%]",
-    "avd": "AVD [%]",
-    "rvd": "RVD [%]",
-    "mse": "MSE [%]",
-    "soft_dice": "soft Dice [%]",
-    "dV_soft_ml": "soft volume bias [ml]",
-    "ece": "ECE",
-    "ltpr": "LTPR [%]",
-    "lfdr": "LFDR [%]",
-    "hd95_mm": "HD95 [mm]",
-    "assd_mm": "ASSD [mm]",
-    "surface_dice": "surface Dice [%]",
-    "dice_raters": "Dice with raters [%]",
-    "dice_between_raters": "Dice between raters [%]",
-    "ged": "GED",
-}
-"""Metric -> heading; those that a table does not have are left out."""
+from softseg.metrics.headings import HEADINGS
+
+_PRINTED = (
+    "dice",
+    "precision",
+    "recall",
+    "avd",
+    "rvd",
+    "mse",
+    "soft_dice",
+    "dV_soft_ml",
+    "ece",
+    "ltpr",
+    "lfdr",
+    "hd95_mm",
+    "assd_mm",
+    "surface_dice",
+    "dice_raters",
+    "dice_between_raters",
+    "ged",
+)
+"""Metrics of the printed table; those that were not measured are left out."""
 _NOT_METRICS = ("subject", "person", "target", "group", "threshold")
 
 
@@ -61,7 +63,7 @@ def metrics_table(table: pd.DataFrame, title: str) -> Table:
     shown = Table(title=escape(title), title_justify="left")
     shown.add_column("target")
     shown.add_column("scans", justify="right")
-    headings = {name: text for name, text in _SHOWN.items() if name in table.columns}
+    headings = {name: HEADINGS[name].short for name in _PRINTED if name in table.columns}
     for heading in headings.values():
         shown.add_column(escape(heading), justify="right")
     for target, metrics in summarize(table).items():

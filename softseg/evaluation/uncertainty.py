@@ -22,16 +22,14 @@ from softseg.evaluation.threshold_search import thresholds_of
 from softseg.evaluation.uncertainty_scores import RETAINED, Judged, Sampled, judge
 from softseg.inference.uncertainty.maps import Uncertainty, summarize
 from softseg.inference.uncertainty.sampling import Logits, Sampling, Through, check, soft_samples
+from softseg.metrics.headings import HEADINGS
 from softseg.preprocess.stack import StackedVolume
 from softseg.preprocess.standardize import over_slices, standardize_slices
 from softseg.render.figures.uncertainty import Shown, draw
 from softseg.runs.folder import Run, suffix
 
-_PAIRS = {"dice": "Dice [%]", "ece": "ECE", "ace": "ACE", "brier": "Brier score"}
-_TRIPLES = {
-    "retained_error": "error over retained shares [%]",
-    "rank": "rank correlation with raters",
-}
+_PAIRS = ("dice", "ece", "ace", "brier")
+_TRIPLES = ("retained_error", "rank")
 
 
 def evaluate_uncertainty(
@@ -162,12 +160,13 @@ def show(run: Run, sampling: Sampling, table: pd.DataFrame, split: str, console:
     for heading in headings:
         printed.add_column(heading, justify="left" if heading in headings[:2] else "right")
     for target, rows in table.groupby("target", sort=False):
-        for measure, heading in (_PAIRS | _TRIPLES).items():
+        for measure in (*_PAIRS, *_TRIPLES):
             other = "with" if measure in _PAIRS else "entropy"
             names = [f"{measure}_{n}" for n in ("without", other, "mutualinfo")]
             if names[0] in rows:
                 cells = [f"{rows[n].mean():.4g}" if n in rows else "" for n in names]
                 scans = str(rows[names[0]].count())
+                heading = escape(HEADINGS[measure].line)
                 printed.add_row(escape(str(target)), heading, *cells, scans)
     console.print(printed)
     name = _name(sampling, split)

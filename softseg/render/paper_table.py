@@ -3,49 +3,34 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from softseg.core.errors import UserError
+from softseg.metrics.headings import heading_of
 from softseg.render.text_table import Cell, TextTable
 
-METRICS: dict[str, tuple[str, float | None]] = {
-    "dice": ("Dice [%]", 100),
-    "precision": ("precision [%]", 100),
-    "recall": ("recall [%]", 100),
-    "avd": ("absolute\nvolume\ndifference [%]", 0),
-    "rvd": ("relative\nvolume\ndifference [%]", 0),
-    "mse": ("MSE [%]", 0),
-    "mse_paper": ("MSE as in\nthe paper [%]", 0),
-    "soft_dice": ("soft Dice [%]", 100),
-    "ltpr": ("LTPR [%]", 100),
-    "lfdr": ("LFDR [%]", 0),
-    "hd95_mm": ("HD95 [mm]", 0),
-    "assd_mm": ("ASSD [mm]", 0),
-    "surface_dice": ("surface\nDice [%]", 100),
-    "dice_raters": ("Dice with\nraters [%]", 100),
-    "dice_between_raters": ("Dice between\nraters [%]", None),
-    "ged": ("energy\ndistance", 0),
-    "ece": ("ECE", 0),
-    "ace": ("ACE", 0),
-    "brier": ("Brier\nscore", 0),
-    "dV_soft_ml": ("soft volume\nbias [ml]", 0),
-    "dV_hard_ml": ("hard volume\nbias [ml]", 0),
-    "lfdr_paper": ("LFDR as in\nthe paper [%]", 0),
-    "lesions_truth": ("lesions\nin the truth", None),
-    "lesions_pred": ("lesions\npredicted", None),
-}
-"""How tables call a metric, and its optimum; any other metric keeps its name and has none."""
-
-_DETAILS = {"mse_paper", "lfdr_paper", "lesions_truth", "lesions_pred"}
-_DETAILS |= {"ece", "ace", "brier", "dV_soft_ml", "dV_hard_ml"}
-DEFAULT_METRICS = tuple(name for name in METRICS if name not in _DETAILS)
-"""Shown where they were measured."""
+DEFAULT_METRICS = (
+    "dice",
+    "precision",
+    "recall",
+    "avd",
+    "rvd",
+    "mse",
+    "soft_dice",
+    "ltpr",
+    "lfdr",
+    "hd95_mm",
+    "assd_mm",
+    "surface_dice",
+    "dice_raters",
+    "dice_between_raters",
+    "ged",
+)
+"""Shown if they were measured."""
 SIGNIFICANT = 0.05
-_BIN = re.compile(r"(ltpr|lfdr|lesions_truth|lesions_pred)_([\d.]+)_([\d.]+|inf)")
 _ABSENT = "–"
 
 
@@ -138,7 +123,7 @@ def _compared(row: Mapping[Any, Any], places: int) -> tuple[Cell, ...]:
     interval = "" if math.isnan(low + high) else f" [{low:z.{places}f}, {high:z.{places}f}]"
     texts = (
         *(str(row[key]) for key in ("candidate", "reference", "target")),
-        _metric(row["metric"])[0].replace("\n", " "),
+        heading_of(row["metric"]).line,
         f"{row['pairs']:.0f} {row['unit']}{'s' * (row['pairs'] != 1)}",
         *(_ABSENT if pd.isna(row[key]) else f"{row[key]:.0f}" for key in ("zeros", "tied")),
         _ABSENT if math.isnan(middle) else f"{middle:z.{places}f}{interval}",
@@ -156,20 +141,10 @@ def _chosen(metrics: Sequence[str] | None, values: pd.DataFrame) -> list[str]:
     return list(metrics or (metric for metric in DEFAULT_METRICS if metric in measured))
 
 
-def _metric(name: str) -> tuple[str, float | None]:
-    """Heading and optimum, of each rater and size bin of lesions too."""
-    if name.startswith("dice_rater_"):
-        return f"Dice [%]\nwith {name.removeprefix('dice_rater_')}", 100
-    if found := _BIN.fullmatch(name):
-        rate, low, high = found.groups()
-        size = f"above {low}" if high == "inf" else f"{low} to {high}"
-        return f"{METRICS[rate][0]}\n{size}", METRICS[rate][1]
-    return METRICS.get(name, (name, None))
-
-
-def _heading(name: str) -> str:
-    label, optimum = _metric(name)
-    return label if optimum is None else f"{label}\nopt. {optimum:g}"
+def _heading(metric: str) -> str:
+    heading = heading_of(metric)
+    optimum = "" if heading.optimum is None else f"\nopt. {heading.optimum:g}"
+    return f"{heading.column}{optimum}"
 
 
 def _alarming(text: str, alarm: bool) -> Cell:
@@ -188,7 +163,7 @@ def _column(
     summary = pd.DataFrame({**moments, "units": groups.size()})
     places = decimals(summary[["mean", "std"]].abs().max(axis=1))
     texts = {one: _moments(row, places) for one, row in summary.iterrows()}
-    best = _closest(summary["mean"].dropna().round(places), _metric(metric)[1])
+    best = _closest(summary["mean"].dropna().round(places), heading_of(metric).optimum)
     differ = {one for one in texts if p_values.get((str(one), metric), 1) < SIGNIFICANT}
     marks = dict.fromkeys(differ, "**")
     return {

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from softseg.render.paper_table import DEFAULT_METRICS, METRICS, comparison_table, paper_table
+from softseg.metrics.headings import HEADINGS
+from softseg.render.paper_table import DEFAULT_METRICS, comparison_table, paper_table
 from softseg.render.text_table import Cell, TextTable
 from softseg.report.comparisons import Comparison, as_table, compare
 from softseg.report.pairing import COLUMN, Unit, same_raters, same_truth
@@ -73,7 +74,7 @@ def comparisons(results: Results, target: str, unit: Unit) -> list[Comparison]:
     if results.reference not in set(rows["candidate"]):
         return []
     # what has no optimum, as the Dice between raters, is no merit of a candidate
-    measured = [name for name in _measured(rows) if METRICS[name][1] is not None]
+    measured = [name for name in _measured(rows) if HEADINGS[name].optimum is not None]
     found = []
     for same, metrics in (
         (same_truth, [name for name in measured if name not in _AGAINST_RATERS]),

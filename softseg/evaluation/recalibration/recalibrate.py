@@ -19,16 +19,8 @@ from softseg.evaluation.recalibration.evidence import Evidence, evidence
 from softseg.evaluation.recalibration.fit import fit, write_recalibrations
 from softseg.evaluation.recalibration.maps import Recalibration, VolumeCorrection
 from softseg.evaluation.threshold_search import best_threshold, dice_curve, thresholds_of
+from softseg.metrics.headings import HEADINGS
 from softseg.runs.folder import Run, suffix
-
-_HEADINGS = {
-    "ece": "ECE",
-    "ace": "ACE",
-    "brier": "Brier score",
-    "dV_soft_ml": "soft volume bias [ml]",
-    "dV_hard_ml": "hard volume bias [ml]",
-    "dice": "Dice [%]",
-}
 
 
 def recalibrate(
@@ -117,7 +109,7 @@ def show(run: Run, name: str, effect: pd.DataFrame, split: str, console: Console
         table.add_column(heading, justify="left" if heading in ("target", "measure") else "right")
     for row in effect.to_dict("records"):
         numbers = (f"{row[when]:.4g}" for when in ("before", "after"))
-        heading = _HEADINGS[str(row["measure"])]
+        heading = HEADINGS[str(row["measure"])].short
         table.add_row(escape(str(row["target"])), escape(heading), *numbers, str(row["n"]))
     console.print(table)
     said = f"recalibration.json (fitted on the validation scans), {_table(split)}"

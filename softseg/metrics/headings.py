@@ -1,0 +1,88 @@
+"""Names, units and best values of the metrics, for the headings of tables."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_SIZE_BIN = re.compile(r"(ltpr|lfdr|lesions_truth|lesions_pred)_([\d.]+)_([\d.]+|inf)")
+_RATER = "dice_rater_"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Heading of a metric's column."""
+
+    name: str
+    """In lines that suit a narrow column."""
+    unit: str = ""
+    optimum: float | None = None
+    """The best value, in the metric's unit; None if no value is better than another."""
+    abbreviation: str = ""
+    """What the field writes for a long name."""
+    detail: str = ""
+    """What sets this column apart from others of its metric: a rater, a range of lesion sizes."""
+
+    @property
+    def column(self) -> str:
+        """The full name with its unit, for a column: several lines."""
+        unit = f" [{self.unit}]" if self.unit else ""
+        return f"{self.name}{unit}" + (f"\n{self.detail}" if self.detail else "")
+
+    @property
+    def line(self) -> str:
+        """The full name with its unit, on one line."""
+        return self.column.replace("\n", " ")
+
+    @property
+    def short(self) -> str:
+        """The abbreviation, or else the full name, with its unit, on one line."""
+        if not self.abbreviation:
+            return self.line
+        return f"{self.abbreviation} [{self.unit}]" if self.unit else self.abbreviation
+
+
+HEADINGS = {
+    "dice": Heading("Dice", "%", 100),
+    "precision": Heading("precision", "%", 100),
+    "recall": Heading("recall", "%", 100),
+    "avd": Heading("absolute\nvolume\ndifference", "%", 0, "AVD"),
+    "rvd": Heading("relative\nvolume\ndifference", "%", 0, "RVD"),
+    "mse": Heading("MSE", "%", 0),
+    "mse_paper": Heading("MSE as in\nthe paper", "%", 0),
+    "soft_dice": Heading("soft Dice", "%", 100),
+    "ltpr": Heading("LTPR", "%", 100),
+    "lfdr": Heading("LFDR", "%", 0),
+    "hd95_mm": Heading("HD95", "mm", 0),
+    "assd_mm": Heading("ASSD", "mm", 0),
+    "surface_dice": Heading("surface\nDice", "%", 100),
+    "dice_raters": Heading("Dice with\nraters", "%", 100),
+    "dice_between_raters": Heading("Dice between\nraters", "%"),
+    "ged": Heading("energy\ndistance", "", 0, "GED"),
+    "ece": Heading("ECE", "", 0),
+    "ace": Heading("ACE", "", 0),
+    "brier": Heading("Brier\nscore", "", 0),
+    "dV_soft_ml": Heading("soft volume\nbias", "ml", 0),
+    "dV_hard_ml": Heading("hard volume\nbias", "ml", 0),
+    "lfdr_paper": Heading("LFDR as in\nthe paper", "%", 0),
+    "lesions_truth": Heading("lesions\nin the truth"),
+    "lesions_pred": Heading("lesions\npredicted"),
+    "retained_error": Heading("error over\nretained shares", "%", 0),
+    "rank": Heading("rank correlation\nwith raters", "", 1),
+}
+"""Metric -> heading, in the order of the tables; see `heading_of` for the others."""
+
+
+def heading_of(metric: str) -> Heading:
+    """The heading of any metric: of one rater and of one range of lesion sizes, too.
+
+    A metric that is not in `HEADINGS` keeps its name and has no optimum.
+    """
+    if metric.startswith(_RATER):
+        return Heading("Dice", "%", 100, detail=f"with {metric.removeprefix(_RATER)}")
+    if match := _SIZE_BIN.fullmatch(metric):
+        of_all_sizes, low, high = match.groups()
+        whole = HEADINGS[of_all_sizes]
+        size = f"above {low}" if high == "inf" else f"{low} to {high}"
+        return Heading(whole.name, whole.unit, whole.optimum, detail=size)
+    return HEADINGS.get(metric, Heading(metric))
