@@ -11,8 +11,7 @@ from bench_parts import Row, medians, row_of
 
 from softseg import losses
 from softseg.core.seeds import generator
-from softseg.losses.combination import Combination
-from softseg.losses.family import SingleLoss
+from softseg.losses import Combination, SingleLoss
 
 SHAPES = ((32, 1, 48, 64), (8, 1, 128, 128))
 COMBINED = {
@@ -55,7 +54,9 @@ def every_loss() -> list[Loss]:
 
 def _repeated(loss: Loss, shape: Sequence[int], repeats: int) -> Callable[[], None]:
     prediction, target = torch.rand(2, *shape, generator=generator(0, "bench")).unbind()
-    maps = {kind: torch.randn(*shape, generator=generator(0, "bench")) for kind in loss.maps}
+    maps = {
+        kind: torch.randn(*shape, generator=generator(0, "bench")) for kind in loss.required_maps
+    }
     prediction = prediction.clone().requires_grad_()
 
     def work() -> None:

@@ -103,7 +103,7 @@ def _recipes(plan: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
 
 def _recipe(experiment: Experiment) -> str:
     sections = experiment.model_dump_json(include={"dataset", "preprocess", "slices"})
-    return f"{sections} {experiment.loss.maps}"
+    return f"{sections} {experiment.loss.required_maps}"
 
 
 def _stack(alike: Sequence[PlannedRun], console: Console) -> SliceStack:

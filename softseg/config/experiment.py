@@ -63,13 +63,13 @@ class Experiment(Component):
                 "down, and below 0 there is no gradient back; combine it with another loss "
                 "(loss: {name: combination, ...}), or take head: {name: sigmoid}"
             )
-        if self.loss.maps and self.dataset.raters.fusion == "random":
+        if self.loss.required_maps and self.dataset.raters.fusion == "random":
             raise ValueError(
                 "loss: the maps of a contour loss are made once, of one mask, so they cannot "
                 "follow a rater who is drawn anew each epoch; take dataset.raters: {fusion: mean}"
             )
         bending = [s.name for s in self.augment if isinstance(s, TorchioTransform) and s.bends]
-        if self.loss.maps and bending:
+        if self.loss.required_maps and bending:
             raise ValueError(
                 f"augment: {bending[0]} changes distances in ways that the maps of a contour loss "
                 "cannot follow; use affine and RandomFlip with it"

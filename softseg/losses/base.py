@@ -1,10 +1,9 @@
-"""What losses share: full precision, checked shapes, and how many values become one."""
+"""The base classes of losses: full precision, checked shapes, reduction, and safe arithmetic."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -14,89 +13,74 @@ from torch.nn import functional as F
 from softseg.core.component import Component
 
 
-class BatchLoss(Component):
-    """A loss of several values, averaged or summed in full precision.
+class BaseLoss(Component):
+    """A loss of several values, such as one per voxel, averaged or summed in full precision.
 
-    Computed in float32 (float64 stays float64) with autocast off: in bfloat16 small errors
-    vanish, and in float16 sums overflow. Target and maps are constants: no gradient flows into
-    them.
+    A subclass defines `forward`; callers call the loss itself. It is computed in float32 (float64
+    stays float64) with autocast off: in bfloat16 small errors vanish, and in float16 sums
+    overflow. Target and maps are constants: no gradient flows into them.
     """
 
     reduction: Literal["mean", "sum"] = "mean"
     """How values become one: their `mean`, or their `sum` (the published behavior, with which \
 the loss grows with the batch and the slice)"""
 
+    forward: ClassVar[Callable[..., Tensor]]
+    """forward(prediction, target, *maps): the loss before its reduction, a tensor of any shape.
+
+    All arguments have shape (B, K, H, W) and the same float type; the maps are those of
+    `required_maps`, in that order.
+    """
+
     @property
-    def maps(self) -> tuple[str, ...]:
-        """The kinds of maps that it needs, names in `contour_maps.KINDS`: none."""
+    def required_maps(self) -> tuple[str, ...]:
+        """The kinds of maps that `forward` needs, names in `distance_maps.KINDS`; here none."""
         return ()
 
     def at(self, epoch: int) -> Self:  # noqa: ARG002
-        """The loss of an epoch, counted from 0: always itself."""
+        """The loss of an epoch, counted from 0; here the same in every epoch."""
         return self
-
-    @abstractmethod
-    def mapped(self, prediction: Tensor, target: Tensor, maps: Mapping[str, Tensor]) -> Tensor:
-        """The loss before its reduction, of any shape; all (B, K, H, W), of one float type."""
 
     def __call__(
         self, prediction: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """The loss of a prediction and a target, both (B, K, H, W) in [0, 1]: a scalar.
+        """Compute the loss of a prediction and a target, both (B, K, H, W) in [0, 1]: a scalar.
 
         Args:
-            prediction: soft, what the head makes.
+            prediction: soft, the output of the head.
             target: soft or hard.
-            maps: (B, K, H, W) of each kind in `self.maps`; others are not looked at.
+            maps: kind -> map (B, K, H, W) for each kind in `required_maps`; others are ignored.
 
         Raises:
             ValueError: a map is missing, or shapes differ (they would broadcast to a wrong loss).
         """
-        given = {kind: _given(maps or {}, kind) for kind in self.maps}
-        for name, tensor in {"target": target, **given}.items():
-            _require_shape(prediction, name, tensor)
+        maps = maps or {}
+        for kind in self.required_maps:
+            if kind not in maps:
+                raise ValueError(
+                    f"the loss needs a map {kind!r}; given: {', '.join(maps) or 'none'}"
+                )
+        required = {kind: maps[kind] for kind in self.required_maps}
+        for name, tensor in {"target": target, **required}.items():
+            if prediction.shape != tensor.shape:
+                raise ValueError(
+                    f"prediction {tuple(prediction.shape)} and {name} {tuple(tensor.shape)} "
+                    "differ in shape"
+                )
         dtype = torch.promote_types(prediction.dtype, torch.float32)
         with torch.autocast(prediction.device.type, enabled=False):
-            constants = {kind: each.detach().to(dtype) for kind, each in given.items()}
-            values = self.mapped(prediction.to(dtype), target.detach().to(dtype), constants)
+            target, *constants = (
+                tensor.detach().to(dtype) for tensor in (target, *required.values())
+            )
+            values = self.forward(prediction.to(dtype), target, *constants)
             return values.mean() if self.reduction == "mean" else values.sum()
 
 
-def _given(maps: Mapping[str, Tensor], kind: str) -> Tensor:
-    if kind not in maps:
-        raise ValueError(f"the loss needs a map {kind!r}; given: {', '.join(maps) or 'none'}")
-    return maps[kind]
-
-
-def _require_shape(prediction: Tensor, name: str, other: Tensor) -> None:
-    if prediction.shape != other.shape:
-        raise ValueError(
-            f"prediction {tuple(prediction.shape)} and {name} {tuple(other.shape)} differ in shape"
-        )
-
-
-class ReducedLoss(BatchLoss):
-    """A loss of prediction and target alone."""
-
-    @abstractmethod
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The loss before its reduction, of any shape; both (B, K, H, W), of one float type."""
-
-    def mapped(
-        self,
-        prediction: Tensor,
-        target: Tensor,
-        maps: Mapping[str, Tensor],  # noqa: ARG002
-    ) -> Tensor:
-        """The same: it needs no maps."""
-        return self.values(prediction, target)
-
-
-class ContourLoss(BatchLoss):
+class ContourLoss(BaseLoss):
     """A sum of products of predictions and maps: linear in the prediction."""
 
 
-class OverlapLoss(ReducedLoss):
+class OverlapLoss(BaseLoss):
     """A loss of ratios of sums over voxels, such as Dice: one value for each target.
 
     Where a ratio is of nothing to nothing (only with `smooth: 0`), prediction and target agree:
@@ -127,9 +111,9 @@ those of each sample"""
 
 
 def ratio(part: Tensor, whole: Tensor, nothing: float) -> Tensor:
-    """part / whole, of one shape; `nothing`, and no gradient, where the whole is 0.
+    """part / whole, of one shape; `nothing`, without a gradient, where the whole is 0.
 
-    Nor where it is below the smallest normal number, of which the gradient would overflow.
+    The same where the whole is below the smallest normal number: its gradient would overflow.
     """
     empty = whole < torch.finfo(whole.dtype).tiny
     return torch.where(empty, nothing, part / whole.masked_fill(empty, 1))
@@ -139,7 +123,7 @@ def log(values: Tensor, epsilon: float) -> Tensor:
     """ln(x), and below epsilon its tangent there, ln(epsilon) + x / epsilon - 1.
 
     A clamped logarithm has no gradient where the prediction is most wrong, ln(x + epsilon) is
-    wrong everywhere; the tangent goes on with a gradient of 1 / epsilon. At 0: ln(epsilon) - 1.
+    wrong everywhere; the tangent keeps a gradient of 1 / epsilon. At 0: ln(epsilon) - 1.
     """
     return values.clamp(min=epsilon).log() - F.relu(epsilon - values) / epsilon
 

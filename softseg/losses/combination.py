@@ -12,7 +12,7 @@ from torch import Tensor
 from softseg.core.component import Component
 from softseg.losses.base import ContourLoss
 from softseg.losses.family import SingleLoss
-from softseg.losses.schedules import Weight, settled, weight_at
+from softseg.losses.schedules import Weight, final_epoch, weight_at
 from softseg.preprocess.distance_maps import KINDS
 
 
@@ -61,9 +61,9 @@ class Combination(Component):
         return self
 
     @property
-    def maps(self) -> tuple[str, ...]:
+    def required_maps(self) -> tuple[str, ...]:
         """The kinds of maps that its terms need, each once, in the order of `KINDS`."""
-        needed = {kind for term in self.terms for kind in term.loss.maps}
+        needed = {kind for term in self.terms for kind in term.loss.required_maps}
         return tuple(kind for kind in KINDS if kind in needed)
 
     def at(self, epoch: int) -> Self:
@@ -80,7 +80,7 @@ class Combination(Component):
         Args:
             prediction: soft, what the head makes.
             target: soft or hard.
-            maps: (B, K, H, W) of each kind in `self.maps`.
+            maps: (B, K, H, W) of each kind in `required_maps`.
 
         Raises:
             ValueError: a weight is a schedule, a map is missing, or shapes differ.
@@ -101,7 +101,7 @@ def contour_only(loss: SingleLoss | Combination) -> bool:
 def first_without(terms: Iterable[Term]) -> int | None:
     """The first epoch that is known to have no weight above 0 in any of the terms; or None."""
     weights = [term.weight for term in terms]
-    epochs = sorted({0, *map(settled, weights)})
+    epochs = sorted({0, *map(final_epoch, weights)})
     silent = (e for e in epochs if not any(weight_at(weight, e) > 0 for weight in weights))
     return next(silent, None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal, Self
 
 import torch
@@ -36,18 +35,18 @@ class Boundary(ContourLoss):
 has wrong signs inside where pixels are below 1 mm"""
 
     @property
-    def maps(self) -> tuple[str, ...]:
+    def required_maps(self) -> tuple[str, ...]:
         """The one kind of map that the convention names."""
         return (self.convention,)
 
-    def mapped(
+    def forward(
         self,
         prediction: Tensor,
-        target: Tensor,  # noqa: ARG002 - the map is made of it
-        maps: Mapping[str, Tensor],
+        target: Tensor,  # noqa: ARG002 - the distance map already represents it
+        distance: Tensor,
     ) -> Tensor:
         """One loss per voxel, (B, K, H, W), in mm."""
-        return maps[self.convention] * prediction
+        return distance * prediction
 
 
 _MAPS = {
@@ -97,13 +96,13 @@ class RegionWise(ContourLoss):
         return self
 
     @property
-    def maps(self) -> tuple[str, ...]:
+    def required_maps(self) -> tuple[str, ...]:
         """The kinds of maps of the target and, with `background`, of its complement."""
         kinds = _MAPS[self.map]
         return kinds if self.background else kinds[:1]
 
-    def mapped(self, prediction: Tensor, target: Tensor, maps: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor, *maps: Tensor) -> Tensor:
         """One loss per voxel and class: (B, 2K, H, W) with `background`, else (B, K, H, W)."""
-        drawn = [maps[kind] for kind in self.maps] or [1 - target, target]
+        class_maps = maps or (1 - target, target)
         classes = [prediction, 1 - prediction] if self.background else [prediction]
-        return torch.cat([z * p for z, p in zip(drawn, classes, strict=True)], dim=1)
+        return torch.cat([z * p for z, p in zip(class_maps, classes, strict=True)], dim=1)

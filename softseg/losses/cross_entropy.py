@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from softseg.losses.base import OverlapLoss, ReducedLoss, log, power
+from softseg.losses.base import BaseLoss, OverlapLoss, log, power
 
 Epsilon = Annotated[float, Field(ge=1e-7, le=0.1)]
 """Where a logarithm becomes its tangent; float32 cannot tell 1 - p below 1e-7 from 0."""
 
 
-class Bce(ReducedLoss):
+class Bce(BaseLoss):
     """-y ln(p) - (1 - y) ln(1 - p) for each voxel.
 
     Below epsilon each logarithm goes on as its tangent, so that the loss and its gradient are
@@ -32,7 +32,7 @@ class Bce(ReducedLoss):
     epsilon: Epsilon = 1e-6
     """Prediction below which ln is continued by its tangent; 1 / epsilon bounds the gradient"""
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per voxel, (B, K, H, W)."""
         return cross_entropy(prediction, target, self.epsilon)
 
@@ -43,7 +43,7 @@ def cross_entropy(prediction: Tensor, target: Tensor, epsilon: float) -> Tensor:
     return -(target * foreground + (1 - target) * background)
 
 
-class Focal(ReducedLoss):
+class Focal(BaseLoss):
     """a (1 - p_t)^gamma CE for each voxel, with CE as in `bce` and p_t = exp(-CE).
 
     a = alpha y + (1 - alpha) (1 - y), or 1 without alpha.
@@ -67,7 +67,7 @@ class Focal(ReducedLoss):
     epsilon: Epsilon = 1e-6
     """Prediction below which ln is continued by its tangent, as in `bce`"""
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per voxel, (B, K, H, W)."""
         entropy = cross_entropy(prediction, target, self.epsilon)
         if self.gamma > 0:
@@ -105,7 +105,7 @@ class UnifiedFocal(OverlapLoss):
     epsilon: Epsilon = 1e-6
     """Prediction below which ln is continued by its tangent, as in `bce`"""
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per target, (K,), or per sample and target, (B, K)."""
         focal = self._focal(prediction, target).mean(dim=self.axes)
         foreground = power(self._distance(prediction, target), 1 - self.gamma)

@@ -29,7 +29,7 @@ class Dice(OverlapLoss):
 
     name: Literal["dice"] = "dice"
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per target, (K,), or per sample and target, (B, K)."""
         overlap = 2 * self.total(prediction * target) + self.smooth
         whole = self.total(prediction) + self.total(target) + self.smooth
@@ -56,7 +56,7 @@ class DicePlusPlus(OverlapLoss):
     gamma: Annotated[float, Field(ge=1)] = 2.0
     """Power on the error of a voxel; 1 is `dice`"""
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per target, (K,), or per sample and target, (B, K)."""
         agreed = prediction * target
         # rounding may make an error negative, of which a power is NaN
@@ -81,7 +81,7 @@ class DiceSquared(OverlapLoss):
 
     name: Literal["dice_squared"] = "dice_squared"
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per target, (K,), or per sample and target, (B, K)."""
         squared_error = self.total((prediction - target).square())
         return self.share(squared_error, 2 * self.total(prediction * target))
@@ -108,7 +108,7 @@ class GeneralizedDice(OverlapLoss):
     background: bool = True
     """Whether the complement of each target is a class too; without, one target alone is `dice`"""
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss, (), or one per sample, (B,)."""
         if self.background:
             prediction = torch.cat([prediction, 1 - prediction], dim=1)

@@ -1,28 +1,29 @@
-"""The family of losses of one formula each, which a combination weighs."""
+"""The table of losses: a new loss is one class in a module of this folder and one line here."""
 
 from __future__ import annotations
 
-from softseg.losses.contour import Boundary, RegionWise
-from softseg.losses.cross_entropy import Bce, Focal, UnifiedFocal
-from softseg.losses.dice import Dice, DicePlusPlus, DiceSquared, GeneralizedDice
-from softseg.losses.regression import L1, Huber, Mse
-from softseg.losses.semimetric import Dml1, Dml2, Jml1, Jml2
-from softseg.losses.tversky import FocalTversky, Tversky
-from softseg.losses.wing import AdaptiveWing, Wing
+from softseg.losses import contour, cross_entropy, dice, regression, semimetric, tversky, wing
 
-Regression = AdaptiveWing | Wing | Mse | L1 | Huber
-Overlap = (
-    Dice
-    | DiceSquared
-    | Dml1
-    | Dml2
-    | Jml1
-    | Jml2
-    | GeneralizedDice
-    | Tversky
-    | FocalTversky
-    | DicePlusPlus
+SingleLoss = (
+    wing.AdaptiveWing
+    | wing.Wing
+    | regression.Mse
+    | regression.L1
+    | regression.Huber
+    | dice.Dice
+    | dice.DiceSquared
+    | semimetric.Dml1
+    | semimetric.Dml2
+    | semimetric.Jml1
+    | semimetric.Jml2
+    | dice.GeneralizedDice
+    | tversky.Tversky
+    | tversky.FocalTversky
+    | dice.DicePlusPlus
+    | cross_entropy.Bce
+    | cross_entropy.Focal
+    | cross_entropy.UnifiedFocal
+    | contour.Boundary
+    | contour.RegionWise
 )
-Distribution = Bce | Focal | UnifiedFocal
-Contour = Boundary | RegionWise
-SingleLoss = Regression | Overlap | Distribution | Contour
+"""Every loss of one formula, which `combination` can weigh; told apart by `name` in a YAML."""

@@ -8,10 +8,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from softseg.losses.base import ReducedLoss
+from softseg.losses.base import BaseLoss
 
 
-class Mse(ReducedLoss):
+class Mse(BaseLoss):
     """(p - y)^2 for each voxel: the Brier score.
 
     Source: Brier, Monthly Weather Review 78, 1950. Its mean is over voxels; the "MSE" of the
@@ -25,12 +25,12 @@ class Mse(ReducedLoss):
 
     name: Literal["mse"] = "mse"
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per voxel, (B, K, H, W)."""
         return (prediction - target).square()
 
 
-class Huber(ReducedLoss):
+class Huber(BaseLoss):
     """d^2 / 2 where d = |p - y| is at most delta; delta (d - delta / 2) beyond.
 
     Source: Huber, Annals of Mathematical Statistics 35, 1964.
@@ -47,12 +47,12 @@ class Huber(ReducedLoss):
     delta: Annotated[float, Field(gt=0)] = 0.5
     """Error, in units of the target, from which on the loss is linear; from 1 on it is `mse` / 2"""
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per voxel, (B, K, H, W)."""
         return F.huber_loss(prediction, target, reduction="none", delta=self.delta)
 
 
-class L1(ReducedLoss):
+class L1(BaseLoss):
     """|p - y| for each voxel.
 
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
@@ -65,6 +65,6 @@ class L1(ReducedLoss):
 
     name: Literal["l1"] = "l1"
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per voxel, (B, K, H, W)."""
         return (prediction - target).abs()

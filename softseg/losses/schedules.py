@@ -25,8 +25,8 @@ class ConstantWeight(Component):
         return self.value
 
     @property
-    def settled(self) -> int:
-        """The epoch from which on nothing changes."""
+    def final_epoch(self) -> int:
+        """The first epoch of the weight that it keeps from then on."""
         return 0
 
 
@@ -62,8 +62,8 @@ class LinearWeight(Component):
         return (1 - share) * self.start + share * self.stop
 
     @property
-    def settled(self) -> int:
-        """The epoch from which on nothing changes."""
+    def final_epoch(self) -> int:
+        """The first epoch of the weight that it keeps from then on."""
         return self.last
 
 
@@ -86,12 +86,12 @@ class RebalanceWeight(Component):
 
     def at(self, epoch: int) -> float:
         """The weight of an epoch."""
-        alpha = self.floor if epoch >= self.settled else 1 - self.step * epoch
+        alpha = self.floor if epoch >= self.final_epoch else 1 - self.step * epoch
         return alpha if self.role == "regional" else 1 - alpha
 
     @property
-    def settled(self) -> int:
-        """The epoch from which on nothing changes."""
+    def final_epoch(self) -> int:
+        """The first epoch of the weight that it keeps from then on."""
         # less what rounding may leave of a whole number of steps
         return math.ceil((1 - self.floor) / self.step - 1e-9)
 
@@ -105,11 +105,11 @@ def weight_at(weight: Weight, epoch: int) -> float:
     return weight if isinstance(weight, int | float) else weight.at(epoch)
 
 
-def settled(weight: Weight) -> int:
+def final_epoch(weight: Weight) -> int:
     """The epoch from which on a weight is the same.
 
     A schedule goes from one weight to another and stays there. So it is 0 up to some epoch, from
-    its settled epoch on, or both; and weights that are all 0 in one epoch are so in epoch 0 or in
-    the settled epoch of one of them.
+    its final epoch on, or both; and weights that are all 0 in one epoch are so in epoch 0 or in
+    the final epoch of one of them.
     """
-    return 0 if isinstance(weight, int | float) else weight.settled
+    return 0 if isinstance(weight, int | float) else weight.final_epoch

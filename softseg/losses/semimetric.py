@@ -28,7 +28,7 @@ class Dml1(OverlapLoss):
 
     name: Literal["dml1"] = "dml1"
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per target, (K,), or per sample and target, (B, K)."""
         error = self.total((prediction - target).abs())
         return self.share(error, 2 * self.total(torch.minimum(prediction, target)))
@@ -51,7 +51,7 @@ class Dml2(OverlapLoss):
 
     name: Literal["dml2"] = "dml2"
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per target, (K,), or per sample and target, (B, K)."""
         error = self.total((prediction - target).abs())
         return self.share(error, 2 * self.total(prediction * target))
@@ -75,7 +75,7 @@ class Jml1(OverlapLoss):
 
     name: Literal["jml1"] = "jml1"
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per target, (K,), or per sample and target, (B, K)."""
         error = self.total((prediction - target).abs())
         return self.share(error, self.total(torch.minimum(prediction, target)))
@@ -97,7 +97,7 @@ class Jml2(OverlapLoss):
 
     name: Literal["jml2"] = "jml2"
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per target, (K,), or per sample and target, (B, K)."""
         error = self.total((prediction - target).abs())
         return self.share(error, self.total(prediction * target))

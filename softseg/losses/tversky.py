@@ -56,7 +56,7 @@ class Tversky(TverskyIndex):
 
     name: Literal["tversky"] = "tversky"
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per target, (K,), or per sample and target, (B, K)."""
         return self.distance(prediction, target)
 
@@ -81,6 +81,6 @@ class FocalTversky(TverskyIndex):
     """Above 1, targets that are nearly right count more; below 1, those that are far off; 1 is \
 `tversky`"""
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per target, (K,), or per sample and target, (B, K)."""
         return power(self.distance(prediction, target), 1 / self.gamma)

@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from softseg.losses.base import ReducedLoss
+from softseg.losses.base import BaseLoss
 
 
-class Wing(ReducedLoss):
+class Wing(BaseLoss):
     """omega ln(1 + d / epsilon) where d = |p - y| is below omega; d - C beyond.
 
     C = omega - omega ln(1 + omega / epsilon) makes the value continuous at omega; the slope
@@ -37,7 +37,7 @@ class Wing(ReducedLoss):
     epsilon: Annotated[float, Field(ge=1e-6)] = 2.0
     """Error at which the logarithm begins to bend; the smaller, the steeper near 0"""
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per voxel, (B, K, H, W)."""
         error = (prediction - target).abs()
         curve = self.omega * (error.clamp(max=self.omega) / self.epsilon).log1p()
@@ -48,7 +48,7 @@ ROUNDING = 1e-5
 """How far interpolation in float32 may carry a target out of [0, 1]; it is clamped, not refused."""
 
 
-class AdaptiveWing(ReducedLoss):
+class AdaptiveWing(BaseLoss):
     """omega ln(1 + (d / epsilon)^(alpha - y)) where d = |p - y| is below theta; A d - C beyond.
 
     A and C make value and slope continuous at theta:
@@ -76,7 +76,7 @@ class AdaptiveWing(ReducedLoss):
     omega: Annotated[float, Field(gt=0)] = 8.0
     """Factor of the whole loss"""
 
-    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One loss per voxel, (B, K, H, W).
 
         Raises:

@@ -55,7 +55,7 @@ def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
         if len(stack.rows(members)) == 0:
             raise UserError(f"slices.exclude leaves no {name} slice; keep more of them")
     _check_targets(experiment, stack, sets)
-    if experiment.loss.maps and (oblong := turned_oblong(experiment, stack, sets)):
+    if experiment.loss.required_maps and (oblong := turned_oblong(experiment, stack, sets)):
         raise UserError(
             f"{oblong}; the distances in the maps of a contour loss would be wrong: resample "
             "slices to square pixels, or set the rotation to 0"
@@ -105,7 +105,7 @@ def stack_of(
     known: Sequence[str] = (),
 ) -> SliceStack:
     """Preprocess subjects (or take them from the cache), with a progress bar."""
-    chain, slices, maps = experiment.preprocess, experiment.slices, experiment.loss.maps
+    chain, slices, maps = experiment.preprocess, experiment.slices, experiment.loss.required_maps
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading and preprocessing", total=len(subjects))
         return prepare_stack(

@@ -80,7 +80,7 @@ def gather(task: Task, rows: Tensor, raters: Generator) -> Batch:
 
 def maps_of(task: Task, rows: Tensor) -> dict[str, Tensor]:
     """Kind -> the maps (B, K, H, W) of these slices; empty where the loss needs none."""
-    kinds = task.loss.maps
+    kinds = task.loss.required_maps
     maps = task.stack.maps[rows] if kinds else None
     return {kind: maps[:, m] for m, kind in enumerate(kinds)} if maps is not None else {}
 

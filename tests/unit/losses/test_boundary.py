@@ -25,7 +25,7 @@ def drawn(target, loss, spacing=(1.0, 1.0)):
         stack = np.stack([contour_map(mask, spacing, kind) for mask in flat])
         return torch.from_numpy(stack).view(target.shape)
 
-    return {kind: of(kind) for kind in loss.maps}
+    return {kind: of(kind) for kind in loss.required_maps}
 
 
 def value(prediction, target=ROW, spacing=(1.0, 1.0), **fields):

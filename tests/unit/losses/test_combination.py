@@ -96,8 +96,8 @@ def test_the_maps_are_those_of_all_terms_once_in_a_fixed_order():
     published = {"name": "boundary", "convention": "published"}
     terms = [(REGION_WISE, 1), (BOUNDARY, 1), (DICE, 1), (published, 1), (BOUNDARY, 2)]
     expected = ("half_pixel", "published", "rrw", "rrw_background")
-    assert combined(*terms).maps == combined(*terms[::-1]).maps == expected
-    assert combined((DICE, 1), (CONTOUR, 1)).maps == ()
+    assert combined(*terms).required_maps == combined(*terms[::-1]).required_maps == expected
+    assert combined((DICE, 1), (CONTOUR, 1)).required_maps == ()
 
 
 @pytest.mark.parametrize(

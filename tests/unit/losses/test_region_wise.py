@@ -127,7 +127,7 @@ def test_the_sum_is_the_mean_times_voxels_and_classes(fields):
     ],
 )
 def test_the_maps_it_asks_for(fields, kinds):
-    assert build("region_wise", **fields).maps == kinds
+    assert build("region_wise", **fields).required_maps == kinds
 
 
 def test_an_active_contour_that_nothing_predicted_would_win_is_refused():

@@ -65,7 +65,7 @@ def test_adaptive_wing_jumps_from_gray_to_all_between_50_and_51_percent():
 
 def test_the_mean_bias_of_adaptive_wing_over_all_probabilities():
     loss, levels = build("adaptive_wing"), np.linspace(0, 1, 1001)
-    hit, miss = (loss.values(row(*levels), row(*[y] * 1001)).numpy().ravel() for y in (1, 0))
+    hit, miss = (loss.forward(row(*levels), row(*[y] * 1001)).numpy().ravel() for y in (1, 0))
     p = (np.arange(1000) + 0.5)[:, None] / 1000
     optima = levels[(p * hit + (1 - p) * miss).argmin(axis=1)]
     assert (optima - p[:, 0]).mean() == pytest.approx(0.0738, abs=2e-4)

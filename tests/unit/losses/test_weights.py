@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from softseg.core.component import Component, parse_component
-from softseg.losses.schedules import Weight, settled, weight_at
+from softseg.losses.schedules import Weight, final_epoch, weight_at
 
 
 class Weighted(Component):
@@ -108,7 +108,7 @@ def test_equal_steps_to_0_end_at_0_whatever_the_rounding(count):
     weight = {"name": "rebalance", "role": "regional", "step": 1 / count, "floor": 0.0}
     before, end = at(weight, count - 1, count)
     assert before > end == 0
-    assert settled(read(weight)) == count
+    assert final_epoch(read(weight)) == count
 
 
 @settings(max_examples=50, deadline=None)
@@ -132,6 +132,6 @@ def test_equal_steps_to_0_end_at_0_whatever_the_rounding(count):
         ),
     )
 )
-def test_a_settled_weight_does_not_change_any_more(weight):
-    epoch = settled(read(weight))
+def test_after_its_final_epoch_a_weight_does_not_change(weight):
+    epoch = final_epoch(read(weight))
     assert len(set(at(weight, *range(epoch, epoch + 5)))) == 1

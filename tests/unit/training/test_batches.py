@@ -31,7 +31,7 @@ def task():
 class WithMap:
     """A loss that asks for a map."""
 
-    maps = ("half_pixel",)
+    required_maps = ("half_pixel",)
 
     def __init__(self, loss):
         self.loss = loss
