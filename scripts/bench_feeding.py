@@ -21,7 +21,7 @@ from bench_peers import PEERS, Batches, installed, monai_batches, torchio_batche
 from rich.console import Console
 
 from softseg.augment import Batch
-from softseg.runs.data import prepare
+from softseg.runs.data import prepare_data
 from softseg.training.loop import train_epoch, train_step
 from softseg.training.state import State
 from softseg.training.task import Task
@@ -69,7 +69,7 @@ def epoch_seconds(rounds: int, workers: Iterable[int], slices: int = SLICES) -> 
     """Median seconds of the training part of an epoch on the first slices, fed by each side."""
     with tempfile.TemporaryDirectory() as folder:
         config = cpu_training(Path(folder))
-        state, task = started(config, prepare(config, Console(quiet=True)))
+        state, task = started(config, prepare_data(config, Console(quiet=True)))
     task = first_slices(task, slices)
     works: dict[str, Callable[[], object]] = {
         "softseg": lambda: train_epoch(state, task, Silent()),

@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.device import synchronize
-from softseg.runs.build import settle
-from softseg.runs.data import prepare
+from softseg.runs.build import resolve_hardware
+from softseg.runs.data import prepare_data
 from softseg.training.batches import take
 from softseg.training.loop import train_epoch, train_step
 from softseg.training.profile import PHASES, Profile
@@ -63,8 +63,8 @@ def paper_training(folder: Path, setting: Setting) -> tuple[State, Task]:
     """The paper's SCGM network and the phantom's slices, on a device."""
     fixed = [f"dataset.root={phantom(folder)}", "dataset.cache=null"]
     fixed += [f"trainer.device={setting.device}", *setting.changes]
-    config = settle(load_config(CONFIGS / "scgm_softseg.yaml", Experiment, fixed))
-    return started(config, prepare(config, Console(quiet=True)))
+    config = resolve_hardware(load_config(CONFIGS / "scgm_softseg.yaml", Experiment, fixed))
+    return started(config, prepare_data(config, Console(quiet=True)))
 
 
 def waited(task: Task, work: Callable[[], object]) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from softseg.config.experiment import Experiment
 from softseg.core.memory import peak_memory_bytes
 from softseg.data import Sets
-from softseg.runs.data import Prepared, find_subjects, prepare, stack_of
+from softseg.runs.data import PreparedData, list_subjects, load_stack, prepare_data
 from softseg.training.batches import take
 from softseg.training.loop import train_epoch, train_step, validate
 
@@ -53,7 +53,7 @@ def _measured() -> dict[str, int]:
 def training_peak(folder: str, cache: str, slices: int = SLICES) -> tuple[int, int]:
     """Peak bytes of this process after a (shortened) epoch, and the size of its slices."""
     config = cpu_training(Path(folder), f"dataset.cache={cache}")
-    state, task = started(config, prepare(config, Console(quiet=True)))
+    state, task = started(config, prepare_data(config, Console(quiet=True)))
     train_epoch(state, first_slices(task, slices), Silent())
     validate(state, task)
     return peak_memory_bytes(task.device)["host"], task.stack.n_bytes
@@ -71,8 +71,8 @@ def bare_peak(folder: str, slices: int = SLICES) -> int:
     return peak_memory_bytes(task.device)["host"]
 
 
-def _one_subject(config: Experiment) -> Prepared:
+def _one_subject(config: Experiment) -> PreparedData:
     console = Console(quiet=True)
-    [subject, *_] = find_subjects(config, console)
+    [subject, *_] = list_subjects(config, console)
     names = (subject.name,)
-    return Prepared(Sets(names, names, names), stack_of(config, [subject], console))
+    return PreparedData(Sets(names, names, names), load_stack(config, [subject], console))

@@ -15,8 +15,8 @@ from rich.console import Console
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.datasets.phantom import write_phantom
-from softseg.runs.build import settle
-from softseg.runs.data import Prepared, prepare
+from softseg.runs.build import resolve_hardware
+from softseg.runs.data import PreparedData, prepare_data
 from softseg.training.batches import take
 from softseg.training.loop import train_step
 from softseg.training.state import State
@@ -47,16 +47,16 @@ def real_data(name: str = "hippocampus") -> Path | None:
 NOT_THERE = {"not measured": "SOFTSEG_DATA does not name a folder with hippocampus/"}
 
 
-def hippocampus(root: Path, *changes: str) -> tuple[Experiment, Prepared]:
+def hippocampus(root: Path, *changes: str) -> tuple[Experiment, PreparedData]:
     """The shipped experiment and its slices, on the CPU."""
     config = on_cpu("hippocampus_softseg.yaml", root, *changes)
-    return config, prepare(config, Console(quiet=True))
+    return config, prepare_data(config, Console(quiet=True))
 
 
 def on_cpu(name: str, root: Path, *changes: str) -> Experiment:
     """A shipped experiment on the data in a folder, on the CPU; nothing is cached."""
     fixed = [f"dataset.root={root}", "dataset.cache=null", "trainer.device=cpu"]
-    return settle(load_config(CONFIGS / name, Experiment, [*fixed, *changes]))
+    return resolve_hardware(load_config(CONFIGS / name, Experiment, [*fixed, *changes]))
 
 
 def cpu_training(folder: Path, *changes: str) -> Experiment:
@@ -77,7 +77,7 @@ def phantom(folder: Path) -> Path:
     return root
 
 
-def started(config: Experiment, prepared: Prepared) -> tuple[State, Task]:
+def started(config: Experiment, prepared: PreparedData) -> tuple[State, Task]:
     """A network at its start and what it trains on."""
     task = task_of(config, prepared.sets, prepared.stack)
     return new_state(config, task.device), task

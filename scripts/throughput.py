@@ -19,7 +19,7 @@ from softseg.ablation.plan import make_plan
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
 from softseg.preprocess.cache.shared_stack import read_shared
-from softseg.runs.build import settle
+from softseg.runs.build import resolve_hardware
 from softseg.training.batches import take
 from softseg.training.loop import train_step
 from softseg.training.task import new_state, task_of
@@ -91,7 +91,7 @@ def steps_per_second(folder: Path, processes: int, threads: int) -> float:
 
 def _step_for_a_while(experiment: Experiment, sets: Sets, stack: Path, threads: int) -> float:
     trainer = experiment.trainer.model_copy(update={"threads": threads, "device": "cpu"})
-    experiment = settle(experiment.model_copy(update={"trainer": trainer}))
+    experiment = resolve_hardware(experiment.model_copy(update={"trainer": trainer}))
     task = task_of(experiment, sets, read_shared(stack))
     state = new_state(experiment, torch.device("cpu"))
     rows = task.rows[: trainer.batch_size]

@@ -23,7 +23,7 @@ from softseg.inference.roi import place
 from softseg.inference.scans import find_scans
 from softseg.inference.segmenter import Segmenter
 from softseg.runs.folder import Run
-from softseg.runs.lock import alone
+from softseg.runs.lock import exclusive
 from softseg.training import train as experiment
 
 PathLike = str | Path
@@ -55,7 +55,7 @@ def train(
     wanted = load_experiment(Path(config), list(changes))
     folder = Path("runs") / wanted.name if out is None else Path(out)
     console = _console(quiet)
-    with alone(Run(folder)):
+    with exclusive(Run(folder)):
         return experiment.train(wanted, folder, console, resume=resume, overwrite=overwrite).folder
 
 

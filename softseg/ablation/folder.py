@@ -19,10 +19,10 @@ from softseg.core.files import write_atomically
 from softseg.data import read_split
 from softseg.preprocess.cache.shared_stack import share
 from softseg.preprocess.stack import SliceStack
-from softseg.runs.data import check_sets, find_subjects, stack_of
+from softseg.runs.data import check_sets, list_subjects, load_stack
 from softseg.runs.folder import Run, is_done
 from softseg.runs.plan_file import CONFIG, PLAN, STACKS
-from softseg.runs.resume import as_begun, differences
+from softseg.runs.resume import differences, with_recorded_hardware
 from softseg.training.initial_weights import weights_of
 
 
@@ -32,7 +32,7 @@ def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
         raise UserError(f"{folder} is a training's own folder; choose another --out")
     problems = []
     for one in plan:
-        differing = differences(one.run, as_begun(one.experiment, one.run))
+        differing = differences(one.run, with_recorded_hardware(one.experiment, one.run))
         if one.run.split.is_file() and read_split(one.run.split) != one.sets:
             differing.append("its subjects: the data set has changed since")
         if differing:
@@ -110,8 +110,8 @@ def _stack(alike: Sequence[PlannedRun], console: Console) -> SliceStack:
     """The slices of every subject that any of these runs uses."""
     experiment = alike[0].experiment
     used = frozenset[str]().union(*(one.sets.members for one in alike))
-    subjects = [one for one in find_subjects(experiment, console) if one.name in used]
-    return stack_of(experiment, subjects, console)
+    subjects = [one for one in list_subjects(experiment, console) if one.name in used]
+    return load_stack(experiment, subjects, console)
 
 
 def _check_all(alike: Sequence[PlannedRun], stack: SliceStack) -> None:

@@ -13,7 +13,7 @@ from softseg.ablation.design import Design
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.data import Sets, Split, Subject
-from softseg.runs.data import find_subjects
+from softseg.runs.data import list_subjects
 from softseg.runs.folder import Run
 
 
@@ -85,7 +85,7 @@ def _subjects(design: Design, console: Console) -> dict[str, list[Subject]]:
     known: dict[str, list[Subject]] = {}
     for experiment in design.experiments.values():
         key = experiment.dataset.model_dump_json()
-        known[key] = known.get(key) or find_subjects(experiment, console)
+        known[key] = known.get(key) or list_subjects(experiment, console)
     return {
         name: known[experiment.dataset.model_dump_json()]
         for name, experiment in design.experiments.items()

@@ -15,7 +15,7 @@ from softseg.ablation.folder import check_existing, share_stacks
 from softseg.ablation.plan import PlannedRun
 from softseg.ablation.progress import epochs_of
 from softseg.preprocess.cache.shared_stack import read_shared
-from softseg.runs.build import settle
+from softseg.runs.build import resolve_hardware
 from softseg.runs.folder import is_done, seconds_by_stage
 from softseg.runs.plan_file import STACKS
 from softseg.training.run_summary import VALIDATION_SHARE
@@ -88,7 +88,7 @@ def _from_steps(todo: Sequence[PlannedRun], stacks: Mapping[int, Path]) -> float
 
 
 def _seconds(one: PlannedRun, stack: Path) -> float:
-    experiment = settle(one.experiment)
+    experiment = resolve_hardware(one.experiment)
     task = task_of(experiment, one.sets, read_shared(stack))
     state = new_state(experiment, torch.device(experiment.trainer.device))
     step = bare_step_seconds(state, task, repeats=3, warm_up=1)

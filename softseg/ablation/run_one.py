@@ -12,8 +12,8 @@ from rich.console import Console
 from softseg.ablation.plan import PlannedRun
 from softseg.evaluation.evaluate import evaluate
 from softseg.preprocess.cache.shared_stack import read_shared
-from softseg.runs.data import Prepared
-from softseg.runs.folder import is_done, now
+from softseg.runs.data import PreparedData
+from softseg.runs.folder import is_done, timestamp
 from softseg.runs.lock import LockedError, lock
 from softseg.training.train import train
 
@@ -39,15 +39,15 @@ def run_one(planned: PlannedRun, stack: Path, console: Console, patience: float 
     try:
         with lock(run, patience):
             if not is_done(run):
-                _train_and_score(planned, Prepared(planned.sets, read_shared(stack)), console)
+                _train_and_score(planned, PreparedData(planned.sets, read_shared(stack)), console)
     except LockedError:
         return Outcome("locked", "another process is at it")
     return Outcome("done")
 
 
-def _train_and_score(planned: PlannedRun, prepared: Prepared, console: Console) -> None:
+def _train_and_score(planned: PlannedRun, prepared: PreparedData, console: Console) -> None:
     run = planned.run
     train(planned.experiment, run.folder, console, resume=True, prepared=prepared)
     began = time.perf_counter()
     evaluate(run, console, search=True, stack=prepared.stack)
-    run.note(done=now(), evaluation_seconds=time.perf_counter() - began)
+    run.update_metadata(done=timestamp(), evaluation_seconds=time.perf_counter() - began)

@@ -32,7 +32,7 @@ def check(
 
     from softseg import check as checks
     from softseg.config.load import load_experiment
-    from softseg.runs.data import prepare
+    from softseg.runs.data import prepare_data
     from softseg.training.run_summary import describe_data
 
     console, wanted = open_console(), load_experiment(config, set_ or [])
@@ -44,7 +44,7 @@ def check(
     if refused := checks.refusal(checked):
         raise refused
     if preprocess:
-        prepared = prepare(wanted, console)
+        prepared = prepare_data(wanted, console)
         lines = describe_data(wanted, prepared.sets, prepared.stack)
         console.print("\n".join(lines), highlight=False, markup=False)
 

@@ -48,7 +48,7 @@ def evaluate(
     from softseg.evaluation.recalibration import recalibrate as recalibration
     from softseg.runs import folder as runs
 
-    console, found, sets = open_console(), runs.find(run), changes(set_, device)
+    console, found, sets = open_console(), runs.find_run(run), changes(set_, device)
     scored = evaluation.evaluate(
         found,
         console,

@@ -60,13 +60,13 @@ def train(
     wanted = load_experiment(config, changes(set_, device))
     from softseg.core.ranks import from_environment
     from softseg.runs.folder import Run
-    from softseg.runs.lock import alone
+    from softseg.runs.lock import exclusive
     from softseg.training import (
         train as experiment,  # after the YAML: a mistake in it is told sooner
     )
 
     folder, ranks = out or Path("runs") / wanted.name, from_environment()
-    with alone(Run(folder)) if ranks.first else nullcontext():
+    with exclusive(Run(folder)) if ranks.first else nullcontext():
         experiment.train(
             wanted,
             folder,

@@ -37,7 +37,7 @@ def package(
     from softseg.runs import folder as runs
 
     write_package(
-        runs.find(run),
+        runs.find_run(run),
         out,
         open_console(),
         license=license,

@@ -53,12 +53,12 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         part.write_bytes(octets)
 
 
-def unfinished(folder: Path) -> list[Path]:
+def temporary_files(folder: Path) -> list[Path]:
     """Temporary files that a killed process left anywhere under a folder."""
     return list(folder.rglob(f"{_PREFIX}*"))
 
 
-def delete(folder: Path, first: Path, last: Path) -> None:
+def delete_folder(folder: Path, first: Path, last: Path) -> None:
     """Delete a folder; of what is in it, one file before and one after all others.
 
     Links are deleted, and not what they lead to.

@@ -25,7 +25,7 @@ from softseg.inference.write import describe_folder, write_predictions
 from softseg.metrics.calibration import ReliabilityBins, as_table
 from softseg.metrics.evaluate import Evaluate
 from softseg.preprocess.stack import SliceStack
-from softseg.runs.folder import Run, predictions_in, predictions_of, suffix
+from softseg.runs.folder import Run, predictions_folder, set_suffix, subject_predictions_folder
 
 Bins = dict[str, ReliabilityBins]  # target -> sums over all volumes
 
@@ -65,12 +65,12 @@ def evaluate(
         search_thresholds(trained, console)
     thresholds = thresholds_of(trained, threshold, console)
     members = getattr(trained.sets, split)
-    describe_folder(predictions_in(run, split), trained.experiment.name)
+    describe_folder(predictions_folder(run, split), trained.experiment.name)
     rows: list[dict[str, object]] = []
     bins: Bins = {}
     for subject, soft, sample in predicted(trained, members, f"scoring {split}", console):
         masks, scored = _score_subject(trained, subject, soft, sample, thresholds, bins)
-        folder = predictions_of(run, trained.experiment, subject, split)
+        folder = subject_predictions_folder(run, trained.experiment, subject, split)
         _write_predictions(trained, subject, folder, soft, masks, thresholds)
         rows += scored
     table = pd.DataFrame(rows)
@@ -156,11 +156,11 @@ def _write(trained: Trained, table: pd.DataFrame, bins: Bins, split: str) -> Non
         reliability.unlink(missing_ok=True)
     if split == "test":  # a package says these scores of no other weights and postprocessing
         steps = trained.experiment.evaluate.steps
-        trained.run.note(scored_epoch=trained.epoch, scored_postprocess=steps)
+        trained.run.update_metadata(scored_epoch=trained.epoch, scored_postprocess=steps)
 
 
 def _tables(split: str) -> tuple[str, str, str]:
-    of_set = suffix(split)
+    of_set = set_suffix(split)
     return f"metrics{of_set}.csv", f"summary{of_set}.json", f"reliability{of_set}.csv"
 
 
@@ -175,5 +175,5 @@ def show(run: Run, scored: Scored, split: str, console: Console) -> None:
             "The data are SYNTHETIC (a phantom): these figures say nothing about patients."
         )
     tables = [name for name in _tables(split) if (run.folder / name).exists()]
-    files = ", ".join([*tables, f"{predictions_in(run, split).name}/"])
+    files = ", ".join([*tables, f"{predictions_folder(run, split).name}/"])
     console.print(f"{run.folder}: {files}", highlight=False, markup=False)

@@ -17,8 +17,8 @@ from softseg.data import Sets, Subject, read_split
 from softseg.data.sample import Sample, load
 from softseg.models.predictor import Predictor
 from softseg.preprocess.stack import SliceStack
-from softseg.runs.build import load_predictor, settle
-from softseg.runs.data import stack_of
+from softseg.runs.build import load_predictor, resolve_hardware
+from softseg.runs.data import load_stack
 from softseg.runs.folder import Run
 
 
@@ -52,10 +52,10 @@ def open_run(
     `changes` are `key=value` changes of its configuration; `stack` holds its slices where they are
     at hand. Raises UserError for a run that cannot be evaluated.
     """
-    experiment = settle(load_config(run.config, Experiment, changes))
+    experiment = resolve_hardware(load_config(run.config, Experiment, changes))
     sets = read_split(run.split)
     predict, epoch = load_predictor(run, experiment)
-    if (status := run.facts().get("status")) != "finished":
+    if (status := run.metadata().get("status")) != "finished":
         unfinished = f"warning: this training is not finished ({status}): epoch {epoch} is used"
         console.print(unfinished, markup=False)
     wanted = {name for split in splits for name in getattr(sets, split)}
@@ -65,8 +65,8 @@ def open_run(
             f"{experiment.dataset.root} no longer holds {', '.join(missing)}, which {run.split} "
             "names; restore them, or train again"
         )
-    stack = stack or stack_of(experiment, list(subjects.values()), console)
-    if changed := run.changed_data(stack.fingerprints()):
+    stack = stack or load_stack(experiment, list(subjects.values()), console)
+    if changed := run.changed_subjects(stack.fingerprints()):
         console.print(f"warning: data changed since training: {', '.join(changed)}", markup=False)
     return Trained(run, experiment, sets, subjects, stack, predict, epoch)
 

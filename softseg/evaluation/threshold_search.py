@@ -64,7 +64,7 @@ def search_thresholds(trained: Trained, console: Console) -> None:
             curves[target].append(dice_curve(soft[k], sample.target[k]))
     found = {target: best_threshold(per_volume) for target, per_volume in curves.items()}
     write_thresholds(trained.run.threshold, found, members)
-    trained.run.note(threshold_epoch=trained.epoch)
+    trained.run.update_metadata(threshold_epoch=trained.epoch)
     draw_threshold_curves(found, trained.run.folder / "figures" / "threshold.png")
     for target, one in found.items():
         console.print(

@@ -26,7 +26,7 @@ from softseg.metrics.headings import HEADINGS
 from softseg.preprocess.stack import StackedVolume
 from softseg.preprocess.standardize import over_slices, standardize_slices
 from softseg.render.figures.uncertainty import Shown, draw
-from softseg.runs.folder import Run, suffix
+from softseg.runs.folder import Run, set_suffix
 
 _PAIRS = ("dice", "ece", "ace", "brier")
 _TRIPLES = ("retained_error", "rank")
@@ -136,7 +136,7 @@ def _shown(ones: Sequence[Judged]) -> Shown:
 
 
 def _name(sampling: Sampling, split: str) -> str:
-    return f"uncertainty-{sampling.method}{suffix(split)}"
+    return f"uncertainty-{sampling.method}{set_suffix(split)}"
 
 
 def _write(run: Run, name: str, table: pd.DataFrame, shown: dict[str, Shown]) -> None:

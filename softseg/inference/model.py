@@ -16,7 +16,7 @@ from softseg.config.yaml.read import parse_yaml, read_yaml
 from softseg.config.yaml.tree import Tree
 from softseg.core.errors import UserError
 from softseg.models.predictor import Predictor
-from softseg.runs.build import predictor_of, settle
+from softseg.runs.build import build_predictor, resolve_hardware
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.folder import Run
 from softseg.runs.thresholds import Threshold, stored_thresholds
@@ -68,7 +68,7 @@ def open_model(source: Path, device: str = "auto") -> Model:
 def _of_run(run: Run, device: str) -> Model:
     experiment = _settled(read_yaml(run.config), device)
     saved = read_checkpoint(run.best)
-    facts, epoch = run.facts(), int(saved["epoch"])
+    facts, epoch = run.metadata(), int(saved["epoch"])
     known = {**facts, "epoch": epoch, "softseg": facts.get("versions", {}).get("softseg")}
     found = stored_thresholds(run, list(experiment.dataset.targets), epoch)
     return _model(run.folder, experiment, saved, found, known)
@@ -85,7 +85,7 @@ def _of_package(path: Path, device: str) -> Model:
 
 def _settled(config: Tree, device: str) -> Experiment:
     tree = apply_sets(config, [*_HERE, f"trainer.device={device}"])
-    return settle(validate(tree, Experiment))
+    return resolve_hardware(validate(tree, Experiment))
 
 
 def _model(
@@ -95,6 +95,6 @@ def _model(
     thresholds: dict[str, Threshold] | None,
     facts: Mapping[str, Any],
 ) -> Model:
-    predict = predictor_of(experiment, weights, str(source))
+    predict = build_predictor(experiment, weights, str(source))
     values = None if thresholds is None else {t: one.value for t, one in thresholds.items()}
     return Model(source, experiment, predict, values, facts)

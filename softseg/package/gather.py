@@ -28,7 +28,7 @@ _NAMES_A_RATER = "dice_rater_"
 
 def about(run: Run, experiment: Experiment, sets: Sets, epoch: int, credits_: Credits) -> About:
     """All that is known of a run's best weights. Raises UserError for damaged tables."""
-    facts, dataset = run.facts(), experiment.dataset
+    facts, dataset = run.metadata(), experiment.dataset
     steps = experiment.evaluate.steps
     scored = facts.get("scored_epoch", epoch) == epoch  # or evaluated, then resumed
     scored &= facts.get("scored_postprocess", steps) == steps  # or evaluated with --set

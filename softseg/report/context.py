@@ -14,7 +14,7 @@ from softseg.runs.plan_file import CONVERGED_DICE
 
 def facts(results: Results) -> dict[str, str]:
     """Data, splits, seeds, software and machine, as text."""
-    experiment, known = results.experiment, [entry.run.facts() for entry in results.done()]
+    experiment, known = results.experiment, [entry.run.metadata() for entry in results.done()]
     synthetic = "SYNTHETIC (a phantom), " if _synthetic(results) else ""
     subjects = {name for one in known for name in one.get("data_fingerprint", {})}
     tested = results.metrics["subject"].nunique()
@@ -56,7 +56,7 @@ def warnings(results: Results) -> list[str]:
 
 def _leaks(results: Results) -> Iterator[str]:
     """Runs that start from weights which have learned from their test scans, or may have."""
-    starts = [(entry.name, entry.run.facts().get("init_from")) for entry in results.done()]
+    starts = [(entry.name, entry.run.metadata().get("init_from")) for entry in results.done()]
     seen = [(name, one.get("test_subjects_it_was_trained_on")) for name, one in starts if one]
     if leaking := [name for name, tested in seen if tested]:
         yield (

@@ -21,7 +21,7 @@ from softseg.inference.write import Kind, prediction_file
 from softseg.render.figures.examples import Example
 from softseg.report.pairing import scores
 from softseg.report.results import Results
-from softseg.runs.folder import predictions_of
+from softseg.runs.folder import subject_predictions_folder
 from softseg.runs.plan_file import RunStatus
 
 
@@ -100,7 +100,7 @@ def _places(
         own = subject
         if experiment.dataset != results.experiment.dataset:
             own = next(one for one in experiment.dataset() if one.name == subject.name)
-        folder = predictions_of(entry.run, experiment, own)
+        folder = subject_predictions_folder(entry.run, experiment, own)
         found[entry.candidate] = (folder, next(iter(own.images.values())))
     return found
 

@@ -19,7 +19,7 @@ from softseg.render.page import Figure
 from softseg.report.examples import examples
 from softseg.report.pairing import paired, scores
 from softseg.report.results import Results
-from softseg.runs.folder import predictions_in, seconds_by_stage
+from softseg.runs.folder import predictions_folder, seconds_by_stage
 from softseg.runs.plan_file import RunStatus
 from softseg.runs.thresholds import read_thresholds
 from softseg.training.previews import Progression, read_progression
@@ -115,7 +115,7 @@ def draw_density(results: Results, target: str, path: Path) -> Figure:
 def _predicted_values(entries: list[RunStatus], target: str) -> Float32Array:
     """A sample of the values above 0 in the soft predictions of these runs, the same each time."""
     pattern = f"*_label-{target}_probseg.nii.gz"
-    folders = [predictions_in(entry.run) for entry in entries]
+    folders = [predictions_folder(entry.run) for entry in entries]
     files = [file for folder in folders for file in sorted(folder.rglob(pattern))]
     draws = np.random.default_rng(seed_of(0, "density"))
     share = max(1, _SAMPLE // max(1, len(files)))

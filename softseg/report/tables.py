@@ -130,7 +130,7 @@ def runs_table(results: Results) -> TextTable:
 
 
 def _run_row(entry: RunStatus) -> tuple[Cell, ...]:
-    facts = entry.run.facts()
+    facts = entry.run.metadata()
     history = entry.history
     best = math.nan if history.empty else float(history["val_dice"].max())
     said = entry.status if not entry.reason else f"{entry.status}: {entry.reason.splitlines()[0]}"

@@ -20,7 +20,7 @@ from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.folder import Run
 
 
-def settle(experiment: Experiment) -> Experiment:
+def resolve_hardware(experiment: Experiment) -> Experiment:
     """Put in what `null` and `auto` mean on this machine, so that the run's config repeats it.
 
     Sets torch's threads and precision for this process.
@@ -70,10 +70,10 @@ def on_device(
 def load_predictor(run: Run, experiment: Experiment) -> tuple[Predictor, int]:
     """The run's best network, ready to segment, and its epoch. Raises UserError without one."""
     saved = read_checkpoint(run.best)
-    return predictor_of(experiment, saved, f"{run.best}"), int(saved["epoch"])
+    return build_predictor(experiment, saved, f"{run.best}"), int(saved["epoch"])
 
 
-def predictor_of(experiment: Experiment, weights: Mapping[str, Any], source: str) -> Predictor:
+def build_predictor(experiment: Experiment, weights: Mapping[str, Any], source: str) -> Predictor:
     """A network with `weights` (`model` and `head`: name -> tensor), ready to segment.
 
     Raises UserError, naming their `source`, for weights of another network.

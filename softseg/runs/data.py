@@ -22,28 +22,28 @@ _SQUARE = 0.02
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedData:
     """The data of an experiment: who is in which set, and all their slices."""
 
     sets: Sets
     stack: SliceStack
 
 
-def prepare(experiment: Experiment, console: Console) -> Prepared:
+def prepare_data(experiment: Experiment, console: Console) -> PreparedData:
     """Find, split, check and preprocess the subjects. Raises UserError that lists what is wrong."""
-    found = find_subjects(experiment, console)
+    found = list_subjects(experiment, console)
     sets = experiment.split(found, experiment.seed)
-    stack = stack_of(experiment, [one for one in found if one.name in sets.members], console)
+    stack = load_stack(experiment, [one for one in found if one.name in sets.members], console)
     check_sets(experiment, stack, sets)
-    return Prepared(sets, stack)
+    return PreparedData(sets, stack)
 
 
-def find_subjects(experiment: Experiment, console: Console) -> list[Subject]:
+def list_subjects(experiment: Experiment, console: Console) -> list[Subject]:
     """The subjects of the data set. Raises UserError that lists every missing or bad file."""
     try:
         return experiment.dataset()
     except DatasetError as error:  # read the others too, so that one list has all that is wrong
-        stack_of(experiment, error.sound, console, error.problems)
+        load_stack(experiment, error.sound, console, error.problems)
         raise
 
 
@@ -98,7 +98,7 @@ def _held(experiment: Experiment, target: str, sets: Sets) -> str:
     return values_in({path for one in training for path in one.labels[target].values()})
 
 
-def stack_of(
+def load_stack(
     experiment: Experiment,
     subjects: Sequence[Subject],
     console: Console,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
-from softseg.core.files import delete, unfinished, write_atomically
+from softseg.core.files import delete_folder, temporary_files, write_atomically
 from softseg.core.json_file import read_json
 from softseg.data import Subject
 
@@ -64,9 +64,9 @@ class Run:
 
     def exists(self) -> bool:
         """Whether this is the folder of a training that began: run.json is written first."""
-        return "status" in self.facts()
+        return "status" in self.metadata()
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What run.json holds; empty where there is none that can be read."""
         try:
             known = read_json(self.folder / "run.json")
@@ -77,29 +77,29 @@ class Run:
     @property
     def damaged(self) -> bool:
         """Whether there is a run.json that cannot be read."""
-        return (self.folder / "run.json").is_file() and not self.facts()
+        return (self.folder / "run.json").is_file() and not self.metadata()
 
-    def changed_data(self, data: dict[str, str]) -> list[str]:
+    def changed_subjects(self, data: dict[str, str]) -> list[str]:
         """The subjects whose data are not those of the training, by their fingerprints."""
-        began = self.facts().get("data_fingerprint", {})
+        began = self.metadata().get("data_fingerprint", {})
         return [name for name, digest in data.items() if began.get(name, digest) != digest]
 
-    def note(self, **facts: Any) -> None:
+    def update_metadata(self, **facts: Any) -> None:
         """Add to run.json. Raises UserError where it cannot be read: all in it would be lost."""
         if self.damaged:
             raise UserError(
                 f"{self.folder / 'run.json'} is damaged; restore it from a copy, or train again"
             )
-        text = json.dumps({**self.facts(), **facts}, indent=2) + "\n"
+        text = json.dumps({**self.metadata(), **facts}, indent=2) + "\n"
         write_atomically(self.folder / "run.json", text)
 
 
-def now() -> str:
+def timestamp() -> str:
     """The time as run.json writes it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def check_free(run: Run, resume: bool, overwrite: bool) -> None:
+def check_folder(run: Run, resume: bool, overwrite: bool) -> None:
     """Refuse to train into a folder that holds something, unless told how. Changes nothing."""
     if overwrite and run.folder.is_symlink():
         raise UserError(
@@ -124,21 +124,21 @@ def check_free(run: Run, resume: bool, overwrite: bool) -> None:
 def _taken(folder: Path) -> bool:
     if not folder.is_dir():
         return folder.exists()
-    parts = unfinished(folder)
+    parts = temporary_files(folder)
     return any(path not in parts for path in folder.iterdir())
 
 
-def create(run: Run, overwrite: bool) -> None:
-    """Make the folder of a run that `check_free` has let pass."""
+def create_folder(run: Run, overwrite: bool) -> None:
+    """Make the folder of a run that `check_folder` has let pass."""
     if overwrite and run.folder.exists():
         # cut short, it can still be overwritten, and not be resumed with weights of another run
-        delete(run.folder, first=run.last, last=run.folder / "run.json")
+        delete_folder(run.folder, first=run.last, last=run.folder / "run.json")
     run.folder.mkdir(parents=True, exist_ok=True)
-    for part in unfinished(run.folder):  # what a killed process was writing
+    for part in temporary_files(run.folder):  # what a killed process was writing
         part.unlink()
 
 
-def find(name: str | None, root: Path = Path("runs")) -> Run:
+def find_run(name: str | None, root: Path = Path("runs")) -> Run:
     """The run of this folder, or the newest finished training under `root` (ablations' too).
 
     Raises UserError when there is none.
@@ -149,21 +149,21 @@ def find(name: str | None, root: Path = Path("runs")) -> Run:
             raise UserError(f"{name} is not a softseg run: it has no config.yaml")
         return run
     done = [Run(path.parent) for path in root.rglob("run.json")]
-    done = [run for run in done if run.facts().get("status") == "finished"]
+    done = [run for run in done if run.metadata().get("status") == "finished"]
     if not done:
         raise UserError(f"no finished training under {root}/; train first or name a run's folder")
-    return max(done, key=lambda run: str(run.facts().get("finished", "")))
+    return max(done, key=lambda run: str(run.metadata().get("finished", "")))
 
 
 def is_done(run: Run) -> bool:
     """Trained and scored: the mark is written last."""
-    return "done" in run.facts()
+    return "done" in run.metadata()
 
 
 def seconds_by_stage(run: Run) -> dict[str, float]:
     """Stage -> seconds, over all sittings of a run."""
     history = read_history(run.folder)
-    evaluation = float(run.facts().get("evaluation_seconds", 0.0))
+    evaluation = float(run.metadata().get("evaluation_seconds", 0.0))
     spent = {"training": 0.0, "validation": 0.0, "threshold search and scoring": evaluation}
     if not history.empty:
         spent["training"] = float(history["train_seconds"].sum())
@@ -171,21 +171,23 @@ def seconds_by_stage(run: Run) -> dict[str, float]:
     return spent
 
 
-def suffix(split: str) -> str:
+def set_suffix(split: str) -> str:
     """What the names of a set's files end in: nothing for the test set, which a report is of."""
     return "" if split == "test" else f"-{split}"
 
 
-def predictions_in(run: Run, split: str = "test") -> Path:
+def predictions_folder(run: Run, split: str = "test") -> Path:
     """The folder of the predictions for a set; a report shows those for the test set alone."""
-    return run.folder / f"predictions{suffix(split)}"
+    return run.folder / f"predictions{set_suffix(split)}"
 
 
-def predictions_of(run: Run, experiment: Experiment, subject: Subject, split: str = "test") -> Path:
+def subject_predictions_folder(
+    run: Run, experiment: Experiment, subject: Subject, split: str = "test"
+) -> Path:
     """The folder of a subject's predictions: where its first image lies in the data set."""
     first = next(iter(subject.images.values()))
     place = first.parent.relative_to(experiment.dataset.existing_root())
-    return predictions_in(run, split) / place
+    return predictions_folder(run, split) / place
 
 
 def read_history(folder: Path) -> pd.DataFrame:

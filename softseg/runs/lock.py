@@ -16,7 +16,7 @@ _DYING = 1.0  # seconds that a process may take to be gone after it was killed
 
 
 @contextmanager
-def alone(run: Run) -> Iterator[None]:
+def exclusive(run: Run) -> Iterator[None]:
     """Train in a run's folder while no other process does.
 
     Raises UserError where one does. An OSError that names no file, as TensorBoard's, gets the

@@ -9,22 +9,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from softseg.runs.folder import Run, now
+from softseg.runs.folder import Run, timestamp
 
 _PACKAGES = ("softseg", "torch", "numpy", "scipy", "nibabel", "torchio", "pydantic")
 
 
-def how_begun(run: Run, epoch: int) -> dict[str, Any]:
+def start_metadata(run: Run, epoch: int) -> dict[str, Any]:
     """For run.json: when and with what a training began, or that it goes on after an epoch."""
     if epoch == 0:
-        return {"started": now(), **provenance()}
-    resumed = {"at": now(), "after_epoch": epoch, **provenance()}
-    return {"resumed": [*run.facts().get("resumed", []), resumed]}
+        return {"started": timestamp(), **provenance()}
+    resumed = {"at": timestamp(), "after_epoch": epoch, **provenance()}
+    return {"resumed": [*run.metadata().get("resumed", []), resumed]}
 
 
 def changed_versions(run: Run) -> list[str]:
     """`torch 2.12 -> 2.13`: what is of another version than when the run began."""
-    began, current = run.facts().get("versions", {}), _versions()
+    began, current = run.metadata().get("versions", {}), _versions()
     return [
         f"{name} {version} -> {current.get(name)}"
         for name, version in began.items()

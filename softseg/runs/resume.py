@@ -9,12 +9,12 @@ from softseg.data import Sets, read_split
 from softseg.runs.folder import Run
 
 
-def as_begun(experiment: Experiment, run: Run) -> Experiment:
+def with_recorded_hardware(experiment: Experiment, run: Run) -> Experiment:
     """The experiment with what a run's machine chose, when it began, where the YAML leaves it open.
 
     As it is for a run that has not begun.
     """
-    trainer, facts = experiment.trainer, run.facts()
+    trainer, facts = experiment.trainer, run.metadata()
     chosen = {"threads": trainer.threads or facts.get("threads")}
     for name in ("device", "precision", "memory_format"):
         wanted = getattr(trainer, name)
@@ -58,7 +58,7 @@ def check_same_data(run: Run, sets: Sets, data: dict[str, str]) -> None:
     """Refuse to resume on other scans, masks or sets than those the run began with."""
     if not run.config.is_file():
         return  # killed before it had written down its data
-    if changed := run.changed_data(data):
+    if changed := run.changed_subjects(data):
         raise UserError(
             f"the data of {', '.join(changed)} have changed since {run.folder} began; "
             "restore them, or start over with --overwrite"

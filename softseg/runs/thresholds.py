@@ -82,7 +82,7 @@ def stored_thresholds(run: Run, targets: list[str], epoch: int) -> dict[str, Thr
     stored = read_thresholds(run.threshold)
     if stored is None:
         return None
-    searched = run.facts().get("threshold_epoch", epoch)
+    searched = run.metadata().get("threshold_epoch", epoch)
     if searched != epoch:  # searched, then resumed
         raise UserError(
             f"{run.threshold} was found with the weights of epoch {searched}, the best are "

@@ -103,7 +103,7 @@ def source_of(experiment: Experiment, run: Run, resume: bool) -> Source | None:
             f"init_from: the blocks of {path} are {source.block}, those of this network "
             f"{experiment.model.block}: set model.block to {source.block}"
         )
-    began = run.facts().get("init_from", {}).get("sha256") if resume else None
+    began = run.metadata().get("init_from", {}).get("sha256") if resume else None
     if began not in (None, source.sha256):
         raise UserError(
             f"the weights in {path} are not those that {run.folder} began with; restore them, or "
@@ -134,7 +134,7 @@ def weights_of(source: Path) -> Source:
 
 def _of_run(run: Run) -> Source:
     saved = read_checkpoint(run.best)
-    version = _epoch({**run.facts(), "epoch": saved["epoch"]})
+    version = _epoch({**run.metadata(), "epoch": saved["epoch"]})
     block = load_config(run.config, Experiment).model.block
     return Source(run.folder, saved["model"], saved["head"], version, block, _trained_on(run))
 
@@ -150,7 +150,7 @@ def _trained_on(run: Run) -> frozenset[str] | None:
 
     Those of its own source are among them. None where an older version has not written them down.
     """
-    facts = run.facts()
+    facts = run.metadata()
     known, inherited = facts.get("image_digests"), facts.get("init_from", {}).get("trained_on", [])
     if known is None or inherited is None or not run.split.is_file():
         return None

@@ -18,11 +18,11 @@ from softseg.core.files import write_atomically
 from softseg.core.memory import peak_memory_bytes
 from softseg.core.ranks import ALONE, Ranks
 from softseg.data import write_split
-from softseg.runs.build import settle
-from softseg.runs.data import Prepared
-from softseg.runs.folder import Run, check_free, create, now
-from softseg.runs.provenance import changed_versions, how_begun
-from softseg.runs.resume import as_begun, check_same_config, check_same_data
+from softseg.runs.build import resolve_hardware
+from softseg.runs.data import PreparedData
+from softseg.runs.folder import Run, check_folder, create_folder, timestamp
+from softseg.runs.provenance import changed_versions, start_metadata
+from softseg.runs.resume import check_same_config, check_same_data, with_recorded_hardware
 from softseg.training import state as states
 from softseg.training.distributed.collectives import told_by_first
 from softseg.training.distributed.worker import Outset, as_one, follow, placed, prepare_in_turn
@@ -44,7 +44,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    prepared: Prepared | None = None,
+    prepared: PreparedData | None = None,
     ranks: Ranks = ALONE,
     profiled: bool = False,
 ) -> Run:
@@ -60,8 +60,10 @@ def train(
     if not ranks.first:
         follow(experiment, run, resume, prepared, ranks)
         return run
-    check_free(run, resume, overwrite)
-    experiment = settle(placed(as_begun(experiment, run) if resume else experiment, ranks))
+    check_folder(run, resume, overwrite)
+    experiment = resolve_hardware(
+        placed(with_recorded_hardware(experiment, run) if resume else experiment, ranks)
+    )
     if resume:
         check_same_config(run, experiment)
     source = source_of(experiment, run, resume)
@@ -75,8 +77,8 @@ def train(
     start = begin(state, source, {name: images[name] for name in prepared.sets.test})
     if resume and run.last.exists():
         states.restore(state, run.last)
-    create(run, overwrite)
-    done = finished(state, task) and run.facts().get("status") == "finished"
+    create_folder(run, overwrite)
+    done = finished(state, task) and run.metadata().get("status") == "finished"
     told_by_first(Outset(state.epoch, data, done), ranks)
     if done:
         console.print(f"{run.folder} is trained already: {state.epoch} epochs", markup=False)
@@ -89,7 +91,7 @@ def train(
     for change in changed_versions(run) if state.epoch else ():
         console.print(f"warning   {change}: this run may end with other bits", markup=False)
     _write_plan(run, experiment, prepared, data, start)
-    run.note(processes=ranks.count, **how_begun(run, state.epoch))
+    run.update_metadata(processes=ranks.count, **start_metadata(run, state.epoch))
     _fit(run, state, task, console, profiled)
     _finish(run, state, task, step_seconds, console)
     return run
@@ -114,10 +116,14 @@ _CHOSEN = ("device", "threads", "precision", "memory_format")
 
 
 def _write_plan(
-    run: Run, experiment: Experiment, prepared: Prepared, data: dict[str, str], start: Start | None
+    run: Run,
+    experiment: Experiment,
+    prepared: PreparedData,
+    data: dict[str, str],
+    start: Start | None,
 ) -> None:
     chosen = {name: getattr(experiment.trainer, name) for name in _CHOSEN}
-    run.note(
+    run.update_metadata(
         status="training",
         seed=experiment.seed,
         **chosen,
@@ -141,11 +147,11 @@ def _fit(run: Run, state: State, task: Task, console: Console, profiled: bool) -
         if profile:
             profile.show(state.history, console)
     except KeyboardInterrupt:
-        run.note(status="interrupted", epochs=state.epoch)
+        run.update_metadata(status="interrupted", epochs=state.epoch)
         console.print("interrupted; go on from the last complete epoch with --resume")
         raise
     except TrainingError as error:
-        run.note(status="failed", reason=str(error))
+        run.update_metadata(status="failed", reason=str(error))
         raise
     finally:
         keeper.close()
@@ -167,9 +173,9 @@ def _finish(run: Run, state: State, task: Task, step_seconds: float, console: Co
     # before and after training, since other load on the machine comes and goes
     bare = (step_seconds + bare_step_seconds(state, as_one(task))) / 2 * steps_per_epoch(task)
     best = min(state.history, key=lambda record: record["val_loss"])
-    run.note(
+    run.update_metadata(
         status="finished",
-        finished=now(),
+        finished=timestamp(),
         epochs=state.epoch,
         best_epoch=int(best["epoch"]),
         best_validation_dice=None if math.isnan(best["val_dice"]) else best["val_dice"],

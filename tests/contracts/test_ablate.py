@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from softseg.core.files import unfinished
+from softseg.core.files import temporary_files
 from tests.support import project
 
 ABLATION = """\
@@ -76,7 +76,7 @@ def test_every_run_is_there_and_the_report_tells_of_them(undisturbed):
     page = (root / "report.html").read_text()
     assert all(text in page for text in ("soft", "hard", "Scores by subject", "Learning curves"))
     assert not (root / ".stacks").exists()  # nobody needs the shared slices any more
-    assert not unfinished(root)
+    assert not temporary_files(root)
 
 
 def test_all_candidates_have_the_same_sets_and_seeds(undisturbed):

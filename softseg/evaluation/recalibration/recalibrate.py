@@ -20,7 +20,7 @@ from softseg.evaluation.recalibration.fit import fit, write_recalibrations
 from softseg.evaluation.recalibration.maps import Recalibration, VolumeCorrection
 from softseg.evaluation.threshold_search import best_threshold, dice_curve, thresholds_of
 from softseg.metrics.headings import HEADINGS
-from softseg.runs.folder import Run, suffix
+from softseg.runs.folder import Run, set_suffix
 
 
 def recalibrate(
@@ -99,7 +99,7 @@ def _volumes(
 
 
 def _table(split: str) -> str:
-    return f"recalibration{suffix(split)}.csv"
+    return f"recalibration{set_suffix(split)}.csv"
 
 
 def show(run: Run, name: str, effect: pd.DataFrame, split: str, console: Console) -> None:

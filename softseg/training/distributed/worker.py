@@ -17,10 +17,10 @@ from softseg.config.trainer import Trainer
 from softseg.core.errors import UserError
 from softseg.core.memory import half_of_memory_gb
 from softseg.core.ranks import ALONE, Ranks
-from softseg.runs.build import settle
-from softseg.runs.data import Prepared, prepare
+from softseg.runs.build import resolve_hardware
+from softseg.runs.data import PreparedData, prepare_data
 from softseg.runs.folder import Run
-from softseg.runs.resume import as_begun
+from softseg.runs.resume import with_recorded_hardware
 from softseg.training import state as states
 from softseg.training.distributed.collectives import in_turn, told_by_first
 from softseg.training.loop import fit
@@ -48,13 +48,15 @@ class _Unseen:
 
 
 def follow(
-    experiment: Experiment, run: Run, resume: bool, prepared: Prepared | None, ranks: Ranks
+    experiment: Experiment, run: Run, resume: bool, prepared: PreparedData | None, ranks: Ranks
 ) -> None:
     """Train along with the first process, whose weights all begin with.
 
     Raises UserError where this process finds other data or another last epoch than the first.
     """
-    experiment = settle(placed(as_begun(experiment, run) if resume else experiment, ranks))
+    experiment = resolve_hardware(
+        placed(with_recorded_hardware(experiment, run) if resume else experiment, ranks)
+    )
     prepared = prepared or prepare_in_turn(experiment, Console(quiet=True), ranks)
     task = replace(task_of(experiment, prepared.sets, prepared.stack), ranks=ranks)
     state = new_state(experiment, task.device)
@@ -100,14 +102,14 @@ def _own_device(trainer: Trainer, ranks: Ranks) -> str:
     return "cpu" if trainer.device == "cpu" or not gpu else f"cuda:{ranks.local}"
 
 
-def prepare_in_turn(experiment: Experiment, console: Console, ranks: Ranks) -> Prepared:
+def prepare_in_turn(experiment: Experiment, console: Console, ranks: Ranks) -> PreparedData:
     """The data, on every process; the first of a machine fills the cache, and all share memory."""
     if ranks.count == 1:
-        return prepare(experiment, console)
+        return prepare_data(experiment, console)
     memory_gb = (experiment.dataset.memory_gb or half_of_memory_gb()) / ranks.here
     dataset = experiment.dataset.model_copy(update={"memory_gb": memory_gb})
     sharing = experiment.model_copy(update={"dataset": dataset})
-    return in_turn(lambda: prepare(sharing, console), ranks)
+    return in_turn(lambda: prepare_data(sharing, console), ranks)
 
 
 def as_one(task: Task) -> Task:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from softseg.core.errors import UserError
-from softseg.runs.folder import Run, check_free, create
-from softseg.runs.lock import LockedError, alone, lock
+from softseg.runs.folder import Run, check_folder, create_folder
+from softseg.runs.lock import LockedError, exclusive, lock
 
 
 def made(folder):
@@ -19,7 +19,7 @@ def made(folder):
     for name in ("config.yaml", "checkpoints/last.pt", "checkpoints/best.pt", "figures/a.png"):
         (folder / name).write_text(name)
     run = Run(folder)
-    run.note(status="training")
+    run.update_metadata(status="training")
     return run
 
 
@@ -29,7 +29,7 @@ def test_a_run_json_that_cannot_be_read_is_told(tmp_path, how):
     (run.folder / "run.json").write_text('{"status": "trai')
     ways = {"resume": False, "overwrite": False} | {how: True}
     with pytest.raises(UserError, match=r"run\.json is damaged; restore it .* or choose"):
-        check_free(run, **ways)
+        check_folder(run, **ways)
     assert run.config.exists()
 
 
@@ -56,10 +56,10 @@ def test_a_deletion_that_is_cut_short_leaves_a_run_without_weights_to_go_on_from
             patch.setattr(shutil, "rmtree", stop_at(count))
             patch.setattr(Path, "unlink", stop_at(count))
             with pytest.raises(KeyboardInterrupt):
-                create(run, overwrite=True)
+                create_folder(run, overwrite=True)
         assert not run.last.exists()
         assert run.exists()  # so --overwrite may go on
-        create(run, overwrite=True)
+        create_folder(run, overwrite=True)
         assert list(run.folder.iterdir()) == []
 
 
@@ -67,7 +67,7 @@ def test_a_run_is_locked_by_whatever_name_it_is_called(tmp_path, monkeypatch):
     run = made(tmp_path / "run")
     (tmp_path / "link").symlink_to(run.folder)
     monkeypatch.chdir(run.folder)
-    with alone(run):
+    with exclusive(run):
         for name in (".", "../run", "../link", str(run.folder)):
             with pytest.raises(LockedError), lock(Run(Path(name)), 0):
                 pytest.fail("two processes work on one run")
@@ -78,6 +78,6 @@ def test_a_run_at_which_another_is_refuses_to_be_trained(tmp_path):
     with (
         lock(run, 0),
         pytest.raises(UserError, match=r"another process is training in .*run; wait for it"),
-        alone(run),
+        exclusive(run),
     ):
         pytest.fail("two processes work on one run")

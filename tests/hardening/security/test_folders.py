@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from softseg.core.files import replacing, unfinished
-from softseg.runs.folder import Run, create
+from softseg.core.files import replacing, temporary_files
+from softseg.runs.folder import Run, create_folder
 
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 
@@ -33,13 +33,13 @@ def of(folder):
 def test_links_in_a_runs_folder_are_not_followed(tmp_path, thesis, overwrite):
     run, before = Run(tmp_path / "run"), of(thesis)
     run.folder.mkdir()
-    run.note(status="finished")
+    run.update_metadata(status="finished")
     (run.folder / "figures").symlink_to(thesis, target_is_directory=True)
     (run.folder / ".part-x").symlink_to(thesis / "thesis.tex")
     (run.folder / "summary.json").symlink_to(thesis / "thesis.tex")
     (run.folder / "checkpoints").symlink_to(thesis, target_is_directory=True)
-    assert unfinished(run.folder) == [run.folder / ".part-x"]
-    create(run, overwrite)
+    assert temporary_files(run.folder) == [run.folder / ".part-x"]
+    create_folder(run, overwrite)
     assert of(thesis) == before
     assert (thesis / "thesis.tex").read_text() == "years of work"
 

@@ -188,7 +188,7 @@ def test_a_device_that_the_yaml_names_is_compared(study, tmp_path):
     """`_as_settled` takes the run's own device even where the YAML does not leave it open."""
     _, plan = study()
     finish(plan[0])
-    plan[0].run.note(device="cuda")
+    plan[0].run.update_metadata(device="cuda")
     text = plan[0].run.config.read_text().replace("device: cpu", "device: cuda")
     plan[0].run.config.write_text(text)
     with pytest.raises(UserError, match="device: cpu"):

@@ -49,7 +49,7 @@ def begin(one, **trainer):
     one.run.folder.mkdir(parents=True)
     facts = {"device": settled.device, "threads": settled.threads}
     facts |= {"precision": settled.precision}
-    one.run.note(status="training", **facts)
+    one.run.update_metadata(status="training", **facts)
     one.run.config.write_text(dump(one.experiment.model_copy(update={"trainer": settled})))
 
 
@@ -151,7 +151,7 @@ def test_the_shared_slices_stay_until_every_run_is_done(study, tmp_path):
         begin(one)
         drop_stacks(plan, tmp_path / "runs")
         assert stack.exists()  # begun is not done
-        one.run.note(done="2024-03-01T10:00:00+00:00")
+        one.run.update_metadata(done="2024-03-01T10:00:00+00:00")
         drop_stacks(plan, tmp_path / "runs")
     assert not stack.exists()
     assert all(one.run.config.exists() for one in plan)

@@ -312,7 +312,7 @@ def test_mse_paper_sums_along_the_axis_of_the_slices(run):
 def test_changed_data_and_an_unfinished_training_are_said(run):
     path = run.folder.parent / "data/site1-sc02-image.nii.gz"
     makers.nifti(path, makers.scan(99))
-    run.note(status="interrupted")
+    run.update_metadata(status="interrupted")
     console = plain()
     evaluate(run, console)
     told = console.file.getvalue()

@@ -34,7 +34,7 @@ def trained(tmp_path_factory):
     console = Console(file=io.StringIO())
     run = experiment.train(load_config(config, Experiment, sets), folder / "run", console)
     evaluate(run, console, search=True)
-    run.note(done="now")
+    run.update_metadata(done="now")
     return run
 
 

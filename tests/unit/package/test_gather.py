@@ -19,8 +19,8 @@ def test_the_fingerprint_is_that_of_the_data_not_of_its_names(copied, package, t
         path.write_text(path.read_text().replace("site1-sc01", "zz"))
     write_package(copied, tmp_path / "a", plain())
     assert read_package(tmp_path / "a").facts["fingerprint"] == package.facts["fingerprint"]
-    known = copied.facts()["data_fingerprint"]
-    copied.note(data_fingerprint={**known, "zz": "0" * 64})
+    known = copied.metadata()["data_fingerprint"]
+    copied.update_metadata(data_fingerprint={**known, "zz": "0" * 64})
     write_package(copied, tmp_path / "b", plain())
     assert read_package(tmp_path / "b").facts["fingerprint"] != package.facts["fingerprint"]
 
@@ -36,7 +36,7 @@ def test_scores_at_another_threshold_are_told(copied, tmp_path):
 def test_scores_of_other_weights_are_left_out_until_these_are_scored(copied, tmp_path):
     saved = read_checkpoint(copied.best)
     torch.save({**saved, "epoch": saved["epoch"] + 40}, copied.best)  # evaluated, then resumed
-    copied.note(threshold_epoch=saved["epoch"] + 40)
+    copied.update_metadata(threshold_epoch=saved["epoch"] + 40)
     assert "were not evaluated" in said(copied, tmp_path / "m")
     package = read_package(tmp_path / "m")
     assert (package.facts["scores"], package.facts["scored_at"]) == ({}, {})
@@ -58,7 +58,7 @@ def test_scores_with_other_postprocessing_than_the_package_has_are_left_out(copi
 
 
 def test_scores_of_a_version_that_noted_no_epoch_are_kept(copied, package, tmp_path):
-    facts = copied.facts()
+    facts = copied.metadata()
     del facts["scored_epoch"]
     (copied.folder / "run.json").write_text(json.dumps(facts))
     write_package(copied, tmp_path / "m", plain())

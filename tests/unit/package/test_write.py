@@ -63,7 +63,7 @@ def test_a_package_tells_what_its_user_must_know(run, package):
     assert facts["summary"]["subjects"] == {"train": 1, "validation": 2, "test": 2}
     assert facts["summary"]["raters"] == "majority of raters, weighted"
     assert facts["needs_roi"] is False
-    assert facts["created"] == run.facts()["finished"]
+    assert facts["created"] == run.metadata()["finished"]
     scores = json.loads((run.folder / "summary.json").read_text())["gm"]
     assert facts["scores"]["gm"]["dice"] == scores["dice"]
     assert facts["scores"]["gm"]["dice"]["n"] == 2
@@ -130,13 +130,13 @@ def test_a_sound_package_is_written_without_a_warning(run, tmp_path):
 
 
 def test_an_unfinished_training_is_packaged_with_a_warning(copied, tmp_path):
-    copied.note(status="interrupted")
+    copied.update_metadata(status="interrupted")
     assert "not finished (interrupted): epoch" in said(copied, tmp_path / "m")
     assert "did not finish (interrupted)" in read_package(tmp_path / "m").card
 
 
 def test_a_threshold_of_other_weights_is_refused(copied, tmp_path):
-    copied.note(threshold_epoch=77)
+    copied.update_metadata(threshold_epoch=77)
     with pytest.raises(UserError, match=r"epoch 77, .* --threshold-search again"):
         write_package(copied, tmp_path / "m", plain())
     assert not (tmp_path / "m").exists()

@@ -8,7 +8,7 @@ import platform
 import torch
 
 from softseg.runs.folder import Run
-from softseg.runs.provenance import changed_versions, how_begun, provenance
+from softseg.runs.provenance import changed_versions, provenance, start_metadata
 
 
 def test_provenance_says_with_what_and_where():
@@ -22,12 +22,12 @@ def test_provenance_says_with_what_and_where():
 
 def test_a_run_that_goes_on_keeps_how_it_began(tmp_path):
     run = Run(tmp_path)
-    run.note(**how_begun(run, 0))
-    began = run.facts()
-    run.note(versions={**began["versions"], "torch": "0.1"}, git_commit="first")
-    run.note(**how_begun(run, 3))
-    run.note(**how_begun(run, 7))
-    known = run.facts()
+    run.update_metadata(**start_metadata(run, 0))
+    began = run.metadata()
+    run.update_metadata(versions={**began["versions"], "torch": "0.1"}, git_commit="first")
+    run.update_metadata(**start_metadata(run, 3))
+    run.update_metadata(**start_metadata(run, 7))
+    known = run.metadata()
     assert (known["started"], known["git_commit"]) == (began["started"], "first")
     assert known["versions"]["torch"] == "0.1"
     assert [one["after_epoch"] for one in known["resumed"]] == [3, 7]
@@ -36,8 +36,8 @@ def test_a_run_that_goes_on_keeps_how_it_began(tmp_path):
 
 def test_other_versions_than_at_the_beginning_are_told(tmp_path):
     run = Run(tmp_path)
-    run.note(**how_begun(run, 0))
+    run.update_metadata(**start_metadata(run, 0))
     assert changed_versions(run) == []
-    run.note(versions={**run.facts()["versions"], "torch": "0.1"})
+    run.update_metadata(versions={**run.metadata()["versions"], "torch": "0.1"})
     current = provenance()["versions"]["torch"]
     assert changed_versions(run) == [f"torch 0.1 -> {current}"]

@@ -30,7 +30,7 @@ from rich.console import Console
 from softseg import losses
 from softseg.augment import Affine
 from softseg.datasets.phantom import write_phantom
-from softseg.runs.data import prepare
+from softseg.runs.data import prepare_data
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_a_peer_moves_image_and_target_alike_and_as_far_as_ours(peer):
 
 def test_the_peers_batches_train_the_same_net_and_others_are_refused(phantom):
     config = bench_parts.cpu_training(phantom, "model.filters=2", "model.depth=1")
-    state, task = bench_parts.started(config, prepare(config, Console(quiet=True)))
+    state, task = bench_parts.started(config, prepare_data(config, Console(quiet=True)))
     task = bench_parts.first_slices(task, 11)
     image, target = task.stack.image[task.rows], task.stack.target[task.rows]
     bench_feeding.fed_epoch(state, task, torchio_batches(image, target, 8, 0)())

@@ -17,7 +17,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.package import write_package
-from softseg.runs.build import settle
+from softseg.runs.build import resolve_hardware
 from softseg.runs.folder import Run
 from softseg.training import train as experiments
 from softseg.training.initial_weights import begin, weights_of
@@ -162,7 +162,7 @@ def test_layers_that_do_not_fit_are_named_in_the_header_and_start_fresh(train, c
 def test_the_scale_of_a_running_normrelu_is_taken_where_the_source_has_one(train, tmp_path):
     running = "model.head={name: normrelu, scope: running}"
     source = train("running", running)
-    experiment = settle(load_config(tmp_path / "tiny.yaml", Experiment, [running]))
+    experiment = resolve_hardware(load_config(tmp_path / "tiny.yaml", Experiment, [running]))
     state = new_state(experiment, torch.device("cpu"))
     assert begin(state, weights_of(source), {}).fit.misfits == ()
     expected = torch.load(source / "checkpoints/best.pt", weights_only=True)["head"]

@@ -18,7 +18,7 @@ from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.evaluation.evaluate import evaluate
 from softseg.evaluation.recalibration.recalibrate import recalibrate
-from softseg.runs.folder import Run, predictions_in
+from softseg.runs.folder import Run, predictions_folder
 from softseg.training import train as experiment
 from tests.support import makers, project
 
@@ -77,7 +77,7 @@ def voxels(run, split):
     root = load_config(run.config, Experiment).dataset.root
     pairs = []
     for name in members:
-        soft = nib.load(predictions_in(run, split) / f"{name}-image_label-gm_probseg.nii.gz")
+        soft = nib.load(predictions_folder(run, split) / f"{name}-image_label-gm_probseg.nii.gz")
         masks = [nib.load(f"{root}/{name}-mask-r{r}.nii.gz") for r in (1, 2, 3, 4)]
         truth = np.sum([np.asarray(mask.dataobj) == 1 for mask in masks], axis=0) > 2
         q = np.asarray(soft.dataobj, dtype=np.float64)
