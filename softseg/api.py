@@ -15,7 +15,7 @@ from rich.console import Console
 
 from softseg.config.load import load_experiment
 from softseg.core.console import open_console
-from softseg.core.errors import UserError, several
+from softseg.core.errors import UserError, combined_error
 from softseg.evaluation import evaluate as evaluation
 from softseg.inference.model import open_model
 from softseg.inference.predict import Options, segment_all
@@ -123,7 +123,7 @@ def predict(
     options = Options(threshold=threshold, center=places.center)
     done = segment_all(opened, places.scans, Path(out), _console(quiet), options)
     if problems := [*places.problems, *done.problems]:
-        raise several(f"{len(problems)} scan(s) could not be segmented:", problems)
+        raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)
     return done.written
 
 

@@ -14,7 +14,7 @@ from softseg.ablation.design import Design
 from softseg.ablation.plan import PlannedRun
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump
-from softseg.core.errors import UserError, several
+from softseg.core.errors import UserError, combined_error
 from softseg.core.files import write_atomically
 from softseg.data import read_split
 from softseg.preprocess.cache.shared_stack import share
@@ -38,7 +38,7 @@ def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
         if differing:
             problems.append(f"{one.run.folder}: {'; '.join(differing)}")
     if problems:
-        raise several(
+        raise combined_error(
             f"{len(problems)} run(s) in {folder} were made otherwise than planned now; choose "
             "another --out, or delete them. They differ in:",
             problems,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from softseg.core.ranks import Part
+from softseg.core.ranks import BatchShare
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Batch:
     target: Tensor
     fill: Tensor
     maps: Mapping[str, Tensor] = field(default_factory=dict)
-    part: Part | None = None
+    part: BatchShare | None = None
 
     @property
     def whole(self) -> int:
         """Slices of the whole batch: as many as there are parameters to draw for."""
-        return len(self.image) if self.part is None else self.part.whole
+        return len(self.image) if self.part is None else self.part.batch_size
 
     @property
     def weight(self) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from softseg.core.names import natural
+from softseg.core.names import natural_key
 from softseg.data.nifti.file_error import FileError
 
 Severity = Literal["error", "warning", "note"]
@@ -47,4 +47,10 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def _place(one: Finding) -> tuple[object, ...]:
     path = "" if one.path is None else one.path.as_posix()
-    return (SEVERITIES.index(one.severity), one.kind, natural(one.subject), natural(path), one.what)
+    return (
+        SEVERITIES.index(one.severity),
+        one.kind,
+        natural_key(one.subject),
+        natural_key(path),
+        one.what,
+    )

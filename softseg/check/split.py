@@ -7,7 +7,7 @@ from pathlib import Path
 
 from softseg.check.findings import Finding
 from softseg.check.volume_statistics import FileFacts
-from softseg.core.names import listed, natural
+from softseg.core.names import listing, natural_key
 from softseg.data.read_subject import told
 from softseg.data.split_file import SETS, Sets
 from softseg.data.splits import Split
@@ -27,7 +27,7 @@ def torn_groups(subjects: Sequence[Subject], split: Split, sets: Sets) -> Iterat
             value = subject.columns.get(column, "n/a")
             if value != "n/a" and subject.name in sets.members:
                 groups.setdefault(value, []).append(subject)
-        for value in sorted(groups, key=natural):
+        for value in sorted(groups, key=natural_key):
             yield from _torn(column, value, groups[value], sets)
 
 
@@ -35,7 +35,7 @@ def _torn(column: str, value: str, group: Sequence[Subject], sets: Sets) -> Iter
     where = {name: [one.name for one in group if set_of(one.name, sets) == name] for name in SETS}
     there = {name: members for name, members in where.items() if members}
     if len(there) > 1:
-        told = ", ".join(f"{name}: {listed(members, 3)}" for name, members in there.items())
+        told = ", ".join(f"{name}: {listing(members, 3)}" for name, members in there.items())
         what = f"{column} {value} is in several sets ({told})"
         do = f"split by: {column}, or within: {column}, unless it is meant"
         yield Finding("warning", "person in several sets", what, do)
@@ -84,7 +84,9 @@ def duplicates(files: Sequence[FileFacts], sets: Sets | None) -> Iterator[Findin
 def _alike(files: Iterable[FileFacts]) -> list[list[FileFacts]]:
     """Groups of several files (or one file of several subjects) with the same voxels."""
     groups: dict[str, dict[tuple[str, Path], FileFacts]] = {}
-    for one in sorted(files, key=lambda one: (natural(one.subject), natural(one.path.as_posix()))):
+    for one in sorted(
+        files, key=lambda one: (natural_key(one.subject), natural_key(one.path.as_posix()))
+    ):
         groups.setdefault(one.content.digest, {}).setdefault((one.subject, one.path), one)
     return [list(group.values()) for group in groups.values() if len(group) > 1]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from softseg.check.check import Checked
 from softseg.check.findings import SEVERITIES, Finding, Severity
 from softseg.check.volume_statistics import Content, FileFacts, Kind, MaskFacts, by_text, in_mm
-from softseg.core.errors import UserError, several
+from softseg.core.errors import UserError, combined_error
 from softseg.data.split_file import SETS
 
 SHOWN = 10
@@ -36,7 +36,7 @@ def refusal(checked: Checked) -> UserError | None:
     kinds: dict[str, list[str]] = {}
     for one in errors:
         kinds.setdefault(one.kind, []).append(str(one))
-    return several(
+    return combined_error(
         heading, [line for kind, lines in kinds.items() for line in _at_most(lines, kind)]
     )
 

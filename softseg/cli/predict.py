@@ -62,7 +62,7 @@ def predict(
 ) -> None:
     """Segment new scans with a trained model."""
     check_options(uncertainty, samples, seed, candidate)
-    from softseg.core.errors import several
+    from softseg.core.errors import combined_error
     from softseg.inference.predict import Options, segment_all
     from softseg.inference.roi import place
     from softseg.inference.scans import find_scans
@@ -86,7 +86,7 @@ def predict(
     problems = [*places.problems, *done.problems]
     console.print(f"{out}: {len(done.written)} files", highlight=False, markup=False)
     if problems:
-        raise several(f"{len(problems)} scan(s) could not be segmented:", problems)
+        raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)
 
 
 def _members(model: Path, method: str | None, candidate: str | None, device: str) -> list[Model]:

@@ -14,7 +14,7 @@ def run(app: Callable[[], None]) -> None:
     Raises UserError, in one of them, for another verb than `train`.
     """
     ranks = from_environment()
-    if ranks.count == 1:
+    if ranks.world_size == 1:
         app()
         return
     from softseg.training.distributed.launch import together

@@ -13,7 +13,7 @@ class TrainingError(Exception):
     """Training cannot go on (a loss that is not finite); the command exits with status 1."""
 
 
-def several(heading: str, problems: Iterable[str]) -> UserError:
+def combined_error(heading: str, problems: Iterable[str]) -> UserError:
     """One error for many problems, one indented line each, so that all are mended at once."""
     lines = list(dict.fromkeys(problems))
     return UserError("\n".join([heading, *(f"  - {line}" for line in lines)]))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key under which sub-2 comes before sub-10."""
     parts = re.findall(r"\d+|\D+", name)
     return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts)
@@ -34,8 +34,8 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return "" if similar is None else f" (did you mean '{similar}'?)"
 
 
-def listed(names: Iterable[str], limit: int = 10) -> str:
+def listing(names: Iterable[str], limit: int = 10) -> str:
     """`a, b, c`, in natural order and at most `limit` of them."""
-    ordered = sorted(set(names), key=natural)
+    ordered = sorted(set(names), key=natural_key)
     more = len(ordered) - limit
     return ", ".join(ordered[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Which of the processes of one training this is (torchrun), and what of a batch is its own."""
+"""Rank of this process under torchrun, and its share of each batch."""
 
 from __future__ import annotations
 
@@ -15,63 +15,66 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Part:
-    """The slices of one batch that are a process's own: neighbors, and a whole share of them."""
+class BatchShare:
+    """The consecutive slices of one batch that a process computes."""
 
-    first: int  # place of its first slice in the batch
+    first: int  # index of its first slice in the batch
     count: int
-    whole: int  # slices of the whole batch
+    batch_size: int  # slices of the batch, over all processes
     weight: float  # of its mean loss, so that the mean over processes is that of the whole batch
 
     def of(self, values: Tensor) -> Tensor:
-        """Of values for each slice of the whole batch, (whole, ...), its own (count, ...)."""
+        """Return this process's part (count, ...) of values for each slice (batch_size, ...)."""
         return values[self.first : self.first + self.count]
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """One process among those of a training."""
+    """This process among the processes of one training, in torch.distributed's terms."""
 
     rank: int = 0
-    count: int = 1
-    local: int = 0  # its number among those of the same machine, and that of its GPU
-    here: int = 1  # how many there are on this machine
+    world_size: int = 1
+    local_rank: int = 0  # its number on this machine, and that of its GPU
+    local_world_size: int = 1  # processes on this machine
 
     @property
     def first(self) -> bool:
-        """Whether it is the one that writes and prints."""
+        """Whether this is the process that writes and prints."""
         return self.rank == 0
 
-    def part(self, slices: int) -> Part | None:
-        """Its part of a batch of so many slices; None where it is alone and has them all.
+    def batch_share(self, slices: int) -> BatchShare | None:
+        """Return this process's share of a batch of `slices`; None if it is the only process.
 
-        Parts differ by one slice at most. Where there are fewer slices than processes, one that
-        has none takes the first with a weight of 0, since all must compute a gradient.
+        Shares differ by one slice at most. If there are fewer slices than processes, a process
+        without one takes the first with a weight of 0, since every process must compute a gradient.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return None
-        share, more = divmod(slices, self.count)
+        share, more = divmod(slices, self.world_size)
         count = share + (self.rank < more)
         if count == 0:
-            return Part(0, 1, slices, 0.0)
+            return BatchShare(0, 1, slices, 0.0)
         first = share * self.rank + min(self.rank, more)
-        return Part(first, count, slices, count * self.count / slices)
+        return BatchShare(first, count, slices, count * self.world_size / slices)
 
-    def own(self, things: Sequence[T]) -> Sequence[T]:
-        """Every `count`-th, from its `rank` on."""
-        return things[self.rank :: self.count]
+    def own(self, items: Sequence[T]) -> Sequence[T]:
+        """Return every `world_size`-th item, from index `rank` on."""
+        return items[self.rank :: self.world_size]
 
     def stream(self, name: str) -> str:
-        """The name of a random stream of its own; that of the first is as if it were alone."""
+        """Return the name of this process's own random stream; the first process keeps `name`."""
         return name if self.first else f"{name}/{self.rank}"
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
 def from_environment() -> Ranks:
-    """What torchrun says in the environment of each process that it starts; else `ALONE`."""
+    """Read the variables that torchrun sets in each process; without them, `SINGLE_PROCESS`."""
     if not {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys():
-        return ALONE
-    rank, count, local = (int(os.environ[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    return Ranks(rank, count, local, int(os.environ.get("LOCAL_WORLD_SIZE", count)))
+        return SINGLE_PROCESS
+    rank, world_size, local_rank = (
+        int(os.environ[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    )
+    local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+    return Ranks(rank, world_size, local_rank, local_world_size)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from softseg.core.errors import UserError
-from softseg.core.names import did_you_mean, listed, natural
+from softseg.core.names import did_you_mean, listing, natural_key
 from softseg.data.subject import Subject
 
 Groups = dict[str, list[Subject]]  # value of the column -> its subjects
@@ -22,11 +22,13 @@ def grouped(subjects: Sequence[Subject], column: str, key: str) -> Groups:
     without = [subject.name for subject in subjects if column not in subject.columns]
     if without:
         columns = {name for subject in subjects for name in subject.columns}
-        whose = "" if len(without) == len(subjects) else f" for {listed(without)}"
+        whose = "" if len(without) == len(subjects) else f" for {listing(without)}"
         near = did_you_mean(column, columns - {column})
-        raise UserError(f"{key}: no column '{column}'{whose}{near}; there are {listed(columns)}")
+        raise UserError(f"{key}: no column '{column}'{whose}{near}; there are {listing(columns)}")
     groups: Groups = {}
-    for subject in sorted(subjects, key=lambda s: (natural(s.columns[column]), natural(s.name))):
+    for subject in sorted(
+        subjects, key=lambda s: (natural_key(s.columns[column]), natural_key(s.name))
+    ):
         groups.setdefault(subject.columns[column], []).append(subject)
     return groups
 
@@ -46,7 +48,7 @@ def choose(
         return [known(str(value), groups, key) for value in share]
     wanted = share if isinstance(share, int) else max(1, math.floor(share * whole + 0.5))
     if wanted > len(groups):
-        raise UserError(f"{key}: {wanted} group(s) wanted, of {len(groups)}: {listed(groups)}")
+        raise UserError(f"{key}: {wanted} group(s) wanted, of {len(groups)}: {listing(groups)}")
     return shuffled(groups, rng)[:wanted]
 
 
@@ -54,7 +56,7 @@ def known(value: str, groups: Groups, key: str) -> str:
     """The value, if there is a group of it; otherwise UserError."""
     if value not in groups:
         near = did_you_mean(value, groups)
-        raise UserError(f"{key}: nobody has '{value}'{near}; there are {listed(groups)}")
+        raise UserError(f"{key}: nobody has '{value}'{near}; there are {listing(groups)}")
     return value
 
 
@@ -69,11 +71,11 @@ def fold_of(
     if isinstance(folds, tuple):
         return [[known(str(value), groups, key) for value in folds][fold]]
     if folds > len(groups):
-        raise UserError(f"{key}: {folds} folds of {len(groups)} group(s): {listed(groups)}")
+        raise UserError(f"{key}: {folds} folds of {len(groups)} group(s): {listing(groups)}")
     return [str(value) for value in np.array_split(shuffled(groups, rng), folds)[fold]]
 
 
 def shuffled(groups: Groups, rng: np.random.Generator) -> list[str]:
     """The groups' values in an order that only the generator decides."""
-    names = sorted(groups, key=lambda name: (natural(name), name))
+    names = sorted(groups, key=lambda name: (natural_key(name), name))
     return [names[index] for index in rng.permutation(len(names))]

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from softseg.core.component import Component
 from softseg.core.errors import UserError
-from softseg.core.names import did_you_mean, listed, natural
+from softseg.core.names import did_you_mean, listing, natural_key
 from softseg.core.types import Float32Array, Float64Array
 from softseg.data.staple import staple
 
@@ -84,7 +84,7 @@ class Raters(Component):
             raise UserError(f"dataset.raters.fusion: {wrong}")
         if self.chosen is not None:
             return masks[self.chosen]
-        names = sorted(masks, key=natural)
+        names = sorted(masks, key=natural_key)
         stack: Float32Array = np.stack([masks[name] for name in names])
         if len(stack) == 1:
             return masks[names[0]]
@@ -102,7 +102,7 @@ class Raters(Component):
         given = self.weights or {}
         weights = np.array([given.get(name, 1.0) for name in names])
         if not weights.sum():
-            raise UserError(f"dataset.raters.weights: {listed(names)} all count 0; nobody is left")
+            raise UserError(f"dataset.raters.weights: {listing(names)} all count 0; nobody is left")
         share: Float64Array = weights / weights.sum()
         return share
 
@@ -116,4 +116,4 @@ def _no_rater(
     if set(raters) == {""}:
         return f"no rater '{name}': its masks are not told apart by {{rater}}"
     hint = did_you_mean(name, [*raters, *also])
-    return f"no rater '{name}'{hint}; there are {others}{listed(raters)}"
+    return f"no rater '{name}'{hint}; there are {others}{listing(raters)}"

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError
-from softseg.core.names import did_you_mean, listed, natural
+from softseg.core.names import did_you_mean, listing, natural_key
 from softseg.core.seeds import seed_of
 from softseg.data.groups import Groups, choose, fold_of, grouped
 from softseg.data.split_file import Sets, read_split, write_split
@@ -80,7 +80,7 @@ class Split(Component):
         test = self._test(groups, rng)
         rest = [one for value, group in groups.items() if value not in test for one in group]
         if not rest:
-            raise UserError(f"split.test: takes all of {listed(groups)}; leave some for training")
+            raise UserError(f"split.test: takes all of {listing(groups)}; leave some for training")
         left = grouped(rest, self.within or self.by, "split.within" if self.within else "split.by")
         whole = len(groups) if self.within is None else len(left)
         share = self.validation or _DEFAULT
@@ -88,7 +88,8 @@ class Split(Component):
         train = [value for value in left if value not in validation]
         if not train:
             raise UserError(
-                f"split.validation: takes all that is left, {listed(left)}; leave some for training"
+                f"split.validation: takes all that is left, {listing(left)}; leave some for "
+                "training"
             )
         tested = [one for value in test for one in groups[value]]
         self._warn_of_shared(tested, left)
@@ -105,7 +106,7 @@ class Split(Component):
             shared = {one.columns.get(self.within, "") for one in tested} & left.keys()
             if shared:
                 _log.warning(
-                    "split: %s %s both in the test set and outside it", self.within, listed(shared)
+                    "split: %s %s both in the test set and outside it", self.within, listing(shared)
                 )
 
 
@@ -115,7 +116,7 @@ def _number_of(folds: int | tuple[str | int, ...]) -> int:
 
 def _names(groups: Groups, values: Iterable[str]) -> tuple[str, ...]:
     names = [subject.name for value in values for subject in groups[value]]
-    return tuple(sorted(names, key=natural))
+    return tuple(sorted(names, key=natural_key))
 
 
 def _from_file(path: str, subjects: Sequence[Subject]) -> Sets:
@@ -125,5 +126,5 @@ def _from_file(path: str, subjects: Sequence[Subject]) -> Sets:
     for name in (*sets.train, *sets.validation, *sets.test):
         if name not in names:
             near = did_you_mean(name, names)
-            raise UserError(f"{path}: no subject '{name}'{near}; there are {listed(names)}")
+            raise UserError(f"{path}: no subject '{name}'{near}; there are {listing(names)}")
     return sets

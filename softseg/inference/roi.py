@@ -8,8 +8,8 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from softseg.core.errors import UserError, several
-from softseg.core.names import listed
+from softseg.core.errors import UserError, combined_error
+from softseg.core.names import listing
 from softseg.data.nifti.stem import file_stem, nifti_stem
 from softseg.inference.model import Model
 from softseg.inference.prepared_scan import wants_roi
@@ -93,7 +93,7 @@ def with_roi(
     ]
     problems = tuple(_wrong(scan, fitting, roi) for scan, fitting in found if len(fitting) != 1)
     if len(problems) == len(scans):
-        raise several(f"--roi {roi}: no scan has one mask there:", problems)
+        raise combined_error(f"--roi {roi}: no scan has one mask there:", problems)
     whole = [replace(scan, roi=fitting[0]) for scan, fitting in found if len(fitting) == 1]
     return Placed(whole, problems=problems)
 
@@ -138,7 +138,7 @@ def _wrong(scan: Scan, fitting: Sequence[Path], roi: Path) -> str:
     if scan.missing is not None:
         return f"{first}: {scan.missing}"
     if fitting:
-        names = listed(path.name for path in fitting)
+        names = listing(path.name for path in fitting)
         return f"{first}: {len(fitting)} ROI masks fit, {names}; give a folder with one a scan"
     return f"{first}: has no ROI mask, {_image(scan)}_*.nii.gz in {roi}"
 

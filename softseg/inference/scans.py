@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from softseg.config.yaml.tree import printable
-from softseg.core.errors import several
-from softseg.core.names import listed, natural
+from softseg.core.errors import combined_error
+from softseg.core.names import listing, natural_key
 from softseg.data.nifti.stem import file_stem, nifti_stem
 from softseg.inference.naming import (
     by_folder,
@@ -68,15 +68,15 @@ def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[S
     for image in _apart(images):
         scans.setdefault((image.within, image.scan), []).append(image)
     if not scans and not problems:
-        where = listed(map(str, inputs))
+        where = listing(map(str, inputs))
         problems.append(f"there is no scan of {' + '.join(contrasts)} in {where}")
     problems += [wrong for files in scans.values() for wrong in _twice(files)]
-    ordered = sorted(scans.items(), key=lambda item: natural("/".join(map(str, item[0]))))
+    ordered = sorted(scans.items(), key=lambda item: natural_key("/".join(map(str, item[0]))))
     found = [_scan(files, contrasts) for _, files in ordered]
     problems += _one_place(found)
     lacking = [scan.missing for scan in found if scan.missing is not None]
     if problems or len(lacking) == len(found):
-        raise several("this cannot be segmented:", map(printable, [*problems, *lacking]))
+        raise combined_error("this cannot be segmented:", map(printable, [*problems, *lacking]))
     return found
 
 
@@ -159,7 +159,7 @@ def _twice(files: Sequence[_Image]) -> Iterator[str]:
     for contrast in dict.fromkeys(image.contrast for image in files):
         paths = [str(image.path) for image in files if image.contrast == contrast]
         if len(paths) > 1:
-            yield f"{scan}: {contrast} is there {len(paths)} times: {listed(paths)}"
+            yield f"{scan}: {contrast} is there {len(paths)} times: {listing(paths)}"
 
 
 def _one_place(scans: Sequence[Scan]) -> Iterator[str]:
@@ -170,7 +170,7 @@ def _one_place(scans: Sequence[Scan]) -> Iterator[str]:
         places.setdefault(scan.place / file_stem(first), []).append(str(first))
     for place, paths in places.items():
         if len(paths) > 1:
-            yield f"{place}_label-*: would be written of {len(paths)} scans: {listed(paths)}"
+            yield f"{place}_label-*: would be written of {len(paths)} scans: {listing(paths)}"
 
 
 def _scan(files: Sequence[_Image], contrasts: Sequence[str]) -> Scan:

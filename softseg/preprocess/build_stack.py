@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from softseg.core.errors import UserError, several
+from softseg.core.errors import UserError, combined_error
 from softseg.core.memory import GIB, release_free_memory
 from softseg.preprocess.preprocess import VolumeSlices
 from softseg.preprocess.stack import LARGE, SliceStack, StackedVolume, n_bytes_of
@@ -138,7 +138,7 @@ def _check_sizes(names: Sequence[str], parts: Sequence[VolumeSlices]) -> None:
     for name, part in zip(names, parts, strict=True):
         sizes.setdefault((part.image.shape[2], part.image.shape[3]), name)
     if len(sizes) > 1:
-        raise several(
+        raise combined_error(
             "slices of different sizes cannot share a batch; add a `crop` step to preprocess:",
             (f"{h} x {w} pixels, e.g. {name}" for (h, w), name in sizes.items()),
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from softseg.core.errors import UserError, several
+from softseg.core.errors import UserError, combined_error
 from softseg.core.memory import GIB, half_of_memory_gb, release_free_memory
 from softseg.data import Dataset, Subject
 from softseg.data.sample import LoadError, load
@@ -103,7 +103,7 @@ def _stacked(
 
 def _refuse(problems: Sequence[str], dataset: Dataset) -> None:
     if problems:
-        raise several(
+        raise combined_error(
             f"{len(problems)} problem(s) in the data under {dataset.root} "
             "(mend them, or leave subjects out by name with dataset.exclude):",
             problems,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from softseg.core.errors import UserError
-from softseg.core.names import natural
+from softseg.core.names import natural_key
 from softseg.core.types import Float32Array, Float64Array, FloatArray
 from softseg.data.sample import Counts, Sample, count_soft, digest_of
 from softseg.metrics import TRUTH_THRESHOLD, binarize, dice
@@ -92,7 +92,7 @@ def preprocess(
 
 def _raters(sample: Sample) -> list[FloatArray]:
     """Each rater's masks (K, X, Y, Z); the fused one for a target that she did not draw."""
-    names = sorted({name for masks in sample.raters for name in masks}, key=natural)
+    names = sorted({name for masks in sample.raters for name in masks}, key=natural_key)
     return [
         np.stack([masks.get(name, sample.target[k]) for k, masks in enumerate(sample.raters)])
         for name in names

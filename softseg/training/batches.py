@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from softseg import augment
 from softseg.augment import Batch
-from softseg.core.ranks import Part
+from softseg.core.ranks import BatchShare
 from softseg.training.profile import phase
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def gather(task: Task, rows: Tensor, raters: Generator) -> Batch:
 
     Of several processes, each has its part of the rows.
     """
-    stack, part = task.stack, task.ranks.part(len(rows))
+    stack, part = task.stack, task.ranks.batch_share(len(rows))
     rows = part.of(rows) if part else rows
     target = stack.target[rows]
     if stack.raters.shape[1]:
@@ -127,7 +127,7 @@ def _drawn(rows: Tensor, count: int, shuffle: torch.Generator) -> Tensor:
 
 
 def draw_rater(
-    raters: Tensor, counts: Tensor, draws: torch.Generator, part: Part | None = None
+    raters: Tensor, counts: Tensor, draws: torch.Generator, part: BatchShare | None = None
 ) -> Tensor:
     """The masks of one rater of each slice, (B, K, H, W), each rater equally likely.
 
@@ -137,7 +137,7 @@ def draw_rater(
         draws: where the randomness comes from, on the CPU.
         part: which slices of a batch these are where several processes share it.
     """
-    share = torch.rand(part.whole if part else len(raters), generator=draws)
+    share = torch.rand(part.batch_size if part else len(raters), generator=draws)
     share = (part.of(share) if part else share).to(counts.device, non_blocking=True)
     drawn = torch.minimum((share * counts).long(), counts - 1)  # a product may round up
     return raters[torch.arange(len(raters), device=raters.device), drawn]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config, validate
 from softseg.config.yaml.read import parse_yaml
-from softseg.core.errors import UserError, several
+from softseg.core.errors import UserError, combined_error
 from softseg.data import read_split
 from softseg.models.frozen import Frozen
 from softseg.runs.checkpoint import read_checkpoint
@@ -169,7 +169,7 @@ def begin(state: State, source: Source | None, tested: Mapping[str, Sequence[str
         return None
     fit = take(state.model, source.model)
     if not fit.taken:
-        raise several(f"init_from: no layer of {source.path} fits this network", _text(fit))
+        raise combined_error(f"init_from: no layer of {source.path} fits this network", _text(fit))
     _check_frozen(state.model, fit)
     head = take(state.head, source.head)
     fresh = [one for one in head.misfits if one.here is not None]
@@ -185,7 +185,9 @@ def _check_frozen(network: nn.Module, fit: Fit) -> None:
     fresh = {misfit.layer: str(misfit) for misfit in fit.misfits if misfit.here is not None}
     random = [text for name, text in fresh.items() if name.rpartition(".")[0] in blocks]
     if random:
-        raise several("init_from.frozen_blocks: freeze fewer, as these would never learn", random)
+        raise combined_error(
+            "init_from.frozen_blocks: freeze fewer, as these would never learn", random
+        )
 
 
 def _text(fit: Fit) -> list[str]:

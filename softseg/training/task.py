@@ -12,7 +12,7 @@ from softseg import augment
 from softseg.config.experiment import Experiment
 from softseg.config.trainer import Trainer
 from softseg.core import device
-from softseg.core.ranks import ALONE, Ranks
+from softseg.core.ranks import SINGLE_PROCESS, Ranks
 from softseg.data import Sets
 from softseg.losses import Loss
 from softseg.preprocess.stack import SliceStack, StackedVolume
@@ -37,7 +37,7 @@ class Task:
     trainer: Trainer
     seed: int
     device: torch.device
-    ranks: Ranks = ALONE  # which of the processes that share the training this is
+    ranks: Ranks = SINGLE_PROCESS  # which of the processes that share the training this is
 
 
 class Observer(Protocol):

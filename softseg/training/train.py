@@ -16,7 +16,7 @@ from softseg.config.load import dump
 from softseg.core.errors import TrainingError
 from softseg.core.files import write_atomically
 from softseg.core.memory import peak_memory_bytes
-from softseg.core.ranks import ALONE, Ranks
+from softseg.core.ranks import SINGLE_PROCESS, Ranks
 from softseg.data import write_split
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
@@ -45,7 +45,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     prepared: PreparedData | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
     profiled: bool = False,
 ) -> Run:
     """Train one experiment into a run's folder.
@@ -86,12 +86,12 @@ def train(
     step_seconds = bare_step_seconds(state, as_one(task))
     header = describe(experiment, prepared.sets, task, state, step_seconds, start)
     console.print(header, highlight=False, markup=False)
-    if ranks.count > 1:
-        console.print(f"processes {ranks.count}, each with its part of every batch")
+    if ranks.world_size > 1:
+        console.print(f"processes {ranks.world_size}, each with its part of every batch")
     for change in changed_versions(run) if state.epoch else ():
         console.print(f"warning   {change}: this run may end with other bits", markup=False)
     _write_plan(run, experiment, prepared, data, start)
-    run.update_metadata(processes=ranks.count, **start_metadata(run, state.epoch))
+    run.update_metadata(processes=ranks.world_size, **start_metadata(run, state.epoch))
     _fit(run, state, task, console, profiled)
     _finish(run, state, task, step_seconds, console)
     return run

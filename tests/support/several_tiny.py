@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import torch
 
-from softseg.core.ranks import ALONE, from_environment
+from softseg.core.ranks import SINGLE_PROCESS, from_environment
 from softseg.training.distributed.launch import together
 from softseg.training.loop import fit
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
 
-def tiny_training(ranks=ALONE):
+def tiny_training(ranks=SINGLE_PROCESS):
     """Batches of 4, 4 and 1, with batch norm in evaluation mode: weights, records, slices."""
     task = tiny_task(tiny_stack(volumes=6), max_epochs=2, clip_gradient=0.5, early_stopping=None)
     task = replace(task, rows=task.rows[:9], foreground=task.foreground[:9], ranks=ranks)

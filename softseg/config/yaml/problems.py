@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from softseg.core.errors import UserError, several
+from softseg.core.errors import UserError, combined_error
 
 MOST = 100  # that are told; who has more mends these first
 
@@ -21,4 +21,4 @@ def together(source: str, problems: Sequence[str], more: int = 0) -> UserError:
     if count == 1:
         return UserError(problems[0])
     rest = [f"and {count - MOST} more"] if count > MOST else []
-    return several(f"{source}: {count} problems", [*problems[:MOST], *rest])
+    return combined_error(f"{source}: {count} problems", [*problems[:MOST], *rest])

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from softseg.core.component import Component, check_distinct
-from softseg.core.errors import UserError, several
-from softseg.core.names import did_you_mean, is_utf8, listed, natural
+from softseg.core.errors import UserError, combined_error
+from softseg.core.names import did_you_mean, is_utf8, listing, natural_key
 from softseg.data.loaders.include import Only, selected
 from softseg.data.loaders.subject_files import Found, Mask
 from softseg.data.raters import Raters
@@ -84,10 +84,10 @@ class DatasetFields(Component):
         if not any(one.images for one in kept):
             raise UserError(_nothing(root, sought, self.hint))
         self._check_raters(found)
-        judged = [judge(one, self) for one in sorted(kept, key=lambda one: natural(one.name))]
+        judged = [judge(one, self) for one in sorted(kept, key=lambda one: natural_key(one.name))]
         problems = [*also, *(problem for _, found_wrong in judged for problem in found_wrong)]
         if problems:
-            message = several(
+            message = combined_error(
                 f"{len(problems)} problem(s) in the data set {root} "
                 "(add the files, or leave subjects out by name with dataset.exclude):",
                 problems,
@@ -102,7 +102,7 @@ class DatasetFields(Component):
         names = {one.name for one in found}
         unknown = [name for name in self.exclude if name not in names]
         if unknown and names:
-            there = f"{did_you_mean(unknown[0], names)}; there are {listed(names)}"
+            there = f"{did_you_mean(unknown[0], names)}; there are {listing(names)}"
             raise UserError(f"dataset.exclude: no subject '{unknown[0]}'{there}")
 
     def _check_raters(self, found: Sequence[Found]) -> None:
@@ -120,7 +120,7 @@ def _note_unequal_raters(subjects: Sequence[Subject]) -> None:
         fewest = min(numbers)
         names = [s.name for s in subjects if any(len(r) == fewest for r in s.labels.values())]
         _log.warning("masks have different numbers of raters (%s); fewest: %s", counts,
-                     listed(names))  # fmt: skip
+                     listing(names))  # fmt: skip
 
 
 def _note_left_out(names: Sequence[str], contrasts: Sequence[str]) -> None:
@@ -128,13 +128,13 @@ def _note_left_out(names: Sequence[str], contrasts: Sequence[str]) -> None:
     if names:
         _log.warning(
             "%d subject(s) without %s left out: %s", len(names), " or ".join(contrasts),
-            listed(names),
+            listing(names),
         )  # fmt: skip
 
 
 def _nothing(root: Path, sought: str, hint: str) -> str:
     names = [path.name + "/" * path.is_dir() for path in root.iterdir()]
-    holds = f"it holds {listed(names, 6)}" if names else "it is empty"
+    holds = f"it holds {listing(names, 6)}" if names else "it is empty"
     return f"dataset.root: no image in {root} ({holds}); looked for {sought}; {hint}"
 
 
@@ -180,7 +180,7 @@ def _labels(
     contrasts = {mask.contrast for mask in masks}
     if len(contrasts) > 1:
         problems.append(
-            f"masks of {target} for several contrasts ({listed(contrasts)}): "
+            f"masks of {target} for several contrasts ({listing(contrasts)}): "
             f"choose one with dataset.targets.{target}.contrast"
         )
         return {}
@@ -197,7 +197,7 @@ def _labels(
 
 def _lacking(found: Found, target: str, raters: Collection[str], rule: Raters) -> Iterator[str]:
     """What is wrong where somebody who is named by a table, or required, has no mask."""
-    there = f"there are {listed(raters)}"
+    there = f"there are {listing(raters)}"
     if set(raters) == {""}:
         there = "its masks are not told apart by {rater}"
     lost = found.lost.get(target, [])

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from softseg.core.component import check_distinct
 from softseg.core.errors import UserError
-from softseg.core.names import did_you_mean, listed
+from softseg.core.names import did_you_mean, listing
 from softseg.data.loaders.subject_files import Found
 
 Values = tuple[str | int, ...]
@@ -30,7 +30,7 @@ def selected(found: Sequence[Found], only: Mapping[str, Values]) -> list[Found]:
         wanted = {str(value) for value in values}
         kept = [one for one in kept if one.columns.get(column) in wanted]
     if found and not kept:
-        raise UserError(f"dataset.include: nobody fits all of {listed(only)}; remove one of them")
+        raise UserError(f"dataset.include: nobody fits all of {listing(only)}; remove one of them")
     return kept
 
 
@@ -39,9 +39,11 @@ def _check(found: Sequence[Found], column: str, values: Values) -> None:
     if found and not there:
         columns = {name for one in found for name in one.columns}
         near = did_you_mean(column, columns)
-        raise UserError(f"dataset.include: no column '{column}'{near}; there are {listed(columns)}")
+        raise UserError(
+            f"dataset.include: no column '{column}'{near}; there are {listing(columns)}"
+        )
     for value in map(str, values):
         if found and value not in there:
             near = did_you_mean(value, there)
             key = f"dataset.include.{column}"
-            raise UserError(f"{key}: nobody has '{value}'{near}; there are {listed(there)}")
+            raise UserError(f"{key}: nobody has '{value}'{near}; there are {listing(there)}")

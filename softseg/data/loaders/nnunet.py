@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from softseg.core.errors import UserError, several
+from softseg.core.errors import UserError, combined_error
 from softseg.core.json_file import read_json
-from softseg.core.names import did_you_mean, listed
+from softseg.core.names import did_you_mean, listing
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.subject_files import Found, Mask
 from softseg.data.subject import Subject
@@ -51,7 +51,7 @@ class NnunetDataset(DatasetFields):
         found = self._found(root, told)
         foreign = [*_other_endings(root, told), *_unknown_channels(root, told)]
         if foreign and not found:
-            raise several(f"no case in {root} that its dataset.json describes:", foreign)
+            raise combined_error(f"no case in {root} that its dataset.json describes:", foreign)
         also = [*foreign, *_another_number(root, told, found)]
         return self.settle(root, found, f"imagesTr/<case>_0000{told.ending}", also)
 
@@ -59,7 +59,7 @@ class NnunetDataset(DatasetFields):
         for contrast in self.contrasts:
             if contrast not in told.channels:
                 there = (
-                    f"{did_you_mean(contrast, told.channels)}; there are {listed(told.channels)}"
+                    f"{did_you_mean(contrast, told.channels)}; there are {listing(told.channels)}"
                 )
                 raise UserError(f"{path}: no channel '{contrast}'{there}")
             if list(told.names.values()).count(contrast) > 1:
@@ -113,7 +113,7 @@ def _other_endings(root: Path, told: _Description) -> Iterator[str]:
         if others:
             yield (
                 f"{root / 'dataset.json'}: file_ending is {told.ending}, but {folder} holds "
-                f"{listed(others)}; rename or convert them, or correct file_ending"
+                f"{listing(others)}; rename or convert them, or correct file_ending"
             )
 
 
@@ -126,7 +126,7 @@ def _unknown_channels(root: Path, told: _Description) -> Iterator[str]:
     if others:
         yield (
             f"{root / 'dataset.json'}: its channels are {known}, but imagesTr holds "
-            f"{listed(others)}; rename them, or correct channel_names"
+            f"{listing(others)}; rename them, or correct channel_names"
         )
 
 
@@ -135,8 +135,8 @@ def _another_number(root: Path, told: _Description, found: Sequence[Found]) -> I
     if found and len(found) != told.cases:
         yield (
             f"{root / 'dataset.json'}: numTraining is {told.cases}, but imagesTr and labelsTr "
-            f"hold {len(found)} cases ({listed(one.name for one in found)}); files are missing, or "
-            "correct the number"
+            f"hold {len(found)} cases ({listing(one.name for one in found)}); files are missing, "
+            "or correct the number"
         )
 
 

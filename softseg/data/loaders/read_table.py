@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from softseg.core.errors import UserError
-from softseg.core.names import listed
+from softseg.core.names import listing
 
 Rows = dict[str, dict[str, str]]
 
@@ -23,7 +23,7 @@ def read_table(path: Path, key: str | None = None) -> Rows:
         raise UserError(f"{path}: is empty; give it a header line and a line per subject")
     key = key or next(iter(rows[0]))
     if key not in rows[0]:
-        raise UserError(f"{path}: no column {key}; there are {listed(rows[0])}")
+        raise UserError(f"{path}: no column {key}; there are {listing(rows[0])}")
     table: Rows = {}
     for row in rows:
         name = row.pop(key)

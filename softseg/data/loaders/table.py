@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from softseg.core.errors import UserError
-from softseg.core.names import did_you_mean, listed
+from softseg.core.names import did_you_mean, listing
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.read_table import read_table
 from softseg.data.loaders.subject_files import Found, Mask
@@ -54,7 +54,7 @@ class TableDataset(DatasetFields):
         known = [*row, *(column.partition(":")[0] for column in row)]
         for name in [*wanted, *self.targets]:
             if name not in (row if name in wanted else known):
-                there = f"{did_you_mean(name, row)}; there are {listed(row)}"
+                there = f"{did_you_mean(name, row)}; there are {listing(row)}"
                 raise UserError(f"{path}: no column '{name}'{there}")
 
     def _found(self, root: Path, name: str, row: Mapping[str, str]) -> Found:

@@ -38,7 +38,7 @@ def shared(model: nn.Module, device: torch.device, ranks: Ranks) -> nn.Module:
 
     All begin with the first one's weights. The model itself is inside: its state has no prefix.
     """
-    if ranks.count == 1:
+    if ranks.world_size == 1:
         return model
     place = [device.index] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=place)
@@ -46,8 +46,8 @@ def shared(model: nn.Module, device: torch.device, ranks: Ranks) -> nn.Module:
 
 def in_turn(work: Callable[[], T], ranks: Ranks) -> T:
     """Work by the first process of each machine, then by the others, who find its cache filled."""
-    early = work() if ranks.local == 0 else None
-    if ranks.count > 1:
+    early = work() if ranks.local_rank == 0 else None
+    if ranks.world_size > 1:
         dist.all_reduce(torch.zeros(1))  # all have come here: a barrier that is always gloo's
     return work() if early is None else early
 
@@ -55,7 +55,7 @@ def in_turn(work: Callable[[], T], ranks: Ranks) -> T:
 def told_by_first(value: T | None, ranks: Ranks) -> T | None:
     """The first process's value, for all."""
     box = [value]
-    if ranks.count > 1:
+    if ranks.world_size > 1:
         dist.broadcast_object_list(box, src=0, device=_CPU)
     return box[0]
 
@@ -66,9 +66,9 @@ def united(totals: Tensor, modules: Iterable[nn.Module], ranks: Ranks) -> Tensor
     Losses are averaged. Of dead batches the largest count is taken: a part is dead on its own.
     The first one's running statistics go to all.
     """
-    if ranks.count > 1:
+    if ranks.world_size > 1:
         dist.all_reduce(totals[:1])
-        totals[:1] /= ranks.count
+        totals[:1] /= ranks.world_size
         dist.all_reduce(totals[1:], dist.ReduceOp.MAX)
         for buffer in [one for module in modules for one in module.buffers()]:
             dist.broadcast(buffer, src=0)
@@ -84,10 +84,10 @@ def collected(own: Sequence[Tensor], shape: Sequence[int], like: Tensor, ranks: 
         like: of its type and on its device.
         ranks: which process this is.
     """
-    if ranks.count == 1:
+    if ranks.world_size == 1:
         return torch.stack(list(own[: shape[0]]))
     every = like.new_zeros(shape)  # to which zeros are added: nothing is rounded
-    for place, one in zip(every[ranks.rank :: ranks.count], own, strict=False):
+    for place, one in zip(every[ranks.rank :: ranks.world_size], own, strict=False):
         place.copy_(one)
     dist.all_reduce(every)
     return every

@@ -49,7 +49,7 @@ def _join(ranks: Ranks) -> Store:
     # gloo tells a process at once that another has gone; NCCL is for what lies on GPUs
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(
-        backend, store=store, rank=ranks.rank, world_size=ranks.count, timeout=_WAITING
+        backend, store=store, rank=ranks.rank, world_size=ranks.world_size, timeout=_WAITING
     )
     if not ranks.first:
         _on_signals(_go_soon)

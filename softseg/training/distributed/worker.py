@@ -16,7 +16,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.trainer import Trainer
 from softseg.core.errors import UserError
 from softseg.core.memory import half_of_memory_gb
-from softseg.core.ranks import ALONE, Ranks
+from softseg.core.ranks import SINGLE_PROCESS, Ranks
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData, prepare_data
 from softseg.runs.folder import Run
@@ -80,16 +80,16 @@ def placed(experiment: Experiment, ranks: Ranks) -> Experiment:
     several cannot share.
     """
     trainer = experiment.trainer
-    if ranks.count == 1:
+    if ranks.world_size == 1:
         return experiment
-    if trainer.batch_size < ranks.count:
+    if trainer.batch_size < ranks.world_size:
         raise UserError(
-            f"trainer.batch_size is {trainer.batch_size}, of all {ranks.count} processes together: "
-            "each needs a slice; raise it or start fewer processes"
+            f"trainer.batch_size is {trainer.batch_size}, of all {ranks.world_size} processes "
+            "together: each needs a slice; raise it or start fewer processes"
         )
     device = _own_device(trainer, ranks)
-    if device.startswith("cuda") and ranks.local < torch.cuda.device_count():
-        torch.cuda.set_device(ranks.local)
+    if device.startswith("cuda") and ranks.local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(ranks.local_rank)
     here = trainer.model_copy(update={"device": device})
     return experiment.model_copy(update={"trainer": here})
 
@@ -99,14 +99,14 @@ def _own_device(trainer: Trainer, ranks: Ranks) -> str:
     if trainer.device == "mps":
         raise UserError("trainer.device: mps is for one process; several train on cuda or cpu")
     gpu = trainer.device.startswith("cuda") or torch.cuda.is_available()
-    return "cpu" if trainer.device == "cpu" or not gpu else f"cuda:{ranks.local}"
+    return "cpu" if trainer.device == "cpu" or not gpu else f"cuda:{ranks.local_rank}"
 
 
 def prepare_in_turn(experiment: Experiment, console: Console, ranks: Ranks) -> PreparedData:
     """The data, on every process; the first of a machine fills the cache, and all share memory."""
-    if ranks.count == 1:
+    if ranks.world_size == 1:
         return prepare_data(experiment, console)
-    memory_gb = (experiment.dataset.memory_gb or half_of_memory_gb()) / ranks.here
+    memory_gb = (experiment.dataset.memory_gb or half_of_memory_gb()) / ranks.local_world_size
     dataset = experiment.dataset.model_copy(update={"memory_gb": memory_gb})
     sharing = experiment.model_copy(update={"dataset": dataset})
     return in_turn(lambda: prepare_data(sharing, console), ranks)
@@ -114,7 +114,9 @@ def prepare_in_turn(experiment: Experiment, console: Console, ranks: Ranks) -> P
 
 def as_one(task: Task) -> Task:
     """The task of this process as if it were alone, with its share of a batch: for measuring."""
-    if task.ranks.count == 1:
+    if task.ranks.world_size == 1:
         return task
-    size = math.ceil(task.trainer.batch_size / task.ranks.count)
-    return replace(task, ranks=ALONE, trainer=task.trainer.model_copy(update={"batch_size": size}))
+    size = math.ceil(task.trainer.batch_size / task.ranks.world_size)
+    return replace(
+        task, ranks=SINGLE_PROCESS, trainer=task.trainer.model_copy(update={"batch_size": size})
+    )

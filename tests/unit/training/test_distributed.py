@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from softseg.cli import main as cli
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
-from softseg.core.ranks import ALONE, Ranks, from_environment
+from softseg.core.ranks import SINGLE_PROCESS, Ranks, from_environment
 from softseg.training.batches import feed
 from softseg.training.distributed.worker import placed
 from tests.support import project
@@ -38,7 +38,7 @@ def _server():
 
 
 @pytest.fixture
-def several(tmp_path):
+def combined_error(tmp_path):
     commands = Commands(tmp_path)
     yield commands
     commands.kill()
@@ -50,13 +50,13 @@ def several(tmp_path):
 @given(st.lists(st.floats(-9, 9), min_size=1, max_size=30), st.integers(2, 9))
 def test_the_mean_over_processes_of_weighted_means_is_the_mean_of_the_batch(losses, count):
     values = torch.tensor(losses, dtype=torch.float64)
-    parts = [Ranks(rank, count).part(len(losses)) for rank in range(count)]
+    parts = [Ranks(rank, count).batch_share(len(losses)) for rank in range(count)]
     mean = sum(part.weight * part.of(values).mean() for part in parts) / count
     assert mean == pytest.approx(values.mean().item(), abs=1e-9)
     covered = [n for p in parts if p.weight for n in range(p.first, p.first + p.count)]
     assert covered == list(range(len(losses)))
     assert len({part.count for part in parts}) <= 2
-    assert Ranks().part(len(losses)) is None
+    assert Ranks().batch_share(len(losses)) is None
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -105,16 +105,16 @@ def test_what_torchio_draws_for_a_slice_does_not_depend_on_whose_it_is(step):
 
 def test_the_first_process_drops_what_a_single_one_would_and_others_something_else():
     names = [Ranks(rank, 3).stream("dropout") for rank in range(3)]
-    assert names[0] == ALONE.stream("dropout") == "dropout"
+    assert names[0] == SINGLE_PROCESS.stream("dropout") == "dropout"
     assert len(set(names)) == 3
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch):
     for key in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
         monkeypatch.delenv(key, raising=False)
-    assert from_environment() == ALONE
+    assert from_environment() == SINGLE_PROCESS
     monkeypatch.setenv("WORLD_SIZE", "4")  # as some schedulers do
-    assert from_environment() == ALONE
+    assert from_environment() == SINGLE_PROCESS
 
 
 def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch):
@@ -131,7 +131,7 @@ def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch):
     second = replace(second, count=4)
     assert [device(name, second) for name in ("auto", "cuda", "cuda:0")] == ["cuda:1"] * 3
     assert device("cpu", second) == "cpu"
-    assert device("auto", ALONE) == "auto"
+    assert device("auto", SINGLE_PROCESS) == "auto"
     with pytest.raises(UserError, match="mps is for one process"):
         device("mps", second)
 
