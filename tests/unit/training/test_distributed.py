@@ -125,10 +125,10 @@ def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch):
         made = placed(Experiment.model_construct(trainer=trainer), ranks)
         return made.trainer.device
 
-    second = Ranks(rank=5, count=8, local=1, here=4)
+    second = Ranks(rank=5, world_size=8, local_rank=1, local_world_size=4)
     with pytest.raises(UserError, match="batch_size is 4, of all 8"):
         device("auto", second)
-    second = replace(second, count=4)
+    second = replace(second, world_size=4)
     assert [device(name, second) for name in ("auto", "cuda", "cuda:0")] == ["cuda:1"] * 3
     assert device("cpu", second) == "cpu"
     assert device("auto", SINGLE_PROCESS) == "auto"
