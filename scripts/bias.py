@@ -14,7 +14,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.files import write_atomically
 from softseg.data import Subject, read_split
-from softseg.data.nifti.io import read
+from softseg.data.nifti.io import read_volume
 from softseg.inference.write import prediction_file
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.report.results import collect
@@ -82,8 +82,8 @@ def of_scan(subject: Subject, predictions: Path) -> dict[str, float]:
     """
     [image] = subject.images.values()
     [target] = subject.labels
-    soft = read(prediction_file(predictions, image, target, "probseg")).data
-    codes = read(region_file(image)).data
+    soft = read_volume(prediction_file(predictions, image, target, "probseg")).data
+    codes = read_volume(region_file(image)).data
     certain, uncertain = codes == 1, codes >= 2
     region, hard = region_of(subject), binarize(soft, TRUTH_THRESHOLD)
     true = region.probability * region.volume
@@ -111,8 +111,8 @@ def drawn_shares(subjects: Sequence[Subject]) -> dict[float, float]:
     shares: dict[float, list[float]] = {}
     for subject in subjects:
         [image], [masks] = subject.images.values(), subject.labels.values()
-        [mask] = (read(path).data for path in masks.values())
-        inside = read(region_file(image)).data >= 2
+        [mask] = (read_volume(path).data for path in masks.values())
+        inside = read_volume(region_file(image)).data >= 2
         p = region_of(subject).probability
         shares.setdefault(p, []).append(float(mask[inside].mean(dtype=np.float64)))
     return {p: float(np.mean(values)) for p, values in shares.items()}

@@ -11,7 +11,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.files import write_atomically
 from softseg.data import read_split
-from softseg.data.nifti.io import read
+from softseg.data.nifti.io import read_volume
 from softseg.inference.write import prediction_file
 from softseg.report.results import collect
 from softseg.runs.plan_file import RunStatus
@@ -59,7 +59,7 @@ def of_run(entry: RunStatus, predict: Callable[..., None]) -> Iterator[dict[str,
 
 def volume(out: Path, image: Path, kind: str) -> float:
     """Volume of a prediction in ml."""
-    one = read(prediction_file(out, image, "gm", kind))  # type: ignore[arg-type]
+    one = read_volume(prediction_file(out, image, "gm", kind))  # type: ignore[arg-type]
     return float(one.data.sum(dtype="float64")) * one.grid.voxel_ml
 
 

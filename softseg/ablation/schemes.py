@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from softseg.core.component import Component, check_distinct
 from softseg.data import Split, Subject
-from softseg.data.groups import grouped, known
+from softseg.data.groups import group_by, require_group
 from softseg.data.splits import Share, Values
 
 Count = Annotated[int, Field(ge=1)]
@@ -84,8 +84,10 @@ class LeaveOneOut(Drawn):
 
     def __call__(self, subjects: Sequence[Subject], seed: int) -> list[Split]:  # noqa: ARG002
         """All values once, then all again: any first part of the list is as even as it can be."""
-        groups = grouped(subjects, self.by, "splits.by")
-        values = [known(str(v), groups, "splits.values") for v in self.values or groups]
+        groups = group_by(subjects, self.by, "splits.by")
+        values = [
+            require_group(str(v), groups, "splits.values", self.by) for v in self.values or groups
+        ]
         return [
             Split(by=self.by, test=(value,), validation=self.validation, within=self.within)
             for _ in range(self.repeats)

@@ -15,7 +15,7 @@ from softseg.check.oddities import oddities, outliers
 from softseg.check.split import duplicates, untaught_targets
 from softseg.check.volume_statistics import FileFacts
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.split_file import Sets
+from softseg.data.splits import Sets
 from softseg.data.subject import Subject
 
 AT_ONCE = min(os.cpu_count() or 1, 8)

@@ -15,8 +15,8 @@ from softseg.data.loaders.base import DatasetFields
 from softseg.data.nifti import io as nifti
 from softseg.data.nifti.file_error import FileError
 from softseg.data.nifti.io import Volume
-from softseg.data.read_subject import Reader, soft_mask
 from softseg.data.subject import Subject
+from softseg.data.subject_reader import SubjectReader, soft_mask
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def read_subject(subject: Subject, dataset: DatasetFields) -> tuple[list[FileFac
     The errors are those of `softseg.data.load.load`. What is wrong with a rater's mask that
     training would not read is a warning.
     """
-    reader = Reader(regrid=dataset.on_grid_mismatch == "resample")
+    reader = SubjectReader(regrid=dataset.on_grid_mismatch == "resample")
     contents: dict[Path, Content] = {}
     files, findings = [], list(_unfit_raters(subject, dataset))
     for role in _roles(subject, dataset):
@@ -79,7 +79,7 @@ def _unfit_raters(subject: Subject, dataset: DatasetFields) -> Iterator[Finding]
             yield Finding("error", "unfit raters", str(error), do, subject.name)
 
 
-def _placed(reader: Reader, path: Path) -> Volume | None:
+def _placed(reader: SubjectReader, path: Path) -> Volume | None:
     """The file, if it can be used; None if it was refused before. Raises FileError."""
     known = len(reader.problems)
     volume = reader.placed(path)
@@ -89,7 +89,7 @@ def _placed(reader: Reader, path: Path) -> Volume | None:
     return volume
 
 
-def _content(path: Path, volume: Volume, reader: Reader) -> Content:
+def _content(path: Path, volume: Volume, reader: SubjectReader) -> Content:
     assert reader.reference is not None  # the first file that could be read
     return content_of(volume, reader.reference.grid, nifti.read_dtype(path))
 

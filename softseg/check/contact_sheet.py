@@ -21,8 +21,8 @@ from softseg.core.files import replacing
 from softseg.core.types import AnyArray
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.nifti.grid import Grid, canonical
-from softseg.data.sample import Sample, load
-from softseg.data.split_file import Sets
+from softseg.data.sample import Sample, load_sample
+from softseg.data.splits import Sets
 from softseg.data.subject import Subject
 from softseg.render.figures import cells, slices
 from softseg.render.figures.style import DPI, WIDTH, save, wrapped
@@ -58,7 +58,7 @@ def entries(
     for subject in subjects:
         where = set_of(subject.name, sets)
         try:
-            yield entry_of(load(subject, dataset), subject.name, where, dataset, axis)
+            yield entry_of(load_sample(subject, dataset), subject.name, where, dataset, axis)
         except UserError:
             yield Entry(subject.name, "cannot be read: see softseg data check", nothing, {})
 

@@ -13,7 +13,7 @@ from softseg.check.findings import Finding
 from softseg.check.volume_statistics import Content, FileFacts, Kind, by_text, in_mm
 from softseg.core.types import BoolArray, Float64Array
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.read_subject import TOLERANCE, told
+from softseg.data.subject_reader import TOLERANCE, told
 from softseg.data.targets import Target
 
 ALIGNED_MM = 1e-3

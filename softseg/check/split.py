@@ -8,10 +8,9 @@ from pathlib import Path
 from softseg.check.findings import Finding
 from softseg.check.volume_statistics import FileFacts
 from softseg.core.names import listing, natural_key
-from softseg.data.read_subject import told
-from softseg.data.split_file import SETS, Sets
-from softseg.data.splits import Split
+from softseg.data.splits import SETS, Sets, Split
 from softseg.data.subject import Subject
+from softseg.data.subject_reader import told
 
 
 def set_of(subject: str, sets: Sets | None) -> str:

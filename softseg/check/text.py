@@ -9,7 +9,7 @@ from softseg.check.check import Checked
 from softseg.check.findings import SEVERITIES, Finding, Severity
 from softseg.check.volume_statistics import Content, FileFacts, Kind, MaskFacts, by_text, in_mm
 from softseg.core.errors import UserError, combined_error
-from softseg.data.split_file import SETS
+from softseg.data.splits import SETS
 
 SHOWN = 10
 """Findings of one kind that are listed."""

@@ -12,13 +12,13 @@ from softseg.core.errors import UserError
 from softseg.core.types import Float32Array
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.nifti.grid import Grid
-from softseg.data.read_subject import Reader
 from softseg.data.subject import Subject
+from softseg.data.subject_reader import SubjectReader
 
 Counts = tuple[int, int]  # (soft voxels, voxels above 0)
 
 
-class LoadError(UserError):
+class SubjectError(UserError):
     """A subject that cannot be used: `problems` holds all that is wrong with its files."""
 
     def __init__(self, subject: str, problems: list[str]) -> None:
@@ -50,7 +50,7 @@ class Sample:
     above 0), summed over targets and, for `files`, over raters."""
 
 
-def load(
+def load_sample(
     subject: Subject,
     dataset: DatasetFields,
     labels: bool = True,
@@ -62,17 +62,17 @@ def load(
     `every_rater` reads the masks of all raters where one is chosen, too; of a 4D file the frame of
     index `frame` is read.
 
-    Raises `LoadError` with every problem of the subject: files that cannot be read, contrasts or
+    Raises `SubjectError` with every problem of the subject: files that cannot be read, contrasts or
     masks that are not on the first contrast's grid (unless `on_grid_mismatch` resamples them),
     mask values outside [0, 1] where no codes were chosen, a rater who is not there.
     """
-    reader = Reader(regrid=dataset.on_grid_mismatch == "resample", frame=frame)
+    reader = SubjectReader(regrid=dataset.on_grid_mismatch == "resample", frame=frame)
     images = [reader.image(path) for path in subject.images.values()]
     masks = _masks(reader, subject, dataset, every_rater) if labels else []
     roi = None if subject.roi is None else reader.image(subject.roi, mask=True)
     sound = [image for image in images if image is not None]
     if reader.problems or reader.reference is None:
-        raise LoadError(subject.name, reader.problems)
+        raise SubjectError(subject.name, reader.problems)
     grid = reader.reference.grid
     fused = [dataset.raters(raters) for raters in masks]
     return Sample(
@@ -90,7 +90,7 @@ def load(
 
 
 def _masks(
-    reader: Reader, subject: Subject, dataset: DatasetFields, every_rater: bool
+    reader: SubjectReader, subject: Subject, dataset: DatasetFields, every_rater: bool
 ) -> list[dict[str, Float32Array]]:
     """For each target, rater -> mask; of a chosen rater only, unless every one is wanted."""
     masks = []

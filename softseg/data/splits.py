@@ -1,30 +1,48 @@
-"""Which subjects train, validate and test: whole groups of a column, never torn apart."""
+"""The division into training, validation and test sets by whole groups, and split.json."""
 
 from __future__ import annotations
 
+import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Self
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError
+from softseg.core.files import write_atomically
+from softseg.core.json_file import read_json
 from softseg.core.names import did_you_mean, listing, natural_key
 from softseg.core.seeds import seed_of
-from softseg.data.groups import Groups, choose, fold_of, grouped
-from softseg.data.split_file import Sets, read_split, write_split
+from softseg.data.groups import Groups, choose_groups, group_by, groups_of_fold
 from softseg.data.subject import Subject
 
-__all__ = ["Sets", "Split", "read_split", "write_split"]
-
+SETS = ("train", "validation", "test")
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Values = Annotated[tuple[str | int, ...], Field(min_length=1)]
 Share = Count | Fraction | Values
 _DEFAULT: Share = 0.2
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The names of the subjects in each set, in natural order; no subject is in two."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @property
+    def members(self) -> frozenset[str]:
+        """Every subject that is in a set."""
+        return frozenset((*self.train, *self.validation, *self.test))
 
 
 class Split(Component):
@@ -41,77 +59,78 @@ class Split(Component):
     left), a number, or a list of values; at least one. null: 0.2, unless file chooses."""
     within: str | None = None
     """Column that divides what is left after the test set into training and validation; null:
-    `by`. E.g. by: center, within: subject tests one center and divides the others' subjects."""
+    `by`. E.g. by: center, within: subject tests one center and divides the subjects of the
+    others."""
     folds: Annotated[int, Field(ge=2)] | Values | None = None
     """k-fold instead of `test`: the number of near-equal shuffled parts, or the values of `by` to
     leave out one at a time."""
     fold: Annotated[int, Field(ge=0)] = 0
-    """Which of the folds is the test set, counted from 0."""
+    """Index of the fold that is the test set, counted from 0."""
     file: str | None = None
-    """A split.json with fixed lists, in place of all the above; below the working directory."""
+    """A split.json with fixed lists, instead of all the above; below the working directory."""
     seed: Annotated[int, Field(ge=0)] | None = None
-    """Seed of the drawing; null: the experiment's."""
+    """Random seed of the split; null: the experiment's."""
 
     _distinct = field_validator("test", "validation", "folds")(check_distinct)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        """Raise ValueError for keys that contradict each other."""
         if self.folds is not None and self.test is not None:
             raise ValueError("folds: choose the test set by folds or by test; set one to null")
         others = (self.test, self.validation, self.within, self.folds)
         if self.file is not None and any(other is not None for other in others):
             raise ValueError("file: has its own sets; set test, validation, within, folds to null")
-        known = 1 if self.folds is None else _number_of(self.folds)
-        if self.fold >= known:
-            hint = f"the folds are 0 to {known - 1}" if self.folds is not None else "there are none"
+        count = len(self.folds) if isinstance(self.folds, tuple) else self.folds or 1
+        if self.fold >= count:
+            hint = f"the folds are 0 to {count - 1}" if self.folds is not None else "there are none"
             raise ValueError(f"fold: {self.fold} is out of range; {hint}")
         return self
 
     def __call__(self, subjects: Sequence[Subject], seed: int) -> Sets:
         """Divide the subjects; `seed` is the experiment's.
 
-        Independent of the subjects' order. Raises UserError for a column or value that is not
-        there, a set that would be left empty, and a file that does not fit the data.
+        Independent of the subjects' order. Raises UserError for a column or value that no subject
+        has, a set that would be empty, and a file that does not fit the data.
         """
         if self.file is not None:
-            return _from_file(self.file, subjects)
+            return _sets_of_file(self.file, subjects)
         rng = np.random.default_rng(seed_of(seed if self.seed is None else self.seed, "split"))
-        groups = grouped(subjects, self.by, "split.by")
-        test = self._test(groups, rng)
-        rest = [one for value, group in groups.items() if value not in test for one in group]
+        groups = group_by(subjects, self.by, "split.by")
+        if self.folds is not None:
+            test = groups_of_fold(self.folds, self.fold, groups, rng, "split.folds", self.by)
+        else:
+            share = self.test or _DEFAULT
+            test = choose_groups(share, groups, len(groups), rng, "split.test", self.by)
+        rest = [
+            subject for value, group in groups.items() if value not in test for subject in group
+        ]
         if not rest:
             raise UserError(f"split.test: takes all of {listing(groups)}; leave some for training")
-        left = grouped(rest, self.within or self.by, "split.within" if self.within else "split.by")
-        whole = len(groups) if self.within is None else len(left)
+        column, key = (self.within, "split.within") if self.within else (self.by, "split.by")
+        left = group_by(rest, column, key)
+        total = len(groups) if self.within is None else len(left)
         share = self.validation or _DEFAULT
-        validation = choose(share, left, whole, rng, "split.validation")
+        validation = choose_groups(share, left, total, rng, "split.validation", column)
         train = [value for value in left if value not in validation]
         if not train:
             raise UserError(
-                f"split.validation: takes all that is left, {listing(left)}; leave some for "
-                "training"
+                f"split.validation: takes all that is left, {listing(left)}; leave some for training"
             )
-        tested = [one for value in test for one in groups[value]]
-        self._warn_of_shared(tested, left)
+        if self.within is not None:
+            tested = [subject for value in test for subject in groups[value]]
+            _warn_of_shared(self.within, tested, left)
         return Sets(_names(left, train), _names(left, validation), _names(groups, test))
 
-    def _test(self, groups: Groups, rng: np.random.Generator) -> list[str]:
-        if self.folds is not None:
-            return fold_of(self.folds, self.fold, groups, rng, "split.folds")
-        return choose(self.test or _DEFAULT, groups, len(groups), rng, "split.test")
 
-    def _warn_of_shared(self, tested: Sequence[Subject], left: Groups) -> None:
-        """A person scanned in two centers is in test and training; only the user can tell."""
-        if self.within is not None:
-            shared = {one.columns.get(self.within, "") for one in tested} & left.keys()
-            if shared:
-                _log.warning(
-                    "split: %s %s both in the test set and outside it", self.within, listing(shared)
-                )
+def _warn_of_shared(column: str, tested: Sequence[Subject], left: Groups) -> None:
+    """Warn of e.g. a person who was scanned in two centers and is in test and training.
 
-
-def _number_of(folds: int | tuple[str | int, ...]) -> int:
-    return folds if isinstance(folds, int) else len(folds)
+    Only the user knows whether that is intended.
+    """
+    shared = {subject.columns.get(column, "") for subject in tested} & left.keys()
+    if shared:
+        _log.warning("split: %s %s both in the test set and outside it", column, listing(shared))
 
 
 def _names(groups: Groups, values: Iterable[str]) -> tuple[str, ...]:
@@ -119,12 +138,43 @@ def _names(groups: Groups, values: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=natural_key))
 
 
-def _from_file(path: str, subjects: Sequence[Subject]) -> Sets:
-    """The fixed sets of a file; subjects of the data that it does not name are in none."""
+def _sets_of_file(path: str, subjects: Sequence[Subject]) -> Sets:
+    """Return the fixed sets of a file; subjects of the data that it does not name are in none."""
     sets = read_split(path)
     names = {subject.name for subject in subjects}
     for name in (*sets.train, *sets.validation, *sets.test):
         if name not in names:
             near = did_you_mean(name, names)
-            raise UserError(f"{path}: no subject '{name}'{near}; there are {listing(names)}")
+            raise UserError(f"{path}: no subject '{name}'{near}; subjects are {listing(names)}")
     return sets
+
+
+def write_split(path: str | Path, sets: Sets) -> None:
+    """Write the sets as JSON, in one step."""
+    write_atomically(Path(path), json.dumps(asdict(sets), indent=2) + "\n")
+
+
+def read_split(path: str | Path) -> Sets:
+    """Read the sets from `{"train": [names], "validation": [..], "test": [..]}`.
+
+    Raises UserError for a file that is missing or is not such JSON, for an empty set and for a
+    subject that is in two.
+    """
+    try:
+        content: Any = read_json(Path(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check split.file") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error}); fix it or write it again") from error
+    if not isinstance(content, dict) or set(content) != set(SETS):
+        raise UserError(f"{path}: must be a mapping of exactly {', '.join(SETS)}")
+    for key, names in content.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{path}: {key} must be a list of subjects' names (text)")
+        if not names:
+            raise UserError(f"{path}: {key} is empty; name at least one subject")
+    counts = Counter(name for names in content.values() for name in names)
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        raise UserError(f"{path}: {', '.join(repeated)} named more than once; keep one each")
+    return Sets(**{key: tuple(names) for key, names in content.items()})

@@ -16,7 +16,7 @@ from softseg.core.files import write_atomically
 from softseg.core.types import BoolArray, Float32Array
 from softseg.data import Subject
 from softseg.data.sample import Sample
-from softseg.data.split_file import SETS
+from softseg.data.splits import SETS
 from softseg.data.synthetic import is_phantom
 from softseg.evaluation.opened_run import Trained, open_run, predicted
 from softseg.evaluation.summary import metrics_table, summarize

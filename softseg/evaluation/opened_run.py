@@ -14,7 +14,7 @@ from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.core.types import Float32Array
 from softseg.data import Sets, Subject, read_split
-from softseg.data.sample import Sample, load
+from softseg.data.sample import Sample, load_sample
 from softseg.models.predictor import Predictor
 from softseg.preprocess.stack import SliceStack
 from softseg.runs.build import load_predictor, resolve_hardware
@@ -85,4 +85,4 @@ def predicted(
         soft = trained.predict(trained.stack.image[volume.start : volume.stop])
         stacked = trained.experiment.slices.stack(soft)
         native = np.stack([volume.geometry.to_native(target) for target in stacked])
-        yield subject, native, load(subject, trained.experiment.dataset, every_rater=True)
+        yield subject, native, load_sample(subject, trained.experiment.dataset, every_rater=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from softseg.core.files import write_atomically
 from softseg.core.types import Float32Array
-from softseg.data.sample import load
+from softseg.data.sample import load_sample
 from softseg.evaluation.opened_run import Trained, open_run
 from softseg.evaluation.threshold_search import thresholds_of
 from softseg.evaluation.uncertainty_scores import RETAINED, Judged, Sampled, judge
@@ -88,7 +88,7 @@ def _judged(
     for volume in track(volumes, f"sampling {split}", **looks):  # type: ignore[arg-type]
         soft, found = _sampled(trained, sampling, volume)
         subject = trained.subjects[volume.subject]
-        sample = load(subject, trained.experiment.dataset, every_rater=True)
+        sample = load_sample(subject, trained.experiment.dataset, every_rater=True)
         zooms, judged = sample.grid.zooms.tolist(), []
         for k, threshold in enumerate(thresholds):
             maps = (soft, found.mean, found.entropy, found.mutual_information)

@@ -13,8 +13,8 @@ from softseg.core.errors import UserError
 from softseg.data import Subject
 from softseg.data.nifti.file_error import FileError
 from softseg.data.nifti.grid import Grid, canonical, regrid, same_place
-from softseg.data.nifti.io import read, read_grid
-from softseg.data.sample import LoadError, Sample, load
+from softseg.data.nifti.io import read_grid, read_volume
+from softseg.data.sample import Sample, SubjectError, load_sample
 from softseg.inference.model import Model
 from softseg.inference.scans import Scan
 
@@ -39,8 +39,8 @@ def read_scan(scan: Scan, model: Model) -> Sample:
     subject = Subject(scan.name, dict(scan.images), {}, None, {})
     try:
         dataset = model.experiment.dataset
-        sample = load(subject, dataset, labels=False, frame=scan.frame)
-    except LoadError as error:
+        sample = load_sample(subject, dataset, labels=False, frame=scan.frame)
+    except SubjectError as error:
         raise UserError("; ".join(error.problems)) from None
     check_size(next(iter(scan.images.values())), sample.grid, model.facts)
     return sample if scan.roi is None else replace(sample, roi=_roi(scan.roi, sample.grid))
@@ -73,6 +73,6 @@ def check_size(path: Path, grid: Grid, facts: Mapping[str, Any]) -> None:
 
 def _roi(path: Path, grid: Grid) -> np.ndarray[Any, np.dtype[np.float32]]:
     """An ROI mask on the scan's grid; it may have been drawn on another one."""
-    mask = read(path)
+    mask = read_volume(path)
     data = np.clip(mask.data, 0, 1)
     return data if same_place(mask.grid, grid) else regrid(data, mask.grid, grid, mask=True)

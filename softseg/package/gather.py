@@ -16,7 +16,7 @@ from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.core.json_file import read_json
 from softseg.data import Sets
-from softseg.data.split_file import SETS
+from softseg.data.splits import SETS
 from softseg.data.synthetic import is_phantom
 from softseg.package.about import About, Credits
 from softseg.package.neutral import how_fused

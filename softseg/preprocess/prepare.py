@@ -16,7 +16,7 @@ from filelock import FileLock
 from softseg.core.errors import UserError, combined_error
 from softseg.core.memory import GIB, half_of_memory_gb, release_free_memory
 from softseg.data import Dataset, Subject
-from softseg.data.sample import LoadError, load
+from softseg.data.sample import SubjectError, load_sample
 from softseg.preprocess.build_stack import assemble
 from softseg.preprocess.cache.entry import fetch, key_of, store
 from softseg.preprocess.cache.eviction import at_work, evict, touch
@@ -49,7 +49,7 @@ def prepare(
     wanted = Wanted(dataset.raters.fusion == "random", tuple(maps))
 
     def make(subject: Subject) -> VolumeSlices:
-        return preprocess(load(subject, dataset), steps, slices, wanted)
+        return preprocess(load_sample(subject, dataset), steps, slices, wanted)
 
     if dataset.cache is None:
         return _stacked(subjects, dataset, make, tick, known)
@@ -78,7 +78,7 @@ def _stacked(
     def one(subject: Subject) -> VolumeSlices | list[str]:
         try:
             return get(subject)
-        except LoadError as error:
+        except SubjectError as error:
             return error.problems
         except UserError as error:
             return [f"{subject.name}: {error}"]

@@ -15,8 +15,8 @@ from softseg.core.errors import UserError
 from softseg.core.types import Float32Array
 from softseg.data import Subject
 from softseg.data.nifti.grid import Grid, canonical
-from softseg.data.nifti.io import read
-from softseg.data.sample import load
+from softseg.data.nifti.io import read_volume
+from softseg.data.sample import load_sample
 from softseg.inference.write import Kind, prediction_file
 from softseg.render.figures.examples import Example
 from softseg.report.pairing import scores
@@ -59,7 +59,7 @@ def examples(results: Results, target: str) -> list[Example]:
 
 def _example(results: Results, target: str, subject: Subject, split: int, label: str) -> Example:
     experiment = results.experiment
-    sample = load(subject, experiment.dataset)
+    sample = load_sample(subject, experiment.dataset)
     axis = experiment.slices.number
     truth = _upright(sample.target[results.targets.index(target)], sample.grid)
     place = int(np.moveaxis(truth, axis, 0).sum(axis=(1, 2)).argmax())
@@ -111,7 +111,7 @@ def _predictions(
     """Candidate -> what it predicted, (X, Y, Z) in canonical orientation."""
     found = {}
     for candidate, (folder, source) in places.items():
-        volume = read(prediction_file(folder, source, target, kind))
+        volume = read_volume(prediction_file(folder, source, target, kind))
         found[candidate] = _upright(volume.data, volume.grid)
     return found
 

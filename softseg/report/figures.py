@@ -10,7 +10,7 @@ import pandas as pd
 
 from softseg.core.seeds import seed_of
 from softseg.core.types import Float32Array, Float64Array
-from softseg.data.nifti.io import read
+from softseg.data.nifti.io import read_volume
 from softseg.render.figures import bland_altman, density, learning, progression, thresholds, timing
 from softseg.render.figures import examples as example_figure
 from softseg.render.figures import scores as score_figure
@@ -121,7 +121,7 @@ def _predicted_values(entries: list[RunStatus], target: str) -> Float32Array:
     share = max(1, _SAMPLE // max(1, len(files)))
     samples = []
     for file in files:
-        values = read(file).data
+        values = read_volume(file).data
         values = values[values > 0]
         samples.append(draws.choice(values, min(share, len(values)), replace=False))
     return np.concatenate(samples) if samples else np.empty(0, np.float32)

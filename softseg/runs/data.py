@@ -13,7 +13,7 @@ from softseg.augment import Affine
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.data import DatasetError, Sets, Subject
-from softseg.data.read_subject import values_in
+from softseg.data.subject_reader import values_in
 from softseg.preprocess.prepare import prepare as prepare_stack
 from softseg.preprocess.stack import SliceStack
 

@@ -20,7 +20,7 @@ from softseg.augment import build as build_augment
 from softseg.core.seeds import generator
 from softseg.data import build as build_dataset
 from softseg.data.raters import Raters
-from softseg.data.sample import load
+from softseg.data.sample import load_sample
 from softseg.preprocess import Slices, preprocess
 from softseg.preprocess import build as build_chain
 from tests.support import makers, project
@@ -40,7 +40,7 @@ def test_1_softness_uint8_masks_stay_soft_from_file_to_batch(tmp_path, fusion):
     root = makers.scgm(tmp_path / "data", centers=1, subjects=1)
     dataset = build_dataset({**SPEC, "root": str(root), "raters": {"fusion": fusion}})
     [subject] = dataset()
-    sample = load(subject, dataset)
+    sample = load_sample(subject, dataset)
     assert sample.target.dtype == np.float32
     chain = build_chain([{"resample": {"zooms": [0.4, 0.4, None]}}, {"crop": {"size": [24, 24]}}])
     volume = preprocess(sample, chain, Slices())

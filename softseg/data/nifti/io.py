@@ -30,7 +30,7 @@ from softseg.data.nifti.header_checks import (
     grid_of,
 )
 
-__all__ = ["FileError", "Volume", "read", "read_dtype", "read_grid", "write_like"]
+__all__ = ["FileError", "Volume", "read_volume", "read_dtype", "read_grid", "write_like"]
 
 # nibabel also prints what it finds wrong with a header; here it is said once, in the error
 _QUIET = logging.Logger("quiet", level=logging.CRITICAL + 1)
@@ -51,7 +51,7 @@ class Volume:
     grid: Grid
 
 
-def read(path: str | Path, frame: int | None = None) -> Volume:
+def read_volume(path: str | Path, frame: int | None = None) -> Volume:
     """Read a whole file, scaled by its header's slope, as float32.
 
     A shape (X, Y) or (X, Y, Z, 1) becomes (X, Y, Z); of a 4D file (X, Y, Z, N) the frame of

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from softseg.data.nifti.io import FileError, Volume, read, read_grid, write_like
+from softseg.data.nifti.io import FileError, Volume, read_grid, read_volume, write_like
 from tests.support.damage.every import KINDS
 from tests.support.damage.kinds import Accepted, Kind, Made
 
@@ -45,7 +45,7 @@ def reading(path: Path) -> tuple[Volume | None, str]:
     with soon(), warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
-            volume = read(path)
+            volume = read_volume(path)
         except FileError as error:
             told = str(error)
         try:
@@ -93,7 +93,7 @@ def as_source(made: Made) -> None:
     out = made.path.parent / "prediction.nii.gz"
     mask = np.arange(made.data.size).reshape(made.data.shape).astype(np.float32)
     write_like(out, mask, made.path, np.float32)
-    again = read(out)
+    again = read_volume(out)
     np.testing.assert_array_equal(again.data, mask)
     np.testing.assert_allclose(again.grid.affine, made.affine, rtol=1e-5, atol=1e-4)
 

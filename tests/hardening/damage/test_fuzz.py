@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softseg.data.nifti.io import FileError, read, read_grid
+from softseg.data.nifti.io import FileError, read_grid, read_volume
 from tests.hardening.damage.test_files import one_message
 from tests.support.damage.draft import sound
 
@@ -29,7 +29,7 @@ def path(tmp_path_factory):
 def attempt(path):
     """The volume, or None if it is refused as it should be; nothing else may happen."""
     try:
-        volume = read(path)
+        volume = read_volume(path)
     except FileError as error:
         one_message(str(error), path, ())
         return None

@@ -19,18 +19,18 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and peak
 CHILD = r"""
 import json, re, resource, sys, traceback
 from pathlib import Path
-from softseg.data.nifti import FileError, read
+from softseg.data.nifti.io import FileError, read_volume
 
 def peak():  # getrusage counts that of the process which started this one, too
     return 1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
 
-read(sys.argv[1])  # what a first file needs
+read_volume(sys.argv[1])  # what a first file needs
 taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (taken + 2**29,) * 2)
 for name in json.load(sys.stdin):
     before, told = peak(), ""
     try:
-        read(name)
+        read_volume(name)
     except FileError as error:
         told = str(error)
     except BaseException:

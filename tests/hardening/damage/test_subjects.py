@@ -10,7 +10,7 @@ import pytest
 from softseg import data
 from softseg.check import check_files
 from softseg.data import DatasetError
-from softseg.data.sample import LoadError, load
+from softseg.data.sample import SubjectError, load_sample
 from tests.support.damage.kinds import Accepted, Refused
 from tests.support.damage.of_subjects import ROI, lay, new_affine
 from tests.support.damage.subjects import KINDS
@@ -40,16 +40,16 @@ def judged(kind, seed, root):
         missing(kind, dataset)
         return
     one, two = dataset()
-    load(one, dataset)
+    load_sample(one, dataset)
     checked = check_files([one, two], dataset)
     assert kind.warned in {finding.kind for finding in checked.findings} | {""}
     errors = [str(error) for error in checked.of("error")]
     if isinstance(kind.outcome, Accepted):
         assert not errors
-        assert kind.holds(load(two, dataset))
+        assert kind.holds(load_sample(two, dataset))
     else:
-        with pytest.raises(LoadError) as caught:
-            load(two, dataset)
+        with pytest.raises(SubjectError) as caught:
+            load_sample(two, dataset)
         assert errors == caught.value.problems
         refused(kind, root, caught.value)
 

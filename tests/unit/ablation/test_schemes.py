@@ -146,10 +146,10 @@ def refusal(built, subjects):
 
 def test_a_value_or_column_that_is_not_there_is_refused_by_its_key_in_the_yaml():
     wrong = scheme(name="leave_one_out", values=[1, "12"])
-    assert refusal(wrong, people()).startswith("splits.values: nobody has '12'")
-    wrong = scheme(name="leave_one_out", by="center")
+    assert refusal(wrong, people()).startswith("splits.values: no subject has center '12'")
+    wrong = scheme(name="leave_one_out", by="centr")
     said = refusal(wrong, people())
-    assert said.startswith("splits.by: no column 'center' (did you mean 'center'?)")
+    assert said.startswith("splits.by: no column 'centr' (did you mean 'center'?)")
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from nibabel.affines import voxel_sizes
 from softseg import data
 from softseg.check import check_files
 from softseg.core.errors import UserError
-from softseg.data import read_subject as reading
+from softseg.data import subject_reader
 from softseg.data.nifti import io as nifti
-from softseg.data.sample import LoadError, load
+from softseg.data.sample import SubjectError, load_sample
 from tests.support.makers import SHAPE, ball, oblique, scan
 from tests.support.makers import nifti as write
 
@@ -88,9 +88,9 @@ def test_a_file_of_several_targets_has_a_role_for_each_and_is_read_once(tmp_path
 
     def counted(path, volume=None):
         opened.update([path])
-        return nifti.read(path, volume)
+        return nifti.read_volume(path, volume)
 
-    monkeypatch.setattr(reading, "read", counted)
+    monkeypatch.setattr(subject_reader, "read_volume", counted)
     targets = {"shell": {"values": [3]}, "core": {"values": [2]}, "none": {"values": [9]}}
     masks = {one.name: one for one in checked(tmp_path, targets=targets).files if one.mask}
     assert set(opened.values()) == {1}
@@ -155,8 +155,8 @@ def test_the_errors_are_what_training_refuses_and_the_others_go_on(
     dataset = data.build(FILES | {"root": str(tmp_path)} | changes)
     refused = []
     try:
-        load(dataset()[0], dataset)
-    except LoadError as error:
+        load_sample(dataset()[0], dataset)
+    except SubjectError as error:
         refused = error.problems
     result = checked(tmp_path, **changes)
     assert sorted(str(one) for one in result.of("error")) == sorted(refused)
@@ -173,7 +173,7 @@ def test_raters_that_cannot_be_fused_are_errors(tmp_path, raters):
     [subject] = dataset()
     asked = data.build(FILES | {"root": str(tmp_path), "raters": raters})
     try:
-        load(subject, asked)
+        load_sample(subject, asked)
         fits = True
     except UserError:
         fits = False

@@ -93,15 +93,15 @@ def test_subjects_are_read_one_at_a_time_and_a_bad_one_is_named(tmp_path, monkey
         nifti(tmp_path / f"{name}_T1w.nii.gz", scan(1, SHAPE))
         nifti(tmp_path / f"{name}_seg.nii.gz", ball(SHAPE))
     (tmp_path / "s2_T1w.nii.gz").write_bytes(b"nothing")
-    alive, load = [], contact.load
+    alive, load_sample = [], contact.load_sample
 
     def watched(*given):
         assert not [volume for volume in alive if volume() is not None]
-        one = load(*given)
+        one = load_sample(*given)
         alive.append(weakref.ref(one.image))
         return one
 
-    monkeypatch.setattr(contact, "load", watched)
+    monkeypatch.setattr(contact, "load_sample", watched)
     spec = dataset(tmp_path)
     shown = list(entries(spec(), spec, SETS))
     assert len(alive) == 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from softseg import data
-from softseg.data.sample import LoadError, Sample, load
+from softseg.data.sample import Sample, SubjectError, load_sample
 from tests.support.makers import SHAPE, ball, nifti, oblique, scan
 
 FILES = {
@@ -38,11 +38,11 @@ def folder(tmp_path: Path) -> Path:
 def loaded(folder: Path, labels: bool = True, **changes: Any) -> Sample:
     dataset = data.build(FILES | {"root": str(folder)} | changes)
     [subject] = dataset()
-    return load(subject, dataset, labels)
+    return load_sample(subject, dataset, labels)
 
 
 def problems(folder: Path, **changes: Any) -> list[str]:
-    with pytest.raises(LoadError) as caught:
+    with pytest.raises(SubjectError) as caught:
         loaded(folder, **changes)
     assert all(problem in str(caught.value) for problem in caught.value.problems)
     return caught.value.problems
@@ -169,7 +169,7 @@ def test_without_labels_no_mask_is_opened(folder: Path) -> None:
 
 
 def test_errors_survive_the_way_back_from_a_process() -> None:
-    error = pickle.loads(pickle.dumps(LoadError("s", ["a", "b"])))
+    error = pickle.loads(pickle.dumps(SubjectError("s", ["a", "b"])))
     assert error.problems == ["a", "b"]
 
 
@@ -187,7 +187,7 @@ def test_real_scans_load_with_their_masks(real_data: Path, name: str) -> None:
         }
     )
     [subject] = [s for s in dataset() if s.name == name]
-    sample = load(subject, dataset)
+    sample = load_sample(subject, dataset)
     assert sample.target.any()
     assert set(np.unique(sample.target)) == {0, 1}
     assert sample.roi is not None
@@ -199,8 +199,8 @@ def test_real_raters_fuse_to_the_soft_mean_that_came_with_them(real_data: Path) 
     raters = {"targets": {"cell": {"suffix": "cell-rater{rater}"}}, "raters": {"fusion": "mean"}}
     given = {"targets": {"cell": {"suffix": "cell-softmean"}}}
     ours, theirs = (data.build({**base, **changes}) for changes in (raters, given))
-    one = load(ours()[0], ours).target
-    np.testing.assert_allclose(one, load(theirs()[0], theirs).target, atol=1e-3)
+    one = load_sample(ours()[0], ours).target
+    np.testing.assert_allclose(one, load_sample(theirs()[0], theirs).target, atol=1e-3)
     assert ((one > 0) & (one < 1)).any()
 
 

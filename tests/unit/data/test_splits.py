@@ -151,14 +151,14 @@ def test_folds_test_every_group_exactly_once(count: int, k: int, seed: int) -> N
 @pytest.mark.parametrize(
     ("spec", "part"),
     [
-        ({"by": "center"}, "split.by: no column 'center' (did you mean 'center'?); there are"),
+        ({"by": "centr"}, "split.by: no column 'centr' (did you mean 'center'?); columns are"),
         ({"within": "persn"}, "split.within: no column 'persn' (did you mean 'person'?)"),
-        ({"by": "center", "test": ["12"]}, "split.test: nobody has '12'"),
-        ({"by": "center", "test": [1], "validation": [1]}, "validation: nobody has '1'"),
-        ({"by": "center", "test": 9}, "9 group(s) wanted, of 4: 1, 2, 3, 4"),
+        ({"by": "center", "test": ["12"]}, "split.test: no subject has center '12'"),
+        ({"by": "center", "test": [1], "validation": [1]}, "validation: no subject has center '1'"),
+        ({"by": "center", "test": 9}, "cannot take 9 of 4 group(s): 1, 2, 3, 4"),
         ({"by": "center", "test": 4}, "split.test: takes all"),
         ({"by": "center", "test": 1, "validation": 3}, "split.validation: takes all"),
-        ({"by": "center", "folds": [1, 7], "fold": 0}, "split.folds: nobody has '7'"),
+        ({"by": "center", "folds": [1, 7], "fold": 0}, "split.folds: no subject has center '7'"),
     ],
 )
 def test_what_the_data_cannot_give_is_refused(spec: dict[str, Any], part: str) -> None:

@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import nn
 
 from softseg.data.nifti.grid import Grid
-from softseg.data.nifti.io import read
+from softseg.data.nifti.io import read_volume
 from softseg.data.sample import Sample
 from softseg.inference.segment import segment
 from softseg.inference.write import write_predictions
@@ -194,7 +194,7 @@ def test_a_prediction_has_its_scans_header_to_the_byte(
     image.header["descrip"] = b"of the scanner"
     source = tmp_path / "scan.nii"
     nib.save(image, source)
-    volume = read(source)
+    volume = read_volume(source)
     soft = segment(seen(), scan_of(volume.data, volume.grid.affine))
     written = write_predictions(tmp_path, source, soft, soft >= 0.5, {"lesion": 0.5}, {})
     before = source.read_bytes()

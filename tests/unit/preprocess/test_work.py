@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from softseg.data import build as build_dataset
-from softseg.data import read_subject as reading
+from softseg.data import subject_reader
 from softseg.preprocess import Slices
 from softseg.preprocess import build as build_chain
 from softseg.preprocess.prepare import prepare
@@ -21,7 +21,7 @@ CHAIN = build_chain([{"standardize": {}}, {"crop": {"size": [6, 6]}}])
 @pytest.fixture
 def reads(tmp_path, monkeypatch):
     """Prepare n subjects in the cache of that name: how often each of their files was read."""
-    read = reading.read
+    read = subject_reader.read_volume
 
     def counted(subjects, cache=None):
         root = makers.scgm(tmp_path / f"data-{subjects}", centers=1, subjects=subjects)
@@ -35,7 +35,7 @@ def reads(tmp_path, monkeypatch):
             times[Path(path).name] += 1
             return read(path, volume)
 
-        monkeypatch.setattr(reading, "read", watched)
+        monkeypatch.setattr(subject_reader, "read_volume", watched)
         prepare(found, dataset, CHAIN, Slices(), maps=["half_pixel"])
         return times
 

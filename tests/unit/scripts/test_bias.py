@@ -13,7 +13,7 @@ from softseg.ablation.design import load_design
 from softseg.ablation.folder import share_stacks, write_plan
 from softseg.ablation.plan import make_plan
 from softseg.ablation.run_one import run_one
-from softseg.data.nifti.io import read
+from softseg.data.nifti.io import read_volume
 from softseg.datasets.phantom import uncertain, write_phantom
 from softseg.inference.write import write_predictions
 from softseg.runs.plan_file import STACKS
@@ -66,7 +66,7 @@ def test_every_set_has_every_probability_as_often(phantom):
 def predicted(subject, folder, levels):
     """Write a soft prediction that has these values in background, certain and uncertain parts."""
     [image] = subject.images.values()
-    codes = read(bias.region_file(image)).data.astype(int)
+    codes = read_volume(bias.region_file(image)).data.astype(int)
     soft = np.array(levels, np.float32)[codes][None]
     write_predictions(folder, image, soft, [soft[0] >= 0.5], {"lesion": 0.5}, {})
 
@@ -86,7 +86,7 @@ def test_the_drawn_share_is_that_of_the_masks(phantom):
     subjects = design(f"dataset.root={phantom}").experiments["Dice"].dataset()
     found = bias.drawn_shares(subjects)
     assert list(found) == list(uncertain.PROBABILITIES)
-    masks = [read(phantom / f"s{number:03d}-mask.nii.gz").data for number in (2, 10, 18)]
+    masks = [read_volume(phantom / f"s{number:03d}-mask.nii.gz").data for number in (2, 10, 18)]
     share = (np.sum([mask.sum() for mask in masks]) / (3 * 8) - 64) / 64
     assert found[0.3] == pytest.approx(share)
 

@@ -11,7 +11,7 @@ import pytest
 
 from softseg.cli import main as cli
 from softseg.core.errors import UserError
-from softseg.data.sample import LoadError, load
+from softseg.data.sample import SubjectError, load_sample
 from tests.support import project
 from tests.support.datasets import CONTRASTS, LOADERS, lay, only_of_sub_2, refused, tell
 from tests.support.makers import SHAPE, ball, nifti, scan
@@ -90,16 +90,20 @@ def test_another_grid_is_refused_with_both_mends_or_resampled_when_told_to(tmp_p
     path = nifti(tmp_path / laid.image("sub-2", "T2w"), scan(2, (4, 6, 4)), np.diag([2, 1, 1, 1]))
     dataset = laid.dataset()
     one, two, three = dataset()
-    with pytest.raises(LoadError) as caught:
-        load(two, dataset)
+    with pytest.raises(SubjectError) as caught:
+        load_sample(two, dataset)
     [problem] = caught.value.problems
     assert str(caught.value).startswith("subject sub-2 cannot be used:")
     assert problem.startswith(f"{path}: has the shape (4, 6, 4), but {two.images['T1w']} has")
     assert "resample it" in problem
     assert "dataset.on_grid_mismatch: resample" in problem
-    assert load(one, dataset).image.shape == load(three, dataset).image.shape == (2, *SHAPE)
+    assert (
+        load_sample(one, dataset).image.shape
+        == load_sample(three, dataset).image.shape
+        == (2, *SHAPE)
+    )
     told = laid.dataset(on_grid_mismatch="resample")
-    assert load(told()[1], told).image.shape == (2, *SHAPE)
+    assert load_sample(told()[1], told).image.shape == (2, *SHAPE)
 
 
 @pytest.mark.parametrize("loader", LOADERS)
@@ -110,7 +114,11 @@ def test_a_patient_without_a_targets_code_is_no_mistake(tmp_path, loader):
         nifti(tmp_path / laid.mask("sub-2", rater), 2 * ball(soft=False), dtype=np.uint8)
     gm = {**laid.spec.get("targets", {}).get("gm", {}), "values": [1]}
     dataset = laid.dataset(targets={"gm": gm})
-    assert [bool(load(one, dataset).target.any()) for one in dataset()] == [True, False, True]
+    assert [bool(load_sample(one, dataset).target.any()) for one in dataset()] == [
+        True,
+        False,
+        True,
+    ]
 
 
 def take_rater_3():

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from softseg.data.nifti.io import FileError, read, read_grid, write_like
+from softseg.data.nifti.io import FileError, read_grid, read_volume, write_like
 from tests.support.makers import SHAPE, ball, nifti, oblique, scan
 
 GEOMETRY = ("dim", "pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
@@ -20,7 +20,7 @@ GEOMETRY = ("dim", "pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c
 
 def refusal(path: Path) -> str:
     with pytest.raises(FileError) as caught:
-        read(path)
+        read_volume(path)
     assert caught.value.path == path
     assert str(caught.value).startswith(f"{path}: ")
     assert "; " in str(caught.value), "no mend"
@@ -33,7 +33,7 @@ def test_every_datatype_becomes_float32_with_its_values(
     tmp_path: Path, name: str, dtype: Any
 ) -> None:
     data = np.arange(np.prod(SHAPE)).reshape(SHAPE)
-    volume = read(nifti(tmp_path / name, data, oblique(), dtype=dtype))
+    volume = read_volume(nifti(tmp_path / name, data, oblique(), dtype=dtype))
     assert volume.data.dtype == np.float32
     np.testing.assert_array_equal(volume.data, data)
     np.testing.assert_allclose(volume.grid.affine, oblique(), atol=1e-6)
@@ -44,7 +44,7 @@ def test_the_headers_slope_is_applied(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[112:120] = np.array([0.5, -1], "<f4").tobytes()  # scl_slope, scl_inter
     path.write_bytes(content)
-    assert read(path).data.flat[0] == 7 * 0.5 - 1
+    assert read_volume(path).data.flat[0] == 7 * 0.5 - 1
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_one_volume_has_three_dimensions_however_it_is_stored(
     tmp_path: Path, shape: tuple[int, ...], read_as: tuple[int, ...]
 ) -> None:
     path = nifti(tmp_path / "a.nii.gz", np.arange(np.prod(shape)).reshape(shape), dtype=np.int16)
-    volume = read(path)
+    volume = read_volume(path)
     assert volume.data.shape == volume.grid.shape == read_grid(path).shape == read_as
     np.testing.assert_array_equal(volume.data.ravel(), np.arange(np.prod(shape)))
 
 
 def test_nifti_2_is_read(tmp_path: Path) -> None:
     nib.save(nib.Nifti2Image(scan(), oblique()), tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(read(tmp_path / "a.nii.gz").data, scan())
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").data, scan())
 
 
 def test_read_grid_needs_only_the_header(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_no_single_flipped_byte_in_a_header_escapes_as_another_error(tmp_path: P
             path = tmp_path / "b.nii"
             path.write_bytes(content[:position] + bytes([value]) + content[position + 1 :])
             with suppress(FileError):
-                assert np.isfinite(read(path).data).all()
+                assert np.isfinite(read_volume(path).data).all()
 
 
 def test_what_is_no_nifti_is_refused(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_prediction_lies_exactly_on_the_grid_of_its_input(
 ) -> None:
     data = np.arange(np.prod(shape)).reshape(shape)
     source = nifti(tmp_path / "in.nii.gz", data, oblique(lps=lps), codes=codes, dtype=np.int16)
-    volume = read(source)
+    volume = read_volume(source)
     mask = ball(volume.grid.shape, soft=dtype == np.float32)
     write_like(tmp_path / "out.nii.gz", mask, source, dtype)
     ours, theirs = nib.load(tmp_path / "out.nii.gz"), nib.load(source)
@@ -174,7 +174,7 @@ def test_a_prediction_lies_exactly_on_the_grid_of_its_input(
     for key in GEOMETRY:
         np.testing.assert_array_equal(ours.header[key], theirs.header[key], err_msg=key)
     np.testing.assert_array_equal(ours.affine, theirs.affine)
-    again = read(tmp_path / "out.nii.gz")
+    again = read_volume(tmp_path / "out.nii.gz")
     np.testing.assert_array_equal(again.data, mask)
 
 
@@ -229,11 +229,13 @@ def test_one_of_several_volumes_is_read_and_written_beside_its_source(tmp_path, 
     stored = np.random.default_rng(0).integers(0, 900, shape).astype(np.int16)
     path = nifti(tmp_path / "bold.nii.gz", stored, oblique(), codes=(1, 2))
     for number in range(3):
-        assert np.array_equal(read(path, number).data, stored.reshape(8, 6, 4, 3)[..., number])
+        assert np.array_equal(
+            read_volume(path, number).data, stored.reshape(8, 6, 4, 3)[..., number]
+        )
     with pytest.raises(FileError, match=r"holds 3 frames .*--frame 0 to 2"):
-        read(path)
+        read_volume(path)
     with pytest.raises(FileError, match=r"holds 3 frames .*; there is no frame 3; "):
-        read(path, 3)
+        read_volume(path, 3)
     write_like(tmp_path / "mask.nii.gz", ball(), path, np.float32)
     ours, theirs = nib.load(tmp_path / "mask.nii.gz").header, nib.load(path).header
     assert ours.get_data_shape() == SHAPE
@@ -244,4 +246,4 @@ def test_one_of_several_volumes_is_read_and_written_beside_its_source(tmp_path, 
 
 def test_a_single_volume_is_read_whatever_number_is_asked_for(tmp_path):
     path = nifti(tmp_path / "a.nii.gz", scan())
-    assert np.array_equal(read(path, 5).data, read(path).data)
+    assert np.array_equal(read_volume(path, 5).data, read_volume(path).data)

@@ -15,7 +15,7 @@ from rich.console import Console
 from softseg import data
 from softseg.config.load import load_experiment
 from softseg.core.errors import UserError
-from softseg.data.sample import load
+from softseg.data.sample import load_sample
 from softseg.datasets import download as rooms
 from softseg.datasets.download import download, fetch, names
 from softseg.datasets.download.show import show
@@ -70,7 +70,7 @@ def test_the_hippocampus_is_read_as_told(tmp_path):
         printed = shown(source, tmp_path / "hippocampus")
     dataset, subjects = read_as_told(printed, tmp_path)
     assert [subject.name for subject in subjects] == ["001", "003", "367"]
-    assert load(subjects[0], dataset).target.sum() == makers.ball(soft=False).sum()
+    assert load_sample(subjects[0], dataset).target.sum() == makers.ball(soft=False).sum()
     assert "CC-BY-SA 4.0" in printed
     assert "arXiv:1902.09063" in printed
 

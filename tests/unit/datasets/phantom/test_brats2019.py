@@ -15,7 +15,7 @@ from scipy.ndimage import binary_dilation, binary_fill_holes
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
-from softseg.data.sample import load
+from softseg.data.sample import load_sample
 from softseg.data.synthetic import is_phantom
 from softseg.datasets.phantom import brats2019, write_phantom
 from softseg.datasets.phantom.brats2019 import SCAN, Subject, make_subject
@@ -60,7 +60,7 @@ def test_the_shipped_configuration_finds_and_reads_the_high_grade_ones(phantom: 
     dataset = load_config(CONFIG, Experiment, [f"dataset.root={phantom}"]).dataset
     subjects = dataset()
     assert [s.name for s in subjects] == [f"PHANTOM_00{n}_1" for n in (1, 2, 3)]
-    sample = load(subjects[0], dataset)
+    sample = load_sample(subjects[0], dataset)
     assert sample.image.shape == (4, *SCAN.shape)
     core = np.isin(read(phantom, "HGG", 1, "seg"), (1, 4))
     np.testing.assert_array_equal(sample.target[0] > 0, core)

@@ -15,7 +15,7 @@ from scipy.ndimage import binary_dilation, label
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
-from softseg.data.sample import load
+from softseg.data.sample import load_sample
 from softseg.data.synthetic import is_phantom
 from softseg.datasets.phantom import lesions, msseg2016, write_phantom
 from softseg.datasets.phantom.experts import Expert, expert_mask
@@ -71,11 +71,11 @@ def test_the_shipped_configuration_finds_and_reads_it(phantom: Path) -> None:
     dataset = load_config(CONFIG, Experiment, sets).dataset
     subjects = dataset()
     assert [s.name for s in subjects] == [f"center{c}-patient01" for c in ("01", "07", "08")]
-    sample = load(subjects[0], dataset)
+    sample = load_sample(subjects[0], dataset)
     assert sample.image.shape[0] == 5
     np.testing.assert_array_equal(sample.target[0], read(phantom / PATIENTS[0], "Masks/Consensus"))
     raters = load_config(CONFIG, Experiment, [*sets, "dataset.layout=msseg2016_raters"]).dataset
-    majority = load(raters()[0], raters).target[0]
+    majority = load_sample(raters()[0], raters).target[0]
     np.testing.assert_array_equal(majority > 0, experts(phantom / PATIENTS[0]).sum(axis=0) >= 4)
 
 

@@ -14,8 +14,8 @@ from scipy.stats import binom, spearmanr
 from softseg import data
 from softseg.core.errors import UserError
 from softseg.data.loaders.read_table import read_table
-from softseg.data.nifti.io import read
-from softseg.data.sample import load
+from softseg.data.nifti.io import read_volume
+from softseg.data.sample import load_sample
 from softseg.data.synthetic import is_phantom
 from softseg.datasets.phantom import write_phantom
 from softseg.datasets.phantom.uncertain import PROBABILITIES, make_subject, regions
@@ -119,10 +119,10 @@ def test_the_files_loader_reads_it_with_its_table(phantom: Path) -> None:
     assert [s.columns["round"] for s in subjects] == ["1"] * 8 + ["2"]
     assert [float(s.columns["probability"]) for s in subjects] == [*PROBABILITIES, 0.1]
     assert {(s.columns["parts"], s.columns["relative_volume"]) for s in subjects} == {("4", "1")}
-    sample = load(subjects[3], dataset)
+    sample = load_sample(subjects[3], dataset)
     np.testing.assert_array_equal(sample.target[0], make(4, 4, 0).mask)
     np.testing.assert_array_equal(sample.image[0], make(4, 4, 0).image)
-    region = read(phantom / "s004-region.nii.gz")
+    region = read_volume(phantom / "s004-region.nii.gz")
     np.testing.assert_array_equal(region.data, make(4, 4, 0).region)
     np.testing.assert_array_equal(region.grid.zooms, (1, 1, 1))
 

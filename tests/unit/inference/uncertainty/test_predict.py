@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import nn
 
 from softseg.core.errors import UserError
-from softseg.data.nifti.io import read, read_grid
+from softseg.data.nifti.io import read_grid, read_volume
 from softseg.data.sample import Sample
 from softseg.inference.predict import Options, segment_all
 from softseg.inference.scans import find_scans
@@ -95,7 +95,7 @@ def test_maps_lie_where_the_scan_does_and_are_not_empty(method, scan, tmp_path):
         path = tmp_path / f"p1_label-lesion_desc-{kind}.nii.gz"
         assert np.array_equal(nib.load(path).affine, nib.load(scan).affine)
         assert nib.load(path).get_data_dtype() == np.float32
-        assert read(path).data.std() > 0
+        assert read_volume(path).data.std() > 0
     mean, variance = (data(tmp_path, f"desc-{kind}") for kind in MAPS[:2])
     assert (variance <= mean * (1 - mean) + 1e-5).all()  # the most that values in [0, 1] can have
 
@@ -174,7 +174,7 @@ def test_an_ensemble_is_the_mean_of_its_members_at_their_mean_threshold(scan, tm
         models, find_scans([scan], ["T1w"]), tmp_path / "out", plain(), Options()
     )
     assert len(done.written) == 6
-    volume, grid = read(scan), read_grid(scan)
+    volume, grid = read_volume(scan), read_grid(scan)
     sample = Sample(volume.data[None], np.zeros((0, *SHAPE), np.float32), None, (), grid, {})
     softs = [segment(model, sample)[0] for model in models]
     mean = np.mean(softs, axis=0)
@@ -217,7 +217,9 @@ def test_a_normrelu_model_keeps_the_scale_of_the_deterministic_pass(scan, tmp_pa
     model = replace(model, predict=replace(model.predict, head=heads.build({"name": "normrelu"})))
     sampled(model, scan, tmp_path)
     # dropout divides what it keeps by 0.6, so what is bright exceeds the scale and is cut
-    raw = 4 * (read(scan).data - read(scan).data.mean()) / read(scan).data.std()
+    raw = (
+        4 * (read_volume(scan).data - read_volume(scan).data.mean()) / read_volume(scan).data.std()
+    )
     bright = raw - 1 >= 0.7 * (raw - 1).max()
     mean = data(tmp_path, "desc-mean_probseg")
     assert mean[bright] * 7 == pytest.approx(np.round(mean[bright] * 7), abs=1e-4)

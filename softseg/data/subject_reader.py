@@ -10,14 +10,14 @@ import numpy as np
 
 from softseg.core.types import Float32Array
 from softseg.data.nifti.grid import Grid, corner_distance, regrid, same_place
-from softseg.data.nifti.io import FileError, Volume, read
+from softseg.data.nifti.io import FileError, Volume, read_volume
 from softseg.data.targets import Target
 
 _MEND = "resample it onto that image's grid, or let dataset.on_grid_mismatch: resample do so"
 
 
 @dataclass
-class Reader:
+class SubjectReader:
     """Reads each file once and compares its grid with that of the first image read.
 
     With `regrid`, what lies on another grid is resampled onto that of the first image.
@@ -39,7 +39,7 @@ class Reader:
         """A file that can be used; None after noting what is wrong."""
         if path not in self._seen:
             try:
-                self._seen[path] = self._compared(path, read(path, self.frame))
+                self._seen[path] = self._compared(path, read_volume(path, self.frame))
             except FileError as error:
                 self.problems.append(str(error))
                 self._seen[path] = None
@@ -99,7 +99,7 @@ def _overlap(one: Grid, other: Grid) -> bool:
 
 def values_in(paths: Iterable[Path]) -> str:
     """The values that files hold together, as `told` shows them. Raises FileError for a bad one."""
-    return told({float(value) for path in paths for value in np.unique(read(path).data)})
+    return told({float(value) for path in paths for value in np.unique(read_volume(path).data)})
 
 
 def told(values: Iterable[float], limit: int = 10) -> str:
