@@ -115,7 +115,8 @@ class Split(Component):
         train = [value for value in left if value not in validation]
         if not train:
             raise UserError(
-                f"split.validation: takes all that is left, {listing(left)}; leave some for training"
+                f"split.validation: takes all that is left, {listing(left)}; "
+                "leave some for training"
             )
         if self.within is not None:
             tested = [subject for value in test for subject in groups[value]]
