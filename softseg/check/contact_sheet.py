@@ -13,14 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from nibabel import orientations
 
 from softseg.check.split import set_of
 from softseg.core.errors import UserError
 from softseg.core.files import replacing
 from softseg.core.types import AnyArray
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.nifti.grid import Grid, canonical
+from softseg.data.nifti.grid import canonical, canonical_voxels, upright
 from softseg.data.sample import Sample, load_sample
 from softseg.data.splits import Sets
 from softseg.data.subject import Subject
@@ -66,7 +65,9 @@ def entries(
 def entry_of(sample: Sample, name: str, where: str, dataset: DatasetFields, axis: int = 2) -> Entry:
     """The slice with most foreground of all targets, else the middle one; `where` is its set."""
     grid = canonical(sample.grid)
-    image, target = (_upright(volumes, sample.grid) for volumes in (sample.image, sample.target))
+    image, target = (
+        canonical_voxels(volumes, sample.grid) for volumes in (sample.image, sample.target)
+    )
     others = tuple(k for k in range(4) if k != axis + 1)
     amount = target.sum(axis=others)
     place = int(amount.argmax()) if amount.any() else image.shape[axis + 1] // 2
@@ -167,7 +168,7 @@ def _slice(axes: Axes, one: Entry, image: AnyArray) -> None:
 
 def _outline(axes: Axes, mask: AnyArray, pixel_mm: slices.Pixel, color: str) -> None:
     """A thin line where a soft mask is 0.5."""
-    shown = np.pad(slices.upright(mask), 1)  # so that it closes at the slice's edges, too
+    shown = np.pad(upright(mask), 1)  # so that it closes at the slice's edges, too
     if shown.max() >= 0.5:
         x = (np.arange(shown.shape[1]) - 0.5) * pixel_mm[0]
         y = (shown.shape[0] - np.arange(shown.shape[0]) - 1.5) * pixel_mm[1]
@@ -189,10 +190,3 @@ def _say(figure: Figure, top: float, text: str, color: str) -> None:
     ends = [_EDGE / width, (_EDGE + 0.25) / width]
     figure.add_artist(Line2D(ends, [1 - top / height] * 2, color=color, linewidth=2))
     cells.write(figure, _EDGE + 0.33 * (color != "none"), top, text)
-
-
-def _upright(volumes: AnyArray, grid: Grid) -> AnyArray:
-    """(N, X, Y, Z) with axes growing to the right, front and top, as near as the scan allows."""
-    turns = orientations.io_orientation(grid.affine)
-    turned = orientations.apply_orientation(np.moveaxis(volumes, 0, -1), turns)
-    return np.moveaxis(turned, -1, 0)

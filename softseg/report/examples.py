@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from nibabel import orientations
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.core.types import Float32Array
 from softseg.data import Subject
-from softseg.data.nifti.grid import Grid, canonical
+from softseg.data.nifti.grid import canonical, canonical_voxels
 from softseg.data.nifti.io import read_volume
 from softseg.data.sample import load_sample
 from softseg.inference.write import Kind, prediction_file
@@ -61,7 +60,7 @@ def _example(results: Results, target: str, subject: Subject, split: int, label:
     experiment = results.experiment
     sample = load_sample(subject, experiment.dataset)
     axis = experiment.slices.number
-    truth = _upright(sample.target[results.targets.index(target)], sample.grid)
+    truth = canonical_voxels(sample.target[results.targets.index(target)], sample.grid)
     place = int(np.moveaxis(truth, axis, 0).sum(axis=(1, 2)).argmax())
 
     def cut(volume: Float32Array) -> Float32Array:
@@ -75,7 +74,7 @@ def _example(results: Results, target: str, subject: Subject, split: int, label:
     zooms = np.delete(canonical(sample.grid).zooms, axis)
     return Example(
         title=f"{label}: {subject.name}",
-        image=cut(_upright(sample.image[0], sample.grid)),
+        image=cut(canonical_voxels(sample.image[0], sample.grid)),
         truth=cut(truth),
         soft={name: cut(volume) for name, volume in masks["probseg"].items()},
         binary={name: cut(volume) for name, volume in masks["mask"].items()},
@@ -112,16 +111,10 @@ def _predictions(
     found = {}
     for candidate, (folder, source) in places.items():
         volume = read_volume(prediction_file(folder, source, target, kind))
-        found[candidate] = _upright(volume.data, volume.grid)
+        found[candidate] = canonical_voxels(volume.data, volume.grid)
     return found
 
 
 def _rows(metrics: pd.DataFrame, subject: str, split: int, target: str) -> pd.DataFrame:
     chosen = (metrics["subject"] == subject) & (metrics["split"] == split)
     return metrics[chosen & (metrics["target"] == target)]
-
-
-def _upright(volume: Float32Array, grid: Grid) -> Float32Array:
-    """The voxels with axes growing to the right, front and top, as near as the scan allows."""
-    turned = orientations.apply_orientation(volume, orientations.io_orientation(grid.affine))
-    return np.asarray(turned, dtype=np.float32)

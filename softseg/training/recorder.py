@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from softseg.core.files import write_atomically
+from softseg.data.nifti.grid import upright
 from softseg.training.previews import keep_prediction, keep_slice
 from softseg.training.state import Record, State, save, save_weights
 
@@ -52,18 +53,10 @@ class Keeper:
                 self._board.add_scalar(key, value, epoch)
         due = self.images_every and (epoch == 1 or epoch % self.images_every == 0)
         if due:
-            shown = [upright(part) for part in (*self._still, preview[:, :1].cpu())]
+            parts = (*self._still, preview[:, :1].cpu())
             # (P, 1, W, 3H): input, target, prediction of each slice side by side
-            rows = torch.cat(shown, dim=3)
+            rows = np.concatenate([upright(part.numpy()) for part in parts], axis=3)
             self._board.add_images("input | target | prediction", rows, epoch)
-
-
-def upright(slices: Tensor) -> Tensor:
-    """Slices (P, 1, H, W), H and W growing to the right, front or top, as radiologists see them.
-
-    The patient's right (sagittal: front) is on the left, the front (or top) is up: (P, 1, W, H).
-    """
-    return slices.transpose(2, 3).flip(2, 3)
 
 
 def normalized(image: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from nibabel import orientations
 from scipy import ndimage
 
-from softseg.core.types import Float32Array, Float64Array, FloatArray
+from softseg.core.types import AnyArray, Float32Array, Float64Array, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,3 +69,20 @@ def canonical(grid: Grid) -> Grid:
     affine = grid.affine @ orientations.inv_ornt_aff(to_ras, grid.shape)
     first, second, third = (int(axis) for axis in to_ras[:, 0].argsort())
     return Grid((grid.shape[first], grid.shape[second], grid.shape[third]), affine)
+
+
+def canonical_voxels(voxels: AnyArray, grid: Grid) -> AnyArray:
+    """The voxels (..., X, Y, Z) of `grid` in the order of `canonical(grid)`: a view."""
+    space = (-3, -2, -1)
+    space_first = np.moveaxis(voxels, space, (0, 1, 2))
+    turned = orientations.apply_orientation(space_first, orientations.io_orientation(grid.affine))
+    return np.moveaxis(turned, (0, 1, 2), space)
+
+
+def upright(slices: AnyArray) -> Float32Array:
+    """Canonical slices (..., H, W) as radiologists view them: (..., W, H), float32.
+
+    H and W run to the patient's right (sagittal: front) and to the front (or top). In the result
+    the patient's right is on the left, and the front (or top) is up.
+    """
+    return np.swapaxes(np.asarray(slices, np.float32), -2, -1)[..., ::-1, ::-1]

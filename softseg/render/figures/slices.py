@@ -12,6 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.patches import Rectangle
 
 from softseg.core.types import AnyArray
+from softseg.data.nifti.grid import upright
 from softseg.render.figures.style import RED
 
 BLUE = "#40d0ff"
@@ -29,14 +30,6 @@ class Box:
     left: float
     bottom: float
     side: float
-
-
-def upright(array: AnyArray) -> AnyArray:
-    """(H, W), growing to the patient's right and front, as radiologists see it: (W, H).
-
-    The patient's right is on the left, the front is up (as `softseg.training.keeper.upright`).
-    """
-    return np.asarray(array, dtype=np.float32).T[::-1, ::-1]
 
 
 def whole(shape: tuple[int, ...], pixel_mm: Pixel) -> Box:

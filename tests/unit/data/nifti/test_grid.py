@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.affines import voxel_sizes
 
-from softseg.data.nifti.grid import Grid, corner_distance, same_place
+from softseg.data.nifti.grid import (
+    Grid,
+    canonical,
+    canonical_voxels,
+    corner_distance,
+    same_place,
+    upright,
+)
 from tests.support.makers import oblique
 
 
@@ -36,3 +44,25 @@ def test_header_rounding_is_tolerated_and_a_real_shift_is_not(mm: float, same: b
 
 def test_another_shape_is_another_place() -> None:
     assert not same_place(Grid((8, 6, 4), np.eye(4)), Grid((8, 6, 5), np.eye(4)))
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SLA"])
+def test_canonical_voxels_are_those_of_nibabel(codes: str) -> None:
+    voxels = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    turns = nib.orientations.axcodes2ornt(codes)
+    affine = np.diag([1.0, 2.0, 3.0, 1.0]) @ nib.orientations.inv_ornt_aff(turns, (3, 4, 5))
+    grid = Grid((3, 4, 5), affine)
+    for volume, found in zip(voxels, canonical_voxels(voxels, grid), strict=True):
+        expected = nib.as_closest_canonical(nib.Nifti1Image(volume, affine))
+        np.testing.assert_array_equal(found, np.asarray(expected.dataobj))
+        np.testing.assert_array_equal(found, canonical_voxels(volume, grid))
+        assert found.shape == canonical(grid).shape
+
+
+def test_of_an_upright_slice_the_patients_right_is_on_the_left_and_the_front_is_up() -> None:
+    slices = np.zeros((2, 5, 7))
+    slices[1, 4, 6] = 1  # the last row is the most right, the last column the most anterior
+    shown = upright(slices)
+    assert shown.shape == (2, 7, 5)
+    assert shown[1, 0, 0] == 1
+    np.testing.assert_array_equal(shown[1], upright(slices[1]))

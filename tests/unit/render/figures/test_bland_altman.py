@@ -43,20 +43,20 @@ def test_the_spread_is_that_of_a_sample_and_unknown_for_one_subject():
     assert np.isnan(agreement(np.array([])).bias)
 
 
-def test_the_numbers_are_written_and_the_lines_drawn(tmp_path, drawn):
+def test_the_numbers_are_written_and_the_lines_drawn(tmp_path, saved_figure):
     path = tmp_path / "b.png"
     bland_altman.draw({"a": (np.array(LARGE), np.array(MINI))}, path, unit="l/min")
-    drawn.assert_good(path)
-    [axes] = drawn.figure.axes
+    saved_figure.assert_readable(path)
+    [axes] = saved_figure.figure.axes
     minus = "\N{MINUS SIGN}"
     assert axes.get_title() == f"a\nbias {minus}2.1 l/min\nlimits {minus}78.1 to +73.9 l/min"
     heights = sorted(line.get_ydata()[0] for line in axes.lines)
     assert heights == pytest.approx([-78.1, -2.1, 0, 73.9], abs=0.1)
     assert len(axes.collections[0].get_offsets()) == 17
-    assert any("[l/min]" in word for word in drawn.words)
+    assert any("[l/min]" in word for word in saved_figure.texts)
 
 
-def test_no_volume_one_volume_and_no_difference(tmp_path, drawn):
+def test_no_volume_one_volume_and_no_difference(tmp_path, saved_figure):
     path = tmp_path / "b.png"
     few = {
         ODD[0]: (np.array([NAN]), np.array([1.0])),
@@ -64,15 +64,15 @@ def test_no_volume_one_volume_and_no_difference(tmp_path, drawn):
         ODD[2]: (np.zeros(3), np.zeros(3)),
     }
     bland_altman.draw(few, path)
-    drawn.assert_good(path)
-    none, one, _ = (axes.get_title() for axes in drawn.figure.axes)
+    saved_figure.assert_readable(path)
+    none, one, _ = (axes.get_title() for axes in saved_figure.figure.axes)
     assert "no volumes" in none
     assert "limits undefined" in one
 
 
-def test_nothing_is_cut_off_or_covered(tmp_path, drawn):
+def test_nothing_is_cut_off_or_covered(tmp_path, saved_figure):
     path = tmp_path / "b.png"
     volumes = np.linspace(1, 3000, 40)
     bland_altman.draw(dict.fromkeys(TEN[4:8], (1.2 * volumes + 300, volumes)), path)
-    drawn.assert_good(path)
-    assert len({axes.get_ylim() for axes in drawn.figure.axes}) == 1
+    saved_figure.assert_readable(path)
+    assert len({axes.get_ylim() for axes in saved_figure.figure.axes}) == 1

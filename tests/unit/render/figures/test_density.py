@@ -43,36 +43,38 @@ def test_one_value_has_no_density():
     assert density.density(np.array([1, 1 - 1e-16, 1e-300 + 1]), AT) is None
 
 
-def test_zeros_and_what_is_undefined_are_left_out(tmp_path, drawn):
+def test_zeros_and_what_is_undefined_are_left_out(tmp_path, saved_figure):
     values = np.concatenate([beta(3, 4), np.zeros(9000), [np.nan]]).reshape(-1, 1)
     density.draw({"a": values}, tmp_path / "d.png")
-    x, heights = drawn.figure.axes[0].lines[0].get_data()
+    x, heights = saved_figure.figure.axes[0].lines[0].get_data()
     np.testing.assert_allclose(heights, density.density(beta(3, 4), x))
 
 
-def test_the_legend_says_why_a_candidate_has_no_curve(tmp_path, drawn):
+def test_the_legend_says_why_a_candidate_has_no_curve(tmp_path, saved_figure):
     path = tmp_path / "d.png"
     density.draw({ODD[0]: np.zeros((4, 4)), ODD[1]: np.full(3, 0.25), ODD[2]: beta(2, 2)}, path)
-    drawn.assert_good(path)
-    empty, single, good = [text for text in drawn.words if "a" in text and "\n" in text] + ["$a$"]
+    saved_figure.assert_readable(path)
+    empty, single, good = [text for text in saved_figure.texts if "a" in text and "\n" in text] + [
+        "$a$"
+    ]
     assert "no value above 0" in empty
     assert "every value is 0.25" in single
     assert "_one_without" in single
-    assert any(word.replace("\\", "") == good for word in drawn.words)
+    assert any(word.replace("\\", "") == good for word in saved_figure.texts)
 
 
 @pytest.mark.parametrize("names", [TEN[:1], TEN])
-def test_nothing_is_cut_off_or_covered(tmp_path, drawn, names):
+def test_nothing_is_cut_off_or_covered(tmp_path, saved_figure, names):
     path = tmp_path / "d.png"
     density.draw({name: beta(k + 1, 2, 200) for k, name in enumerate(names)}, path)
-    drawn.assert_good(path)
-    lines = drawn.figure.axes[0].lines
+    saved_figure.assert_readable(path)
+    lines = saved_figure.figure.axes[0].lines
     assert len({line.get_color() for line in lines}) == len(names)
 
 
-def test_candidates_of_one_color_have_dashes_of_their_own(tmp_path, drawn):
+def test_candidates_of_one_color_have_dashes_of_their_own(tmp_path, saved_figure):
     path = tmp_path / "d.png"
     density.draw({f"c{k}": beta(2, 5) for k in range(23)}, path)
-    drawn.assert_good(path)
-    lines = drawn.figure.axes[0].lines
+    saved_figure.assert_readable(path)
+    lines = saved_figure.figure.axes[0].lines
     assert len({(one.get_color(), str(one._unscaled_dash_pattern)) for one in lines}) == 23

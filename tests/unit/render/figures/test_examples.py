@@ -25,7 +25,7 @@ def shown(figure):
     return [axes for axes in figure.axes if axes.get_facecolor()[:3] == (0, 0, 0)]
 
 
-def test_subjects_of_different_shape_and_voxels_side_by_side(tmp_path, drawn):
+def test_subjects_of_different_shape_and_voxels_side_by_side(tmp_path, saved_figure):
     path = tmp_path / "e.png"
     names = ["a", "MMMMMMMMMMMM"]
     columns = [
@@ -33,20 +33,20 @@ def test_subjects_of_different_shape_and_voxels_side_by_side(tmp_path, drawn):
         example(names, "best: sub-02", (60, 80), (0.25, 0.5)),
     ]
     examples.draw(columns, path)
-    drawn.assert_good(path)
-    assert len(shown(drawn.figure)) == 2 * 2 * (1 + 2)
-    assert drawn.words.count("Dice 87.2 %") == 4
-    assert {"worst: sub-01", "best: sub-02", "a"} <= set(drawn.words)
+    saved_figure.assert_readable(path)
+    assert len(shown(saved_figure.figure)) == 2 * 2 * (1 + 2)
+    assert saved_figure.texts.count("Dice 87.2 %") == 4
+    assert {"worst: sub-01", "best: sub-02", "a"} <= set(saved_figure.texts)
     for word in ("image", "ground truth", "soft", "binary"):
-        assert drawn.words.count(word) == 2
-    for axes in shown(drawn.figure):  # millimeters are square
+        assert saved_figure.texts.count(word) == 2
+    for axes in shown(saved_figure.figure):  # millimeters are square
         assert np.ptp(axes.get_xlim()) == pytest.approx(np.ptp(axes.get_ylim()))
 
 
-def test_the_first_cell_is_the_whole_slice_with_a_frame_around_the_rest(tmp_path, drawn):
+def test_the_first_cell_is_the_whole_slice_with_a_frame_around_the_rest(tmp_path, saved_figure):
     one = example(["a"])
     examples.draw([one], tmp_path / "e.png")
-    whole, *others = shown(drawn.figure)
+    whole, *others = shown(saved_figure.figure)
     assert whole.get_xlim() == (0, 40)
     [frame] = whole.patches
     box = box_of(one)
@@ -65,14 +65,14 @@ def test_the_box_holds_every_candidates_mask():
     assert box_of(wider).side == pytest.approx(40)  # 30 mm and margins
 
 
-def test_a_candidate_without_a_prediction_has_no_cell(tmp_path, drawn):
+def test_a_candidate_without_a_prediction_has_no_cell(tmp_path, saved_figure):
     path = tmp_path / "e.png"
     examples.draw([example(["a", "b"]), example(["b"])], path)
-    drawn.assert_good(path)
-    assert len(shown(drawn.figure)) == 6 + 4
+    saved_figure.assert_readable(path)
+    assert len(shown(saved_figure.figure)) == 6 + 4
 
 
-def test_nothing_there_nothing_found_and_odd_names(tmp_path, drawn):
+def test_nothing_there_nothing_found_and_odd_names(tmp_path, saved_figure):
     path = tmp_path / "e.png"
     nothing = np.zeros((30, 20))
     dice = {ODD[0]: float("nan"), ODD[1]: 100.0}
@@ -80,5 +80,5 @@ def test_nothing_there_nothing_found_and_odd_names(tmp_path, drawn):
     title = "median: sub-amsterdam0001_acq-axial_run-01, the second scan"
     one = Example(title, nothing + 3, nothing, masks, masks, (0.5, 1.0), dice)
     examples.draw([one] * 3, path)
-    drawn.assert_good(path)
-    assert {"no Dice", "Dice 100.0 %"} <= set(drawn.words)
+    saved_figure.assert_readable(path)
+    assert {"no Dice", "Dice 100.0 %"} <= set(saved_figure.texts)

@@ -38,12 +38,12 @@ def test_the_axis_is_logarithmic_only_where_that_reads_better():
     assert not learning.needs_log(pd.Series([], dtype=float))
 
 
-def test_a_row_a_candidate_with_its_runs_and_their_median(tmp_path, drawn):
+def test_a_row_a_candidate_with_its_runs_and_their_median(tmp_path, saved_figure):
     path = tmp_path / "l.png"
     runs = [history([400.0, 10.0], [500.0, 40.0]), history([200.0, 20.0], [300.0, 20.0])]
     learning.draw({"a": runs, "b": [history([0.5, 0.3], dice=[20.0, 30.0])]}, path)
-    drawn.assert_good(path)
-    train, val, dice, *second = drawn.figure.axes
+    saved_figure.assert_readable(path)
+    train, val, dice, *second = saved_figure.figure.axes
     assert [line.get_ydata().tolist() for line in train.lines] == [[400, 10], [200, 20], [300, 15]]
     assert val.lines[-1].get_ydata().tolist() == [400, 30]
     assert train.get_yscale() == val.get_yscale() == "log"
@@ -51,21 +51,23 @@ def test_a_row_a_candidate_with_its_runs_and_their_median(tmp_path, drawn):
     assert second[0].get_yscale() == "linear"
     assert dice.get_ylim() == second[2].get_ylim()
     assert len(second[0].lines) == 1  # a run alone is its own median
-    assert {"training loss", "validation loss", "validation Dice [%]", "a", "b"} <= set(drawn.words)
+    assert {"training loss", "validation loss", "validation Dice [%]", "a", "b"} <= set(
+        saved_figure.texts
+    )
 
 
-def test_what_is_undefined_is_left_out(tmp_path, drawn):
+def test_what_is_undefined_is_left_out(tmp_path, saved_figure):
     path = tmp_path / "l.png"
     odd = history([1.0, np.inf, 3.0], [NAN, NAN, NAN], [NAN, NAN, NAN])
     learning.draw({ODD[0]: [odd], ODD[1]: [], ODD[2]: [history([2.0])]}, path)
-    drawn.assert_good(path)
-    assert drawn.words.count("no values") == 5
-    assert drawn.figure.axes[0].lines[0].get_xydata().tolist() == [[1, 1], [3, 3]]
-    assert drawn.figure.axes[6].lines[0].get_marker() == "o"  # one epoch can be seen
+    saved_figure.assert_readable(path)
+    assert saved_figure.texts.count("no values") == 5
+    assert saved_figure.figure.axes[0].lines[0].get_xydata().tolist() == [[1, 1], [3, 3]]
+    assert saved_figure.figure.axes[6].lines[0].get_marker() == "o"  # one epoch can be seen
 
 
-def test_nothing_is_cut_off_or_covered(tmp_path, drawn):
+def test_nothing_is_cut_off_or_covered(tmp_path, saved_figure):
     path = tmp_path / "l.png"
     runs = [history(list(np.geomspace(100, 1 + k, 30))) for k in range(2)]
     learning.draw(dict.fromkeys(TEN[4:6], runs), path)
-    drawn.assert_good(path)
+    saved_figure.assert_readable(path)

@@ -43,35 +43,35 @@ def test_the_first_and_the_latest_epochs_are_among_at_most_six(epochs):
     assert found[-1:] == shared[-1:]
 
 
-def test_each_row_ends_with_its_own_last_epoch(tmp_path, drawn):
+def test_each_row_ends_with_its_own_last_epoch(tmp_path, saved_figure):
     path = tmp_path / "p.png"
     long, short = dict.fromkeys([1, 20, 40, 50], SOFT), dict.fromkeys([1, 20], SOFT)
     progression.draw({"a": long, "b": short}, IMAGE, SOFT, path)
-    drawn.assert_good(path)
-    assert {"epoch 1", "20", "40", "last", "epoch\n50", "epoch\n20"} <= set(drawn.words)
-    cells = [axes for axes in drawn.figure.axes if axes.get_facecolor()[:3] == (0, 0, 0)]
+    saved_figure.assert_readable(path)
+    assert {"epoch 1", "20", "40", "last", "epoch\n50", "epoch\n20"} <= set(saved_figure.texts)
+    cells = [axes for axes in saved_figure.figure.axes if axes.get_facecolor()[:3] == (0, 0, 0)]
     assert len(cells) == 2 + 4 + 2  # image and truth, four of one, two of the other
-    assert any("training had ended" in word for word in drawn.words)
+    assert any("training had ended" in word for word in saved_figure.texts)
 
 
-def test_epochs_that_all_have_leave_no_gap_to_explain(tmp_path, drawn):
+def test_epochs_that_all_have_leave_no_gap_to_explain(tmp_path, saved_figure):
     progression.draw({"a": dict.fromkeys([1, 2], SOFT)}, IMAGE, SOFT, tmp_path / "p.png")
-    assert not any("no cell" in word for word in drawn.words)
+    assert not any("no cell" in word for word in saved_figure.texts)
 
 
-def test_nothing_predicted_and_nothing_to_see(tmp_path, drawn):
+def test_nothing_predicted_and_nothing_to_see(tmp_path, saved_figure):
     path = tmp_path / "p.png"
     nothing = np.zeros((9, 12))
     candidates = {ODD[0]: {1: nothing, 2: nothing}, ODD[1]: {}, ODD[2]: {3: nothing * np.nan}}
     progression.draw(candidates, nothing + 4, nothing, path, pixel_mm=(0.5, 2.0))
-    drawn.assert_good(path)
-    assert "nothing\npredicted" in drawn.words
+    saved_figure.assert_readable(path)
+    assert "nothing\npredicted" in saved_figure.texts
 
 
-def test_nothing_is_cut_off_or_covered(tmp_path, drawn):
+def test_nothing_is_cut_off_or_covered(tmp_path, saved_figure):
     path = tmp_path / "p.png"
     epochs = dict.fromkeys(range(1, 160, 9), SOFT)
     progression.draw(
         dict.fromkeys([TEN[5], "WING-WITH-CAPITALS-AND-MORE"], epochs), IMAGE, SOFT, path
     )
-    drawn.assert_good(path)
+    saved_figure.assert_readable(path)

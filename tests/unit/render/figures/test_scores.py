@@ -14,12 +14,12 @@ pytestmark = pytest.mark.filterwarnings("error")
 NAN = float("nan")
 
 
-def test_a_dot_a_subject_around_its_row_a_box_and_the_median(tmp_path, drawn):
+def test_a_dot_a_subject_around_its_row_a_box_and_the_median(tmp_path, saved_figure):
     path = tmp_path / "s.png"
     values = [70.0, 90.0, NAN, 80.0, 60.0, 95.0]
     scores.draw({"a": np.array([50.0]), "b": np.array(values)}, path)
-    drawn.assert_good(path)
-    [axes] = drawn.figure.axes
+    saved_figure.assert_readable(path)
+    [axes] = saved_figure.figure.axes
     assert axes.get_xlim()[0] < 50 - 1  # no dot on the edge
     kept = [value for value in values if value == value]
     dots = axes.collections[-1].get_offsets()
@@ -28,7 +28,7 @@ def test_a_dot_a_subject_around_its_row_a_box_and_the_median(tmp_path, drawn):
     box = axes.containers[1][0]
     low, _, high = statistics.quantiles(kept, n=4, method="inclusive")
     assert [box.get_x(), box.get_x() + box.get_width()] == pytest.approx([low, high])
-    assert {"median 80.0\nn = 5 of 6", "median 50.0\nn = 1", "a", "b"} <= set(drawn.words)
+    assert {"median 80.0\nn = 5 of 6", "median 50.0\nn = 1", "a", "b"} <= set(saved_figure.texts)
 
 
 def test_the_dots_are_spread_and_every_time_the_same():
@@ -38,18 +38,18 @@ def test_the_dots_are_spread_and_every_time_the_same():
     np.testing.assert_array_equal(found[:7], scores.spread(7))
 
 
-def test_candidates_without_a_value_are_counted_out(tmp_path, drawn):
+def test_candidates_without_a_value_are_counted_out(tmp_path, saved_figure):
     path = tmp_path / "s.png"
     few = {ODD[0]: np.array([NAN, NAN]), ODD[1]: np.array([]), ODD[2]: np.full(3, 7.0)}
     scores.draw(few, path, label="AVD [%]")
-    drawn.assert_good(path)
-    assert {"n = 0 of 2", "n = 0"} <= set(drawn.words)
-    assert any(word.startswith("AVD [%]") for word in drawn.words)
+    saved_figure.assert_readable(path)
+    assert {"n = 0 of 2", "n = 0"} <= set(saved_figure.texts)
+    assert any(word.startswith("AVD [%]") for word in saved_figure.texts)
 
 
-def test_nothing_is_cut_off_or_covered(tmp_path, drawn):
+def test_nothing_is_cut_off_or_covered(tmp_path, saved_figure):
     path = tmp_path / "s.png"
     scores.draw({name: np.linspace(-1500, 70, 40) for name in TEN}, path, label="RVD [%]")
-    drawn.assert_good(path)
-    low, high = drawn.figure.axes[0].get_xlim()
+    saved_figure.assert_readable(path)
+    low, high = saved_figure.figure.axes[0].get_xlim()
     assert low < -1500 < 70 < high

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from softseg.render.figures import cells, slices
-from softseg.render.figures.slices import Box, upright, whole, zoom
-from softseg.training import recorder as keeper
+from softseg.render.figures.slices import Box, whole, zoom
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -22,18 +20,6 @@ def at(shape, *places):
     for place in places:
         mask[place] = True
     return mask
-
-
-def test_slices_stand_as_in_tensorboard():
-    array = np.arange(12.0).reshape(3, 4)
-    wanted = keeper.upright(torch.from_numpy(array)[None, None])[0, 0].numpy()
-    np.testing.assert_array_equal(upright(array), wanted)
-
-
-def test_the_patients_right_is_on_the_left_and_the_front_is_up():
-    shown = upright(at((5, 7), (4, 6)))  # the last row is the most right, the last column front
-    assert shown.shape == (7, 5)
-    assert shown[0, 0] == 1
 
 
 def test_the_box_is_around_what_is_there_in_mm():

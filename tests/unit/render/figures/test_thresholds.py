@@ -30,9 +30,9 @@ def test_mean_and_range_at_each_threshold_leave_out_what_is_undefined():
     assert table.index.tolist() == [0.1, 0.3, 0.5]
 
 
-def test_a_panel_shows_mean_range_and_each_runs_best(tmp_path, drawn):
+def test_a_panel_shows_mean_range_and_each_runs_best(tmp_path, saved_figure):
     thresholds.draw({"a": [RUNS[0]], "b": RUNS}, tmp_path / "t.png")
-    first, second = drawn.figure.axes
+    first, second = saved_figure.figure.axes
     np.testing.assert_array_equal(second.lines[0].get_xydata(), [[0.1, 65], [0.3, 80], [0.5, 78]])
     band, dots = second.collections
     assert {60, 70, 76, 90} <= set(band.get_paths()[0].vertices[:, 1])
@@ -45,23 +45,23 @@ def test_a_panel_shows_mean_range_and_each_runs_best(tmp_path, drawn):
     )
 
 
-def test_a_candidate_keeps_the_color_it_is_given(tmp_path, drawn):
+def test_a_candidate_keeps_the_color_it_is_given(tmp_path, saved_figure):
     wanted = colors(PAPER)
     thresholds.draw({PAPER[3]: RUNS}, tmp_path / "t.png", color=wanted)
-    assert drawn.figure.axes[0].lines[0].get_color() == wanted[PAPER[3]]
+    assert saved_figure.figure.axes[0].lines[0].get_color() == wanted[PAPER[3]]
 
 
-def test_runs_without_a_dice_are_said_to_have_none(tmp_path, drawn):
+def test_runs_without_a_dice_are_said_to_have_none(tmp_path, saved_figure):
     path = tmp_path / "t.png"
     thresholds.draw({ODD[0]: [], ODD[1]: [{0.1: NAN}, {0.1: NAN}], ODD[2]: RUNS}, path)
-    drawn.assert_good(path)
-    assert {"no run", "Dice undefined"} <= set(drawn.words)
+    saved_figure.assert_readable(path)
+    assert {"no run", "Dice undefined"} <= set(saved_figure.texts)
 
 
 @pytest.mark.parametrize("names", [TEN[5:6], TEN[2:8]])
-def test_nothing_is_cut_off_or_covered(tmp_path, drawn, names):
+def test_nothing_is_cut_off_or_covered(tmp_path, saved_figure, names):
     path = tmp_path / "new" / "t.png"
     curve = {k / 20: 80 - 30 * math.fabs(k / 20 - 0.4) for k in range(1, 20)}
     thresholds.draw({name: [curve] for name in names}, path)
-    drawn.assert_good(path)
-    assert {"threshold", "Dice [%]"} <= set(drawn.words)
+    saved_figure.assert_readable(path)
+    assert {"threshold", "Dice [%]"} <= set(saved_figure.texts)

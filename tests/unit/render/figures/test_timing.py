@@ -23,36 +23,36 @@ def test_the_unit_suits_the_longest_candidate(longest, unit):
     assert divisor == {"s": 1, "min": 60, "h": 3600}[unit]
 
 
-def test_stages_are_stacked_and_the_total_is_written(tmp_path, drawn):
+def test_stages_are_stacked_and_the_total_is_written(tmp_path, saved_figure):
     path = tmp_path / "t.png"
     timing.draw({"a": STAGES, "b": {"validation": 1800.0, "other": 18.0}}, path)
-    drawn.assert_good(path)
-    parts = [[bar.get_x() for bar in group] for group in drawn.figure.axes[0].containers]
+    saved_figure.assert_readable(path)
+    parts = [[bar.get_x() for bar in group] for group in saved_figure.figure.axes[0].containers]
     assert [left[0] for left in parts] == pytest.approx([0, 1.5, 1.75, 1.9, 2.0])
     ends = [
         [bar.get_x() + bar.get_width() for bar in group]
-        for group in drawn.figure.axes[0].containers
+        for group in saved_figure.figure.axes[0].containers
     ]
     assert ends[-1] == pytest.approx([2, 0.505])
-    assert {"2.00 h", "0.51 h", "time [h]", *STAGES, "other"} <= set(drawn.words)
+    assert {"2.00 h", "0.51 h", "time [h]", *STAGES, "other"} <= set(saved_figure.texts)
 
 
-def test_the_stages_are_not_in_the_colors_of_candidates(tmp_path, drawn):
+def test_the_stages_are_not_in_the_colors_of_candidates(tmp_path, saved_figure):
     timing.draw({"a": STAGES}, tmp_path / "t.png")
-    shades = {to_hex(group[0].get_facecolor()) for group in drawn.figure.axes[0].containers}
+    shades = {to_hex(group[0].get_facecolor()) for group in saved_figure.figure.axes[0].containers}
     assert len(shades) == len(STAGES)
     assert not shades & set(colors(TEN).values())
 
 
-def test_time_that_is_unknown_or_none(tmp_path, drawn):
+def test_time_that_is_unknown_or_none(tmp_path, saved_figure):
     path = tmp_path / "t.png"
     timing.draw({ODD[0]: {}, ODD[1]: {"a": float("nan"), "b": 0.0}}, path)
-    drawn.assert_good(path)
-    assert drawn.words.count("0.00 s") == 2
+    saved_figure.assert_readable(path)
+    assert saved_figure.texts.count("0.00 s") == 2
 
 
-def test_nothing_is_cut_off_or_covered(tmp_path, drawn):
+def test_nothing_is_cut_off_or_covered(tmp_path, saved_figure):
     path = tmp_path / "t.png"
     timing.draw(dict.fromkeys(TEN, STAGES), path)
-    drawn.assert_good(path)
-    assert drawn.figure.axes[0].get_xlim()[1] > 2.1  # the totals, too, are within the axes
+    saved_figure.assert_readable(path)
+    assert saved_figure.figure.axes[0].get_xlim()[1] > 2.1  # the totals, too, are within the axes

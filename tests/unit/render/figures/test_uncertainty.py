@@ -19,34 +19,34 @@ IDEAL = 100 * np.maximum(0, 0.08 - (1 - SHARE)) / SHARE
 SHOWN = Shown(ERRORS, IDEAL, {"without": BINS, "with": BINS})
 
 
-def test_a_line_for_each_measure_of_uncertainty_and_what_it_is_held_against(tmp_path, drawn):
+def test_a_line_for_each_measure_of_uncertainty_and_what_it_is_held_against(tmp_path, saved_figure):
     path = tmp_path / "u.png"
     draw({"gm": SHOWN}, path)
-    drawn.assert_good(path)
-    left, right = drawn.figure.axes
+    saved_figure.assert_readable(path)
+    left, right = saved_figure.figure.axes
     lines = [line.get_xydata() for line in left.lines]
     for error in (*ERRORS.values(), IDEAL):
         assert any(len(one) == 20 and np.allclose(one[:, 1], error) for one in lines)
     assert left.get_xlim() == (0, 100)
-    assert f"by mutual information (mean {ERRORS['mutualinfo'].mean():.2f})" in drawn.words
+    assert f"by mutual information (mean {ERRORS['mutualinfo'].mean():.2f})" in saved_figure.texts
     assert any(line.get_linestyle() == ":" for line in left.lines)
     dots = [line for line in right.lines if line.get_marker() == "o"]
     assert len(dots) == 2
     assert np.allclose(dots[0].get_xydata(), [[0.1, 0.05], [0.6, 1], [0.9, 0.9]])
-    assert "one pass (ECE 0.048)" in drawn.words
+    assert "one pass (ECE 0.048)" in saved_figure.texts
 
 
-def test_each_target_has_its_row_with_its_name(tmp_path, drawn):
+def test_each_target_has_its_row_with_its_name(tmp_path, saved_figure):
     path = tmp_path / "u.png"
     draw({"gm": SHOWN, "a_rather_long_name_of_white_matter_lesions": SHOWN}, path)
-    drawn.assert_good(path)
-    assert len(drawn.figure.axes) == 4
-    assert any("gm: calibration" in word for word in drawn.words)
+    saved_figure.assert_readable(path)
+    assert len(saved_figure.figure.axes) == 4
+    assert any("gm: calibration" in word for word in saved_figure.texts)
 
 
-def test_scans_without_any_truth_say_so(tmp_path, drawn):
+def test_scans_without_any_truth_say_so(tmp_path, saved_figure):
     path = tmp_path / "u.png"
     draw({"gm": Shown({}, None, {"without": NONE, "with": NONE})}, path)
-    drawn.assert_good(path)
-    assert "no truth in these scans" in drawn.words
-    assert "mean of samples (no voxel)" in drawn.words
+    saved_figure.assert_readable(path)
+    assert "no truth in these scans" in saved_figure.texts
+    assert "mean of samples (no voxel)" in saved_figure.texts
