@@ -1,1 +1,1 @@
-"""What every other folder uses: files, seeds, devices, errors, components."""
+"""Shared basics: files, seeds, devices, memory, errors, names, components."""

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
 
 def open_console() -> Console:
-    """Where a command prints."""
+    """Return a console that prints to standard output; its lines do not wrap in a pipe."""
     from rich.console import Console
 
-    # a pipe has no width: do not fold lines there
-    return Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 160)
+    if sys.stdout.isatty():
+        return Console()
+    return Console(soft_wrap=True, width=160)  # a pipe has no width of its own

@@ -1,4 +1,4 @@
-"""Where and how precisely to compute."""
+"""Device, precision and memory format of a computation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from softseg.core.errors import UserError
 from softseg.core.memory import free_memory_bytes
 
 Precision = Literal["auto", "float32", "bf16"]
-_SHARE = 0.6  # of a GPU's free memory that slices may take
-FORMATS = {
+_STACK_SHARE = 0.6  # of a GPU's free memory that slices may take
+MEMORY_FORMATS = {
     "auto": torch.contiguous_format,
     "contiguous": torch.contiguous_format,
     "channels_last": torch.channels_last,
@@ -20,22 +20,23 @@ FORMATS = {
 """trainer.memory_format -> torch's name of it."""
 
 
-def pick(name: str) -> torch.device:
-    """`auto` (CUDA, else MPS, else CPU), `cpu`, `cuda`, `cuda:1` or `mps` -> that device.
+def select_device(name: str) -> torch.device:
+    """Return the device that `auto` (CUDA, else MPS, else CPU), `cpu`, `cuda:1`, ... names.
 
-    Raises UserError naming the devices of this machine.
+    Raises UserError, listing the devices of this machine, for a device that it does not have.
     """
-    there = available()
+    available = available_devices()
     if name == "auto":
-        return torch.device(there[0])
-    kinds = {one.split(":")[0] for one in there}  # `cuda` alone is the first GPU
-    if name not in there and name not in kinds:
-        raise UserError(f"device `{name}` is not on this machine; there are: {', '.join(there)}")
+        return torch.device(available[0])
+    kinds = {device.split(":")[0] for device in available}  # `cuda` alone is the first GPU
+    if name not in available and name not in kinds:
+        devices = ", ".join(available)
+        raise UserError(f"device `{name}` is not on this machine; its devices: {devices}")
     return torch.device(name)
 
 
-def available() -> list[str]:
-    """The devices of this machine, best first."""
+def available_devices() -> list[str]:
+    """Return the devices of this machine, best first."""
     cuda = (
         [f"cuda:{n}" for n in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
@@ -44,11 +45,11 @@ def available() -> list[str]:
 
 
 def has_room(device: torch.device, n_bytes: int) -> bool:
-    """Whether a stack of slices can lie on a device and leave it memory to train with."""
+    """Whether a stack of `n_bytes` fits on a device and leaves enough memory to train with."""
     if device.type != "cuda":
-        return True  # the CPU's is the stack's own; MPS shares it
+        return True  # on the CPU the stack is already in memory, which MPS shares
     free, _ = torch.cuda.mem_get_info(device)
-    return n_bytes <= _SHARE * free
+    return n_bytes <= _STACK_SHARE * free
 
 
 def free_bytes(device: torch.device) -> int:
@@ -59,19 +60,23 @@ def free_bytes(device: torch.device) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: numpy's, a GPU's, or the CPU's, of which torch has no own error."""
+    """Whether an error means that memory ran out: numpy's, a GPU's or the CPU's.
+
+    torch has no error class of its own for the CPU's memory.
+    """
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
-def precision(wanted: Precision, device: torch.device) -> Precision:
-    """`auto` -> bf16 where the device multiplies in it (a GPU from Ampere on, a CPU with AMX).
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """Replace `auto` by bf16 on devices that multiply in it, else by float32.
 
-    Elsewhere bf16 is emulated, and slower than float32. Trained networks' soft values differ by
-    0.02 at most between the two (tests/test_device.py).
+    Such devices are GPUs from Ampere on and CPUs with AMX; elsewhere bf16 is emulated, and slower
+    than float32. The soft values of a trained network differ by at most 0.02 between the two
+    (tests/unit/core/test_device.py).
     """
-    if wanted != "auto":
-        return wanted
+    if precision != "auto":
+        return precision
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
@@ -79,23 +84,26 @@ def precision(wanted: Precision, device: torch.device) -> Precision:
     return "bf16" if native else "float32"
 
 
-def memory_format(wanted: str, device: torch.device, precision: Precision) -> str:
-    """`auto` -> channels_last where convolutions are faster so (README, Performance)."""
-    if wanted != "auto":
-        return wanted
+def resolve_memory_format(name: str, device: torch.device, precision: Precision) -> str:
+    """Replace `auto` by channels_last where it makes convolutions faster, else by contiguous."""
+    if name != "auto":
+        return name
     faster = device.type == "cpu" or (device.type == "cuda" and precision == "bf16")
     return "channels_last" if faster else "contiguous"
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """The network's forward in bfloat16, or nothing; head and loss stay outside, in float32."""
+    """Return a context for a network's forward pass, in bfloat16 if `precision` is bf16.
+
+    Head and loss stay outside of it, in float32.
+    """
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given; only for timing."""
+    """Wait until the device has finished all queued work; only for timing."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,4 +1,4 @@
-"""Names as people sort, misspell and list them."""
+"""Sorting, checking, suggesting and listing of names."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key under which sub-2 comes before sub-10."""
+    """Return a sort key under which sub-2 comes before sub-10."""
     parts = re.findall(r"\d+|\D+", name)
     return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts)
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a file's name is text in UTF-8; Python stands in for other bytes with surrogates."""
+    """Whether a file's name is UTF-8; Python replaces other bytes by surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -35,7 +35,7 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def listing(names: Iterable[str], limit: int = 10) -> str:
-    """`a, b, c`, in natural order and at most `limit` of them."""
+    """Return `a, b, c`: the names in natural order, at most `limit` of them."""
     ordered = sorted(set(names), key=natural_key)
     more = len(ordered) - limit
     return ", ".join(ordered[:limit]) + (f" and {more} more" if more > 0 else "")

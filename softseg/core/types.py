@@ -1,4 +1,4 @@
-"""Types of arrays that several modules name."""
+"""Types of arrays that several modules share."""
 
 from __future__ import annotations
 

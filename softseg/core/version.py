@@ -1,4 +1,4 @@
-"""Version of the package, importable without anything else."""
+"""Version of the package, in a module that imports nothing else."""
 
 from __future__ import annotations
 

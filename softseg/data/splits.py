@@ -15,8 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError
-from softseg.core.files import write_atomically
-from softseg.core.json_file import read_json
+from softseg.core.files import read_json, write_atomically
 from softseg.core.names import did_you_mean, listing, natural_key
 from softseg.core.seeds import seed_of
 from softseg.data.groups import Groups, choose_groups, group_by, groups_of_fold

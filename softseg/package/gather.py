@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from softseg.config.experiment import Experiment
 from softseg.core.component import parse_component
 from softseg.core.errors import UserError
-from softseg.core.json_file import read_json
+from softseg.core.files import read_json
 from softseg.data import Sets
 from softseg.data.splits import SETS
 from softseg.data.synthetic import is_phantom

@@ -26,16 +26,16 @@ def resolve_hardware(experiment: Experiment) -> Experiment:
     Sets torch's threads and precision for this process.
     """
     trainer = experiment.trainer
-    chosen = hardware.pick(trainer.device)
+    chosen = hardware.select_device(trainer.device)
     threads = trainer.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32; bf16 is the fast choice
-    precision = hardware.precision(trainer.precision, chosen)
+    precision = hardware.resolve_precision(trainer.precision, chosen)
     known = {
         "threads": threads,
         "device": str(chosen),
         "precision": precision,
-        "memory_format": hardware.memory_format(trainer.memory_format, chosen, precision),
+        "memory_format": hardware.resolve_memory_format(trainer.memory_format, chosen, precision),
     }
     return experiment.model_copy(update={"trainer": trainer.model_copy(update=known)})
 
@@ -60,7 +60,7 @@ def on_device(
     network: nn.Module, head: nn.Module, trainer: Trainer, device: torch.device
 ) -> tuple[nn.Module, nn.Module]:
     """Both modules on a device, in the memory format and with the compilation of the trainer."""
-    memory_format = hardware.FORMATS[trainer.memory_format]
+    memory_format = hardware.MEMORY_FORMATS[trainer.memory_format]
     network = network.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
     if mode := trainer.compile:
         network.compile(mode=None if mode is True else mode)
@@ -88,6 +88,6 @@ def build_predictor(experiment: Experiment, weights: Mapping[str, Any], source: 
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{source} does not fit its config.yaml: {reason}") from error
-    precision = hardware.precision(experiment.trainer.precision, chosen)
+    precision = hardware.resolve_precision(experiment.trainer.precision, chosen)
     size = 2 * experiment.trainer.batch_size
     return Predictor(network, head, chosen, precision, size)

@@ -12,8 +12,7 @@ import pandas as pd
 
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
-from softseg.core.files import delete_folder, temporary_files, write_atomically
-from softseg.core.json_file import read_json
+from softseg.core.files import delete_folder, read_json, temporary_files, write_atomically
 from softseg.data import Subject
 
 

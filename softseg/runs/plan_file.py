@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from softseg.core.errors import UserError
-from softseg.core.json_file import read_json
+from softseg.core.files import read_json
 from softseg.runs.folder import Run, is_done, read_history
 
 CONVERGED_DICE = 10.0  # %: a run whose best validation Dice is lower has learned nothing

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from softseg.core.errors import UserError
-from softseg.core.files import write_atomically
-from softseg.core.json_file import read_json
+from softseg.core.files import read_json, write_atomically
 from softseg.runs.folder import Run
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from softseg.core.errors import UserError, combined_error
-from softseg.core.json_file import read_json
+from softseg.core.files import read_json
 from softseg.core.names import did_you_mean, listing
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.subject_files import Found, Mask

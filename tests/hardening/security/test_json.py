@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from softseg.core import json_file
+from softseg.core import files
 from softseg.core.errors import UserError
-from softseg.core.json_file import read_json
+from softseg.core.files import read_json
 from softseg.runs.thresholds import read_thresholds
 from tests.support import makers
 
@@ -83,7 +83,7 @@ def test_in_a_data_set_of_nnunet(softseg, here, trap):
 
 
 def test_a_file_that_never_ends_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(json_file, "MAX_BYTES", 1000)
+    monkeypatch.setattr(files, "MAX_JSON_BYTES", 1000)
     path = tmp_path / "a.json"
     for size, fits in ((1000, True), (1001, False)):
         path.write_text(json.dumps("x" * (size - 2)))
@@ -96,7 +96,7 @@ def test_a_file_that_never_ends_is_given_up(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no endless file")
 def test_a_device_is_given_up(monkeypatch):
-    monkeypatch.setattr(json_file, "MAX_BYTES", 1000)
+    monkeypatch.setattr(files, "MAX_JSON_BYTES", 1000)
     with pytest.raises(ValueError, match="larger"):
         read_json(Path("/dev/zero"))
 

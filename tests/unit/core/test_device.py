@@ -1,4 +1,4 @@
-"""Choosing where to compute: what is asked for, or a message that names what there is."""
+"""Selection of device, precision and memory format."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 
 from softseg.core.device import (
     autocast,
-    available,
+    available_devices,
     free_bytes,
-    memory_format,
-    pick,
-    precision,
+    resolve_memory_format,
+    resolve_precision,
+    select_device,
     synchronize,
 )
 from softseg.core.errors import UserError
@@ -24,7 +24,7 @@ from tests.support.tiny import Watcher, tiny_state, tiny_task
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine with so many CUDA devices, and Apple's or not."""
+    """Return a function that fakes a machine with `cuda` CUDA devices, and with or without MPS."""
 
     def of(cuda, mps=False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
@@ -35,28 +35,28 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "there"),
+    ("cuda", "mps", "devices"),
     [
         (0, False, ["cpu"]),
         (2, False, ["cuda:0", "cuda:1", "cpu"]),
         (0, True, ["mps", "cpu"]),
     ],
 )
-def test_auto_takes_the_best_device(machine, cuda, mps, there):
+def test_auto_selects_the_best_device(machine, cuda, mps, devices):
     machine(cuda, mps)
-    assert available() == there
-    assert pick("auto") == torch.device(there[0])
-    assert pick("cpu") == torch.device("cpu")
+    assert available_devices() == devices
+    assert select_device("auto") == torch.device(devices[0])
+    assert select_device("cpu") == torch.device("cpu")
 
 
-def test_a_numbered_device_that_is_there(machine):
+def test_a_gpu_is_selected_with_or_without_its_number(machine):
     machine(2)
-    assert pick("cuda:1") == torch.device("cuda:1")
-    assert pick("cuda").type == "cuda"
+    assert select_device("cuda:1") == torch.device("cuda:1")
+    assert select_device("cuda").type == "cuda"
 
 
 @pytest.mark.parametrize(
-    ("cuda", "name", "there"),
+    ("cuda", "name", "devices"),
     [
         (0, "cuda", "cpu"),
         (0, "cuda:0", "cpu"),
@@ -66,14 +66,16 @@ def test_a_numbered_device_that_is_there(machine):
         (1, "tpu", "cuda:0, cpu"),
     ],
 )
-def test_a_device_that_is_not_there_is_refused_naming_those_that_are(machine, cuda, name, there):
+def test_a_missing_device_is_rejected_with_a_list_of_the_available_ones(
+    machine, cuda, name, devices
+):
     machine(cuda)
-    expected = f"device `{name}` is not on this machine; there are: {there}"
+    expected = f"device `{name}` is not on this machine; its devices: {devices}"
     with pytest.raises(UserError, match=f"^{re.escape(expected)}$"):
-        pick(name)
+        select_device(name)
 
 
-def test_bfloat16_is_for_the_network_only_inside_the_context():
+def test_layers_compute_in_bfloat16_only_inside_autocast():
     cpu = torch.device("cpu")
     layer, x = torch.nn.Linear(4, 4), torch.rand(2, 4)
     with autocast(cpu, "float32"):
@@ -83,7 +85,7 @@ def test_bfloat16_is_for_the_network_only_inside_the_context():
     assert layer(x).dtype == torch.float32
 
 
-def test_waiting_for_the_cpu_is_nothing():
+def test_synchronize_accepts_the_cpu():
     synchronize(torch.device("cpu"))
 
 
@@ -96,30 +98,30 @@ def test_waiting_for_the_cpu_is_nothing():
         ("mps", "float32", "contiguous"),
     ],
 )
-def test_auto_puts_channels_last_where_convolutions_are_faster_so(device, precision, chosen):
-    assert memory_format("auto", torch.device(device), precision) == chosen
-    assert memory_format("contiguous", torch.device(device), precision) == "contiguous"
+def test_auto_memory_format_is_channels_last_where_it_is_faster(device, precision, chosen):
+    assert resolve_memory_format("auto", torch.device(device), precision) == chosen
+    assert resolve_memory_format("contiguous", torch.device(device), precision) == "contiguous"
 
 
 @pytest.mark.parametrize(
     ("device", "capability", "chosen"),
     [("cuda", (8, 0), "bf16"), ("cuda", (7, 5), "float32"), ("mps", None, "float32")],
 )
-def test_auto_computes_in_bfloat16_where_a_gpu_does(monkeypatch, device, capability, chosen):
+def test_auto_precision_is_bfloat16_on_capable_gpus(monkeypatch, device, capability, chosen):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert precision("auto", torch.device(device)) == chosen
-    assert precision("float32", torch.device(device)) == "float32"
-    assert precision("bf16", torch.device(device)) == "bf16"
+    assert resolve_precision("auto", torch.device(device)) == chosen
+    assert resolve_precision("float32", torch.device(device)) == "float32"
+    assert resolve_precision("bf16", torch.device(device)) == "bf16"
 
 
 @pytest.mark.parametrize(("amx", "chosen"), [(True, "bf16"), (False, "float32")])
-def test_auto_computes_in_bfloat16_where_a_cpu_does(monkeypatch, amx, chosen):
+def test_auto_precision_is_bfloat16_on_cpus_with_amx(monkeypatch, amx, chosen):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
-    assert precision("auto", torch.device("cpu")) == chosen
+    assert resolve_precision("auto", torch.device("cpu")) == chosen
 
 
 @pytest.mark.parametrize("head", ["sigmoid", "normrelu"])
-def test_bfloat16_changes_soft_values_by_little(head):
+def test_bfloat16_changes_soft_values_by_less_than_two_percent(head):
     task = tiny_task(max_epochs=8, learning_rate=0.01)
     state = tiny_state(task, {"name": head, "bias": 0.5})
     fit(state, task, Watcher())
@@ -131,5 +133,5 @@ def test_bfloat16_changes_soft_values_by_little(head):
     assert 0 < (soft - coarse).abs().max() < 0.02
 
 
-def test_there_is_memory_to_be_had():
+def test_free_memory_of_the_cpu_is_plausible():
     assert 2**20 < free_bytes(torch.device("cpu")) < 2**50

@@ -1,4 +1,4 @@
-"""Files are whole or absent, whatever happens while they are written."""
+"""Files are complete or absent, whatever happens while they are written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_failure_leaves_the_old_file_and_no_temporary_one(tmp_path, stop, exis
 
     with pytest.raises(type(stop)):
         write()
-    assert [one.read_text() for one in tmp_path.iterdir()] == (["old"] if existing else [])
+    assert [file.read_text() for file in tmp_path.iterdir()] == (["old"] if existing else [])
 
 
 def test_content_of_a_wrong_type_leaves_nothing(tmp_path):
@@ -45,23 +45,23 @@ def test_content_of_a_wrong_type_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_until_it_is_complete_the_old_file_is_what_others_see(tmp_path):
+def test_the_old_file_is_visible_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "scan.nii.gz"
     path.write_text("old")
     with replacing(path) as part:
         part.write_text("new")
         assert path.read_text() == "old"
         assert part.parent == path.parent  # a rename cannot cross file systems
-        assert part.name.endswith(".nii.gz")  # nibabel goes by the suffix
+        assert part.name.endswith(".nii.gz")  # nibabel decides by the suffix
     assert path.read_text() == "new"
 
 
-def test_a_folder_that_is_not_there_is_said_so(tmp_path):
+def test_a_missing_folder_raises_file_not_found(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "missing" / "a.txt", "")
 
 
-def test_writers_at_once_leave_one_whole_file(tmp_path):
+def test_concurrent_writers_leave_one_complete_file(tmp_path):
     path = tmp_path / "a.txt"
     contents = [str(n) * 20_000 for n in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -82,8 +82,8 @@ def test_the_umask_is_honored(tmp_path, mask, mode):
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
-def test_whoever_reads_the_old_file_goes_on_reading_it_whole(tmp_path):
-    """The new content comes by renaming, never by writing into the file that is there."""
+def test_a_reader_of_the_old_file_can_still_read_all_of_it(tmp_path):
+    """The new file is renamed over the old one, which is never written into."""
     path = tmp_path / "last.pt"
     write_atomically(path, b"old" * 100_000)
     with path.open("rb") as reader:
@@ -93,6 +93,6 @@ def test_whoever_reads_the_old_file_goes_on_reading_it_whole(tmp_path):
     assert path.read_bytes() == b"new" * 100_000
 
 
-def test_a_file_name_that_is_no_utf8_is_written_as_it_is_on_the_disk(tmp_path):
+def test_a_file_name_that_is_not_utf8_is_written_byte_by_byte(tmp_path):
     write_atomically(tmp_path / "pairs.csv", f"file\n{os.fsdecode(b'a' + bytes([255]))}.nii\n")
     assert (tmp_path / "pairs.csv").read_bytes() == b"file\na\xff.nii\n"

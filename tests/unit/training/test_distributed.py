@@ -38,7 +38,7 @@ def _server():
 
 
 @pytest.fixture
-def combined_error(tmp_path):
+def several(tmp_path):
     commands = Commands(tmp_path)
     yield commands
     commands.kill()
