@@ -13,9 +13,9 @@ from pydantic.json_schema import SkipJsonSchema
 from softseg.ablation.schemes import Scheme
 from softseg.config.experiment import Experiment
 from softseg.config.load import is_ablation, load_tree, validate
-from softseg.config.merge import with_places
-from softseg.config.overrides import apply
-from softseg.config.yaml.tree import Tree
+from softseg.config.merge import with_locations
+from softseg.config.overrides import apply_differences
+from softseg.config.yaml.tree import ConfigTree
 from softseg.core.component import Component
 from softseg.core.errors import UserError
 from softseg.data import Split
@@ -103,26 +103,29 @@ def load_design(path: Path, sets: Sequence[str] = ()) -> Design:
         raise UserError(f"{path}: has no candidates, so it is no ablation; softseg train takes it")
     _check_no_split(tree, path)
     whole = {key: value for key, value in tree.data.items() if key != "split"}
-    tree = with_places(whole, tree, tree)
+    tree = with_locations(whole, tree, tree)
     ablation = validate(tree, Ablation)
     experiments = {name: _candidate(tree, name) for name in ablation.candidates}
     return Design(ablation, experiments)
 
 
-def _candidate(tree: Tree, name: str) -> Experiment:
+def _candidate(tree: ConfigTree, name: str) -> Experiment:
     """The experiment of one candidate."""
     base = {key: value for key, value in tree.data.items() if key in Experiment.model_fields}
-    differences = tree.under(("candidates", name))
+    differences = tree.subtree(("candidates", name))
     for key in differences.data or {}:
         if key.split(".")[0] in _SHARED:
             message = "is the same for all candidates, so that they can be compared; set it outside"
             raise UserError(tree.problem(("candidates", name, key), message))
-    return validate(apply(Tree({**base, "name": name}, tree.places), differences), Experiment)
+    return validate(
+        apply_differences(ConfigTree({**base, "name": name}, tree.locations), differences),
+        Experiment,
+    )
 
 
-def _check_no_split(tree: Tree, path: Path) -> None:
+def _check_no_split(tree: ConfigTree, path: Path) -> None:
     """A `split` of the file that the ablation extends is passed over; one of its own misleads."""
-    for key, place in tree.places.items():
-        own = place.source == str(path) or place.source.startswith("--set")
+    for key, location in tree.locations.items():
+        own = location.source == str(path) or location.source.startswith("--set")
         if own and key[:1] == ("split",):
             raise UserError(tree.problem(key, "an ablation has `splits` in its place; remove this"))

@@ -1,21 +1,23 @@
-"""From a YAML file to a validated, frozen model, and back."""
+"""Load a YAML file as a validated, frozen model, and write a model as YAML."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.config.experiment import Experiment
 from softseg.config.merge import read_extended
-from softseg.config.messages.errors import explain
+from softseg.config.messages.explain import explain
 from softseg.config.overrides import apply_sets
-from softseg.config.yaml.tree import Tree
+from softseg.config.yaml.tree import ConfigTree
 from softseg.config.yaml.write import write
 from softseg.core.component import Component, parse_component
 from softseg.core.errors import UserError
+
+if TYPE_CHECKING:
+    from softseg.config.experiment import Experiment
 
 M = TypeVar("M", bound=Component)
 
@@ -25,7 +27,7 @@ def load_config(path: Path, model: type[M], sets: Sequence[str] = ()) -> M:
 
     Args:
         path: The YAML file.
-        model: What the config must be.
+        model: The class that the config must describe.
         sets: `key=value` of the command line's `--set`, in order.
 
     Raises `UserError` that names every problem with its file, line and key.
@@ -33,13 +35,32 @@ def load_config(path: Path, model: type[M], sets: Sequence[str] = ()) -> M:
     return validate(load_tree(path, sets), model)
 
 
-def load_tree(path: Path, sets: Sequence[str] = ()) -> Tree:
-    """The config as data with places, `extends` and `--set` carried out, not yet validated."""
+def load_experiment(path: Path, sets: Sequence[str] = ()) -> Experiment:
+    """Read an experiment; raises `UserError` also for an ablation, naming the command for it."""
+    # imported here because its losses and networks import torch, which takes seconds
+    from softseg.config.experiment import Experiment
+
+    tree = load_tree(path, sets)
+    if is_ablation(tree):
+        raise UserError(
+            f"{path} is an ablation; run it with softseg ablate, or check its data and splits with "
+            "softseg ablate --plan"
+        )
+    return validate(tree, Experiment)
+
+
+def load_tree(path: Path, sets: Sequence[str] = ()) -> ConfigTree:
+    """Read a config with its `extends` and `--set` applied, without validating it."""
     return apply_sets(read_extended(path), sets)
 
 
-def validate(tree: Tree, model: type[M]) -> M:
-    """The model of a tree; `UserError` with all problems if it is not one."""
+def is_ablation(tree: ConfigTree) -> bool:
+    """Return whether a config is an ablation: it has candidates."""
+    return "candidates" in tree.data
+
+
+def validate(tree: ConfigTree, model: type[M]) -> M:
+    """Return the model that a tree describes; raises `UserError` that lists all problems."""
     try:
         return parse_component(TypeAdapter(model), tree.data)
     except ValidationError as error:
@@ -47,20 +68,5 @@ def validate(tree: Tree, model: type[M]) -> M:
 
 
 def dump(model: Component) -> str:
-    """The model as YAML, every key written out; loading it gives an equal model."""
+    """Return the model as YAML with every key written out; loading it gives an equal model."""
     return write(model.model_dump(mode="json"))
-
-
-def load_experiment(path: Path, sets: Sequence[str] = ()) -> Experiment:
-    """Read an experiment; raises `UserError` also for an ablation, saying what takes it."""
-    tree = load_tree(path, sets)
-    if is_ablation(tree):
-        raise UserError(
-            f"{path} is an ablation: softseg ablate takes it; its --plan checks data and splits"
-        )
-    return validate(tree, Experiment)
-
-
-def is_ablation(tree: Tree) -> bool:
-    """Whether a YAML is an ablation: it has candidates."""
-    return "candidates" in tree.data

@@ -1,49 +1,52 @@
-"""A config explained: every key with its documentation and default; and its JSON Schema."""
+"""Show a config with the documentation and default of every key; write its JSON Schema."""
 
 from __future__ import annotations
 
 import textwrap
 from typing import Any
 
-from softseg.config.messages.schema_walk import Guide, guide
-from softseg.config.messages.words import Schema, describe
+from softseg.config.messages.describe import describe_types
+from softseg.config.messages.schema_walk import ModelSchema, model_schema
 from softseg.config.yaml.tree import KeyPath, lookup
 from softseg.config.yaml.write import WIDTH, inline, write
 from softseg.core.component import Component
 
 _EXTENDS = {
     "type": "string",
-    "description": "A config file, relative to this one, that this one is the differences from.",
+    "description": "The config file that this one states its differences from, relative to this "
+    "one.",
 }
-# where a schema holds other schemas under names of the user's, which are no keywords
+# keywords of a schema under which other schemas have names of the user's choice
 _NAMED = ("properties", "patternProperties", "$defs")
-# where it holds values, not schemas
+# keywords that hold values, not schemas
 _VALUES = ("default", "enum", "const")
 
 
 def show(model: Component) -> str:
-    """The resolved config as YAML, each key under its documentation, type and default.
+    """Return the resolved config as YAML, each key below its documentation, type and default.
 
-    It is a config itself: loading it gives an equal model.
+    The text is a config itself: loading it gives an equal model.
     """
     data = model.model_dump(mode="json")
-    docs = guide(type(model))
+    schema = model_schema(type(model))
 
     def notes(path: KeyPath) -> list[str]:
-        note = " ".join(_notes(docs, path, data))
-        above = [""] if len(path) == 1 else []  # an empty line between sections
-        return above + textwrap.wrap(note, WIDTH - 2 * len(path) - 2, break_on_hyphens=False)
+        note = schema.doc(path, data)
+        values = "; ".join(_values_and_default(schema, path, data))
+        note = " ".join(part for part in (note, f"[{values}]" if values else "") if part)
+        lines = textwrap.wrap(note, WIDTH - 2 * len(path) - 2, break_on_hyphens=False)
+        return ["", *lines] if len(path) == 1 else lines  # an empty line between sections
 
     return write(data, notes).lstrip("\n")
 
 
 def schema(model: type[Component]) -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of the configs of a model, for editors.
+    """Return the JSON Schema (draft 2020-12) of the configs of a model, for editors.
 
-    A file that `extends` another may leave out any key: what is missing comes from there.
+    A file that `extends` another may leave out any key, which then comes from the other file.
     """
-    full = guide(model).schema
-    shared = {f"partial.{name}": _partial(part) for name, part in full.get("$defs", {}).items()}
+    full = model_schema(model).schema
+    optional = {f"partial.{name}": _partial(part) for name, part in full.get("$defs", {}).items()}
     whole = {key: value for key, value in full.items() if key != "$defs"}
     partial = _partial(whole)
     partial["properties"] = {"extends": _EXTENDS, **partial.get("properties", {})}
@@ -54,38 +57,31 @@ def schema(model: type[Component]) -> dict[str, Any]:
         "if": {"required": ["extends"]},
         "then": partial,
         "else": whole,
-        "$defs": {**full.get("$defs", {}), **shared},
+        "$defs": {**full.get("$defs", {}), **optional},
     }
 
 
-def _notes(docs: Guide, path: KeyPath, data: Any) -> list[str]:
-    """A key's documentation, then what it takes and its default, in brackets."""
-    nodes = docs.nodes(path, data)
-    if docs.is_step(path[:-1], data):
-        return [docs.doc(path, data)]
-    facts = "; ".join(_facts(docs, path, data, nodes[:1]))
-    return [note for note in [docs.doc(path, data), f"[{facts}]" if facts else ""] if note]
-
-
-def _facts(docs: Guide, path: KeyPath, data: Any, nodes: list[Schema]) -> list[str]:
-    """`a whole number at least 0`, `default: 50`; of a section only whether it may be null."""
+def _values_and_default(schema: ModelSchema, path: KeyPath, data: Any) -> list[str]:
+    """Return `a whole number at least 0`, `default: 50`; of a section only if it may be null."""
+    nodes = schema.nodes(path, data)[:1]
     section = isinstance(lookup(data, path), dict)
-    if not nodes or (section and describe(docs.options(nodes)) == "a mapping"):
+    if not nodes or schema.is_step(path[:-1], data):
         return []
-    tag, names = docs.tag(path[:-1], data) or (None, [])
-    takes = describe([{"enum": names}] if path[-1] == tag else docs.options(nodes), bounds=True)
-    if path[-1] == tag or section:
-        return [takes]
-    if path[-1] not in docs.keys(path[:-1], data):
+    if section and describe_types(schema.options(nodes)) == "a mapping":
         return []
-    return [
-        takes,
-        f"default: {inline(nodes[0]['default'])}" if "default" in nodes[0] else "required",
-    ]
+    tag, names = schema.tag(path[:-1], data) or (None, [])
+    is_tag = path[-1] == tag
+    types = describe_types([{"enum": names}] if is_tag else schema.options(nodes), bounds=True)
+    if is_tag or section:
+        return [types]
+    if path[-1] not in schema.keys(path[:-1], data):
+        return []
+    node = nodes[0]
+    return [types, f"default: {inline(node['default'])}" if "default" in node else "required"]
 
 
 def _partial(node: Any, named: bool = False) -> Any:
-    """A schema without required keys; members of a union then overlap, so any may fit."""
+    """Return a schema without required keys; members of a union then overlap, so any may fit."""
     if isinstance(node, list):
         return [_partial(part) for part in node]
     if not isinstance(node, dict):

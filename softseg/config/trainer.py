@@ -1,4 +1,4 @@
-"""The `trainer:` section of a YAML."""
+"""The `trainer` section: how a network is trained, and on which machine."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from softseg.core.device import Precision
 
 
 class Cosine(Component):
-    """Cosine annealing of the learning rate, one step an epoch (SoftSeg 2.3.6)."""
+    """Cosine annealing of the learning rate, one step per epoch (SoftSeg 2.3.6)."""
 
     name: Literal["cosine"] = "cosine"
     minimum: Annotated[float, Field(ge=0)] = 0.0
-    """Learning rate at the end, reached at `max_epochs` whether or not training stops earlier."""
+    """Learning rate at `max_epochs`; training that stops earlier does not reach it."""
 
     def __call__(self, optimizer: Optimizer, max_epochs: int) -> LRScheduler:
-        """The schedule of one training."""
+        """Return the learning rate schedule of one training."""
         return CosineAnnealingLR(optimizer, T_max=max_epochs, eta_min=self.minimum)
 
 
@@ -31,7 +31,7 @@ class Constant(Component):
     name: Literal["constant"] = "constant"
 
     def __call__(self, optimizer: Optimizer, max_epochs: int) -> LRScheduler:  # noqa: ARG002
-        """The schedule of one training."""
+        """Return the learning rate schedule of one training."""
         return ConstantLR(optimizer, factor=1.0)
 
 
@@ -42,50 +42,50 @@ class EarlyStopping(Component):
     """Stop when the validation loss has not improved for some epochs (SoftSeg Table 1)."""
 
     patience: Annotated[int, Field(ge=0)] = 50
-    """Epochs without improvement before training stops; 0 stops at the first."""
+    """Number of epochs without improvement after which training stops; 0 stops at the first."""
     epsilon: Annotated[float, Field(ge=0)] = 0.001
-    """What counts as an improvement: this share of the best value, below it."""
+    """Relative improvement that counts: the loss falls below the best one by this share of it."""
 
 
 class Trainer(Component):
     """How a network is trained: Adam on mini-batches of slices, validated every epoch."""
 
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 8
-    """Slices a step."""
+    """Number of slices in one training step."""
     oversample_foreground: Annotated[float, Field(gt=0, le=1)] | None = None
-    """How large a part of an epoch's slices hold a target, where they are rare; an epoch stays as
-    long as it is. null takes every slice once."""
+    """Share of an epoch's slices that contain a target, if fewer do; the number of slices in an
+    epoch stays the same. null: each slice once."""
     max_epochs: Annotated[int, Field(ge=1)] = 200
-    """Passes over the training slices, at most; the cosine is spread over them."""
+    """Maximum number of passes over the training slices; the cosine schedule spans all of them."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
     """Adam's initial learning rate."""
     schedule: Schedule = Cosine()
-    """How the learning rate changes: cosine | constant."""
+    """Change of the learning rate over the epochs: cosine | constant."""
     early_stopping: EarlyStopping | None = EarlyStopping()
-    """When to stop before `max_epochs`; null never does."""
+    """When to stop before `max_epochs`. null: never."""
     clip_gradient: Annotated[float, Field(gt=0)] | None = None
-    """Largest norm of the gradient of all weights together; null leaves it as it is."""
+    """Maximum norm of the gradient over all weights. null: no clipping."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Torch threads, part of what makes a run repeatable; null takes torch's own choice and
-    writes it into the run's config.yaml."""
+    """Number of torch threads; a run is repeatable only with the same number. null: torch's own
+    choice, which is written to the run's config.yaml."""
     device: str = "auto"
-    """auto (a CUDA GPU, else Apple's, else the CPU) | cpu | cuda | cuda:1 | mps."""
+    """auto (a CUDA GPU, else an Apple GPU, else the CPU) | cpu | cuda | cuda:1 | mps."""
     precision: Precision = "float32"
-    """float32 | bf16 (the network only; head, loss and weights stay float32) | auto: bf16 where the
-    device computes in it natively; what was chosen is written into the run's config.yaml."""
+    """float32 | bf16 (the network only; head, loss and weights stay float32) | auto (bf16 if the
+    device supports it natively; the choice is written to the run's config.yaml)."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """How feature maps lie in memory; results differ by rounding. auto: channels_last on a CPU and
-    for bf16 on a CUDA GPU, where convolutions are faster so, else contiguous; what was chosen is
-    written into the run's config.yaml."""
+    """Memory layout of feature maps; results differ by rounding. auto: channels_last on a CPU and
+    for bf16 on a CUDA GPU, where it makes convolutions faster, else contiguous; the choice is
+    written to the run's config.yaml."""
     compile: bool | Literal["reduce-overhead"] = False
-    """Compile the network with torch.compile, on a GPU into CUDA graphs if reduce-overhead; the
-    first epoch waits for it."""
+    """Whether to compile the network with torch.compile; reduce-overhead: into CUDA graphs, on a
+    GPU. The first epoch takes longer."""
     images_every: Annotated[int, Field(ge=0)] = 10
-    """Epochs between pictures of fixed validation slices in TensorBoard; 0 for none."""
+    """Number of epochs between images of fixed validation slices in TensorBoard; 0: no images."""
 
     @field_validator("device")
     @classmethod
-    def _known_device(cls, name: str) -> str:
+    def _valid_device(cls, name: str) -> str:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
             raise ValueError(f"must be auto, cpu, mps, cuda or cuda:N, not `{name}`")
         return name

@@ -13,7 +13,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import validate
 from softseg.config.overrides import apply_sets
 from softseg.config.yaml.read import parse_yaml, read_yaml
-from softseg.config.yaml.tree import Tree
+from softseg.config.yaml.tree import ConfigTree
 from softseg.core.errors import UserError
 from softseg.models.predictor import Predictor
 from softseg.runs.build import build_predictor, resolve_hardware
@@ -83,7 +83,7 @@ def _of_package(path: Path, device: str) -> Model:
     return _model(path, experiment, weights, package.thresholds, package.facts)
 
 
-def _settled(config: Tree, device: str) -> Experiment:
+def _settled(config: ConfigTree, device: str) -> Experiment:
     tree = apply_sets(config, [*_HERE, f"trainer.device={device}"])
     return resolve_hardware(validate(tree, Experiment))
 

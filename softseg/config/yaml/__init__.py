@@ -1,1 +1,1 @@
-"""YAML text to a tree that knows file and line of every key, and back."""
+"""Read YAML text as a tree that knows the file and line of every key, and write it."""

@@ -1,8 +1,8 @@
-"""Reading YAML text as data and nothing else: the scalars of YAML 1.2's core schema, no tags.
+"""Read YAML text as data and nothing else: the scalars of YAML 1.2's core schema, no tags.
 
 PyYAML's own loader reads YAML 1.1: `1e-3` is text, `no` is false, `1:30` is ninety, and the last
 of two equal keys silently wins. Here numbers are numbers, only true and false are booleans, and
-whatever could surprise (equal keys, tags, anchors, not-a-number) is refused by line.
+whatever could surprise (equal keys, tags, anchors, not-a-number) is rejected with its line.
 """
 
 from __future__ import annotations
@@ -14,52 +14,78 @@ from typing import Any
 
 import yaml
 
-from softseg.config.yaml.error_text import in_plain_words
-from softseg.config.yaml.problems import together
-from softseg.config.yaml.scalars import TAG, add_core_scalars, key_trouble, scalar
-from softseg.config.yaml.tree import KeyPath, Place, Tree, at_key
+from softseg.config.yaml.scalars import TAG, add_core_scalars, invalid_key_reason, parse_scalar
+from softseg.config.yaml.tree import (
+    ConfigTree,
+    KeyPath,
+    Location,
+    located_message,
+    problems_error,
+)
 from softseg.core.errors import UserError
 
-# What no config comes near, so that none takes longer than a second to read.
+# No config comes near these limits; they keep the reading of any file below a second.
 MAX_BYTES = 500_000
 MAX_DEPTH = 50
 MAX_TOKENS = 20_000  # `key: value` has 4, an item of a list 2
 MAX_KEYS = 500  # of one mapping
 
+_QUOTES = "text that starts with one of * & ! % @ ` { [ or contains ': ' needs quotes"
+_INDENTATION = "keys of one mapping start in the same column, with spaces"
+# a part of PyYAML's message -> what the user should do
+_SYNTAX_HINTS = [
+    (r"character '\t'", "a tab; indent with spaces"),
+    ("cannot start any token", f"text that must be quoted: {_QUOTES}"),
+    ("mapping values are not allowed", f"a ': ' too many; {_QUOTES}, and {_INDENTATION}"),
+    ("could not find expected ':'", f"a line without `key: value` or `- item`; {_INDENTATION}"),
+    ("expected ',' or ']'", "a list opened with [ is not closed, or a comma is missing"),
+    ("expected ',' or '}'", "a mapping opened with { is not closed, or a comma is missing"),
+    ("expected <block end>", f"not aligned with the lines above: {_INDENTATION}; {_QUOTES}"),
+    ("block sequence entries are not allowed", "a list (- item) starts on its own line"),
+    ("another document", "a second document (---); one file holds one config"),
+    ("unexpected end of stream", "a quote that is not closed"),
+    ("unexpected document separator", "a quote that is not closed"),
+    ("unknown escape character", "a backslash in double quotes; use single quotes or two \\\\"),
+    ("undefined tag handle", "tags (!) are not allowed; put the text in quotes"),
+]
 
-def read_yaml(path: Path) -> Tree:
-    """One YAML file, a mapping, as data with places.
 
-    Raises `UserError` naming the file, and the line where there is one, for everything that
-    is wrong with it.
+def read_yaml(path: Path) -> ConfigTree:
+    """Read one YAML file, a mapping, as data with locations.
+
+    Raises `UserError` that names the file, and the line if there is one, for every problem in it.
     """
-    tree = parse_yaml(_text(path), str(path), first_line=1)
+    tree = parse_yaml(_read_text(path), str(path), first_line=1)
     if tree.data is None:
         raise UserError(f"{path}:1: the file is empty; a config is lines of `key: value`")
     if not isinstance(tree.data, dict):
-        raise UserError(f"{tree.place(())}: a config is a mapping: lines of `key: value`")
+        raise UserError(f"{tree.location(())}: a config is a mapping: lines of `key: value`")
     return tree
 
 
-def parse_yaml(text: str, source: str, first_line: int | None = None) -> Tree:
-    """YAML text as data with places; `first_line` None: the source has no lines (a `--set`)."""
+def parse_yaml(text: str, source: str, first_line: int | None = None) -> ConfigTree:
+    """Parse YAML text as data with locations.
 
-    def place(line: int) -> Place:
-        return Place(source, None if first_line is None else first_line + line)
+    `first_line` is None for a source without lines (a `--set`).
+    """
 
-    node = _compose(text, place)
-    conversion = _Conversion(place)
-    data = conversion.value(node, ()) if node else None
-    if conversion.problems:
-        raise together(source, conversion.problems)
-    return Tree(data, {(): place(0), **conversion.places})
+    def location(line: int) -> Location:
+        return Location(source, None if first_line is None else first_line + line)
+
+    node = _compose(text, location)
+    converter = _Converter(location)
+    data = converter.value(node, ()) if node else None
+    if converter.problems:
+        raise problems_error(source, converter.problems)
+    return ConfigTree(data, {(): location(0), **converter.locations})
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
+    """Return the text of a file; raises UserError if it is not a small UTF-8 file."""
     try:
         if not stat.S_ISREG(mode := path.stat().st_mode):  # a pipe may wait, a device not end
-            other = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
-            raise UserError(f"{path}: {other}; name a YAML file")
+            kind = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
+            raise UserError(f"{path}: {kind}; name a YAML file")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -77,7 +103,7 @@ def _text(path: Path) -> str:
 
 
 class _Composer(yaml.SafeLoader):
-    """Events -> nodes, refusing what makes YAML more than data; nothing is constructed here."""
+    """Turns events into nodes and rejects whatever is more than data; constructs nothing."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - replaces YAML 1.1's
     depth = 0
@@ -90,14 +116,15 @@ class _Composer(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        problem = None
         if getattr(event, "anchor", None) is not None:
-            _refuse(event, "anchors and aliases (& and *) are not used here; write the value out")
-        if getattr(event, "tag", None) is not None:
-            _refuse(
-                event, "tags (!) are not allowed, YAML is only data here; put the text in quotes"
-            )
-        if self.depth >= MAX_DEPTH:
-            _refuse(event, f"nested deeper than {MAX_DEPTH} levels")
+            problem = "anchors and aliases (& and *) are not used here; write the value out"
+        elif getattr(event, "tag", None) is not None:
+            problem = "tags (!) are not allowed, YAML is only data here; put the text in quotes"
+        elif self.depth >= MAX_DEPTH:
+            problem = f"nested deeper than {MAX_DEPTH} levels"
+        if problem:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -107,34 +134,47 @@ class _Composer(yaml.SafeLoader):
 add_core_scalars(_Composer)
 
 
-def _refuse(event: Any, problem: str) -> None:
-    raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-
-
-def _compose(text: str, place: Callable[[int], Place]) -> yaml.Node | None:
+def _compose(text: str, location: Callable[[int], Location]) -> yaml.Node | None:
+    """Return the nodes of YAML text; raises UserError with the line of a syntax error."""
     composer = None
     try:
         composer = _Composer(text)
         return composer.get_single_node()
     except yaml.MarkedYAMLError as error:
-        message, line = in_plain_words(error)
-        raise UserError(f"{place(line)}: {message}") from None
+        message, line = _syntax_message(error)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position)
         code = ord(error.character) if isinstance(error.character, str) else error.character
         message = f"a character that YAML does not allow (U+{code:04X}); remove it"
-        raise UserError(f"{place(line)}: {message}") from None
     except (ValueError, OverflowError) as error:  # PyYAML lets a few malformed escapes through
         line = composer.line if composer else 0
-        raise UserError(f"{place(line)}: not valid YAML: {error}") from None
+        message = f"not valid YAML: {error}"
+    raise UserError(f"{location(line)}: {message}")
 
 
-class _Conversion:
-    """Nodes -> plain data; gathers places, and every problem rather than the first."""
+def _syntax_message(error: yaml.MarkedYAMLError) -> tuple[str, int]:
+    """Return what the user should do about a syntax error, and the line (from 0) to fix."""
+    problem, context = error.problem or "unreadable", error.context or ""
+    start, end = error.context_mark, error.problem_mark
+    mark = end or start
+    if "scanning an a" in context:  # an alias or anchor without a name
+        problem = _QUOTES
+    for part, hint in _SYNTAX_HINTS:
+        if part in problem:
+            problem = hint
+            opens = "flow" in context or "quoted" in context  # a bracket, brace or quote
+            if opens and start and end and start.line < end.line:
+                problem += f" (it opens in line {start.line + 1})"
+            break
+    return problem, mark.line if mark else 0
 
-    def __init__(self, place: Callable[[int], Place]) -> None:
-        self.place = place
-        self.places: dict[KeyPath, Place] = {}
+
+class _Converter:
+    """Turns nodes into plain data; collects locations, and all problems rather than the first."""
+
+    def __init__(self, location: Callable[[int], Location]) -> None:
+        self.location = location
+        self.locations: dict[KeyPath, Location] = {}
         self.problems: list[str] = []
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
@@ -143,41 +183,46 @@ class _Conversion:
         if isinstance(node, yaml.SequenceNode):
             return [self._child(item, item, (*path, i)) for i, item in enumerate(node.value)]
         try:
-            return scalar(node.tag.removeprefix(TAG), node.value)
+            return parse_scalar(node.tag.removeprefix(TAG), node.value)
         except ValueError as error:
-            self._problem(node, path, str(error))
+            self._add_problem(node, path, str(error))
             return None
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        """Return the mapping of a node, without the keys that have a problem."""
         data: dict[str, Any] = {}
         if len(node.value) > MAX_KEYS:
-            self._problem(node, path, f"more than {MAX_KEYS} keys: this is not a config")
+            self._add_problem(node, path, f"more than {MAX_KEYS} keys: this is not a config")
             return data
         for key, value in node.value:
-            if trouble := _key_trouble(key):
-                self._problem(key, path, trouble)
+            if reason := _invalid_key_node_reason(key):
+                self._add_problem(key, path, reason)
             elif key.value in data:
-                first = self.places[*path, key.value]
-                self._problem(key, (*path, key.value), f"written twice (also {first}); keep one")
+                first = self.locations[*path, key.value]
+                self._add_problem(
+                    key, (*path, key.value), f"written twice (also {first}); keep one"
+                )
             else:
                 data[key.value] = self._child(key, value, (*path, key.value))
         return data
 
     def _child(self, start: yaml.Node, node: yaml.Node, path: KeyPath) -> Any:
-        self.places[path] = self.place(start.start_mark.line)
+        self.locations[path] = self.location(start.start_mark.line)
         return self.value(node, path)
 
-    def _problem(self, node: yaml.Node, path: KeyPath, message: str) -> None:
-        self.problems.append(at_key(self.place(node.start_mark.line), path, message))
+    def _add_problem(self, node: yaml.Node, path: KeyPath, message: str) -> None:
+        location = self.location(node.start_mark.line)
+        self.problems.append(located_message(location, path, message))
 
 
-def _key_trouble(key: yaml.Node) -> str | None:
+def _invalid_key_node_reason(key: yaml.Node) -> str | None:
+    """Return why a node cannot be a key, or None if it can."""
     if not isinstance(key, yaml.ScalarNode):
         return "a key must be text, not a list or a mapping (text with braces needs quotes)"
     if key.value == "<<":
         return "merge keys (<<) are not used here; use `extends`, or write the keys out"
-    if trouble := key_trouble(key.value):
-        return trouble
+    if reason := invalid_key_reason(key.value):
+        return reason
     if key.tag != TAG + "str":
         return f'the key {key.value or "(empty)"} must be text; put it in quotes: "{key.value}"'
     return None

@@ -27,47 +27,39 @@ def add_core_scalars(resolver: Any) -> None:
         resolver.add_implicit_resolver(TAG + name, re.compile(rf"(?:{pattern})\Z"), first)
 
 
-def scalar(kind: str, text: str) -> Any:
-    """The value of a scalar of the core schema; ValueError says what is wrong with it."""
+def parse_scalar(kind: str, text: str) -> Any:
+    """Return the value of a scalar of the core schema; raises ValueError for a bad value."""
     if kind == "null":
         return None
     if kind == "bool":
         return text.lower() == "true"
     if kind == "int":
-        return _whole(text)
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        digits = text if base == 10 else text[2:]
+        whole = int(digits, base) if len(digits) <= 25 else None
+        if whole is None or abs(whole) >= 2**63:
+            raise ValueError("the number is too large (64 bits hold 19 digits)")
+        return whole
     if kind == "float":
-        return _finite(text)
-    if not encodable(text):
+        # YAML writes infinity with a dot that Python does not know
+        number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        if not math.isfinite(number):
+            raise ValueError(f"must be a finite number, not {text[:40]}")
+        return number
+    if not _is_encodable(text):
         raise ValueError("the text holds half a character (a lone surrogate)")
     if "\0" in text:
         raise ValueError("the text holds a NUL character, which no name or path has")
     return text
 
 
-def _whole(text: str) -> int:
-    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-    digits = text if base == 10 else text[2:]
-    value = int(digits, base) if len(digits) <= 25 else None
-    if value is None or abs(value) >= 2**63:
-        raise ValueError("the number is too large (64 bits hold 19 digits)")
-    return value
-
-
-def _finite(text: str) -> float:
-    # YAML writes infinity with a dot that Python does not know
-    value = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-    if not math.isfinite(value):
-        raise ValueError(f"must be a finite number, not {text[:40]}")
-    return value
-
-
-def key_trouble(key: str) -> str | None:
-    """Why text cannot be a key, or None."""
+def invalid_key_reason(key: str) -> str | None:
+    """Return why the text cannot be a key, or None if it can."""
     if len(key) > MAX_KEY:
-        return f"a key of {len(key)} characters; they have {MAX_KEY} at most"
-    return None if encodable(key) else "a key holds half a character (a lone surrogate)"
+        return f"a key of {len(key)} characters; at most {MAX_KEY} are allowed"
+    return None if _is_encodable(key) else "a key holds half a character (a lone surrogate)"
 
 
-def encodable(text: str) -> bool:
-    """Whether text can be written as UTF-8: it holds no half of a surrogate pair."""
+def _is_encodable(text: str) -> bool:
+    """Return whether text can be written as UTF-8: it has no half of a surrogate pair."""
     return not any("\ud800" <= character <= "\udfff" for character in text)

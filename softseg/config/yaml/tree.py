@@ -1,18 +1,21 @@
-"""A YAML as plain data that still knows in which file and line each key was written."""
+"""Plain data of a YAML file that remembers the file and line of each key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from softseg.core.errors import UserError, combined_error
+
 KeyPath = tuple[str | int, ...]
-TAGS = ("name", "loader")  # the keys that say which component a mapping is
+TAGS = ("name", "loader")  # the keys that choose which component a mapping is
+MAX_PROBLEMS = 100  # listed in one error; the user fixes these before seeing the rest
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where something was written: a file and its line, or a source without lines (`--set`)."""
+class Location:
+    """Where a key was written: a file and its line, or a source without lines (`--set`)."""
 
     source: str
     line: int | None = None
@@ -22,85 +25,100 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Tree:
-    """Nested mappings, lists and scalars, and the place of every key and list item.
+class ConfigTree:
+    """Nested mappings, lists and scalars, with the location of every key and list item.
 
-    `places` holds at least `()`, the place of the whole; keys of a path are text, list items
-    are numbers from 0: `("augment", 0, "affine", "rotation")`.
+    `locations` holds at least `()`, the location of the whole. A path consists of text keys and
+    list indices from 0: `("augment", 0, "affine", "rotation")`.
     """
 
     data: Any
-    places: Mapping[KeyPath, Place]
+    locations: Mapping[KeyPath, Location]
 
     @classmethod
-    def of(cls, data: Any, place: Place) -> Tree:
-        """Plain data, all of it written at one place."""
-        return cls(data, dict.fromkeys(paths(data), place))
+    def at(cls, data: Any, location: Location) -> ConfigTree:
+        """Return plain data as a tree, all of it written at one location."""
+        return cls(data, dict.fromkeys(key_paths(data), location))
 
-    def place(self, path: KeyPath) -> Place:
-        """The place of a key or, if it was never written, of the nearest key above it."""
-        while path and path not in self.places:
+    def location(self, path: KeyPath) -> Location:
+        """Return the location of a key or, if it was never written, of its nearest parent."""
+        while path and path not in self.locations:
             path = path[:-1]
-        return self.places[path]
+        return self.locations[path]
 
-    def under(self, path: KeyPath) -> Tree:
-        """The part below a key, for files that hold configs inside (an ablation's candidates)."""
+    def subtree(self, path: KeyPath) -> ConfigTree:
+        """Return the tree below a key, for configs inside a file (an ablation's candidates)."""
         depth = len(path)
-        inside = {p[depth:]: at for p, at in self.places.items() if p[:depth] == path}
-        return Tree(lookup(self.data, path), {(): self.place(path), **inside})
+        inside = {p[depth:]: at for p, at in self.locations.items() if p[:depth] == path}
+        return ConfigTree(lookup(self.data, path), {(): self.location(path), **inside})
 
     def problem(self, path: KeyPath, message: str) -> str:
-        """One line that says where (file, line, key path) and what."""
-        return at_key(self.place(path), path, message)
+        """Return the message in one line, after the file, line and key path it is about."""
+        return located_message(self.location(path), path, message)
 
 
-def at_key(place: Place, path: KeyPath, message: str) -> str:
-    """`configs/a.yaml:12: trainer.patience: message`; the key is not said twice after a --set.
+def located_message(location: Location, path: KeyPath, message: str) -> str:
+    """Return `configs/a.yaml:12: trainer.patience: message`, in one line.
 
-    One line, whatever characters the message quotes.
+    After a --set the key is not repeated. Characters that a terminal would not show are escaped.
     """
     key, message = dotted(path), printable(message)
-    if not key or place.source == f"--set {key}":
-        return f"{place}: {message}"
-    return f"{place}: {key}: {message}"
+    if not key or location.source == f"--set {key}":
+        return f"{location}: {message}"
+    return f"{location}: {key}: {message}"
+
+
+def problems_error(source: str, problems: Sequence[str], more: int = 0) -> UserError:
+    """Return the error for one problem or several; of very many it lists the first.
+
+    Args:
+        source: The file that was read, or `--set KEY`.
+        problems: Messages with their locations, in order.
+        more: The number of further problems without a message.
+    """
+    count = len(problems) + more
+    if count == 1:
+        return UserError(problems[0])
+    rest = [f"and {count - MAX_PROBLEMS} more"] if count > MAX_PROBLEMS else []
+    return combined_error(f"{source}: {count} problems", [*problems[:MAX_PROBLEMS], *rest])
 
 
 def dotted(path: KeyPath) -> str:
-    """A key path as the user writes it: `augment.1.binarize.threshold`."""
+    """Return a key path as the user writes it: `augment.1.binarize.threshold`."""
     return ".".join(printable(str(key)) or "''" for key in path)
 
 
 def printable(text: str) -> str:
-    """Text in one line, with whatever a terminal would not show written as \\n or \\x07."""
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    """Return the text in one line, with unprintable characters escaped as \\n or \\x07."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def paths(data: Any, above: KeyPath = ()) -> Iterator[KeyPath]:
-    """The path of the whole, of every key and of every list item in it."""
-    yield above
+def key_paths(data: Any, parent: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yield the path of the whole, and of every key and list item in it."""
+    yield parent
     pairs = data.items() if isinstance(data, Mapping) else ()
     for key, value in enumerate(data) if isinstance(data, list) else pairs:
-        yield from paths(value, (*above, key))
+        yield from key_paths(value, (*parent, key))
 
 
-def holds(data: Any, key: str | int) -> bool:
-    """Whether a mapping has this key, or a list this index."""
+def has_key(data: Any, key: str | int) -> bool:
+    """Return whether a mapping has this key, or a list this index."""
     if isinstance(data, Mapping):
         return key in data
     return isinstance(data, list) and isinstance(key, int) and 0 <= key < len(data)
 
 
-def has(data: Any, path: KeyPath) -> bool:
-    """Whether there is something, be it null, at a path."""
+def has_path(data: Any, path: KeyPath) -> bool:
+    """Return whether there is a value, possibly null, at a path."""
     for key in path:
-        if not holds(data, key):
+        if not has_key(data, key):
             return False
         data = data[key]
     return True
 
 
 def lookup(data: Any, path: KeyPath) -> Any:
-    """The value at a path; None where there is none."""
+    """Return the value at a path, None if there is none."""
     for key in path:
-        data = data[key] if holds(data, key) else None
+        data = data[key] if has_key(data, key) else None
     return data

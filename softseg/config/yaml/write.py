@@ -1,4 +1,4 @@
-"""Data -> YAML text: mappings in block style, short lists of plain values in one line."""
+"""Write data as YAML text: mappings in block style, short lists of plain values in one line."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Notes = Callable[[KeyPath], list[str]]
 
 
 def write(data: dict[str, Any], notes: Notes = lambda _: []) -> str:
-    """YAML text that reads back as the same data.
+    """Return YAML text that reads back as the same data.
 
-    `notes` gives the comment lines (without `#`) to stand above a key.
+    `notes` returns the comment lines (without `#`) above a key.
     """
-    return "\n".join(_mapping(data, (), 0, notes)) + "\n" if data else "{}\n"
+    return "\n".join(_mapping_lines(data, (), 0, notes)) + "\n" if data else "{}\n"
 
 
 def inline(value: Any) -> str:
-    """A value in one line, such as `[0.25, 0.25, null]`."""
+    """Return a value in one line, such as `[0.25, 0.25, null]`."""
     # in a list, because PyYAML ends a bare scalar with a document marker
     text: str = yaml.dump(
         [value],
@@ -43,7 +43,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def text(self, value: str) -> yaml.ScalarNode:
-        """Line breaks are escaped, so that a value stays in its line."""
+        """Escape line breaks, so that a value stays in its line."""
         style = None if len(value.splitlines()) < 2 and value.isprintable() else '"'
         return self.represent_scalar("tag:yaml.org,2002:str", value, style)
 
@@ -52,38 +52,37 @@ add_core_scalars(_Dumper)
 _Dumper.add_representer(str, _Dumper.text)
 
 
-def _mapping(data: dict[str, Any], path: KeyPath, indent: int, notes: Notes) -> Iterator[str]:
-    # what a component is comes before its parameters, its family's shared ones too
+def _mapping_lines(data: dict[str, Any], path: KeyPath, indent: int, notes: Notes) -> Iterator[str]:
+    """Yield the lines of a mapping, each key below its notes."""
+    margin = " " * indent
+    # a component's name comes before its parameters, including those its family shares
     for key, value in sorted(data.items(), key=lambda pair: pair[0] not in TAGS):
-        here = (*path, key)
-        yield from (f"{' ' * indent}# {note}" if note else "" for note in notes(here))
-        yield from _pair(f"{' ' * indent}{inline(key)}:", value, here, indent, notes)
+        key_path = (*path, key)
+        yield from (f"{margin}# {note}" if note else "" for note in notes(key_path))
+        label = f"{margin}{inline(key)}:"
+        if isinstance(value, dict) and value:
+            yield label
+            yield from _mapping_lines(value, key_path, indent + 2, notes)
+        elif isinstance(value, list) and _needs_a_line_per_item(value, label):
+            yield label
+            for number, item in enumerate(value):
+                yield from _item_lines(item, (*key_path, number), indent + 2, notes)
+        else:
+            yield f"{label} {inline(value)}"
 
 
-def _pair(key: str, value: Any, path: KeyPath, indent: int, notes: Notes) -> Iterator[str]:
-    if isinstance(value, dict) and value:
-        yield key
-        yield from _mapping(value, path, indent + 2, notes)
-    elif isinstance(value, list) and _is_long(value, key):
-        yield key
-        for i, item in enumerate(value):
-            yield from _item(item, (*path, i), indent + 2, notes)
-    else:
-        yield f"{key} {inline(value)}"
-
-
-def _is_long(items: list[Any], key: str) -> bool:
-    """Whether a list takes a line for each item."""
+def _needs_a_line_per_item(items: list[Any], label: str) -> bool:
     nested = any(isinstance(item, dict) and item for item in items)
-    return nested or (len(items) > 1 and len(key) + 1 + len(inline(items)) > WIDTH)
+    return nested or (len(items) > 1 and len(label) + 1 + len(inline(items)) > WIDTH)
 
 
-def _item(item: Any, path: KeyPath, indent: int, notes: Notes) -> Iterator[str]:
+def _item_lines(item: Any, path: KeyPath, indent: int, notes: Notes) -> Iterator[str]:
+    """Yield the lines of a list item; its dash is at its first key, below the key's notes."""
     dash = " " * indent + "- "
     if not (isinstance(item, dict) and item):
         yield dash + inline(item)
         return
-    lines = list(_mapping(item, path, indent + 2, notes))
+    lines = list(_mapping_lines(item, path, indent + 2, notes))
     comments = next(i for i, line in enumerate(lines) if not line.lstrip().startswith("#"))
     yield from (line[2:] for line in lines[:comments])
     yield dash + lines[comments][len(dash) :]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import validate
-from softseg.config.yaml.tree import KeyPath, Place, Tree, dotted
+from softseg.config.yaml.tree import ConfigTree, KeyPath, Location, dotted
 from softseg.config.yaml.write import WIDTH, write
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
@@ -87,7 +87,7 @@ def write_config(converted: Converted, file: Path, out: Path, overwrite: bool = 
 
 
 def _check(file: Path, converted: Converted) -> None:
-    tree = Tree.of(converted.yaml, Place(str(file)))
+    tree = ConfigTree.at(converted.yaml, Location(str(file)))
     try:
         validate(tree, Experiment)
     except UserError as error:

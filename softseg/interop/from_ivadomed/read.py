@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from softseg.config.yaml.tree import KeyPath, has, holds
+from softseg.config.yaml.tree import KeyPath, has_key, has_path
 from softseg.core.errors import UserError
 
 MAX_BYTES = 1_000_000
@@ -38,7 +38,7 @@ class Source:
 
     def has(self, key: str) -> bool:
         """Whether the JSON has this key, be it null."""
-        return has(self.data, tuple(key.split(".")))
+        return has_path(self.data, tuple(key.split(".")))
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key. Raises UserError where something above it is no mapping."""
@@ -48,7 +48,7 @@ class Source:
                 return default
             if not isinstance(data, dict):
                 raise self.wrong(key, "what holds it must be a mapping, { }", data)
-            if not holds(data, part):
+            if not has_key(data, part):
                 return default
             data = data[part]
         return data
@@ -177,7 +177,7 @@ def _number(file: Path, digits: str) -> float:
 
 def _version(data: dict[str, Any]) -> Version:
     def any_of(keys: tuple[str, ...]) -> bool:
-        return any(has(data, tuple(key.split("."))) for key in keys)
+        return any(has_path(data, tuple(key.split("."))) for key in keys)
 
     return "2.2" if any_of(_ONLY_2_2) and not any_of(_ONLY_2_9) else "2.9"
 

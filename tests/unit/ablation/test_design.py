@@ -188,5 +188,5 @@ def test_each_command_refuses_the_others_file(design_of, tmp_path):
     with pytest.raises(UserError, match="has no candidates, so it is no ablation; softseg train"):
         design_of("")
     design_of("candidates: {A: {}}\n")
-    with pytest.raises(UserError, match="is an ablation: softseg ablate takes it"):
+    with pytest.raises(UserError, match="is an ablation; run it with softseg ablate"):
         load_experiment(tmp_path / "study.yaml")

@@ -1,4 +1,4 @@
-"""A folder to write configs in, and what the toy model needs at least."""
+"""A fixture that writes configs into a temporary working directory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.support.config.toy import Write
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Write a config into the working directory; messages then name it by its short name."""
+    """Write a config into the working directory; messages then contain its short name."""
     monkeypatch.chdir(tmp_path)
 
-    def write_one(text: str, name: str = "x.yaml") -> Path:
+    def write_file(text: str, name: str = "x.yaml") -> Path:
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         return path
 
-    return write_one
+    return write_file

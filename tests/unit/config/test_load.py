@@ -1,4 +1,4 @@
-"""From file to model and back: what is valid loads, what is not is one error, dumps read back."""
+"""A valid config loads, an invalid one raises one error, and a dump loads as an equal model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from softseg.config.load import dump, load_config, load_tree, validate
 from softseg.config.show import show
 from softseg.config.yaml.read import parse_yaml
-from softseg.config.yaml.tree import Place, Tree, paths
+from softseg.config.yaml.tree import ConfigTree, Location, key_paths
 from softseg.core.errors import UserError
 from tests.support.config import toy
 from tests.support.config.toy import VALID, Write
@@ -71,19 +71,19 @@ def test_a_config_is_read_extended_and_overridden(write: Write) -> None:
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(_TOYS)
-def test_what_is_dumped_loads_as_the_same(config: toy.Toy) -> None:
+def test_a_dumped_config_loads_as_an_equal_config(config: toy.Toy) -> None:
     assert _load(dump(config)) == config
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(_TOYS)
-def test_what_is_shown_loads_as_the_same(config: toy.Toy) -> None:
+def test_any_shown_config_loads_as_an_equal_config(config: toy.Toy) -> None:
     assert _load(show(config)) == config
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(_TOYS)
-def test_other_yaml_readers_read_a_dump_alike(config: toy.Toy) -> None:
+def test_other_yaml_readers_read_the_same_data_from_a_dump(config: toy.Toy) -> None:
     assert yaml.safe_load(dump(config)) == config.model_dump(mode="json")
 
 
@@ -103,15 +103,15 @@ def test_a_dump_is_in_block_style_in_the_order_of_the_model(write: Write) -> Non
     assert "  - binarize:" in lines
 
 
-def test_a_long_list_takes_a_line_for_each_item(write: Write) -> None:
+def test_a_long_list_is_written_with_one_item_per_line(write: Write) -> None:
     subjects = ", ".join(f"sub-{i:03d}" for i in range(20))
     config = load_config(write(VALID), toy.Toy, [f"test=[{subjects}]"])
     assert "test:\n  - sub-000\n  - sub-001\n" in dump(config)
 
 
-_WORDS = """name loader loss dice wing affine binarize augment dataset trainer model head targets
-values theta scale early_stopping patience extends test zooms auxiliary x"""
-_NAMES = st.sampled_from(_WORDS.split())
+_KEY_NAMES = """name loader loss dice wing affine binarize augment dataset trainer model head
+targets values theta scale early_stopping patience extends test zooms auxiliary x"""
+_NAMES = st.sampled_from(_KEY_NAMES.split())
 _SCALARS = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | _ANY_FLOAT | _NAMES | _TEXT
 )
@@ -122,10 +122,10 @@ _TREES = st.recursive(
 )
 
 
-def _complaint(data: Any) -> str:
-    """What is said of a config; any other exception than a `UserError` fails the test."""
+def _error_message(data: Any) -> str:
+    """Return the error about a config; an exception other than `UserError` fails the test."""
     try:
-        validate(Tree.of(data, Place("x.yaml", 1)), toy.Toy)
+        validate(ConfigTree.at(data, Location("x.yaml", 1)), toy.Toy)
     except UserError as error:
         return str(error)
     return "x.yaml: nothing"
@@ -133,28 +133,32 @@ def _complaint(data: Any) -> str:
 
 @settings(deadline=None, max_examples=200)
 @given(data=st.data(), value=_TREES)
-def test_any_value_anywhere_is_valid_or_one_named_error(data: st.DataObject, value: Any) -> None:
+def test_any_value_at_any_key_is_valid_or_raises_one_error_that_names_the_file(
+    data: st.DataObject, value: Any
+) -> None:
     config = copy.deepcopy(parse_yaml(VALID, "x").data)
-    *above, key = data.draw(st.sampled_from(list(paths(config))[1:]))
+    *above, key = data.draw(st.sampled_from(list(key_paths(config))[1:]))
     parent = config
-    for step in above:
-        parent = parent[step]
+    for part in above:
+        parent = parent[part]
     if isinstance(parent, dict) and data.draw(st.booleans()):
         key = data.draw(_NAMES)
     parent[key] = value
-    assert _complaint(config).startswith("x.yaml:")
+    assert _error_message(config).startswith("x.yaml:")
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.dictionaries(_NAMES, _TREES, max_size=5))
-def test_any_tree_is_valid_or_one_named_error(tree: dict[str, Any]) -> None:
-    assert _complaint(tree).startswith("x.yaml:")
+def test_any_tree_is_valid_or_raises_one_error_that_names_the_file(tree: dict[str, Any]) -> None:
+    assert _error_message(tree).startswith("x.yaml:")
 
 
 def test_a_config_is_checked_without_importing_torch() -> None:
     code = "import sys, softseg.config.load, softseg.config.show; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("value", [1e-5, 1e16, 1e22, 5e-324, 1.7976931348623157e308, 0.1, -0.0])
@@ -162,5 +166,5 @@ def test_floats_read_back_equal(write: Write, value: float) -> None:
     stopping = toy.Stopping(epsilon=value)
     config = load_config(write(VALID), toy.Toy)
     trainer = config.trainer.model_copy(update={"early_stopping": stopping})
-    again = _load(dump(config.model_copy(update={"trainer": trainer})))
-    assert again.trainer.early_stopping == stopping
+    reloaded = _load(dump(config.model_copy(update={"trainer": trainer})))
+    assert reloaded.trainer.early_stopping == stopping

@@ -1,11 +1,11 @@
-"""`extends`: a candidate is a few lines on top of another config."""
+"""`extends`: a config states its differences from another config."""
 
 from __future__ import annotations
 
 import pytest
 
 from softseg.config.merge import read_extended
-from softseg.config.yaml.tree import Place
+from softseg.config.yaml.tree import Location
 from softseg.core.errors import UserError
 from tests.support.config.toy import Write
 
@@ -22,7 +22,7 @@ model:
 """
 
 
-def test_mappings_merge_key_by_key_and_the_rest_is_replaced(write: Write) -> None:
+def test_mappings_merge_key_by_key_and_other_values_are_replaced(write: Write) -> None:
     write(BASE, "base.yaml")
     tree = read_extended(
         write(
@@ -56,45 +56,45 @@ def test_another_component_does_not_inherit_parameters(
     assert read_extended(write(f"extends: base.yaml\n{over}\n")).data[path] == merged
 
 
-def test_the_name_of_the_run_replaces_nothing(write: Write) -> None:
+def test_the_name_of_the_run_does_not_replace_the_config(write: Write) -> None:
     write(BASE, "base.yaml")
     assert "loss" in read_extended(write("extends: base.yaml\nname: other\n")).data
 
 
-def test_places_follow_the_file_that_wrote_the_key(write: Write) -> None:
+def test_a_keys_location_is_in_the_file_that_wrote_it(write: Write) -> None:
     write(BASE, "base.yaml")
     tree = read_extended(write("extends: base.yaml\n\nloss: {omega: 4}\naugment:\n  - flip:\n"))
-    assert tree.place(("loss", "omega")) == Place("x.yaml", 3)
-    assert tree.place(("loss", "theta")) == Place("base.yaml", 3)
-    assert tree.place(("augment", 0, "flip")) == Place("x.yaml", 5)
-    assert ("augment", 1) not in tree.places
-    assert ("augment", 0, "affine") not in tree.places
-    assert ("extends",) not in tree.places
+    assert tree.location(("loss", "omega")) == Location("x.yaml", 3)
+    assert tree.location(("loss", "theta")) == Location("base.yaml", 3)
+    assert tree.location(("augment", 0, "flip")) == Location("x.yaml", 5)
+    assert ("augment", 1) not in tree.locations
+    assert ("augment", 0, "affine") not in tree.locations
+    assert ("extends",) not in tree.locations
 
 
-def test_a_chain_is_read_relative_to_each_file(write: Write) -> None:
+def test_each_extends_of_a_chain_is_relative_to_its_own_file(write: Write) -> None:
     write(BASE, "configs/base.yaml")
     write("extends: ../base.yaml\nseed: 1\nname: middle\n", "configs/more/middle.yaml")
     tree = read_extended(write("extends: more/middle.yaml\nname: last\n", "configs/last.yaml"))
     assert (tree.data["name"], tree.data["seed"], tree.data["loss"]["omega"]) == ("last", 1, 8)
-    assert str(tree.place(("loss",))) == "configs/base.yaml:3"
+    assert str(tree.location(("loss",))) == "configs/base.yaml:3"
 
 
 @pytest.mark.parametrize(
-    ("extends", "said"),
+    ("extends", "message"),
     [
         ("bose.yaml", "no file configs/bose.yaml; did you mean `base.yaml`?"),
         ("nowhere/base.yaml", "no folder configs/nowhere"),
-        ("x.yaml", "leads back to configs/x.yaml: a circle"),
-        ("loop.yaml", "leads back to configs/x.yaml: a circle"),
+        ("x.yaml", "leads back to configs/x.yaml: a cycle"),
+        ("loop.yaml", "leads back to configs/x.yaml: a cycle"),
         ("[base.yaml]", "must be the name of one YAML file"),
         ("", "must be the name of one YAML file"),
     ],
 )
-def test_a_wrong_extends_is_an_error_at_its_line(write: Write, extends: str, said: str) -> None:
+def test_a_wrong_extends_is_an_error_at_its_line(write: Write, extends: str, message: str) -> None:
     write(BASE, "configs/base.yaml")
     write("name: x\nextends: x.yaml\n", "configs/loop.yaml")
     with pytest.raises(UserError) as caught:
         read_extended(write(f"name: x\nextends: {extends}\n", "configs/x.yaml"))
     assert ".yaml:2: extends: " in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""`--set a.b.c=value` reaches every key, by the rules of the files."""
+"""`--set a.b.c=value` sets any key, with the rules of the files."""
 
 # ruff: noqa: E501 - a table is read with one case a line
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softseg.config.overrides import apply, apply_sets
-from softseg.config.yaml.tree import Place, Tree, paths
+from softseg.config.overrides import apply_differences, apply_sets
+from softseg.config.yaml.tree import ConfigTree, Location, key_paths
 from softseg.core.errors import UserError
 
 BASE: dict[str, Any] = {
@@ -22,8 +22,8 @@ BASE: dict[str, Any] = {
 }
 
 
-def _tree() -> Tree:
-    return Tree.of(BASE, Place("x.yaml", 1))
+def _tree() -> ConfigTree:
+    return ConfigTree.at(BASE, Location("x.yaml", 1))
 
 
 @pytest.mark.parametrize(
@@ -48,17 +48,17 @@ def _tree() -> Tree:
 def test_a_set_changes_its_key_and_nothing_else(text: str, key: str, value: object) -> None:
     tree = apply_sets(_tree(), [text])
     assert tree.data == {**BASE, key: value}
-    assert _tree().data == BASE, "the tree it was given is left alone"
+    assert _tree().data == BASE, "the original tree is unchanged"
 
 
-def test_sets_are_applied_in_turn_and_the_last_stands() -> None:
+def test_sets_are_applied_in_turn_and_the_last_value_counts() -> None:
     tree = apply_sets(_tree(), ["loss.name=dice", "loss.per=batch", "seed=1", "seed=2"])
     assert tree.data["loss"] == {"name": "dice", "per": "batch"}
     assert tree.data["seed"] == 2
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("seed", "must be KEY=VALUE"),
         ("=1", "must be KEY=VALUE"),
@@ -75,40 +75,41 @@ def test_sets_are_applied_in_turn_and_the_last_stands() -> None:
         ("extends=y.yaml", "belongs in the file"),
     ],
 )
-def test_a_wrong_set_names_itself(text: str, said: str) -> None:
+def test_the_error_about_a_wrong_set_quotes_it(text: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         apply_sets(_tree(), [text])
     assert str(caught.value).startswith(f"--set {text.partition('=')[0]}")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_places_tell_what_was_set_from_what_was_in_the_file() -> None:
+def test_locations_distinguish_set_keys_from_keys_of_the_file() -> None:
     tree = apply_sets(_tree(), ["augment.1.binarize.threshold=0.4", "loss.name=dice"])
-    assert str(tree.place(("augment", 1, "binarize", "threshold"))) == (
+    assert str(tree.location(("augment", 1, "binarize", "threshold"))) == (
         "--set augment.1.binarize.threshold"
     )
-    assert str(tree.place(("augment", 1))) == "x.yaml:1"
-    assert str(tree.place(("loss", "name"))) == "--set loss.name"
-    assert ("loss", "omega") not in tree.places
+    assert str(tree.location(("augment", 1))) == "x.yaml:1"
+    assert str(tree.location(("loss", "name"))) == "--set loss.name"
+    assert ("loss", "omega") not in tree.locations
 
 
 def test_a_candidate_is_a_mapping_of_differences() -> None:
     differences = {"loss": {"name": "dice"}, "augment.0.affine.rotation": 5, "name": "hard"}
-    tree = apply(_tree(), Tree.of(differences, Place("candidate hard")))
+    tree = apply_differences(_tree(), ConfigTree.at(differences, Location("candidate hard")))
     assert tree.data["loss"] == {"name": "dice"}
     assert tree.data["augment"][0] == {"affine": {"rotation": 5}}
     assert tree.data["trainer"] == BASE["trainer"]
-    assert str(tree.place(("loss", "name"))) == "candidate hard"
+    assert str(tree.location(("loss", "name"))) == "candidate hard"
 
 
 def test_candidates_within_a_file_keep_their_lines() -> None:
-    place = Place("a.yaml", 4)
-    tree = Tree(
-        {"candidates": [{"seed": 1}]}, {(): Place("a.yaml", 1), ("candidates", 0, "seed"): place}
+    location = Location("a.yaml", 4)
+    tree = ConfigTree(
+        {"candidates": [{"seed": 1}]},
+        {(): Location("a.yaml", 1), ("candidates", 0, "seed"): location},
     )
-    candidate = tree.under(("candidates", 0))
+    candidate = tree.subtree(("candidates", 0))
     assert candidate.data == {"seed": 1}
-    assert candidate.place(("seed",)) == place
+    assert candidate.location(("seed",)) == location
 
 
 _KEYS = st.sampled_from(["a", "b", "name", "loader", "0", "1"])
@@ -123,13 +124,15 @@ _DATA = st.recursive(
     base=st.dictionaries(_KEYS, _DATA, max_size=4),
     over=st.dictionaries(_KEYS, _DATA, max_size=3),
 )
-def test_after_any_differences_every_key_has_the_place_that_wrote_it(
+def test_after_any_differences_every_key_has_the_location_that_wrote_it(
     base: dict[str, Any], over: dict[str, Any]
 ) -> None:
-    tree = apply(Tree.of(base, Place("base")), Tree.of(over, Place("over")))
-    assert set(tree.places) == set(paths(tree.data))
-    for path in paths(over):
-        if path and path in tree.places:
-            assert tree.place(path) == Place("over")
-    for path, place in tree.places.items():
-        assert place == Place("over") or path in set(paths(base))
+    tree = apply_differences(
+        ConfigTree.at(base, Location("base")), ConfigTree.at(over, Location("over"))
+    )
+    assert set(tree.locations) == set(key_paths(tree.data))
+    for path in key_paths(over):
+        if path and path in tree.locations:
+            assert tree.location(path) == Location("over")
+    for path, location in tree.locations.items():
+        assert location == Location("over") or path in set(key_paths(base))

@@ -1,4 +1,4 @@
-"""`softseg config show` and `schema`: a config explains itself, and an editor knows its keys."""
+"""`softseg config show` documents every key, and `softseg config schema` is for editors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from softseg.config.yaml.read import parse_yaml
 from tests.support.config.toy import VALID, Toy, Write
 
 
-def test_each_key_stands_under_its_documentation_kind_and_default(write: Write) -> None:
+def test_each_key_follows_its_documentation_type_and_default(write: Write) -> None:
     text = show(load_config(write(VALID), Toy))
     for lines in [
         "# Name of the run and of its folder. [text; required]\nname: toy\n",
@@ -34,7 +34,7 @@ def test_no_line_is_wider_than_100_columns(write: Write) -> None:
     assert "# Seed of every random stream; two runs" in text
 
 
-def test_a_shown_config_is_a_config(write: Write) -> None:
+def test_a_shown_config_loads_as_an_equal_config(write: Write) -> None:
     config = load_config(write(VALID), Toy)
     assert load_config(write(show(config), "shown.yaml"), Toy) == config
 
@@ -66,18 +66,18 @@ def _valid(text: str) -> bool:
 
 
 @pytest.mark.parametrize("text", VALID_FOR_EDITORS)
-def test_the_schema_admits_what_loads(text: str) -> None:
+def test_the_schema_accepts_configs_that_load(text: str) -> None:
     assert _valid(text)
 
 
 @pytest.mark.parametrize("text", INVALID_FOR_EDITORS)
-def test_the_schema_refuses_what_does_not_load(text: str) -> None:
+def test_the_schema_rejects_configs_that_do_not_load(text: str) -> None:
     assert not _valid(text)
 
 
-def test_the_schema_says_which_draft_it_is_and_knows_extends() -> None:
-    found = schema(Toy)
-    assert found["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert "extends" in found["then"]["properties"]
-    assert "extends" not in found["else"]["properties"]
-    assert found["else"]["properties"]["seed"]["description"].startswith("Seed of every")
+def test_the_schema_names_its_draft_and_contains_extends() -> None:
+    toy_schema = schema(Toy)
+    assert toy_schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert "extends" in toy_schema["then"]["properties"]
+    assert "extends" not in toy_schema["else"]["properties"]
+    assert toy_schema["else"]["properties"]["seed"]["description"].startswith("Seed of every")

@@ -1,4 +1,4 @@
-"""Every mistake is told in the user's words: file, line, key, what to write instead."""
+"""Every mistake in a config is reported with its file, line, key, and what to write instead."""
 
 # ruff: noqa: E501 - a table is read with one case a line
 
@@ -32,15 +32,15 @@ def _message(write: Write, old: str, new: str, *sets: str) -> str:
         ("name: wing", "name: wings", "9: loss.name: must be one of `dice`, `wing`, `adaptive_wing`, not text 'wings'; did you mean `wing`?"),
         ("name: wing", "name: 3", "9: loss.name: must be one of `dice`, `wing`, `adaptive_wing`, not 3"),
         ("loader: files", "loader: file", "3: dataset.loader: must be one of `files`, `bids`, not text 'file'; did you mean `files`?"),
-        ("binarize:", "binarize:", "8: augment.1.binarize: unknown step; did you mean `binarize`?"),
-        ("binarize:", "{name: binarize}", "8: augment.1.name: must be one of `affine`, `binarize`, not text 'binarize'; did you mean `binarize`?"),
+        ("binarize:", "binarise:", "8: augment.1.binarise: unknown step; did you mean `binarize`?"),
+        ("binarize:", "{name: binarise}", "8: augment.1.name: must be one of `affine`, `binarize`, not text 'binarise'; did you mean `binarize`?"),
         # missing keys, at their parent
         ("name: toy", "seed: 1", "1: the key `name` is missing (Name of the run and of its folder)"),
         (", theta: 0.5", "", "9: loss: the key `theta` is missing (Where the curve turns linear)"),
         ("  targets: {gm: {values: [1]}}\n", "", "2: dataset: the key `targets` is missing (What to segment)"),
         ("name: wing, ", "", "9: loss: the key `name` is missing: one of `dice`, `wing`, `adaptive_wing`"),
         ("  loader: files\n", "", "2: dataset: the key `loader` is missing: one of `files`, `bids`"),
-        # wrong kinds
+        # wrong types
         ("max_epochs: 5", "max_epochs: abc", "11: trainer.max_epochs: must be a whole number, not text 'abc'"),
         ("max_epochs: 5", "max_epochs: 1.5", "11: trainer.max_epochs: must be a whole number, not 1.5"),
         ("max_epochs: 5", "max_epochs: true", "11: trainer.max_epochs: must be a whole number, not true"),
@@ -89,7 +89,7 @@ def test_all_mistakes_are_listed_in_the_order_of_the_file(write: Write) -> None:
     ]
 
 
-def test_the_label_of_a_union_is_told_from_a_key_of_the_same_name(write: Write) -> None:
+def test_a_union_label_is_not_confused_with_a_key_of_the_same_name(write: Write) -> None:
     message = _message(write, "theta: 0.5", "theta: x, wing: 1")
     assert "x.yaml:9: loss.theta: must be a number, not text 'x'" in message
     assert "x.yaml:9: loss.wing: unknown key" in message

@@ -1,4 +1,4 @@
-"""YAML is data: numbers are numbers, text is text, and what surprises is refused by line."""
+"""YAML is read as plain data; anything else is rejected with its line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softseg.config.yaml.read import parse_yaml, read_yaml
-from softseg.config.yaml.tree import Place
+from softseg.config.yaml.tree import Location
 from softseg.core.errors import UserError
 from tests.support.config.toy import Write
 
@@ -51,19 +51,19 @@ def test_scalars_follow_the_core_schema_of_yaml_1_2(text: str, value: object) ->
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_every_float_as_python_writes_it_is_a_number(value: float) -> None:
-    read = parse_yaml(repr(value), "x").data
-    assert read == value
-    assert type(read) is float
-    assert math.copysign(1, read) == math.copysign(1, value)
+def test_every_float_in_pythons_notation_is_read_as_a_number(value: float) -> None:
+    number = parse_yaml(repr(value), "x").data
+    assert number == value
+    assert type(number) is float
+    assert math.copysign(1, number) == math.copysign(1, value)
 
 
-def test_every_key_and_item_knows_its_line(write: Write) -> None:
+def test_every_key_and_item_has_its_line(write: Write) -> None:
     path = write(
         "augment:\n  - affine:\n      rotation: 5\n  - binarize:\nloss: {name: dice,\n  per: x}\n"
     )
-    places = read_yaml(path).places
-    assert {key: place.line for key, place in places.items()} == {
+    locations = read_yaml(path).locations
+    assert {key: location.line for key, location in locations.items()} == {
         (): 1,
         ("augment",): 1,
         ("augment", 0): 2,
@@ -75,11 +75,11 @@ def test_every_key_and_item_knows_its_line(write: Write) -> None:
         ("loss", "name"): 5,
         ("loss", "per"): 6,
     }
-    assert places[()] == Place("x.yaml", 1)
+    assert locations[()] == Location("x.yaml", 1)
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "line", "message"),
     [
         ("", 1, "empty"),
         ("# only a comment\n", 1, "empty"),
@@ -113,13 +113,13 @@ def test_every_key_and_item_knows_its_line(write: Write) -> None:
         ("a: \x01\n", 1, "U+0001"),
     ],
 )
-def test_what_is_not_plain_data_is_refused_with_its_line(
-    write: Write, text: str, line: int, said: str
+def test_what_is_not_plain_data_is_rejected_with_its_line(
+    write: Write, text: str, line: int, message: str
 ) -> None:
     with pytest.raises(UserError) as caught:
         read_yaml(write(text))
     assert str(caught.value).startswith(f"x.yaml:{line}: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_key_written_twice_names_both_lines(write: Write) -> None:
@@ -128,28 +128,28 @@ def test_a_key_written_twice_names_both_lines(write: Write) -> None:
     assert str(caught.value) == "x.yaml:4: loss.omega: written twice (also x.yaml:2); keep one"
 
 
-def test_all_refused_values_are_listed_together(write: Write) -> None:
+def test_all_bad_values_are_listed_in_one_error(write: Write) -> None:
     with pytest.raises(UserError) as caught:
         read_yaml(write("a: .nan\nb: .inf\n1: x\n"))
     assert str(caught.value).count("\n") == 3
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named_with_the_reason(tmp_path: Path) -> None:
     latin, huge = tmp_path / "latin.yaml", tmp_path / "huge.yaml"
     latin.write_bytes("a: 1\nb: \u00e9\n".encode("latin-1"))
     huge.write_bytes(b"a: " + b"x" * 2_000_000)
-    for path, said in [
+    for path, message in [
         (tmp_path / "none.yaml", "no such file"),
         (tmp_path, "directory"),
         (latin, "latin.yaml:2: not UTF-8"),
         (huge, "not a config"),
     ]:
-        with pytest.raises(UserError, match=said) as caught:
+        with pytest.raises(UserError, match=message) as caught:
             read_yaml(path)
         assert str(path) in str(caught.value)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_key(write: Write) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_key(write: Write) -> None:
     assert read_yaml(write("\ufeffname: x\n")).data == {"name": "x"}
 
 
@@ -159,7 +159,7 @@ _YAML_LIKE = st.text(
 
 
 @given(text=st.one_of(st.text(max_size=60), _YAML_LIKE))
-def test_any_text_is_data_or_one_named_error(text: str) -> None:
+def test_any_text_is_data_or_raises_one_error_that_names_the_file(text: str) -> None:
     problem = "x.yaml: none"
     try:
         parse_yaml(text, "x.yaml", first_line=1)
