@@ -11,7 +11,7 @@ from softseg.config.trainer import Trainer
 from softseg.core.component import Component
 from softseg.data import Dataset, Split
 from softseg.losses import Loss, contour_only
-from softseg.metrics.evaluate import Evaluate
+from softseg.metrics.score import Evaluate
 from softseg.models import Model
 from softseg.preprocess import Chain, Slices
 from softseg.preprocess.geometry import needs_roi

@@ -22,8 +22,8 @@ from softseg.evaluation.opened_run import Trained, open_run, predicted
 from softseg.evaluation.summary import metrics_table, summarize
 from softseg.evaluation.threshold_search import search_thresholds, thresholds_of
 from softseg.inference.write import describe_folder, write_predictions
-from softseg.metrics.calibration import ReliabilityBins, as_table
-from softseg.metrics.evaluate import Evaluate
+from softseg.metrics.calibration import ReliabilityBins, bins_to_table
+from softseg.metrics.score import Evaluate
 from softseg.preprocess.stack import SliceStack
 from softseg.runs.folder import Run, predictions_folder, set_suffix, subject_predictions_folder
 
@@ -150,7 +150,7 @@ def _write(trained: Trained, table: pd.DataFrame, bins: Bins, split: str) -> Non
     write_atomically(metrics, table.to_csv(index=False))
     write_atomically(summary, json.dumps(summarize(table), indent=2) + "\n")
     if bins:
-        tables = [as_table(one).assign(target=target) for target, one in bins.items()]
+        tables = [bins_to_table(one).assign(target=target) for target, one in bins.items()]
         write_atomically(reliability, pd.concat(tables).to_csv(index=False))
     else:  # calibration is not measured: an earlier evaluation's would be of other predictions
         reliability.unlink(missing_ok=True)

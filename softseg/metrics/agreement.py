@@ -1,4 +1,4 @@
-"""A prediction among raters: its Dice with each, theirs with one another, the energy distance."""
+"""Agreement of a prediction with several raters: Dice with each, and the energy distance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from softseg.metrics.overlap import dice
 
 
 def agreement(mask: BoolArray, raters: Mapping[str, BoolArray]) -> dict[str, float]:
-    """How a binary prediction stands among the raters of one target of one scan.
+    """Compare a binary prediction with the raters of one target of one scan.
 
     Args:
         mask: the prediction (X, Y, Z).
@@ -21,39 +21,40 @@ def agreement(mask: BoolArray, raters: Mapping[str, BoolArray]) -> dict[str, flo
 
     Returns:
         `dice_rater_<name>` of the prediction with each rater, their mean `dice_raters`, the mean
-        over all pairs of raters `dice_between_raters`, all percent; and `ged`, the squared
-        generalized energy distance 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')] with d = 1 - IoU
-        (Kohl et al. 2018, appendix), where S is the one prediction, so that E[d(S, S')] is 0, and
-        Y and Y' are drawn from the raters with replacement; 0 is best. Two empty masks have an IoU
-        of 1 there; Dice of two empty masks is NaN and left out of means.
+        over all pairs of raters `dice_between_raters`, all in percent; and `ged`, the squared
+        generalized energy distance. Dice of two empty masks is NaN and left out of means.
     """
-    each = {f"dice_rater_{name}": dice(mask, drawn) for name, drawn in raters.items()}
-    pairs = itertools.combinations(raters.values(), 2)
-    between = _mean(dice(one, other) for one, other in pairs)
+    with_each = {f"dice_rater_{name}": dice(mask, rater) for name, rater in raters.items()}
+    between = (dice(first, second) for first, second in itertools.combinations(raters.values(), 2))
     return {
-        **each,
-        "dice_raters": _mean(each.values()),
-        "dice_between_raters": between,
+        **with_each,
+        "dice_raters": _mean_of_defined(with_each.values()),
+        "dice_between_raters": _mean_of_defined(between),
         "ged": energy_distance(mask, list(raters.values())),
     }
 
 
 def energy_distance(mask: BoolArray, raters: list[BoolArray]) -> float:
-    """The squared generalized energy distance of one prediction to the raters, >= 0."""
-    away = _mean(_distance(mask, drawn) for drawn in raters)
-    apart = [_distance(one, other) for one, other in itertools.combinations(raters, 2)]
-    # of all ordered pairs with replacement; a rater is at distance 0 of herself
-    within = 2 * sum(apart) / len(raters) ** 2
-    return 2 * away - within
+    """Return the squared generalized energy distance of one prediction to the raters; 0 is best.
+
+    2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')] with d = 1 - IoU (Kohl et al. 2018, appendix), where
+    S is the one prediction, so that E[d(S, S')] is 0, and Y and Y' are sampled from the raters
+    with replacement. Two empty masks have an IoU of 1.
+    """
+    to_raters = _mean_of_defined(_distance(mask, rater) for rater in raters)
+    pairs = [_distance(first, second) for first, second in itertools.combinations(raters, 2)]
+    # over all ordered pairs with replacement; a rater's distance to herself is 0
+    between_raters = 2 * sum(pairs) / len(raters) ** 2
+    return 2 * to_raters - between_raters
 
 
-def _distance(one: BoolArray, other: BoolArray) -> float:
+def _distance(first: BoolArray, second: BoolArray) -> float:
     """1 - IoU; 0 where both are empty."""
-    union = int(np.count_nonzero(one | other))
-    return 1 - int(np.count_nonzero(one & other)) / union if union else 0.0
+    union = int(np.count_nonzero(first | second))
+    return 1 - int(np.count_nonzero(first & second)) / union if union else 0.0
 
 
-def _mean(values: Iterable[float]) -> float:
-    """Over what is defined; NaN where nothing is."""
+def _mean_of_defined(values: Iterable[float]) -> float:
+    """The mean of the values that are not NaN; NaN without any."""
     defined = [value for value in values if not math.isnan(value)]
     return sum(defined) / len(defined) if defined else math.nan

@@ -1,4 +1,7 @@
-"""Resampling with replacement from a fixed seed: the same values always have the same interval."""
+"""95 % bootstrap percentile intervals of a mean and of a median.
+
+Resamples come from a fixed seed: the same values always have the same interval.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +13,50 @@ from numpy.typing import ArrayLike
 
 from softseg.core.types import Float64Array
 
-_AT_ONCE = 1000  # resamples: bounds the memory, whatever the number of subjects
+_BATCH = 1000  # resamples at once: bounds the memory, whatever the number of subjects
 
 
-def bootstrap(values: Float64Array, statistic: Callable[..., Any], resamples: int) -> Any:
-    """scipy's result for a statistic of (N,) values, two of them or more that are not all equal.
+def mean_interval(values: ArrayLike) -> tuple[float, float]:
+    """Return the interval of the mean of (N,) values; NaN for fewer than two.
 
-    Its interval is the 95 % percentile interval.
+    10 000 resamples, as in Bertels et al. 2021.
     """
-    from scipy import stats  # slow to import, and every YAML that is read comes through here
-
-    return stats.bootstrap(
-        (values,),
-        statistic,
-        n_resamples=resamples,
-        batch=_AT_ONCE,
-        method="percentile",
-        random_state=np.random.default_rng(0),  # `rng` needs scipy 1.15
-    )
+    sample = np.asarray(values, dtype=np.float64).ravel()
+    if len(sample) < 2:
+        return float("nan"), float("nan")
+    if _are_equal(sample):
+        return float(sample[0]), float(sample[0])
+    interval = _bootstrap(sample, np.mean, resamples=10_000).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
-_RESAMPLES = 9999
-
-
-def median_interval(differences: ArrayLike) -> tuple[float, float]:
-    """The 95 % bootstrap percentile interval of the median of (N,) values; NaN without any.
-
-    The resamples are drawn from a fixed seed: the same values always have the same interval.
-    """
-    values = np.asarray(differences, dtype=np.float64).ravel()
-    if len(np.unique(values)) < 2:  # scipy refuses one value and warns of equal ones
-        return (float(values[0]), float(values[0])) if len(values) else (float("nan"),) * 2
-    result = bootstrap(values, np.median, _RESAMPLES)
+def median_interval(values: ArrayLike) -> tuple[float, float]:
+    """Return the interval of the median of (N,) values; NaN without any."""
+    sample = np.asarray(values, dtype=np.float64).ravel()
+    if not len(sample):
+        return float("nan"), float("nan")
+    if _are_equal(sample):
+        return float(sample[0]), float(sample[0])
+    result = _bootstrap(sample, np.median, resamples=9999)
     # scipy's own interval is off by a last bit between equal medians, so may miss the median
     low, high = np.percentile(result.bootstrap_distribution, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _are_equal(sample: Float64Array) -> bool:
+    """Whether there is nothing to resample: scipy rejects one value and warns of equal ones."""
+    return len(np.unique(sample)) == 1
+
+
+def _bootstrap(sample: Float64Array, statistic: Callable[..., Any], resamples: int) -> Any:
+    """Return scipy's result for a statistic of (N,) values that are not all equal."""
+    from scipy import stats  # slow to import, and every YAML that is read comes through here
+
+    return stats.bootstrap(
+        (sample,),
+        statistic,
+        n_resamples=resamples,
+        batch=_BATCH,
+        method="percentile",
+        random_state=np.random.default_rng(0),  # `rng` needs scipy 1.15
+    )

@@ -1,8 +1,7 @@
-"""Lesion by lesion: which true ones were found, which predicted ones are false; (X, Y, Z)."""
+"""Lesion-wise detection: which true lesions are detected, which predicted ones are false."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal, Self
@@ -20,33 +19,35 @@ Connectivity = Literal[6, 18, 26]
 SizeUnit = Literal["voxels", "mm3"]
 
 ROUNDING = 1e-6
-"""Relative: a file's zooms are float32, so a size of exactly the limit may come out beside it."""
+"""Relative tolerance of limits: zooms are float32, so a size of exactly the limit may miss it."""
 
 
 class LesionRules(Component):
-    """What a lesion is and when it is detected (SoftSeg 2.4.2, and its published configuration)."""
+    """What counts as a lesion, and when it is detected (SoftSeg 2.4.2 and its configuration)."""
 
     connectivity: Connectivity = 18
-    """Which voxels touch, and so are of one lesion: those with a common face (6), face or edge
+    """Which neighboring voxels belong to one lesion: those with a common face (6), face or edge
     (18), or face, edge or corner (26)."""
     overlap: Annotated[int, Field(ge=1)] = 3
-    """A lesion is detected when at least this many of its voxels lie in the other mask; one of
-    fewer voxels, when all of them do."""
+    """A lesion is detected when at least this many of its voxels are in the other mask; a
+    lesion of fewer voxels, when all of them are."""
     unit: SizeUnit = "voxels"
     """Unit of `minimum` and `size_bins`: voxels | mm3."""
     minimum: Annotated[float, Field(ge=0)] = 3
-    """Smaller lesions are first left out of both masks, the true and the predicted one."""
+    """Smaller lesions are first removed from both masks, the true and the predicted one."""
     size_bins: tuple[Annotated[float, Field(gt=0)], ...] = ()
-    """Sizes at which to divide the lesions: [20, 100] gives the rates also of those up to 20, of
-    those above 20 up to 100, and of those above 100."""
+    """Sizes that separate groups of lesions: with [20, 100] the rates are also given for lesions
+    up to 20, above 20 up to 100, and above 100."""
 
     @model_validator(mode="after")
-    def _bins_in_order(self) -> Self:
+    def _check_size_bins(self) -> Self:
+        """Reject bins that are not in rising order, or below the smallest lesion."""
         if any(low >= high for low, high in pairwise(self.size_bins)):
             raise ValueError("size_bins: write the sizes in rising order, each once")
         if self.size_bins and self.size_bins[0] < self.minimum:
             raise ValueError(
-                f"size_bins: none may be below minimum ({self.minimum:g}), where no lesion is left"
+                f"size_bins: none may be below minimum ({self.minimum:g}), which removes all "
+                "smaller lesions"
             )
         return self
 
@@ -58,28 +59,28 @@ class Components:
     labels: NDArray[np.int32]  # (X, Y, Z): the component of a voxel, 0 for background
     sizes: NDArray[np.int64]  # (n,): voxels of components 1 .. n
 
-    def measured(self, unit: SizeUnit, voxel_mm3: float) -> Float64Array:
-        """Their sizes (n,) in voxels or mm3."""
+    def sizes_in(self, unit: SizeUnit, voxel_mm3: float) -> Float64Array:
+        """Return the sizes (n,) in voxels or mm3."""
         return self.sizes.astype(np.float64) * (1.0 if unit == "voxels" else voxel_mm3)
 
-    def within(self, other: BoolArray) -> NDArray[np.int64]:
-        """How many voxels of each (n,) lie in another mask (X, Y, Z)."""
+    def overlap_with(self, other: BoolArray) -> NDArray[np.int64]:
+        """Return the number of voxels (n,) of each component in another mask (X, Y, Z)."""
         return np.bincount(self.labels[other], minlength=self.sizes.size + 1)[1:]
 
-    def only(self, chosen: BoolArray) -> BoolArray:
-        """The mask (X, Y, Z) of the chosen ones alone; `chosen` is (n,)."""
-        return np.concatenate([[False], chosen])[self.labels]
+    def mask_of(self, selected: BoolArray) -> BoolArray:
+        """Return the mask (X, Y, Z) of the components that `selected` (n,) marks."""
+        return np.concatenate([[False], selected])[self.labels]
 
 
 @dataclass(frozen=True, eq=False)
 class _Lesions:
-    """The lesions of one mask that count, (n,) each."""
+    """The lesions of one mask that are large enough to count, (n,) each."""
 
     bin: NDArray[np.intp]
     detected: BoolArray
 
-    def of(self, index: int) -> _Lesions:
-        """Those of one size bin."""
+    def in_bin(self, index: int) -> _Lesions:
+        """Return the lesions of one size bin."""
         inside = self.bin == index
         return _Lesions(self.bin[inside], self.detected[inside])
 
@@ -87,12 +88,12 @@ class _Lesions:
 def score_lesions(
     mask: BoolArray, truth: BoolArray, rules: LesionRules, voxel_mm3: float
 ) -> dict[str, float]:
-    """Lesion detection rates of a predicted mask, in percent, and numbers of lesions.
+    """Compute the lesion detection rates of a predicted mask, in percent, and lesion counts.
 
     Args:
         mask: predicted (X, Y, Z).
         truth: (X, Y, Z).
-        rules: what a lesion is, and when it is detected.
+        rules: what counts as a lesion, and when it is detected.
         voxel_mm3: volume of one voxel in cubic millimeters.
 
     Returns:
@@ -109,57 +110,54 @@ def score_lesions(
     Raises:
         ValueError: the shapes differ, or a mask is not boolean.
     """
-    require_masks(mask, truth)
-    predicted, true = (components(one, rules.connectivity) for one in (mask, truth))
-    sizes = [one.measured(rules.unit, voxel_mm3) for one in (predicted, true)]
-    counted = [at_least(size, rules.minimum) for size in sizes]
-    found = _judge(predicted, sizes[0], counted[0], true.only(counted[1]), rules)
-    sought = _judge(true, sizes[1], counted[1], predicted.only(counted[0]), rules)
-    row = {**_rates(found, sought), "lfdr_paper": _lfdr_paper(found, sought)}
-    for index, name in enumerate(_bin_names(rules.size_bins)):
-        rates = _rates(found.of(index), sought.of(index))
-        row |= {f"{key}_{name}": value for key, value in rates.items()}
-    return row
+    check_masks(mask, truth)
+    predicted = components(mask, rules.connectivity)
+    true = components(truth, rules.connectivity)
+    predicted_sizes = predicted.sizes_in(rules.unit, voxel_mm3)
+    true_sizes = true.sizes_in(rules.unit, voxel_mm3)
+    predicted_counts = at_least(predicted_sizes, rules.minimum)
+    true_counts = at_least(true_sizes, rules.minimum)
+    predicted_lesions = _detect(
+        predicted, predicted_sizes, predicted_counts, true.mask_of(true_counts), rules
+    )
+    true_lesions = _detect(
+        true, true_sizes, true_counts, predicted.mask_of(predicted_counts), rules
+    )
+    false, detected = count(~predicted_lesions.detected), count(true_lesions.detected)
+    scores = _rates(predicted_lesions, true_lesions)
+    scores["lfdr_paper"] = percent(false, false + detected) if true_counts.any() else float("nan")
+    ends = [str(end).removesuffix(".0") for end in (0.0, *rules.size_bins, np.inf)]
+    for index, (low, high) in enumerate(pairwise(ends) if rules.size_bins else []):
+        rates = _rates(predicted_lesions.in_bin(index), true_lesions.in_bin(index))
+        scores |= {f"{name}_{low}_{high}": value for name, value in rates.items()}
+    return scores
 
 
-def _judge(
+def _detect(
     lesions: Components,
     sizes: Float64Array,
     counted: BoolArray,
     other: BoolArray,
     rules: LesionRules,
 ) -> _Lesions:
-    """The lesions that count, each in its bin, and whether it is detected in the other mask."""
-    detected = lesions.within(other) >= np.minimum(lesions.sizes, rules.overlap)
+    """Return the counted lesions, each with its bin and whether the other mask detects it."""
+    detected = lesions.overlap_with(other) >= np.minimum(lesions.sizes, rules.overlap)
     bins = np.searchsorted(np.multiply(rules.size_bins, 1 + ROUNDING), sizes)
     return _Lesions(bins[counted], detected[counted])
 
 
-def _rates(found: _Lesions, sought: _Lesions) -> dict[str, float]:
-    """Of the predicted and of the true lesions."""
+def _rates(predicted: _Lesions, true: _Lesions) -> dict[str, float]:
+    """Return the detection rates in percent and the numbers of lesions."""
     return {
-        "ltpr": percent(count(sought.detected), sought.detected.size),
-        "lfdr": percent(count(~found.detected), found.detected.size),
-        "lesions_truth": float(sought.detected.size),
-        "lesions_pred": float(found.detected.size),
+        "ltpr": percent(count(true.detected), true.detected.size),
+        "lfdr": percent(count(~predicted.detected), predicted.detected.size),
+        "lesions_truth": float(true.detected.size),
+        "lesions_pred": float(predicted.detected.size),
     }
 
 
-def _lfdr_paper(found: _Lesions, sought: _Lesions) -> float:
-    if not sought.detected.size:
-        return float("nan")
-    false = count(~found.detected)
-    return percent(false, false + count(sought.detected))
-
-
-def _bin_names(edges: tuple[float, ...]) -> Iterator[str]:
-    """`0_20`, `20_100`, `100_inf`; none without edges."""
-    ends = [str(end).removesuffix(".0") for end in (0.0, *edges, np.inf)]
-    return (f"{low}_{high}" for low, high in pairwise(ends if edges else []))
-
-
 def components(mask: BoolArray, connectivity: Connectivity) -> Components:
-    """The connected components of a mask (X, Y, Z); labels are 32 bits wide, so any number."""
+    """Find the connected components of a mask (X, Y, Z); labels have 32 bits, so any number."""
     structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
     labels = np.empty(mask.shape, dtype=np.int32)
     number: int = ndimage.label(mask, structure, output=labels)
@@ -167,13 +165,13 @@ def components(mask: BoolArray, connectivity: Connectivity) -> Components:
 
 
 def at_least(sizes: Float64Array, minimum: float) -> BoolArray:
-    """Which sizes reach a minimum, rounding of the voxel's volume aside."""
+    """Return which sizes reach a minimum, rounding of the voxel's volume aside."""
     reached: BoolArray = sizes >= minimum * (1 - ROUNDING)
     return reached
 
 
-def require_masks(*masks: BoolArray) -> None:
-    """ValueError unless all are boolean and of one shape: a soft value would be read as true."""
+def check_masks(*masks: BoolArray) -> None:
+    """Raise ValueError unless all are boolean and of one shape: soft values would all be true."""
     if len(shapes := {mask.shape for mask in masks}) > 1:
         raise ValueError(f"masks differ in shape: {sorted(shapes)}")
     if kinds := sorted({str(mask.dtype) for mask in masks if mask.dtype != np.bool_}):

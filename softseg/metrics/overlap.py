@@ -1,4 +1,4 @@
-"""How much of a prediction and a truth coincide, in percent; volumes (X, Y, Z) of one grid."""
+"""Overlap of a prediction and a truth, in percent; volumes (X, Y, Z) on one grid."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from softseg.core.types import BoolArray, FloatArray
 
 
 def dice(prediction: BoolArray, truth: BoolArray) -> float:
-    """2 |P and T| / (|P| + |T|), 0 to 100 %; NaN if both are empty (Dice 1945)."""
+    """Return 2 |P and T| / (|P| + |T|), 0 to 100 %; NaN if both are empty (Dice 1945)."""
     both = count(prediction & truth)
     return percent(2 * both, count(prediction) + count(truth))
 
 
 def precision(prediction: BoolArray, truth: BoolArray) -> float:
-    """Share of the prediction that is true, 0 to 100 %; NaN if nothing is predicted."""
+    """Return the share of the prediction that is true, 0 to 100 %; NaN if it is empty."""
     return percent(count(prediction & truth), count(prediction))
 
 
 def recall(prediction: BoolArray, truth: BoolArray) -> float:
-    """Share of the truth that is predicted, 0 to 100 %; NaN if the truth is empty."""
+    """Return the share of the truth that is predicted, 0 to 100 %; NaN if the truth is empty."""
     return percent(count(prediction & truth), count(truth))
 
 
 def soft_dice(probability: FloatArray, truth: FloatArray) -> float:
-    """2 sum(q y) / (sum(q) + sum(y)) of soft volumes, 0 to 100 %; NaN if both sum to 0.
+    """Return 2 sum(q y) / (sum(q) + sum(y)) of soft volumes, 0 to 100 %; NaN if both sum to 0.
 
     Not 100 % at q = y where y is soft: y = (1, 1, .5, 0) against itself scores 90 %.
     """
@@ -33,10 +33,10 @@ def soft_dice(probability: FloatArray, truth: FloatArray) -> float:
 
 
 def count(mask: BoolArray) -> int:
-    """Number of foreground voxels."""
+    """Return the number of foreground voxels."""
     return int(np.count_nonzero(mask))
 
 
 def percent(part: float, whole: float) -> float:
-    """100 part / whole; NaN if the whole is 0."""
+    """Return 100 part / whole; NaN if the whole is 0."""
     return 100.0 * float(part) / float(whole) if whole else float("nan")

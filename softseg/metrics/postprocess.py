@@ -1,4 +1,4 @@
-"""Steps done to a predicted mask after thresholding: remove_small, keep_largest, fill_holes."""
+"""Postprocessing of a thresholded mask: remove_small, keep_largest, fill_holes."""
 
 from __future__ import annotations
 
@@ -11,63 +11,64 @@ from scipy import ndimage
 
 from softseg.core.component import Component, parse_component, single_key_union
 from softseg.core.types import BoolArray
-from softseg.metrics.lesions import Connectivity, SizeUnit, at_least, components, require_masks
+from softseg.metrics.lesions import Connectivity, SizeUnit, at_least, check_masks, components
 
 
 class RemoveSmall(Component):
-    """Remove the objects that are smaller than a minimum."""
+    """Remove objects smaller than a minimum."""
 
     name: Literal["remove_small"] = "remove_small"
     minimum: Annotated[float, Field(ge=0)] = 3
-    """Objects of this size and larger ones stay."""
+    """Objects of this size and larger ones are kept."""
     unit: SizeUnit = "voxels"
     """Unit of `minimum`: voxels | mm3."""
     connectivity: Connectivity = 18
-    """Which voxels touch, and so are of one object: those with a common face (6), face or edge
+    """Which neighboring voxels belong to one object: those with a common face (6), face or edge
     (18), or face, edge or corner (26)."""
 
     def __call__(self, mask: BoolArray, voxel_mm3: float, slice_axis: int) -> BoolArray:  # noqa: ARG002
-        """The mask (X, Y, Z) without the small objects."""
+        """Return the mask (X, Y, Z) without the small objects."""
         objects = components(mask, self.connectivity)
-        return objects.only(at_least(objects.measured(self.unit, voxel_mm3), self.minimum))
+        sizes = objects.sizes_in(self.unit, voxel_mm3)
+        return objects.mask_of(at_least(sizes, self.minimum))
 
 
 class KeepLargest(Component):
-    """Keep the object of most voxels only.
+    """Keep only the object with the most voxels.
 
-    Of equally large ones, the one that has the first voxel: the lowest index along the first axis
+    Of equally large objects, the one with the first voxel: the lowest index along the first axis
     of the file, then along the second, then along the third.
     """
 
     name: Literal["keep_largest"] = "keep_largest"
     connectivity: Connectivity = 18
-    """Which voxels touch, and so are of one object: those with a common face (6), face or edge
+    """Which neighboring voxels belong to one object: those with a common face (6), face or edge
     (18), or face, edge or corner (26)."""
 
     def __call__(self, mask: BoolArray, voxel_mm3: float, slice_axis: int) -> BoolArray:  # noqa: ARG002
-        """The mask (X, Y, Z) of the largest object; empty if the mask is."""
+        """Return the mask (X, Y, Z) of the largest object; empty if the mask is."""
         objects = components(mask, self.connectivity)
         if not objects.sizes.size:
             return mask
-        largest = objects.only(objects.sizes == objects.sizes.max())
+        largest = objects.mask_of(objects.sizes == objects.sizes.max())
         first: BoolArray = objects.labels == objects.labels.flat[np.argmax(largest)]
         return first
 
 
 class FillHoles(Component):
-    """Fill the background that the foreground encloses.
+    """Fill background that the foreground encloses.
 
-    Enclosed is what no path over common faces (within a slice: edges of pixels) leads out of, so
-    foreground that meets only at corners closes a hole.
+    Background is enclosed if no path over common faces (within a slice: edges of pixels) leads
+    out of it, so foreground that meets only at corners closes a hole.
     """
 
     name: Literal["fill_holes"] = "fill_holes"
     over: Literal["volume", "slice"] = "volume"
-    """volume: what is enclosed in 3D; slice: what is enclosed within its slice, so that a tube
-    is filled too."""
+    """volume: fill background enclosed in 3D; slice: background enclosed within its slice, so that
+    a tube is filled too."""
 
     def __call__(self, mask: BoolArray, voxel_mm3: float, slice_axis: int) -> BoolArray:  # noqa: ARG002
-        """The mask (X, Y, Z) with its holes filled."""
+        """Return the mask (X, Y, Z) with its holes filled."""
         faces = ndimage.generate_binary_structure(3, 1)
         if self.over == "slice":
             np.moveaxis(faces, slice_axis, 0)[[0, 2]] = False
@@ -82,7 +83,7 @@ else:
 
 
 def build(spec: Any) -> tuple[Step, ...]:
-    """The steps of a YAML's `postprocess:` list, validated."""
+    """Validate a YAML's `postprocess:` list and return its steps."""
     steps: tuple[Step, ...] = parse_component(TypeAdapter(tuple[PostprocessStep, ...]), spec)
     return steps
 
@@ -90,7 +91,7 @@ def build(spec: Any) -> tuple[Step, ...]:
 def postprocess(
     mask: BoolArray, steps: Sequence[Step], voxel_mm3: float, slice_axis: int = 2
 ) -> BoolArray:
-    """A new mask: the steps done to it in their order; without steps, the mask itself.
+    """Apply steps to a mask in their order and return a new mask; without steps, the mask itself.
 
     Args:
         mask: (X, Y, Z) in native space, thresholded.
@@ -101,7 +102,7 @@ def postprocess(
     Raises:
         ValueError: the mask is not boolean.
     """
-    require_masks(mask)
+    check_masks(mask)
     for step in steps:
         mask = step(mask, voxel_mm3, slice_axis)
     return mask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,26 +29,27 @@ _SIGNIFICANT = 0.05  # section 2.4.1
 
 @dataclass(frozen=True)
 class Wilcoxon:
-    """A paired two-sided test: its p-value in (0, 1] and what to know about it."""
+    """The result of a paired two-sided test."""
 
     p: float
-    """NaN without any pair, 1 if all differences are zero."""
+    """p-value in (0, 1]; NaN without any pair, 1 if all differences are zero."""
     method: str
-    """exact, approx or paper: what was used; empty where nothing was to be computed."""
+    """The method used: exact, approx or paper; empty if there was nothing to compute."""
     pairs: int
+    """Number of pairs."""
     zeros: int
-    """Pairs without a difference: dropped, as Wilcoxon did."""
+    """Pairs without a difference: dropped, as by Wilcoxon."""
     tied: int
-    """Differences, zeros aside, whose size another one shares."""
+    """Nonzero differences that share their absolute value with another."""
     note: str
-    """What a reader must know, in words; empty where there is nothing."""
+    """What a reader must know about the p-value, as text; empty if there is nothing."""
 
 
 def wilcoxon(differences: ArrayLike, method: Method = "auto") -> Wilcoxon:
-    """The two-sided Wilcoxon signed-rank test that paired differences center on zero.
+    """Test whether paired differences center on zero: two-sided Wilcoxon signed-rank test.
 
     Args:
-        differences: (N,), any unit; equal sizes are ties only if they are exactly equal.
+        differences: (N,), any unit; absolute values tie only if they are exactly equal.
         method: see `Method`.
 
     Raises:
@@ -57,56 +58,54 @@ def wilcoxon(differences: ArrayLike, method: Method = "auto") -> Wilcoxon:
     values = np.asarray(differences, dtype=np.float64).ravel()
     if not np.isfinite(values).all():
         raise ValueError("differences must be finite: leave out pairs with an undefined value")
-    moved = values[values != 0]
-    zeros, tied = len(values) - len(moved), _tied(moved)
-    used = _used(method, len(moved), zeros, tied)
-    p = _p(moved, used) if len(moved) else (1.0 if zeros else float("nan"))
-    note = "; ".join(_notes(len(moved), zeros, tied, used))
-    return Wilcoxon(p, used if len(moved) else "", len(values), zeros, tied, note)
-
-
-def _tied(moved: Float64Array) -> int:
-    _, counts = np.unique(np.abs(moved), return_counts=True)
-    return int(counts[counts > 1].sum())
-
-
-def _used(method: Method, moved: int, zeros: int, tied: int) -> Literal["exact", "approx", "paper"]:
-    if method == "auto":
-        return "exact" if moved <= EXACT_UP_TO and not zeros and not tied else "approx"
-    if method not in ("exact", "approx", "paper"):
+    if method not in ("auto", "exact", "approx", "paper"):
         raise ValueError(f"method {method!r} is not auto, exact, approx or paper")
-    return method
+    nonzero = values[values != 0]
+    zeros = len(values) - len(nonzero)
+    _, counts = np.unique(np.abs(nonzero), return_counts=True)
+    tied = int(counts[counts > 1].sum())
+    if method == "auto":
+        is_exact = len(nonzero) <= EXACT_UP_TO and not zeros and not tied
+        method = "exact" if is_exact else "approx"
+    note = "; ".join(_notes(len(nonzero), zeros, tied, method))
+    if not len(nonzero):
+        return Wilcoxon(1.0 if zeros else float("nan"), "", len(values), zeros, tied, note)
+    return Wilcoxon(_p_value(nonzero, method), method, len(values), zeros, tied, note)
 
 
-def _p(moved: Float64Array, used: Literal["exact", "approx", "paper"]) -> float:
-    """Zeros are out already: what scipy makes of them differs between methods and versions."""
+def _p_value(nonzero: Float64Array, method: Method) -> float:
+    """Compute the p-value of differences without zeros.
+
+    scipy's treatment of zeros differs between its methods and versions.
+    """
     from scipy import stats  # slow to import, and every YAML that is read comes through here
 
     result: Any = stats.wilcoxon(
-        moved, method="exact" if used == "exact" else "approx", correction=used == "approx"
+        nonzero, method="exact" if method == "exact" else "approx", correction=method == "approx"
     )
     return float(result.pvalue)
 
 
-def _notes(moved: int, zeros: int, tied: int, used: str) -> Iterable[str]:
-    if not moved:
+def _notes(nonzero: int, zeros: int, tied: int, method: Method) -> Iterator[str]:
+    """The remarks on a test with these numbers of differences."""
+    if not nonzero:
         yield "every difference is zero" if zeros else "no pairs"
         return
     if zeros:
         yield f"{zeros} zero difference{'s' * (zeros > 1)} dropped"
     if tied:
-        exact = ", so the exact distribution does not quite hold" if used == "exact" else ""
+        exact = ", so the exact distribution does not quite hold" if method == "exact" else ""
         yield f"{tied} differences tied in size{exact}"
-    if (least := 2 / 2**moved) > _SIGNIFICANT:
-        many = f"{moved} difference{'s' * (moved > 1)}"
-        yield f"with {many} no exact p-value is below {_SIGNIFICANT} (the least is {least:.3g})"
+    if (least := 2 / 2**nonzero) > _SIGNIFICANT:
+        count = f"{nonzero} difference{'s' * (nonzero > 1)}"
+        yield f"with {count} no exact p-value is below {_SIGNIFICANT} (the least is {least:.3g})"
 
 
 def holm(p_values: ArrayLike) -> Float64Array:
-    """Holm's step-down adjustment of p-values (N,) that belong to one family.
+    """Adjust p-values (N,) that belong to one family by Holm's step-down procedure.
 
     Returns:
-        (N,) adjusted p-values in the order given, at most 1; NaN stays NaN and does not count
+        (N,) adjusted p-values in the given order, at most 1; NaN stays NaN and does not count
         as a comparison.
     """
     values = np.asarray(p_values, dtype=np.float64).ravel()

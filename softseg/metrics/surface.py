@@ -1,8 +1,8 @@
 """Distances between the surfaces of a prediction and a truth, in mm; volumes (X, Y, Z).
 
-The surface of a mask is its voxels of which a face neighbor is background, and outside the volume
-is background. A distance is that from a surface voxel's center to the nearest center on the other
-surface: exact, Euclidean, in mm.
+The surface of a mask is its voxels with a background voxel next to one of their faces; outside the
+volume is background. A distance is that from a surface voxel's center to the nearest center on the
+other surface: exact, Euclidean, in mm.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import numpy as np
 from scipy import ndimage
 
 from softseg.core.types import BoolArray, Float64Array
-from softseg.metrics.lesions import ROUNDING, require_masks
+from softseg.metrics.lesions import ROUNDING, check_masks
 from softseg.metrics.overlap import count, percent
 
 
 def score_surface(
     mask: BoolArray, truth: BoolArray, zooms: Sequence[float], tolerance_mm: float
 ) -> dict[str, float]:
-    """All surface metrics of a predicted mask.
+    """Compute all surface metrics of a predicted mask.
 
     Args:
         mask: predicted (X, Y, Z).
         truth: (X, Y, Z).
         zooms: (3,) size of a voxel along each axis in mm.
-        tolerance_mm: up to which distance `surface_dice` calls a surface voxel right, 0 or more.
+        tolerance_mm: distance up to which `surface_dice` counts a surface voxel as right, >= 0.
 
     Returns:
         `hd95_mm`, `assd_mm` in mm and `surface_dice` in percent; each NaN where a mask is empty,
@@ -36,64 +36,57 @@ def score_surface(
     Raises:
         ValueError: the shapes differ, or a mask is not boolean.
     """
-    require_masks(mask, truth)
+    check_masks(mask, truth)
     if not (mask.any() and truth.any()):
         return dict.fromkeys(["hd95_mm", "assd_mm", "surface_dice"], float("nan"))
-    there, back = surface_distances(mask, truth, zooms)
+    to_truth, to_mask = surface_distances(mask, truth, zooms)
     return {
-        "hd95_mm": hd95(there, back),
-        "assd_mm": assd(there, back),
-        "surface_dice": surface_dice(there, back, tolerance_mm),
+        "hd95_mm": hd95(to_truth, to_mask),
+        "assd_mm": assd(to_truth, to_mask),
+        "surface_dice": surface_dice(to_truth, to_mask, tolerance_mm),
     }
 
 
-def hd95(there: Float64Array, back: Float64Array) -> float:
-    """95 % Hausdorff distance in mm: the larger of both directions' 95th percentiles.
+def hd95(to_truth: Float64Array, to_mask: Float64Array) -> float:
+    """Return the 95 % Hausdorff distance in mm: the larger of both directions' 95th percentiles.
 
     Both as in MONAI, and percentiles interpolated linearly. Others take one percentile of the
     distances of both directions together, which can be much smaller where one surface is large.
     """
-    return float(max(np.percentile(there, 95), np.percentile(back, 95)))
+    return float(max(np.percentile(to_truth, 95), np.percentile(to_mask, 95)))
 
 
-def assd(there: Float64Array, back: Float64Array) -> float:
-    """Average symmetric surface distance in mm: the mean over the voxels of both surfaces."""
-    return float(np.mean(np.concatenate([there, back])))
+def assd(to_truth: Float64Array, to_mask: Float64Array) -> float:
+    """Return the average symmetric surface distance in mm: the mean over both surfaces' voxels."""
+    return float(np.mean(np.concatenate([to_truth, to_mask])))
 
 
-def surface_dice(there: Float64Array, back: Float64Array, tolerance_mm: float) -> float:
-    """Normalized surface Dice: share of both surfaces within the tolerance of the other, 0-100 %.
+def surface_dice(to_truth: Float64Array, to_mask: Float64Array, tolerance_mm: float) -> float:
+    """Return the normalized surface Dice: the share of both surfaces within the tolerance, 0-100 %.
 
     Every surface voxel counts as one (as in MONAI; Nikolov et al. 2018 weigh it by its area).
     A distance of exactly the tolerance is within, rounding of float32 zooms aside.
     """
     limit = tolerance_mm * (1 + ROUNDING)
-    return percent(count(there <= limit) + count(back <= limit), there.size + back.size)
+    within = count(to_truth <= limit) + count(to_mask <= limit)
+    return percent(within, to_truth.size + to_mask.size)
 
 
 def surface_distances(
     mask: BoolArray, truth: BoolArray, zooms: Sequence[float]
 ) -> tuple[Float64Array, Float64Array]:
-    """From each surface voxel of `mask` (P,) to the truth's surface in mm, and back (T,).
+    """Return the distance in mm of each surface voxel of `mask` (P,) and of the truth (T,).
 
-    Computed in the box around both, outside of which there is only background. Neither is empty.
+    Each distance is to the other's surface. Neither mask may be empty. Computed in the smallest
+    box around both, outside of which there is only background.
     """
-    box = _box(mask | truth)
-    ours, theirs = surface(mask[box]), surface(truth[box])
-    return _to(theirs, ours, zooms), _to(ours, theirs, zooms)
+    [box] = ndimage.find_objects((mask | truth).view(np.uint8))
+    mask_surface, true_surface = surface(mask[box]), surface(truth[box])
+    to_truth: Float64Array = ndimage.distance_transform_edt(~true_surface, sampling=zooms)
+    to_mask: Float64Array = ndimage.distance_transform_edt(~mask_surface, sampling=zooms)
+    return to_truth[mask_surface], to_mask[true_surface]
 
 
 def surface(mask: BoolArray) -> BoolArray:
-    """The voxels of a mask (X, Y, Z) of which a face neighbor is background or outside."""
+    """Return the voxels of a mask (X, Y, Z) that touch background, or the outside, with a face."""
     return mask & ~ndimage.binary_erosion(mask)
-
-
-def _to(target: BoolArray, start: BoolArray, zooms: Sequence[float]) -> Float64Array:
-    distance: Float64Array = ndimage.distance_transform_edt(~target, sampling=zooms)
-    return distance[start]
-
-
-def _box(mask: BoolArray) -> tuple[slice, ...]:
-    """The smallest box around the foreground of a mask that is not empty."""
-    [box] = ndimage.find_objects(mask.view(np.uint8))
-    return box

@@ -1,4 +1,4 @@
-"""Volumes and voxel errors of a prediction against a truth; volumes (X, Y, Z) of one grid."""
+"""Volumes and voxel errors of a prediction against a truth; volumes (X, Y, Z) on one grid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from softseg.metrics.overlap import count, percent
 
 
 def rvd(prediction: BoolArray, truth: BoolArray) -> float:
-    """Relative volume difference (V_truth - V_prediction) / V_truth, in percent.
+    """Return the relative volume difference (V_truth - V_prediction) / V_truth, in percent.
 
     Sign as in the tables of Gros et al. 2020: **negative is over-segmentation**. At most 100,
     without a lower bound; NaN if the truth is empty.
@@ -19,12 +19,12 @@ def rvd(prediction: BoolArray, truth: BoolArray) -> float:
 
 
 def avd(prediction: BoolArray, truth: BoolArray) -> float:
-    """Absolute volume difference |rvd|, in percent, 0 or more; NaN if the truth is empty."""
+    """Return the absolute volume difference |rvd|, in percent; NaN if the truth is empty."""
     return abs(rvd(prediction, truth))
 
 
 def volume_ml(mask: BoolArray | FloatArray, voxel_ml: float) -> float:
-    """Volume in milliliters of a mask, or of a soft one (its voxels' sum).
+    """Return the volume of a binary or soft mask in milliliters: the sum of its voxels.
 
     Args:
         mask: (X, Y, Z), values in [0, 1].
@@ -34,7 +34,7 @@ def volume_ml(mask: BoolArray | FloatArray, voxel_ml: float) -> float:
 
 
 def mse(probability: FloatArray, truth: FloatArray) -> float:
-    """Mean over voxels of the squared error of soft volumes, 0 to 100 %.
+    """Return the mean over voxels of the squared error of soft volumes, 0 to 100 %.
 
     The truth's own softness counts: this is the Brier score where the truth is 0 or 1.
     """
@@ -43,7 +43,7 @@ def mse(probability: FloatArray, truth: FloatArray) -> float:
 
 
 def mse_paper(prediction: BoolArray, truth: BoolArray, slice_axis: int = 2) -> float:
-    """The figure which Gros et al. 2020 call MSE, in percent: for comparing with their tables.
+    """Return the figure that Gros et al. 2020 call MSE, in percent, to compare with their tables.
 
     Of binary masks, the mean squared error within each slice, *summed* over the slices along
     `slice_axis`: it grows with the number of slices and may exceed 100.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, FloatArray
 from softseg.metrics import TRUTH_THRESHOLD, binarize
-from softseg.metrics.bootstrap import bootstrap
+from softseg.metrics.bootstrap import mean_interval
 from softseg.metrics.volume import volume_ml
 
 if TYPE_CHECKING:
@@ -19,18 +17,20 @@ if TYPE_CHECKING:
 
 
 MEASURES = {"soft": "dV_soft_ml", "hard": "dV_hard_ml"}
-"""Which volume -> the column of its difference."""
+"""Kind of volume -> the column of its difference."""
 EVERYWHERE = "all"
-"""What stands for the group in a table without groups."""
+"""The name of the group in a table without groups."""
 UNKNOWN = "unknown"
-"""What stands for the group of subjects that have none."""
-_RESAMPLES = 10_000
+"""The name of the group of subjects without a group."""
+_GROUP = "__group"  # a name that no user's column has
 
 
 def score_volume_bias(
     probability: FloatArray, truth: FloatArray, mask: BoolArray, voxel_ml: float
 ) -> dict[str, float]:
-    """Predicted minus true volume in milliliters: **positive is over-estimation**, opposite of RVD.
+    """Return predicted minus true volume in milliliters: **positive is over-estimation**.
+
+    That is the opposite sign of `rvd`.
 
     Args:
         probability: soft prediction q (X, Y, Z) in [0, 1].
@@ -50,65 +50,42 @@ def score_volume_bias(
 
 
 def volume_bias_table(frame: pd.DataFrame, group: str | None = None) -> pd.DataFrame:
-    """The mean volume difference of each group with its 95 % bootstrap interval.
+    """Return the mean volume difference of each group with its 95 % bootstrap interval.
 
     Args:
         frame: columns `person`, `target`, `dV_soft_ml`, `dV_hard_ml` and that of the group, such
             as `center`. Several rows of a person (splits, sessions) are averaged first, so that
-            persons are what is drawn. NaN is left out.
-        group: the column to divide the subjects by; None: all together, as the group "all".
+            the bootstrap resamples persons. NaN is left out.
+        group: the column to group the subjects by; None: all together, as the group "all".
 
     Returns:
-        One row a target, group and volume, in the order of first appearance: `target`, `group`,
-        `volume` ("soft" | "hard"), `n` persons, `left_out` persons without a value, `bias_ml`,
-        `low_ml`, `high_ml`; NaN where nothing is defined, and the interval's ends where n < 2.
+        One row for each target, group and volume, in the order of first appearance: `target`,
+        `group`, `volume` ("soft" | "hard"), `n` persons, `left_out` persons without a value,
+        `bias_ml`, `low_ml`, `high_ml`; NaN where nothing is defined, and the interval's ends
+        where n < 2.
 
     Raises:
         UserError: a column is missing.
     """
     import pandas as pd  # slow to import, and every YAML that is read comes through here
 
-    _check(frame, group)
-    named = EVERYWHERE if group is None else frame[group].astype(object)
-    grouped = frame.assign(**{_GROUP: named}).fillna({_GROUP: UNKNOWN})
-    columns = ["target", "group", "volume", "n", "left_out", "bias_ml", "low_ml", "high_ml"]
-    return pd.DataFrame(_rows(grouped), columns=columns)
-
-
-def mean_interval(values: ArrayLike) -> tuple[float, float]:
-    """The 95 % bootstrap percentile interval of the mean of (N,) values; NaN for fewer than two.
-
-    10 000 resamples as in Bertels et al. 2021, drawn from a fixed seed: the same values always
-    have the same interval.
-    """
-    drawn = np.asarray(values, dtype=np.float64).ravel()
-    if len(drawn) < 2:
-        return (float("nan"),) * 2
-    if np.ptp(drawn) == 0:  # scipy warns of equal ones
-        return float(drawn[0]), float(drawn[0])
-    interval = bootstrap(drawn, np.mean, _RESAMPLES).confidence_interval
-    return float(interval.low), float(interval.high)
-
-
-_GROUP = "__group"  # no user's column
-
-
-def _rows(grouped: pd.DataFrame) -> Iterator[tuple[Hashable, ...]]:
-    keys = ["target", _GROUP]
-    for (target, name), rows in grouped.groupby(keys, sort=False):
-        persons = rows.groupby("person", sort=False)[list(MEASURES.values())].mean()
+    required = ["person", "target", *MEASURES.values(), *([] if group is None else [group])]
+    if missing := [name for name in required if name not in frame.columns]:
+        raise UserError(
+            f"the metrics have no column {', '.join(missing)}, which the volume bias needs; "
+            f"their columns are {', '.join(map(str, frame.columns))}"
+        )
+    group_names = EVERYWHERE if group is None else frame[group].astype(object)
+    grouped = frame.assign(**{_GROUP: group_names}).fillna({_GROUP: UNKNOWN})
+    rows = []
+    for (target, name), members in grouped.groupby(["target", _GROUP], sort=False):
+        persons = members.groupby("person", sort=False)[list(MEASURES.values())].mean()
         for volume, column in MEASURES.items():
             values = persons[column].to_numpy(dtype=np.float64)
-            kept = values[np.isfinite(values)]
-            bias = float(kept.mean()) if len(kept) else float("nan")
-            left_out = len(values) - len(kept)
-            yield target, name, volume, len(kept), left_out, bias, *mean_interval(kept)
-
-
-def _check(frame: pd.DataFrame, group: str | None) -> None:
-    wanted = ["person", "target", *MEASURES.values(), *([] if group is None else [group])]
-    if missing := [name for name in wanted if name not in frame.columns]:
-        raise UserError(
-            f"the metrics have no column {', '.join(missing)} to tabulate the volume bias by; "
-            f"there is {', '.join(map(str, frame.columns))}"
-        )
+            defined = values[np.isfinite(values)]
+            bias = float(defined.mean()) if len(defined) else float("nan")
+            left_out = len(values) - len(defined)
+            interval = mean_interval(defined)
+            rows.append((target, name, volume, len(defined), left_out, bias, *interval))
+    columns = ["target", "group", "volume", "n", "left_out", "bias_ml", "low_ml", "high_ml"]
+    return pd.DataFrame(rows, columns=columns)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from softseg.metrics.calibration import ReliabilityBins, from_table
+from softseg.metrics.calibration import ReliabilityBins, bins_from_table
 from softseg.metrics.volume_bias import MEASURES, volume_bias_table
 from softseg.render.figures import reliability
 from softseg.render.figures import volume_bias as bias_figure
@@ -71,7 +71,7 @@ def _bins(entry: RunStatus, target: str) -> ReliabilityBins | None:
         return None
     table = pd.read_csv(path, dtype={"target": str}, keep_default_na=False)
     rows = table[table["target"] == target]
-    return from_table(rows, str(path)) if len(rows) else None
+    return bins_from_table(rows, str(path)) if len(rows) else None
 
 
 def _draw_bias(

@@ -17,10 +17,10 @@ from softseg.core.errors import UserError
 from softseg.metrics.calibration import (
     ReliabilityBins,
     ace,
-    as_table,
+    bins_from_table,
+    bins_to_table,
     brier,
     ece,
-    from_table,
     region,
     reliability,
     score_calibration,
@@ -183,14 +183,14 @@ def test_the_next_slice_of_5_mm_is_near_though_its_zoom_was_rounded():
 
 def test_a_diagram_survives_its_file_and_a_damaged_one_is_refused():
     bins = reliability(Q, Y, everywhere(Q))
-    text = as_table(bins).to_csv(index=False)
-    back = from_table(pd.read_csv(io.StringIO(text)), "r.csv")
+    text = bins_to_table(bins).to_csv(index=False)
+    back = bins_from_table(pd.read_csv(io.StringIO(text)), "r.csv")
     np.testing.assert_array_equal(back.count, bins.count)
     np.testing.assert_allclose([back.predicted, back.true], [bins.predicted, bins.true])
-    assert as_table(bins)["low"].tolist() == pytest.approx([k / 10 for k in range(10)])
+    assert bins_to_table(bins)["low"].tolist() == pytest.approx([k / 10 for k in range(10)])
     for wrong in (text.replace("voxels", "boxes"), text.split("\n")[0], text[:-20]):
         with pytest.raises(UserError, match=r"r\.csv is damaged"):
-            from_table(pd.read_csv(io.StringIO(wrong)), "r.csv")
+            bins_from_table(pd.read_csv(io.StringIO(wrong)), "r.csv")
 
 
 def test_what_does_not_fit_together_is_refused():

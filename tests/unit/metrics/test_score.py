@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softseg.metrics import binarize, score
+from softseg.metrics import binarize
+from softseg.metrics.score import score_overlap_and_volume as score
 
 COLUMNS = [
     "dice",

@@ -1,0 +1,147 @@
+"""The `evaluate:` section of a YAML: from one soft prediction of a target to its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from softseg.core.component import Component
+from softseg.core.types import BoolArray, Float32Array, FloatArray
+from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.metrics.agreement import agreement
+from softseg.metrics.calibration import ReliabilityBins, region, reliability, score_calibration
+from softseg.metrics.lesions import LesionRules, score_lesions
+from softseg.metrics.overlap import dice, precision, recall, soft_dice
+from softseg.metrics.postprocess import PostprocessStep, postprocess
+from softseg.metrics.surface import score_surface
+from softseg.metrics.volume import avd, mse, mse_paper, rvd, volume_ml
+from softseg.metrics.volume_bias import score_volume_bias
+
+
+class Metrics(Component):
+    """Optional metrics. Overlap, volume and soft error are always computed."""
+
+    surface_tolerance_mm: Annotated[float, Field(ge=0)] | None = None
+    """Compute surface distances: hd95_mm, assd_mm, and surface_dice at this tolerance in mm;
+    null: do not."""
+    calibration_margin_mm: Annotated[float, Field(ge=0)] | None = 5.0
+    """Largest distance to the truth, in mm, at which voxels count for ece, ace, brier and the
+    reliability diagram; null: do not compute them."""
+    group_by: str = "center"
+    """Column of the subjects by which the report groups the volume bias, where they have it."""
+    raters: bool = True
+    """Where a target has several raters: Dice with each, Dice between them, and the generalized
+    energy distance."""
+
+
+@dataclass(frozen=True, eq=False)
+class TargetEvaluation:
+    """The binary mask made of one soft prediction, and the scores of both."""
+
+    mask: BoolArray  # (X, Y, Z)
+    scores: dict[str, float]  # a row of metrics.csv
+    reliability: ReliabilityBins | None  # sums near the truth; None if calibration is off
+
+
+class Evaluate(Component):
+    """How predictions are binarized and scored, in the native space of each scan."""
+
+    postprocess: tuple[PostprocessStep, ...] = ()
+    """Steps applied to each binary prediction after thresholding, in this order: remove_small,
+    keep_largest, fill_holes. The threshold search runs without them."""
+    metrics: Metrics = Metrics()
+    """Optional metrics."""
+    lesions: LesionRules | None = None
+    """Lesion-wise detection rates by these rules (ltpr, lfdr); null: do not compute them; {}: the
+    rules of the paper."""
+
+    @property
+    def steps(self) -> list[Any]:
+        """The postprocessing steps as a YAML or a sidecar holds them."""
+        return list(self.model_dump(mode="json")["postprocess"])
+
+    def __call__(
+        self,
+        probability: Float32Array,
+        truth: Float32Array,
+        threshold: float,
+        zooms: Sequence[float],
+        voxel_ml: float,
+        slice_axis: int = 2,
+        raters: Mapping[str, Float32Array] | None = None,
+    ) -> TargetEvaluation:
+        """Binarize a prediction and score it.
+
+        Args:
+            probability: soft prediction (X, Y, Z) in [0, 1].
+            truth: (X, Y, Z) in [0, 1], foreground from 0.5 on where it has to be binary.
+            threshold: the probability from which a voxel is foreground.
+            zooms: (3,) size of a voxel in mm.
+            voxel_ml: its volume in milliliters; less than the product where the axes are skewed.
+            slice_axis: the axis along which the model sliced the volume.
+            raters: rater -> mask (X, Y, Z) in [0, 1], where there are several.
+        """
+        voxel_mm3 = 1000 * voxel_ml
+        thresholded = binarize(probability, threshold)
+        mask = postprocess(thresholded, self.postprocess, voxel_mm3, slice_axis)
+        true_mask = binarize(truth, TRUTH_THRESHOLD)
+        scores = score_overlap_and_volume(probability, truth, mask, voxel_ml, slice_axis)
+        scores |= score_volume_bias(probability, truth, mask, voxel_ml)
+        bins = None
+        if (margin := self.metrics.calibration_margin_mm) is not None:
+            near = region(truth, zooms, margin)
+            scores |= score_calibration(probability, truth, near)
+            bins = reliability(probability, truth, near)
+        if (tolerance := self.metrics.surface_tolerance_mm) is not None:
+            scores |= score_surface(mask, true_mask, zooms, tolerance)
+        if self.lesions is not None:
+            scores |= score_lesions(mask, true_mask, self.lesions, voxel_mm3)
+        if raters and self.metrics.raters:
+            rater_masks = {name: binarize(soft, TRUTH_THRESHOLD) for name, soft in raters.items()}
+            scores |= agreement(mask, rater_masks)
+        return TargetEvaluation(mask, scores, bins)
+
+
+def score_overlap_and_volume(
+    probability: FloatArray,
+    truth: FloatArray,
+    mask: BoolArray,
+    voxel_ml: float,
+    slice_axis: int = 2,
+) -> dict[str, float]:
+    """Compute overlap, volume and soft error: the columns that `metrics.csv` always has.
+
+    Args:
+        probability: soft prediction (X, Y, Z) in [0, 1].
+        truth: (X, Y, Z) in [0, 1], soft or 0/1; the binary metrics take values >= 0.5.
+        mask: binary prediction (X, Y, Z).
+        voxel_ml: volume of one voxel in milliliters.
+        slice_axis: the axis along which the model sliced the volume, for `mse_paper`.
+
+    Returns:
+        Percent, or milliliters where the name says so; NaN where a metric is not defined
+        (an empty truth or prediction; see each metric). `mse`, `soft_dice` and
+        `soft_volume_ml` are of the soft prediction, all others of the binary one.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if probability.shape != truth.shape:
+        raise ValueError(f"prediction {probability.shape} and truth {truth.shape} differ in shape")
+    true_mask = binarize(truth, TRUTH_THRESHOLD)
+    return {
+        "dice": dice(mask, true_mask),
+        "precision": precision(mask, true_mask),
+        "recall": recall(mask, true_mask),
+        "avd": avd(mask, true_mask),
+        "rvd": rvd(mask, true_mask),
+        "mse": mse(probability, truth),
+        "mse_paper": mse_paper(mask, true_mask, slice_axis),
+        "soft_dice": soft_dice(probability, truth),
+        "volume_ml": volume_ml(mask, voxel_ml),
+        "volume_truth_ml": volume_ml(true_mask, voxel_ml),
+        "soft_volume_ml": volume_ml(probability, voxel_ml),
+    }
