@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from softseg.ablation.design import load_design
-from softseg.ablation.folder import share_stacks
+from softseg.ablation.folder import write_shared_stacks
 from softseg.ablation.plan import make_plan
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
@@ -83,7 +83,7 @@ def steps_per_second(folder: Path, processes: int, threads: int) -> float:
     root = f"dataset.root={folder / 'data/phantom'}"
     design = load_design(CONFIG, [root, f"dataset.cache={folder / 'runs/.cache'}"])
     planned = make_plan(design, folder / "bare", Console(quiet=True))[-1]
-    [stack] = share_stacks([planned], folder / "stacks", Console(quiet=True)).values()
+    [stack] = write_shared_stacks([planned], folder / "stacks", Console(quiet=True)).values()
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         work = (planned.experiment, planned.sets, stack, threads)
         return sum(pool.starmap(_step_for_a_while, [work] * processes, chunksize=1))

@@ -1,3 +1,3 @@
-"""Candidates x splits: the plan, carrying it out here or on a cluster, paired statistics."""
+"""Ablations: candidates x splits, planned once and run on this machine or on a cluster."""
 
 from __future__ import annotations

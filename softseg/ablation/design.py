@@ -1,4 +1,4 @@
-"""An ablation as its YAML says it: an experiment, candidates that differ from it, and splits."""
+"""The YAML of an ablation: an experiment, candidates that differ from it, and splits."""
 
 from __future__ import annotations
 
@@ -22,61 +22,65 @@ from softseg.data import Split
 from softseg.metrics.significance import Method
 from softseg.runs.plan_file import NAME
 
-_TAKEN = ("figures", "tables", "report.html", "ablation.yaml", "plan.json")
-_SHARED = ("name", "seed", "split", "extends")
+_RESERVED_NAMES = ("figures", "tables", "report.html", "ablation.yaml", "plan.json")
+_SHARED_KEYS = ("name", "seed", "split", "extends")
 
 
 class Cluster(Component):
-    """What one run asks of a Ray cluster (`softseg ablate --cluster`)."""
+    """Resources of one run on a Ray cluster (`softseg ablate --cluster`)."""
 
     cpus: Annotated[float, Field(gt=0)] | None = None
-    """CPUs a run; null: trainer.threads, or 1."""
+    """CPUs per run; null: trainer.threads, or 1."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs a run; 0.25 puts four runs on one GPU."""
+    """GPUs per run; 0.25 puts four runs on one GPU."""
     retries: Annotated[int, Field(ge=0)] = 3
-    """How often a run is started again, from its last checkpoint, when its node dies."""
+    """How often a run is restarted from its last checkpoint when its node dies."""
 
 
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
 class Ablation(Experiment):
-    """An experiment done by several candidates on the same splits and with the same seeds."""
+    """An experiment run by several candidates on the same splits and with the same seeds."""
 
     candidates: Annotated[dict[Name, dict[str, Any] | None], Field(min_length=1)]
-    """Candidate -> its differences from this experiment, as a file that extends it would write
-    them; a key may be dotted to reach into lists (`augment.1.binarize.threshold: 0.4`). {} is the
-    experiment itself."""
+    """Candidate -> its differences from this experiment, written as in a file that extends it; a
+    dotted key reaches into lists (`augment.1.binarize.threshold: 0.4`). {} is the experiment
+    itself."""
     splits: Scheme
-    """The splits, the same for all candidates: random | kfold | leave_one_out | fixed. They take
-    the place of `split`; the runs of split k have the seed `seed` + k."""
+    """The splits of all candidates: random | kfold | leave_one_out | fixed. They replace `split`;
+    the runs of split k have the seed `seed` + k."""
     reference: str | None = None
-    """The candidate that the others are compared with; null: the first."""
+    """The candidate with which the others are compared; null: the first."""
     wilcoxon: Method = "auto"
-    """How the signed-rank test gets its p: auto (exact for few pairs without ties) | exact | approx
-    (normal, continuity corrected) | paper (normal, not corrected: the published analysis)."""
+    """How the signed-rank test computes p: auto (exact for few pairs without ties) | exact | approx
+    (normal, with continuity correction) | paper (normal, without it, as in the paper)."""
     cluster: Cluster = Cluster()
-    """What one run asks of a Ray cluster."""
+    """Resources of one run on a Ray cluster."""
     split: Annotated[SkipJsonSchema[Split], Field(exclude=True)] = Split()
-    """Of each run, drawn by `splits`; not written here."""
+    """The split of a run, which `splits` decides; not a key of an ablation's YAML."""
 
     @field_validator("candidates")
     @classmethod
-    def _names_differ(cls, candidates: dict[str, Any]) -> dict[str, Any]:
+    def _check_folder_names(cls, candidates: dict[str, Any]) -> dict[str, Any]:
+        """Every candidate needs a folder of its own, also where case is ignored."""
         seen: dict[str, str] = {}
         for name in candidates:
-            if name.lower() in _TAKEN:
-                raise ValueError(f"a candidate cannot be named {name}: its folder lies beside that")
+            if name.lower() in _RESERVED_NAMES:
+                raise ValueError(
+                    f"a candidate cannot be named {name}: the ablation's folder has a file or "
+                    "folder of that name"
+                )
             if (other := seen.setdefault(name.lower(), name)) != name:
                 raise ValueError(f"{other} and {name} would share a folder; rename one")
         return candidates
 
     @field_validator("reference")
     @classmethod
-    def _reference_is_there(cls, reference: str | None, info: ValidationInfo) -> str | None:
-        there = info.data.get("candidates", {})  # not there where they are wrong themselves
-        if reference is not None and there and reference not in there:
-            raise ValueError(f"no candidate `{reference}`; there are {', '.join(there)}")
+    def _check_reference(cls, reference: str | None, info: ValidationInfo) -> str | None:
+        candidates = info.data.get("candidates", {})  # missing if they are invalid themselves
+        if reference is not None and candidates and reference not in candidates:
+            raise ValueError(f"no candidate `{reference}`; candidates are {', '.join(candidates)}")
         return reference
 
     @property
@@ -94,38 +98,34 @@ class Design:
 
 
 def load_design(path: Path, sets: Sequence[str] = ()) -> Design:
-    """Read an ablation; `sets` are `key=value` changes of it, so of every candidate.
+    """Read an ablation; `sets` are `key=value` changes to it, hence to every candidate.
 
-    Raises `UserError` with file, line and key for whatever is wrong in it or in a candidate.
+    Raises `UserError` with file, line and key for every mistake in it or in a candidate.
     """
     tree = load_tree(path, sets)
     if not is_ablation(tree):
-        raise UserError(f"{path}: has no candidates, so it is no ablation; softseg train takes it")
-    _check_no_split(tree, path)
-    whole = {key: value for key, value in tree.data.items() if key != "split"}
-    tree = with_locations(whole, tree, tree)
+        raise UserError(
+            f"{path} has no `candidates`, so it is not an ablation; use softseg train for it"
+        )
+    for key, location in tree.locations.items():
+        # a `split` of the file that the ablation extends is ignored; one of its own would mislead
+        own = location.source == str(path) or location.source.startswith("--set")
+        if own and key[:1] == ("split",):
+            raise UserError(tree.problem(key, "an ablation has `splits` instead; remove this key"))
+    data = {key: value for key, value in tree.data.items() if key != "split"}
+    tree = with_locations(data, tree, tree)
     ablation = validate(tree, Ablation)
-    experiments = {name: _candidate(tree, name) for name in ablation.candidates}
+    experiments = {name: _candidate_experiment(tree, name) for name in ablation.candidates}
     return Design(ablation, experiments)
 
 
-def _candidate(tree: ConfigTree, name: str) -> Experiment:
-    """The experiment of one candidate."""
+def _candidate_experiment(tree: ConfigTree, name: str) -> Experiment:
+    """The ablation's experiment with the differences of one candidate."""
     base = {key: value for key, value in tree.data.items() if key in Experiment.model_fields}
     differences = tree.subtree(("candidates", name))
     for key in differences.data or {}:
-        if key.split(".")[0] in _SHARED:
-            message = "is the same for all candidates, so that they can be compared; set it outside"
+        if key.split(".")[0] in _SHARED_KEYS:
+            message = "must be the same for all candidates; set it outside of `candidates`"
             raise UserError(tree.problem(("candidates", name, key), message))
-    return validate(
-        apply_differences(ConfigTree({**base, "name": name}, tree.locations), differences),
-        Experiment,
-    )
-
-
-def _check_no_split(tree: ConfigTree, path: Path) -> None:
-    """A `split` of the file that the ablation extends is passed over; one of its own misleads."""
-    for key, location in tree.locations.items():
-        own = location.source == str(path) or location.source.startswith("--set")
-        if own and key[:1] == ("split",):
-            raise UserError(tree.problem(key, "an ablation has `splits` in its place; remove this"))
+    own = apply_differences(ConfigTree({**base, "name": name}, tree.locations), differences)
+    return validate(own, Experiment)

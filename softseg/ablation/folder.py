@@ -1,4 +1,4 @@
-"""What an ablation's folder holds already, and whether it is of the same plan."""
+"""The folder of an ablation: checks against earlier runs, the plan file and the shared slices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from rich.console import Console
 
 from softseg.ablation.design import Design
 from softseg.ablation.plan import PlannedRun
-from softseg.config.experiment import Experiment
 from softseg.config.load import dump
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import write_atomically
@@ -27,97 +26,92 @@ from softseg.training.initial_weights import weights_of
 
 
 def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
-    """Refuse to go on in a folder whose runs were made with another configuration or sets."""
+    """Raise UserError if runs in the folder have another configuration or other sets."""
     if Run(folder).exists():
-        raise UserError(f"{folder} is a training's own folder; choose another --out")
+        raise UserError(f"{folder} is the folder of a single training; choose another --out")
     problems = []
-    for one in plan:
-        differing = differences(one.run, with_recorded_hardware(one.experiment, one.run))
-        if one.run.split.is_file() and read_split(one.run.split) != one.sets:
+    for planned in plan:
+        run = planned.run
+        differing = differences(run, with_recorded_hardware(planned.experiment, run))
+        if run.split.is_file() and read_split(run.split) != planned.sets:
             differing.append("its subjects: the data set has changed since")
         if differing:
-            problems.append(f"{one.run.folder}: {'; '.join(differing)}")
+            problems.append(f"{run.folder}: {'; '.join(differing)}")
     if problems:
         raise combined_error(
-            f"{len(problems)} run(s) in {folder} were made otherwise than planned now; choose "
-            "another --out, or delete them. They differ in:",
+            f"{folder} holds runs of another plan ({len(problems)}); choose another --out, or "
+            "delete them. They differ in:",
             problems,
         )
 
 
-def check_sources(todo: Sequence[PlannedRun], plan: Sequence[PlannedRun]) -> None:
-    """Read once each the weights that runs will start from: the last one's turn may come in days.
+def check_initial_weights(todo: Sequence[PlannedRun], plan: Sequence[PlannedRun]) -> None:
+    """Load every `init_from` checkpoint now, so that a missing one fails before any run starts.
 
-    Those of another run of the plan may come to be until then. Raises UserError where there are
-    none.
+    Checkpoints that another run of the plan will write are skipped. Raises UserError for a missing
+    or damaged one.
     """
-    made = {one.run.folder.resolve() for one in plan}
-    waiting = [one for one in todo if not one.run.last.exists()]
-    sought = {one.experiment.init_from.model: one for one in waiting if one.experiment.init_from}
-    for path, one in sought.items():
-        if Path(path).resolve() in made:
+    written_by_plan = {planned.run.folder.resolve() for planned in plan}
+    starting = [planned for planned in todo if not planned.run.last.exists()]
+    sources = {
+        planned.experiment.init_from.model: planned.candidate
+        for planned in starting
+        if planned.experiment.init_from
+    }
+    for path, candidate in sources.items():
+        if Path(path).resolve() in written_by_plan:
             continue
         try:
             weights_of(Path(path))
         except UserError as error:
-            raise UserError(f"candidate {one.candidate}: {error}") from None
+            raise UserError(f"candidate {candidate}: {error}") from None
 
 
 def write_plan(design: Design, plan: Sequence[PlannedRun], folder: Path) -> None:
-    """Keep the ablation's configuration and its runs beside them, for the report."""
+    """Write the ablation's configuration and plan.json, which the report reads."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / CONFIG, dump(design.ablation))
-    splits = {one.split: asdict(one.sets) for one in plan}
-    runs = [{"candidate": one.candidate, "split": one.split} for one in plan]
+    splits = {planned.split: asdict(planned.sets) for planned in plan}
+    runs = [{"candidate": planned.candidate, "split": planned.split} for planned in plan]
     write_atomically(folder / PLAN, json.dumps({"runs": runs, "splits": splits}, indent=1) + "\n")
 
 
-def drop_stacks(plan: Sequence[PlannedRun], folder: Path) -> None:
-    """Delete the shared slices once no run of the whole plan needs them."""
-    if all(is_done(one.run) for one in plan):
-        shutil.rmtree(folder / STACKS, ignore_errors=True)
+def write_shared_stacks(
+    plan: Sequence[PlannedRun], folder: Path, console: Console
+) -> dict[int, Path]:
+    """Preprocess the data of all runs; returns the file with the slices of each run, by number.
 
-
-def share_stacks(plan: Sequence[PlannedRun], folder: Path, console: Console) -> dict[int, Path]:
-    """Run's number -> the file with its slices, one for all runs with the same preprocessing.
-
-    Raises UserError for bad data, and for sets that cannot train, before any run starts.
+    Runs share a file if their dataset, preprocess and slices sections are equal and their losses
+    need the same maps. Raises UserError for bad data, and for sets that cannot train, before any
+    run starts.
     """
+    groups: dict[str, list[PlannedRun]] = {}
+    for planned in plan:
+        sections = planned.experiment.model_dump_json(include={"dataset", "preprocess", "slices"})
+        groups.setdefault(f"{sections} {planned.experiment.loss.required_maps}", []).append(planned)
     files: dict[int, Path] = {}
-    for alike in _recipes(plan):
-        stack = _stack(alike, console)
-        _check_all(alike, stack)
-        path = share(stack, folder)
-        files |= {one.number: path for one in alike}
+    for group in groups.values():
+        path = share(_checked_stack(group, console), folder)
+        files |= {planned.number: path for planned in group}
     return files
 
 
-def _recipes(plan: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
-    """The runs whose data are the same: equal dataset, preprocess and slices sections, and losses
-    that need the same maps."""
-    groups: dict[str, list[PlannedRun]] = {}
-    for one in plan:
-        groups.setdefault(_recipe(one.experiment), []).append(one)
-    return list(groups.values())
-
-
-def _recipe(experiment: Experiment) -> str:
-    sections = experiment.model_dump_json(include={"dataset", "preprocess", "slices"})
-    return f"{sections} {experiment.loss.required_maps}"
-
-
-def _stack(alike: Sequence[PlannedRun], console: Console) -> SliceStack:
-    """The slices of every subject that any of these runs uses."""
-    experiment = alike[0].experiment
-    used = frozenset[str]().union(*(one.sets.members for one in alike))
-    subjects = [one for one in list_subjects(experiment, console) if one.name in used]
-    return load_stack(experiment, subjects, console)
-
-
-def _check_all(alike: Sequence[PlannedRun], stack: SliceStack) -> None:
-    """The sets are those of a split, whatever the candidate: each is looked at once."""
-    for one in {one.split: one for one in alike}.values():
+def _checked_stack(group: Sequence[PlannedRun], console: Console) -> SliceStack:
+    """The slices of every subject that a run of the group uses, once its sets are checked."""
+    experiment = group[0].experiment
+    used = frozenset[str]().union(*(planned.sets.members for planned in group))
+    subjects = [subject for subject in list_subjects(experiment, console) if subject.name in used]
+    stack = load_stack(experiment, subjects, console)
+    # the sets depend on the split only, so one run of each split is enough
+    for planned in {planned.split: planned for planned in group}.values():
         try:
-            check_sets(one.experiment, stack, one.sets)
+            check_sets(planned.experiment, stack, planned.sets)
         except UserError as error:
-            raise UserError(f"{one.name}: {error}") from None
+            raise UserError(f"{planned.name}: {error}") from None
+    return stack
+
+
+def delete_shared_stacks(plan: Sequence[PlannedRun], folder: Path) -> None:
+    """Delete the shared slices if every run of the whole plan is done."""
+    if all(is_done(planned.run) for planned in plan):
+        shutil.rmtree(folder / STACKS, ignore_errors=True)

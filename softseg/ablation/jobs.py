@@ -1,4 +1,4 @@
-"""Several runs at once on this machine, each in a process of its own."""
+"""Several runs at once on this machine, each in its own process."""
 
 from __future__ import annotations
 
@@ -25,45 +25,52 @@ from softseg.core.errors import TrainingError, UserError
 from softseg.core.files import write_atomically
 
 _FORKSERVER = "forkserver" in multiprocessing.get_all_start_methods()
-_PATIENCE = 30.0  # seconds that an interrupted run has to write down where it is
+_STOP_TIMEOUT = 30.0  # seconds in which an interrupted run may write its checkpoint
 
 
 @dataclass(frozen=True)
-class _Running:
+class _Worker:
+    """The process of one run, and the pipe through which it returns its outcome."""
+
     planned: PlannedRun
     process: BaseProcess
-    answer: Connection
+    result: Connection
     slot: int
 
 
 def run_here(
     plan: Sequence[PlannedRun], stacks: Mapping[int, Path], jobs: int, gpus: Sequence[str]
 ) -> Iterator[tuple[PlannedRun, Outcome] | None]:
-    """Carry out runs, `jobs` at a time; yields each that ends, and None about once a second.
+    """Run `jobs` runs at a time; yields each that ends, and None about once a second.
 
-    The processes are forked from a server that has imported everything but started nothing, so a
-    run costs no start-up and dies alone. With GPUs, a job sees one of them, taken in turn.
+    The processes are forked from a server that has imported everything but started nothing, so
+    that a run costs no start-up time and a crash ends only its own run. With GPUs, each job sees
+    one of them, assigned in turn.
     """
     context = _context()
-    waiting, running = list(plan), list[_Running]()
+    waiting, running = list(plan), list[_Worker]()
     try:
         while waiting or running:
-            free = sorted(set(range(jobs)) - {one.slot for one in running})
+            free = sorted(set(range(jobs)) - {worker.slot for worker in running})
             for slot, planned in zip(free, list(waiting), strict=False):
                 gpu = gpus[slot % len(gpus)] if gpus else None
                 running.append(_start(context, planned, stacks[planned.number], slot, gpu))
                 waiting.remove(planned)
-            ended = wait([one.process.sentinel for one in running], timeout=1.0)
-            for one in [one for one in running if one.process.sentinel in ended]:
-                running.remove(one)
-                yield one.planned, _outcome(one)
+            sentinels = wait([worker.process.sentinel for worker in running], timeout=1.0)
+            for worker in [w for w in running if w.process.sentinel in sentinels]:
+                running.remove(worker)
+                yield worker.planned, _outcome(worker)
             yield None
     finally:
-        _stop(running)
+        for worker in running:
+            worker.process.terminate()
+        for worker in running:
+            worker.process.join(_STOP_TIMEOUT)
+            worker.process.kill()
 
 
-def warm_up() -> None:
-    """Let the server that runs are forked from import everything, while this process goes on."""
+def start_fork_server() -> None:
+    """Start the server that runs are forked from; it imports everything in the background."""
     if _FORKSERVER:
         from multiprocessing import forkserver  # not on Windows
 
@@ -72,6 +79,7 @@ def warm_up() -> None:
 
 
 def _context() -> BaseContext:
+    """The context in which runs are started; its fork server preloads this module."""
     if not _FORKSERVER:  # Windows
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -81,42 +89,36 @@ def _context() -> BaseContext:
 
 def _start(
     context: BaseContext, planned: PlannedRun, stack: Path, slot: int, gpu: str | None
-) -> _Running:
-    answer, theirs = context.Pipe(duplex=False)
+) -> _Worker:
+    """Start the process of one run; its output goes to the run's log."""
+    receiver, sender = context.Pipe(duplex=False)
     planned.run.log.parent.mkdir(parents=True, exist_ok=True)
     process = context.Process(  # type: ignore[attr-defined]
-        target=_work, args=(planned, stack, theirs, gpu), name=planned.name
+        target=_run_in_worker, args=(planned, stack, sender, gpu), name=planned.name
     )
     process.start()
-    theirs.close()
-    return _Running(planned, process, answer, slot)
+    sender.close()
+    return _Worker(planned, process, receiver, slot)
 
 
-def _outcome(one: _Running) -> Outcome:
-    """What the process said of itself, or what its end says."""
-    one.process.join()
+def _outcome(worker: _Worker) -> Outcome:
+    """The outcome that the process sent, or a failure with its exit status if it sent none."""
+    worker.process.join()
     try:
-        outcome: Outcome = one.answer.recv()
+        outcome: Outcome = worker.result.recv()
     except EOFError:
-        code = one.process.exitcode or 0
-        how = f"killed by signal {-code}" if code < 0 else f"status {code}"
-        return failed(one.planned, f"its process ended without a word ({how}); out of memory?")
+        code = worker.process.exitcode or 0
+        end = f"killed by signal {-code}" if code < 0 else f"status {code}"
+        reason = f"worker exited without a result ({end}); possibly out of memory"
+        return record_failure(worker.planned, reason)
     return outcome
 
 
-def _stop(running: Sequence[_Running]) -> None:
-    """Interrupt the processes and give them time to leave things in order."""
-    for one in running:
-        one.process.terminate()
-    for one in running:
-        one.process.join(_PATIENCE)
-        one.process.kill()
-
-
-def _work(planned: PlannedRun, stack: Path, answer: Connection, gpu: str | None) -> None:
-    """In the process of one run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the parent, who sends SIGTERM
-    signal.signal(signal.SIGTERM, _interrupt)
+def _run_in_worker(planned: PlannedRun, stack: Path, result: Connection, gpu: str | None) -> None:
+    """The main function of a worker's process."""
+    # Ctrl-C reaches the parent as well, which then sends SIGTERM
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     die_with_parent()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
@@ -124,45 +126,42 @@ def _work(planned: PlannedRun, stack: Path, answer: Connection, gpu: str | None)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
-            answer.send(attempt(planned, stack, log))
+            result.send(attempt(planned, stack, log))
         except KeyboardInterrupt:
             sys.exit(130)
 
 
-def attempt(planned: PlannedRun, stack: Path, log: TextIO, patience: float = 5.0) -> Outcome:
-    """Carry out one run; whatever goes wrong becomes a failed outcome."""
+def attempt(planned: PlannedRun, stack: Path, log: TextIO, lock_timeout: float = 5.0) -> Outcome:
+    """Train and evaluate one run; every error becomes a failed outcome."""
     console = Console(file=log, soft_wrap=True, width=160)
     planned.run.failure.unlink(missing_ok=True)
     try:
-        return run_one(planned, stack, console, patience)
+        return run_one(planned, stack, console, lock_timeout)
     except (UserError, TrainingError) as error:
         reason = str(error)
     except Exception as error:
         traceback.print_exc(file=log)
         reason = f"{type(error).__name__}: {error}"
     print(f"failed: {reason}", file=log, flush=True)
-    return failed(planned, reason)
+    return record_failure(planned, reason)
 
 
-def failed(planned: PlannedRun, reason: str) -> Outcome:
-    """Keep the reason beside the run, for the report."""
+def record_failure(planned: PlannedRun, reason: str) -> Outcome:
+    """Write the reason to a file next to the run's folder, for the report."""
     write_atomically(planned.run.failure, reason + "\n")
     return Outcome("failed", reason)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def die_with_parent() -> None:
     """From now on, end this process soon after its parent process has ended.
 
-    Nobody would read its result, and whoever takes the run up again must not wait for it.
+    Its result would be lost, and a process that resumes the run must not wait for its lock.
     """
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    parent = os.getppid()
 
+    def watch() -> None:
+        while os.getppid() == parent:  # an orphan gets another parent
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
 
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:  # an orphan gets another parent
-        time.sleep(0.2)
-    os.kill(os.getpid(), signal.SIGKILL)
+    threading.Thread(target=watch, daemon=True).start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from softseg.runs.folder import Run
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run: a candidate trained and scored on one split."""
+    """One run of the plan: a candidate to train and evaluate on one split."""
 
     number: int  # in the whole plan, from 0
     candidate: str
@@ -35,30 +35,34 @@ class PlannedRun:
 
 
 def make_plan(design: Design, folder: Path, console: Console) -> list[PlannedRun]:
-    """All runs, split by split, so that the first ones already compare every candidate.
+    """Return all runs, ordered by split, so that the first ones already compare every candidate.
 
-    Raises UserError for data that are missing, a split that cannot be made, and candidates whose
-    sets would differ.
+    Raises UserError for missing data, an impossible split, and candidates with different sets.
     """
-    found = _subjects(design, console)
+    ablation = design.ablation
+    subjects = _subjects_by_candidate(design, console)
     plan: list[PlannedRun] = []
-    for k, split in enumerate(_splits(design, found)):
-        seed = design.ablation.seed + k
-        sets = _sets(found, split, seed, k)
-        for candidate, experiment in design.experiments.items():
-            one = experiment.model_copy(update={"seed": seed, "split": split})
+    for k, split in enumerate(ablation.splits(subjects[ablation.compared_with], ablation.seed)):
+        seed = ablation.seed + k
+        sets = _common_sets(subjects, split, seed, k)
+        for candidate, base in design.experiments.items():
+            experiment = base.model_copy(update={"seed": seed, "split": split})
             run = Run(folder / candidate / f"split-{k}")
-            plan.append(PlannedRun(len(plan), candidate, k, one, sets, run))
+            plan.append(PlannedRun(len(plan), candidate, k, experiment, sets, run))
     return plan
 
 
 def pick(
     plan: Sequence[PlannedRun], candidates: str | None, splits: str | None, run_index: int | None
 ) -> list[PlannedRun]:
-    """The runs that the command line asks for.
+    """Return the runs that the command line selects.
 
-    `candidates`: names, with commas. `splits`: a number N (the first N), or numbers and ranges
-    (`0,3-5`; `2-2` is split 2 alone). `run_index`: one run by its number in the plan.
+    Args:
+        plan: All runs.
+        candidates: Names, separated by commas.
+        splits: A number N (the first N splits), or numbers and ranges (`0,3-5`; `2-2` is split 2
+            alone).
+        run_index: The number of one run in the plan.
 
     Raises UserError for what is not in the plan.
     """
@@ -66,74 +70,75 @@ def pick(
         raise UserError(
             f"--run-index {run_index}: the plan has runs 0 to {len(plan) - 1}; see --plan"
         )
-    names = _names(candidates, list(dict.fromkeys(one.candidate for one in plan)))
-    numbers = _numbers(splits, 1 + max(one.split for one in plan))
+    available = list(dict.fromkeys(planned.candidate for planned in plan))
+    names = available if candidates is None else [name.strip() for name in candidates.split(",")]
+    for name in names:
+        if name not in available:
+            raise UserError(
+                f"--candidates: no candidate `{name}`; candidates are {', '.join(available)}"
+            )
+    numbers = _split_numbers(splits, 1 + max(planned.split for planned in plan))
     picked = [
-        one
-        for one in plan
-        if one.candidate in names and one.split in numbers and run_index in (None, one.number)
+        planned
+        for planned in plan
+        if planned.candidate in names
+        and planned.split in numbers
+        and run_index in (None, planned.number)
     ]
     if not picked:
         raise UserError(
-            f"--run-index {run_index} is none of the runs that --candidates and --splits leave"
+            f"--run-index {run_index} is not among the runs that --candidates and --splits select"
         )
     return picked
 
 
-def _subjects(design: Design, console: Console) -> dict[str, list[Subject]]:
-    """The subjects of each candidate; candidates with one `dataset` section share the list."""
-    known: dict[str, list[Subject]] = {}
-    for experiment in design.experiments.values():
-        key = experiment.dataset.model_dump_json()
-        known[key] = known.get(key) or list_subjects(experiment, console)
-    return {
-        name: known[experiment.dataset.model_dump_json()]
+def _subjects_by_candidate(design: Design, console: Console) -> dict[str, list[Subject]]:
+    """The subjects of each candidate; candidates with equal `dataset` sections share the list."""
+    sections = {
+        name: experiment.dataset.model_dump_json()
         for name, experiment in design.experiments.items()
     }
+    subjects: dict[str, list[Subject]] = {}
+    for name, section in sections.items():
+        subjects[section] = subjects.get(section) or list_subjects(
+            design.experiments[name], console
+        )
+    return {name: subjects[section] for name, section in sections.items()}
 
 
-def _splits(design: Design, found: dict[str, list[Subject]]) -> list[Split]:
-    ablation = design.ablation
-    return ablation.splits(found[ablation.compared_with], ablation.seed)
-
-
-def _sets(found: dict[str, list[Subject]], split: Split, seed: int, k: int) -> Sets:
-    """Who trains, validates and tests; refused where candidates would not agree on it."""
+def _common_sets(
+    subjects: Mapping[str, Sequence[Subject]], split: Split, seed: int, k: int
+) -> Sets:
+    """The sets of split `k`. Raises UserError unless they are the same for all candidates."""
     try:
-        sets = {candidate: split(subjects, seed) for candidate, subjects in found.items()}
-    except UserError as error:  # `splits` has the keys of `split`
-        said = re.sub(r"^split\.(?=(by|test|validation|within|folds)\b)", "splits.", str(error))
-        raise UserError(f"split {k}: {said}") from None
-    [first, *others] = sets.items()
-    for candidate, theirs in others:
-        if theirs != first[1]:
+        sets = {candidate: split(available, seed) for candidate, available in subjects.items()}
+    except UserError as error:
+        # the user wrote `splits`, which has the keys of `split`
+        message = re.sub(r"^split\.(?=(by|test|validation|within|folds)\b)", "splits.", str(error))
+        raise UserError(f"split {k}: {message}") from None
+    [(first, first_sets), *others] = sets.items()
+    for candidate, other_sets in others:
+        if other_sets != first_sets:
             raise UserError(
-                f"split {k}: {first[0]} and {candidate} would have different subjects, because "
-                "their dataset sections find different ones; comparisons need the same"
+                f"split {k}: {first} and {candidate} would have different subjects, because their "
+                "dataset sections find different ones; candidates need the same subjects to be "
+                "compared"
             )
-    return first[1]
+    return first_sets
 
 
-def _names(wanted: str | None, there: list[str]) -> list[str]:
-    names = there if wanted is None else [name.strip() for name in wanted.split(",")]
-    for name in names:
-        if name not in there:
-            raise UserError(f"--candidates: no candidate `{name}`; there are {', '.join(there)}")
-    return names
-
-
-def _numbers(wanted: str | None, count: int) -> set[int]:
-    """`3` -> {0, 1, 2}; `0,3-5` -> {0, 3, 4, 5}."""
-    if wanted is None:
+def _split_numbers(text: str | None, count: int) -> set[int]:
+    """The splits that `--splits` selects: `3` -> {0, 1, 2}; `0,3-5` -> {0, 3, 4, 5}."""
+    if text is None:
         return set(range(count))
-    if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", wanted):
-        raise UserError(f"--splits {wanted}: write how many (3), or which (0,3-5)")
-    spans = [[int(end) for end in part.split("-")] for part in wanted.split(",")]
-    if spans == [[spans[0][0]]]:
-        spans = [[0, spans[0][0] - 1]]  # how many
+    if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", text):
+        raise UserError(f"--splits {text}: write how many (3), or which (0,3-5)")
+    spans = [[int(end) for end in part.split("-")] for part in text.split(",")]
+    if spans == [[spans[0][0]]]:  # a number alone is a count
+        spans = [[0, spans[0][0] - 1]]
     if any(not 0 <= span[0] <= span[-1] < count for span in spans):
         raise UserError(
-            f"--splits {wanted}: the plan has splits 0 to {count - 1}; a number alone is how many, "
-            "from the first on, and 0-0 is split 0 alone"
+            f"--splits {text}: the plan has splits 0 to {count - 1}; a number alone is a count, "
+            "and 0-0 is split 0 alone"
         )
-    return {n for span in spans for n in range(span[0], span[-1] + 1)}
+    return {number for span in spans for number in range(span[0], span[-1] + 1)}

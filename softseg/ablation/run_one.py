@@ -1,4 +1,4 @@
-"""One run of an ablation, from nothing or from where it stopped to its done-mark."""
+"""Train and evaluate one run of an ablation, from the start or from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ class Outcome:
     reason: str = ""
 
 
-def run_one(planned: PlannedRun, stack: Path, console: Console, patience: float = 5.0) -> Outcome:
-    """Train, search the threshold, score; whatever is on disk already is not done again.
+def run_one(
+    planned: PlannedRun, stack: Path, console: Console, lock_timeout: float = 5.0
+) -> Outcome:
+    """Train, search the threshold and evaluate; results that are on disk are kept.
 
     Args:
         planned: The run.
-        stack: The shared slice stack of its data (see `preprocess.stack_file`).
-        console: Where it tells how it goes.
-        patience: Seconds to wait for a run that another process holds, perhaps a dying one.
+        stack: File with the shared slices of its data (see `preprocess.cache.shared_stack`).
+        console: Where progress is printed.
+        lock_timeout: Seconds to wait for a run locked by another process, which may be dying.
     """
     run = planned.run
     try:
-        with lock(run, patience):
+        with lock(run, lock_timeout):
             if not is_done(run):
-                _train_and_score(planned, PreparedData(planned.sets, read_shared(stack)), console)
+                prepared = PreparedData(planned.sets, read_shared(stack))
+                train(planned.experiment, run.folder, console, resume=True, prepared=prepared)
+                began = time.perf_counter()
+                evaluate(run, console, search=True, stack=prepared.stack)
+                run.update_metadata(
+                    done=timestamp(), evaluation_seconds=time.perf_counter() - began
+                )
     except LockedError:
-        return Outcome("locked", "another process is at it")
+        return Outcome("locked", "locked by another process")
     return Outcome("done")
-
-
-def _train_and_score(planned: PlannedRun, prepared: PreparedData, console: Console) -> None:
-    run = planned.run
-    train(planned.experiment, run.folder, console, resume=True, prepared=prepared)
-    began = time.perf_counter()
-    evaluate(run, console, search=True, stack=prepared.stack)
-    run.update_metadata(done=timestamp(), evaluation_seconds=time.perf_counter() - began)

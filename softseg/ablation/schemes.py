@@ -1,4 +1,4 @@
-"""How an ablation divides its subjects again and again: each scheme makes a list of splits."""
+"""Schemes that divide the subjects of an ablation into a list of splits."""
 
 from __future__ import annotations
 
@@ -15,48 +15,49 @@ from softseg.data.splits import Share, Values
 Count = Annotated[int, Field(ge=1)]
 
 
-class Drawn(Component):
-    """What every scheme that draws its sets takes; each field is that of `split`."""
+class GroupScheme(Component):
+    """The fields of every scheme that samples its sets; they mean the same as in `split`."""
 
     by: str = "subject"
     """Column whose values are kept together: subject (a person, with all sessions), center,
     session, or any column of participants.tsv or of dataset.table."""
     validation: Share | None = None
-    """Validation groups, of those left: a fraction (of all groups; with `within`, of the groups
-    left), a number, or a list of values; at least one. null: 0.2."""
+    """Validation groups, of those outside the test set: a fraction (of all groups; with `within`,
+    of the remaining groups), a number, or a list of values; at least one. null: 0.2."""
     within: str | None = None
-    """Column that divides what is left after the test set into training and validation; null:
-    `by`."""
+    """Column by which the subjects outside the test set are divided into training and validation;
+    null: `by`."""
 
     _distinct = field_validator("validation", "test", "values", check_fields=False)(check_distinct)
 
 
-class RandomSplits(Drawn):
+class RandomSplits(GroupScheme):
     """Independent random splits (the paper's MS and brain tumor experiments, section 2.4.1)."""
 
     name: Literal["random"]
     repeats: Count
-    """How many splits."""
+    """Number of splits."""
     test: Share = 0.2
-    """Test groups of each: a fraction of all, a number, or a list of values; at least one."""
+    """Test groups of each split: a fraction of all groups, a number, or a list of values; at least
+    one."""
 
     def __call__(self, subjects: Sequence[Subject], seed: int) -> list[Split]:  # noqa: ARG002
-        """One split a repeat; each draws with the seed of its own runs."""
-        one = Split(by=self.by, test=self.test, validation=self.validation, within=self.within)
-        return [one] * self.repeats
+        """Return one split per repeat; each is sampled with the seed of its own runs."""
+        split = Split(by=self.by, test=self.test, validation=self.validation, within=self.within)
+        return [split] * self.repeats
 
 
-class KFold(Drawn):
-    """k-fold cross-validation: every subject is tested once a repeat."""
+class KFold(GroupScheme):
+    """k-fold cross-validation: every subject is tested once per repeat."""
 
     name: Literal["kfold"]
     folds: Annotated[int, Field(ge=2)]
-    """Near-equal shuffled parts; each is the test set once."""
+    """Number of shuffled parts of nearly equal size; each is the test set once."""
     repeats: Count = 1
-    """How often the subjects are shuffled anew."""
+    """How often the subjects are shuffled again."""
 
     def __call__(self, subjects: Sequence[Subject], seed: int) -> list[Split]:  # noqa: ARG002
-        """All folds of a repeat share one shuffle, so they need one seed between them."""
+        """Return all folds of all repeats; the folds of a repeat share one shuffle, so one seed."""
         return [
             Split(
                 by=self.by,
@@ -71,22 +72,26 @@ class KFold(Drawn):
         ]
 
 
-class LeaveOneOut(Drawn):
-    """Each group is the test set in turn, as the paper's centers are: 40 = 4 x 10 (2.4.1)."""
+class LeaveOneOut(GroupScheme):
+    """Each group is the test set in turn, like the paper's centers: 40 = 4 x 10 (section 2.4.1)."""
 
     name: Literal["leave_one_out"]
     by: str = "center"
-    """Column of which one value is left out at a time, e.g. center."""
+    """Column of which one value at a time is left out, e.g. center."""
     values: Values | None = None
-    """The values to leave out; null: every one."""
+    """The values to leave out; null: all."""
     repeats: Count = 1
-    """How often each is left out; the validation set is drawn anew each time."""
+    """How often each value is left out; every repeat samples its validation set again."""
 
     def __call__(self, subjects: Sequence[Subject], seed: int) -> list[Split]:  # noqa: ARG002
-        """All values once, then all again: any first part of the list is as even as it can be."""
+        """Return one split per value and repeat.
+
+        Repeats are the outer loop, so that the first N splits cover the values evenly for any N.
+        """
         groups = group_by(subjects, self.by, "splits.by")
         values = [
-            require_group(str(v), groups, "splits.values", self.by) for v in self.values or groups
+            require_group(str(value), groups, "splits.values", self.by)
+            for value in self.values or groups
         ]
         return [
             Split(by=self.by, test=(value,), validation=self.validation, within=self.within)
@@ -96,14 +101,14 @@ class LeaveOneOut(Drawn):
 
 
 class FixedSplits(Component):
-    """Lists of subjects in files of their own."""
+    """Lists of subjects, each in a file."""
 
     name: Literal["fixed"]
     files: Annotated[tuple[str, ...], Field(min_length=1)]
-    """One split.json a split, as a run's folder has it; below the working directory."""
+    """One file per split, like split.json in a run's folder; relative to the working directory."""
 
     def __call__(self, subjects: Sequence[Subject], seed: int) -> list[Split]:  # noqa: ARG002
-        """One split a file."""
+        """Return one split per file."""
         return [Split(file=file) for file in self.files]
 
 

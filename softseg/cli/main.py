@@ -104,10 +104,10 @@ def ablate(
     ] = None,
 ) -> None:
     """Train and score every candidate of an ablation on every split; do what is missing."""
-    from softseg.ablation.ablate import run_plan
     from softseg.ablation.design import load_design
     from softseg.ablation.plan import make_plan, pick
     from softseg.ablation.preview import show_plan
+    from softseg.ablation.run_plan import run_plan
     from softseg.cli.ablate import conclude
 
     if sum((jobs > 1, cluster is not None, run_index is not None)) > 1:

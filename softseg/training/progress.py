@@ -3,52 +3,37 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
+from softseg.core.progress import ProgressBar, whole_seconds
 from softseg.training.state import Record, State
 
 
-class Display:
+class Display(ProgressBar):
     """Shows loss, Dice, slices/s and the time left; warns of a dead output."""
 
     def __init__(self, console: Console, epochs: int, done: int, slices: int) -> None:
-        self.console = console
+        text = "{task.fields[within]:>4.0%} · {task.fields[news]}"
+        super().__init__(
+            console, "epoch", epochs, text, completed=done, width=12, within=0.0, news=""
+        )
         self.epochs = epochs
         self._first = done
         self._began = time.perf_counter()
-        self._bar = Progress(
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=12),
-            TextColumn("{task.fields[within]:>4.0%} · {task.fields[news]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=epochs, completed=done, within=0.0, news="")
         self._slices, self._seen = slices, 0
-
-    def __enter__(self) -> Display:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
 
     def step(self, slices: int) -> None:
         """Advance within the epoch; nothing is read from the device."""
         self._seen += slices
-        self._bar.update(self._task, within=self._seen / self._slices)
+        self.update(within=self._seen / self._slices)
 
     def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:  # noqa: ARG002
         """Say how an epoch went."""
         self._seen = 0
         news = self._news(record, best)
-        self._bar.update(self._task, completed=state.epoch, within=0.0, news=news)
+        self.update(completed=state.epoch, within=0.0, news=news)
         if not self.console.is_terminal or state.epoch % 10 == 0 or state.epoch == 1:
             self.console.print(f"epoch {state.epoch}/{self.epochs} · {news}", highlight=False)
         self._warn(record)
@@ -60,7 +45,7 @@ class Display:
         return (
             f"loss {record['train_loss']:.4f} · validation {record['val_loss']:.4f}"
             f"{'*' if best else ' '} Dice {record['val_dice']:.1f} % · "
-            f"{per_second:.0f} slices/s · {timedelta(seconds=round(left))} left at most"
+            f"{per_second:.0f} slices/s · {whole_seconds(left)} left at most"
         )
 
     def _warn(self, record: Record) -> None:

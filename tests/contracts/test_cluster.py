@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from softseg.ablation.progress import epochs_of
+from softseg.ablation.progress import completed_epochs
 from softseg.runs.folder import Run, is_done
 from tests.contracts.test_ablate import RUNS, make
 from tests.support import project
@@ -32,7 +32,7 @@ def going(folder):
     return [
         run
         for run, root in zip(RUNS, roots, strict=True)
-        if epochs_of(Run(root)) >= 3 and not is_done(Run(root))
+        if completed_epochs(Run(root)) >= 3 and not is_done(Run(root))
     ]
 
 
@@ -54,7 +54,7 @@ def test_a_node_that_dies_loses_no_run(cluster, tmp_path):
     for run in RUNS[:2]:
         assert out.count(f"{run}: gm test Dice") == 1
         assert is_done(Run(root / run))
-        assert epochs_of(Run(root / run)) == 100
+        assert completed_epochs(Run(root / run)) == 100
     # one was begun twice, the second time from its last epoch
     resumed = [run for run in RUNS[:2] if "from epoch" in (root / f"{run}.log").read_text()]
     assert len(resumed) == 1

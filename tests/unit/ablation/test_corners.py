@@ -11,10 +11,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from softseg.ablation.ablate import run_plan
 from softseg.ablation.design import load_design
 from softseg.ablation.folder import check_existing, write_plan
 from softseg.ablation.plan import make_plan, pick
+from softseg.ablation.run_plan import run_plan
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
 from softseg.core.errors import UserError

@@ -9,7 +9,12 @@ import pytest
 from rich.console import Console
 
 from softseg.ablation.design import Ablation, load_design
-from softseg.ablation.folder import check_existing, check_sources, drop_stacks, write_plan
+from softseg.ablation.folder import (
+    check_existing,
+    check_initial_weights,
+    delete_shared_stacks,
+    write_plan,
+)
 from softseg.ablation.plan import make_plan
 from softseg.config.load import dump, load_config
 from softseg.core.errors import UserError
@@ -113,18 +118,18 @@ def test_weights_to_start_from_are_missed_before_anything_runs(study):
     """Not when that candidate's turn comes; a run that has begun needs them no more."""
     _, plan = study("candidates.Dice.init_from=runs/gone")
     with pytest.raises(UserError, match="candidate Dice: init_from: runs/gone is neither a run's"):
-        check_sources(plan, plan)
-    check_sources([one for one in plan if one.candidate == "Soft"], plan)
+        check_initial_weights(plan, plan)
+    check_initial_weights([one for one in plan if one.candidate == "Soft"], plan)
     for one in plan:
         begin(one)
         one.run.last.parent.mkdir()
         one.run.last.touch()
-    check_sources(plan, plan)
+    check_initial_weights(plan, plan)
 
 
 def test_weights_that_the_ablation_itself_makes_are_waited_for(study, tmp_path):
     _, plan = study(f"candidates.Dice.init_from={tmp_path / 'runs/Soft/split-0'}")
-    check_sources(plan, plan)
+    check_initial_weights(plan, plan)
 
 
 def test_the_configuration_and_all_runs_with_their_sets_are_kept_for_the_report(study, tmp_path):
@@ -149,10 +154,10 @@ def test_the_shared_slices_stay_until_every_run_is_done(study, tmp_path):
     for one in plan:
         assert stack.exists()
         begin(one)
-        drop_stacks(plan, tmp_path / "runs")
+        delete_shared_stacks(plan, tmp_path / "runs")
         assert stack.exists()  # begun is not done
         one.run.update_metadata(done="2024-03-01T10:00:00+00:00")
-        drop_stacks(plan, tmp_path / "runs")
+        delete_shared_stacks(plan, tmp_path / "runs")
     assert not stack.exists()
     assert all(one.run.config.exists() for one in plan)
 

@@ -12,7 +12,7 @@ PARENT = """
 import subprocess, sys
 subprocess.run([sys.executable, "-c", '''
 import time
-from softseg.ablation.orphans import die_with_parent
+from softseg.ablation.jobs import die_with_parent
 die_with_parent()
 print("begun", flush=True)
 time.sleep(1)

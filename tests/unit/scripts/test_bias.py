@@ -10,7 +10,7 @@ from bias_closed_form import EXPECTED
 from rich.console import Console
 
 from softseg.ablation.design import load_design
-from softseg.ablation.folder import share_stacks, write_plan
+from softseg.ablation.folder import write_plan, write_shared_stacks
 from softseg.ablation.plan import make_plan
 from softseg.ablation.run_one import run_one
 from softseg.data.nifti.io import read_volume
@@ -128,7 +128,7 @@ def carried_out(phantom, folder, *names):
     one_epoch = design(f"dataset.root={phantom}", *sets)
     plan = make_plan(one_epoch, folder, console)
     picked = [planned for planned in plan if planned.candidate in names]
-    stacks = share_stacks(picked, folder / STACKS, console)
+    stacks = write_shared_stacks(picked, folder / STACKS, console)
     write_plan(one_epoch, plan, folder)
     for planned in picked:
         assert run_one(planned, stacks[planned.number], console).status == "done"

@@ -1,0 +1,55 @@
+"""A progress bar for a terminal, shared by a training and an ablation."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+
+class ProgressBar:
+    """Counts completed units on a terminal and disappears at the end; invisible elsewhere.
+
+    `text` is a rich format string over `fields`, e.g. "{task.fields[news]}".
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        unit: str,
+        total: int,
+        text: str,
+        *,
+        completed: int = 0,
+        width: int = 20,
+        **fields: Any,
+    ) -> None:
+        self.console = console
+        self._progress = Progress(
+            TextColumn(unit),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=width),
+            TextColumn(text),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=total, completed=completed, **fields)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, **changes: Any) -> None:
+        """Set the number of completed units or some of the fields."""
+        self._progress.update(self._task, **changes)
+
+
+def whole_seconds(seconds: float) -> timedelta:
+    """A duration that prints as `0:01:30`."""
+    return timedelta(seconds=round(seconds))
