@@ -48,7 +48,7 @@ def show_plan(
         console.print("all of them are done")
         return
     if done:
-        seconds, source = _seconds_from_done(done, todo), f"the {len(done)} runs done"
+        seconds, source = _seconds_from_done(done, todo), f"the {len(done)} done"
     else:
         stacks = write_shared_stacks(todo, folder / STACKS, console)
         seconds, source = _seconds_from_steps(todo, stacks), "a few steps of each, no evaluation"

@@ -14,26 +14,9 @@ import pytest
 
 from softseg.core.files import temporary_files
 from tests.support import project
+from tests.support.ablation_project import RUNS, make
 
-ABLATION = """\
-extends: tiny.yaml
-name: both
-candidates:
-  soft: {}
-  hard:
-    augment: [{affine: {}}, {binarize: {threshold: 0.5}}]
-    model: {head: {name: sigmoid}}
-    loss: {name: dice}
-splits: {name: leave_one_out, validation: 1}
-"""
-RUNS = [f"{name}/split-{k}" for k in range(3) for name in ("soft", "hard")]
 RESULTS = ("metrics.csv", "summary.json", "threshold.json", "config.yaml", "split.json")
-
-
-def make(folder: Path, more: str = "") -> Path:
-    project.make(folder)
-    (folder / "both.yaml").write_text(ABLATION + more)
-    return folder
 
 
 def results(folder: Path) -> dict[str, str]:
@@ -95,7 +78,7 @@ def test_a_second_call_does_nothing_again(copied):
     before = {path: path.stat().st_mtime_ns for path in copied.glob("runs/both/*/split-*/*.*")}
     status, out, _ = project.run(copied, "ablate", "both.yaml", "--jobs", "2")
     assert status == 0
-    assert "6 of 6 runs are done already" in out
+    assert "6 of 6 runs are already done" in out
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
@@ -150,7 +133,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path):
 def test_array_jobs_do_one_run_each_and_preprocess_nothing_twice(tmp_path):
     """Two at once on one disk: each scan is preprocessed by one of them."""
     folder = make(tmp_path)
-    processes = [project.start(folder, "ablate", "both.yaml", "--only", k) for k in ("0", "3")]
+    processes = [project.start(folder, "ablate", "both.yaml", "--run-index", k) for k in ("0", "3")]
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     done = sorted(path.parent for path in folder.glob("runs/both/*/*/summary.json"))

@@ -8,8 +8,8 @@ import pytest
 
 from softseg.ablation.progress import completed_epochs
 from softseg.runs.folder import Run, is_done
-from tests.contracts.test_ablate import RUNS, make
 from tests.support import project
+from tests.support.ablation_project import RUNS, make
 
 ray = pytest.importorskip("ray", reason="needs the extra `cluster`")
 

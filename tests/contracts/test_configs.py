@@ -59,6 +59,11 @@ def load(name: str) -> Experiment:
     return load_config(CONFIGS / f"{name}.yaml", Experiment)
 
 
+@pytest.mark.parametrize(("name", "target"), [("ms_softseg", "lesion"), ("brats_softseg", "core")])
+def test_the_papers_experiments_have_one_target(name, target):
+    assert list(load(name).dataset.targets) == [target]
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
 def test_it_is_valid_and_opens_with_the_command_that_runs_it(path, tmp_path):
     text = path.read_text()

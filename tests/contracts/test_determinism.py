@@ -18,8 +18,8 @@ import torch
 
 from softseg.data import build as build_dataset
 from softseg.data.splits import Split
-from tests.contracts.test_ablate import ABLATION
 from tests.support import makers, project
+from tests.support.ablation_project import ABLATION
 
 # what a run holds that says when and where it was: no result
 _CIRCUMSTANCES = ("run.json", "tensorboard")

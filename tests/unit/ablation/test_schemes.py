@@ -1,4 +1,4 @@
-"""How an ablation divides its subjects: each scheme's sets, looked at through `Split` itself."""
+"""The schemes that divide the subjects of an ablation, tested by the sets of their splits."""
 
 from __future__ import annotations
 
@@ -21,60 +21,60 @@ def scheme(**spec):
     return parse_component(SCHEME, spec)
 
 
-def people(centers=4, each=5):
-    """Subjects `c1-s0` ...; each center has them all."""
+def subjects_of(centers=4, each=5):
+    """Subjects `c0-s0`, `c0-s1`, ...: the same number in each center."""
     pairs = [(c, n) for c in range(centers) for n in range(each)]
     columns = [{"center": str(c), "subject": f"c{c}-s{n}"} for c, n in pairs]
-    return [Subject(one["subject"], {}, {}, None, one) for one in columns]
+    return [Subject(row["subject"], {}, {}, None, row) for row in columns]
 
 
-def sets_of(built, subjects, seed=0):
-    """The sets of every split; that of split k is drawn with seed + k, as its runs are."""
-    return [split(subjects, seed + k) for k, split in enumerate(built(subjects, seed))]
+def sets_of(scheme_, subjects, seed=0):
+    """The sets of every split; those of split k have the seed of its runs, `seed` + k."""
+    return [split(subjects, seed + k) for k, split in enumerate(scheme_(subjects, seed))]
 
 
 def center(sets: Sets):
-    """The one center that is tested."""
+    """The only center of the test set."""
     [name] = {name.split("-")[0].removeprefix("c") for name in sets.test}
     return name
 
 
 @settings(deadline=None, max_examples=50)
 @given(centers=st.integers(2, 12), repeats=st.integers(1, 5), part=st.integers(0, 60))
-def test_any_first_part_of_leave_one_out_is_even_over_the_centers(centers, repeats, part):
-    """So `--splits 5` of 4 centers x 10 does not test one center five times."""
-    subjects = people(centers, 2)
-    every = scheme(name="leave_one_out", repeats=repeats)(subjects, 0)
-    assert len(every) == centers * repeats
-    tested = Counter(value for split in every[:part] for value in split.test)
+def test_the_first_splits_of_leave_one_out_test_the_centers_evenly(centers, repeats, part):
+    """`--splits 5` of 4 centers x 10 must not test one center five times."""
+    subjects = subjects_of(centers, 2)
+    splits = scheme(name="leave_one_out", repeats=repeats)(subjects, 0)
+    assert len(splits) == centers * repeats
+    tested = Counter(value for split in splits[:part] for value in split.test)
     counts = [tested[str(c)] for c in range(centers)]
     assert max(counts) - min(counts) <= 1
 
 
-def test_leave_one_out_tests_each_whole_center_once_a_repeat():
-    subjects = people()
-    found = sets_of(scheme(name="leave_one_out", repeats=10, validation=1), subjects)
-    assert len(found) == 40  # the paper's 4 x 10
+def test_leave_one_out_tests_each_whole_center_once_per_repeat():
+    subjects = subjects_of()
+    splits = sets_of(scheme(name="leave_one_out", repeats=10, validation=1), subjects)
+    assert len(splits) == 40  # the paper's 4 x 10
     for repeat in range(10):
-        assert sorted(map(center, found[4 * repeat : 4 * repeat + 4])) == ["0", "1", "2", "3"]
-    assert all(len(one.test) == len(one.validation) == 5 for one in found)
-    assert all(len(one.train) == 10 for one in found)
+        assert sorted(map(center, splits[4 * repeat : 4 * repeat + 4])) == ["0", "1", "2", "3"]
+    assert all(len(sets.test) == len(sets.validation) == 5 for sets in splits)
+    assert all(len(sets.train) == 10 for sets in splits)
 
 
-def test_repeats_of_one_center_draw_their_validation_anew():
-    found = sets_of(scheme(name="leave_one_out", repeats=10, validation=1), people())
-    assert len({one.validation for one in found if center(one) == "0"}) > 1
+def test_repeats_of_a_center_have_other_validation_sets():
+    splits = sets_of(scheme(name="leave_one_out", repeats=10, validation=1), subjects_of())
+    assert len({sets.validation for sets in splits if center(sets) == "0"}) > 1
 
 
-def test_only_the_chosen_values_are_left_out_in_the_order_given():
-    found = sets_of(scheme(name="leave_one_out", values=[3, "1"], repeats=2), people())
+def test_only_the_listed_values_are_left_out_in_their_order():
+    found = sets_of(scheme(name="leave_one_out", values=[3, "1"], repeats=2), subjects_of())
     assert list(map(center, found)) == ["3", "1", "3", "1"]
 
 
-def test_centers_out_and_persons_within_the_others():
-    """The published configurations: the other centers' subjects are divided, not the centers."""
-    built = scheme(name="leave_one_out", validation=0.4, within="subject")
-    for sets in sets_of(built, people()):
+def test_a_center_is_left_out_and_the_subjects_of_the_others_are_divided():
+    """As in the paper: the subjects of the other centers are divided, not the centers."""
+    centers = scheme(name="leave_one_out", validation=0.4, within="subject")
+    for sets in sets_of(centers, subjects_of()):
         assert (len(sets.test), len(sets.validation), len(sets.train)) == (5, 6, 9)
 
 
@@ -85,71 +85,72 @@ def test_centers_out_and_persons_within_the_others():
     repeats=st.integers(1, 4),
     seed=st.integers(0, 10**6),
 )
-def test_every_subject_is_tested_exactly_once_a_repeat_of_the_folds(count, folds, repeats, seed):
-    subjects = people(1, count)
-    found = sets_of(
-        scheme(name="kfold", folds=folds, repeats=repeats, validation=1), subjects, seed
-    )
-    assert len(found) == folds * repeats
+def test_every_subject_is_tested_once_per_repeat_of_the_folds(count, folds, repeats, seed):
+    subjects = subjects_of(1, count)
+    kfold = scheme(name="kfold", folds=folds, repeats=repeats, validation=1)
+    splits = sets_of(kfold, subjects, seed)
+    assert len(splits) == folds * repeats
     for repeat in range(repeats):
-        tested = [n for one in found[repeat * folds : (repeat + 1) * folds] for n in one.test]
+        of_repeat = splits[repeat * folds : (repeat + 1) * folds]
+        tested = [name for sets in of_repeat for name in sets.test]
         assert sorted(tested) == sorted(subject.name for subject in subjects)
-        sizes = [len(one.test) for one in found[repeat * folds : (repeat + 1) * folds]]
+        sizes = [len(sets.test) for sets in of_repeat]
         assert max(sizes) - min(sizes) <= 1
 
 
-def test_each_repeat_of_the_folds_is_another_shuffle_and_the_seed_decides_it():
-    subjects, built = people(1, 20), scheme(name="kfold", folds=4, repeats=3)
-    first = [one.test for one in sets_of(built, subjects, 7)]
+def test_each_repeat_of_the_folds_is_shuffled_again_by_the_seed():
+    subjects, kfold = subjects_of(1, 20), scheme(name="kfold", folds=4, repeats=3)
+    first = [sets.test for sets in sets_of(kfold, subjects, 7)]
     assert len({frozenset(first[k : k + 4]) for k in (0, 4, 8)}) == 3
-    assert [one.test for one in sets_of(built, subjects, 7)] == first
-    assert [one.test for one in sets_of(built, subjects, 8)] != first
+    assert [sets.test for sets in sets_of(kfold, subjects, 7)] == first
+    assert [sets.test for sets in sets_of(kfold, subjects, 8)] != first
 
 
 def test_folds_of_a_column_keep_its_values_together():
-    found = sets_of(scheme(name="kfold", folds=4, by="center"), people())
-    assert sorted(map(center, found)) == ["0", "1", "2", "3"]
+    splits = sets_of(scheme(name="kfold", folds=4, by="center"), subjects_of())
+    assert sorted(map(center, splits)) == ["0", "1", "2", "3"]
 
 
 @settings(deadline=None, max_examples=50)
 @given(repeats=st.integers(1, 12), test=st.integers(1, 5), validation=st.integers(1, 5))
-def test_random_splits_have_the_sizes_that_were_asked_for(repeats, test, validation):
-    built = scheme(name="random", repeats=repeats, test=test, validation=validation)
-    found = sets_of(built, people())
-    assert len(found) == repeats
-    for one in found:
-        sizes = (len(one.test), len(one.validation), len(one.train))
+def test_random_splits_have_the_requested_sizes(repeats, test, validation):
+    random = scheme(name="random", repeats=repeats, test=test, validation=validation)
+    splits = sets_of(random, subjects_of())
+    assert len(splits) == repeats
+    for sets in splits:
+        sizes = (len(sets.test), len(sets.validation), len(sets.train))
         assert sizes == (test, validation, 20 - test - validation)
 
 
-def test_random_splits_differ_from_each_other_and_come_again_with_their_seed():
-    built = scheme(name="random", repeats=10, test=0.2, validation=0.2)
-    found = sets_of(built, people(1, 15), 3)
-    assert [len(found[0].test), len(found[0].validation)] == [3, 3]  # the paper's 9, 3 and 3
-    assert len({one.test for one in found}) > 5
-    assert sets_of(built, people(1, 15), 3) == found
+def test_random_splits_differ_from_each_other_and_repeat_with_their_seed():
+    random = scheme(name="random", repeats=10, test=0.2, validation=0.2)
+    splits = sets_of(random, subjects_of(1, 15), 3)
+    assert [len(splits[0].test), len(splits[0].validation)] == [3, 3]  # the paper's 9, 3 and 3
+    assert len({sets.test for sets in splits}) > 5
+    assert sets_of(random, subjects_of(1, 15), 3) == splits
 
 
 def test_fixed_splits_are_those_of_the_files(tmp_path):
-    wanted = [Sets(("c0-s0",), ("c0-s1",), (f"c1-s{n}",)) for n in range(3)]
+    splits = [Sets(("c0-s0",), ("c0-s1",), (f"c1-s{n}",)) for n in range(3)]
     files = [str(tmp_path / f"{n}.json") for n in range(3)]
-    for file, sets in zip(files, wanted, strict=True):
+    for file, sets in zip(files, splits, strict=True):
         write_split(file, sets)
-    assert sets_of(scheme(name="fixed", files=files), people()) == wanted
+    assert sets_of(scheme(name="fixed", files=files), subjects_of()) == splits
 
 
-def refusal(built, subjects):
+def error_of(scheme_, subjects):
+    """The message of the UserError that a scheme raises."""
     with pytest.raises(UserError) as caught:
-        built(subjects, 0)
+        scheme_(subjects, 0)
     return str(caught.value)
 
 
-def test_a_value_or_column_that_is_not_there_is_refused_by_its_key_in_the_yaml():
+def test_an_unknown_value_or_column_is_reported_with_its_key():
     wrong = scheme(name="leave_one_out", values=[1, "12"])
-    assert refusal(wrong, people()).startswith("splits.values: no subject has center '12'")
-    wrong = scheme(name="leave_one_out", by="centr")
-    said = refusal(wrong, people())
-    assert said.startswith("splits.by: no column 'centr' (did you mean 'center'?)")
+    assert error_of(wrong, subjects_of()).startswith("splits.values: no subject has center '12'")
+    wrong = scheme(name="leave_one_out", by="centers")
+    message = error_of(wrong, subjects_of())
+    assert message.startswith("splits.by: no column 'centers' (did you mean 'center'?)")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +162,6 @@ def test_a_value_or_column_that_is_not_there_is_refused_by_its_key_in_the_yaml()
         {"name": "leave_one_out", "values": []}, {"name": "leave_one_out", "repeats": 0},
     ],
 )  # fmt: skip
-def test_impossible_schemes_are_refused(spec):
+def test_impossible_schemes_are_rejected(spec):
     with pytest.raises(ValidationError):
         scheme(**spec)

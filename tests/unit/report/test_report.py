@@ -9,14 +9,17 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from rich.console import Console
 from scipy import stats
 
 from softseg.core.errors import UserError
 from softseg.report import report as reporting
 from softseg.report.examples import chosen
+from softseg.report.figures import draw_progression
 from softseg.report.report import show, write_report
 from softseg.report.results import collect
+from softseg.training.previews import keep_prediction, keep_slice
 from tests.support import ablation_folder as fake
 
 DONE = fake.scores(splits=6, subjects=2)
@@ -197,3 +200,33 @@ def test_nothing_done_is_nothing_to_report(tmp_path):
     with pytest.raises(UserError, match="nothing to report"):
         write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_missing_scan_does_not_stop_the_report(tmp_path):
+    """The data folder exists, one subject does not (excluded, renamed or deleted)."""
+    done = {(name, 1): {"site1-sc01": 80.0, "site2-sc01": 70.0} for name in ("Soft", "Dice")}
+    fake.write(tmp_path / "study", done, root=tmp_path / "data")
+    fake.scans(tmp_path / "data", tmp_path / "study", done)
+    for file in (tmp_path / "data").glob("site1-sc01*"):
+        file.unlink()
+    write_report(tmp_path / "study")
+    assert "could not be shown" in (tmp_path / "study/report.html").read_text()
+
+
+def write_preview(run, image, target):
+    keep_slice(run, torch.as_tensor(image), torch.as_tensor(target))
+    keep_prediction(run, 1, torch.as_tensor(target))
+
+
+def test_a_candidate_with_another_preview_slice_is_named_instead_of_drawn(tmp_path):
+    """The slice differs in its crop, its targets, or the resolution at the same size."""
+    fake.write(tmp_path, fake.scores(splits=1, candidates=("A", "B", "C", "D", "E")))
+    image, target = np.random.default_rng(0).random((2, 1, 6, 8), dtype=np.float32)
+    write_preview(tmp_path / "A/split-0", image, target)
+    write_preview(tmp_path / "B/split-0", image[:, :4], target[:, :4])
+    write_preview(tmp_path / "C/split-0", image, np.stack([*target, *target]))
+    write_preview(tmp_path / "D/split-0", image, target / 2)
+    write_preview(tmp_path / "E/split-0", image, np.empty((0, 6, 8), np.float32))
+    figure = draw_progression(collect(tmp_path), "gm", tmp_path / "a.png")
+    assert "Not shown, as their slice is another: B, D." in figure.caption
+    assert (tmp_path / "a.png").exists()

@@ -151,3 +151,15 @@ def test_more_planned_than_begun_is_read_from_the_plan_alone(study):
     plan = json.loads((study / "plan.json").read_text())
     assert len(collect(study).entries) == len(plan["runs"]) == 6
     assert "Old" not in set(pd.unique(collect(study).metrics["candidate"]))
+
+
+def test_a_subject_named_na_is_not_a_missing_value(tmp_path):
+    fake.write(tmp_path, {("Soft", 0): {"NA": 80.0, "JB": 70.0}})
+    assert set(collect(tmp_path).metrics["subject"]) == {"NA", "JB"}
+
+
+def test_a_run_that_is_done_but_lacks_its_metrics_is_named(tmp_path):
+    fake.write(tmp_path, fake.scores(splits=1))
+    (tmp_path / "Soft/split-0/metrics.csv").unlink()
+    with pytest.raises(UserError, match=r"metrics\.csv"):
+        collect(tmp_path)

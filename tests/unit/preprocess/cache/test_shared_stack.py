@@ -155,6 +155,15 @@ def test_what_one_reader_writes_neither_the_file_nor_another_reader_sees(tmp_pat
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("name", ["keep", "fill"])
+def test_stacks_that_differ_in_one_tensor_have_files_of_their_own(tmp_path, name):
+    first = stack()
+    changed = ~first.keep if name == "keep" else first.fill + 1
+    other = replace(first, **{name: changed})
+    share(first, tmp_path)
+    assert bits(read_shared(share(other, tmp_path))) == bits(other)
+
+
 def test_reading_copies_nothing_into_memory(tmp_path):
     """The tensors lie in the mapped file, side by side as there."""
     path = share(stack(), tmp_path)

@@ -1,4 +1,4 @@
-"""A run's process does not outlive whoever started it."""
+"""The process of a run does not outlive the process that started it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# the child writes into its parent's own output, which ends when both of them have ended
+# the child writes to the output of its parent, which ends when both of them have ended
 PARENT = """
 import subprocess, sys
 subprocess.run([sys.executable, "-c", '''
@@ -37,6 +37,6 @@ def test_it_ends_soon_after_its_parent_was_killed(parent):
     assert rest in ("", "still here\n")
 
 
-def test_it_goes_on_while_its_parent_lives(parent):
+def test_it_continues_while_its_parent_lives(parent):
     assert parent.stdout.readline() == "begun\n"
     assert parent.stdout.readline() == "still here\n"
