@@ -104,9 +104,15 @@ def test_candidates_with_different_subjects_are_rejected(plan_of, data):
 @pytest.mark.parametrize(
     ("scheme", "message"),
     [
-        ("{name: random, repeats: 2, test: 9}", "split 0: splits.test: 9 group(s) wanted, of 6"),
+        (
+            "{name: random, repeats: 2, test: 9}",
+            "split 0: splits.test: cannot take 9 of 6 group(s)",
+        ),
         ("{name: random, repeats: 2, validation: 5}", "split 0: splits.validation: takes all"),
-        ("{name: leave_one_out, validation: [2]}", "split 1: splits.validation: no subject has center '2'"),
+        (
+            "{name: leave_one_out, validation: [2]}",
+            "split 1: splits.validation: no subject has center '2'",
+        ),
         ("{name: kfold, folds: 9}", "split 0: splits.folds: 9 folds of 6 group(s)"),
         ("{name: leave_one_out, within: persn}", "split 0: splits.within: no column 'persn'"),
         ("{name: leave_one_out, values: [7]}", "splits.values: no subject has center '7'"),
