@@ -20,7 +20,7 @@ from softseg.core.component import Component
 from softseg.core.errors import UserError
 from softseg.data import Split
 from softseg.metrics.significance import Method
-from softseg.runs.plan_file import NAME
+from softseg.runs.plan_file import CANDIDATE_NAME
 
 _RESERVED_NAMES = ("figures", "tables", "report.html", "ablation.yaml", "plan.json")
 _SHARED_KEYS = ("name", "seed", "split", "extends")
@@ -37,7 +37,7 @@ class Cluster(Component):
     """How often a run is restarted from its last checkpoint when its node dies."""
 
 
-Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+Name = Annotated[str, Field(pattern=f"^{CANDIDATE_NAME}$")]
 
 
 class Ablation(Experiment):

@@ -21,7 +21,7 @@ from softseg.preprocess.stack import SliceStack
 from softseg.runs.data import check_sets, list_subjects, load_stack
 from softseg.runs.folder import Run, is_done
 from softseg.runs.plan_file import CONFIG, PLAN, STACKS
-from softseg.runs.resume import differences, with_recorded_hardware
+from softseg.runs.resume import config_differences, with_recorded_hardware
 from softseg.training.initial_weights import weights_of
 
 
@@ -32,7 +32,7 @@ def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
     problems = []
     for planned in plan:
         run = planned.run
-        differing = differences(run, with_recorded_hardware(planned.experiment, run))
+        differing = config_differences(run, with_recorded_hardware(planned.experiment, run))
         if run.split.is_file() and read_split(run.split) != planned.sets:
             differing.append("its subjects: the data set has changed since")
         if differing:

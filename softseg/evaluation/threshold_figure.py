@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from softseg.core.files import replacing
-from softseg.runs.thresholds import Threshold, label
+from softseg.runs.thresholds import Threshold, threshold_key
 
 
 def draw_threshold_curves(found: dict[str, Threshold], path: Path) -> None:
@@ -17,7 +17,7 @@ def draw_threshold_curves(found: dict[str, Threshold], path: Path) -> None:
     for target, one in found.items():
         thresholds = [float(key) for key in one.curve]
         [line] = axes.plot(thresholds, list(one.curve.values()), linewidth=1.8)
-        name = f"{target}: {one.dice:.1f} % at {label(one.value)}"
+        name = f"{target}: {one.dice:.1f} % at {threshold_key(one.value)}"
         axes.plot(one.value, one.dice, "o", color=line.get_color(), markersize=7, label=name)
     axes.set(xlabel="threshold", ylabel="mean Dice [%]", xlim=(0, 1))
     axes.grid(alpha=0.3)

@@ -10,7 +10,7 @@ from softseg.core.types import Float64Array, FloatArray
 from softseg.evaluation.opened_run import Trained, predicted
 from softseg.evaluation.threshold_figure import draw_threshold_curves
 from softseg.metrics import TRUTH_THRESHOLD, binarize
-from softseg.runs.thresholds import Threshold, label, stored_thresholds, write_thresholds
+from softseg.runs.thresholds import Threshold, stored_thresholds, threshold_key, write_thresholds
 
 # 0.05, 0.10 .. 0.95, written so that each is the float nearest to its decimal
 THRESHOLDS = tuple(k / 20 for k in range(1, 20))
@@ -50,7 +50,7 @@ def best_threshold(curves: list[Float64Array]) -> Threshold:
         total, defined.sum(axis=0), out=np.zeros_like(total), where=defined.any(axis=0)
     )
     best = len(mean) - 1 - int(mean[::-1].argmax())
-    curve = {label(t): round(float(d), 6) for t, d in zip(THRESHOLDS, mean, strict=True)}
+    curve = {threshold_key(t): round(float(d), 6) for t, d in zip(THRESHOLDS, mean, strict=True)}
     return Threshold(THRESHOLDS[best], curve)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from softseg.core.component import Component
-from softseg.runs.thresholds import Threshold, label
+from softseg.runs.thresholds import Threshold, threshold_key
 
 
 def _printable(text: str) -> str:
@@ -94,8 +94,8 @@ class OneThreshold(Component):
 
     @model_validator(mode="after")
     def _on_its_curve(self) -> Self:
-        if label(self.threshold) not in self.curve:
-            raise ValueError(f"the curve has no {label(self.threshold)}")
+        if threshold_key(self.threshold) not in self.curve:
+            raise ValueError(f"the curve has no {threshold_key(self.threshold)}")
         return self
 
 

@@ -1,4 +1,4 @@
-"""From a validated Experiment to the objects that compute: device, network, task, predictor."""
+"""From a validated Experiment to the objects that compute: device, network, predictor."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from softseg.runs.folder import Run
 
 
 def resolve_hardware(experiment: Experiment) -> Experiment:
-    """Put in what `null` and `auto` mean on this machine, so that the run's config repeats it.
+    """Replace `auto` and `null` by what they mean here, so that the run's config repeats it.
 
-    Sets torch's threads and precision for this process.
+    Sets torch's number of threads and its precision for this process.
     """
     trainer = experiment.trainer
-    chosen = hardware.select_device(trainer.device)
+    device = hardware.select_device(trainer.device)
     threads = trainer.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32; bf16 is the fast choice
-    precision = hardware.resolve_precision(trainer.precision, chosen)
-    known = {
+    precision = hardware.resolve_precision(trainer.precision, device)
+    resolved = {
         "threads": threads,
-        "device": str(chosen),
+        "device": str(device),
         "precision": precision,
-        "memory_format": hardware.resolve_memory_format(trainer.memory_format, chosen, precision),
+        "memory_format": hardware.resolve_memory_format(trainer.memory_format, device, precision),
     }
-    return experiment.model_copy(update={"trainer": trainer.model_copy(update=known)})
+    return experiment.model_copy(update={"trainer": trainer.model_copy(update=resolved)})
 
 
 def build_network(experiment: Experiment) -> tuple[nn.Module, nn.Module]:
-    """The network and its head, on the CPU, initialized from the experiment's seed.
+    """Build the network and its head on the CPU, initialized from the experiment's seed.
 
     The blocks that `init_from` freezes are frozen. The head is returned separately because it is
-    applied in float32 whatever the network uses.
+    applied in float32, whatever precision the network uses.
     """
     # the name is part of the random stream: another spelling would change every result
     seeds.reseed_torch(experiment.seed, "initialisation")
@@ -59,7 +59,7 @@ def build_network(experiment: Experiment) -> tuple[nn.Module, nn.Module]:
 def on_device(
     network: nn.Module, head: nn.Module, trainer: Trainer, device: torch.device
 ) -> tuple[nn.Module, nn.Module]:
-    """Both modules on a device, in the memory format and with the compilation of the trainer."""
+    """Move both modules to a device, with the trainer's memory format and compilation."""
     memory_format = hardware.MEMORY_FORMATS[trainer.memory_format]
     network = network.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
     if mode := trainer.compile:
@@ -68,26 +68,29 @@ def on_device(
 
 
 def load_predictor(run: Run, experiment: Experiment) -> tuple[Predictor, int]:
-    """The run's best network, ready to segment, and its epoch. Raises UserError without one."""
-    saved = read_checkpoint(run.best)
-    return build_predictor(experiment, saved, f"{run.best}"), int(saved["epoch"])
+    """Load the run's best network, ready to segment, and its epoch.
+
+    Raises UserError if the run has no readable checkpoint.
+    """
+    checkpoint = read_checkpoint(run.best)
+    return build_predictor(experiment, checkpoint, f"{run.best}"), int(checkpoint["epoch"])
 
 
 def build_predictor(experiment: Experiment, weights: Mapping[str, Any], source: str) -> Predictor:
-    """A network with `weights` (`model` and `head`: name -> tensor), ready to segment.
+    """Build a network with `weights` (`model` and `head`: name -> tensor), ready to segment.
 
-    Raises UserError, naming their `source`, for weights of another network.
+    Raises UserError, naming the `source` of the weights, if they belong to another network.
     """
-    chosen = torch.device(experiment.trainer.device)
+    device = torch.device(experiment.trainer.device)
     with torch.random.fork_rng():  # leaves the caller's random numbers as they were
         network, head = build_network(experiment)
-    network, head = on_device(network, head, experiment.trainer, chosen)
+    network, head = on_device(network, head, experiment.trainer, device)
     try:
         network.load_state_dict(weights["model"])
         head.load_state_dict(weights["head"])
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{source} does not fit its config.yaml: {reason}") from error
-    precision = hardware.resolve_precision(experiment.trainer.precision, chosen)
-    size = 2 * experiment.trainer.batch_size
-    return Predictor(network, head, chosen, precision, size)
+    precision = hardware.resolve_precision(experiment.trainer.precision, device)
+    batch_size = 2 * experiment.trainer.batch_size
+    return Predictor(network, head, device, precision, batch_size)

@@ -1,4 +1,4 @@
-"""The data of an experiment: found, split, checked, preprocessed."""
+"""The data of an experiment: subjects listed, split into sets, preprocessed and checked."""
 
 from __future__ import annotations
 
@@ -18,52 +18,103 @@ from softseg.preprocess.prepare import prepare as prepare_stack
 from softseg.preprocess.stack import SliceStack
 
 _SQUARE = 0.02
-"""How much longer than wide a pixel may be that is taken for square."""
+"""How much longer than wide a pixel may be and still count as square."""
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """The data of an experiment: who is in which set, and all their slices."""
+    """The sets of an experiment, and all slices of their subjects."""
 
     sets: Sets
     stack: SliceStack
 
 
 def prepare_data(experiment: Experiment, console: Console) -> PreparedData:
-    """Find, split, check and preprocess the subjects. Raises UserError that lists what is wrong."""
-    found = list_subjects(experiment, console)
-    sets = experiment.split(found, experiment.seed)
-    stack = load_stack(experiment, [one for one in found if one.name in sets.members], console)
+    """List, split, preprocess and check the subjects.
+
+    Raises UserError with a list of all problems.
+    """
+    subjects = list_subjects(experiment, console)
+    sets = experiment.split(subjects, experiment.seed)
+    members = [subject for subject in subjects if subject.name in sets.members]
+    stack = load_stack(experiment, members, console)
     check_sets(experiment, stack, sets)
     return PreparedData(sets, stack)
 
 
 def list_subjects(experiment: Experiment, console: Console) -> list[Subject]:
-    """The subjects of the data set. Raises UserError that lists every missing or bad file."""
+    """Return the subjects of the dataset.
+
+    Raises UserError with a list of every missing or bad file.
+    """
     try:
         return experiment.dataset()
-    except DatasetError as error:  # read the others too, so that one list has all that is wrong
+    except DatasetError as error:
+        # read the other subjects, too, so that one list has all problems
         load_stack(experiment, error.sound, console, error.problems)
         raise
 
 
+def load_stack(
+    experiment: Experiment,
+    subjects: Sequence[Subject],
+    console: Console,
+    known_problems: Sequence[str] = (),
+) -> SliceStack:
+    """Preprocess subjects, or read them from the cache, with a progress bar."""
+    chain, slices, maps = experiment.preprocess, experiment.slices, experiment.loss.required_maps
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading and preprocessing", total=len(subjects))
+        return prepare_stack(
+            subjects,
+            experiment.dataset,
+            chain,
+            slices,
+            maps,
+            lambda: bar.advance(task),
+            known_problems,
+        )
+
+
 def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
-    """Refuse sets that cannot train: no slice is left, a target is nowhere in them, or the maps of
-    a contour loss would be turned in pixels that are not square.
+    """Raise UserError for sets that cannot be trained on.
+
+    These are sets without a slice, training sets in which a target never occurs, and maps of a
+    contour loss that would be rotated in pixels that are not square.
     """
     for name, members in (("training", sets.train), ("validation", sets.validation)):
         if len(stack.rows(members)) == 0:
             raise UserError(f"slices.exclude leaves no {name} slice; keep more of them")
     _check_targets(experiment, stack, sets)
-    if experiment.loss.required_maps and (oblong := turned_oblong(experiment, stack, sets)):
+    if experiment.loss.required_maps and (oblong := nonsquare_message(experiment, stack, sets)):
         raise UserError(
             f"{oblong}; the distances in the maps of a contour loss would be wrong: resample "
             "slices to square pixels, or set the rotation to 0"
         )
 
 
-def turned_oblong(experiment: Experiment, stack: SliceStack, sets: Sets) -> str:
-    """Which training slices `affine` turns as if their pixels were square; empty for none."""
+def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
+    """Raise UserError for a target that no training subject has: wrong codes or empty masks."""
+    largest = [stack.target[v.start : v.stop].amax(dim=(0, 2, 3)) for v in stack.of(sets.train)]
+    occurs = (torch.stack(largest).amax(dim=0) > 0).tolist()
+    absent = [t for t, there in zip(experiment.dataset.targets, occurs, strict=True) if not there]
+    if not absent:
+        return
+    target = absent[0]
+    # slices do not know the codes of their masks, so these are read again
+    training = [subject for subject in experiment.dataset() if subject.name in sets.train]
+    masks = {path for subject in training for path in subject.labels[target].values()}
+    raise UserError(
+        f"no training subject has a voxel of {target} inside the crop; its masks hold the values "
+        f"{values_in(masks)}; check them and dataset.targets.{target}.values"
+    )
+
+
+def nonsquare_message(experiment: Experiment, stack: SliceStack, sets: Sets) -> str:
+    """Return which training slices `affine` rotates although their pixels are not square.
+
+    Empty if there are none.
+    """
     if not any(isinstance(step, Affine) and step.rotation > 0 for step in experiment.augment):
         return ""
     axes = list(experiment.slices.in_plane)
@@ -74,40 +125,6 @@ def turned_oblong(experiment: Experiment, stack: SliceStack, sets: Sets) -> str:
     first = next(iter(oblong))
     shape = " x ".join(f"{mm:.3g}" for mm in oblong[first])
     return (
-        f"augment: affine turns slices in pixels, and those of {len(oblong)} training subjects are "
-        f"not square ({first}: {shape} mm)"
+        f"augment: affine rotates slices in pixels, and those of {len(oblong)} training subjects "
+        f"are not square ({first}: {shape} mm)"
     )
-
-
-def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
-    """Refuse a target that no training subject has: its codes are wrong, or its masks empty."""
-    largest = [stack.target[v.start : v.stop].amax(dim=(0, 2, 3)) for v in stack.of(sets.train)]
-    present = torch.stack(largest).amax(dim=0) > 0
-    for target, there in zip(experiment.dataset.targets, present.tolist(), strict=True):
-        if not there:
-            raise UserError(
-                f"no training subject has a voxel of {target} inside the crop; its masks hold the "
-                f"values {_held(experiment, target, sets)}; check them and "
-                f"dataset.targets.{target}.values"
-            )
-
-
-def _held(experiment: Experiment, target: str, sets: Sets) -> str:
-    """What the training subjects' masks of a target hold, read again: no slice tells codes."""
-    training = [one for one in experiment.dataset() if one.name in sets.train]
-    return values_in({path for one in training for path in one.labels[target].values()})
-
-
-def load_stack(
-    experiment: Experiment,
-    subjects: Sequence[Subject],
-    console: Console,
-    known: Sequence[str] = (),
-) -> SliceStack:
-    """Preprocess subjects (or take them from the cache), with a progress bar."""
-    chain, slices, maps = experiment.preprocess, experiment.slices, experiment.loss.required_maps
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading and preprocessing", total=len(subjects))
-        return prepare_stack(
-            subjects, experiment.dataset, chain, slices, maps, lambda: bar.advance(task), known
-        )

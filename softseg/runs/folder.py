@@ -1,4 +1,4 @@
-"""A run's folder: where things are in it, whether it may be written to, and which is the newest."""
+"""A run's folder: its files and metadata, whether it may be written to, which is the newest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from softseg.data import Subject
 
 @dataclass(frozen=True)
 class Run:
-    """Paths of one run's folder."""
+    """The paths in one run's folder, and the metadata in its run.json."""
 
     folder: Path
 
@@ -29,12 +29,12 @@ class Run:
 
     @property
     def split(self) -> Path:
-        """Which subject is in which set."""
+        """The subjects of each set."""
         return self.folder / "split.json"
 
     @property
     def last(self) -> Path:
-        """The checkpoint that resumes."""
+        """The checkpoint of the last completed epoch, from which a training resumes."""
         return self.folder / "checkpoints" / "last.pt"
 
     @property
@@ -44,154 +44,161 @@ class Run:
 
     @property
     def threshold(self) -> Path:
-        """The threshold that a search found, its curve, and on which subjects."""
+        """The threshold of each target, its curve, and the subjects of the search."""
         return self.folder / "threshold.json"
 
     @property
     def log(self) -> Path:
-        """What the run printed where it ran as one of many; beside its folder."""
-        return self._beside("log")
+        """The console output of a run that is one of many; it is next to the run's folder."""
+        return self._next_to_folder("log")
 
     @property
     def failure(self) -> Path:
-        """Why its last attempt failed, where it did; beside its folder."""
-        return self._beside("failed")
+        """Why the last attempt failed, if it did; it is next to the run's folder."""
+        return self._next_to_folder("failed")
 
-    def _beside(self, kind: str) -> Path:
-        folder = self.folder.resolve() if not self.folder.name else self.folder  # of "." or ".."
+    def _next_to_folder(self, kind: str) -> Path:
+        folder = self.folder.resolve() if not self.folder.name else self.folder  # "." or ".."
         return folder.with_name(f"{folder.name}.{kind}")
 
     def exists(self) -> bool:
-        """Whether this is the folder of a training that began: run.json is written first."""
+        """Whether a training has started in this folder: run.json is written first."""
         return "status" in self.metadata()
 
     def metadata(self) -> dict[str, Any]:
-        """What run.json holds; empty where there is none that can be read."""
+        """Return the content of run.json; empty if there is none or it cannot be read."""
         try:
-            known = read_json(self.folder / "run.json")
+            metadata = read_json(self.folder / "run.json")
         except (OSError, ValueError):
             return {}
-        return known if isinstance(known, dict) else {}
+        return metadata if isinstance(metadata, dict) else {}
 
     @property
     def damaged(self) -> bool:
         """Whether there is a run.json that cannot be read."""
         return (self.folder / "run.json").is_file() and not self.metadata()
 
-    def changed_subjects(self, data: dict[str, str]) -> list[str]:
-        """The subjects whose data are not those of the training, by their fingerprints."""
-        began = self.metadata().get("data_fingerprint", {})
-        return [name for name, digest in data.items() if began.get(name, digest) != digest]
+    def update_metadata(self, **fields: Any) -> None:
+        """Set fields of run.json.
 
-    def update_metadata(self, **facts: Any) -> None:
-        """Add to run.json. Raises UserError where it cannot be read: all in it would be lost."""
+        Raises UserError if run.json cannot be read: all that it holds would be lost.
+        """
         if self.damaged:
             raise UserError(
                 f"{self.folder / 'run.json'} is damaged; restore it from a copy, or train again"
             )
-        text = json.dumps({**self.metadata(), **facts}, indent=2) + "\n"
+        text = json.dumps({**self.metadata(), **fields}, indent=2) + "\n"
         write_atomically(self.folder / "run.json", text)
+
+    def changed_subjects(self, fingerprints: dict[str, str]) -> list[str]:
+        """Return the subjects whose data differ from those of the training."""
+        recorded = self.metadata().get("data_fingerprint", {})
+        return [
+            name for name, digest in fingerprints.items() if recorded.get(name, digest) != digest
+        ]
 
 
 def timestamp() -> str:
-    """The time as run.json writes it."""
+    """Return the current time as run.json records it: UTC, in ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def check_folder(run: Run, resume: bool, overwrite: bool) -> None:
-    """Refuse to train into a folder that holds something, unless told how. Changes nothing."""
+    """Raise UserError if the folder is not empty and may be neither resumed nor overwritten."""
     if overwrite and run.folder.is_symlink():
         raise UserError(
             f"{run.folder} is a link; name the folder that it leads to, or choose another --out"
         )
-    if not _taken(run.folder) or (resume and run.exists()):
+    if not _in_use(run.folder) or (resume and run.exists()):
         return
     if run.damaged:
-        facts = run.folder / "run.json"
-        raise UserError(f"{facts} is damaged; restore it from a copy, or choose another --out")
+        raise UserError(
+            f"{run.folder / 'run.json'} is damaged; restore it from a copy, or choose another --out"
+        )
     if resume:
         raise UserError(f"{run.folder} is not a softseg run, so there is nothing to resume in it")
     if not overwrite:
-        message = (
+        raise UserError(
             f"{run.folder} exists already; add --resume or --overwrite, or choose another --out"
         )
-        raise UserError(message)
     if not run.exists():
         raise UserError(f"{run.folder} is not a softseg run, so --overwrite leaves it alone")
 
 
-def _taken(folder: Path) -> bool:
+def _in_use(folder: Path) -> bool:
+    """Whether a path is a file, or a folder with more in it than a killed process's files."""
     if not folder.is_dir():
         return folder.exists()
-    parts = temporary_files(folder)
-    return any(path not in parts for path in folder.iterdir())
+    leftovers = temporary_files(folder)
+    return any(path not in leftovers for path in folder.iterdir())
 
 
 def create_folder(run: Run, overwrite: bool) -> None:
-    """Make the folder of a run that `check_folder` has let pass."""
+    """Create the folder of a run that has passed `check_folder`."""
     if overwrite and run.folder.exists():
-        # cut short, it can still be overwritten, and not be resumed with weights of another run
+        # without its checkpoint, a half-deleted run can be overwritten but not resumed with
+        # weights of another run
         delete_folder(run.folder, first=run.last, last=run.folder / "run.json")
     run.folder.mkdir(parents=True, exist_ok=True)
-    for part in temporary_files(run.folder):  # what a killed process was writing
-        part.unlink()
+    for path in temporary_files(run.folder):
+        path.unlink()
 
 
 def find_run(name: str | None, root: Path = Path("runs")) -> Run:
-    """The run of this folder, or the newest finished training under `root` (ablations' too).
+    """Return the run of a folder, or the newest finished training under `root`, also of ablations.
 
-    Raises UserError when there is none.
+    Raises UserError if there is none.
     """
     if name is not None:
         run = Run(Path(name))
         if not run.config.is_file():
             raise UserError(f"{name} is not a softseg run: it has no config.yaml")
         return run
-    done = [Run(path.parent) for path in root.rglob("run.json")]
-    done = [run for run in done if run.metadata().get("status") == "finished"]
-    if not done:
+    runs = [Run(path.parent) for path in root.rglob("run.json")]
+    finished = [run for run in runs if run.metadata().get("status") == "finished"]
+    if not finished:
         raise UserError(f"no finished training under {root}/; train first or name a run's folder")
-    return max(done, key=lambda run: str(run.metadata().get("finished", "")))
+    return max(finished, key=lambda run: str(run.metadata().get("finished", "")))
 
 
 def is_done(run: Run) -> bool:
-    """Trained and scored: the mark is written last."""
+    """Whether a run of an ablation is trained and scored; its `done` mark is written last."""
     return "done" in run.metadata()
 
 
 def seconds_by_stage(run: Run) -> dict[str, float]:
-    """Stage -> seconds, over all sittings of a run."""
+    """Return the seconds that each stage of a run took, over all its sessions."""
     history = read_history(run.folder)
     evaluation = float(run.metadata().get("evaluation_seconds", 0.0))
-    spent = {"training": 0.0, "validation": 0.0, "threshold search and scoring": evaluation}
+    seconds = {"training": 0.0, "validation": 0.0, "threshold search and scoring": evaluation}
     if not history.empty:
-        spent["training"] = float(history["train_seconds"].sum())
-        spent["validation"] = float(history["val_seconds"].sum())
-    return spent
+        seconds["training"] = float(history["train_seconds"].sum())
+        seconds["validation"] = float(history["val_seconds"].sum())
+    return seconds
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """Return a run's history.csv, one row per epoch; empty if there is none."""
+    try:
+        return pd.read_csv(folder / "history.csv")
+    except (OSError, ValueError):
+        return pd.DataFrame()
 
 
 def set_suffix(split: str) -> str:
-    """What the names of a set's files end in: nothing for the test set, which a report is of."""
+    """Return the suffix of a set's file names: empty for the test set, which reports show."""
     return "" if split == "test" else f"-{split}"
 
 
 def predictions_folder(run: Run, split: str = "test") -> Path:
-    """The folder of the predictions for a set; a report shows those for the test set alone."""
+    """Return the folder of the predictions for a set."""
     return run.folder / f"predictions{set_suffix(split)}"
 
 
 def subject_predictions_folder(
     run: Run, experiment: Experiment, subject: Subject, split: str = "test"
 ) -> Path:
-    """The folder of a subject's predictions: where its first image lies in the data set."""
+    """Return the folder of a subject's predictions: that of its first image in the dataset."""
     first = next(iter(subject.images.values()))
-    place = first.parent.relative_to(experiment.dataset.existing_root())
-    return predictions_folder(run, split) / place
-
-
-def read_history(folder: Path) -> pd.DataFrame:
-    """A run's history.csv, a row an epoch; empty where there is none."""
-    try:
-        return pd.read_csv(folder / "history.csv")
-    except (OSError, ValueError):
-        return pd.DataFrame()
+    relative = first.parent.relative_to(experiment.dataset.existing_root())
+    return predictions_folder(run, split) / relative

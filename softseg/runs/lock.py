@@ -1,4 +1,4 @@
-"""A training has its run's folder to itself, and whatever ends it is told once."""
+"""Exclusive lock on a run's folder, held for the duration of a training."""
 
 from __future__ import annotations
 
@@ -12,27 +12,37 @@ from filelock import FileLock, Timeout
 from softseg.core.errors import UserError
 from softseg.runs.folder import Run
 
-_DYING = 1.0  # seconds that a process may take to be gone after it was killed
+_PATIENCE = 1.0  # seconds until a killed process is gone
+
+
+class LockedError(Exception):
+    """Another process is working on the run."""
 
 
 @contextmanager
 def exclusive(run: Run) -> Iterator[None]:
-    """Train in a run's folder while no other process does.
+    """Hold the lock of a run's folder while training in it.
 
-    Raises UserError where one does. An OSError that names no file, as TensorBoard's, gets the
-    folder's name.
+    Raises UserError if another process holds it. An OSError that names no file, such as
+    TensorBoard's, gets the folder's name. If the body raises UserError before the folder exists,
+    the lock file is removed again.
     """
-    made = not run.folder.parent.exists()
-    before, threading.excepthook = threading.excepthook, _leave_to_the_main_thread
+    parent_existed = run.folder.parent.exists()
+    # TensorBoard's thread passes its error to the main thread; do not print it twice
+    before, threading.excepthook = threading.excepthook, lambda _: None
     try:
-        with lock(run, _DYING):
+        with lock(run, _PATIENCE):
             yield
     except LockedError:
         raise UserError(
             f"another process is training in {run.folder}; wait for it, or choose another --out"
         ) from None
     except UserError:
-        forget_lock(run, made)
+        if not run.folder.exists():
+            with suppress(OSError):  # its parent is not empty, or another process holds the file
+                _lock_file(run).unlink(missing_ok=True)
+                if not parent_existed:
+                    _lock_file(run).parent.rmdir()
         raise
     except OSError as error:
         error.filename = error.filename or str(run.folder)
@@ -41,21 +51,14 @@ def exclusive(run: Run) -> Iterator[None]:
         threading.excepthook = before
 
 
-def _leave_to_the_main_thread(_: threading.ExceptHookArgs) -> None:
-    """TensorBoard's thread hands its error over; printed there too, it would be told twice."""
-
-
-class LockedError(Exception):
-    """Another process is working on the run."""
-
-
 @contextmanager
 def lock(run: Run, patience: float) -> Iterator[None]:
-    """Keep other processes off a run; the system lets go of it however this process ends.
+    """Hold the lock of a run; the system releases it however this process ends.
 
-    The file lies beside the run's folder and stays. Raises LockedError after `patience` seconds.
+    The lock file is next to the run's folder and is not deleted. Raises LockedError if another
+    process still holds the lock after `patience` seconds.
     """
-    path = _lock_of(run)
+    path = _lock_file(run)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path, timeout=patience):
@@ -64,15 +67,6 @@ def lock(run: Run, patience: float) -> Iterator[None]:
         raise LockedError(str(run.folder)) from None
 
 
-def _lock_of(run: Run) -> Path:
-    folder = run.folder.resolve()  # however it is written, it is one run
+def _lock_file(run: Run) -> Path:
+    folder = run.folder.resolve()  # the same for every way to write the path
     return folder.parent / f".{folder.name}.lock"
-
-
-def forget_lock(run: Run, made: bool) -> None:
-    """Leave nothing of a run that was refused before it began; `made`: its parent was made, too."""
-    if not run.folder.exists():
-        with suppress(OSError):  # the folder is not empty, or another process holds the file
-            _lock_of(run).unlink(missing_ok=True)
-            if made:
-                _lock_of(run).parent.rmdir()

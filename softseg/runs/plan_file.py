@@ -13,19 +13,23 @@ from softseg.core.errors import UserError
 from softseg.core.files import read_json
 from softseg.runs.folder import Run, is_done, read_history
 
+CONFIG, PLAN, STACKS = "ablation.yaml", "plan.json", ".stacks"
+"""Names in an ablation's folder."""
+CANDIDATE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""A candidate's name, which is also the name of a folder."""
 CONVERGED_DICE = 10.0  # %: a run whose best validation Dice is lower has learned nothing
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One planned run and how it stands."""
+    """One planned run and its status."""
 
     candidate: str
     split: int
     run: Run
     status: str  # done | failed | unfinished | not begun
     reason: str  # of a failure
-    history: pd.DataFrame  # a row an epoch; empty where there is none
+    history: pd.DataFrame  # one row per epoch; empty if there is none
 
     @property
     def name(self) -> str:
@@ -44,47 +48,46 @@ class RunStatus:
 
 def any_done(folder: Path) -> bool:
     """Whether an ablation has a run to report."""
-    return any(entry.status == "done" for entry in read_plan(folder))
+    return any(run.status == "done" for run in read_plan(folder))
 
 
 def read_plan(folder: Path) -> list[RunStatus]:
-    """The planned runs of an ablation with the status of each. Raises UserError if damaged."""
+    """Return the planned runs of an ablation with their status.
+
+    Raises UserError if plan.json is missing or damaged.
+    """
     try:
         planned = read_json(folder / PLAN)["runs"]
-        places = [(_name(one["candidate"]), int(one["split"])) for one in planned]
+        names = [(_checked_name(entry["candidate"]), int(entry["split"])) for entry in planned]
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         message = f"{folder / PLAN} is damaged ({error}); `softseg ablate` writes it again"
         raise UserError(message) from error
-    runs = [(name, k, Run(folder / name / f"split-{k}")) for name, k in places]
-    return [run_status(name, k, run, is_done(run)) for name, k, run in runs]
+    runs = [(name, split, Run(folder / name / f"split-{split}")) for name, split in names]
+    return [run_status(name, split, run, is_done(run)) for name, split, run in runs]
 
 
-def _name(candidate: Any) -> str:
-    """A candidate's name, which is a folder's, too. Raises ValueError for any other text."""
-    if not re.fullmatch(NAME, str(candidate)):
-        raise ValueError(f"{str(candidate)[:40]!r} is no candidate's name")
+def _checked_name(candidate: Any) -> str:
+    """Return a candidate's name; raise ValueError for anything else, such as a path."""
+    if not re.fullmatch(CANDIDATE_NAME, str(candidate)):
+        raise ValueError(f"{str(candidate)[:40]!r} is not the name of a candidate")
     return str(candidate)
 
 
 def run_status(candidate: str, split: int, run: Run, scored: bool) -> RunStatus:
-    """One run with its status and history."""
+    """Return the status and history of one run."""
     reason = "" if scored else _failure(run)
-    status = "done" if scored else "failed" if reason else _begun(run)
+    if scored:
+        status = "done"
+    elif reason:
+        status = "failed"
+    else:
+        status = "unfinished" if run.exists() else "not begun"
     return RunStatus(candidate, split, run, status, reason, read_history(run.folder))
 
 
-def _begun(run: Run) -> str:
-    return "unfinished" if run.exists() else "not begun"
-
-
 def _failure(run: Run) -> str:
-    """Why the last attempt failed; empty where it did not."""
+    """Return why the last attempt failed; empty if it did not."""
     try:
         return run.failure.read_text(errors="replace").strip()
     except OSError:
         return ""
-
-
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-
-CONFIG, PLAN, STACKS = "ablation.yaml", "plan.json", ".stacks"

@@ -1,4 +1,4 @@
-"""With what a run was made: what a reader needs to repeat it or to distrust it."""
+"""Versions, machine and commit of a run: what a reader needs to repeat it or to distrust it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PACKAGES = ("softseg", "torch", "numpy", "scipy", "nibabel", "torchio", "pydant
 
 
 def start_metadata(run: Run, epoch: int) -> dict[str, Any]:
-    """For run.json: when and with what a training began, or that it goes on after an epoch."""
+    """Return what run.json records when a training starts, or resumes after `epoch`."""
     if epoch == 0:
         return {"started": timestamp(), **provenance()}
     resumed = {"at": timestamp(), "after_epoch": epoch, **provenance()}
@@ -23,17 +23,17 @@ def start_metadata(run: Run, epoch: int) -> dict[str, Any]:
 
 
 def changed_versions(run: Run) -> list[str]:
-    """`torch 2.12 -> 2.13`: what is of another version than when the run began."""
-    began, current = run.metadata().get("versions", {}), _versions()
+    """Return `torch 2.12 -> 2.13` for each package that has changed since the run started."""
+    recorded, current = run.metadata().get("versions", {}), _versions()
     return [
-        f"{name} {version} -> {current.get(name)}"
-        for name, version in began.items()
-        if current.get(name) != version
+        f"{package} {version} -> {current.get(package)}"
+        for package, version in recorded.items()
+        if current.get(package) != version
     ]
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, machine and commit: what a reader needs to repeat or to distrust a run."""
+    """Return the versions, machine, commit and command of this process."""
     return {
         "versions": _versions(),
         "platform": platform.platform(),
@@ -43,23 +43,24 @@ def provenance() -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the packages that results depend on."""
+    versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _git_commit() -> str | None:
-    """The commit of the source tree softseg runs from; None when it is installed from a package."""
-    source = Path(__file__).parent.parent
+    """Return the commit of the source tree that softseg runs from; None if it is installed."""
+    source = Path(__file__).parents[2]
     if not (source / ".git").exists():
         return None
     command = ["git", "-C", str(source), "describe", "--always", "--dirty"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    return result.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""A run is resumed only as what it began as: the same configuration, data and sets."""
+"""Checks that a run is resumed with the configuration, data and sets that it started with."""
 
 from __future__ import annotations
 
@@ -10,57 +10,58 @@ from softseg.runs.folder import Run
 
 
 def with_recorded_hardware(experiment: Experiment, run: Run) -> Experiment:
-    """The experiment with what a run's machine chose, when it began, where the YAML leaves it open.
+    """Fill in the hardware settings recorded when the run started, where the YAML has `auto`.
 
-    As it is for a run that has not begun.
+    Returns the experiment unchanged if the run has not started.
     """
-    trainer, facts = experiment.trainer, run.metadata()
-    chosen = {"threads": trainer.threads or facts.get("threads")}
+    trainer, metadata = experiment.trainer, run.metadata()
+    settings = {"threads": trainer.threads or metadata.get("threads")}
     for name in ("device", "precision", "memory_format"):
-        wanted = getattr(trainer, name)
-        chosen[name] = facts.get(name, wanted) if wanted == "auto" else wanted
-    return experiment.model_copy(update={"trainer": trainer.model_copy(update=chosen)})
+        setting = getattr(trainer, name)
+        settings[name] = metadata.get(name, setting) if setting == "auto" else setting
+    return experiment.model_copy(update={"trainer": trainer.model_copy(update=settings)})
 
 
 def check_same_config(run: Run, experiment: Experiment) -> None:
-    """Refuse to resume with another configuration than the one the run began with."""
-    if differing := differences(run, experiment):
+    """Raise UserError if the run started with another configuration."""
+    if lines := config_differences(run, experiment):
         raise UserError(
-            f"{run.config} differs from this configuration ({'; '.join(differing)}); resume with "
-            "the configuration it began with, or start over with --overwrite"
+            f"{run.config} differs from this configuration ({'; '.join(lines)}); resume with "
+            "the configuration it started with, or start over with --overwrite"
         )
 
 
-def differences(run: Run, experiment: Experiment) -> list[str]:
-    """The lines of this configuration that the run's own lacks; empty where nothing differs.
+def config_differences(run: Run, experiment: Experiment) -> list[str]:
+    """Return the lines of this configuration that the run's own configuration lacks.
 
-    A key that the run does not have, as it was begun with an older version, has its default.
+    Empty if the two are equal or the run has not started. A key that the run does not have, since
+    it started with an older version, has its default.
     """
     if not run.config.is_file():
-        return []  # nothing was begun there
-    given = dump(experiment)
-    if run.config.read_bytes() == given.encode():
         return []
-    began = dump(_with_format(load_config(run.config, Experiment), experiment))
-    lines = [line.strip() for line in given.splitlines() if line not in began.splitlines()]
-    return [] if began == given else lines or ["fewer keys"]
-
-
-def _with_format(began: Experiment, given: Experiment) -> Experiment:
-    """Versions before `memory_format` did not write it down: results differ by rounding only."""
-    if began.trainer.memory_format != "auto":
-        return began
-    known = {"memory_format": given.trainer.memory_format}
-    return began.model_copy(update={"trainer": began.trainer.model_copy(update=known)})
+    current = dump(experiment)
+    if run.config.read_bytes() == current.encode():
+        return []
+    recorded = load_config(run.config, Experiment)
+    if recorded.trainer.memory_format == "auto":
+        # older versions did not record `memory_format`, which changes results by rounding only
+        update = {"memory_format": experiment.trainer.memory_format}
+        trainer = recorded.trainer.model_copy(update=update)
+        recorded = recorded.model_copy(update={"trainer": trainer})
+    before = dump(recorded)
+    if before == current:
+        return []
+    lines = [line.strip() for line in current.splitlines() if line not in before.splitlines()]
+    return lines or ["fewer keys"]
 
 
 def check_same_data(run: Run, sets: Sets, data: dict[str, str]) -> None:
-    """Refuse to resume on other scans, masks or sets than those the run began with."""
+    """Raise UserError if scans, masks or sets have changed since the run started."""
     if not run.config.is_file():
-        return  # killed before it had written down its data
+        return  # killed before its data was recorded
     if changed := run.changed_subjects(data):
         raise UserError(
-            f"the data of {', '.join(changed)} have changed since {run.folder} began; "
+            f"the data of {', '.join(changed)} have changed since {run.folder} started; "
             "restore them, or start over with --overwrite"
         )
     if read_split(run.split) != sets:

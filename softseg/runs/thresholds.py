@@ -17,7 +17,7 @@ from softseg.runs.folder import Run
 
 @dataclass(frozen=True)
 class Threshold:
-    """The best threshold of one target and how mean Dice [%] depends on it."""
+    """The best threshold of one target and how the mean Dice [%] depends on it."""
 
     value: float
     curve: dict[str, float]  # threshold -> mean Dice [%] over the volumes
@@ -25,35 +25,42 @@ class Threshold:
     @property
     def dice(self) -> float:
         """Mean Dice [%] at the best threshold."""
-        return self.curve[label(self.value)]
+        return self.curve[threshold_key(self.value)]
 
 
-def label(threshold: float) -> str:
-    """A threshold as the key of a curve: 0.05 -> "0.05"."""
+def threshold_key(threshold: float) -> str:
+    """Return a threshold as a key of a curve: 0.05 -> "0.05"."""
     return f"{threshold:.2f}"
 
 
-def write_thresholds(path: Path, found: dict[str, Threshold], subjects: Sequence[str]) -> None:
-    """Keep each target's threshold and curve, and the subjects on which they were found."""
+def write_thresholds(path: Path, thresholds: dict[str, Threshold], subjects: Sequence[str]) -> None:
+    """Write each target's threshold and curve, and the subjects of the search."""
     targets = {
-        name: {"threshold": one.value, "curve": one.curve, "checksum": _checksum(name, one)}
-        for name, one in found.items()
+        name: {
+            "threshold": threshold.value,
+            "curve": threshold.curve,
+            "checksum": _checksum(name, threshold),
+        }
+        for name, threshold in thresholds.items()
     }
-    kept = {"targets": targets, "subjects": list(subjects)}
-    write_atomically(path, json.dumps(kept, indent=2) + "\n")
+    content = {"targets": targets, "subjects": list(subjects)}
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-def _checksum(target: str, found: Threshold) -> str:
-    """A digit that a disk has changed would else make a threshold like any other."""
-    content = json.dumps([target, found.value, found.curve])
+def _checksum(target: str, threshold: Threshold) -> str:
+    """Return a checksum that detects a corrupted value; a flipped digit would still parse."""
+    content = json.dumps([target, threshold.value, threshold.curve])
     return f"{zlib.crc32(content.encode()):08x}"
 
 
 def read_thresholds(path: Path) -> dict[str, Threshold] | None:
-    """What `write_thresholds` kept, None where there is nothing. Raises UserError if damaged."""
+    """Read the thresholds that a search wrote; None if there is no file.
+
+    Raises UserError if the file is damaged.
+    """
     try:
         targets = read_json(path)["targets"]
-        return {target: _read(target, one) for target, one in targets.items()}
+        return {target: _parse(target, entry) for target, entry in targets.items()}
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -61,28 +68,30 @@ def read_thresholds(path: Path) -> dict[str, Threshold] | None:
         raise UserError(message) from error
 
 
-def _read(target: str, one: dict[str, Any]) -> Threshold:
-    """One target's. Raises what `read_thresholds` catches where it is none."""
-    value, curve = one["threshold"], one["curve"]
-    found = Threshold(float(value), {str(at): float(dice) for at, dice in curve.items()})
-    numbers = [found.value, *found.curve.values()]
-    if not all(map(math.isfinite, numbers)) or label(found.value) not in found.curve:
-        raise ValueError(f"{str(value)[:40]} is no threshold of its curve")
-    if one.get("checksum", _checksum(target, found)) != _checksum(target, found):
-        raise ValueError("its checksum does not match")  # older versions wrote none
-    return found
+def _parse(target: str, entry: dict[str, Any]) -> Threshold:
+    """Parse one target's entry; raise one of the errors that `read_thresholds` catches."""
+    value, curve = entry["threshold"], entry["curve"]
+    threshold = Threshold(float(value), {str(key): float(dice) for key, dice in curve.items()})
+    numbers = [threshold.value, *threshold.curve.values()]
+    on_curve = threshold_key(threshold.value) in threshold.curve
+    if not all(map(math.isfinite, numbers)) or not on_curve:
+        raise ValueError(f"{str(value)[:40]} is not a threshold of its curve")
+    checksum = _checksum(target, threshold)
+    if entry.get("checksum", checksum) != checksum:  # older versions wrote no checksum
+        raise ValueError("its checksum does not match")
+    return threshold
 
 
 def stored_thresholds(run: Run, targets: list[str], epoch: int) -> dict[str, Threshold] | None:
-    """What a search left in a run, None where there was none.
+    """Return the thresholds that a search stored in a run; None if there was no search.
 
-    Raises UserError for a search with weights of another epoch than these, or without a target.
+    Raises UserError if the search used the weights of another epoch or lacks a target.
     """
     stored = read_thresholds(run.threshold)
     if stored is None:
         return None
     searched = run.metadata().get("threshold_epoch", epoch)
-    if searched != epoch:  # searched, then resumed
+    if searched != epoch:  # the run was resumed after the search
         raise UserError(
             f"{run.threshold} was found with the weights of epoch {searched}, the best are "
             f"now those of epoch {epoch}; run eval with --threshold-search again"

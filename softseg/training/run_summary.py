@@ -17,7 +17,7 @@ from softseg.data import Sets
 from softseg.data.sample import Counts, count_soft
 from softseg.data.synthetic import is_phantom
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.runs.data import turned_oblong
+from softseg.runs.data import nonsquare_message
 from softseg.training.initial_weights import Start
 from softseg.training.state import State
 from softseg.training.task import Task
@@ -76,7 +76,7 @@ def describe_data(experiment: Experiment, sets: Sets, stack: SliceStack) -> list
     )
     height, width = stack.image.shape[2:]
     root = experiment.dataset.root
-    oblong = turned_oblong(experiment, stack, sets)
+    oblong = nonsquare_message(experiment, stack, sets)
     synthetic = [f"phantom   {root} holds SYNTHETIC data"] if is_phantom(Path(root)) else []
     return [
         *synthetic,

@@ -67,7 +67,7 @@ def test_a_plan_with_a_path_for_a_candidate_is_damaged(tmp_path, name):
     plan = json.loads((study / "plan.json").read_text())
     plan["runs"].append({"candidate": name, "split": 1})
     (study / "plan.json").write_text(json.dumps(plan))
-    with pytest.raises(UserError, match=r"plan\.json is damaged .*no candidate's name"):
+    with pytest.raises(UserError, match=r"plan\.json is damaged .*not the name of a candidate"):
         collect(study)
 
 

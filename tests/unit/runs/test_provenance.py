@@ -1,40 +1,47 @@
-"""With what a run was made, and with what it went on."""
+"""What run.json records about the start of a run and about its resumptions."""
 
 from __future__ import annotations
 
 import json
 import platform
 
+import pytest
 import torch
 
 from softseg.runs.folder import Run
 from softseg.runs.provenance import changed_versions, provenance, start_metadata
+from tests.support.paths import ROOT
 
 
-def test_provenance_says_with_what_and_where():
-    known = provenance()
-    assert known["versions"]["python"] == platform.python_version()
-    assert known["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert {"softseg", "numpy", "nibabel"} < set(known["versions"])
-    assert known["command"]
-    json.dumps(known)
+def test_provenance_records_versions_and_command():
+    record = provenance()
+    assert record["versions"]["python"] == platform.python_version()
+    assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert {"softseg", "numpy", "nibabel"} < set(record["versions"])
+    assert record["command"]
+    json.dumps(record)
 
 
-def test_a_run_that_goes_on_keeps_how_it_began(tmp_path):
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a source tree")
+def test_provenance_records_the_commit_of_a_source_tree():
+    assert provenance()["git_commit"]
+
+
+def test_a_resumed_run_keeps_what_was_recorded_at_its_start(tmp_path):
     run = Run(tmp_path)
     run.update_metadata(**start_metadata(run, 0))
-    began = run.metadata()
-    run.update_metadata(versions={**began["versions"], "torch": "0.1"}, git_commit="first")
+    start = run.metadata()
+    run.update_metadata(versions={**start["versions"], "torch": "0.1"}, git_commit="first")
     run.update_metadata(**start_metadata(run, 3))
     run.update_metadata(**start_metadata(run, 7))
-    known = run.metadata()
-    assert (known["started"], known["git_commit"]) == (began["started"], "first")
-    assert known["versions"]["torch"] == "0.1"
-    assert [one["after_epoch"] for one in known["resumed"]] == [3, 7]
-    assert known["resumed"][0]["versions"] == provenance()["versions"]
+    metadata = run.metadata()
+    assert (metadata["started"], metadata["git_commit"]) == (start["started"], "first")
+    assert metadata["versions"]["torch"] == "0.1"
+    assert [entry["after_epoch"] for entry in metadata["resumed"]] == [3, 7]
+    assert metadata["resumed"][0]["versions"] == provenance()["versions"]
 
 
-def test_other_versions_than_at_the_beginning_are_told(tmp_path):
+def test_versions_that_changed_since_the_start_are_listed(tmp_path):
     run = Run(tmp_path)
     run.update_metadata(**start_metadata(run, 0))
     assert changed_versions(run) == []

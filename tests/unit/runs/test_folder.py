@@ -1,0 +1,158 @@
+"""A run's folder is never overwritten by mistake, can be found, and is described in run.json."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from softseg.core.errors import UserError
+from softseg.runs.folder import Run, check_folder, create_folder, find_run, timestamp
+
+
+def make_run(folder, **metadata):
+    """Create a folder that looks like a run."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("name: x\n")
+    run = Run(folder)
+    run.update_metadata(**{"status": "training", **metadata})
+    return run
+
+
+def make_finished(folder, when):
+    return make_run(folder, status="finished", finished=when)
+
+
+def test_a_new_or_empty_folder_can_be_used(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        run = Run(tmp_path / name)
+        check_folder(run, resume=False, overwrite=False)
+        create_folder(run, overwrite=False)
+        assert list(run.folder.iterdir()) == []
+    assert not (tmp_path / "new/checkpoints").exists()
+
+
+def test_checking_creates_nothing(tmp_path):
+    check_folder(Run(tmp_path / "new"), resume=False, overwrite=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_run_is_rejected_without_resume_or_overwrite(tmp_path):
+    run = make_run(tmp_path / "run")
+    with pytest.raises(UserError, match=r"run exists already; add --resume or --overwrite"):
+        check_folder(run, resume=False, overwrite=False)
+    check_folder(run, resume=True, overwrite=False)
+    check_folder(run, resume=False, overwrite=True)
+    assert run.config.exists()
+
+
+def test_overwriting_empties_the_runs_folder(tmp_path):
+    run = make_run(tmp_path / "run", status="finished")
+    (run.folder / "checkpoints").mkdir()
+    run.last.write_text("old")
+    create_folder(run, overwrite=True)
+    assert list(run.folder.iterdir()) == []
+
+
+def test_overwrite_rejects_a_folder_that_is_not_a_run(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="is not a softseg run, so --overwrite leaves it alone"):
+        check_folder(Run(tmp_path), resume=False, overwrite=True)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_file_in_place_of_the_folder_is_rejected(tmp_path, options):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(UserError):
+        check_folder(Run(tmp_path / "run"), **{"resume": False, "overwrite": False, **options})
+
+
+@pytest.mark.parametrize("options", [{"overwrite": True}, {"resume": True}])
+def test_a_users_own_config_does_not_make_a_folder_a_run(tmp_path, options):
+    for name in ("config.yaml", "thesis.tex"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match="is not a softseg run"):
+        check_folder(Run(tmp_path), **{"resume": False, "overwrite": False, **options})
+
+
+def test_temporary_files_of_a_killed_process_are_ignored_and_deleted(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.part-abc-run.json").write_text("ha")
+    run = Run(tmp_path / "run")
+    check_folder(run, resume=False, overwrite=False)
+    create_folder(run, overwrite=False)
+    assert list(run.folder.iterdir()) == []
+
+
+def test_the_newest_finished_training_may_be_part_of_an_ablation(tmp_path):
+    make_finished(tmp_path / "zz_old", "2024-03-01T10:00:00+00:00")
+    nested = make_finished(tmp_path / "ablation/soft/split-3", "2024-03-02T09:00:00+00:00")
+    make_finished(tmp_path / "ablation/hard/split-3", "2024-03-02T08:59:59+00:00")
+    assert find_run(None, tmp_path).folder == nested.folder
+
+
+@pytest.mark.parametrize("status", ["training", "interrupted", "failed"])
+def test_an_unfinished_training_is_ignored(tmp_path, status):
+    old = make_finished(tmp_path / "old", "2024-03-01T10:00:00+00:00")
+    # a finished run that was resumed with more epochs still has the time it first finished
+    make_run(tmp_path / "new", status=status, finished="2030-01-01T00:00:00+00:00")
+    assert find_run(None, tmp_path).folder == old.folder
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '"finished"', "\x00"])
+def test_a_run_with_a_damaged_run_json_is_ignored(tmp_path, content):
+    old = make_finished(tmp_path / "old", "2024-03-01T10:00:00+00:00")
+    (make_run(tmp_path / "new").folder / "run.json").write_text(content)
+    assert find_run(None, tmp_path).folder == old.folder
+    assert Run(tmp_path / "new").metadata() == {}
+
+
+def test_a_missing_finished_training_is_a_user_error(tmp_path):
+    make_run(tmp_path / "runs/new", status="training")
+    for root in (tmp_path / "runs", tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=r"no finished training under .*train first or name"):
+            find_run(None, root)
+
+
+def test_a_named_run_need_not_be_finished_but_must_be_a_run(tmp_path):
+    run = make_run(tmp_path / "run")
+    assert find_run(str(run.folder)).folder == run.folder
+    for name in ("nowhere", "."):
+        with pytest.raises(UserError, match=r"is not a softseg run: it has no config\.yaml"):
+            find_run(str(tmp_path / name))
+
+
+def test_metadata_accumulate_in_run_json(tmp_path):
+    run = make_run(tmp_path / "run", status="training", seed=3)
+    run.update_metadata(status="finished", epochs=7)
+    expected = {"status": "finished", "seed": 3, "epochs": 7}
+    assert json.loads((tmp_path / "run/run.json").read_text()) == expected
+    assert run.metadata() == expected
+
+
+def test_timestamps_are_in_utc_to_the_second_so_that_they_sort_as_text():
+    when = datetime.fromisoformat(timestamp())
+    assert when.utcoffset().total_seconds() == 0
+    assert when.microsecond == 0
+    assert abs((datetime.now(UTC) - when).total_seconds()) < 60
+
+
+def test_the_log_is_next_to_the_folder_however_its_path_is_written(tmp_path, monkeypatch):
+    (tmp_path / "runs/a").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "runs/a")
+    assert Run(Path()).log == tmp_path / "runs/a.log"
+    assert Run(Path("b")).failure == Path("b.failed")
+
+
+def test_a_damaged_run_json_is_not_overwritten(tmp_path):
+    """A person can still read part of it."""
+    run = Run(tmp_path)
+    cut = '{"status": "finished", "data_finger'
+    (tmp_path / "run.json").write_text(cut)
+    with pytest.raises(UserError, match=r"run\.json is damaged; restore it from a copy"):
+        run.update_metadata(scored_epoch=5)
+    assert (tmp_path / "run.json").read_text() == cut
