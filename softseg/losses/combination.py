@@ -1,4 +1,4 @@
-"""Losses added up, each with a weight that may change over epochs."""
+"""Weighted sum of losses, with weights that may change over epochs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Term(Component):
     loss: Annotated[SingleLoss, Field(discriminator="name")]
     """Any loss but another combination"""
     weight: Weight = 1.0
-    """What it is multiplied with: a number, or a schedule over epochs"""
+    """Factor of the loss: a number, or a schedule over epochs"""
 
     def at(self, epoch: int) -> Self:
-        """The term with the weight of an epoch, counted from 0, as a number."""
+        """Return the term with its weight in an epoch, counted from 0, as a number."""
         weight = weight_at(self.weight, epoch)
         return self.model_copy(update={"loss": self.loss.at(epoch), "weight": weight})
 
 
 class Combination(Component):
-    """The sum of weight times loss of its terms; call it `at` an epoch if weights are schedules.
+    """The sum of weight times loss of its terms; call `at(epoch)` first if weights are schedules.
 
     Source of its use with contour losses: Kervadec et al., MIDL 2019 (arXiv 1812.07032): the
     generalized Dice loss with a `rebalance` weight for `regional`, `boundary` with one for
@@ -39,8 +39,8 @@ class Combination(Component):
     0.01 by 0.01 an epoch.
 
     Minimum: valid for soft targets if each term with a weight is; otherwise between the terms'
-    own. Range and gradient: the weighted sums. Values in epochs of different weights do not
-    compare.
+    own. Range and gradient: the weighted sums. Values in epochs of different weights are
+    not comparable.
     """
 
     name: Literal["combination"] = "combination"
@@ -48,16 +48,19 @@ class Combination(Component):
     """Two losses or more, each `{loss: {...}, weight: ...}`"""
 
     @model_validator(mode="after")
-    def _adds_up(self) -> Self:
-        # not a constraint on the field, which would count the terms without those that are wrong
+    def _check_terms(self) -> Self:
+        """Reject fewer than two terms, and epochs in which no term has a weight."""
+        # not a constraint on the field, which would count only the terms that are valid
         if len(self.terms) < 2:
             raise ValueError(
-                f"a combination has two terms or more, not {len(self.terms)}; one loss alone is "
-                "written without it"
+                f"a combination has two terms or more, not {len(self.terms)}; write a single loss "
+                "without it"
             )
-        epoch = first_without(self.terms)
+        epoch = first_epoch_without_weight(self.terms)
         if epoch is not None:
-            raise ValueError(f"all weights are 0 in epoch {epoch} (counted from 0): raise one")
+            raise ValueError(
+                f"all weights are 0 in epoch {epoch} (counted from 0): raise one of them"
+            )
         return self
 
     @property
@@ -67,46 +70,56 @@ class Combination(Component):
         return tuple(kind for kind in KINDS if kind in needed)
 
     def at(self, epoch: int) -> Self:
-        """The loss of an epoch, counted from 0: every weight is a number."""
+        """Return the loss of an epoch, counted from 0: every weight is a number."""
         return self.model_copy(update={"terms": tuple(term.at(epoch) for term in self.terms)})
 
     def __call__(
         self, prediction: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """The loss of a prediction and a target, both (B, K, H, W) in [0, 1]: a scalar.
+        """Compute the loss of a prediction and a target, both (B, K, H, W) in [0, 1]: a scalar.
 
         A term of weight 0 is not computed.
 
         Args:
-            prediction: soft, what the head makes.
+            prediction: soft, the output of the head.
             target: soft or hard.
-            maps: (B, K, H, W) of each kind in `required_maps`.
+            maps: kind -> map (B, K, H, W) for each kind in `required_maps`; others are ignored.
 
         Raises:
             ValueError: a weight is a schedule, a map is missing, or shapes differ.
         """
-        weighted = [(_number(term.weight), term.loss) for term in self.terms]
-        parts = [weight * loss(prediction, target, maps) for weight, loss in weighted if weight > 0]
-        return torch.stack(parts).sum()
+        weights: list[float] = []
+        for term in self.terms:
+            if not isinstance(term.weight, int | float):
+                raise ValueError(
+                    f"a {term.weight.name} weight changes over epochs; call loss.at(epoch)(...)"
+                )
+            weights.append(term.weight)
+        weighted = [
+            weight * term.loss(prediction, target, maps)
+            for weight, term in zip(weights, self.terms, strict=True)
+            if weight > 0
+        ]
+        return torch.stack(weighted).sum()
 
 
 def contour_only(loss: SingleLoss | Combination) -> bool:
-    """Whether in some epoch nothing but contour losses has a weight above 0."""
+    """Return whether in some epoch only contour losses have a weight above 0."""
     if isinstance(loss, Combination):
         others = [term for term in loss.terms if not isinstance(term.loss, ContourLoss)]
-        return first_without(others) is not None
+        return first_epoch_without_weight(others) is not None
     return isinstance(loss, ContourLoss)
 
 
-def first_without(terms: Iterable[Term]) -> int | None:
-    """The first epoch that is known to have no weight above 0 in any of the terms; or None."""
+def first_epoch_without_weight(terms: Iterable[Term]) -> int | None:
+    """Return an epoch in which no term has a weight above 0, the first that is examined; or None.
+
+    Only epoch 0 and the final epochs of the weights have to be examined: a schedule goes from one
+    weight to another and stays there, so it is 0 up to some epoch, from its final epoch on, or
+    both; if all weights are 0 in any epoch, they are in one of those.
+    """
     weights = [term.weight for term in terms]
-    epochs = sorted({0, *map(final_epoch, weights)})
-    silent = (e for e in epochs if not any(weight_at(weight, e) > 0 for weight in weights))
-    return next(silent, None)
-
-
-def _number(weight: Weight) -> float:
-    if isinstance(weight, int | float):
-        return weight
-    raise ValueError(f"a {weight.name} weight changes over epochs: call loss.at(epoch)(...)")
+    for epoch in sorted({0, *map(final_epoch, weights)}):
+        if not any(weight_at(weight, epoch) > 0 for weight in weights):
+            return epoch
+    return None

@@ -1,4 +1,4 @@
-"""The boundary loss: predictions multiplied with the distance to the target's contour."""
+"""Contour losses: predictions multiplied with maps of the distance to the target's contour."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Boundary(ContourLoss):
 
     Range: from the mean of min(phi, 0) to that of max(phi, 0), in mm: a good prediction is
     negative, nothing is 0, and values grow with object and slice. Gradient: phi by the number of
-    voxels, whatever the prediction, so it does not vanish at the minimum; none in a slice without
-    a contour, whose phi is 0.
+    voxels, whatever the prediction, so it does not vanish at the minimum; 0 in a slice without a
+    contour, where phi is 0.
     """
 
     name: Literal["boundary"] = "boundary"
     convention: Literal["half_pixel", "published"] = "half_pixel"
-    """Where the contour runs: between pixels, `half_pixel`, or as in the `published` code, which \
-has wrong signs inside where pixels are below 1 mm"""
+    """Where the contour runs: between pixels (`half_pixel`), or as in the `published` code, which \
+has wrong signs inside the contour where pixels are below 1 mm"""
 
     @property
     def required_maps(self) -> tuple[str, ...]:
-        """The one kind of map that the convention names."""
+        """The kind of map that the convention names."""
         return (self.convention,)
 
     def forward(
@@ -45,7 +45,7 @@ has wrong signs inside where pixels are below 1 mm"""
         target: Tensor,  # noqa: ARG002 - the distance map already represents it
         distance: Tensor,
     ) -> Tensor:
-        """One loss per voxel, (B, K, H, W), in mm."""
+        """Return one loss per voxel, (B, K, H, W), in mm."""
         return distance * prediction
 
 
@@ -67,8 +67,8 @@ class RegionWise(ContourLoss):
     `map: active_contour`: z = 1 - y, and y for the background; no distance.
 
     Source: Valverde and Tohka, Pattern Recognition 136, 2023 (arXiv 2108.01405), after their code.
-    As there, each voxel of a class that the slice has not costs 1 with `rrw`; max(d) is that of
-    the slice before it is cropped.
+    As there, each voxel of a class that is absent from the slice costs 1 with `rrw`; the largest
+    distance is that of the slice before it is cropped.
 
     Minimum: **not valid for soft targets**: whatever y is, at the hard mask of y of 0.5 and above.
     Use it as an added term (`combination`).
@@ -76,21 +76,22 @@ class RegionWise(ContourLoss):
     Range: with `rrw` -0.5 to 0.5, negative where the prediction is good (-1 to 1 without
     `background`), with `active_contour` 0 to 0.5, with `boundary` unbounded. Gradient: z, less
     that of the background, by the number of voxels and classes, whatever the prediction. Through a
-    softmax, classes whose z differ outside of the target, as with `boundary`, may be pushed up
+    softmax, classes with different z outside of the target, as with `boundary`, may be pushed up
     where they are wrong; `rrw`, 1 in each, pushes up the right one only.
     """
 
     name: Literal["region_wise"] = "region_wise"
     map: Literal["rrw", "boundary", "active_contour"] = "rrw"
-    """What predictions are multiplied with: the rectified region-wise map, distances, or 0 and 1"""
+    """Map to multiply predictions with: the rectified region-wise map, distances, or 0 and 1"""
     background: bool = True
     """Whether the complement of each target is a class too"""
 
     @model_validator(mode="after")
-    def _has_a_minimum_of_interest(self) -> Self:
+    def _check_background(self) -> Self:
+        """Reject an active contour whose minimum is an empty prediction."""
         if self.map == "active_contour" and not self.background:
             raise ValueError(
-                "an active contour without its background costs least where nothing is predicted: "
+                "an active contour without its background is smallest for an empty prediction: "
                 "set background to true"
             )
         return self
@@ -102,7 +103,7 @@ class RegionWise(ContourLoss):
         return kinds if self.background else kinds[:1]
 
     def forward(self, prediction: Tensor, target: Tensor, *maps: Tensor) -> Tensor:
-        """One loss per voxel and class: (B, 2K, H, W) with `background`, else (B, K, H, W)."""
+        """Return one loss per voxel and class: (B, 2K, H, W) with `background`, or (B, K, H, W)."""
         class_maps = maps or (1 - target, target)
         classes = [prediction, 1 - prediction] if self.background else [prediction]
         return torch.cat([z * p for z, p in zip(class_maps, classes, strict=True)], dim=1)

@@ -1,4 +1,4 @@
-"""Binary cross-entropy, of predictions that may be exactly 0 or 1."""
+"""Binary cross-entropy of predictions that may be exactly 0 or 1, and focal losses."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from torch import Tensor
 from softseg.losses.base import BaseLoss, OverlapLoss, log, power
 
 Epsilon = Annotated[float, Field(ge=1e-7, le=0.1)]
-"""Where a logarithm becomes its tangent; float32 cannot tell 1 - p below 1e-7 from 0."""
+"""Below it a logarithm becomes its tangent; in float32 1 - p below 1e-7 is not distinct from 0."""
 
 
 class Bce(BaseLoss):
     """-y ln(p) - (1 - y) ln(1 - p) for each voxel.
 
-    Below epsilon each logarithm goes on as its tangent, so that the loss and its gradient are
-    finite at predictions of exactly 0 and 1, which NormReLU makes, and still point back.
+    Below epsilon each logarithm continues as its tangent, so that at predictions of exactly 0 and
+    1, which NormReLU makes, the loss and its gradient are finite and still point to the target.
 
     Minimum: at prediction = target only, for soft targets too (valid; a target within epsilon
-    of 0 or 1 may be met up to epsilon beside). Its value there is the entropy of the target, not
-    0. For sampled hard labels it is a proper score.
+    of 0 or 1 may have its minimum up to epsilon off). Its value there is the entropy of the
+    target, not 0. For sampled hard labels it is a proper score.
 
     Range: 0 to 1 - ln(epsilon) per voxel, 14.8 with the default. Gradient:
     (p - y) / (p (1 - p)), at most 1 / epsilon; 0 at the minimum, but 1 in size for a hard target,
-    whose minimum lies at the bounds of [0, 1].
+    where the minimum is at the bounds of [0, 1].
     """
 
     name: Literal["bce"] = "bce"
     epsilon: Epsilon = 1e-6
-    """Prediction below which ln is continued by its tangent; 1 / epsilon bounds the gradient"""
+    """Prediction below which ln continues as its tangent; 1 / epsilon bounds the gradient"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per voxel, (B, K, H, W)."""
+        """Return one loss per voxel, (B, K, H, W)."""
         return cross_entropy(prediction, target, self.epsilon)
 
 
 def cross_entropy(prediction: Tensor, target: Tensor, epsilon: float) -> Tensor:
-    """-y ln(p) - (1 - y) ln(1 - p) of predictions and targets in [0, 1], of one shape."""
+    """Return -y ln(p) - (1 - y) ln(1 - p) of predictions and targets in [0, 1], of one shape."""
     foreground, background = log(prediction, epsilon), log(1 - prediction, epsilon)
     return -(target * foreground + (1 - target) * background)
 
@@ -65,10 +65,10 @@ class Focal(BaseLoss):
     alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Weight of foreground, of background 1 - alpha (Lin's: 0.25); null: both 1"""
     epsilon: Epsilon = 1e-6
-    """Prediction below which ln is continued by its tangent, as in `bce`"""
+    """Prediction below which ln continues as its tangent, as in `bce`"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per voxel, (B, K, H, W)."""
+        """Return one loss per voxel, (B, K, H, W)."""
         entropy = cross_entropy(prediction, target, self.epsilon)
         if self.gamma > 0:
             entropy = entropy * power(-(-entropy).expm1(), self.gamma)
@@ -92,7 +92,7 @@ class UnifiedFocal(OverlapLoss):
     of 0.1 and 0.60 of 0.5. For sampled hard labels it is not a proper score either.
 
     Range: 0 to 4.9 with the defaults. Gradient: does not vanish at the minimum, which for a hard
-    target lies at the bounds of [0, 1].
+    target is at the bounds of [0, 1].
     """
 
     name: Literal["unified_focal"] = "unified_focal"
@@ -103,25 +103,25 @@ class UnifiedFocal(OverlapLoss):
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """How much less background that is nearly right counts, and how much more such foreground"""
     epsilon: Epsilon = 1e-6
-    """Prediction below which ln is continued by its tangent, as in `bce`"""
+    """Prediction below which ln continues as its tangent, as in `bce`"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per target, (K,), or per sample and target, (B, K)."""
-        focal = self._focal(prediction, target).mean(dim=self.axes)
-        foreground = power(self._distance(prediction, target), 1 - self.gamma)
-        background = self._distance(1 - prediction, 1 - target)
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
+        focal = self._focal_term(prediction, target).mean(dim=self.axes)
+        foreground = power(self._tversky_distance(prediction, target), 1 - self.gamma)
+        background = self._tversky_distance(1 - prediction, 1 - target)
         return self.weight * (foreground + background) / 2 + (1 - self.weight) * focal
 
-    def _focal(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The F of the formula for each voxel, (B, K, H, W)."""
+    def _focal_term(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return F of the formula for each voxel, (B, K, H, W)."""
         foreground = -self.delta * target * log(prediction, self.epsilon)
         background = -(1 - self.delta) * (1 - target) * log(1 - prediction, self.epsilon)
         if self.gamma > 0:
             background = background * power(prediction, self.gamma)
         return foreground + background
 
-    def _distance(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """1 - TI of a class, per target, (K,), or per sample and target, (B, K)."""
+    def _tversky_distance(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return 1 - TI of a class per target, (K,), or per sample and target, (B, K)."""
         agreed = prediction * target
         wrong = (1 - self.delta) * (prediction - agreed) + self.delta * (target - agreed)
         return self.share(self.total(wrong), self.total(agreed))

@@ -1,4 +1,4 @@
-"""The Dice loss with a linear denominator."""
+"""Dice losses: linear, squared, generalized and Dice++."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Dice(OverlapLoss):
     not a proper score either: an uncertain region is best all 0 or all 1, a volume bias.
 
     Range: 0 to 1. Gradient at a voxel: (D - 2 y) / (sum(p) + sum(y) + s), D the Dice; it does
-    not vanish at the minimum, which lies at the bounds of [0, 1].
+    not vanish at the minimum, which is at the bounds of [0, 1].
     """
 
     name: Literal["dice"] = "dice"
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per target, (K,), or per sample and target, (B, K)."""
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
         overlap = 2 * self.total(prediction * target) + self.smooth
         whole = self.total(prediction) + self.total(target) + self.smooth
         return 1 - ratio(overlap, whole, nothing=1)
@@ -57,7 +57,7 @@ class DicePlusPlus(OverlapLoss):
     """Power on the error of a voxel; 1 is `dice`"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per target, (K,), or per sample and target, (B, K)."""
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
         agreed = prediction * target
         # rounding may make an error negative, of which a power is NaN
         false_positive = F.relu(prediction - agreed) ** self.gamma
@@ -74,7 +74,7 @@ class DiceSquared(OverlapLoss):
 
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
     it is not a proper score, but its minimum stays inside: of a voxel that is foreground a
-    quarter of the time, beside one that always is, it makes 0.19.
+    quarter of the time, next to one that always is, it makes 0.19.
 
     Range: 0 to 1. Gradient at the minimum: 0, and it vanishes in proportion to the error.
     """
@@ -82,7 +82,7 @@ class DiceSquared(OverlapLoss):
     name: Literal["dice_squared"] = "dice_squared"
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per target, (K,), or per sample and target, (B, K)."""
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
         squared_error = self.total((prediction - target).square())
         return self.share(squared_error, 2 * self.total(prediction * target))
 
@@ -92,7 +92,7 @@ class GeneralizedDice(OverlapLoss):
 
     The classes l are the targets and, with `background`, the complement 1 - y of each (computed
     softly, not from exact zeros). Weights are relative to that of the smallest class, which is
-    1, so s is in its voxels; an absent class, whose weight would be infinite, has 1 too.
+    1, so s is in its voxels; an absent class has 1 too, as its weight would be infinite.
 
     Source: Sudre, Li, Vercauteren, Ourselin and Cardoso, DLMIA 2017 (arXiv 1707.03237),
     section 2, which counts the background among the classes.
@@ -109,18 +109,18 @@ class GeneralizedDice(OverlapLoss):
     """Whether the complement of each target is a class too; without, one target alone is `dice`"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss, (), or one per sample, (B,)."""
+        """Return one loss, (), or one per sample, (B,)."""
         if self.background:
             prediction = torch.cat([prediction, 1 - prediction], dim=1)
             target = torch.cat([target, 1 - target], dim=1)
-        weight = _weights(self.total(target))
+        weight = _class_weights(self.total(target))
         agreed = prediction * target
         wrong = self.total(prediction + target - 2 * agreed)
         return self.share((weight * wrong).sum(-1), 2 * (weight * self.total(agreed)).sum(-1))
 
 
-def _weights(volume: Tensor) -> Tensor:
-    """(smallest / volume)^2 of the volumes (..., L) of classes; 1 for those that are absent."""
+def _class_weights(volume: Tensor) -> Tensor:
+    """Return (smallest / volume)^2 of the volumes (..., L) of classes; 1 for absent classes."""
     present = volume > 0
     smallest = volume.masked_fill(~present, torch.inf).amin(-1, keepdim=True)
     return torch.where(present, (smallest / volume).square(), 1)

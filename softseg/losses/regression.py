@@ -1,4 +1,4 @@
-"""The mean squared error."""
+"""Regression losses: squared, absolute and Huber error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Mse(BaseLoss):
     name: Literal["mse"] = "mse"
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per voxel, (B, K, H, W)."""
+        """Return one loss per voxel, (B, K, H, W)."""
         return (prediction - target).square()
 
 
@@ -45,10 +45,10 @@ class Huber(BaseLoss):
 
     name: Literal["huber"] = "huber"
     delta: Annotated[float, Field(gt=0)] = 0.5
-    """Error, in units of the target, from which on the loss is linear; from 1 on it is `mse` / 2"""
+    """Error, in units of the target, above which the loss is linear; from 1 on it is `mse` / 2"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per voxel, (B, K, H, W)."""
+        """Return one loss per voxel, (B, K, H, W)."""
         return F.huber_loss(prediction, target, reduction="none", delta=self.delta)
 
 
@@ -59,12 +59,12 @@ class L1(BaseLoss):
     it is not a proper score: it makes the median, a hard mask of what is foreground more than
     half of the time.
 
-    Range: 0 to 1 per voxel. Gradient: the sign of p - y, so it stays 1 beside the minimum; 0 at
+    Range: 0 to 1 per voxel. Gradient: the sign of p - y, so it stays 1 next to the minimum; 0 at
     the minimum itself.
     """
 
     name: Literal["l1"] = "l1"
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per voxel, (B, K, H, W)."""
+        """Return one loss per voxel, (B, K, H, W)."""
         return (prediction - target).abs()

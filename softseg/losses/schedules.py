@@ -14,37 +14,38 @@ Epoch = Annotated[int, Field(ge=0)]
 
 
 class ConstantWeight(Component):
-    """The same weight in every epoch, as a number alone."""
+    """The same weight in every epoch, like a plain number."""
 
     name: Literal["constant"] = "constant"
     value: Number
     """The weight"""
 
     def at(self, epoch: int) -> float:  # noqa: ARG002
-        """The weight of an epoch."""
+        """Return the weight of an epoch."""
         return self.value
 
     @property
     def final_epoch(self) -> int:
-        """The first epoch of the weight that it keeps from then on."""
+        """The epoch from which the weight does not change any more."""
         return 0
 
 
 class LinearWeight(Component):
-    """A weight that goes from `start` to `stop` in equal steps; before and after, it stands."""
+    """A weight that goes from `start` to `stop` in equal steps; constant before and after."""
 
     name: Literal["linear"] = "linear"
     first: Epoch
     """Epoch, counted from 0, up to which the weight is `start`"""
     last: Epoch
-    """Epoch from which on it is `stop`; the same as `first` for a jump there"""
+    """Epoch from which it is `stop`; the same as `first` for a jump there"""
     start: Number
-    """The weight at first"""
+    """Weight up to `first`"""
     stop: Number
-    """The weight at last"""
+    """Weight from `last`"""
 
     @model_validator(mode="after")
-    def _forwards(self) -> Self:
+    def _check_order(self) -> Self:
+        """Reject a schedule that ends before it begins."""
         if self.last < self.first:
             raise ValueError(
                 f"a linear weight ends (last: {self.last}) before it begins "
@@ -53,7 +54,7 @@ class LinearWeight(Component):
         return self
 
     def at(self, epoch: int) -> float:
-        """The weight of an epoch."""
+        """Return the weight of an epoch."""
         if epoch >= self.last:
             return self.stop
         if epoch <= self.first:
@@ -63,7 +64,7 @@ class LinearWeight(Component):
 
     @property
     def final_epoch(self) -> int:
-        """The first epoch of the weight that it keeps from then on."""
+        """The epoch from which the weight does not change any more."""
         return self.last
 
 
@@ -73,26 +74,26 @@ class RebalanceWeight(Component):
     alpha = max(floor, 1 - step epoch). Source: Kervadec et al., MIDL 2019 (arXiv 1812.07032).
     """
 
-    # Their code is another: alpha stops at 0.1, and the contour's weight begins at 0.01 and keeps
-    # growing by 0.01 an epoch. Two `linear` weights say that, up to some last epoch.
+    # Their code differs: alpha stops at 0.1, and the contour's weight begins at 0.01 and keeps
+    # growing by 0.01 an epoch. Two `linear` weights express that, up to some last epoch.
 
     name: Literal["rebalance"] = "rebalance"
     role: Literal["regional", "contour"]
-    """Which of the two weights: that which falls from 1, or that which grows from 0"""
+    """Which of the two weights: `regional` falls from 1, `contour` grows from 0"""
     step: Annotated[float, Field(ge=1e-6, le=1)] = 0.01
-    """By how much alpha falls each epoch"""
+    """Decrease of alpha in each epoch"""
     floor: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Where alpha stops"""
+    """Smallest alpha"""
 
     def at(self, epoch: int) -> float:
-        """The weight of an epoch."""
+        """Return the weight of an epoch."""
         alpha = self.floor if epoch >= self.final_epoch else 1 - self.step * epoch
         return alpha if self.role == "regional" else 1 - alpha
 
     @property
     def final_epoch(self) -> int:
-        """The first epoch of the weight that it keeps from then on."""
-        # less what rounding may leave of a whole number of steps
+        """The epoch from which the weight does not change any more."""
+        # minus a margin, as rounding may leave slightly more than a whole number of steps
         return math.ceil((1 - self.floor) / self.step - 1e-9)
 
 
@@ -101,15 +102,10 @@ Weight = Number | Schedule
 
 
 def weight_at(weight: Weight, epoch: int) -> float:
-    """The weight of an epoch, counted from 0; at least 0."""
+    """Return the weight of an epoch, counted from 0; at least 0."""
     return weight if isinstance(weight, int | float) else weight.at(epoch)
 
 
 def final_epoch(weight: Weight) -> int:
-    """The epoch from which on a weight is the same.
-
-    A schedule goes from one weight to another and stays there. So it is 0 up to some epoch, from
-    its final epoch on, or both; and weights that are all 0 in one epoch are so in epoch 0 or in
-    the final epoch of one of them.
-    """
+    """Return the epoch from which a weight does not change any more; 0 for a number."""
     return 0 if isinstance(weight, int | float) else weight.final_epoch

@@ -1,4 +1,4 @@
-"""The first Dice semimetric loss: the Dice loss made right for soft targets."""
+"""Dice and Jaccard semimetric losses: overlap losses that are valid for soft targets."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Dml1(OverlapLoss):
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
     it is `dice` and has its volume bias: average the labels instead.
 
-    Range: 0 to 1. Gradient: 0 at the minimum itself, but beside it each voxel pulls with
+    Range: 0 to 1. Gradient: 0 at the minimum itself, but next to it each voxel pulls with
     1 / (2 sum(y) + s), however small its error.
     """
 
     name: Literal["dml1"] = "dml1"
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per target, (K,), or per sample and target, (B, K)."""
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
         error = self.total((prediction - target).abs())
         return self.share(error, 2 * self.total(torch.minimum(prediction, target)))
 
@@ -45,14 +45,14 @@ class Dml2(OverlapLoss):
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
     it is `dice` and has its volume bias: average the labels instead.
 
-    Range: 0 to 1. Gradient: 0 at the minimum itself, but beside it each voxel pulls with
+    Range: 0 to 1. Gradient: 0 at the minimum itself, but next to it each voxel pulls with
     1 / (2 sum(y^2) + s), however small its error; pale targets pull harder than with `dml1`.
     """
 
     name: Literal["dml2"] = "dml2"
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per target, (K,), or per sample and target, (B, K)."""
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
         error = self.total((prediction - target).abs())
         return self.share(error, 2 * self.total(prediction * target))
 
@@ -67,16 +67,16 @@ class Jml1(OverlapLoss):
     in their later code.
 
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
-    it is the soft Jaccard loss, whose minimum is at hard masks: average the labels instead.
+    it is the soft Jaccard loss, with its minimum at hard masks: average the labels instead.
 
-    Range: 0 to 1. Gradient: 0 at the minimum itself, but beside it each voxel pulls with
+    Range: 0 to 1. Gradient: 0 at the minimum itself, but next to it each voxel pulls with
     1 / (sum(y) + s), however small its error.
     """
 
     name: Literal["jml1"] = "jml1"
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per target, (K,), or per sample and target, (B, K)."""
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
         error = self.total((prediction - target).abs())
         return self.share(error, self.total(torch.minimum(prediction, target)))
 
@@ -89,15 +89,15 @@ class Jml2(OverlapLoss):
     Source: Wang, Ning and Blaschko, Jaccard Metric Losses, NeurIPS 2023 (arXiv 2302.05666).
 
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
-    it is the soft Jaccard loss, whose minimum is at hard masks: average the labels instead.
+    it is the soft Jaccard loss, with its minimum at hard masks: average the labels instead.
 
-    Range: 0 to 1. Gradient: 0 at the minimum itself, but beside it each voxel pulls with
+    Range: 0 to 1. Gradient: 0 at the minimum itself, but next to it each voxel pulls with
     1 / (sum(y^2) + s), however small its error; pale targets pull harder than with `jml1`.
     """
 
     name: Literal["jml2"] = "jml2"
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per target, (K,), or per sample and target, (B, K)."""
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
         error = self.total((prediction - target).abs())
         return self.share(error, self.total(prediction * target))

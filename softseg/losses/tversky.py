@@ -13,17 +13,17 @@ from softseg.losses.base import OverlapLoss, power
 
 
 class TverskyIndex(OverlapLoss):
-    """The parameters of the Tversky index TI, and 1 - TI of each target."""
+    """Base of the Tversky losses: the parameters of the Tversky index TI, and 1 - TI."""
 
     fp_weight: Annotated[float, Field(gt=0)] = 0.3
     """Weight of false positives (Salehi's alpha; others call the other one alpha)"""
     fn_weight: Annotated[float, Field(gt=0)] = 0.7
     """Weight of false negatives (Salehi's beta); above the other, sensitivity is preferred"""
     intersection: Literal["product", "minimum"] = "product"
-    """What of a voxel is a true positive: p y, as published, or min(p, y), for soft targets"""
+    """True positives of a voxel: p y, as in the paper, or min(p, y), for soft targets"""
 
     def distance(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """1 - TI per target, (K,), or per sample and target, (B, K)."""
+        """Return 1 - TI per target, (K,), or per sample and target, (B, K)."""
         if self.intersection == "product":
             agreed = prediction * target
             false_positive, false_negative = prediction - agreed, target - agreed
@@ -50,14 +50,14 @@ class Tversky(TverskyIndex):
     only for soft targets too (valid); with `product` **not valid**: it is smallest at a hard
     mask. For sampled hard labels neither is a proper score: both are best at a hard mask.
 
-    Range: 0 to 1. Gradient: with `minimum` 0 at the minimum itself, but beside it a voxel pulls
+    Range: 0 to 1. Gradient: with `minimum` 0 at the minimum itself, but next to it a voxel pulls
     with a / (sum(y) + s) or b / (sum(y) + s); with `product` it does not vanish.
     """
 
     name: Literal["tversky"] = "tversky"
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per target, (K,), or per sample and target, (B, K)."""
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
         return self.distance(prediction, target)
 
 
@@ -82,5 +82,5 @@ class FocalTversky(TverskyIndex):
 `tversky`"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per target, (K,), or per sample and target, (B, K)."""
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
         return power(self.distance(prediction, target), 1 / self.gamma)

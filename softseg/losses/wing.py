@@ -1,4 +1,4 @@
-"""The Wing loss, the regression loss that Adaptive Wing came from."""
+"""Wing losses: regression losses that are steep near the target."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ class Wing(BaseLoss):
     time.
 
     Range: 0 to 4.055 per voxel with the defaults. Gradient: 0 at the minimum itself, but
-    omega / epsilon beside it, where the loss is steepest.
+    omega / epsilon next to it, where the loss is steepest.
     """
 
     name: Literal["wing"] = "wing"
     omega: Annotated[float, Field(gt=0)] = 10.0
-    """Error, in units of the target, from which on the loss is linear; also its scale"""
+    """Error, in units of the target, above which the loss is linear; also its scale"""
     epsilon: Annotated[float, Field(ge=1e-6)] = 2.0
     """Error at which the logarithm begins to bend; the smaller, the steeper near 0"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per voxel, (B, K, H, W)."""
+        """Return one loss per voxel, (B, K, H, W)."""
         error = (prediction - target).abs()
         curve = self.omega * (error.clamp(max=self.omega) / self.epsilon).log1p()
         return curve + F.relu(error - self.omega)
 
 
 ROUNDING = 1e-5
-"""How far interpolation in float32 may carry a target out of [0, 1]; it is clamped, not refused."""
+"""How far interpolation in float32 may move a target out of [0, 1]; it is clamped, not rejected."""
 
 
 class AdaptiveWing(BaseLoss):
@@ -56,14 +56,14 @@ class AdaptiveWing(BaseLoss):
     r = (theta / epsilon)^(alpha - y).
 
     Source: Wang, Bo and Fuxin, ICCV 2019 (arXiv 1904.07399), there with omega 14; omega 8 is
-    of Gros et al. 2020, Table 1. Without the original's weights per voxel, as the published
+    of Gros et al. 2020, Table 1. Without the original's weights per voxel, as in the published
     runs, which summed over the batch (`reduction: sum`).
 
     Minimum: 0 at prediction = target, for soft targets too (valid). For *sampled* hard labels
     it is not a proper score: of voxels that are foreground half of the time it makes 0.42.
 
     Range, with the defaults: 0 to 4.855 at y = 0, to 5.863 at y = 1, per voxel. Gradient at
-    the minimum: 0, but steep beside it where y is near 1 (5.5 at d = 0.01).
+    the minimum: 0, but steep next to it where y is near 1 (5.5 at d = 0.01).
     """
 
     name: Literal["adaptive_wing"] = "adaptive_wing"
@@ -72,12 +72,15 @@ class AdaptiveWing(BaseLoss):
     alpha: Annotated[float, Field(gt=2)] = 2.1
     """Above 2, so that the exponent alpha - y stays above 1 at y = 1 and the gradient finite"""
     theta: Annotated[float, Field(gt=0)] = 0.5
-    """Error, in units of the target, from which on the loss is linear"""
+    """Error, in units of the target, above which the loss is linear"""
     omega: Annotated[float, Field(gt=0)] = 8.0
     """Factor of the whole loss"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One loss per voxel, (B, K, H, W).
+        """Return one loss per voxel, (B, K, H, W).
+
+        With s = min(d, theta) both branches are one: omega ln(1 + (s / epsilon)^(alpha - y)),
+        plus A max(d - theta, 0). So nothing overflows or is computed only to be masked out.
 
         Raises:
             ValueError: a target is outside [0, 1] or NaN, on a CPU. On an accelerator, where a
@@ -85,34 +88,28 @@ class AdaptiveWing(BaseLoss):
         """
         on_cpu = target.device.type == "cpu"
         if on_cpu:
-            _refuse_outside(target)
+            _check_range(target)
         label = target.clamp(0, 1)
-        values = self._wing((prediction - label).abs(), self.alpha - label)
-        return values if on_cpu else values.masked_fill(_outside(target), torch.nan)
-
-    def _wing(self, error: Tensor, power: Tensor) -> Tensor:
-        """The formula, for errors d and exponents alpha - y of one shape.
-
-        With s = min(d, theta) both branches are one: omega ln(1 + (s / epsilon)^power), plus
-        A max(d - theta, 0). So nothing overflows or is computed only to be masked out. The
-        power is an exponential of a logarithm (twice as fast as a tensor to the power of a
-        tensor), of which softplus takes log1p; the clamp makes the gradient at d = 0 zero.
-        """
+        error, exponent = (prediction - label).abs(), self.alpha - label
+        # the clamp makes the gradient at d = 0 zero
         small = error.clamp(torch.finfo(error.dtype).tiny, self.theta)
-        curve = F.softplus(power * (small.log() - math.log(self.epsilon)))
-        share = torch.sigmoid(power * math.log(self.theta / self.epsilon))  # r / (1 + r)
-        return self.omega * (curve + power / self.theta * share * F.relu(error - self.theta))
+        # the power as the exponential of a logarithm, twice as fast as a tensor to the power of a
+        # tensor; softplus is log1p of an exponential
+        curve = F.softplus(exponent * (small.log() - math.log(self.epsilon)))
+        share = torch.sigmoid(exponent * math.log(self.theta / self.epsilon))  # r / (1 + r)
+        line = exponent / self.theta * share * F.relu(error - self.theta)
+        values = self.omega * (curve + line)
+        if on_cpu:
+            return values
+        inside = (target >= -ROUNDING) & (target <= 1 + ROUNDING)  # false for NaN
+        return values.masked_fill(~inside, torch.nan)
 
 
-def _outside(target: Tensor) -> Tensor:
-    """Which voxels are no soft label, NaN included."""
-    return ~((target >= -ROUNDING) & (target <= 1 + ROUNDING))
-
-
-def _refuse_outside(target: Tensor) -> None:
+def _check_range(target: Tensor) -> None:
+    """Raise ValueError for a target outside [0, 1], rounding aside, or NaN."""
     low, high = (float(bound) for bound in target.aminmax())
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):
         raise ValueError(
-            f"Adaptive Wing needs targets in [0, 1], these span [{low:.6g}, {high:.6g}]: clip "
+            f"Adaptive Wing needs targets in [0, 1], these span [{low:.6g}, {high:.6g}]; clip "
             "them where they are made (spline interpolation of labels overshoots)"
         )
