@@ -1,4 +1,4 @@
-"""Per batch, on the device, in training only: the affine, binarize, TorchIO's transforms."""
+"""Augmentation of batches in training, on the device: affine, binarize, TorchIO's transforms."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ else:
 
 
 def build(spec: Any) -> tuple[Step, ...]:
-    """The steps of a YAML's `augment:` list, validated; `augment(batch, steps, generator)`."""
+    """Validate a YAML's `augment:` list and return its steps, for `augment`."""
     steps: tuple[Step, ...] = parse_component(TypeAdapter(tuple[AugmentStep, ...]), spec)
     return steps
 
@@ -50,7 +50,7 @@ def augment(batch: Batch, steps: Sequence[Step], generator: Generator) -> Batch:
 
 
 def harden(target: Tensor, steps: Sequence[Step]) -> Tensor:
-    """What validation does to its targets (B, K, H, W) for the loss: only what hardens them."""
+    """Apply only the steps that binarize, to a validation target (B, K, H, W), for the loss."""
     for step in steps:
         if isinstance(step, Binarize):
             target = step.harden(target)
@@ -58,6 +58,6 @@ def harden(target: Tensor, steps: Sequence[Step]) -> Tensor:
 
 
 def restandardize(batch: Batch) -> Batch:
-    """Per-slice standardizing again, on the augmented slices: with `over: slice`, as published."""
+    """Standardize the augmented slices again: the order of the paper, with `over: slice`."""
     image, fill = standardize_slices(batch.image, batch.fill)
     return replace(batch, image=image, fill=fill)

@@ -1,4 +1,4 @@
-"""One random affine a slice, for image and soft target alike, in a single `grid_sample`."""
+"""One random affine per slice, for image and soft target, in a single `grid_sample`."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ class Affine(Component):
 
     name: Literal["affine"] = "affine"
     rotation: Annotated[float, Field(ge=0, le=180)] = 20.0
-    """Degrees: the angle is drawn uniformly from [-rotation, rotation]; slices turn in pixels, as
-    if these were square."""
+    """Degrees: the angle is sampled uniformly from [-rotation, rotation]; slices rotate in pixels,
+    as if these were square."""
     translation: Annotated[float, Field(ge=0, le=1)] = 0.03
-    """Share of the slice's size, drawn uniformly from [-translation, translation] per axis."""
+    """Share of the slice's size, sampled uniformly from [-translation, translation] per axis."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """The factor is drawn uniformly from [1 - scale, 1 + scale], one for both axes."""
+    """The factor is sampled uniformly from [1 - scale, 1 + scale], one for both axes."""
 
     def __call__(self, batch: Batch, generator: Generator) -> Batch:
-        """Draw one affine for each slice and apply it."""
-        drawn = batch.own(self.sample(batch.whole, generator))
-        # a copy that blocks would wait for all that the device was given before
-        parameters = drawn.to(batch.image.device, non_blocking=True)
-        return apply_affine(batch, parameters)
+        """Sample one affine for each slice and apply it."""
+        parameters = batch.own_share(self.sample(batch.batch_size, generator))
+        # a blocking copy would wait for all work that is queued on the device
+        return apply_affine(batch, parameters.to(batch.image.device, non_blocking=True))
 
     def sample(self, count: int, generator: Generator) -> Tensor:
-        """(count, 4) on the CPU: angle in radians, scale factor, translation along H and W."""
+        """Return (count, 4) on the CPU: angle in radians, scale, translation along H and W."""
         unit = torch.rand(count, 4, generator=generator) * 2 - 1
         width = torch.tensor(
             [torch.pi / 180 * self.rotation, self.scale, self.translation, self.translation]
@@ -49,38 +48,37 @@ class Affine(Component):
 
 
 def apply_affine(batch: Batch, parameters: Tensor) -> Batch:
-    """Move every slice: rotate about its center, shift, then scale about the center.
+    """Transform every slice: rotate about its center, shift, then scale about the center.
 
     Parameters (B, 4): angle in radians (from the H axis towards the W axis), scale factor
-    (above 1 magnifies), shift along H and W as a share of the slice's size. The order is that of
-    TorchIO's `Affine`, whose result this equals.
+    (above 1 magnifies), shift along H and W as a share of the slice's size. Order and result are
+    those of TorchIO's `Affine`.
     """
     channels = batch.image.shape[1]
-    # Zeros come in from outside: with the background taken off, that is the background.
+    # Zeros are filled in from outside: with the background subtracted, they are the background.
     both = torch.cat([batch.image - batch.fill[:, :, None, None], batch.target], dim=1)
-    grid = F.affine_grid(_theta(parameters, both.shape[2:]), list(both.shape), align_corners=False)
+    theta = _affine_matrices(parameters, both.shape[2:])
+    grid = F.affine_grid(theta, list(both.shape), align_corners=False)
     moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     image = moved[:, :channels] + batch.fill[:, :, None, None]
-    maps = _moved_maps(batch.maps, grid, parameters[:, 1])
+    maps = _transform_maps(batch.maps, grid, parameters[:, 1])
     return replace(batch, image=image, target=moved[:, channels:].clamp(0, 1), maps=maps)
 
 
-def _moved_maps(maps: Mapping[str, Tensor], grid: Tensor, scale: Tensor) -> dict[str, Tensor]:
-    """Maps (B, K, H, W) of contour losses, moved alike; lengths grow with the slice.
+def _transform_maps(maps: Mapping[str, Tensor], grid: Tensor, scale: Tensor) -> dict[str, Tensor]:
+    """Transform the maps (B, K, H, W) of contour losses; lengths are multiplied by the scale.
 
-    Exact but for the interpolation away from the edge of the view; beyond it a map goes on with
-    the value there.
+    Exact except for interpolation within the slice; outside of it a map keeps its border value.
     """
-    moved = {
-        kind: F.grid_sample(one, grid, "bilinear", padding_mode="border", align_corners=False)
-        for kind, one in maps.items()
-    }
-    factor = scale[:, None, None, None]
-    return {kind: one * factor if is_length(kind) else one for kind, one in moved.items()}
+    transformed = {}
+    for kind, values in maps.items():
+        moved = F.grid_sample(values, grid, "bilinear", padding_mode="border", align_corners=False)
+        transformed[kind] = moved * scale[:, None, None, None] if is_length(kind) else moved
+    return transformed
 
 
-def _theta(parameters: Tensor, size: torch.Size) -> Tensor:
-    """(B, 2, 3): from an output position to where it is read, in `affine_grid`'s [-1, 1] frame.
+def _affine_matrices(parameters: Tensor, size: torch.Size) -> Tensor:
+    """Return (B, 2, 3): output position -> input position, in `affine_grid`'s [-1, 1] frame.
 
     Rotation happens in pixels, so the frame's unequal half-widths (W/2, H/2) are divided out.
     `affine_grid` orders its axes x = W, y = H.
@@ -89,6 +87,6 @@ def _theta(parameters: Tensor, size: torch.Size) -> Tensor:
     angle, scale, down, right = parameters.unbind(dim=1)
     cos, sin = torch.cos(angle), torch.sin(angle)
     ratio = height / width
-    back = torch.stack([cos, -sin * ratio, sin / ratio, cos], dim=1).view(-1, 2, 2)
+    inverse = torch.stack([cos, -sin * ratio, sin / ratio, cos], dim=1).view(-1, 2, 2)
     shift = 2 * torch.stack([right, down], dim=1)
-    return torch.cat([back / scale[:, None, None], -(back @ shift[:, :, None])], dim=2)
+    return torch.cat([inverse / scale[:, None, None], -(inverse @ shift[:, :, None])], dim=2)

@@ -1,4 +1,4 @@
-"""What augmentation works on: the named slots of one batch, transformed by the same parameters."""
+"""The batch of slices that training steps and augmentations work on."""
 
 from __future__ import annotations
 
@@ -12,35 +12,34 @@ from softseg.core.ranks import BatchShare
 
 @dataclass(frozen=True)
 class Batch:
-    """Slices on the device.
+    """The slices of one batch that this process computes, on the device."""
 
-    image (B, C, H, W) float32; target (B, K, H, W) float32 in [0, 1]; fill (B, C), the
-    standardized background that stands outside the image; maps, of each kind that the loss needs
-    (B, K, H, W); part, which slices of the batch these are where several processes share it.
-    """
-
-    image: Tensor
-    target: Tensor
-    fill: Tensor
-    maps: Mapping[str, Tensor] = field(default_factory=dict)
-    part: BatchShare | None = None
+    image: Tensor  # (B, C, H, W) float32
+    target: Tensor  # (B, K, H, W) float32 in [0, 1]
+    fill: Tensor  # (B, C): the standardized background, which is outside of the image
+    maps: Mapping[str, Tensor] = field(default_factory=dict)  # kind -> (B, K, H, W), for the loss
+    share: BatchShare | None = None  # which slices of the batch these are; None: all
 
     @property
-    def whole(self) -> int:
-        """Slices of the whole batch: as many as there are parameters to draw for."""
-        return len(self.image) if self.part is None else self.part.batch_size
+    def batch_size(self) -> int:
+        """Number of slices over all processes."""
+        return len(self.image) if self.share is None else self.share.batch_size
 
     @property
     def weight(self) -> float:
-        """Of its mean loss in the mean over processes."""
-        return 1.0 if self.part is None else self.part.weight
+        """Weight of this process's mean loss in the mean over processes."""
+        return 1.0 if self.share is None else self.share.weight
 
-    def own(self, drawn: Tensor) -> Tensor:
-        """Of what was drawn for the whole batch, (whole, ...), that of these slices."""
-        return drawn if self.part is None else self.part.of(drawn)
+    def own_share(self, values: Tensor) -> Tensor:
+        """Return these slices' part of values for the batch of all processes, (batch_size, ...)."""
+        return values if self.share is None else self.share.of(values)
 
-    def mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """The same with a function of every tensor in its place, such as a copy elsewhere."""
-        maps = {kind: function(one) for kind, one in self.maps.items()}
-        image, target, fill = (function(one) for one in (self.image, self.target, self.fill))
-        return replace(self, image=image, target=target, fill=fill, maps=maps)
+    def map_tensors(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with a function applied to every tensor, such as a copy to a device."""
+        return replace(
+            self,
+            image=function(self.image),
+            target=function(self.target),
+            fill=function(self.fill),
+            maps={kind: function(tensor) for kind, tensor in self.maps.items()},
+        )

@@ -1,4 +1,4 @@
-"""The one step that hardens masks: it makes the "hard" candidates of the ablation."""
+"""The only step that makes targets binary, for the "hard" candidates of an ablation."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Binarize(Component):
     """Values at or above it become 1."""
 
     def __call__(self, batch: Batch, generator: Generator | None = None) -> Batch:  # noqa: ARG002
-        """The batch with a hard target; nothing is random here."""
+        """Return the batch with a hard target; this step is not random."""
         return replace(batch, target=self.harden(batch.target))
 
     def harden(self, target: Tensor) -> Tensor:
-        """Target (B, K, H, W) -> float32 of 0 and 1."""
+        """Return the target (B, K, H, W) as float32 of 0 and 1."""
         return (target >= self.threshold).to(target.dtype)

@@ -53,7 +53,7 @@ def ahead(task: Task, parts: Sequence[Tensor], raters: Generator) -> Iterator[Ba
 
     def one(rows: Tensor) -> Batch:
         batch = gather(task, rows, raters)
-        return batch.mapped(Tensor.pin_memory) if pinned else batch
+        return batch.map_tensors(Tensor.pin_memory) if pinned else batch
 
     with ThreadPoolExecutor(1) as pool:
         waiting = deque(pool.submit(one, rows) for rows in parts[:2])
@@ -61,7 +61,7 @@ def ahead(task: Task, parts: Sequence[Tensor], raters: Generator) -> Iterator[Ba
             batch = waiting.popleft().result()
             if following < len(parts):
                 waiting.append(pool.submit(one, parts[following]))
-            yield batch.mapped(lambda tensor: tensor.to(task.device, non_blocking=True))
+            yield batch.map_tensors(lambda tensor: tensor.to(task.device, non_blocking=True))
 
 
 @phase("gathering")

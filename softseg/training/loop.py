@@ -78,9 +78,9 @@ def train_epoch(
     totals = torch.zeros(2, device=task.device)
     for batch in feed(task, order, draws, raters):
         loss, output = train_step(state, task, batch, network)
-        totals[0] += loss.detach() * (batch.weight * batch.whole)
+        totals[0] += loss.detach() * (batch.weight * batch.batch_size)
         totals[1] += is_dead(output).any()
-        observer.step(batch.whole)
+        observer.step(batch.batch_size)
     totals = united(totals, (state.model, state.head), task.ranks)
     return totals / torch.tensor([len(order), 1.0], device=task.device)
 
@@ -96,7 +96,7 @@ def train_step(
         output = state.head(logits.float())
         loss = task.loss.at(state.epoch)(output, batch.target, batch.maps)
     with phase("backward"):
-        (loss if batch.part is None else loss * batch.weight).backward()
+        (loss if batch.share is None else loss * batch.weight).backward()
     with phase("update"):
         _update(state, task.trainer.clip_gradient)
     return loss, output

@@ -102,7 +102,7 @@ def test_a_flip_takes_the_maps_of_a_contour_loss_along_and_noise_does_not(batch)
     ("step", "message"),
     [
         ({"RandomBlur": {"stdd": 1}}, "takes p, std; not `stdd`"),
-        ({"RandomNoise": {"std": -1}}, "TorchIO refuses RandomNoise"),
+        ({"RandomNoise": {"std": -1}}, "TorchIO rejects RandomNoise"),
         ({"RandomAffine": {"label_interpolation": "nearest"}}, "not `label_interpolation`"),
     ],
 )

@@ -67,10 +67,10 @@ def test_a_process_has_its_part_of_the_batches_that_a_single_one_draws(count):
     whole = fed(alone, order)
     for rank in range(count):
         shared = fed(replace(alone, ranks=Ranks(rank, count)), order)
-        assert [batch.whole for batch in shared] == [4, 4, 1]
+        assert [batch.batch_size for batch in shared] == [4, 4, 1]
         for mine, all_of_it in zip(shared, whole, strict=True):
             for name in ("image", "target", "fill"):
-                assert torch.equal(getattr(mine, name), mine.part.of(getattr(all_of_it, name)))
+                assert torch.equal(getattr(mine, name), mine.share.of(getattr(all_of_it, name)))
 
 
 def fed(task, order):
@@ -99,8 +99,8 @@ def test_what_torchio_draws_for_a_slice_does_not_depend_on_whose_it_is(step):
     whole = fed(task, task.rows[:5])[0]
     for rank in range(3):
         [mine] = fed(replace(task, ranks=Ranks(rank, 3)), task.rows[:5])
-        assert torch.equal(mine.image, mine.part.of(whole.image))
-        assert torch.equal(mine.target, mine.part.of(whole.target))
+        assert torch.equal(mine.image, mine.share.of(whole.image))
+        assert torch.equal(mine.target, mine.share.of(whole.target))
 
 
 def test_the_first_process_drops_what_a_single_one_would_and_others_something_else():
