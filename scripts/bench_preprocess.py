@@ -16,7 +16,7 @@ from bench_parts import Row, medians, on_cpu, phantom, real_data, row_of
 from softseg.config.experiment import Experiment
 from softseg.data import Subject
 from softseg.preprocess import Crop, Resample
-from softseg.preprocess.prepare import prepare
+from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.stack import SliceStack
 
 VOLUMES, CACHED, WANTED, HIT = 2, 8, 5, 0.05  # TorchIO takes seconds for each
@@ -94,7 +94,7 @@ def scans(folder: Path, volumes: int) -> tuple[Experiment, list[Subject]]:
 
 
 def stack_of(config: Experiment, subjects: Sequence[Subject]) -> SliceStack:
-    return prepare(subjects, config.dataset, config.preprocess, config.slices)
+    return build_stack(subjects, config.dataset, config.preprocess, config.slices)
 
 
 def _cached(config: Experiment, folder: Path) -> Experiment:

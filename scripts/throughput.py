@@ -18,7 +18,7 @@ from softseg.ablation.folder import write_shared_stacks
 from softseg.ablation.plan import make_plan
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
-from softseg.preprocess.cache.shared_stack import read_shared
+from softseg.preprocess.cache.shared_stack import read_shared_stack
 from softseg.runs.build import resolve_hardware
 from softseg.training.batches import take
 from softseg.training.loop import train_step
@@ -92,7 +92,7 @@ def steps_per_second(folder: Path, processes: int, threads: int) -> float:
 def _step_for_a_while(experiment: Experiment, sets: Sets, stack: Path, threads: int) -> float:
     trainer = experiment.trainer.model_copy(update={"threads": threads, "device": "cpu"})
     experiment = resolve_hardware(experiment.model_copy(update={"trainer": trainer}))
-    task = task_of(experiment, sets, read_shared(stack))
+    task = task_of(experiment, sets, read_shared_stack(stack))
     state = new_state(experiment, torch.device("cpu"))
     rows = task.rows[: trainer.batch_size]
     batch = take(task, rows)

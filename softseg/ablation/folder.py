@@ -16,7 +16,7 @@ from softseg.config.load import dump
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import write_atomically
 from softseg.data import read_split
-from softseg.preprocess.cache.shared_stack import share
+from softseg.preprocess.cache.shared_stack import write_shared_stack
 from softseg.preprocess.stack import SliceStack
 from softseg.runs.data import check_sets, list_subjects, load_stack
 from softseg.runs.folder import Run, is_done
@@ -91,7 +91,7 @@ def write_shared_stacks(
         groups.setdefault(f"{sections} {planned.experiment.loss.required_maps}", []).append(planned)
     files: dict[int, Path] = {}
     for group in groups.values():
-        path = share(_checked_stack(group, console), folder)
+        path = write_shared_stack(_checked_stack(group, console), folder)
         files |= {planned.number: path for planned in group}
     return files
 

@@ -14,7 +14,7 @@ from softseg.ablation.folder import check_existing, write_shared_stacks
 from softseg.ablation.plan import PlannedRun
 from softseg.ablation.progress import completed_epochs
 from softseg.core.progress import whole_seconds
-from softseg.preprocess.cache.shared_stack import read_shared
+from softseg.preprocess.cache.shared_stack import read_shared_stack
 from softseg.runs.build import resolve_hardware
 from softseg.runs.folder import is_done, seconds_by_stage
 from softseg.runs.plan_file import STACKS
@@ -85,7 +85,7 @@ def _seconds_from_steps(todo: Sequence[PlannedRun], stacks: Mapping[int, Path]) 
     seconds: dict[str, float] = {}
     for candidate, planned in first_runs.items():
         experiment = resolve_hardware(planned.experiment)
-        task = task_of(experiment, planned.sets, read_shared(stacks[planned.number]))
+        task = task_of(experiment, planned.sets, read_shared_stack(stacks[planned.number]))
         state = new_state(experiment, torch.device(experiment.trainer.device))
         step_seconds = bare_step_seconds(state, task, repeats=3, warm_up=1)
         epoch_seconds = step_seconds * steps_per_epoch(task)

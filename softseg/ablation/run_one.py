@@ -11,7 +11,7 @@ from rich.console import Console
 
 from softseg.ablation.plan import PlannedRun
 from softseg.evaluation.evaluate import evaluate
-from softseg.preprocess.cache.shared_stack import read_shared
+from softseg.preprocess.cache.shared_stack import read_shared_stack
 from softseg.runs.data import PreparedData
 from softseg.runs.folder import is_done, timestamp
 from softseg.runs.lock import LockedError, lock
@@ -41,7 +41,7 @@ def run_one(
     try:
         with lock(run, lock_timeout):
             if not is_done(run):
-                prepared = PreparedData(planned.sets, read_shared(stack))
+                prepared = PreparedData(planned.sets, read_shared_stack(stack))
                 train(planned.experiment, run.folder, console, resume=True, prepared=prepared)
                 began = time.perf_counter()
                 evaluate(run, console, search=True, stack=prepared.stack)

@@ -64,7 +64,7 @@ def summary(
     console, wanted = open_console(), load_experiment(config, set_ or [])
     subjects = wanted.dataset()
     sets = wanted.split(subjects, wanted.seed)
-    shown = entries(subjects, wanted.dataset, sets, wanted.slices.number)
+    shown = entries(subjects, wanted.dataset, sets, wanted.slices.axis_index)
     pages = write_contact_sheets(shown, out)
     console.print(f"{len(subjects)} subjects on {len(pages) - 1} page(s): {out}", markup=False)
 

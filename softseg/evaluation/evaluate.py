@@ -103,8 +103,9 @@ def _score_subject(
     bins: Bins,
 ) -> tuple[list[BoolArray], list[dict[str, object]]]:
     """One subject's binary prediction of each target and its scores; adds to `bins`."""
-    evaluate, geometry = trained.experiment.evaluate, trained.stack.of([subject.name])[0].geometry
-    axis = geometry.native_axis(trained.experiment.slices.number)
+    evaluate = trained.experiment.evaluate
+    geometry = trained.stack.volumes_of([subject.name])[0].geometry
+    axis = geometry.native_axis(trained.experiment.slices.axis_index)
     zooms, voxel_ml = geometry.native.zooms.tolist(), geometry.native.voxel_ml
     masks, rows = [], []
     for k, (target, threshold) in enumerate(thresholds.items()):

@@ -78,7 +78,7 @@ def predicted(
 
     `doing` is what the progress bar says.
     """
-    volumes = trained.stack.of(members)
+    volumes = trained.stack.volumes_of(members)
     shown = track(volumes, doing, console=console, transient=True, disable=not console.is_terminal)
     for volume in shown:
         subject = trained.subjects[volume.subject]

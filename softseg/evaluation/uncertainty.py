@@ -24,7 +24,7 @@ from softseg.inference.uncertainty.maps import Uncertainty, summarize
 from softseg.inference.uncertainty.sampling import Logits, Sampling, Through, check, soft_samples
 from softseg.metrics.headings import HEADINGS
 from softseg.preprocess.stack import StackedVolume
-from softseg.preprocess.standardize import over_slices, standardize_slices
+from softseg.preprocess.standardize import standardize_slices, standardizes_per_slice
 from softseg.render.figures.uncertainty import Shown, draw
 from softseg.runs.folder import Run, set_suffix
 
@@ -83,7 +83,7 @@ def _judged(
     console: Console,
 ) -> Iterator[tuple[StackedVolume, list[Judged]]]:
     """Each volume with what is made of its targets."""
-    volumes = trained.stack.of(getattr(trained.sets, split))
+    volumes = trained.stack.volumes_of(getattr(trained.sets, split))
     looks = {"console": console, "transient": True, "disable": not console.is_terminal}
     for volume in track(volumes, f"sampling {split}", **looks):  # type: ignore[arg-type]
         soft, found = _sampled(trained, sampling, volume)
@@ -112,7 +112,7 @@ def _sampled(
 
 def _through(trained: Trained) -> Through:
     """Straight to the network; a moved slice is standardized again, where training did that."""
-    if not over_slices(trained.experiment.preprocess):
+    if not standardizes_per_slice(trained.experiment.preprocess):
         return lambda logits_of, image: logits_of(image)
 
     def standardized(logits_of: Logits, image: Tensor) -> Tensor:

@@ -158,7 +158,7 @@ def masks_of(
     """The binary segmentations (X, Y, Z) of soft ones (K, X, Y, Z), postprocessed as in training's
     evaluation.
     """
-    axis = Geometry(grid, canonical(grid)).native_axis(model.experiment.slices.number)
+    axis = Geometry(grid, canonical(grid)).native_axis(model.experiment.slices.axis_index)
     steps, voxel_mm3 = model.experiment.evaluate.postprocess, 1000 * grid.voxel_ml
     return [
         postprocess(binarize(one, threshold), steps, voxel_mm3, axis)

@@ -16,9 +16,9 @@ from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.patches import Size
 from softseg.preprocess import Crop, Slices, Step
-from softseg.preprocess.geometry import Geometry, center_of_mass, needs_roi, plan
-from softseg.preprocess.preprocess import images_of
-from softseg.preprocess.standardize import Standardize, over_slices
+from softseg.preprocess.geometry import Geometry, center_of_mass, needs_roi, plan_geometry
+from softseg.preprocess.preprocess import standardized_images
+from softseg.preprocess.standardize import Standardize, standardizes_per_slice
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def view_of(
     patch = _patch(steps, slices, sample.grid, middle)
     if not training_crop:
         steps = _widened(steps, slices, sample.grid)
-    geometry = plan(sample.grid, steps, slices, middle)
-    image, _ = images_of(sample, steps, geometry)
-    return View(slices.cut(image), geometry, slices, patch, over_slices(steps))
+    geometry = plan_geometry(sample.grid, steps, slices, middle)
+    image, _ = standardized_images(sample, steps, geometry)
+    return View(slices.cut(image), geometry, slices, patch, standardizes_per_slice(steps))
 
 
 def every_slice(slices: Slices) -> Slices:
@@ -111,7 +111,7 @@ def _patch(
     """The size of the slices in training; None where no crop makes it one."""
     if not any(isinstance(step, Crop) for step in steps):
         return None
-    shape = plan(native, steps, slices, center).network.shape
+    shape = plan_geometry(native, steps, slices, center).network.shape
     height, width = (shape[axis] for axis in slices.in_plane)
     return height, width
 
@@ -125,7 +125,7 @@ def crop_around(experiment: Experiment) -> Literal["image", "roi"] | None:
 def _widened(steps: Sequence[Step], slices: Slices, native: Grid) -> tuple[Step, ...]:
     """The chain with a crop that pads, but cuts nothing off; one around an ROI is left alone."""
     return tuple(
-        _as_large(step, plan(native, steps[:n], slices, None), slices)
+        _as_large(step, plan_geometry(native, steps[:n], slices, None), slices)
         if isinstance(step, Crop) and step.around == "image"
         else step
         for n, step in enumerate(steps)

@@ -43,7 +43,7 @@ def facts(experiment: Experiment, head: Weights) -> dict[str, Any]:
         "name": experiment.name,
         "contrasts": list(experiment.dataset.contrasts),
         "targets": list(experiment.dataset.targets),
-        "slice_axis": experiment.slices.number,
+        "slice_axis": experiment.slices.axis_index,
         "preprocess": experiment.model_dump(mode="json")["preprocess"],
         "head": kind,
     }

@@ -1,4 +1,8 @@
-"""Per volume, once: orient, standardize, resample, crop; the geometry and its inverse; slices."""
+"""Preprocessing, once for each volume: orient, standardize, resample, crop, cut into slices.
+
+A volume's path: `build_stack` loads it, `preprocess` turns it into slices (or the `cache` has
+them), and `stack` joins the slices of all subjects. `geometry` is the way there and its inverse.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +32,12 @@ __all__ = [
 ]
 
 
-def _checked(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+def _validate_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Reject a step that appears twice, and standardization per slice before another step."""
     names = [step.name for step in steps]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"`{name}` stands twice; each preprocessing step may stand once")
+            raise ValueError(f"`{name}` appears twice; each preprocessing step may appear once")
     for step in steps[:-1]:
         if isinstance(step, Standardize) and step.over == "slice":
             raise ValueError("`standardize: {over: slice}` must be the last step")
@@ -42,10 +47,10 @@ def _checked(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 if TYPE_CHECKING:
     Chain = tuple[Step, ...]
 else:
-    Chain = Annotated[tuple[single_key_union(Step), ...], AfterValidator(_checked)]
+    Chain = Annotated[tuple[single_key_union(Step), ...], AfterValidator(_validate_steps)]
 
 
 def build(spec: Any) -> tuple[Step, ...]:
-    """The steps of a YAML's `preprocess:` list, validated; `preprocess(sample, steps, slices)`."""
+    """Return the validated steps of a YAML's `preprocess:` list, as `preprocess` takes them."""
     steps: tuple[Step, ...] = parse_component(TypeAdapter(Chain), spec)
     return steps

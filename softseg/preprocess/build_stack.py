@@ -1,144 +1,140 @@
-"""Many preprocessed volumes become one slice stack: in memory or, where it is too large, in a file.
-
-The file has no name and is mapped into memory: the system reads what a step needs, keeps what fits,
-and frees the space when the process ends, however it ends.
-"""
+"""Load and preprocess all subjects of a dataset in parallel, into one slice stack."""
 
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import Any
 
 from softseg.core.errors import UserError, combined_error
-from softseg.core.memory import GIB, release_free_memory
-from softseg.preprocess.preprocess import VolumeSlices
-from softseg.preprocess.stack import LARGE, SliceStack, StackedVolume, n_bytes_of
+from softseg.core.memory import GIB, half_of_memory_gb, release_free_memory
+from softseg.data import Dataset, Subject
+from softseg.data.sample import SubjectError, load_sample
+from softseg.preprocess.cache.entry import entry_key, read_or_create
+from softseg.preprocess.cache.eviction import evict, eviction_suspended
+from softseg.preprocess.geometry import Step
+from softseg.preprocess.preprocess import VolumeSlices, preprocess
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.stack import SliceStack, assemble_stack
 
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """One block being filled, volume by volume."""
-
-    block: Tensor
-
-    def put(self, start: int, part: Tensor) -> None:
-        """Copy one volume's slices to their place; raters that it does not have stay 0."""
-        self.block[start : start + len(part), : part.shape[1]] = part
-
-    def done(self) -> Tensor:
-        """The whole block."""
-        return self.block
+_MAX_THREADS = 8  # subjects in memory while they are preprocessed
+_MAX_NAME = 48  # characters of a subject in a file name, which has at most 255 bytes
 
 
-@dataclass(frozen=True)
-class OnDisk:
-    """The same in a file without a name."""
-
-    file: IO[bytes]
-    shape: Shape
-
-    def put(self, start: int, part: Tensor) -> None:  # noqa: ARG002 - parts come in their order
-        """Append one volume's slices."""
-        whole = part.new_zeros(len(part), *self.shape[1:])
-        whole[:, : part.shape[1]] = part
-        self.file.write(whole.numpy().data)
-
-    def done(self) -> Tensor:
-        """The whole block, mapped; what is written to it stays in this process."""
-        self.file.flush()
-        return torch.from_numpy(np.memmap(self.file, np.float32, "c", shape=self.shape))
-
-
-def assemble(
-    names: Sequence[str],
-    parts: list[VolumeSlices],
-    limit: float = math.inf,
-    folder: str | None = None,
+def build_stack(
+    subjects: Sequence[Subject],
+    dataset: Dataset,
+    steps: Sequence[Step],
+    slices: Slices,
+    maps: Sequence[str] = (),
+    tick: Callable[[], None] = lambda: None,
+    known_problems: Sequence[str] = (),
 ) -> SliceStack:
-    """Copy the volumes into one block each, giving up every part once it is copied.
+    """Load, check and preprocess every subject, or read it from the cache (`dataset.cache`).
+
+    Threads suffice, because decompression and matrix products release the interpreter's lock.
+    Afterwards the cache is brought below `dataset.cache_gb`.
 
     Args:
-        names: the subjects, in order.
-        parts: their volumes; the list is emptied.
-        limit: bytes that a stack may have in memory.
-        folder: where a larger one goes.
+        subjects: the subjects, in the order of the stack.
+        dataset: how they are loaded, and where the cache is.
+        steps: the preprocessing chain.
+        slices: how volumes are cut.
+        maps: the kinds of distance maps that the loss needs.
+        tick: called after each subject.
+        known_problems: problems of the dataset that were found earlier.
 
-    Raises UserError when in-plane sizes differ (no `crop` step), and where a stack is too large
-    and there is no folder for it.
+    Raises one UserError that lists the known problems and every bad file of the dataset.
     """
-    _check_sizes(names, parts)
-    size = n_bytes_of(parts)
-    if size > limit and folder is None:
-        raise UserError(
-            f"the slices take {size / GIB:.1f} GiB, more than dataset.memory_gb allows "
-            f"({limit / GIB:.1f} GiB); raise it, or give dataset.cache a folder to keep them in"
-        )
-    shapes = {name: _shape(name, parts) for name in LARGE}
-    blocks = {
-        name: _on_disk(shape, folder) if size > limit and folder else _in_memory(shape)
-        for name, shape in shapes.items()
-    }
-    return _filled(blocks, names, parts)
+    with_raters = dataset.raters.fusion == "random"
+
+    def create(subject: Subject) -> VolumeSlices:
+        return preprocess(load_sample(subject, dataset), steps, slices, with_raters, maps)
+
+    if dataset.cache is None:
+        return _build(subjects, dataset, create, tick, known_problems)
+    folder = Path(dataset.cache)
+    used: list[Path] = []
+
+    def read(subject: Subject) -> VolumeSlices:
+        entry = _entry_path(folder, subject, dataset, steps, slices, maps)
+        used.append(entry)
+        return read_or_create(entry, lambda: create(subject))
+
+    with eviction_suspended(folder):
+        stack = _build(subjects, dataset, read, tick, known_problems)
+    evict(folder, GIB * (dataset.cache_gb or math.inf), used)
+    return stack
 
 
-def _filled(
-    blocks: dict[str, InMemory | OnDisk], names: Sequence[str], parts: list[VolumeSlices]
+def _build(
+    subjects: Sequence[Subject],
+    dataset: Dataset,
+    volume_of: Callable[[Subject], VolumeSlices],
+    tick: Callable[[], None],
+    known_problems: Sequence[str],
 ) -> SliceStack:
-    volumes: list[StackedVolume] = []
-    fill, keep = [], []
-    start = 0
-    parts.reverse()
-    for name in names:
-        part = parts.pop()
-        for tensor, block in blocks.items():
-            block.put(start, getattr(part, tensor))
-        # copies: a part may be mapped from a file that is to be closed
-        fill.append(part.fill.clone())
-        keep.append(part.keep.clone())
-        stop = start + len(part.keep)
-        raters = part.raters.shape[1]
-        volumes.append(StackedVolume(name, start, stop, part.geometry, part.facts, raters))
-        start = stop
-        del part
-        release_free_memory()
-    tensors = {name: block.done() for name, block in blocks.items()}
-    return SliceStack(**tensors, fill=torch.cat(fill), keep=torch.cat(keep), volumes=tuple(volumes))
+    """Call `volume_of` in threads and assemble its results, or raise all problems at once."""
 
+    def volume_or_problems(subject: Subject) -> VolumeSlices | list[str]:
+        try:
+            return volume_of(subject)
+        except SubjectError as error:
+            return error.problems
+        except UserError as error:
+            return [f"{subject.name}: {error}"]
+        except OSError as error:
+            return [f"{error.filename or subject.name}: {error.strerror}"]
 
-def _shape(name: str, parts: Sequence[VolumeSlices]) -> Shape:
-    """Of one tensor of the stack; where subjects have different numbers of raters, the most."""
-    tensors = [getattr(part, name) for part in parts]
-    slices, channels = sum(len(one) for one in tensors), max(one.shape[1] for one in tensors)
-    return slices, channels, *tensors[0].shape[2:]
-
-
-def _in_memory(shape: Shape) -> InMemory:
-    return InMemory(torch.zeros(shape))
-
-
-def _on_disk(shape: Shape, folder: str) -> InMemory | OnDisk:
-    if not np.prod(shape):
-        return _in_memory(shape)  # nothing cannot be mapped
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return OnDisk(tempfile.TemporaryFile(dir=folder), shape)
-
-
-def _check_sizes(names: Sequence[str], parts: Sequence[VolumeSlices]) -> None:
-    sizes: dict[tuple[int, int], str] = {}
-    for name, part in zip(names, parts, strict=True):
-        sizes.setdefault((part.image.shape[2], part.image.shape[3]), name)
-    if len(sizes) > 1:
+    parts: list[VolumeSlices] = []
+    problems = list(known_problems)
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
+        for result in pool.map(volume_or_problems, subjects):
+            if isinstance(result, list):
+                problems += result
+            else:
+                parts.append(result)
+            tick()
+            release_free_memory()
+            del result  # each volume must be released once it is in the stack
+    if problems:
         raise combined_error(
-            "slices of different sizes cannot share a batch; add a `crop` step to preprocess:",
-            (f"{h} x {w} pixels, e.g. {name}" for (h, w), name in sizes.items()),
+            f"{len(problems)} problem(s) in the data under {dataset.root} "
+            "(fix them, or leave subjects out by name with dataset.exclude):",
+            problems,
         )
+    limit = GIB * (dataset.memory_gb or half_of_memory_gb())
+    return assemble_stack([subject.name for subject in subjects], parts, limit, dataset.cache)
+
+
+def _entry_path(
+    folder: Path,
+    subject: Subject,
+    dataset: Dataset,
+    steps: Sequence[Step],
+    slices: Slices,
+    maps: Sequence[str],
+) -> Path:
+    """Return the file of a subject's preprocessed volume, named after all that it depends on."""
+    raters = {target: sorted(masks) for target, masks in subject.labels.items()}
+    recipe: dict[str, Any] = {
+        "steps": [step.model_dump(mode="json") for step in steps],
+        "slices": slices.model_dump(mode="json"),
+        "targets": [(name, t.model_dump(mode="json")) for name, t in dataset.targets.items()],
+        "raters": [dataset.raters.model_dump(mode="json", exclude={"required"}), raters],
+        "images": list(subject.images),
+        "on_grid_mismatch": dataset.on_grid_mismatch,
+        "maps": list(maps),
+    }
+    files = [*subject.images.values()]
+    for _, masks in sorted(subject.labels.items()):
+        files += [path for _, path in sorted(masks.items())]
+    if subject.roi is not None:
+        files.append(subject.roi)
+    # a table's subjects may have any name, e.g. `../../x`
+    name = re.sub(r"^[^\w]|[^\w.+-]", "_", subject.name)[:_MAX_NAME]
+    return folder / f"{name}-{entry_key(files, recipe)}.safetensors"

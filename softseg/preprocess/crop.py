@@ -1,4 +1,4 @@
-"""The step that cuts or pads every volume to one in-plane size."""
+"""The step that crops or pads every volume to one in-plane size."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Size = Annotated[int, Field(ge=1, le=16384)]
 
 
 class Crop(Component):
-    """Cut (or pad) each slice to one size, so that slices of all subjects can share a batch.
+    """Crop (or pad) each slice to one size, so that slices of all subjects can share a batch.
 
-    One box a volume: every slice is cut at the same place.
+    All slices of a volume are cropped to the same box.
     """
 
     name: Literal["crop"] = "crop"
@@ -29,19 +29,16 @@ class Crop(Component):
     (`dataset.roi`); a model trained around an ROI needs one to predict."""
 
     def __call__(self, grid: Grid, in_plane: tuple[int, int], center: FloatArray | None) -> Grid:
-        """The grid after this step; `center` is the ROI's center of mass in world mm, (3,)."""
-        start = np.zeros(3, dtype=int)
-        shape = list(grid.shape)
+        """Return the grid after this step; `center` is the ROI's center in world mm, (3,)."""
+        shape, start = list(grid.shape), np.zeros(3, dtype=int)
         for axis, size in zip(in_plane, self.size, strict=True):
-            start[axis] = self._start(grid, axis, size, center)
             shape[axis] = size
-        move = np.eye(4)
-        move[:3, 3] = start
-        return Grid((shape[0], shape[1], shape[2]), grid.affine @ move)
-
-    def _start(self, grid: Grid, axis: int, size: int, center: FloatArray | None) -> int:
-        if self.around == "image" or center is None:
-            return (grid.shape[axis] - size) // 2
-        index = np.linalg.solve(grid.affine, np.append(center, 1.0))
-        # halves are rounded alike whatever noise the affine's inverse leaves
-        return int(np.rint(np.round(index[axis] - (size - 1) / 2, 4)))
+            if self.around == "image" or center is None:
+                start[axis] = (grid.shape[axis] - size) // 2
+            else:
+                index = np.linalg.solve(grid.affine, np.append(center, 1.0))
+                # rounded first, so that noise of the inverse affine does not decide about halves
+                start[axis] = int(np.rint(np.round(index[axis] - (size - 1) / 2, 4)))
+        shift = np.eye(4)
+        shift[:3, 3] = start
+        return Grid((shape[0], shape[1], shape[2]), grid.affine @ shift)

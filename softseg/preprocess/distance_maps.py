@@ -1,108 +1,162 @@
-"""Maps of the distance to a contour, which contour losses multiply predictions with.
+"""Maps of the distance to a contour, by which contour losses multiply predictions.
 
-A map belongs to a whole slice: of a crop, a contour outside would be forgotten, and a crop without
-foreground would have none. A mask without a contour, empty or filling its slice, has no distances
-(an exact transform of nothing but ones returns those to a point that does not exist).
+A map is computed from a whole slice: in a crop, a contour outside it would be forgotten, and a crop
+without foreground would have none. A mask without a contour, empty or filling its slice, has no
+distances (scipy's exact transform would return those to a point that does not exist).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, distance_transform_edt
+from torch import Tensor
 
-from softseg.core.types import BoolArray, Float32Array, Float64Array
+from softseg.core.errors import UserError
+from softseg.core.types import BoolArray, Float32Array, Float64Array, FloatArray
+from softseg.data.nifti.grid import Grid
+from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.preprocess.crop import Crop
+from softseg.preprocess.geometry import Geometry, Step, plan_geometry
+from softseg.preprocess.interpolation import resample
+from softseg.preprocess.resample import label_interpolation
+from softseg.preprocess.slices import Slices
 
 Spacing = tuple[float, float]
 
 _PIXELS: Spacing = (1.0, 1.0)
 
 
+def slice_maps(
+    target: FloatArray,
+    steps: Sequence[Step],
+    slices: Slices,
+    geometry: Geometry,
+    kinds: Sequence[str],
+) -> list[Tensor]:
+    """Return a map of each kind for every slice, each (S, K, H, W), of native masks (K, X, Y, Z).
+
+    Maps are computed on whole slices, so that a crop through a structure, or past it, changes
+    nothing; then they are cropped. Padding repeats the value at the edge of the scan. Raises
+    UserError for a chain that crops before it resamples.
+    """
+    if not kinds:
+        return []
+    uncropped_steps = [step for step in steps if not isinstance(step, Crop)]
+    uncropped = plan_geometry(geometry.native, uncropped_steps, slices, None)
+    order = label_interpolation(steps)
+    resampled = [resample(mask, uncropped.native, uncropped.network, order) for mask in target]
+    inside = binarize(slices.cut(np.stack(resampled)).numpy(), TRUTH_THRESHOLD)
+    height, width = uncropped.network.zooms[list(slices.in_plane)]
+    spacing = (float(height), float(width))
+    crop = np.ix_(*_crop_indices(uncropped.network, geometry.network, slices))
+    maps = []
+    for kind in kinds:
+        rows = [[contour_map(mask, spacing, kind)[crop] for mask in masks] for masks in inside]
+        maps.append(torch.from_numpy(np.array(rows, dtype=np.float32)))
+    return maps
+
+
+def _crop_indices(uncropped: Grid, network: Grid, slices: Slices) -> list[NDArray[np.int_]]:
+    """Return the rows and the columns of an uncropped slice that the network's slice shows."""
+    offset = np.linalg.solve(uncropped.affine, network.affine)[:3, 3]
+    start = np.rint(offset).astype(int)
+    if np.abs(offset - start).max() > 1e-3:  # voxels
+        raise UserError("a contour loss needs the step `crop` after `resample`, not before it")
+    return [
+        np.clip(start[axis] + np.arange(network.shape[axis]), 0, uncropped.shape[axis] - 1)
+        for axis in slices.in_plane
+    ]
+
+
 def contour_map(mask: BoolArray, spacing: Spacing, kind: str) -> Float32Array:
-    """The map of one target in one slice.
+    """Return the map of one target in one slice.
 
     Args:
-        mask: (H, W), the target: the soft mask at 0.5 and above, which puts the contour there.
+        mask: (H, W), the target: where the soft mask is at least 0.5, so that its contour is there.
         spacing: size of a pixel along each axis in mm, above 0.
-        kind: a name in `KINDS`, which says what it maps, and in which unit.
+        kind: a name in `KINDS`, which defines the map and its unit.
 
     Returns:
-        (H, W) of negative values inside and positive ones outside; `published` is 0 on the
-        innermost layer of a mask. Without a contour, `absent` or `full` of the kind everywhere.
+        (H, W), negative inside and positive outside; `published` is 0 on the innermost layer of a
+        mask. Without a contour, `absent` or `full` of the kind everywhere.
 
     Raises:
         ValueError: the mask is not boolean (a soft one would be measured from its faintest
-            pixel), or there is no such kind.
+            pixel), or the kind is unknown.
     """
     if mask.dtype != np.bool_ or mask.ndim != 2:
-        raise ValueError(f"a map is of a boolean mask (H, W), not {mask.dtype} {mask.shape}")
-    drawn = _of(kind)
-    inside = ~mask if drawn.of_background else mask
+        raise ValueError(f"a map needs a boolean mask (H, W), not {mask.dtype} {mask.shape}")
+    definition = _kind_of(kind)
+    inside = ~mask if definition.of_background else mask
     if inside.all() or not inside.any():
-        return np.full(mask.shape, drawn.full if inside.any() else drawn.absent, np.float32)
-    return drawn.draw(inside, spacing).astype(np.float32)
+        value = definition.full if inside.any() else definition.absent
+        return np.full(mask.shape, value, np.float32)
+    return definition.compute(inside, spacing).astype(np.float32)
 
 
 def is_length(kind: str) -> bool:
-    """Whether a kind is a distance, which grows with its slice when augmentation scales that.
+    """Return whether a kind is a distance, which grows when augmentation enlarges its slice.
 
     Raises:
-        ValueError: there is no such kind.
+        ValueError: the kind is unknown.
     """
-    return _of(kind).is_length
+    return _kind_of(kind).is_length
 
 
 def half_pixel(mask: BoolArray, spacing: Spacing) -> Float64Array:
-    """Distance in mm from a pixel's center to the contour between the pixels; negative inside.
+    """Return the distance in mm from pixel centers to the contour between pixels; < 0 inside.
 
-    Exact: of a pixel's square the point nearest to another center is a corner or the middle of an
-    edge. On a grid of twice the resolution these are nodes, between the centers, so that the
+    Exact: of the square of a pixel, the point nearest to another center is a corner or the middle
+    of an edge. On a grid of twice the resolution these are nodes between the centers, and the
     contour is the nodes that squares of both sides share. mask: (H, W), with a contour.
     """
-    contour = _squares(mask) & _squares(~mask)
+    contour = _square_nodes(mask) & _square_nodes(~mask)
     distance = _distance(~contour, (spacing[0] / 2, spacing[1] / 2))[1::2, 1::2]
     return np.where(mask, -distance, distance)
 
 
-def _squares(mask: BoolArray) -> BoolArray:
-    """(H, W) -> (2H + 1, 2W + 1): all nodes of the pixels' squares, borders included."""
+def _square_nodes(mask: BoolArray) -> BoolArray:
+    """Return all nodes of the pixels' squares, with borders: (H, W) -> (2H + 1, 2W + 1)."""
     nodes = np.zeros((2 * mask.shape[0] + 1, 2 * mask.shape[1] + 1), dtype=np.bool_)
     nodes[1::2, 1::2] = mask
     return binary_dilation(nodes, structure=np.ones((3, 3), dtype=np.bool_))
 
 
 def published(mask: BoolArray, spacing: Spacing) -> Float64Array:
-    """The map of Kervadec's code in mm, with which the innermost layer of 1 mm pixels is at 0.
+    """Return the map of Kervadec's code in mm, 0 on the innermost layer of 1 mm pixels.
 
-    Float64Array are to the center of the nearest pixel of the other side. The 1 that is taken off
-    inside is of their code too, and right for pixels of 1 mm only: of smaller ones, layers inside
-    have the sign of the outside. mask: (H, W), with a contour.
+    Distances are to the center of the nearest pixel of the other side. Their code, too, subtracts
+    1 inside, which is right for pixels of 1 mm only: with smaller ones, layers inside have the
+    sign of the outside. mask: (H, W), with a contour.
     """
     return np.where(mask, 1 - _distance(mask, spacing), _distance(~mask, spacing))
 
 
 def edt(mask: BoolArray, _spacing: Spacing) -> Float64Array:
-    """Distance in pixels to the center of the nearest pixel of the other side; negative inside."""
+    """Return the distance in pixels to the nearest pixel center of the other side; < 0 inside."""
     return np.where(mask, -_distance(mask, _PIXELS), _distance(~mask, _PIXELS))
 
 
 def rrw(mask: BoolArray, _spacing: Spacing) -> Float64Array:
-    """1 outside; inside from -1, where it is deepest, to nearly 0: relative, hence rectified."""
+    """Return 1 outside and the relative depth inside: -1 where it is deepest, to nearly 0."""
     depth = _distance(mask, _PIXELS)
     return np.where(mask, -depth / depth.max(), 1.0)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a map is of; its mask has a contour whenever `draw` is called."""
+    """The definition of a map; `compute` is called for masks with a contour only."""
 
-    draw: Callable[[BoolArray, Spacing], Float64Array]  # (H, W) and mm -> (H, W)
+    compute: Callable[[BoolArray, Spacing], Float64Array]  # (H, W) and mm -> (H, W)
     is_length: bool = True  # in mm, or in pixels
-    of_background: bool = False  # the complement is the mask
-    absent: float = 0.0  # everywhere, of an empty mask
-    full: float = 0.0  # everywhere, of a mask that fills its slice
+    of_background: bool = False  # computed for the complement of the mask
+    absent: float = 0.0  # everywhere, for an empty mask
+    full: float = 0.0  # everywhere, for a mask that fills its slice
 
 
 KINDS = {
@@ -115,13 +169,13 @@ KINDS = {
 }
 
 
-def _of(kind: str) -> Kind:
+def _kind_of(kind: str) -> Kind:
     if kind not in KINDS:
-        raise ValueError(f"there is no map {kind!r}; there are {', '.join(KINDS)}")
+        raise ValueError(f"unknown map {kind!r}; the maps are {', '.join(KINDS)}")
     return KINDS[kind]
 
 
 def _distance(mask: BoolArray, spacing: Spacing) -> Float64Array:
-    """Of each pixel that is true to the center of the nearest that is false; 0 in those."""
+    """Return the distance of each true pixel to the nearest false one's center; 0 at false ones."""
     distance: Float64Array = distance_transform_edt(mask, sampling=spacing)
     return distance

@@ -1,7 +1,7 @@
 """The recorded geometry of a volume's preprocessing and its exact inverse (contract 2).
 
-All that is recorded is two grids: the native one and the network's. Since every step keeps the
-world coordinates of what it keeps, the affines alone lead there and back.
+The record is two grids: the native one and the network's. Every step keeps the world coordinates
+of the voxels that it keeps, so the two affines alone lead there and back.
 """
 
 from __future__ import annotations
@@ -24,37 +24,28 @@ Step = Standardize | Resample | Crop
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a volume came from and where it lies for the network."""
+    """The native grid of a volume and its grid for the network."""
 
     native: Grid
     network: Grid
 
     def to_native(self, volume: FloatArray) -> Float32Array:
-        """A soft segmentation (X, Y, Z) on the network's grid -> the native grid, in [0, 1].
+        """Resample a soft segmentation (X, Y, Z) from the network's grid to the native one.
 
-        Linear interpolation; 0 where the crop did not look.
+        Linear interpolation, in [0, 1]; 0 outside the crop.
         """
         return np.clip(resample(volume, self.network, self.native, order=1), 0.0, 1.0)
 
     def native_axis(self, axis: int) -> int:
-        """The native array's axis that runs along an axis of the network's volume."""
+        """Return the axis of the native array along an axis of the network's volume."""
         across = np.linalg.solve(self.native.affine, self.network.affine)[:3, axis]
         return int(np.abs(across).argmax())
 
 
-def needs_roi(steps: Sequence[Step], slices: Slices) -> bool:
-    """Whether a chain looks at an ROI mask."""
-    return "no_roi" in slices.exclude or any(
-        (isinstance(step, Crop) and step.around == "roi")
-        or (isinstance(step, Standardize) and step.region == "roi")
-        for step in steps
-    )
-
-
-def plan(
+def plan_geometry(
     native: Grid, steps: Sequence[Step], slices: Slices, center: FloatArray | None
 ) -> Geometry:
-    """The geometry of a chain on one scan; `center` is the ROI's in world mm, (3,), or None."""
+    """Return the geometry of a chain on one scan; `center` is the ROI's in world mm, (3,)."""
     grid = canonical(native)
     for step in steps:
         if isinstance(step, Resample):
@@ -64,8 +55,17 @@ def plan(
     return Geometry(native, grid)
 
 
+def needs_roi(steps: Sequence[Step], slices: Slices) -> bool:
+    """Return whether a chain uses an ROI mask."""
+    return "no_roi" in slices.exclude or any(
+        (isinstance(step, Crop) and step.around == "roi")
+        or (isinstance(step, Standardize) and step.region == "roi")
+        for step in steps
+    )
+
+
 def center_of_mass(mask: FloatArray, grid: Grid) -> Float64Array | None:
-    """World position (3,) in mm of the middle of a mask (X, Y, Z); None where it is empty."""
+    """Return the center of a mask (X, Y, Z) in world mm, (3,); None for an empty mask."""
     voxels = np.argwhere(mask >= 0.5)
     if len(voxels) == 0:
         return None

@@ -1,4 +1,4 @@
-"""Slices: which axis they are cut along, which are left out of training, and the way back."""
+"""Slices: along which axis a volume is cut, which slices are left out, and the inverse."""
 
 from __future__ import annotations
 
@@ -21,37 +21,40 @@ class Slices(Component):
     axis: Literal["axial", "coronal", "sagittal"] = "axial"
     """The plane of the slices, in the canonical orientation."""
     exclude: tuple[Rule, ...] = ("empty_input",)
-    """Slices left out of training and validation (every slice is predicted): `empty_input`, a
-    contrast is constant; `empty_target`, no foreground; `no_roi`, no voxel of the ROI mask."""
+    """Slices left out of training and validation (every slice is predicted). `empty_input`: a
+    contrast is constant; `empty_target`: no foreground; `no_roi`: no voxel of the ROI mask."""
 
     @property
-    def number(self) -> int:
-        """The volume axis that is cut along: 0, 1 or 2."""
+    def axis_index(self) -> int:
+        """The volume axis along which slices are cut: 0, 1 or 2."""
         return _AXES[self.axis]
 
     @property
     def in_plane(self) -> tuple[int, int]:
         """The two other volume axes, in order: the H and W of a slice."""
-        first, second = (axis for axis in range(3) if axis != self.number)
+        first, second = (axis for axis in range(3) if axis != self.axis_index)
         return first, second
 
     def cut(self, volumes: Float32Array) -> Tensor:
-        """(C, X, Y, Z) -> slices (S, C, H, W)."""
-        slices = np.moveaxis(volumes, self.number + 1, 0)
+        """Cut volumes (C, X, Y, Z) into slices (S, C, H, W)."""
+        slices = np.moveaxis(volumes, self.axis_index + 1, 0)
         return torch.from_numpy(np.ascontiguousarray(slices))
 
     def stack(self, slices: Tensor) -> Float32Array:
-        """(S, C, H, W) -> (C, X, Y, Z): the inverse of `cut`."""
-        return np.ascontiguousarray(np.moveaxis(slices.cpu().numpy(), 0, self.number + 1))
+        """Stack slices (S, C, H, W) to volumes (C, X, Y, Z): the inverse of `cut`."""
+        return np.ascontiguousarray(np.moveaxis(slices.cpu().numpy(), 0, self.axis_index + 1))
 
-    def kept(self, image: Tensor, target: Tensor, roi: Tensor | None) -> Tensor:
-        """Which slices take part in training and validation: bool (S,)."""
+    def keep_mask(self, image: Tensor, target: Tensor, roi: Tensor | None) -> Tensor:
+        """Return which slices take part in training and validation, bool (S,).
+
+        `image` is (S, C, H, W), `target` (S, K, H, W) and `roi` (S, 1, H, W).
+        """
         keep = torch.ones(len(image), dtype=torch.bool)
         if "empty_input" in self.exclude:
-            spread = image.amax(dim=(2, 3)) - image.amin(dim=(2, 3))
-            whole = image.amax(dim=(0, 2, 3)) - image.amin(dim=(0, 2, 3))
+            slice_range = image.amax(dim=(2, 3)) - image.amin(dim=(2, 3))
+            volume_range = image.amax(dim=(0, 2, 3)) - image.amin(dim=(0, 2, 3))
             # interpolation leaves a constant slice constant but for float32's rounding
-            keep &= (spread > 1e-5 * whole).all(dim=1)
+            keep &= (slice_range > 1e-5 * volume_range).all(dim=1)
         if "empty_target" in self.exclude:
             keep &= target.amax(dim=(1, 2, 3)) > 0
         if "no_roi" in self.exclude and roi is not None:

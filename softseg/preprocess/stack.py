@@ -1,103 +1,211 @@
-"""The slice stack: every slice of every subject in one contiguous block, resident on a device."""
+"""The slice stack: every slice of every subject in contiguous blocks, in memory or in a file.
+
+A stack that is too large for memory is written to a file without a name, which is mapped: the
+system reads what a step needs, caches what fits, and frees the space when the process ends.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import math
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from softseg.core.errors import UserError, combined_error
+from softseg.core.memory import GIB, release_free_memory
 from softseg.data.nifti.grid import canonical
 from softseg.preprocess.geometry import Geometry
-from softseg.preprocess.preprocess import Facts, VolumeSlices
-
-
-@dataclass(frozen=True)
-class StackedVolume:
-    """One subject's place in the stack."""
-
-    subject: str
-    start: int  # first slice
-    stop: int  # one past the last slice
-    geometry: Geometry
-    facts: Facts
-    raters: int = 0  # how many of the stack's raters are this subject's
-
+from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
 
 LARGE = ("image", "target", "raters", "maps")
 """The tensors of a stack that fill memory."""
 
 
 @dataclass(frozen=True)
+class StackedVolume:
+    """One subject's slices in the stack."""
+
+    subject: str
+    start: int  # first slice
+    stop: int  # one past the last slice
+    geometry: Geometry
+    statistics: VolumeStatistics
+    raters: int = 0  # how many of the stack's raters this subject has
+
+
+@dataclass(frozen=True)
 class SliceStack:
-    """Slices of all subjects, one subject after the other, none left out."""
+    """All slices of all subjects, one subject after the other."""
 
     image: Tensor  # (S, C, H, W) float32
     target: Tensor  # (S, K, H, W) float32 in [0, 1]
     fill: Tensor  # (S, C) float32, the standardized background
     keep: Tensor  # (S,) bool, takes part in training and validation; stays on the CPU
-    raters: Tensor  # (S, R, K, H, W) float32, each rater's masks; R = 0 unless one is drawn
-    maps: Tensor  # (S, M, K, H, W) float32, what a contour loss wants; M = 0 without one
+    raters: Tensor  # (S, R, K, H, W) float32, each rater's masks; R = 0 unless fusion is random
+    maps: Tensor  # (S, M, K, H, W) float32, the maps of a contour loss; M = 0 without one
     volumes: tuple[StackedVolume, ...]
 
-    def of(self, subjects: Iterable[str]) -> list[StackedVolume]:
-        """The volumes of these subjects, in the stack's order."""
-        wanted = set(subjects)
-        return [volume for volume in self.volumes if volume.subject in wanted]
+    def volumes_of(self, subjects: Iterable[str]) -> list[StackedVolume]:
+        """Return the volumes of these subjects, in the stack's order."""
+        names = set(subjects)
+        return [volume for volume in self.volumes if volume.subject in names]
 
     def rows(self, subjects: Iterable[str]) -> Tensor:
-        """Indices (N,) of the slices of these subjects that take part in training."""
-        spans = [self.kept(volume) for volume in self.of(subjects)]
-        return torch.cat(spans) if spans else torch.empty(0, dtype=torch.long)
+        """Return the indices (N,) of the slices of these subjects that take part in training."""
+        rows = [self.training_rows(volume) for volume in self.volumes_of(subjects)]
+        return torch.cat(rows) if rows else torch.empty(0, dtype=torch.long)
 
-    def kept(self, volume: StackedVolume) -> Tensor:
-        """Indices (N,) of one volume's slices that take part in training, on the CPU."""
-        every = torch.arange(volume.start, volume.stop)
-        return every[self.keep[every]]
+    def training_rows(self, volume: StackedVolume) -> Tensor:
+        """Return the indices (N,) of a volume's slices that take part in training, on the CPU."""
+        rows = torch.arange(volume.start, volume.stop)
+        return rows[self.keep[rows]]
 
     def native_zooms(self, subjects: Iterable[str]) -> list[list[float]]:
-        """The smallest and the largest native voxel size [mm] along each axis, right-left first."""
-        zooms = [canonical(volume.geometry.native).zooms for volume in self.of(subjects)]
+        """Return the smallest and the largest native voxel sizes [mm], right-left axis first."""
+        zooms = [canonical(volume.geometry.native).zooms for volume in self.volumes_of(subjects)]
         return [np.min(zooms, axis=0).tolist(), np.max(zooms, axis=0).tolist()]
 
     def has_target(self, rows: Tensor) -> Tensor:
-        """Which of these slices (N,) hold any voxel of a target, (N,) bool, on the CPU."""
+        """Return which of these slices (N,) have a voxel of a target, bool (N,), on the CPU."""
         largest = [self.target[part].amax(dim=(1, 2, 3)) for part in rows.split(256)]
         return torch.cat(largest).cpu() > 0
 
     def rater_counts(self) -> Tensor:
-        """How many of `raters` each slice has, (S,)."""
+        """Return how many of `raters` each slice has, (S,)."""
         counts = [torch.full((v.stop - v.start,), v.raters) for v in self.volumes]
         return torch.cat(counts)
 
     def to(self, device: torch.device) -> SliceStack:
-        """The same stack with its tensors on `device` (a copy only where it has to move)."""
-        moved = {name: getattr(self, name).to(device) for name in (*LARGE, "fill")}
-        return replace(self, **moved)
+        """Return the same stack with its tensors on `device`, copied only if they must move."""
+        tensors = {name: getattr(self, name).to(device) for name in (*LARGE, "fill")}
+        return replace(self, **tensors)
 
     def fingerprints(self) -> dict[str, str]:
-        """Subject -> a digest of its slices and targets: other data, another digest."""
-        return {volume.subject: self._fingerprint(volume) for volume in self.volumes}
+        """Return a digest of each subject's slices and targets, which differs for other data."""
+        prints = {}
+        for volume in self.volumes:
+            digest = hashlib.sha256()
+            for tensor in (self.image, self.target):
+                digest.update(tensor[volume.start : volume.stop].cpu().numpy().data)
+            prints[volume.subject] = digest.hexdigest()[:16]
+        return prints
 
-    def images(self) -> dict[str, list[str]]:
-        """Subject -> a digest of each native image: the same scan has it in whatever experiment."""
-        return {volume.subject: list(volume.facts.images) for volume in self.volumes}
-
-    def _fingerprint(self, volume: StackedVolume) -> str:
-        digest = hashlib.sha256()
-        for tensor in (self.image, self.target):
-            digest.update(tensor[volume.start : volume.stop].cpu().numpy().data)
-        return digest.hexdigest()[:16]
+    def image_digests(self) -> dict[str, list[str]]:
+        """Return digests of each subject's native images, the same whatever the experiment."""
+        return {volume.subject: list(volume.statistics.image_digests) for volume in self.volumes}
 
     @property
     def n_bytes(self) -> int:
-        """Its size in memory, or in the file that it is mapped from."""
+        """The size in memory, or in the file that is mapped."""
         return sum(int(getattr(self, name).nbytes) for name in (*LARGE, "fill"))
 
 
-def n_bytes_of(parts: Iterable[VolumeSlices]) -> int:
-    """Size of a stack of these volumes."""
-    return sum(getattr(part, name).nbytes for part in parts for name in LARGE)
+@dataclass(frozen=True)
+class MemoryBlock:
+    """A tensor of the stack in memory, filled volume by volume."""
+
+    block: Tensor
+
+    def put(self, start: int, part: Tensor) -> None:
+        """Copy one volume's slices to their place; raters that it does not have stay 0."""
+        self.block[start : start + len(part), : part.shape[1]] = part
+
+    def finish(self) -> Tensor:
+        """Return the filled tensor."""
+        return self.block
+
+
+@dataclass(frozen=True)
+class FileBlock:
+    """A tensor of the stack in a file without a name, filled volume by volume."""
+
+    file: IO[bytes]
+    shape: tuple[int, ...]
+
+    def put(self, start: int, part: Tensor) -> None:  # noqa: ARG002 - volumes come in order
+        """Append one volume's slices."""
+        padded = part.new_zeros(len(part), *self.shape[1:])
+        padded[:, : part.shape[1]] = part
+        self.file.write(padded.numpy().data)
+
+    def finish(self) -> Tensor:
+        """Return the filled tensor, mapped; writing to it does not change the file."""
+        self.file.flush()
+        return torch.from_numpy(np.memmap(self.file, np.float32, "c", shape=self.shape))
+
+
+def assemble_stack(
+    subjects: Sequence[str],
+    parts: list[VolumeSlices],
+    limit: float = math.inf,
+    folder: str | None = None,
+) -> SliceStack:
+    """Copy the volumes into one block for each tensor, releasing every volume once it is copied.
+
+    Args:
+        subjects: the names, in order.
+        parts: their volumes; the list is emptied.
+        limit: bytes that a stack may use in memory.
+        folder: where a larger one is written.
+
+    Raises UserError when in-plane sizes differ (no `crop` step), and when a stack is too large
+    and there is no folder for it.
+    """
+    _check_sizes(subjects, parts)
+    size = sum(getattr(part, name).nbytes for part in parts for name in LARGE)
+    if size > limit and folder is None:
+        raise UserError(
+            f"the slices take {size / GIB:.1f} GiB, more than dataset.memory_gb allows "
+            f"({limit / GIB:.1f} GiB); raise it, or give dataset.cache a folder to keep them in"
+        )
+    blocks = {name: _block(name, parts, folder if size > limit else None) for name in LARGE}
+    volumes: list[StackedVolume] = []
+    fill, keep = [], []
+    start = 0
+    parts.reverse()
+    for subject in subjects:
+        part = parts.pop()
+        for name, block in blocks.items():
+            block.put(start, getattr(part, name))
+        # copies: a part may be mapped from a file that is to be closed
+        fill.append(part.fill.clone())
+        keep.append(part.keep.clone())
+        stop = start + len(part.keep)
+        raters = part.raters.shape[1]
+        volumes.append(StackedVolume(subject, start, stop, part.geometry, part.statistics, raters))
+        start = stop
+        del part
+        release_free_memory()
+    tensors = {name: block.finish() for name, block in blocks.items()}
+    return SliceStack(**tensors, fill=torch.cat(fill), keep=torch.cat(keep), volumes=tuple(volumes))
+
+
+def _check_sizes(subjects: Sequence[str], parts: Sequence[VolumeSlices]) -> None:
+    """Raise UserError with an example of each in-plane size, if there are several."""
+    examples: dict[tuple[int, int], str] = {}
+    for subject, part in zip(subjects, parts, strict=True):
+        examples.setdefault((part.image.shape[2], part.image.shape[3]), subject)
+    if len(examples) > 1:
+        raise combined_error(
+            "slices of different sizes cannot share a batch; add a `crop` step to preprocess:",
+            (f"{h} x {w} pixels, e.g. {subject}" for (h, w), subject in examples.items()),
+        )
+
+
+def _block(name: str, parts: Sequence[VolumeSlices], folder: str | None) -> MemoryBlock | FileBlock:
+    """Return an empty block for one tensor, with room for the largest number of raters."""
+    tensors = [getattr(part, name) for part in parts]
+    slices = sum(len(tensor) for tensor in tensors)
+    channels = max(tensor.shape[1] for tensor in tensors)
+    shape = (slices, channels, *tensors[0].shape[2:])
+    if not folder or not math.prod(shape):  # an empty file cannot be mapped
+        return MemoryBlock(torch.zeros(shape))
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return FileBlock(tempfile.TemporaryFile(dir=folder), shape)

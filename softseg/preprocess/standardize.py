@@ -15,20 +15,20 @@ from softseg.core.component import Component
 from softseg.core.errors import UserError
 from softseg.core.types import FloatArray
 
-_FLAT = 1e-6  # below this spread (a share of the largest value) only the mean is taken off
+_FLAT = 1e-6  # relative to the largest value: below this standard deviation nothing is divided
 
 
 class Standardize(Component):
-    """Mean centering and division by the standard deviation, each contrast alone (SoftSeg 2.3.4).
+    """Subtract the mean and divide by the standard deviation, for each contrast (SoftSeg 2.3.4).
 
     Over the volume, the statistics come from the whole native scan before any crop, so training,
     ROI and patch prediction agree. Over the slice, they come from each preprocessed slice and
-    again after augmentation, which is the published order.
+    again after augmentation, which is the order of the paper.
     """
 
     name: Literal["standardize"] = "standardize"
     over: Literal["volume", "slice"] = "volume"
-    """What the mean and standard deviation are taken over; `slice` must be the last step."""
+    """Over what the mean and standard deviation are computed; `slice` must be the last step."""
     region: Literal["all", "nonzero", "roi"] = "all"
     """Which voxels count (over: volume only): all, those that are not 0 (skull-stripped scans),
     or those in the ROI mask (`dataset.roi`)."""
@@ -40,8 +40,8 @@ class Standardize(Component):
         return self
 
 
-def over_slices(steps: Iterable[object]) -> bool:
-    """Whether a chain standardizes each slice on its own."""
+def standardizes_per_slice(steps: Iterable[object]) -> bool:
+    """Return whether a chain standardizes each slice on its own."""
     return any(isinstance(step, Standardize) and step.over == "slice" for step in steps)
 
 
@@ -51,16 +51,18 @@ class Intensity:
 
     mean: float
     std: float
-    background: float  # raw value taken as outside the body
+    background: float  # raw value that counts as outside the body
 
     @property
     def fill(self) -> float:
-        """The standardized background: what padding and rotated-in corners are filled with."""
+        """The standardized background, with which padding and rotated-in corners are filled."""
         return (self.background - self.mean) / self.std
 
 
-def intensity_of(volume: FloatArray, step: Standardize | None, roi: FloatArray | None) -> Intensity:
-    """Measure one native contrast (X, Y, Z); without a volume-wise step nothing is changed.
+def measure_intensity(
+    volume: FloatArray, step: Standardize | None, roi: FloatArray | None
+) -> Intensity:
+    """Measure one native contrast (X, Y, Z); without a volume-wise step values stay as they are.
 
     The background is raw 0, or the end of the scan's own range nearest to it. Raises UserError
     when the region holds no voxel.
@@ -68,7 +70,11 @@ def intensity_of(volume: FloatArray, step: Standardize | None, roi: FloatArray |
     background = float(np.clip(0.0, volume.min(), volume.max()))
     if step is None or step.over == "slice":
         return Intensity(0.0, 1.0, background)
-    values = _region(volume, step.region, roi)
+    values = volume
+    if step.region == "nonzero":
+        values = volume[volume != 0]
+    elif step.region == "roi" and roi is not None:
+        values = volume[roi >= 0.5]
     if values.size == 0:
         message = f"no voxel to standardize over with region: {step.region}; use region: all"
         raise UserError(message)
@@ -77,18 +83,10 @@ def intensity_of(volume: FloatArray, step: Standardize | None, roi: FloatArray |
     return Intensity(mean, 1.0 if flat else std, background)
 
 
-def _region(volume: FloatArray, region: str, roi: FloatArray | None) -> FloatArray:
-    if region == "nonzero":
-        return np.asarray(volume[volume != 0])
-    if region == "roi" and roi is not None:
-        return np.asarray(volume[roi >= 0.5])
-    return volume
-
-
 def standardize_slices(image: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:
-    """Each slice and contrast to mean 0, standard deviation 1 (the published, per-slice order).
+    """Return each slice and contrast with mean 0 and standard deviation 1, and its background.
 
-    Parameters and result: image (S, C, H, W) and its background value, fill (S, C).
+    image (S, C, H, W) and its background value, fill (S, C); the results have the same shapes.
     """
     mean = image.mean(dim=(2, 3), keepdim=True)
     std = image.std(dim=(2, 3), correction=0, keepdim=True)

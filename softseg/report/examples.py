@@ -59,7 +59,7 @@ def examples(results: Results, target: str) -> list[Example]:
 def _example(results: Results, target: str, subject: Subject, split: int, label: str) -> Example:
     experiment = results.experiment
     sample = load_sample(subject, experiment.dataset)
-    axis = experiment.slices.number
+    axis = experiment.slices.axis_index
     truth = canonical_voxels(sample.target[results.targets.index(target)], sample.grid)
     place = int(np.moveaxis(truth, axis, 0).sum(axis=(1, 2)).argmax())
 

@@ -14,7 +14,7 @@ from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.data import DatasetError, Sets, Subject
 from softseg.data.subject_reader import values_in
-from softseg.preprocess.prepare import prepare as prepare_stack
+from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.stack import SliceStack
 
 _SQUARE = 0.02
@@ -65,7 +65,7 @@ def load_stack(
     chain, slices, maps = experiment.preprocess, experiment.slices, experiment.loss.required_maps
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading and preprocessing", total=len(subjects))
-        return prepare_stack(
+        return build_stack(
             subjects,
             experiment.dataset,
             chain,
@@ -95,7 +95,8 @@ def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
 
 def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
     """Raise UserError for a target that no training subject has: wrong codes or empty masks."""
-    largest = [stack.target[v.start : v.stop].amax(dim=(0, 2, 3)) for v in stack.of(sets.train)]
+    volumes = stack.volumes_of(sets.train)
+    largest = [stack.target[v.start : v.stop].amax(dim=(0, 2, 3)) for v in volumes]
     occurs = (torch.stack(largest).amax(dim=0) > 0).tolist()
     absent = [t for t, there in zip(experiment.dataset.targets, occurs, strict=True) if not there]
     if not absent:
@@ -118,7 +119,7 @@ def nonsquare_message(experiment: Experiment, stack: SliceStack, sets: Sets) -> 
     if not any(isinstance(step, Affine) and step.rotation > 0 for step in experiment.augment):
         return ""
     axes = list(experiment.slices.in_plane)
-    sizes = {v.subject: v.geometry.network.zooms[axes] for v in stack.of(sets.train)}
+    sizes = {v.subject: v.geometry.network.zooms[axes] for v in stack.volumes_of(sets.train)}
     oblong = {name: mm for name, mm in sizes.items() if max(mm) > (1 + _SQUARE) * min(mm)}
     if not oblong:
         return ""

@@ -125,7 +125,7 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     judge = task.loss.at(task.trainer.max_epochs - 1)
     found, shown = [], []
     for volume in task.ranks.own(task.validation):
-        kept = task.stack.kept(volume).to(task.stack.image.device)
+        kept = task.stack.training_rows(volume).to(task.stack.image.device)
         logits = predict.logits(task.stack.image[kept])
         soft = state.head(logits)
         truth = task.stack.target[kept].to(task.device)

@@ -90,7 +90,8 @@ def describe_data(experiment: Experiment, sets: Sets, stack: SliceStack) -> list
 def softness_line(experiment: Experiment, sets: Sets, stack: SliceStack) -> str:
     """Share of soft voxels (of those above 0) after every stage of the training data."""
     shares = {
-        stage: _share(counts) for stage, counts in _stage_counts(stack.of(sets.train)).items()
+        stage: _share(counts)
+        for stage, counts in _stage_counts(stack.volumes_of(sets.train)).items()
     }
     shares |= _augmented(experiment, sets, stack)
     chain = " -> ".join(f"{stage} {share:.1f} %" for stage, share in shares.items())
@@ -103,7 +104,7 @@ def softness_line(experiment: Experiment, sets: Sets, stack: SliceStack) -> str:
 def _stage_counts(volumes: Sequence[StackedVolume]) -> dict[str, Counts]:
     totals: dict[str, Counts] = {}
     for volume in volumes:
-        for stage, (soft, positive) in volume.facts.soft.items():
+        for stage, (soft, positive) in volume.statistics.soft_counts.items():
             known = totals.get(stage, (0, 0))
             totals[stage] = (known[0] + soft, known[1] + positive)
     return totals
@@ -133,8 +134,16 @@ def geometry_lines(volumes: Sequence[StackedVolume], targets: Sequence[str]) -> 
     lines = []
     for k, target in enumerate(targets):
         # NaN, which is not >= 0, is of an empty mask
-        ceilings = {v.subject: v.facts.ceiling[k] for v in volumes if v.facts.ceiling[k] >= 0}
-        kept = {v.subject: 100 * v.facts.kept[k] for v in volumes if v.facts.kept[k] >= 0}
+        ceilings = {
+            v.subject: v.statistics.dice_ceiling[k]
+            for v in volumes
+            if v.statistics.dice_ceiling[k] >= 0
+        }
+        kept = {
+            v.subject: 100 * v.statistics.kept_share[k]
+            for v in volumes
+            if v.statistics.kept_share[k] >= 0
+        }
         if not ceilings:
             continue
         lowest, least = min(ceilings, key=ceilings.__getitem__), min(kept, key=kept.__getitem__)

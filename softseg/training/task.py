@@ -16,7 +16,7 @@ from softseg.core.ranks import SINGLE_PROCESS, Ranks
 from softseg.data import Sets
 from softseg.losses import Loss
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.preprocess.standardize import over_slices
+from softseg.preprocess.standardize import standardizes_per_slice
 from softseg.runs.build import build_network, on_device
 from softseg.training import state as states
 from softseg.training.state import Record, State
@@ -54,7 +54,7 @@ def task_of(experiment: Experiment, sets: Sets, stack: SliceStack) -> Task:
     """Put the slices on the device, if they fit there, and gather what the loop needs."""
     chosen = torch.device(experiment.trainer.device)
     near = stack.to(chosen) if device.has_room(chosen, stack.n_bytes) else stack
-    validation = [v for v in stack.of(sets.validation) if len(stack.kept(v))]
+    validation = [v for v in stack.volumes_of(sets.validation) if len(stack.training_rows(v))]
     rows = stack.rows(sets.train)
     return Task(
         stack=near,
@@ -63,7 +63,7 @@ def task_of(experiment: Experiment, sets: Sets, stack: SliceStack) -> Task:
         rater_counts=stack.rater_counts().to(near.image.device),
         validation=tuple(validation),
         augment=experiment.augment,
-        restandardize=over_slices(experiment.preprocess),
+        restandardize=standardizes_per_slice(experiment.preprocess),
         loss=experiment.loss,
         trainer=experiment.trainer,
         seed=experiment.seed,

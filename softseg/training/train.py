@@ -73,7 +73,7 @@ def train(
         check_same_data(run, prepared.sets, data)
     task = replace(task_of(experiment, prepared.sets, prepared.stack), ranks=ranks)
     state = new_state(experiment, task.device)
-    images = prepared.stack.images()
+    images = prepared.stack.image_digests()
     start = begin(state, source, {name: images[name] for name in prepared.sets.test})
     if resume and run.last.exists():
         states.restore(state, run.last)
@@ -131,7 +131,7 @@ def _write_plan(
         # new scans are held against them
         native_zooms_mm=prepared.stack.native_zooms(prepared.sets.train),
         data_fingerprint=data,
-        image_digests=prepared.stack.images(),
+        image_digests=prepared.stack.image_digests(),
     )
     write_split(run.split, prepared.sets)
     write_atomically(run.config, dump(experiment))
@@ -162,7 +162,7 @@ def _preview(task: Task) -> tuple[Tensor, Tensor]:
     stack = task.stack
     rows = []
     for volume in task.validation[:4]:
-        kept = stack.kept(volume)
+        kept = stack.training_rows(volume)
         rows.append(kept[preview_slice(stack.target[kept]).cpu()])
     chosen = torch.cat(rows)
     return stack.image[chosen], stack.target[chosen]

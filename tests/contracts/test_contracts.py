@@ -45,7 +45,7 @@ def test_1_softness_uint8_masks_stay_soft_from_file_to_batch(tmp_path, fusion):
     chain = build_chain([{"resample": {"zooms": [0.4, 0.4, None]}}, {"crop": {"size": [24, 24]}}])
     volume = preprocess(sample, chain, Slices())
     assert volume.target.dtype == torch.float32
-    soft, positive = volume.facts.soft["preprocess"]
+    soft, positive = volume.statistics.soft_counts["preprocess"]
     assert soft > 0.2 * positive
     batch = Batch(volume.image, volume.target, volume.fill)
     moved = augment(batch, build_augment([{"affine": {}}]), generator(0, "x")).target

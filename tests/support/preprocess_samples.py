@@ -1,4 +1,4 @@
-"""One subject in memory, as the reader hands it to preprocessing."""
+"""One subject in memory, as `load` returns it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from softseg.data.sample import Sample
 
 
 def sample(image, target=None, roi=None, affine=None):
-    """Image (X, Y, Z) or (C, X, Y, Z), target alike (default: empty), on `affine` (1 mm)."""
+    """Image (X, Y, Z) or (C, X, Y, Z), target likewise (default: empty), on `affine` (1 mm)."""
     image = np.asarray(image, dtype=np.float32)
     image = image[None] if image.ndim == 3 else image
     target = np.zeros(image.shape[1:]) if target is None else target

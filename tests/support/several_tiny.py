@@ -16,7 +16,7 @@ def tiny_training(ranks=SINGLE_PROCESS):
     """Batches of 4, 4 and 1, with batch norm in evaluation mode: weights, records, slices."""
     task = tiny_task(tiny_stack(volumes=6), max_epochs=2, clip_gradient=0.5, early_stopping=None)
     task = replace(task, rows=task.rows[:9], foreground=task.foreground[:9], ranks=ranks)
-    task = replace(task, validation=tuple(task.stack.of(["s3", "s4"])))
+    task = replace(task, validation=tuple(task.stack.volumes_of(["s3", "s4"])))
     head = {"name": "normrelu", "scope": "sample", "bias": 1.0}
     state = tiny_state(task, head=head, dropout=0.0)
     train = state.model.train

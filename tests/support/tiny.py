@@ -10,7 +10,7 @@ from softseg.config.trainer import Trainer
 from softseg.core import seeds
 from softseg.data.nifti.grid import Grid
 from softseg.preprocess.geometry import Geometry
-from softseg.preprocess.preprocess import Facts
+from softseg.preprocess.preprocess import VolumeStatistics
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.training.state import start
 from softseg.training.task import Task
@@ -29,9 +29,9 @@ def tiny_stack(volumes=4, slices=4, seed=0):
         target.append(np.clip(radius - distance + 0.5, 0, 1))
     soft = torch.from_numpy(np.stack(target)[:, None]).float()
     image = soft * 2 - 1 + torch.from_numpy(draws.normal(size=soft.shape)).float() * 0.3
-    facts = Facts({"files": (0, 1)}, (100.0,), (1.0,))
+    statistics = VolumeStatistics({"files": (0, 1)}, (100.0,), (1.0,))
     places = tuple(
-        StackedVolume(f"s{n}", n * slices, (n + 1) * slices, Geometry(GRID, GRID), facts)
+        StackedVolume(f"s{n}", n * slices, (n + 1) * slices, Geometry(GRID, GRID), statistics)
         for n in range(volumes)
     )
     keep = torch.ones(len(soft), dtype=torch.bool)
@@ -48,7 +48,7 @@ def tiny_task(stack=None, loss="adaptive_wing", steps=({"affine": {}},), seed=0,
         rows=stack.rows(names[:-1]),
         foreground=stack.has_target(stack.rows(names[:-1])),
         rater_counts=stack.rater_counts(),
-        validation=tuple(stack.of(names[-1:])),
+        validation=tuple(stack.volumes_of(names[-1:])),
         augment=augment.build(list(steps)),
         restandardize=False,
         loss=losses.build({"name": loss}),
@@ -66,7 +66,7 @@ def tiny_state(task, head=None, **model):
 
 
 class Watcher:
-    """Keeps what the loop tells."""
+    """Records the calls of the training loop."""
 
     def __init__(self):
         self.slices, self.records, self.best = 0, [], []

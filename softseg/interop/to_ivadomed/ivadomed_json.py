@@ -114,7 +114,7 @@ def _transformations(experiment: Experiment) -> Iterator[tuple[str, Tree]]:
             size = list(step.size[:: -1 if shown_transposed(slices) else 1])
             yield ("ROICrop" if step.around == "roi" else "CenterCrop"), {"size": size}
         elif step.zooms[height] is not None and step.zooms[width] is not None:
-            across = step.zooms[slices.number] or 1.0
+            across = step.zooms[slices.axis_index] or 1.0
             yield "Resample", {"hspace": step.zooms[height], "wspace": step.zooms[width],
                                "dspace": across}  # fmt: skip
         elif step.zooms[height] is not None or step.zooms[width] is not None:
@@ -152,7 +152,7 @@ def _geometry(experiment: Experiment) -> Iterator[str]:
     resample, crop = _step(experiment, Resample), _step(experiment, Crop)
     if resample is not None:
         yield "resampling, there and back, keeps the corner voxels in place, not the field of view"
-        if resample.zooms[experiment.slices.number] is not None:
+        if resample.zooms[experiment.slices.axis_index] is not None:
             yield "slices are not resampled across: their distance stays the scan's"
         if resample.image_order != 2:
             yield f"images are resampled with splines of order 2, not {resample.image_order}"

@@ -1,10 +1,10 @@
-"""The cache of preprocessed volumes stays below a limit: what was used longest ago goes first.
+"""Keep the cache of preprocessed volumes below a limit: the least recently used entries go first.
 
-The last use of an entry is its modification time, which `touch` renews: access times are not kept
-by every file system (noatime), and whatever reads a file changes them. A process says that it
-prepares its data (`at_work`), and nothing is deleted meanwhile, so that no file goes while another
-process maps it. Only what has an entry's name and an entry's header is ever deleted: a folder may
-hold other things.
+The last use of an entry is its modification time, which `mark_used` renews: not every file system
+keeps access times (noatime), and any program that reads a file changes them. While a process
+prepares its data (`eviction_suspended`), nothing is deleted, so that no file disappears before
+another process has mapped it. Only a file with an entry's name and an entry's header is ever
+deleted: the folder may hold other files.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
-_NAMED = r"[^.].*-[0-9a-f]{32}"  # <subject>-<key>
-_ENTRY = re.compile(rf"{_NAMED}\.safetensors")
-_PART = re.compile(rf"\.part-[a-z0-9_]{{8}}-{_NAMED}\.safetensors")
-_LOCK = re.compile(rf"{_NAMED}\.lock")
-_AT_WORK = re.compile(r"\.preparing-[0-9a-f]{32}\.lock")
+_STEM = r"[^.].*-[0-9a-f]{32}"  # <subject>-<key>
+_ENTRY = re.compile(rf"{_STEM}\.safetensors")
+_PART = re.compile(rf"\.part-[a-z0-9_]{{8}}-{_STEM}\.safetensors")
+_LOCK = re.compile(rf"{_STEM}\.lock")
+_PREPARING = re.compile(r"\.preparing-[0-9a-f]{32}\.lock")
 _MINUTE, _DAY = 60, 86_400
 
 
@@ -37,18 +37,18 @@ class _Entry:
     path: Path
 
 
-def touch(entry: Path) -> None:
-    """Note that an entry is used now; of a cache that cannot be written to, nothing is noted."""
+def mark_used(entry: Path) -> None:
+    """Note that an entry is used now, unless the cache cannot be written to."""
     with suppress(OSError):
         os.utime(entry)
 
 
 @contextmanager
-def at_work(folder: Path) -> Iterator[None]:
-    """Meanwhile no other process deletes entries; the system ends it however this one ends."""
+def eviction_suspended(folder: Path) -> Iterator[None]:
+    """Keep other processes from deleting entries; a killed process suspends nothing."""
     marker = folder / f".preparing-{uuid.uuid4().hex}.lock"
     lock = FileLock(marker, timeout=_MINUTE)
-    with suppress(OSError):  # a cache that can only be read is used as it is
+    with suppress(OSError):  # a read-only cache is used as it is
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
@@ -60,47 +60,43 @@ def at_work(folder: Path) -> Iterator[None]:
 
 
 def evict(folder: Path, limit: float, kept: Collection[Path]) -> None:
-    """Delete entries until they take at most `limit` bytes, those used longest ago first.
+    """Delete the least recently used entries until all take at most `limit` bytes.
 
-    The entries in `kept` stay, even where they take more. What killed processes left behind goes
-    after a day. Does nothing while another process prepares; what cannot be deleted (Windows keeps
-    mapped files, a folder may be another user's) stays.
+    The entries in `kept` stay, even if they take more. Leftovers of killed processes are deleted
+    after a day. Does nothing while another process prepares its data. Files that cannot be deleted
+    stay (Windows keeps mapped files; a folder may belong to another user).
     """
-    if not folder.is_dir() or _is_anyone_at_work(folder):
+    if not folder.is_dir():
         return
-    _sweep(folder)
-    entries = _entries(folder)
-    if _size(entries) <= limit:
+    markers = [path for path in folder.iterdir() if _PREPARING.fullmatch(path.name)]
+    if any(_age(marker) < _MINUTE or not _remove_lock(marker) for marker in markers):
         return
-    ours = sorted(one for one in entries if _is_ours(one.path))
-    excess, names = _size(ours) - limit, {path.name for path in kept}
-    for one in ours:
+    _delete_leftovers(folder)
+    paths = [path for path in folder.iterdir() if _ENTRY.fullmatch(path.name)]
+    entries = [entry for entry in map(_stat, paths) if entry is not None]
+    if sum(entry.size for entry in entries) <= limit:
+        return
+    ours = sorted(entry for entry in entries if _is_ours(entry.path))
+    excess = sum(entry.size for entry in ours) - limit
+    kept_names = {path.name for path in kept}
+    for entry in ours:
         if excess <= 0:
             return
-        if one.path.name not in names and _delete(one):
-            excess -= one.size
+        if entry.path.name not in kept_names and _delete(entry):
+            excess -= entry.size
 
 
-def _entries(folder: Path) -> list[_Entry]:
-    found = (_look(path) for path in folder.iterdir() if _ENTRY.fullmatch(path.name))
-    return [one for one in found if one is not None]
-
-
-def _look(path: Path) -> _Entry | None:
-    """None for what is gone meanwhile, and for a link or a folder of such a name."""
+def _stat(path: Path) -> _Entry | None:
+    """Return an entry's last use and size; None for a deleted file, a link or a folder."""
     try:
-        facts = path.lstat()
+        status = path.lstat()
     except OSError:
         return None
-    return _Entry(facts.st_mtime, facts.st_size, path) if stat.S_ISREG(facts.st_mode) else None
-
-
-def _size(entries: Collection[_Entry]) -> int:
-    return sum(one.size for one in entries)
+    return _Entry(status.st_mtime, status.st_size, path) if stat.S_ISREG(status.st_mode) else None
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether the cache wrote it: others keep files of such names, too."""
+    """Return whether the cache wrote this file; others may use such names, too."""
     try:
         with safe_open(path, framework="pt") as entry:
             return "softseg" in (entry.metadata() or {})
@@ -109,22 +105,17 @@ def _is_ours(path: Path) -> bool:
 
 
 def _delete(entry: _Entry) -> bool:
-    """Delete it unless it was used meanwhile; whether it is gone."""
+    """Delete an entry unless it was used since; return whether it is gone."""
     try:
-        if _look(entry.path) == entry:
+        if _stat(entry.path) == entry:
             entry.path.unlink()
     except OSError:
         return False
     return not entry.path.exists()
 
 
-def _is_anyone_at_work(folder: Path) -> bool:
-    markers = [path for path in folder.iterdir() if _AT_WORK.fullmatch(path.name)]
-    return any(_age(one) < _MINUTE or not _remove_lock(one) for one in markers)
-
-
-def _sweep(folder: Path) -> None:
-    """Delete what processes that were killed left, a day later."""
+def _delete_leftovers(folder: Path) -> None:
+    """Delete the files that killed processes left, a day later."""
     for path in folder.iterdir():
         if _age(path) < _DAY:
             continue
@@ -136,7 +127,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _age(path: Path) -> float:
-    """Seconds since it was written; 0 for what is gone."""
+    """Return the seconds since a file was written; 0 for a deleted one."""
     try:
         return time.time() - path.lstat().st_mtime
     except OSError:
@@ -144,7 +135,7 @@ def _age(path: Path) -> float:
 
 
 def _remove_lock(path: Path) -> bool:
-    """Delete a lock that nobody holds; whether nobody does."""
+    """Delete a lock unless a process holds it; return whether no process does."""
     try:
         with FileLock(path, timeout=0):
             path.unlink(missing_ok=True)

@@ -11,16 +11,21 @@ from safetensors.torch import save_file
 
 from softseg.core.errors import UserError
 from softseg.core.files import replacing
-from softseg.preprocess.cache.entry import TENSORS, facts_in, facts_out
+from softseg.preprocess.cache.entry import TENSORS, parse_volume_metadata, volume_metadata
 from softseg.preprocess.stack import SliceStack, StackedVolume
 
-_PLACE = ("subject", "start", "stop", "raters")
+_ROW_KEYS = ("subject", "start", "stop", "raters")
 
 
-def share(stack: SliceStack, folder: Path) -> Path:
-    """Write a stack under a name made of its content, unless it is there; return the file."""
+def write_shared_stack(stack: SliceStack, folder: Path) -> Path:
+    """Write a stack under a name made of its content, unless the file exists; return the file."""
     tensors = {name: getattr(stack, name) for name in TENSORS}
-    volumes = json.dumps([_out(volume) for volume in stack.volumes])
+    rows = [
+        {key: getattr(volume, key) for key in _ROW_KEYS}
+        | volume_metadata(volume.geometry, volume.statistics)
+        for volume in stack.volumes
+    ]
+    volumes = json.dumps(rows)
     digest = hashlib.sha256(volumes.encode())
     for tensor in tensors.values():
         digest.update(tensor.numpy().data)
@@ -32,26 +37,22 @@ def share(stack: SliceStack, folder: Path) -> Path:
     return path
 
 
-def read_shared(path: Path) -> SliceStack:
-    """Map a stack into memory; nothing is copied, and what is written to it stays private.
+def read_shared_stack(path: Path) -> SliceStack:
+    """Map a stack into memory; nothing is copied, and writing to it does not change the file.
 
     Raises UserError where the file is missing or damaged.
     """
+    volumes = []
     try:
         with safe_open(path, framework="pt") as entry:
-            volumes = tuple(_in(saved) for saved in json.loads(entry.metadata()["volumes"]))
+            for row in json.loads(entry.metadata()["volumes"]):
+                geometry, statistics = parse_volume_metadata(row)
+                start, stop, raters = (int(str(row[key])) for key in _ROW_KEYS[1:])
+                subject = str(row["subject"])
+                volumes.append(StackedVolume(subject, start, stop, geometry, statistics, raters))
             tensors = {name: entry.get_tensor(name) for name in TENSORS}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete it and call again") from error
-    return SliceStack(**tensors, volumes=volumes)
-
-
-def _out(volume: StackedVolume) -> dict[str, object]:
-    place = {name: getattr(volume, name) for name in _PLACE}
-    return place | facts_out(volume.geometry, volume.facts)
-
-
-def _in(saved: dict[str, object]) -> StackedVolume:
-    geometry, facts = facts_in(saved)
-    start, stop, raters = (int(str(saved[name])) for name in _PLACE[1:])
-    return StackedVolume(str(saved["subject"]), start, stop, geometry, facts, raters)
+        raise UserError(
+            f"{path}: cannot be read ({error}); delete it and run the command again"
+        ) from error
+    return SliceStack(**tensors, volumes=tuple(volumes))

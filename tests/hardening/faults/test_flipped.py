@@ -12,7 +12,7 @@ import torch
 from softseg.core.errors import UserError
 from softseg.evaluation.threshold_search import best_threshold
 from softseg.preprocess import Slices, preprocess
-from softseg.preprocess.cache.entry import TENSORS, fetch, store
+from softseg.preprocess.cache.entry import TENSORS, read_entry, write_entry
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.thresholds import read_thresholds, write_thresholds
 from softseg.training import state as states
@@ -65,16 +65,16 @@ def test_no_bit_of_a_checkpoint_changes_what_is_read(tmp_path):
 def test_no_bit_of_a_cache_entry_changes_what_is_read(tmp_path):
     path = tmp_path / "a.safetensors"
     volume = preprocess(sample(noise((8, 6, 5)), makers.ball((8, 6, 5))), (), Slices())
-    store(path, volume)
+    write_entry(path, volume)
     refused = 0
     for place in flipped(path, some(path, 600)):
-        read = fetch(path)
+        read = read_entry(path)
         if read is None:
             refused += 1
             continue
         for name in TENSORS:
             assert torch.equal(getattr(read, name), getattr(volume, name)), (place, name)
-        assert read.facts == volume.facts
+        assert read.statistics == volume.statistics
         for grid in ("native", "network"):
             one, other = getattr(read.geometry, grid), getattr(volume.geometry, grid)
             assert one.shape == other.shape

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from softseg.core.errors import UserError
-from softseg.preprocess.cache.entry import fetch
-from softseg.preprocess.cache.shared_stack import read_shared
+from softseg.preprocess.cache.entry import read_entry
+from softseg.preprocess.cache.shared_stack import read_shared_stack
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.training.previews import read_progression
 
@@ -138,18 +138,18 @@ def test_an_entry_of_the_cache_is_made_again(softseg, here, form):
     entries = {path.name: path for path in (here / "runs/.cache").iterdir()}
     for path in entries.values():
         path.write_bytes(form(b""))
-        assert fetch(path) is None
+        assert read_entry(path) is None
     assert softseg("eval", "run")[0] == 0
     assert not_run(here)
     tested = [path for name, path in entries.items() if name.startswith("site1-")]
     assert len(tested) == 2
-    assert all(fetch(path) for path in tested)
+    assert all(read_entry(path) for path in tested)
 
 
 def test_shared_slices(here):
     (here / "x.safetensors").write_bytes(array(b""))
     with pytest.raises(UserError, match="cannot be read"):
-        read_shared(here / "x.safetensors")
+        read_shared_stack(here / "x.safetensors")
     assert not_run(here)
 
 

@@ -1,4 +1,4 @@
-"""The `preprocess:` list of a YAML: what is accepted, what is refused, and what order means."""
+"""The `preprocess:` list of a YAML: which chains are valid, and what their order means."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def test_the_published_chain_in_short_form():
 
 
 def expected_as_yaml(steps):
-    """As `config.yaml` writes them, every field said."""
+    """As `config.yaml` writes them, with every field."""
     return [
         {fields.pop("name"): fields} for fields in (step.model_dump(mode="json") for step in steps)
     ]
 
 
-REFUSED = [
-    ([{"crop": {"size": [4, 4]}}, {"crop": {"size": [2, 2]}}], "`crop` stands twice"),
+INVALID = [
+    ([{"crop": {"size": [4, 4]}}, {"crop": {"size": [2, 2]}}], "`crop` appears twice"),
     ([{"standardize": {"over": "slice"}}, {"crop": {"size": [4, 4]}}], "must be the last step"),
     ([{"normalize": {}}], "normalize"),
     ([{"crop": {"size": [4, 4], "center": "roi"}}], "center"),
@@ -49,13 +49,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("chain", "message"), REFUSED)
-def test_what_makes_no_sense_is_refused_when_the_yaml_is_read(chain, message):
+@pytest.mark.parametrize(("chain", "message"), INVALID)
+def test_invalid_chains_are_rejected_when_the_yaml_is_read(chain, message):
     with pytest.raises(ValidationError, match=message):
         build(chain)
 
 
-def test_standardizing_slices_may_stand_alone_or_last():
+def test_standardizing_slices_may_be_the_only_step_or_the_last():
     assert build([{"standardize": {"over": "slice"}}])
     assert build([{"crop": {"size": [4, 4]}}, {"standardize": {"over": "slice"}}])
 
@@ -64,7 +64,7 @@ def network_shape(*chain, shape=(16, 12, 3)):
     return preprocess(sample(noise(shape)), build(list(chain)), Slices()).geometry.network
 
 
-def test_the_crops_size_is_in_the_voxels_of_its_place_in_the_chain():
+def test_the_size_of_a_crop_counts_voxels_of_the_grid_before_it():
     resample, crop = {"resample": {"zooms": [0.5, 0.5, None]}}, {"crop": {"size": [8, 8]}}
     fine = network_shape(resample, crop)
     assert fine.shape == (8, 8, 3)
@@ -75,16 +75,16 @@ def test_the_crops_size_is_in_the_voxels_of_its_place_in_the_chain():
 
 
 @given(height=st.integers(1, 24), width=st.integers(1, 24))
-def test_a_crop_gives_its_size_whether_it_cuts_or_pads(height, width):
+def test_a_crop_gives_its_size_whether_it_crops_or_pads(height, width):
     grid = network_shape({"crop": {"size": [height, width]}})
     assert grid.shape == (height, width, 3)
 
 
-def test_null_zooms_leave_that_axis_alone():
+def test_null_zooms_do_not_resample_that_axis():
     grid = network_shape({"resample": {"zooms": [None, 0.5, 3]}})
     assert grid.shape == (16, 24, 1)
     assert grid.zooms.tolist() == [1, 0.5, 3]
 
 
-def test_a_volume_never_vanishes_by_coarse_zooms():
+def test_coarse_zooms_leave_at_least_one_voxel():
     assert network_shape({"resample": {"zooms": [100, 100, 100]}}).shape == (1, 1, 1)

@@ -77,32 +77,32 @@ def test_golden_rows_of_the_region_wise_maps():
 
 @settings(max_examples=60, deadline=None)
 @given(mask=masks, spacing=st.tuples(spacings, spacings))
-def test_the_distance_is_that_to_the_nearest_square_of_the_other_side(mask, spacing):
+def test_half_pixel_measures_to_the_nearest_square_of_the_other_side(mask, spacing):
     """Exact, also where the nearest center is of another pixel: of float32's rounding only."""
-    drawn = contour_map(mask, spacing, "half_pixel")
+    distances = contour_map(mask, spacing, "half_pixel")
     expected = nearest(mask, spacing, to_square) * np.where(mask, -1, 1)
-    np.testing.assert_allclose(drawn, expected, rtol=1e-6)
+    np.testing.assert_allclose(distances, expected, rtol=1e-6)
 
 
 def test_flat_pixels_of_which_another_is_nearest_by_its_center():
     """Of 5.2 by 1 mm: 4 mm to a center in the row, 3.5 to its square, and 2.6 to another."""
     mask = np.zeros((2, 5), dtype=bool)
     mask[1, 0] = mask[0, 4] = True
-    drawn = contour_map(mask, (5.2, 1.0), "half_pixel")
-    assert drawn[0, 0] == pytest.approx(2.6)
+    distances = contour_map(mask, (5.2, 1.0), "half_pixel")
+    assert distances[0, 0] == pytest.approx(2.6)
 
 
 @settings(max_examples=60, deadline=None)
 @given(mask=masks, spacing=st.tuples(spacings, spacings))
-def test_no_pixel_is_nearer_to_the_contour_than_half_its_size_nor_on_the_wrong_side(mask, spacing):
-    drawn = contour_map(mask, spacing, "half_pixel")
-    assert (drawn[mask] <= -min(spacing) / 2).all()
-    assert (drawn[~mask] >= min(spacing) / 2).all()
+def test_every_pixel_is_at_least_half_its_size_from_the_contour_and_on_its_side(mask, spacing):
+    distances = contour_map(mask, spacing, "half_pixel")
+    assert (distances[mask] <= -min(spacing) / 2).all()
+    assert (distances[~mask] >= min(spacing) / 2).all()
 
 
 @settings(max_examples=40, deadline=None)
 @given(mask=masks, spacing=st.tuples(spacings, spacings))
-def test_other_distances_are_those_to_the_nearest_center(mask, spacing):
+def test_the_other_kinds_measure_to_the_nearest_pixel_center(mask, spacing):
     pixels = nearest(mask, (1, 1), to_center)
     published = nearest(mask, spacing, to_center)
     rectified = np.where(mask, -pixels / pixels[mask].max(), 1)
@@ -112,12 +112,12 @@ def test_other_distances_are_those_to_the_nearest_center(mask, spacing):
         "rrw": rectified,
     }
     for kind, values in expected.items():
-        drawn = contour_map(mask, spacing, kind)
-        np.testing.assert_allclose(drawn, values, rtol=1e-6, atol=1e-6, err_msg=kind)
+        distances = contour_map(mask, spacing, kind)
+        np.testing.assert_allclose(distances, values, rtol=1e-6, atol=1e-6, err_msg=kind)
 
 
 @pytest.mark.parametrize("kind", ["edt", "rrw"])
-def test_a_background_is_a_class_like_another(kind):
+def test_the_map_of_the_background_is_that_of_the_complement(kind):
     np.testing.assert_array_equal(row(f"{kind}_background"), contour_map(~ROW, (1, 1), kind)[0])
 
 
@@ -135,17 +135,17 @@ def test_a_slice_without_a_contour_has_no_distances(filled):
 @pytest.mark.parametrize("present", [True, False])
 def test_a_map_is_float32_of_the_shape_of_its_mask(kind, present):
     mask = np.eye(3, 5, dtype=bool) & present
-    drawn = contour_map(mask, (1.0, 1.0), kind)
-    assert drawn.dtype == np.float32
-    assert drawn.shape == mask.shape
+    distances = contour_map(mask, (1.0, 1.0), kind)
+    assert distances.dtype == np.float32
+    assert distances.shape == mask.shape
 
 
 @every_kind
-def test_a_length_is_what_grows_with_its_slice(kind):
-    """A slice enlarged twofold: away from the contour, lengths double, and what is relative stays.
+def test_lengths_grow_with_the_slice_and_relative_maps_do_not(kind):
+    """In a slice enlarged twofold, lengths double away from the contour; relative values stay.
 
-    Centers lie a quarter of an old pixel from where they were, the nearest center of the other
-    side half a new one nearer, and the published code takes off its 1: together below 2.
+    Centers move by a quarter of an old pixel, the nearest center of the other side is half a new
+    pixel nearer, and the published code subtracts 1: together less than 2.
     """
     mask = np.zeros((41, 41), dtype=bool)
     mask[10:31, 10:31] = True
@@ -157,13 +157,13 @@ def test_a_length_is_what_grows_with_its_slice(kind):
 
 
 @every_kind
-def test_a_soft_mask_is_refused(kind):
+def test_a_soft_mask_is_rejected(kind):
     """Its faintest pixel would be inside."""
     with pytest.raises(ValueError, match="boolean mask"):
         contour_map(ROW.astype(np.float32), (1.0, 1.0), kind)
 
 
-def test_a_kind_that_is_none_is_refused_with_those_that_are():
+def test_an_unknown_kind_is_rejected_with_the_list_of_kinds():
     for use in (lambda: contour_map(ROW, (1, 1), "sdf"), lambda: is_length("sdf")):
         with pytest.raises(ValueError, match=r"'sdf'.*half_pixel, published"):
             use()

@@ -1,4 +1,4 @@
-"""Contract 2: what preprocessing does to a mask's place can be undone exactly."""
+"""Contract 2: the geometry of preprocessing has an exact inverse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nibabel.orientations import aff2axcodes, axcodes2ornt, inv_ornt_aff
 
 from softseg.data.nifti.grid import Grid, canonical, corner_distance
 from softseg.preprocess import Crop, Resample, Slices
-from softseg.preprocess.geometry import Geometry, center_of_mass, plan
+from softseg.preprocess.geometry import Geometry, center_of_mass, plan_geometry
 from softseg.preprocess.interpolation import resample
 
 CODES = [
@@ -48,13 +48,13 @@ def dice(a, b):
 
 
 @pytest.mark.parametrize("codes", CODES)
-def test_canonical_is_ras_and_keeps_every_voxel_in_its_place(codes):
+def test_canonical_is_ras_and_keeps_every_voxels_position(codes):
     grid = oblique((6, 7, 8), (0.5, 0.6, 3), codes, (4, -8, 5))
     ras = canonical(grid)
     assert aff2axcodes(ras.affine) == ("R", "A", "S")
     mask = np.random.default_rng(0).random(grid.shape).astype(np.float32)
-    there = resample(mask, grid, ras, 2)
-    np.testing.assert_array_equal(resample(there, ras, grid, 1), mask)
+    reoriented = resample(mask, grid, ras, 2)
+    np.testing.assert_array_equal(resample(reoriented, ras, grid, 1), mask)
 
 
 @settings(max_examples=40, deadline=None)
@@ -64,10 +64,10 @@ def test_canonical_is_ras_and_keeps_every_voxel_in_its_place(codes):
     in_plane=st.floats(0.4, 0.8),
     thick=st.floats(2, 5),
 )
-def test_there_and_back_keeps_99_percent_dice_on_any_scan(codes, degrees, in_plane, thick):
+def test_resampling_there_and_back_keeps_99_percent_dice(codes, degrees, in_plane, thick):
     grid = oblique((44, 40, 9), (in_plane, in_plane, thick), codes, degrees)
     steps = (Resample(zooms=(0.25, 0.25, None)),)
-    geometry = plan(grid, steps, Slices(), None)
+    geometry = plan_geometry(grid, steps, Slices(), None)
     mask = blob(grid, 7.0)
     back = geometry.to_native(resample(mask, geometry.native, geometry.network, 1))
     assert dice(back >= 0.5, mask >= 0.5) >= 0.99
@@ -79,9 +79,9 @@ def test_there_and_back_keeps_99_percent_dice_on_any_scan(codes, degrees, in_pla
     shape=st.tuples(*[st.integers(1, 12)] * 3),
     size=st.tuples(st.integers(1, 16), st.integers(1, 16)),
 )
-def test_a_crop_without_resampling_is_undone_to_the_bit(codes, shape, size):
+def test_a_crop_without_resampling_is_inverted_to_the_bit(codes, shape, size):
     grid = oblique(shape, (0.5, 0.5, 3), codes, (3, 2, 1))
-    geometry = plan(grid, (Crop(size=size),), Slices(), None)
+    geometry = plan_geometry(grid, (Crop(size=size),), Slices(), None)
     assert geometry.network.shape[:2] == size
     mask = np.random.default_rng(0).random(shape).astype(np.float32)
     back = geometry.to_native(resample(mask, geometry.native, geometry.network, 1))
@@ -99,7 +99,7 @@ def test_resampling_keeps_the_field_of_views_center():
     np.testing.assert_allclose(fine.zooms, (0.25, 0.31, 3))
 
 
-def test_zooms_that_differ_by_rounding_only_are_left_alone():
+def test_zooms_that_differ_by_rounding_only_are_not_resampled():
     grid = oblique((31, 20, 7), (0.24999, 0.25002, 3))
     same = Resample(zooms=(0.25, 0.25, None))(grid)
     assert same.shape == grid.shape
@@ -112,21 +112,21 @@ def test_a_crop_around_the_roi_is_centered_on_it_and_may_reach_outside():
     roi[2:7, 30:35, :] = 1
     steps = (Resample(zooms=(0.25, 0.25, None)), Crop(size=(32, 32), around="roi"))
     center = center_of_mass(roi, grid)
-    geometry = plan(grid, steps, Slices(), center)
+    geometry = plan_geometry(grid, steps, Slices(), center)
     middle = apply_affine(geometry.network.affine, (np.array(geometry.network.shape) - 1) / 2)
     assert np.linalg.norm((middle - center)[:2]) < 0.25
-    read = resample(roi, geometry.native, geometry.network, 1)
-    assert read.sum() * 0.25 == pytest.approx(roi.sum(), rel=0.02)
+    resampled = resample(roi, geometry.native, geometry.network, 1)
+    assert resampled.sum() * 0.25 == pytest.approx(roi.sum(), rel=0.02)
 
 
-def test_sagittal_slices_crop_the_other_two_axes():
+def test_sagittal_slices_are_cropped_along_the_other_two_axes():
     grid = oblique((10, 20, 30), (1, 1, 1))
-    geometry = plan(grid, (Crop(size=(8, 16)),), Slices(axis="sagittal"), None)
+    geometry = plan_geometry(grid, (Crop(size=(8, 16)),), Slices(axis="sagittal"), None)
     assert geometry.network.shape == (10, 8, 16)
 
 
 @pytest.mark.real_data
-def test_real_gray_matter_there_and_back(real_data):
+def test_real_gray_matter_is_resampled_there_and_back(real_data):
     import nibabel as nib
 
     paths = sorted((real_data / "spinal-gm").rglob("*_gmseg-manual.nii.gz"))
@@ -136,14 +136,14 @@ def test_real_gray_matter_there_and_back(real_data):
         grid = Grid(image.shape, image.affine)
         mask = np.asarray(image.dataobj, dtype=np.float32)
         steps = (Resample(zooms=(0.25, 0.25, None)),)
-        geometry: Geometry = plan(grid, steps, Slices(), None)
+        geometry: Geometry = plan_geometry(grid, steps, Slices(), None)
         back = geometry.to_native(resample(mask, grid, geometry.network, 1))
         assert dice(back >= 0.5, mask >= 0.5) >= 0.99, path.name
 
 
 @pytest.mark.parametrize("codes", CODES)
-def test_the_native_axis_of_the_slices_is_found_in_any_orientation(codes):
+def test_native_axis_is_right_in_any_orientation(codes):
     grid = oblique((6, 7, 8), (0.5, 0.6, 3), codes, (4, -8, 5))
-    geometry = plan(grid, (), Slices(), None)
+    geometry = plan_geometry(grid, (), Slices(), None)
     up = next(axis for axis, code in enumerate(aff2axcodes(grid.affine)) if code in "IS")
     assert geometry.native_axis(2) == up

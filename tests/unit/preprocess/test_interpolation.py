@@ -1,4 +1,4 @@
-"""Reading a volume on another grid: exact without interpolation, else scipy's spline."""
+"""Resampling to another grid: a copy where voxels coincide, else scipy's spline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def grid(shape, linear=None, origin=(0, 0, 0)):
     return Grid(shape, affine)
 
 
-def test_a_permuted_and_flipped_grid_is_a_copy_to_the_bit():
+def test_resampling_to_a_permuted_and_flipped_grid_copies_to_the_bit():
     volume = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
     source = grid((4, 5, 6))
     # x' runs along -z, y' along x, z' along y
@@ -28,18 +28,18 @@ def test_a_permuted_and_flipped_grid_is_a_copy_to_the_bit():
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_interpolation_is_scipys_spline(order):
+def test_interpolation_equals_scipys_spline(order):
     volume = np.random.default_rng(1).normal(size=(17, 12, 5)).astype(np.float32)
     target = grid((30, 20, 5), np.diag([0.5, 0.6, 1]), origin=(0.25, 0.1, 0))
     where = np.meshgrid(
         0.25 + 0.5 * np.arange(30), 0.1 + 0.6 * np.arange(20), np.arange(5), indexing="ij"
     )
     expected = ndimage.map_coordinates(volume, where, order=order, mode="mirror")
-    got = resample(volume, grid((17, 12, 5)), target, order)
-    np.testing.assert_allclose(got[:, :18], expected[:, :18], atol=2e-5)
+    resampled = resample(volume, grid((17, 12, 5)), target, order)
+    np.testing.assert_allclose(resampled[:, :18], expected[:, :18], atol=2e-5)
 
 
-def test_a_small_box_of_a_large_volume_equals_the_box_of_the_whole():
+def test_resampling_a_box_equals_resampling_all_and_taking_the_box():
     volume = np.random.default_rng(2).normal(size=(120, 90, 4)).astype(np.float32)
     whole = grid((240, 180, 4), np.diag([0.5, 0.5, 1]), origin=(0.2, 0.2, 0))
     box = grid((32, 32, 4), np.diag([0.5, 0.5, 1]), origin=(0.2 + 50, 0.2 + 40, 0))
@@ -74,12 +74,12 @@ def test_the_mean_over_wider_voxels_is_their_partial_volume(size, width):
     where = (np.arange(size * 120) + 0.5) / 120 - 0.5
     middles = start + width * np.arange(count)
     expected = [fine[np.abs(where - middle) < width / 2].mean(axis=0) for middle in middles]
-    found = resample(mask, grid((size, 5, 2)), target, "mean")
-    np.testing.assert_allclose(found, expected, atol=0.01)
-    assert found.sum() * width == pytest.approx(mask.sum(), rel=0.12)  # but for the row's ends
+    means = resample(mask, grid((size, 5, 2)), target, "mean")
+    np.testing.assert_allclose(means, expected, atol=0.01)
+    assert means.sum() * width == pytest.approx(mask.sum(), rel=0.12)  # but for the row's ends
 
 
-def test_where_voxels_do_not_grow_a_mean_is_linear_and_a_copy_is_a_copy():
+def test_mean_is_linear_where_voxels_shrink_and_copies_where_they_coincide():
     volume = np.random.default_rng(4).random((9, 8, 4)).astype(np.float32)
     finer = grid((17, 8, 4), np.diag([0.5, 1, 1]))
     source = grid((9, 8, 4))
@@ -89,7 +89,7 @@ def test_where_voxels_do_not_grow_a_mean_is_linear_and_a_copy_is_a_copy():
     np.testing.assert_array_equal(resample(volume, source, source, "mean"), volume)
 
 
-def test_half_the_resolution_of_odd_axes_is_soft_by_the_mean_and_hard_by_a_spline():
+def test_at_half_the_resolution_of_odd_axes_mean_is_soft_and_a_spline_is_hard():
     ball = np.linalg.norm(np.indices((15, 15, 3)) - [[[[7]]], [[[7]]], [[[1]]]], axis=0) < 5
     mask, source = ball.astype(np.float32), grid((15, 15, 3))
     target = grid((8, 8, 3), np.diag([2, 2, 1]))
@@ -97,7 +97,7 @@ def test_half_the_resolution_of_odd_axes_is_soft_by_the_mean_and_hard_by_a_splin
     assert len(np.unique(resample(mask, source, target, "mean"))) > 3
 
 
-def test_a_rotated_grid_is_refused():
+def test_a_rotated_grid_is_rejected():
     c, s = np.cos(0.2), np.sin(0.2)
     rotated = grid((3, 3, 3), np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]))
     with pytest.raises(ValueError, match="rotated"):

@@ -1,4 +1,4 @@
-"""One subject carried through the chain: what the network sees, against scipy and by hand."""
+"""Preprocessing one subject: what the network sees, compared with scipy and by hand."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def axial(slices):
     return np.moveaxis(slices.numpy(), 0, -1)
 
 
-def test_images_by_a_second_order_spline_masks_linearly():
+def test_images_are_resampled_by_a_quadratic_spline_and_masks_linearly():
     scan, mask = noise((12, 10, 3)), noise((12, 10, 3), 1, 0, 1)
     volume = preprocess(sample(scan, mask), (Resample(zooms=(0.5, 0.5, None)),), Slices())
     # twice as many voxels over the same field of view: centers at -0.25, 0.25, 0.75 ..
     x, y = (np.clip(np.arange(2 * n) / 2 - 0.25, 0, n - 1) for n in (12, 10))
     where = np.meshgrid(x, y, np.arange(3), indexing="ij")
-    for got, raw, order in ((volume.image, scan, 2), (volume.target, mask, 1)):
+    for slices, raw, order in ((volume.image, scan, 2), (volume.target, mask, 1)):
         expected = ndimage.map_coordinates(raw, where, order=order, mode="mirror")
-        np.testing.assert_allclose(axial(got)[0], expected, rtol=1e-5, atol=1e-5 * raw.max())
+        np.testing.assert_allclose(axial(slices)[0], expected, rtol=1e-5, atol=1e-5 * raw.max())
 
 
 def test_hard_masks_come_out_soft_float32_and_within_0_and_1():
@@ -40,7 +40,7 @@ def test_hard_masks_come_out_soft_float32_and_within_0_and_1():
         assert volume.target.dtype == torch.float32
         assert volume.target.min() >= 0
         assert volume.target.max() <= 1
-        soft, positive = volume.facts.soft["preprocess"]
+        soft, positive = volume.statistics.soft_counts["preprocess"]
         assert 0.1 * positive < soft < positive
 
 
@@ -49,21 +49,22 @@ def test_count_soft():
     assert count_soft(torch.zeros(3)) == (0, 0)
 
 
-def test_softness_is_told_stage_by_stage_in_order():
+def test_soft_counts_come_in_the_order_of_the_stages():
     volume = preprocess(sample(noise((4, 4, 2))), (), Slices())
-    assert list(volume.facts.soft) == ["files", "raters", "preprocess"]
+    assert list(volume.statistics.soft_counts) == ["files", "raters", "preprocess"]
 
 
 def test_slices_run_right_to_anterior_whatever_the_scans_orientation():
-    """An LPS scan is turned round in the plane; one stored as (z, x, y) is brought in order."""
+    """An LPS scan is rotated in the plane; the axes of one stored as (z, x, y) are permuted."""
     scan = noise((6, 5, 4))
     lps = np.diag([-1.0, -1.0, 1.0, 1.0])
-    got = axial(preprocess(sample(scan, affine=lps), (), Slices()).image)[0]
-    np.testing.assert_array_equal(got, scan[::-1, ::-1])
+    image = axial(preprocess(sample(scan, affine=lps), (), Slices()).image)[0]
+    np.testing.assert_array_equal(image, scan[::-1, ::-1])
     stored = np.zeros((4, 4))
     stored[2, 0] = stored[0, 1] = stored[1, 2] = stored[3, 3] = 1
-    got = axial(preprocess(sample(scan.transpose(2, 0, 1), affine=stored), (), Slices()).image)[0]
-    np.testing.assert_array_equal(got, scan)
+    permuted = sample(scan.transpose(2, 0, 1), affine=stored)
+    image = axial(preprocess(permuted, (), Slices()).image)[0]
+    np.testing.assert_array_equal(image, scan)
 
 
 def test_the_mask_outside_the_scan_is_empty():
@@ -74,26 +75,26 @@ def test_the_mask_outside_the_scan_is_empty():
     assert volume.target[:, :, 2:6, 2:6].min() == 1
 
 
-def test_what_the_crop_cuts_away_is_told_as_a_share_of_the_mask():
+def test_kept_share_and_dice_ceiling_measure_what_the_crop_removes():
     full, empty = np.ones((8, 8, 2)), np.zeros((8, 8, 2))
-    facts = preprocess(
+    statistics = preprocess(
         sample(noise((8, 8, 2)), np.stack([full, empty])), (Crop(size=(4, 4)),), Slices()
-    ).facts
-    assert facts.kept == (0.25, pytest.approx(math.nan, nan_ok=True))
-    assert facts.ceiling[0] == pytest.approx(100 * 2 * 32 / (32 + 128))
-    assert math.isnan(facts.ceiling[1])  # no Dice of nothing
+    ).statistics
+    assert statistics.kept_share == (0.25, pytest.approx(math.nan, nan_ok=True))
+    assert statistics.dice_ceiling[0] == pytest.approx(100 * 2 * 32 / (32 + 128))
+    assert math.isnan(statistics.dice_ceiling[1])  # Dice of an empty mask is undefined
 
 
-def test_the_best_dice_is_100_where_nothing_is_interpolated_and_less_where_voxels_grow():
+def test_dice_ceiling_is_100_without_interpolation_and_less_for_larger_voxels():
     scan, mask = noise((16, 16, 4)), makers.ball((16, 16, 4), soft=False)
-    [same] = preprocess(sample(scan, mask), (), Slices()).facts.ceiling
+    [same] = preprocess(sample(scan, mask), (), Slices()).statistics.dice_ceiling
     coarse = Resample(zooms=(3.0, 3.0, None))
-    [worse] = preprocess(sample(scan, mask), (coarse,), Slices()).facts.ceiling
+    [worse] = preprocess(sample(scan, mask), (coarse,), Slices()).statistics.dice_ceiling
     assert same == 100
     assert 30 < worse < 99
 
 
-def test_dropped_slices_are_marked_and_stay():
+def test_excluded_slices_are_marked_and_stay():
     scan, mask = noise((4, 4, 3)), np.zeros((4, 4, 3))
     scan[:, :, 1], mask[:, :, 0] = 0, 1
     steps = (Standardize(),)
@@ -104,7 +105,7 @@ def test_dropped_slices_are_marked_and_stay():
     assert preprocess(sample(scan, mask), steps, both).keep.tolist() == [True, False, False]
 
 
-def test_empty_slices_are_found_before_each_slice_is_standardized():
+def test_empty_slices_are_detected_before_each_slice_is_standardized():
     scan = noise((4, 4, 3))
     scan[:, :, 2] = 0
     volume = preprocess(sample(scan), (Standardize(over="slice"),), Slices())
@@ -119,7 +120,7 @@ NEEDS_ROI = [
 
 
 @pytest.mark.parametrize(("steps", "slices"), NEEDS_ROI)
-def test_a_chain_that_needs_an_roi_says_so(steps, slices):
+def test_a_chain_that_needs_an_roi_rejects_a_subject_without_one(steps, slices):
     scan = noise((8, 8, 2))
     with pytest.raises(UserError, match=r"needs an ROI mask.*dataset\.roi"):
         preprocess(sample(scan), steps, slices)
@@ -127,7 +128,7 @@ def test_a_chain_that_needs_an_roi_says_so(steps, slices):
         preprocess(sample(scan, roi=np.zeros(scan.shape)), steps, slices)
 
 
-def test_a_crop_around_the_roi_and_slices_without_it_dropped():
+def test_a_crop_around_the_roi_with_slices_outside_it_excluded():
     scan, roi = noise((10, 10, 3)), np.zeros((10, 10, 3))
     roi[5:9, 1:5, :2] = 1
     slices = Slices(exclude=("no_roi",))

@@ -1,7 +1,7 @@
-"""Contract 2 in any orientation, shape, voxel size and slice plane: what goes in comes back there.
+"""Contract 2 in any orientation, shape, voxel size and slice plane: masks return to their voxels.
 
-test_geometry.py has the steps one by one; here a scan goes through the whole chain and back, by
-preprocessing and by segmenting it with a network that says what it sees.
+test_geometry.py tests the steps one by one; here a scan goes through the whole chain and back, by
+preprocessing and by segmenting it with a network that returns what it sees.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ def middle(mask, affine):
 @pytest.mark.parametrize("axis", AXES)
 @pytest.mark.parametrize("orientation", ORIENTATIONS, ids=str)
 def test_the_network_sees_the_same_slices_however_the_file_is_stored(orientation, axis):
-    """Right-left x posterior-anterior x inferior-superior, cut where a crop says; then undone."""
+    """Right-left x posterior-anterior x inferior-superior, cropped; then the inverse."""
     shape, size = (7, 10, 6), (8, 5)
     image, mask = noise(shape), noise(shape, seed=1, low=0.01, high=1)
     slices = Slices(axis=axis, exclude=())
     chain = build([{"crop": {"size": list(size)}}])
     affine = placed(orientation, (0.5, 0.7, 3), (0.1, -0.05, 0.15))
-    given_ = sample(stored(image, orientation), stored(mask, orientation), affine=affine)
-    volume = preprocess(given_, chain, slices)
+    subject = sample(stored(image, orientation), stored(mask, orientation), affine=affine)
+    volume = preprocess(subject, chain, slices)
     plane = AXES.index(axis)
     np.testing.assert_array_equal(
         volume.image[:, 0], cut_or_padded(image, size, plane, image.min())
     )
     np.testing.assert_array_equal(volume.target[:, 0], cut_or_padded(mask, size, plane))
     back = back_to_native(volume, slices)
-    looked_at = np.where(back > 0, stored(mask, orientation), 0)
-    np.testing.assert_array_equal(back, looked_at)
-    inside = [min(n, want) for n, want in zip(np.delete(shape, plane), size, strict=True)]
+    cropped = np.where(back > 0, stored(mask, orientation), 0)
+    np.testing.assert_array_equal(back, cropped)
+    inside = [min(n, m) for n, m in zip(np.delete(shape, plane), size, strict=True)]
     assert (back > 0).sum() == np.prod(inside) * shape[plane]
 
 
@@ -78,7 +78,7 @@ def test_the_network_sees_the_same_slices_however_the_file_is_stored(orientation
     axis=st.sampled_from(AXES),
     more=st.tuples(*[st.integers(0, 9)] * 2),
 )
-def test_without_resampling_a_mask_comes_back_to_the_bit(
+def test_without_resampling_a_mask_is_restored_to_the_bit(
     orientation, angles, shape, zooms, axis, more
 ):
     mask = noise(shape, low=0, high=1)
@@ -95,14 +95,14 @@ def test_without_resampling_a_mask_comes_back_to_the_bit(
     )
     back = back_to_native(volume, slices)
     np.testing.assert_array_equal(back, native)
-    assert volume.facts.kept == (pytest.approx(1),)
+    assert volume.statistics.kept_share == (pytest.approx(1),)
 
 
 RESAMPLED = {
     "orientation": st.sampled_from(ORIENTATIONS),
     "angles": ANGLES,
     "zooms": st.tuples(*[st.floats(0.25, 1.0)] * 3),
-    "finer": st.tuples(*[st.none() | st.floats(0.3, 1.0)] * 3),  # network's zooms over the native
+    "finer": st.tuples(*[st.none() | st.floats(0.3, 1.0)] * 3),  # network's zooms / native zooms
     "axis": st.sampled_from(AXES),
     "seed": st.integers(0, 2**32 - 1),
 }
@@ -115,7 +115,7 @@ def resampling(zooms, finer):
 
 @tries(20)
 @given(**RESAMPLED, order=st.integers(1, 3))
-def test_resampled_there_and_back_dice_is_99_percent_and_nothing_moved(
+def test_resampling_there_and_back_keeps_99_percent_dice_and_moves_nothing(
     orientation, angles, zooms, finer, axis, seed, order
 ):
     feature = max(0.5, 2 * max(zooms))
@@ -132,7 +132,7 @@ def test_resampled_there_and_back_dice_is_99_percent_and_nothing_moved(
 
 
 class Bright(nn.Module):
-    """What is brighter than a level, in standard deviations from the mean."""
+    """Segments voxels brighter than a level, in standard deviations from the mean."""
 
     def __init__(self, level):
         super().__init__()
@@ -144,10 +144,10 @@ class Bright(nn.Module):
 
 @tries(12)
 @given(**RESAMPLED, crop=st.tuples(*[st.integers(6, 60)] * 2))
-def test_what_is_bright_is_segmented_where_it_was(
+def test_bright_voxels_are_segmented_at_their_native_position(
     orientation, angles, zooms, finer, axis, seed, crop
 ):
-    """Whatever the crop: larger scans are looked at in patches."""
+    """Whatever the crop: scans larger than it are segmented in patches."""
     mask = blob(SHAPE, zooms, seed, max(0.5, 2 * max(zooms)))
     native, affine = stored(mask * 900 + 20, orientation), placed(orientation, zooms, angles)
     level = (470 - native.mean(dtype=np.float64)) / native.std(dtype=np.float64)
@@ -170,7 +170,7 @@ def scan_of(image, affine):
 
 
 # byte ranges of a NIfTI-1 header: dim_info and dim, pixdim, xyzt_units, q- and sform
-PLACES = ((39, 56), (76, 108), (123, 124), (252, 328))
+HEADER_RANGES = ((39, 56), (76, 108), (123, 124), (252, 328))
 
 
 @tries(12)
@@ -182,7 +182,7 @@ PLACES = ((39, 56), (76, 108), (123, 124), (252, 328))
     dtype=st.sampled_from([np.int16, np.uint8, np.float64]),
     trailing=st.integers(0, 2),
 )
-def test_a_prediction_has_its_scans_header_to_the_byte(
+def test_a_prediction_has_the_header_of_its_scan_to_the_byte(
     tmp_path, orientation, angles, zooms, codes, dtype, trailing
 ):
     scan = stored(noise((9, 7, 5), low=1, high=250).round(), orientation).astype(dtype)
@@ -200,7 +200,7 @@ def test_a_prediction_has_its_scans_header_to_the_byte(
     before = source.read_bytes()
     for path in written:
         after = gzip.decompress(path.read_bytes())
-        for start, stop in PLACES:
+        for start, stop in HEADER_RANGES:
             assert after[start:stop] == before[start:stop], (path.name, start)
-    kept = np.asarray(nib.load(written[1]).dataobj).reshape(scan.shape)
-    np.testing.assert_array_equal(kept == 1, scan >= scan.mean(dtype=np.float64))
+    mask = np.asarray(nib.load(written[1]).dataobj).reshape(scan.shape)
+    np.testing.assert_array_equal(mask == 1, scan >= scan.mean(dtype=np.float64))

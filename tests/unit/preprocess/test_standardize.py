@@ -1,4 +1,4 @@
-"""Mean 0 and standard deviation 1: measured on the whole native scan, undone by nothing later."""
+"""Mean 0 and standard deviation 1, measured on the whole native scan."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from softseg.core.errors import UserError
 from softseg.preprocess import Crop, Slices, Standardize, preprocess
-from softseg.preprocess.standardize import intensity_of, standardize_slices
+from softseg.preprocess.standardize import measure_intensity, standardize_slices
 from tests.support.preprocess_samples import noise, sample
 
 
@@ -20,16 +20,16 @@ def network(volume, *steps, **more):
     return slices.stack(preprocess(sample(volume, **more), steps, slices).image)
 
 
-def test_each_contrast_on_its_own_over_the_whole_volume():
+def test_each_contrast_is_standardized_over_its_whole_volume():
     scan = np.stack([noise((8, 6, 4), 1), noise((8, 6, 4), 2, -5, 5)])
-    expected = [(one - one.mean(dtype=float)) / one.std(dtype=float) for one in scan]
+    expected = [(c - c.mean(dtype=float)) / c.std(dtype=float) for c in scan]
     np.testing.assert_allclose(network(scan, Standardize()), expected, atol=1e-5)
 
 
-def test_a_scan_worked_out_by_hand():
+def test_a_scan_standardized_by_hand():
     scan = np.array([0.0, 2.0, 4.0, 6.0]).reshape(2, 2, 1)  # mean 3, standard deviation sqrt(5)
-    got = network(scan, Standardize()).ravel() * np.sqrt(5)
-    np.testing.assert_allclose(got, [-3, -1, 1, 3], rtol=1e-6)
+    standardized = network(scan, Standardize()).ravel() * np.sqrt(5)
+    np.testing.assert_allclose(standardized, [-3, -1, 1, 3], rtol=1e-6)
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["before the crop", "after the crop"])
@@ -71,18 +71,18 @@ def test_region_roi_measures_inside_the_mask():
     roi[2:5, 1:4] = 1
     roi[5, 1:4] = 0.4  # less than half of these voxels is inside
     inside = scan[2:5, 1:4].astype(float)
-    got = network(scan, Standardize(region="roi"), roi=roi)[0]
-    np.testing.assert_allclose(got, (scan - inside.mean()) / inside.std(), atol=1e-5)
+    standardized = network(scan, Standardize(region="roi"), roi=roi)[0]
+    np.testing.assert_allclose(standardized, (scan - inside.mean()) / inside.std(), atol=1e-5)
 
 
-def test_a_region_without_voxels_is_the_users_mistake():
+def test_a_region_without_voxels_is_rejected():
     with pytest.raises(UserError, match="no voxel to standardize over with region: nonzero"):
-        intensity_of(np.zeros((3, 3, 3), np.float32), Standardize(region="nonzero"), None)
+        measure_intensity(np.zeros((3, 3, 3), np.float32), Standardize(region="nonzero"), None)
 
 
 @pytest.mark.parametrize("value", [0.0, 7.3, -1e6, 3e7])
 @pytest.mark.parametrize("over", ["volume", "slice"])
-def test_a_constant_scan_becomes_zero_and_nothing_is_divided_by_zero(value, over):
+def test_a_constant_scan_becomes_zero_without_division_by_zero(value, over):
     scan = np.full((4, 4, 2), value)
     volume = preprocess(sample(scan), (Standardize(over=over),), Slices())
     assert volume.image.isfinite().all()
@@ -97,10 +97,10 @@ def test_without_the_step_values_stay_as_they_are():
 
 def test_over_slice_each_preprocessed_slice_has_mean_0_and_deviation_1():
     scan = np.stack([noise((8, 6, 3), 1), noise((8, 6, 3), 2, 0, 3)]) * [[[[1, 5, 20]]]]
-    got = network(scan, Crop(size=(6, 4)), Standardize(over="slice"))
+    standardized = network(scan, Crop(size=(6, 4)), Standardize(over="slice"))
     cut = scan[:, 1:7, 1:5]
     mean, std = (f(cut, axis=(1, 2), keepdims=True) for f in (np.mean, np.std))
-    np.testing.assert_allclose(got, (cut - mean) / std, atol=1e-5)
+    np.testing.assert_allclose(standardized, (cut - mean) / std, atol=1e-5)
 
 
 def test_over_slice_the_background_is_each_slices_own():
@@ -117,7 +117,7 @@ def test_over_slice_the_background_is_each_slices_own():
 )
 def test_the_scanners_gain_and_offset_do_not_matter(gain, offset, seed):
     scan = np.random.default_rng(seed).normal(0, 100, (5, 4, 3))
-    one = intensity_of(scan.astype(np.float32), Standardize(), None)
-    other = intensity_of((gain * scan + offset).astype(np.float32), Standardize(), None)
-    assert other.std == pytest.approx(gain * one.std, rel=1e-2, abs=1e-3)
-    assert other.mean == pytest.approx(gain * one.mean + offset, rel=1e-3, abs=1e-2 * gain + 1e-2)
+    raw = measure_intensity(scan.astype(np.float32), Standardize(), None)
+    scaled = measure_intensity((gain * scan + offset).astype(np.float32), Standardize(), None)
+    assert scaled.std == pytest.approx(gain * raw.std, rel=1e-2, abs=1e-3)
+    assert scaled.mean == pytest.approx(gain * raw.mean + offset, rel=1e-3, abs=1e-2 * gain + 1e-2)

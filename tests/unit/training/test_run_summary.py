@@ -19,7 +19,7 @@ from softseg.data import Sets
 from softseg.data.nifti.grid import Grid
 from softseg.datasets.phantom import write_phantom
 from softseg.preprocess.geometry import Geometry
-from softseg.preprocess.preprocess import Facts
+from softseg.preprocess.preprocess import VolumeStatistics
 from softseg.runs.data import check_sets
 from softseg.training.run_summary import describe, describe_data, geometry_lines, softness_line
 from tests.support.tiny import tiny_stack, tiny_state, tiny_task
@@ -45,15 +45,17 @@ def experiment(*augment, **trainer):
     return parse_component(TypeAdapter(Experiment), spec)
 
 
-def stack_with(*facts):
-    """The tiny stack, its volumes with these facts."""
+def stack_with(*statistics):
+    """The tiny stack, its volumes with these statistics."""
     stack = tiny_stack()
-    volumes = [replace(v, facts=f) for v, f in zip(stack.volumes, facts, strict=True)]
+    volumes = [replace(v, statistics=f) for v, f in zip(stack.volumes, statistics, strict=True)]
     return replace(stack, volumes=tuple(volumes))
 
 
 def soft(files, raters, preprocess):
-    return Facts({"files": files, "raters": raters, "preprocess": preprocess}, (100.0,), (1.0,))
+    return VolumeStatistics(
+        {"files": files, "raters": raters, "preprocess": preprocess}, (100.0,), (1.0,)
+    )
 
 
 def test_the_softness_of_every_stage_of_the_training_data():
@@ -136,21 +138,21 @@ def test_synthetic_data_are_called_so(tmp_path):
 
 def test_the_worst_subject_of_the_geometry_is_named():
     nan = float("nan")
-    facts = [
-        Facts({}, (98.0, nan), (1.0, 1.0)),
-        Facts({}, (92.0, nan), (0.9, 1.0)),
-        Facts({}, (nan, nan), (0.5, 1.0)),
-        Facts({}, (95.0, nan), (1.0, 1.0)),
+    statistics = [
+        VolumeStatistics({}, (98.0, nan), (1.0, 1.0)),
+        VolumeStatistics({}, (92.0, nan), (0.9, 1.0)),
+        VolumeStatistics({}, (nan, nan), (0.5, 1.0)),
+        VolumeStatistics({}, (95.0, nan), (1.0, 1.0)),
     ]
-    lines = geometry_lines(stack_with(*facts).volumes, ["gm", "lesion"])
+    lines = geometry_lines(stack_with(*statistics).volumes, ["gm", "lesion"])
     assert len(lines) == 1  # no Dice of a target that nobody has
     assert re.search(r"gm: best Dice .* 95\.0 % \(lowest 92\.0 %.*s1\)", lines[0])
     assert re.search(r"inside the crop.* 85\.0 % .*\(least 50\.0 %.*s2\)", lines[0])
 
 
 def test_empty_masks_are_not_counted_as_inside_the_crop():
-    empty = Facts({}, (float("nan"),), (float("nan"),))
-    volumes = stack_with(Facts({}, (30.0,), (0.2,)), empty, empty, empty).volumes
+    empty = VolumeStatistics({}, (float("nan"),), (float("nan"),))
+    volumes = stack_with(VolumeStatistics({}, (30.0,), (0.2,)), empty, empty, empty).volumes
     assert "inside the crop 20.0 % of the mask" in geometry_lines(volumes, ["gm"])[0]
 
 

@@ -1,4 +1,4 @@
-"""The cache keeps below its limit, and nothing is deleted that somebody uses or that is not its."""
+"""The cache stays below its limit; entries in use and files of others are never deleted."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from softseg.preprocess import Crop, Slices, preprocess
-from softseg.preprocess.cache.entry import fetch, store
-from softseg.preprocess.cache.eviction import at_work, evict, touch
+from softseg.preprocess.cache.entry import read_entry, write_entry
+from softseg.preprocess.cache.eviction import evict, eviction_suspended, mark_used
 from tests.support import makers
 from tests.support.preprocess_samples import noise, sample
 
@@ -35,8 +35,8 @@ def entry(folder, number, age=HOUR, kilobytes=0):
         content = {"image": torch.zeros(kilobytes, 1024, dtype=torch.uint8)}
         save_file(content, path, metadata={"softseg": "{}"})
     else:
-        one = sample(noise((8, 6, 4)), makers.ball())
-        store(path, preprocess(one, (Crop(size=(6, 6)),), Slices()))
+        subject = sample(noise((8, 6, 4)), makers.ball())
+        write_entry(path, preprocess(subject, (Crop(size=(6, 6)),), Slices()))
     return aged(path, age)
 
 
@@ -46,12 +46,12 @@ def aged(path, seconds):
     return path
 
 
-def test_what_was_used_longest_ago_goes_first(tmp_path):
-    one, _, _, four = (entry(tmp_path, n, age=(9 - n) * HOUR) for n in range(4))
-    touch(one)
-    evict(tmp_path, 2 * one.stat().st_size, [])
-    assert set(tmp_path.iterdir()) == {one, four}
-    assert fetch(one) is not None
+def test_the_least_recently_used_entries_are_deleted_first(tmp_path):
+    first, _, _, last = (entry(tmp_path, n, age=(9 - n) * HOUR) for n in range(4))
+    mark_used(first)
+    evict(tmp_path, 2 * first.stat().st_size, [])
+    assert set(tmp_path.iterdir()) == {first, last}
+    assert read_entry(first) is not None
 
 
 @given(
@@ -80,7 +80,7 @@ def test_as_little_as_possible_is_deleted(tmp_path_factory, sizes, limit, kept, 
 
 
 def foreign(folder):
-    """What a folder may hold that is not the cache's, all of it old."""
+    """Old files in a folder that the cache did not write."""
     key = f"{7:032x}"
     save_file({"lora": torch.zeros(9999)}, folder / f"lora-{key}.safetensors")
     names = ["thesis.tex", f"scan-{key}.nii.gz", f"{key}.safetensors", f"a-{key[1:]}.safetensors",
@@ -97,7 +97,7 @@ def foreign(folder):
     return {aged(path, 99 * DAY) for path in folder.rglob("*")}
 
 
-def test_a_folder_of_something_else_loses_nothing(tmp_path):
+def test_files_of_others_are_not_deleted(tmp_path):
     others = foreign(tmp_path)
     ours = entry(tmp_path, 1)
     evict(tmp_path, 1, [])
@@ -105,7 +105,7 @@ def test_a_folder_of_something_else_loses_nothing(tmp_path):
     assert not ours.exists()
 
 
-def test_files_of_others_do_not_count(tmp_path):
+def test_files_of_others_do_not_count_towards_the_limit(tmp_path):
     foreign(tmp_path)
     ours = entry(tmp_path, 1)
     evict(tmp_path, ours.stat().st_size, [])
@@ -115,9 +115,9 @@ def test_files_of_others_do_not_count(tmp_path):
 WORK = """\
 import sys, time
 from pathlib import Path
-from softseg.preprocess.eviction import at_work
-with at_work(Path(sys.argv[1])):
-    print("at work", flush=True)
+from softseg.preprocess.cache.eviction import eviction_suspended
+with eviction_suspended(Path(sys.argv[1])):
+    print("preparing", flush=True)
     time.sleep(600)
 """
 
@@ -126,7 +126,7 @@ with at_work(Path(sys.argv[1])):
 def other(tmp_path):
     """Another process that prepares its data in this cache."""
     process = subprocess.Popen([sys.executable, "-c", WORK, tmp_path], stdout=subprocess.PIPE)
-    assert process.stdout.readline() == b"at work\n"
+    assert process.stdout.readline() == b"preparing\n"
     yield process
     process.kill()
     process.wait()
@@ -141,22 +141,22 @@ def test_nothing_is_deleted_while_another_process_prepares(tmp_path, other):
         aged(marker, age)
         evict(tmp_path, 1, [])
         assert ours.exists()
-    other.kill()  # SIGKILL: it can tidy nothing up
+    other.kill()  # SIGKILL: it cannot clean up
     other.wait()
     assert marker.exists()
     evict(tmp_path, 1, [])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_prepares_leaves_nothing_behind_whatever_happens(tmp_path):
-    with at_work(tmp_path / "cache"):
+def test_the_marker_is_removed_whatever_happens(tmp_path):
+    with eviction_suspended(tmp_path / "cache"):
         assert list(tmp_path.glob("cache/.preparing-*"))
-    with pytest.raises(KeyboardInterrupt), at_work(tmp_path / "cache"):
+    with pytest.raises(KeyboardInterrupt), eviction_suspended(tmp_path / "cache"):
         raise KeyboardInterrupt
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_what_killed_processes_left_goes_after_a_day(tmp_path):
+def test_leftovers_of_killed_processes_are_deleted_after_a_day(tmp_path):
     stem = named(1).removesuffix(".safetensors")
     for name in (f".part-ab_12xyz-{named(1)}", f"{stem}.lock"):
         (tmp_path / name).touch()
@@ -167,7 +167,7 @@ def test_what_killed_processes_left_goes_after_a_day(tmp_path):
         assert len(list(tmp_path.iterdir())) == left
 
 
-def test_a_lock_that_is_held_stays(tmp_path):
+def test_a_held_lock_is_not_deleted(tmp_path):
     lock = tmp_path / named(1).replace("safetensors", "lock")
     with FileLock(lock):
         aged(lock, 9 * DAY)
@@ -175,29 +175,29 @@ def test_a_lock_that_is_held_stays(tmp_path):
         assert lock.exists()
 
 
-def test_an_entry_that_is_mapped_stays_readable(tmp_path):
+def test_a_mapped_entry_stays_readable_after_its_deletion(tmp_path):
     path = entry(tmp_path, 1)
-    mapped = fetch(path)
+    mapped = read_entry(path)
     expected = mapped.image.clone()
     evict(tmp_path, 1, [])
     assert torch.equal(mapped.image, expected)
 
 
-def refuse(*_, **__):
+def deny(*_, **__):
     raise PermissionError(13, "Permission denied")
 
 
-def test_a_cache_that_cannot_be_written_to_is_used_as_it_is(tmp_path, monkeypatch):
+def test_a_read_only_cache_is_used_as_it_is(tmp_path, monkeypatch):
     path = entry(tmp_path, 1)
-    monkeypatch.setattr("os.utime", refuse)
-    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
-    monkeypatch.setattr("pathlib.Path.unlink", refuse)
-    with at_work(tmp_path):
-        touch(path)
+    monkeypatch.setattr("os.utime", deny)
+    monkeypatch.setattr("filelock.FileLock.acquire", deny)
+    monkeypatch.setattr("pathlib.Path.unlink", deny)
+    with eviction_suspended(tmp_path):
+        mark_used(path)
     evict(tmp_path, 1, [])
     assert path.exists()
 
 
-def test_no_cache_is_nothing_to_tidy(tmp_path):
+def test_evicting_from_a_missing_folder_does_nothing(tmp_path):
     evict(tmp_path / "none", 1, [])
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Preparing data keeps the cache below `dataset.cache_gb`, also beside other processes."""
+"""Building a stack keeps the cache below `dataset.cache_gb`, also next to other processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from softseg.preprocess.cache.eviction import evict
 from tests.support import makers
-from tests.unit.preprocess.test_prepare import prepared, same
+from tests.support.built_stacks import built, same_tensors
 
 GIB = 2**30
 ANOTHER = [{"crop": {"size": [4, 4]}}]
@@ -34,70 +34,70 @@ def aged(root, seconds):
         os.utime(path, (then, then))
 
 
-def taken(root):
-    return sum(facts.st_size for facts in cached(root).values()) / GIB
+def size_gib(root):
+    return sum(status.st_size for status in cached(root).values()) / GIB
 
 
-def test_entries_of_another_experiment_make_room_for_this_ones(root):
-    prepared(root)
-    old, room = cached(root), taken(root)
+def test_entries_of_another_experiment_are_deleted_for_this_one(root):
+    built(root)
+    old, room = cached(root), size_gib(root)
     aged(root, 60)
-    prepared(root, chain=ANOTHER, cache_gb=room)
+    built(root, chain=ANOTHER, cache_gb=room)
     assert len(cached(root).keys() - old.keys()) == 2
-    assert taken(root) <= room
+    assert size_gib(root) <= room
 
 
-def test_what_is_found_counts_as_used(root):
+def test_reading_an_entry_counts_as_use(root):
     third = [{"crop": {"size": [2, 2]}}]
-    prepared(root, chain=third)
+    built(root, chain=third)
     other = set(cached(root))
-    prepared(root)
-    wanted, room = set(cached(root)) - other, taken(root)
+    built(root)
+    recent, room = set(cached(root)) - other, size_gib(root)
     aged(root, 60)
-    prepared(root, chain=ANOTHER)
-    unwanted = set(cached(root)) - wanted - other
-    for path in unwanted:
+    built(root, chain=ANOTHER)
+    oldest = set(cached(root)) - recent - other
+    for path in oldest:
         os.utime(path, (time.time() - 30, time.time() - 30))
-    prepared(root)
-    prepared(root, chain=third, cache_gb=room)
-    assert unwanted
-    assert set(cached(root)) == wanted | other
+    built(root)
+    built(root, chain=third, cache_gb=room)
+    assert oldest
+    assert set(cached(root)) == recent | other
 
 
 def test_the_experiments_own_entries_stay_whatever_the_limit(root):
-    first = prepared(root, cache_gb=1e-9)
+    first = built(root, cache_gb=1e-9)
     own = set(cached(root))
     assert len(own) == 2
-    assert same(first, prepared(root, cache_gb=1e-9))
+    assert same_tensors(first, built(root, cache_gb=1e-9))
     assert set(cached(root)) == own
 
 
-def test_nothing_is_deleted_while_data_are_prepared(root):
-    prepared(root, chain=ANOTHER)
+def test_nothing_is_deleted_while_a_stack_is_built(root):
+    built(root, chain=ANOTHER)
     old = set(cached(root))
-    prepared(root, cache_gb=None, tick=lambda: evict(root.parent / "cache", 1, []))
+    built(root, cache_gb=None, tick=lambda: evict(root.parent / "cache", 1, []))
     assert old <= set(cached(root))
 
 
-def test_without_a_limit_all_stay(root):
-    prepared(root, cache_gb=None)
-    prepared(root, chain=ANOTHER, cache_gb=None)
+def test_without_a_limit_all_entries_stay(root):
+    built(root, cache_gb=None)
+    built(root, chain=ANOTHER, cache_gb=None)
     assert len(cached(root)) == 4
 
 
-def test_the_limit_is_no_part_of_what_an_entry_rests_on(root):
-    prepared(root, cache_gb=1)
+def test_the_limit_is_not_part_of_the_cache_key(root):
+    built(root, cache_gb=1)
     own = set(cached(root))
-    prepared(root, cache_gb=2)
+    built(root, cache_gb=2)
     assert set(cached(root)) == own
 
 
-def test_an_entry_lies_in_the_cache_whatever_a_table_calls_its_subject(root):
+def test_an_entry_is_in_the_cache_folder_whatever_a_table_calls_its_subject(root):
     names = ("../../../out", "/abs", "a/b", "..", "\u00fc" * 300)
     lines = [f"{name},site1-sc01-image.nii.gz,site1-sc01-mask-r1.nii.gz" for name in names]
     (root / "all.csv").write_text("subject,T2star,gm\n" + "\n".join(lines) + "\n")
     before = set(root.parent.parent.rglob("*"))
-    stack = prepared(root, ANOTHER, loader="table", file="all.csv")
+    stack = built(root, ANOTHER, loader="table", file="all.csv")
     assert {volume.subject for volume in stack.volumes} == set(names)
     assert set(root.parent.parent.rglob("*")) - before == {root.parent / "cache", *cached(root)}
     assert len(cached(root)) == len(names)
@@ -106,30 +106,30 @@ def test_an_entry_lies_in_the_cache_whatever_a_table_calls_its_subject(root):
 CHILD = """\
 import hashlib, json, sys, time
 from pathlib import Path
-from tests.unit.preprocess.test_prepare import prepared
+from tests.support.built_stacks import built
 
 folder, name = Path(sys.argv[1]), sys.argv[2]
-room = sys.modules["softseg.preprocess.prepare"]
-preprocess = room.preprocess
-made = []
+module = sys.modules["softseg.preprocess.build_stack"]
+preprocess = module.preprocess
+calls = []
 
-def slowly(*given):
-    made.append(1)
+def slow_preprocess(*arguments):
+    calls.append(1)
     time.sleep(0.3)
-    return preprocess(*given)
+    return preprocess(*arguments)
 
-room.preprocess = slowly
+module.preprocess = slow_preprocess
 (folder / f"{name}.ready").touch()
 while not (folder / "go").exists():
     time.sleep(0.005)
-stack = prepared(folder / "data", cache_gb=1e-9)
+stack = built(folder / "data", cache_gb=1e-9)
 digest = hashlib.sha256(stack.image.numpy().data).hexdigest()
-print(json.dumps({"made": len(made), "digest": digest}))
+print(json.dumps({"calls": len(calls), "digest": digest}))
 """
 
 
 @pytest.mark.slow
-def test_two_processes_make_each_entry_once(root):
+def test_two_processes_write_each_entry_once(root):
     folder = root.parent
     children = [
         subprocess.Popen([sys.executable, "-c", CHILD, str(folder), name], stdout=subprocess.PIPE)
@@ -139,9 +139,9 @@ def test_two_processes_make_each_entry_once(root):
     while len(list(folder.glob("*.ready"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     (folder / "go").touch()
-    told = [json.loads(child.communicate(timeout=120)[0]) for child in children]
-    assert sum(one["made"] for one in told) == 2  # the subjects
-    assert told[0]["digest"] == told[1]["digest"]
+    results = [json.loads(child.communicate(timeout=120)[0]) for child in children]
+    assert sum(result["calls"] for result in results) == 2  # the subjects
+    assert results[0]["digest"] == results[1]["digest"]
     assert {path.suffix for path in cached(root)} == {".safetensors"}
     assert len(cached(root)) == 2
-    assert torch.equal(prepared(root).image, prepared(root, cache=None).image)
+    assert torch.equal(built(root).image, built(root, cache=None).image)

@@ -1,4 +1,4 @@
-"""A slice stack in a file that runs share: exact, written once, and nobody's writing is seen."""
+"""A slice stack in a file that runs share: exact, written once, private when modified."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 
 from softseg.core.errors import UserError
 from softseg.data.nifti.grid import Grid
-from softseg.preprocess.cache.shared_stack import read_shared, share
+from softseg.preprocess.cache.shared_stack import read_shared_stack, write_shared_stack
 from softseg.preprocess.geometry import Geometry
-from softseg.preprocess.preprocess import Facts
+from softseg.preprocess.preprocess import VolumeStatistics
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from tests.support import makers
 
 TENSORS = ("image", "target", "fill", "keep")
-FACTS = Facts(
+STATISTICS = VolumeStatistics(
     {"files": (3, 17), "raters": (5, 17)}, (98.76543210123, 100.0), (1 / 3, 1.0), ("0f", "a1")
 )
 
 
-def stack(seed=0, sizes=(3, 2), facts=FACTS):
+def stack(seed=0, sizes=(3, 2), statistics=STATISTICS):
     """2 contrasts, 2 targets, oblique grids; each subject has as many slices as its size."""
     draws = torch.Generator().manual_seed(seed)
     count = sum(sizes)
@@ -33,7 +33,7 @@ def stack(seed=0, sizes=(3, 2), facts=FACTS):
     native = Grid((7, 6, 5), makers.oblique())
     network = Grid((5, 4, 5), makers.oblique((0.7, 1 / 3, 3.0)))
     volumes = tuple(
-        StackedVolume(f"s{n:02}", stop - size, stop, Geometry(native, network), facts, n + 2)
+        StackedVolume(f"s{n:02}", stop - size, stop, Geometry(native, network), statistics, n + 2)
         for n, (size, stop) in enumerate(zip(sizes, stops, strict=True))
     )
     return SliceStack(
@@ -47,60 +47,60 @@ def stack(seed=0, sizes=(3, 2), facts=FACTS):
     )
 
 
-def bits(one):
-    tensors = [getattr(one, name) for name in TENSORS]
+def bits(stack):
+    tensors = [getattr(stack, name) for name in TENSORS]
     return [(tensor.dtype, tensor.shape, tensor.numpy().tobytes()) for tensor in tensors]
 
 
-def assert_same(found, expected):
-    assert bits(found) == bits(expected)
-    assert [(v.subject, v.start, v.stop, v.facts, v.raters) for v in found.volumes] == [
-        (v.subject, v.start, v.stop, v.facts, v.raters) for v in expected.volumes
+def assert_same(stack, expected):
+    assert bits(stack) == bits(expected)
+    assert [(v.subject, v.start, v.stop, v.statistics, v.raters) for v in stack.volumes] == [
+        (v.subject, v.start, v.stop, v.statistics, v.raters) for v in expected.volumes
     ]
-    for one, other in zip(found.volumes, expected.volumes, strict=True):
-        for grid in ("native", "network"):
-            theirs, ours = getattr(one.geometry, grid), getattr(other.geometry, grid)
-            assert theirs.shape == ours.shape
-            assert theirs.affine.tobytes() == ours.affine.tobytes()
+    for volume, other in zip(stack.volumes, expected.volumes, strict=True):
+        for name in ("native", "network"):
+            grid, expected_grid = getattr(volume.geometry, name), getattr(other.geometry, name)
+            assert grid.shape == expected_grid.shape
+            assert grid.affine.tobytes() == expected_grid.affine.tobytes()
 
 
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 99), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4))
-def test_what_is_read_is_bit_for_bit_what_was_shared(tmp_path_factory, seed, sizes):
+def test_a_stack_is_read_as_it_was_written_bit_for_bit(tmp_path_factory, seed, sizes):
     folder = tmp_path_factory.mktemp("stacks")
     known = stack(seed, sizes)
-    assert_same(read_shared(share(known, folder)), known)
+    assert_same(read_shared_stack(write_shared_stack(known, folder)), known)
 
 
-def test_values_that_floats_are_odd_about_survive(tmp_path):
+def test_special_float_values_are_kept(tmp_path):
     known = stack()
     odd = torch.tensor([-0.0, float("inf"), float("nan"), 1e-45, 3.4e38])
     known.image.view(-1)[:5] = odd
-    assert_same(read_shared(share(known, tmp_path)), known)
+    assert_same(read_shared_stack(write_shared_stack(known, tmp_path)), known)
 
 
-def test_an_equal_stack_has_the_same_file_and_is_not_written_again(tmp_path):
-    path = share(stack(), tmp_path / "new" / "folder")
+def test_an_equal_stack_has_the_same_file_which_is_not_written_again(tmp_path):
+    path = write_shared_stack(stack(), tmp_path / "new" / "folder")
     written = path.stat()
-    assert share(stack(), path.parent) == path
+    assert write_shared_stack(stack(), path.parent) == path
     assert path.stat().st_mtime_ns == written.st_mtime_ns
     assert path.stat().st_ino == written.st_ino
     assert list(path.parent.iterdir()) == [path]
 
 
 OTHERS = {
-    "image": lambda one: replace(one, image=one.image + 1e-6),
-    "target": lambda one: replace(one, target=one.target * 0.999),
-    "name": lambda one: replace(
-        one, volumes=tuple(replace(v, subject=f"x{v.subject}") for v in one.volumes)
+    "image": lambda stack_: replace(stack_, image=stack_.image + 1e-6),
+    "target": lambda stack_: replace(stack_, target=stack_.target * 0.999),
+    "name": lambda stack_: replace(
+        stack_, volumes=tuple(replace(v, subject=f"x{v.subject}") for v in stack_.volumes)
     ),
-    "order": lambda one: stack(sizes=(2, 3)),
-    "facts": lambda one: stack(facts=replace(FACTS, kept=(0.5, 1.0))),
-    "geometry": lambda one: replace(
-        one,
+    "order": lambda stack_: stack(sizes=(2, 3)),
+    "statistics": lambda stack_: stack(statistics=replace(STATISTICS, kept_share=(0.5, 1.0))),
+    "geometry": lambda stack_: replace(
+        stack_,
         volumes=tuple(
             replace(v, geometry=Geometry(v.geometry.network, v.geometry.native))
-            for v in one.volumes
+            for v in stack_.volumes
         ),
     ),
 }
@@ -109,10 +109,10 @@ OTHERS = {
 @pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
 def test_another_stack_has_another_file(tmp_path, change):
     other = change(stack())
-    paths = {share(stack(), tmp_path), share(other, tmp_path)}
+    paths = {write_shared_stack(stack(), tmp_path), write_shared_stack(other, tmp_path)}
     assert len(paths) == 2
-    assert_same(read_shared(share(other, tmp_path)), other)
-    assert_same(read_shared(share(stack(), tmp_path)), stack())
+    assert_same(read_shared_stack(write_shared_stack(other, tmp_path)), other)
+    assert_same(read_shared_stack(write_shared_stack(stack(), tmp_path)), stack())
 
 
 def damaged(path, how):
@@ -134,24 +134,24 @@ def damaged(path, how):
     "how",
     ["missing", "cut short", "empty", "other words", "without its volumes", "without the fill"],
 )
-def test_a_missing_or_damaged_file_is_named(tmp_path, how):
-    path = share(stack(), tmp_path)
+def test_a_missing_or_damaged_file_is_rejected_by_name(tmp_path, how):
+    path = write_shared_stack(stack(), tmp_path)
     damaged(path, how)
     with pytest.raises(UserError) as caught:
-        read_shared(path)
+        read_shared_stack(path)
     assert str(caught.value).startswith(f"{path}: cannot be read")
-    assert str(caught.value).endswith("delete it and call again")
+    assert str(caught.value).endswith("delete it and run the command again")
 
 
-def test_what_one_reader_writes_neither_the_file_nor_another_reader_sees(tmp_path):
-    path = share(stack(), tmp_path)
+def test_modifying_a_stack_changes_neither_the_file_nor_another_readers_stack(tmp_path):
+    path = write_shared_stack(stack(), tmp_path)
     content = path.read_bytes()
-    one, other = read_shared(path), read_shared(path)
+    modified, other = read_shared_stack(path), read_shared_stack(path)
     for name in TENSORS:
-        getattr(one, name).zero_()
-    assert one.image.abs().sum() == 0
+        getattr(modified, name).zero_()
+    assert modified.image.abs().sum() == 0
     assert_same(other, stack())
-    assert_same(read_shared(path), stack())
+    assert_same(read_shared_stack(path), stack())
     assert path.read_bytes() == content
 
 
@@ -160,15 +160,15 @@ def test_stacks_that_differ_in_one_tensor_have_files_of_their_own(tmp_path, name
     first = stack()
     changed = ~first.keep if name == "keep" else first.fill + 1
     other = replace(first, **{name: changed})
-    share(first, tmp_path)
-    assert bits(read_shared(share(other, tmp_path))) == bits(other)
+    write_shared_stack(first, tmp_path)
+    assert bits(read_shared_stack(write_shared_stack(other, tmp_path))) == bits(other)
 
 
 def test_reading_copies_nothing_into_memory(tmp_path):
-    """The tensors lie in the mapped file, side by side as there."""
-    path = share(stack(), tmp_path)
-    found = read_shared(path)
-    addresses = [getattr(found, name).data_ptr() for name in TENSORS]
+    """The addresses of the tensors are as close to one another as in the mapped file."""
+    path = write_shared_stack(stack(), tmp_path)
+    mapped = read_shared_stack(path)
+    addresses = [getattr(mapped, name).data_ptr() for name in TENSORS]
     assert max(addresses) - min(addresses) < path.stat().st_size
     if (maps := Path("/proc/self/maps")).exists():  # Linux
         assert str(path) in maps.read_text()

@@ -1,4 +1,4 @@
-"""Maps of whole slices, shown where the network looks; and moved with the slices."""
+"""Distance maps of whole slices, cropped to what the network sees, and moved with the slices."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from softseg.augment import Batch, apply_affine
 from softseg.core.errors import UserError
 from softseg.preprocess import Slices, build, preprocess
 from softseg.preprocess.distance_maps import contour_map
-from softseg.preprocess.preprocess import Wanted
 from tests.support.preprocess_samples import noise, sample
 
 AFFINE = np.diag([0.5, 2.0, 3.0, 1.0])
 
 
-def drawn(shape=(24, 16, 3)):
+def target_mask(shape=(24, 16, 3)):
     """A soft square in the first slice, a corner in the second, nothing in the third."""
     mask = np.zeros(shape, np.float32)
     mask[4:10, 6:12, 0] = 1
@@ -26,63 +25,63 @@ def drawn(shape=(24, 16, 3)):
 
 
 def maps_of(mask, steps=(), kinds=("half_pixel",), affine=AFFINE, slices=None):
-    one = sample(noise(mask.shape), mask, affine=affine)
-    return preprocess(one, build(list(steps)), slices or Slices(), Wanted(maps=tuple(kinds)))
+    subject = sample(noise(mask.shape), mask, affine=affine)
+    return preprocess(subject, build(list(steps)), slices or Slices(), map_kinds=kinds)
 
 
 def test_maps_are_those_of_each_slice_in_mm():
     kinds = ("half_pixel", "rrw")
-    made = maps_of(drawn(), kinds=kinds)
-    assert made.maps.shape == (3, 2, 1, 24, 16)
+    volume = maps_of(target_mask(), kinds=kinds)
+    assert volume.maps.shape == (3, 2, 1, 24, 16)
     for index in range(3):
-        inside = drawn()[:, :, index] >= 0.5
+        inside = target_mask()[:, :, index] >= 0.5
         for m, kind in enumerate(kinds):
             expected = contour_map(inside, (0.5, 2.0), kind)
-            np.testing.assert_allclose(made.maps[index, m, 0], expected, rtol=1e-6)
-    assert not made.maps[2, 0].any()  # no contour, no distance
+            np.testing.assert_allclose(volume.maps[index, m, 0], expected, rtol=1e-6)
+    assert not volume.maps[2, 0].any()  # no contour, no distance
 
 
-def test_a_crop_changes_nothing_in_what_is_left():
-    """The second slice's corner lies outside the crop; its distances are still known in it."""
-    whole = maps_of(drawn()).maps
-    cropped = maps_of(drawn(), [{"crop": {"size": [10, 6]}}])
+def test_a_crop_does_not_change_the_map_inside_it():
+    """The second slice's corner is outside the crop; distances to it are measured all the same."""
+    whole = maps_of(target_mask()).maps
+    cropped = maps_of(target_mask(), [{"crop": {"size": [10, 6]}}])
     assert not cropped.target[1].any()
     torch.testing.assert_close(cropped.maps, whole[:, :, :, 7:17, 5:11])
     assert (cropped.maps[1] > 0).all()
 
 
-def test_padding_goes_on_with_the_value_at_the_edge():
-    padded = maps_of(drawn(), [{"crop": {"size": [28, 20]}}]).maps
-    whole = maps_of(drawn()).maps
+def test_padding_repeats_the_value_at_the_edge():
+    padded = maps_of(target_mask(), [{"crop": {"size": [28, 20]}}]).maps
+    whole = maps_of(target_mask()).maps
     torch.testing.assert_close(padded[:, :, :, 2:-2, 2:-2], whole)
     torch.testing.assert_close(padded[:, :, :, 0], padded[:, :, :, 2])
     torch.testing.assert_close(padded[..., -1], padded[..., -3])
 
 
-def test_a_crop_before_the_resampling_is_refused():
-    """Pixels of whole slices and of cropped ones would lie beside one another."""
+def test_a_crop_before_resampling_is_rejected():
+    """Pixels of whole slices and of cropped ones would not coincide."""
     steps = [{"crop": {"size": [11, 7]}}, {"resample": {"zooms": [0.7, 1.5, None]}}]
     with pytest.raises(UserError, match="`crop` after `resample`"):
-        maps_of(drawn(), steps)
-    assert maps_of(drawn(), steps[::-1]).maps.shape[3:] == (11, 7)
+        maps_of(target_mask(), steps)
+    assert maps_of(target_mask(), steps[::-1]).maps.shape[3:] == (11, 7)
 
 
 def test_other_planes_have_their_own_spacing():
-    mask = drawn((24, 16, 9))
-    made = maps_of(mask, slices=Slices(axis="coronal"))
+    mask = target_mask((24, 16, 9))
+    volume = maps_of(mask, slices=Slices(axis="coronal"))
     expected = contour_map(mask[:, 7] >= 0.5, (0.5, 3.0), "half_pixel")
-    np.testing.assert_allclose(made.maps[7, 0, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(volume.maps[7, 0, 0], expected, rtol=1e-6)
 
 
 def test_without_a_contour_loss_there_are_no_maps():
-    assert maps_of(drawn(), kinds=()).maps.shape == (3, 0, 1, 24, 16)
+    assert maps_of(target_mask(), kinds=()).maps.shape == (3, 0, 1, 24, 16)
 
 
 @pytest.mark.parametrize(
     ("degrees", "scale", "down", "right"),
     [(20, 1, 0, 0), (0, 1.1, 0, 0), (0, 0.9, 0.03, -0.02), (-13, 1.1, 0.05, -0.08)],
 )
-def test_a_moved_distance_is_the_distance_of_the_moved_mask(degrees, scale, down, right):
+def test_an_augmented_map_is_the_map_of_the_augmented_mask(degrees, scale, down, right):
     """A soft disc: the map moved with it, against the exact distance to the moved circle."""
     size, center, radius = 64, 31.5, 12.0
     y, x = np.mgrid[:size, :size] - center
@@ -96,9 +95,9 @@ def test_a_moved_distance_is_the_distance_of_the_moved_mask(degrees, scale, down
     away = np.hypot(y - scale * down * size, x - scale * right * size)
     expected = torch.from_numpy(away - scale * radius).float()
     view = torch.zeros(size, size, dtype=torch.bool)
-    view[12:-12, 12:-12] = True  # beyond, the edge of the view goes on
+    view[12:-12, 12:-12] = True  # beyond, the value at the edge is repeated
     view &= torch.from_numpy(away > 2)  # linear interpolation cuts the tip at the disc's center
-    found = moved["half_pixel"][0, 0]
-    torch.testing.assert_close(found[view], expected[view], atol=0.07, rtol=0)
+    distances = moved["half_pixel"][0, 0]
+    torch.testing.assert_close(distances[view], expected[view], atol=0.07, rtol=0)
     torch.testing.assert_close(moved["rrw"] * scale, moved["half_pixel"])  # relative: not scaled
     assert moved["half_pixel"].min() < -8

@@ -1,0 +1,33 @@
+"""A data set in the layout scgm, built into a slice stack, with a cache next to it."""
+
+from __future__ import annotations
+
+import torch
+
+from softseg.data import build as build_dataset
+from softseg.preprocess import Slices
+from softseg.preprocess import build as build_chain
+from softseg.preprocess.build_stack import build_stack
+
+CHAIN = [{"standardize": {}}, {"crop": {"size": [6, 6]}}]
+
+
+def built(root, chain=CHAIN, slices=None, cache="cache", tick=lambda: None, **dataset):
+    """The stack of the data set in `root`; `cache` is a folder next to it, or None."""
+    spec = {
+        **({} if "loader" in dataset else {"loader": "files", "layout": "scgm"}),
+        "root": str(root),
+        "contrasts": ["T2star"],
+        "targets": {"gm": {"values": [1]}},
+        "cache": str(root.parent / cache) if cache else None,
+        **dataset,
+    }
+    made = build_dataset(spec)
+    return build_stack(made(), made, build_chain(chain), slices or Slices(), tick=tick)
+
+
+def same_tensors(stack, other):
+    return all(
+        torch.equal(getattr(stack, name), getattr(other, name))
+        for name in ("image", "target", "fill", "keep")
+    )
