@@ -82,7 +82,7 @@ def _unfit_raters(subject: Subject, dataset: DatasetFields) -> Iterator[Finding]
 def _placed(reader: SubjectReader, path: Path) -> Volume | None:
     """The file, if it can be used; None if it was refused before. Raises FileError."""
     known = len(reader.problems)
-    volume = reader.placed(path)
+    volume = reader.volume(path)
     for problem in reader.problems[known:]:
         what, _, do = problem.removeprefix(f"{path}: ").rpartition("; ")
         raise FileError(path, what, do)

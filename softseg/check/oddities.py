@@ -13,7 +13,7 @@ from softseg.check.findings import Finding
 from softseg.check.volume_statistics import Content, FileFacts, Kind, by_text, in_mm
 from softseg.core.types import BoolArray, Float64Array
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.subject_reader import TOLERANCE, told
+from softseg.data.subject_reader import TOLERANCE, format_values
 from softseg.data.targets import Target
 
 ALIGNED_MM = 1e-3
@@ -44,7 +44,7 @@ def _empty(one: FileFacts) -> Iterator[Finding]:
         if one.kind == "roi":
             do = "draw it, or leave the subject out with dataset.exclude"
         held = [value for value in one.mask.values if value]
-        others = f", but the values {told(held)}" if held else ""
+        others = f", but the values {format_values(held)}" if held else ""
         what = f"holds no voxel of {structure}{others}"
         yield Finding("warning", "empty mask", what, do, one.subject, one.path)
 

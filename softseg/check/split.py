@@ -10,7 +10,7 @@ from softseg.check.volume_statistics import FileFacts
 from softseg.core.names import listing, natural_key
 from softseg.data.splits import SETS, Sets, Split
 from softseg.data.subject import Subject
-from softseg.data.subject_reader import told
+from softseg.data.subject_reader import format_values
 
 
 def set_of(subject: str, sets: Sets | None) -> str:
@@ -52,7 +52,7 @@ def untaught_targets(
         ]
         empty = [mask for mask in masks if mask is not None and mask.is_empty]
         if masks and len(empty) == len(masks):
-            held = told(value for mask in empty for value in mask.values)
+            held = format_values(value for mask in empty for value in mask.values)
             what = f"no training subject has a voxel of {target}; its masks hold the values {held}"
             do = f"check them and dataset.targets.{target}.values"
             yield Finding("error", "target without foreground", what, do)

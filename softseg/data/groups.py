@@ -9,7 +9,7 @@ import numpy as np
 
 from softseg.core.errors import UserError
 from softseg.core.names import did_you_mean, listing, natural_key
-from softseg.data.subject import Subject
+from softseg.data.subject import Subject, no_subject_has
 
 Groups = dict[str, list[Subject]]  # value of the column -> its subjects
 
@@ -36,10 +36,7 @@ def group_by(subjects: Sequence[Subject], column: str, key: str) -> Groups:
 def require_group(value: str, groups: Groups, key: str, column: str) -> str:
     """Return the value if a subject has it; otherwise raise UserError, naming the YAML's `key`."""
     if value not in groups:
-        near = did_you_mean(value, groups)
-        raise UserError(
-            f"{key}: no subject has {column} '{value}'{near}; values are {listing(groups)}"
-        )
+        raise UserError(f"{key}: {no_subject_has(column, value, groups)}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""One subject read, checked and fused: native arrays, every mask float32 in [0, 1]."""
+"""One subject, read, checked and fused: native arrays, every mask float32 in [0, 1]."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Counts = tuple[int, int]  # (soft voxels, voxels above 0)
 
 
 class SubjectError(UserError):
-    """A subject that cannot be used: `problems` holds all that is wrong with its files."""
+    """A subject that cannot be used: `problems` holds everything that is wrong with its files."""
 
     def __init__(self, subject: str, problems: list[str]) -> None:
         super().__init__(subject, problems)  # as args, so that it survives pickling
@@ -40,10 +40,10 @@ class Sample:
     target: Float32Array
     """(K, X, Y, Z) float32 in [0, 1], soft where the masks are; K = 0 without labels."""
     roi: Float32Array | None
-    """(X, Y, Z) float32 in [0, 1], or None where the data set has no ROI."""
+    """(X, Y, Z) float32 in [0, 1], or None if the data set has no ROI."""
     raters: tuple[dict[str, Float32Array], ...]
-    """Of each target rater -> mask (X, Y, Z) in [0, 1]; where one rater is chosen, that one only
-    unless all were asked for."""
+    """For each target rater -> mask (X, Y, Z) in [0, 1]; if one rater is chosen, only that rater
+    unless all were requested."""
     grid: Grid
     soft: dict[str, tuple[int, int]]
     """Stage (`files`: masks as read; `raters`: fused) -> (voxels strictly between 0 and 1, voxels
@@ -57,18 +57,18 @@ def load_sample(
     every_rater: bool = False,
     frame: int | None = None,
 ) -> Sample:
-    """Read a subject's images and ROI, and its masks if `labels`; check that they belong together.
+    """Read a subject's images and ROI, and its masks if `labels`; check that they fit together.
 
-    `every_rater` reads the masks of all raters where one is chosen, too; of a 4D file the frame of
+    `every_rater` reads the masks of all raters even if one is chosen; of a 4D file the frame of
     index `frame` is read.
 
     Raises `SubjectError` with every problem of the subject: files that cannot be read, contrasts or
     masks that are not on the first contrast's grid (unless `on_grid_mismatch` resamples them),
-    mask values outside [0, 1] where no codes were chosen, a rater who is not there.
+    mask values outside [0, 1] if no codes were chosen, a rater without a mask.
     """
     reader = SubjectReader(regrid=dataset.on_grid_mismatch == "resample", frame=frame)
     images = [reader.image(path) for path in subject.images.values()]
-    masks = _masks(reader, subject, dataset, every_rater) if labels else []
+    masks = _read_masks(reader, subject, dataset, every_rater) if labels else []
     roi = None if subject.roi is None else reader.image(subject.roi, mask=True)
     sound = [image for image in images if image is not None]
     if reader.problems or reader.reference is None:
@@ -78,7 +78,7 @@ def load_sample(
     return Sample(
         image=np.stack(sound),
         target=np.stack(fused) if fused else np.zeros((0, *grid.shape), np.float32),
-        # an ROI may be drawn with any codes: whatever is above 0 is inside
+        # an ROI may have any codes: all that is above 0 is inside
         roi=None if roi is None else np.clip(roi, 0, 1),
         raters=tuple(masks),
         grid=grid,
@@ -89,24 +89,24 @@ def load_sample(
     )
 
 
-def _masks(
+def _read_masks(
     reader: SubjectReader, subject: Subject, dataset: DatasetFields, every_rater: bool
 ) -> list[dict[str, Float32Array]]:
-    """For each target, rater -> mask; of a chosen rater only, unless every one is wanted."""
+    """Return rater -> mask for each target; only the chosen rater unless `every_rater`."""
     masks = []
     for name, target in dataset.targets.items():
         files = subject.labels.get(name, {})
-        wrong = dataset.raters.missing(files) if files else f"no mask of {name}"
+        wrong = dataset.raters.chosen_rater_problem(files) if files else f"no mask of {name}"
         if wrong:
             reader.problems.append(f"{subject.name}: {wrong}")
         chosen = None if every_rater else dataset.raters.chosen
-        used = {r: path for r, path in files.items() if chosen is None or r == chosen}
+        used = {rater: path for rater, path in files.items() if chosen in (None, rater)}
         masks.append(reader.masks(used, name, target))
     return masks
 
 
 def count_soft(masks: Iterable[Float32Array]) -> Counts:
-    """How many voxels are soft, and how many are above 0; rounding (1e-4) makes nothing soft."""
+    """Return how many voxels are soft, and how many are above 0, both beyond rounding (1e-4)."""
     soft = positive = 0
     for mask in masks:
         soft += int(((mask > 1e-4) & (mask < 1 - 1e-4)).sum())
@@ -115,7 +115,7 @@ def count_soft(masks: Iterable[Float32Array]) -> Counts:
 
 
 def digest_of(voxels: Float32Array) -> str:
-    """The same for the same shape and voxels, whatever the file's name, type or compression."""
+    """Return a digest of shape and voxels, independent of a file's name, type and compression."""
     digest = hashlib.blake2b(str(voxels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(voxels + np.float32(0)).data)  # + 0: -0 and 0 are the same
     return digest.hexdigest()

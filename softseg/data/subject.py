@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from softseg.core.errors import UserError
+from softseg.core.names import did_you_mean, listing
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a loader found for one subject; nothing of it has been opened yet."""
+    """The files of one subject, none of which has been opened yet."""
 
     name: str
     """Unique in the data set: `site1-sc01`, `sub-X`, `sub-X_ses-Y`."""
@@ -20,23 +21,29 @@ class Subject:
     labels: dict[str, dict[str, Path]]
     """Target -> rater -> file; without raters the only rater is the empty name."""
     roi: Path | None
-    """Mask of the region of interest, where the data set has one."""
+    """Mask of the region of interest, if the data set has one."""
     columns: Mapping[str, str]
     """What splits can go by: `subject` (the person; shared by the sessions of one), placeholders
     such as `center` and `session`, and the columns of participants.tsv or the table."""
 
     @property
     def person(self) -> str:
-        """Who was scanned: the sessions of one person share it.
+        """The person who was scanned, the same for all sessions of one person.
 
-        A column `person` tells it where sessions are subjects by themselves (`sub-9709Ses1`).
+        It is in the column `person` if sessions are subjects by themselves (`sub-9709Ses1`).
         """
-        told = self.columns.get("person", "n/a")
-        return self.columns.get("subject", self.name) if told in ("", "n/a") else told
+        person = self.columns.get("person", "n/a")
+        return self.columns.get("subject", self.name) if person in ("", "n/a") else person
+
+
+def no_subject_has(column: str, value: str, available: Collection[str]) -> str:
+    """Return the message that no subject has a value in a column, with the available values."""
+    which = f"no subject '{value}'" if column == "subject" else f"no subject has {column} '{value}'"
+    return f"{which}{did_you_mean(value, available)}; values are {listing(available)}"
 
 
 class DatasetError(UserError):
-    """Files are missing or ambiguous: all `problems`, and the `sound` subjects beside them."""
+    """Files are missing or ambiguous: all `problems`, and the `sound` subjects without any."""
 
     def __init__(self, message: str, problems: list[str], sound: list[Subject]) -> None:
         super().__init__(message)

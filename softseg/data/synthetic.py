@@ -1,4 +1,4 @@
-"""Recognize synthetic data sets, so that every result on them says that it is synthetic."""
+"""Recognize synthetic data sets, so that every result on them is marked as synthetic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MARK = "SYNTHETIC DATA"
 
 
 def is_phantom(folder: Path) -> bool:
-    """Whether `write_phantom` made this data set: its README says so in its first words."""
+    """Return whether `write_phantom` made this data set, which the first words of README state."""
     try:
         with (folder / "README").open(encoding="utf-8", errors="replace") as readme:
             return readme.read(len(MARK)) == MARK

@@ -18,7 +18,7 @@ class Target(Component):
     label: str | None = None
     """Path pattern of this target's mask, in place of the data set's `label` (loader `files`)."""
     suffix: str | None = None
-    """What follows the image's name in the mask's, e.g. seg-manual; may hold {rater}, e.g.
+    """What follows the image's name in the mask's name, e.g. seg-manual; may hold {rater}, e.g.
     seg-rater{rater} (loader `bids`, which needs it)."""
     contrast: str | None = None
     """The contrast whose image the mask is named after; null: the one that has a mask."""

@@ -13,7 +13,7 @@ from softseg.augment import Affine
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.data import DatasetError, Sets, Subject
-from softseg.data.subject_reader import values_in
+from softseg.data.subject_reader import format_values_in
 from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.stack import SliceStack
 
@@ -107,7 +107,7 @@ def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> Non
     masks = {path for subject in training for path in subject.labels[target].values()}
     raise UserError(
         f"no training subject has a voxel of {target} inside the crop; its masks hold the values "
-        f"{values_in(masks)}; check them and dataset.targets.{target}.values"
+        f"{format_values_in(masks)}; check them and dataset.targets.{target}.values"
     )
 
 

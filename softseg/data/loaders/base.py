@@ -1,10 +1,10 @@
-"""What every loader shares: its common YAML keys, and the judgment of what was found."""
+"""What every loader shares: its YAML keys, and the validation of the files it has found."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,8 +13,7 @@ from pydantic import Field, field_validator
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError, combined_error
 from softseg.core.names import did_you_mean, is_utf8, listing, natural_key
-from softseg.data.loaders.include import Only, selected
-from softseg.data.loaders.subject_files import Found, Mask
+from softseg.data.loaders.subject_files import IncludedValues, SubjectFiles, select_subjects
 from softseg.data.raters import Raters
 from softseg.data.subject import DatasetError, Subject
 from softseg.data.targets import Target
@@ -34,23 +33,23 @@ class DatasetFields(Component):
     """What to segment: a name (letters, digits, `_`, `-`; it ends in file names) and where its
     mask comes from. The order is that of the model's output channels."""
     raters: Raters = Raters()
-    """How the masks of several raters become one."""
+    """How the masks of several raters are fused into one."""
     exclude: tuple[str, ...] = ()
     """Names of subjects to leave out."""
-    include: dict[str, Only] = Field(default_factory=dict)
+    include: dict[str, IncludedValues] = Field(default_factory=dict)
     """The subjects to use: a column and the values that are kept, e.g. {subject: [a, b]} or
-    {center: [1, 2]}; of several columns, all must fit. {}: everyone."""
+    {center: [1, 2]}; of several columns, all must fit. {}: all subjects."""
     cache: str | None = "runs/.cache"
     """Folder for preprocessed volumes, relative to the working directory; null: keep none."""
     cache_gb: Annotated[float, Field(gt=0)] | None = 50.0
-    """GiB that the volumes in `cache` may take: whenever data were prepared, those used longest ago
-    are deleted until that holds; those of the experiment itself stay. null: no limit."""
+    """Maximum size of the cache in GiB. After preprocessing, the least recently used entries are
+    deleted; entries of the current experiment are kept. null: no limit."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
-    """GiB that the slices may take in memory; more stay in a file under `cache` and are read as
-    they are needed. null: half of the machine's memory."""
+    """Maximum size of the slices in memory in GiB; larger ones stay in a file under `cache` and are
+    read when they are needed. null: half of the machine's memory."""
     on_grid_mismatch: Literal["error", "resample"] = "error"
     """What to do with contrasts and masks that are not on the first contrast's grid: report an
-    error, or resample them onto it (linear, so a mask gets soft at its edge)."""
+    error, or resample them onto it (linear, so a mask becomes soft at its edge)."""
     roi: str | None = None
     """Where the ROI mask is; null: there is none."""
 
@@ -58,124 +57,124 @@ class DatasetFields(Component):
 
     @property
     def hint(self) -> str:
-        """How to come by the data, for the message when it is not there."""
+        """How to get the data, for the message that they are missing."""
         return "correct dataset.root, or give it with --set dataset.root=FOLDER"
 
     def existing_root(self) -> Path:
-        """The folder of the data set. Raises UserError, saying how to get the data, if absent."""
+        """Return the folder of the data set.
+
+        Raises UserError, with how to get the data, if it does not exist.
+        """
         root = Path(self.root).expanduser()
         if not root.is_dir():
             raise UserError(f"dataset.root: there is no folder {root}; {self.hint}")
         return root
 
-    def settle(
-        self, root: Path, found: Sequence[Found], sought: str, also: Sequence[str] = ()
+    def resolve_subjects(
+        self,
+        root: Path,
+        candidates: Sequence[SubjectFiles],
+        searched: str,
+        problems: Sequence[str] = (),
     ) -> list[Subject]:
-        """The subjects that were found, in natural order.
+        """Return the subjects to use, in natural order.
 
-        Raises one UserError naming everything that is missing or ambiguous, after what is `also`
-        wrong with the data set as a whole (`<place>: <what>`), or, where nothing was found, what
-        was `sought` and what the folder holds instead; before that, one for a subject or a rater
-        whom a key names and nobody is.
+        `searched` is the pattern of the images, for the message that there are none; `problems`
+        are those of the data set as a whole (`<place>: <what>`).
+
+        Raises UserError for a key that names a subject or rater that does not exist, and if no
+        subject has an image; DatasetError for everything that is missing or ambiguous.
         """
-        self._check_exclude(found)
-        known = [one for one in selected(found, self.include) if one.name not in self.exclude]
-        kept = [one for one in known if one.images or one.labels or one.is_named]
-        if not any(one.images for one in kept):
-            raise UserError(_nothing(root, sought, self.hint))
-        self._check_raters(found)
-        judged = [judge(one, self) for one in sorted(kept, key=lambda one: natural_key(one.name))]
-        problems = [*also, *(problem for _, found_wrong in judged for problem in found_wrong)]
-        if problems:
-            message = combined_error(
-                f"{len(problems)} problem(s) in the data set {root} "
-                "(add the files, or leave subjects out by name with dataset.exclude):",
-                problems,
-            )
-            sound = [subject for subject, found_wrong in judged if not found_wrong]
-            raise DatasetError(str(message), problems, sound)
-        _note_unequal_raters([subject for subject, _ in judged])
-        _note_left_out([one.name for one in known if one not in kept], self.contrasts)
-        return [subject for subject, _ in judged]
-
-    def _check_exclude(self, found: Sequence[Found]) -> None:
-        names = {one.name for one in found}
+        names = {files.name for files in candidates}
         unknown = [name for name in self.exclude if name not in names]
         if unknown and names:
-            there = f"{did_you_mean(unknown[0], names)}; there are {listing(names)}"
-            raise UserError(f"dataset.exclude: no subject '{unknown[0]}'{there}")
+            near = did_you_mean(unknown[0], names)
+            raise UserError(
+                f"dataset.exclude: no subject '{unknown[0]}'{near}; subjects are {listing(names)}"
+            )
+        selected = select_subjects(candidates, self.include)
+        kept = [files for files in selected if files.name not in self.exclude]
+        complete = [files for files in kept if files.images or files.labels or files.is_named]
+        if not any(files.images for files in complete):
+            content = [path.name + "/" * path.is_dir() for path in root.iterdir()]
+            held = f"it holds {listing(content, 6)}" if content else "it is empty"
+            raise UserError(
+                f"dataset.root: no image in {root} ({held}); looked for {searched}; {self.hint}"
+            )
+        self.raters.check_names({rater for files in candidates for rater in files.raters})
+        complete.sort(key=lambda files: natural_key(files.name))
+        validated = [validate_subject(files, self) for files in complete]
+        problems = [*problems, *(problem for _, own in validated for problem in own)]
+        if problems:
+            heading = (
+                f"{len(problems)} problem(s) in the data set {root} "
+                "(add the files, or leave subjects out by name with dataset.exclude):"
+            )
+            sound = [subject for subject, own in validated if not own]
+            raise DatasetError(str(combined_error(heading, problems)), problems, sound)
+        subjects = [subject for subject, _ in validated]
+        _warn_of_unequal_raters(subjects)
+        left_out = [files.name for files in kept if files not in complete]
+        if left_out:
+            _log.warning(
+                "%d subject(s) without %s left out: %s",
+                len(left_out), " or ".join(self.contrasts), listing(left_out),
+            )  # fmt: skip
+        return subjects
 
-    def _check_raters(self, found: Sequence[Found]) -> None:
-        raters = {rater for one in found for rater in one.raters}
-        wrong = self.raters.unknown(raters) if raters else None
-        if wrong:
-            raise UserError(wrong)
 
-
-def _note_unequal_raters(subjects: Sequence[Subject]) -> None:
-    """Tell when subjects were drawn by different raters: one of a mask may have been lost."""
-    numbers = Counter(len(raters) for one in subjects for raters in one.labels.values())
+def _warn_of_unequal_raters(subjects: Sequence[Subject]) -> None:
+    """Warn if masks have different numbers of raters: files of some may be missing."""
+    numbers = Counter(len(raters) for subject in subjects for raters in subject.labels.values())
     if len(numbers) > 1:
         counts = ", ".join(f"{n} raters {times} times" for n, times in sorted(numbers.items()))
         fewest = min(numbers)
         names = [s.name for s in subjects if any(len(r) == fewest for r in s.labels.values())]
-        _log.warning("masks have different numbers of raters (%s); fewest: %s", counts,
-                     listing(names))  # fmt: skip
-
-
-def _note_left_out(names: Sequence[str], contrasts: Sequence[str]) -> None:
-    """Tell of subjects that have neither an image of these contrasts nor a mask for one."""
-    if names:
         _log.warning(
-            "%d subject(s) without %s left out: %s", len(names), " or ".join(contrasts),
-            listing(names),
-        )  # fmt: skip
+            "masks have different numbers of raters (%s); fewest: %s", counts, listing(names)
+        )
 
 
-def _nothing(root: Path, sought: str, hint: str) -> str:
-    names = [path.name + "/" * path.is_dir() for path in root.iterdir()]
-    holds = f"it holds {listing(names, 6)}" if names else "it is empty"
-    return f"dataset.root: no image in {root} ({holds}); looked for {sought}; {hint}"
-
-
-def judge(found: Found, dataset: DatasetFields) -> tuple[Subject, list[str]]:
-    """The subject, and everything that is missing or ambiguous about it."""
+def validate_subject(files: SubjectFiles, dataset: DatasetFields) -> tuple[Subject, list[str]]:
+    """Return the subject, and everything that is missing or ambiguous about it."""
     problems: list[str] = []
-    images = _images(found, dataset.contrasts, problems)
-    labels = {target: _labels(found, target, dataset, problems) for target in dataset.targets}
-    roi = _roi(found, dataset, problems) if dataset.roi is not None else None
-    problems += _unreadable((found.name, *found.raters))
-    subject = Subject(found.name, images, labels, roi, found.columns)
-    return subject, [f"{found.name}: {problem}" for problem in problems]
+    images = _images(files, dataset.contrasts, problems)
+    labels = {
+        target: _masks_by_rater(files, target, dataset, problems) for target in dataset.targets
+    }
+    roi = None if dataset.roi is None else _roi(files, dataset.contrasts, problems)
+    # file systems allow any bytes, but no table can hold a name that is not text
+    problems += [
+        f"the name {name!a} is not UTF-8 text; rename the files"
+        for name in (files.name, *files.raters)
+        if not is_utf8(name)
+    ]
+    subject = Subject(files.name, images, labels, roi, files.columns)
+    return subject, [f"{files.name}: {problem}" for problem in problems]
 
 
-def _unreadable(names: Iterable[str]) -> Iterator[str]:
-    """Names that no table could hold, as the system allows any bytes."""
-    for name in names:
-        if not is_utf8(name):
-            yield f"the name {name!a} is not UTF-8 text; rename the files"
-
-
-def _images(found: Found, contrasts: Sequence[str], problems: list[str]) -> dict[str, Path]:
+def _images(files: SubjectFiles, contrasts: Sequence[str], problems: list[str]) -> dict[str, Path]:
+    """Return contrast -> image; add what is missing or ambiguous to `problems`."""
     images = {}
     for contrast in contrasts:
-        files = found.images.get(contrast, [])
-        if not files:
-            problems.append(f"no {contrast} image (looked for {found.sought[f'image {contrast}']})")
-        elif len(files) > 1:
-            problems.append(f"{len(files)} files match {contrast}: {_joined(files)}")
+        paths = files.images.get(contrast, [])
+        if not paths:
+            place = files.searched[f"image {contrast}"]
+            problems.append(f"no {contrast} image (looked for {place})")
+        elif len(paths) > 1:
+            problems.append(_ambiguous(paths, contrast))
         else:
-            images[contrast] = files[0]
+            images[contrast] = paths[0]
     return images
 
 
-def _labels(
-    found: Found, target: str, dataset: DatasetFields, problems: list[str]
+def _masks_by_rater(
+    files: SubjectFiles, target: str, dataset: DatasetFields, problems: list[str]
 ) -> dict[str, Path]:
-    """Rater -> mask of one target."""
-    masks = found.labels.get(target, [])
+    """Return rater -> mask of one target; add what is missing or ambiguous to `problems`."""
+    masks = files.labels.get(target, [])
     if not masks:
-        problems.append(f"no mask of {target} (looked for {_sought(found, target)})")
+        problems.append(f"no mask of {target} (looked for {files.mask_location(target)})")
         return {}
     contrasts = {mask.contrast for mask in masks}
     if len(contrasts) > 1:
@@ -184,69 +183,57 @@ def _labels(
             f"choose one with dataset.targets.{target}.contrast"
         )
         return {}
-    raters = _raters(masks, target, problems)
-    wrong = dataset.raters.missing(raters)
-    if wrong:
-        place = _sought(found, target, dataset.raters.chosen)
-        problems.append(
-            f"dataset.raters.fusion: {wrong} (looked for the mask of {target}: {place})"
-        )
-    problems += _lacking(found, target, raters, dataset.raters)
-    return raters
-
-
-def _lacking(found: Found, target: str, raters: Collection[str], rule: Raters) -> Iterator[str]:
-    """What is wrong where somebody who is named by a table, or required, has no mask."""
-    there = f"there are {listing(raters)}"
-    if set(raters) == {""}:
-        there = "its masks are not told apart by {rater}"
-    lost = found.lost.get(target, [])
-    for name in lost:
-        place = _sought(found, target, name)
-        yield f"no mask of {target}{_by(name)} (looked for {place}; {there})"
-    for name in rule.lacking([*raters, *lost]):
-        place = _sought(found, target, name)
-        told = f"looked for {place}; {there}; see dataset.raters.required"
-        yield f"no mask of {target}{_by(name)} ({told})"
-    if rule.too_few(raters):
-        told = f"looked for {_sought(found, target)}; {there}"
-        few = f"{len(raters)} mask(s) of {target}"
-        yield f"{few}, but dataset.raters.required is {rule.required} ({told})"
-
-
-def _sought(found: Found, target: str, rater: str | None = None) -> str:
-    """Where the mask of a target was looked for, that of one rater or any."""
-    own = found.sought.get(f"mask {target} by rater {rater}")
-    return own or found.sought[f"mask {target}"].replace("{rater}", rater or "*")
-
-
-def _raters(masks: Sequence[Mask], target: str, problems: list[str]) -> dict[str, Path]:
-    files: dict[str, list[Path]] = {}
+    paths: dict[str, list[Path]] = {}
     for mask in masks:
-        files.setdefault(mask.rater, []).append(mask.path)
-    for rater, paths in files.items():
-        if len(paths) > 1:
-            what = f"the mask of {target}{_by(rater)}"
-            problems.append(f"{len(paths)} files match {what}: {_joined(paths)}")
-    return {rater: paths[0] for rater, paths in files.items()}
+        paths.setdefault(mask.rater, []).append(mask.path)
+    problems += [
+        _ambiguous(several, f"the mask of {target}{_by(rater)}")
+        for rater, several in paths.items()
+        if len(several) > 1
+    ]
+    problems += _rater_problems(files, target, list(paths), dataset.raters)
+    return {rater: several[0] for rater, several in paths.items()}
+
+
+def _rater_problems(
+    files: SubjectFiles, target: str, raters: Sequence[str], rules: Raters
+) -> Iterator[str]:
+    """Yield what is wrong if raters named by a table or the configuration have no mask."""
+    if problem := rules.chosen_rater_problem(raters):
+        place = files.mask_location(target, rules.chosen)
+        yield f"dataset.raters.fusion: {problem} (looked for the mask of {target}: {place})"
+    available = f"raters are {listing(raters)}"
+    if set(raters) == {""}:
+        available = "its masks are not distinguished by {rater}"
+    missing = files.missing_raters.get(target, [])
+    for rater in missing:
+        place = files.mask_location(target, rater)
+        yield f"no mask of {target}{_by(rater)} (looked for {place}; {available})"
+    for rater in rules.missing_required([*raters, *missing]):
+        detail = f"looked for {files.mask_location(target, rater)}; {available}"
+        yield f"no mask of {target}{_by(rater)} ({detail}; see dataset.raters.required)"
+    if rules.are_too_few(raters):
+        detail = f"looked for {files.mask_location(target)}; {available}"
+        required = f"dataset.raters.required is {rules.required}"
+        yield f"{len(raters)} mask(s) of {target}, but {required} ({detail})"
+
+
+def _roi(files: SubjectFiles, contrasts: Sequence[str], problems: list[str]) -> Path | None:
+    """Return the ROI mask; of masks named after several contrasts, that of the first contrast."""
+    order = ("", *contrasts)
+    first = min((order.index(mask.contrast) for mask in files.rois), default=0)
+    paths = [mask.path for mask in files.rois if mask.contrast == order[first]]
+    if len(paths) > 1:
+        problems.append(_ambiguous(paths, "the ROI mask"))
+    if paths:
+        return paths[0]
+    problems.append(f"no ROI mask (looked for {files.searched['roi']})")
+    return None
+
+
+def _ambiguous(paths: Sequence[Path], what: str) -> str:
+    return f"{len(paths)} files match {what}: {', '.join(map(str, paths))}"
 
 
 def _by(rater: str) -> str:
     return f" by rater {rater}" if rater else ""
-
-
-def _roi(found: Found, dataset: DatasetFields, problems: list[str]) -> Path | None:
-    """The ROI mask; of those named after different contrasts, the one of the first contrast."""
-    order = ("", *dataset.contrasts)
-    first = min((order.index(mask.contrast) for mask in found.rois), default=0)
-    files = [mask.path for mask in found.rois if mask.contrast == order[first]]
-    if len(files) > 1:
-        problems.append(f"{len(files)} files match the ROI mask: {_joined(files)}")
-    if files:
-        return files[0]
-    problems.append(f"no ROI mask (looked for {found.sought['roi']})")
-    return None
-
-
-def _joined(paths: Sequence[Path]) -> str:
-    return ", ".join(str(path) for path in paths)

@@ -1,4 +1,4 @@
-"""The loader `bids`: images told by their exact entities, masks in `derivatives/`."""
+"""The loader `bids`: images selected by their exact entities, masks in `derivatives/`."""
 
 from __future__ import annotations
 
@@ -13,35 +13,38 @@ from pydantic import field_validator, model_validator
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.patterns import Pattern, check_pattern
 from softseg.data.loaders.read_table import Rows, read_table
-from softseg.data.loaders.subject_files import Found, Mask
+from softseg.data.loaders.subject_files import MaskFile, SubjectFiles
 from softseg.data.nifti.stem import nifti_stem
 from softseg.data.subject import Subject
 
 _CONTRAST = re.compile(r"([A-Za-z0-9]+-[A-Za-z0-9]+_)*[A-Za-z0-9]+")
-Signature = tuple[frozenset[str], str]
+Signature = tuple[frozenset[str], str]  # entities and suffix
 
 
 class BidsDataset(DatasetFields):
     """Subjects from a BIDS data set.
 
-    A contrast names every entity but sub and ses: `T1w` is never `ce-gad_T1w`, which is a contrast
-    of its own. Each session is a subject of its own, `sub-X_ses-Y`; the column `subject` keeps the
-    sessions of a person together. The columns of participants.tsv can be used by splits.
+    A contrast names every entity except sub and ses: `T1w` never matches `ce-gad_T1w`, which is a
+    contrast by itself. Each session is a subject by itself, `sub-X_ses-Y`; the column `subject`
+    keeps the sessions of a person together. Splits can use the columns of participants.tsv.
     """
 
     loader: Literal["bids"] = "bids"
     derivatives: str = "labels"
     """Folder below derivatives/ that holds the masks, in the same tree as the images."""
     roi: str | None = None
-    """What follows the image's name in the ROI mask's, e.g. seg-manual; null: there is none."""
+    """What follows the image's name in the ROI mask's name, e.g. seg-manual; null: there is
+    none."""
 
     @field_validator("contrasts")
     @classmethod
-    def _entities(cls, contrasts: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_contrasts(cls, contrasts: tuple[str, ...]) -> tuple[str, ...]:
+        """Raise ValueError for a contrast with sub or ses, and for two of the same entities."""
         for contrast in contrasts:
-            if not _CONTRAST.fullmatch(contrast) or {"sub", "ses"} & _keys(contrast):
+            keys = {entity.split("-")[0] for entity in contrast.split("_")[:-1]}
+            if not _CONTRAST.fullmatch(contrast) or {"sub", "ses"} & keys:
                 raise ValueError(
-                    f"'{contrast}' is no contrast: name the entities other than sub and ses, "
+                    f"'{contrast}' is not a contrast: name the entities other than sub and ses, "
                     "and the suffix, e.g. T1w or ce-gad_T1w"
                 )
         if len({_signature(contrast) for contrast in contrasts}) < len(contrasts):
@@ -50,15 +53,14 @@ class BidsDataset(DatasetFields):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        """Raise ValueError for keys of targets and ROI that this loader cannot use."""
         for name, target in self.targets.items():
+            key = f"targets.{name}"
             if target.label is not None:
-                raise ValueError(
-                    f"targets.{name}.label: is for the loader files; here it is "
-                    f"targets.{name}.suffix"
-                )
+                raise ValueError(f"{key}.label: is for the loader files; here it is {key}.suffix")
             if target.suffix is None:
-                raise ValueError(f"targets.{name}.suffix: write it, e.g. suffix: seg-manual")
-            _check_suffix(f"targets.{name}.suffix", target.suffix, ("rater",))
+                raise ValueError(f"{key}.suffix: write it, e.g. suffix: seg-manual")
+            _check_suffix(f"{key}.suffix", target.suffix, ("rater",))
         if self.roi is not None:
             _check_suffix("roi", self.roi, ())
         return self
@@ -66,54 +68,58 @@ class BidsDataset(DatasetFields):
     def __call__(self) -> list[Subject]:
         """Find the subjects, in natural order of their names.
 
-        Raises UserError when the root is not there, when nothing matches, or, in one error, for
-        every image or mask that is missing or matched twice.
+        Raises UserError if the root does not exist, if nothing matches, or, in one error, for
+        every image or mask that is missing or ambiguous.
         """
         root = self.existing_root()
-        rows = _participants(root)
-        found = [self._find(root, scan, rows) for scan in _scans(root, self._masks_at(root))]
-        return self.settle(root, found, self._image_path("sub-*/*/sub-*"))
+        participants = root / "participants.tsv"
+        rows = read_table(participants, "participant_id") if participants.is_file() else {}
+        masks_root = root / "derivatives" / self.derivatives
+        files = [
+            self._subject_files(root, masks_root, session, rows)
+            for session in _list_sessions(root, masks_root)
+        ]
+        images = " or ".join(f"sub-*/*/sub-*_{contrast}.nii.gz" for contrast in self.contrasts)
+        return self.resolve_subjects(root, files, images)
 
-    def _masks_at(self, root: Path) -> Path:
-        return root / "derivatives" / self.derivatives
-
-    def _image_path(self, stem: str) -> str:
-        return " or ".join(f"{stem}_{contrast}.nii.gz" for contrast in self.contrasts)
-
-    def _find(self, root: Path, scan: _Scan, rows: Rows) -> Found:
-        found = Found(scan.name, scan.columns(rows), sought=self._sought(scan))
+    def _subject_files(
+        self, root: Path, masks_root: Path, session: _Session, rows: Rows
+    ) -> SubjectFiles:
+        """Return the images, masks and ROI masks of one session."""
+        files = SubjectFiles(session.name, session.columns(rows), searched=self._searched(session))
         wanted = {_signature(contrast): contrast for contrast in self.contrasts}
-        for path, stem in scan.files(root):
+        for path, stem in session.files(root):
             contrast = wanted.get(_signature(stem))
             if contrast is not None:
-                found.images.setdefault(contrast, []).append(path)
-        masks = list(scan.files(self._masks_at(root)))
+                files.images.setdefault(contrast, []).append(path)
+        derivatives = list(session.files(masks_root))
         for name, target in self.targets.items():
             contrasts = (target.contrast,) if target.contrast else self.contrasts
-            for mask in _named(masks, target.suffix or "", contrasts):
-                found.add_label(name, mask)
+            for mask in _masks_of(derivatives, target.suffix or "", contrasts):
+                files.add_label(name, mask)
         if self.roi is not None:
-            found.rois.extend(_named(masks, self.roi, self.contrasts))
-        return found
+            files.rois.extend(_masks_of(derivatives, self.roi, self.contrasts))
+        return files
 
-    def _sought(self, scan: _Scan) -> dict[str, str]:
-        """What is looked for in one scan's folder, for the message when it is not there."""
-        stem = f"{scan.folder}/*/{scan.name}"
-        images = {f"image {c}": f"{stem}_{c}.nii.gz" for c in self.contrasts}
+    def _searched(self, session: _Session) -> dict[str, str]:
+        """Return where the files of a session are searched, for the message that one is missing."""
+        stem = f"{session.folder}/*/{session.name}"
+
+        def mask(suffix: str | None, contrast: str | None) -> str:
+            contrast = contrast or (self.contrasts[0] if len(self.contrasts) == 1 else "*")
+            ending = Pattern(suffix or "").fill({"rater": "{rater}"})  # stays for any rater
+            return f"derivatives/{self.derivatives}/{stem}_{contrast}_{ending}.nii.gz"
+
+        images = {f"image {contrast}": f"{stem}_{contrast}.nii.gz" for contrast in self.contrasts}
         masks = {
-            f"mask {name}": self._mask_path(stem, target.suffix or "", target.contrast)
+            f"mask {name}": mask(target.suffix, target.contrast)
             for name, target in self.targets.items()
         }
-        return {**images, **masks, "roi": self._mask_path(stem, self.roi or "", None)}
-
-    def _mask_path(self, stem: str, suffix: str, contrast: str | None) -> str:
-        named_after = contrast or (self.contrasts[0] if len(self.contrasts) == 1 else "*")
-        ending = Pattern(suffix).fill({"rater": "{rater}"})  # left open, for whoever is looked for
-        return f"derivatives/{self.derivatives}/{stem}_{named_after}_{ending}.nii.gz"
+        return {**images, **masks, "roi": mask(self.roi, None)}
 
 
 @dataclass(frozen=True)
-class _Scan:
+class _Session:
     """One session of one person: `sub-X`, or `sub-X` and `ses-Y`."""
 
     subject: str
@@ -132,61 +138,58 @@ class _Scan:
         session = {"session": self.session} if self.session else {}
         return {**row, **session, "subject": self.subject}
 
-    def files(self, base: Path) -> Iterator[tuple[Path, str]]:
-        """Its NIfTI files in every datatype's folder, each with its stem after sub and ses."""
+    def files(self, root: Path) -> Iterator[tuple[Path, str]]:
+        """Yield the NIfTI files in every datatype's folder, with their stem after sub and ses."""
         prefix = f"{self.name}_"
-        for path in sorted((base / self.folder).glob(f"*/{prefix}*")):
+        for path in sorted((root / self.folder).glob(f"*/{prefix}*")):
             stem = nifti_stem(path)
             if stem:
                 yield path, stem.removeprefix(prefix)
 
 
-def _scans(*bases: Path) -> list[_Scan]:
-    """Every session of every person of whom one of the trees has a folder."""
-    scans = dict.fromkeys(
-        _Scan(person.name, session)
-        for base in bases
-        for person in sorted(base.glob("sub-*/"))
+def _list_sessions(*roots: Path) -> list[_Session]:
+    """Return every session of every person who has a folder below one of the roots."""
+    sessions = dict.fromkeys(
+        _Session(person.name, session)
+        for root in roots
+        for person in sorted(root.glob("sub-*/"))
         for session in ("", *(path.name for path in sorted(person.glob("ses-*/"))))
     )
-    sessioned = {scan.subject for scan in scans if scan.session}
+    with_sessions = {session.subject for session in sessions if session.session}
     return [
-        scan for scan in scans if scan.session or scan.subject not in sessioned or
-        any(True for base in bases for _ in scan.files(base))
-    ]  # fmt: skip
-
-
-def _participants(root: Path) -> Rows:
-    path = root / "participants.tsv"
-    return read_table(path, "participant_id") if path.is_file() else {}
-
-
-def _keys(contrast: str) -> set[str]:
-    return {entity.split("-")[0] for entity in contrast.split("_")[:-1]}
+        session
+        for session in sessions
+        if session.session
+        or session.subject not in with_sessions
+        or any(True for root in roots for _ in session.files(root))
+    ]
 
 
 def _signature(stem: str) -> Signature:
-    """The entities and the suffix, whatever the entities' order."""
+    """Return the entities, in any order, and the suffix."""
     *entities, suffix = stem.split("_")
     return frozenset(entities), suffix
 
 
-def _named(
+def _masks_of(
     files: list[tuple[Path, str]], suffix: str, contrasts: tuple[str, ...]
-) -> Iterator[Mask]:
-    """The masks whose name is that of an image of these contrasts, followed by the suffix."""
+) -> Iterator[MaskFile]:
+    """Yield the files named like an image of these contrasts, followed by the mask's suffix."""
     wanted = {_signature(contrast): contrast for contrast in contrasts}
     regex = re.compile(r"(?P<image>.+)_" + Pattern(suffix).regex({"rater": "[^_]+"}).pattern)
     for path, stem in files:
         match = regex.fullmatch(stem)
         contrast = wanted.get(_signature(match["image"])) if match else None
         if match and contrast is not None:
-            yield Mask(path, contrast, match.groupdict().get("rater", ""))
+            yield MaskFile(path, contrast, match.groupdict().get("rater", ""))
 
 
 def _check_suffix(key: str, suffix: str, placeholders: tuple[str, ...]) -> None:
+    """Raise ValueError for a suffix that could not be a part of a name in BIDS."""
     check_pattern(suffix)
-    wrong = [name for name in Pattern(suffix).placeholders if name not in placeholders]
-    if wrong or set("/*.") & set(suffix):
-        known = " (but {rater})" if placeholders else ""
-        raise ValueError(f"{key}: {suffix!r} holds more than letters, digits, `-`, `_`{known}")
+    unusable = [name for name in Pattern(suffix).placeholders if name not in placeholders]
+    if unusable or set("/*.") & set(suffix):
+        exception = " (except {rater})" if placeholders else ""
+        raise ValueError(
+            f"{key}: {suffix!r} must contain only letters, digits, `-` and `_`{exception}"
+        )

@@ -1,15 +1,14 @@
-"""The loader `files`: any layout of plain files, told by path patterns."""
+"""The loader `files`: any layout of plain files, described by path patterns."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import model_validator
 
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.layouts import LAYOUTS, Layout, LayoutName
-from softseg.data.loaders.matching import Search, find_subjects
+from softseg.data.loaders.matching import SearchPatterns, find_subjects
 from softseg.data.loaders.patterns import PathPattern, Pattern, check_pattern
 from softseg.data.loaders.read_table import read_table
 from softseg.data.subject import Subject
@@ -42,27 +41,26 @@ class FilesDataset(DatasetFields):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        """Raise ValueError for missing patterns and for placeholders that cannot be used."""
         if self.layout is None and self.image is None:
             raise ValueError("image: write a path pattern, or choose a layout")
         if "subject" not in self._image.placeholders:
             raise ValueError(f"image: {{subject}} is not in the pattern {self._image.text!r}")
         if "contrast" not in self._image.placeholders and len(self.contrasts) > 1:
             raise ValueError("contrasts: more than one needs {contrast} in the image pattern")
-        self._check_id()
-        _check_within("image", self._image, (*self._identity, "contrast"))
+        if "/" in self._id.text or "*" in self._id.text:
+            raise ValueError("id: a name must not contain `/` or `*`")
+        check_pattern(self._id.text)
+        _check_placeholders("id", self._id, self._identity)
+        _check_placeholders("image", self._image, (*self._identity, "contrast"))
         if self.roi is not None:
-            _check_within("roi", Pattern(self.roi), (*self._identity, "contrast"))
+            _check_placeholders("roi", Pattern(self.roi), (*self._identity, "contrast"))
         for name in self.targets:
             self._check_target(name)
         return self
 
-    def _check_id(self) -> None:
-        if "/" in self._id.text or "*" in self._id.text:
-            raise ValueError("id: a name holds no `/` and no `*`")
-        check_pattern(self._id.text)
-        _check_within("id", self._id, self._identity)
-
     def _check_target(self, name: str) -> None:
+        """Raise ValueError for keys of a target that this loader cannot use."""
         target, key = self.targets[name], f"targets.{name}"
         if target.suffix is not None:
             raise ValueError(f"{key}.suffix: is for the loader bids; here it is {key}.label")
@@ -71,7 +69,7 @@ class FilesDataset(DatasetFields):
         elif self.layout is None and self.label is None:
             raise ValueError("label: write a path pattern, or choose a layout")
         label = self._label(name)
-        _check_within(f"{key}.label", label, (*self._identity, "contrast", "rater"))
+        _check_placeholders(f"{key}.label", label, (*self._identity, "contrast", "rater"))
         if target.contrast is not None and "contrast" not in label.placeholders:
             raise ValueError(f"{key}.contrast: there is no {{contrast}} in {label.text!r}")
 
@@ -81,7 +79,7 @@ class FilesDataset(DatasetFields):
 
     @property
     def hint(self) -> str:
-        """How to come by the data."""
+        """How to get the data, for the message that they are missing."""
         return self._preset.hint.format(root=self.root) if self._preset else super().hint
 
     @property
@@ -94,26 +92,23 @@ class FilesDataset(DatasetFields):
 
     @property
     def _identity(self) -> tuple[str, ...]:
-        """The placeholders that tell subjects apart."""
-        return tuple(n for n in self._image.placeholders if n not in ("contrast", "rater"))
+        """The placeholders that distinguish subjects."""
+        return tuple(name for name in self._image.placeholders if name not in ("contrast", "rater"))
 
     @property
     def _id(self) -> Pattern:
         # the layout's id goes with the layout's image pattern only
         preset = self._preset.id if self._preset and self.image is None else None
-        return Pattern(self.id or preset or "_".join(f"{{{n}}}" for n in self._identity))
+        return Pattern(self.id or preset or "_".join(f"{{{name}}}" for name in self._identity))
 
     def __call__(self) -> list[Subject]:
         """Find the subjects, in natural order of their names.
 
-        Raises UserError when the root is not there, when nothing matches, or, in one error, for
-        every image or mask that is missing or matched twice.
+        Raises UserError if the root does not exist, if nothing matches, or, in one error, for
+        every image or mask that is missing or ambiguous.
         """
         root = self.existing_root()
-        return self.settle(root, find_subjects(self._search(root)), self._image.text)
-
-    def _search(self, root: Path) -> Search:
-        return Search(
+        patterns = SearchPatterns(
             root=root,
             contrasts=self.contrasts,
             image=self._image,
@@ -126,10 +121,11 @@ class FilesDataset(DatasetFields):
             id=self._id,
             rows=read_table(root / self.table) if self.table else {},
         )
+        return self.resolve_subjects(root, find_subjects(patterns), self._image.text)
 
 
-def _check_within(key: str, pattern: Pattern, known: tuple[str, ...]) -> None:
-    """Refuse a placeholder that the images do not tell."""
+def _check_placeholders(key: str, pattern: Pattern, usable: tuple[str, ...]) -> None:
+    """Raise ValueError for a placeholder that the image pattern does not determine."""
     for name in pattern.placeholders:
-        if name not in known:
+        if name not in usable:
             raise ValueError(f"{key}: {{{name}}} cannot be used in {pattern.text!r}")

@@ -1,21 +1,21 @@
-"""Files that match patterns, gathered into subjects (the loader `files`)."""
+"""Gather the files that match patterns into subjects (the loader `files`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from softseg.data.loaders.patterns import Pattern
 from softseg.data.loaders.read_table import Rows
-from softseg.data.loaders.subject_files import Found, Mask
+from softseg.data.loaders.subject_files import MaskFile, SubjectFiles
 
-Values = Mapping[str, str]  # placeholder -> text
-Matches = dict[Path, dict[str, str]]
+Matches = dict[Path, dict[str, str]]  # file -> placeholder -> text
+Identity = tuple[tuple[str, str], ...]  # placeholders that distinguish subjects, with their texts
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchPatterns:
     """What to look for below `root`: one image pattern, a mask pattern for each target."""
 
     root: Path
@@ -27,100 +27,95 @@ class Search:
     id: Pattern
     rows: Rows
 
-    def identity(self, values: Values) -> dict[str, str]:
-        """The placeholders that tell subjects apart."""
-        return {n: v for n, v in values.items() if n not in ("contrast", "rater")}
-
 
 @dataclass
-class _Gathered:
-    search: Search
-    subjects: dict[str, Found] = field(default_factory=dict)
-    identities: dict[tuple[tuple[str, str], ...], Found] = field(default_factory=dict)
+class _SubjectIndex:
+    """The subjects of the files that have been added, by name and by identity."""
 
-    def subject(self, values: Values) -> Found:
-        """The subject of a file, made if it is new."""
-        identity = self.search.identity(values)
-        name = self.search.id.fill(identity)
-        if name not in self.subjects:
-            columns = _columns(name, identity, self.search.rows)
-            self.subjects[name] = Found(name, columns, sought=_sought(identity, self.search))
-        return self.identities.setdefault(tuple(identity.items()), self.subjects[name])
+    patterns: SearchPatterns
+    by_name: dict[str, SubjectFiles] = field(default_factory=dict)
+    by_identity: dict[Identity, SubjectFiles] = field(default_factory=dict)
+
+    def subject(self, values: Mapping[str, str]) -> SubjectFiles:
+        """Return the subject of a file, which is added if it is new."""
+        identity = _identity(values)
+        name = self.patterns.id.fill(identity)
+        if name not in self.by_name:
+            rows = self.patterns.rows
+            row = rows.get(name) or rows.get(identity.get("subject", ""), {})
+            # the sessions of one person share the column `subject`
+            person = "_".join(text for key, text in identity.items() if key != "session")
+            columns = {**row, **identity, "subject": person if "session" in identity else name}
+            self.by_name[name] = SubjectFiles(name, columns, searched=self._searched(identity))
+        return self.by_identity.setdefault(tuple(identity.items()), self.by_name[name])
+
+    def _searched(self, identity: dict[str, str]) -> dict[str, str]:
+        """Return where the files of a subject are searched; {rater} stays for any rater."""
+        patterns = self.patterns
+        images = {
+            f"image {contrast}": patterns.image.fill({**identity, "contrast": contrast})
+            for contrast in patterns.contrasts
+        }
+        any_rater = {**identity, "rater": "{rater}"}
+        masks = {
+            f"mask {target}": label.fill(any_rater) for target, label in patterns.labels.items()
+        }
+        return {**images, **masks, "roi": patterns.roi.fill(identity) if patterns.roi else ""}
 
 
-def find_subjects(search: Search) -> list[Found]:
-    """Every subject that an image or a mask speaks of, with all its files."""
-    images = search.image.find(search.root, search.contrasts)
+def find_subjects(patterns: SearchPatterns) -> list[SubjectFiles]:
+    """Return every subject that has an image or a mask, with all its files."""
+    root, contrasts = patterns.root, patterns.contrasts
+    images = patterns.image.find(root, contrasts)
     masks = {
-        target: pattern.find(search.root, search.label_contrasts[target])
-        for target, pattern in search.labels.items()
+        target: label.find(root, patterns.label_contrasts[target])
+        for target, label in patterns.labels.items()
     }
-    rois = search.roi.find(search.root, search.contrasts) if search.roi else {}
-    patterns = [*search.labels.values(), *([search.roi] if search.roi else [])]
-    for pattern, matches in zip(patterns, [*masks.values(), rois], strict=False):
-        _tell_apart(search.image, images, pattern, matches)
-    return _gather(search, images, masks, rois)
+    rois = patterns.roi.find(root, contrasts) if patterns.roi else {}
+    searches = [(patterns.labels[target], matches) for target, matches in masks.items()]
+    if patterns.roi:
+        searches.append((patterns.roi, rois))
+    for pattern, matches in searches:
+        # `{subject}.nii.gz` matches `01_mask.nii.gz` too: such a file belongs to the pattern that
+        # leaves less open, `{subject}_mask.nii.gz`
+        for path in images.keys() & matches.keys():
+            del (images if pattern.literals > patterns.image.literals else matches)[path]
 
-
-def _tell_apart(image: Pattern, images: Matches, mask: Pattern, masks: Matches) -> None:
-    """A file that matches both patterns belongs to the one that leaves less open.
-
-    `{subject}.nii.gz` matches `01_mask.nii.gz` too; `{subject}_mask.nii.gz` says more.
-    """
-    for path in images.keys() & masks.keys():
-        del (images if mask.literals > image.literals else masks)[path]
-
-
-def _gather(
-    search: Search, images: Matches, masks: Mapping[str, Matches], rois: Matches
-) -> list[Found]:
-    gathered = _Gathered(search)
+    index = _SubjectIndex(patterns)
     for path, values in images.items():
-        contrast = values.get("contrast", search.contrasts[0])
-        gathered.subject(values).images.setdefault(contrast, []).append(path)
-    known = dict(gathered.identities)
+        contrast = values.get("contrast", contrasts[0])
+        index.subject(values).images.setdefault(contrast, []).append(path)
+    with_images = dict(index.by_identity)
     for target, matches in masks.items():
-        for one, mask in _owned(search.labels[target], matches, known, gathered):
-            one.add_label(target, mask)
-    for one, mask in _owned(search.roi, rois, known, gathered) if search.roi else ():
-        one.rois.append(mask)
-    return list(gathered.subjects.values())
+        for subject, mask in _assigned(patterns.labels[target], matches, with_images, index):
+            subject.add_label(target, mask)
+    if patterns.roi:
+        for subject, mask in _assigned(patterns.roi, rois, with_images, index):
+            subject.rois.append(mask)
+    return list(index.by_name.values())
 
 
-def _owned(
+def _identity(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the placeholders that distinguish subjects."""
+    return {key: text for key, text in values.items() if key not in ("contrast", "rater")}
+
+
+def _assigned(
     pattern: Pattern,
     matches: Matches,
-    known: Mapping[tuple[tuple[str, str], ...], Found],
-    gathered: _Gathered,
-) -> list[tuple[Found, Mask]]:
-    """Each mask with the subjects it belongs to: those that agree in what its path tells.
+    with_images: Mapping[Identity, SubjectFiles],
+    index: _SubjectIndex,
+) -> Iterator[tuple[SubjectFiles, MaskFile]]:
+    """Yield each mask with every subject whose identity agrees with the placeholders of its path.
 
-    A mask of which there is no image makes a subject of its own, to be reported.
+    A mask without an image makes a subject by itself, so that the missing image is reported.
     """
-    owners: dict[tuple[str, ...], list[Found]] = {}
-    for parts, one in known.items():
-        key = tuple(v for n, v in sorted(parts) if n in pattern.placeholders)
-        owners.setdefault(key, []).append(one)
-    owned = []
+    owners: dict[tuple[str, ...], list[SubjectFiles]] = {}
+    for identity, subject in with_images.items():
+        key = tuple(text for name, text in sorted(identity) if name in pattern.placeholders)
+        owners.setdefault(key, []).append(subject)
     for path, values in matches.items():
-        identity = gathered.search.identity(values)
-        key = tuple(v for _, v in sorted(identity.items()))
-        mask = Mask(path, values.get("contrast", ""), values.get("rater", ""))
-        owned += [(one, mask) for one in owners.get(key) or [gathered.subject(identity)]]
-    return owned
-
-
-def _columns(name: str, identity: Values, rows: Rows) -> dict[str, str]:
-    """What splits can go by. The sessions of one person share the column `subject`."""
-    row = rows.get(name) or rows.get(identity.get("subject", ""), {})
-    person = "_".join(v for n, v in identity.items() if n != "session")
-    return {**row, **identity, "subject": person if "session" in identity else name}
-
-
-def _sought(identity: Values, search: Search) -> dict[str, str]:
-    images = {
-        f"image {c}": search.image.fill({**identity, "contrast": c}) for c in search.contrasts
-    }
-    told = {**identity, "rater": "{rater}"}  # left open, for whoever is looked for
-    masks = {f"mask {t}": pattern.fill(told) for t, pattern in search.labels.items()}
-    return {**images, **masks, "roi": search.roi.fill(identity) if search.roi else ""}
+        key = tuple(text for _, text in sorted(_identity(values).items()))
+        mask = MaskFile(path, values.get("contrast", ""), values.get("rater", ""))
+        for subject in owners.get(key) or [index.subject(values)]:
+            yield subject, mask

@@ -1,8 +1,8 @@
-"""The loader `nnunet`: a folder in nnU-Net's raw format, its training part."""
+"""The loader `nnunet`: the training part of a folder in nnU-Net's raw format."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,16 +11,16 @@ from softseg.core.errors import UserError, combined_error
 from softseg.core.files import read_json
 from softseg.core.names import did_you_mean, listing
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.loaders.subject_files import Found, Mask
+from softseg.data.loaders.subject_files import MaskFile, SubjectFiles
 from softseg.data.subject import Subject
 
 
 @dataclass(frozen=True)
-class _Description:
-    """What dataset.json says."""
+class _DatasetJson:
+    """The content of dataset.json."""
 
     names: dict[int, str]  # number in file names -> channel
-    codes: dict[str, list[float]]  # label -> the codes that make it
+    codes: dict[str, list[float]]  # label -> its codes
     cases: int
     ending: str
 
@@ -29,11 +29,38 @@ class _Description:
         """Channel -> its number in file names."""
         return {name: number for number, name in self.names.items()}
 
+    @classmethod
+    def read(cls, path: Path) -> _DatasetJson:
+        """Read version 1 or 2. Raises UserError for a file that is missing or is neither."""
+        try:
+            content: Mapping[str, Any] = read_json(path)
+            # version 1 called it modality
+            channels = content.get("channel_names") or content["modality"]
+            labels = {str(name): codes for name, codes in content["labels"].items()}
+            if all(name.isdecimal() for name in labels):  # version 1: {"1": "lesion"}
+                labels = {str(name): int(code) for code, name in labels.items()}
+            return cls(
+                names={int(number): str(name) for number, name in channels.items()},
+                codes={n: list(c) if isinstance(c, list) else [c] for n, c in labels.items()},
+                cases=int(content["numTraining"]),
+                ending=str(content.get("file_ending", ".nii.gz")),
+            )
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be read ({error.strerror}); is the folder in nnU-Net's raw format?"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(
+                f"{path}: is not a dataset.json of nnU-Net ({reason}); it needs channel_names, "
+                "labels and numTraining"
+            ) from error
+
 
 class NnunetDataset(DatasetFields):
     """Subjects from `imagesTr/<case>_0000.nii.gz`, `labelsTr/<case>.nii.gz` and `dataset.json`.
 
-    Contrasts are dataset.json's channel names. A target's `values` are codes that it knows.
+    Contrasts are the channel names of dataset.json. A target's `values` are codes of its labels.
     """
 
     loader: Literal["nnunet"]
@@ -41,123 +68,97 @@ class NnunetDataset(DatasetFields):
     def __call__(self) -> list[Subject]:
         """Find the training cases, in natural order of their names.
 
-        Raises UserError when root or dataset.json is not there, when dataset.json disagrees with
-        the configuration, or, in one error, for all that it and the folders disagree on and every
+        Raises UserError if root or dataset.json does not exist, if dataset.json disagrees with the
+        configuration, or, in one error, for every disagreement between it and the folders and every
         file that is missing.
         """
         root = self.existing_root()
-        told = _read(root / "dataset.json")
-        self._check(root / "dataset.json", told)
-        found = self._found(root, told)
-        foreign = [*_other_endings(root, told), *_unknown_channels(root, told)]
-        if foreign and not found:
-            raise combined_error(f"no case in {root} that its dataset.json describes:", foreign)
-        also = [*foreign, *_another_number(root, told, found)]
-        return self.settle(root, found, f"imagesTr/<case>_0000{told.ending}", also)
+        path = root / "dataset.json"
+        description = _DatasetJson.read(path)
+        self._check_description(path, description)
+        files = self._subject_files(root, description)
+        problems = list(_folder_problems(root, description))
+        if problems and not files:
+            raise combined_error(f"no case in {root} fits its dataset.json:", problems)
+        if files and len(files) != description.cases:
+            names = listing(case.name for case in files)
+            problems.append(
+                f"{path}: numTraining is {description.cases}, but imagesTr and labelsTr hold "
+                f"{len(files)} cases ({names}); files are missing, or correct the number"
+            )
+        searched = f"imagesTr/<case>_0000{description.ending}"
+        return self.resolve_subjects(root, files, searched, problems)
 
-    def _check(self, path: Path, told: _Description) -> None:
+    def _check_description(self, path: Path, description: _DatasetJson) -> None:
+        """Raise UserError for a contrast or a code that dataset.json does not have."""
+        channels = description.channels
         for contrast in self.contrasts:
-            if contrast not in told.channels:
-                there = (
-                    f"{did_you_mean(contrast, told.channels)}; there are {listing(told.channels)}"
+            if contrast not in channels:
+                near = did_you_mean(contrast, channels)
+                raise UserError(
+                    f"{path}: no channel '{contrast}'{near}; channels are {listing(channels)}"
                 )
-                raise UserError(f"{path}: no channel '{contrast}'{there}")
-            if list(told.names.values()).count(contrast) > 1:
-                wrong = f"several channels are called '{contrast}'"
-                raise UserError(f"{path}: {wrong}; give each a name of its own")
-        known = {code for codes in told.codes.values() for code in codes}
-        labels = ", ".join(f"{name} {codes}" for name, codes in told.codes.items())
+            if list(description.names.values()).count(contrast) > 1:
+                raise UserError(
+                    f"{path}: several channels are called '{contrast}'; give each a name of its own"
+                )
+        codes = {code for values in description.codes.values() for code in values}
+        labels = ", ".join(f"{name} {values}" for name, values in description.codes.items())
         for name, target in self.targets.items():
             for code in target.values or ():
-                if code not in known:
+                if code not in codes:
                     raise UserError(
                         f"dataset.targets.{name}.values: {path} has no code {code}; it has {labels}"
                     )
 
-    def _found(self, root: Path, told: _Description) -> list[Found]:
-        """Every case that an image or a mask speaks of."""
-        cases: dict[str, Found] = {}
+    def _subject_files(self, root: Path, description: _DatasetJson) -> list[SubjectFiles]:
+        """Return every case that has an image or a mask."""
+        ending = description.ending
+        numbers = {c: f"{description.channels[c]:04}" for c in self.contrasts}
+        cases: dict[str, SubjectFiles] = {}
 
-        def case(name: str) -> Found:
-            sought = {
-                **{f"image {c}": self._image(root, name, c, told) for c in self.contrasts},
-                **{f"mask {t}": f"labelsTr/{name}{told.ending}" for t in self.targets},
+        def case(name: str) -> SubjectFiles:
+            images = {
+                f"image {contrast}": str(root / "imagesTr" / f"{name}_{number}{ending}")
+                for contrast, number in numbers.items()
             }
-            return cases.setdefault(name, Found(name, {"subject": name}, sought=sought))
+            masks = {f"mask {target}": f"labelsTr/{name}{ending}" for target in self.targets}
+            files = SubjectFiles(name, {"subject": name}, searched=images | masks)
+            return cases.setdefault(name, files)
 
-        for path in _files(root / "imagesTr", f"*_????{told.ending}"):
-            name, _, number = path.name.removesuffix(told.ending).rpartition("_")
-            for contrast in self.contrasts:
-                if f"{told.channels[contrast]:04}" == number:
+        for path in _visible_files(root / "imagesTr", f"*_????{ending}"):
+            name, _, ending_number = path.name.removesuffix(ending).rpartition("_")
+            for contrast, number in numbers.items():
+                if number == ending_number:
                     case(name).images[contrast] = [path]
-        for path in _files(root / "labelsTr", f"*{told.ending}"):
+        for path in _visible_files(root / "labelsTr", f"*{ending}"):
             for target in self.targets:
-                case(path.name.removesuffix(told.ending)).add_label(target, Mask(path))
+                case(path.name.removesuffix(ending)).add_label(target, MaskFile(path))
         return list(cases.values())
 
-    @staticmethod
-    def _image(root: Path, case: str, contrast: str, told: _Description) -> str:
-        return str(root / "imagesTr" / f"{case}_{told.channels[contrast]:04}{told.ending}")
 
-
-def _files(folder: Path, pattern: str) -> list[Path]:
-    """The files that match, but those that are hidden (`._a.nii.gz` of macOS)."""
+def _visible_files(folder: Path, pattern: str) -> list[Path]:
+    """Return the files that match, except hidden ones (`._a.nii.gz` of macOS)."""
     return [path for path in sorted(folder.glob(pattern)) if not path.name.startswith(".")]
 
 
-def _other_endings(root: Path, told: _Description) -> Iterator[str]:
-    """NIfTI files that dataset.json's file_ending passes over."""
+def _folder_problems(root: Path, description: _DatasetJson) -> Iterator[str]:
+    """Yield what is wrong with NIfTI files that do not fit file_ending or channel_names."""
+    path, ending = root / "dataset.json", description.ending
     for folder in ("imagesTr", "labelsTr"):
-        names = [path.name for path in _files(root / folder, "*.nii*")]
-        others = [name for name in names if not name.endswith(told.ending)]
+        names = [file.name for file in _visible_files(root / folder, "*.nii*")]
+        others = [name for name in names if not name.endswith(ending)]
         if others:
             yield (
-                f"{root / 'dataset.json'}: file_ending is {told.ending}, but {folder} holds "
-                f"{listing(others)}; rename or convert them, or correct file_ending"
+                f"{path}: file_ending is {ending}, but {folder} holds {listing(others)}; rename or "
+                "convert them, or correct file_ending"
             )
-
-
-def _unknown_channels(root: Path, told: _Description) -> Iterator[str]:
-    """Images whose name ends in the number of no channel of dataset.json."""
-    known = ", ".join(f"_{number:04} {name}" for number, name in told.names.items())
-    endings = tuple(f"_{number:04}{told.ending}" for number in told.names)
-    names = [path.name for path in _files(root / "imagesTr", f"*{told.ending}")]
+    channels = ", ".join(f"_{number:04} {name}" for number, name in description.names.items())
+    endings = tuple(f"_{number:04}{ending}" for number in description.names)
+    names = [file.name for file in _visible_files(root / "imagesTr", f"*{ending}")]
     others = [name for name in names if not name.endswith(endings)]
     if others:
         yield (
-            f"{root / 'dataset.json'}: its channels are {known}, but imagesTr holds "
-            f"{listing(others)}; rename them, or correct channel_names"
+            f"{path}: its channels are {channels}, but imagesTr holds {listing(others)}; rename "
+            "them, or correct channel_names"
         )
-
-
-def _another_number(root: Path, told: _Description, found: Sequence[Found]) -> Iterator[str]:
-    """Another number of cases than dataset.json tells."""
-    if found and len(found) != told.cases:
-        yield (
-            f"{root / 'dataset.json'}: numTraining is {told.cases}, but imagesTr and labelsTr "
-            f"hold {len(found)} cases ({listing(one.name for one in found)}); files are missing, "
-            "or correct the number"
-        )
-
-
-def _read(path: Path) -> _Description:
-    try:
-        told: Mapping[str, Any] = read_json(path)
-        channels = told.get("channel_names") or told["modality"]  # version 1 called it modality
-        labels = {str(name): codes for name, codes in told["labels"].items()}
-        if all(name.isdecimal() for name in labels):  # version 1: {"1": "lesion"}
-            labels = {str(name): int(code) for code, name in labels.items()}
-        return _Description(
-            names={int(number): str(name) for number, name in channels.items()},
-            codes={n: list(c) if isinstance(c, list) else [c] for n, c in labels.items()},
-            cases=int(told["numTraining"]),
-            ending=str(told.get("file_ending", ".nii.gz")),
-        )
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); is it nnU-Net raw?") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(
-            f"{path}: is no dataset.json of nnU-Net ({reason}); it needs channel_names, labels "
-            "and numTraining"
-        ) from error

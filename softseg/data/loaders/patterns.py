@@ -29,61 +29,61 @@ class Pattern:
 
     @property
     def placeholders(self) -> tuple[str, ...]:
-        """Their names, once each, in order."""
-        names = (found[1] for found in _TOKEN.finditer(self.text))
+        """The names of the placeholders, without repetition, in order."""
+        names = (token[1] for token in _TOKEN.finditer(self.text))
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
     @property
     def literals(self) -> int:
-        """How many characters are not left open: of two patterns, the more specific has more."""
+        """The number of fixed characters: the more specific of two patterns has more."""
         return len(_TOKEN.sub("", self.text))
 
     def regex(self, allowed: Mapping[str, str] | None = None) -> re.Pattern[str]:
-        """The pattern as a regular expression; `allowed`: placeholder -> what it may match."""
+        """Return the pattern as a regular expression.
+
+        `allowed` maps placeholders to the regular expression of what they may match.
+        """
         pieces, end, seen = [], 0, set[str]()
-        for found in _TOKEN.finditer(self.text):
-            pieces.append(re.escape(self.text[end : found.start()]))
-            pieces.append(_piece(found[1], seen, allowed or {}))
-            end = found.end()
+        for token in _TOKEN.finditer(self.text):
+            pieces.append(re.escape(self.text[end : token.start()]))
+            name = token[1]
+            if name is None:
+                pieces.append("[^/]*")
+            elif name in seen:
+                pieces.append(f"(?P={name})")
+            else:
+                pieces.append(f"(?P<{name}>{(allowed or {}).get(name, '[^/]+')})")
+                seen.add(name)
+            end = token.end()
         return re.compile("".join([*pieces, re.escape(self.text[end:])]))
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """The text with known placeholders filled in and `*` for the others."""
-        return _TOKEN.sub(lambda found: values.get(found[1] or "", "*"), self.text)
+        """Return the text with the placeholders of `values` filled in, and `*` for the others."""
+        return _TOKEN.sub(lambda token: values.get(token[1] or "", "*"), self.text)
 
     def find(self, root: Path, contrasts: Iterable[str]) -> dict[Path, dict[str, str]]:
-        """The files under `root` that match, in order, each with what its placeholders matched."""
-        allowed = {"contrast": "|".join(re.escape(contrast) for contrast in contrasts)}
-        regex = self.regex(allowed)
-        found = {}
-        for name in sorted(glob.glob(self._wide(), root_dir=root)):  # noqa: PTH207 (skips dotfiles)
+        """Return the files under `root` that match, in order, with the text of each placeholder."""
+        # the glob lists few folders and matches at least what the regular expression does
+        wide = "*".join(glob.escape(part) for part in re.split(r"\{[^{}]*\}|\*", self.text))
+        regex = self.regex({"contrast": "|".join(re.escape(contrast) for contrast in contrasts)})
+        matches = {}
+        for name in sorted(glob.glob(wide, root_dir=root)):  # noqa: PTH207 (skips hidden files)
             match = regex.fullmatch(name.replace(os.sep, "/"))
             if match:
-                found[root / name] = match.groupdict()
-        return found
-
-    def _wide(self) -> str:
-        """A glob that matches at least what the pattern does, so that few folders are listed."""
-        parts = [glob.escape(part) for part in re.split(r"\{[^{}]*\}|\*", self.text)]
-        return "*".join(parts)
-
-
-def _piece(name: str | None, seen: set[str], allowed: Mapping[str, str]) -> str:
-    if name is None:
-        return "[^/]*"
-    if name in seen:
-        return f"(?P={name})"
-    seen.add(name)
-    return f"(?P<{name}>{allowed.get(name, '[^/]+')})"
+                matches[root / name] = match.groupdict()
+        return matches
 
 
 def check_pattern(text: str) -> str:
-    """Refuse (ValueError) unknown placeholders, stray braces and paths that leave the root."""
+    """Return a path pattern.
+
+    Raises ValueError for unknown placeholders, stray braces and paths that leave the root.
+    """
     for name in Pattern(text).placeholders:
         if name not in PLACEHOLDERS:
             near = did_you_mean(name, PLACEHOLDERS)
-            known = ", ".join(f"{{{n}}}" for n in PLACEHOLDERS)
-            raise ValueError(f"unknown placeholder {{{name}}}{near}; there are {known}")
+            available = ", ".join(f"{{{n}}}" for n in PLACEHOLDERS)
+            raise ValueError(f"unknown placeholder {{{name}}}{near}; placeholders are {available}")
     if set("{}") & set(_TOKEN.sub("", text)):
         raise ValueError(f"a brace without its partner in {text!r}")
     path = PurePosixPath(text)

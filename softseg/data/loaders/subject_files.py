@@ -1,15 +1,28 @@
-"""What a loader found for one subject, and whether that makes a whole subject."""
+"""Files that could belong to one subject, and the subjects that `dataset.include` selects."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from softseg.core.component import check_distinct
+from softseg.core.errors import UserError
+from softseg.core.names import did_you_mean, listing
+from softseg.data.subject import no_subject_has
+
+IncludedValues = Annotated[
+    tuple[str | int, ...], Field(min_length=1), AfterValidator(check_distinct)
+]
+"""The values of one column whose subjects are used."""
 
 
 @dataclass(frozen=True)
-class Mask:
-    """A mask's file, the contrast it is named after and its rater ("" where not told apart)."""
+class MaskFile:
+    """A mask's file, the contrast it is named after and its rater ("" where names tell none)."""
 
     path: Path
     contrast: str = ""
@@ -17,28 +30,64 @@ class Mask:
 
 
 @dataclass
-class Found:
-    """Every file that could belong to one subject, before it is judged."""
+class SubjectFiles:
+    """Every file that could belong to one subject, before it is validated."""
 
     name: str
     columns: dict[str, str]
     images: dict[str, list[Path]] = field(default_factory=dict)
-    labels: dict[str, list[Mask]] = field(default_factory=dict)
-    rois: list[Mask] = field(default_factory=list)
-    sought: Mapping[str, str] = field(default_factory=dict)
-    """What was looked for, as a path with `*`: `image <contrast>`, `roi`, `mask <target>` (where
-    {rater} stands for a rater), and of tables `mask <target> by rater <rater>`."""
-    lost: dict[str, list[str]] = field(default_factory=dict)
+    labels: dict[str, list[MaskFile]] = field(default_factory=dict)
+    rois: list[MaskFile] = field(default_factory=list)
+    searched: Mapping[str, str] = field(default_factory=dict)
+    """Where the loader searched, as a path with `*`: `image <contrast>`, `roi`, `mask <target>`
+    (where {rater} stands for a rater), and of tables `mask <target> by rater <rater>`."""
+    missing_raters: dict[str, list[str]] = field(default_factory=dict)
     """Target -> raters whose mask a table names, although there is no such file."""
     is_named: bool = False
-    """Whether a table names files of this subject, which is then never just left out."""
+    """Whether a table names files of this subject, which is then never silently left out."""
 
-    def add_label(self, target: str, mask: Mask) -> None:
-        """Note a mask of one target."""
+    def add_label(self, target: str, mask: MaskFile) -> None:
+        """Add a mask of one target."""
         self.labels.setdefault(target, []).append(mask)
+
+    def mask_location(self, target: str, rater: str | None = None) -> str:
+        """Return where the mask of a target was searched: that of one rater, or of any."""
+        of_rater = self.searched.get(f"mask {target} by rater {rater}")
+        return of_rater or self.searched[f"mask {target}"].replace("{rater}", rater or "*")
 
     @property
     def raters(self) -> set[str]:
-        """Everybody who drew, or is said to have drawn, any target."""
-        drawn = {mask.rater for masks in self.labels.values() for mask in masks}
-        return drawn.union(*self.lost.values())
+        """All raters of any target, including those whose files are missing."""
+        raters = {mask.rater for masks in self.labels.values() for mask in masks}
+        return raters.union(*self.missing_raters.values())
+
+
+def select_subjects(
+    candidates: Sequence[SubjectFiles], include: Mapping[str, tuple[str | int, ...]]
+) -> list[SubjectFiles]:
+    """Return the subjects that have, in every column of `include`, one of its values.
+
+    Raises UserError for a column or a value that no subject has, and if no subject fits them all.
+    """
+    if not candidates:
+        return []
+    selected = list(candidates)
+    for column, values in include.items():
+        available = {files.columns[column] for files in candidates if column in files.columns}
+        if not available:
+            columns = {name for files in candidates for name in files.columns}
+            raise UserError(
+                f"dataset.include: no column '{column}'{did_you_mean(column, columns)}; "
+                f"columns are {listing(columns)}"
+            )
+        wanted = [str(value) for value in values]
+        for value in wanted:
+            if value not in available:
+                message = no_subject_has(column, value, available)
+                raise UserError(f"dataset.include.{column}: {message}")
+        selected = [files for files in selected if files.columns.get(column) in wanted]
+    if not selected:
+        raise UserError(
+            f"dataset.include: no subject fits all of {listing(include)}; remove one of them"
+        )
+    return selected

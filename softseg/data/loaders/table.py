@@ -1,4 +1,4 @@
-"""The loader `table`: subjects from a CSV or TSV that says where each of their files is."""
+"""The loader `table`: subjects from a CSV or TSV with the paths of their files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from softseg.core.errors import UserError
 from softseg.core.names import did_you_mean, listing
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.read_table import read_table
-from softseg.data.loaders.subject_files import Found, Mask
+from softseg.data.loaders.subject_files import MaskFile, SubjectFiles
 from softseg.data.subject import Subject
 
-_NOTHING = ("", "n/a")
+_EMPTY = ("", "n/a")
 
 
 class TableDataset(DatasetFields):
     """Subjects from a table of paths, one line each.
 
-    Columns: `subject`; one a contrast and one a target, with paths below root (a target's raters
-    have columns `target:rater`); `roi`, if dataset.roi names it; every other column is for splits.
+    Columns: `subject`; one for each contrast and each target, with paths below root (a target's
+    raters have columns `target:rater`); `roi`, if dataset.roi names it; all others are for splits.
     """
 
     loader: Literal["table"]
@@ -31,81 +31,83 @@ class TableDataset(DatasetFields):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        """Raise ValueError for keys that describe where masks are."""
         for name, target in self.targets.items():
             for key in ("label", "suffix", "contrast"):
                 if getattr(target, key) is not None:
-                    raise ValueError(f"targets.{name}.{key}: the table says where masks are")
+                    raise ValueError(f"targets.{name}.{key}: the table has the paths of masks")
         return self
 
     def __call__(self) -> list[Subject]:
         """Find the subjects, in natural order of their names.
 
-        Raises UserError when root, table or a column is not there, or, in one error, for every
-        file that is missing, be it one rater's mask of several.
+        Raises UserError if root, table or a column does not exist, or, in one error, for every
+        file that is missing, including the mask of one of several raters.
         """
         root = self.existing_root()
-        rows = read_table(root / self.file, "subject")
-        self._check_columns(root / self.file, next(iter(rows.values()), {}))
-        found = [self._found(root, name, row) for name, row in rows.items()]
-        return self.settle(root, found, f"the paths in {self.file}")
+        path = root / self.file
+        rows = read_table(path, "subject")
+        columns = list(next(iter(rows.values()), {}))
+        targets = {column.partition(":")[0] for column in columns}
+        required = [*self.contrasts, *([self.roi] if self.roi else [])]
+        for name in [*required, *self.targets]:
+            if name not in columns and (name in required or name not in targets):
+                near = did_you_mean(name, columns)
+                raise UserError(f"{path}: no column '{name}'{near}; columns are {listing(columns)}")
+        files = [self._subject_files(root, name, row) for name, row in rows.items()]
+        return self.resolve_subjects(root, files, f"the paths in {self.file}")
 
-    def _check_columns(self, path: Path, row: Mapping[str, str]) -> None:
-        wanted = [*self.contrasts, *([self.roi] if self.roi else [])]
-        known = [*row, *(column.partition(":")[0] for column in row)]
-        for name in [*wanted, *self.targets]:
-            if name not in (row if name in wanted else known):
-                there = f"{did_you_mean(name, row)}; there are {listing(row)}"
-                raise UserError(f"{path}: no column '{name}'{there}")
-
-    def _found(self, root: Path, name: str, row: Mapping[str, str]) -> Found:
-        used = {*self.contrasts, self.roi, *self._columns_of_masks(row)}
-        columns = {key: value for key, value in row.items() if key not in used}
-        is_named = any(row[key] not in _NOTHING for key in used if key)
-        found = Found(name, {"subject": name, **columns}, sought=self._sought(row),
-                      is_named=is_named)  # fmt: skip
-        for contrast in self.contrasts:
-            if path := _below(root, row[contrast], name):
-                found.images[contrast] = [path]
-        for column, (target, rater) in self._columns_of_masks(row).items():
-            if path := _below(root, row[column], name):
-                found.add_label(target, Mask(path, rater=rater))
-            elif row[column] not in _NOTHING:
-                found.lost.setdefault(target, []).append(rater)
-        if self.roi and (path := _below(root, row[self.roi], name)):
-            found.rois.append(Mask(path))
-        return found
-
-    def _columns_of_masks(self, row: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-        """Column -> target and rater ("" where raters are not told apart)."""
+    def _subject_files(self, root: Path, name: str, row: Mapping[str, str]) -> SubjectFiles:
+        """Return the files that one line names and that exist."""
         parts = {column: column.partition(":") for column in row}
-        return {c: (target, rater) for c, (target, _, rater) in parts.items()
-                if target in self.targets}  # fmt: skip
-
-    def _sought(self, row: Mapping[str, str]) -> dict[str, str]:
-        masks = self._columns_of_masks(row)
-        images = {f"image {c}": self._told(row, c) for c in self.contrasts}
-        labels = {
-            f"mask {t}": self._told(row, *(c for c, (of, _) in masks.items() if of == t))
-            for t in self.targets
+        masks = {
+            column: (target, rater)
+            for column, (target, _, rater) in parts.items()
+            if target in self.targets
         }
-        raters = {
-            f"mask {t} by rater {rater}": self._told(row, f"{t}:{rater}" if rater else t)
-            for t in self.targets
-            for rater in {rater for _, rater in masks.values()}
-        }
-        roi = self._told(row, self.roi) if self.roi else ""
-        return {**images, **labels, **raters, "roi": roi}
+        used = {*self.contrasts, *masks, *([self.roi] if self.roi else [])}
+        columns = {key: value for key, value in row.items() if key not in used}
+        files = SubjectFiles(
+            name,
+            {"subject": name, **columns},
+            searched=self._searched(row, masks),
+            is_named=any(row[key] not in _EMPTY for key in used),
+        )
+        for contrast in self.contrasts:
+            if path := _existing_file(root, row[contrast], name):
+                files.images[contrast] = [path]
+        for column, (target, rater) in masks.items():
+            if path := _existing_file(root, row[column], name):
+                files.add_label(target, MaskFile(path, rater=rater))
+            elif row[column] not in _EMPTY:
+                files.missing_raters.setdefault(target, []).append(rater)
+        if self.roi and (path := _existing_file(root, row[self.roi], name)):
+            files.rois.append(MaskFile(path))
+        return files
 
-    def _told(self, row: Mapping[str, str], *columns: str) -> str:
-        """The files that cells name; where none of them does, which columns those are."""
-        cells = [row[column] for column in columns if row.get(column, "") not in _NOTHING]
-        nothing = f"a path under {', '.join(columns)} in {self.file}, where there is none"
-        return ", ".join(cells) or nothing
+    def _searched(
+        self, row: Mapping[str, str], masks: Mapping[str, tuple[str, str]]
+    ) -> dict[str, str]:
+        """Return the paths in the cells of a line, or the columns of those that are empty."""
+
+        def cells(*columns: str) -> str:
+            paths = [row[column] for column in columns if row.get(column, "") not in _EMPTY]
+            empty = f"a path under {', '.join(columns)} in {self.file}, where there is none"
+            return ", ".join(paths) or empty
+
+        searched = {f"image {contrast}": cells(contrast) for contrast in self.contrasts}
+        for target in self.targets:
+            columns = [column for column, (name, _) in masks.items() if name == target]
+            searched[f"mask {target}"] = cells(*columns)
+            for rater in {rater for _, rater in masks.values()}:
+                column = f"{target}:{rater}" if rater else target
+                searched[f"mask {target} by rater {rater}"] = cells(column)
+        return {**searched, "roi": cells(self.roi) if self.roi else ""}
 
 
-def _below(root: Path, cell: str, name: str) -> Path | None:
-    """The file that a cell names, if it is there. Raises UserError for one outside the root."""
-    if cell in _NOTHING:
+def _existing_file(root: Path, cell: str, name: str) -> Path | None:
+    """Return the file that a cell names, if it exists; raise UserError if it is outside root."""
+    if cell in _EMPTY:
         return None
     path = root / cell
     if ".." in Path(cell).parts or not path.is_relative_to(root):

@@ -1,4 +1,4 @@
-"""A file that cannot be used, named with what is wrong and what to do."""
+"""The error for a file that cannot be used: its path, what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from softseg.core.errors import UserError
 
 _DAMAGED = (EOFError, zlib.error)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-# all that nibabel raises for headers that are no headers, in the order of its modules
+# what nibabel raises for files that have no valid header, in the order of its modules
 _UNREADABLE = (
     ImageFileError,
     HeaderDataError,
@@ -34,18 +34,18 @@ _UNREADABLE = (
 class FileError(UserError):
     """One bad file: `<path>: <what is wrong>; <what to do>`."""
 
-    def __init__(self, path: Path, wrong: str, mend: str) -> None:
-        super().__init__(path, wrong, mend)  # as args, so that it survives pickling
+    def __init__(self, path: Path, wrong: str, fix: str) -> None:
+        super().__init__(path, wrong, fix)  # as args, so that it survives pickling
         self.path = path
 
     def __str__(self) -> str:
-        path, wrong, mend = self.args
-        return f"{path}: {wrong}; {mend}"
+        path, wrong, fix = self.args
+        return f"{path}: {wrong}; {fix}"
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn whatever can go wrong in reading one file into a `FileError` that names it."""
+def file_errors(path: Path) -> Iterator[None]:
+    """Raise whatever goes wrong while one file is read as a `FileError` with its path."""
     try:
         _check_is_file(path)
         yield
@@ -53,15 +53,15 @@ def reading(path: Path) -> Iterator[None]:
         wrong = f"is truncated or damaged ({_first_line(error)})"
         raise FileError(path, wrong, "copy or download it again") from error
     except PermissionError as error:
-        raise FileError(path, "may not be read", "change its permissions") from error
+        raise FileError(path, "is not readable", "change its permissions") from error
     except OSError as error:
         wrong = f"cannot be read ({error.strerror or _first_line(error)})"
         raise FileError(path, wrong, "check its name and its disk") from error
     except MemoryError as error:
-        mend = "crop it, or leave the subject out with dataset.exclude"
-        raise FileError(path, "needs more memory than is free", mend) from error
+        fix = "crop it, or leave the subject out with dataset.exclude"
+        raise FileError(path, "needs more memory than is free", fix) from error
     except _UNREADABLE as error:
-        wrong = f"is not a sound NIfTI file ({_first_line(error)})"
+        wrong = f"is not a valid NIfTI file ({_first_line(error)})"
         raise FileError(path, wrong, "convert it to .nii.gz again from its source") from error
 
 
@@ -70,13 +70,14 @@ def _first_line(error: BaseException) -> str:
 
 
 def _check_is_file(path: Path) -> None:
+    """Raise FileError for a path where there is no file, and for a folder or device."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
         if error.errno not in _ABSENT:
             raise
         if path.is_symlink():
-            wrong = "is a link to a file that is not here"
+            wrong = "is a link to a file that does not exist"
             raise FileError(path, wrong, "fetch its content") from error
         raise FileError(path, "does not exist", "check the path") from error
     if not stat.S_ISREG(mode):

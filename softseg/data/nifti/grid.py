@@ -1,4 +1,4 @@
-"""Where the voxels of a volume lie: its shape and the affine that places them in the scanner."""
+"""The grid of a volume's voxels: its shape and the affine that places them in the scanner."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Grid:
 
 
 def corner_distance(one: Grid, other: Grid) -> float:
-    """The largest distance in mm between the same corner voxel of two grids of one shape."""
+    """Return the largest distance in mm between equal corner voxels of two grids of one shape."""
     last = np.array(one.shape, dtype=float) - 1
     corners = np.array(np.meshgrid(*[(0.0, n) for n in last])).reshape(3, -1)
     homogeneous = np.vstack([corners, np.ones(corners.shape[1])])
@@ -39,7 +39,7 @@ def corner_distance(one: Grid, other: Grid) -> float:
 
 
 def same_place(one: Grid, other: Grid) -> bool:
-    """Whether two grids of one shape coincide: no corner a quarter of a voxel apart, or more.
+    """Return whether two grids of one shape coincide within a quarter of a voxel at each corner.
 
     Headers written by different tools differ by 1e-8 to 1e-3 mm, and rounding of oblique axes adds
     up along a large matrix (0.09 mm on a real 0.6 mm scan); real shifts are far larger.
@@ -49,22 +49,27 @@ def same_place(one: Grid, other: Grid) -> bool:
 
 
 def regrid(data: FloatArray, source: Grid, target: Grid, *, mask: bool = False) -> Float32Array:
-    """`data` (X, Y, Z), which lies on `source`, at the voxel centers of `target`, linearly.
+    """Interpolate `data` (X, Y, Z) on `source` linearly at the voxel centers of `target`.
 
-    The outermost voxels go on for one more voxel: centers of two grids that touch there may miss
-    one another by rounding. Beyond that a mask is 0, which it may be nowhere in a file that is cut
-    to a box, and an image 0 or the end of its own range nearest to 0.
+    The outermost voxels are extended by one voxel, as rounding may move a center at the border just
+    outside. Beyond that a mask is 0, even if it is 0 nowhere in a file that is cropped to a box,
+    and an image is 0 or the value of its own range nearest to 0.
     """
     outside = 0.0 if mask else float(np.clip(0.0, data.min(), data.max()))
-    back = np.linalg.solve(source.affine, target.affine)
-    back[:3, 3] += 1  # for the voxel that is put around
-    around = np.pad(np.asarray(data, np.float32), 1, mode="edge")
-    read = ndimage.affine_transform(around, back, output_shape=target.shape, order=1, cval=outside)
-    return np.asarray(read, dtype=np.float32)
+    to_source = np.linalg.solve(source.affine, target.affine)
+    to_source[:3, 3] += 1  # for the voxel of padding
+    padded = np.pad(np.asarray(data, np.float32), 1, mode="edge")
+    resampled = ndimage.affine_transform(
+        padded, to_source, output_shape=target.shape, order=1, cval=outside
+    )
+    return np.asarray(resampled, dtype=np.float32)
 
 
 def canonical(grid: Grid) -> Grid:
-    """The same voxels with axes running right, anterior, superior (as near as the scan allows)."""
+    """Return the grid of the same voxels with axes to the right, anterior and superior.
+
+    Axes of an oblique scan are permuted and flipped only, not rotated.
+    """
     to_ras = orientations.io_orientation(grid.affine)
     affine = grid.affine @ orientations.inv_ornt_aff(to_ras, grid.shape)
     first, second, third = (int(axis) for axis in to_ras[:, 0].argsort())

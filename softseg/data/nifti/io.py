@@ -1,4 +1,4 @@
-"""The one reader and writer of NIfTI files: what it returns is sound, what it refuses it names."""
+"""The reader and writer of NIfTI files: it returns valid volumes or raises FileError."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from numpy.typing import ArrayLike
 
 from softseg.core.files import replacing
 from softseg.core.types import AnyArray, Float32Array
-from softseg.data.nifti.file_error import FileError, reading
+from softseg.data.nifti.file_error import FileError, file_errors
 from softseg.data.nifti.grid import Grid
 from softseg.data.nifti.header_checks import (
     PADDING,
-    bytes_of,
     check_finite,
+    check_header,
     check_length,
-    check_room,
-    check_stated,
+    check_memory,
+    declared_bytes,
     grid_of,
 )
 
 __all__ = ["FileError", "Volume", "read_volume", "read_dtype", "read_grid", "write_like"]
 
-# nibabel also prints what it finds wrong with a header; here it is said once, in the error
+# nibabel also prints what is wrong with a header; the error has it already
 _QUIET = logging.Logger("quiet", level=logging.CRITICAL + 1)
 _GZIP = b"\x1f\x8b"
 _BLOCK = 1 << 16  # bytes of a gzip file that are unpacked at a time
-_HEADER = 540  # bytes: NIfTI-2's; NIfTI-1's is shorter
-# All that says where voxels lie; intent, description, scaling and extensions belong to the source.
+_HEADER_BYTES = 540  # of NIfTI-2; the header of NIfTI-1 is shorter
+# Fields that place the voxels; intent, description, scaling and extensions belong to the source.
 _GEOMETRY = ("dim", "pixdim", "xyzt_units", "dim_info", "qform_code", "sform_code",
              "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
              "srow_x", "srow_y", "srow_z")  # fmt: skip
@@ -55,17 +55,18 @@ def read_volume(path: str | Path, frame: int | None = None) -> Volume:
     """Read a whole file, scaled by its header's slope, as float32.
 
     A shape (X, Y) or (X, Y, Z, 1) becomes (X, Y, Z); of a 4D file (X, Y, Z, N) the frame of
-    this index, from 0. Raises `FileError` for a file that is missing, truncated, damaged or not
-    NIfTI, that goes on after its last voxel, that holds several volumes and none is chosen, complex
-    or color voxels, NaN or infinity, whose affine places its voxels nowhere, or that needs more
-    memory than there is. No more of it is unpacked than its header promises.
+    this index, from 0. No more of the file is unpacked than its header declares.
+
+    Raises `FileError` for a file that is missing, truncated, damaged, not NIfTI or longer than its
+    header declares; that holds several volumes of which none is chosen, complex or color voxels,
+    NaN or infinity, or an unusable affine; or that needs more memory than the machine has.
     """
     path = Path(path)
-    with reading(path), np.errstate(over="ignore", invalid="ignore"):
-        _, header = _header_of(path)
+    with file_errors(path), np.errstate(over="ignore", invalid="ignore"):
+        _, header = _read_header(path)
         grid = grid_of(path, header, frame)
-        check_room(path, header, path.stat().st_size)
-        content = _start_of(path, bytes_of(header) + PADDING + 1)
+        check_memory(path, header, path.stat().st_size)
+        content = _read_start(path, declared_bytes(header) + PADDING + 1)
         check_length(path, header, len(content))
         stored = ArrayProxy(BytesIO(content), header).reshape((*grid.shape, -1))
         chosen = 0 if stored.shape[-1] == 1 else frame
@@ -75,48 +76,50 @@ def read_volume(path: str | Path, frame: int | None = None) -> Volume:
 
 
 def read_grid(path: str | Path) -> Grid:
-    """Read the header only. Raises `FileError` for whatever the header shows to be wrong."""
+    """Read the grid from the header only. Raises `FileError` for a header that is not valid."""
     path = Path(path)
-    with reading(path):
-        return grid_of(path, _header_of(path)[1])
+    with file_errors(path):
+        return grid_of(path, _read_header(path)[1])
 
 
 def read_dtype(path: str | Path) -> str:
-    """The type of the voxels on disk, such as int16, before the header's slope."""
+    """Return the type of the voxels on disk, such as int16, before the header's slope."""
     path = Path(path)
-    with reading(path):
-        return str(_header_of(path)[1].get_data_dtype())
+    with file_errors(path):
+        return str(_read_header(path)[1].get_data_dtype())
 
 
 def write_like(path: str | Path, data: ArrayLike, source: str | Path, dtype: Any) -> None:
     """Write `data` (X, Y, Z) as float32 or uint8 on the grid of the file `source`.
 
-    The file opens exactly where its source does: same shape (with its trailing ones; one volume,
-    where the source has several), q- and sform and their codes, zooms and units; no scaling. It is
-    written under a temporary name in the same folder, then renamed. Raises ValueError for another
-    dtype, for data of another shape than the source's, and for values that uint8 would change;
-    FileError for a bad source.
+    The file has the source's geometry: the same shape (with its trailing ones; one volume if the
+    source has several), q- and sform and their codes, zooms and units; no scaling. It is written
+    under a temporary name in the same folder, then renamed.
+
+    Raises ValueError for another dtype, for data of another shape than the source's, and for values
+    that uint8 would change; FileError for a bad source.
     """
     path, source = Path(path), Path(source)
-    values = _as(np.asarray(data), np.dtype(dtype))
-    with reading(source):
-        image_class, known = _header_of(source)
-        shape = grid_of(source, known, frame=0).shape
+    values = _cast(np.asarray(data), np.dtype(dtype))
+    with file_errors(source):
+        image_class, source_header = _read_header(source)
+        shape = grid_of(source, source_header, frame=0).shape
     if values.shape != shape:
-        raise ValueError(f"data of shape {values.shape} cannot lie on {source} of shape {shape}")
+        raise ValueError(f"data of shape {values.shape} do not fit {source} of shape {shape}")
     header = image_class.header_class()
     for field in _GEOMETRY:
-        header[field] = known[field]
+        header[field] = source_header[field]
     header.set_data_dtype(values.dtype)
-    stored = known.get_data_shape()
-    alike = stored if values.size == math.prod(stored) else shape
-    image = image_class(values.reshape(alike), None, header)
+    stored_shape = source_header.get_data_shape()
+    if values.size == math.prod(stored_shape):
+        shape = stored_shape
+    image = image_class(values.reshape(shape), None, header)
     with replacing(path) as part:
         image.to_filename(part)
 
 
-def _as(data: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
-    """The values in their type on disk, unless that would harden them."""
+def _cast(data: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+    """Return the values in their type on disk; raise ValueError if that changes soft values."""
     if dtype not in (np.dtype(np.float32), np.dtype(np.uint8)):
         raise ValueError(f"masks are written as float32 or uint8, not {dtype}")
     values = data.astype(dtype)
@@ -125,22 +128,22 @@ def _as(data: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
     return values
 
 
-def _start_of(path: Path, most: int) -> bytes:
-    """The first `most` bytes of a file, unpacked; the whole file, if it holds no more."""
+def _read_start(path: Path, limit: int) -> bytes:
+    """Return the first `limit` bytes of a file, unpacked; all of it if it is not longer."""
     with path.open("rb") as file:
-        packed = file.read(2) == _GZIP
+        is_packed = file.read(2) == _GZIP
         file.seek(0)
-        if packed:
-            return _unpacked(file, most)
-        return file.read(min(most, os.fstat(file.fileno()).st_size))
+        if is_packed:
+            return _unpack(file, limit)
+        return file.read(min(limit, os.fstat(file.fileno()).st_size))
 
 
-def _unpacked(file: BinaryIO, most: int) -> bytes:
-    """The first `most` bytes that a gzip file holds; every checksum on the way is verified.
+def _unpack(file: BinaryIO, limit: int) -> bytes:
+    """Return the first `limit` bytes that a gzip file holds, verifying every checksum on the way.
 
-    Raises EOFError where it ends too early, zlib.error where it is damaged.
+    Raises EOFError if it ends too early, zlib.error if it is damaged.
     """
-    pieces, left = [], most
+    pieces, left = [], limit
     member, block = zlib.decompressobj(wbits=31), file.read(_BLOCK)
     while block and left:
         if member.eof:  # zeros may follow, or another member
@@ -157,18 +160,18 @@ def _unpacked(file: BinaryIO, most: int) -> bytes:
     return b"".join(pieces)
 
 
-def _header_of(path: Path) -> tuple[Any, Any]:
-    """The nibabel image class (NIfTI-1 or NIfTI-2) and header of a file; no more of it is read.
+def _read_header(path: Path) -> tuple[Any, Any]:
+    """Return the nibabel image class (NIfTI-1 or NIfTI-2) and header; no more of a file is read.
 
     Extensions are left out: they may have any size, and nothing here needs them.
     """
-    start = _start_of(path, _HEADER)
-    is_second = _HEADER in (int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
-    image_class: Any = nib.Nifti2Image if is_second else nib.Nifti1Image
+    start = _read_start(path, _HEADER_BYTES)
+    declared_sizes = [int.from_bytes(start[:4], order) for order in ("little", "big")]
+    image_class: Any = nib.Nifti2Image if _HEADER_BYTES in declared_sizes else nib.Nifti1Image
     size = image_class.header_class.sizeof_hdr
     if len(start) < size:
         raise EOFError("it ends before its header does")
     header = image_class.header_class(start[:size], check=False)
-    check_stated(header)
-    header.check_fix(logger=_QUIET)  # raises for what cannot be fixed
+    check_header(header)
+    header.check_fix(logger=_QUIET)  # raises an error for what cannot be fixed
     return image_class, header

@@ -15,9 +15,9 @@ from tests.support.damage.of_header import UNREADABLE
 from tests.support.damage.of_shape import LONG
 
 GONE = Refused("does not exist", "check the path")
-LINK = Refused("is a link to a file that is not here", "fetch its content")
+LINK = Refused("is a link to a file that does not exist", "fetch its content")
 NO_FILE = Refused("is not a file", "name a NIfTI file")
-TOO_LARGE = Refused("GiB of memory, and there are", "dataset.exclude")
+TOO_LARGE = Refused("GiB of memory, and the machine has", "dataset.exclude")
 READ = Accepted("as any other name")
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 DICOM = bytes(128) + b"DICM" + bytes(900)
@@ -136,9 +136,9 @@ KINDS = (
          Refused("cannot be read")),
     Kind("a name with a zero byte", without(lambda path: path.parent / "a\0.nii"),
          Refused("null")),
-    Kind("no permission", _as_it_is, Refused("may not be read", "permissions"),
+    Kind("no permission", _as_it_is, Refused("is not readable", "permissions"),
          _raising(errno.EACCES, "open")),
-    Kind("no permission for the folder", _as_it_is, Refused("may not be read", "permissions"),
+    Kind("no permission for the folder", _as_it_is, Refused("is not readable", "permissions"),
          _raising(errno.EACCES, "stat")),
     Kind("too many open files", _as_it_is, Refused("cannot be read"),
          _raising(errno.EMFILE, "open")),

@@ -161,7 +161,7 @@ KINDS = (
          with_content(lambda _, c: c.decode("latin-1").encode(), dtype="f4"),
          Refused("; ")),
     Kind("a bomb after the voxels", _after_the_voxels, LONG),
-    Kind("a bomb as voxels", _as_voxels, Refused("is truncated", "promises")),
+    Kind("a bomb as voxels", _as_voxels, Refused("is truncated", "declares")),
     Kind("a bomb as one header extension", _as_extension(2**30), LONG),
     Kind("a bomb as many header extensions", _as_extension(0), LONG),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from tests.support.damage.kinds import Accepted, Kind, Made, Refused
 from tests.support.damage.of_shape import CUT, LONG
 
 AS_IT_IS = Accepted("not looked at")
-UNREADABLE = Refused("is not a sound NIfTI file", "convert it to .nii.gz again")
+UNREADABLE = Refused("is not a valid NIfTI file", "convert it to .nii.gz again")
 
 
 def _other_version(rng: Rng, draft: Draft) -> None:

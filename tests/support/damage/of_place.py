@@ -129,7 +129,7 @@ KINDS = (
     Kind("an impossible quaternion", without_sform(_quaternion(0.9, 0.9, 0.9)), UNREADABLE),
     Kind("a quaternion of NaN", without_sform(_quaternion(np.nan, 0, 0)), Refused("affine")),
     Kind("an infinite quaternion", without_sform(_quaternion(np.inf, 0, 0)),
-         Refused("is not a sound NIfTI file")),
+         Refused("is not a valid NIfTI file")),
     Kind("a broken quaternion beside an sform", with_draft(_quaternion(9, np.nan, 0)), BY_SFORM),
     Kind("a flat affine", with_draft(_flat), Refused("singular affine", MEND)),
     Kind("an affine with a row of 0", entry("srow_y", slice(None), 0),

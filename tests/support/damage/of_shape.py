@@ -82,7 +82,7 @@ def _single_slice_without_thickness(rng: Rng, draft: Draft) -> None:
 
 
 CUT = Refused("is truncated", "copy or download it again")
-LONG = Refused("goes on after its last voxel", "convert it again")
+LONG = Refused("is longer than its header declares", "convert it again")
 KINDS = (
     Kind("no dimensions", entry("dim", 0, 0), Refused("0 dimensions")),
     Kind("a negative number of dimensions", entry("dim", 0, lambda r: -r.integers(1, 9)),

@@ -26,7 +26,7 @@ from tests.support.makers import SHAPE, ball, scan
 CODED = {"targets": {"gm": {"values": [1]}}}
 REGRID = {"on_grid_mismatch": "resample"}
 CHOOSE = Refused("is no soft mask between 0 and 1", "choose the codes with dataset.targets.gm")
-ELSEWHERE = Refused("from its place on", "mend its affine", "dataset.on_grid_mismatch: resample")
+ELSEWHERE = Refused("mm away from", "fix its affine", "dataset.on_grid_mismatch: resample")
 SHAPED = Refused("has the shape", "dataset.on_grid_mismatch: resample")
 SOFT = ball()
 
@@ -81,7 +81,7 @@ KINDS = (
     SubjectKind("a mask without a place", put(M, lambda _: SOFT, codes=(0, 0)), ELSEWHERE),
     SubjectKind("a mask wholly beside the scan, resampled",
                 put(M, lambda _: SOFT, shifted(900, 9999)),
-                Refused("lies wholly beside", "take the file that belongs there"), keys=REGRID),
+                Refused("does not overlap", "check that it is the right file"), keys=REGRID),
     SubjectKind("the mask of another subject", of_the_other(M),
                 Accepted("nothing tells, if it lies in the same place"),
                 warned="same mask for two subjects"),
@@ -96,9 +96,9 @@ KINDS = (
     SubjectKind("a mask that is a folder", without(M, lambda path: path.mkdir()),
                 Refused("is not a file")),
     SubjectKind("a mask that was not fetched", without(M, lambda path: path.symlink_to("x")),
-                Refused("is a link to a file that is not here", "fetch its content")),
+                Refused("is a link to a file that does not exist", "fetch its content")),
     SubjectKind("a mask that is a link to itself", without(M, lambda path: path.symlink_to(path)),
-                Refused("is a link to a file that is not here")),
+                Refused("is a link to a file that does not exist")),
     SubjectKind("folders that are links in a circle", _loop, Accepted("not followed"),
                 holds=lambda sample: sample.image.shape == (1, *SHAPE)),
     SubjectKind("mask and region both bad", _both, Refused("truncated")),

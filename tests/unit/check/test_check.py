@@ -226,7 +226,7 @@ def test_a_folder_that_may_not_be_entered_is_an_error_of_its_subject(tmp_path, m
     subjects = dataset()
     monkeypatch.setattr(Path, "stat", forbidden)
     errors = check_files(subjects, dataset).of("error")
-    assert {(error.subject, error.what) for error in errors} == {("s", "may not be read")}
+    assert {(error.subject, error.what) for error in errors} == {("s", "is not readable")}
     assert {error.path for error in errors} == set(tmp_path.glob("s_*"))
 
 

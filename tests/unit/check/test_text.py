@@ -82,7 +82,7 @@ def test_at_most_ten_lines_of_a_kind_and_the_count_of_the_rest(tmp_path):
     error = refusal(told)
     assert isinstance(error, UserError)
     assert str(error).startswith("14 problem(s) in the data")  # and no target in training
-    assert str(error).count("sound NIfTI") + str(error).count("truncated") == 10
+    assert str(error).count("valid NIfTI") + str(error).count("truncated") == 10
     assert "and 3 more: refused file" in str(error)
     assert len([one for one in as_json(told)["findings"] if one["severity"] == "error"]) == 14
 

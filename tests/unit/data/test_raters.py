@@ -66,7 +66,7 @@ def test_an_unknown_rater_is_refused_with_those_there_are() -> None:
         Raters(fusion="r4")(voxel(1, 0, 1))
     with pytest.raises(UserError, match=r"no rater 'majorty' .did you mean 'majority'"):
         Raters(fusion="majorty")(voxel(1, 0, 1))
-    with pytest.raises(UserError, match=r"not told apart by \{rater\}"):
+    with pytest.raises(UserError, match=r"not distinguished by \{rater\}"):
         Raters(fusion="r1")({"": voxel(1)["r1"]})
 
 

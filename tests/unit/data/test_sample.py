@@ -120,7 +120,7 @@ def test_a_header_difference_of_rounding_is_tolerated(folder: Path, mm: float) -
 def test_a_mask_2_mm_off_is_refused_with_the_distance(folder: Path) -> None:
     path = nifti(folder / "s_seg-a.nii.gz", ball(), shifted(2.0))
     [problem] = problems(folder)
-    assert problem.startswith(f"{path}: lies up to 2 mm from its place on")
+    assert problem.startswith(f"{path}: is up to 2 mm away from")
     assert "s_T1w.nii.gz" in problem
 
 

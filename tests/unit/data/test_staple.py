@@ -79,7 +79,7 @@ def test_weights_count_in_the_mean_and_in_the_majority():
 
 def test_weights_that_leave_nobody_or_do_not_count_are_refused():
     masks = {"a": np.ones((1, 1, 1), np.float32), "b": np.ones((1, 1, 1), np.float32)}
-    with pytest.raises(UserError, match="nobody is left"):
+    with pytest.raises(UserError, match="all have weight 0"):
         Raters(weights={"a": 0.0, "b": 0.0})(masks)
     with pytest.raises(ValueError, match="majority and mean only"):
         Raters(fusion="staple", weights={"a": 2.0})

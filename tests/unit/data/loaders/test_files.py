@@ -231,7 +231,7 @@ def test_a_chosen_rater_must_be_there_for_every_subject(tmp_path: Path) -> None:
         ({"layout": "scgm", "contrasts": ["a", "a"]}, "twice"),
         ({"layout": "scgm", "contrasts": []}, "at least 1"),
         ({"layout": "scgm", "id": "{subject}-{session}"}, "{session} cannot be used"),
-        ({"layout": "scgm", "id": "a/{subject}"}, "no `/`"),
+        ({"layout": "scgm", "id": "a/{subject}"}, "must not contain `/`"),
         ({"layout": "brats"}, "scgm"),
     ],
 )

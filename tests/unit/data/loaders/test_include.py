@@ -18,9 +18,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scgm(tmp_path_factory.mktemp("scgm"), centers=2, subjects=3)
 
 
-def names(root: Path, only: dict[str, Any], **changes: Any) -> list[str]:
+def names(root: Path, include: dict[str, Any], **changes: Any) -> list[str]:
     spec = {"loader": "files", "layout": "scgm", "root": str(root), "contrasts": ["T2star"]}
-    changes = {"targets": {"gm": {"values": [1]}}, "only": only, **changes}
+    changes = {"targets": {"gm": {"values": [1]}}, "include": include, **changes}
     return [subject.name for subject in data.build(spec | changes)()]
 
 
@@ -49,20 +49,23 @@ def test_who_is_not_named_may_be_incomplete(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("only", "message"),
+    ("include", "message"),
     [
-        ({"center": [1]}, r"dataset.include: no column 'center' \(did you mean 'center'\?\)"),
-        ({"center": [1, 3]}, r"dataset.include.center: nobody has '3'.*; there are 1, 2"),
+        ({"centr": [1]}, r"dataset.include: no column 'centr' \(did you mean 'center'\?\)"),
+        (
+            {"center": [1, 3]},
+            r"include.center: no subject has center '3'.*; values are 1, 2",
+        ),
         (
             {"subject": ["site1-sc1"]},
-            "dataset.include.subject: nobody has 'site1-sc1'.*did you mean",
+            "dataset.include.subject: no subject 'site1-sc1'.*did you mean",
         ),
-        ({"center": [1], "subject": ["site2-sc01"]}, "nobody fits all of center, subject"),
+        ({"center": [1], "subject": ["site2-sc01"]}, "no subject fits all of center, subject"),
     ],
 )
-def test_what_is_not_there_is_named(root: Path, only: dict[str, Any], message: str) -> None:
+def test_what_is_not_there_is_named(root: Path, include: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        names(root, only)
+        names(root, include)
 
 
 @pytest.mark.parametrize("values", [[], ["1", 1], [0.5], "1"])
@@ -78,5 +81,5 @@ def test_an_empty_folder_is_told_as_such(tmp_path: Path) -> None:
 
 def test_it_holds_for_every_loader(tmp_path: Path) -> None:
     spec = {"loader": "bids", "root": str(bids(tmp_path)), "contrasts": ["T1w"]}
-    spec |= {"targets": {"gm": {"suffix": "seg-manual"}}, "only": {"subject": ["sub-02"]}}
+    spec |= {"targets": {"gm": {"suffix": "seg-manual"}}, "include": {"subject": ["sub-02"]}}
     assert [subject.name for subject in data.build(spec)()] == ["sub-02"]

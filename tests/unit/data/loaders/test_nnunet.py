@@ -114,7 +114,7 @@ def test_hidden_files_are_no_cases(root):
 
 
 def test_a_channel_that_it_does_not_know(root):
-    with pytest.raises(UserError, match=r"no channel 'T1'.*there are ADC, T2"):
+    with pytest.raises(UserError, match=r"no channel 'T1'.*channels are ADC, T2"):
         dataset(root, ["T1"])()
 
 
@@ -126,11 +126,11 @@ def test_a_code_that_it_does_not_know(root):
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"channel_names": {"0": "T2"}}'])
 def test_a_dataset_json_that_is_none(root, content):
     (root / "dataset.json").write_text(content)
-    with pytest.raises(UserError, match=r"dataset\.json: is no dataset\.json of nnU-Net"):
+    with pytest.raises(UserError, match=r"dataset\.json: is not a dataset\.json of nnU-Net"):
         dataset(root)()
 
 
 def test_a_folder_without_it(root):
     (root / "dataset.json").unlink()
-    with pytest.raises(UserError, match="is it nnU-Net raw"):
+    with pytest.raises(UserError, match="is the folder in nnU-Net's raw format"):
         dataset(root)()

@@ -129,14 +129,14 @@ def coarsen_image():
     nifti(Path("data/site2-sc01-image.nii.gz"), scan(1, (4, 6, 4)), np.diag([2, 1, 1, 1]))
 
 
-GAP = "site2-sc01: no mask of gm by rater 3 (looked for site2-sc01-mask-r3.nii.gz; there are 1, 2,"
+GAP = "site2-sc01: no mask of gm by rater 3 (looked for site2-sc01-mask-r3.nii.gz; raters are 1, 2,"
 DEFECTS = {
-    "a rater missing": (take_rater_3, "raters={expected: [1, 2, 3, 4]}", GAP),
-    "too few raters": (take_rater_3, "raters={expected: 4}", "site2-sc01: 3 mask(s) of gm, but"),
+    "a rater missing": (take_rater_3, "raters={required: [1, 2, 3, 4]}", GAP),
+    "too few raters": (take_rater_3, "raters={required: 4}", "site2-sc01: 3 mask(s) of gm, but"),
     "a rater misspelled": (
         lambda: None,
         "raters={weights: {'1': 1, r3: 2}}",
-        "dataset.raters.weights: no rater 'r3' (did you mean '3'?); there are 1, 2, 3, 4",
+        "dataset.raters.weights: no rater 'r3' (did you mean '3'?); choices are 1, 2, 3, 4",
     ),
     "no such code": (
         lambda: None,
@@ -145,7 +145,7 @@ DEFECTS = {
     ),
     "another grid": (
         coarsen_image,
-        "on_grid_mismatch=refuse",
+        "on_grid_mismatch=error",
         "let dataset.on_grid_mismatch: resample do",
     ),
 }

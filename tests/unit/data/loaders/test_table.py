@@ -92,7 +92,7 @@ def test_a_subject_without_any_path_is_left_out(root):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"contrasts": ["T3"]}, "no column 'T3'; there are T1, T2"),
+        ({"contrasts": ["T3"]}, "no column 'T3'; columns are T1, T2"),
         ({"targets": {"lesions": {}}}, "no column 'lesions'"),
         ({"roi": "brian"}, "no column 'brian' .did you mean 'brain'"),
         ({"file": "path.csv"}, "path.csv: cannot be read"),
@@ -111,5 +111,5 @@ def test_a_path_outside_the_root_is_refused(root, path):
 
 
 def test_a_pattern_has_no_place_here(root):
-    with pytest.raises(ValueError, match="the table says where masks are"):
+    with pytest.raises(ValueError, match="the table has the paths of masks"):
         dataset(root, targets={"lesion": {"suffix": "seg"}})

@@ -128,8 +128,8 @@ def test_voxels_that_are_not_finite_are_counted(tmp_path: Path, bad: float, coun
 
 def test_several_volumes_are_refused_with_their_number(tmp_path: Path) -> None:
     path = nifti(tmp_path / "a.nii.gz", scan(0, (*SHAPE, 3)))
-    assert "3 volumes" in refusal(path)
-    assert "pick one" in refusal(path)
+    assert "3 frames" in refusal(path)
+    assert "save one frame as a file" in refusal(path)
 
 
 @pytest.mark.parametrize(
