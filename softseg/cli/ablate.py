@@ -1,25 +1,79 @@
-"""`softseg ablate`: the runs of an ablation that are missing, read from top to bottom."""
+"""`softseg ablate`: train and evaluate the candidates of an ablation."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 
-from softseg.ablation.run_one import Outcome
-from softseg.report.report import show, write_report
-from softseg.runs.plan_file import any_done
+from softseg.cli.options import Sets
+from softseg.core.console import open_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from softseg.ablation.run_one import Outcome
 
 
-def conclude(outcomes: Sequence[Outcome], folder: Path, console: Console, *, report: bool) -> int:
-    """Write the report of what is done and say what is not; returns the exit status."""
+def ablate(
+    config: Annotated[Path, typer.Argument(help="YAML of the ablation.", metavar="CONFIG")],
+    set_: Sets = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The ablation's folder (default: runs/<name>).")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only show the runs and an estimate of their time.")
+    ] = False,
+    candidates: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these candidates.")
+    ] = None,
+    splits: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Only the first N splits, or a selection: 0,3-5."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of parallel runs on this machine.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Run on Ray: auto, or ray://HOST:PORT.")
+    ] = None,
+    run_index: Annotated[
+        int | None, typer.Option(metavar="K", help="Only run number K of the plan, from 0.")
+    ] = None,
+) -> None:
+    """Train and evaluate every candidate on every split; skips runs that are already finished."""
+    from softseg.ablation.design import load_design
+    from softseg.ablation.plan import make_plan, pick
+    from softseg.ablation.preview import show_plan
+    from softseg.ablation.run_plan import run_plan
+
+    if sum((jobs > 1, cluster is not None, run_index is not None)) > 1:
+        raise typer.BadParameter("--jobs, --cluster and --run-index exclude each other")
+    console, design = open_console(), load_design(config, set_ or [])
+    folder = out or Path("runs") / design.ablation.name
+    runs = make_plan(design, folder, console)
+    selected = pick(runs, candidates, splits, run_index)
+    if plan:
+        show_plan(runs, selected, folder, console, jobs)
+        return
+    outcomes = run_plan(design, runs, selected, folder, console, jobs, cluster)
+    sys.exit(_conclude(outcomes, folder, console, report=run_index is None))
+
+
+def _conclude(outcomes: Sequence[Outcome], folder: Path, console: Console, *, report: bool) -> int:
+    """Report what is done, print what is not, and return the exit status."""
+    from softseg.report.report import show, write_report
+    from softseg.runs.plan_file import any_done
+
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     locked = sum(outcome.status == "locked" for outcome in outcomes)
     if failed:
-        console.print(f"{failed} run(s) failed; mend what they tell and call again")
+        console.print(f"{failed} run(s) failed; fix the reported errors and rerun the command")
     if locked:
-        console.print(f"{locked} run(s) are another process's; call again when it is done")
+        console.print(
+            f"{locked} run(s) skipped: locked by another process; rerun the command when it is done"
+        )
     if report and any_done(folder):
         show(write_report(folder), folder, console)
     return 1 if failed or locked else 0

@@ -1,4 +1,4 @@
-"""`softseg config`: what a configuration means."""
+"""`softseg config`: show a configuration, or the schema of all configurations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = typer.Typer(help="Show or describe configurations.", no_args_is_help=True)
 
 @app.command()
 def show(config: ConfigFile, set_: Sets = None) -> None:
-    """Print the resolved YAML with every key's meaning and default."""
+    """Print the resolved YAML with the meaning and default of every key."""
     from softseg.ablation.design import load_design
     from softseg.config.load import is_ablation, load_experiment, load_tree
     from softseg.config.show import show as render
@@ -27,7 +27,9 @@ def show(config: ConfigFile, set_: Sets = None) -> None:
 
 @app.command()
 def schema(
-    ablation: Annotated[bool, typer.Option("--ablation", help="That of an ablation.")] = False,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="The schema of an ablation.")
+    ] = False,
 ) -> None:
     """Print the JSON Schema of a configuration, for editors."""
     import json

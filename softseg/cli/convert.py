@@ -1,4 +1,4 @@
-"""`softseg convert`: configurations of other tools made into ours."""
+"""`softseg convert`: import from and export to other tools."""
 
 from __future__ import annotations
 
@@ -9,34 +9,20 @@ import typer
 
 from softseg.core.console import open_console
 
-app = typer.Typer(help="Come from other tools, and go to them.", no_args_is_help=True)
-
-
-def to_ivadomed(
-    model: Annotated[Path, typer.Argument(help="A package or a run's folder.", metavar="MODEL")],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder that the model's own is made in.")
-    ],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the files of this model.")
-    ] = False,
-) -> None:
-    """Export a model for tools that read ivadomed's packages; tell what is not preserved."""
-    from softseg.interop.to_ivadomed.export import show
-    from softseg.interop.to_ivadomed.export import to_ivadomed as export
-
-    show(export(model, out, overwrite), open_console())
+app = typer.Typer(help="Import from and export to other tools.", no_args_is_help=True)
 
 
 @app.command()
 def ivadomed(
-    file: Annotated[Path, typer.Argument(help="JSON of ivadomed 2.2 or 2.9.", metavar="FILE")],
+    file: Annotated[
+        Path, typer.Argument(help="Configuration of ivadomed 2.2 or 2.9 (JSON).", metavar="FILE")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The YAML to write.", metavar="FILE")],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the YAML if it exists.")
+        bool, typer.Option("--overwrite", help="Replace an existing YAML.")
     ] = False,
 ) -> None:
-    """Make a YAML that trains what ivadomed trained; tell what became of every key."""
+    """Convert an ivadomed configuration to a YAML; print what became of every key."""
     from softseg.interop.from_ivadomed import convert, write_config
     from softseg.interop.from_ivadomed.convert import show
 
@@ -45,4 +31,20 @@ def ivadomed(
     show(converted, out, open_console())
 
 
-app.command("to-ivadomed")(to_ivadomed)
+@app.command("to-ivadomed")
+def to_ivadomed(
+    model: Annotated[
+        Path, typer.Argument(help="The folder of a run, or a package.", metavar="MODEL")
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder in which the model's folder is created.")
+    ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the files of an existing model.")
+    ] = False,
+) -> None:
+    """Export a model for tools that read ivadomed's packages; print what is not preserved."""
+    from softseg.interop.to_ivadomed.export import show
+    from softseg.interop.to_ivadomed.export import to_ivadomed as export
+
+    show(export(model, out, overwrite), open_console())

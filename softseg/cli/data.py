@@ -1,4 +1,4 @@
-"""`softseg data`: download, check and show data, make a phantom."""
+"""`softseg data`: download, check and show datasets, or write a synthetic one."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ import typer
 from softseg.cli.options import ConfigFile, Sets
 from softseg.core.console import open_console
 
-app = typer.Typer(help="Download, check and show data, make a phantom.", no_args_is_help=True)
+app = typer.Typer(
+    help="Download, check and show datasets, or write a synthetic one.", no_args_is_help=True
+)
 
 
 @app.command()
 def check(
     config: ConfigFile,
     set_: Sets = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print all findings for machines.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
     pairs: Annotated[
-        Path | None, typer.Option(help="Write which files belong together to this CSV.")
+        Path | None, typer.Option(help="Write the files of each subject to this CSV.")
     ] = None,
     preprocess: Annotated[
         bool,
-        typer.Option("--preprocess", help="Preprocess too: how soft masks stay, what is cut off."),
+        typer.Option(
+            "--preprocess",
+            help="Also preprocess: print how soft masks stay and what the crop cuts off.",
+        ),
     ] = False,
 ) -> None:
-    """Read every file of a dataset once; say what is wrong and what is odd with it."""
+    """Read every file of a dataset once; report errors, warnings and notes."""
     import json
 
     from softseg import check as checks
@@ -35,17 +40,17 @@ def check(
     from softseg.runs.data import prepare_data
     from softseg.training.run_summary import describe_data
 
-    console, wanted = open_console(), load_experiment(config, set_ or [])
-    checked = checks.run(wanted.dataset, wanted.split, wanted.seed, console, pairs)
+    console, experiment = open_console(), load_experiment(config, set_ or [])
+    checked = checks.run(experiment.dataset, experiment.split, experiment.seed, console, pairs)
     if json_:
         print(json.dumps(checks.as_json(checked), indent=2))
         sys.exit(2 if checked.of("error") else 0)
     console.print("\n".join(checks.as_lines(checked)), highlight=False, markup=False)
-    if refused := checks.refusal(checked):
-        raise refused
+    if error := checks.refusal(checked):
+        raise error
     if preprocess:
-        prepared = prepare_data(wanted, console)
-        lines = describe_data(wanted, prepared.sets, prepared.stack)
+        prepared = prepare_data(experiment, console)
+        lines = describe_data(experiment, prepared.sets, prepared.stack)
         console.print("\n".join(lines), highlight=False, markup=False)
 
 
@@ -53,35 +58,35 @@ def check(
 def summary(
     config: ConfigFile,
     set_: Sets = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder of the pictures.")] = Path(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the pictures.")] = Path(
         "contact"
     ),
 ) -> None:
-    """Draw a contact sheet: each subject's slice with most of its targets, outlined."""
+    """Draw a contact sheet: for each subject the slice with most foreground, masks outlined."""
     from softseg.check.contact_sheet import entries, write_contact_sheets
     from softseg.config.load import load_experiment
 
-    console, wanted = open_console(), load_experiment(config, set_ or [])
-    subjects = wanted.dataset()
-    sets = wanted.split(subjects, wanted.seed)
-    shown = entries(subjects, wanted.dataset, sets, wanted.slices.axis_index)
-    pages = write_contact_sheets(shown, out)
+    console, experiment = open_console(), load_experiment(config, set_ or [])
+    subjects = experiment.dataset()
+    sets = experiment.split(subjects, experiment.seed)
+    sheet = entries(subjects, experiment.dataset, sets, experiment.slices.axis_index)
+    pages = write_contact_sheets(sheet, out)
     console.print(f"{len(subjects)} subjects on {len(pages) - 1} page(s): {out}", markup=False)
 
 
 @app.command()
 def phantom(
-    folder: Annotated[Path, typer.Argument(help="Where to write it.", metavar="DIR")],
-    layout: Annotated[str, typer.Option(help="Whose folder layout to imitate.")] = "scgm",
-    subjects: Annotated[int, typer.Option(min=1, help="How many scans.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    folder: Annotated[Path, typer.Argument(help="Folder to write to.", metavar="DIR")],
+    layout: Annotated[str, typer.Option(help="Dataset whose folder layout to imitate.")] = "scgm",
+    subjects: Annotated[int, typer.Option(min=1, help="Number of scans.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same bytes.")] = 0,
 ) -> None:
-    """Write a synthetic look-alike of a dataset, with its exact partial volume fractions."""
+    """Write a synthetic dataset in the layout of a real one, with exact partial volumes."""
     from softseg.datasets.phantom import write_phantom
 
     written = write_phantom(folder, layout, subjects, seed)
-    said = f"wrote {len(written)} files to {folder}; they are synthetic"
-    open_console().print(said, highlight=False, markup=False)
+    message = f"wrote {len(written)} files to {folder}; they are synthetic"
+    open_console().print(message, highlight=False, markup=False)
 
 
 @app.command()
@@ -89,14 +94,14 @@ def download(
     name: Annotated[
         str,
         typer.Argument(
-            help="hippocampus | gm-challenge-data | ms-lesions; for "
-            "scgm, msseg2016 and brats2019 it tells where to ask for the data.",
+            help="hippocampus | gm-challenge-data | ms-lesions; for scgm, msseg2016 and brats2019 "
+            "it prints where to request the data.",
             metavar="NAME",
         ),
     ],
-    folder: Annotated[Path, typer.Argument(help="Where it goes.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the dataset.", metavar="DIR")],
 ) -> None:
-    """Download a public data set, going on where it was interrupted; nothing is fetched twice."""
+    """Download a public dataset; resumes an interrupted download, downloads nothing twice."""
     from softseg.datasets.download import fetch
 
     fetch(name, folder, open_console())

@@ -1,44 +1,48 @@
-"""`softseg eval`: a trained run scored, recalibrated, and asked how sure it is."""
+"""`softseg eval`: score, recalibrate and measure the uncertainty of a trained run."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
-from softseg.cli.options import Sets, changes
+from softseg.cli.options import RunFolder, Sets, changes
 from softseg.cli.predict import check_options
 from softseg.core.console import open_console
 
 
 def evaluate(
-    run: Annotated[
-        str | None, typer.Argument(help="A run's folder (default: the newest finished training).")
-    ] = None,
+    run: RunFolder = None,
     threshold_search: Annotated[
         bool,
         typer.Option("--threshold-search", help="Find the best threshold on training+validation."),
     ] = False,
-    threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Use this one.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Binarization threshold in [0, 1].")
+    ] = None,
     split: Annotated[
         Literal["train", "validation", "test"], typer.Option(help="The set to score.")
     ] = "test",
     recalibrate: Annotated[
-        Optional[Literal["temperature", "monotone", "volume"]],  # noqa: UP045 - as above
-        typer.Option(help="Fit this on the validation set, and show before and after."),
+        Literal["temperature", "monotone", "volume"] | None,
+        typer.Option(help="Fit a recalibration on the validation set; show before and after."),
     ] = None,
     uncertainty: Annotated[
-        Optional[Literal["mc-dropout", "tta"]],  # noqa: UP045 - as above
-        typer.Option(help="Hold this uncertainty against errors and raters."),
+        Literal["mc-dropout", "tta"] | None,
+        typer.Option(
+            help="Evaluate this uncertainty method against errors and inter-rater disagreement."
+        ),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=2, help="Passes of --uncertainty (default: 20).")
+        int | None, typer.Option(min=2, help="Forward passes for --uncertainty (default: 20).")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the passes of --uncertainty (default: 0).")
+        int | None, typer.Option(help="Random seed for --uncertainty (default: 0).")
     ] = None,
     set_: Sets = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute, e.g. cuda:1.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device to compute on, e.g. cuda:1 or cpu.")
+    ] = None,
 ) -> None:
     """Score a trained run in the native space of each scan."""
     check_options(uncertainty, samples, seed, None)
@@ -46,27 +50,27 @@ def evaluate(
         raise typer.BadParameter("--threshold-search and --threshold exclude each other")
     from softseg.evaluation import evaluate as evaluation
     from softseg.evaluation.recalibration import recalibrate as recalibration
-    from softseg.runs import folder as runs
+    from softseg.runs.folder import find_run
 
-    console, found, sets = open_console(), runs.find_run(run), changes(set_, device)
+    console, trained, sets = open_console(), find_run(run), changes(set_, device)
     scored = evaluation.evaluate(
-        found,
+        trained,
         console,
         search=threshold_search,
         threshold=threshold,
         split=split,
         sets=sets,
     )
-    evaluation.show(found, scored, split, console)
+    evaluation.show(trained, scored, split, console)
     if recalibrate:
-        effect = recalibration.recalibrate(found, recalibrate, console, split, sets, threshold)
-        recalibration.show(found, recalibrate, effect, split, console)
+        effect = recalibration.recalibrate(trained, recalibrate, console, split, sets, threshold)
+        recalibration.show(trained, recalibrate, effect, split, console)
     if uncertainty:
-        from softseg.evaluation import uncertainty as uncertain_evaluation
+        from softseg.evaluation import uncertainty as uncertainty_evaluation
         from softseg.inference.uncertainty.sampling import Sampling
 
         sampling = Sampling(uncertainty, samples or 20, seed or 0)
-        judged = uncertain_evaluation.evaluate_uncertainty(
-            found, sampling, console, split, sets, threshold
+        scores = uncertainty_evaluation.evaluate_uncertainty(
+            trained, sampling, console, split, sets, threshold
         )
-        uncertain_evaluation.show(found, sampling, judged, split, console)
+        uncertainty_evaluation.show(trained, sampling, scores, split, console)

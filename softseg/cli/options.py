@@ -1,19 +1,22 @@
-"""What the commands share: options, and where they print."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML of the experiment.", metavar="CONFIG")]
 Sets = Annotated[
-    Optional[list[str]],  # noqa: UP045 - typer reads this annotation at run time
+    list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. trainer.max_epochs=5."),
+]
+RunFolder = Annotated[
+    str | None, typer.Argument(help="A run's folder (default: the newest finished training).")
 ]
 
 
 def changes(set_: list[str] | None, device: str | None) -> list[str]:
-    """All `key=value` changes of a command line; --device is one of them, and the last."""
+    """Return all `key=value` changes of a command line; --device is one of them, and the last."""
     return [*(set_ or []), *([f"trainer.device={device}"] if device else [])]

@@ -1,43 +1,41 @@
-"""`softseg package`: a trained run as one file."""
+"""`softseg package`: write a trained run into one file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
+from softseg.cli.options import RunFolder
 from softseg.core.console import open_console
 
 
 def package(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The package.")],
-    run: Annotated[
-        str | None, typer.Argument(help="A run's folder (default: the newest finished training).")
-    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The package to write.")],
+    run: RunFolder = None,
     license: Annotated[
-        str | None, typer.Option(help="Under which it may be used, e.g. CC-BY-4.0.")
+        str | None, typer.Option(help="License of the model, e.g. CC-BY-4.0.")
     ] = None,
-    citation: Annotated[str | None, typer.Option(help="What to cite.")] = None,
+    citation: Annotated[str | None, typer.Option(help="Publication to cite.")] = None,
     author: Annotated[
-        Optional[list[str]],  # noqa: UP045 - typer reads this annotation at run time
-        typer.Option(help="Who made it; repeatable."),
+        list[str] | None, typer.Option(help="Author of the model; repeatable.")
     ] = None,
-    description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    description: Annotated[str | None, typer.Option(help="Purpose of the model.")] = None,
     onnx: Annotated[
         bool,
-        typer.Option("--onnx", help="Add an ONNX graph, and a script that needs no torch."),
+        typer.Option("--onnx", help="Add an ONNX graph, and a script that runs it without torch."),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a package of this name.")
+        bool, typer.Option("--overwrite", help="Replace an existing package.")
     ] = False,
 ) -> None:
     """Write a trained run into one file that `softseg predict` takes."""
     from softseg.package import write_package
-    from softseg.runs import folder as runs
+    from softseg.runs.folder import find_run
 
     write_package(
-        runs.find_run(run),
+        find_run(run),
         out,
         open_console(),
         license=license,

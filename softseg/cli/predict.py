@@ -1,10 +1,10 @@
-"""`softseg predict`: a trained model applied to new scans."""
+"""`softseg predict`: segment new scans with a trained model."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,7 +24,7 @@ def predict(
     ],
     inputs: Annotated[
         list[str],
-        typer.Argument(help="Scans, folders, a BIDS data set, or CONTRAST=FILE.", metavar="INPUT"),
+        typer.Argument(help="Scans, folders, a BIDS dataset, or CONTRAST=FILE.", metavar="INPUT"),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the predictions.")],
     roi: Annotated[
@@ -32,33 +32,39 @@ def predict(
     ] = None,
     center: Annotated[
         str | None,
-        typer.Option(metavar="I,J,K", help="Voxel in the middle of the box, instead of an ROI."),
+        typer.Option(metavar="I,J,K", help="Center voxel of the region, instead of an ROI mask."),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Use this one, not the model's.")
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Binarization threshold in [0, 1] (default: the model's)."
+        ),
     ] = None,
     frame: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="This one of a 4D scan, from 0.")
+        int | None, typer.Option(min=0, metavar="N", help="Frame of a 4D scan, from 0.")
     ] = None,
     training_crop: Annotated[
         bool,
-        typer.Option("--training-crop", help="Look only at the crop in the middle of the image."),
+        typer.Option("--training-crop", help="Segment only the central crop used in training."),
     ] = False,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Slices at once (default: what fits into memory).")
+        int | None, typer.Option(min=1, help="Slices per batch (default: what fits into memory).")
     ] = None,
     uncertainty: Annotated[
-        Optional[Literal["mc-dropout", "tta", "ensemble"]],  # noqa: UP045 - typer needs it
-        typer.Option(help="Write maps and scores of uncertainty, too."),
+        Literal["mc-dropout", "tta", "ensemble"] | None,
+        typer.Option(help="Also write uncertainty maps and scores, by this method."),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=2, help="Passes of mc-dropout and tta (default: 20).")
+        int | None,
+        typer.Option(min=2, help="Forward passes for mc-dropout and tta (default: 20)."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of mc-dropout and tta (default: 0).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Random seed for mc-dropout and tta (default: 0).")
+    ] = None,
     candidate: Annotated[
-        str | None, typer.Option(help="Whose runs of the ablation are the ensemble.")
+        str | None, typer.Option(help="Candidate of the ablation whose runs form the ensemble.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to compute, e.g. cuda:1.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device to compute on, e.g. cuda:1.")] = "auto",
 ) -> None:
     """Segment new scans with a trained model."""
     check_options(uncertainty, samples, seed, candidate)
@@ -67,7 +73,7 @@ def predict(
     from softseg.inference.roi import place
     from softseg.inference.scans import find_scans
 
-    console, members = open_console(), _members(model, uncertainty, candidate, device)
+    console, members = open_console(), _open_models(model, uncertainty, candidate, device)
     opened = members[0]
     scans = [replace(scan, frame=frame) for scan in find_scans(inputs, opened.contrasts)]
     places = place(opened, scans, roi, center)
@@ -89,8 +95,10 @@ def predict(
         raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)
 
 
-def _members(model: Path, method: str | None, candidate: str | None, device: str) -> list[Model]:
-    """The networks that predict: one, or those of an ensemble."""
+def _open_models(
+    model: Path, method: str | None, candidate: str | None, device: str
+) -> list[Model]:
+    """Open the model, or all members of an ensemble."""
     if method == "ensemble":
         from softseg.inference.ensemble import open_ensemble
 
@@ -103,10 +111,10 @@ def _members(model: Path, method: str | None, candidate: str | None, device: str
 def check_options(
     method: str | None, samples: int | None, seed: int | None, candidate: str | None
 ) -> None:
-    """Refuse options that this way to measure uncertainty (None: none) would not look at."""
-    given = {"--samples": samples, "--seed": seed, "--candidate": candidate}
+    """Raise BadParameter for options that this uncertainty method (None: none) does not use."""
+    values = {"--samples": samples, "--seed": seed, "--candidate": candidate}
     used = {"ensemble": ["--candidate"], None: []}.get(method, ["--samples", "--seed"])
-    for option, value in given.items():
+    for option, value in values.items():
         if value is not None and option not in used:
-            wanted = "ensemble" if option == "--candidate" else "mc-dropout or tta"
-            raise typer.BadParameter(f"{option} is for --uncertainty {wanted}")
+            methods = "ensemble" if option == "--candidate" else "mc-dropout or tta"
+            raise typer.BadParameter(f"{option} is for --uncertainty {methods}")

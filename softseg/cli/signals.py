@@ -1,4 +1,4 @@
-"""An interruption (Ctrl-C, or the SIGTERM of a cluster) ends a command wherever it meets it."""
+"""Interruptions (Ctrl-C, or a cluster's SIGTERM) that end a command at any point."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_AGAIN = 0.05  # seconds after which one that was lost comes again
+_RETRY_SECONDS = 0.05
 
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """Let SIGINT and SIGTERM raise KeyboardInterrupt; yields whether one has come.
+    """Let SIGINT and SIGTERM raise KeyboardInterrupt; the yielded event is set when one comes.
 
-    Where they meet an import, Python or a library may make another error of it, or lose it in a
-    callback, which only prints it. A lost one is raised again. A SIGINT that is ignored from the
-    start, as in a shell's background, stays so.
+    During an import, Python or a library may turn the KeyboardInterrupt into another error; in a
+    callback it is lost, as Python only prints it. A lost one is raised again. A SIGINT that was
+    ignored from the start, as for a background job of a shell, stays ignored.
     """
-    came = threading.Event()
+    interrupted = threading.Event()
 
     def interrupt(*_: object) -> None:
-        came.set()
+        interrupted.set()
         raise KeyboardInterrupt
 
-    def not_lost(what: sys.UnraisableHookArgs) -> None:
-        if what.exc_type is not KeyboardInterrupt:
-            before(what)
+    def retry_if_lost(unraisable: sys.UnraisableHookArgs) -> None:
+        if unraisable.exc_type is not KeyboardInterrupt:
+            before(unraisable)
             return
-        threading.Timer(_AGAIN, _once_more).start()
+        threading.Timer(_RETRY_SECONDS, _interrupt_main_thread).start()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
-    before, sys.unraisablehook = sys.unraisablehook, not_lost
+    before, sys.unraisablehook = sys.unraisablehook, retry_if_lost
     try:
-        yield came
+        yield interrupted
     finally:
         sys.unraisablehook = before
 
 
-def _once_more() -> None:
+def _interrupt_main_thread() -> None:
     if os.name == "posix":
-        os.kill(os.getpid(), signal.SIGTERM)  # wakes whatever waits
+        os.kill(os.getpid(), signal.SIGTERM)  # also ends a blocking system call
     else:
         _thread.interrupt_main()

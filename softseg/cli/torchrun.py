@@ -1,4 +1,4 @@
-"""The command as one of several processes that torchrun has started, or alone."""
+"""The command as one process, or as one of several that torchrun has started."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from softseg.core.ranks import from_environment
 
 
 def run(app: Callable[[], None]) -> None:
-    """Run the command; of several processes (`torchrun -m softseg train ...`) each does.
+    """Run the command; under `torchrun -m softseg train ...` every process runs it.
 
-    Raises UserError, in one of them, for another verb than `train`.
+    Raises UserError, in one of the processes, for another subcommand than `train`: all processes
+    would do the same work and overwrite each other's files.
     """
     ranks = from_environment()
     if ranks.world_size == 1:
         app()
         return
+    from softseg.core.errors import UserError
     from softseg.training.distributed.launch import together
 
-    together(lambda: _only_train(app), ranks)
+    def only_train() -> None:
+        if sys.argv[1:2] != ["train"]:
+            command = " ".join(["softseg", *sys.argv[1:2]])
+            raise UserError(f"`{command}` runs in one process: start it without torchrun")
+        app()
 
-
-def _only_train(app: Callable[[], None]) -> None:
-    """Refuse what several processes would all do, each over the others' files."""
-    from softseg.core.errors import UserError
-
-    if sys.argv[1:2] != ["train"]:
-        command = " ".join(["softseg", *sys.argv[1:2]])
-        raise UserError(f"`{command}` runs in one process: start it without torchrun")
-    app()
+    together(only_train, ranks)

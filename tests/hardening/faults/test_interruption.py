@@ -11,7 +11,7 @@ import pytest
 
 CODE = """\
 import signal, sys, time, weakref
-from softseg import cli
+from softseg.cli import main as cli
 
 class Wrapping:
     def __set_name__(self, owner, name):  # CPython makes a RuntimeError of what it raises
@@ -51,7 +51,7 @@ def test_an_interruption_that_meets_an_import_ends_the_command_all_the_same(how,
 
 
 def test_an_error_that_no_interruption_caused_keeps_its_traceback():
-    code = "from softseg import cli\ncli.app = lambda: 1 / 0\ncli.main()"
+    code = "from softseg.cli import main as cli\ncli.app = lambda: 1 / 0\ncli.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
