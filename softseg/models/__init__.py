@@ -17,13 +17,13 @@ _family: TypeAdapter[Unet2d] = TypeAdapter(Model)
 
 
 def build(spec: Any, channels: int = 1, targets: int = 1) -> nn.Module:
-    """The network that a YAML's `model:` describes, freshly initialized.
+    """Build the network that a YAML's `model:` describes, freshly initialized.
 
-    Its forward returns logits; the head is a module of its own (`softseg.models.heads.build`),
-    but the initial bias which the spec's head asks for is set here.
+    Its forward returns logits. The head is a separate module (`softseg.models.heads.build`), but
+    the initial bias that the spec's head defines is set here.
 
     Args:
-        spec: what the YAML holds, such as `{"name": "unet2d", "depth": 3, "filters": 64}`.
+        spec: the content of the YAML, such as `{"name": "unet2d", "depth": 3, "filters": 64}`.
         channels: number C of input contrasts.
         targets: number K of outputs.
 

@@ -1,8 +1,8 @@
-"""What a U-Net is made of: blocks of two convolutions, and a dropout that is cheap on a CPU."""
+"""Blocks of a U-Net: two convolutions each, dropout that is cheap on a CPU, frozen blocks."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field
@@ -13,56 +13,56 @@ from softseg.core.component import Component
 
 
 class BlockOptions(Component):
-    """The choices inside a block of two 3x3 convolutions; the defaults are the paper's.
+    """Options of a block of two 3x3 convolutions; the defaults are the paper's.
 
-    The reference toolbox, with which the paper's figures were made, has the ReLU before the
-    batch norm and drops whole channels: `block: conv_relu_norm`, `dropout_by: channel`.
+    The reference toolbox that the paper used has the ReLU before the batch norm and drops whole
+    channels: `block: conv_relu_norm`, `dropout_by: channel`.
     """
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    """Share of activations set to 0 in training, 0 (none) to below 1; by element it is rounded \
-to n/256, at least 1/256"""
+    """Share of activations set to 0 in training, from 0 (none) to below 1; by element it is \
+rounded to n/256, at least 1/256"""
     dropout_by: Literal["element", "channel"] = "element"
-    """What is dropped together: single activations, or a whole channel of a sample"""
+    """Unit that is dropped: single activations, or a whole channel of a sample"""
     dropout_position: Literal["every_convolution", "block_end", "before_output_layer"] = (
         "every_convolution"
     )
-    """After every convolution (the paper's), every block, or only before the last convolution; \
-dropout ahead of a batch norm makes its statistics differ between training and evaluation, which \
-can leave a NormReLU dead in evaluation, and at the network's end none is ahead"""
+    """After every convolution (the paper's), after every block, or only before the last \
+convolution. Dropout before a batch norm makes its statistics differ between training and \
+evaluation, which can leave a NormReLU dead in evaluation; `before_output_layer` avoids that"""
     block: Literal["conv_norm_relu", "conv_relu_norm"] = "conv_norm_relu"
     """Order of norm and ReLU after a convolution"""
     norm: Literal["batch", "instance"] = "batch"
-    """Batch norm (the paper's), or instance norm: each slice on its own, in training as in \
+    """Batch norm (the paper's), or instance norm: each slice on its own, in training and in \
 evaluation; it needs more than one voxel at the bottom"""
     norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Weight of the newest batch in batch norm's running statistics; the published configurations \
 have 0.9"""
 
     def make_block(self, inputs: int, outputs: int) -> nn.Sequential:
-        """Two convolutions: (B, inputs, H, W) -> (B, outputs, H, W)."""
+        """Create a block of two convolutions: (B, inputs, H, W) -> (B, outputs, H, W)."""
         layers = [*self._convolution(inputs, outputs), *self._dropout_at("every_convolution")]
         layers += self._convolution(outputs, outputs)
         layers += self._dropout_at("every_convolution", "block_end")
         return nn.Sequential(*layers)
 
-    def make_end(self) -> nn.Sequential:
-        """What lies between the last block and the last convolution: a dropout, or nothing."""
+    def make_output_dropout(self) -> nn.Sequential:
+        """Create the dropout between the last block and the last convolution, or nothing."""
         return nn.Sequential(*self._dropout_at("before_output_layer"))
 
     def _convolution(self, inputs: int, outputs: int) -> list[nn.Module]:
-        after: list[nn.Module] = [self._norm(outputs), nn.ReLU(inplace=True)]
-        if self.block == "conv_relu_norm":
-            after.reverse()
-        return [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), *after]
-
-    def _norm(self, width: int) -> nn.Module:
+        """Create a 3x3 convolution with its norm and ReLU."""
+        norm: nn.Module = nn.InstanceNorm2d(outputs, affine=True)
         if self.norm == "batch":
-            return nn.BatchNorm2d(width, momentum=self.norm_momentum)
-        return nn.InstanceNorm2d(width, affine=True)
+            norm = nn.BatchNorm2d(outputs, momentum=self.norm_momentum)
+        following = [norm, nn.ReLU(inplace=True)]
+        if self.block == "conv_relu_norm":
+            following.reverse()
+        return [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), *following]
 
-    def _dropout_at(self, *places: str) -> list[nn.Module]:
-        if self.dropout == 0 or self.dropout_position not in places:
+    def _dropout_at(self, *positions: str) -> list[nn.Module]:
+        """Create the dropout of a position in the network; empty unless it is configured there."""
+        if self.dropout == 0 or self.dropout_position not in positions:
             return []
         by_element = self.dropout_by == "element"
         return [ByteDropout(self.dropout) if by_element else nn.Dropout2d(self.dropout)]
@@ -71,9 +71,9 @@ have 0.9"""
 class ByteDropout(nn.Dropout):
     """Element dropout that takes one random byte per element, from torch's global generator.
 
-    On a CPU the random numbers are nearly all that dropout costs; eight elements share one
-    64-bit draw here. The share kept is a whole number of 256ths, and kept values are divided
-    by exactly that share, so the expectation is the input. A GPU draws its own numbers cheaply
+    On a CPU, random numbers are most of the cost of dropout; here eight elements share one random
+    64-bit number. The kept share is a whole number of 256ths, and kept values are divided by
+    exactly that share, so the expectation is the input. A GPU has cheap random numbers of its own
     and uses torch's dropout, with the same share.
     """
 
@@ -82,7 +82,7 @@ class ByteDropout(nn.Dropout):
         self.kept = kept_of(p)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Any shape, same shape; the input itself in evaluation."""
+        """Return values of the same, arbitrary shape; in evaluation the input itself."""
         if not self.training:
             return input
         if input.device.type != "cpu":
@@ -92,7 +92,7 @@ class ByteDropout(nn.Dropout):
 
 
 def kept_of(p: float) -> int:
-    """How many of 256 bytes stay where a share p is dropped: 1 to 255, as bytes go up to 255."""
+    """Return how many of 256 byte values are kept if a share p is dropped: 1 to 255."""
     return min(255, max(1, round(256 * (1 - p))))
 
 
@@ -106,3 +106,28 @@ def random_bytes(shape: torch.Size, generator: torch.Generator | None = None) ->
     words = torch.empty((count + 7) // 8, dtype=torch.int64, device=device)
     words.random_(-(2**63), None, generator=generator)
     return words.view(torch.uint8)[:count].view(shape)
+
+
+class Frozen(nn.Sequential):
+    """A block that stays in evaluation mode, whatever mode the network around it is set to."""
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002 - the signature of every module
+        """Set evaluation mode, so that statistics do not drift and outputs are reproducible."""
+        return super().train(False)
+
+
+def block_names(network: nn.Module) -> list[str]:
+    """Return a network's blocks in the order of the data: encoder.0 ... bottom, decoder.0 ..."""
+    return [
+        name
+        for name, part in network.named_modules()
+        if isinstance(part, nn.Sequential) and any(True for _ in part.parameters())
+    ]
+
+
+def freeze(network: nn.Module, count: int) -> None:
+    """Freeze the first `count` blocks: no gradients, evaluation mode. Their names do not change."""
+    for name in block_names(network)[:count]:
+        parent, _, child = name.rpartition(".")
+        block = Frozen(*network.get_submodule(name).children())
+        setattr(network.get_submodule(parent), child, block.requires_grad_(False).eval())

@@ -1,4 +1,4 @@
-"""Slices -> soft segmentations, whole volumes at a time."""
+"""A network and its head, ready to predict the soft segmentation of whole volumes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Predictor:
 
     @torch.no_grad()
     def logits(self, image: Tensor) -> Tensor:
-        """Slices (S, C, H, W) -> logits (S, K, H, W), float32, on the device.
+        """Return the logits (S, K, H, W) of slices (S, C, H, W), float32, on the device.
 
         A batch that does not fit into a GPU's memory is halved until it does.
         """
@@ -39,7 +39,7 @@ class Predictor:
 
     @torch.no_grad()
     def at_once(self, image: Tensor) -> Tensor:
-        """The same in one batch, which must fit into memory."""
+        """Return the same in one batch, which must fit into memory."""
         self.model.eval()
         with autocast(self.device, self.precision):
             logits: Tensor = self.model(image.to(self.device))
@@ -48,13 +48,13 @@ class Predictor:
 
     @torch.no_grad()
     def soft(self, logits: Tensor) -> Tensor:
-        """Logits (S, K, H, W) of all slices of one volume -> soft segmentation in [0, 1]."""
+        """Return the soft segmentation in [0, 1] of all logits (S, K, H, W) of one volume."""
         self.head.eval()
         soft: Tensor = self.head(logits)
         return soft
 
     def __call__(self, image: Tensor) -> Tensor:
-        """All slices (S, C, H, W) of one volume -> soft segmentation (S, K, H, W) in [0, 1]."""
+        """Return the soft segmentation (S, K, H, W) of all slices (S, C, H, W) of one volume."""
         return self.soft(self.logits(image))
 
 

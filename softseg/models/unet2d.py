@@ -28,10 +28,10 @@ class Unet2d(BlockOptions):
     filters: Annotated[int, Field(ge=1, le=1024)] = 64
     """Filters of the first level, doubled at each further one (64, 128, 256)"""
     head: Head = NormRelu()
-    """What turns logits into a prediction in [0, 1]: `sigmoid` or `normrelu`"""
+    """Head that turns logits into a prediction in [0, 1]: `sigmoid` or `normrelu`"""
 
     def __call__(self, channels: int = 1, targets: int = 1) -> Unet2dNetwork:
-        """The network, freshly initialized from torch's global generator.
+        """Create the network, freshly initialized from torch's global generator.
 
         Args:
             channels: number C of input contrasts.
@@ -45,10 +45,10 @@ class Unet2d(BlockOptions):
 
 
 class Unet2dNetwork(nn.Module):
-    """Slices (B, C, H, W) -> logits (B, K, H, W); apply a head to them for a prediction.
+    """Slices (B, C, H, W) -> logits (B, K, H, W); a head turns them into a prediction.
 
-    Depth 3, 64 filters, one channel and one target make 4,837,249 parameters; depth 4 with
-    four channels 19,592,257: as many as the published networks have.
+    With depth 3, 64 filters, one channel and one target it has 4,837,249 parameters, with depth 4
+    and four channels 19,592,257: as many as the published networks.
     """
 
     def __init__(self, spec: Unet2d, channels: int, targets: int) -> None:
@@ -63,11 +63,11 @@ class Unet2dNetwork(nn.Module):
         self.decoder = nn.ModuleList(
             spec.make_block(below + skip, skip) for below, skip in pairwise([upwards[0], *upwards])
         )
-        self.end = spec.make_end()
+        self.end = spec.make_output_dropout()
         self.last = nn.Conv2d(widths[0], targets, kernel_size=3, padding=1)
 
     def forward(self, slices: Tensor) -> Tensor:
-        """Slices (B, C, H, W), H and W at least 2**depth and otherwise any.
+        """Return the logits of slices (B, C, H, W), with any H and W of at least 2**depth.
 
         Raises:
             UserError: the slices are too small to be halved `depth` times.
@@ -79,32 +79,32 @@ class Unet2dNetwork(nn.Module):
             features = F.max_pool2d(skips[-1], kernel_size=2)
         features = self.bottom(features)
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
-            features = block(torch.cat([_upsampled(features, skip), skip], dim=1))
+            # to the size of the skip, odd sizes included; corners aligned as in the paper's code
+            size = skip.shape[-2:]
+            features = F.interpolate(features, size=size, mode="bilinear", align_corners=True)
+            features = block(torch.cat([features, skip], dim=1))
         logits: Tensor = self.last(self.end(features))
         return logits
 
     def _check_size(self, slices: Tensor) -> None:
-        height, width = slices.shape[-2:]
-        smallest = 2 ** len(self.encoder)
+        """Raise UserError for slices too small to be halved, or to leave a norm two values.
+
+        A norm cannot take its statistics from a single value at the bottom: batch norm in
+        training from all slices of the batch, instance norm always from one.
+        """
+        batch_size, _, height, width = slices.shape
+        depth = len(self.encoder)
+        smallest = 2**depth
         if min(height, width) >= smallest:
-            if not self._lone_value_at_bottom(slices):
+            values = (height >> depth) * (width >> depth)
+            if self.norm == "batch":
+                enough = not self.training or batch_size * values >= 2
+            else:
+                enough = values >= 2
+            if enough:
                 return
             smallest *= 2
         raise UserError(
-            f"slices of {height}x{width} voxels are too small for a U-Net of depth "
-            f"{len(self.encoder)}: crop or pad to at least {smallest}x{smallest}, "
-            "or lower model.depth"
+            f"slices of {height}x{width} voxels are too small for a U-Net of depth {depth}; "
+            f"crop or pad to at least {smallest}x{smallest}, or lower model.depth"
         )
-
-    def _lone_value_at_bottom(self, slices: Tensor) -> bool:
-        """Whether a norm would have a single value to take its statistics from."""
-        batch, _, height, width = slices.shape
-        values = (height >> len(self.encoder)) * (width >> len(self.encoder))
-        if self.norm == "batch":
-            return self.training and batch * values < 2
-        return values < 2
-
-
-def _upsampled(features: Tensor, skip: Tensor) -> Tensor:
-    """To the size of the skip, odd sizes included; corners aligned, as the published networks."""
-    return F.interpolate(features, size=skip.shape[-2:], mode="bilinear", align_corners=True)

@@ -14,7 +14,7 @@ from softseg.config.trainer import Trainer
 from softseg.core import device as hardware
 from softseg.core import seeds
 from softseg.core.errors import UserError
-from softseg.models.frozen import freeze
+from softseg.models.blocks import freeze
 from softseg.models.predictor import Predictor
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.folder import Run

@@ -16,7 +16,7 @@ from softseg.config.load import load_config, validate
 from softseg.config.yaml.read import parse_yaml
 from softseg.core.errors import UserError, combined_error
 from softseg.data import read_split
-from softseg.models.frozen import Frozen
+from softseg.models.blocks import Frozen
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.folder import Run
 from softseg.training.fine_tuning import Fit, take

@@ -34,7 +34,7 @@ class Sampling:
 
 class _Head(Protocol):
     def divisor(self, logits: Tensor) -> Tensor: ...
-    def soft_at(self, logits: Tensor, divisor: Tensor) -> Tensor: ...
+    def forward_with_divisor(self, logits: Tensor, divisor: Tensor) -> Tensor: ...
 
 
 def check(
@@ -86,7 +86,7 @@ def soft_samples(
         else:
             passes = _moved(predict, augment, image, numbers, sampling.seed, through)
         for logits in passes:
-            yield head.soft_at(logits, divisor)
+            yield head.forward_with_divisor(logits, divisor)
 
 
 def _dropped(

@@ -18,10 +18,10 @@ _family: TypeAdapter[Sigmoid | NormRelu] = TypeAdapter(Head)
 
 
 def build(spec: Any, targets: int = 1) -> nn.Module:
-    """The head that a YAML's `head:` describes, as a module to call on a model's logits.
+    """Build the head that a YAML's `head:` describes, a module to call on a model's logits.
 
     Args:
-        spec: what the YAML holds, such as `{"name": "normrelu"}`.
+        spec: the content of the YAML, such as `{"name": "normrelu"}`.
         targets: the number K of outputs.
 
     Returns:

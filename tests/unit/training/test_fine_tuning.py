@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from softseg import models
-from softseg.models.frozen import Frozen, block_names, freeze
+from softseg.models.blocks import Frozen, block_names, freeze
 from softseg.training.fine_tuning import take
 from softseg.training.loop import fit
 from softseg.training.state import start

@@ -87,7 +87,7 @@ class Raw(nn.Module):
     def divisor(self, logits):
         return torch.ones(1)
 
-    def soft_at(self, logits, divisor):
+    def forward_with_divisor(self, logits, divisor):
         return logits
 
 
