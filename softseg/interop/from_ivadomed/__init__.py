@@ -1,8 +1,8 @@
-"""Configurations of other tools made into ours: ivadomed's JSON, key by key."""
+"""Convert configurations of ivadomed (JSON) to ours, key by key."""
 
 from __future__ import annotations
 
 from softseg.interop.from_ivadomed.convert import convert, write_config
-from softseg.interop.from_ivadomed.outcomes import Converted
+from softseg.interop.from_ivadomed.outcomes import Conversion
 
-__all__ = ["Converted", "convert", "write_config"]
+__all__ = ["Conversion", "convert", "write_config"]

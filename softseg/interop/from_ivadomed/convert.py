@@ -1,15 +1,14 @@
-"""`softseg convert ivadomed`: one configuration of ivadomed made into one YAML.
+"""`softseg convert ivadomed`: convert one configuration of ivadomed to a YAML file.
 
-The YAML says what was **really trained**: where ivadomed ignored a key, it holds what ivadomed did
-instead, and the comment beside it what the JSON said. Which version of ivadomed read the file is
-told by its keys: those that only 2.2 reads (the paper's), or those of 2.9.
+The YAML contains what was **really trained**: where ivadomed ignored a key, it has what ivadomed
+did instead, with the JSON's value in the comment next to it. The version of ivadomed is recognized
+by the keys: those that only 2.2 (the paper's) or only 2.9 reads.
 """
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,16 +22,8 @@ from softseg.interop.from_ivadomed.dataset import convert_dataset
 from softseg.interop.from_ivadomed.evaluation import convert_evaluation
 from softseg.interop.from_ivadomed.loss import convert_loss
 from softseg.interop.from_ivadomed.model import convert_model
-from softseg.interop.from_ivadomed.outcomes import (
-    OFF,
-    Converted,
-    Fact,
-    empty_sections,
-    gather,
-    keys_twice,
-    unknown_keys,
-)
-from softseg.interop.from_ivadomed.read import Source, read
+from softseg.interop.from_ivadomed.outcomes import OFF, Conversion, KeyOutcome, assemble
+from softseg.interop.from_ivadomed.read import IvadomedConfig, read_ivadomed
 from softseg.interop.from_ivadomed.split import convert_split
 from softseg.interop.from_ivadomed.training import (
     convert_general,
@@ -46,7 +37,7 @@ if TYPE_CHECKING:
 
 
 # in the order of the YAML's sections
-_GROUPS: tuple[Callable[[Source], Iterator[Fact]], ...] = (
+_CONVERTERS: tuple[Callable[[IvadomedConfig], Iterator[KeyOutcome]], ...] = (
     convert_general,
     convert_dataset,
     convert_split,
@@ -58,103 +49,87 @@ _GROUPS: tuple[Callable[[Source], Iterator[Fact]], ...] = (
     convert_evaluation,
     convert_uncertainty,
 )
+_ABOUT = """\
+Converted from {file}, a configuration of ivadomed, as version {version} reads it. This file \
+contains what was really trained: where ivadomed ignored a key, it has what ivadomed did instead. \
+The comment above each key names the key of ivadomed and its value in the JSON."""
 
 
-def convert(file: Path) -> Converted:
-    """The experiment of a configuration of ivadomed, and what became of each of its keys.
+def convert(file: Path) -> Conversion:
+    """Return the experiment of a configuration of ivadomed, and what became of each of its keys.
 
-    Every key of the JSON is in `carried`, `left` or `warnings`. Raises UserError for a file that is
-    no configuration of ivadomed, and for values that ivadomed or softseg cannot train with.
+    Every key of the JSON is in `carried_over`, `left_out` or `warnings`. Raises UserError for a
+    file that is not a configuration of ivadomed, and for values that ivadomed or softseg cannot
+    train with.
     """
-    source = read(file)
-    facts = [fact for group in _GROUPS for fact in group(source)]
-    converted = gather(source, facts)
-    unknown = unknown_keys(source, facts)
-    warnings = {**converted.warnings, **unknown, **keys_twice(source)}
-    left = {**converted.left, **empty_sections(source, facts)}
-    converted = replace(converted, left=left, warnings=warnings)
-    _check(file, converted)
-    return converted
+    config = read_ivadomed(file)
+    outcomes = [outcome for converter in _CONVERTERS for outcome in converter(config)]
+    conversion = assemble(config, outcomes)
+    try:
+        validate(ConfigTree.at(conversion.yaml, Location(str(file))), Experiment)
+    except UserError as error:
+        heading = f"{file}: softseg cannot train this; fix the JSON and convert it again"
+        raise UserError(f"{heading}\n{error}") from None
+    return conversion
 
 
-def write_config(converted: Converted, file: Path, out: Path, overwrite: bool = False) -> None:
-    """Write the YAML with its comments. Raises UserError where it exists, unless `overwrite`."""
+def write_config(conversion: Conversion, file: Path, out: Path, overwrite: bool = False) -> None:
+    """Write the YAML with its comments; raises UserError if it exists, unless `overwrite`."""
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists: name another file, or --overwrite it")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder; make it first")
-    write_atomically(out, as_text(converted, file, out))
+    write_atomically(out, as_text(conversion, file, out))
 
 
-def _check(file: Path, converted: Converted) -> None:
-    tree = ConfigTree.at(converted.yaml, Location(str(file)))
-    try:
-        validate(tree, Experiment)
-    except UserError as error:
-        heading = f"{file}: what it says cannot be trained here; mend the JSON and convert it again"
-        raise UserError(f"{heading}\n{error}") from None
-
-
-def show(converted: Converted, out: Path, console: Console) -> None:
-    """Print three lists: carried over, not carried over, and where ivadomed did something else."""
-    lines = [*report(converted), "", f"{out}: softseg train {out}"]
+def show(conversion: Conversion, out: Path, console: Console) -> None:
+    """Print the keys carried over, those left out, and where ivadomed did something else."""
+    lines = [*report(conversion), "", f"{out}: softseg train {out}"]
     console.print("\n".join(lines), highlight=False, markup=False)
 
 
-def report(converted: Converted) -> Iterator[str]:
-    """The lines of the three lists."""
-    yield f"read as a configuration of ivadomed {converted.version}"
-    yield f"carried over ({len(converted.carried)}):"
-    yield from (f"  {key} -> {path}" for key, path in converted.carried.items())
-    titles = {
-        "not carried over": converted.left,
-        "warnings: what ivadomed really did": converted.warnings,
+def report(conversion: Conversion) -> Iterator[str]:
+    """Yield the lines of the three lists."""
+    yield f"read as a configuration of ivadomed {conversion.version}"
+    yield f"carried over ({len(conversion.carried_over)}):"
+    yield from (f"  {key} -> {path}" for key, path in conversion.carried_over.items())
+    sections = {
+        "not carried over": conversion.left_out,
+        "warnings: what ivadomed really did": conversion.warnings,
     }
-    for title, told in titles.items():
-        yield f"{title} ({len(told)}):"
-        yield from (f"  {', '.join(keys)}: {why}" for why, keys in by_reason(told).items())
+    for title, reasons in sections.items():
+        yield f"{title} ({len(reasons)}):"
+        yield from (f"  {', '.join(keys)}: {text}" for text, keys in by_reason(reasons).items())
 
 
-_ABOUT = """\
-Converted from {file}, a configuration of ivadomed, as its version {version} read it. This is what \
-was really trained: where ivadomed ignored a key, what it did instead stands here. Above each key \
-stands the key of ivadomed and what the JSON said."""
-
-
-def as_text(converted: Converted, file: Path, out: Path) -> str:
-    """The YAML; loading it gives `converted.yaml`."""
-    header = "\n".join(f"# {line}".rstrip() for line in _header(converted, file, out))
+def as_text(conversion: Conversion, file: Path, out: Path) -> str:
+    """Return the YAML with its comments; loading it gives `conversion.yaml`."""
+    about = _ABOUT.format(file=dotted((file.name,)), version=conversion.version)
+    header = [f"softseg train {dotted((str(out),))}", "", *_wrapped(about, 0)]
+    left_out = {key: reason for key, reason in conversion.left_out.items() if reason != OFF}
+    for title, reasons in (("Warnings:", conversion.warnings), ("Not carried over:", left_out)):
+        if reasons:
+            header += ["", title]
+        for reason, keys in by_reason(reasons).items():
+            header += _wrapped(f"- {', '.join(keys)}: {reason}", 0, further="  ")
 
     def notes(path: KeyPath) -> list[str]:
-        above = [""] if len(path) == 1 else []  # an empty line between sections
-        return above + _wrapped(converted.notes.get(path, ""), 2 * len(path))
+        lines = _wrapped(conversion.notes.get(path, ""), 2 * len(path))
+        return ["", *lines] if len(path) == 1 else lines  # an empty line between sections
 
-    return header + "\n" + write(converted.yaml, notes)
-
-
-def _header(converted: Converted, file: Path, out: Path) -> Iterator[str]:
-    yield f"softseg train {dotted((str(out),))}"
-    yield ""
-    about = _ABOUT.format(file=dotted((file.name,)), version=converted.version)
-    yield from _wrapped(about, 0)
-    left = {key: why for key, why in converted.left.items() if why != OFF}
-    for title, told in (("Warnings:", converted.warnings), ("Not carried over:", left)):
-        if told:
-            yield from ("", title)
-        for why, keys in by_reason(told).items():
-            yield from _wrapped(f"- {', '.join(keys)}: {why}", 0, further="  ")
+    return "".join(f"# {line}".rstrip() + "\n" for line in header) + write(conversion.yaml, notes)
 
 
-def by_reason(told: dict[str, str]) -> dict[str, list[str]]:
-    """What is told -> all keys of which it is told, in order."""
-    reasons: dict[str, list[str]] = {}
-    for key, why in told.items():
-        reasons.setdefault(why, []).append(key.removesuffix(".*"))
-    return reasons
+def by_reason(reasons: dict[str, str]) -> dict[str, list[str]]:
+    """Return each reason with all keys that have it, in order."""
+    keys_by_reason: dict[str, list[str]] = {}
+    for key, reason in reasons.items():
+        keys_by_reason.setdefault(reason, []).append(key.removesuffix(".*"))
+    return keys_by_reason
 
 
 def _wrapped(text: str, indent: int, further: str = "") -> list[str]:
-    """Lines that fit behind `# ` at an indent; `further` stands before all but the first."""
+    """Return lines that fit behind `# ` at an indent, all but the first after `further`."""
     return textwrap.wrap(
         text,
         WIDTH - 2 - indent,

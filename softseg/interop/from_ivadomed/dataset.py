@@ -1,215 +1,194 @@
-"""`loader_parameters` -> `dataset`: a BIDS folder, its contrasts and its masks."""
+"""Convert `loader_parameters` to `dataset`: a BIDS folder, its contrasts and its masks."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 
 from softseg.interop.from_ivadomed.outcomes import (
-    Fact,
-    also,
-    carry,
-    fixed,
-    leave,
-    leave_unless_off,
+    KeyOutcome,
+    carry_over,
+    contribute,
+    leave_out,
+    leave_out_unless_off,
     warn,
+    write_fixed,
 )
-from softseg.interop.from_ivadomed.read import Source
+from softseg.interop.from_ivadomed.read import IvadomedConfig
 from softseg.interop.from_ivadomed.split import needs_columns
 
 _L = "loader_parameters"
 _CONTRASTS = f"{_L}.contrast_params.training_validation"
-_ONE_ROOT = "one data set has one root: only the first folder is carried over; put the others' \
-subjects below it"
-_MIXED = (
-    "not multichannel: ivadomed mixed the contrasts as samples of one channel, softseg cannot; \
-only the first is carried over"
+_ONE_ROOT = "a data set has one root: only the first folder is carried over; put the other \
+subjects into it"
+_MIXED = "not multichannel: ivadomed mixed the contrasts as samples of one channel, which softseg \
+cannot do; only the first is carried over"
+_MISPLACED_LOSS = "ivadomed does not read a loss here and ignored it: it trained with \
+training_parameters.loss, {}, and so does the YAML"
+_DERIVATIVES = (
+    "ivadomed looks for masks in all of derivatives/, softseg in one folder of it: labels"
 )
-_TESTING = "tests have the contrasts of the training"
-_MISPLACED = (
-    "ivadomed reads no loss here and ignored it: it trained with training_parameters.loss, \
-{}, and so does the YAML"
-)
-# what the loader bids takes; ivadomed also takes suffixes such as `ce-T1w` that BIDS has not
+# what the loader bids takes; ivadomed also takes suffixes that BIDS does not have, as `ce-T1w`
 _BIDS_CONTRAST = re.compile(r"([A-Za-z0-9]+-[A-Za-z0-9]+_)*[A-Za-z0-9]+")
+_OWN_RECORD = "ivadomed writes it for its own records"
 
 
-@dataclass(frozen=True)
-class Loading:
-    """How the data set is read."""
-
-    contrasts: list[str]  # channels, in order
-    bids: bool  # by the loader bids; otherwise by files, with patterns of a BIDS folder
-
-
-def loading_of(source: Source) -> Loading:
-    """The channels, and the loader that can read them."""
-    named = source.items(_CONTRASTS, str)
-    channels = named if source.flag(f"{_L}.multichannel", False) else named[:1]
-    return Loading(channels, all(_BIDS_CONTRAST.fullmatch(one) for one in channels))
-
-
-def convert_dataset(source: Source) -> Iterator[Fact]:
-    """`dataset`, without `slices`."""
-    loading = loading_of(source)
-    yield from _loader(loading)
-    yield from _root(source)
-    yield from _contrasts(source, loading)
-    yield from convert_targets(source, loading.contrasts, loading.bids)
-    yield from _roi(source, loading)
-    yield from convert_selection(source, loading.bids)
-    yield from _rest(source)
-
-
-def _loader(loading: Loading) -> Iterator[Fact]:
-    where = "ivadomed looks for masks in all of derivatives/, softseg in one folder of it: labels"
-    if loading.bids:
-        yield fixed(("dataset", "loader"), "bids")
-        yield fixed(("dataset", "derivatives"), "labels", where)
-        return
-    odd = [one for one in loading.contrasts if not _BIDS_CONTRAST.fullmatch(one)]
-    note = f"a BIDS folder, but {', '.join(odd)} is no BIDS suffix, so it is read by patterns"
-    yield fixed(("dataset", "loader"), "files", note)
-    image = "{subject}/*/{subject}_{contrast}.nii.gz"
-    yield fixed(("dataset", "image"), image, "with sessions, add {session} folders here and below")
-
-
-def _root(source: Source) -> Iterator[Fact]:
-    root = ("dataset", "root")
-    key = f"{_L}.path_data"
-    if source.version == "2.2":
-        yield carry(source, f"{_L}.bids_path", root, source.text(f"{_L}.bids_path", "path_data"))
-        yield warn(f"{_L}.bids_path", "ivadomed 2.9 does not read it (there it is path_data)")
-        return
-    given = source.get(key, "path_data")
-    folders = [given] if isinstance(given, str) else source.items(key, str)
-    yield carry(source, key, root, folders[0] if folders else "path_data")
-    if len(folders) > 1:
-        yield leave(key, _ONE_ROOT)
-    yield warn(f"{_L}.bids_path", "ivadomed 2.9 does not read it and ignored it")
-
-
-def _contrasts(source: Source, loading: Loading) -> Iterator[Fact]:
-    params = f"{_L}.contrast_params"
-    named = source.items(_CONTRASTS, str)
-    multichannel = f"{_L}.multichannel"
-    yield carry(source, _CONTRASTS, ("dataset", "contrasts"), loading.contrasts)
-    yield also(multichannel, ("dataset", "contrasts"), f"multichannel: {source.said(multichannel)}")
-    if len(loading.contrasts) < len(named):
-        yield leave(_CONTRASTS, _MIXED)
-    testing = source.items(f"{params}.testing", str)
-    same = "the same as training_validation" if testing == named else _TESTING
-    yield leave(f"{params}.testing", same)
-    balance = f"{params}.balance"
-    for key in [balance, *(f"{balance}.{name}" for name in source.mapping(balance))]:
-        yield leave_unless_off(source, key, "all images of a contrast are used")
-    yield leave(f"{params}.contrast_lst", "ivadomed's note of its own: the contrasts above")
-    dropout = "no dropout of whole contrasts in training"
-    yield leave_unless_off(source, f"{_L}.is_input_dropout", dropout)
-
-
-def _roi(source: Source, loading: Loading) -> Iterator[Fact]:
-    suffix = source.get(f"{_L}.roi_params.suffix")
-    if not suffix:
-        yield leave_unless_off(source, f"{_L}.roi_params.suffix", "")
-        return
-    name = source.text(f"{_L}.roi_params.suffix", "").lstrip("_")
-    pattern = f"derivatives/labels/{{subject}}/*/{{subject}}_{{contrast}}_{name}.nii.gz"
-    value = name if loading.bids else pattern
-    yield carry(source, f"{_L}.roi_params.suffix", ("dataset", "roi"), value)
-
-
-def _rest(source: Source) -> Iterator[Fact]:
-    config = "the loader needs no description of BIDS; other folders: loader files, with patterns"
-    yield leave_unless_off(source, f"{_L}.bids_config", config)
-    yield leave(f"{_L}.bids_validate", "what is wrong with a data set is always said, all of it")
-    extensions = source.items(f"{_L}.extensions", str)
-    others = [one for one in extensions if one not in (".nii", ".nii.gz")]
-    why = "only NIfTI files are read" if others else "NIfTI files are read in any case"
-    yield leave_unless_off(source, f"{_L}.extensions", why)
-    yield from _misplaced(source)
-
-
-def _misplaced(source: Source) -> Iterator[Fact]:
-    """The published hyper-parameters of MS have their losses where nothing reads them."""
-    loss = source.get("training_parameters.loss.name", "DiceLoss")
-    if source.has(f"{_L}.loss"):
-        yield warn(f"{_L}.loss.*", _MISPLACED.format(loss))
-    for key in ("target_ground_truth", "target_sessions", "metadata_type", "model_params"):
-        yield leave(f"{_L}.{key}", "ivadomed's note of its own")
-
-
-_KEY = "loader_parameters.subject_selection"
-
-
-def convert_selection(source: Source, bids: bool) -> Iterator[Fact]:
-    """`dataset.include` where all values are of one column; ivadomed drew n of each at random."""
-    columns = source.items(f"{_KEY}.metadata", str)
-    values = source.items(f"{_KEY}.value", (str, int))
-    one_column = len(set(columns)) == 1 and bool(values)
-    if one_column:
-        wanted = list(dict.fromkeys(values))
-        for key in ("metadata", "value"):
-            note = f"{_KEY}.{key}: {source.said(f'{_KEY}.{key}')}"
-            yield Fact(f"{_KEY}.{key}", ("dataset", "include", columns[0]), wanted, note=note)
+def convert_dataset(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+    """Convert `dataset`, except for `slices`."""
+    listed = config.items(_CONTRASTS, str)
+    contrasts = listed if config.flag(f"{_L}.multichannel", False) else listed[:1]
+    not_bids = [contrast for contrast in contrasts if not _BIDS_CONTRAST.fullmatch(contrast)]
+    if not_bids:
+        note = f"a BIDS folder, but {', '.join(not_bids)} is not a BIDS suffix: read by patterns"
+        image = "{subject}/*/{subject}_{contrast}.nii.gz"
+        sessions = "with sessions, add {session} folders here and below"
+        yield write_fixed(("dataset", "loader"), "files", note)
+        yield write_fixed(("dataset", "image"), image, sessions)
     else:
-        why = "subjects are chosen by values of one column (dataset.include), not of one or another"
-        for key in ("metadata", "value"):
-            yield leave_unless_off(source, f"{_KEY}.{key}", why)
-    drawn = (
-        "ivadomed drew so many at random; here all who fit are used, or name them: dataset.include"
-    )
-    yield leave_unless_off(source, f"{_KEY}.n", drawn)
-    if not bids and (one_column or needs_columns(source)):
-        yield fixed(("dataset", "table"), "participants.tsv", "the columns to choose subjects by")
+        yield write_fixed(("dataset", "loader"), "bids")
+        yield write_fixed(("dataset", "derivatives"), "labels", _DERIVATIVES)
+    yield from _root(config)
+    yield from _contrasts(config, contrasts)
+    yield from convert_targets(config, contrasts, bids=not not_bids)
+    key = f"{_L}.roi_params.suffix"
+    if config.get(key):
+        suffix = config.text(key, "").lstrip("_")
+        yield carry_over(config, key, ("dataset", "roi"), _mask(suffix, bids=not not_bids))
+    else:
+        yield leave_out_unless_off(config, key, "")
+    yield from convert_selection(config, bids=not not_bids)
+    yield from _keys_without_counterpart(config)
 
 
-KEY = "loader_parameters.target_suffix"
-_ONE_MASK = "one mask a subject: the JSON does not tell how raters were made into it"
-_ODD_RATERS = "the suffixes of a target's raters differ in more than one word: only the first is \
-carried over; name the masks alike"
+def _root(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+    """Convert the data set's folder: one in ivadomed 2.2, a list in 2.9."""
+    root = ("dataset", "root")
+    old, new = f"{_L}.bids_path", f"{_L}.path_data"
+    if config.version == "2.2":
+        yield carry_over(config, old, root, config.text(old, "path_data"))
+        yield warn(old, "ivadomed 2.9 does not read it (there it is path_data)")
+        return
+    value = config.get(new, "path_data")
+    folders = [value] if isinstance(value, str) else config.items(new, str)
+    yield carry_over(config, new, root, folders[0] if folders else "path_data")
+    if len(folders) > 1:
+        yield leave_out(new, _ONE_ROOT)
+    yield warn(old, "ivadomed 2.9 does not read it and ignored it")
+
+
+def _contrasts(config: IvadomedConfig, contrasts: Sequence[str]) -> Iterator[KeyOutcome]:
+    """Convert the contrasts, one channel each, and leave out what ivadomed did with others."""
+    params, multichannel = f"{_L}.contrast_params", f"{_L}.multichannel"
+    listed = config.items(_CONTRASTS, str)
+    path = ("dataset", "contrasts")
+    yield carry_over(config, _CONTRASTS, path, contrasts)
+    yield contribute(multichannel, path, f"multichannel: {config.as_json(multichannel)}")
+    if len(contrasts) < len(listed):
+        yield leave_out(_CONTRASTS, _MIXED)
+    same = config.items(f"{params}.testing", str) == listed
+    reason = "the same as training_validation" if same else "tests use the contrasts of training"
+    yield leave_out(f"{params}.testing", reason)
+    balance = f"{params}.balance"
+    for key in [balance, *(f"{balance}.{name}" for name in config.mapping(balance))]:
+        yield leave_out_unless_off(config, key, "all images of a contrast are used")
+    yield leave_out(f"{params}.contrast_lst", f"{_OWN_RECORD}: the contrasts above")
+    dropout = "softseg does not drop whole contrasts in training"
+    yield leave_out_unless_off(config, f"{_L}.is_input_dropout", dropout)
+
+
+def _keys_without_counterpart(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+    """Report the keys that no YAML has; the published MS parameters have a loss among them."""
+    bids = "the loader needs no description of BIDS; for other folders use loader: files"
+    yield leave_out_unless_off(config, f"{_L}.bids_config", bids)
+    yield leave_out(f"{_L}.bids_validate", "all problems of a data set are always reported")
+    extensions = config.items(f"{_L}.extensions", str)
+    nifti_only = all(extension in (".nii", ".nii.gz") for extension in extensions)
+    reason = "NIfTI files are read in any case" if nifti_only else "only NIfTI files are read"
+    yield leave_out_unless_off(config, f"{_L}.extensions", reason)
+    if config.has(f"{_L}.loss"):
+        loss = config.get("training_parameters.loss.name", "DiceLoss")
+        yield warn(f"{_L}.loss.*", _MISPLACED_LOSS.format(loss))
+    for key in ("target_ground_truth", "target_sessions", "metadata_type", "model_params"):
+        yield leave_out(f"{_L}.{key}", _OWN_RECORD)
+
+
+_SELECTION = "loader_parameters.subject_selection"
+
+
+def convert_selection(config: IvadomedConfig, bids: bool) -> Iterator[KeyOutcome]:
+    """Convert the choice of subjects to `dataset.include` if all values are of one column."""
+    columns = config.items(f"{_SELECTION}.metadata", str)
+    values = config.items(f"{_SELECTION}.value", (str, int))
+    one_column = len(set(columns)) == 1 and bool(values)
+    for key in (f"{_SELECTION}.metadata", f"{_SELECTION}.value"):
+        if one_column:
+            path, unique = ("dataset", "include", columns[0]), list(dict.fromkeys(values))
+            yield KeyOutcome(key, path, unique, note=f"{key}: {config.as_json(key)}")
+        else:
+            reason = "dataset.include chooses subjects by values of one column, not by one or other"
+            yield leave_out_unless_off(config, key, reason)
+    number = "ivadomed drew this many subjects at random; here all that match are used, unless \
+dataset.include names them"
+    yield leave_out_unless_off(config, f"{_SELECTION}.n", number)
+    if not bids and (one_column or needs_columns(config)):
+        note = "the columns to choose subjects by"
+        yield write_fixed(("dataset", "table"), "participants.tsv", note)
+
+
+_SUFFIX = "loader_parameters.target_suffix"
+_ONE_MASK = "one mask per subject: the JSON does not tell how raters were combined"
+_ODD_RATERS = "the suffixes of a target's raters differ in more than the rater: only the first is \
+carried over; give the masks names that differ in the rater only"
 _RANDOM = "ivadomed drew one rater for each sample and epoch; softseg does too, and validates and \
 tests with their mean"
 
 
-def convert_targets(source: Source, contrasts: Sequence[str], bids: bool) -> Iterator[Fact]:
-    """A target for each suffix, or for each list of the suffixes of several raters."""
-    given = source.items(KEY, (str, list))
-    several = [one for one in given if isinstance(one, list)]
-    if any(not one or not all(isinstance(name, str) for name in one) for one in several):
-        raise source.wrong(KEY, "must hold texts or lists of texts", given)
-    suffixes = [_pattern([one] if isinstance(one, str) else one) for one in given]
-    names = [_name(one) for one in suffixes]
-    if len(set(names)) < len(names):
-        raise source.wrong(KEY, "must name each mask once", given)
-    values = {name: _place(one, bids) for name, one in zip(names, suffixes, strict=True)}
-    yield carry(source, KEY, ("dataset", "targets"), values, "" if several else _ONE_MASK)
-    if several:
-        yield fixed(("dataset", "raters", "fusion"), "random", _RANDOM)
-    if any("{rater}" not in _pattern(one) for one in several if len(one) > 1):
-        yield leave(KEY, _ODD_RATERS)
+def convert_targets(
+    config: IvadomedConfig, contrasts: Sequence[str], bids: bool
+) -> Iterator[KeyOutcome]:
+    """Convert each suffix to a target, or each list with the suffixes of several raters."""
+    entries = config.items(_SUFFIX, (str, list))
+    raters = [entry for entry in entries if isinstance(entry, list)]
+    if any(not names or not all(isinstance(n, str) for n in names) for names in raters):
+        raise config.error(_SUFFIX, "must hold texts or lists of texts", entries)
+    suffixes = [_pattern([entry] if isinstance(entry, str) else entry) for entry in entries]
+    targets = {_target_name(suffix): _mask(suffix, bids) for suffix in suffixes}
+    if len(targets) < len(suffixes):
+        raise config.error(_SUFFIX, "must name each mask once", entries)
+    field = "suffix" if bids else "label"
+    values = {name: {field: mask} for name, mask in targets.items()}
+    path = ("dataset", "targets")
+    yield carry_over(config, _SUFFIX, path, values, "" if raters else _ONE_MASK)
+    if raters:
+        yield write_fixed(("dataset", "raters", "fusion"), "random", _RANDOM)
+    if any("{rater}" not in _pattern(names) for names in raters if len(names) > 1):
+        yield leave_out(_SUFFIX, _ODD_RATERS)
     if len(contrasts) > 1:
-        note = "where several contrasts have a mask, say whose with targets.X.contrast"
-        yield fixed(("dataset", "targets"), values, note)
+        note = "if several contrasts have a mask, choose one with targets.X.contrast"
+        yield write_fixed(path, values, note)
 
 
-def _place(suffix: str, bids: bool) -> dict[str, str]:
-    """How a target says where its mask is, in the loader bids and in files."""
-    if bids:
-        return {"suffix": suffix}
-    return {"label": f"derivatives/labels/{{subject}}/*/{{subject}}_{{contrast}}_{suffix}.nii.gz"}
+def _mask(suffix: str, bids: bool) -> str:
+    """Return how the loader names a mask: by its suffix in `bids`, by a pattern in `files`."""
+    pattern = f"derivatives/labels/{{subject}}/*/{{subject}}_{{contrast}}_{suffix}.nii.gz"
+    return suffix if bids else pattern
 
 
-def _pattern(raters: Sequence[str]) -> str:
-    """What a target's suffixes have in common, with {rater} for what differs."""
-    names = [one.removeprefix("_") for one in raters]
+def _target_name(suffix: str) -> str:
+    """Return the suffix as a target's name: letters, digits, `-` and `_`."""
+    bare = suffix.replace("{rater}", "").strip("_-")
+    return re.sub(r"[^A-Za-z0-9_-]", "_", bare) or "target"
+
+
+def _pattern(suffixes: Sequence[str]) -> str:
+    """Return what the suffixes of raters have in common, with {rater} where they differ."""
+    names = [suffix.removeprefix("_") for suffix in suffixes]
     start = _shared_start(names)
     rest = [name[len(start) :] for name in names]
-    end = _shared_start([one[::-1] for one in rest])[::-1]
-    words = [one.removesuffix(end) for one in rest]
-    if len(names) == 1 or not all(re.fullmatch(r"[A-Za-z0-9-]+", word) for word in words):
+    end = _shared_start([text[::-1] for text in rest])[::-1]
+    raters = [text.removesuffix(end) for text in rest]
+    if len(names) == 1 or not all(re.fullmatch(r"[A-Za-z0-9-]+", rater) for rater in raters):
         return names[0]
     return f"{start}{{rater}}{end}"
 
@@ -217,9 +196,3 @@ def _pattern(raters: Sequence[str]) -> str:
 def _shared_start(names: Sequence[str]) -> str:
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     return "".join(letters[0] for letters in same)
-
-
-def _name(suffix: str) -> str:
-    """The target's name: what its suffix says, in letters, digits, `-` and `_`."""
-    bare = suffix.replace("{rater}", "").strip("_-")
-    return re.sub(r"[^A-Za-z0-9_-]", "_", bare) or "target"

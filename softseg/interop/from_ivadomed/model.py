@@ -1,30 +1,31 @@
-"""`default_model` and the other architectures -> `model`."""
+"""Convert `default_model` and the other architectures to `model`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from softseg.interop.from_ivadomed.outcomes import (
-    Fact,
-    also,
-    carry,
-    fixed,
-    leave,
-    leave_unless_off,
+    OFF,
+    KeyOutcome,
+    carry_over,
+    contribute,
+    leave_out,
+    leave_out_unless_off,
     warn,
+    write_fixed,
 )
-from softseg.interop.from_ivadomed.read import Source
+from softseg.interop.from_ivadomed.read import IvadomedConfig
 
 _M = "default_model"
-_IGNORED_RATE = 0.4  # what ivadomed's networks of before September 2021 have by default
-_DROPOUT = "ivadomed of before September 2021 handed it on under a name that the network did not \
-read: it trained with the network's default, {}, and so does the YAML (the JSON says {:g})"
+_IGNORED_RATE = 0.4  # the default of ivadomed's networks before September 2021
+_DROPOUT = "ivadomed before September 2021 passed it under a name that the network did not read: \
+it trained with the network's default, {}, and so does the YAML (the JSON has {:g})"
 _RELU = "ivadomed 2.2 read it; 2.9 ignores it and trains a sigmoid (there it is final_activation): \
 the YAML has {}"
-_ONLY = "softseg trains a 2D U-Net only: the YAML has one"
-_NOTE = "ivadomed's note of its own"
+_ONLY_UNET = "softseg trains a 2D U-Net only, which the YAML has"
+_OWN_RECORD = "ivadomed writes it for its own records"
 _PATCHES = "training takes whole slices, not patches"
-# the other architectures: their keys, besides `applied`
+# keys of the other architectures, in addition to `applied`
 _OTHERS = {
     "FiLMedUnet": ("metadata", "film_layers", "film_onehotencoder", "n_metadata", "name"),
     "HeMISUnet": ("missing_probability", "missing_probability_growth", "contrasts", "ram",
@@ -35,73 +36,69 @@ _OTHERS = {
 }  # fmt: skip
 
 
-def convert_model(source: Source) -> Iterator[Fact]:
-    """`model`: ivadomed's own blocks, and the dropout that its network really had."""
-    yield from _network(source)
-    yield from _dropout(source)
-    yield from _head(source)
-    for name, keys in _OTHERS.items():
-        yield from _other(source, name, keys)
-
-
-def _network(source: Source) -> Iterator[Fact]:
-    name = source.text(f"{_M}.name", "Unet")
-    yield carry(source, f"{_M}.name", ("model", "name"), "unet2d")
+def convert_model(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+    """Convert the network to a U-Net with ivadomed's blocks and the dropout that was in effect."""
+    name = config.text(f"{_M}.name", "Unet")
+    yield carry_over(config, f"{_M}.name", ("model", "name"), "unet2d")
     if name != "Unet":
-        yield leave(f"{_M}.name", f"there is no {name}: {_ONLY}")
-    flat = source.flag(f"{_M}.is_2d", True)
-    yield also(f"{_M}.is_2d", ("model", "name")) if flat else leave(f"{_M}.is_2d", _ONLY)
-    yield carry(source, f"{_M}.depth", ("model", "depth"), source.number(f"{_M}.depth", 3))
-    filters = source.number(f"{_M}.n_filters", 64)
-    yield carry(source, f"{_M}.n_filters", ("model", "filters"), filters)
-    yield fixed(("model", "block"), "conv_relu_norm", "ivadomed's order")
-    momentum = source.number(f"{_M}.bn_momentum", 0.1)
-    yield carry(source, f"{_M}.bn_momentum", ("model", "norm_momentum"), momentum)
+        yield leave_out(f"{_M}.name", f"there is no {name}: {_ONLY_UNET}")
+    if config.flag(f"{_M}.is_2d", True):
+        yield contribute(f"{_M}.is_2d", ("model", "name"))
+    else:
+        yield leave_out(f"{_M}.is_2d", _ONLY_UNET)
+    for key, field, default in (("depth", "depth", 3), ("n_filters", "filters", 64)):
+        value = config.number(f"{_M}.{key}", default)
+        yield carry_over(config, f"{_M}.{key}", ("model", field), value)
+    yield write_fixed(("model", "block"), "conv_relu_norm", "ivadomed's order")
+    momentum = config.number(f"{_M}.bn_momentum", 0.1)
+    yield carry_over(config, f"{_M}.bn_momentum", ("model", "norm_momentum"), momentum)
     for key in ("length_2D", "stride_2D"):
-        yield leave_unless_off(source, f"{_M}.{key}", _PATCHES)
+        yield leave_out_unless_off(config, f"{_M}.{key}", _PATCHES)
     for key in ("in_channel", "out_channel", "folder_name"):
-        yield leave(f"{_M}.{key}", _NOTE)
+        yield leave_out(f"{_M}.{key}", _OWN_RECORD)
+    yield from _dropout(config)
+    yield from _head(config)
+    for architecture, keys in _OTHERS.items():
+        applied = bool(config.get(f"{architecture}.applied"))
+        reason = f"there is no {architecture}: {_ONLY_UNET}"
+        yield leave_out_unless_off(config, f"{architecture}.applied", reason)
+        for key in keys:
+            key = f"{architecture}.{key}"  # without `applied` nothing reads it
+            yield leave_out_unless_off(config, key, reason) if applied else leave_out(key, OFF)
 
 
-def _dropout(source: Source) -> Iterator[Fact]:
+def _dropout(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+    """Convert the dropout rate to the one that ivadomed's network really had."""
     key, path = f"{_M}.dropout_rate", ("model", "dropout")
-    rate = source.number(key, 0.3)
-    if source.version == "2.2":
-        note = f"not read by ivadomed of before September 2021, which had {_IGNORED_RATE}"
-        yield carry(source, key, path, _IGNORED_RATE, note)
+    rate = config.number(key, 0.3)
+    if config.version == "2.2":
+        note = f"not read by ivadomed before September 2021, which had {_IGNORED_RATE}"
+        yield carry_over(config, key, path, _IGNORED_RATE, note)
         yield warn(key, _DROPOUT.format(_IGNORED_RATE, rate))
     else:
-        note = f"ivadomed of before September 2021 did not read it and had {_IGNORED_RATE}"
-        yield carry(source, key, path, rate, note)
-    yield fixed(("model", "dropout_by"), "channel", "ivadomed's")
-    note = "ivadomed's; where a NormReLU dies with it, take before_output_layer"
-    yield fixed(("model", "dropout_position"), "every_convolution", note)
+        note = f"ivadomed before September 2021 did not read it and had {_IGNORED_RATE}"
+        yield carry_over(config, key, path, rate, note)
+    yield write_fixed(("model", "dropout_by"), "channel", "as in ivadomed")
+    note = "as in ivadomed; if a NormReLU head dies with it, use before_output_layer"
+    yield write_fixed(("model", "dropout_position"), "every_convolution", note)
 
 
-def _head(source: Source) -> Iterator[Fact]:
-    head = ("model", "head", "name")
+def _head(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+    """Convert the final activation: `relu` in ivadomed 2.2, `final_activation` in 2.9."""
+    path = ("model", "head", "name")
     relu, final = f"{_M}.relu", f"{_M}.final_activation"
-    if source.version == "2.2":
-        name = "normrelu" if source.flag(relu, False) else "sigmoid"
-        yield carry(source, relu, head, name)
+    if config.version == "2.2":
+        name = "normrelu" if config.flag(relu, False) else "sigmoid"
+        yield carry_over(config, relu, path, name)
         yield warn(relu, _RELU.format(name))
         return
-    activation = source.text(final, "sigmoid")
-    if source.get("FiLMedUnet.applied"):
-        yield fixed(head, "sigmoid", "FiLMedUnet had it whatever final_activation said")
+    activation = config.text(final, "sigmoid")
+    if config.get("FiLMedUnet.applied"):
+        yield write_fixed(path, "sigmoid", "as in FiLMedUnet, whatever final_activation is")
         yield warn(final, "FiLMedUnet ignores it and has a sigmoid; so has the YAML")
     else:
         name = "normrelu" if activation == "relu" else "sigmoid"
-        yield carry(source, final, head, name)
+        yield carry_over(config, final, path, name)
     if activation not in ("relu", "sigmoid"):
-        yield leave(final, f"there is no {activation}: each target has a sigmoid of its own")
+        yield leave_out(final, f"there is no {activation}: each target has a sigmoid of its own")
     yield warn(relu, f"ivadomed 2.9 ignored it: the YAML has its final_activation, {activation}")
-
-
-def _other(source: Source, name: str, keys: tuple[str, ...]) -> Iterator[Fact]:
-    applied = bool(source.get(f"{name}.applied"))
-    yield leave_unless_off(source, f"{name}.applied", f"there is no {name}: {_ONLY}")
-    for key in keys:
-        why = f"there is no {name}: {_ONLY}"
-        off = [] if applied else [source.get(f"{name}.{key}")]
-        yield leave_unless_off(source, f"{name}.{key}", why, off)

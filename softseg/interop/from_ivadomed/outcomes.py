@@ -1,155 +1,149 @@
-"""What became of each key: facts, of which the YAML and the three lists of the report are made."""
+"""What becomes of each key of ivadomed: the outcomes that the YAML and the report are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from softseg.config.yaml.tree import KeyPath, dotted, lookup
 from softseg.core.names import did_you_mean
-from softseg.interop.from_ivadomed.read import Source, Version
+from softseg.interop.from_ivadomed.read import IvadomedConfig, Version
 
 OFF = "off: there is nothing to carry over"
-# lists of steps; facts name a step in place of its index
+_REPEATED = "written more than once; ivadomed read the last one, and so does the YAML"
+# lists of steps; an outcome names a step instead of its index
 _CHAINS: tuple[KeyPath, ...] = (("preprocess",), ("augment",), ("evaluate", "postprocess"))
 
 
 @dataclass(frozen=True)
-class Fact:
-    """One key of ivadomed and what became of it, or a key of the YAML that ivadomed has none for.
+class KeyOutcome:
+    """What becomes of one key of ivadomed, or a key of the YAML without a counterpart there.
 
-    Facts of keys that the JSON does not have say nothing but the value of a path.
+    A key that the JSON does not have can only contribute the value of a path, not be reported.
     """
 
-    key: str | None = None  # ivadomed's, dotted; `a.*` is all below a
-    path: KeyPath | None = None  # ours; a step of a chain is named, not counted
+    key: str | None = None  # of ivadomed, dotted; `a.*` is everything below a
+    path: KeyPath | None = None  # in the YAML; a step of a chain is named, not counted
     value: Any = None
-    writes: bool = True  # False: another fact says the value of the path
-    note: str = ""  # the comment beside our key
-    left: str = ""  # why it is not carried over
-    warning: str = ""  # what ivadomed really did, and so what the YAML says
+    writes: bool = True  # False: another outcome writes the value of the path
+    note: str = ""  # the comment above the key of the YAML
+    left_out: str = ""  # why the key is not carried over
+    warning: str = ""  # what ivadomed really did, which is what the YAML contains
 
 
 @dataclass(frozen=True)
-class Converted:
-    """An experiment made of a configuration of ivadomed."""
+class Conversion:
+    """An experiment converted from a configuration of ivadomed."""
 
     yaml: dict[str, Any]
-    """The experiment, as a YAML holds it."""
-    carried: dict[str, str]
-    """Key of ivadomed -> our key (several are joined by `, `)."""
-    left: dict[str, str]
+    """The experiment, as a YAML file holds it."""
+    carried_over: dict[str, str]
+    """Key of ivadomed -> key of the YAML (several are joined by `, `)."""
+    left_out: dict[str, str]
     """Key of ivadomed -> why it is not carried over."""
     warnings: dict[str, str]
-    """Key of ivadomed -> what ivadomed really did, and so what the YAML says."""
+    """Key of ivadomed -> what ivadomed really did, which is what the YAML contains."""
     notes: dict[KeyPath, str]
-    """Our key -> what the JSON said of it."""
+    """Key of the YAML -> what the JSON contains about it."""
     version: Version
-    """Which ivadomed the configuration is read as."""
+    """The version of ivadomed that the configuration is for."""
 
 
-def carry(source: Source, key: str, path: KeyPath, value: Any, note: str = "") -> Fact:
-    """A key that goes into the YAML; without it in the JSON, ivadomed's default does."""
-    said = f"{key}: {source.said(key)}" if source.has(key) else f"{key}: by default"
-    return Fact(key, path, value, note=f"{said}; {note}" if note else said)
+def carry_over(
+    config: IvadomedConfig, key: str, path: KeyPath, value: Any, note: str = ""
+) -> KeyOutcome:
+    """Write a key to the YAML; if the JSON does not have it, the value is ivadomed's default."""
+    origin = f"{key}: {config.as_json(key) if config.has(key) else 'by default'}"
+    return KeyOutcome(key, path, value, note=f"{origin}; {note}" if note else origin)
 
 
-def also(key: str, path: KeyPath, note: str = "") -> Fact:
-    """A further key that a path, whose value another fact says, comes from."""
-    return Fact(key, path, writes=False, note=note)
+def contribute(key: str, path: KeyPath, note: str = "") -> KeyOutcome:
+    """Report a further key that contributes to a path whose value another outcome writes."""
+    return KeyOutcome(key, path, writes=False, note=note)
 
 
-def leave(key: str, why: str) -> Fact:
-    """A key that does not go into the YAML."""
-    return Fact(key, left=why)
+def leave_out(key: str, reason: str) -> KeyOutcome:
+    """Report a key that does not go into the YAML."""
+    return KeyOutcome(key, left_out=reason)
 
 
-def leave_unless_off(source: Source, key: str, why: str, off: Sequence[Any] = ()) -> Fact:
-    """The same, for a key of something that may be off: null, false, empty, or one of `off`."""
-    value = source.get(key)
+def leave_out_unless_off(
+    config: IvadomedConfig, key: str, reason: str, off: Sequence[Any] = ()
+) -> KeyOutcome:
+    """Report the same of a feature that may be off: null, false, empty, or a value in `off`."""
+    value = config.get(key)
     is_off = value in (None, False, [], {}) or value in off
-    return Fact(key, left=OFF if is_off else why)
+    return KeyOutcome(key, left_out=OFF if is_off else reason)
 
 
-def warn(key: str, what: str) -> Fact:
-    """A key with which ivadomed did something else than the JSON says."""
-    return Fact(key, warning=what)
+def warn(key: str, warning: str) -> KeyOutcome:
+    """Report a key for which ivadomed did something else than the JSON says."""
+    return KeyOutcome(key, warning=warning)
 
 
-def fixed(path: KeyPath, value: Any, note: str = "") -> Fact:
-    """A key of the YAML for what ivadomed always does."""
-    return Fact(path=path, value=value, note=note)
+def write_fixed(path: KeyPath, value: Any, note: str = "") -> KeyOutcome:
+    """Write a key to the YAML for something that ivadomed always does."""
+    return KeyOutcome(path=path, value=value, note=note)
 
 
-def gather(source: Source, facts: Iterable[Fact]) -> Converted:
-    """All facts together; keys of the JSON that none speaks of are not noticed here."""
-    told = list(facts)
-    nested: dict[str, Any] = {}
-    for fact in told:
-        if fact.path is not None and fact.writes:
-            _put(nested, fact.path, fact.value)
-    spoken = [fact for fact in told if fact.key is not None and _present(source, fact.key)]
-    return Converted(
-        yaml=_with_chains(nested),
-        carried=_carried(spoken),
-        left={fact.key: fact.left for fact in spoken if fact.key and fact.left},
-        warnings={fact.key: fact.warning for fact in spoken if fact.key and fact.warning},
-        notes=_notes(nested, [fact for fact in told if fact.writes or fact in spoken]),
-        version=source.version,
-    )
-
-
-def _carried(facts: Iterable[Fact]) -> dict[str, str]:
-    carried: dict[str, str] = {}
-    for fact in facts:
-        if fact.key is not None and fact.path is not None:
-            carried[fact.key] = _joined(carried.get(fact.key), ".".join(map(str, fact.path)), ", ")
-    return carried
-
-
-def _notes(nested: dict[str, Any], facts: Iterable[Fact]) -> dict[KeyPath, str]:
+def assemble(config: IvadomedConfig, outcomes: Sequence[KeyOutcome]) -> Conversion:
+    """Return the conversion that all outcomes make up; keys without an outcome are warnings."""
+    nested = _nested_values(outcomes)
+    carried_over: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    warnings: dict[str, str] = {}
     notes: dict[KeyPath, str] = {}
-    for fact in facts:
-        if fact.path is not None and fact.note:
-            path = _counted(fact.path, nested)
-            notes[path] = _joined(notes.get(path), fact.note, "; ")
-    return notes
+    for outcome in outcomes:
+        key, path = outcome.key, outcome.path
+        in_json = key is not None and config.has(key.removesuffix(".*"))
+        if path is not None and outcome.note and (outcome.writes or in_json):
+            counted = _with_step_indices(path, nested)
+            notes[counted] = _joined(notes.get(counted), outcome.note, "; ")
+        if key is None or not in_json:
+            continue
+        if path is not None:
+            carried_over[key] = _joined(carried_over.get(key), ".".join(map(str, path)), ", ")
+        if outcome.left_out:
+            left_out[key] = outcome.left_out
+        if outcome.warning:
+            warnings[key] = outcome.warning
+    known = {outcome.key for outcome in outcomes if outcome.key is not None}
+    for leaf in config.leaves():
+        if _is_empty_section(config, leaf, known):
+            left_out[dotted(leaf)] = OFF
+        elif not any(_covers(key, leaf) for key in known):
+            warnings[dotted(leaf)] = _unknown_key_message(leaf, known)
+    warnings |= {dotted((name,)): _REPEATED for name in config.repeated_keys}
+    yaml = _with_chains(nested)
+    return Conversion(yaml, carried_over, left_out, warnings, notes, config.version)
 
 
-def accounts_for(key: str, leaf: KeyPath) -> bool:
-    """Whether a fact's key is that of a leaf, or of everything around it."""
-    parts = tuple(key.split("."))
-    return leaf[: len(parts) - 1] == parts[:-1] if parts[-1] == "*" else leaf == parts
+def _nested_values(outcomes: Sequence[KeyOutcome]) -> dict[str, Any]:
+    """Return the values of all paths as nested mappings, with steps under their names."""
+    nested: dict[str, Any] = {}
+    for outcome in outcomes:
+        if outcome.path is not None and outcome.writes:
+            parent = nested
+            for part in outcome.path[:-1]:
+                parent = parent.setdefault(str(part), {})
+            parent[str(outcome.path[-1])] = outcome.value
+    return nested
 
 
-def _present(source: Source, key: str) -> bool:
-    return source.has(key.removesuffix(".*"))
-
-
-def _joined(old: str | None, new: str, comma: str) -> str:
-    return f"{old}{comma}{new}" if old and new else old or new
-
-
-def _put(data: dict[str, Any], path: KeyPath, value: Any) -> None:
-    for part in path[:-1]:
-        data = data.setdefault(str(part), {})
-    data[str(path[-1])] = value
-
-
-def _with_chains(nested: dict[str, Any], above: KeyPath = ()) -> dict[str, Any]:
-    """Chains are lists of single-key mappings, in the order of their first facts."""
+def _with_chains(nested: dict[str, Any], parent: KeyPath = ()) -> dict[str, Any]:
+    """Return the same with chains as lists of single-key mappings, in the order of outcomes."""
     built: dict[str, Any] = {}
     for key, value in nested.items():
-        if (*above, key) in _CHAINS:
+        if (*parent, key) in _CHAINS:
             built[key] = [{step: fields} for step, fields in value.items()]
         else:
-            built[key] = _with_chains(value, (*above, key)) if isinstance(value, dict) else value
+            built[key] = _with_chains(value, (*parent, key)) if isinstance(value, dict) else value
     return built
 
 
-def _counted(path: KeyPath, nested: dict[str, Any]) -> KeyPath:
-    """A path that names its step -> one that counts it: ("augment", 0, "affine", "scale")."""
+def _with_step_indices(path: KeyPath, nested: dict[str, Any]) -> KeyPath:
+    """Return a path with its step counted, not named: ("augment", 0, "affine", "scale")."""
     for chain in _CHAINS:
         depth = len(chain)
         if path[:depth] == chain and len(path) > depth:
@@ -157,40 +151,24 @@ def _counted(path: KeyPath, nested: dict[str, Any]) -> KeyPath:
     return path
 
 
-def unknown_keys(source: Source, facts: Iterable[Fact]) -> dict[str, str]:
-    """Every leaf of the JSON that no fact speaks of, and what ivadomed did with it."""
-    known = {fact.key for fact in facts if fact.key is not None}
-    return {dotted(leaf): _unknown(leaf, known) for leaf in _not_spoken_of(source, known)}
+def _joined(old: str | None, new: str, separator: str) -> str:
+    return f"{old}{separator}{new}" if old and new else old or new
 
 
-def keys_twice(source: Source) -> dict[str, str]:
-    """Keys that the JSON writes more than once in one mapping."""
-    return {
-        dotted((name,)): "written more than once; ivadomed read the last one, and so does the YAML"
-        for name in source.twice
-    }
+def _covers(key: str, leaf: KeyPath) -> bool:
+    """Return whether the key of an outcome is a leaf of the JSON, or contains it (`a.*`)."""
+    parts = tuple(key.split("."))
+    return leaf[: len(parts) - 1] == parts[:-1] if parts[-1] == "*" else leaf == parts
 
 
-def empty_sections(source: Source, facts: Iterable[Fact]) -> dict[str, str]:
-    """Sections of ivadomed that the JSON has, but empty or null."""
-    known = {fact.key for fact in facts if fact.key is not None}
-    return {dotted(leaf): OFF for leaf in source.leaves() if _is_empty_section(source, leaf, known)}
+def _is_empty_section(config: IvadomedConfig, leaf: KeyPath, known: set[str]) -> bool:
+    """Return whether a leaf is a section of ivadomed that is empty or null in the JSON."""
+    prefix = ".".join(map(str, leaf)) + "."
+    empty = lookup(config.data, leaf) in ({}, None)
+    return empty and prefix[:-1] not in known and any(key.startswith(prefix) for key in known)
 
 
-def _not_spoken_of(source: Source, known: set[str]) -> Iterator[KeyPath]:
-    for leaf in source.leaves():
-        told = any(accounts_for(key, leaf) for key in known)
-        if not told and not _is_empty_section(source, leaf, known):
-            yield leaf
-
-
-def _is_empty_section(source: Source, leaf: KeyPath, known: set[str]) -> bool:
-    above = ".".join(map(str, leaf)) + "."
-    empty = lookup(source.data, leaf) in ({}, None)
-    return empty and above[:-1] not in known and any(key.startswith(above) for key in known)
-
-
-def _unknown(leaf: KeyPath, known: set[str]) -> str:
+def _unknown_key_message(leaf: KeyPath, known: set[str]) -> str:
     siblings = [key.split(".")[-1] for key in known if tuple(key.split(".")[:-1]) == leaf[:-1]]
-    near = did_you_mean(str(leaf[-1]), siblings)
-    return f"unknown: ivadomed has no such key and ignored it, so it is not in the YAML{near}"
+    hint = did_you_mean(str(leaf[-1]), siblings)
+    return f"unknown: ivadomed has no such key and ignored it, so it is not in the YAML{hint}"

@@ -1,4 +1,4 @@
-"""ivadomed's JSON as nested mappings, and who reads it: ivadomed 2.2 or 2.9."""
+"""Read ivadomed's JSON as nested mappings, and find out which version it is for: 2.2 or 2.9."""
 
 from __future__ import annotations
 
@@ -28,112 +28,121 @@ _ONLY_2_9 = (
 
 
 @dataclass(frozen=True)
-class Source:
+class IvadomedConfig:
     """A configuration of ivadomed; keys are dotted, such as `training_parameters.loss.name`."""
 
     file: Path
     data: dict[str, Any]
     version: Version
-    twice: tuple[str, ...] = ()  # keys that the file writes more than once; the last one counts
+    repeated_keys: tuple[str, ...] = ()  # written more than once; the last one counts
 
     def has(self, key: str) -> bool:
-        """Whether the JSON has this key, be it null."""
+        """Return whether the JSON has this key, possibly null."""
         return has_path(self.data, tuple(key.split(".")))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key. Raises UserError where something above it is no mapping."""
+        """Return the value of a key; raises UserError if a parent of it is not a mapping."""
         data: Any = self.data
         for part in key.split("."):
             if data is None:  # a section that is null
                 return default
             if not isinstance(data, dict):
-                raise self.wrong(key, "what holds it must be a mapping, { }", data)
+                raise self.error(key, "its section must be a mapping, { }", data)
             if not has_key(data, part):
                 return default
             data = data[part]
         return data
 
-    def _or(self, key: str, default: Any) -> Any:
-        """The value of a key, the default where there is none or it is null."""
+    def _get(self, key: str, default: Any) -> Any:
+        """Return the value of a key, the default if there is none or it is null."""
         value = self.get(key)
         return default if value is None else value
 
     def number(self, key: str, default: float) -> Any:
-        """A number. Raises UserError for anything else."""
-        value = self._or(key, default)
+        """Return a number; raises UserError for anything else."""
+        value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(key, "must be a number", value)
+            raise self.error(key, "must be a number", value)
         return value
 
     def flag(self, key: str, default: bool) -> bool:
-        """true or false. Raises UserError for anything else."""
-        value = self._or(key, default)
+        """Return true or false; raises UserError for anything else."""
+        value = self._get(key, default)
         if not isinstance(value, bool):
-            raise self.wrong(key, "must be true or false", value)
+            raise self.error(key, "must be true or false", value)
         return value
 
     def text(self, key: str, default: str) -> str:
-        """A text. Raises UserError for anything else."""
-        value = self._or(key, default)
+        """Return a text; raises UserError for anything else."""
+        value = self._get(key, default)
         if not isinstance(value, str):
-            raise self.wrong(key, "must be a text", value)
+            raise self.error(key, "must be a text", value)
         return value
 
     def items(self, key: str, kind: type | tuple[type, ...]) -> list[Any]:
-        """A list of one kind of values, empty where there is none. Raises UserError otherwise."""
+        """Return a list of one type of values, empty if there is none; raises UserError."""
         value = self.get(key)
         if value is None:
             return []
         if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
-            raise self.wrong(key, "must be a list", value)
+            raise self.error(key, "must be a list", value)
         return value
 
     def mapping(self, key: str) -> dict[str, Any]:
-        """A mapping, empty where there is none. Raises UserError for anything else."""
+        """Return a mapping, empty if there is none; raises UserError for anything else."""
         value = self.get(key)
         if value is not None and not isinstance(value, dict):
-            raise self.wrong(key, "must be a mapping, { }", value)
+            raise self.error(key, "must be a mapping, { }", value)
         return value or {}
 
-    def said(self, key: str) -> str:
-        """What the JSON says of a key, in one line of ASCII."""
+    def as_json(self, key: str) -> str:
+        """Return the value of a key as the JSON has it, in one line of ASCII."""
         text = json.dumps(self.get(key))
         return text if len(text) <= 120 else text[:117] + "..."
 
-    def wrong(self, key: str, problem: str, value: Any) -> UserError:
-        """The error for a value that ivadomed cannot have meant."""
+    def error(self, key: str, problem: str, value: Any) -> UserError:
+        """Return the error for a value that ivadomed cannot take."""
         return UserError(f"{self.file}: {key}: {problem}, not {json.dumps(value)[:60]}")
 
     def leaves(self) -> Iterator[KeyPath]:
-        """The path of every value that is no mapping, or an empty one."""
+        """Yield the path of every value that is not a mapping, or an empty one."""
         return _leaves(self.data, ())
 
 
-def read(file: Path) -> Source:
+def read_ivadomed(file: Path) -> IvadomedConfig:
     """Read a configuration of ivadomed.
 
-    Raises UserError for a file that is missing or no JSON, with the line, or that is no
-    configuration of ivadomed: one names contrasts and targets below `loader_parameters`.
+    Raises UserError for a file that is missing or not JSON, with the line, or not a configuration
+    of ivadomed, which names contrasts and targets in `loader_parameters`.
     """
-    twice: list[str] = []
-    data = _parse(file, _text(file), twice)
+    repeated_keys: list[str] = []
+    data = _parse(file, _read_text(file), repeated_keys)
     if not isinstance(data, dict):
-        raise UserError(f"{file}:1: no configuration of ivadomed, which is a mapping, {{ }}")
-    source = Source(file, data, _version(data), tuple(twice))
+        raise UserError(
+            f"{file}:1: not a configuration of ivadomed, which is a mapping, {{ }}; give its "
+            "config.json"
+        )
+
+    def has_any(keys: tuple[str, ...]) -> bool:
+        return any(has_path(data, tuple(key.split("."))) for key in keys)
+
+    version: Version = "2.2" if has_any(_ONLY_2_2) and not has_any(_ONLY_2_9) else "2.9"
+    config = IvadomedConfig(file, data, version, tuple(repeated_keys))
     for key in ("contrast_params.training_validation", "target_suffix"):
-        if not source.get(f"loader_parameters.{key}"):
+        if not config.get(f"loader_parameters.{key}"):
             raise UserError(
-                f"{file}: no configuration of ivadomed: there is no loader_parameters.{key}; give "
+                f"{file}: not a configuration of ivadomed: it has no loader_parameters.{key}; give "
                 "the configuration itself (or config_file.json of its output), not a list of "
                 "hyper-parameters"
             )
-    return source
+    return config
 
 
-def _text(file: Path) -> str:
+def _read_text(file: Path) -> str:
+    """Return the text of a file; raises UserError if it is not a small UTF-8 file."""
     try:
         if file.stat().st_size > MAX_BYTES:
-            raise UserError(f"{file}: larger than {MAX_BYTES:,} bytes: no configuration")
+            raise UserError(f"{file}: larger than {MAX_BYTES:,} bytes: not a configuration")
         return file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{file}: no such file") from None
@@ -143,21 +152,30 @@ def _text(file: Path) -> str:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
 
 
-def _parse(file: Path, text: str, twice: list[str]) -> Any:
-    def unite(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _parse(file: Path, text: str, repeated_keys: list[str]) -> Any:
+    """Return the data of JSON text and add the keys that it repeats to `repeated_keys`."""
+
+    def pairs_to_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
-        twice.extend(name for name in dict.fromkeys(names) if names.count(name) > 1)
+        repeated_keys.extend(name for name in dict.fromkeys(names) if names.count(name) > 1)
         return dict(pairs)
 
     def number(digits: str) -> float:
-        return _number(file, digits)
+        value = float(digits)
+        if not abs(value) < _LARGEST:  # NaN, infinity, and what would overflow when squared
+            start = digits if len(digits) <= 20 else f"{digits[:17]}..."
+            raise UserError(f"{file}: {start} is not a usable number; fix it in the JSON")
+        return value
 
-    def whole(digits: str) -> int:
+    def integer(digits: str) -> int:
         number(digits)
         return int(digits)
 
     decoder = json.JSONDecoder(
-        object_pairs_hook=unite, parse_float=number, parse_int=whole, parse_constant=number
+        object_pairs_hook=pairs_to_dict,
+        parse_float=number,
+        parse_int=integer,
+        parse_constant=number,
     )
     try:
         return decoder.decode(text)
@@ -167,24 +185,9 @@ def _parse(file: Path, text: str, twice: list[str]) -> Any:
         raise UserError(f"{file}: nested too deeply to be a configuration") from None
 
 
-def _number(file: Path, digits: str) -> float:
-    value = float(digits)
-    if not abs(value) < _LARGEST:  # NaN, infinity, and what would overflow where it is squared
-        told = digits if len(digits) <= 20 else f"{digits[:17]}..."
-        raise UserError(f"{file}: {told} is no number that can be meant; mend the JSON")
-    return value
-
-
-def _version(data: dict[str, Any]) -> Version:
-    def any_of(keys: tuple[str, ...]) -> bool:
-        return any(has_path(data, tuple(key.split("."))) for key in keys)
-
-    return "2.2" if any_of(_ONLY_2_2) and not any_of(_ONLY_2_9) else "2.9"
-
-
-def _leaves(data: Any, above: KeyPath) -> Iterator[KeyPath]:
+def _leaves(data: Any, parent: KeyPath) -> Iterator[KeyPath]:
     if not isinstance(data, dict) or not data:
-        yield above
+        yield parent
         return
     for key, value in data.items():
-        yield from _leaves(value, (*above, key))
+        yield from _leaves(value, (*parent, key))

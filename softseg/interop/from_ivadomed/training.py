@@ -1,4 +1,4 @@
-"""`training_parameters` without its loss -> `trainer`."""
+"""Convert `training_parameters` without its loss to `trainer`, and the keys of the whole file."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from decimal import Decimal
 
 from softseg.interop.from_ivadomed.outcomes import (
     OFF,
-    Fact,
-    also,
-    carry,
-    fixed,
-    leave,
-    leave_unless_off,
+    KeyOutcome,
+    carry_over,
+    contribute,
+    leave_out,
+    leave_out_unless_off,
     warn,
+    write_fixed,
 )
-from softseg.interop.from_ivadomed.read import Source
+from softseg.interop.from_ivadomed.read import IvadomedConfig
 
 _T = "training_parameters"
 _SCHEDULER = f"{_T}.scheduler.lr_scheduler"
@@ -24,83 +24,83 @@ _STOP = ("trainer", "early_stopping")
 _BALANCED = ("trainer", "oversample_foreground")
 _NEAREST = {"CosineAnnealingWarmRestarts": "cosine", "CyclicLR": "constant"}
 _BY_MASK = "slices are balanced by their masks only"
-_PATIENCE = "ivadomed compared each epoch with the one before and never counted anew: it stopped \
-after so many bad epochs in all; the YAML stops after so many in a row without a new best"
-_PRETRAINED = "network files of ivadomed are not read: training starts afresh, or from a run or a \
-package of softseg (init_from)"
+_PATIENCE = "ivadomed compared each epoch with the one before and never reset its counter: it \
+stopped after this many bad epochs in all; the YAML stops after this many in a row without a best"
+_PRETRAINED = "network files of ivadomed are not read: training starts from random weights, or \
+from a run or a package of softseg (init_from)"
 
 
-def convert_training(source: Source) -> Iterator[Fact]:
-    """`trainer`: batches, epochs, learning rate, early stopping, balance of slices."""
+def convert_training(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+    """Convert batches, epochs, learning rate, early stopping and the balance of slices."""
     batch, rate = f"{_T}.batch_size", f"{_T}.scheduler.initial_lr"
-    yield carry(source, batch, ("trainer", "batch_size"), source.number(batch, 18))
-    yield from _time(source)
-    yield carry(source, rate, ("trainer", "learning_rate"), source.number(rate, 0.001))
-    yield from _schedule(source)
-    yield from _balance(source)
-    yield leave_unless_off(source, f"{_T}.mixup_alpha", "samples are not mixed")
-    model = f"{_T}.transfer_learning.retrain_model"
-    yield leave_unless_off(source, model, _PRETRAINED)
-    for key in ("retrain_fraction", "reset"):
-        yield leave(f"{_T}.transfer_learning.{key}", _PRETRAINED if source.get(model) else OFF)
-
-
-def _time(source: Source) -> Iterator[Fact]:
+    yield carry_over(config, batch, ("trainer", "batch_size"), config.number(batch, 18))
     time = f"{_T}.training_time"
-    epochs = source.number(f"{time}.num_epochs", 100)
-    yield carry(source, f"{time}.num_epochs", ("trainer", "max_epochs"), epochs)
-    patience = source.number(f"{time}.early_stopping_patience", 50)
-    yield carry(source, f"{time}.early_stopping_patience", (*_STOP, "patience"), patience)
+    for name, path, default in (
+        ("num_epochs", ("trainer", "max_epochs"), 100),
+        ("early_stopping_patience", (*_STOP, "patience"), 50),
+    ):
+        key = f"{time}.{name}"
+        yield carry_over(config, key, path, config.number(key, default))
     key = f"{time}.early_stopping_epsilon"
-    share = float(Decimal(str(source.number(key, 0.001))) / 100)
-    yield carry(source, key, (*_STOP, "epsilon"), share, "percent there, a share here")
+    share = float(Decimal(str(config.number(key, 0.001))) / 100)
+    yield carry_over(config, key, (*_STOP, "epsilon"), share, "percent in ivadomed, a share here")
     yield warn(f"{time}.early_stopping_patience", _PATIENCE)
+    yield carry_over(config, rate, ("trainer", "learning_rate"), config.number(rate, 0.001))
+    yield from _schedule(config)
+    yield from _balance(config)
+    yield leave_out_unless_off(config, f"{_T}.mixup_alpha", "samples are not mixed")
+    model = f"{_T}.transfer_learning.retrain_model"
+    yield leave_out_unless_off(config, model, _PRETRAINED)
+    for name in ("retrain_fraction", "reset"):
+        reason = _PRETRAINED if config.get(model) else OFF
+        yield leave_out(f"{_T}.transfer_learning.{name}", reason)
 
 
-def _schedule(source: Source) -> Iterator[Fact]:
-    """Only CyclicLR reads rates, and only the warm restarts T_0 and T_mult."""
-    name = source.text(f"{_SCHEDULER}.name", "CosineAnnealingLR")
+def _schedule(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+    """Convert the schedule; only CyclicLR reads rates, and only warm restarts T_0 and T_mult."""
+    name = config.text(f"{_SCHEDULER}.name", "CosineAnnealingLR")
     ours = _NEAREST.get(name, "cosine")
-    yield carry(source, f"{_SCHEDULER}.name", ("trainer", "schedule", "name"), ours)
+    yield carry_over(config, f"{_SCHEDULER}.name", ("trainer", "schedule", "name"), ours)
     if name in _NEAREST:
-        yield leave(f"{_SCHEDULER}.name", f"there is no {name}; {ours} is the nearest")
+        yield leave_out(f"{_SCHEDULER}.name", f"there is no {name}; {ours} is the nearest")
     elif name != "CosineAnnealingLR":
-        raise source.wrong(f"{_SCHEDULER}.name", "must be a scheduler of ivadomed", name)
+        raise config.error(f"{_SCHEDULER}.name", "must be a scheduler of ivadomed", name)
     reads = {"CyclicLR": ("base_lr", "max_lr"), "CosineAnnealingWarmRestarts": ("T_0", "T_mult")}
     for key in ("base_lr", "max_lr", "T_0", "T_mult"):
         if key in reads.get(name, ()):
-            yield leave(f"{_SCHEDULER}.{key}", f"there is no {name}")
+            yield leave_out(f"{_SCHEDULER}.{key}", f"there is no {name}")
         else:
             yield warn(f"{_SCHEDULER}.{key}", f"{name} does not read it: ivadomed ignored it")
 
 
-def _balance(source: Source) -> Iterator[Fact]:
-    """true or false in ivadomed 2.2, a mapping in 2.9."""
+def _balance(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+    """Convert the balance of slices: true or false in ivadomed 2.2, a mapping in 2.9."""
     key = f"{_T}.balance_samples"
-    given = source.get(key)
-    switch = f"{key}.applied" if isinstance(given, dict) else key
-    applied, kind = source.flag(switch, False), "gt"
-    if isinstance(given, dict):
-        kind = source.text(f"{key}.type", "gt")
+    value = config.get(key)
+    switch = f"{key}.applied" if isinstance(value, dict) else key
+    applied, kind = config.flag(switch, False), "gt"
+    if isinstance(value, dict):
+        kind = config.text(f"{key}.type", "gt")
         if not applied or kind != "gt":
-            yield leave(f"{key}.type", _BY_MASK if applied else OFF)
+            yield leave_out(f"{key}.type", _BY_MASK if applied else OFF)
     if applied and kind == "gt":
         note = "ivadomed balanced the validation slices too"
-        yield carry(source, switch, _BALANCED, 0.5, note)
-        yield also(f"{key}.type", _BALANCED)
+        yield carry_over(config, switch, _BALANCED, 0.5, note)
+        yield contribute(f"{key}.type", _BALANCED)
     else:
-        yield leave_unless_off(source, switch, _BY_MASK)
+        yield leave_out_unless_off(config, switch, _BY_MASK)
 
 
 _FOLDER = "a run's folder is runs/<name>, or `softseg train --out`"
-_GPU = "the machine's business: trainer.device is auto, or `softseg train --device cuda:0`"
+_GPU = "it depends on the machine: trainer.device is auto, or use `softseg train --device cuda:0`"
+_OWN_RECORD = "ivadomed writes it for its own records"
 _LOGGING = "runs write TensorBoard files and history.csv only"
-_LEFT = {
-    "command": "a YAML has none: `softseg train`, `softseg eval`, `softseg predict`",
+_LEFT_OUT = {
+    "command": "softseg has a command for each: `softseg train`, `softseg eval`, `softseg predict`",
     "path_output": _FOLDER,
     "log_directory": _FOLDER,
     "log_file": _FOLDER,
-    "debugging": "there is no such mode: a run always writes what went on",
+    "debugging": "there is no such mode: every run writes its full history",
     "gpu": _GPU,
     "gpu_ids": _GPU,
     "wandb.wandb_api_key": f"{_LOGGING}; it is a secret and is not copied",
@@ -109,44 +109,40 @@ _LEFT = {
     "wandb.run_name": _LOGGING,
     "wandb.log_grads_every": _LOGGING,
     # what ivadomed writes into the config_file.json of its output
-    "split_path": "ivadomed's note of its own; a run has split.json",
-    "training_sha256.*": "ivadomed's note of its own; a run has fingerprints in run.json",
-    "version_info.*": "ivadomed's note of its own; a run has versions in run.json",
+    "split_path": f"{_OWN_RECORD}; a run has split.json",
+    "training_sha256.*": f"{_OWN_RECORD}; a run has fingerprints in run.json",
+    "version_info.*": f"{_OWN_RECORD}; a run has versions in run.json",
 }
-_DETECTION = "no detection of a bounding box by another model; preprocess.crop around: roi is near"
+_DETECTION = "softseg does not detect a bounding box with another model; preprocess.crop with \
+around: roi is similar"
 
 
-def convert_general(source: Source) -> Iterator[Fact]:
-    """`name`, `seed`, and the keys that no YAML of an experiment has."""
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", source.text("model_name", "my_model")).lstrip("._-")
-    yield carry(source, "model_name", ("name",), name or "my_model")
-    yield fixed(("seed",), 0, "ivadomed seeded its split only")
-    for key, why in _LEFT.items():
-        yield leave(key, why)
+def convert_general(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+    """Convert `name` and `seed`, and report the keys without a counterpart."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", config.text("model_name", "my_model")).lstrip("._-")
+    yield carry_over(config, "model_name", ("name",), name or "my_model")
+    yield write_fixed(("seed",), 0, "ivadomed seeded its split only")
+    for key, reason in _LEFT_OUT.items():
+        yield leave_out(key, reason)
     detection = "object_detection_params.object_detection_path"
-    yield leave_unless_off(source, detection, _DETECTION)
     factor = "object_detection_params.safety_factor"
-    yield (
-        leave(factor, _DETECTION)
-        if source.get(detection)
-        else leave_unless_off(source, factor, _DETECTION, off=[source.get(factor)])
-    )
-    for name in ("gpu_ids", "path_output"):  # ivadomed fills these in there by itself
-        yield leave(f"object_detection_params.{name}", "ivadomed's note of its own")
-    if source.version == "2.9":
+    yield leave_out_unless_off(config, detection, _DETECTION)
+    # without a detection model nothing reads the factor
+    yield leave_out(factor, _DETECTION if config.get(detection) else OFF)
+    for name in ("gpu_ids", "path_output"):  # ivadomed fills these in itself
+        yield leave_out(f"object_detection_params.{name}", _OWN_RECORD)
+    if config.version == "2.9":
         for key in ("gpu", "log_directory"):
             yield warn(key, "ivadomed 2.9 does not read it and ignored it")
     else:
         yield warn("gpu", "ivadomed 2.9 ignores it (there it is gpu_ids)")
 
 
-_WHY = "no key of a YAML: uncertainty is asked for when predicting"
-
-
-def convert_uncertainty(source: Source) -> Iterator[Fact]:
-    """Its keys, at the top in ivadomed 2.9 and below `testing_parameters` in 2.2."""
+def convert_uncertainty(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+    """Report the keys of uncertainty: at the top in 2.9, below `testing_parameters` in 2.2."""
+    reason = "not a key of a YAML: uncertainty is an option of softseg predict"
     for section in ("uncertainty", "testing_parameters.uncertainty"):
-        kinds = [source.get(f"{section}.{kind}") for kind in ("epistemic", "aleatoric")]
-        on = any(kinds) and source.get(f"{section}.n_it", 0) != 0
+        kinds = [config.get(f"{section}.{kind}") for kind in ("epistemic", "aleatoric")]
+        on = any(kinds) and config.get(f"{section}.n_it", 0) != 0
         for key in ("epistemic", "aleatoric", "n_it"):
-            yield leave(f"{section}.{key}", _WHY if on else OFF)
+            yield leave_out(f"{section}.{key}", reason if on else OFF)

@@ -1,4 +1,4 @@
-"""Whatever stands for one value of a configuration: a YAML comes of it, or one message."""
+"""For any value of any key, converting gives a YAML that loads, or one error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ VALUE = st.one_of(
 
 
 def paths(data, above=()):
-    """Of every value, be it a section."""
+    """Yield the path of every value and section."""
     if above:
         yield above
     nested = data if isinstance(data, list) else []
@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("any")
 
 
-CHOICES = st.sampled_from([(n, path) for n, one in enumerate(CONFIGS) for path in paths(one)])
+CHOICES = st.sampled_from([(n, path) for n, config in enumerate(CONFIGS) for path in paths(config)])
 
 
 @settings(deadline=None)  # TorchIO is imported at the first of its transforms
@@ -56,7 +56,7 @@ CHOICES = st.sampled_from([(n, path) for n, one in enumerate(CONFIGS) for path i
 @example(choice=(0, ("loader_parameters", "slice_axis")), value=["axial"])
 @example(choice=(0, ("training_parameters", "batch_size")), value=float("nan"))
 @example(choice=(3, ("transformation", "RandomBiasField", "p")), value=1e200)
-def test_any_value_makes_a_yaml_that_loads_or_a_message(folder: Path, choice, value):
+def test_any_value_gives_a_yaml_that_loads_or_an_error(folder: Path, choice, value):
     number, (*above, last) = choice[0], choice[1]
     config = copy.deepcopy(CONFIGS[number])
     section = config

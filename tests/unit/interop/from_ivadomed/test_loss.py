@@ -56,7 +56,7 @@ THEIRS = {
         {"alpha": 0.2, "beta": 0.9, "smooth": 3},
     ),
     "FocalTverskyLoss": (focal_tversky, {}),
-    "L2loss": (lambda p, y: ((p - y) ** 2).sum(), {}),  # twice theirs: Adam does not notice
+    "L2loss": (lambda p, y: ((p - y) ** 2).sum(), {}),  # twice theirs, no difference to Adam
     "LossCombination": (
         lambda p, y, **_: dice(p, y) + focal(p, y, gamma=1),
         {"losses_list": ["DiceLoss", "FocalLoss"], "params_list": [None, {"gamma": 1}]},
@@ -68,14 +68,14 @@ THEIRS = {
 def loss(tmp_path):
     def run(**spec):
         config = changed(published("ms"), training_parameters__loss=spec)
-        what = convert(save(config, tmp_path))
-        return losses.build(what.yaml["loss"]), what
+        conversion = convert(save(config, tmp_path))
+        return losses.build(conversion.yaml["loss"]), conversion
 
     return run
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_it_has_the_gradient_of_ivadomeds_with_its_defaults_and_parameters(name, loss):
+def test_a_converted_loss_has_the_gradient_of_ivadomeds_loss(name, loss):
     theirs, parameters = THEIRS[name]
     ours, _ = loss(name=name.split(",")[0], **parameters)
     generator = torch.Generator().manual_seed(0)
@@ -90,24 +90,24 @@ def test_it_has_the_gradient_of_ivadomeds_with_its_defaults_and_parameters(name,
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-5, atol=1e-8)
 
 
-def test_a_loss_without_counterpart_is_told_to_be_another(loss):
-    ours, what = loss(name="FocalDiceLoss", beta=0.5, gamma=1, alpha=0.3)
+def test_a_loss_without_counterpart_is_replaced_with_a_reason(loss):
+    ours, conversion = loss(name="FocalDiceLoss", beta=0.5, gamma=1, alpha=0.3)
     assert ours.name == "combination"
-    assert "softseg has not" in what.left["training_parameters.loss.name"]
+    assert "softseg does not have" in conversion.left_out["training_parameters.loss.name"]
 
 
-def test_the_generalized_dice_is_near_and_says_so(loss):
-    ours, what = loss(name="GeneralizedDiceLoss", epsilon=1e-4, include_background=False)
+def test_the_generalized_dice_is_noted_as_nearly_the_same(loss):
+    ours, conversion = loss(name="GeneralizedDiceLoss", epsilon=1e-4, include_background=False)
     assert (ours.name, ours.background) == ("generalized_dice", False)
-    assert "nearly" in what.notes["loss", "name"]
-    assert "training_parameters.loss.epsilon" in what.left
+    assert "nearly" in conversion.notes["loss", "name"]
+    assert "training_parameters.loss.epsilon" in conversion.left_out
 
 
-def test_a_loss_that_ivadomed_has_not_is_refused_with_the_nearest(loss):
+def test_an_unknown_loss_is_rejected_with_the_similar_name(loss):
     with pytest.raises(UserError, match=r"no loss 'AdaptWingLoss' \(did you mean 'AdapWingLoss'"):
         loss(name="AdaptWingLoss")
 
 
-def test_a_parameter_that_the_loss_does_not_take_is_named_as_unknown(loss):
-    _, what = loss(name="DiceLoss", omega=8)
-    assert what.warnings["training_parameters.loss.omega"].startswith("unknown")
+def test_a_parameter_that_the_loss_does_not_take_is_reported_as_unknown(loss):
+    _, conversion = loss(name="DiceLoss", omega=8)
+    assert conversion.warnings["training_parameters.loss.omega"].startswith("unknown")

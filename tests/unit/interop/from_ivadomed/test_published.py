@@ -1,4 +1,4 @@
-"""The paper's three configurations: what they trained, and what is warned of."""
+"""The paper's three configurations: what they trained, and which warnings they get."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.support.ivadomed.published import CONTRASTS, NAMES, changed, publishe
 
 @pytest.fixture
 def converted(tmp_path):
-    """Convert a configuration: (what became of the keys, the experiment of the YAML)."""
+    """Convert a configuration; returns the conversion and the experiment of the YAML."""
 
     def run(config):
         file, out = save(config, tmp_path), tmp_path / "out.yaml"
-        what = convert(file)
-        write_config(what, file, out, overwrite=True)
-        return what, load_config(out, Experiment)
+        conversion = convert(file)
+        write_config(conversion, file, out, overwrite=True)
+        return conversion, load_config(out, Experiment)
 
     return run
 
@@ -36,7 +36,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_trains_what_was_published(name, converted):
+def test_the_converted_experiment_is_the_published_one(name, converted):
     _, experiment = converted(published(name))
     soft, head, loss, batch, depth, rate, epochs = TABLE[name]
     assert steps(experiment.augment) == ["affine"] if soft else ["affine", "binarize"]
@@ -50,7 +50,7 @@ def test_it_trains_what_was_published(name, converted):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_has_what_the_published_code_did_whatever_the_paper_says(name, converted):
+def test_it_follows_the_published_code_where_the_paper_differs(name, converted):
     _, experiment = converted(published(name))
     model = experiment.model
     assert (model.block, model.dropout_by) == ("conv_relu_norm", "channel")
@@ -61,45 +61,51 @@ def test_it_has_what_the_published_code_did_whatever_the_paper_says(name, conver
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_dropout_is_the_one_that_was_in_effect_and_the_comment_has_the_other(name, converted):
-    what, experiment = converted(published(name))
+def test_the_dropout_is_the_one_in_effect_and_the_comment_has_the_configured_one(name, converted):
+    conversion, experiment = converted(published(name))
     assert experiment.model.dropout == 0.4
-    assert "0.3" in what.warnings["default_model.dropout_rate"]
-    assert "0.3" in what.notes["model", "dropout"]
+    assert "0.3" in conversion.warnings["default_model.dropout_rate"]
+    assert "0.3" in conversion.notes["model", "dropout"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rates_that_the_cosine_does_not_read_are_told_and_not_written(name, converted):
-    what, experiment = converted(published(name))
+def test_rates_that_the_cosine_schedule_does_not_read_are_warned_about(name, converted):
+    conversion, experiment = converted(published(name))
     assert experiment.trainer.schedule.model_dump() == {"name": "cosine", "minimum": 0.0}
     for key in ("base_lr", "max_lr"):
         key = f"training_parameters.scheduler.lr_scheduler.{key}"
-        assert "ignored" in what.warnings[key]
-        assert key not in what.carried
+        assert "ignored" in conversion.warnings[key]
+        assert key not in conversion.carried_over
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_keys_that_ivadomed_2_9_ignores_are_warned_of(name, converted):
-    what, _ = converted(published(name))
+def test_keys_that_ivadomed_2_9_ignores_are_warned_about(name, converted):
+    conversion, _ = converted(published(name))
     ignored = ["gpu", "default_model.relu", "testing_parameters.binarize_prediction"]
     if name == "ms":
         ignored += ["evaluation_parameters.targetSize.thr", "evaluation_parameters.removeSmall.thr"]
-    assert all("2.9 ignores it" in what.warnings[key] for key in ignored)
+    assert all("2.9 ignores it" in conversion.warnings[key] for key in ignored)
 
 
-def test_the_roi_filter_of_scgm_is_told_to_be_inert(converted):
-    what, experiment = converted(published("scgm"))
-    assert "dropped no slice" in what.warnings["loader_parameters.roi_params.slice_filter_roi"]
+def test_the_roi_filter_of_scgm_is_reported_as_inert(converted):
+    conversion, experiment = converted(published("scgm"))
+    assert (
+        "dropped no slice" in conversion.warnings["loader_parameters.roi_params.slice_filter_roi"]
+    )
     assert experiment.slices.exclude == ("empty_input",)
 
 
 @pytest.mark.parametrize("given", [{"name": "AdapWingLoss", "omega": 8}, "AdapWingLoss"])
-def test_a_loss_where_nothing_reads_it_is_told_and_dice_is_trained(given, converted):
-    what, experiment = converted(changed(published("ms"), loader_parameters__loss=given))
-    told = [text for key, text in what.warnings.items() if key.startswith("loader_parameters.loss")]
+def test_a_misplaced_loss_is_warned_about_and_dice_is_trained(given, converted):
+    conversion, experiment = converted(changed(published("ms"), loader_parameters__loss=given))
+    warnings = [
+        text
+        for key, text in conversion.warnings.items()
+        if key.startswith("loader_parameters.loss")
+    ]
     assert experiment.loss.name == "dice"
-    assert len(told) == 1
-    assert "DiceLoss" in told[0]
+    assert len(warnings) == 1
+    assert "DiceLoss" in warnings[0]
 
 
 def test_the_split_of_scgm_holds_out_a_center_and_divides_the_others_subjects(converted):
@@ -109,10 +115,10 @@ def test_the_split_of_scgm_holds_out_a_center_and_divides_the_others_subjects(co
     assert (split.test, split.validation) == (0.25, 0.5)
 
 
-def test_the_resampling_of_ms_is_in_plane_and_told(converted):
-    what, experiment = converted(published("ms"))
+def test_the_resampling_of_ms_is_in_plane_with_a_warning(converted):
+    conversion, experiment = converted(published("ms"))
     assert experiment.preprocess[0].zooms == (1, 1, None)
-    assert "never along the third axis" in what.warnings["transformation.Resample.dspace"]
+    assert "never along the third axis" in conversion.warnings["transformation.Resample.dspace"]
 
 
 def test_brats_is_not_resampled(converted):
@@ -127,29 +133,29 @@ def test_the_lesions_of_ms_are_scored_as_published(converted):
     assert (small.minimum, small.unit, small.connectivity) == (3, "voxels", 18)
 
 
-def test_early_stopping_counts_percent_of_ivadomed_as_shares(converted):
-    what, experiment = converted(published("scgm"))
+def test_early_stopping_epsilon_is_converted_from_percent_to_a_share(converted):
+    conversion, experiment = converted(published("scgm"))
     assert experiment.trainer.early_stopping.epsilon == 0.005 / 100
     key = "training_parameters.training_time.early_stopping_patience"
-    assert "bad epochs in all" in what.warnings[key]
+    assert "bad epochs in all" in conversion.warnings[key]
 
 
-def test_a_key_of_2_2_in_a_file_of_2_9_is_ignored_as_2_9_does(converted):
+def test_a_key_of_2_2_in_a_file_for_2_9_is_ignored(converted):
     config = changed(published("scgm"), gpu=..., gpu_ids=[0], log_directory=..., path_output="out")
-    what, experiment = converted(config)
-    assert what.version == "2.9"
+    conversion, experiment = converted(config)
+    assert conversion.version == "2.9"
     assert experiment.model.head.name == "sigmoid"
     assert experiment.model.dropout == 0.3
     for key in ("default_model.relu", "testing_parameters.binarize_prediction"):
-        assert "ignored it" in what.warnings[key]
+        assert "ignored it" in conversion.warnings[key]
 
 
-def test_the_yaml_opens_with_the_command_that_trains_it_and_tells_all_warnings(tmp_path):
+def test_the_yaml_starts_with_its_training_command_and_all_warnings(tmp_path):
     file, out = save(published("scgm"), tmp_path), tmp_path / "out.yaml"
-    what = convert(file)
-    write_config(what, file, out)
+    conversion = convert(file)
+    write_config(conversion, file, out)
     text = out.read_text()
     header = " ".join(text.split("\n\n")[0].replace("\n# ", " ").split())
     assert text.startswith(f"# softseg train {out}\n")
-    assert all(" ".join(told.split()) in header for told in what.warnings.values())
+    assert all(" ".join(warning.split()) in header for warning in conversion.warnings.values())
     assert "# default_model.dropout_rate: 0.3; not read" in text

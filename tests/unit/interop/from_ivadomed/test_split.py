@@ -1,4 +1,4 @@
-"""`split_dataset` becomes a split with ivadomed's shares."""
+"""`split_dataset` is converted to a split with ivadomed's shares."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tests.support.ivadomed.published import changed, published, save
 def split(tmp_path):
     def run(base, **changes):
         named = {f"split_dataset__{key}": value for key, value in changes.items()}
-        what = convert(save(changed(base, **named), tmp_path))
-        return Split.model_validate_json(json.dumps(what.yaml["split"])), what
+        conversion = convert(save(changed(base, **named), tmp_path))
+        return Split.model_validate_json(json.dumps(conversion.yaml["split"])), conversion
 
     return run
 
 
 def cohort(size, centers):
-    """So many subjects, dealt to centers in turn."""
+    """Return `size` subjects, assigned to the centers in turn."""
     columns = [{"subject": f"s{n}", "institution_id": f"c{n % centers}"} for n in range(size)]
-    return [Subject(one["subject"], {}, {}, None, one) for one in columns]
+    return [Subject(row["subject"], {}, {}, None, row) for row in columns]
 
 
 def sizes(split, subjects):
@@ -40,15 +40,15 @@ def test_the_published_shares_of_patients(name, size, expected, split):
     assert sizes(split(published(name))[0], cohort(size, 3)) == expected
 
 
-def test_the_published_scgm_has_30_subjects_to_train_and_30_to_validate(split):
+def test_the_published_scgm_trains_on_30_subjects_and_validates_on_30(split):
     assert sizes(split(published("scgm"))[0], cohort(80, 4)) == (30, 30, 20)
 
 
 def test_the_named_centers_are_tested(split):
-    chosen, what = split(published("scgm"), center_test=["c1", "c2"])
+    chosen, conversion = split(published("scgm"), center_test=["c1", "c2"])
     sets = chosen(cohort(8, 4), 0)
     assert set(sets.test) == {"s1", "s2", "s5", "s6"}
-    assert "named" in what.left["split_dataset.test_fraction"]
+    assert "named" in conversion.left_out["split_dataset.test_fraction"]
 
 
 def test_shares_of_all_subjects_become_shares_of_those_outside_the_test_set(split):
@@ -64,13 +64,13 @@ def test_without_a_type_the_column_of_the_method_is_divided(split):
     assert (chosen.by, chosen.within) == ("institution_id", None)
 
 
-def test_sets_of_a_file_are_told_to_be_others(split):
-    _, what = split(EVERYTHING)
-    assert "split.file" in what.left["split_dataset.fname_split"]
-    assert "draws new ones" in what.warnings["split_dataset.fname_split"]
+def test_sets_from_a_file_are_reported_as_drawn_anew(split):
+    _, conversion = split(EVERYTHING)
+    assert "split.file" in conversion.left_out["split_dataset.fname_split"]
+    assert "draws new ones" in conversion.warnings["split_dataset.fname_split"]
 
 
-def test_a_fraction_of_nobody_still_tests_someone(split):
+def test_a_test_fraction_of_0_still_tests_one_subject(split):
     chosen, _ = split(published("ms"), test_fraction=0, train_fraction=0.8)
     assert chosen.test == 1
     assert chosen.validation == 0.2

@@ -1,4 +1,4 @@
-"""What is converted trains: the loader finds ivadomed's files, and an epoch ends."""
+"""A converted experiment trains: the loader finds ivadomed's files, and an epoch completes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_files_of_ivadomed_are_found(name, tmp_path):
     assert all(len(subject.labels) == 1 for subject in subjects)
 
 
-def test_one_center_is_tested_and_the_others_subjects_are_divided(tmp_path):
+def test_one_center_is_tested_and_the_other_centers_subjects_are_divided(tmp_path):
     noise("scgm", tmp_path)
     wanted = experiment_of("scgm", tmp_path)
     sets = wanted.split(wanted.dataset(), wanted.seed)
@@ -39,7 +39,7 @@ def test_one_center_is_tested_and_the_others_subjects_are_divided(tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_epoch_of_it_ends(name, tmp_path):
+def test_an_epoch_completes(name, tmp_path):
     noise(name, tmp_path)
     crop = 0 if name == "brats" else 1
     history, printed = train(
@@ -53,7 +53,7 @@ def test_an_epoch_of_it_ends(name, tmp_path):
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_an_epoch_of_it_ends_on_the_phantom(name, tmp_path):
+def test_an_epoch_completes_on_the_phantom(name, tmp_path):
     phantom(name, tmp_path)
     history, printed = train(experiment_of(name, tmp_path), tmp_path)
     assert len(history) == 1

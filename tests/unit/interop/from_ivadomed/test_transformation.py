@@ -1,4 +1,4 @@
-"""`transformation` becomes preprocessing and augmentation, in ivadomed's axes."""
+"""`transformation` is converted to preprocessing and augmentation, with ivadomed's axes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TRAINING = {"dataset_type": ["training"]}
 def converted(tmp_path):
     def run(config):
         file, out = save(config, tmp_path), tmp_path / "out.yaml"
-        what = convert(file)
-        write_config(what, file, out, overwrite=True)
-        return what, load_config(out, Experiment)
+        conversion = convert(file)
+        write_config(conversion, file, out, overwrite=True)
+        return conversion, load_config(out, Experiment)
 
     return run
 
@@ -33,14 +33,14 @@ def converted(tmp_path):
         ("sagittal", (None, 0.75, 0.5), (64, 48)),
     ],
 )
-def test_height_and_width_of_ivadomeds_slices_find_their_axes(axis, zooms, size, converted):
+def test_height_and_width_are_assigned_to_the_right_axes(axis, zooms, size, converted):
     _, experiment = converted(changed(EVERYTHING, loader_parameters__slice_axis=axis))
     resample, crop, _ = experiment.preprocess
     assert resample.zooms == zooms
     assert crop.size == size
 
 
-def test_steps_keep_the_order_of_the_json_but_each_slice_is_normalized_last(converted):
+def test_steps_keep_the_order_of_the_json_except_that_normalization_is_last(converted):
     base = changed(
         published("scgm"),
         transformation={
@@ -56,53 +56,53 @@ def test_steps_keep_the_order_of_the_json_but_each_slice_is_normalized_last(conv
     assert [step.name for step in experiment.augment] == ["RandomFlip", "affine"]
 
 
-def test_what_is_not_normalized_there_is_not_here(converted):
+def test_without_normalization_nothing_is_standardized(converted):
     _, experiment = converted(changed(published("scgm"), transformation={}))
     assert experiment.preprocess == ()
 
 
-def test_the_bias_field_comes_as_often_as_it_did(converted):
-    what, experiment = converted(EVERYTHING)
+def test_the_bias_field_has_the_probability_in_effect(converted):
+    conversion, experiment = converted(EVERYTHING)
     [field] = [step for step in experiment.augment if step.name == "RandomBiasField"]
     assert field.model_extra["p"] == 0.25
-    assert "twice" in what.warnings["transformation.RandomBiasField.p"]
+    assert "twice" in conversion.warnings["transformation.RandomBiasField.p"]
 
 
-def test_augmentation_of_other_sets_is_warned_of(converted):
-    what, _ = converted(EVERYTHING)
-    assert "training, validation" in what.warnings["transformation.RandomAffine.dataset_type"]
-    assert "all sets" in what.warnings["transformation.RandomReverse"]
+def test_augmentation_of_other_sets_is_warned_about(converted):
+    conversion, _ = converted(EVERYTHING)
+    assert "training, validation" in conversion.warnings["transformation.RandomAffine.dataset_type"]
+    assert "all sets" in conversion.warnings["transformation.RandomReverse"]
 
 
-def test_the_flip_that_2_2_always_did_is_warned_of(converted):
+def test_the_unconditional_flip_of_2_2_is_warned_about(converted):
     reverse = {"RandomReverse": TRAINING}
-    what, _ = converted(changed(published("ms"), transformation=reverse))
-    assert "every time" in what.warnings["transformation.RandomReverse"]
-    what, _ = converted(changed(EVERYTHING, transformation=reverse))
-    assert "transformation.RandomReverse" not in what.warnings
+    conversion, _ = converted(changed(published("ms"), transformation=reverse))
+    assert "every time" in conversion.warnings["transformation.RandomReverse"]
+    conversion, _ = converted(changed(EVERYTHING, transformation=reverse))
+    assert "transformation.RandomReverse" not in conversion.warnings
 
 
-def test_a_range_of_angles_beside_0_is_said_to_be_drawn_about_it(converted):
-    what, experiment = converted(EVERYTHING)
+def test_an_asymmetric_range_of_angles_is_noted(converted):
+    conversion, experiment = converted(EVERYTHING)
     [affine] = [step for step in experiment.augment if step.name == "affine"]
     assert (affine.rotation, affine.translation, affine.scale) == (10, 0.05, 0.2)
-    assert "[-10, 5]" in what.notes["augment", 1, "affine", "rotation"]
+    assert "[-10, 5]" in conversion.notes["augment", 1, "affine", "rotation"]
 
 
-def test_hard_masks_are_made_last_and_the_rounding_of_2_2_is_told(converted):
-    what, experiment = converted(published("brats"))
+def test_masks_are_binarized_last_and_the_rounding_of_2_2_is_warned_about(converted):
+    conversion, experiment = converted(published("brats"))
     assert experiment.augment[-1].name == "binarize"
     assert experiment.augment[-1].threshold == 0.5
-    assert "once, at the end" in what.warnings["loader_parameters.soft_gt"]
+    assert "once, at the end" in conversion.warnings["loader_parameters.soft_gt"]
 
 
-def test_soft_masks_are_said_to_stay_soft(converted):
-    what, _ = converted(published("scgm"))
-    assert "not made binary" in what.notes[("augment",)]
+def test_soft_masks_are_noted_to_stay_soft(converted):
+    conversion, _ = converted(published("scgm"))
+    assert "not made binary" in conversion.notes[("augment",)]
 
 
-def test_contrasts_that_2_2_normalized_together_are_warned_of(converted):
-    what, _ = converted(published("ms"))
-    assert "together" in what.warnings["loader_parameters.multichannel"]
-    what, _ = converted(EVERYTHING)
-    assert "loader_parameters.multichannel" not in what.warnings
+def test_the_joint_normalization_of_2_2_is_warned_about(converted):
+    conversion, _ = converted(published("ms"))
+    assert "together" in conversion.warnings["loader_parameters.multichannel"]
+    conversion, _ = converted(EVERYTHING)
+    assert "loader_parameters.multichannel" not in conversion.warnings
