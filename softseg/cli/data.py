@@ -102,6 +102,6 @@ def download(
     folder: Annotated[Path, typer.Argument(help="Folder of the dataset.", metavar="DIR")],
 ) -> None:
     """Download a public dataset; resumes an interrupted download, downloads nothing twice."""
-    from softseg.datasets.download import fetch
+    from softseg.datasets.download import download_and_report
 
-    fetch(name, folder, open_console())
+    download_and_report(name, folder, open_console())

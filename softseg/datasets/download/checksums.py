@@ -1,4 +1,4 @@
-"""Files that take their name only when they are complete and their checksum is right."""
+"""Files that get their name only when they are complete and their checksum is right."""
 
 from __future__ import annotations
 
@@ -9,72 +9,70 @@ import pooch  # type: ignore[import-untyped]
 
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
-from softseg.datasets.download.transfer import Progress, Resuming
-from softseg.datasets.download.unfinished import part_of
+from softseg.datasets.download.transfer import Downloader, Progress
 
 RECORD = "checksums.json"
 
 
-def have(url: str, folder: Path, name: str, known: str | None, progress: Progress) -> bool:
-    """See to it that `folder/name` is the file at an address; True if it had to be downloaded.
+def download_file(
+    url: str, folder: Path, name: str, checksum: str | None, progress: Progress
+) -> bool:
+    """Download a URL to `folder/name` unless the right file exists; return whether it did so.
 
     Args:
-        url: its address.
-        folder: where it goes; its checksums.json has what earlier downloads found.
-        name: its path below `folder`, with `/`.
-        known: its checksum, SHA-256 or `md5:...`; None: the recorded one or, the first time, any.
-        progress: told of every chunk.
+        url: the address.
+        folder: where the file goes; checksums.json in it has the checksums of earlier downloads.
+        name: the path of the file below `folder`, with `/`.
+        checksum: SHA-256 or `md5:...`; None: the recorded one or, the first time, any.
+        progress: called for every chunk.
 
-    Raises UserError when it cannot be had complete and right; nothing has its name then.
+    Raises UserError when the file cannot be downloaded completely or is not the right one; then
+    no file has its name.
     """
     target = folder / name
-    expected = known or recorded(folder).get(name)
+    expected = checksum or recorded_checksums(folder).get(name)
     if target.is_file() and pooch.hashes.hash_matches(target, expected):
         return False
-    # it tells of every file in its log, and of checksums that are not known
+    # pooch logs every file, and checksums that are not known
     pooch.get_logger().setLevel("WARNING")
-    downloader = Resuming(part_of(target), name, progress)
+    downloader = Downloader(target.with_name(f"{target.name}.part"), name, progress)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         pooch.retrieve(url, expected, fname=name, path=folder, downloader=downloader)
     except ValueError as error:
-        raise UserError(_wrong(url, folder, name, str(error), from_table=bool(known))) from error
+        mismatch = str(error).split(". ")[0]  # expected and actual; the rest is for programmers
+        advice = "try again; if it fails again, the file was changed at its source: do not use it"
+        if not checksum:
+            advice = (
+                f"the file was changed at its source since the first download; to accept the new "
+                f"one, remove {name} from {folder / RECORD}"
+            )
+        message = f"{url}: {mismatch}; the downloaded file was deleted; {advice}"
+        raise UserError(message) from error
     return True
 
 
-def recorded(folder: Path) -> dict[str, str]:
-    """Name -> SHA-256 of what earlier downloads into a folder found.
+def recorded_checksums(folder: Path) -> dict[str, str]:
+    """Return name -> SHA-256 of the files that earlier downloads wrote to a folder.
 
-    Raises UserError if the record is not one.
+    Raises UserError if the record is not valid.
     """
     path = folder / RECORD
     if not path.exists():
         return {}
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): str(found) for name, found in told.items()}
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): str(checksum) for name, checksum in record.items()}
     except (ValueError, AttributeError) as error:
         raise UserError(
-            f"{path}: is no record of checksums ({error}); delete it, and the files are taken as "
-            "they are"
+            f"{path}: is not a record of checksums ({error}); delete it, and the files are "
+            "accepted as they are"
         ) from error
 
 
-def record(folder: Path, name: str) -> None:
-    """Note the SHA-256 of a file, against which later downloads are held."""
-    known = recorded(folder)
-    if name not in known:
-        known[name] = pooch.file_hash(folder / name)
-        write_atomically(folder / RECORD, json.dumps(known, indent=2, sort_keys=True) + "\n")
-
-
-def _wrong(url: str, folder: Path, name: str, reason: str, *, from_table: bool) -> str:
-    found = reason.split(". ")[0]  # expected and found; the rest is for programmers
-    if from_table:
-        advice = "try again; if it stays so, the file was changed at its source: do not use it"
-    else:
-        advice = (
-            f"the file was changed at its source since the first download; to take the new one, "
-            f"remove {name} from {folder / RECORD}"
-        )
-    return f"{url}: {found}; what was downloaded is deleted; {advice}"
+def record_checksum(folder: Path, name: str) -> None:
+    """Record the SHA-256 of a file, with which later downloads are compared."""
+    checksums = recorded_checksums(folder)
+    if name not in checksums:
+        checksums[name] = pooch.file_hash(folder / name)
+        write_atomically(folder / RECORD, json.dumps(checksums, indent=2, sort_keys=True) + "\n")

@@ -1,4 +1,4 @@
-"""Archives in memory: what they hold is a test's choice, also what no archive should hold."""
+"""Archives in memory with the members that a test chooses, also forbidden ones."""
 
 from __future__ import annotations
 

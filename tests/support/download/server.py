@@ -1,4 +1,4 @@
-"""A web server on this machine that serves well, badly or not at all, as a test tells it to."""
+"""A web server on this machine that serves correctly, wrongly or not at all, as a test sets it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from threading import Thread
 
 @dataclass
 class Server:
-    """What is served and how, which a test may change between two requests."""
+    """The files and how they are served, which a test may change between two requests."""
 
     files: dict[str, bytes]
     address: str = ""  # ends in /
     breaks_after: int | None = None  # bytes of an answer
-    lies_by: int = 0  # bytes told beyond those that there are
-    gives: int | None = None  # bytes of a range at most, the rest being another range
+    lies_by: int = 0  # bytes by which the stated length is too large
+    gives: int | None = None  # bytes of a range at most
     ranges: bool = True
-    if_range: bool = True  # False: ranges are given whatever If-Range says
+    if_range: bool = True  # False: ranges are served whatever If-Range says
     headers: dict[str, str] = field(default_factory=lambda: {"ETag": '"one"'})
-    status: int | None = None  # answered to everything
+    status: int | None = None  # the answer to every request
     sleeps: float = 0  # seconds before an answer
-    told: list[dict[str, str]] = field(default_factory=list)  # headers of each request
+    requests: list[dict[str, str]] = field(default_factory=list)  # headers of each request
     sent: int = 0  # bytes of bodies
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        self.told.append(dict(request.headers))
+        self.requests.append(dict(request.headers))
         time.sleep(self.sleeps)
         body = self.files.get(request.path.lstrip("/"))
         if self.status or body is None:
@@ -49,11 +49,11 @@ class Server:
         self.sent += len(piece[: self.breaks_after])
 
     def _begin(self, request: BaseHTTPRequestHandler, size: int) -> int:
-        wanted = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        range_ = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
         same = request.headers.get("If-Range") in (*self.headers.values(), None)
-        if not wanted or not self.ranges or (self.if_range and not same):
+        if not range_ or not self.ranges or (self.if_range and not same):
             return 0
-        return min(int(wanted[1]), size - 1)
+        return min(int(range_[1]), size - 1)
 
 
 @contextmanager

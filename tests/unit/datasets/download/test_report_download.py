@@ -1,4 +1,4 @@
-"""What is downloaded can be read with what the command prints; the table is sound."""
+"""The command prints how to read a downloaded data set; the table of data sets is valid."""
 
 from __future__ import annotations
 
@@ -16,31 +16,30 @@ from softseg import data
 from softseg.config.load import load_experiment
 from softseg.core.errors import UserError
 from softseg.data.sample import load_sample
-from softseg.datasets import download as rooms
-from softseg.datasets.download import download, fetch, names
-from softseg.datasets.download.show import show
-from softseg.datasets.download.sources import Archive, Loose, find, table
+from softseg.datasets import download as download_package
+from softseg.datasets.download import download, download_and_report, names, report_download
+from softseg.datasets.download.sources import Archive, FileSet, find_source, table
 from tests.support import makers
 from tests.support.download.archives import tar
 from tests.support.download.server import serving
 from tests.support.paths import ROOT as REPOSITORY
 
 
-def shown(source, folder):
+def printed_report(source, folder):
     text = io.StringIO()
-    show(source, folder, Console(file=text, width=60))
+    report_download(source, folder, Console(file=text, width=60))
     return text.getvalue()
 
 
-def fake(folder, path, label):
+def fake_file(folder, path, label):
     """One file of a data set, as bytes."""
     content = makers.ball(soft=False) if label else makers.scan()
     return makers.nifti(folder / path, content, dtype="float32").read_bytes()
 
 
-def read_as_told(printed, folder):
-    """The subjects that the printed `dataset:` section finds, in a YAML that a user would write."""
-    config = re.search(r"extends (\S+) and says:\n", printed)
+def read_as_printed(printed, folder):
+    """The dataset and subjects of the printed `dataset:` section, in a YAML as a user writes it."""
+    config = re.search(r"extends (\S+) and contains:\n", printed)
     above = os.path.relpath(REPOSITORY / config[1], folder)
     (folder / "mine.yaml").write_text(f"extends: {above}\n{printed[config.end() :]}")
     dataset = load_experiment(folder / "mine.yaml", []).dataset
@@ -48,7 +47,7 @@ def read_as_told(printed, folder):
 
 
 def served(source, server):
-    """The same data set at the test's server, where its files have other checksums."""
+    """The same data set on the test's server, where its files have other checksums."""
     if isinstance(source, Archive):
         return source.model_copy(update={"address": f"{server.address}set.tar", "checksum": None})
     paths = tuple(server.files)
@@ -56,32 +55,32 @@ def served(source, server):
     return source.model_copy(update=fields)
 
 
-def test_the_hippocampus_is_read_as_told(tmp_path):
+def test_the_hippocampus_is_read_as_printed(tmp_path):
     root, files = "Task04_Hippocampus", {}
     for case in ("001", "003", "367"):
         for part in ("imagesTr", "labelsTr"):
             path = f"{root}/{part}/hippocampus_{case}.nii.gz"
-            files[path] = fake(tmp_path, path, part == "labelsTr")
+            files[path] = fake_file(tmp_path, path, part == "labelsTr")
             files[f"{root}/{part}/._hippocampus_{case}.nii.gz"] = b"written by a Mac"
     unlabeled = f"{root}/imagesTs/hippocampus_002.nii.gz"
-    files[unlabeled] = fake(tmp_path, unlabeled, False)
+    files[unlabeled] = fake_file(tmp_path, unlabeled, False)
     with serving(set_tar=tar(files)) as server:
-        source = served(find("hippocampus"), server)
-        printed = shown(source, tmp_path / "hippocampus")
-    dataset, subjects = read_as_told(printed, tmp_path)
+        source = served(find_source("hippocampus"), server)
+        printed = printed_report(source, tmp_path / "hippocampus")
+    dataset, subjects = read_as_printed(printed, tmp_path)
     assert [subject.name for subject in subjects] == ["001", "003", "367"]
     assert load_sample(subjects[0], dataset).target.sum() == makers.ball(soft=False).sum()
     assert "CC-BY-SA 4.0" in printed
     assert "arXiv:1902.09063" in printed
 
 
-def test_the_ms_lesions_are_read_as_told(tmp_path):
-    paths = [path for path in find("ms-lesions").all_paths if path.startswith("patient0")]
+def test_the_ms_lesions_are_read_as_printed(tmp_path):
+    paths = [path for path in find_source("ms-lesions").all_paths if path.startswith("patient0")]
     assert len(paths) == 9 * 5
     with serving() as server:
-        server.files = {p: fake(tmp_path / "made", p, "GOLD" in p) for p in paths}
-        printed = shown(served(find("ms-lesions"), server), tmp_path / "ms")
-    _, subjects = read_as_told(printed, tmp_path)
+        server.files = {p: fake_file(tmp_path / "made", p, "GOLD" in p) for p in paths}
+        printed = printed_report(served(find_source("ms-lesions"), server), tmp_path / "ms")
+    _, subjects = read_as_printed(printed, tmp_path)
     assert [subject.name for subject in subjects] == [f"patient0{n}" for n in range(1, 10)]
     assert list(subjects[0].images) == ["FLAIR", "T1POST", "T1", "T2"]
     for contrast, path in subjects[8].images.items():
@@ -89,10 +88,10 @@ def test_the_ms_lesions_are_read_as_told(tmp_path):
 
 
 def test_the_spinal_cords_are_read_by_the_shipped_configuration(tmp_path):
-    paths = find("gm-challenge-data").all_paths
+    paths = find_source("gm-challenge-data").all_paths
     with serving() as server:
-        server.files = {p: fake(tmp_path / "made", p, "derivatives" in p) for p in paths}
-        printed = shown(served(find("gm-challenge-data"), server), tmp_path / "gm")
+        server.files = {p: fake_file(tmp_path / "made", p, "derivatives" in p) for p in paths}
+        printed = printed_report(served(find_source("gm-challenge-data"), server), tmp_path / "gm")
     command = re.search(r"`softseg data check (\S+) --set (\S+)`", printed)
     subjects = load_experiment(REPOSITORY / command[1], [command[2]]).dataset()
     assert len(subjects) == 8
@@ -103,17 +102,17 @@ def test_the_spinal_cords_are_read_by_the_shipped_configuration(tmp_path):
     assert all(subject.roi is not None for subject in subjects)
 
 
-def test_a_second_call_says_that_all_is_there(tmp_path):
+def test_a_second_call_reports_that_the_data_set_is_complete(tmp_path):
     with serving(a_nii=b"a") as server:
-        source = served(find("ms-lesions"), server)
-        assert "downloaded 1 file: " in shown(source, tmp_path)
-        assert "all of it is there already: " in shown(source, tmp_path)
+        source = served(find_source("ms-lesions"), server)
+        assert "downloaded 1 file: " in printed_report(source, tmp_path)
+        assert "already complete: " in printed_report(source, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["scgm", "msseg2016", "brats2019"])
-def test_a_challenge_is_answered_with_where_to_ask_and_what_goes_where(tmp_path, name):
+def test_for_a_challenge_the_report_says_where_to_register_and_where_files_go(tmp_path, name):
     text = io.StringIO()
-    fetch(name, tmp_path / "data", Console(file=text, width=60))
+    download_and_report(name, tmp_path / "data", Console(file=text, width=60))
     assert "nothing was downloaded" in text.getvalue()
     assert "after registration at http" in text.getvalue()
     assert not (tmp_path / "data").exists()
@@ -127,28 +126,28 @@ def test_a_challenge_is_answered_with_where_to_ask_and_what_goes_where(tmp_path,
         download(name, tmp_path)
 
 
-def test_download_returns_the_root_and_tells_its_progress(tmp_path, monkeypatch):
-    told = []
+def test_download_returns_the_root_and_calls_progress(tmp_path, monkeypatch):
+    calls = []
     with serving(a_nii=b"abc") as server:
-        source = served(find("ms-lesions"), server)
-        monkeypatch.setattr(rooms, "find", lambda name: source)
-        assert download("any", tmp_path, lambda *step: told.append(step)) == tmp_path
-    assert told == [("a.nii", 3, 3)]
+        source = served(find_source("ms-lesions"), server)
+        monkeypatch.setattr(download_package, "find_source", lambda name: source)
+        assert download("any", tmp_path, lambda *call: calls.append(call)) == tmp_path
+    assert calls == [("a.nii", 3, 3)]
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
+def test_an_unknown_name_is_rejected_with_the_nearest_one():
     with pytest.raises(UserError, match=r"did you mean 'hippocampus'\?.*gm-challenge-data"):
-        fetch("hipocampus", Path("x"), Console())
+        download_and_report("hipocampus", Path("x"), Console())
 
 
-def test_every_entry_of_the_table_is_sound():
+def test_every_entry_of_the_table_is_valid():
     assert names() == tuple(table())
     for name in names():
-        source = find(name)
+        source = find_source(name)
         assert (REPOSITORY / source.config).is_file(), name
-        if isinstance(source, Archive | Loose):
+        if isinstance(source, Archive | FileSet):
             assert source.address.startswith("https://"), name
-        if isinstance(source, Loose):
+        if isinstance(source, FileSet):
             assert source.address.endswith("/"), name
             assert source.all_paths, name
             assert set(source.checksums) <= set(source.all_paths), name
@@ -157,9 +156,9 @@ def test_every_entry_of_the_table_is_sound():
 @pytest.mark.real_data
 def test_the_checksums_are_those_of_real_scans(real_data):
     """Copies of the same scans, known to be unchanged."""
-    known = find("gm-challenge-data").checksums
-    found = {
+    expected = find_source("gm-challenge-data").checksums
+    actual = {
         path: hashlib.sha256((real_data / "spinal-gm" / path).read_bytes()).hexdigest()
-        for path in known
+        for path in expected
     }
-    assert found == known
+    assert actual == expected
