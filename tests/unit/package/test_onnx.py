@@ -21,7 +21,7 @@ from softseg.package.entries import LARGEST
 from softseg.package.onnx import to_onnx
 from softseg.package.portable import facts
 from tests.support.models import seen
-from tests.unit.package.conftest import plain
+from tests.support.packaged_run import plain
 from tests.unit.package.test_write import break_weights
 
 pytestmark = pytest.mark.slow

@@ -29,7 +29,7 @@ from softseg.package.portable import facts
 from tests.support import makers
 from tests.support.crafted_packages import entries, refused, zipped
 from tests.support.models import seen
-from tests.unit.package.conftest import plain
+from tests.support.packaged_run import plain
 
 pytestmark = pytest.mark.slow
 TWO = ("dataset.contrasts=[T1w, T2w]", "dataset.targets={lesion: {}, cord: {}}")

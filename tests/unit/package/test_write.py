@@ -18,7 +18,7 @@ from softseg.package import read_package, write_package
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.thresholds import read_thresholds
 from tests.support.crafted_packages import entries
-from tests.unit.package.conftest import SECRETS, plain, said
+from tests.support.packaged_run import SECRETS, packaging_output, plain
 
 
 def test_a_package_segments_as_its_run_does(run, package):
@@ -114,7 +114,7 @@ def test_a_package_needs_a_place_for_a_file(run, tmp_path, name, words):
 def test_a_package_without_threshold_or_scores_says_so(copied, tmp_path):
     for name in ("threshold.json", "summary.json", "metrics.csv"):
         (copied.folder / name).unlink()
-    told = said(copied, tmp_path / "m")
+    told = packaging_output(copied, tmp_path / "m")
     assert "no threshold was searched for" in told
     assert "no scores" in told
     assert "no license" in told
@@ -126,12 +126,12 @@ def test_a_package_without_threshold_or_scores_says_so(copied, tmp_path):
 
 
 def test_a_sound_package_is_written_without_a_warning(run, tmp_path):
-    assert "warning" not in said(run, tmp_path / "m", license="MIT")
+    assert "warning" not in packaging_output(run, tmp_path / "m", license="MIT")
 
 
 def test_an_unfinished_training_is_packaged_with_a_warning(copied, tmp_path):
     copied.update_metadata(status="interrupted")
-    assert "not finished (interrupted): epoch" in said(copied, tmp_path / "m")
+    assert "not finished (interrupted): epoch" in packaging_output(copied, tmp_path / "m")
     assert "did not finish (interrupted)" in read_package(tmp_path / "m").card
 
 
