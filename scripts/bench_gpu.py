@@ -20,7 +20,7 @@ from softseg.config.load import load_config
 from softseg.core.device import synchronize
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import prepare_data
-from softseg.training.batches import take
+from softseg.training.batches import single_batch
 from softseg.training.loop import train_epoch, train_step
 from softseg.training.profile import PHASES, Profile
 from softseg.training.state import State
@@ -76,7 +76,7 @@ def waited(task: Task, work: Callable[[], object]) -> None:
 def achieved(state: State, task: Task, epoch_seconds: float) -> dict[str, object]:
     """Floating-point operations of a step, their rate beside a large product's, and what an
     ablation of 200 trainings would take, from the number of slices alone."""
-    batch = take(task, task.rows[: task.trainer.batch_size])
+    batch = single_batch(task, task.rows[: task.trainer.batch_size])
     with FlopCounterMode(display=False) as counter:
         train_step(state, task, batch)
     steps = len(task.rows) / task.trainer.batch_size

@@ -14,7 +14,7 @@ from softseg.config.experiment import Experiment
 from softseg.core.memory import peak_memory_bytes
 from softseg.data import Sets
 from softseg.runs.data import PreparedData, list_subjects, load_stack, prepare_data
-from softseg.training.batches import take
+from softseg.training.batches import single_batch
 from softseg.training.loop import train_epoch, train_step, validate
 
 SLICES, WANTED = 256, 1.5
@@ -65,7 +65,7 @@ def bare_peak(folder: str, slices: int = SLICES) -> int:
     state, task = started(config, _one_subject(config))
     size = config.trainer.batch_size
     rows = torch.arange(size) % len(task.rows)
-    batch = take(task, task.rows[rows])
+    batch = single_batch(task, task.rows[rows])
     for _ in range(slices // size):
         train_step(state, task, batch)
     return peak_memory_bytes(task.device)["host"]

@@ -17,10 +17,10 @@ from softseg.config.load import load_config
 from softseg.datasets.phantom import write_phantom
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData, prepare_data
-from softseg.training.batches import take
+from softseg.training.batches import single_batch
 from softseg.training.loop import train_step
 from softseg.training.state import State
-from softseg.training.task import Task, new_state, task_of
+from softseg.training.task import Task, build_task, new_state
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 Row = dict[str, Any]
@@ -79,7 +79,7 @@ def phantom(folder: Path) -> Path:
 
 def started(config: Experiment, prepared: PreparedData) -> tuple[State, Task]:
     """A network at its start and what it trains on."""
-    task = task_of(config, prepared.sets, prepared.stack)
+    task = build_task(config, prepared)
     return new_state(config, task.device), task
 
 
@@ -90,7 +90,9 @@ def first_slices(task: Task, count: int) -> Task:
 
 def bare_steps(state: State, task: Task) -> None:
     """As many forward, backward and update steps as an epoch has, on batches of the same sizes."""
-    batches = {len(rows): take(task, rows) for rows in task.rows.split(task.trainer.batch_size)}
+    batches = {
+        len(rows): single_batch(task, rows) for rows in task.rows.split(task.trainer.batch_size)
+    }
     for rows in task.rows.split(task.trainer.batch_size):
         train_step(state, task, batches[len(rows)])
 

@@ -20,9 +20,10 @@ from softseg.config.experiment import Experiment
 from softseg.data import Sets
 from softseg.preprocess.cache.shared_stack import read_shared_stack
 from softseg.runs.build import resolve_hardware
-from softseg.training.batches import take
+from softseg.runs.data import PreparedData
+from softseg.training.batches import single_batch
 from softseg.training.loop import train_step
-from softseg.training.task import new_state, task_of
+from softseg.training.task import build_task, new_state
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "phantom_ablation.yaml"
@@ -92,10 +93,10 @@ def steps_per_second(folder: Path, processes: int, threads: int) -> float:
 def _step_for_a_while(experiment: Experiment, sets: Sets, stack: Path, threads: int) -> float:
     trainer = experiment.trainer.model_copy(update={"threads": threads, "device": "cpu"})
     experiment = resolve_hardware(experiment.model_copy(update={"trainer": trainer}))
-    task = task_of(experiment, sets, read_shared_stack(stack))
+    task = build_task(experiment, PreparedData(sets, read_shared_stack(stack)))
     state = new_state(experiment, torch.device("cpu"))
     rows = task.rows[: trainer.batch_size]
-    batch = take(task, rows)
+    batch = single_batch(task, rows)
     for _ in range(5):
         train_step(state, task, batch)
     began, steps = time.perf_counter(), 0

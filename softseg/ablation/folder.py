@@ -22,7 +22,7 @@ from softseg.runs.data import check_sets, list_subjects, load_stack
 from softseg.runs.folder import Run, is_done
 from softseg.runs.plan_file import CONFIG, PLAN, STACKS
 from softseg.runs.resume import config_differences, with_recorded_hardware
-from softseg.training.initial_weights import weights_of
+from softseg.training.fine_tuning import read_source
 
 
 def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
@@ -62,7 +62,7 @@ def check_initial_weights(todo: Sequence[PlannedRun], plan: Sequence[PlannedRun]
         if Path(path).resolve() in written_by_plan:
             continue
         try:
-            weights_of(Path(path))
+            read_source(Path(path))
         except UserError as error:
             raise UserError(f"candidate {candidate}: {error}") from None
 

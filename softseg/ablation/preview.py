@@ -16,11 +16,11 @@ from softseg.ablation.progress import completed_epochs
 from softseg.core.progress import whole_seconds
 from softseg.preprocess.cache.shared_stack import read_shared_stack
 from softseg.runs.build import resolve_hardware
+from softseg.runs.data import PreparedData
 from softseg.runs.folder import is_done, seconds_by_stage
 from softseg.runs.plan_file import STACKS
-from softseg.training.run_summary import VALIDATION_SHARE
-from softseg.training.task import new_state, task_of
-from softseg.training.timing import bare_step_seconds, steps_per_epoch
+from softseg.training.task import build_task, new_state
+from softseg.training.timing import VALIDATION_SHARE, bare_step_seconds, steps_per_epoch
 
 
 def show_plan(
@@ -85,7 +85,8 @@ def _seconds_from_steps(todo: Sequence[PlannedRun], stacks: Mapping[int, Path]) 
     seconds: dict[str, float] = {}
     for candidate, planned in first_runs.items():
         experiment = resolve_hardware(planned.experiment)
-        task = task_of(experiment, planned.sets, read_shared_stack(stacks[planned.number]))
+        stack = read_shared_stack(stacks[planned.number])
+        task = build_task(experiment, PreparedData(planned.sets, stack))
         state = new_state(experiment, torch.device(experiment.trainer.device))
         step_seconds = bare_step_seconds(state, task, repeats=3, warm_up=1)
         epoch_seconds = step_seconds * steps_per_epoch(task)

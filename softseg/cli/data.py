@@ -38,7 +38,7 @@ def check(
     from softseg import check as checks
     from softseg.config.load import load_experiment
     from softseg.runs.data import prepare_data
-    from softseg.training.run_summary import describe_data
+    from softseg.training.run_summary import summarize_data
 
     console, experiment = open_console(), load_experiment(config, set_ or [])
     checked = checks.run(experiment.dataset, experiment.split, experiment.seed, console, pairs)
@@ -50,7 +50,7 @@ def check(
         raise error
     if preprocess:
         prepared = prepare_data(experiment, console)
-        lines = describe_data(experiment, prepared.sets, prepared.stack)
+        lines = summarize_data(experiment, prepared.sets, prepared.stack)
         console.print("\n".join(lines), highlight=False, markup=False)
 
 

@@ -19,7 +19,7 @@ def run(app: Callable[[], None]) -> None:
         app()
         return
     from softseg.core.errors import UserError
-    from softseg.training.distributed.launch import together
+    from softseg.training.distributed.launch import run_as_rank
 
     def only_train() -> None:
         if sys.argv[1:2] != ["train"]:
@@ -27,4 +27,4 @@ def run(app: Callable[[], None]) -> None:
             raise UserError(f"`{command}` runs in one process: start it without torchrun")
         app()
 
-    together(only_train, ranks)
+    run_as_rank(only_train, ranks)

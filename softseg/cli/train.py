@@ -52,5 +52,5 @@ def train(
             resume=resume,
             overwrite=overwrite,
             ranks=ranks,
-            profiled=profile,
+            profile=profile,
         )

@@ -1,97 +1,280 @@
-"""The `init_from:` section of a YAML: weights to start from, and blocks that stay as they were."""
+"""Fine-tuning: a training that starts from the weights of a run or a package (`init_from`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config, validate
+from softseg.config.yaml.read import parse_yaml
+from softseg.core.errors import UserError, combined_error
+from softseg.data import read_split
+from softseg.models.blocks import Frozen
+from softseg.package import read_package
+from softseg.runs.checkpoint import read_checkpoint
+from softseg.runs.folder import Run
+from softseg.training.state import State
+
 
 @dataclass(frozen=True)
-class Misfit:
-    """A layer that one network has otherwise than the other, by the first tensor that differs."""
+class SourceWeights:
+    """Trained weights, on the CPU."""
+
+    path: Path
+    model: dict[str, Tensor]
+    head: dict[str, Tensor]
+    version: str  # which weights these are: `epoch 12`
+    block: str  # order of the layers in a block, which names and shapes do not show
+    trained_on: frozenset[str] | None = None  # digests of the scans it learned from, if recorded
+
+    @property
+    def sha256(self) -> str:
+        """Digest of names, types, shapes and values; the same in a run and in a package of it."""
+        digest = hashlib.sha256()
+        for part, weights in (("model", self.model), ("head", self.head)):
+            for name, tensor in sorted(weights.items()):
+                digest.update(f"{part} {name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+                digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A layer that differs between source and network, by its first tensor that differs."""
 
     layer: str
     tensor: str  # weight, bias, running_mean, ...
-    there: tuple[int, ...] | None  # its shape in the source; None: it has none
-    here: tuple[int, ...] | None  # in the network that is to start from it
+    there: tuple[int, ...] | None  # its shape in the source; None: the source lacks it
+    here: tuple[int, ...] | None  # its shape in the network; None: the network lacks it
 
     def __str__(self) -> str:
         if self.here is None:
             return (
-                f"{self.layer} of the source has no place here (its {self.tensor} is {self.there})"
+                f"{self.layer} of the source is not used here (its {self.tensor} is {self.there})"
             )
         there = "missing" if self.there is None else self.there
         return (
-            f"{self.layer} starts fresh: its {self.tensor} is {there} in the source, "
+            f"{self.layer} is newly initialized: its {self.tensor} is {there} in the source, "
             f"{self.here} here"
         )
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Which layers of a network took the weights of a source, and which did not."""
+class CopiedLayers:
+    """Which layers of a network received the weights of a source, and which did not."""
 
-    taken: tuple[str, ...]
-    misfits: tuple[Misfit, ...]
+    copied: tuple[str, ...]
+    mismatches: tuple[Mismatch, ...]
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """A training that starts from the weights of a source."""
+
+    source: SourceWeights
+    layers: CopiedLayers
+    tested: tuple[str, ...] = ()  # test subjects that the source is known to have learned from
+
+    def summary(self) -> list[str]:
+        """Lines for the run's summary: the source, and every layer that does not match."""
+        count = len(self.layers.copied)
+        warnings = [str(mismatch) for mismatch in self.layers.mismatches]
+        if self.source.trained_on is None:
+            warnings.append(
+                f"{self.source.path} does not record which scans it was trained on; check that "
+                "none of the test set is among them"
+            )
+        if self.tested:
+            warnings.append(
+                f"the source was trained on {', '.join(self.tested)} of the test set: its scores "
+                "will be too good"
+            )
+        return [
+            f"start     from {self.source.path}, {self.source.version}: {count} layers copied",
+            *(f"warning   {text}" for text in warnings),
+        ]
+
+    def metadata(self) -> dict[str, Any]:
+        """The `init_from` entry of run.json."""
+        digests = self.source.trained_on
+        return {
+            "source": str(self.source.path),
+            "version": self.source.version,
+            "sha256": self.source.sha256,
+            "layers_taken": len(self.layers.copied),
+            "layers_that_did_not_fit": [asdict(mismatch) for mismatch in self.layers.mismatches],
+            "test_subjects_it_was_trained_on": None if digests is None else list(self.tested),
+            "trained_on": None if digests is None else sorted(digests),
+        }
+
+
+def source_weights(experiment: Experiment, run: Run, resume: bool) -> SourceWeights | None:
+    """The weights that a run starts from; None if none are named, or if the run is resumed.
+
+    Raises UserError if they do not exist, or differ from those that the run began with before it
+    was killed.
+    """
+    init_from = experiment.init_from
+    if init_from is None or (resume and run.last.exists()):
+        return None
+    path = Path(init_from.model)
+    if path.resolve() == run.folder.resolve():
+        raise UserError(f"init_from: {path} is this run's own folder; choose another --out")
+    source = read_source(path)
+    if source.block != experiment.model.block:
+        raise UserError(
+            f"init_from: the blocks of {path} are {source.block}, those of this network "
+            f"{experiment.model.block}: set model.block to {source.block}"
+        )
+    recorded = run.metadata().get("init_from", {}).get("sha256") if resume else None
+    if recorded not in (None, source.sha256):
+        raise UserError(
+            f"the weights in {path} are not those that {run.folder} began with; restore them, or "
+            "start over with --overwrite"
+        )
+    return source
+
+
+def read_source(path: Path) -> SourceWeights:
+    """Read the weights of a run's best epoch, or of a `.softseg` package.
+
+    Raises UserError for anything else, and for weights that are missing or damaged.
+    """
+    if Run(path).config.is_file():
+        run = Run(path)
+        saved = read_checkpoint(run.best)
+        version = _version({**run.metadata(), "epoch": saved["epoch"]})
+        block = load_config(run.config, Experiment).model.block
+        digests = _trained_on(run)
+        return SourceWeights(path, saved["model"], saved["head"], version, block, digests)
+    if not path.is_file():
+        raise UserError(
+            f"init_from: {path} is neither a run's folder nor a .softseg package; it is relative "
+            f"to the working directory, {Path.cwd()}"
+        )
+    package = read_package(path)
+    version = f"{package.facts['name']}, {_version(package.facts)}"
+    block = validate(parse_yaml(package.config, str(path)), Experiment).model.block
+    return SourceWeights(path, package.model, package.head, version, block)
+
+
+def _version(metadata: Mapping[str, Any]) -> str:
+    """`epoch 12`, with the status of a training that did not finish."""
+    status = metadata.get("status", "unknown")
+    return f"epoch {metadata['epoch']}{'' if status == 'finished' else f' ({status})'}"
+
+
+def _trained_on(run: Run) -> frozenset[str] | None:
+    """Digests of the scans that a run's weights have learned from or were selected by.
+
+    Includes those of its own source. None where an older version has not recorded them.
+    """
+    metadata = run.metadata()
+    digests = metadata.get("image_digests")
+    inherited = metadata.get("init_from", {}).get("trained_on", [])
+    if digests is None or inherited is None or not run.split.is_file():
+        return None
+    sets = read_split(run.split)
+    own = (digest for name in (*sets.train, *sets.validation) for digest in digests.get(name, ()))
+    return frozenset((*own, *inherited))
+
+
+def load_initial_weights(
+    state: State, source: SourceWeights | None, test_digests: Mapping[str, Collection[str]]
+) -> FineTuning | None:
+    """Copy a source's weights into a training that has not begun; None without a source.
+
+    `test_digests`: test subject -> the digests of its images. Raises UserError where no layer
+    matches, or a frozen one does not.
+    """
+    if source is None:
+        return None
+    layers = copy_matching_layers(state.model, source.model)
+    if not layers.copied:
+        reasons = [str(mismatch) for mismatch in layers.mismatches]
+        raise combined_error(f"init_from: no layer of {source.path} fits this network", reasons)
+    _check_frozen_blocks(state.model, layers)
+    head = copy_matching_layers(state.head, source.head)
+    fresh = [replace(m, layer=f"head.{m.layer}") for m in head.mismatches if m.here is not None]
+    digests = source.trained_on or frozenset()
+    tested = tuple(name for name, own in test_digests.items() if digests.intersection(own))
+    return FineTuning(source, CopiedLayers(layers.copied, (*layers.mismatches, *fresh)), tested)
+
+
+def _check_frozen_blocks(network: nn.Module, layers: CopiedLayers) -> None:
+    """Reject frozen blocks that would keep the random weights they were initialized with."""
+    blocks = [name for name, part in network.named_modules() if isinstance(part, Frozen)]
+    random = [
+        str(mismatch)
+        for mismatch in layers.mismatches
+        if mismatch.here is not None and mismatch.layer.rpartition(".")[0] in blocks
+    ]
+    if random:
+        raise combined_error(
+            "init_from.frozen_blocks: freeze fewer, as these would never learn", random
+        )
 
 
 @torch.no_grad()
-def take(module: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
-    """Copy the weights of every layer that fits; one that does not stays as it is, whole.
+def copy_matching_layers(module: nn.Module, weights: Mapping[str, Tensor]) -> CopiedLayers:
+    """Copy the weights of every layer that matches; a layer that does not is left as it is.
 
-    A layer fits when the source has one of its name with tensors of the same names and shapes.
-    Layers of a block are told apart by their rank among those with weights, so a dropout between
+    A layer matches when the source has one of its name with tensors of the same names and shapes.
+    Layers of a block are identified by their rank among those with weights, so a dropout between
     them, which has none, makes no difference.
     """
     here, there = _layers(module.state_dict()), _layers(weights)
-    taken, misfits = [], []
+    copied, mismatches = [], []
     for key in here | there:
-        mine, theirs = here.get(key), there.get(key)
-        if misfit := _misfit(mine, theirs):
-            misfits.append(misfit)
-        elif mine and theirs:
-            taken.append(mine.name)
-            for own, tensor in mine.tensors.items():
-                tensor.copy_(theirs.tensors[own])
-    return Fit(tuple(taken), tuple(misfits))
+        own, other = here.get(key), there.get(key)
+        if mismatch := _first_mismatch(own, other):
+            mismatches.append(mismatch)
+        elif own and other:
+            copied.append(own.name)
+            for name, tensor in own.tensors.items():
+                tensor.copy_(other.tensors[name])
+    return CopiedLayers(tuple(copied), tuple(mismatches))
 
 
 @dataclass(frozen=True)
 class _Layer:
-    name: str  # as the state dict has it: encoder.0.4
+    name: str  # as in the state dict: encoder.0.4
     tensors: dict[str, Tensor]  # weight, bias, ...
 
 
 def _layers(weights: Mapping[str, Tensor]) -> dict[str, _Layer]:
-    """The layers of a state dict by their name, in which a rank takes the place of an index."""
+    """The layers of a state dict by their name, in which a rank replaces the index."""
     layers: dict[str, _Layer] = {}
     for name, tensor in weights.items():
-        layer, _, own = name.rpartition(".")
-        layers.setdefault(layer, _Layer(layer, {})).tensors[own] = tensor
-    return {_with_rank(name, layers): layer for name, layer in layers.items()}
+        layer, _, tensor_name = name.rpartition(".")
+        layers.setdefault(layer, _Layer(layer, {})).tensors[tensor_name] = tensor
+    return {_ranked_name(name, layers): layer for name, layer in layers.items()}
 
 
-def _with_rank(layer: str, others: Iterable[str]) -> str:
+def _ranked_name(layer: str, layers: Iterable[str]) -> str:
     """`encoder.0.4` -> `encoder.0.2`, where a dropout is at 2 and the norm before it at 1."""
     block, _, index = layer.rpartition(".")
-    places = [o.rpartition(".")[2] for o in others if o.rpartition(".")[0] == block]
     if not index.isdigit():
         return layer
-    return f"{block}.{sum(int(p) < int(index) for p in places if p.isdigit())}"
+    indices = [name.rpartition(".")[2] for name in layers if name.rpartition(".")[0] == block]
+    return f"{block}.{sum(int(i) < int(index) for i in indices if i.isdigit())}"
 
 
-def _misfit(mine: _Layer | None, theirs: _Layer | None) -> Misfit | None:
-    """The first tensor of this network's layer that the source's has otherwise; None if it fits."""
-    here, there = _shapes(mine), _shapes(theirs)
-    name = next(layer.name for layer in (mine, theirs) if layer)
-    for own in here or there:
-        if here.get(own) != there.get(own):
-            return Misfit(name, own, there.get(own), here.get(own))
+def _first_mismatch(own: _Layer | None, other: _Layer | None) -> Mismatch | None:
+    """The first tensor that differs between the network's layer and the source's, if any."""
+    here, there = (
+        {name: tuple(tensor.shape) for name, tensor in layer.tensors.items()} if layer else {}
+        for layer in (own, other)
+    )
+    layer_name = next(layer.name for layer in (own, other) if layer)
+    for name in here or there:
+        if here.get(name) != there.get(name):
+            return Mismatch(layer_name, name, there.get(name), here.get(name))
     return None
-
-
-def _shapes(layer: _Layer | None) -> dict[str, tuple[int, ...]]:
-    return {own: tuple(tensor.shape) for own, tensor in layer.tensors.items()} if layer else {}

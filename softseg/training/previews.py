@@ -1,6 +1,6 @@
-"""How one validation slice was predicted as training went on (SoftSeg Figure 2).
+"""Predictions of one validation slice in the course of training (SoftSeg Figure 2).
 
-Kept under previews/: at epochs 1, 2, 5, 10, 20, 50 ... and at the last one.
+Written to previews/ at epochs 1, 2, 5, 10, 20, 50 ... and at the last one.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class Progression:
 
     image: Float32Array  # (C, H, W)
     target: Float32Array  # (K, H, W) in [0, 1]
-    predictions: dict[int, Float32Array]  # epoch -> (K, H, W) in [0, 1], epochs rising
+    predictions: dict[int, Float32Array]  # epoch -> (K, H, W) in [0, 1], in the order of epochs
 
 
-def keep_slice(folder: Path, image: Tensor, target: Tensor) -> None:
-    """Keep the slice itself, image (C, H, W) and target (K, H, W)."""
+def write_preview_slice(folder: Path, image: Tensor, target: Tensor) -> None:
+    """Write the slice itself, image (C, H, W) and target (K, H, W)."""
     (folder / "previews").mkdir(exist_ok=True)
     _write(folder, _SLICE, image=image, target=target)
 
 
-def keep_prediction(folder: Path, epoch: int, prediction: Tensor) -> None:
-    """Keep the prediction (K, H, W) of one epoch; that of the last one replaces the one before."""
+def write_preview(folder: Path, epoch: int, prediction: Tensor) -> None:
+    """Write the prediction (K, H, W) of one epoch; the last epoch's is replaced every time."""
     names = [_LAST, f"epoch-{epoch:05}"] if is_kept(epoch) else [_LAST]
     for name in names:
         _write(folder, name, prediction=prediction, epoch=np.array(epoch))
@@ -48,30 +48,27 @@ def is_kept(epoch: int) -> bool:
 
 
 def read_progression(folder: Path) -> Progression | None:
-    """What was kept in a run's folder; None where there is nothing (whole)."""
+    """The previews in a run's folder; None if there are none or they are incomplete."""
     try:
-        shown = load_file(folder / "previews" / f"{_SLICE}.safetensors")
-        kept = [load_file(path) for path in sorted((folder / "previews").glob("[el]*.safetensors"))]
-        predictions = {int(one["epoch"]): _float32(one["prediction"]) for one in kept}
+        preview = load_file(folder / "previews" / f"{_SLICE}.safetensors")
+        files = [
+            load_file(path) for path in sorted((folder / "previews").glob("[el]*.safetensors"))
+        ]
+        predictions = {int(f["epoch"]): f["prediction"].astype(np.float32) for f in files}
     except (OSError, SafetensorError, KeyError):
         return None
     ordered = {epoch: predictions[epoch] for epoch in sorted(predictions)}
-    return Progression(_float32(shown["image"]), _float32(shown["target"]), ordered)
-
-
-def _float16(values: Tensor) -> NDArray[np.float16]:
-    largest = float(np.finfo(np.float16).max)  # a scan that is not standardized may go beyond
-    kept: NDArray[np.float16] = values.cpu().clamp(-largest, largest).numpy().astype(np.float16)
-    return kept
-
-
-def _float32(values: NDArray[np.float16]) -> Float32Array:
-    return values.astype(np.float32)
+    image, target = (preview[name].astype(np.float32) for name in ("image", "target"))
+    return Progression(image, target, ordered)
 
 
 def _write(folder: Path, name: str, **values: Tensor | NDArray[np.int_]) -> None:
+    """Write arrays as float16, limited to its range: a scan may not be standardized."""
+    largest = float(np.finfo(np.float16).max)
     arrays = {
-        key: _float16(value) if isinstance(value, Tensor) else value
+        key: value.cpu().clamp(-largest, largest).numpy().astype(np.float16)
+        if isinstance(value, Tensor)
+        else value
         for key, value in values.items()
     }
     write_atomically(folder / "previews" / f"{name}.safetensors", save(arrays))

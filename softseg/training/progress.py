@@ -1,4 +1,4 @@
-"""What a person sees while a network trains: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a training: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from torch import Tensor
 from softseg.core.progress import ProgressBar, whole_seconds
 from softseg.training.state import Record, State
 
+ESTIMATE_AFTER = 2
+"""Epochs after which the duration is estimated; the first one alone includes warming up."""
 
-class Display(ProgressBar):
+
+class ProgressDisplay(ProgressBar):
     """Shows loss, Dice, slices/s and the time left; warns of a dead output."""
 
     def __init__(self, console: Console, epochs: int, done: int, slices: int) -> None:
@@ -20,35 +23,40 @@ class Display(ProgressBar):
             console, "epoch", epochs, text, completed=done, width=12, within=0.0, news=""
         )
         self.epochs = epochs
-        self._first = done
-        self._began = time.perf_counter()
-        self._slices, self._seen = slices, 0
+        self._first_epoch = done
+        self._start = time.perf_counter()
+        self._slices, self._slices_done = slices, 0
 
     def step(self, slices: int) -> None:
         """Advance within the epoch; nothing is read from the device."""
-        self._seen += slices
-        self.update(within=self._seen / self._slices)
+        self._slices_done += slices
+        self.update(within=self._slices_done / self._slices)
 
     def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:  # noqa: ARG002
-        """Say how an epoch went."""
-        self._seen = 0
-        news = self._news(record, best)
+        """Show the result of an epoch, and after the first epochs how long the training takes."""
+        self._slices_done = 0
+        done_here = state.epoch - self._first_epoch
+        seconds_per_epoch = (time.perf_counter() - self._start) / done_here
+        left = whole_seconds(seconds_per_epoch * (self.epochs - state.epoch))
+        news = (
+            f"loss {record['train_loss']:.4f} · validation {record['val_loss']:.4f}"
+            f"{'*' if best else ' '} Dice {record['val_dice']:.1f} % · "
+            f"{self._slices / max(record['train_seconds'], 1e-9):.0f} slices/s · "
+            f"{left} left at most"
+        )
         self.update(completed=state.epoch, within=0.0, news=news)
         if not self.console.is_terminal or state.epoch % 10 == 0 or state.epoch == 1:
             self.console.print(f"epoch {state.epoch}/{self.epochs} · {news}", highlight=False)
-        self._warn(record)
+        if done_here == ESTIMATE_AFTER and state.epoch < self.epochs:
+            self.console.print(
+                f"estimate  {self.epochs} epochs at most, about {left} left "
+                f"({seconds_per_epoch:.1f} s per epoch)",
+                highlight=False,
+            )
+        self._warn_of_dead_output(record)
 
-    def _news(self, record: Record, best: bool) -> str:
-        per_second = self._slices / max(record["train_seconds"], 1e-9)
-        passed = time.perf_counter() - self._began
-        left = passed / (record["epoch"] - self._first) * (self.epochs - record["epoch"])
-        return (
-            f"loss {record['train_loss']:.4f} · validation {record['val_loss']:.4f}"
-            f"{'*' if best else ' '} Dice {record['val_dice']:.1f} % · "
-            f"{per_second:.0f} slices/s · {whole_seconds(left)} left at most"
-        )
-
-    def _warn(self, record: Record) -> None:
+    def _warn_of_dead_output(self, record: Record) -> None:
+        """Print which batches and scans of the epoch had a target without any positive output."""
         dead = [
             f"{record[key]:.0f} {what}"
             for key, what in (("dead_batches", "batch(es)"), ("dead_volumes", "validation scan(s)"))

@@ -1,4 +1,4 @@
-"""What a training leaves behind after every epoch: checkpoints, history.csv, TensorBoard."""
+"""Writes the results of every epoch: checkpoints, history.csv, previews, TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ from torch.utils.tensorboard import SummaryWriter
 
 from softseg.core.files import write_atomically
 from softseg.data.nifti.grid import upright
-from softseg.training.previews import keep_prediction, keep_slice
+from softseg.training.previews import write_preview, write_preview_slice
 from softseg.training.state import Record, State, save, save_weights
 
 
-class Keeper:
-    """Writes a run's folder. `images` and `targets` (P, C or K, H, W) are the preview slices."""
+class RunRecorder:
+    """Observes a training and writes its run's folder.
+
+    `images` (P, C, H, W) and `targets` (P, K, H, W) are the preview slices.
+    """
 
     def __init__(
         self, folder: Path, start_epoch: int, images: Tensor, targets: Tensor, images_every: int
     ) -> None:
         self.folder = folder
         self.images_every = images_every
-        self._still = [normalized(images[:, :1]), targets[:, :1].cpu()]
+        self._preview_columns = [normalized(images[:, :1]), targets[:, :1].cpu()]
         (folder / "checkpoints").mkdir(exist_ok=True)
-        keep_slice(folder, images[0], targets[0])
-        # a resumed run writes over what the interrupted one logged beyond its last checkpoint
+        write_preview_slice(folder, images[0], targets[0])
+        # a resumed run overwrites what the interrupted one logged after its last checkpoint
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start_epoch + 1)
 
     def step(self, slices: int) -> None:
-        """Nothing is kept within an epoch."""
+        """Do nothing: results are written after an epoch."""
 
     def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:
-        """Keep one epoch. `last.pt` comes last: resuming starts from it, so all else is redone."""
+        """Write one epoch; `last.pt` last, since resuming from it repeats everything else."""
         self._log(record, preview)
-        keep_prediction(self.folder, state.epoch, preview[0])
+        write_preview(self.folder, state.epoch, preview[0])
         if best:
             save_weights(state, self.folder / "checkpoints" / "best.pt")
         table = pd.DataFrame(state.history).astype({"epoch": int})
@@ -47,15 +50,15 @@ class Keeper:
         self._board.close()
 
     def _log(self, record: Record, preview: Tensor) -> None:
+        """Write the scalars of an epoch, and pictures if they are due, to TensorBoard."""
         epoch = int(record["epoch"])
         for key, value in record.items():
             if key != "epoch":
                 self._board.add_scalar(key, value, epoch)
-        due = self.images_every and (epoch == 1 or epoch % self.images_every == 0)
-        if due:
-            parts = (*self._still, preview[:, :1].cpu())
-            # (P, 1, W, 3H): input, target, prediction of each slice side by side
-            rows = np.concatenate([upright(part.numpy()) for part in parts], axis=3)
+        if self.images_every and (epoch == 1 or epoch % self.images_every == 0):
+            columns = (*self._preview_columns, preview[:, :1].cpu())
+            # (P, 1, W, 3H): input, target, prediction of each slice next to each other
+            rows = np.concatenate([upright(column.numpy()) for column in columns], axis=3)
             self._board.add_images("input | target | prediction", rows, epoch)
 
 

@@ -1,10 +1,11 @@
-"""An Experiment carried out: `train` reads from top to bottom."""
+"""Train an experiment."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump
-from softseg.core.errors import TrainingError
+from softseg.core.errors import TrainingError, UserError
 from softseg.core.files import write_atomically
 from softseg.core.memory import peak_memory_bytes
 from softseg.core.ranks import SINGLE_PROCESS, Ranks
@@ -23,17 +24,16 @@ from softseg.runs.data import PreparedData
 from softseg.runs.folder import Run, check_folder, create_folder, timestamp
 from softseg.runs.provenance import changed_versions, start_metadata
 from softseg.runs.resume import check_same_config, check_same_data, with_recorded_hardware
-from softseg.training import state as states
-from softseg.training.distributed.collectives import told_by_first
-from softseg.training.distributed.worker import Outset, as_one, follow, placed, prepare_in_turn
-from softseg.training.initial_weights import Start, begin, source_of
-from softseg.training.loop import finished, fit, preview_slice
+from softseg.training.distributed.processes import SingleProcess, processes_of
+from softseg.training.distributed.setup import on_own_device, prepare_shared_data
+from softseg.training.fine_tuning import FineTuning, load_initial_weights, source_weights
+from softseg.training.loop import fit, is_finished, preview_slice
 from softseg.training.profile import Profile
-from softseg.training.progress import Display
-from softseg.training.recorder import Keeper
-from softseg.training.run_summary import describe
-from softseg.training.state import Record, State
-from softseg.training.task import Observer, Task, new_state, task_of
+from softseg.training.progress import ProgressDisplay
+from softseg.training.recorder import RunRecorder
+from softseg.training.run_summary import summarize
+from softseg.training.state import Record, State, restore
+from softseg.training.task import Observer, Task, build_task, new_state
 from softseg.training.timing import bare_step_seconds, steps_per_epoch
 
 
@@ -46,60 +46,150 @@ def train(
     overwrite: bool = False,
     prepared: PreparedData | None = None,
     ranks: Ranks = SINGLE_PROCESS,
-    profiled: bool = False,
+    profile: bool = False,
 ) -> Run:
     """Train one experiment into a run's folder.
 
-    `prepared` is its data where they are at hand already (an ablation's runs share them); `ranks`
-    says which of several processes (torchrun) this is; `profiled` tells where the time goes.
+    Args:
+        experiment: the validated configuration.
+        folder: the run's folder.
+        console: where the summary and the progress are printed.
+        resume: continue after the last completed epoch of the run in the folder.
+        overwrite: delete a run in the folder first.
+        prepared: the experiment's data, if already loaded (an ablation's runs share them).
+        ranks: which of several processes (torchrun) this is.
+        profile: record a trace and print where the time of an epoch goes.
 
-    Raises UserError for bad input (before anything is written), TrainingError when training breaks
-    down, KeyboardInterrupt when interrupted; the last complete epoch is on disk in both.
+    Raises UserError for bad input (before anything is written), TrainingError when the loss is not
+    finite, KeyboardInterrupt when interrupted; the last completed epoch is on disk in both cases.
     """
-    run = Run(folder)
-    if not ranks.first:
-        follow(experiment, run, resume, prepared, ranks)
+    run, processes = Run(folder), processes_of(ranks)
+    if not processes.is_first:
+        _train_along(experiment, run, resume, prepared, processes)
         return run
     check_folder(run, resume, overwrite)
-    experiment = resolve_hardware(
-        placed(with_recorded_hardware(experiment, run) if resume else experiment, ranks)
-    )
+    experiment = _resolved(experiment, run, resume, processes)
     if resume:
         check_same_config(run, experiment)
-    source = source_of(experiment, run, resume)
-    prepared = prepared or prepare_in_turn(experiment, console, ranks)
-    data = prepared.stack.fingerprints()
+    source = source_weights(experiment, run, resume)
+    prepared = prepared or prepare_shared_data(experiment, console, processes)
+    fingerprints = prepared.stack.fingerprints()
     if resume:
-        check_same_data(run, prepared.sets, data)
-    task = replace(task_of(experiment, prepared.sets, prepared.stack), ranks=ranks)
+        check_same_data(run, prepared.sets, fingerprints)
+    task = build_task(experiment, prepared, processes)
     state = new_state(experiment, task.device)
     images = prepared.stack.image_digests()
-    start = begin(state, source, {name: images[name] for name in prepared.sets.test})
+    test_digests = {name: images[name] for name in prepared.sets.test}
+    fine_tuning = load_initial_weights(state, source, test_digests)
     if resume and run.last.exists():
-        states.restore(state, run.last)
+        restore(state, run.last)
     create_folder(run, overwrite)
-    done = finished(state, task) and run.metadata().get("status") == "finished"
-    told_by_first(Outset(state.epoch, data, done), ranks)
+    done = is_finished(state, task) and run.metadata().get("status") == "finished"
+    processes.broadcast_from_first(_StartPoint(state.epoch, fingerprints, done))
     if done:
-        console.print(f"{run.folder} is trained already: {state.epoch} epochs", markup=False)
+        console.print(f"{run.folder} is already trained: {state.epoch} epochs", markup=False)
         return run
-    step_seconds = bare_step_seconds(state, as_one(task))
-    header = describe(experiment, prepared.sets, task, state, step_seconds, start)
-    console.print(header, highlight=False, markup=False)
-    if ranks.world_size > 1:
-        console.print(f"processes {ranks.world_size}, each with its part of every batch")
-    for change in changed_versions(run) if state.epoch else ():
-        console.print(f"warning   {change}: this run may end with other bits", markup=False)
-    _write_plan(run, experiment, prepared, data, start)
-    run.update_metadata(processes=ranks.world_size, **start_metadata(run, state.epoch))
-    _fit(run, state, task, console, profiled)
-    _finish(run, state, task, step_seconds, console)
+    _print_summary(console, run, experiment, prepared, task, state, fine_tuning)
+    _write_plan(run, experiment, prepared, fingerprints, fine_tuning)
+    run.update_metadata(processes=processes.count, **start_metadata(run, state.epoch))
+    _fit_and_record(run, state, task, console, profile)
+    _finish(run, state, task, console)
     return run
 
 
 @dataclass(frozen=True)
-class _Each(Observer):
-    """Tell one after the other."""
+class _StartPoint:
+    """Where the first process starts, which must be where the others do."""
+
+    epoch: int
+    fingerprints: Mapping[str, str]  # subject -> fingerprint of its data
+    done: bool  # whether nothing is left to train
+
+
+def _train_along(
+    experiment: Experiment,
+    run: Run,
+    resume: bool,
+    prepared: PreparedData | None,
+    processes: SingleProcess,
+) -> None:
+    """Train as another process than the first: the same, without writing the run's folder.
+
+    Raises UserError where this process has other data or another last epoch than the first.
+    """
+    experiment = _resolved(experiment, run, resume, processes)
+    prepared = prepared or prepare_shared_data(experiment, Console(quiet=True), processes)
+    task = build_task(experiment, prepared, processes)
+    state = new_state(experiment, task.device)
+    if resume and run.last.exists():
+        restore(state, run.last)
+    start: _StartPoint | None = processes.broadcast_from_first(None)
+    own = (state.epoch, prepared.stack.fingerprints())
+    if start is None or (start.epoch, start.fingerprints) != own:
+        raise UserError(
+            f"process {processes.ranks.rank} has other data or another last epoch than process 0; "
+            f"on several machines the data and {run.folder} must be the same for all"
+        )
+    if not start.done:
+        fit(state, task, _Observers(()))
+
+
+def _resolved(
+    experiment: Experiment, run: Run, resume: bool, processes: SingleProcess
+) -> Experiment:
+    """The experiment with device, threads and precision of this process, or of the resumed run."""
+    if resume:
+        experiment = with_recorded_hardware(experiment, run)
+    return resolve_hardware(on_own_device(experiment, processes))
+
+
+def _print_summary(
+    console: Console,
+    run: Run,
+    experiment: Experiment,
+    prepared: PreparedData,
+    task: Task,
+    state: State,
+    fine_tuning: FineTuning | None,
+) -> None:
+    """Print what is about to be trained, and what has changed since a resumed run began."""
+    summary = summarize(experiment, prepared, state, fine_tuning)
+    console.print(summary, highlight=False, markup=False)
+    if task.processes.count > 1:
+        console.print(f"processes {task.processes.count}, each with its part of every batch")
+    for change in changed_versions(run) if state.epoch else ():
+        console.print(f"warning   {change}: results may differ in their last bits", markup=False)
+
+
+def _write_plan(
+    run: Run,
+    experiment: Experiment,
+    prepared: PreparedData,
+    fingerprints: dict[str, str],
+    fine_tuning: FineTuning | None,
+) -> None:
+    """Write what the run is about to do: run.json, split.json and config.yaml."""
+    trainer = experiment.trainer
+    run.update_metadata(
+        status="training",
+        seed=experiment.seed,
+        device=trainer.device,
+        threads=trainer.threads,
+        precision=trainer.precision,
+        memory_format=trainer.memory_format,
+        **({"init_from": fine_tuning.metadata()} if fine_tuning else {}),
+        # the voxel sizes that `predict` compares new scans with
+        native_zooms_mm=prepared.stack.native_zooms(prepared.sets.train),
+        data_fingerprint=fingerprints,
+        image_digests=prepared.stack.image_digests(),
+    )
+    write_split(run.split, prepared.sets)
+    write_atomically(run.config, dump(experiment))
+
+
+@dataclass(frozen=True)
+class _Observers(Observer):
+    """Several observers, called one after the other."""
 
     observers: tuple[Observer, ...]
 
@@ -112,66 +202,43 @@ class _Each(Observer):
             observer.epoch(state, record, best, preview)
 
 
-_CHOSEN = ("device", "threads", "precision", "memory_format")
-
-
-def _write_plan(
-    run: Run,
-    experiment: Experiment,
-    prepared: PreparedData,
-    data: dict[str, str],
-    start: Start | None,
-) -> None:
-    chosen = {name: getattr(experiment.trainer, name) for name in _CHOSEN}
-    run.update_metadata(
-        status="training",
-        seed=experiment.seed,
-        **chosen,
-        **({"init_from": start.facts()} if start else {}),
-        # new scans are held against them
-        native_zooms_mm=prepared.stack.native_zooms(prepared.sets.train),
-        data_fingerprint=data,
-        image_digests=prepared.stack.image_digests(),
-    )
-    write_split(run.split, prepared.sets)
-    write_atomically(run.config, dump(experiment))
-
-
-def _fit(run: Run, state: State, task: Task, console: Console, profiled: bool) -> None:
-    images, targets = _preview(task)
-    keeper = Keeper(run.folder, state.epoch, images, targets, task.trainer.images_every)
-    profile = Profile(run.folder, task.device) if profiled else None
+def _fit_and_record(run: Run, state: State, task: Task, console: Console, profile: bool) -> None:
+    """Train to the end, recording every epoch in the run's folder and showing the progress."""
+    images, targets = _preview_slices(task)
+    recorder = RunRecorder(run.folder, state.epoch, images, targets, task.trainer.images_every)
+    profiler = Profile(run.folder, task.device) if profile else None
     try:
-        with Display(console, task.trainer.max_epochs, state.epoch, len(task.rows)) as display:
-            fit(state, task, _Each((keeper, display, *([profile] if profile else []))))
-        if profile:
-            profile.show(state.history, console)
+        epochs, slices = task.trainer.max_epochs, len(task.rows)
+        with ProgressDisplay(console, epochs, state.epoch, slices) as display:
+            observers: list[Observer] = [recorder, display, *([profiler] if profiler else [])]
+            fit(state, task, _Observers(tuple(observers)))
+        if profiler:
+            bare_seconds = bare_step_seconds(state, task) * steps_per_epoch(task)
+            profiler.print_result(state.history, bare_seconds, console)
     except KeyboardInterrupt:
         run.update_metadata(status="interrupted", epochs=state.epoch)
-        console.print("interrupted; go on from the last complete epoch with --resume")
+        console.print("interrupted; continue from the last completed epoch with --resume")
         raise
     except TrainingError as error:
         run.update_metadata(status="failed", reason=str(error))
         raise
     finally:
-        keeper.close()
+        recorder.close()
 
 
-def _preview(task: Task) -> tuple[Tensor, Tensor]:
-    """Image and target of the slices that TensorBoard shows: the fullest of each of 4 volumes."""
+def _preview_slices(task: Task) -> tuple[Tensor, Tensor]:
+    """Image and target of the slices shown in TensorBoard: the fullest of up to 4 volumes."""
     stack = task.stack
     rows = []
     for volume in task.validation[:4]:
         kept = stack.training_rows(volume)
         rows.append(kept[preview_slice(stack.target[kept]).cpu()])
-    chosen = torch.cat(rows)
-    return stack.image[chosen], stack.target[chosen]
+    preview_rows = torch.cat(rows)
+    return stack.image[preview_rows], stack.target[preview_rows]
 
 
-def _finish(run: Run, state: State, task: Task, step_seconds: float, console: Console) -> None:
-    epoch = statistics.median(record["train_seconds"] for record in state.history)
-    # before and after training, since other load on the machine comes and goes
-    bare = (step_seconds + bare_step_seconds(state, as_one(task))) / 2 * steps_per_epoch(task)
+def _finish(run: Run, state: State, task: Task, console: Console) -> None:
+    """Complete run.json and print the best epoch."""
     best = min(state.history, key=lambda record: record["val_loss"])
     run.update_metadata(
         status="finished",
@@ -179,17 +246,13 @@ def _finish(run: Run, state: State, task: Task, step_seconds: float, console: Co
         epochs=state.epoch,
         best_epoch=int(best["epoch"]),
         best_validation_dice=None if math.isnan(best["val_dice"]) else best["val_dice"],
-        train_seconds_per_epoch=epoch,
-        bare_seconds_per_epoch=bare,
+        train_seconds_per_epoch=statistics.median(r["train_seconds"] for r in state.history),
         peak_memory_bytes=peak_memory_bytes(task.device),
         stack_bytes=task.stack.n_bytes,
     )
     console.print(
         f"best epoch {best['epoch']:.0f} of {state.epoch}: validation loss {best['val_loss']:.4f}, "
         f"Dice {best['val_dice']:.1f} %\n"
-        f"training part of an epoch {epoch:.2f} s (median), the bare network's steps {bare:.2f} s: "
-        f"{epoch / bare:.2f} times"
-        f"{' (short epochs measure poorly)' if epoch < 1 else ''}\n"
         f"{run.folder}: config.yaml, history.csv, checkpoints/, tensorboard/",
         highlight=False,
         markup=False,

@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 
 from softseg.core.ranks import SINGLE_PROCESS, from_environment
-from softseg.training.distributed.launch import together
+from softseg.training.distributed.launch import run_as_rank
+from softseg.training.distributed.processes import processes_of
 from softseg.training.loop import fit
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
@@ -15,7 +16,9 @@ from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 def tiny_training(ranks=SINGLE_PROCESS):
     """Batches of 4, 4 and 1, with batch norm in evaluation mode: weights, records, slices."""
     task = tiny_task(tiny_stack(volumes=6), max_epochs=2, clip_gradient=0.5, early_stopping=None)
-    task = replace(task, rows=task.rows[:9], foreground=task.foreground[:9], ranks=ranks)
+    task = replace(
+        task, rows=task.rows[:9], foreground=task.foreground[:9], processes=processes_of(ranks)
+    )
     task = replace(task, validation=tuple(task.stack.volumes_of(["s3", "s4"])))
     head = {"name": "normrelu", "scope": "sample", "bias": 1.0}
     state = tiny_state(task, head=head, dropout=0.0)
@@ -30,4 +33,4 @@ def tiny_training(ranks=SINGLE_PROCESS):
 def tiny_rank(rank):
     """The same as one process of several; what it comes to is saved."""
     ranks = from_environment()
-    together(lambda: torch.save(tiny_training(ranks), f"{rank}.pt"), ranks)
+    run_as_rank(lambda: torch.save(tiny_training(ranks), f"{rank}.pt"), ranks)

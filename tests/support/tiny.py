@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -12,7 +14,7 @@ from softseg.data.nifti.grid import Grid
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeStatistics
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.training.state import start
+from softseg.training.state import initial_state
 from softseg.training.task import Task
 
 SIZE = 24
@@ -62,7 +64,15 @@ def tiny_state(task, head=None, **model):
     head = head or {"name": "normrelu"}
     seeds.reseed_torch(task.seed, "initialisation")
     spec = {"name": "unet2d", "depth": 2, "filters": 4, "head": head, **model}
-    return start(models.build(spec), models.heads.build(head), task.trainer)
+    return initial_state(models.build(spec), models.heads.build(head), task.trainer)
+
+
+def with_raters(stack):
+    """Two raters a slice and a map, all noise."""
+    shape = (len(stack.image), 2, *stack.target.shape[1:])
+    drawn = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    volumes = tuple(replace(volume, raters=2) for volume in stack.volumes)
+    return replace(stack, raters=drawn, maps=drawn[:, :1] * 9, volumes=volumes)
 
 
 class Watcher:

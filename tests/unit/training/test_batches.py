@@ -10,16 +10,8 @@ import torch
 from softseg.core import seeds
 from softseg.core.device import has_room
 from softseg.training import loop
-from softseg.training.batches import ahead, feed, resident, take
-from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
-
-
-def with_raters(stack):
-    """Two raters a slice and a map, all noise."""
-    shape = (len(stack.image), 2, *stack.target.shape[1:])
-    drawn = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    volumes = tuple(replace(volume, raters=2) for volume in stack.volumes)
-    return replace(stack, raters=drawn, maps=drawn[:, :1] * 9, volumes=volumes)
+from softseg.training.batches import direct_batches, epoch_batches, prefetched_batches, single_batch
+from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task, with_raters
 
 
 @pytest.fixture
@@ -56,24 +48,27 @@ def same(one, other):
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_gathering_ahead_gives_the_same_batches_in_the_same_order(task, count):
     parts = torch.arange(2 * count).split(2)
-    near, far = list(resident(task, parts, seeded())), list(ahead(task, parts, seeded()))
+    near, far = (
+        list(direct_batches(task, parts, seeded())),
+        list(prefetched_batches(task, parts, seeded())),
+    )
     assert len(near) == len(far) == count
     assert all(same(one, other) for one, other in zip(near, far, strict=True))
 
 
 def test_a_failure_while_gathering_ahead_is_told(task):
     with pytest.raises(IndexError):
-        list(ahead(task, [torch.tensor([0]), torch.tensor([999])], seeded()))
+        list(prefetched_batches(task, [torch.tensor([0]), torch.tensor([999])], seeded()))
 
 
 def test_feeding_covers_the_order_and_augments(task):
     order = torch.randperm(12, generator=seeded())
-    batches = list(feed(task, order, seeded(), seeded()))
+    batches = list(epoch_batches(task, order, seeded(), seeded()))
     assert [len(batch.image) for batch in batches] == [4, 4, 4]
-    plain = list(resident(task, order.split(4), seeded()))
+    plain = list(direct_batches(task, order.split(4), seeded()))
     assert not any(same(one, other) for one, other in zip(batches, plain, strict=True))
     still = replace(task, augment=())
-    batches = list(feed(still, order, seeded(), seeded()))
+    batches = list(epoch_batches(still, order, seeded(), seeded()))
     assert all(same(one, other) for one, other in zip(batches, plain, strict=True))
 
 
@@ -122,7 +117,7 @@ def stream(task, name, epoch):
 
 
 def test_a_batch_for_measuring_is_one_batch(task):
-    assert len(take(task, task.rows[:3]).image) == 3
+    assert len(single_batch(task, task.rows[:3]).image) == 3
 
 
 def test_a_cpu_always_has_room():

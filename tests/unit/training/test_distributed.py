@@ -21,13 +21,13 @@ from softseg.cli import main as cli
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.core.ranks import SINGLE_PROCESS, Ranks, from_environment
-from softseg.training.batches import feed
-from softseg.training.distributed.worker import placed
+from softseg.training.batches import epoch_batches
+from softseg.training.distributed.processes import processes_of
+from softseg.training.distributed.setup import on_own_device
 from tests.support import project
 from tests.support.several import Commands, Several, warm_up
 from tests.support.several_tiny import tiny_rank, tiny_training
-from tests.support.tiny import tiny_stack, tiny_task
-from tests.unit.training.test_batches import with_raters
+from tests.support.tiny import tiny_stack, tiny_task, with_raters
 
 ALIKE = ["model.norm=instance", "model.dropout=0", "model.head.scope=sample"]
 
@@ -66,7 +66,7 @@ def test_a_process_has_its_part_of_the_batches_that_a_single_one_draws(count):
     order = alone.rows[torch.randperm(9, generator=torch.Generator().manual_seed(1))]  # 4, 4, 1
     whole = fed(alone, order)
     for rank in range(count):
-        shared = fed(replace(alone, ranks=Ranks(rank, count)), order)
+        shared = fed(replace(alone, processes=processes_of(Ranks(rank, count))), order)
         assert [batch.batch_size for batch in shared] == [4, 4, 1]
         for mine, all_of_it in zip(shared, whole, strict=True):
             for name in ("image", "target", "fill"):
@@ -75,7 +75,7 @@ def test_a_process_has_its_part_of_the_batches_that_a_single_one_draws(count):
 
 def fed(task, order):
     draws, raters = (torch.Generator().manual_seed(seed) for seed in (2, 3))
-    return list(feed(task, order, draws, raters))
+    return list(epoch_batches(task, order, draws, raters))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_torchio_draws_for_a_slice_does_not_depend_on_whose_it_is(step):
     task = tiny_task(steps=(step,), batch_size=5)
     whole = fed(task, task.rows[:5])[0]
     for rank in range(3):
-        [mine] = fed(replace(task, ranks=Ranks(rank, 3)), task.rows[:5])
+        [mine] = fed(replace(task, processes=processes_of(Ranks(rank, 3))), task.rows[:5])
         assert torch.equal(mine.image, mine.share.of(whole.image))
         assert torch.equal(mine.target, mine.share.of(whole.target))
 
@@ -122,7 +122,7 @@ def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch):
 
     def device(name, ranks):
         trainer = tiny_task().trainer.model_copy(update={"device": name})
-        made = placed(Experiment.model_construct(trainer=trainer), ranks)
+        made = on_own_device(Experiment.model_construct(trainer=trainer), processes_of(ranks))
         return made.trainer.device
 
     second = Ranks(rank=5, world_size=8, local_rank=1, local_world_size=4)
@@ -220,7 +220,7 @@ def test_processes_go_on_where_they_were_interrupted(several, tmp_path):
     pd.testing.assert_frame_equal(history(whole), history(halted))
     again = several.run(resume)
     assert again.statuses == [0, 0]
-    assert "trained already" in again.said[0]
+    assert "already trained" in again.said[0]
 
 
 # How they end
@@ -249,7 +249,7 @@ def test_a_mistake_on_one_machine_only_is_told_once_and_ends_all(several, tmp_pa
     cases = {  # what is said -> what the second process is told to do
         "device `cuda:1` is not on this machine": training("a", "trainer.device=cuda"),
         "site3-sc01": training("b", "dataset.root=elsewhere/data"),
-        "finds other data": training("c", "dataset.exclude=[site1-sc01]"),
+        "has other data": training("c", "dataset.exclude=[site1-sc01]"),
     }
     for (words, command), name in zip(cases.items(), "abc", strict=True):
         ended = several.run(training(name), others=command)
@@ -277,7 +277,7 @@ def test_interrupted_all_end_with_the_last_epoch_on_disk(begun, tmp_path, number
         os.kill(process.pid, number)
     ended = begun.end(20)
     assert ended.statuses[0] == 130
-    assert ended.said[0].count("interrupted; go on") == 1
+    assert ended.said[0].count("interrupted; continue") == 1
     assert "Traceback" not in "".join(ended.said)
     facts = json.loads((tmp_path / "runs/long/run.json").read_text())
     assert facts["status"] == "interrupted"

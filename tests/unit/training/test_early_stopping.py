@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softseg.config.trainer import EarlyStopping
-from softseg.training.early_stopping import Progress
+from softseg.training.state import StoppingProgress
 
 
 def epochs_until_stop(losses, rule):
-    progress = Progress()
+    progress = StoppingProgress()
     for epoch, loss in enumerate(losses, start=1):
         progress = progress.after(loss, rule)
         if progress.should_stop(rule):
@@ -41,7 +41,7 @@ def test_losses_may_be_negative():
 
 def test_the_best_loss_is_the_lowest_even_when_it_is_no_improvement():
     rule = EarlyStopping(patience=5, epsilon=0.5)
-    progress = Progress()
+    progress = StoppingProgress()
     for loss in (1.0, 0.9, 0.95):
         progress = progress.after(loss, rule)
     assert progress.best == 0.9

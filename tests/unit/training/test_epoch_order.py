@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softseg.training import loop
-from softseg.training.batches import draw_rater, epoch_order, feed, gather
+from softseg.training.batches import collate, epoch_batches, epoch_order, sample_rater
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
 
@@ -71,9 +71,9 @@ def test_training_draws_by_the_share_of_the_yaml(monkeypatch):
 
     def watched(task, order, draws, raters):
         seen.append(order)
-        return feed(task, order, draws, raters)
+        return epoch_batches(task, order, draws, raters)
 
-    monkeypatch.setattr(loop, "feed", watched)
+    monkeypatch.setattr(loop, "epoch_batches", watched)
     loop.train_epoch(tiny_state(task), task, Watcher())
     assert torch.cat(seen).numel() == len(task.rows)
     assert (torch.cat(seen) % 2 == 1).all()
@@ -85,7 +85,7 @@ def test_each_of_a_slices_own_raters_is_drawn_equally_often():
     raters = drawn[:, :, None, None, None].expand(2, 3, 2, 4, 4).float()
     draws, seen = torch.Generator().manual_seed(0), Counter()
     for _ in range(3000):
-        one = draw_rater(raters, torch.tensor([2, 3]), draws)
+        one = sample_rater(raters, torch.tensor([2, 3]), draws)
         assert one.shape == (2, 2, 4, 4)
         assert (one == one[:, :1, :1, :1]).all()  # all targets by the same rater
         seen.update(one[:, 0, 0, 0].int().tolist())
@@ -101,7 +101,7 @@ def test_training_draws_a_rater_for_each_slice_and_validation_takes_the_mean():
     volumes = tuple(replace(volume, raters=2) for volume in stack.volumes)
     mean = torch.full_like(stack.target, 0.25)
     task = tiny_task(replace(stack, raters=raters, volumes=volumes, target=mean), steps=())
-    first, second = (gather(task, torch.arange(n), seeded(k)).target for k in (1, 2))
+    first, second = (collate(task, torch.arange(n), seeded(k)).target for k in (1, 2))
     for target in (first, second):
         assert all(one.unique().tolist() in ([0.0], [1.0]) for one in target)
         assert 0.2 < target.mean() < 0.8
@@ -119,7 +119,7 @@ def seeded(seed):
 class Spy:
     """A loss that notes its targets."""
 
-    maps = ()
+    required_maps = ()
 
     def __init__(self, loss, seen):
         self.loss, self.seen = loss, seen

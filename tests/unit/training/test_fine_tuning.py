@@ -12,9 +12,9 @@ from torch import nn
 
 from softseg import models
 from softseg.models.blocks import Frozen, block_names, freeze
-from softseg.training.fine_tuning import take
+from softseg.training.fine_tuning import copy_matching_layers
 from softseg.training.loop import fit
-from softseg.training.state import start
+from softseg.training.state import initial_state
 from tests.support.tiny import Watcher, tiny_state, tiny_task
 
 
@@ -69,7 +69,7 @@ def test_a_layer_is_taken_whole_where_it_fits_and_else_stays_whole_as_it_was(her
     """Whatever contrasts, targets, filters, depth and dropout either network has."""
     mine, theirs = network(*here[0], **here[1]), marked(*there[0], **there[1])
     before = copy.deepcopy(mine)
-    found = take(mine, theirs.state_dict())
+    found = copy_matching_layers(mine, theirs.state_dict())
     blocks, sources, untouched = weighted(mine), weighted(theirs), weighted(before)
     names = {part: name for name, part in mine.named_modules()}
     taken = set()
@@ -83,51 +83,57 @@ def test_a_layer_is_taken_whole_where_it_fits_and_else_stays_whole_as_it_was(her
             old = untouched[block][n].state_dict()
             kept = all(torch.equal(t, old[name]) for name, t in layer.state_dict().items())
             assert fits or kept
-    assert set(found.taken) == taken
-    fresh = {one.layer for one in found.misfits if one.here is not None}
+    assert set(found.copied) == taken
+    fresh = {one.layer for one in found.mismatches if one.here is not None}
     assert fresh == {names[layer] for layers in blocks.values() for layer in layers} - taken
 
 
 def test_other_contrasts_and_targets_are_told_by_layer_with_both_shapes():
-    found = take(network(2, 3), marked(1, 1).state_dict())
-    assert [str(one) for one in found.misfits] == [
-        "encoder.0.0 starts fresh: its weight is (2, 1, 3, 3) in the source, (2, 2, 3, 3) here",
-        "last starts fresh: its weight is (1, 2, 3, 3) in the source, (3, 2, 3, 3) here",
+    found = copy_matching_layers(network(2, 3), marked(1, 1).state_dict())
+    assert [str(one) for one in found.mismatches] == [
+        "encoder.0.0 is newly initialized: its weight is (2, 1, 3, 3) in the source, "
+        "(2, 2, 3, 3) here",
+        "last is newly initialized: its weight is (1, 2, 3, 3) in the source, (3, 2, 3, 3) here",
     ]
 
 
 def test_other_depths_are_told_both_ways():
-    deeper = [str(one) for one in take(network(depth=2), marked().state_dict()).misfits]
-    assert "encoder.1.0 starts fresh: its weight is missing in the source, (4, 2, 3, 3) here" in (
-        deeper
+    deeper = [
+        str(one) for one in copy_matching_layers(network(depth=2), marked().state_dict()).mismatches
+    ]
+    assert (
+        "encoder.1.0 is newly initialized: its weight is missing in the source, (4, 2, 3, 3) here"
+        in (deeper)
     )
-    shallower = [str(one) for one in take(network(), marked(depth=2).state_dict()).misfits]
-    assert "encoder.1.0 of the source has no place here (its weight is (4, 2, 3, 3))" in shallower
+    shallower = [
+        str(one) for one in copy_matching_layers(network(), marked(depth=2).state_dict()).mismatches
+    ]
+    assert "encoder.1.0 of the source is not used here (its weight is (4, 2, 3, 3))" in shallower
 
 
 def test_an_instance_norm_takes_from_a_batch_norm_but_not_the_other_way():
     """A batch norm needs statistics, which an instance norm has none of."""
     norms = [f"{block}.{n}" for block in ("encoder.0", "bottom", "decoder.0") for n in (1, 5)]
     batch, instance = marked(norm="batch"), marked(norm="instance")
-    assert not take(network(norm="instance"), batch.state_dict()).misfits
-    found = take(network(norm="batch"), instance.state_dict()).misfits
+    assert not copy_matching_layers(network(norm="instance"), batch.state_dict()).mismatches
+    found = copy_matching_layers(network(norm="batch"), instance.state_dict()).mismatches
     assert [one.layer for one in found] == norms
-    told = "encoder.0.1 starts fresh: its running_mean is missing in the source, (2,) here"
+    told = "encoder.0.1 is newly initialized: its running_mean is missing in the source, (2,) here"
     assert str(found[0]) == told
 
 
 def test_a_last_convolution_that_does_not_fit_keeps_the_heads_initial_bias():
     mine = network(1, 2, head={"name": "normrelu", "bias": 1})
-    take(mine, marked().state_dict())
+    copy_matching_layers(mine, marked().state_dict())
     assert mine.last.bias.tolist() == [1, 1]
     again = network(1, 1, head={"name": "normrelu", "bias": 1})
-    take(again, marked().state_dict())
+    copy_matching_layers(again, marked().state_dict())
     assert again.last.bias.tolist() == [7]
 
 
 def test_weights_of_another_precision_come_in_the_networks_own():
     mine, half = network(), {n: t.half() for n, t in marked().state_dict().items()}
-    take(mine, half)
+    copy_matching_layers(mine, half)
     assert {p.dtype for p in mine.parameters()} == {torch.float32}
     assert is_marked(mine)
 
@@ -158,7 +164,7 @@ def frozen_state(count, **model):
     task = tiny_task()
     state = tiny_state(task, dropout=0.5, **model)
     freeze(state.model, count)
-    return task, start(state.model, state.head, task.trainer)
+    return task, initial_state(state.model, state.head, task.trainer)
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])

@@ -19,19 +19,19 @@ from rich.console import Console
 
 from softseg.training import loop
 from softseg.training.loop import fit, train_epoch
-from softseg.training.progress import Display
-from softseg.training.recorder import Keeper
+from softseg.training.progress import ProgressDisplay
+from softseg.training.recorder import RunRecorder
 from tests.support import project
 from tests.support.tiny import Watcher, tiny_state, tiny_task
 
 TENSORBOARD = "tensorboard/events"
 WATCHED = """
 import json, os, sys
-from softseg.cli import main
-from softseg.training.keeper import Keeper
+from softseg.cli.main import main
+from softseg.training.recorder import RunRecorder
 
 opened, epochs = [], []
-keep = Keeper.epoch
+keep = RunRecorder.epoch
 
 def epoch(self, *told):
     keep(self, *told)
@@ -48,7 +48,7 @@ def watch(event, given):
     if event == "open" and not isinstance(given[0], int):
         opened.append(os.fsdecode(given[0]))
 
-Keeper.epoch = epoch
+RunRecorder.epoch = epoch
 sys.addaudithook(watch)
 try:
     main()
@@ -106,9 +106,9 @@ class Sampled(Watcher):
     def __init__(self, folder, task):
         super().__init__()
         stack = task.stack
-        self.keeper = Keeper(folder, 0, stack.image[:1], stack.target[:1], images_every=1)
+        self.keeper = RunRecorder(folder, 0, stack.image[:1], stack.target[:1], images_every=1)
         console = Console(file=io.StringIO(), force_terminal=True)
-        self.display = Display(console, task.trainer.max_epochs, 0, len(task.rows))
+        self.display = ProgressDisplay(console, task.trainer.max_epochs, 0, len(task.rows))
         self.samples = {}
 
     def step(self, slices):

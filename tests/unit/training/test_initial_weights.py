@@ -20,7 +20,7 @@ from softseg.package import write_package
 from softseg.runs.build import resolve_hardware
 from softseg.runs.folder import Run
 from softseg.training import train as experiments
-from softseg.training.initial_weights import begin, weights_of
+from softseg.training.fine_tuning import load_initial_weights, read_source
 from softseg.training.task import new_state
 from tests.support import project
 
@@ -85,10 +85,10 @@ def test_training_starts_from_the_best_epoch_of_the_source(train, tmp_path, caps
     noted = facts(run)["init_from"]
     best = torch.load(tmp_path / "runs/source/checkpoints/best.pt", weights_only=True)["epoch"]
     assert (noted["source"], noted["version"]) == ("runs/source", f"epoch {best}")
-    assert noted["sha256"] == weights_of(tmp_path / "runs/source").sha256
+    assert noted["sha256"] == read_source(tmp_path / "runs/source").sha256
     assert noted["layers_that_did_not_fit"] == []
     out = capsys.readouterr().out
-    assert f"start     from runs/source, epoch {best}: 13 layers taken\n" in out
+    assert f"start     from runs/source, epoch {best}: 13 layers copied\n" in out
     assert "warning" not in out
 
 
@@ -151,7 +151,7 @@ def test_frozen_blocks_keep_the_sources_weights_and_statistics(train, tmp_path, 
 def test_layers_that_do_not_fit_are_named_in_the_header_and_start_fresh(train, capsys):
     two = "dataset.targets={gm: {values: [1]}, wm: {values: [2]}}"
     run = train("two", "init_from=runs/source", two, STILL)
-    told = "last starts fresh: its weight is (1, 2, 3, 3) in the source, (2, 2, 3, 3) here"
+    told = "last is newly initialized: its weight is (1, 2, 3, 3) in the source, (2, 2, 3, 3) here"
     assert f"warning   {told}\n" in capsys.readouterr().out
     [noted] = facts(run)["init_from"]["layers_that_did_not_fit"]
     assert noted == {"layer": "last", "tensor": "weight", "there": [1, 2, 3, 3],
@@ -164,13 +164,13 @@ def test_the_scale_of_a_running_normrelu_is_taken_where_the_source_has_one(train
     source = train("running", running)
     experiment = resolve_hardware(load_config(tmp_path / "tiny.yaml", Experiment, [running]))
     state = new_state(experiment, torch.device("cpu"))
-    assert begin(state, weights_of(source), {}).fit.misfits == ()
+    assert load_initial_weights(state, read_source(source), {}).layers.mismatches == ()
     expected = torch.load(source / "checkpoints/best.pt", weights_only=True)["head"]
     assert same(state.head.state_dict(), expected)
     assert expected["scale.maximum"] != 1
-    told = begin(state, weights_of(tmp_path / "runs/source"), {}).lines()
-    assert told[1:] == [
-        "warning   head.scale starts fresh: its maximum is missing in the source, (1,) here"
+    fine_tuning = load_initial_weights(state, read_source(tmp_path / "runs/source"), {})
+    assert fine_tuning.summary()[1:] == [
+        "warning   head.scale is newly initialized: its maximum is missing in the source, (1,) here"
     ]
 
 
@@ -202,7 +202,7 @@ def test_where_nobody_knows_whom_a_source_was_trained_on_that_is_told(train, tmp
     old.write_text(json.dumps({k: v for k, v in facts(old.parent).items() if "image" not in k}))
     for source in ("a.softseg", "runs/source"):
         run = train(f"by-{Path(source).name}", f"init_from={source}", *SWAPPED)
-        assert f"{source} does not tell which scans it was trained on" in capsys.readouterr().out
+        assert f"{source} does not record which scans it was trained on" in capsys.readouterr().out
         assert facts(run)["init_from"]["test_subjects_it_was_trained_on"] is None
 
 
@@ -235,7 +235,7 @@ def test_a_source_that_cannot_be_read_is_refused_before_anything_is_written(
     run = train("tuned", f"init_from={source}", status=2)
     assert source in capsys.readouterr().err
     with pytest.raises(UserError, match=told):
-        weights_of(tmp_path / source)
+        read_source(tmp_path / source)
     assert not run.exists()
     assert not (tmp_path / "runs/.cache").exists()
 
@@ -303,11 +303,11 @@ def test_text_is_short_for_the_model_and_both_are_documented(softseg, tmp_path, 
 
 def test_the_digest_is_of_what_the_weights_are_not_of_the_file(softseg, tmp_path):
     source = tmp_path / "runs/source"
-    before = weights_of(source).sha256
+    before = read_source(source).sha256
     path = source / "checkpoints/best.pt"
     saved = torch.load(path, weights_only=True)
     torch.save({**saved, "more": 1}, path)
-    assert weights_of(source).sha256 == before
+    assert read_source(source).sha256 == before
     saved["model"]["last.bias"] += 1e-6
     torch.save(saved, path)
-    assert weights_of(source).sha256 != before
+    assert read_source(source).sha256 != before

@@ -22,9 +22,9 @@ from rich.console import Console
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.training.train import train
-from softseg.training.keeper import Keeper
+from softseg.training.recorder import RunRecorder
 
-keep, folder, found = Keeper.epoch, Path("run"), {}
+keep, folder, found = RunRecorder.epoch, Path("run"), {}
 
 def epoch(self, state, *told):
     keep(self, state, *told)
@@ -41,7 +41,7 @@ def epoch(self, state, *told):
             "run": {str(p): p.stat().st_size for p in folder.rglob("*") if p.is_file()},
         }
 
-Keeper.epoch = epoch
+RunRecorder.epoch = epoch
 sets = [f"trainer.max_epochs={LATE}", "trainer.early_stopping=null"]
 train(load_config(Path("tiny.yaml"), Experiment, sets), folder, Console(quiet=True))
 print(json.dumps(found))

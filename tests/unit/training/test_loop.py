@@ -12,7 +12,7 @@ from softseg.core.errors import TrainingError
 from softseg.models.predictor import Predictor
 from softseg.training import loop
 from softseg.training import state as states
-from softseg.training.batches import take
+from softseg.training.batches import single_batch
 from softseg.training.loop import fit, train_epoch, validate
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
@@ -152,7 +152,7 @@ def test_gradients_are_clipped_only_when_asked():
     for clip in (None, 1e-3):
         task = tiny_task(clip_gradient=clip, loss="adaptive_wing")
         state = tiny_state(task)
-        loop.train_step(state, task, take(task, task.rows[:4]))
+        loop.train_step(state, task, single_batch(task, task.rows[:4]))
         grads = [p.grad.norm() for p in state.model.parameters()]
         norms.append(torch.stack(grads).norm().item())
     assert norms[0] > 1e-3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from softseg.training.previews import is_kept, keep_prediction, keep_slice, read_progression
+from softseg.training.previews import is_kept, read_progression, write_preview, write_preview_slice
 
 KEPT = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
 
@@ -20,13 +20,13 @@ def run(tmp_path):
     """A run's folder with its slice: 3 contrasts, 2 targets."""
     draws = torch.Generator().manual_seed(0)
     image, target = torch.randn(3, 6, 5, generator=draws), torch.rand(2, 6, 5, generator=draws)
-    keep_slice(tmp_path, image, target)
+    write_preview_slice(tmp_path, image, target)
     return tmp_path
 
 
 def train(run, epochs, first=1):
     for epoch in range(first, epochs + 1):
-        keep_prediction(run, epoch, prediction(epoch))
+        write_preview(run, epoch, prediction(epoch))
 
 
 def test_epochs_are_kept_ever_more_rarely():
@@ -58,8 +58,8 @@ def test_values_are_kept_to_half_precision(run):
 
 
 def test_a_scan_that_is_not_standardized_is_bright_and_not_infinite(tmp_path):
-    keep_slice(tmp_path, torch.tensor([[[0.0, 1e5], [-1e6, 7.0]]]), torch.zeros(1, 2, 2))
-    keep_prediction(tmp_path, 1, torch.zeros(1, 2, 2))
+    write_preview_slice(tmp_path, torch.tensor([[[0.0, 1e5], [-1e6, 7.0]]]), torch.zeros(1, 2, 2))
+    write_preview(tmp_path, 1, torch.zeros(1, 2, 2))
     image = read_progression(tmp_path).image
     assert image.tolist() == [[[0, 65504], [-65504, 7]]]
 
@@ -91,7 +91,7 @@ def test_a_missing_slice_leaves_no_progression(run):
 def test_a_resumed_run_replaces_the_last_epoch(run):
     train(run, 7)
     assert list(read_progression(run).predictions) == [1, 2, 5, 7]
-    keep_slice(run, torch.zeros(3, 6, 5), torch.zeros(2, 6, 5))
+    write_preview_slice(run, torch.zeros(3, 6, 5), torch.zeros(2, 6, 5))
     train(run, 12, first=8)
     found = read_progression(run).predictions
     assert list(found) == [1, 2, 5, 10, 12]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
+import statistics
 
 import pytest
 import torch
@@ -23,7 +25,7 @@ def profiled(tmp_path_factory):
     watcher = Profile(folder, task.device, steps=20)
     fit(state, task, watcher)
     console = Console(file=io.StringIO(), width=120)
-    watcher.show(state.history, console)
+    watcher.print_result(state.history, 0.5, console)
     return watcher, state, task, console.file.getvalue()
 
 
@@ -49,6 +51,13 @@ def test_the_table_accounts_for_the_epoch(profiled):
         assert word in said
 
 
+def test_the_ratio_to_the_bare_steps_is_printed(profiled):
+    _, state, _, output = profiled
+    median = statistics.median(record["train_seconds"] for record in state.history)
+    ratio = re.search(r"bare network's steps 0\.50 s: ([\d.]+) times", output)
+    assert float(ratio[1]) == pytest.approx(median / 0.5, abs=0.006)
+
+
 def test_watching_changes_no_weight(profiled):
     _, state, task, _ = profiled
     unwatched = tiny_state(task)
@@ -62,6 +71,6 @@ def test_a_training_too_short_to_profile_says_so(tmp_path):
     state, watcher = tiny_state(task), Profile(tmp_path, torch.device("cpu"))
     fit(state, task, watcher)
     console = Console(file=io.StringIO(), width=120)
-    watcher.show(state.history, console)
+    watcher.print_result(state.history, 0.5, console)
     assert "fewer than 25 steps; train more epochs" in console.file.getvalue()
     assert not watcher.trace.exists()

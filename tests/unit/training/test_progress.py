@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from softseg.training.progress import Display
+from softseg.training.progress import ProgressDisplay
 from tests.support.tiny import tiny_state, tiny_task
 
 RECORD = {
@@ -33,7 +33,7 @@ def state():
 def shown(state, epochs=(1,), terminal=False, total=40, done=0, best=False, **changes):
     """The text that a display writes about some epochs of 50 slices."""
     console = Console(file=io.StringIO(), force_terminal=terminal, width=200)
-    with Display(console, total, done, 50) as display:
+    with ProgressDisplay(console, total, done, 50) as display:
         for epoch in epochs:
             display.step(50)
             state.epoch = epoch
@@ -43,6 +43,7 @@ def shown(state, epochs=(1,), terminal=False, total=40, done=0, best=False, **ch
 
 def test_a_plain_line_an_epoch_says_all(state):
     lines = shown(state, epochs=(1, 2, 3)).splitlines()
+    lines = [line for line in lines if not line.startswith("estimate")]
     assert len(lines) == 3
     assert lines[0].startswith("epoch 1/40 · loss 0.1235 · validation 0.5000")
     assert "Dice 87.7 %" in lines[0]
@@ -67,6 +68,12 @@ def test_the_time_left_counts_from_where_this_sitting_began(state, monkeypatch):
     lines = shown(state, epochs=(31, 32), done=30).splitlines()
     assert "0:01:30 left at most" in lines[0]  # 10 s for 1, 9 to come
     assert "0:01:20 left at most" in lines[1]  # 20 s for 2, 8 to come
+    assert lines[2] == "estimate  40 epochs at most, about 0:01:20 left (10.0 s per epoch)"
+
+
+def test_the_estimate_is_printed_once_after_the_first_epochs(state):
+    assert shown(state, epochs=range(1, 8)).count("estimate") == 1
+    assert "estimate" not in shown(state, epochs=(1, 2), total=2)
 
 
 def test_a_terminal_keeps_only_every_tenth_line_beside_its_bar(state):

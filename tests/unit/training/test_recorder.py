@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.training.loop import fit
-from softseg.training.recorder import Keeper, normalized
+from softseg.training.recorder import RunRecorder, normalized
 from tests.support.tiny import tiny_state, tiny_task
 
 TAG = "input | target | prediction"
@@ -29,7 +29,7 @@ def keep(folder, epochs, start=0, images_every=0, best=lambda epoch: True, loss=
     state = tiny_state(tiny_task())
     state.history = [record(epoch) for epoch in range(1, start + 1)]
     picture = torch.rand(2, 1, 6, 5)
-    keeper = Keeper(folder, start, picture, picture, images_every)
+    keeper = RunRecorder(folder, start, picture, picture, images_every)
     for epoch in epochs:
         state.epoch = epoch
         state.history.append(record(epoch, loss))
@@ -51,7 +51,7 @@ def kept(tmp_path_factory):
     task = tiny_task(max_epochs=3)
     state = tiny_state(task)
     image, target = task.stack.image[-1:], task.stack.target[-1:]
-    keeper = Keeper(folder, 0, image, target, images_every=2)
+    keeper = RunRecorder(folder, 0, image, target, images_every=2)
     fit(state, task, keeper)
     keeper.close()
     return folder, state
@@ -139,7 +139,7 @@ def test_the_table_is_never_behind_the_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "save", killed)
     task = tiny_task(max_epochs=1)
     images = task.stack.image[:1]
-    keeper = module.Keeper(tmp_path, 0, images, images, 0)
+    keeper = module.RunRecorder(tmp_path, 0, images, images, 0)
     with pytest.raises(KeyboardInterrupt):
         fit(tiny_state(task), task, keeper)
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 2

@@ -20,8 +20,8 @@ from softseg.data.nifti.grid import Grid
 from softseg.datasets.phantom import write_phantom
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeStatistics
-from softseg.runs.data import check_sets
-from softseg.training.run_summary import describe, describe_data, geometry_lines, softness_line
+from softseg.runs.data import PreparedData, check_sets
+from softseg.training.run_summary import geometry_lines, softness_line, summarize, summarize_data
 from tests.support.tiny import tiny_stack, tiny_state, tiny_task
 
 SETS = Sets(train=("s0", "s1"), validation=("s2",), test=("s3",))
@@ -95,12 +95,12 @@ def test_telling_changes_nothing():
 def test_subjects_and_slices_without_the_dropped_ones():
     stack = tiny_stack()
     stack.keep[0] = stack.keep[1] = False
-    data, _, geometry = describe_data(experiment(), SETS, stack)
+    data, _, geometry = summarize_data(experiment(), SETS, stack)
     assert data == (
         "data      training 2 subjects, 6 slices · validation 1 subjects, 4 slices · "
         "test 1 subjects, 4 slices, 24 x 24 pixels"
     )
-    assert geometry.startswith("geometry  gm: best Dice ")
+    assert geometry.startswith("geometry  gm: Dice ceiling ")
 
 
 @pytest.mark.parametrize(("zooms", "warned"), [((0.5, 2), True), ((0.5, 0.505), False)])
@@ -109,11 +109,11 @@ def test_turning_pixels_that_are_not_square_is_warned_of(zooms, warned):
     grid = Grid((24, 24, 4), np.diag([*zooms, 5.0, 1.0]))
     volumes = [replace(v, geometry=Geometry(grid, grid)) for v in stack.volumes]
     stack = replace(stack, volumes=tuple(volumes))
-    told = "\n".join(describe_data(experiment({"affine": {}}), SETS, stack))
+    told = "\n".join(summarize_data(experiment({"affine": {}}), SETS, stack))
     assert ("2 training subjects are not square (s0: 0.5 x 2 mm)" in told) == warned
-    assert "not square" not in "\n".join(describe_data(experiment(), SETS, stack))
+    assert "not square" not in "\n".join(summarize_data(experiment(), SETS, stack))
     still = experiment({"affine": {"rotation": 0}})
-    assert "not square" not in "\n".join(describe_data(still, SETS, stack))
+    assert "not square" not in "\n".join(summarize_data(still, SETS, stack))
     loss = {"name": "boundary"}
     terms = [{"loss": {"name": "mse"}}, {"loss": loss}]
     made = experiment({"affine": {}})
@@ -130,10 +130,10 @@ def test_synthetic_data_are_called_so(tmp_path):
     made = experiment()
     dataset = made.dataset.model_copy(update={"root": str(tmp_path)})
     made = made.model_copy(update={"dataset": dataset})
-    assert "SYNTHETIC" not in "\n".join(describe_data(made, SETS, tiny_stack()))
+    assert "SYNTHETIC" not in "\n".join(summarize_data(made, SETS, tiny_stack()))
     write_phantom(tmp_path / "phantom", "scgm", 1, 0)
     shutil.copy(tmp_path / "phantom" / "README", tmp_path)
-    assert "SYNTHETIC" in describe_data(made, SETS, tiny_stack())[0]
+    assert "SYNTHETIC" in summarize_data(made, SETS, tiny_stack())[0]
 
 
 def test_the_worst_subject_of_the_geometry_is_named():
@@ -145,33 +145,29 @@ def test_the_worst_subject_of_the_geometry_is_named():
         VolumeStatistics({}, (95.0, nan), (1.0, 1.0)),
     ]
     lines = geometry_lines(stack_with(*statistics).volumes, ["gm", "lesion"])
-    assert len(lines) == 1  # no Dice of a target that nobody has
-    assert re.search(r"gm: best Dice .* 95\.0 % \(lowest 92\.0 %.*s1\)", lines[0])
-    assert re.search(r"inside the crop.* 85\.0 % .*\(least 50\.0 %.*s2\)", lines[0])
+    assert len(lines) == 1  # no Dice of a target that no subject has
+    assert re.search(r"gm: Dice ceiling 95\.0 % mean, 92\.0 % lowest \(s1\)", lines[0])
+    assert re.search(r"the crop keeps 85\.0 % of the mask, 50\.0 % at least \(s2\)", lines[0])
 
 
 def test_empty_masks_are_not_counted_as_inside_the_crop():
     empty = VolumeStatistics({}, (float("nan"),), (float("nan"),))
     volumes = stack_with(VolumeStatistics({}, (30.0,), (0.2,)), empty, empty, empty).volumes
-    assert "inside the crop 20.0 % of the mask" in geometry_lines(volumes, ["gm"])[0]
+    assert "the crop keeps 20.0 % of the mask" in geometry_lines(volumes, ["gm"])[0]
 
 
 @pytest.mark.parametrize(
     ("done", "expected"),
-    [
-        # 12 slices in batches of 8: 1.5 steps of 2 s, validation a third again, 10 epochs
-        (1, "2000 ms a step, about 3.0 s an epoch and validation; 11 epochs at most, "
-            "from epoch 2: at most about 0:00:39"),
-        (0, "11 epochs at most: at most about 0:00:43"),
-    ],
-)  # fmt: skip
-def test_what_is_trained_on_what_and_for_how_long(done, expected):
+    [(1, "epochs    11 at most, resuming with epoch 2"), (0, "epochs    11 at most")],
+)
+def test_the_summary_names_the_hardware_the_network_and_the_epochs(done, expected):
     task = tiny_task(tiny_stack(), batch_size=8)
     state = tiny_state(task)
     state.epoch = done
-    first, *_, network, time = describe(experiment(), SETS, task, state, 2.0).splitlines()
+    prepared = PreparedData(SETS, task.stack)
+    first, *_, network, epochs = summarize(experiment(), prepared, state).splitlines()
     for word in ("tiny", "cpu", "2 threads", "float32"):
         assert word in first
     count = sum(p.numel() for p in state.model.parameters())
     assert network == (f"network   unet2d, {count:,} parameters, head normrelu, loss adaptive_wing")
-    assert expected in time
+    assert epochs == expected

@@ -11,7 +11,7 @@ import torch
 from softseg.core.errors import UserError
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.training import state as states
-from softseg.training.early_stopping import Progress
+from softseg.training.state import StoppingProgress
 from tests.support.tiny import tiny_state, tiny_task
 
 
@@ -19,7 +19,7 @@ def test_a_saved_state_comes_back_equal(tmp_path):
     task = tiny_task()
     one = tiny_state(task)
     one.epoch, one.history = 2, [{"epoch": 1, "val_loss": 0.5}]
-    one.progress = Progress(best=0.25, reference=0.5, waited=1)
+    one.progress = StoppingProgress(best=0.25, reference=0.5, waited=1)
     states.save(one, tmp_path / "last.pt")
     two = tiny_state(tiny_task(seed=4))
     states.restore(two, tmp_path / "last.pt")

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from softseg import augment, losses
 from softseg.training import loop
-from softseg.training.batches import feed
+from softseg.training.batches import epoch_batches
 from softseg.training.loop import train_epoch, validate
 from tests.support.losses import EVERY, label
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
@@ -170,7 +170,7 @@ def test_no_step_makes_the_host_wait_for_a_copy_to_the_device(meta):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_no_step_waits_for_the_gpu():
     state, task = on(torch.device("cuda"), tiny_task(tiny_stack(volumes=13)))
-    steps = feed(task, task.rows, torch.Generator(), torch.Generator())
+    steps = epoch_batches(task, task.rows, torch.Generator(), torch.Generator())
     loop.train_step(state, task, next(steps))
     torch.cuda.set_sync_debug_mode("error")
     try:
