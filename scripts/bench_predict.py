@@ -11,7 +11,7 @@ from rich.console import Console
 from softseg.config.experiment import Experiment
 from softseg.evaluation.evaluate import evaluate
 from softseg.inference.model import open_model
-from softseg.inference.predict import segment_all
+from softseg.inference.predict import predict_scans
 from softseg.inference.scans import Scan
 from softseg.runs.folder import Run
 from softseg.training import train as experiment
@@ -33,7 +33,7 @@ def scoring_against_predicting(rounds: int) -> Row:
         model, scans = open_model(run.folder, "cpu"), scans_of(config)
         works = {
             "eval": lambda: evaluate(Run(run.folder), quiet, search=True),
-            "predict": lambda: segment_all(model, scans, Path(folder) / "out", quiet),
+            "predict": lambda: predict_scans(model, scans, Path(folder) / "out", quiet),
         }
         seconds = medians(rounds, works)
     ratio = seconds["eval"] / seconds["predict"]

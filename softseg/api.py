@@ -18,8 +18,8 @@ from softseg.core.console import open_console
 from softseg.core.errors import UserError, combined_error
 from softseg.evaluation import evaluate as evaluation
 from softseg.inference.model import open_model
-from softseg.inference.predict import Options, segment_all
-from softseg.inference.roi import place
+from softseg.inference.predict import Options, predict_scans
+from softseg.inference.roi import assign_rois
 from softseg.inference.scans import find_scans
 from softseg.inference.segmenter import Segmenter
 from softseg.runs.folder import Run
@@ -119,10 +119,10 @@ def predict(
     given = [inputs] if isinstance(inputs, str | Path) else inputs
     scans = find_scans([str(one) for one in given], opened.contrasts)
     middle = None if center is None else ",".join(map(str, center))
-    places = place(opened, scans, None if roi is None else Path(roi), middle)
-    options = Options(threshold=threshold, center=places.center)
-    done = segment_all(opened, places.scans, Path(out), _console(quiet), options)
-    if problems := [*places.problems, *done.problems]:
+    assignment = assign_rois(opened, scans, None if roi is None else Path(roi), middle)
+    options = Options(threshold=threshold, center=assignment.center)
+    done = predict_scans(opened, assignment.scans, Path(out), _console(quiet), options)
+    if problems := [*assignment.problems, *done.problems]:
         raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)
     return done.written
 

@@ -61,10 +61,10 @@ def evaluate(
         split=split,
         sets=sets,
     )
-    evaluation.show(trained, scored, split, console)
+    evaluation.print_evaluation(trained, scored, split, console)
     if recalibrate:
         effect = recalibration.recalibrate(trained, recalibrate, console, split, sets, threshold)
-        recalibration.show(trained, recalibrate, effect, split, console)
+        recalibration.print_recalibration(trained, recalibrate, effect, split, console)
     if uncertainty:
         from softseg.evaluation import uncertainty as uncertainty_evaluation
         from softseg.inference.uncertainty.sampling import Sampling
@@ -73,4 +73,4 @@ def evaluate(
         scores = uncertainty_evaluation.evaluate_uncertainty(
             trained, sampling, console, split, sets, threshold
         )
-        uncertainty_evaluation.show(trained, sampling, scores, split, console)
+        uncertainty_evaluation.print_uncertainty(trained, sampling, scores, split, console)

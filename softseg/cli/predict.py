@@ -69,27 +69,30 @@ def predict(
     """Segment new scans with a trained model."""
     check_options(uncertainty, samples, seed, candidate)
     from softseg.core.errors import combined_error
-    from softseg.inference.predict import Options, segment_all
-    from softseg.inference.roi import place
+    from softseg.inference.predict import Options, predict_scans
+    from softseg.inference.roi import assign_rois
     from softseg.inference.scans import find_scans
 
     console, members = open_console(), _open_models(model, uncertainty, candidate, device)
     opened = members[0]
     scans = [replace(scan, frame=frame) for scan in find_scans(inputs, opened.contrasts)]
-    places = place(opened, scans, roi, center)
-    options = Options(threshold, places.center, training_crop, batch_size)
+    assignment = assign_rois(opened, scans, roi, center)
+    options = Options(threshold, assignment.center, training_crop, batch_size)
     if uncertainty is None:
-        done = segment_all(opened, places.scans, out, console, options)
+        done = predict_scans(opened, assignment.scans, out, console, options)
     else:
-        from softseg.inference.uncertainty.predict import segment_ensemble, segment_sampled
+        from softseg.inference.uncertainty.predict import (
+            predict_with_ensemble,
+            predict_with_sampling,
+        )
         from softseg.inference.uncertainty.sampling import Sampling
 
         if uncertainty == "ensemble":
-            done = segment_ensemble(members, places.scans, out, console, options)
+            done = predict_with_ensemble(members, assignment.scans, out, console, options)
         else:
             sampling = Sampling(uncertainty, samples or 20, seed or 0)
-            done = segment_sampled(opened, places.scans, out, console, options, sampling)
-    problems = [*places.problems, *done.problems]
+            done = predict_with_sampling(opened, assignment.scans, out, console, options, sampling)
+    problems = [*assignment.problems, *done.problems]
     console.print(f"{out}: {len(done.written)} files", highlight=False, markup=False)
     if problems:
         raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)
@@ -100,7 +103,7 @@ def _open_models(
 ) -> list[Model]:
     """Open the model, or all members of an ensemble."""
     if method == "ensemble":
-        from softseg.inference.ensemble import open_ensemble
+        from softseg.inference.model import open_ensemble
 
         return open_ensemble(model, candidate, device)
     from softseg.inference.model import open_model

@@ -1,1 +1,1 @@
-"""A trained run scored in the native space of each scan."""
+"""Evaluation of a trained run in the native space of each scan."""

@@ -1,11 +1,14 @@
-"""A trained run scored in the native space of each scan (SoftSeg 2.4)."""
+"""Score a trained run in the native space of each scan (SoftSeg 2.4)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from numbers import Real
+from operator import add
 from pathlib import Path
 
 import pandas as pd
@@ -18,21 +21,19 @@ from softseg.data import Subject
 from softseg.data.sample import Sample
 from softseg.data.splits import SETS
 from softseg.data.synthetic import is_phantom
-from softseg.evaluation.opened_run import Trained, open_run, predicted
+from softseg.evaluation.opened_run import OpenedRun, iter_predictions, open_run
 from softseg.evaluation.summary import metrics_table, summarize
 from softseg.evaluation.threshold_search import search_thresholds, thresholds_of
 from softseg.inference.write import describe_folder, write_predictions
 from softseg.metrics.calibration import ReliabilityBins, bins_to_table
-from softseg.metrics.score import Evaluate
+from softseg.metrics.score import TargetEvaluation
 from softseg.preprocess.stack import SliceStack
 from softseg.runs.folder import Run, predictions_folder, set_suffix, subject_predictions_folder
 
-Bins = dict[str, ReliabilityBins]  # target -> sums over all volumes
-
 
 @dataclass(frozen=True)
-class Scored:
-    """One evaluation: the thresholds used and a row per subject and target."""
+class RunEvaluation:
+    """The thresholds used, and the scores with a row per subject and target."""
 
     thresholds: dict[str, float]
     table: pd.DataFrame
@@ -48,133 +49,137 @@ def evaluate(
     split: str = "test",
     sets: Sequence[str] = (),
     stack: SliceStack | None = None,
-) -> Scored:
+) -> RunEvaluation:
     """Score a run on one of its sets and write metrics.csv, summary.json and predictions/.
 
-    With `search`, the threshold of each target is first looked for on training and validation
-    volumes and kept in threshold.json. `sets` are `key=value` changes of the run's configuration,
-    such as dataset.root or trainer.device. `stack` holds its slices where they are at hand already.
-    Where training crops, what lies outside the crop is not looked at (`predict --training-crop`).
+    With `search`, the threshold of each target is first searched on training and validation volumes
+    and stored in threshold.json. `sets` are `key=value` changes of the run's configuration, such as
+    dataset.root or trainer.device. `stack` holds its slices if they are already loaded. If training
+    crops, everything outside the crop is predicted 0 (as with `predict --training-crop`).
 
-    Raises UserError for a run that cannot be evaluated, and for arguments that cannot be.
+    Raises UserError for a run that cannot be evaluated, and for invalid arguments.
     """
-    _check(search, threshold, split)
-    searched = ("train", "validation") if search else ()
-    trained = open_run(run, console, (split, *searched), sets, stack)
-    if search:
-        search_thresholds(trained, console)
-    thresholds = thresholds_of(trained, threshold, console)
-    members = getattr(trained.sets, split)
-    describe_folder(predictions_folder(run, split), trained.experiment.name)
-    rows: list[dict[str, object]] = []
-    bins: Bins = {}
-    for subject, soft, sample in predicted(trained, members, f"scoring {split}", console):
-        masks, scored = _score_subject(trained, subject, soft, sample, thresholds, bins)
-        folder = subject_predictions_folder(run, trained.experiment, subject, split)
-        _write_predictions(trained, subject, folder, soft, masks, thresholds)
-        rows += scored
-    table = pd.DataFrame(rows)
-    _write(trained, table, bins, split)
-    return Scored(thresholds, table, is_phantom(Path(trained.experiment.dataset.root)))
-
-
-def _check(search: bool, threshold: float | None, split: str) -> None:
     if split not in SETS:
         raise UserError(f"split is {', '.join(SETS[:-1])} or {SETS[-1]}, not `{split}`")
     if search and threshold is not None:
-        raise UserError("a threshold is searched for or given: leave out one of the two")
+        raise UserError("a threshold is either searched for or given: leave out one of the two")
     check_threshold(threshold)
+    searched = ("train", "validation") if search else ()
+    opened = open_run(run, console, (split, *searched), sets, stack)
+    if search:
+        search_thresholds(opened, console)
+    thresholds = thresholds_of(opened, threshold, console)
+    describe_folder(predictions_folder(run, split), opened.experiment.name)
+    rows: list[dict[str, object]] = []
+    bins: dict[str, list[ReliabilityBins]] = defaultdict(list)
+    members = getattr(opened.sets, split)
+    for subject, soft, sample in iter_predictions(opened, members, f"scoring {split}", console):
+        targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
+        for target, scored in targets.items():
+            rows.append(_row(opened, subject, target, scored, thresholds[target]))
+            if scored.reliability is not None:
+                bins[target].append(scored.reliability)
+        folder = subject_predictions_folder(run, opened.experiment, subject, split)
+        masks = [scored.mask for scored in targets.values()]
+        _write_predictions(opened, subject, folder, soft, masks, thresholds)
+    table = pd.DataFrame(rows)
+    _write_tables(opened, table, bins, split)
+    return RunEvaluation(thresholds, table, is_phantom(Path(opened.experiment.dataset.root)))
 
 
 def check_threshold(threshold: float | None) -> None:
-    """Refuse what no threshold of values in [0, 1] can be, with a UserError; None is none given."""
+    """Raise UserError for a threshold outside [0, 1]; None stands for no threshold."""
     if threshold is None:
         return
     if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
-        raise UserError(f"a threshold lies from 0 to 1, not {threshold!r}")
+        raise UserError(f"a threshold is from 0 to 1, not {threshold!r}")
 
 
-def _score_subject(
-    trained: Trained,
+def _evaluate_subject(
+    opened: OpenedRun,
     subject: Subject,
     soft: Float32Array,
     sample: Sample,
-    thresholds: dict[str, float],
-    bins: Bins,
-) -> tuple[list[BoolArray], list[dict[str, object]]]:
-    """One subject's binary prediction of each target and its scores; adds to `bins`."""
-    evaluate = trained.experiment.evaluate
-    geometry = trained.stack.volumes_of([subject.name])[0].geometry
-    axis = geometry.native_axis(trained.experiment.slices.axis_index)
+    thresholds: Mapping[str, float],
+) -> dict[str, TargetEvaluation]:
+    """The binary prediction of each target of one subject, and its scores."""
+    geometry = opened.stack.volumes_of([subject.name])[0].geometry
+    axis = geometry.native_axis(opened.experiment.slices.axis_index)
     zooms, voxel_ml = geometry.native.zooms.tolist(), geometry.native.voxel_ml
-    masks, rows = [], []
+    targets = {}
     for k, (target, threshold) in enumerate(thresholds.items()):
         raters = sample.raters[k] if len(sample.raters[k]) > 1 else None
-        judged = evaluate(soft[k], sample.target[k], threshold, zooms, voxel_ml, axis, raters)
-        masks.append(judged.mask)
-        if judged.reliability is not None:
-            known = bins.get(target)
-            bins[target] = judged.reliability if known is None else known + judged.reliability
-        whose = {"subject": subject.name, "person": subject.person, "target": target}
-        rows.append({**whose, **_group(evaluate, subject), **judged.scores, "threshold": threshold})
-    return masks, rows
+        targets[target] = opened.experiment.evaluate(
+            soft[k], sample.target[k], threshold, zooms, voxel_ml, axis, raters
+        )
+    return targets
 
 
-def _group(evaluate: Evaluate, subject: Subject) -> dict[str, object]:
-    """What the volume bias is divided by, where the subject has it."""
-    group = subject.columns.get(evaluate.metrics.group_by)
-    return {} if group is None else {"group": group}
+def _row(
+    opened: OpenedRun, subject: Subject, target: str, scored: TargetEvaluation, threshold: float
+) -> dict[str, object]:
+    """A row of metrics.csv, with the group of the volume bias if the subject has one."""
+    row: dict[str, object] = {"subject": subject.name, "person": subject.person, "target": target}
+    group = subject.columns.get(opened.experiment.evaluate.metrics.group_by)
+    if group is not None:
+        row["group"] = group
+    return {**row, **scored.scores, "threshold": threshold}
 
 
 def _write_predictions(
-    trained: Trained,
+    opened: OpenedRun,
     subject: Subject,
     folder: Path,
     soft: Float32Array,
     masks: Sequence[BoolArray],
-    thresholds: dict[str, float],
+    thresholds: Mapping[str, float],
 ) -> None:
-    evaluate = trained.experiment.evaluate
+    """Write a subject's soft and binary predictions."""
+    steps = opened.experiment.evaluate.steps
     sources = list(subject.images.values())
-    facts: dict[str, object] = {
+    metadata: dict[str, object] = {
         "Sources": [str(path) for path in sources],
-        "Model": trained.experiment.name,
+        "Model": opened.experiment.name,
     }
-    if evaluate.postprocess:
-        facts["Postprocessing"] = evaluate.steps
-    write_predictions(folder, sources[0], soft, masks, thresholds, facts)
+    if steps:
+        metadata["Postprocessing"] = steps
+    write_predictions(folder, sources[0], soft, masks, thresholds, metadata)
 
 
-def _write(trained: Trained, table: pd.DataFrame, bins: Bins, split: str) -> None:
-    """The tables and their summary; those of another set than the test set have its name."""
-    metrics, summary, reliability = (trained.run.folder / name for name in _tables(split))
+def _write_tables(
+    opened: OpenedRun, table: pd.DataFrame, bins: Mapping[str, list[ReliabilityBins]], split: str
+) -> None:
+    """Write the tables and their summary; names of other sets than the test set end in the set."""
+    metrics, summary, reliability = (opened.run.folder / name for name in _table_names(split))
     write_atomically(metrics, table.to_csv(index=False))
     write_atomically(summary, json.dumps(summarize(table), indent=2) + "\n")
     if bins:
-        tables = [bins_to_table(one).assign(target=target) for target, one in bins.items()]
+        tables = [
+            bins_to_table(reduce(add, volumes)).assign(target=target)
+            for target, volumes in bins.items()
+        ]
         write_atomically(reliability, pd.concat(tables).to_csv(index=False))
-    else:  # calibration is not measured: an earlier evaluation's would be of other predictions
+    else:  # without calibration, the file of an earlier evaluation is about other predictions
         reliability.unlink(missing_ok=True)
-    if split == "test":  # a package says these scores of no other weights and postprocessing
-        steps = trained.experiment.evaluate.steps
-        trained.run.update_metadata(scored_epoch=trained.epoch, scored_postprocess=steps)
+    if split == "test":  # so that a package can check that its weights and steps were scored
+        steps = opened.experiment.evaluate.steps
+        opened.run.update_metadata(scored_epoch=opened.epoch, scored_postprocess=steps)
 
 
-def _tables(split: str) -> tuple[str, str, str]:
-    of_set = set_suffix(split)
-    return f"metrics{of_set}.csv", f"summary{of_set}.json", f"reliability{of_set}.csv"
+def _table_names(split: str) -> tuple[str, str, str]:
+    suffix = set_suffix(split)
+    return f"metrics{suffix}.csv", f"summary{suffix}.json", f"reliability{suffix}.csv"
 
 
-def show(run: Run, scored: Scored, split: str, console: Console) -> None:
-    """Print the table of an evaluation and where its files are."""
+def print_evaluation(run: Run, scored: RunEvaluation, split: str, console: Console) -> None:
+    """Print the table of an evaluation and the files written."""
     used = ", ".join(f"{target} {value:.2f}" for target, value in scored.thresholds.items())
-    console.print(
-        metrics_table(scored.table, f"{run.folder.resolve().name}, {split} set, at {used}")
-    )
+    title = f"{run.folder.resolve().name}, {split} set, at {used}"
+    console.print(metrics_table(scored.table, title))
     if scored.synthetic:
         console.print(
             "The data are SYNTHETIC (a phantom): these figures say nothing about patients."
         )
-    tables = [name for name in _tables(split) if (run.folder / name).exists()]
+    tables = [name for name in _table_names(split) if (run.folder / name).exists()]
     files = ", ".join([*tables, f"{predictions_folder(run, split).name}/"])
     console.print(f"{run.folder}: {files}", highlight=False, markup=False)

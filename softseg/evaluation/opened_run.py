@@ -1,13 +1,13 @@
-"""A trained run opened again: its network, its subjects, and what it predicts of them."""
+"""A trained run opened for evaluation: its network, its subjects, and its predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
@@ -15,16 +15,17 @@ from softseg.core.errors import UserError
 from softseg.core.types import Float32Array
 from softseg.data import Sets, Subject, read_split
 from softseg.data.sample import Sample, load_sample
+from softseg.inference.prepared_scan import to_native
 from softseg.models.predictor import Predictor
-from softseg.preprocess.stack import SliceStack
+from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.runs.build import load_predictor, resolve_hardware
 from softseg.runs.data import load_stack
 from softseg.runs.folder import Run
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A run opened for evaluation."""
+class OpenedRun:
+    """A run with its network, its slices and the subjects of some of its sets."""
 
     run: Run
     experiment: Experiment
@@ -32,12 +33,25 @@ class Trained:
     subjects: dict[str, Subject]
     stack: SliceStack
     predict: Predictor
-    epoch: int  # whose weights these are
+    epoch: int  # of the weights
 
     @property
     def targets(self) -> list[str]:
-        """In the order of the YAML."""
+        """The segmented structures, in the order of the YAML."""
         return list(self.experiment.dataset.targets)
+
+    def image_of(self, volume: StackedVolume) -> Tensor:
+        """All slices (S, C, H, W) of a volume."""
+        return self.stack.image[volume.start : volume.stop]
+
+    def load_sample(self, volume: StackedVolume) -> Sample:
+        """Read the native masks of a volume, those of every rater included."""
+        subject = self.subjects[volume.subject]
+        return load_sample(subject, self.experiment.dataset, every_rater=True)
+
+    def to_native(self, volume: StackedVolume, soft: Tensor) -> Float32Array:
+        """Soft segmentation (S, K, H, W) of a volume -> (K, X, Y, Z) in native space."""
+        return to_native(soft, self.experiment.slices, volume.geometry)
 
 
 def open_run(
@@ -46,11 +60,11 @@ def open_run(
     splits: Sequence[str],
     changes: Sequence[str],
     stack: SliceStack | None = None,
-) -> Trained:
+) -> OpenedRun:
     """Open a run with the subjects of these sets.
 
-    `changes` are `key=value` changes of its configuration; `stack` holds its slices where they are
-    at hand. Raises UserError for a run that cannot be evaluated.
+    `changes` are `key=value` changes of its configuration; `stack` holds its slices if they are
+    already loaded. Raises UserError for a run that cannot be evaluated.
     """
     experiment = resolve_hardware(load_config(run.config, Experiment, changes))
     sets = read_split(run.split)
@@ -58,9 +72,9 @@ def open_run(
     if (status := run.metadata().get("status")) != "finished":
         unfinished = f"warning: this training is not finished ({status}): epoch {epoch} is used"
         console.print(unfinished, markup=False)
-    wanted = {name for split in splits for name in getattr(sets, split)}
-    subjects = {s.name: s for s in experiment.dataset() if s.name in wanted}
-    if missing := sorted(wanted - subjects.keys()):
+    required = {name for split in splits for name in getattr(sets, split)}
+    subjects = {s.name: s for s in experiment.dataset() if s.name in required}
+    if missing := sorted(required - subjects.keys()):
         raise UserError(
             f"{experiment.dataset.root} no longer holds {', '.join(missing)}, which {run.split} "
             "names; restore them, or train again"
@@ -68,21 +82,25 @@ def open_run(
     stack = stack or load_stack(experiment, list(subjects.values()), console)
     if changed := run.changed_subjects(stack.fingerprints()):
         console.print(f"warning: data changed since training: {', '.join(changed)}", markup=False)
-    return Trained(run, experiment, sets, subjects, stack, predict, epoch)
+    return OpenedRun(run, experiment, sets, subjects, stack, predict, epoch)
 
 
-def predicted(
-    trained: Trained, members: Sequence[str], doing: str, console: Console
+def track_volumes(
+    opened: OpenedRun, members: Sequence[str], description: str, console: Console
+) -> Iterable[StackedVolume]:
+    """The volumes of these subjects, with a progress bar while they are iterated over."""
+    volumes = opened.stack.volumes_of(members)
+    hidden = not console.is_terminal
+    return track(volumes, description, console=console, transient=True, disable=hidden)
+
+
+def iter_predictions(
+    opened: OpenedRun, members: Sequence[str], description: str, console: Console
 ) -> Iterator[tuple[Subject, Float32Array, Sample]]:
-    """Each subject with its soft prediction (K, X, Y, Z) and its masks, in native space.
+    """Yield each subject with its soft prediction (K, X, Y, Z) and its masks, in native space.
 
-    `doing` is what the progress bar says.
+    `description` is the text of the progress bar.
     """
-    volumes = trained.stack.volumes_of(members)
-    shown = track(volumes, doing, console=console, transient=True, disable=not console.is_terminal)
-    for volume in shown:
-        subject = trained.subjects[volume.subject]
-        soft = trained.predict(trained.stack.image[volume.start : volume.stop])
-        stacked = trained.experiment.slices.stack(soft)
-        native = np.stack([volume.geometry.to_native(target) for target in stacked])
-        yield subject, native, load_sample(subject, trained.experiment.dataset, every_rater=True)
+    for volume in track_volumes(opened, members, description, console):
+        soft = opened.to_native(volume, opened.predict(opened.image_of(volume)))
+        yield opened.subjects[volume.subject], soft, opened.load_sample(volume)

@@ -1,4 +1,4 @@
-"""Numbers for people: summaries of metrics.csv and tables on the screen."""
+"""Summaries of metrics.csv, as JSON and as a table on the screen."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from softseg.metrics.headings import HEADINGS
+
+Moments = dict[str, float | int | None]  # mean, std, n
 
 _PRINTED = (
     "dice",
@@ -34,10 +36,10 @@ _PRINTED = (
 _NOT_METRICS = ("subject", "person", "target", "group", "threshold")
 
 
-def summarize(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | int | None]]]:
-    """{target: {metric: {mean, std, n}}} over subjects; n counts those where it is defined.
+def summarize(table: pd.DataFrame) -> dict[str, dict[str, Moments]]:
+    """Return {target: {metric: {mean, std, n}}} over subjects; n counts the defined values.
 
-    std is the sample standard deviation (ddof 1); a mean or std that is undefined is None.
+    std is the sample standard deviation (ddof 1); an undefined mean or std is None.
     """
     return {
         str(target): {
@@ -49,7 +51,8 @@ def summarize(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | int 
     }
 
 
-def _moments(values: pd.Series[Any]) -> dict[str, float | int | None]:
+def _moments(values: pd.Series[Any]) -> Moments:
+    """The mean, the standard deviation and the number of the defined values."""
     mean, std = float(values.mean()), float(values.std())
     return {
         "mean": None if math.isnan(mean) else mean,
@@ -59,20 +62,22 @@ def _moments(values: pd.Series[Any]) -> dict[str, float | int | None]:
 
 
 def metrics_table(table: pd.DataFrame, title: str) -> Table:
-    """Mean +- standard deviation of each metric, one row a target."""
-    shown = Table(title=escape(title), title_justify="left")
-    shown.add_column("target")
-    shown.add_column("scans", justify="right")
-    headings = {name: HEADINGS[name].short for name in _PRINTED if name in table.columns}
-    for heading in headings.values():
-        shown.add_column(escape(heading), justify="right")
-    for target, metrics in summarize(table).items():
+    """Return the mean and standard deviation of each metric, a row per target."""
+    printed = Table(title=escape(title), title_justify="left")
+    printed.add_column("target")
+    printed.add_column("scans", justify="right")
+    metrics = [name for name in _PRINTED if name in table.columns]
+    for metric in metrics:
+        printed.add_column(escape(HEADINGS[metric].short), justify="right")
+    for target, summary in summarize(table).items():
         count = str(int((table["target"] == target).sum()))
-        shown.add_row(escape(target), count, *(_cell(metrics[metric]) for metric in headings))
-    return shown
+        cells = (_cell(summary[metric]) for metric in metrics)
+        printed.add_row(escape(target), count, *cells)
+    return printed
 
 
-def _cell(moments: dict[str, float | int | None]) -> str:
+def _cell(moments: Moments) -> str:
+    """`mean ± std` with about three significant digits."""
     mean, std = moments["mean"], moments["std"]
     if mean is None:
         return "undefined"

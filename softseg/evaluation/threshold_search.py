@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 
+from softseg.core.files import replacing
 from softseg.core.types import Float64Array, FloatArray
-from softseg.evaluation.opened_run import Trained, predicted
-from softseg.evaluation.threshold_figure import draw_threshold_curves
+from softseg.evaluation.opened_run import OpenedRun, iter_predictions
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.runs.thresholds import Threshold, stored_thresholds, threshold_key, write_thresholds
 
@@ -17,31 +21,30 @@ THRESHOLDS = tuple(k / 20 for k in range(1, 20))
 
 
 def dice_curve(probability: FloatArray, truth: FloatArray) -> Float64Array:
-    """Dice [%] of one volume at every threshold, (19,), from two histograms of its voxels.
+    """Return the Dice [%] of one volume at every threshold, (19,), from two histograms.
 
-    Truth is foreground at >= 0.5. NaN throughout where the truth is empty and so is the
-    prediction; 0 where only one of them is.
+    Truth is foreground at >= 0.5. NaN if both truth and prediction are empty; 0 if only one is.
     """
     foreground = binarize(truth, TRUTH_THRESHOLD)
-    predicted = _at_or_above(probability)
-    both = _at_or_above(probability[foreground])
+    predicted = _count_from(probability)
+    both = _count_from(probability[foreground])
     size = predicted + int(foreground.sum())
     with np.errstate(invalid="ignore"):
         return np.where(size > 0, 200.0 * both / size, np.nan)
 
 
-def _at_or_above(values: FloatArray) -> NDArray[np.int64]:
+def _count_from(values: FloatArray) -> NDArray[np.int64]:
     """How many values are >= each threshold, (19,): one pass and a cumulative histogram."""
     edges = np.array(THRESHOLDS, dtype=np.float32)
-    passed = np.searchsorted(edges, values[values >= edges[0]].astype(np.float32), side="right")
-    counts = np.bincount(passed, minlength=len(edges) + 1)[1:]
+    bins = np.searchsorted(edges, values[values >= edges[0]].astype(np.float32), side="right")
+    counts = np.bincount(bins, minlength=len(edges) + 1)[1:]
     return np.asarray(counts[::-1].cumsum()[::-1])
 
 
-def best_threshold(curves: list[Float64Array]) -> Threshold:
-    """The threshold with the largest mean Dice over volumes; of equals, the largest.
+def best_threshold(curves: Sequence[Float64Array]) -> Threshold:
+    """Return the threshold with the largest mean Dice over volumes; among equals, the largest.
 
-    Volumes where Dice is undefined (nothing there, nothing found) are left out at that threshold.
+    Volumes with undefined Dice (empty truth and empty prediction) are left out at that threshold.
     """
     stacked = np.stack(curves)
     defined = ~np.isnan(stacked)
@@ -54,33 +57,49 @@ def best_threshold(curves: list[Float64Array]) -> Threshold:
     return Threshold(THRESHOLDS[best], curve)
 
 
-def search_thresholds(trained: Trained, console: Console) -> None:
-    """Find each target's threshold on training and validation volumes; keep it in the run."""
-    members = [*trained.sets.train, *trained.sets.validation]
-    targets = trained.targets
-    curves: dict[str, list[Float64Array]] = {target: [] for target in targets}
-    for _, soft, sample in predicted(trained, members, "searching the threshold", console):
-        for k, target in enumerate(targets):
+def search_thresholds(opened: OpenedRun, console: Console) -> None:
+    """Search each target's threshold on training and validation volumes; store it in the run."""
+    members = [*opened.sets.train, *opened.sets.validation]
+    curves: dict[str, list[Float64Array]] = {target: [] for target in opened.targets}
+    for _, soft, sample in iter_predictions(opened, members, "searching the threshold", console):
+        for k, target in enumerate(opened.targets):
             curves[target].append(dice_curve(soft[k], sample.target[k]))
-    found = {target: best_threshold(per_volume) for target, per_volume in curves.items()}
-    write_thresholds(trained.run.threshold, found, members)
-    trained.run.update_metadata(threshold_epoch=trained.epoch)
-    draw_threshold_curves(found, trained.run.folder / "figures" / "threshold.png")
-    for target, one in found.items():
+    thresholds = {target: best_threshold(volumes) for target, volumes in curves.items()}
+    write_thresholds(opened.run.threshold, thresholds, members)
+    opened.run.update_metadata(threshold_epoch=opened.epoch)
+    plot_threshold_curves(thresholds, opened.run.folder / "figures" / "threshold.png")
+    for target, threshold in thresholds.items():
         console.print(
-            f"threshold of {target}: {one.value:.2f} (mean Dice {one.dice:.1f} % over "
+            f"threshold of {target}: {threshold.value:.2f} (mean Dice {threshold.dice:.1f} % over "
             f"{len(members)} training and validation scans)",
             highlight=False,
         )
 
 
-def thresholds_of(trained: Trained, given: float | None, console: Console) -> dict[str, float]:
-    """What turns soft into binary: the value given, else the stored one, else 0.5 with a notice."""
-    targets = trained.targets
-    if given is not None:
-        return dict.fromkeys(targets, given)
-    stored = stored_thresholds(trained.run, targets, trained.epoch)
+def plot_threshold_curves(thresholds: Mapping[str, Threshold], path: Path) -> None:
+    """Plot mean Dice against threshold (SoftSeg Figure 3, for one run); a dot marks the best."""
+    figure = Figure(figsize=(5.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for target, threshold in thresholds.items():
+        values = [float(key) for key in threshold.curve]
+        [line] = axes.plot(values, list(threshold.curve.values()), linewidth=1.8)
+        name = f"{target}: {threshold.dice:.1f} % at {threshold_key(threshold.value)}"
+        color = line.get_color()
+        axes.plot(threshold.value, threshold.dice, "o", color=color, markersize=7, label=name)
+    axes.set(xlabel="threshold", ylabel="mean Dice [%]", xlim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="best")
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=150, format="png")
+
+
+def thresholds_of(opened: OpenedRun, threshold: float | None, console: Console) -> dict[str, float]:
+    """Target -> threshold: `threshold`, else the stored one, else 0.5 with a notice."""
+    if threshold is not None:
+        return dict.fromkeys(opened.targets, threshold)
+    stored = stored_thresholds(opened.run, opened.targets, opened.epoch)
     if stored is None:
         console.print("no threshold was searched for: using 0.5 (see --threshold-search)")
-        return dict.fromkeys(targets, 0.5)
-    return {target: stored[target].value for target in targets}
+        return dict.fromkeys(opened.targets, 0.5)
+    return {target: stored[target].value for target in opened.targets}

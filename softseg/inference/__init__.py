@@ -1,3 +1,3 @@
-"""A trained model applied to new scans."""
+"""Inference: a trained model applied to new scans."""
 
 from __future__ import annotations

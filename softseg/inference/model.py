@@ -1,4 +1,4 @@
-"""A trained model opened for new scans: a run's folder, or a package."""
+"""A trained model opened for new scans: a run, a package, or the runs of an ablation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from softseg.config.experiment import Experiment
 from softseg.config.load import validate
 from softseg.config.overrides import apply_sets
@@ -16,24 +14,24 @@ from softseg.config.yaml.read import parse_yaml, read_yaml
 from softseg.config.yaml.tree import ConfigTree
 from softseg.core.errors import UserError
 from softseg.models.predictor import Predictor
-from softseg.runs.build import build_predictor, resolve_hardware
-from softseg.runs.checkpoint import read_checkpoint
+from softseg.runs.build import build_predictor, load_predictor, resolve_hardware
 from softseg.runs.folder import Run
+from softseg.runs.plan_file import CONFIG, read_plan
 from softseg.runs.thresholds import Threshold, stored_thresholds
 
-_HERE = ("trainer.threads=null", "trainer.compile=false", "dataset.cache=null")
-"""What the machine of the training chose for itself."""
+_MACHINE_DEFAULTS = ("trainer.threads=null", "trainer.compile=false", "dataset.cache=null")
+"""Replace what the training machine chose for itself."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network with all that is needed to segment a scan as it was trained to."""
+    """A network with everything that is needed to segment a scan as in its training."""
 
     source: Path
     experiment: Experiment
     predict: Predictor
     thresholds: dict[str, float] | None  # target -> threshold; None: none was searched for
-    facts: Mapping[str, Any]  # what is known of its training: epoch, versions, native_zooms_mm
+    metadata: Mapping[str, Any]  # of its training: epoch, versions, native_zooms_mm
 
     @property
     def contrasts(self) -> tuple[str, ...]:
@@ -42,59 +40,93 @@ class Model:
 
     @property
     def targets(self) -> list[str]:
-        """What it segments, in the order of its outputs."""
+        """The segmented structures, in the order of the outputs."""
         return list(self.experiment.dataset.targets)
 
     @property
     def version(self) -> str:
-        """Which weights these are, for the files made with them."""
-        return f"epoch {self.facts.get('epoch')}, softseg {self.facts.get('softseg', 'unknown')}"
+        """The epoch of the weights and the version of softseg, for sidecars."""
+        epoch, software = self.metadata.get("epoch"), self.metadata.get("softseg", "unknown")
+        return f"epoch {epoch}, softseg {software}"
 
 
 def open_model(source: Path, device: str = "auto") -> Model:
     """Open a run's folder or a package. Raises UserError for anything else."""
     if source.is_file():
-        return _of_package(source, device)
-    if (source / "ablation.yaml").is_file():
+        return _open_package(source, device)
+    if (source / CONFIG).is_file():
         raise UserError(
             f"{source} is an ablation: name one of its runs, or add --uncertainty ensemble"
         )
-    if not (source / "config.yaml").is_file():
-        raise UserError(f"{source} is no model: name a run's folder (it has config.yaml) or a "
-                        "package that `softseg package` wrote")  # fmt: skip
-    return _of_run(Run(source), device)
+    run = Run(source)
+    if not run.config.is_file():
+        raise UserError(
+            f"{source} is not a model: name a run's folder (it has config.yaml) or a package that "
+            "`softseg package` wrote"
+        )
+    experiment = _on_this_machine(read_yaml(run.config), device)
+    predict, epoch = load_predictor(run, experiment)
+    thresholds = stored_thresholds(run, list(experiment.dataset.targets), epoch)
+    metadata = run.metadata()
+    metadata |= {"epoch": epoch, "softseg": metadata.get("versions", {}).get("softseg")}
+    return Model(source, experiment, predict, _values(thresholds), metadata)
 
 
-def _of_run(run: Run, device: str) -> Model:
-    experiment = _settled(read_yaml(run.config), device)
-    saved = read_checkpoint(run.best)
-    facts, epoch = run.metadata(), int(saved["epoch"])
-    known = {**facts, "epoch": epoch, "softseg": facts.get("versions", {}).get("softseg")}
-    found = stored_thresholds(run, list(experiment.dataset.targets), epoch)
-    return _model(run.folder, experiment, saved, found, known)
-
-
-def _of_package(path: Path, device: str) -> Model:
+def _open_package(path: Path, device: str) -> Model:
+    """Open a package that `softseg package` wrote."""
     from softseg.package import read_package
 
     package = read_package(path)
-    experiment = _settled(parse_yaml(package.config, str(path)), device)
+    experiment = _on_this_machine(parse_yaml(package.config, str(path)), device)
     weights = {"model": package.model, "head": package.head}
-    return _model(path, experiment, weights, package.thresholds, package.facts)
+    predict = build_predictor(experiment, weights, str(path))
+    return Model(path, experiment, predict, _values(package.thresholds), package.facts)
 
 
-def _settled(config: ConfigTree, device: str) -> Experiment:
-    tree = apply_sets(config, [*_HERE, f"trainer.device={device}"])
+def _on_this_machine(config: ConfigTree, device: str) -> Experiment:
+    """The experiment of a stored configuration, with this machine's device and threads."""
+    tree = apply_sets(config, [*_MACHINE_DEFAULTS, f"trainer.device={device}"])
     return resolve_hardware(validate(tree, Experiment))
 
 
-def _model(
-    source: Path,
-    experiment: Experiment,
-    weights: Mapping[str, dict[str, Tensor]],
-    thresholds: dict[str, Threshold] | None,
-    facts: Mapping[str, Any],
-) -> Model:
-    predict = build_predictor(experiment, weights, str(source))
-    values = None if thresholds is None else {t: one.value for t, one in thresholds.items()}
-    return Model(source, experiment, predict, values, facts)
+def _values(thresholds: Mapping[str, Threshold] | None) -> dict[str, float] | None:
+    if thresholds is None:
+        return None
+    return {target: threshold.value for target, threshold in thresholds.items()}
+
+
+def open_ensemble(folder: Path, candidate: str | None = None, device: str = "auto") -> list[Model]:
+    """Open every finished run of a candidate: a network per split, each with its own threshold.
+
+    Args:
+        folder: an ablation's folder.
+        candidate: the candidate's name; None if the ablation has only one.
+        device: where to compute.
+
+    Raises UserError if the folder is not an ablation's, if the candidate is ambiguous or unknown,
+    and if fewer than two of its runs are finished.
+    """
+    if not (folder / CONFIG).is_file():
+        raise UserError(
+            f"{folder} is not an ablation folder. --uncertainty ensemble needs one; for a single "
+            "model use mc-dropout or tta."
+        )
+    entries = read_plan(folder)
+    candidates = list(dict.fromkeys(entry.candidate for entry in entries))
+    if candidate is None and len(candidates) > 1:
+        raise UserError(
+            f"--uncertainty ensemble: {folder} has the candidates {', '.join(candidates)}; choose "
+            "one with --candidate"
+        )
+    if candidate is not None and candidate not in candidates:
+        raise UserError(
+            f"--candidate: no candidate `{candidate}`; candidates are {', '.join(candidates)}"
+        )
+    runs = [entry for entry in entries if entry.candidate == (candidate or candidates[0])]
+    finished = [entry for entry in runs if entry.status == "done"]
+    if len(finished) < 2:
+        raise UserError(
+            f"{folder}: {len(finished)} of {len(runs)} runs of {runs[0].candidate} are finished, "
+            "but an ensemble needs two; run the others with softseg ablate"
+        )
+    return [open_model(entry.run.folder, device) for entry in finished]

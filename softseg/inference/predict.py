@@ -1,4 +1,4 @@
-"""Scans segmented one after the other; a bad one is told at the end and stops nothing."""
+"""Segment scans one after the other; a bad scan is reported at the end and stops no other."""
 
 from __future__ import annotations
 
@@ -28,38 +28,42 @@ from softseg.preprocess.geometry import Geometry
 class Options:
     """How scans are segmented."""
 
-    threshold: float | None = None  # from which soft value on; None: what a search found, or 0.5
-    center: tuple[float, float, float] | None = None  # voxel in the middle of the box looked at
-    training_crop: bool = False  # look only where training looked, at the crop in the middle
-    batch_size: int | None = None  # slices at once; None: as many as there is memory for
+    threshold: float | None = None  # least soft value of foreground; None: the model's, or 0.5
+    center: tuple[float, float, float] | None = None  # voxel in the middle of the box
+    training_crop: bool = False  # segment only the crop in the middle, as in training
+    batch_size: int | None = None  # slices at once; None: as many as fit into memory
 
 
 @dataclass(frozen=True)
-class Done:
-    """What became of the scans."""
+class Result:
+    """The outcome for all scans."""
 
     written: list[Path]  # NIfTI files
     problems: list[str]  # scans that could not be segmented, and why
 
 
-def segment_all(
+def predict_scans(
     model: Model, scans: Sequence[Scan], out: Path, console: Console, options: Options = Options()
-) -> Done:
+) -> Result:
     """Segment scans and write soft and binary predictions on their own grids, below `out`.
 
-    Raises UserError for options that the model has no use for.
+    Raises UserError for options that the model cannot use.
     """
     check_crop([model], options)
-    tell_thresholds([model], options, console)
+    report_default_threshold([model], options, console)
+    thresholds = thresholds_of(model, options.threshold)
+    metadata = sidecar_metadata(model, options)
 
-    def one(scan: Scan) -> list[Path]:
-        return _one(model, scan, out, options)
+    def predict_scan(scan: Scan) -> list[Path]:
+        sample = read_scan(scan, model)
+        soft = segment(model, sample, options.center, options.training_crop, options.batch_size)
+        return write_scan(model, scan, sample.grid, soft, thresholds, out, metadata)
 
-    return each(scans, one, out, model.experiment.name, console)
+    return for_each_scan(scans, predict_scan, out, model.experiment.name, console)
 
 
 def check_crop(models: Sequence[Model], options: Options) -> None:
-    """Refuse to look only at the crop in the middle where training had none."""
+    """Raise UserError for --training-crop if training did not crop the middle of the image."""
     for model in models:
         around = crop_around(model.experiment)
         if options.training_crop and around != "image":
@@ -70,109 +74,97 @@ def check_crop(models: Sequence[Model], options: Options) -> None:
             )
 
 
-def tell_thresholds(models: Sequence[Model], options: Options, console: Console) -> None:
-    """Say of which models the threshold is a guess."""
+def report_default_threshold(models: Sequence[Model], options: Options, console: Console) -> None:
+    """Print which models use 0.5 because no threshold was searched for."""
     for model in models:
         if model.thresholds is None and options.threshold is None:
             console.print(f"{model.source}: no threshold was searched for: using 0.5", markup=False)
 
 
-def each(
+def for_each_scan(
     scans: Sequence[Scan],
-    one: Callable[[Scan], list[Path]],
+    predict_scan: Callable[[Scan], list[Path]],
     out: Path,
     name: str,
     console: Console,
-) -> Done:
-    """Do the scans one after the other, and describe the folder where they are BIDS.
+) -> Result:
+    """Predict the scans one after the other, and describe the folder if they are BIDS.
 
     Args:
         scans: what to segment.
-        one: segments a scan and returns the NIfTI files written; raises UserError or OSError.
+        predict_scan: segments a scan and returns the NIfTI files written; raises UserError or
+            OSError.
         out: the folder of all predictions.
-        name: of the model.
+        name: the model's name.
         console: where progress is shown.
     """
-    done = Done([], [])
-    shown = track(scans, "segmenting", console=console, disable=not console.is_terminal)
-    for scan in shown:
+    result = Result([], [])
+    for scan in track(scans, "segmenting", console=console, disable=not console.is_terminal):
+        first = str(next(iter(scan.images.values())))
         try:
-            done.written.extend(one(scan))
+            result.written.extend(predict_scan(scan))
         except UserError as error:
-            done.problems.append(_naming(scan, str(error)))
+            message = str(error)
+            result.problems.append(message if first in message else f"{first}: {message}")
         except OSError as error:
-            done.problems.append(f"{error.filename or scan.name}: {error.strerror or error}")
+            result.problems.append(f"{error.filename or scan.name}: {error.strerror or error}")
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            told = "it needs more memory than there is: lower --batch-size, or crop it"
-            done.problems.append(_naming(scan, told))
-    if any(scan.name.startswith("sub-") for scan in scans) and done.written:
+            result.problems.append(
+                f"{first}: needs more memory than is free; lower --batch-size, or crop it"
+            )
+    if any(scan.name.startswith("sub-") for scan in scans) and result.written:
         describe_folder(out, name)
-    return done
+    return result
 
 
-def _naming(scan: Scan, message: str) -> str:
-    """The message with the file it is about, where it names none."""
-    first = str(next(iter(scan.images.values())))
-    return message if first in message else f"{first}: {message}"
-
-
-def _one(model: Model, scan: Scan, out: Path, options: Options) -> list[Path]:
-    sample = read_scan(scan, model)
-    soft = segment(model, sample, options.center, options.training_crop, options.batch_size)
-    return write(model, scan, sample.grid, soft, thresholds_of(model, options.threshold), out,
-                 facts_of(model, options))  # fmt: skip
-
-
-def write(
+def write_scan(
     model: Model,
     scan: Scan,
     grid: Grid,
     soft: Float32Array,
     thresholds: Mapping[str, float],
     out: Path,
-    facts: Mapping[str, object],
+    metadata: Mapping[str, object],
 ) -> list[Path]:
-    """Write a scan's soft predictions (K, X, Y, Z) and their masks; returns the NIfTI files."""
+    """Write a scan's soft predictions (K, X, Y, Z) and their masks; return the NIfTI files."""
     masks = masks_of(model, soft, thresholds, grid)
     sources = list(scan.images.values())
-    told = {**facts, "Sources": [str(path) for path in sources]}
+    metadata = {**metadata, "Sources": [str(path) for path in sources]}
     if scan.roi is not None:
-        told["ROI"] = str(scan.roi)
+        metadata["ROI"] = str(scan.roi)
     if scan.frame is not None:
-        told["Frame"] = scan.frame
-    return write_predictions(out / scan.place, sources[0], soft, masks, thresholds, told)
+        metadata["Frame"] = scan.frame
+    return write_predictions(out / scan.subfolder, sources[0], soft, masks, thresholds, metadata)
 
 
-def thresholds_of(model: Model, given: float | None) -> dict[str, float]:
-    """Target -> from which soft value on a voxel is foreground."""
-    if given is None and model.thresholds is not None:
+def thresholds_of(model: Model, threshold: float | None) -> dict[str, float]:
+    """Target -> least soft value of foreground: `threshold`, else the model's, else 0.5."""
+    if threshold is None and model.thresholds is not None:
         return {target: model.thresholds[target] for target in model.targets}
-    return dict.fromkeys(model.targets, 0.5 if given is None else given)
+    return dict.fromkeys(model.targets, 0.5 if threshold is None else threshold)
 
 
 def masks_of(
     model: Model, soft: Float32Array, thresholds: Mapping[str, float], grid: Grid
 ) -> list[BoolArray]:
-    """The binary segmentations (X, Y, Z) of soft ones (K, X, Y, Z), postprocessed as in training's
-    evaluation.
-    """
+    """The binary segmentations (X, Y, Z) of soft ones (K, X, Y, Z), postprocessed as in `eval`."""
     axis = Geometry(grid, canonical(grid)).native_axis(model.experiment.slices.axis_index)
     steps, voxel_mm3 = model.experiment.evaluate.postprocess, 1000 * grid.voxel_ml
     return [
-        postprocess(binarize(one, threshold), steps, voxel_mm3, axis)
-        for one, threshold in zip(soft, thresholds.values(), strict=True)
+        postprocess(binarize(values, threshold), steps, voxel_mm3, axis)
+        for values, threshold in zip(soft, thresholds.values(), strict=True)
     ]
 
 
-def facts_of(model: Model, options: Options) -> dict[str, object]:
-    """What the sidecars say of how a prediction was made."""
-    facts: dict[str, object] = {"Model": model.experiment.name, "ModelVersion": model.version}
+def sidecar_metadata(model: Model, options: Options) -> dict[str, object]:
+    """What the sidecars record of how a prediction was made."""
+    metadata: dict[str, object] = {"Model": model.experiment.name, "ModelVersion": model.version}
     if options.center is not None:
-        facts["CropCenterVoxel"] = list(options.center)
+        metadata["CropCenterVoxel"] = list(options.center)
     if options.training_crop:
-        facts["LookedAt"] = "the crop in the middle of the image; 0 elsewhere"
+        metadata["LookedAt"] = "the crop in the middle of the image; 0 elsewhere"
     if steps := model.experiment.evaluate.steps:
-        facts["Postprocessing"] = steps
-    return facts
+        metadata["Postprocessing"] = steps
+    return metadata

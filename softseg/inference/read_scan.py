@@ -1,11 +1,9 @@
-"""A scan's files read and checked against what the model was trained on."""
+"""Read a scan's files and check them against what the model was trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,61 +16,60 @@ from softseg.data.sample import Sample, SubjectError, load_sample
 from softseg.inference.model import Model
 from softseg.inference.scans import Scan
 
-ODD = 8.0
-"""How many times smaller or larger than in training voxels may be: headers in cm, m or µm are
-farther off."""
+MAX_ZOOM_RATIO = 8.0
+"""How many times smaller or larger than in training voxels may be. Headers in cm, m or µm, by
+mistake, differ more."""
 
 
 def read_scan(scan: Scan, model: Model) -> Sample:
-    """The scan's images and its ROI on their grid.
+    """Read the scan's images and its ROI mask, on the grid of the images.
 
-    Raises UserError, in one message, for a contrast that is missing, for files that cannot be read
-    or do not belong together, for a volume that none of them has, and for voxels of a size that no
-    scan of the training came near.
+    Raises UserError, in one message, for a missing contrast, for files that cannot be read or do
+    not belong together, for a frame that none of them has, and for voxels of a size that no scan
+    of the training came near.
     """
     if scan.missing is not None:
         raise UserError(scan.missing)
-    if scan.frame and all(_holds_one(path) for path in scan.images.values()):
-        first = next(iter(scan.images.values()))
-        raise FileError(first, f"holds one frame; there is no frame {scan.frame}",
-                        "leave out --frame")  # fmt: skip
+    first = next(iter(scan.images.values()))
+    if scan.frame and all(_has_one_frame(path) for path in scan.images.values()):
+        raise FileError(
+            first, f"holds one frame; there is no frame {scan.frame}", "leave out --frame"
+        )
     subject = Subject(scan.name, dict(scan.images), {}, None, {})
     try:
-        dataset = model.experiment.dataset
-        sample = load_sample(subject, dataset, labels=False, frame=scan.frame)
+        sample = load_sample(subject, model.experiment.dataset, labels=False, frame=scan.frame)
     except SubjectError as error:
         raise UserError("; ".join(error.problems)) from None
-    check_size(next(iter(scan.images.values())), sample.grid, model.facts)
-    return sample if scan.roi is None else replace(sample, roi=_roi(scan.roi, sample.grid))
+    _check_voxel_size(first, sample.grid, model)
+    if scan.roi is None:
+        return sample
+    mask = read_volume(scan.roi)
+    roi = np.clip(mask.data, 0, 1)
+    if not same_place(mask.grid, sample.grid):
+        roi = regrid(roi, mask.grid, sample.grid, mask=True)
+    return replace(sample, roi=roi)
 
 
-def _holds_one(path: Path) -> bool:
-    """Whether a file that can be read holds a single volume."""
+def _has_one_frame(path: Path) -> bool:
+    """Whether a file can be read and holds a single volume."""
     try:
         read_grid(path)
-    except FileError:  # it holds several, or reading it tells what is wrong
+    except FileError:  # it has several frames, or `load_sample` will report what is wrong
         return False
     return True
 
 
-def check_size(path: Path, grid: Grid, facts: Mapping[str, Any]) -> None:
-    """Refuse voxels far from the sizes of the training; older models do not tell these."""
-    known = facts.get("native_zooms_mm")
-    if not known:
+def _check_voxel_size(path: Path, grid: Grid, model: Model) -> None:
+    """Raise FileError for voxels far from the training's sizes, which older models do not have."""
+    trained_zooms = model.metadata.get("native_zooms_mm")
+    if not trained_zooms:
         return
-    zooms, (least, most) = canonical(grid).zooms, np.array(known)
-    if (zooms < least / ODD).any() or (zooms > most * ODD).any():
+    zooms, (smallest, largest) = canonical(grid).zooms, np.array(trained_zooms)
+    if (zooms < smallest / MAX_ZOOM_RATIO).any() or (zooms > largest * MAX_ZOOM_RATIO).any():
         size = " x ".join(f"{zoom:.3g}" for zoom in zooms)
-        trained = " x ".join(f"{a:.3g}-{b:.3g}" for a, b in zip(least, most, strict=True))
+        ranges = " x ".join(f"{a:.3g}-{b:.3g}" for a, b in zip(smallest, largest, strict=True))
         raise FileError(
             path,
-            f"has voxels of {size} mm, the model was trained on {trained} mm",
-            "mend the sizes in its header (are they in another unit?)",
+            f"has voxels of {size} mm, the model was trained on {ranges} mm",
+            "fix the sizes in its header (are they in another unit?)",
         )
-
-
-def _roi(path: Path, grid: Grid) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """An ROI mask on the scan's grid; it may have been drawn on another one."""
-    mask = read_volume(path)
-    data = np.clip(mask.data, 0, 1)
-    return data if same_place(mask.grid, grid) else regrid(data, mask.grid, grid, mask=True)

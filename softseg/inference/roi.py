@@ -1,10 +1,10 @@
-"""Where a model that was trained around an ROI is to look."""
+"""The ROI mask or the voxel around which a model segments each scan."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,19 +19,21 @@ Center = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Placed:
-    """Where to look: the scans with their ROI masks, or the middle of the one box."""
+class RoiAssignment:
+    """The scans with their ROI masks, or the middle of the one scan's box."""
 
     scans: list[Scan]
     center: Center | None = None
-    problems: tuple[str, ...] = ()  # scans left out, since it is not known where to look in them
+    problems: tuple[str, ...] = ()  # scans left out, because their ROI mask is missing or ambiguous
 
 
-def place(model: Model, scans: Sequence[Scan], roi: Path | None, center: str | None) -> Placed:
-    """Find out where to look in each scan.
+def assign_rois(
+    model: Model, scans: Sequence[Scan], roi: Path | None, center: str | None
+) -> RoiAssignment:
+    """Assign --roi or --center to the scans.
 
-    Raises UserError for a model that needs an ROI and is given none, or the other way round, and
-    where both a mask and a middle are given.
+    Raises UserError if a model that needs an ROI gets none or another one gets one, and if both
+    are given.
     """
     wanted = wants_roi(model.experiment)
     if wanted and roi is None and center is None:
@@ -44,18 +46,16 @@ def place(model: Model, scans: Sequence[Scan], roi: Path | None, center: str | N
             f"{model.source} was not trained around an ROI: leave out --roi and --center"
         )
     if roi is not None and center is not None:
-        raise UserError("--roi and --center both say where to look: give one of them")
+        raise UserError("--roi and --center exclude each other: give one of them")
     if roi is not None:
-        return with_roi(scans, roi, _suffix(model), model.targets)
-    return Placed(list(scans), None if center is None else _voxel(center, len(scans)))
-
-
-def _suffix(model: Model) -> str | None:
-    dataset = model.experiment.dataset
-    return dataset.roi if dataset.loader == "bids" else None
+        dataset = model.experiment.dataset
+        suffix = dataset.roi if dataset.loader == "bids" else None
+        return _with_masks(scans, roi, suffix, model.targets)
+    return RoiAssignment(list(scans), None if center is None else _voxel(center, len(scans)))
 
 
 def _voxel(text: str, scans: int) -> Center:
+    """The voxel that --center gives for the only scan."""
     try:
         i, j, k = (float(part) for part in text.split(","))
     except ValueError:
@@ -63,89 +63,75 @@ def _voxel(text: str, scans: int) -> Center:
     if not all(map(math.isfinite, (i, j, k))):
         raise UserError(f"--center {text}: write three finite numbers, such as 64,70,10")
     if scans > 1:
-        raise UserError(f"--center is for one scan, and {scans} are given")
+        raise UserError(f"--center is for one scan, but there are {scans}; give masks with --roi")
     return i, j, k
 
 
-def with_roi(
+def _with_masks(
     scans: Sequence[Scan], roi: Path, suffix: str | None, targets: Sequence[str]
-) -> Placed:
-    """The scans with their ROI masks: one file for one scan, or those in a folder.
+) -> RoiAssignment:
+    """Give each scan its ROI mask: one file for one scan, or files in a folder.
 
-    In a folder a scan's mask is the file whose name is that of the scan's first image and more, but
-    not that of another scan and more (`p1_repeat_roi.nii.gz` belongs to `p1_repeat`); of scans
-    whose images have one name, each has its mask in a folder of its own, that of its predictions.
-    Predictions of `targets` are no ROI masks. `suffix`, where the model's data set had one, tells
-    which of several.
+    In a folder, the mask of a scan has the name of the scan's first image, continued, but not that
+    of another scan, continued (`p1_repeat_roi.nii.gz` belongs to `p1_repeat`). If several scans
+    have images of the same name, each has its mask in a folder of its own, as for its predictions.
+    Predictions of `targets` are not ROI masks. `suffix`, that of the ROI masks in the model's data
+    set, decides between several masks.
 
-    Raises UserError where nothing is there, for one file and several scans, or where no scan has a
+    Raises UserError if there is no such path, for one file and several scans, or if no scan has a
     mask.
     """
     if not roi.exists():
         raise UserError(f"--roi {roi}: there is no such file or folder")
     if roi.is_file() and len(scans) == 1:
-        return Placed([replace(scans[0], roi=roi)])
+        return RoiAssignment([replace(scans[0], roi=roi)])
     if roi.is_file():
         raise UserError(f"--roi {roi}: one mask is given, but {len(scans)} scans; give a folder")
-    found = [
-        (scan, _fitting(_image(scan), there, suffix, targets))
-        for scan, there in _named_after(scans, roi)
-    ]
-    problems = tuple(_wrong(scan, fitting, roi) for scan, fitting in found if len(fitting) != 1)
-    if len(problems) == len(scans):
-        raise combined_error(f"--roi {roi}: no scan has one mask there:", problems)
-    whole = [replace(scan, roi=fitting[0]) for scan, fitting in found if len(fitting) == 1]
-    return Placed(whole, problems=problems)
-
-
-def _named_after(scans: Sequence[Scan], folder: Path) -> Iterator[tuple[Scan, list[Path]]]:
-    """Each scan with the files of a folder that are named after it."""
-    images = Counter(map(_image, scans))
-    files = [path for path in sorted(folder.rglob("*.nii*")) if path.is_file()]
-    by_image = _by_image(files, images)
+    counts = Counter(_image_name(scan) for scan in scans)
+    files = _files_by_image(roi, counts)
+    complete, problems = [], []
     for scan in scans:
-        there = by_image.get(_image(scan), [])
-        if images[_image(scan)] > 1:
-            there = [path for path in there if path.parent == folder / scan.place]
-        yield scan, there
+        image = _image_name(scan)
+        candidates = files.get(image, [])
+        if counts[image] > 1:
+            candidates = [path for path in candidates if path.parent == roi / scan.subfolder]
+        predictions = tuple(f"{image}_label-{target}_" for target in targets)
+        masks = [path for path in candidates if not nifti_stem(path).startswith(predictions)]
+        masks = [path for path in candidates if nifti_stem(path) == f"{image}_{suffix}"] or masks
+        if len(masks) == 1:
+            complete.append(replace(scan, roi=masks[0]))
+        else:
+            problems.append(_problem(scan, masks, roi))
+    if not complete:
+        raise combined_error(f"--roi {roi}: no scan has one mask there:", problems)
+    return RoiAssignment(complete, problems=tuple(problems))
 
 
-def _by_image(files: Sequence[Path], images: Container[str]) -> dict[str, list[Path]]:
-    """Image -> the files whose names are its name, `_` and more; of several, the longest name's.
+def _files_by_image(folder: Path, images: Counter[str]) -> dict[str, list[Path]]:
+    """Image name -> files whose names are this name, `_` and more; the longest image name wins.
 
-    An image (`p1_repeat` beside `p1`) is nobody's mask.
+    An image (`p1_repeat` next to `p1`) is not a mask.
     """
-    found: dict[str, list[Path]] = {}
-    for path in (path for path in files if nifti_stem(path) not in images):
+    files: dict[str, list[Path]] = {}
+    paths = [path for path in sorted(folder.rglob("*.nii*")) if path.is_file()]
+    for path in (path for path in paths if nifti_stem(path) not in images):
         parts = nifti_stem(path).split("_")
         starts = ("_".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
         if image := next((start for start in starts if start in images), None):
-            found.setdefault(image, []).append(path)
-    return found
+            files.setdefault(image, []).append(path)
+    return files
 
 
-def _fitting(
-    image: str, files: Sequence[Path], suffix: str | None, targets: Sequence[str]
-) -> list[Path]:
-    """The ROI masks among what is named after an image."""
-    ours = tuple(f"{image}_label-{target}_" for target in targets)
-    fitting = [path for path in files if not nifti_stem(path).startswith(ours)]
-    return [path for path in files if nifti_stem(path) == f"{image}_{suffix}"] or fitting
-
-
-def _wrong(scan: Scan, fitting: Sequence[Path], roi: Path) -> str:
-    first = _first(scan)
+def _problem(scan: Scan, masks: Sequence[Path], roi: Path) -> str:
+    """Why a scan does not have exactly one ROI mask."""
+    first = next(iter(scan.images.values()))
     if scan.missing is not None:
         return f"{first}: {scan.missing}"
-    if fitting:
-        names = listing(path.name for path in fitting)
-        return f"{first}: {len(fitting)} ROI masks fit, {names}; give a folder with one a scan"
-    return f"{first}: has no ROI mask, {_image(scan)}_*.nii.gz in {roi}"
+    if masks:
+        names = listing(path.name for path in masks)
+        return f"{first}: {len(masks)} ROI masks fit, {names}; give a folder with one per scan"
+    return f"{first}: has no ROI mask, {_image_name(scan)}_*.nii.gz in {roi}"
 
 
-def _image(scan: Scan) -> str:
-    return file_stem(_first(scan))
-
-
-def _first(scan: Scan) -> Path:
-    return next(iter(scan.images.values()))
+def _image_name(scan: Scan) -> str:
+    return file_stem(next(iter(scan.images.values())))

@@ -1,4 +1,4 @@
-"""The scans to segment: found among files, in folders and in BIDS data sets."""
+"""The scans to segment: single files, files in folders, and BIDS data sets."""
 
 from __future__ import annotations
 
@@ -12,89 +12,94 @@ from softseg.config.yaml.tree import printable
 from softseg.core.errors import combined_error
 from softseg.core.names import listing, natural_key
 from softseg.data.nifti.stem import file_stem, nifti_stem
-from softseg.inference.naming import (
-    by_folder,
-    ends_in,
-    folder_of,
-    scan_and_contrast,
-    scan_and_contrast_in_bids,
-)
 
-_OURS = re.compile(r".+_label-.+_[a-z]+")  # what `softseg predict` wrote
-_GIVEN = "the scan given"  # file by file
+_SCAN_ENTITIES = ("sub-", "ses-", "run-")  # they distinguish scans, not contrasts
+_OUTPUT = re.compile(r".+_label-.+_[a-z]+")  # what `softseg predict` wrote
+_ASSIGNED = "the given scan"  # the scan of all CONTRAST=FILE arguments
 
 
 @dataclass(frozen=True)
 class Scan:
-    """The files of one scan, not opened yet."""
+    """The files of one scan, not yet opened."""
 
     name: str
     images: dict[str, Path]  # contrast -> file, in the model's order; at least one
-    place: Path  # folder of its predictions, below the output folder
+    subfolder: Path  # of the output folder, for its predictions
     roi: Path | None = None
     frame: int | None = None  # index of the frame, for 4D files
-    missing: str | None = None  # what it lacks, where it cannot be segmented
+    missing: str | None = None  # the contrasts that it lacks, so that it cannot be segmented
 
 
 @dataclass(frozen=True)
 class _Image:
-    """One file, of which scan and contrast it is."""
+    """One file with its scan and contrast."""
 
     path: Path
-    place: Path
-    within: Path  # what the files of one scan have in common: its place, in BIDS above the datatype
+    subfolder: Path  # of the output folder
+    shared_folder: Path  # the same for all files of a scan; in BIDS the folder of the datatypes
     scan: str
     contrast: str
 
 
 def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[Scan]:
-    """All scans that files and folders hold, each with every contrast or a word of what it lacks.
+    """Find all scans among files and folders; `missing` names the contrasts that it lacks.
 
-    A model of one contrast takes any file; of a folder only those whose names end in the contrast,
-    where there are such. Where it has several, a file tells its contrast at its name's end
-    (`patient1_FLAIR.nii.gz`, or `patient1_0000.nii.gz` for the first), by its whole name
-    (`patient1/FLAIR.nii.gz`), or is told to be it (`FLAIR=any_name.nii.gz`, for one scan). In a
-    BIDS data set the contrast's entities must be those of the file, but for `run`: each run is a
-    scan of its own. Scans called alike keep the folders that tell them apart.
+    A model of one contrast takes any file; in a folder only files with names that end in the
+    contrast, if there are any. For a model of several contrasts, the contrast of a file is the end
+    of its name (`patient1_FLAIR.nii.gz`, or `patient1_0000.nii.gz` for the first contrast), its
+    whole name (`patient1/FLAIR.nii.gz`), or given with it (`FLAIR=any_name.nii.gz`, for one scan).
+    In a BIDS data set, the entities of the contrast must be those of the file, except `run`: each
+    run is a scan of its own. Scans of the same name are told apart by their folders.
 
-    Raises one UserError for all that is ambiguous or would be written to one place, and where no
-    scan has all that the model needs.
+    Raises one UserError for everything that is ambiguous or would be written to the same file, and
+    if no scan has all contrasts that the model needs.
     """
     problems: list[str] = []
     images = [
-        image for given in inputs for image in _images(str(given), tuple(contrasts), problems)
+        image
+        for argument in map(str, inputs)
+        for image in _images_of(argument, tuple(contrasts), problems)
     ]
-    scans: dict[tuple[Path, str], list[_Image]] = {}
-    for image in _apart(images):
-        scans.setdefault((image.within, image.scan), []).append(image)
-    if not scans and not problems:
+    groups: dict[tuple[Path, str], list[_Image]] = {}
+    for image in _with_distinct_folders(images):
+        groups.setdefault((image.shared_folder, image.scan), []).append(image)
+    if not groups and not problems:
         where = listing(map(str, inputs))
         problems.append(f"there is no scan of {' + '.join(contrasts)} in {where}")
-    problems += [wrong for files in scans.values() for wrong in _twice(files)]
-    ordered = sorted(scans.items(), key=lambda item: natural_key("/".join(map(str, item[0]))))
-    found = [_scan(files, contrasts) for _, files in ordered]
-    problems += _one_place(found)
-    lacking = [scan.missing for scan in found if scan.missing is not None]
-    if problems or len(lacking) == len(found):
-        raise combined_error("this cannot be segmented:", map(printable, [*problems, *lacking]))
-    return found
+    problems += [problem for group in groups.values() for problem in _duplicate_contrasts(group)]
+    ordered = sorted(groups.items(), key=lambda item: natural_key("/".join(map(str, item[0]))))
+    scans = [_scan(group, contrasts) for _, group in ordered]
+    problems += _shared_outputs(scans)
+    incomplete = [scan.missing for scan in scans if scan.missing is not None]
+    if problems or len(incomplete) == len(scans):
+        raise combined_error(
+            "these inputs cannot be segmented:", map(printable, [*problems, *incomplete])
+        )
+    return scans
 
 
-def _images(given: str, contrasts: tuple[str, ...], problems: list[str]) -> Iterator[_Image]:
-    """Every image of these contrasts that one argument names."""
-    contrast, _, file = given.partition("=")
-    if contrast in contrasts and file and not Path(given).exists():
-        yield _Image(Path(file), Path(), Path(), _GIVEN, contrast)
-        return
-    path = Path(given)
-    if path.is_dir():
-        bids = any(path.glob("sub-*/"))
-        yield from (_of_bids if bids else _of_folder)(path, contrasts)
+def _images_of(argument: str, contrasts: tuple[str, ...], problems: list[str]) -> Iterator[_Image]:
+    """Yield the images of these contrasts that one argument of the command names."""
+    path = Path(argument)
+    contrast, _, file = argument.partition("=")
+    if contrast in contrasts and file and not path.exists():
+        yield _Image(Path(file), Path(), Path(), _ASSIGNED, contrast)
+    elif path.is_dir() and any(path.glob("sub-*/")):
+        for image in _nifti_files(path, "sub-*/**/sub-*.nii*"):
+            if match := _scan_and_contrast_in_bids(image, contrasts):
+                subfolder = image.relative_to(path).parent
+                yield _Image(image, subfolder, subfolder.parent, *match)
+    elif path.is_dir():
+        files = list(_nifti_files(path, "**/*.nii*"))
+        if len(contrasts) == 1:
+            files = [file for file in files if _ends_in(contrasts[0], nifti_stem(file))] or files
+        for image in files:
+            if match := _scan_and_contrast(image, contrasts):
+                yield _image(image, image.relative_to(path).parent, match, contrasts)
     elif not path.exists():
         problems.append(f"{path}: there is no such file or folder")
-    elif told := scan_and_contrast(path, contrasts):
-        place = _place(path, Path(), contrasts)
-        yield _Image(path, place, place, *told)
+    elif match := _scan_and_contrast(path, contrasts):
+        yield _image(path, Path(), match, contrasts)
     else:
         problems.append(
             f"{path}: its name does not end in one of {', '.join(contrasts)}; write what it is, "
@@ -102,45 +107,8 @@ def _images(given: str, contrasts: tuple[str, ...], problems: list[str]) -> Iter
         )
 
 
-def _of_bids(root: Path, contrasts: tuple[str, ...]) -> Iterator[_Image]:
-    for path in _below(root, "sub-*/**/sub-*.nii*"):
-        if told := scan_and_contrast_in_bids(path, contrasts):
-            place = path.relative_to(root).parent
-            yield _Image(path, place, place.parent, *told)
-
-
-def _of_folder(folder: Path, contrasts: tuple[str, ...]) -> Iterator[_Image]:
-    paths = list(_below(folder, "**/*.nii*"))
-    if len(contrasts) == 1:
-        paths = [path for path in paths if ends_in(contrasts[0], nifti_stem(path))] or paths
-    for path in paths:
-        if told := scan_and_contrast(path, contrasts):
-            place = _place(path, path.relative_to(folder).parent, contrasts)
-            yield _Image(path, place, place, *told)
-
-
-def _apart(images: Sequence[_Image]) -> list[_Image]:
-    """Scans called alike, told apart by the names of their folders."""
-    near = [one for one in images if one.within == Path() and one.scan != _GIVEN]
-    seen = Counter((one.scan, one.contrast) for one in near)
-    alike = {scan for (scan, _), n in seen.items() if n > 1}
-    return [
-        _in_its_folder(one) if one.within == Path() and one.scan in alike else one for one in images
-    ]
-
-
-def _in_its_folder(image: _Image) -> _Image:
-    folder = Path(folder_of(image.path))
-    return replace(image, place=folder, within=folder)
-
-
-def _place(path: Path, below: Path, contrasts: tuple[str, ...]) -> Path:
-    """The folder of a scan's predictions: its own where only the folder tells it from others."""
-    return Path(folder_of(path)) if below == Path() and by_folder(path, contrasts) else below
-
-
-def _below(folder: Path, pattern: str) -> Iterator[Path]:
-    """The NIfTI files of a folder, but hidden ones, derivatives and what softseg wrote."""
+def _nifti_files(folder: Path, pattern: str) -> Iterator[Path]:
+    """Yield a folder's NIfTI files, except hidden ones, derivatives and softseg's own output."""
     for path in sorted(folder.glob(pattern)):
         parts = path.relative_to(folder).parts
         hidden = any(part.startswith(".") or part == "derivatives" for part in parts)
@@ -148,40 +116,116 @@ def _below(folder: Path, pattern: str) -> Iterator[Path]:
             path.is_file()
             and nifti_stem(path)
             and not hidden
-            and not _OURS.fullmatch(nifti_stem(path))
+            and not _OUTPUT.fullmatch(nifti_stem(path))
         ):
             yield path
 
 
-def _twice(files: Sequence[_Image]) -> Iterator[str]:
-    """The contrasts of one scan that are there more than once."""
-    scan = files[0].within / files[0].scan
-    for contrast in dict.fromkeys(image.contrast for image in files):
-        paths = [str(image.path) for image in files if image.contrast == contrast]
+def _image(
+    path: Path, subfolder: Path, match: tuple[str, str], contrasts: tuple[str, ...]
+) -> _Image:
+    """An image outside a BIDS data set; if its folder names its scan, so does its subfolder."""
+    if subfolder == Path() and _is_named_by_folder(path, contrasts):
+        subfolder = Path(_folder_of(path))
+    return _Image(path, subfolder, subfolder, *match)
+
+
+def _scan_and_contrast(path: Path, contrasts: tuple[str, ...]) -> tuple[str, str] | None:
+    """The scan and the contrast of a file; None if its name ends in none of the contrasts."""
+    stem = nifti_stem(path) or path.name
+    if _is_named_by_folder(path, contrasts):
+        return _folder_of(path), stem
+    if len(contrasts) == 1:
+        return stem, contrasts[0]
+    endings = {f"{n:04d}": contrast for n, contrast in enumerate(contrasts)}
+    endings |= {contrast: contrast for contrast in contrasts}
+    for ending in sorted(endings, key=len, reverse=True):  # ce-gad_T1w before T1w
+        if _ends_in(ending, stem) and stem != ending:
+            return stem[: -len(ending) - 1], endings[ending]
+    return None
+
+
+def _ends_in(ending: str, stem: str) -> bool:
+    """Whether a name is this, or ends in it after a `_` or `-`."""
+    return re.search(rf"(^|[_-]){re.escape(ending)}$", stem) is not None
+
+
+def _is_named_by_folder(path: Path, contrasts: tuple[str, ...]) -> bool:
+    """Whether a file is named after its contrast only, so that its folder names the scan."""
+    return nifti_stem(path) in contrasts
+
+
+def _folder_of(path: Path) -> str:
+    """The name of the folder that a file is in, resolved only if the path does not contain it."""
+    folder = path.parent
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
+def _scan_and_contrast_in_bids(path: Path, contrasts: tuple[str, ...]) -> tuple[str, str] | None:
+    """The scan and the contrast of a file in a BIDS data set, from its entities."""
+    stem = nifti_stem(path)
+    by_signature = {_contrast_signature(contrast): contrast for contrast in contrasts}
+    contrast = by_signature.get(_contrast_signature(stem))
+    if contrast is None:
+        return None
+    scan = [entity for entity in stem.split("_") if entity.startswith(_SCAN_ENTITIES)]
+    return "_".join(scan), contrast
+
+
+def _contrast_signature(stem: str) -> tuple[frozenset[str], str]:
+    """The entities and the suffix that make a contrast, in any order."""
+    *entities, suffix = stem.split("_")
+    return frozenset(e for e in entities if not e.startswith(_SCAN_ENTITIES)), suffix
+
+
+def _with_distinct_folders(images: Sequence[_Image]) -> list[_Image]:
+    """The images; scans of the same name get the names of their folders as subfolders."""
+    counts = Counter(
+        (image.scan, image.contrast)
+        for image in images
+        if image.shared_folder == Path() and image.scan != _ASSIGNED
+    )
+    ambiguous = {scan for (scan, _), count in counts.items() if count > 1}
+    distinct = []
+    for image in images:
+        if image.shared_folder == Path() and image.scan in ambiguous:
+            folder = Path(_folder_of(image.path))
+            image = replace(image, subfolder=folder, shared_folder=folder)
+        distinct.append(image)
+    return distinct
+
+
+def _duplicate_contrasts(images: Sequence[_Image]) -> Iterator[str]:
+    """Yield a message for each contrast of one scan that has several files."""
+    scan = images[0].shared_folder / images[0].scan
+    for contrast in dict.fromkeys(image.contrast for image in images):
+        paths = [str(image.path) for image in images if image.contrast == contrast]
         if len(paths) > 1:
-            yield f"{scan}: {contrast} is there {len(paths)} times: {listing(paths)}"
+            yield f"{scan}: {contrast} has {len(paths)} files: {listing(paths)}"
 
 
-def _one_place(scans: Sequence[Scan]) -> Iterator[str]:
-    """Scans whose predictions would be the same files."""
-    places: dict[Path, list[str]] = {}
+def _shared_outputs(scans: Sequence[Scan]) -> Iterator[str]:
+    """Yield a message for each set of scans with predictions of the same file names."""
+    outputs: dict[Path, list[str]] = {}
     for scan in scans:
         first = next(iter(scan.images.values()))
-        places.setdefault(scan.place / file_stem(first), []).append(str(first))
-    for place, paths in places.items():
+        outputs.setdefault(scan.subfolder / file_stem(first), []).append(str(first))
+    for output, paths in outputs.items():
         if len(paths) > 1:
-            yield f"{place}_label-*: would be written of {len(paths)} scans: {listing(paths)}"
+            yield f"{output}_label-*: would be written for {len(paths)} scans: {listing(paths)}"
 
 
-def _scan(files: Sequence[_Image], contrasts: Sequence[str]) -> Scan:
-    known = {image.contrast: image for image in files}
-    found = {contrast: known[contrast] for contrast in contrasts if contrast in known}
-    images = {contrast: image.path for contrast, image in found.items()}
-    missing = [contrast for contrast in contrasts if contrast not in known]
-    lacks = f"has no {' and no '.join(missing)} (the model needs {' + '.join(contrasts)})"
-    told = printable(f"{files[0].within / files[0].scan}: {lacks}") if missing else None
-    name = files[0].scan
-    if name == _GIVEN and images:  # as its predictions are
-        name = file_stem(next(iter(images.values())))
-    place = next(iter(found.values()), files[0]).place
-    return Scan(name, images, place, missing=told)
+def _scan(images: Sequence[_Image], contrasts: Sequence[str]) -> Scan:
+    """The scan of these images, with a message on the contrasts that it lacks."""
+    by_contrast = {image.contrast: image for image in images}
+    paths = {name: by_contrast[name].path for name in contrasts if name in by_contrast}
+    first = by_contrast[next(iter(paths))]
+    lacking = [name for name in contrasts if name not in by_contrast]
+    missing = None
+    if lacking:
+        scan = first.shared_folder / first.scan
+        lacks = f"has no {' and no '.join(lacking)} (the model needs {' + '.join(contrasts)})"
+        missing = printable(f"{scan}: {lacks}")
+    # named like its predictions, so that each has rows of its own in uncertainty.csv
+    name = file_stem(first.path) if first.scan == _ASSIGNED else first.scan
+    return Scan(name, paths, first.subfolder, missing=missing)

@@ -134,11 +134,11 @@ def test_a_run_that_is_trained_already_somewhere_else_is_left_to_that(trained):
 def test_what_is_no_threshold_is_refused_before_anything_is_written(trained, tmp_path, threshold):
     folder, run, _ = trained
     scan = folder / "data/site1-sc01-image.nii.gz"
-    with pytest.raises(UserError, match="a threshold lies from 0 to 1, not"):
+    with pytest.raises(UserError, match="a threshold is from 0 to 1, not"):
         softseg.predict(run, [scan], tmp_path / "out", threshold=threshold, quiet=True)
     assert not (tmp_path / "out").exists()
     before = (run / "metrics.csv").read_bytes()
-    with pytest.raises(UserError, match="a threshold lies from 0 to 1, not"):
+    with pytest.raises(UserError, match="a threshold is from 0 to 1, not"):
         softseg.evaluate(run, threshold=threshold, quiet=True)
     assert (run / "metrics.csv").read_bytes() == before
 

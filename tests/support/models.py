@@ -1,9 +1,10 @@
-"""Models whose predictions a test can compute by itself: what they see is what they say."""
+"""Models with predictions that a test can compute by itself, and scans for them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -11,6 +12,8 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import validate
 from softseg.config.overrides import apply_sets
 from softseg.config.yaml.read import parse_yaml
+from softseg.data.nifti.grid import Grid
+from softseg.data.sample import Sample
 from softseg.inference.model import Model
 from softseg.models.heads.sigmoid import SigmoidHead
 from softseg.models.predictor import Predictor
@@ -33,14 +36,22 @@ loss: {name: mse}
 
 
 class Seen(nn.Module):
-    """Logits are what is seen: the first contrast of each pixel, 4 logits a standard deviation."""
+    """Returns the first contrast of each pixel, 4 logits per standard deviation."""
 
     def forward(self, slices):
         return 4 * slices[:, :1]
 
 
-def seen(*sets: str, thresholds=None, facts=None, network=None) -> Model:
-    """A model that segments what is bright."""
+def seen(*sets: str, thresholds=None, metadata=None, network=None) -> Model:
+    """A model that segments bright pixels."""
     tree = apply_sets(parse_yaml(YAML, "models.py"), sets)
     predict = Predictor(network or Seen(), SigmoidHead(), torch.device("cpu"))
-    return Model(Path("model"), validate(tree, Experiment), predict, thresholds, facts or {})
+    return Model(Path("model"), validate(tree, Experiment), predict, thresholds, metadata or {})
+
+
+def sample(image, affine=None, roi=None) -> Sample:
+    """A scan (X, Y, Z) or (C, X, Y, Z) without target masks."""
+    image = np.asarray(image, np.float32)
+    image = image[None] if image.ndim == 3 else image
+    grid = Grid(image.shape[1:], np.diag([1.0, 1.0, 3.0, 1.0]) if affine is None else affine)
+    return Sample(image, np.zeros((0, *grid.shape), np.float32), roi, (), grid, {})

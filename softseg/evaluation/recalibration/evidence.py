@@ -1,11 +1,10 @@
-"""What recalibration is fitted on: sums over volumes, of a fixed size however many there are."""
+"""The sums over volumes that a recalibration is fitted on, of a size that does not grow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logit
 
 from softseg.core.types import Float64Array, FloatArray
@@ -13,10 +12,10 @@ from softseg.metrics.volume import volume_ml
 
 LOWEST = float(np.finfo(np.float32).tiny)
 HIGHEST = 1 - 2.0**-24
-"""Between these lie the float32 numbers of (0, 1), subnormal ones aside."""
+"""The smallest and the largest normal float32 number in (0, 1)."""
 # bins of the logit: fine both at the background's tiny values and, at q = 0.5, to 0.002
-_FIRST, _LAST, _AN_UNIT = -88, 17, 128
-BINS = (_LAST - _FIRST) * _AN_UNIT
+_FIRST, _LAST, _BINS_PER_UNIT = -88, 17, 128
+BINS = (_LAST - _FIRST) * _BINS_PER_UNIT
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +29,7 @@ class Evidence:
     volumes_ml: tuple[tuple[float, float], ...]  # predicted and true soft volume of each
 
     def __add__(self, other: Evidence) -> Evidence:
-        """Of both sets of volumes together."""
+        """The evidence of both sets of volumes together."""
         return Evidence(
             self.voxels + other.voxels,
             self.predicted + other.predicted,
@@ -40,14 +39,14 @@ class Evidence:
         )
 
 
-def evidence(probability: FloatArray, truth: FloatArray, voxel_ml: float) -> Evidence:
-    """The evidence of one volume; add up those of a set: `sum(others, start=first)`.
+def collect_evidence(probability: FloatArray, truth: FloatArray, voxel_ml: float) -> Evidence:
+    """Return the evidence of one volume; add up those of a set: `sum(others, start=first)`.
 
-    All voxels of the scan count, not a region around the truth: a fitted map will be applied where
-    no truth is known. Voxels of exactly 0 are left out, since no map changes them.
+    All voxels of the scan count, not a region around the truth: a fitted map will be applied
+    without a truth. Voxels of exactly 0 are left out, since no map changes them.
 
     Args:
-        probability: soft prediction q (X, Y, Z) in [0, 1]; taken as float32, as files hold it.
+        probability: soft prediction q (X, Y, Z) in [0, 1]; taken as float32, as in files.
         truth: y (X, Y, Z) in [0, 1].
         voxel_ml: volume of one voxel in milliliters.
 
@@ -58,24 +57,25 @@ def evidence(probability: FloatArray, truth: FloatArray, voxel_ml: float) -> Evi
         raise ValueError(f"prediction {probability.shape} and truth {truth.shape} differ in shape")
     volumes = (volume_ml(probability, voxel_ml), volume_ml(truth, voxel_ml))
     none = np.zeros(BINS)
-    planes = zip(probability, truth, strict=True)  # one at a time bounds the memory
-    start = Evidence(none, none, none, none, (volumes,))
-    return sum((_of_voxels(q, y) for q, y in planes), start=start)
+    total = Evidence(none, none, none, none, (volumes,))
+    for q, y in zip(probability, truth, strict=True):  # a plane at a time bounds the memory
+        total += _plane_evidence(q, y)
+    return total
 
 
-def _of_voxels(probability: FloatArray, truth: FloatArray) -> Evidence:
-    """Of any number of voxels, arrays of one shape."""
-    seen = probability.astype(np.float32) > 0
-    q = probability[seen].astype(np.float32).astype(np.float64)
-    y, raw = truth[seen].astype(np.float64), logits_of(q)
-    at = np.clip((raw - _FIRST) * _AN_UNIT, 0, BINS - 1).astype(np.int64)
-    return Evidence(_sums(at, np.ones_like(q)), _sums(at, q), _sums(at, raw), _sums(at, y), ())
-
-
-def _sums(at: NDArray[np.int64], values: Float64Array) -> Float64Array:
-    return np.bincount(at, weights=values, minlength=BINS).astype(np.float64)
+def _plane_evidence(probability: FloatArray, truth: FloatArray) -> Evidence:
+    """The sums over one plane (Y, Z)."""
+    foreground = probability.astype(np.float32) > 0
+    q = probability[foreground].astype(np.float32).astype(np.float64)
+    y, logits = truth[foreground].astype(np.float64), logits_of(q)
+    bins = np.clip((logits - _FIRST) * _BINS_PER_UNIT, 0, BINS - 1).astype(np.int64)
+    voxels, predicted, logit_sums, true = (
+        np.bincount(bins, weights=values, minlength=BINS).astype(np.float64)
+        for values in (np.ones_like(q), q, logits, y)
+    )
+    return Evidence(voxels, predicted, logit_sums, true, ())
 
 
 def logits_of(probability: FloatArray) -> Float64Array:
-    """ln(q / (1 - q)) of values in [0, 1], any shape, cut to what float32 can tell from 0 and 1."""
+    """ln(q / (1 - q)) of values in [0, 1], any shape, clipped to `LOWEST` and `HIGHEST`."""
     return np.asarray(logit(np.clip(probability.astype(np.float64), LOWEST, HIGHEST)))

@@ -1,4 +1,4 @@
-"""Recalibrations as they are kept and applied: of the soft map's values, or of its volume."""
+"""The recalibrations: maps of the soft values, and a correction of the soft volume."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Temperature(Component):
     """p = sigmoid(logit(q) / T), of a sigmoid head (Guo et al. 2017).
 
-    A voxel of exactly 0 stays 0: it lies outside of what was segmented, or below what float32
-    holds, and any haze there would add up over the whole scan.
+    A voxel of exactly 0 stays 0: it is outside the segmented region, or its value underflowed, and
+    a small value at every such voxel would add up over the whole scan.
     """
 
     name: Literal["temperature"] = "temperature"
@@ -29,28 +29,29 @@ class Temperature(Component):
 
     def __call__(self, probability: FloatArray) -> Float32Array:
         """A soft map with values in [0, 1], of any shape -> the recalibrated one, float32."""
-        seen = probability > 0
+        positive = probability > 0
         mapped = np.zeros(probability.shape, dtype=np.float32)
-        mapped[seen] = expit(logits_of(probability[seen]) / self.temperature)
+        mapped[positive] = expit(logits_of(probability[positive]) / self.temperature)
         return mapped
 
 
 class Monotone(Component):
-    """A piecewise linear map through fitted points, rising or level (isotonic regression).
+    """A piecewise linear map through fitted points, which never falls (isotonic regression).
 
     0 stays 0. The truth's mean at q = 0 is the share of missed structure in all background, so it
-    depends on how much of the body the scan shows, and put on every voxel of it would be a haze
-    whose volume can exceed the structure's. 1 does not stay 1: that is what over-confidence is.
+    depends on how much of the body the scan shows. Assigned to every such voxel, it would add up to
+    a volume that can exceed the structure's. 1 does not stay 1: that would keep over-confidence.
     """
 
     name: Literal["monotone"] = "monotone"
     predicted: Annotated[tuple[Fraction, ...], Field(min_length=2)]
-    """q of the points, rising from 0; beyond the last one the map is level."""
+    """q of the points, rising from 0; beyond the last one the map is constant."""
     observed: Annotated[tuple[Fraction, ...], Field(min_length=2)]
     """Mean truth at each point: 0 at the first, then never falling."""
 
     @model_validator(mode="after")
-    def _monotone(self) -> Self:
+    def _check_points(self) -> Self:
+        """The points rise from (0, 0)."""
         if len(self.predicted) != len(self.observed):
             raise ValueError("predicted and observed differ in length")
         if any(low >= high for low, high in pairwise(self.predicted)):
@@ -63,14 +64,14 @@ class Monotone(Component):
 
     def __call__(self, probability: FloatArray) -> Float32Array:
         """A soft map with values in [0, 1], of any shape -> the recalibrated one, float32."""
-        seen = probability > 0
+        positive = probability > 0
         mapped = np.zeros(probability.shape, dtype=np.float32)
-        mapped[seen] = np.interp(probability[seen], self.predicted, self.observed)
+        mapped[positive] = np.interp(probability[positive], self.predicted, self.observed)
         return mapped
 
 
 class VolumeCorrection(Component):
-    """V' = a + b V, of volumes in ml: it leaves the map as it is (Bertels et al. 2021)."""
+    """V' = a + b V, of volumes in ml; the map stays as it is (Bertels et al. 2021)."""
 
     name: Literal["volume"] = "volume"
     intercept_ml: float
@@ -79,7 +80,7 @@ class VolumeCorrection(Component):
     """b"""
 
     def __call__(self, volume_ml: float) -> float:
-        """A soft volume in ml -> the corrected one; at least 0, as no volume is negative."""
+        """A soft volume in ml -> the corrected one, at least 0."""
         return max(0.0, self.intercept_ml + self.slope * volume_ml)
 
 

@@ -1,3 +1,3 @@
-"""Slices to volumes to native space; the threshold search."""
+"""Several predictions of a scan, and how far they agree."""
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Several predictions of one volume: dropout left on, or the slices moved (SoftSeg 4.4.4)."""
+"""Several predictions of a volume by one network: MC dropout, or test-time augmentation.
+
+SoftSeg 4.4.4.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from torch import Tensor
 
 from softseg.augment import AugmentStep
 from softseg.core.errors import UserError
+from softseg.inference.segment import LogitsFunction
 from softseg.inference.uncertainty.mc_dropout import has_dropout, row_generators, sampled_logits
-from softseg.inference.uncertainty.tta import moves, warped
+from softseg.inference.uncertainty.tta import apply_transform, draw_transforms
 from softseg.models.predictor import Predictor
 
-Logits = Callable[[Tensor], Tensor]
-"""Slices or patches (S, C, H, W) -> logits; n times as many where each was passed n times."""
-Through = Callable[[Logits, Tensor], Tensor]
-"""How the logits of whole slices come about: of the network at once, or of blended patches."""
+VolumeForward = Callable[[LogitsFunction, Tensor], Tensor]
+"""Passes whole slices (S, C, H, W) to a network, at once or in blended patches; the result has n
+times as many slices if the network's function returns each n times."""
 Method = Literal["mc-dropout", "tta"]
 
 
@@ -37,19 +40,19 @@ class _Head(Protocol):
     def forward_with_divisor(self, logits: Tensor, divisor: Tensor) -> Tensor: ...
 
 
-def check(
+def check_varies(
     sampling: Sampling, predict: Predictor, augment: Sequence[AugmentStep], source: str
 ) -> None:
-    """Raise UserError where every pass would be the same; `source` names the model."""
+    """Raise UserError if all samples would be equal; `source` names the model in the message."""
     if sampling.method == "mc-dropout" and not has_dropout(predict.model):
         raise UserError(
             f"{source} was trained without dropout (model.dropout is 0), so mc-dropout has nothing "
             "to vary; use tta or ensemble"
         )
-    if sampling.method == "tta" and not moves(augment, range(1), 0):
+    if sampling.method == "tta" and not draw_transforms(augment, range(1), 0):
         raise UserError(
-            f"{source} was trained without affine or RandomFlip (augment), so it knows no moved "
-            "slices and tta has nothing to vary; use mc-dropout or ensemble"
+            f"{source} was trained without affine or RandomFlip (augment), so tta has nothing to "
+            "vary; use mc-dropout or ensemble"
         )
 
 
@@ -60,21 +63,21 @@ def soft_samples(
     augment: Sequence[AugmentStep],
     image: Tensor,
     deterministic: Tensor,
-    through: Through,
+    forward: VolumeForward,
 ) -> Iterator[Tensor]:
-    """Soft segmentations (S, K, H, W) of one volume in [0, 1], one a sample.
+    """Yield soft segmentations (S, K, H, W) of one volume in [0, 1], one per sample.
 
-    A NormReLU divides each by what the deterministic pass is divided by. They depend on the seed
-    and the volume, not on how slices were batched: samples share a batch where one leaves room, at
-    most `predict.batch_size` slices at once.
+    A NormReLU divides each by the divisor of the deterministic pass. Samples depend on the seed and
+    the volume, not on how slices were batched. Several share a batch if there is room, with at most
+    `predict.batch_size` slices at once.
 
     Args:
-        sampling: method, how many, and their seed.
-        predict: the network; what is not dropout works as in evaluation.
-        augment: the steps of the training, whose moves `tta` takes.
+        sampling: method, number of samples, and their seed.
+        predict: the network; all layers but dropout are in evaluation mode.
+        augment: the steps of the training, of which `tta` uses the spatial ones.
         image: all slices (S, C, H, W) of the volume.
-        deterministic: its logits (S, K, H, W) without any of this.
-        through: what whole slices go through on their way to the network.
+        deterministic: logits (S, K, H, W) of the deterministic pass.
+        forward: how whole slices are passed to the network.
     """
     head = cast(_Head, predict.head.eval())
     divisor = head.divisor(deterministic)
@@ -82,33 +85,24 @@ def soft_samples(
     for first in range(0, sampling.samples, together):
         numbers = range(first, min(first + together, sampling.samples))
         if sampling.method == "mc-dropout":
-            passes = _dropped(predict, image, numbers, sampling.seed, through)
+            passes = _dropout_logits(predict, image, numbers, sampling.seed, forward)
         else:
-            passes = _moved(predict, augment, image, numbers, sampling.seed, through)
+            transforms = draw_transforms(augment, numbers, sampling.seed)
+            stacked = torch.cat([apply_transform(image, transform) for transform in transforms])
+            parts = forward(predict.logits, stacked).split(len(image))
+            passes = [
+                apply_transform(part, transform.inverse())
+                for part, transform in zip(parts, transforms, strict=True)
+            ]
         for logits in passes:
             yield head.forward_with_divisor(logits, divisor)
 
 
-def _dropped(
-    predict: Predictor, image: Tensor, numbers: range, seed: int, through: Through
+def _dropout_logits(
+    predict: Predictor, image: Tensor, numbers: range, seed: int, forward: VolumeForward
 ) -> Sequence[Tensor]:
-    """Logits (S, K, H, W) of each of these samples; the samples of a slice lie side by side."""
+    """The logits (S, K, H, W) of each of these samples, with dropout."""
     generators = row_generators(len(image), numbers, seed, predict.device)
-    logits = through(partial(sampled_logits, predict, generators, len(numbers)), image)
-    apart: Sequence[Tensor] = logits.unflatten(0, (len(image), len(numbers))).unbind(1)
-    return apart
-
-
-def _moved(
-    predict: Predictor,
-    augment: Sequence[AugmentStep],
-    image: Tensor,
-    numbers: range,
-    seed: int,
-    through: Through,
-) -> Sequence[Tensor]:
-    """Logits (S, K, H, W) of each of these samples, moved back."""
-    drawn = moves(augment, numbers, seed)
-    moved = torch.cat([warped(image, move) for move in drawn])
-    parts = through(predict.logits, moved).split(len(image))
-    return [warped(part, move.inverse()) for part, move in zip(parts, drawn, strict=True)]
+    logits = forward(partial(sampled_logits, predict, generators, len(numbers)), image)
+    by_sample: Sequence[Tensor] = logits.unflatten(0, (len(image), len(numbers))).unbind(1)
+    return by_sample

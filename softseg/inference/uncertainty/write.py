@@ -1,4 +1,4 @@
-"""Maps and scores of uncertainty as files, beside the prediction they are about."""
+"""Write maps and scores of uncertainty next to the prediction that they belong to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from softseg.data.nifti.stem import file_stem
 from softseg.inference.uncertainty.maps import Uncertainty
 from softseg.inference.uncertainty.structures import Row
 
-_NAMES = {
+_MAPS = {
     "mean": ("desc-mean_probseg", "mean of the samples, 0 to 1"),
     "variance": ("desc-variance_uncertainty", "variance of the samples, 0 to 0.25"),
     "entropy": ("desc-entropy_uncertainty", "entropy of the mean in nats, 0 to 0.693"),
@@ -26,16 +26,17 @@ _NAMES = {
         "entropy of the mean less the mean entropy of the samples in nats, 0 to 0.693",
     ),
 }
+"""Field of `Uncertainty` -> ending of the file's name, and description."""
 
-_LAST = ("i", "j", "k", "method", "samples")  # columns
+_LAST_COLUMNS = ("i", "j", "k", "method", "samples")
 
 
 def write_maps(
     folder: Path,
     source: Path,
     targets: Sequence[str],
-    found: Uncertainty,
-    facts: Mapping[str, object],
+    uncertainty: Uncertainty,
+    metadata: Mapping[str, object],
 ) -> list[Path]:
     """Write each target's maps as float32 on the grid of `source`, with sidecars.
 
@@ -45,34 +46,39 @@ def write_maps(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for k, target in enumerate(targets):
-        for name, (ending, meaning) in _NAMES.items():
+        for field, (ending, description) in _MAPS.items():
             path = folder / f"{file_stem(source)}_label-{target}_{ending}.nii.gz"
-            write_like(path, getattr(found, name)[k], source, np.float32)
-            software = [{"Name": "softseg", "Version": __version__}]
-            told = {**facts, "Label": target, "Description": meaning, "GeneratedBy": software}
-            sidecar = path.with_name(f"{file_stem(path)}.json")
-            write_atomically(sidecar, json.dumps(told, indent=2) + "\n")
+            write_like(path, getattr(uncertainty, field)[k], source, np.float32)
+            sidecar = {
+                **metadata,
+                "Label": target,
+                "Description": description,
+                "GeneratedBy": [{"Name": "softseg", "Version": __version__}],
+            }
+            json_file = path.with_name(f"{file_stem(path)}.json")
+            write_atomically(json_file, json.dumps(sidecar, indent=2) + "\n")
             written.append(path)
     return written
 
 
 def write_scores(path: Path, rows: Sequence[Row]) -> None:
-    """Put a scan's rows into the table of all scans, in the place of its targets' earlier ones.
+    """Add a scan's rows to the table of all scans, replacing earlier ones of the same targets.
 
-    Raises UserError where the file is no such table.
+    Raises UserError if the file is not such a table.
     """
     table = pd.DataFrame(rows)
     if path.is_file():
-        names = {"scan": str, "target": str, "structure": str}  # a scan may be called NA
+        types = {"scan": str, "target": str, "structure": str}  # a scan may be called NA
         try:
-            known = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
-            known = known[~_keys(known).isin(_keys(table))]
+            earlier = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+            earlier = earlier[~_keys(earlier).isin(_keys(table))]
         except (KeyError, ValueError) as error:
             raise UserError(f"{path} is damaged ({error}); move it away") from error
-        table = pd.concat([known, table], ignore_index=True)
-    order = [name for name in table if name not in _LAST] + [n for n in _LAST if n in table]
-    whole = {name: table[name].astype("Int64") for name in "ijk" if name in table}
-    write_atomically(path, table.assign(**whole)[order].to_csv(index=False))
+        table = pd.concat([earlier, table], ignore_index=True)
+    order = [name for name in table if name not in _LAST_COLUMNS]
+    order += [name for name in _LAST_COLUMNS if name in table]
+    integers = {name: table[name].astype("Int64") for name in "ijk" if name in table}
+    write_atomically(path, table.assign(**integers)[order].to_csv(index=False))
 
 
 def _keys(table: pd.DataFrame) -> pd.MultiIndex:

@@ -1,4 +1,4 @@
-"""A run scored in native space: every number again from the written files, every refusal once."""
+"""A run scored in native space: each number recomputed from the files, each error provoked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scipy import ndimage
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
-from softseg.evaluation.evaluate import evaluate, show
+from softseg.evaluation.evaluate import evaluate, print_evaluation
 from softseg.runs.folder import Run
 from softseg.runs.thresholds import read_thresholds
 from softseg.training import train as experiment
@@ -49,8 +49,8 @@ def trained(tmp_path_factory):
     sets = [
         f"dataset.root={folder / 'data'}",
         "dataset.cache=null",
-        "model.head={name: sigmoid}",  # a NormReLU so small and so little trained may be dead
-        "trainer.learning_rate=0.05",  # in two epochs far enough to be partly right
+        "model.head={name: sigmoid}",  # a NormReLU so small and so briefly trained may be dead
+        "trainer.learning_rate=0.05",  # large enough for a partly right prediction after two epochs
     ]
     experiment.train(load_config(config, Experiment, sets), folder / "run", plain())
     return folder
@@ -71,7 +71,7 @@ def data(path):
 
 
 def truth_of(run, name):
-    """More than half of the four raters say gray matter."""
+    """Where more than half of the four raters mark gray matter."""
     masks = [data(run.folder.parent / f"data/{name}-mask-r{r}.nii.gz") == 1 for r in (1, 2, 3, 4)]
     return np.sum(masks, axis=0) > 2
 
@@ -87,25 +87,25 @@ def expected_row(run, name):
         predicted(run, name, "mask") == 1,
         truth_of(run, name),
     )
-    both, said, there = (hard & truth).sum(), hard.sum(), truth.sum()
+    both, size, true_size = (hard & truth).sum(), hard.sum(), truth.sum()
     near = ndimage.distance_transform_edt(~truth) <= 5
     q, y = soft[near], truth[near]
     tenth = np.minimum(9, np.floor(q.astype(np.float32) * np.float32(10)).astype(int))
     gaps = [abs((y[tenth == b] - q[tenth == b]).sum()) for b in range(10)]
     return {
-        "dice": 200 * both / (said + there),
-        "precision": 100 * both / said,
-        "recall": 100 * both / there,
-        "avd": 100 * abs(int(there) - int(said)) / there,
-        "rvd": 100 * (int(there) - int(said)) / there,
+        "dice": 200 * both / (size + true_size),
+        "precision": 100 * both / size,
+        "recall": 100 * both / true_size,
+        "avd": 100 * abs(int(true_size) - int(size)) / true_size,
+        "rvd": 100 * (int(true_size) - int(size)) / true_size,
         "mse": 100 * ((soft - truth) ** 2).mean(),
         "mse_paper": 100 * sum((hard ^ truth)[:, :, z].mean() for z in range(hard.shape[2])),
-        "soft_dice": 200 * (soft * truth).sum() / (soft.sum() + there),
-        "volume_ml": said / 1000,
-        "volume_truth_ml": there / 1000,
+        "soft_dice": 200 * (soft * truth).sum() / (soft.sum() + true_size),
+        "volume_ml": size / 1000,
+        "volume_truth_ml": true_size / 1000,
         "soft_volume_ml": soft.sum() / 1000,
-        "dV_soft_ml": (soft.sum() - there) / 1000,
-        "dV_hard_ml": (int(said) - int(there)) / 1000,
+        "dV_soft_ml": (soft.sum() - true_size) / 1000,
+        "dV_hard_ml": (int(size) - int(true_size)) / 1000,
         "ece": sum(gaps) / len(q),
         "brier": ((q - y) ** 2).mean(),
     }
@@ -113,7 +113,7 @@ def expected_row(run, name):
 
 @pytest.fixture(scope="module")
 def searched(trained, tmp_path_factory):
-    """A run that was evaluated after a search, only looked at: (run, scored, what it printed)."""
+    """A run evaluated after a search, for reading only: (run, scored, printed text)."""
     folder = tmp_path_factory.mktemp("searched")
     shutil.copytree(trained, folder / "copy")
     made, console = Run(folder / "copy" / "run"), plain()
@@ -121,7 +121,7 @@ def searched(trained, tmp_path_factory):
     return made, scored, console.file.getvalue()
 
 
-def test_metrics_csv_is_what_plain_numpy_finds_in_the_written_predictions(searched):
+def test_metrics_csv_equals_plain_numpy_on_the_written_predictions(searched):
     run, scored, _ = searched
     table = pd.read_csv(run.folder / "metrics.csv", dtype={"group": str})
     assert list(table) == COLUMNS
@@ -139,8 +139,8 @@ def test_reliability_csv_adds_up_all_voxels_near_the_truth(searched):
     run, _, _ = searched
     table = pd.read_csv(run.folder / "reliability.csv")
     near = [ndimage.distance_transform_edt(~truth_of(run, name)) <= 5 for name in TEST]
-    soft = [predicted(run, name, "probseg")[one] for name, one in zip(TEST, near, strict=True)]
-    assert table["voxels"].sum() == sum(one.sum() for one in near)
+    soft = [predicted(run, name, "probseg")[roi] for name, roi in zip(TEST, near, strict=True)]
+    assert table["voxels"].sum() == sum(roi.sum() for roi in near)
     assert table["sum_predicted"].sum() == pytest.approx(np.concatenate(soft).sum())
     assert table["sum_truth"].sum() == sum(truth_of(run, name).sum() for name in TEST)
     assert (table["target"] == "gm").all()
@@ -163,10 +163,10 @@ def test_summary_json_has_mean_deviation_and_number_of_each_metric(searched):
     table = pd.read_csv(run.folder / "metrics.csv")
     assert list(summary) == ["gm"]
     assert list(summary["gm"]) == COLUMNS[4:-1]
-    for metric, found in summary["gm"].items():
+    for metric, moments in summary["gm"].items():
         values = table[metric].to_numpy()
         expected = {"mean": values.mean(), "std": values.std(ddof=1), "n": 2}
-        assert found == pytest.approx(expected)
+        assert moments == pytest.approx(expected)
 
 
 def test_threshold_json_holds_the_best_of_the_curve_over_training_and_validation(searched):
@@ -174,11 +174,11 @@ def test_threshold_json_holds_the_best_of_the_curve_over_training_and_validation
     kept = json.loads(run.threshold.read_text())
     assert set(kept) == {"targets", "subjects"}
     assert kept["subjects"] == ["site3-sc01", "site3-sc02", "site2-sc01", "site2-sc02"]
-    found = kept["targets"]["gm"]
-    assert list(found["curve"]) == [f"{k / 20:.2f}" for k in range(1, 20)]
-    assert found["curve"][f"{found['threshold']:.2f}"] == max(found["curve"].values())
-    assert scored.thresholds == {"gm": found["threshold"]}
-    assert f"threshold of gm: {found['threshold']:.2f}" in printed
+    best = kept["targets"]["gm"]
+    assert list(best["curve"]) == [f"{k / 20:.2f}" for k in range(1, 20)]
+    assert best["curve"][f"{best['threshold']:.2f}"] == max(best["curve"].values())
+    assert scored.thresholds == {"gm": best["threshold"]}
+    assert f"threshold of gm: {best['threshold']:.2f}" in printed
     assert (run.folder / "figures/threshold.png").stat().st_size > 1000
 
 
@@ -191,7 +191,7 @@ def test_the_curve_is_the_mean_dice_of_the_native_predictions(searched, run):
     assert curve["0.25"] == pytest.approx(np.mean(dices), abs=1e-5)
 
 
-def test_a_stored_threshold_is_used_without_being_asked_for(run):
+def test_a_stored_threshold_is_used_by_default(run):
     kept = {"targets": {"gm": {"threshold": 0.2, "curve": {"0.20": 50.0}}}, "subjects": []}
     run.threshold.write_text(json.dumps(kept))
     console = plain()
@@ -201,14 +201,14 @@ def test_a_stored_threshold_is_used_without_being_asked_for(run):
     assert json.loads(run.threshold.read_text()) == kept
 
 
-def test_a_threshold_given_wins_and_leaves_the_stored_one(run):
+def test_a_given_threshold_takes_precedence_and_keeps_the_stored_one(run):
     kept = {"targets": {"gm": {"threshold": 0.2, "curve": {"0.20": 50.0}}}, "subjects": []}
     run.threshold.write_text(json.dumps(kept))
     assert evaluate(run, plain(), threshold=0.7).thresholds == {"gm": 0.7}
     assert json.loads(run.threshold.read_text()) == kept
 
 
-def test_without_any_threshold_it_is_one_half_and_says_so(run):
+def test_without_any_threshold_it_is_one_half_with_a_notice(run):
     console = plain()
     assert evaluate(run, console).thresholds == {"gm": 0.5}
     assert "no threshold was searched for: using 0.5" in console.file.getvalue()
@@ -216,22 +216,22 @@ def test_without_any_threshold_it_is_one_half_and_says_so(run):
 
 
 def content(path):
-    """Of a file, or of each file in a folder."""
+    """The bytes of a file, or of each file in a folder."""
     files = sorted(path.rglob("*.nii.gz")) if path.is_dir() else [path]
-    return {str(one): one.read_bytes() for one in files}
+    return {str(file): file.read_bytes() for file in files}
 
 
-def test_where_calibration_is_not_measured_that_of_an_earlier_evaluation_does_not_stay(run):
+def test_without_calibration_an_earlier_reliability_csv_is_removed(run):
     evaluate(run, plain())
     assert (run.folder / "reliability.csv").exists()
     console = plain()
-    unmeasured = "evaluate.metrics.calibration_margin_mm=null"
-    show(run, evaluate(run, console, sets=[unmeasured]), "test", console)
+    change = "evaluate.metrics.calibration_margin_mm=null"
+    print_evaluation(run, evaluate(run, console, sets=[change]), "test", console)
     assert not (run.folder / "reliability.csv").exists()
     assert "reliability.csv" not in console.file.getvalue()
 
 
-def test_another_set_leaves_the_test_sets_files_alone(run):
+def test_another_set_does_not_change_the_files_of_the_test_set(run):
     evaluate(run, plain())
     names = ["metrics.csv", "summary.json", "predictions"]
     before = [content(run.folder / name) for name in names]
@@ -244,10 +244,10 @@ def test_another_set_leaves_the_test_sets_files_alone(run):
     assert list(json.loads((run.folder / "summary-validation.json").read_text())) == ["gm"]
 
 
-def test_the_table_on_the_screen_names_run_set_and_threshold(searched):
+def test_the_printed_table_names_run_set_and_threshold(searched):
     run, scored, _ = searched
     console = plain()
-    show(run, scored, "test", console)
+    print_evaluation(run, scored, "test", console)
     text = console.file.getvalue()
     assert f"run, test set, at gm {scored.thresholds['gm']:.2f}" in text
     assert f"{scored.table['dice'].mean():.1f} ±" in text
@@ -256,7 +256,7 @@ def test_the_table_on_the_screen_names_run_set_and_threshold(searched):
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "{}", '{"targets": []}', '{"targets": {"gm": {"threshold": "x"}}}']
 )
-def test_a_damaged_threshold_json_says_how_to_make_it_again(run, content):
+def test_the_error_on_a_damaged_threshold_json_says_how_to_replace_it(run, content):
     run.threshold.write_text(content)
     with pytest.raises(UserError, match=r"threshold\.json is damaged.*--threshold-search again"):
         evaluate(run, plain())
@@ -269,7 +269,7 @@ def test_a_run_without_its_best_weights_cannot_be_scored(run):
     assert not (run.folder / "metrics.csv").exists()
 
 
-def test_weights_of_another_network_are_refused(run):
+def test_weights_of_another_network_are_rejected(run):
     text = run.config.read_text()
     assert "filters: 2" in text
     run.config.write_text(text.replace("filters: 2", "filters: 3"))
@@ -277,7 +277,7 @@ def test_weights_of_another_network_are_refused(run):
         evaluate(run, plain())
 
 
-def test_a_subject_that_vanished_is_named(run):
+def test_a_removed_subject_is_named(run):
     for path in (run.folder.parent / "data").glob("site1-sc02-*"):
         path.unlink()
     with pytest.raises(UserError, match=r"no longer holds site1-sc02, which .*split\.json names"):
@@ -291,7 +291,7 @@ def test_a_missing_split_json_is_named(run):
         evaluate(run, plain())
 
 
-def test_a_threshold_file_without_a_target_is_refused(run):
+def test_a_threshold_file_without_a_target_is_rejected(run):
     run.threshold.write_text('{"targets": {}, "subjects": []}')
     with pytest.raises(UserError, match=r"no threshold for gm; .*--threshold-search"):
         evaluate(run, plain())
@@ -309,24 +309,24 @@ def test_mse_paper_sums_along_the_axis_of_the_slices(run):
         assert table.loc[name, "mse_paper"] == pytest.approx(expected)
 
 
-def test_changed_data_and_an_unfinished_training_are_said(run):
+def test_changed_data_and_an_unfinished_training_are_reported(run):
     path = run.folder.parent / "data/site1-sc02-image.nii.gz"
     makers.nifti(path, makers.scan(99))
     run.update_metadata(status="interrupted")
     console = plain()
     evaluate(run, console)
-    told = console.file.getvalue()
-    assert "data changed since training: site1-sc02" in told
-    assert "not finished (interrupted)" in told
+    printed = console.file.getvalue()
+    assert "data changed since training: site1-sc02" in printed
+    assert "not finished (interrupted)" in printed
 
 
-def test_the_data_may_have_moved(run, tmp_path):
+def test_the_data_may_be_moved(run, tmp_path):
     shutil.move(run.folder.parent / "data", tmp_path / "moved")
     scored = evaluate(run, plain(), sets=[f"dataset.root={tmp_path / 'moved'}"])
     assert len(scored.table) == 2
 
 
-def test_the_evaluate_section_postprocesses_and_measures_more(trained, tmp_path):
+def test_the_evaluate_section_adds_postprocessing_and_metrics(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "copy")
     run = Run(tmp_path / "copy" / "run")
     sets = [
@@ -338,10 +338,10 @@ def test_the_evaluate_section_postprocesses_and_measures_more(trained, tmp_path)
     more = {"ltpr", "lfdr", "ltpr_0_20", "lesions_truth", "hd95_mm", "assd_mm", "surface_dice"}
     assert more <= set(table)
     assert "ged" not in table
-    assert (table["lesions_pred"] <= 1).all()  # the largest alone is left
+    assert (table["lesions_pred"] <= 1).all()  # only the largest is left
     for name in TEST:
         _, objects = ndimage.label(predicted(run, name, "mask") == 1, np.ones((3, 3, 3)))
         assert objects <= 1
     sidecar = next((run.folder / "predictions").rglob("*_mask.json"))
-    told = json.loads(sidecar.read_text())["Postprocessing"]
-    assert told == [{"keep_largest": {"connectivity": 18}}]
+    steps = json.loads(sidecar.read_text())["Postprocessing"]
+    assert steps == [{"keep_largest": {"connectivity": 18}}]

@@ -1,4 +1,4 @@
-"""metrics.csv summed up: for summary.json and for the screen."""
+"""The summary of metrics.csv, for summary.json and as a printed table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def table(*rows):
     )
 
 
-def test_mean_sample_deviation_and_number_of_each_target():
+def test_each_target_has_mean_sample_standard_deviation_and_n():
     rows = [("wm", 80.0), ("gm", 60.0), ("wm", 90.0), ("wm", 97.0)]
     summary = summarize(table(*rows))
     assert list(summary) == ["wm", "gm"]  # the order of the model's channels
@@ -42,28 +42,28 @@ def test_mean_sample_deviation_and_number_of_each_target():
     assert tuple(summary["wm"]) == METRICS  # neither subject nor threshold is a metric
 
 
-def test_undefined_values_are_left_out_and_counted_out():
+def test_undefined_values_are_neither_averaged_nor_counted():
     summary = summarize(table(("gm", 80.0), ("gm", NAN), ("gm", 90.0)))
     assert summary["gm"]["dice"]["n"] == 2
     assert summary["gm"]["dice"]["mean"] == 85
 
 
-def test_what_cannot_be_computed_is_null_in_the_json():
+def test_undefined_moments_are_null_in_the_json():
     summary = summarize(table(("gm", NAN), ("wm", 80.0)))
     assert summary["gm"]["dice"] == {"mean": None, "std": None, "n": 0}
     assert summary["wm"]["dice"] == {"mean": 80.0, "std": None, "n": 1}
     assert "NaN" not in json.dumps(summary, allow_nan=False)
 
 
-def shown(data, title="tiny, test set"):
+def printed(data, title="tiny, test set"):
     console = Console(width=200, color_system=None)
     with console.capture() as capture:
         console.print(metrics_table(data, title))
     return capture.get()
 
 
-def test_the_screen_shows_a_row_a_target_with_units():
-    text = shown(table(("gm", 80.0), ("gm", 91.0), ("wm", NAN), ("wm", NAN), ("wm", 5.0)))
+def test_the_printed_table_has_a_row_per_target_and_units():
+    text = printed(table(("gm", 80.0), ("gm", 91.0), ("wm", NAN), ("wm", NAN), ("wm", 5.0)))
     for heading in ("Dice [%]", "RVD [%]", "soft Dice [%]", "scans", "tiny, test set"):
         assert heading in text
     [gm] = [line for line in text.splitlines() if " gm " in line]
@@ -76,5 +76,5 @@ def test_the_screen_shows_a_row_a_target_with_units():
     assert " 3 " in wm
 
 
-def test_a_target_without_any_value_says_undefined():
-    assert "undefined" in shown(table(("gm", NAN)))
+def test_a_metric_without_any_value_is_printed_as_undefined():
+    assert "undefined" in printed(table(("gm", NAN)))

@@ -1,4 +1,4 @@
-"""A run's uncertainty held against the truth and the raters."""
+"""A run's uncertainty compared with the truth and the raters."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.evaluation.evaluate import evaluate
-from softseg.evaluation.uncertainty import evaluate_uncertainty, show
+from softseg.evaluation.uncertainty import evaluate_uncertainty, print_uncertainty
 from softseg.inference.model import open_model
 from softseg.inference.predict import Options
 from softseg.inference.scans import find_scans
-from softseg.inference.uncertainty.predict import segment_sampled
+from softseg.inference.uncertainty.predict import predict_with_sampling
 from softseg.inference.uncertainty.sampling import Sampling
 from softseg.metrics.calibration import region
 from softseg.runs.folder import Run
@@ -83,19 +83,19 @@ def test_tables_and_a_figure_are_written(run, method):
     assert mean == pytest.approx(table["retained_error_entropy"].mean())
     assert (run.folder / f"figures/uncertainty-{method}.png").read_bytes()[:4] == b"\x89PNG"
     console = plain()
-    show(run, sampling, table, "test", console)
+    print_uncertainty(run, sampling, table, "test", console)
     assert f"Uncertainty by {method}, 3 samples, test set" in console.file.getvalue()
 
 
-def test_without_samples_it_is_what_the_evaluation_says(run):
+def test_scores_without_samples_equal_the_evaluation(run):
     table = evaluate_uncertainty(run, FEW, plain())
     evaluate(run, plain())
     scored = pd.read_csv(run.folder / "metrics.csv")
-    for measure in ("dice", "ece", "ace", "brier"):
-        assert table[f"{measure}_without"].mean() == pytest.approx(scored[measure].mean(), rel=1e-5)
+    for metric in ("dice", "ece", "ace", "brier"):
+        assert table[f"{metric}_without"].mean() == pytest.approx(scored[metric].mean(), rel=1e-5)
 
 
-def test_the_command_judges_at_the_threshold_that_it_scores_at(run, softseg):
+def test_the_command_uses_one_threshold_for_uncertainty_and_scores(run, softseg):
     words = ["--uncertainty", "mc-dropout", "--samples", "2"]
     assert softseg("eval", str(run.folder), "--threshold", "0.1", *words) == 0
     scored = pd.read_csv(run.folder / "metrics.csv")
@@ -106,31 +106,31 @@ def test_the_command_judges_at_the_threshold_that_it_scores_at(run, softseg):
 
 
 @pytest.mark.parametrize("option", ["--samples", "--seed"])
-def test_options_of_an_uncertainty_that_is_not_asked_for_are_refused(run, softseg, option, capsys):
+def test_options_without_uncertainty_are_rejected(run, softseg, option, capsys):
     assert softseg("eval", str(run.folder), option, "5") == 2
     assert f"{option} is for --uncertainty mc-dropout or tta" in capsys.readouterr().err
     assert not (run.folder / "metrics.csv").exists()
 
 
-def test_samples_are_those_of_predict_and_ranks_those_of_its_files(run, tmp_path):
+def test_samples_and_ranks_equal_those_of_predict(run, tmp_path):
     table = evaluate_uncertainty(run, FEW, plain()).set_index("subject")
     data = load_config(run.config, Experiment).dataset.existing_root()
     scans = find_scans([data / "site1-sc01-image.nii.gz"], ["T2star"])
     model = open_model(run.folder)
-    segment_sampled(model, scans, tmp_path, plain(), Options(training_crop=True), FEW)
+    predict_with_sampling(model, scans, tmp_path, plain(), Options(training_crop=True), FEW)
     masks = [nib.load(data / f"site1-sc01-mask-r{r}.nii.gz") for r in (1, 2, 3, 4)]
-    drawn = np.array([np.asarray(mask.dataobj) == 1 for mask in masks])
-    truth = (drawn.sum(axis=0) > 2).astype(np.float32)
+    outlines = np.array([np.asarray(mask.dataobj) == 1 for mask in masks])
+    truth = (outlines.sum(axis=0) > 2).astype(np.float32)
     roi = region(truth, masks[0].header.get_zooms())
     for kind in ("entropy", "mutualinfo"):
         path = tmp_path / f"site1-sc01-image_label-gm_desc-{kind}_uncertainty.nii.gz"
-        found = np.asarray(nib.load(path).dataobj)[roi]
-        expected = spearmanr(found, drawn.var(axis=0)[roi]).statistic
+        uncertainty = np.asarray(nib.load(path).dataobj)[roi]
+        expected = spearmanr(uncertainty, outlines.var(axis=0)[roi]).statistic
         assert table.loc["site1-sc01", f"rank_{kind}"] == pytest.approx(expected, abs=1e-3)
-    assert np.isnan(table.loc["site1-sc02", "rank_entropy"])  # raters who all draw the same
+    assert np.isnan(table.loc["site1-sc02", "rank_entropy"])  # all raters agree
 
 
-def test_raters_who_are_not_the_truth_count_in_the_ranks_too(run):
+def test_ranks_include_raters_who_are_not_the_truth(run):
     every = evaluate_uncertainty(run, FEW, plain())
     chosen = evaluate_uncertainty(run, FEW, plain(), sets=["dataset.raters={fusion: '2'}"])
     assert chosen["rank_entropy"][0] == pytest.approx(every["rank_entropy"][0], abs=0.05)
@@ -142,7 +142,7 @@ def test_another_set_has_files_of_its_own(run):
     assert not (run.folder / "uncertainty-mc-dropout.csv").exists()
 
 
-def test_nothing_to_vary_is_told_at_once(run):
+def test_a_run_with_nothing_to_vary_is_rejected_at_once(run):
     with pytest.raises(UserError, match=r"was trained without affine or RandomFlip"):
         evaluate_uncertainty(run, Sampling("tta"), plain(), sets=["augment=[]"])
     assert not (run.folder / "uncertainty-tta.csv").exists()

@@ -1,4 +1,4 @@
-"""An ablation's runs opened as an ensemble, and the command that uses one."""
+"""The runs of an ablation opened as an ensemble, and `softseg predict --uncertainty`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
 from softseg.core.errors import UserError
 from softseg.evaluation.evaluate import evaluate
-from softseg.inference.ensemble import open_ensemble
+from softseg.inference.model import open_ensemble
 from softseg.runs.folder import Run
 from softseg.training import train as experiment
 from tests.support import project
@@ -43,8 +43,8 @@ def ablation(trained, tmp_path):
     """Two candidates of three splits; B's last run is not finished."""
     folder = tmp_path / "ablation"
     plan = [{"candidate": c, "split": k} for c in "AB" for k in range(3)]
-    for one in plan:
-        shutil.copytree(trained.folder, folder / one["candidate"] / f"split-{one['split']}")
+    for run in plan:
+        shutil.copytree(trained.folder, folder / run["candidate"] / f"split-{run['split']}")
     (folder / "B/split-2/run.json").unlink()
     (folder / "plan.json").write_text(json.dumps({"runs": plan, "splits": {}}))
     yaml = tmp_path / "a.yaml"
@@ -55,24 +55,25 @@ def ablation(trained, tmp_path):
 
 
 def test_members_are_the_finished_runs_of_the_candidate(ablation):
-    assert [str(one.source.relative_to(ablation)) for one in open_ensemble(ablation, "A")] == [
-        f"A/split-{k}" for k in range(3)
-    ]
-    assert [one.source.name for one in open_ensemble(ablation, "B")] == ["split-0", "split-1"]
+    names = [str(model.source.relative_to(ablation)) for model in open_ensemble(ablation, "A")]
+    assert names == [f"A/split-{k}" for k in range(3)]
+    assert [model.source.name for model in open_ensemble(ablation, "B")] == ["split-0", "split-1"]
 
 
-def test_it_is_asked_which_candidate(ablation):
-    with pytest.raises(UserError, match=r"has the candidates A, B; say which with --candidate"):
+def test_an_ambiguous_or_unknown_candidate_is_rejected(ablation):
+    with pytest.raises(UserError, match=r"has the candidates A, B; choose one with --candidate"):
         open_ensemble(ablation)
-    with pytest.raises(UserError, match=r"no candidate `C`; there are A, B"):
+    with pytest.raises(UserError, match=r"no candidate `C`; candidates are A, B"):
         open_ensemble(ablation, "C")
 
 
-def test_one_run_is_no_ensemble(ablation):
+def test_a_single_run_is_not_an_ensemble(ablation):
     (ablation / "B/split-1/run.json").unlink()
-    with pytest.raises(UserError, match=r"1 of 3 runs of B are finished, an ensemble needs two"):
+    with pytest.raises(
+        UserError, match=r"1 of 3 runs of B are finished, but an ensemble needs two"
+    ):
         open_ensemble(ablation, "B")
-    with pytest.raises(UserError, match=r"is no ablation: .* mc-dropout or tta"):
+    with pytest.raises(UserError, match=r"is not an ablation folder\. .* mc-dropout or tta"):
         open_ensemble(ablation / "A/split-0")
 
 
@@ -80,8 +81,8 @@ def command(monkeypatch, capsys, *arguments):
     monkeypatch.setattr("sys.argv", ["softseg", "predict", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    said = capsys.readouterr()
-    return ended.value.code or 0, said.out + said.err
+    printed = capsys.readouterr()
+    return ended.value.code or 0, printed.out + printed.err
 
 
 @pytest.mark.parametrize("method", ["ensemble", "mc-dropout", "tta"])
@@ -92,16 +93,16 @@ def test_the_command_writes_maps_and_scores(
     model, more = ablation, ["--candidate", "A"]
     if method != "ensemble":
         model, more = ablation / "A/split-0", ["--samples", "3"]
-    code, said = command(
+    code, output = command(
         monkeypatch, capsys, model, scan, "-o", tmp_path / "out", "--uncertainty", method, *more
     )
-    assert code == 0, said
-    assert "6 files" in said
-    told = json.loads(
+    assert code == 0, output
+    assert "6 files" in output
+    sidecar = json.loads(
         (tmp_path / "out/site1-sc01-image_label-gm_desc-entropy_uncertainty.json").read_text()
     )
-    assert told["Uncertainty"]["Method"] == method
-    assert told["Uncertainty"]["Samples"] == 3
+    assert sidecar["Uncertainty"]["Method"] == method
+    assert sidecar["Uncertainty"]["Samples"] == 3
     assert (tmp_path / "out/uncertainty.csv").is_file()
 
 
@@ -113,16 +114,18 @@ def test_the_command_writes_maps_and_scores(
         (["--uncertainty", "tta", "--candidate", "A"], "--candidate is for --uncertainty ensemble"),
     ],
 )
-def test_options_that_would_not_be_looked_at_are_refused(
-    arguments, message, tmp_path, monkeypatch, capsys
+def test_options_that_do_not_apply_are_rejected(arguments, message, tmp_path, monkeypatch, capsys):
+    code, output = command(
+        monkeypatch, capsys, tmp_path, tmp_path, "-o", tmp_path / "o", *arguments
+    )
+    assert code == 2
+    assert message in " ".join(output.replace("│", " ").split())
+
+
+def test_an_ablation_without_uncertainty_is_rejected(
+    ablation, trained, tmp_path, monkeypatch, capsys
 ):
-    code, said = command(monkeypatch, capsys, tmp_path, tmp_path, "-o", tmp_path / "o", *arguments)
+    code, output = command(monkeypatch, capsys, ablation, trained.folder, "-o", tmp_path / "out")
     assert code == 2
-    assert message in " ".join(said.replace("│", " ").split())
-
-
-def test_an_ablation_alone_is_no_model(ablation, trained, tmp_path, monkeypatch, capsys):
-    code, said = command(monkeypatch, capsys, ablation, trained.folder, "-o", tmp_path / "out")
-    assert code == 2
-    assert "is an ablation: name one of its runs, or add --uncertainty ensemble" in said
+    assert "is an ablation: name one of its runs, or add --uncertainty ensemble" in output
     assert Run(ablation / "A/split-0").exists()

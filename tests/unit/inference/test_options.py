@@ -1,4 +1,4 @@
-"""Options of `softseg predict` that change what is looked at, and what each needs."""
+"""Options of `softseg predict` that choose the region or the frame, and what each needs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from softseg.core.errors import UserError
-from softseg.inference.predict import Options, segment_all
+from softseg.inference.predict import Options, predict_scans
 from softseg.inference.scans import find_scans
-from softseg.inference.uncertainty.predict import segment_ensemble, segment_sampled
+from softseg.inference.uncertainty.predict import predict_with_ensemble, predict_with_sampling
 from softseg.inference.uncertainty.sampling import Sampling
 from tests.support import makers
 from tests.support.models import seen
@@ -23,18 +23,18 @@ SHAPE = (11, 9, 4)
 
 
 def sampled(model, scans, out, console, options):
-    return segment_sampled(model, scans, out, console, options, Sampling("tta", 2, 0))
+    return predict_with_sampling(model, scans, out, console, options, Sampling("tta", 2, 0))
 
 
 def ensemble(model, scans, out, console, options):
-    return segment_ensemble([model, model], scans, out, console, options)
+    return predict_with_ensemble([model, model], scans, out, console, options)
 
 
 def run(model, inputs, out, **more):
     """`softseg predict` with --frame, or with other options."""
     frame, options = more.pop("frame", None), Options(**more)
-    scans = [replace(one, frame=frame) for one in find_scans(inputs, model.contrasts)]
-    return segment_all(model, scans, out, Console(file=io.StringIO()), options)
+    scans = [replace(scan, frame=frame) for scan in find_scans(inputs, model.contrasts)]
+    return predict_scans(model, scans, out, Console(file=io.StringIO()), options)
 
 
 @pytest.fixture
@@ -53,8 +53,10 @@ def data(path):
         ("[{standardize: {}}, {crop: {size: [8, 6], around: roi}}]", "boxes around an ROI"),
     ],
 )
-@pytest.mark.parametrize("how", [segment_all, sampled, ensemble])
-def test_only_the_crop_is_refused_where_training_had_none(scan, tmp_path, how, preprocess, trained):
+@pytest.mark.parametrize("how", [predict_scans, sampled, ensemble])
+def test_training_crop_is_rejected_if_training_did_not_crop_the_middle(
+    scan, tmp_path, how, preprocess, trained
+):
     model = seen(f"preprocess={preprocess}", "dataset.roi='{subject}_roi.nii.gz'")
     options, scans = Options(training_crop=True), find_scans([scan], ["T1w"])
     with pytest.raises(UserError, match=f"model was trained on {trained}, .*--training-crop"):
@@ -63,16 +65,16 @@ def test_only_the_crop_is_refused_where_training_had_none(scan, tmp_path, how, p
 
 
 @pytest.mark.parametrize("center", [(1000, 1000, 1000), (-0.6, 0, 0), (0, 8.6, 0), (0, 0, 4)])
-def test_a_box_in_the_middle_of_nothing_is_a_problem_of_that_scan(scan, tmp_path, center):
+def test_a_center_outside_the_image_is_a_problem_of_that_scan(scan, tmp_path, center):
     model = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'")
     done = run(model, [scan], tmp_path / "out", center=center)
     assert done.written == []
-    told = ",".join(map(str, center))
-    assert f"{scan}: --center {told} lies outside the image of 11 x 9 x 4" in done.problems[0]
+    voxel = ",".join(map(str, center))
+    assert f"{scan}: --center {voxel} is outside the image of 11 x 9 x 4" in done.problems[0]
 
 
 @pytest.mark.parametrize("center", [(-0.5, 8.5, 3.5), (10.5, -0.5, 0)])
-def test_a_box_may_stand_at_the_images_edge(scan, tmp_path, center):
+def test_a_center_may_be_at_the_edge_of_the_image(scan, tmp_path, center):
     model = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'")
     done = run(model, [scan], tmp_path / "out", center=center)
     assert done.problems == []
@@ -84,7 +86,7 @@ def bold():
     return np.stack([makers.scan(seed, SHAPE) for seed in range(3)], axis=-1)
 
 
-def test_one_volume_of_a_4d_scan(bold, tmp_path):
+def test_one_frame_of_a_4d_scan(bold, tmp_path):
     path = makers.nifti(tmp_path / "bold.nii.gz", bold)
     alone = makers.nifti(tmp_path / "alone.nii.gz", bold[..., 1])
     done = run(seen(), [path], tmp_path / "out")
@@ -93,19 +95,19 @@ def test_one_volume_of_a_4d_scan(bold, tmp_path):
     assert not (tmp_path / "out").exists()
     soft = run(seen(), [path], tmp_path / "out", frame=1).written[0]
     assert np.array_equal(data(soft), data(run(seen(), [alone], tmp_path / "out").written[0]))
-    told = json.loads((tmp_path / "out/bold_label-lesion_probseg.json").read_text())
-    assert told["Volume"] == 1
+    sidecar = json.loads((tmp_path / "out/bold_label-lesion_probseg.json").read_text())
+    assert sidecar["Frame"] == 1
 
 
-def test_a_volume_that_a_scan_does_not_have_is_refused(bold, scan, tmp_path):
-    one = makers.nifti(tmp_path / "one.nii.gz", bold[..., :1])
-    for path in (scan, one):
+def test_a_frame_that_a_scan_does_not_have_is_rejected(bold, scan, tmp_path):
+    single = makers.nifti(tmp_path / "one.nii.gz", bold[..., :1])
+    for path in (scan, single):
         (problem,) = run(seen(), [path], tmp_path / "out", frame=7).problems
         assert f"{path}: holds one frame; there is no frame 7; leave out --frame" in problem
         assert run(seen(), [path], tmp_path / "out", frame=0).problems == []
 
 
-def test_a_volume_is_that_of_the_contrasts_that_have_several(bold, tmp_path):
+def test_a_frame_applies_only_to_contrasts_with_several_frames(bold, tmp_path):
     makers.nifti(tmp_path / "p_T1w.nii.gz", bold)
     makers.nifti(tmp_path / "p_T2w.nii.gz", bold[..., 1])
     model = seen("dataset.contrasts=[T1w, T2w]")

@@ -1,4 +1,4 @@
-"""Predictions as files: beside their scans' headers, whatever else was bad."""
+"""Predicted files have the headers of their scans, and a bad scan stops no other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from softseg.inference.predict import Options, segment_all
+from softseg.inference.predict import Options, predict_scans
 from softseg.inference.scans import find_scans
 from tests.support import makers
 from tests.support.models import seen
@@ -25,7 +25,7 @@ DEFAULT = Options()
 def run(model, inputs, out, options=DEFAULT):
     console = Console(file=io.StringIO(), width=300)
     scans = find_scans(inputs, model.contrasts)
-    return segment_all(model, scans, out, console, options), console.file.getvalue()
+    return predict_scans(model, scans, out, console, options), console.file.getvalue()
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def data(path):
     return np.asarray(nib.load(path).dataobj, dtype=np.float64)
 
 
-def test_soft_and_binary_lie_where_the_scan_does(scan, tmp_path):
+def test_soft_and_binary_predictions_have_the_scans_header(scan, tmp_path):
     done, _ = run(seen(thresholds={"lesion": 0.7}), [scan], tmp_path / "out")
     soft, mask = (tmp_path / f"out/p1_label-lesion_{kind}.nii.gz" for kind in ("probseg", "mask"))
     assert done.written == [soft, mask]
@@ -52,16 +52,16 @@ def test_soft_and_binary_lie_where_the_scan_does(scan, tmp_path):
     assert 0 < data(mask).mean() < 1
 
 
-def test_the_sidecar_says_how_it_was_made(scan, tmp_path):
+def test_the_sidecar_records_source_model_threshold_and_postprocessing(scan, tmp_path):
     model = seen("evaluate.postprocess=[{keep_largest: {}}]", thresholds={"lesion": 0.7},
-                 facts={"epoch": 3, "softseg": "9.9"})  # fmt: skip
+                 metadata={"epoch": 3, "softseg": "9.9"})  # fmt: skip
     run(model, [scan], tmp_path / "out")
-    told = json.loads((tmp_path / "out/p1_label-lesion_mask.json").read_text())
-    assert told["Sources"] == [str(scan)]
-    assert told["Model"] == "seen"
-    assert told["ModelVersion"] == "epoch 3, softseg 9.9"
-    assert told["Threshold"] == 0.7
-    assert "keep_largest" in told["Postprocessing"][0]
+    sidecar = json.loads((tmp_path / "out/p1_label-lesion_mask.json").read_text())
+    assert sidecar["Sources"] == [str(scan)]
+    assert sidecar["Model"] == "seen"
+    assert sidecar["ModelVersion"] == "epoch 3, softseg 9.9"
+    assert sidecar["Threshold"] == 0.7
+    assert "keep_largest" in sidecar["Postprocessing"][0]
 
 
 def test_masks_are_postprocessed_as_in_the_evaluation(tmp_path):
@@ -73,17 +73,17 @@ def test_masks_are_postprocessed_as_in_the_evaluation(tmp_path):
     assert np.array_equal(mask, image * (np.indices(SHAPE)[0] < 5))
 
 
-def test_without_a_search_the_threshold_is_half_and_that_is_said(scan, tmp_path):
-    _, said = run(seen(), [scan], tmp_path / "out")
-    assert "no threshold was searched for: using 0.5" in said
+def test_without_a_search_the_threshold_is_one_half_with_a_notice(scan, tmp_path):
+    _, printed = run(seen(), [scan], tmp_path / "out")
+    assert "no threshold was searched for: using 0.5" in printed
     given = Options(threshold=0.2)
-    _, said = run(seen(), [scan], tmp_path / "lower", given)
-    assert "no threshold" not in said
+    _, printed = run(seen(), [scan], tmp_path / "lower", given)
+    assert "no threshold" not in printed
     lower, half = (data(tmp_path / d / "p1_label-lesion_mask.nii.gz") for d in ("lower", "out"))
     assert lower.sum() > half.sum()
 
 
-def test_a_bad_scan_is_told_and_stops_nothing(scan, tmp_path):
+def test_a_bad_scan_is_reported_and_stops_no_other(scan, tmp_path):
     other = makers.nifti(scan.parent / "p3.nii.gz", makers.scan(1, SHAPE))
     (scan.parent / "p2.nii.gz").write_bytes(scan.read_bytes()[:200])
     makers.nifti(scan.parent / "p4.nii.gz", np.full(SHAPE, np.nan, np.float32))
@@ -96,7 +96,7 @@ def test_a_bad_scan_is_told_and_stops_nothing(scan, tmp_path):
     assert names == {"p1", other.name.split(".")[0]}
 
 
-def test_one_image_or_a_folder_is_the_same(scan, tmp_path):
+def test_a_scan_alone_and_in_a_folder_have_the_same_prediction(scan, tmp_path):
     for seed in (1, 2, 3):
         makers.nifti(scan.parent / f"q{seed}.nii.gz", makers.scan(seed, SHAPE))
     run(seen(), [scan], tmp_path / "alone")
@@ -105,7 +105,7 @@ def test_one_image_or_a_folder_is_the_same(scan, tmp_path):
     assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "together" / name).read_bytes()
 
 
-def test_contrasts_of_another_place_are_refused(tmp_path):
+def test_contrasts_on_different_grids_are_rejected(tmp_path):
     makers.nifti(tmp_path / "p_T1w.nii.gz", makers.scan(0, SHAPE))
     makers.nifti(tmp_path / "p_T2w.nii.gz", makers.scan(0, SHAPE), makers.oblique())
     done, _ = run(seen("dataset.contrasts=[T1w, T2w]"), [tmp_path], tmp_path / "out")
@@ -115,15 +115,15 @@ def test_contrasts_of_another_place_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("factor", "refused"), [(0.01, True), (100, True), (2, False), (0.4, False)]
+    ("factor", "rejected"), [(0.01, True), (100, True), (2, False), (0.4, False)]
 )
-def test_voxels_of_another_unit_are_refused(tmp_path, factor, refused):
+def test_voxel_sizes_in_another_unit_are_rejected(tmp_path, factor, rejected):
     zooms = [0.5 * factor, 0.5 * factor, 3.0 * factor]
     path = makers.nifti(tmp_path / "p.nii.gz", makers.scan(0, SHAPE), np.diag([*zooms, 1]))
-    model = seen(facts={"native_zooms_mm": [[0.4, 0.4, 2.5], [0.6, 0.7, 4.0]]})
+    model = seen(metadata={"native_zooms_mm": [[0.4, 0.4, 2.5], [0.6, 0.7, 4.0]]})
     done, _ = run(model, [path], tmp_path / "out")
-    assert bool(done.problems) == refused
-    if refused:
+    assert bool(done.problems) == rejected
+    if rejected:
         assert f"{path}: has voxels of {zooms[0]:.3g} x {zooms[0]:.3g} x " in done.problems[0]
         assert "the model was trained on 0.4-0.6 x 0.4-0.7 x 2.5-4 mm" in done.problems[0]
 
@@ -138,29 +138,29 @@ def test_bids_data_become_bids_derivatives(tmp_path):
         )
         for kind in ("probseg", "mask")
     }  # fmt: skip
-    about = json.loads((tmp_path / "out/dataset_description.json").read_text())
-    assert about["DatasetType"] == "derivative"
+    description = json.loads((tmp_path / "out/dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative"
 
 
-def test_an_roi_drawn_on_another_grid_is_brought_to_the_scans(scan, tmp_path):
+def test_an_roi_mask_on_another_grid_is_resampled_to_the_scan(scan, tmp_path):
     model = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'")
     world = np.linalg.inv(nib.load(scan).affine)
     fine = np.zeros((22, 18, 8), np.uint8)
     fine[16:20, 4:8, 2:6] = 1  # around voxel 8.75, 2.75, 1.75 of the scan
     half = np.linalg.inv(world) @ np.diag([0.5, 0.5, 0.5, 1])
     mask = makers.nifti(tmp_path / "fine.nii.gz", fine, half)
-    scans = [replace(one, roi=mask) for one in find_scans([scan], ["T1w"])]
+    scans = [replace(found, roi=mask) for found in find_scans([scan], ["T1w"])]
     console = Console(file=io.StringIO())
-    segment_all(model, scans, tmp_path / "out", console)
-    segment_all(model, find_scans([scan], ["T1w"]), tmp_path / "box", console,
+    predict_scans(model, scans, tmp_path / "out", console)
+    predict_scans(model, find_scans([scan], ["T1w"]), tmp_path / "box", console,
                 Options(center=(8.75, 2.75, 1.75)))  # fmt: skip
     name = "p1_label-lesion_probseg.nii.gz"
     assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "box" / name).read_bytes()
-    told = json.loads((tmp_path / "out/p1_label-lesion_probseg.json").read_text())
-    assert told["ROI"] == str(mask)
+    sidecar = json.loads((tmp_path / "out/p1_label-lesion_probseg.json").read_text())
+    assert sidecar["ROI"] == str(mask)
 
 
-def test_a_scan_that_lacks_a_contrast_is_told_and_stops_no_other(tmp_path):
+def test_a_scan_that_lacks_a_contrast_is_reported_and_stops_no_other(tmp_path):
     for name in ("p1_T1w", "p2_T1w", "p2_T2w"):
         makers.nifti(tmp_path / "in" / f"{name}.nii.gz", makers.scan(0, SHAPE))
     done, _ = run(seen("dataset.contrasts=[T1w, T2w]"), [tmp_path / "in"], tmp_path / "out")
@@ -169,7 +169,7 @@ def test_a_scan_that_lacks_a_contrast_is_told_and_stops_no_other(tmp_path):
     assert "p1_T1w.nii.gz: p1: has no T2w (the model needs T1w + T2w)" in problem
 
 
-def test_two_patients_whose_files_have_the_same_names_are_both_kept(tmp_path):
+def test_patients_with_equal_file_names_have_separate_predictions(tmp_path):
     for patient in ("p1", "p2"):
         for contrast in ("T1w", "T2w"):
             path = tmp_path / patient / f"{contrast}.nii.gz"
@@ -177,12 +177,12 @@ def test_two_patients_whose_files_have_the_same_names_are_both_kept(tmp_path):
     model, out = seen("dataset.contrasts=[T1w, T2w]"), tmp_path / "out"
     done, _ = run(model, [tmp_path / "p1", tmp_path / "p2"], out)
     assert len(done.written) == len(set(done.written)) == 4
-    one, other = (data(out / p / "T1w_label-lesion_probseg.nii.gz") for p in ("p1", "p2"))
-    assert not np.allclose(one, other)
+    first, second = (data(out / p / "T1w_label-lesion_probseg.nii.gz") for p in ("p1", "p2"))
+    assert not np.allclose(first, second)
 
 
 class Hungry(nn.Module):
-    """Wants more memory than there is for anything but a small slice."""
+    """Runs out of memory for anything but a small slice."""
 
     def __init__(self, error):
         super().__init__()
@@ -202,16 +202,16 @@ class Hungry(nn.Module):
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
     ],
 )
-def test_a_scan_too_large_for_the_memory_is_told_and_stops_no_other(scan, tmp_path, error):
+def test_a_scan_too_large_for_the_memory_is_reported_and_stops_no_other(scan, tmp_path, error):
     makers.nifti(tmp_path / "in/big.nii.gz", makers.scan(0, (16, 16, 4)))
     model = seen("preprocess=[{standardize: {}}]", network=Hungry(error))
     done, _ = run(model, [tmp_path / "in"], tmp_path / "out")
     (problem,) = done.problems
-    assert "big.nii.gz: it needs more memory than there is" in problem
+    assert "big.nii.gz: needs more memory than is free" in problem
     assert len(done.written) == 2
 
 
-def test_an_error_of_another_kind_is_not_hidden(scan, tmp_path):
+def test_an_unexpected_error_is_raised(scan, tmp_path):
     broken = seen("preprocess=[{standardize: {}}]", network=Hungry(RuntimeError("a bug")))
     makers.nifti(tmp_path / "in/big.nii.gz", makers.scan(0, (16, 16, 4)))
     with pytest.raises(RuntimeError, match="a bug"):

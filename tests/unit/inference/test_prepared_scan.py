@@ -1,22 +1,21 @@
-"""What a network sees of a scan when the crop stands before the resampling."""
+"""Scans prepared with a crop before or after the resampling."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from softseg.inference.prepared_scan import crop_around, view_of
+from softseg.inference.prepared_scan import crop_around, prepare_scan
 from softseg.inference.segment import segment
 from tests.support import makers
-from tests.support.models import Seen, seen
-from tests.unit.inference.test_segment import sample
+from tests.support.models import Seen, sample, seen
 
 SHAPE = (20, 18, 3)
 RESAMPLE, CROP = "{resample: {zooms: [0.5, 0.75, null]}}", "{crop: {size: [8, 6]}}"
 
 
 class Recorded(Seen):
-    """Notes the sizes of what it sees."""
+    """Records the sizes of its inputs."""
 
     def __init__(self):
         super().__init__()
@@ -28,7 +27,7 @@ class Recorded(Seen):
 
 
 @pytest.mark.parametrize("zooms", ["0.5, 0.75, null", "2, 1.5, null", "null, 3, 2"])
-def test_all_of_a_larger_scan_is_seen(zooms):
+def test_a_scan_larger_than_the_crop_is_segmented_whole(zooms):
     scan, resample = sample(makers.scan(3, SHAPE)), f"{{resample: {{zooms: [{zooms}]}}}}"
     soft = segment(seen(f"preprocess=[{CROP}, {resample}]"), scan)
     whole = segment(seen(f"preprocess=[{resample}]"), scan)
@@ -47,7 +46,7 @@ def test_patches_have_the_size_of_the_slices_in_training(preprocess, size):
     assert network.sizes == {size}
 
 
-def test_only_the_crop_is_as_in_training():
+def test_with_training_crop_only_the_crop_is_segmented():
     model = seen(f"preprocess=[{CROP}, {RESAMPLE}]")
     soft = segment(model, sample(makers.scan(3, SHAPE)), training_crop=True)[0]
     inside = np.zeros(SHAPE, bool)
@@ -57,18 +56,18 @@ def test_only_the_crop_is_as_in_training():
 
 
 def test_a_smaller_scan_is_padded_before_it_is_resampled():
-    view = view_of(seen(f"preprocess=[{CROP}, {RESAMPLE}]").experiment,
+    prepared = prepare_scan(seen(f"preprocess=[{CROP}, {RESAMPLE}]").experiment,
                    sample(makers.scan(3, (4, 18, 3))))  # fmt: skip
-    assert view.image.shape == (3, 1, 16, 24)
+    assert prepared.image.shape == (3, 1, 16, 24)
 
 
-def test_around_what_training_looked():
+def test_what_training_cropped_around():
     crops = {
         around: f"preprocess=[{{crop: {{size: [8, 6], around: {around}}}}}]"
         for around in ("image", "roi")
     }
     roi = "dataset.roi='{subject}_roi.nii.gz'"
-    assert {around: crop_around(seen(one, roi).experiment) for around, one in crops.items()} == {
+    assert {name: crop_around(seen(crop, roi).experiment) for name, crop in crops.items()} == {
         "image": "image", "roi": "roi"
     }  # fmt: skip
     assert crop_around(seen("preprocess=[]").experiment) is None

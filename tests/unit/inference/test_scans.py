@@ -17,27 +17,30 @@ def touch(root, *names):
     return root
 
 
-def told(scans, root):
-    """Scan -> contrast -> file, and where its predictions go."""
+def layout(scans, root):
+    """Scan -> contrast -> file, and the subfolder of its predictions."""
     return {
-        one.name: ({c: str(p.relative_to(root)) for c, p in one.images.items()}, str(one.place))
-        for one in scans
+        scan.name: (
+            {c: str(p.relative_to(root)) for c, p in scan.images.items()},
+            str(scan.subfolder),
+        )
+        for scan in scans
     }
 
 
 def test_a_model_of_one_contrast_takes_any_file(tmp_path):
     touch(tmp_path, "a/knee.nii.gz", "b.nii")
     scans = find_scans([tmp_path / "a/knee.nii.gz", tmp_path / "b.nii"], ["T1w"])
-    assert told(scans, tmp_path) == {
+    assert layout(scans, tmp_path) == {
         "b": ({"T1w": "b.nii"}, "."),
         "knee": ({"T1w": "a/knee.nii.gz"}, "."),
     }
 
 
-def test_a_folder_is_searched_but_for_what_softseg_wrote(tmp_path):
+def test_a_folder_is_searched_except_for_files_that_softseg_wrote(tmp_path):
     touch(tmp_path, "x/s10.nii.gz", "s9.nii.gz", "s9_label-gm_mask.nii.gz", ".hidden/s1.nii.gz",
           "s9_label-gm_probseg.nii.gz", "derivatives/s1.nii.gz", "notes.txt")  # fmt: skip
-    assert told(find_scans([tmp_path], ["T1w"]), tmp_path) == {
+    assert layout(find_scans([tmp_path], ["T1w"]), tmp_path) == {
         "s9": ({"T1w": "s9.nii.gz"}, "."),
         "s10": ({"T1w": "x/s10.nii.gz"}, "x"),
     }
@@ -51,22 +54,24 @@ def test_a_folder_is_searched_but_for_what_softseg_wrote(tmp_path):
         ("p1/T1w.nii", "p1/ce-gad_T1w.nii"),
     ],
 )
-def test_the_ends_of_names_tell_contrasts(tmp_path, names):
+def test_the_end_of_a_name_is_its_contrast(tmp_path, names):
     touch(tmp_path, *names)
     (scan,) = find_scans([tmp_path], ["T1w", "ce-gad_T1w"])
     assert scan.name == "p1"
     assert [str(path.relative_to(tmp_path)) for path in scan.images.values()] == list(names)
 
 
-def test_contrasts_can_be_told_on_the_command_line(tmp_path):
+def test_contrasts_can_be_assigned_on_the_command_line(tmp_path):
     touch(tmp_path, "a.nii.gz", "b.nii.gz")
-    given = [f"T2w={tmp_path / 'b.nii.gz'}", f"T1w={tmp_path / 'a.nii.gz'}"]
-    (scan,) = find_scans(given, ["T1w", "T2w"])
+    arguments = [f"T2w={tmp_path / 'b.nii.gz'}", f"T1w={tmp_path / 'a.nii.gz'}"]
+    (scan,) = find_scans(arguments, ["T1w", "T2w"])
     assert [path.name for path in scan.images.values()] == ["a.nii.gz", "b.nii.gz"]
-    assert scan.name == "a"  # as its predictions are: each has its rows in uncertainty.csv
+    assert (
+        scan.name == "a"
+    )  # like its predictions, so that it has rows of its own in uncertainty.csv
 
 
-def test_a_bids_data_set_by_entities_each_run_a_scan(tmp_path):
+def test_in_a_bids_data_set_entities_match_and_each_run_is_a_scan(tmp_path):
     touch(
         tmp_path,
         "sub-1/anat/sub-1_run-1_T1w.nii.gz",
@@ -76,7 +81,7 @@ def test_a_bids_data_set_by_entities_each_run_a_scan(tmp_path):
         "sub-2/ses-a/anat/sub-2_ses-a_T2w.nii.gz",
         "derivatives/labels/sub-1/anat/sub-1_run-1_T1w_seg.nii.gz",
     )
-    assert told(find_scans([tmp_path], ["run-1_T1w"]), tmp_path) == {
+    assert layout(find_scans([tmp_path], ["run-1_T1w"]), tmp_path) == {
         "sub-1_run-1": ({"run-1_T1w": "sub-1/anat/sub-1_run-1_T1w.nii.gz"}, "sub-1/anat"),
         "sub-1_run-2": ({"run-1_T1w": "sub-1/anat/sub-1_run-2_T1w.nii.gz"}, "sub-1/anat"),
         "sub-2_ses-a": (
@@ -85,7 +90,7 @@ def test_a_bids_data_set_by_entities_each_run_a_scan(tmp_path):
     }  # fmt: skip
 
 
-def test_a_contrast_that_is_missing_is_named(tmp_path):
+def test_a_missing_contrast_is_named(tmp_path):
     touch(tmp_path, "p1_FLAIR.nii.gz", "p3_T1w.nii.gz")
     with pytest.raises(UserError) as error:
         find_scans([tmp_path], ["FLAIR", "T1w"])
@@ -93,86 +98,87 @@ def test_a_contrast_that_is_missing_is_named(tmp_path):
     assert "p3: has no FLAIR" in str(error.value)
 
 
-def test_a_scan_that_lacks_a_contrast_says_so_and_stops_no_other(tmp_path):
+def test_a_scan_that_lacks_a_contrast_has_a_message_and_stops_no_other(tmp_path):
     touch(tmp_path, "p1_FLAIR.nii.gz", "p2_FLAIR.nii.gz", "p2_T1w.nii.gz", "p3_T1w.nii.gz")
-    found = {one.name: one for one in find_scans([tmp_path], ["FLAIR", "T1w"])}
-    assert {name: one.missing for name, one in found.items()} == {
+    scans = {scan.name: scan for scan in find_scans([tmp_path], ["FLAIR", "T1w"])}
+    assert {name: scan.missing for name, scan in scans.items()} == {
         "p1": "p1: has no T1w (the model needs FLAIR + T1w)",
         "p2": None,
         "p3": "p3: has no FLAIR (the model needs FLAIR + T1w)",
     }
-    assert list(found["p2"].images) == ["FLAIR", "T1w"]
+    assert list(scans["p2"].images) == ["FLAIR", "T1w"]
 
 
 NAMED_AS_THEIR_CONTRAST = ("p1/FLAIR.nii.gz", "p1/T1w.nii.gz", "p2/FLAIR.nii.gz", "p2/T1w.nii.gz")
 
 
 @pytest.mark.parametrize(
-    "given", [["."], ["p1", "p2"], ["p2/", "p1/../p1"], NAMED_AS_THEIR_CONTRAST]
+    "arguments", [["."], ["p1", "p2"], ["p2/", "p1/../p1"], NAMED_AS_THEIR_CONTRAST]
 )
-def test_scans_that_only_a_folder_tells_apart_have_a_place_each(tmp_path, given, monkeypatch):
+def test_scans_that_differ_only_in_their_folder_have_a_subfolder_each(
+    tmp_path, arguments, monkeypatch
+):
     monkeypatch.chdir(touch(tmp_path, *NAMED_AS_THEIR_CONTRAST))
-    scans = find_scans(given, ["FLAIR", "T1w"])
-    assert [(one.name, str(one.place)) for one in scans] == [("p1", "p1"), ("p2", "p2")]
+    scans = find_scans(arguments, ["FLAIR", "T1w"])
+    assert [(scan.name, str(scan.subfolder)) for scan in scans] == [("p1", "p1"), ("p2", "p2")]
 
 
-def test_a_place_is_never_above_the_output_folder(tmp_path, monkeypatch):
+def test_a_subfolder_is_never_above_the_output_folder(tmp_path, monkeypatch):
     touch(tmp_path, "p1/FLAIR.nii.gz", "p1/T1w.nii.gz", "p1/more/notes.txt")
     monkeypatch.chdir(tmp_path / "p1/more")
-    for given in (["../FLAIR.nii.gz", "../T1w.nii.gz"], [".."]):
-        (scan,) = find_scans(given, ["FLAIR", "T1w"])
-        assert (scan.name, scan.place) == ("p1", Path("p1"))
+    for arguments in (["../FLAIR.nii.gz", "../T1w.nii.gz"], [".."]):
+        (scan,) = find_scans(arguments, ["FLAIR", "T1w"])
+        assert (scan.name, scan.subfolder) == ("p1", Path("p1"))
 
 
-def test_scans_whose_predictions_would_be_the_same_files_are_refused(tmp_path):
+def test_scans_with_predictions_of_the_same_file_names_are_rejected(tmp_path):
     touch(tmp_path, "a/p1_FLAIR.nii.gz", "b/p1_FLAIR.nii.gz", "b/p1_T1w.nii.gz", "c.nii.gz")
-    one = [f"FLAIR={tmp_path / 'a/p1_FLAIR.nii.gz'}", f"T1w={tmp_path / 'c.nii.gz'}"]
-    message = r"p1_FLAIR_label-\*: would be written of 2 scans: .*a/p1_FLAIR.*b/p1_FLAIR"
+    assigned = [f"FLAIR={tmp_path / 'a/p1_FLAIR.nii.gz'}", f"T1w={tmp_path / 'c.nii.gz'}"]
+    message = r"p1_FLAIR_label-\*: would be written for 2 scans: .*a/p1_FLAIR.*b/p1_FLAIR"
     with pytest.raises(UserError, match=message):
-        find_scans([*one, tmp_path / "b"], ["FLAIR", "T1w"])
+        find_scans([*assigned, tmp_path / "b"], ["FLAIR", "T1w"])
 
 
-def test_what_a_terminal_would_obey_is_shown_instead(tmp_path):
-    """The contrasts of a package are whatever its author wrote."""
+def test_control_characters_are_escaped_in_messages(tmp_path):
+    """A package may hold any text as the names of its contrasts."""
     touch(tmp_path, "p1_FLAIR.nii.gz", "odd.nii.gz")
-    for given in ("p1_FLAIR.nii.gz", "odd.nii.gz", "missing.nii.gz", "."):
+    for argument in ("p1_FLAIR.nii.gz", "odd.nii.gz", "missing.nii.gz", "."):
         with pytest.raises(UserError) as error:
-            find_scans([tmp_path / given], ["FLAIR", "\x1b[31mT1w\x07"])
+            find_scans([tmp_path / argument], ["FLAIR", "\x1b[31mT1w\x07"])
         assert "\x1b" not in str(error.value)
         assert "\x07" not in str(error.value)
 
 
-def test_two_files_for_one_place_are_refused(tmp_path):
+def test_two_files_for_one_contrast_of_a_scan_are_rejected(tmp_path):
     touch(tmp_path, "x/a/s.nii.gz", "y/a/s.nii.gz")
-    with pytest.raises(UserError, match=r"a/s: T1w is there 2 times: .*x/a/s\.nii.*y/a/s\.nii"):
+    with pytest.raises(UserError, match=r"a/s: T1w has 2 files: .*x/a/s\.nii.*y/a/s\.nii"):
         find_scans([tmp_path / "x/a/s.nii.gz", tmp_path / "y/a/s.nii.gz"], ["T1w"])
 
 
 @pytest.mark.parametrize("name", ["FLAIR.nii.gz", "image.nii.gz"])
 @pytest.mark.parametrize("of", ["files", "folders"])
-def test_a_name_that_every_patient_has_is_told_by_its_folder(tmp_path, name, of):
-    """As a shell's */FLAIR.nii.gz gives, to a model of one contrast."""
+def test_equal_file_names_are_distinguished_by_their_folders(tmp_path, name, of):
+    """As with */FLAIR.nii.gz in a shell, for a model of one contrast."""
     touch(tmp_path, f"p1/{name}", f"p2/{name}")
-    given = [tmp_path / p / (name if of == "files" else "") for p in ("p1", "p2")]
-    scans = find_scans(given, ["FLAIR"])
-    assert [str(one.place) for one in scans] == ["p1", "p2"]
-    assert [one.images["FLAIR"].parent.name for one in scans] == ["p1", "p2"]
+    arguments = [tmp_path / p / (name if of == "files" else "") for p in ("p1", "p2")]
+    scans = find_scans(arguments, ["FLAIR"])
+    assert [str(scan.subfolder) for scan in scans] == ["p1", "p2"]
+    assert [scan.images["FLAIR"].parent.name for scan in scans] == ["p1", "p2"]
 
 
-def test_one_contrast_of_a_folder_with_several(tmp_path):
+def test_a_model_of_one_contrast_takes_only_that_contrast_from_a_folder(tmp_path):
     touch(
         tmp_path, "sub-1_FLAIR.nii.gz", "sub-1_T1w.nii.gz", "sub-1_FLAIR_seg.nii.gz", "x/FLAIR.nii"
     )
-    found = told(find_scans([tmp_path], ["FLAIR"]), tmp_path)
-    assert found == {
+    assert layout(find_scans([tmp_path], ["FLAIR"]), tmp_path) == {
         "sub-1_FLAIR": ({"FLAIR": "sub-1_FLAIR.nii.gz"}, "."),
         "x": ({"FLAIR": "x/FLAIR.nii"}, "x"),
     }
 
 
-def test_contrasts_of_one_scan_in_several_datatypes_of_a_bids_data_set(tmp_path):
+def test_the_contrasts_of_a_scan_may_be_in_several_bids_datatypes(tmp_path):
     touch(tmp_path, "sub-1/anat/sub-1_FLAIR.nii.gz", "sub-1/dwi/sub-1_dwi.nii.gz")
-    assert told(find_scans([tmp_path], ["FLAIR", "dwi"]), tmp_path) == {
+    assert layout(find_scans([tmp_path], ["FLAIR", "dwi"]), tmp_path) == {
         "sub-1": (
             {"FLAIR": "sub-1/anat/sub-1_FLAIR.nii.gz", "dwi": "sub-1/dwi/sub-1_dwi.nii.gz"},
             "sub-1/anat",
@@ -181,21 +187,21 @@ def test_contrasts_of_one_scan_in_several_datatypes_of_a_bids_data_set(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("argument", "message"),
     [
         ("missing.nii.gz", "missing.nii.gz: there is no such file or folder"),
         ("empty", r"no scan of FLAIR \+ T1w in .*empty"),
         ("odd.nii.gz", "does not end in one of FLAIR, T1w; write what it is, such as FLAIR="),
     ],
 )
-def test_what_cannot_be_a_scan_is_refused(tmp_path, given, message):
+def test_an_argument_that_is_not_a_scan_is_rejected(tmp_path, argument, message):
     (tmp_path / "empty").mkdir()
     touch(tmp_path, "odd.nii.gz")
     with pytest.raises(UserError, match=message):
-        find_scans([tmp_path / given], ["FLAIR", "T1w"])
+        find_scans([tmp_path / argument], ["FLAIR", "T1w"])
 
 
-def test_a_file_is_never_taken_for_an_assignment(tmp_path, monkeypatch):
+def test_an_existing_file_is_never_read_as_an_assignment(tmp_path, monkeypatch):
     monkeypatch.chdir(touch(tmp_path, "T1w=x.nii.gz"))
     (scan,) = find_scans(["T1w=x.nii.gz"], ["T1w"])
     assert scan.images == {"T1w": Path("T1w=x.nii.gz")}

@@ -1,4 +1,4 @@
-"""A scan segmented: on its own grid, everywhere, whatever the batch."""
+"""A scan is segmented on its own grid, everywhere, whatever the batch size."""
 
 from __future__ import annotations
 
@@ -8,36 +8,27 @@ import torch
 from torch import nn
 
 from softseg.core.errors import UserError
-from softseg.data.nifti.grid import Grid
-from softseg.data.sample import Sample
 from softseg.inference.segment import segment
 from tests.support import makers
-from tests.support.models import seen
-
-
-def sample(image, affine=None, roi=None):
-    image = np.asarray(image, np.float32)
-    image = image[None] if image.ndim == 3 else image
-    grid = Grid(image.shape[1:], np.diag([1.0, 1.0, 3.0, 1.0]) if affine is None else affine)
-    return Sample(image, np.zeros((0, *grid.shape), np.float32), roi, (), grid, {})
+from tests.support.models import sample, seen
 
 
 def expected(image):
-    """What `Seen` says of a scan that is not resampled."""
+    """The prediction of `Seen` for a scan that is not resampled."""
     standard = (image - image.mean(dtype=np.float64)) / image.std(dtype=np.float64)
     return 1 / (1 + np.exp(-4 * standard))
 
 
 @pytest.mark.parametrize("shape", [(8, 6, 4), (5, 4, 3), (20, 6, 2), (23, 17, 3)])
 @pytest.mark.parametrize("lps", [False, True])
-def test_every_voxel_is_segmented_where_it_lies(shape, lps):
+def test_every_voxel_is_segmented_at_its_position(shape, lps):
     scan = makers.scan(3, shape)
     soft = segment(seen(), sample(scan, makers.oblique(lps=lps)))
     assert soft.shape == (1, *shape)
     assert soft[0] == pytest.approx(expected(scan), abs=1e-4)
 
 
-def test_only_the_crop_if_asked():
+def test_training_crop_segments_only_the_crop():
     scan = makers.scan(3, (16, 12, 2))
     soft = segment(seen(), sample(scan), training_crop=True)[0]
     inside = np.zeros(scan.shape, bool)
@@ -46,10 +37,10 @@ def test_only_the_crop_if_asked():
     assert (soft[~inside] == 0).all()
 
 
-def test_a_box_around_an_roi_is_the_only_place_looked_at():
+def test_a_model_trained_around_an_roi_segments_only_the_box():
     model = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'")
     scan, roi = makers.scan(3, (16, 12, 2)), np.zeros((16, 12, 2), np.float32)
-    roi[10:12, 8:10] = 1  # its middle lies at 10.5, 8.5
+    roi[10:12, 8:10] = 1  # its middle is at 10.5, 8.5
     inside = np.zeros(scan.shape, bool)
     inside[7:15, 6:12] = True
     for soft in (
@@ -60,7 +51,7 @@ def test_a_box_around_an_roi_is_the_only_place_looked_at():
         assert (soft[0][~inside] == 0).all()
 
 
-def test_a_model_trained_around_an_roi_asks_for_one():
+def test_a_model_trained_around_an_roi_needs_one():
     model = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'")
     with pytest.raises(UserError, match=r"--roi, or .*--center"):
         segment(model, sample(makers.scan()))
@@ -68,7 +59,7 @@ def test_a_model_trained_around_an_roi_asks_for_one():
         segment(model, sample(makers.scan(), roi=np.zeros(makers.SHAPE, np.float32)))
 
 
-def test_intensities_measured_in_an_roi_need_its_mask():
+def test_standardization_within_an_roi_needs_its_mask():
     model = seen("preprocess.0.standardize.region=roi", "dataset.roi='{subject}_roi.nii.gz'")
     with pytest.raises(UserError, match=r"--roi$"):
         segment(model, sample(makers.scan()), center=(4, 3, 2))
@@ -79,9 +70,9 @@ def test_the_batch_size_changes_nothing(patches):
     torch.manual_seed(0)
     model = seen(network=nn.Conv2d(1, 1, 3, padding=1))
     scan = sample(makers.scan(1, (20, 15, 9) if patches else (8, 6, 9)))
-    one = segment(model, scan, batch_size=1)
+    expected_soft = segment(model, scan, batch_size=1)
     for size in (2, 7, 64, None):
-        assert segment(model, scan, batch_size=size) == pytest.approx(one, abs=1e-5)
+        assert segment(model, scan, batch_size=size) == pytest.approx(expected_soft, abs=1e-5)
 
 
 def test_the_order_of_slices_changes_nothing():
@@ -93,7 +84,7 @@ def test_the_order_of_slices_changes_nothing():
     assert shuffled == pytest.approx(straight[..., order], abs=1e-5)
 
 
-def test_slices_standardized_one_by_one_are_so_in_each_patch():
+def test_slices_are_standardized_again_in_each_patch():
     model = seen("preprocess=[{crop: {size: [8, 6]}}, {standardize: {over: slice}}]")
     scan = makers.scan(2, (8, 6, 3)) * [1, 5, 100]
     soft = segment(model, sample(scan))[0]

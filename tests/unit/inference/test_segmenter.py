@@ -1,4 +1,4 @@
-"""A model called on arrays: what cannot be a scan is refused with a message, not a traceback."""
+"""A model called on arrays rejects an invalid scan with a message, not a traceback."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ AROUND = ("dataset.roi='{subject}_roi.nii.gz'", "preprocess.1={crop: {size: [8, 
 @pytest.mark.parametrize(
     "zooms", [(1, 1), (1, 1, 1, 1), (1, 0, 1), (1, -1, 1), (1, np.inf, 1), "1mm", (1, "x", 1), None]
 )
-def test_zooms_that_are_no_three_sizes_are_refused(zooms):
+def test_zooms_other_than_three_sizes_are_rejected(zooms):
     with pytest.raises(UserError, match="zooms"):
         Segmenter(seen())(IMAGE, zooms)
 
 
-def test_a_whole_number_of_millimeters_is_a_size():
+def test_integer_zooms_are_accepted():
     assert Segmenter(seen())(IMAGE, np.array([1, 1, 3])).shape == (1, *SHAPE)
 
 
@@ -38,17 +38,17 @@ def test_a_whole_number_of_millimeters_is_a_size():
         "identity",
     ],
 )
-def test_what_is_no_affine_is_refused(affine):
+def test_an_invalid_affine_is_rejected(affine):
     with pytest.raises(UserError, match="affine"):
         Segmenter(seen())(IMAGE, (1, 1, 1), affine=affine)
 
 
-def test_an_affine_takes_the_place_of_zooms():
-    found = [Segmenter(seen())(IMAGE, zooms, affine=np.eye(4)) for zooms in ((1, 1, 1), None)]
-    np.testing.assert_array_equal(*found)
+def test_an_affine_takes_precedence_over_zooms():
+    predictions = [Segmenter(seen())(IMAGE, zooms, affine=np.eye(4)) for zooms in ((1, 1, 1), None)]
+    np.testing.assert_array_equal(*predictions)
 
 
-def test_an_roi_on_another_grid_is_refused():
+def test_an_roi_on_another_grid_is_rejected():
     segment = Segmenter(seen(*AROUND))
     assert segment(IMAGE, (1, 1, 1), roi=ROI).shape == (1, *SHAPE)
     with pytest.raises(UserError, match=r"shape \(6, 8, 3\), the image \(8, 6, 3\)"):
@@ -57,17 +57,17 @@ def test_an_roi_on_another_grid_is_refused():
         segment(IMAGE, (1, 1, 1), roi=np.full(SHAPE, np.nan))
 
 
-def test_an_roi_that_the_model_would_not_look_at_is_refused():
+def test_an_roi_that_the_model_does_not_use_is_rejected():
     with pytest.raises(UserError, match="was not trained around an ROI"):
         Segmenter(seen())(IMAGE, (1, 1, 1), roi=ROI)
 
 
 @pytest.mark.parametrize("image", [np.ones((0, 6, 3)), "scan.nii.gz", [[1, 2], [3]]])
-def test_what_is_no_image_is_refused(image):
+def test_an_invalid_image_is_rejected(image):
     with pytest.raises(UserError, match="image"):
         Segmenter(seen())(image, (1, 1, 1))
 
 
-def test_no_slice_at_once_is_refused():
+def test_a_batch_size_of_zero_is_rejected():
     with pytest.raises(UserError, match="batch_size"):
         Segmenter(seen())(IMAGE, (1, 1, 1), batch_size=0)

@@ -20,7 +20,7 @@ from softseg.cli.package import package as package_command
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.model import open_model
-from softseg.inference.predict import segment_all
+from softseg.inference.predict import predict_scans
 from softseg.inference.scans import find_scans
 from softseg.inference.segment import segment
 from softseg.package import read_package, reference
@@ -175,7 +175,7 @@ def test_a_package_made_on_the_command_line_predicts_the_same_without_torch(run,
     makers.nifti(image, makers.scan(5, (20, 23, 4)), makers.oblique(lps=True), dtype=np.int16)
     read_package(path)  # softseg takes it
     known = open_model(path, "cpu")
-    segment_all(known, find_scans([str(image)], known.contrasts), tmp_path / "out", plain())
+    predict_scans(known, find_scans([str(image)], known.contrasts), tmp_path / "out", plain())
     with zipfile.ZipFile(path) as archive:
         archive.extract("predict_onnx.py", tmp_path)
     without = (

@@ -1,3 +1,5 @@
+"""The effect of a recalibration: metrics before and after, over volumes."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 
 from softseg.data.nifti.grid import Grid
 from softseg.evaluation.recalibration.effect import before_and_after
-from softseg.evaluation.recalibration.evidence import evidence
+from softseg.evaluation.recalibration.evidence import collect_evidence
 from softseg.evaluation.recalibration.fit import fit_temperature
 from softseg.evaluation.recalibration.maps import Temperature, VolumeCorrection
 
@@ -16,7 +18,7 @@ def on_grid(q, y):
     return q, y, Grid(q.shape, np.diag([*ZOOMS, 1.0]))
 
 
-MEASURES = ["ece", "ace", "brier", "dV_soft_ml", "dV_hard_ml", "dice"]
+METRICS = ["ece", "ace", "brier", "dV_soft_ml", "dV_hard_ml", "dice"]
 
 
 def volume(seed, over_confidence=2.0):
@@ -26,16 +28,16 @@ def volume(seed, over_confidence=2.0):
 
 
 def test_the_right_temperature_removes_the_calibration_error():
-    found = fit_temperature(evidence(*volume(0)[:2], 0.01))
-    table = before_and_after((volume(seed) for seed in (1, 2)), found, (0.5, 0.5))
-    assert table.index.tolist() == MEASURES
+    temperature = fit_temperature(collect_evidence(*volume(0)[:2], 0.01))
+    table = before_and_after((volume(seed) for seed in (1, 2)), temperature, (0.5, 0.5))
+    assert table.index.tolist() == METRICS
     assert (table["n"] == 2).all()
     assert table.loc["ece", "before"] > 0.05
-    for measure in ("ece", "ace", "brier"):
-        assert table.loc[measure, "after"] < 0.002
-    # sigmoid(0 / T) is 0.5: the mask, and what is measured of it, stay
-    for measure in ("dV_hard_ml", "dice"):
-        assert table.loc[measure, "after"] == pytest.approx(table.loc[measure, "before"])
+    for metric in ("ece", "ace", "brier"):
+        assert table.loc[metric, "after"] < 0.002
+    # sigmoid(0 / T) is 0.5: the mask and its metrics stay the same
+    for metric in ("dV_hard_ml", "dice"):
+        assert table.loc[metric, "after"] == pytest.approx(table.loc[metric, "before"])
 
 
 def test_each_mean_is_over_volumes_and_each_threshold_is_its_own():
@@ -57,12 +59,12 @@ def test_a_corrected_volume_changes_the_soft_volume_only():
     assert (others["before"] == others["after"]).all()
 
 
-def test_a_scan_without_a_truth_has_no_calibration_and_is_counted_out():
+def test_a_scan_with_an_empty_truth_has_no_calibration_and_is_not_counted():
     empty = np.zeros((8, 8, 8), np.float32)
     table = before_and_after(
         [volume(5), on_grid(empty, empty)], Temperature(temperature=2), (0.5, 0.5)
     )
-    assert table["n"].to_dict() == dict(zip(MEASURES, [1, 1, 1, 2, 2, 1], strict=True))
+    assert table["n"].to_dict() == dict(zip(METRICS, [1, 1, 1, 2, 2, 1], strict=True))
     alone = before_and_after([volume(5)], Temperature(temperature=2), (0.5, 0.5))
     assert table.loc["ece"].tolist() == alone.loc["ece"].tolist()
 
@@ -77,10 +79,10 @@ def test_both_means_are_over_the_volumes_where_both_are_defined():
 
 
 def test_the_volume_of_a_skewed_voxel_is_not_the_product_of_its_edges():
-    """As of a tilted gantry."""
+    """As with a tilted gantry."""
     q, y = np.ones((2, 2, 2), np.float32), np.zeros((2, 2, 2), np.float32)
     affine = np.diag([*ZOOMS, 1.0])
-    affine[1, 2] = 3  # the third axis leans
+    affine[1, 2] = 3  # the third axis is skewed
     table = before_and_after(
         [(q, y, Grid(q.shape, affine))], Temperature(temperature=1), (0.5, 0.5)
     )

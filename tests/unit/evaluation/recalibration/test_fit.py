@@ -1,4 +1,4 @@
-"""Fitted recalibrations recover what is known, say why they refuse, and survive their file."""
+"""Fitted recalibrations recover a known map, reject unsuitable data, and survive their file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from softseg.core.errors import UserError
-from softseg.evaluation.recalibration import fit as recalibrate
-from softseg.evaluation.recalibration.evidence import evidence
-from softseg.evaluation.recalibration.fit import fit_monotone, fit_temperature, fit_volume
+from softseg.evaluation.recalibration.evidence import collect_evidence
+from softseg.evaluation.recalibration.fit import (
+    fit,
+    fit_monotone,
+    fit_temperature,
+    fit_volume,
+    read_recalibrations,
+    write_recalibrations,
+)
 from softseg.evaluation.recalibration.maps import Monotone, Temperature, VolumeCorrection
 
 LOGITS = np.random.default_rng(0).normal(-3, 3, (40, 50, 30))
@@ -32,7 +38,7 @@ def line(values):
 
 def of_volumes(*pairs_ml):
     """Evidence of volumes of predicted and true ml, a voxel of 1 liter each."""
-    parts = [evidence(line([q / 1000]), line([y / 1000]), 1000) for q, y in pairs_ml]
+    parts = [collect_evidence(line([q / 1000]), line([y / 1000]), 1000) for q, y in pairs_ml]
     return sum(parts[1:], start=parts[0])
 
 
@@ -44,23 +50,23 @@ def plain_bce(q, y, inverse):
 @pytest.mark.parametrize("temperature", [0.4, 1, 1.7, 3])
 def test_a_known_temperature_is_recovered_from_a_soft_truth(temperature):
     q = sigmoid(temperature * LOGITS).astype(np.float32)
-    found = fit_temperature(evidence(q, sigmoid(LOGITS), 1))
-    assert found.temperature == pytest.approx(temperature, abs=1e-3)
-    known = q < 1  # from 1 on float32 has lost the logit
-    np.testing.assert_allclose(found(q)[known], sigmoid(LOGITS)[known], atol=1e-3)
+    fitted = fit_temperature(collect_evidence(q, sigmoid(LOGITS), 1))
+    assert fitted.temperature == pytest.approx(temperature, abs=1e-3)
+    below_1 = q < 1  # at 1, float32 has lost the logit
+    np.testing.assert_allclose(fitted(q)[below_1], sigmoid(LOGITS)[below_1], atol=1e-3)
 
 
-def test_of_binary_truths_the_temperature_has_the_least_cross_entropy():
+def test_for_a_binary_truth_the_temperature_minimizes_cross_entropy():
     q = sigmoid(LOGITS[:3]).astype(np.float32)
     y = (np.random.default_rng(1).random(q.shape) < sigmoid(0.6 * LOGITS[:3])).astype(np.float32)
-    found = fit_temperature(evidence(q, y, 1))
+    fitted = fit_temperature(collect_evidence(q, y, 1))
     exact = q.astype(np.float64)
     best = minimize_scalar(lambda b: plain_bce(exact, y, b), bounds=(0.1, 5), method="bounded")
-    assert found.temperature == pytest.approx(1 / best.x, abs=1e-3)
+    assert fitted.temperature == pytest.approx(1 / best.x, abs=1e-3)
 
 
 def brute_isotonic(values, weights):
-    """By the formula: the largest of the smallest means of the runs that hold a point."""
+    """The min-max formula: the largest of the smallest means of the runs that hold a point."""
 
     def mean(i, j):
         return np.average(values[i : j + 1], weights=weights[i : j + 1])
@@ -72,67 +78,67 @@ def brute_isotonic(values, weights):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(LEVELS, LEVELS), min_size=1, max_size=25))
 def test_the_monotone_map_is_isotonic_regression_and_0_stays_0(voxels):
-    q, y = (line(one) for one in zip(*voxels, strict=True))
+    q, y = (line(values) for values in zip(*voxels, strict=True))
     if not q.any():
         with pytest.raises(UserError, match="predicted 0"):
-            fit_monotone(evidence(q, y, 1))
+            fit_monotone(collect_evidence(q, y, 1))
         return
-    levels = sorted({one for one in q.ravel().tolist() if one > 0})
-    held = [y[q == np.float32(level)].astype(np.float64) for level in levels]
-    expected = brute_isotonic([one.mean() for one in held], [one.size for one in held])
-    found = fit_monotone(evidence(q, y, 1))
-    np.testing.assert_allclose(found(line(levels)).ravel(), expected, atol=1e-6)
-    assert found(line([0]))[0, 0, 0] == 0
+    levels = sorted({value for value in q.ravel().tolist() if value > 0})
+    truths = [y[q == np.float32(level)].astype(np.float64) for level in levels]
+    expected = brute_isotonic([part.mean() for part in truths], [part.size for part in truths])
+    fitted = fit_monotone(collect_evidence(q, y, 1))
+    np.testing.assert_allclose(fitted(line(levels)).ravel(), expected, atol=1e-6)
+    assert fitted(line([0]))[0, 0, 0] == 0
 
 
-def test_the_monotone_map_is_straight_between_its_points_and_level_beyond():
-    found = Monotone(predicted=(0, 0.2, 0.6), observed=(0, 0.4, 0.5))
+def test_the_monotone_map_is_linear_between_its_points_and_constant_beyond():
+    fitted = Monotone(predicted=(0, 0.2, 0.6), observed=(0, 0.4, 0.5))
     np.testing.assert_allclose(
-        found(line([0, 0.1, 0.4, 0.6, 1])).ravel(), [0, 0.2, 0.45, 0.5, 0.5], atol=1e-7
+        fitted(line([0, 0.1, 0.4, 0.6, 1])).ravel(), [0, 0.2, 0.45, 0.5, 0.5], atol=1e-7
     )
 
 
-def test_a_curved_relation_is_straightened():
+def test_the_monotone_map_recovers_a_curved_relation():
     q = np.random.default_rng(2).random((40, 40, 40)).astype(np.float32)
-    found = fit_monotone(evidence(q, q.astype(np.float64) ** 3, 1))
+    fitted = fit_monotone(collect_evidence(q, q.astype(np.float64) ** 3, 1))
     at = np.linspace(0.05, 0.95, 19, dtype=np.float32)
-    np.testing.assert_allclose(found(at), at.astype(np.float64) ** 3, atol=2e-3)
+    np.testing.assert_allclose(fitted(at), at.astype(np.float64) ** 3, atol=2e-3)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=20), st.integers(0, 5))
 def test_maps_keep_the_order_of_values_and_their_range(values, seed):
     draws = np.random.default_rng(seed)
-    fitted = fit_monotone(evidence(draws.random((9, 9, 9)), draws.random((9, 9, 9)), 1))
-    for one in (fitted, Temperature(temperature=3), Temperature(temperature=0.3)):
-        mapped = one(np.sort(np.array(values, np.float32)))
+    fitted = fit_monotone(collect_evidence(draws.random((9, 9, 9)), draws.random((9, 9, 9)), 1))
+    for recalibration in (fitted, Temperature(temperature=3), Temperature(temperature=0.3)):
+        mapped = recalibration(np.sort(np.array(values, np.float32)))
         assert mapped.dtype == np.float32
         assert 0 <= mapped.min() <= mapped.max() <= 1
         assert (np.diff(mapped) >= 0).all()
 
 
-def test_a_hot_temperature_leaves_no_haze_where_nothing_was_predicted():
-    found = Temperature(temperature=3)
-    mapped = found(line([0, 1e-30, 1]))
+def test_a_high_temperature_keeps_zeros_and_tiny_values_negligible():
+    fitted = Temperature(temperature=3)
+    mapped = fitted(line([0, 1e-30, 1]))
     assert mapped[0, 0, 0] == 0
     assert 0 < mapped[1, 0, 0] < 1e-9
     assert mapped[2, 0, 0] == pytest.approx(sigmoid(24 * math.log(2) / 3), abs=1e-6)
 
 
 def test_volumes_on_a_line_are_recovered():
-    found = fit_volume(of_volumes((10, 8), (20, 13), (40, 23)))
-    assert (found.intercept_ml, found.slope) == pytest.approx((3, 0.5), abs=1e-4)
-    assert found(30) == pytest.approx(18, abs=1e-3)
+    fitted = fit_volume(of_volumes((10, 8), (20, 13), (40, 23)))
+    assert (fitted.intercept_ml, fitted.slope) == pytest.approx((3, 0.5), abs=1e-4)
+    assert fitted(30) == pytest.approx(18, abs=1e-3)
     assert VolumeCorrection(intercept_ml=-5, slope=1)(2) == 0
 
 
-def test_volumes_beside_a_line_have_the_least_squares_on_average():
-    found = fit_volume(of_volumes((10, 12), (20, 10), (30, 38), (40, 30)))
+def test_volumes_not_on_a_line_are_fitted_by_least_squares():
+    fitted = fit_volume(of_volumes((10, 12), (20, 10), (30, 38), (40, 30)))
     # by hand: means 25 and 22.5, sum of products 410, of squares 500
-    assert (found.intercept_ml, found.slope) == pytest.approx((2, 0.82), abs=1e-4)
+    assert (fitted.intercept_ml, fitted.slope) == pytest.approx((2, 0.82), abs=1e-4)
 
 
-def test_a_line_is_refused_where_there_is_none():
+def test_too_few_or_equal_volumes_are_rejected():
     with pytest.raises(UserError, match="2 validation volumes are too few"):
         fit_volume(of_volumes((10, 12), (20, 10)))
     with pytest.raises(UserError, match="all 3 predicted volumes are 10 ml"):
@@ -140,18 +146,18 @@ def test_a_line_is_refused_where_there_is_none():
 
 
 @pytest.mark.parametrize("truth", ["right", "opposite"])
-def test_a_temperature_is_refused_where_none_is_best(truth):
+def test_data_without_a_best_temperature_are_rejected(truth):
     q = line([0.1, 0.2, 0.8, 0.9])
     y = (q > 0.5) if truth == "right" else (q < 0.5)
     with pytest.raises(UserError, match="no T from"):
-        fit_temperature(evidence(q, y.astype(np.float32), 1))
+        fit_temperature(collect_evidence(q, y.astype(np.float32), 1))
 
 
-def test_the_evidence_of_a_set_is_that_of_all_its_voxels_whatever_the_order():
+def test_the_evidence_of_a_set_is_the_sum_over_its_volumes_in_any_order():
     draws = np.random.default_rng(3)
     q, y = draws.random((6, 4, 5)).astype(np.float32), draws.random((6, 4, 5))
-    whole = evidence(q, y, 1)
-    parts = evidence(q[4:], y[4:], 1) + evidence(q[:4], y[:4], 1)
+    whole = collect_evidence(q, y, 1)
+    parts = collect_evidence(q[4:], y[4:], 1) + collect_evidence(q[:4], y[:4], 1)
     for name in ("voxels", "predicted", "logits", "true"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-12)
     assert np.sum(parts.volumes_ml, axis=0) == pytest.approx(whole.volumes_ml[0])
@@ -162,7 +168,7 @@ def test_the_memory_of_the_evidence_does_not_grow_with_the_scan():
     def peak(depth):
         q = np.full((depth, 60, 60), 0.3, np.float32)
         tracemalloc.start()
-        evidence(q, q, 1)
+        collect_evidence(q, q, 1)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return used
@@ -170,12 +176,12 @@ def test_the_memory_of_the_evidence_does_not_grow_with_the_scan():
     assert peak(200) < 1.2 * peak(10)
 
 
-def test_a_fit_by_name_and_an_unknown_one():
-    seen = of_volumes((10, 8), (20, 13), (40, 23))
-    assert recalibrate.fit("volume", seen) == fit_volume(seen)
-    assert recalibrate.fit("monotone", seen).name == "monotone"
+def test_fit_chooses_by_name_and_rejects_an_unknown_one():
+    volumes = of_volumes((10, 8), (20, 13), (40, 23))
+    assert fit("volume", volumes) == fit_volume(volumes)
+    assert fit("monotone", volumes).name == "monotone"
     with pytest.raises(UserError, match="temperature, monotone, volume"):
-        recalibrate.fit("platt", seen)
+        fit("platt", volumes)
 
 
 ALL = [
@@ -185,20 +191,15 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize("one", ALL)
-def test_a_recalibration_survives_its_json_to_the_bit(one):
-    assert recalibrate.from_json(recalibrate.to_json(one), "r.json") == one
-
-
-def test_a_file_keeps_each_targets_recalibration(tmp_path):
-    path, found = tmp_path / "r.json", dict(zip("abc", ALL, strict=True))
-    assert recalibrate.read_recalibrations(path) is None
-    recalibrate.write_recalibrations(path, found, ["s1", "s2"])
-    assert recalibrate.read_recalibrations(path) == found
+def test_a_file_keeps_each_targets_recalibration_to_the_bit(tmp_path):
+    path, recalibrations = tmp_path / "r.json", dict(zip("abc", ALL, strict=True))
+    assert read_recalibrations(path) is None
+    write_recalibrations(path, recalibrations, ["s1", "s2"])
+    assert read_recalibrations(path) == recalibrations
     assert '"s2"' in path.read_text()
     path.write_text(path.read_text().replace("temperature", "temper"))
     with pytest.raises(UserError, match=r"r\.json is damaged .*fit the recalibration again"):
-        recalibrate.read_recalibrations(path)
+        read_recalibrations(path)
 
 
 @pytest.mark.parametrize(
@@ -220,13 +221,15 @@ def test_a_file_keeps_each_targets_recalibration(tmp_path):
         '{"name": "monotone", "predicted": [0, 0.5], "observed": [0, 1.3]}',
     ],
 )
-def test_a_damaged_json_is_refused(text):
-    with pytest.raises(UserError, match=r"^r\.json is damaged \(.+\); fit"):
-        recalibrate.from_json(text, "r.json")
+def test_a_damaged_recalibration_is_rejected(tmp_path, text):
+    path = tmp_path / "r.json"
+    path.write_text(f'{{"targets": {{"gm": {text}}}, "subjects": []}}')
+    with pytest.raises(UserError, match=r"r\.json is damaged \(.+\); fit"):
+        read_recalibrations(path)
 
 
-def test_a_fitted_map_keeps_only_the_ends_of_what_was_pooled():
+def test_a_fitted_map_keeps_only_the_ends_of_pooled_bins():
     q = np.linspace(0.01, 0.99, 500, dtype=np.float32).reshape(-1, 1, 1)
-    found = fit_monotone(evidence(q, (q > 0.5).astype(np.float32), 1))
-    assert len(found.predicted) == 5  # 0, both ends of what is 0, both ends of what is 1
-    assert all(low < high for low, high in pairwise(found.predicted))
+    fitted = fit_monotone(collect_evidence(q, (q > 0.5).astype(np.float32), 1))
+    assert len(fitted.predicted) == 5  # 0, both ends of the zeros, both ends of the ones
+    assert all(low < high for low, high in pairwise(fitted.predicted))

@@ -1,4 +1,4 @@
-"""`softseg eval --recalibrate`: fitted on validation scans, shown on others, kept in the run."""
+"""`softseg eval --recalibrate`: fitted on validation scans, applied to others, stored."""
 
 from __future__ import annotations
 
@@ -49,18 +49,20 @@ def run(trained, tmp_path):
 
 
 def rows(effect):
-    return effect.set_index("measure")
+    return effect.set_index("metric")
 
 
-def test_temperature_is_the_best_of_the_validation_scans_and_shown_on_the_test_scans(run):
+def test_temperature_is_fitted_on_validation_scans_and_applied_to_test_scans(run):
     effect = recalibrate(run, "temperature", plain())
     kept = json.loads((run.folder / "recalibration.json").read_text())
     assert kept["subjects"] == ["site2-sc01", "site2-sc02", "site2-sc03"]
-    found = kept["targets"]["gm"]["temperature"]
+    temperature = kept["targets"]["gm"]["temperature"]
     q, y = voxels(run, "validation")
-    losses = [bce(expit(logit(q) / t), y) for t in (found * 0.98, found, found * 1.02)]
+    losses = [
+        bce(expit(logit(q) / t), y) for t in (temperature * 0.98, temperature, temperature * 1.02)
+    ]
     assert losses[1] == min(losses)
-    assert list(effect.columns) == ["target", "measure", "before", "after", "n"]
+    assert list(effect.columns) == ["target", "metric", "before", "after", "n"]
     assert set(rows(effect).index) == {"ece", "ace", "brier", "dV_soft_ml", "dV_hard_ml", "dice"}
     pd.testing.assert_frame_equal(effect, pd.read_csv(run.folder / "recalibration.csv"))
     trained_on = recalibrate(run, "temperature", plain(), split="train")
@@ -70,7 +72,7 @@ def test_temperature_is_the_best_of_the_validation_scans_and_shown_on_the_test_s
 
 
 def voxels(run, split):
-    """All that is predicted above 0, and its truth, from the files of an evaluation."""
+    """All soft values above 0 and their truth, from the files of an evaluation."""
     evaluate(run, plain(), split=split)
     nib = pytest.importorskip("nibabel")
     members = json.loads((run.folder / "split.json").read_text())[split]
@@ -82,44 +84,44 @@ def voxels(run, split):
         truth = np.sum([np.asarray(mask.dataobj) == 1 for mask in masks], axis=0) > 2
         q = np.asarray(soft.dataobj, dtype=np.float64)
         pairs.append((q[q > 0], truth[q > 0]))
-    return (np.concatenate(one) for one in zip(*pairs, strict=True))
+    return (np.concatenate(parts) for parts in zip(*pairs, strict=True))
 
 
 def bce(p, y):
     return -(np.log(p[y]).sum() + np.log1p(-p[~y]).sum()) / len(y)
 
 
-def test_before_is_what_the_evaluation_says_of_the_test_scans(run):
+def test_before_equals_the_evaluation_of_the_test_scans(run):
     before = rows(recalibrate(run, "monotone", plain()))["before"]
     evaluate(run, plain())
     table = pd.read_csv(run.folder / "metrics.csv")
-    for measure in ("ece", "ace", "brier", "dV_soft_ml", "dV_hard_ml", "dice"):
-        assert before[measure] == pytest.approx(table[measure].mean(), rel=1e-5), measure
+    for metric in ("ece", "ace", "brier", "dV_soft_ml", "dV_hard_ml", "dice"):
+        assert before[metric] == pytest.approx(table[metric].mean(), rel=1e-5), metric
 
 
-def test_before_is_at_the_threshold_that_is_given(run):
+def test_before_is_at_the_given_threshold(run):
     effect = rows(recalibrate(run, "volume", plain(), threshold=0.1))
     table = evaluate(run, plain(), threshold=0.1).table
-    for measure in ("dice", "dV_hard_ml"):
-        assert effect["before"][measure] == pytest.approx(table[measure].mean(), rel=1e-5)
+    for metric in ("dice", "dV_hard_ml"):
+        assert effect["before"][metric] == pytest.approx(table[metric].mean(), rel=1e-5)
     half = evaluate(run, plain(), threshold=0.5).table
     assert half["dV_hard_ml"].mean() != pytest.approx(table["dV_hard_ml"].mean())
 
 
-def test_a_monotone_map_mends_the_scans_that_it_was_fitted_on(run):
+def test_a_monotone_map_reduces_the_volume_bias_of_the_scans_that_it_was_fitted_on(run):
     effect = rows(recalibrate(run, "monotone", plain(), split="validation"))
     assert effect["before"]["brier"] > 0
     assert abs(effect["after"]["dV_soft_ml"]) < abs(effect["before"]["dV_soft_ml"])
 
 
-def test_a_volume_correction_changes_the_soft_volume_alone(run):
+def test_a_volume_correction_changes_the_soft_volume_only(run):
     effect = rows(recalibrate(run, "volume", plain(), split="validation"))
     changed = effect[effect["before"] != effect["after"]]
     assert list(changed.index) == ["dV_soft_ml"]
     assert effect["after"]["dV_soft_ml"] == pytest.approx(0, abs=1e-6)  # a least-squares line
 
 
-def test_temperature_is_refused_for_another_head(run):
+def test_temperature_is_rejected_for_another_head(run):
     text = run.config.read_text().replace("name: sigmoid", "name: normrelu")
     text = "\n".join(line for line in text.splitlines() if "prior:" not in line)
     run.config.write_text(text)
@@ -134,10 +136,10 @@ def test_the_command_prints_what_changed(run, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert not ended.value.code
-    shown = capsys.readouterr().out
-    assert "Recalibration by monotone, test set" in shown
-    assert "soft volume bias [ml]" in shown
-    assert "recalibration.json" in shown
+    printed = capsys.readouterr().out
+    assert "Recalibration by monotone, test set" in printed
+    assert "soft volume bias [ml]" in printed
+    assert "recalibration.json" in printed
     scored = pd.read_csv(run.folder / "metrics.csv")["dice"].mean()
     before = rows(pd.read_csv(run.folder / "recalibration.csv"))["before"]["dice"]
-    assert before == pytest.approx(scored, rel=1e-5)  # at the threshold that was given
+    assert before == pytest.approx(scored, rel=1e-5)  # at the given threshold

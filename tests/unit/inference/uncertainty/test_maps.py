@@ -1,4 +1,4 @@
-"""What samples say together, against the same computed of all of them at once."""
+"""Maps of samples taken one at a time equal those computed from all samples at once."""
 
 from __future__ import annotations
 
@@ -8,38 +8,43 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from softseg.inference.uncertainty.maps import Drawn, binary_entropy, gather, summarize
+from softseg.inference.uncertainty.maps import (
+    Prediction,
+    binary_entropy,
+    collect_samples,
+    summarize,
+)
 
 
 def volume(*values):
     return np.array(values, np.float32).reshape(1, -1, 1, 1)
 
 
-def test_three_samples_of_a_voxel_as_worked_out_by_hand():
-    found = summarize([volume(0.9), volume(0.7), volume(0.2)])
-    assert found.mean.item() == pytest.approx(0.6)
-    assert found.variance.item() == pytest.approx(0.086667, abs=1e-6)
-    assert found.entropy.item() == pytest.approx(0.673012, abs=1e-6)
-    assert found.mutual_information.item() == pytest.approx(0.194228, abs=1e-6)
+def test_three_samples_of_a_voxel_have_the_values_computed_by_hand():
+    uncertainty = summarize([volume(0.9), volume(0.7), volume(0.2)])
+    assert uncertainty.mean.item() == pytest.approx(0.6)
+    assert uncertainty.variance.item() == pytest.approx(0.086667, abs=1e-6)
+    assert uncertainty.entropy.item() == pytest.approx(0.673012, abs=1e-6)
+    assert uncertainty.mutual_information.item() == pytest.approx(0.194228, abs=1e-6)
 
 
-def test_samples_that_agree_on_a_half_are_uncertain_without_disagreeing():
-    found = summarize([volume(0.5, 0, 1)] * 7)
-    assert found.entropy.ravel() == pytest.approx([np.log(2), 0, 0], abs=1e-6)
-    assert found.mutual_information.ravel() == pytest.approx([0, 0, 0], abs=1e-6)
-    assert (found.variance == 0).all()
+def test_samples_that_agree_on_one_half_have_entropy_but_no_mutual_information():
+    uncertainty = summarize([volume(0.5, 0, 1)] * 7)
+    assert uncertainty.entropy.ravel() == pytest.approx([np.log(2), 0, 0], abs=1e-6)
+    assert uncertainty.mutual_information.ravel() == pytest.approx([0, 0, 0], abs=1e-6)
+    assert (uncertainty.variance == 0).all()
 
 
-def test_samples_that_contradict_each_other_are_all_disagreement():
-    found = summarize([volume(0), volume(1)])
-    assert found.mutual_information.item() == pytest.approx(np.log(2))
-    assert found.variance.item() == pytest.approx(0.25)
+def test_certain_samples_that_disagree_have_mutual_information_only():
+    uncertainty = summarize([volume(0), volume(1)])
+    assert uncertainty.mutual_information.item() == pytest.approx(np.log(2))
+    assert uncertainty.variance.item() == pytest.approx(0.25)
 
 
 @settings(max_examples=30)
 @given(arrays(np.float32, (6, 2, 3, 2, 1), elements=st.floats(0, 1, width=32)))
-def test_one_sample_at_a_time_is_all_at_once(samples):
-    found = summarize(iter(samples))
+def test_one_sample_at_a_time_gives_the_maps_of_all_at_once(samples):
+    uncertainty = summarize(iter(samples))
     q = samples.astype(np.float64)
     mean = q.mean(axis=0)
 
@@ -47,17 +52,17 @@ def test_one_sample_at_a_time_is_all_at_once(samples):
         with np.errstate(divide="ignore", invalid="ignore"):
             return -(np.nan_to_num(p * np.log(p)) + np.nan_to_num((1 - p) * np.log1p(-p)))
 
-    assert found.mean == pytest.approx(mean, abs=1e-6)
-    assert found.variance == pytest.approx(q.var(axis=0), abs=1e-6)
-    assert found.entropy == pytest.approx(entropy(mean), abs=1e-5)
+    assert uncertainty.mean == pytest.approx(mean, abs=1e-6)
+    assert uncertainty.variance == pytest.approx(q.var(axis=0), abs=1e-6)
+    assert uncertainty.entropy == pytest.approx(entropy(mean), abs=1e-5)
     information = entropy(mean) - entropy(q).mean(axis=0)
-    assert found.mutual_information == pytest.approx(information, abs=1e-5)
-    assert (found.mutual_information >= 0).all()
+    assert uncertainty.mutual_information == pytest.approx(information, abs=1e-5)
+    assert (uncertainty.mutual_information >= 0).all()
 
 
 def test_small_variances_of_large_values_survive_float32():
     samples = [volume(0.9 + 1e-4 * np.sin(n)) for n in range(20)]
-    expected = np.var([one.item() for one in samples])
+    expected = np.var([sample.item() for sample in samples])
     assert summarize(samples).variance.item() == pytest.approx(expected, rel=0.02)
 
 
@@ -67,14 +72,14 @@ def test_entropy_is_finite_at_certainty():
 
 @settings(max_examples=30)
 @given(arrays(np.bool_, (4, 2, 3, 5, 2)))
-def test_masks_are_kept_as_they_were(masks):
+def test_masks_are_unchanged_by_packing(masks):
     soft = np.zeros((2, 3, 5, 2), np.float32)
-    _, kept = gather(Drawn(soft, list(one)) for one in masks)
+    _, kept = collect_samples(Prediction(soft, list(sample)) for sample in masks)
     assert kept.packed.nbytes == 4 * 2 * 4  # 30 voxels are 4 bytes
     for k in (0, 1):
-        assert np.array_equal(kept.any(k), masks[:, k].any(axis=0))
-        where = masks[0, 1 - k]
-        assert np.array_equal(kept.within(k, where), masks[:, k, where])
+        assert np.array_equal(kept.union(k), masks[:, k].any(axis=0))
+        region = masks[0, 1 - k]
+        assert np.array_equal(kept.within(k, region), masks[:, k, region])
 
 
 def test_no_sample_is_an_error():

@@ -1,4 +1,4 @@
-"""Predictions with uncertainty: the mask as without, maps and scores beside it."""
+"""Predictions with uncertainty: the same mask as without, with maps and scores."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from torch import nn
 from softseg.core.errors import UserError
 from softseg.data.nifti.io import read_grid, read_volume
 from softseg.data.sample import Sample
-from softseg.inference.predict import Options, segment_all
+from softseg.inference.predict import Options, predict_scans
 from softseg.inference.scans import find_scans
 from softseg.inference.segment import segment
-from softseg.inference.uncertainty.predict import segment_ensemble, segment_sampled
+from softseg.inference.uncertainty.predict import predict_with_ensemble, predict_with_sampling
 from softseg.inference.uncertainty.sampling import Sampling
 from softseg.metrics import dice
 from softseg.models import heads
@@ -29,11 +29,11 @@ from tests.support.models import seen
 
 SHAPE = (11, 9, 4)
 MAPS = ("mean_probseg", "variance_uncertainty", "entropy_uncertainty", "mutualinfo_uncertainty")
-TURNED = "augment=[{affine: {rotation: 10}}]"
+ROTATED = "augment=[{affine: {rotation: 10}}]"
 
 
 class Noisy(nn.Module):
-    """What is bright, seen through dropout."""
+    """Segments bright pixels, through dropout."""
 
     def __init__(self):
         super().__init__()
@@ -44,7 +44,7 @@ class Noisy(nn.Module):
 
 
 class Shifted(nn.Module):
-    """What is bright, and by how much more."""
+    """Segments bright pixels, with a constant added to the logits."""
 
     def __init__(self, by):
         super().__init__()
@@ -60,7 +60,7 @@ def scan(tmp_path):
 
 
 def noisy(*sets, **more):
-    return seen(TURNED, *sets, thresholds={"lesion": 0.6}, network=Noisy().eval(), **more)
+    return seen(ROTATED, *sets, thresholds={"lesion": 0.6}, network=Noisy().eval(), **more)
 
 
 def plain():
@@ -69,7 +69,9 @@ def plain():
 
 def sampled(model, scan, out, method="mc-dropout", options=Options(), samples=7, seed=0):  # noqa: B008
     scans = find_scans([scan], model.contrasts)
-    return segment_sampled(model, scans, out, plain(), options, Sampling(method, samples, seed))
+    return predict_with_sampling(
+        model, scans, out, plain(), options, Sampling(method, samples, seed)
+    )
 
 
 def data(folder, ending, name="p1"):
@@ -78,7 +80,7 @@ def data(folder, ending, name="p1"):
 
 @pytest.mark.parametrize("method", ["mc-dropout", "tta"])
 def test_prediction_and_mask_are_those_without_uncertainty(method, scan, tmp_path):
-    segment_all(noisy(), find_scans([scan], ["T1w"]), tmp_path / "without", plain())
+    predict_scans(noisy(), find_scans([scan], ["T1w"]), tmp_path / "without", plain())
     done = sampled(noisy(), scan, tmp_path / "with", method)
     for kind in ("probseg", "mask"):
         assert np.array_equal(data(tmp_path / "with", kind), data(tmp_path / "without", kind))
@@ -89,7 +91,7 @@ def test_prediction_and_mask_are_those_without_uncertainty(method, scan, tmp_pat
 
 
 @pytest.mark.parametrize("method", ["mc-dropout", "tta"])
-def test_maps_lie_where_the_scan_does_and_are_not_empty(method, scan, tmp_path):
+def test_maps_are_on_the_grid_of_the_scan_and_vary(method, scan, tmp_path):
     sampled(noisy(), scan, tmp_path, method)
     for kind in MAPS:
         path = tmp_path / f"p1_label-lesion_desc-{kind}.nii.gz"
@@ -97,40 +99,42 @@ def test_maps_lie_where_the_scan_does_and_are_not_empty(method, scan, tmp_path):
         assert nib.load(path).get_data_dtype() == np.float32
         assert read_volume(path).data.std() > 0
     mean, variance = (data(tmp_path, f"desc-{kind}") for kind in MAPS[:2])
-    assert (variance <= mean * (1 - mean) + 1e-5).all()  # the most that values in [0, 1] can have
+    assert (variance <= mean * (1 - mean) + 1e-5).all()  # the largest variance of values in [0, 1]
 
 
-def test_the_sidecar_says_what_was_varied(scan, tmp_path):
+def test_the_sidecar_records_what_was_varied(scan, tmp_path):
     model = noisy("augment=[{affine: {rotation: 7}}, {binarize: {}}]")
     sampled(model, scan, tmp_path, "tta", samples=3, seed=5)
-    told = json.loads((tmp_path / "p1_label-lesion_desc-entropy_uncertainty.json").read_text())
-    about = told["Uncertainty"]
-    assert (about["Method"], about["Samples"], about["Seed"]) == ("tta", 3, 5)
-    assert [list(step) for step in about["Moves"]] == [["affine"]]
-    assert about["Moves"][0]["affine"]["rotation"] == 7
-    assert "nats" in told["Description"]
+    sidecar = json.loads((tmp_path / "p1_label-lesion_desc-entropy_uncertainty.json").read_text())
+    method = sidecar["Uncertainty"]
+    assert (method["Method"], method["Samples"], method["Seed"]) == ("tta", 3, 5)
+    assert [list(step) for step in method["Moves"]] == [["affine"]]
+    assert method["Moves"][0]["affine"]["rotation"] == 7
+    assert "nats" in sidecar["Description"]
     mask = json.loads((tmp_path / "p1_label-lesion_mask.json").read_text())
     assert mask["Threshold"] == 0.6
-    assert mask["Uncertainty"] == about
+    assert mask["Uncertainty"] == method
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, None])
-def test_the_batch_size_and_what_was_drawn_before_change_nothing(batch_size, tmp_path):
+def test_the_batch_size_and_earlier_random_draws_change_nothing(batch_size, tmp_path):
     scan = makers.nifti(tmp_path / "p1.nii.gz", makers.scan(0, (20, 13, 5)))  # larger than a patch
     for name, size, seed in (("one", 2, 0), ("other", batch_size, 1)):
         torch.manual_seed(seed)
         sampled(noisy(), scan, tmp_path / name, options=Options(batch_size=size))
-    one, other = (data(tmp_path / name, "desc-variance_uncertainty") for name in ("one", "other"))
-    assert one == pytest.approx(other, abs=1e-5)
+    first, second = (
+        data(tmp_path / name, "desc-variance_uncertainty") for name in ("one", "other")
+    )
+    assert first == pytest.approx(second, abs=1e-5)
     sampled(noisy(), scan, tmp_path / "seed", seed=3)
-    assert np.abs(one - data(tmp_path / "seed", "desc-variance_uncertainty")).max() > 1e-3
+    assert np.abs(first - data(tmp_path / "seed", "desc-variance_uncertainty")).max() > 1e-3
 
 
-def test_scores_are_a_row_a_structure(tmp_path):
+def test_scores_have_a_row_per_structure(tmp_path):
     image = np.zeros(SHAPE, np.float32)
     image[1:5, 1:5, 1:3], image[8:10, 6:8, 1] = 1, 1
     scan = makers.nifti(tmp_path / "two.nii.gz", image, np.diag([2.0, 2.0, 2.0, 1.0]))
-    model = seen(TURNED, "preprocess=[{standardize: {}}]", network=Noisy().eval())
+    model = seen(ROTATED, "preprocess=[{standardize: {}}]", network=Noisy().eval())
     sampled(model, scan, tmp_path / "out")
     table = pd.read_csv(tmp_path / "out/uncertainty.csv", dtype={"structure": str})
     assert list(table["structure"]) == ["all", "1", "2"]
@@ -143,10 +147,10 @@ def test_scores_are_a_row_a_structure(tmp_path):
     assert set(table["method"]) == {"mc-dropout"}
 
 
-def test_a_scan_done_again_replaces_its_rows_and_no_others(scan, tmp_path):
+def test_a_scan_predicted_again_replaces_its_rows_only(scan, tmp_path):
     other = makers.nifti(scan.parent / "p2.nii.gz", makers.scan(1, SHAPE))
-    for one, method in ((scan, "mc-dropout"), (other, "mc-dropout"), (scan, "tta")):
-        sampled(noisy("evaluate.postprocess=[{keep_largest: {}}]"), one, tmp_path / "out", method)
+    for path, method in ((scan, "mc-dropout"), (other, "mc-dropout"), (scan, "tta")):
+        sampled(noisy("evaluate.postprocess=[{keep_largest: {}}]"), path, tmp_path / "out", method)
     table = pd.read_csv(tmp_path / "out/uncertainty.csv")
     assert table.groupby("scan")["method"].unique().map(list).to_dict() == {
         "p1": ["tta"], "p2": ["mc-dropout"]
@@ -154,9 +158,9 @@ def test_a_scan_done_again_replaces_its_rows_and_no_others(scan, tmp_path):
     assert len(table) == 4
 
 
-def test_a_model_without_dropout_is_refused_before_any_scan(scan, tmp_path):
-    with pytest.raises(UserError, match=r"model was trained without dropout .* take|use tta"):
-        sampled(seen(TURNED), scan, tmp_path / "out")
+def test_a_model_without_dropout_is_rejected_before_any_scan(scan, tmp_path):
+    with pytest.raises(UserError, match=r"model was trained without dropout .* use tta"):
+        sampled(seen(ROTATED), scan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -168,9 +172,9 @@ def members():
     ]  # fmt: skip
 
 
-def test_an_ensemble_is_the_mean_of_its_members_at_their_mean_threshold(scan, tmp_path):
+def test_an_ensemble_predicts_the_mean_of_its_members_at_their_mean_threshold(scan, tmp_path):
     models = members()
-    done = segment_ensemble(
+    done = predict_with_ensemble(
         models, find_scans([scan], ["T1w"]), tmp_path / "out", plain(), Options()
     )
     assert len(done.written) == 6
@@ -188,10 +192,10 @@ def test_an_ensemble_is_the_mean_of_its_members_at_their_mean_threshold(scan, tm
     assert len(mask["Uncertainty"]["Members"]) == 3
 
 
-def test_each_member_of_an_ensemble_has_its_own_mask(scan, tmp_path):
+def test_scores_of_an_ensemble_compare_the_masks_of_its_members(scan, tmp_path):
     for number, model in enumerate(members()):
-        segment_all(model, find_scans([scan], ["T1w"]), tmp_path / str(number), plain())
-    segment_ensemble(members(), find_scans([scan], ["T1w"]), tmp_path, plain(), Options())
+        predict_scans(model, find_scans([scan], ["T1w"]), tmp_path / str(number), plain())
+    predict_with_ensemble(members(), find_scans([scan], ["T1w"]), tmp_path, plain(), Options())
     masks = [data(tmp_path / str(number), "mask") > 0 for number in range(3)]
     pairs = [dice(masks[a], masks[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
     everything = pd.read_csv(tmp_path / "uncertainty.csv").iloc[0]
@@ -207,16 +211,16 @@ def test_a_bad_scan_stops_no_other(scan, tmp_path):
     assert "p0.nii.gz" in done.problems[0]
 
 
-def test_maps_are_not_taken_for_scans(scan, tmp_path):
+def test_maps_in_the_input_folder_are_not_scans(scan, tmp_path):
     sampled(noisy(), scan, scan.parent)
-    assert [one.name for one in find_scans([scan.parent], ["T1w"])] == ["p1"]
+    assert [found.name for found in find_scans([scan.parent], ["T1w"])] == ["p1"]
 
 
 def test_a_normrelu_model_keeps_the_scale_of_the_deterministic_pass(scan, tmp_path):
     model = noisy("preprocess=[{standardize: {}}]")
     model = replace(model, predict=replace(model.predict, head=heads.build({"name": "normrelu"})))
     sampled(model, scan, tmp_path)
-    # dropout divides what it keeps by 0.6, so what is bright exceeds the scale and is cut
+    # dropout divides kept values by 0.6, so bright pixels exceed the scale and are clipped
     raw = (
         4 * (read_volume(scan).data - read_volume(scan).data.mean()) / read_volume(scan).data.std()
     )

@@ -1,4 +1,4 @@
-"""Samples of one network: what varies, and what does not."""
+"""Samples of one network vary only as their method and their seed say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from softseg import augment, models
 from softseg.core.errors import UserError
-from softseg.inference.uncertainty.sampling import Sampling, check, soft_samples
+from softseg.inference.uncertainty.sampling import Sampling, check_varies, soft_samples
 from softseg.models import heads
 from softseg.models.predictor import Predictor
 
@@ -28,7 +28,7 @@ def unet(dropout=0.3, by="element", **more):
     spec = {"name": "unet2d", "depth": 1, "filters": 4, "dropout": dropout, "dropout_by": by}
     network = models.build({**spec, "head": {"name": "sigmoid"}, **more}, 1, 2)
     network.train()
-    network(torch.randn(8, 1, 12, 10))  # running statistics other than 0 and 1
+    network(torch.randn(8, 1, 12, 10))  # so that the running statistics are not 0 and 1
     return network
 
 
@@ -40,9 +40,9 @@ def volume(slices=5, seed=1, size=(12, 10)):
     return torch.randn(slices, 1, *size, generator=torch.Generator().manual_seed(seed))
 
 
-def samples(predict, image, steps=(), method="mc-dropout", count=6, seed=0, through=straight):
+def samples(predict, image, steps=(), method="mc-dropout", count=6, seed=0, forward=straight):
     made = soft_samples(
-        Sampling(method, count, seed), predict, steps, image, predict.logits(image), through
+        Sampling(method, count, seed), predict, steps, image, predict.logits(image), forward
     )
     return torch.stack(list(made))
 
@@ -57,7 +57,7 @@ def test_the_batch_size_changes_no_sample(method, steps, batch_size):
 
 
 @pytest.mark.parametrize(("method", "steps"), [("mc-dropout", ()), ("tta", AFFINE)])
-def test_a_seed_repeats_its_samples_and_no_others(method, steps):
+def test_a_seed_repeats_its_samples_and_another_seed_does_not(method, steps):
     predict = predictor(unet(), targets=2)
     torch.manual_seed(1)
     first = samples(predict, volume(), steps, method)
@@ -66,12 +66,12 @@ def test_a_seed_repeats_its_samples_and_no_others(method, steps):
     assert torch.equal(first, again)
     other = samples(predict, volume(), steps, method, seed=1)
     everything = torch.cat([first, other])
-    apart = (everything[:, None] - everything[None]).abs().amax(dim=(2, 3, 4, 5))
-    assert (apart + torch.eye(12) > 1e-4).all()
+    distances = (everything[:, None] - everything[None]).abs().amax(dim=(2, 3, 4, 5))
+    assert (distances + torch.eye(12) > 1e-4).all()
 
 
-class Behind(nn.Module):
-    """A dropout after which the logits can be read off: 1 where kept, and the share's inverse."""
+class DropoutOfOnes(nn.Module):
+    """A dropout applied to ones, so that the logits are its mask over the share kept."""
 
     def __init__(self, layer, channels=64):
         super().__init__()
@@ -82,7 +82,7 @@ class Behind(nn.Module):
 
 
 class Raw(nn.Module):
-    """A head that says the logits."""
+    """A head that returns the logits."""
 
     def divisor(self, logits):
         return torch.ones(1)
@@ -92,11 +92,11 @@ class Raw(nn.Module):
 
 
 def raw(layer, batch_size=16):
-    network = Behind(layer).eval()
+    network = DropoutOfOnes(layer).eval()
     return Predictor(network, Raw(), torch.device("cpu"), "float32", batch_size)
 
 
-def test_elements_are_dropped_at_the_share_of_the_training_and_each_on_its_own():
+def test_elements_are_dropped_independently_at_the_share_of_the_training():
     kept = samples(raw(models.blocks.ByteDropout(0.3)), volume(4), count=5)
     share = round(256 * 0.7) / 256
     assert kept.unique().tolist() == pytest.approx([0, 1 / share], rel=1e-6)
@@ -106,7 +106,7 @@ def test_elements_are_dropped_at_the_share_of_the_training_and_each_on_its_own()
     assert (correlation - torch.eye(20)).abs().max() < 5 / 7680**0.5
 
 
-def test_whole_channels_are_dropped_where_training_dropped_them():
+def test_whole_channels_are_dropped_if_training_did_so():
     kept = samples(raw(nn.Dropout2d(0.5)), volume(4), count=5)
     assert torch.equal(kept.amax(dim=(3, 4)), kept.amin(dim=(3, 4)))
     assert (kept[..., 0, 0] > 0).double().mean().item() == pytest.approx(0.5, abs=0.1)
@@ -116,20 +116,20 @@ def test_patches_of_a_slice_have_masks_of_their_own():
     def two_patches(logits_of, image):
         return torch.cat([logits_of(image[..., :5]), logits_of(image[..., 5:])], dim=3)
 
-    kept = samples(raw(models.blocks.ByteDropout(0.5), 2), volume(3), through=two_patches)
+    kept = samples(raw(models.blocks.ByteDropout(0.5), 2), volume(3), forward=two_patches)
     left, right = kept[..., :5] > 0, kept[..., 5:] > 0
     assert (left != right).double().mean().item() == pytest.approx(0.5, abs=0.02)
-    whole = samples(raw(models.blocks.ByteDropout(0.5), 64), volume(3), through=two_patches)
+    whole = samples(raw(models.blocks.ByteDropout(0.5), 64), volume(3), forward=two_patches)
     assert torch.equal(kept, whole)
 
 
 @pytest.mark.parametrize("by", ["element", "channel"])
-def test_only_dropout_works_as_in_training_and_only_meanwhile(by):
+def test_only_dropout_is_active_and_only_while_sampling(by):
     network = unet(by=by)
     predict = predictor(network, targets=2)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     plain = predict(volume())
-    # the same slice among others: batch norms that took the batch's statistics would tell
+    # the same slice among others: batch norms with the statistics of the batch would differ
     alone = samples(predict, volume()[:1])
     among = samples(predict, volume())[:, :1]
     assert (alone - among).abs().max() < 1e-5
@@ -138,7 +138,7 @@ def test_only_dropout_works_as_in_training_and_only_meanwhile(by):
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_dropout_is_off_again_when_a_sample_is_taken_and_the_rest_are_not():
+def test_dropout_is_off_between_samples():
     predict = predictor(unet(), 1, targets=2)
     plain = predict(volume())
     made = soft_samples(
@@ -152,24 +152,24 @@ def test_a_normrelu_divides_every_sample_by_the_deterministic_maximum():
     network = unet(head={"name": "normrelu", "bias": 1})
     predict = predictor(network, head="normrelu", targets=2)
     logits = predict.logits(volume())
-    # a sigmoid of the same logits tells what they are
-    told = samples(predictor(network, targets=2), volume())
+    # the sigmoid of the same logits, from which they can be computed
+    sigmoid = samples(predictor(network, targets=2), volume())
     peak = logits.clamp(min=0).amax(dim=(0, 2, 3)).view(1, 1, 2, 1, 1)
-    expected = (torch.logit(told.double()).clamp(min=0) / peak).clamp(max=1)
-    found = samples(predict, volume())
-    assert (found - expected).abs().max() < 1e-4
-    assert ((found == 1).sum(dim=(1, 3, 4)) > 1).any()  # not each by its own
+    expected = (torch.logit(sigmoid.double()).clamp(min=0) / peak).clamp(max=1)
+    normalized = samples(predict, volume())
+    assert (normalized - expected).abs().max() < 1e-4
+    assert ((normalized == 1).sum(dim=(1, 3, 4)) > 1).any()  # not each by its own maximum
 
 
 class Pointwise(nn.Module):
-    """Each pixel on its own."""
+    """Acts on each pixel alone."""
 
     def forward(self, slices):
         return 2 * slices - 1
 
 
 class Sided(nn.Module):
-    """Brighter to the right, wherever the image lies."""
+    """Adds a gradient to the right, whatever the image."""
 
     def forward(self, slices):
         return slices + torch.linspace(0, 1, slices.shape[3])
@@ -180,7 +180,7 @@ def smooth():
     return torch.stack([torch.exp(-(y**2) - x * k) for k in (0.2, 0.5)])[:, None]
 
 
-def test_what_was_moved_is_moved_back():
+def test_predictions_are_transformed_back():
     predict = predictor(Pointwise())
     plain = predict(smooth())
     inside = (..., slice(8, -8), slice(6, -6))
@@ -188,9 +188,9 @@ def test_what_was_moved_is_moved_back():
     assert (moved - plain)[inside].abs().max() < 0.01
 
 
-def test_moves_lie_within_the_ranges_of_the_training():
-    class Where(nn.Module):
-        """Says what it is shown."""
+def test_transforms_are_within_the_ranges_of_the_training():
+    class Recorder(nn.Module):
+        """Returns and records its input."""
 
         seen = torch.empty(0)
 
@@ -200,20 +200,20 @@ def test_moves_lie_within_the_ranges_of_the_training():
 
     y, x = torch.meshgrid(torch.arange(60) - 29.5, torch.arange(40) - 19.5, indexing="ij")
     image = torch.stack([y, x])[:, None].float()
-    network = Where()
+    network = Recorder()
     predict = predictor(network, 2)
     angles, scales, shifts = [], [], []
     for _ in soft_samples(
         Sampling("tta", 200), predict, AFFINE, image, predict.logits(image), straight
     ):
-        shown = network.seen[:, 0, 25:35, 15:25]
+        crop = network.seen[:, 0, 25:35, 15:25]
         (dy_i, dy_j), (dx_i, dx_j) = (
-            (one.diff(dim=0).mean().item(), one.diff(dim=1).mean().item()) for one in shown
+            (part.diff(dim=0).mean().item(), part.diff(dim=1).mean().item()) for part in crop
         )
         factor = (dy_i * dx_j - dy_j * dx_i) ** 0.5  # how far apart neighbors were
         scales.append(1 / factor)
         angles.append(torch.rad2deg(torch.atan2(torch.tensor(dx_i), torch.tensor(dy_i))).item())
-        middle = shown.mean(dim=(1, 2))
+        middle = crop.mean(dim=(1, 2))
         shifts.append((middle[0].item() / factor / 60, middle[1].item() / factor / 40))
     assert 8 < max(angles) < 10.1
     assert -10.1 < min(angles) < -8
@@ -228,24 +228,26 @@ def test_slices_are_flipped_only_along_axes_that_training_flipped():
     image = smooth()
     plain, flipped = predict(image), predict(image.flip(3)).flip(3)
     made = samples(predict, image, FLIP, "tta", count=12)
-    far = [(one - two).abs().max().item() for one in made for two in (plain, flipped)]
-    which = torch.tensor(far).view(12, 2) < 1e-5
-    assert which.any(dim=1).all()
-    assert which.any(dim=0).all()
+    distances = [
+        (sample - expected).abs().max().item() for sample in made for expected in (plain, flipped)
+    ]
+    matches = torch.tensor(distances).view(12, 2) < 1e-5
+    assert matches.any(dim=1).all()
+    assert matches.any(dim=0).all()
 
 
-def test_a_model_with_nothing_to_vary_is_refused():
+def test_a_model_with_nothing_to_vary_is_rejected():
     without = predictor(unet(dropout=0), targets=2)
     with pytest.raises(UserError, match=r"runs/x was trained without dropout \(model.dropout is 0"):
-        check(Sampling("mc-dropout"), without, AFFINE, "runs/x")
+        check_varies(Sampling("mc-dropout"), without, AFFINE, "runs/x")
     with pytest.raises(UserError, match=r"runs/x was trained without affine or RandomFlip"):
-        check(Sampling("tta"), without, augment.build([{"binarize": {}}]), "runs/x")
-    check(Sampling("tta"), without, FLIP, "runs/x")
-    check(Sampling("mc-dropout"), predictor(unet()), (), "runs/x")
+        check_varies(Sampling("tta"), without, augment.build([{"binarize": {}}]), "runs/x")
+    check_varies(Sampling("tta"), without, FLIP, "runs/x")
+    check_varies(Sampling("mc-dropout"), predictor(unet()), (), "runs/x")
 
 
-class Small(nn.Module):
-    """A device with memory for two slices at once, which runs out half way."""
+class SmallMemory(nn.Module):
+    """Runs out of memory, after it has drawn random numbers, for more than two slices."""
 
     def __init__(self, network):
         super().__init__()
@@ -259,7 +261,7 @@ class Small(nn.Module):
 
 
 @pytest.mark.parametrize(("method", "steps"), [("mc-dropout", ()), ("tta", AFFINE)])
-def test_memory_that_runs_out_changes_no_sample(method, steps):
+def test_running_out_of_memory_changes_no_sample(method, steps):
     roomy = samples(predictor(unet(), 8, targets=2), volume(), steps, method)
-    tight = samples(predictor(Small(unet()), 8, targets=2), volume(), steps, method)
+    tight = samples(predictor(SmallMemory(unet()), 8, targets=2), volume(), steps, method)
     assert (roomy - tight).abs().max() < 1e-5

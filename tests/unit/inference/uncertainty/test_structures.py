@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from softseg.data.nifti.grid import Grid
-from softseg.inference.uncertainty.maps import Drawn, gather
+from softseg.inference.uncertainty.maps import Prediction, collect_samples
 from softseg.inference.uncertainty.structures import mean_pairwise_dice, score_structures
 from softseg.metrics import dice
 from softseg.metrics.lesions import LesionRules
@@ -29,7 +29,9 @@ def box(*corners):
 
 
 def scores(final, masks, entropy=None):
-    kept = gather(Drawn(np.zeros((1, *SHAPE), np.float32), [mask]) for mask in masks)[1]
+    kept = collect_samples(Prediction(np.zeros((1, *SHAPE), np.float32), [mask]) for mask in masks)[
+        1
+    ]
     entropy = np.zeros(SHAPE, np.float32) if entropy is None else entropy
     return score_structures(final, kept, 0, entropy, GRID, LesionRules())
 
@@ -58,22 +60,22 @@ def test_each_structure_is_scored_by_its_own_part_of_the_samples():
     assert everything["dice_among_samples"] == pytest.approx(np.mean(pairs))
 
 
-def test_what_touches_no_structure_counts_in_all_only():
+def test_a_blob_that_touches_no_structure_counts_in_all_only():
     far = ((17, 9), (19, 11))
     everything, large = scores(box(LARGE), [box(LARGE), box(LARGE, far)])
     assert large["dice_among_samples"] == 100
     assert everything["dice_among_samples"] == pytest.approx(dice(box(LARGE), box(LARGE, far)))
 
 
-def test_a_bridge_between_structures_is_shared_by_nearness():
+def test_voxels_between_two_structures_belong_to_the_nearest():
     final = box(((2, 2), (6, 6)), ((10, 2), (14, 6)))
     bridged = box(((2, 2), (14, 6)))
-    _, one, other = scores(final, [final, bridged])
-    for row in (one, other):  # 32 voxels, and half of the 4 x 4 x 2 between them
+    _, first, second = scores(final, [final, bridged])
+    for row in (first, second):  # 32 voxels, and half of the 4 x 4 x 2 between them
         assert row["dice_among_samples"] == pytest.approx(200 * 32 / (32 + 48))
 
 
-def test_the_middle_of_a_structure_is_a_voxel_of_it():
+def test_the_middle_of_a_structure_is_one_of_its_voxels():
     ring = box(((2, 2), (9, 9))) & ~box(((3, 3), (8, 8)))
     _, row = scores(ring, [ring, ring])
     assert ring[row["i"], row["j"], row["k"]]
@@ -82,7 +84,7 @@ def test_the_middle_of_a_structure_is_a_voxel_of_it():
     assert abs(row["j"] - 4.5) <= 0.5
 
 
-def test_where_nothing_is_found_nothing_is_said():
+def test_empty_masks_have_nan_scores():
     (row,) = scores(box(), [box(), box()])
     assert row["voxels"] == 0
     assert np.isnan([row["dice_among_samples"], row["volume_cv"], row["mean_entropy"]]).all()
@@ -90,15 +92,15 @@ def test_where_nothing_is_found_nothing_is_said():
     assert row["dice_among_samples"] == 0
 
 
-def test_a_structure_that_no_sample_has():
+def test_a_structure_that_no_sample_has_is_nan():
     _, row = scores(box(SMALL), [box(), box(LARGE)])
     assert row["voxels"] == 8
     assert np.isnan([row["dice_among_samples"], row["volume_cv"]]).all()
 
 
 @given(arrays(np.bool_, st.tuples(st.integers(2, 6), st.integers(0, 9))))
-def test_the_mean_over_pairs_is_that_of_each_pair(votes):
-    known = [dice(one, other) for one, other in combinations(votes, 2)]
-    known = [value for value in known if not np.isnan(value)]
-    expected = np.mean(known) if known else np.nan
+def test_the_mean_over_pairs_is_the_mean_of_the_defined_dice(votes):
+    values = [dice(one, other) for one, other in combinations(votes, 2)]
+    defined = [value for value in values if not np.isnan(value)]
+    expected = np.mean(defined) if defined else np.nan
     assert mean_pairwise_dice(votes) == pytest.approx(expected, nan_ok=True)

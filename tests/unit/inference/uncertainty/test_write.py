@@ -1,4 +1,4 @@
-"""Maps and scores of uncertainty beside those of other scans and other models."""
+"""Maps and scores of uncertainty next to those of other scans and other models."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def row(scan, target, method="tta"):
     return {"scan": scan, "target": target, "structure": "all", "voxels": 3, "method": method}
 
 
-def test_a_second_models_rows_stand_beside_the_first_models(tmp_path):
+def test_rows_of_other_targets_and_scans_stay(tmp_path):
     path = tmp_path / "uncertainty.csv"
     write_scores(path, [row("p1", "gm"), row("p1", "csf")])
     write_scores(path, [row("p1", "lesion")])
     write_scores(path, [row("p2", "gm")])
     write_scores(path, [row("p1", "gm", "mc-dropout")])
     table = pd.read_csv(path)
-    assert {(one.scan, one.target): one.method for one in table.itertuples()} == {
+    assert {(entry.scan, entry.target): entry.method for entry in table.itertuples()} == {
         ("p1", "csf"): "tta", ("p1", "lesion"): "tta", ("p2", "gm"): "tta",
         ("p1", "gm"): "mc-dropout",
     }  # fmt: skip
@@ -31,21 +31,21 @@ def test_a_second_models_rows_stand_beside_the_first_models(tmp_path):
 
 
 @pytest.mark.parametrize("columns", ["a,b", "scan,structure"])
-def test_a_table_of_something_else_is_refused(tmp_path, columns):
+def test_another_table_is_rejected(tmp_path, columns):
     path = tmp_path / "uncertainty.csv"
     path.write_text(f"{columns}\n1,2\n")
     with pytest.raises(UserError, match=r"is damaged .*; move it away"):
         write_scores(path, [row("p1", "gm")])
 
 
-def test_maps_are_named_after_their_scan_however_its_ending_is_written(tmp_path):
+def test_maps_are_named_after_their_scan_for_every_ending(tmp_path):
     values = np.zeros((1, *makers.SHAPE), np.float32)
-    found = Uncertainty(values, values, values, values)
+    uncertainty = Uncertainty(values, values, values, values)
     names = set()
     for name in ("X.NII.GZ", "Y.NII.GZ", "z.nii"):
         plain = makers.nifti(tmp_path / "plain.nii", makers.scan())
         source = plain.rename(tmp_path / name)
-        names |= {path.name for path in write_maps(tmp_path / "o", source, ["gm"], found, {})}
+        names |= {path.name for path in write_maps(tmp_path / "o", source, ["gm"], uncertainty, {})}
     ending = "label-gm_desc-mean_probseg.nii.gz"
     assert {name for name in names if name.endswith(ending)} == {
         f"X.NII.GZ_{ending}", f"Y.NII.GZ_{ending}", f"z_{ending}"
