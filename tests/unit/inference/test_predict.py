@@ -111,7 +111,7 @@ def test_contrasts_on_different_grids_are_rejected(tmp_path):
     done, _ = run(seen("dataset.contrasts=[T1w, T2w]"), [tmp_path], tmp_path / "out")
     assert done.written == []
     assert "T2w.nii.gz" in done.problems[0]
-    assert "mm from its place" in done.problems[0]
+    assert "mm away from" in done.problems[0]
 
 
 @pytest.mark.parametrize(
