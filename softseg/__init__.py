@@ -1,6 +1,6 @@
 """softseg: training soft medical image segmentation, configured by YAML.
 
-From Python, `train`, `evaluate`, `predict` and `load_model` do what the commands do.
+`train`, `evaluate`, `predict` and `load_model` are the commands as functions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["__version__", "evaluate", "load_model", "predict", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    """The functions, imported when they are asked for: `softseg --help` needs no torch."""
+    """Import a function of the API on first use, so that `softseg --help` needs no torch."""
     if name not in __all__:
         raise AttributeError(f"module 'softseg' has no attribute '{name}'")
     from softseg import api

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from softseg.cli.main import main
 
-if __name__ == "__main__":  # not in the processes of an ablation
+if __name__ == "__main__":  # the processes of an ablation import this module
     main()

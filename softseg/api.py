@@ -1,4 +1,4 @@
-"""softseg from Python: what the commands do, as functions that return what they made.
+"""softseg from Python: what the commands do, as functions that return their results.
 
 For what the user can fix, every function raises `softseg.core.errors.UserError` with the message
 that the command would print, and leaves no half-written file. `train` and `evaluate` set torch's
@@ -24,7 +24,7 @@ from softseg.inference.scans import find_scans
 from softseg.inference.segmenter import Segmenter
 from softseg.runs.folder import Run
 from softseg.runs.lock import exclusive
-from softseg.training import train as experiment
+from softseg.training import train as training
 
 PathLike = str | Path
 
@@ -42,21 +42,22 @@ def train(
 
     Args:
         config: the YAML file.
-        changes: of its keys, as `--set` takes them, e.g. `["trainer.max_epochs=5"]`.
+        changes: changes of its keys, as for `--set`, e.g. `["trainer.max_epochs=5"]`.
         out: the run's folder; None: `runs/<name>`.
-        resume: go on after the last complete epoch of a run that is there.
-        overwrite: delete a run that is there.
+        resume: resume an existing run from its last completed epoch.
+        overwrite: delete an existing run and start over.
         quiet: print nothing.
 
-    Raises TrainingError when training breaks down (a loss that is not finite).
+    Raises TrainingError if training breaks down (the loss is not finite).
     """
     if resume and overwrite:
         raise UserError("resume and overwrite exclude each other: choose one")
-    wanted = load_experiment(Path(config), list(changes))
-    folder = Path("runs") / wanted.name if out is None else Path(out)
+    experiment = load_experiment(Path(config), list(changes))
+    folder = Path("runs") / experiment.name if out is None else Path(out)
     console = _console(quiet)
     with exclusive(Run(folder)):
-        return experiment.train(wanted, folder, console, resume=resume, overwrite=overwrite).folder
+        run = training.train(experiment, folder, console, resume=resume, overwrite=overwrite)
+        return run.folder
 
 
 def evaluate(
@@ -68,14 +69,14 @@ def evaluate(
     changes: Sequence[str] = (),
     quiet: bool = False,
 ) -> pd.DataFrame:
-    """Score a trained run in native space; returns a row per subject and target.
+    """Score a trained run in native space; returns one row per subject and target.
 
     Args:
         run: the run's folder; metrics.csv, summary.json and predictions/ are written into it.
         threshold_search: first find each target's threshold on training and validation scans.
-        threshold: in [0, 1], the threshold to use; None: what a search found, or 0.5.
+        threshold: binarization threshold in [0, 1]; None: that of a threshold search, or 0.5.
         split: train, validation or test.
-        changes: of the run's configuration, as `--set` takes them.
+        changes: changes of the run's configuration, as for `--set`.
         quiet: print nothing.
     """
     scored = evaluation.evaluate(
@@ -104,22 +105,22 @@ def predict(
 
     Args:
         model: a run's folder, or a package.
-        inputs: files, folders, a BIDS data set, or `CONTRAST=FILE`; one alone needs no list.
-        out: where the soft (float32) and binary (uint8) segmentations go, on their scans' grids.
+        inputs: files, folders, a BIDS dataset, or `CONTRAST=FILE`; a single one needs no list.
+        out: folder of the soft (float32) and binary (uint8) segmentations, on the scans' grids.
         roi: an ROI mask or a folder of them, for a model that was trained around one.
-        center: voxel (3,) in the middle of the box to look at, in the place of an ROI.
-        threshold: in [0, 1], from which soft value on a voxel is foreground; None: the model's.
+        center: center voxel (3,) of the region to segment, instead of an ROI mask.
+        threshold: binarization threshold in [0, 1]; None: the model's.
         device: auto, cpu, cuda, cuda:1 or mps.
         quiet: print nothing.
 
-    Raises UserError, after all else is segmented, naming each scan that could not be.
+    Raises UserError, after all other scans are segmented, naming each scan that could not be.
     """
     evaluation.check_threshold(threshold)
     opened = open_model(Path(model), device)
-    given = [inputs] if isinstance(inputs, str | Path) else inputs
-    scans = find_scans([str(one) for one in given], opened.contrasts)
-    middle = None if center is None else ",".join(map(str, center))
-    assignment = assign_rois(opened, scans, None if roi is None else Path(roi), middle)
+    paths = [inputs] if isinstance(inputs, str | Path) else inputs
+    scans = find_scans([str(path) for path in paths], opened.contrasts)
+    voxel = None if center is None else ",".join(map(str, center))
+    assignment = assign_rois(opened, scans, None if roi is None else Path(roi), voxel)
     options = Options(threshold=threshold, center=assignment.center)
     done = predict_scans(opened, assignment.scans, Path(out), _console(quiet), options)
     if problems := [*assignment.problems, *done.problems]:
