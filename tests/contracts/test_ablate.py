@@ -1,4 +1,4 @@
-"""`softseg ablate` as a user runs it: in processes, interrupted, called again."""
+"""`softseg ablate` as a user runs it: in parallel, interrupted, run again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = ("metrics.csv", "summary.json", "threshold.json", "config.yaml", "spli
 
 
 def results(folder: Path) -> dict[str, str]:
-    """What the runs measured and what the report says of it, by file."""
+    """Return the results of all runs and the tables of the report, by file."""
     root = folder / "runs/both"
     tables = sorted(root.glob("tables/*"))
     files = [root / run / name for run in RUNS for name in RESULTS] + tables
@@ -28,14 +28,14 @@ def results(folder: Path) -> dict[str, str]:
 
 
 def weights(folder: Path, run: str) -> list[str]:
-    """The columns of a history that the weights decide."""
+    """Return the columns of a history that depend on the weights."""
     history = pd.read_csv(folder / "runs/both" / run / "history.csv")
     return history[["train_loss", "val_loss", "val_dice"]].to_csv().splitlines()
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """A project whose ablation ran through, two runs at a time; with what the command printed."""
+    """A project with a finished ablation, two runs at a time, and the command's output."""
     folder = make(tmp_path_factory.mktemp("undisturbed"))
     status, out, err = project.run(folder, "ablate", "both.yaml", "--jobs", "2")
     assert status == 0, err
@@ -44,11 +44,11 @@ def undisturbed(tmp_path_factory):
 
 @pytest.fixture
 def copied(undisturbed, tmp_path):
-    """The same, to change."""
+    """A copy of the finished ablation that a test may change."""
     return shutil.copytree(undisturbed[0], tmp_path / "copy")
 
 
-def test_every_run_is_there_and_the_report_tells_of_them(undisturbed):
+def test_every_run_is_done_and_reported(undisturbed):
     folder, out = undisturbed
     root = folder / "runs/both"
     for run in RUNS:
@@ -58,7 +58,7 @@ def test_every_run_is_there_and_the_report_tells_of_them(undisturbed):
     assert "6/6" in out
     page = (root / "report.html").read_text()
     assert all(text in page for text in ("soft", "hard", "Scores by subject", "Learning curves"))
-    assert not (root / ".stacks").exists()  # nobody needs the shared slices any more
+    assert not (root / ".stacks").exists()  # the shared slices are deleted
     assert not temporary_files(root)
 
 
@@ -74,7 +74,7 @@ def test_all_candidates_have_the_same_sets_and_seeds(undisturbed):
     assert len(set(tested)) == len(tested) == 6  # each center's two subjects once
 
 
-def test_a_second_call_does_nothing_again(copied):
+def test_a_second_call_changes_nothing(copied):
     before = {path: path.stat().st_mtime_ns for path in copied.glob("runs/both/*/split-*/*.*")}
     status, out, _ = project.run(copied, "ablate", "both.yaml", "--jobs", "2")
     assert status == 0
@@ -83,12 +83,14 @@ def test_a_second_call_does_nothing_again(copied):
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_it_ends_with_the_same_tables(undisturbed, tmp_path, pytestconfig):
+def test_a_repeatedly_killed_ablation_ends_with_the_same_tables(
+    undisturbed, tmp_path, pytestconfig
+):
     folder = make(tmp_path)
-    draws = random.Random(0)
+    rng = random.Random(0)
     for _ in range(5 if pytestconfig.getoption("long") else 2):
         process = project.start(folder, "ablate", "both.yaml", "--jobs", "2")
-        time.sleep(draws.uniform(2, 9))
+        time.sleep(rng.uniform(2, 9))
         process.kill()
         process.communicate()
     status, out, err = project.run(folder, "ablate", "both.yaml", "--jobs", "2")
@@ -97,7 +99,7 @@ def test_killed_again_and_again_it_ends_with_the_same_tables(undisturbed, tmp_pa
     assert all(weights(folder, run) == weights(undisturbed[0], run) for run in RUNS)
 
 
-def test_interrupted_it_stops_its_runs_and_says_130(tmp_path):
+def test_an_interrupted_ablation_stops_its_runs_and_exits_with_130(tmp_path):
     folder = make(tmp_path, "trainer: {max_epochs: 2000}\n")
     process = project.start(folder, "ablate", "both.yaml", "--jobs", "2", "--splits", "1")
     histories = [folder / "runs/both" / run / "history.csv" for run in RUNS[:2]]
@@ -113,7 +115,7 @@ def test_interrupted_it_stops_its_runs_and_says_130(tmp_path):
         )
 
 
-def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path):
+def test_a_failed_run_is_reported_and_the_others_continue(tmp_path):
     folder = make(tmp_path)
     text = (
         (folder / "both.yaml")
@@ -130,33 +132,33 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path):
     assert "is not a finite number" in page
 
 
-def test_array_jobs_do_one_run_each_and_preprocess_nothing_twice(tmp_path):
-    """Two at once on one disk: each scan is preprocessed by one of them."""
+def test_array_jobs_do_one_run_each_and_preprocess_each_scan_once(tmp_path):
+    """Two jobs run in parallel and share a cache on one disk."""
     folder = make(tmp_path)
     processes = [project.start(folder, "ablate", "both.yaml", "--run-index", k) for k in ("0", "3")]
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     done = sorted(path.parent for path in folder.glob("runs/both/*/*/summary.json"))
     assert done == [folder / "runs/both" / run for run in ("hard/split-1", "soft/split-0")]
-    assert not (folder / "runs/both/report.html").exists()  # it is written afterwards
+    assert not (folder / "runs/both/report.html").exists()  # `softseg report` writes it afterwards
     cached = list((folder / "runs/.cache").iterdir())
     assert len(cached) == 6
     assert {path.suffix for path in cached} == {".safetensors"}
 
 
-def test_a_run_that_another_process_holds_is_left_to_it(copied):
+def test_a_run_that_another_process_holds_is_skipped(copied):
     from filelock import FileLock
 
     run = copied / "runs/both/soft/split-0"
     shutil.rmtree(run)
     with FileLock(run.with_name(".split-0.lock")):
-        status, out, _ = project.run(copied, "ablate", "both.yaml", "--only", "0")
+        status, out, _ = project.run(copied, "ablate", "both.yaml", "--run-index", "0")
     assert status == 1
     assert "soft/split-0: left to the other process" in out
     assert not run.exists()
 
 
-def test_the_plan_trains_nothing(tmp_path):
+def test_plan_trains_nothing(tmp_path):
     folder = make(tmp_path)
     status, out, _ = project.run(folder, "ablate", "both.yaml", "--plan")
     assert status == 0
@@ -165,15 +167,17 @@ def test_the_plan_trains_nothing(tmp_path):
     assert not list(folder.glob("runs/both/*/split-*"))
 
 
-def test_the_paper_s_p_values_are_one_option_away(copied):
+def test_report_computes_the_papers_p_values_on_request(copied):
     path = copied / "runs/both/tables/comparisons_by_subject_gm.csv"
     automatic = pd.read_csv(path)
     assert project.run(copied, "report", "runs/both", "--wilcoxon", "paper")[0] == 0
-    assert set(pd.read_csv(path)["method"].dropna()) == {"paper"}  # none where all are equal
+    assert set(pd.read_csv(path)["method"].dropna()) == {
+        "paper"
+    }  # no method where all pairs are equal
     assert set(automatic["method"]) != {"paper"}
 
 
-def test_one_run_has_a_report_too(copied):
+def test_a_single_run_can_be_reported(copied):
     status, out, err = project.run(copied, "report", "runs/both/soft/split-0")
     assert status == 0, err
     assert (copied / "runs/both/soft/split-0/report.html").exists()

@@ -1,4 +1,4 @@
-"""softseg from Python: the same as the commands, and arrays in a notebook."""
+"""softseg from Python: the commands as functions, and models applied to arrays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHANGES = ["model.head={name: sigmoid}", "trainer.max_epochs=1", "dataset.cache=
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A project and its trained and scored run."""
+    """A project, its trained and scored run, and the scores."""
     folder = tmp_path_factory.mktemp("api")
     config = project.make(folder)
     changes = [f"dataset.root={folder / 'data'}", *CHANGES]
@@ -52,23 +52,23 @@ def test_scans_on_disk_are_segmented(trained, tmp_path):
     assert stored(soft).shape == stored(mask).shape == stored(scan).shape
 
 
-def test_an_array_is_segmented_as_its_file_is(trained, tmp_path):
+def test_an_array_is_segmented_like_its_file(trained, tmp_path):
     _, run, _ = trained
     path = makers.nifti(tmp_path / "scan.nii.gz", makers.scan(5), np.diag([0.5, 0.5, 3, 1]))
     soft, _ = softseg.predict(run, [path], tmp_path / "out", quiet=True)
     segment = softseg.load_model(run)
-    found = segment(stored(path), (0.5, 0.5, 3))
-    assert found.shape == (1, *makers.SHAPE)
-    assert found[0] == pytest.approx(stored(soft), abs=1e-6)
-    turned = makers.oblique(lps=True)
-    other = makers.nifti(tmp_path / "turned.nii.gz", makers.scan(5), turned)
-    soft, _ = softseg.predict(run, [other], tmp_path / "out", quiet=True)
-    assert segment(stored(other), (1, 1, 1), affine=turned)[0] == pytest.approx(
+    segmentation = segment(stored(path), (0.5, 0.5, 3))
+    assert segmentation.shape == (1, *makers.SHAPE)
+    assert segmentation[0] == pytest.approx(stored(soft), abs=1e-6)
+    affine = makers.oblique(lps=True)
+    oblique = makers.nifti(tmp_path / "oblique.nii.gz", makers.scan(5), affine)
+    soft, _ = softseg.predict(run, [oblique], tmp_path / "out", quiet=True)
+    assert segment(stored(oblique), (1, 1, 1), affine=affine)[0] == pytest.approx(
         stored(soft), abs=1e-5
     )
 
 
-def test_opening_a_model_leaves_the_callers_random_numbers_alone(trained):
+def test_opening_a_model_does_not_change_the_callers_random_numbers(trained):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -76,7 +76,7 @@ def test_opening_a_model_leaves_the_callers_random_numbers_alone(trained):
     assert torch.equal(torch.rand(4), expected)
 
 
-def test_what_the_model_is_made_for_can_be_asked(trained):
+def test_a_model_has_contrasts_targets_and_thresholds(trained):
     segment = softseg.load_model(trained[1])
     assert segment.contrasts == ("T2star",)
     assert segment.targets == ["gm"]
@@ -84,17 +84,17 @@ def test_what_the_model_is_made_for_can_be_asked(trained):
 
 
 @pytest.mark.parametrize("shape", [(8, 6), (2, 8, 6, 4)])
-def test_an_image_of_another_shape_is_refused(trained, shape):
+def test_an_image_of_another_shape_is_rejected(trained, shape):
     with pytest.raises(UserError, match=r"the model takes \(X, Y, Z\) of each of T2star"):
         softseg.load_model(trained[1])(np.ones(shape), (1, 1, 1))
 
 
-def test_nan_is_refused(trained):
+def test_nan_is_rejected(trained):
     with pytest.raises(UserError, match="NaN or infinity"):
         softseg.load_model(trained[1])(np.full(makers.SHAPE, np.nan), (1, 1, 1))
 
 
-def test_scans_that_fail_are_named_after_the_others_are_done(trained, tmp_path):
+def test_failed_scans_are_named_after_the_others_are_segmented(trained, tmp_path):
     folder, run, _ = trained
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"no scan")
@@ -104,14 +104,14 @@ def test_scans_that_fail_are_named_after_the_others_are_done(trained, tmp_path):
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
 
 
-def test_a_training_that_is_there_is_not_overwritten(trained):
+def test_an_existing_run_is_not_overwritten_by_default(trained):
     folder, run, _ = trained
     changes = [f"dataset.root={folder / 'data'}", *CHANGES]
     with pytest.raises(UserError, match="overwrite"):
         softseg.train(folder / "tiny.yaml", changes=changes, out=run, quiet=True)
 
 
-def test_a_finished_run_is_not_resumed_and_overwritten_at_once(trained):
+def test_resume_and_overwrite_exclude_each_other(trained):
     folder, run, _ = trained
     before = (run / "checkpoints/best.pt").read_bytes()
     changes = [f"dataset.root={folder / 'data'}", *CHANGES]
@@ -122,7 +122,7 @@ def test_a_finished_run_is_not_resumed_and_overwritten_at_once(trained):
     assert (run / "checkpoints/best.pt").read_bytes() == before
 
 
-def test_a_run_that_is_trained_already_somewhere_else_is_left_to_that(trained):
+def test_a_run_locked_by_another_process_is_not_trained(trained):
     folder, run, _ = trained
     changes = [f"dataset.root={folder / 'data'}", *CHANGES]
     with lock(Run(run), 0), pytest.raises(UserError, match="another process is training in"):
@@ -131,7 +131,7 @@ def test_a_run_that_is_trained_already_somewhere_else_is_left_to_that(trained):
 
 
 @pytest.mark.parametrize("threshold", [50, -0.1, float("nan"), "0.5"])
-def test_what_is_no_threshold_is_refused_before_anything_is_written(trained, tmp_path, threshold):
+def test_an_invalid_threshold_is_rejected_before_anything_is_written(trained, tmp_path, threshold):
     folder, run, _ = trained
     scan = folder / "data/site1-sc01-image.nii.gz"
     with pytest.raises(UserError, match="a threshold is from 0 to 1, not"):
@@ -143,12 +143,12 @@ def test_what_is_no_threshold_is_refused_before_anything_is_written(trained, tmp
     assert (run / "metrics.csv").read_bytes() == before
 
 
-def test_a_set_that_is_not_there_is_refused_and_the_sets_are_named(trained):
+def test_an_unknown_set_is_rejected_with_a_list_of_the_sets(trained):
     with pytest.raises(UserError, match="train, validation or test, not `tests`"):
         softseg.evaluate(trained[1], split="tests", quiet=True)
 
 
-def test_a_threshold_is_searched_for_or_given(trained):
+def test_threshold_and_threshold_search_exclude_each_other(trained):
     before = (trained[1] / "threshold.json").read_bytes()
     with pytest.raises(UserError, match="searched for or given"):
         softseg.evaluate(trained[1], threshold=0.3, threshold_search=True, quiet=True)
@@ -156,18 +156,18 @@ def test_a_threshold_is_searched_for_or_given(trained):
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_one_scan_needs_no_list(trained, tmp_path, kind):
+def test_a_single_scan_needs_no_list(trained, tmp_path, kind):
     folder, run, _ = trained
     scan = kind(folder / "data/site1-sc01-image.nii.gz")
     assert len(softseg.predict(run, scan, tmp_path / "out", quiet=True)) == 2
 
 
-def test_importing_softseg_imports_no_torch():
+def test_importing_softseg_does_not_import_torch():
     code = "import sys, softseg; softseg.__version__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_functions_are_not_modules():
+def test_the_functions_of_the_api_are_attributes_of_the_package():
     import softseg.training.loop
 
     for name in ("train", "evaluate", "predict", "load_model"):

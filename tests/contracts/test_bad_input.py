@@ -1,4 +1,4 @@
-"""A user's mistake: one message that names the file and the mend, status 2, nothing written."""
+"""A user's mistake: one message that names the file and the fix, status 2, nothing written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import makers, project
 
 @pytest.fixture
 def softseg(tmp_path, monkeypatch, capsys):
-    """Run the command in this process in a fresh project; returns (status, errors)."""
+    """Return a function that runs the command in a new project: (status, errors)."""
     project.make(tmp_path)
     monkeypatch.chdir(tmp_path)
 
@@ -71,7 +71,7 @@ def remove_mask():
 BAD_FILES = {
     "truncated": (truncate, IMAGE, ["copy or download it again"]),
     "nan": (put_nan, IMAGE, ["NaN"]),
-    "4d": (make_4d, IMAGE, ["5 volumes"]),
+    "4d": (make_4d, IMAGE, ["5 frames"]),
     "shape": (other_shape, MASK, ["(7, 6, 4)", "(8, 6, 4)"]),
     "shifted": (lambda: shift(2.0), MASK, ["2 mm"]),
     "missing": (remove_mask, "site2-sc01", ["mask-r"]),
@@ -79,13 +79,13 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("kind", BAD_FILES)
-def test_a_bad_file_is_named_with_the_mend_before_training(softseg, tmp_path, kind):
-    damage, named, words = BAD_FILES[kind]
+def test_a_bad_file_is_named_with_the_fix_before_training(softseg, tmp_path, kind):
+    damage, name, words = BAD_FILES[kind]
     damage()
-    for verb in (["train", "tiny.yaml"], ["data", "check", "tiny.yaml"]):
-        status, err = softseg(*verb)
+    for command in (["train", "tiny.yaml"], ["data", "check", "tiny.yaml"]):
+        status, err = softseg(*command)
         assert status == 2
-        for word in [named, *words]:
+        for word in [name, *words]:
             assert word in err, err
         assert "Traceback" not in err
     assert not (tmp_path / "runs/tiny").exists()
@@ -97,8 +97,8 @@ def test_several_bad_files_are_listed_together(softseg):
     rewrite("data/site3-sc02-mask-r1.nii.gz", np.full(makers.SHAPE, 2.5))
     status, err = softseg("train", "tiny.yaml")
     assert status == 2
-    for named in (IMAGE, MASK, "data/site3-sc02-mask-r1.nii.gz"):
-        assert named in err
+    for name in (IMAGE, MASK, "data/site3-sc02-mask-r1.nii.gz"):
+        assert name in err
     assert err.count("\n") <= 5
 
 
@@ -107,7 +107,7 @@ def test_a_thousandth_of_a_millimeter_is_tolerated(softseg):
     assert softseg("data", "check", "tiny.yaml")[0] == 0
 
 
-def test_codes_0_to_5_need_a_choice_of_target(softseg):
+def test_a_mask_with_codes_0_to_5_needs_the_values_of_the_target(softseg):
     codes = np.arange(np.prod(makers.SHAPE)).reshape(makers.SHAPE) % 6
     rewrite(MASK, codes.astype(np.uint8))
     status, err = softseg("train", "tiny.yaml", "--set", "dataset.targets={gm: {values: null}}")
@@ -124,7 +124,7 @@ def test_an_empty_dataset(softseg, tmp_path):
     assert "empty" in err
 
 
-def test_a_root_that_is_not_there_says_how_to_get_the_data(softseg):
+def test_a_missing_root_is_reported_with_a_way_to_get_the_data(softseg):
     status, err = softseg("train", "tiny.yaml", "--set", "dataset.root=nowhere")
     assert status == 2
     assert "nowhere" in err
@@ -157,7 +157,7 @@ RISING = (
         ("dataset.on_grid_mismatch=resmaple", ["dataset.on_grid_mismatch", "resample"]),
     ],
 )
-def test_a_bad_setting(softseg, tmp_path, setting, words):
+def test_a_bad_setting_is_named_with_its_key(softseg, tmp_path, setting, words):
     if setting == "preprocess=[]":
         for name in ("image", *(f"mask-r{r}" for r in range(1, 5))):
             path = tmp_path / f"data/site3-sc01-{name}.nii.gz"
@@ -183,32 +183,32 @@ def test_a_bad_setting(softseg, tmp_path, setting, words):
         (["data", "phantom", "data"], ["data"]),
     ],
 )
-def test_a_wrong_command(softseg, arguments, words):
+def test_a_wrong_command_is_named(softseg, arguments, words):
     status, err = softseg(*arguments)
     assert status == 2
     for word in words:
         assert word in err, err
 
 
-def test_a_path_in_a_table_that_no_system_takes(softseg, tmp_path):
-    """Its name has more than 255 letters: the user's mistake, not the disk's."""
+def test_a_path_in_a_table_that_is_too_long_is_the_users_mistake(softseg, tmp_path):
+    """The file name has more than 255 letters."""
     name = "x" * 300 + ".nii"
     (tmp_path / "data/table.csv").write_text(f"subject,T2star,gm\na,{name},{name}\n")
-    said = "{loader: table, root: data, file: table.csv, contrasts: [T2star], targets: {gm: {}}}"
-    status, err = softseg("data", "check", "tiny.yaml", "--set", f"dataset={said}")
+    spec = "{loader: table, root: data, file: table.csv, contrasts: [T2star], targets: {gm: {}}}"
+    status, err = softseg("data", "check", "tiny.yaml", "--set", f"dataset={spec}")
     assert (status, name in err, "too long" in err) == (2, True, True)
 
 
-def test_a_contour_loss_refuses_what_bends_its_maps(softseg):
+def test_a_contour_loss_rejects_elastic_deformation(softseg):
     loss = "{name: combination, terms: [{loss: {name: dice}}, {loss: {name: boundary}}]}"
-    bent = ["--set", f"loss={loss}", "--set", "augment=[{RandomElasticDeformation: {}}]"]
-    status, err = softseg("train", "tiny.yaml", *bent)
+    sets = ["--set", f"loss={loss}", "--set", "augment=[{RandomElasticDeformation: {}}]"]
+    status, err = softseg("train", "tiny.yaml", *sets)
     assert status == 2
     assert "RandomElasticDeformation" in err
     assert "affine and RandomFlip" in err
 
 
-def test_an_existing_run_is_not_trained_over(softseg, tmp_path):
+def test_an_existing_run_is_not_overwritten(softseg, tmp_path):
     (tmp_path / "runs/tiny").mkdir(parents=True)
     (tmp_path / "runs/tiny/notes.txt").write_text("mine")
     status, err = softseg("train", "tiny.yaml")
@@ -218,7 +218,7 @@ def test_an_existing_run_is_not_trained_over(softseg, tmp_path):
     assert (tmp_path / "runs/tiny/notes.txt").read_text() == "mine"
 
 
-def test_resuming_with_another_configuration_is_refused(softseg):
+def test_resuming_with_another_configuration_is_rejected(softseg):
     assert softseg("train", "tiny.yaml")[0] == 0
     status, err = softseg("train", "tiny.yaml", "--resume", "--set", "loss.omega=9")
     assert status == 2
@@ -226,7 +226,7 @@ def test_resuming_with_another_configuration_is_refused(softseg):
     assert softseg("train", "tiny.yaml", "--resume")[0] == 0  # nothing left to do
 
 
-def test_resuming_on_changed_data_is_refused(softseg):
+def test_resuming_on_changed_data_is_rejected(softseg):
     assert softseg("train", "tiny.yaml")[0] == 0
     data = nib.load(IMAGE).get_fdata()
     data[0, 0, 0] += 100
@@ -235,7 +235,7 @@ def test_resuming_on_changed_data_is_refused(softseg):
     assert (status, "have changed since" in err) == (2, True)
 
 
-def test_dropping_every_slice_is_refused(softseg):
+def test_excluding_every_slice_is_rejected(softseg):
     for path in Path("data").glob("*-mask-*"):
         rewrite(path, np.zeros(makers.SHAPE, np.uint8))
     status, err = softseg("train", "tiny.yaml", "--set", "slices.exclude=[empty_target]")
@@ -251,24 +251,24 @@ def test_missing_and_damaged_files_are_in_one_list(softseg):
     Path("data/site3-sc01-image.nii.gz").write_bytes(b"\x1f\x8b broken")
     status, err = softseg("data", "check", "tiny.yaml")
     assert status == 2
-    for named in ("site2-sc01", "data/site3-sc01-image.nii.gz"):
-        assert named in err
+    for name in ("site2-sc01", "data/site3-sc01-image.nii.gz"):
+        assert name in err
 
 
-def test_a_target_that_nobody_has(softseg):
+def test_a_target_that_no_subject_has_is_rejected(softseg):
     status, err = softseg("train", "tiny.yaml", "--set", "dataset.targets.gm.values=[9]")
     assert status == 2
     assert "dataset.targets.gm.values" in err
 
 
-def test_a_folder_inside_a_file(softseg):
+def test_an_output_folder_inside_a_file_is_rejected(softseg):
     status, err = softseg("train", "tiny.yaml", "--out", "tiny.yaml/run")
     assert status == 2
     assert "tiny.yaml" in err
 
 
-def test_resuming_with_other_sets_is_refused(softseg, tmp_path):
-    """The split file is the same by name only: a test subject would be trained on."""
+def test_resuming_with_other_sets_is_rejected(softseg, tmp_path):
+    """The split file has the same name but other content: a test subject would be trained on."""
     names = {c: [f"site{c}-sc0{n}" for n in (1, 2)] for c in (1, 2, 3)}
     split = tmp_path / "split.json"
     split.write_text(json.dumps({"train": names[1], "validation": names[2], "test": names[3]}))
@@ -281,7 +281,7 @@ def test_resuming_with_other_sets_is_refused(softseg, tmp_path):
     assert (tmp_path / "runs/tiny/split.json").read_text() == before
 
 
-def test_a_threshold_of_other_weights_is_not_used(softseg, tmp_path):
+def test_a_threshold_found_with_other_weights_is_not_used(softseg, tmp_path):
     assert softseg("train", "tiny.yaml")[0] == 0
     assert softseg("eval", "--threshold-search")[0] == 0
     run = tmp_path / "runs/tiny/run.json"
@@ -312,7 +312,7 @@ splits: {name: leave_one_out, validation: 1}
 
 
 @pytest.mark.parametrize(
-    ("was", "put", "words"),
+    ("old", "new", "words"),
     [
         ("  soft: {}\n", "  soft: {}\n  soft: {}\n", ["both.yaml:5", "candidates.soft", "twice"]),
         ("name: dice", "nmae: dice", ["both.yaml:5", "loss.nmae", "did you mean `name`?"]),
@@ -326,9 +326,9 @@ splits: {name: leave_one_out, validation: 1}
         ("splits:", "reference: mine\nsplits:", ["both.yaml:6", "reference", "soft, hard"]),
     ],
 )
-def test_a_bad_ablation_is_refused_before_any_run(softseg, tmp_path, was, put, words):
-    assert was in ABLATION
-    (tmp_path / "both.yaml").write_text(ABLATION.replace(was, put, 1))
+def test_a_bad_ablation_is_rejected_before_any_run(softseg, tmp_path, old, new, words):
+    assert old in ABLATION
+    (tmp_path / "both.yaml").write_text(ABLATION.replace(old, new, 1))
     status, err = softseg("ablate", "both.yaml", "--jobs", "2")
     assert status == 2
     for word in words:
@@ -341,15 +341,15 @@ def test_a_bad_ablation_is_refused_before_any_run(softseg, tmp_path, was, put, w
     ("arguments", "words"),
     [
         (["train", "both.yaml"], ["both.yaml", "softseg ablate"]),
-        (["ablate", "tiny.yaml"], ["tiny.yaml", "no candidates"]),
-        (["ablate", "both.yaml", "--only", "6"], ["--only 6", "0 to 5"]),
+        (["ablate", "tiny.yaml"], ["tiny.yaml", "no `candidates`"]),
+        (["ablate", "both.yaml", "--run-index", "6"], ["--run-index 6", "0 to 5"]),
         (["ablate", "both.yaml", "--candidates", "soff"], ["soff", "soft, hard"]),
-        (["ablate", "both.yaml", "--jobs", "2", "--only", "1"], ["exclude each other"]),
+        (["ablate", "both.yaml", "--jobs", "2", "--run-index", "1"], ["exclude each other"]),
         (["ablate", "both.yaml", "--set", "split.test=[1]"], ["split.test", "splits"]),
         (["report", "data"], ["data", "neither"]),
     ],
 )
-def test_a_wrong_use_of_an_ablation(softseg, tmp_path, arguments, words):
+def test_a_wrong_use_of_an_ablation_is_named(softseg, tmp_path, arguments, words):
     (tmp_path / "both.yaml").write_text(ABLATION)
     status, err = softseg(*arguments)
     assert status == 2
@@ -365,9 +365,9 @@ def test_an_ablation_on_bad_data_leaves_nothing_behind(softseg, tmp_path):
     assert not (tmp_path / "runs/both").exists()
 
 
-def test_a_contour_loss_beside_a_rater_who_is_drawn_anew(softseg, tmp_path):
+def test_a_contour_loss_rejects_random_raters(softseg, tmp_path):
     terms = "[{loss: {name: dice}}, {loss: {name: boundary}}]"
     changes = (f"loss={{name: combination, terms: {terms}}}", "dataset.raters={fusion: random}")
     status, err = softseg("train", "tiny.yaml", *(w for c in changes for w in ("--set", c)))
     assert status == 2
-    assert "a rater who is drawn anew each epoch; take dataset.raters: {fusion: mean}" in err
+    assert "a rater who is drawn anew each epoch; use dataset.raters: {fusion: mean}" in err

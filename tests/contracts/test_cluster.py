@@ -1,4 +1,4 @@
-"""An ablation on a Ray cluster of two nodes, one of which dies while runs are going."""
+"""An ablation on a Ray cluster of two nodes, one of which dies during the runs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ ray = pytest.importorskip("ray", reason="needs the extra `cluster`")
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """Two nodes on this host, each with room for one run at a time."""
+    """A cluster on this host to which a second node can be added; one run per node."""
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("RAY_worker_niceness", "0")  # else other load starves them
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    yield made
-    made.shutdown()
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # without it, other load starves the workers
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
+    yield cluster
+    cluster.shutdown()
 
 
-def going(folder):
-    """The runs that have some epochs behind them and are not done."""
+def running(folder):
+    """Return the runs that have completed some epochs and are not done."""
     roots = [folder / "runs/both" / run for run in RUNS]
     return [
         run
@@ -43,9 +45,9 @@ def test_a_node_that_dies_loses_no_run(cluster, tmp_path):
     words = ("--splits", "1", "--cluster", cluster.address)
     process = project.start(folder, "ablate", "both.yaml", *words)
     deadline = time.monotonic() + 120
-    while len(going(folder)) < 2 and process.poll() is None and time.monotonic() < deadline:
+    while len(running(folder)) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    on_both = going(folder)
+    on_both = running(folder)
     cluster.remove_node(node, allow_graceful=False)  # a power cut
     out, err = process.communicate(timeout=400)
     assert process.returncode == 0, out + err
@@ -55,14 +57,14 @@ def test_a_node_that_dies_loses_no_run(cluster, tmp_path):
         assert out.count(f"{run}: gm test Dice") == 1
         assert is_done(Run(root / run))
         assert completed_epochs(Run(root / run)) == 100
-    # one was begun twice, the second time from its last epoch
+    # one run was started twice, the second time from its last epoch
     resumed = [run for run in RUNS[:2] if "from epoch" in (root / f"{run}.log").read_text()]
     assert len(resumed) == 1
     assert resumed[0] in on_both
     assert not list(folder.glob(".softseg-*"))
 
 
-def test_no_cluster_at_the_address_is_said(tmp_path):
+def test_an_address_without_a_cluster_is_reported(tmp_path):
     folder = make(tmp_path)
     status, _, err = project.run(folder, "ablate", "both.yaml", "--cluster", "127.0.0.1:1")
     assert status == 2

@@ -1,4 +1,4 @@
-"""Every shipped configuration is valid, documented, and is the candidate that its name says."""
+"""Every shipped configuration is valid, documented, and the candidate that its name says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from softseg.data import Subject
 from tests.support.paths import CONFIGS
 
 ABLATIONS = sorted(CONFIGS.glob("*_ablation.yaml"))
-# Those that compare something else than the paper's candidates.
+# Ablations that compare something else than the paper's candidates.
 OTHERS = {
     "bias_ablation",
     "losses_ablation",
@@ -29,7 +29,7 @@ OTHERS = {
 FIVE = [path for path in ABLATIONS if path.stem not in OTHERS]
 ALL = sorted(set(CONFIGS.glob("*.yaml")) - set(ABLATIONS))
 
-# The paper's Table 2: hard masks?, head, loss.
+# Table 2 of the paper: hard masks?, head, loss.
 CANDIDATES = {
     "scgm_hard_sig_dice": (True, "sigmoid", "dice"),
     "scgm_hard_relu_wing": (True, "normrelu", "adaptive_wing"),
@@ -39,7 +39,7 @@ CANDIDATES = {
 }
 
 
-# The names under which the ablations have them.
+# The same candidates, by their names in the ablations.
 TABLE_2 = {
     "Hard-Sig-Dice": CANDIDATES["scgm_hard_sig_dice"],
     "Hard-ReLU-Wing": CANDIDATES["scgm_hard_relu_wing"],
@@ -47,7 +47,7 @@ TABLE_2 = {
     "Soft-ReLU-Dice": CANDIDATES["scgm_soft_relu_dice"],
     "Soft-ReLU-Wing": CANDIDATES["scgm_softseg"],
 }
-# Section 2.4.1: splits; then subjects, and how many of them train, validate and test.
+# Section 2.4.1 of the paper: number of splits and subjects; sizes of the three sets.
 SPLITS = {
     "scgm_ablation": (40, 20, (10, 5, 5)),
     "ms_ablation": (10, 15, (9, 3, 3)),
@@ -65,7 +65,7 @@ def test_the_papers_experiments_have_one_target(name, target):
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
-def test_it_is_valid_and_opens_with_the_command_that_runs_it(path, tmp_path):
+def test_a_configuration_is_valid_and_starts_with_its_command(path, tmp_path):
     text = path.read_text()
     assert text.startswith(f"# softseg train configs/{path.name}")
     experiment = load_config(path, Experiment)
@@ -76,7 +76,7 @@ def test_it_is_valid_and_opens_with_the_command_that_runs_it(path, tmp_path):
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
-def test_a_candidate_is_the_papers_and_differs_in_nothing_else(name):
+def test_a_candidate_is_that_of_the_paper_and_differs_in_nothing_else(name):
     hard, head, loss = CANDIDATES[name]
     candidate, softseg = load(name), load("scgm_softseg")
     assert ("binarize" in [step.name for step in candidate.augment]) == hard
@@ -110,9 +110,9 @@ def test_softseg_has_the_papers_table_1():
 
 
 def cohort(size):
-    """As many subjects, in four centers."""
+    """Return `size` subjects of four centers."""
     columns = [{"subject": str(n), "center": str(n % 4)} for n in range(size)]
-    return [Subject(one["subject"], {}, {}, None, one) for one in columns]
+    return [Subject(row["subject"], {}, {}, None, row) for row in columns]
 
 
 def hard_head_loss(experiment):
@@ -122,7 +122,7 @@ def hard_head_loss(experiment):
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda p: p.stem)
-def test_an_ablation_is_valid_and_opens_with_the_command_that_runs_it(path, tmp_path):
+def test_an_ablation_is_valid_and_starts_with_its_command(path, tmp_path):
     assert path.read_text().startswith(f"# softseg ablate configs/{path.name}")
     design = load_design(path)
     assert design.ablation.name == path.stem
@@ -134,38 +134,38 @@ def test_an_ablation_is_valid_and_opens_with_the_command_that_runs_it(path, tmp_
 def test_an_ablation_compares_the_papers_five_candidates(path):
     design = load_design(path)
     assert design.ablation.compared_with == "Soft-ReLU-Wing"
-    found = {name: hard_head_loss(one) for name, one in design.experiments.items()}
-    assert found == TABLE_2
+    candidates = {name: hard_head_loss(e) for name, e in design.experiments.items()}
+    assert candidates == TABLE_2
 
 
 def test_the_comparison_of_losses_has_every_loss():
     experiments = load_design(CONFIGS / "losses_ablation.yaml").experiments.values()
     mapping = TypeAdapter(losses.Loss).json_schema()["discriminator"]["mapping"]
-    terms = [t.loss.name for one in experiments for t in getattr(one.loss, "terms", ())]
-    assert {one.loss.name for one in experiments} | set(terms) == set(mapping)
-    heads = [one.model.head.name for one in experiments]
+    terms = [t.loss.name for e in experiments for t in getattr(e.loss, "terms", ())]
+    assert {e.loss.name for e in experiments} | set(terms) == set(mapping)
+    heads = [e.model.head.name for e in experiments]
     assert sorted(set(heads)) == ["normrelu", "sigmoid"]
     assert heads.count("normrelu") == 1  # the reference: SoftSeg
 
 
 def test_the_fusions_of_raters_differ_in_nothing_else():
     experiments = load_design(CONFIGS / "multirater_ablation.yaml").experiments
-    assert {name: one.dataset.raters.fusion for name, one in experiments.items()} == {
+    assert {name: e.dataset.raters.fusion for name, e in experiments.items()} == {
         "Majority": "majority",
         "Mean": "mean",
         "Staple": "staple",
         "Random": "random",
     }
-    same = [one.model_dump(exclude={"name": True, "dataset": {"raters"}}) for one in
-            experiments.values()]  # fmt: skip
-    assert all(one == same[0] for one in same)
+    excluded = {"name": True, "dataset": {"raters"}}
+    dumps = [experiment.model_dump(exclude=excluded) for experiment in experiments.values()]
+    assert all(dumped == dumps[0] for dumped in dumps)
 
 
 @pytest.mark.parametrize("path", FIVE, ids=lambda p: p.stem)
 def test_the_candidates_of_an_ablation_differ_in_nothing_else(path):
     dumps = []
-    for one in load_design(path).experiments.values():
-        dumped = one.model_dump(exclude={"name", "loss"})
+    for experiment in load_design(path).experiments.values():
+        dumped = experiment.model_dump(exclude={"name", "loss"})
         dumped["augment"] = dumped["augment"][:1]
         del dumped["model"]["head"]
         dumps.append(dumped)
@@ -180,7 +180,7 @@ def test_the_papers_experiments_have_its_splits(name):
     splits = design.ablation.splits(subjects, 0)
     assert len(splits) == count
     sets = [split(subjects, k) for k, split in enumerate(splits)]
-    assert {(len(one.train), len(one.validation), len(one.test)) for one in sets} == {expected}
+    assert {(len(s.train), len(s.validation), len(s.test)) for s in sets} == {expected}
     assert design.ablation.wilcoxon == "paper"
 
 
@@ -206,7 +206,7 @@ def test_brats_has_the_papers_table_1():
 
 
 def test_every_key_of_the_base_configuration_is_commented():
-    """Each line that sets a value says in a comment what it is, or the line above does."""
+    """Each line that sets a value has a comment, or the line above is one."""
     lines = (CONFIGS / "scgm_softseg.yaml").read_text().splitlines()
     for above, line in pairwise(lines):
         if line.strip() and not line.strip().startswith("#") and not line.rstrip().endswith(":"):

@@ -1,7 +1,7 @@
-"""The house's seven contracts, end to end; each fails when its contract is broken on purpose.
+"""The contracts of the design, end to end; each test fails if its contract is broken.
 
-The finer tests of each are in the rooms' own folders. That a killed training resumes to the same
-bits (contract 4) is shown in tests/hardening/faults.
+Finer tests of each contract are in tests/unit. A killed training resumes to the same bits
+(contract 4): tests/hardening/faults.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def test_1_softness_uint8_masks_stay_soft_from_file_to_batch(tmp_path, fusion):
     assert set(hard.target.unique().tolist()) == {0.0, 1.0}
 
 
-def test_1_softness_a_mean_of_raters_is_soft_before_anything_else():
-    one, two = np.zeros((2, 2, 1), np.float32), np.ones((2, 2, 1), np.float32)
-    assert Raters(fusion="mean")({"a": one, "b": two}) == pytest.approx(0.5)
+def test_1_softness_a_mean_of_raters_is_soft():
+    zeros, ones = np.zeros((2, 2, 1), np.float32), np.ones((2, 2, 1), np.float32)
+    assert Raters(fusion="mean")({"a": zeros, "b": ones}) == pytest.approx(0.5)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A trained and evaluated run, shared by the tests that only look at it."""
+    """A trained and evaluated run, shared by tests that do not change it, and its output."""
     folder = tmp_path_factory.mktemp("trained")
     project.make(folder)
     status, out, err = project.run(folder, "train", "tiny.yaml")
@@ -72,13 +72,13 @@ def trained(tmp_path_factory):
     return folder, out, evaluated
 
 
-def test_1_softness_is_told_in_the_header(trained):
+def test_1_softness_of_every_stage_is_printed(trained):
     _, out, _ = trained
     assert "soft voxels: files 0.0 % -> raters 0.0 % -> preprocess" in out
     assert "the ground truth is not binarized" in out
 
 
-def test_2_native_space_predictions_lie_on_the_grid_of_their_input(trained):
+def test_2_native_space_predictions_are_on_the_grid_of_their_input(trained):
     folder, _, _ = trained
     predictions = sorted((folder / "runs/tiny/predictions").glob("*.nii.gz"))
     assert len(predictions) == 2 * 2
@@ -94,24 +94,24 @@ def test_2_native_space_predictions_lie_on_the_grid_of_their_input(trained):
 
 
 def test_3_one_reader():
-    """Only data/nifti.py (and the phantom, which writes) opens NIfTI files.
+    """Only data/nifti/io.py opens NIfTI files, and the phantom writes them.
 
-    package/reference.py is no part of it: it leaves with packages, to predict without softseg.
+    package/reference.py is exempt: it is copied into packages, to predict without softseg.
     """
+    exempt = ("data/nifti/io.py", "package/reference.py")
     for path in PACKAGE.rglob("*.py"):
-        place = path.relative_to(PACKAGE).as_posix()
-        alone = ("data/nifti/io.py", "package/reference.py")
-        if place in alone or place.startswith("datasets/phantom/"):
+        module = path.relative_to(PACKAGE).as_posix()
+        if module in exempt or module.startswith("datasets/phantom/"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
-                allowed = {"SimpleITK"} if place == "data/staple.py" else set()  # for its STAPLE
-                assert not {"nibabel", "SimpleITK"} & set(names) - allowed, place
+                allowed = {"SimpleITK"} if module == "data/staple.py" else set()  # for its STAPLE
+                assert not {"nibabel", "SimpleITK"} & set(names) - allowed, module
             if isinstance(node, ast.ImportFrom) and node.module == "nibabel":
-                assert {alias.name for alias in node.names} <= {"orientations"}, place
+                assert {alias.name for alias in node.names} <= {"orientations"}, module
             if isinstance(node, ast.Attribute):
-                assert node.attr not in ("ScalarImage.load", "ReadImage"), place
+                assert node.attr not in ("ScalarImage.load", "ReadImage"), module
 
 
 def weights(run: Path):
@@ -129,8 +129,8 @@ def test_4_a_runs_config_alone_repeats_it(trained, tmp_path):
     assert torch.equal(weights(tmp_path / "again"), weights(folder / "runs/tiny"))
 
 
-def test_5_no_hidden_dependence_batch_size_leaves_metrics_alone(trained):
-    """The finer test, of predictions to 1e-5, is tests/unit/models/test_predictor.py."""
+def test_5_no_hidden_dependence_of_metrics_on_batch_size(trained):
+    """For predictions to 1e-5 see tests/unit/models/test_predictor.py."""
     folder, _, _ = trained
     config = folder / "runs/tiny/config.yaml"
     before = (folder / "runs/tiny/metrics.csv").read_text().splitlines()
@@ -143,13 +143,13 @@ def test_5_no_hidden_dependence_batch_size_leaves_metrics_alone(trained):
     assert status == 0, err
     after = (folder / "runs/tiny/metrics.csv").read_text().splitlines()
     assert before[0] == after[0]
-    for one, two in zip(before[1:], after[1:], strict=True):
-        assert one.split(",")[:3] == two.split(",")[:3]
-        numbers = [[float(cell or "nan") for cell in row.split(",")[3:]] for row in (one, two)]
+    for old, new in zip(before[1:], after[1:], strict=True):
+        assert old.split(",")[:3] == new.split(",")[:3]
+        numbers = [[float(cell or "nan") for cell in row.split(",")[3:]] for row in (old, new)]
         np.testing.assert_allclose(*numbers, rtol=1e-4)
 
 
-def test_6_a_closed_yaml_names_file_line_key_and_the_nearest(tmp_path):
+def test_6_closed_yaml_names_file_line_key_and_the_nearest_valid_key(tmp_path):
     config = project.make(tmp_path)
     config.write_text(config.read_text().replace("batch_size: 4", "batchsize: 4"))
     status, _, err = project.run(tmp_path, "train", "tiny.yaml")
@@ -161,8 +161,8 @@ def test_6_a_closed_yaml_names_file_line_key_and_the_nearest(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_7_safe_files_only_safe_loading_in_the_package():
-    """The behavior (a crafted pickle does not run): tests/hardening/security/test_pickles.py."""
+def test_7_safe_files_the_package_uses_only_safe_loaders():
+    """For the behavior see tests/hardening/security/test_pickles.py."""
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):

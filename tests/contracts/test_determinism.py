@@ -1,8 +1,7 @@
-"""Same seed, same machine: the same bits, whatever process, place, order or number of jobs.
+"""Same seed and machine give the same bits in any process, folder, order and number of jobs.
 
-How far results may differ between threads, memory formats and devices is said in test_rounding.py.
-The finer tests are beside what they test: of one training's data in memory or mapped
-(test_training.py), killed and resumed (faults/).
+How much results may differ between threads, memory formats and devices: test_rounding.py. Data in
+memory or memory-mapped: tests/unit/training. Killed and resumed: tests/hardening/faults.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ from softseg.data.splits import Split
 from tests.support import makers, project
 from tests.support.ablation_project import ABLATION
 
-# what a run holds that says when and where it was: no result
-_CIRCUMSTANCES = ("run.json", "tensorboard")
+# files of a run that record when and where it ran, not results
+_NOT_RESULTS = ("run.json", "tensorboard")
 _SECONDS = ["train_seconds", "val_seconds"]
-DRAWN = ["--set", "dataset.raters={fusion: random}"]  # one more random stream
+RANDOM_RATER = ["--set", "dataset.raters={fusion: random}"]  # one more random stream
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Every result in a folder of runs, by file; weights and voxels as their bits."""
+    """Return every result in a folder of runs, by file; weights and voxels as bits."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     names = {str(path.relative_to(folder)): path for path in paths}
     return {
         name: _content(path)
         for name, path in names.items()
         if path.suffix in (".csv", ".json", ".yaml", ".pt", ".gz", ".safetensors", ".tex", ".md")
-        and not any(one in path.parts for one in _CIRCUMSTANCES)
+        and not any(name in path.parts for name in _NOT_RESULTS)
     }
 
 
@@ -49,21 +48,21 @@ def _content(path: Path) -> object:
 
 
 def _plain(saved: object) -> object:
-    """A checkpoint as what can be compared: tensors by their bits, no seconds."""
+    """Convert a checkpoint to comparable values: tensors as bits, without seconds."""
     if isinstance(saved, torch.Tensor):
         return saved.dtype, saved.contiguous().numpy().tobytes()
     if isinstance(saved, dict):
         return {key: _plain(value) for key, value in saved.items() if key not in _SECONDS}
-    return [_plain(one) for one in saved] if isinstance(saved, list | tuple) else saved
+    return [_plain(value) for value in saved] if isinstance(saved, list | tuple) else saved
 
 
-def same(one: dict[str, object], other: dict[str, object]) -> None:
-    assert list(one) == list(other)
-    assert [name for name in one if one[name] != other[name]] == []
+def assert_same(first: dict[str, object], second: dict[str, object]) -> None:
+    assert list(first) == list(second)
+    assert [name for name in first if first[name] != second[name]] == []
 
 
 def run(folder: Path, number: int, *arguments: str) -> None:
-    """The command in a process of its own, with another order of sets and another clock."""
+    """Run the command in its own process, with another hash seed and time zone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONHASHSEED", str(number))
         patch.setenv("TZ", ("UTC", "Asia/Kathmandu", "America/Caracas")[number % 3])
@@ -79,57 +78,57 @@ def train_and_score(folder: Path, number: int, config: str, name: str, *sets: st
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which one run was trained and scored."""
+    """A project with one trained and scored run."""
     folder = tmp_path_factory.mktemp("first")
     project.make(folder)
-    train_and_score(folder, 1, "tiny.yaml", "out/run", *DRAWN)
+    train_and_score(folder, 1, "tiny.yaml", "out/run", *RANDOM_RATER)
     return folder
 
 
-def test_a_runs_config_alone_repeats_it_in_another_place(first: Path, tmp_path: Path) -> None:
-    """Its data were copied in another order, its cache is cold, its sets have another order."""
+def test_a_runs_config_repeats_it_in_another_folder(first: Path, tmp_path: Path) -> None:
+    """The data are copied in another order, the cache is cold, the hash seed differs."""
     (tmp_path / "data").mkdir()
     for path in sorted((first / "data").iterdir(), reverse=True):
         shutil.copyfile(path, tmp_path / "data" / path.name)
     shutil.copyfile(first / "out/run/config.yaml", tmp_path / "again.yaml")
-    same(
+    assert_same(
         contents(train_and_score(tmp_path, 2, "again.yaml", "out/run")), contents(first / "out/run")
     )
 
 
 def entries(folder: Path) -> dict[Path, int]:
-    """The preprocessed volumes in the cache, each with the number of its file."""
+    """Return the preprocessed volumes in the cache, each with its inode number."""
     return {path: path.stat().st_ino for path in (folder / "runs/.cache").iterdir()}
 
 
 def test_a_warm_cache_changes_no_bit(first: Path) -> None:
     before = entries(first)
     assert len(before) == 6
-    warm = train_and_score(first, 5, "tiny.yaml", "out/warm", *DRAWN)
-    assert entries(first) == before  # none was made anew
-    same(contents(warm), contents(first / "out/run"))
+    warm = train_and_score(first, 5, "tiny.yaml", "out/warm", *RANDOM_RATER)
+    assert entries(first) == before  # none was written again
+    assert_same(contents(warm), contents(first / "out/run"))
 
 
 def test_another_seed_gives_other_bits(first: Path) -> None:
-    run(first, 1, "train", "tiny.yaml", "--out", "out/other", "--set", "seed=1", *DRAWN)
-    one, other = (
+    run(first, 1, "train", "tiny.yaml", "--out", "out/other", "--set", "seed=1", *RANDOM_RATER)
+    seed_0, seed_1 = (
         contents(first / f"out/{name}")["checkpoints/last.pt"] for name in ("run", "other")
     )
-    assert one["model"] != other["model"]
+    assert seed_0["model"] != seed_1["model"]
 
 
 def test_one_job_or_two_with_a_cold_or_a_warm_cache_give_the_same_tables(tmp_path: Path) -> None:
     project.make(tmp_path)
     (tmp_path / "both.yaml").write_text(ABLATION)
-    made = {}
+    results = {}
     for jobs in ("2", "1"):
         out = tmp_path / f"jobs-{jobs}"
         arguments = ["ablate", "both.yaml", "--splits", "1", "--jobs", jobs, "--out", out.name]
         run(tmp_path, int(jobs), *arguments)
-        made[jobs] = contents(out)
-    assert len([name for name in made["1"] if name.endswith("split-0/metrics.csv")]) == 2
-    assert len([name for name in made["1"] if name.startswith("tables/")]) > 3
-    same(made["1"], made["2"])
+        results[jobs] = contents(out)
+    assert len([name for name in results["1"] if name.endswith("split-0/metrics.csv")]) == 2
+    assert len([name for name in results["1"] if name.startswith("tables/")]) > 3
+    assert_same(results["1"], results["2"])
 
 
 SPEC = {
@@ -140,29 +139,30 @@ SPEC = {
 }
 
 
-def test_the_order_of_a_folder_is_not_that_of_the_subjects(
+def test_the_order_of_a_folder_does_not_change_the_order_of_subjects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = makers.scgm(tmp_path / "data", centers=3, subjects=2)
     split = Split.model_validate({"by": "subject", "test": 2, "validation": 1})
 
-    def found():
+    def subjects_and_sets():
         subjects = build_dataset({**SPEC, "root": str(root)})()
-        return [(one.name, one.images, one.labels) for one in subjects], split(subjects, 0)
+        files = [(subject.name, subject.images, subject.labels) for subject in subjects]
+        return files, split(subjects, 0)
 
-    straight, scan, names = found(), os.scandir, os.listdir
+    expected, scan, names = subjects_and_sets(), os.scandir, os.listdir
     monkeypatch.setattr(os, "scandir", lambda *path: _Backwards(scan(*path)))
     monkeypatch.setattr(os, "listdir", lambda *path: sorted(names(*path), reverse=True))
-    assert next(one.name for one in os.scandir(root)) > "site3"  # it is another order
-    assert found() == straight
+    assert next(entry.name for entry in os.scandir(root)) > "site3"  # really another order
+    assert subjects_and_sets() == expected
 
 
 class _Backwards:
-    """A folder's entries from last to first, as os.scandir gives them."""
+    """The entries of os.scandir in reverse order."""
 
     def __init__(self, entries):
         with entries:
-            self.entries = sorted(entries, key=lambda one: one.name, reverse=True)
+            self.entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
 
     def __iter__(self):
         return iter(self.entries)

@@ -1,4 +1,4 @@
-"""What the README tells people to type works, on a phantom where the data would be."""
+"""The commands of the README work, on a phantom instead of the data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CANDIDATES = re.findall(r"^\| `(scgm_\w+\.yaml)`", README, flags=re.MULTILINE)
-# The paper's net takes hours on a CPU: the same commands on a small one.
+# The paper's network takes hours on a CPU: run the same commands on a small one.
 SHORT = {
     "model.filters": "2",
     "model.depth": "1",
@@ -29,7 +29,7 @@ SHORT = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A clone's folder with a small phantom in data/scgm."""
+    """A clone of the repository with a small phantom in data/scgm."""
     folder = tmp_path_factory.mktemp("clone")
     (folder / "configs").symlink_to(ROOT / "configs")
     (folder / "data").mkdir()
@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def softseg(folder, monkeypatch):
-    """Run a command as in the README; training is made short."""
+    """Run a command of the README, with a short training."""
     monkeypatch.chdir(folder)
 
     def run(*arguments):
@@ -54,7 +54,7 @@ def softseg(folder, monkeypatch):
 
 
 def commands(heading):
-    """The `softseg` lines of the first code block under a heading."""
+    """Return the `softseg` lines of the first code block under a heading."""
     block = re.search(rf"## {heading}\n[^`]*?```\n(.*?)```", README, flags=re.DOTALL)
     assert block
     lines = [line.split("#")[0] for line in block[1].splitlines()]
@@ -63,9 +63,9 @@ def commands(heading):
 
 @pytest.mark.slow
 def test_train_and_evaluate_as_written(softseg, folder, capsys):
-    told = commands("Train, evaluate")
-    assert [one[0] for one in told] == ["data", "data", "data", "train", "eval"]
-    for command in told[1:]:  # the phantom is there already
+    written = commands("Train, evaluate")
+    assert [command[0] for command in written] == ["data", "data", "data", "train", "eval"]
+    for command in written[1:]:  # the phantom exists already
         assert softseg(*command) == 0, capsys.readouterr().err
     out = capsys.readouterr().out
     assert "SYNTHETIC" in out
@@ -78,8 +78,8 @@ def test_train_and_evaluate_as_written(softseg, folder, capsys):
 @pytest.mark.parametrize("config", CANDIDATES)
 def test_each_candidate_trains(softseg, folder, config, capsys):
     assert softseg("train", f"configs/{config}", "--overwrite") == 0, capsys.readouterr().err
-    fate = "BINARIZED" if "hard" in config else "not binarized"
-    assert fate in capsys.readouterr().out
+    message = "BINARIZED" if "hard" in config else "not binarized"
+    assert message in capsys.readouterr().out
 
 
 def test_all_five_candidates_are_listed():
@@ -98,7 +98,7 @@ def test_the_python_examples_run(folder, monkeypatch):
     assert len(list((folder / "predictions").glob("*.nii.gz"))) == 2
 
 
-def test_every_file_it_names_is_there():
+def test_every_file_that_the_readme_names_exists():
     for name in re.findall(r"`((?:scripts|configs)/[\w./]+)", README):
         assert (ROOT / name).exists(), name
 
@@ -106,18 +106,18 @@ def test_every_file_it_names_is_there():
 @pytest.mark.long
 @pytest.mark.slow
 def test_the_ablation_runs_as_written(folder):
-    """The block's commands; one split of a small net in place of all."""
-    told = commands("Ablations")
-    assert [one[0] for one in told] == ["data", "ablate", "ablate", "report"]
+    """One split of a small network instead of all."""
+    written = commands("Ablations")
+    assert [command[0] for command in written] == ["data", "ablate", "ablate", "report"]
     short = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
-    for command in told:
+    for command in written:
         more = ["--splits", "1", *short] if command[0] == "ablate" else []
         status, _, err = project.run(folder, *command, *more)
         assert status == 0, err
     assert (folder / "runs/phantom_ablation/report.html").exists()
 
 
-def test_the_ablation_of_the_example_is_one(folder):
+def test_the_example_of_an_ablation_is_valid(folder):
     blocks = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
     [example] = [block for block in blocks if "my_ablation" in block]
     path = folder / "example.yaml"

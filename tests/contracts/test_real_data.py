@@ -1,4 +1,4 @@
-"""The shipped configurations on real scans, with a net too small to be good but quick to train."""
+"""The shipped configurations on real scans, with a network that is small and quick to train."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def train_and_evaluate(folder, name, root, split):
     return out
 
 
-def test_spinal_cord_predictions_lie_on_the_grid_of_their_scans(tmp_path, real_data):
-    """Oblique scans, and sub-9604: LPS, sform code 0."""
+def test_spinal_cord_predictions_are_on_the_grid_of_their_scans(tmp_path, real_data):
+    """The scans are oblique; sub-9604 is LPS with sform code 0."""
     root = real_data / "spinal-gm"
     out = train_and_evaluate(tmp_path, "spinal_gm_softseg", root, "train")
     assert "test 1 subjects" in out
@@ -41,10 +41,10 @@ def test_spinal_cord_predictions_lie_on_the_grid_of_their_scans(tmp_path, real_d
         np.testing.assert_array_equal(prediction.affine, source.affine)
         for key in ("qform_code", "sform_code", "pixdim", "xyzt_units"):
             np.testing.assert_array_equal(prediction.header[key], source.header[key])
-        assert np.asarray(prediction.dataobj).any(), "an empty prediction shows nothing"
+        assert np.asarray(prediction.dataobj).any(), "an empty prediction proves nothing"
 
 
-def test_hippocampus_one_epoch(tmp_path, real_data):
+def test_hippocampus_is_trained_and_scored(tmp_path, real_data):
     out = train_and_evaluate(tmp_path, "hippocampus_softseg", real_data / "hippocampus", "test")
     assert "test 26 subjects" in out
     table = (tmp_path / "runs/hippocampus_softseg/metrics.csv").read_text().splitlines()
@@ -53,7 +53,7 @@ def test_hippocampus_one_epoch(tmp_path, real_data):
 
 @pytest.mark.long
 def test_ms_lesions_have_lesion_wise_rates(tmp_path, real_data):
-    """Four contrasts; a thick crop around the middle, so that an epoch is short."""
+    """Four contrasts; a crop around the middle, so that an epoch is short."""
     root, name = real_data / "ms-lesions", "ms_lesions_softseg"
     crop = ["--set", "preprocess.1.crop.size=[48, 64]", "--set", "slices.axis=coronal"]
     arguments = [str(CONFIGS / f"{name}.yaml"), "--set", f"dataset.root={root}", *QUICK[:4], *crop]
@@ -71,8 +71,8 @@ def test_ms_lesions_have_lesion_wise_rates(tmp_path, real_data):
 
 
 @pytest.mark.long
-def test_raters_are_fused_and_scored_one_by_one(tmp_path, real_data):
-    """Ten raters an image: the mean, and STAPLE."""
+def test_raters_are_fused_and_scored_individually(tmp_path, real_data):
+    """Ten raters per image, fused by their mean and by STAPLE."""
     arguments = [str(CONFIGS / "multirater_ablation.yaml"), *QUICK[:4], *QUICK[6:], "--set"]
     arguments += [f"dataset.root={real_data / 'multirater'}", "--splits", "1"]
     status, _, err = project.run(tmp_path, "ablate", *arguments, "--candidates", "Mean,Staple")

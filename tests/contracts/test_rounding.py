@@ -1,6 +1,6 @@
-"""How far results may differ between numbers of threads, memory formats and devices: by rounding.
+"""Results differ by rounding only between numbers of threads, memory formats and devices.
 
-Of bfloat16 tests/unit/core/test_device.py tells; of the same bits, test_determinism.py.
+For bfloat16 see tests/unit/core/test_device.py, for identical bits test_determinism.py.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from softseg.training.loop import fit
 from tests.support.tiny import Watcher, tiny_state, tiny_task
 
 
-def learned(device="cpu", threads=1, **trainer):
-    """A tiny network after training: its state, task and losses."""
+def trained(device="cpu", threads=1, **trainer):
+    """Train a tiny network; return its state, task and losses."""
     task = tiny_task(device=device, max_epochs=8, learning_rate=0.01, **trainer)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -26,40 +26,40 @@ def learned(device="cpu", threads=1, **trainer):
         fit(state, task, watcher)
     finally:
         torch.set_num_threads(before)
-    return state, task, torch.tensor([one["train_loss"] for one in watcher.records])
+    return state, task, torch.tensor([record["train_loss"] for record in watcher.records])
 
 
 def soft(state, task, device="cpu"):
-    """Soft values of the tiny stack, (S, K, H, W), in [0, 1]."""
+    """Return the soft values of the tiny stack, (S, K, H, W), in [0, 1]."""
     model, head = state.model.to(device), state.head.to(device)
     return Predictor(model, head, torch.device(device), "float32")(task.stack.image).cpu()
 
 
 def test_two_threads_give_the_same_bits_each_time():
-    states = [learned(threads=2)[0] for _ in range(2)]
-    one, other = (list(state.model.state_dict().values()) for state in states)
-    assert all(map(torch.equal, one, other))
+    states = [trained(threads=2)[0] for _ in range(2)]
+    first, second = (list(state.model.state_dict().values()) for state in states)
+    assert all(map(torch.equal, first, second))
 
 
-# float32 sums the same numbers in another order: losses of a short training and the soft values
-# of one network differ by no more than these, relative and absolute
+# Tolerances for float32 sums in another order: of the losses of a short training (relative) and
+# of the soft values of one network (absolute)
 LOSS, VALUE = 1e-3, 1e-4
 
 
 @pytest.mark.parametrize("change", [{"threads": 2}, {"memory_format": "channels_last"}], ids=str)
 def test_threads_and_memory_format_change_rounding_only(change):
-    (state, task, losses), (_, _, others) = learned(), learned(**change)
+    (state, task, losses), (_, _, others) = trained(), trained(**change)
     torch.testing.assert_close(others, losses, rtol=LOSS, atol=0)
-    straight = soft(state, task)
+    contiguous = soft(state, task)
     state.model.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(soft(state, task), straight, rtol=0, atol=VALUE)
-    assert straight.max() > 0.2
+    torch.testing.assert_close(soft(state, task), contiguous, rtol=0, atol=VALUE)
+    assert contiguous.max() > 0.2
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gives_a_trained_networks_soft_values_to_one_in_ten_thousand(monkeypatch):
-    """In float32; a whole training there draws another dropout, so it ends elsewhere."""
+    """In float32; a training on a GPU draws other dropout masks, so only inference is compared."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # as resolve_hardware does
-    state, task, _ = learned()
+    state, task, _ = trained()
     torch.testing.assert_close(soft(state, task, "cuda"), soft(state, task), rtol=0, atol=VALUE)
