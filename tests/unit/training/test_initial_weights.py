@@ -292,7 +292,7 @@ def test_text_is_short_for_the_model_and_both_are_documented(softseg, tmp_path, 
     out = capsys.readouterr().out
     assert yaml.safe_load(out)["init_from"] == {"model": "runs/source", "frozen_blocks": 0}
     assert "# Fine-tuning: the run or `.softseg` package whose weights training starts from" in out
-    assert "  # How many blocks keep these weights" in out
+    assert "  # Number of blocks whose weights stay fixed" in out
     assert softseg("config", "schema") == 0
     schema = json.loads(capsys.readouterr().out)
     text, mapping, null = schema["else"]["properties"]["init_from"]["anyOf"]
