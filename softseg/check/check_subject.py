@@ -1,4 +1,4 @@
-"""One subject's files read once, judged as training judges them, and reduced to facts."""
+"""Read one subject's files once, check them as training does, and keep summaries of them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
-from softseg.check.findings import Finding, refused
-from softseg.check.volume_statistics import Content, FileFacts, Kind, content_of, mask_facts
+from softseg.check.findings import Finding
+from softseg.check.summaries import (
+    FileSummary,
+    Kind,
+    MaskSummary,
+    VolumeSummary,
+    summarize_mask,
+    summarize_volume,
+)
 from softseg.core.errors import UserError
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.nifti import io as nifti
-from softseg.data.nifti.file_error import FileError
-from softseg.data.nifti.io import Volume
+from softseg.data.nifti.io import FileError, Volume, read_dtype
 from softseg.data.subject import Subject
 from softseg.data.subject_reader import SubjectReader, soft_mask
 
 
 @dataclass(frozen=True)
-class _Role:
-    """A file of the subject and what it is there for."""
+class _FileRole:
+    """A file of the subject and its role."""
 
     path: Path
     kind: Kind
@@ -31,43 +36,47 @@ class _Role:
     """False for a mask by a rater whom `dataset.raters.fusion` does not choose."""
 
 
-def read_subject(subject: Subject, dataset: DatasetFields) -> tuple[list[FileFacts], list[Finding]]:
-    """Read every file of a subject once; the facts of those that can be read, and the problems.
+def check_subject(
+    subject: Subject, dataset: DatasetFields
+) -> tuple[list[FileSummary], list[Finding]]:
+    """Read every file of a subject once; return summaries of readable files, and the problems.
 
-    The errors are those of `softseg.data.load.load`. What is wrong with a rater's mask that
+    The errors are those of `softseg.data.sample.load_sample`. A problem of a rater's mask that
     training would not read is a warning.
     """
     reader = SubjectReader(regrid=dataset.on_grid_mismatch == "resample")
-    contents: dict[Path, Content] = {}
-    files, findings = [], list(_unfit_raters(subject, dataset))
-    for role in _roles(subject, dataset):
+    volumes: dict[Path, VolumeSummary] = {}
+    files: list[FileSummary] = []
+    findings = list(_unfit_raters(subject, dataset))
+    for role in _file_roles(subject, dataset):
+        path = role.path
         try:
-            volume = _placed(reader, role.path)
-            if volume is not None:
-                if role.path not in contents:
-                    contents[role.path] = _content(role.path, volume, reader)
-                files.append(_facts(subject, role, contents[role.path]))
-                files[-1] = _with_mask(files[-1], volume, dataset)
+            volume = _read_volume(reader, path)
+            if volume is None:
+                continue
+            if path not in volumes:
+                assert reader.reference is not None  # the first file that could be read
+                volumes[path] = summarize_volume(volume, reader.reference.grid, read_dtype(path))
+            files.append(
+                FileSummary(
+                    subject.name, path, role.kind, role.name, role.rater, volumes[path], None
+                )
+            )
+            if role.kind != "image":
+                files[-1] = replace(files[-1], mask=_summarize_mask(role, volume, dataset))
         except FileError as error:
-            findings.append(_judged(role, refused(subject.name, error)))
+            _, what, do = error.args
+            finding = Finding("error", "rejected file", what, do, subject.name, path)
+            if not role.is_used:
+                unused = "training does not read it: dataset.raters.fusion chooses another rater"
+                kind, do = "rejected file of an unused rater", f"{do} ({unused})"
+                finding = replace(finding, severity="warning", kind=kind, do=do)
+            findings.append(finding)
     return files, findings
 
 
-def _roles(subject: Subject, dataset: DatasetFields) -> list[_Role]:
-    """Every file, in the order of `load`; what training does not read comes last."""
-    chosen = dataset.raters.chosen
-    roles = [_Role(path, "image", contrast) for contrast, path in subject.images.items()]
-    roles += [
-        _Role(path, "mask", target, rater, chosen is None or rater == chosen)
-        for target in dataset.targets
-        for rater, path in subject.labels.get(target, {}).items()
-    ]
-    roles += [] if subject.roi is None else [_Role(subject.roi, "roi")]
-    return sorted(roles, key=lambda role: not role.is_used)
-
-
 def _unfit_raters(subject: Subject, dataset: DatasetFields) -> Iterator[Finding]:
-    """Masks that cannot be fused: nothing to fuse, the chosen rater absent, all weights 0."""
+    """Yield masks that cannot be fused: no mask, no chosen rater, all weights 0."""
     do = "correct dataset.raters, or leave the subject out with dataset.exclude"
     for target in dataset.targets:
         raters = subject.labels.get(target, {})
@@ -79,39 +88,38 @@ def _unfit_raters(subject: Subject, dataset: DatasetFields) -> Iterator[Finding]
             yield Finding("error", "unfit raters", str(error), do, subject.name)
 
 
-def _placed(reader: SubjectReader, path: Path) -> Volume | None:
-    """The file, if it can be used; None if it was refused before. Raises FileError."""
-    known = len(reader.problems)
+def _file_roles(subject: Subject, dataset: DatasetFields) -> list[_FileRole]:
+    """Return every file in the order of `load_sample`; files that training does not read are last.
+
+    The order matters, as the first file that can be read is the reference of all others' grids.
+    """
+    chosen = dataset.raters.chosen
+    roles = [_FileRole(path, "image", contrast) for contrast, path in subject.images.items()]
+    roles += [
+        _FileRole(path, "mask", target, rater, chosen is None or rater == chosen)
+        for target in dataset.targets
+        for rater, path in subject.labels.get(target, {}).items()
+    ]
+    if subject.roi is not None:
+        roles.append(_FileRole(subject.roi, "roi"))
+    return sorted(roles, key=lambda role: not role.is_used)
+
+
+def _read_volume(reader: SubjectReader, path: Path) -> Volume | None:
+    """Return the volume, or None if it was rejected before. Raises FileError the first time."""
+    count = len(reader.problems)
     volume = reader.volume(path)
-    for problem in reader.problems[known:]:
+    for problem in reader.problems[count:]:
         what, _, do = problem.removeprefix(f"{path}: ").rpartition("; ")
         raise FileError(path, what, do)
     return volume
 
 
-def _content(path: Path, volume: Volume, reader: SubjectReader) -> Content:
-    assert reader.reference is not None  # the first file that could be read
-    return content_of(volume, reader.reference.grid, nifti.read_dtype(path))
-
-
-def _facts(subject: Subject, role: _Role, content: Content) -> FileFacts:
-    return FileFacts(subject.name, role.path, role.kind, role.name, role.rater, content, None)
-
-
-def _with_mask(facts: FileFacts, volume: Volume, dataset: DatasetFields) -> FileFacts:
-    """The same with what a mask or ROI says. Raises FileError for values that are no mask."""
-    if facts.kind == "image":
-        return facts
-    if facts.kind == "roi":
+def _summarize_mask(role: _FileRole, volume: Volume, dataset: DatasetFields) -> MaskSummary:
+    """Return the summary of a mask or ROI. Raises FileError for values that are not a mask."""
+    if role.kind == "roi":
         mask = np.clip(volume.data, 0, 1)
     else:
-        values = dataset.targets[facts.name].values
-        mask = soft_mask(facts.path, volume.data, facts.name, values)
-    return replace(facts, mask=mask_facts(volume.data, mask, volume.grid.voxel_ml))
-
-
-def _judged(role: _Role, finding: Finding) -> Finding:
-    if role.is_used:
-        return finding
-    do = f"{finding.do} (training does not read it: dataset.raters.fusion chooses another rater)"
-    return replace(finding, severity="warning", kind="refused file of an unused rater", do=do)
+        values = dataset.targets[role.name].values
+        mask = soft_mask(role.path, volume.data, role.name, values)
+    return summarize_mask(volume.data, mask, volume.grid.voxel_ml)

@@ -1,4 +1,4 @@
-"""What was found: errors (training refuses it), warnings (look at it) and notes."""
+"""Findings (errors that training rejects, warnings to look at, notes) and the result of a check."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from softseg.check.summaries import FileSummary
 from softseg.core.names import natural_key
-from softseg.data.nifti.file_error import FileError
+from softseg.data.splits import Sets
+from softseg.data.subject import Subject
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -16,14 +18,14 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about one file, one subject, or (without either) the data set."""
+    """A message about one file, one subject, or (without either) the data set."""
 
     severity: Severity
     kind: str
     """What findings are grouped by, e.g. `empty mask`."""
     what: str
     do: str
-    """What to do about it."""
+    """What the user can do about it."""
     subject: str = ""
     path: Path | None = None
 
@@ -34,23 +36,31 @@ class Finding:
         return f"{place}: {line}" if place else line
 
 
-def refused(subject: str, error: FileError) -> Finding:
-    """A file that training would refuse."""
-    path, what, do = error.args
-    return Finding("error", "refused file", what, do, subject, path)
+@dataclass(frozen=True)
+class CheckResult:
+    """The files of a data set and what was found in them."""
+
+    root: Path
+    subjects: tuple[Subject, ...]
+    sets: Sets | None
+    """None if the subjects could not be divided."""
+    files: tuple[FileSummary, ...]
+    """Of each subject in turn, every file that could be read."""
+    findings: tuple[Finding, ...]
+    """Errors first, then warnings and notes; each kind in natural order."""
+
+    def of(self, severity: Severity) -> list[Finding]:
+        """Return the errors, the warnings or the notes."""
+        return [finding for finding in self.findings if finding.severity == severity]
 
 
-def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Errors first; then by kind, each kind's in natural order of subjects and paths."""
-    return tuple(sorted(dict.fromkeys(findings), key=_place))
+def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return distinct findings: errors first, then by kind, subject and path in natural order."""
 
+    def key(finding: Finding) -> tuple[object, ...]:
+        severity = SEVERITIES.index(finding.severity)
+        path = "" if finding.path is None else finding.path.as_posix()
+        names = natural_key(finding.subject), natural_key(path)
+        return (severity, finding.kind, *names, finding.what)
 
-def _place(one: Finding) -> tuple[object, ...]:
-    path = "" if one.path is None else one.path.as_posix()
-    return (
-        SEVERITIES.index(one.severity),
-        one.kind,
-        natural_key(one.subject),
-        natural_key(path),
-        one.what,
-    )
+    return tuple(sorted(dict.fromkeys(findings), key=key))

@@ -1,167 +1,160 @@
-"""What was checked as lines for a terminal."""
+"""The result of a check as lines for a terminal, and its errors as one UserError."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from softseg.check.check import Checked
-from softseg.check.findings import SEVERITIES, Finding, Severity
-from softseg.check.volume_statistics import Content, FileFacts, Kind, MaskFacts, by_text, in_mm
+from softseg.check.findings import SEVERITIES, CheckResult, Finding, Severity
+from softseg.check.summaries import (
+    FileSummary,
+    Kind,
+    MaskSummary,
+    VolumeSummary,
+    format_shape,
+    format_zooms,
+)
 from softseg.core.errors import UserError, combined_error
 from softseg.data.splits import SETS
 
-SHOWN = 10
+MAX_LINES = 10
 """Findings of one kind that are listed."""
+_MAX_CHOICES = 5  # of shapes and the like that are listed
+_MAX_VALUES = 10  # of masks
+_TOPIC_WIDTH = 12
 
 
-def as_lines(checked: Checked) -> list[str]:
-    """What the files are like, a topic a line, then warnings and notes, grouped by kind.
-
-    The errors, which `refusal` tells, are only counted.
-    """
-    told = [*_grouped(checked, "warning"), *_grouped(checked, "note")]
-    return [*summary(checked), *told, _verdict(checked)]
-
-
-def refusal(checked: Checked) -> UserError | None:
-    """The errors as one, with at most 10 lines of a kind; None where there are none."""
-    errors = checked.of("error")
+def as_error(result: CheckResult) -> UserError | None:
+    """Return the errors as one, with at most 10 lines of a kind; None if there are no errors."""
+    errors = result.of("error")
     if not errors:
         return None
     heading = (
-        f"{len(errors)} problem(s) in the data under {checked.root} "
-        "(mend them, or leave subjects out by name with dataset.exclude):"
+        f"{len(errors)} problem(s) in the data under {result.root} "
+        "(fix them, or leave subjects out by name with dataset.exclude):"
     )
     kinds: dict[str, list[str]] = {}
-    for one in errors:
-        kinds.setdefault(one.kind, []).append(str(one))
-    return combined_error(
-        heading, [line for kind, lines in kinds.items() for line in _at_most(lines, kind)]
-    )
+    for error in errors:
+        kinds.setdefault(error.kind, []).append(str(error))
+    lines = [line for kind, of_kind in kinds.items() for line in _at_most(of_kind, kind)]
+    return combined_error(heading, lines)
 
 
-def _grouped(checked: Checked, severity: Severity) -> list[str]:
-    """A heading for each kind and what to do about it, and below it what it is about."""
+def as_lines(result: CheckResult) -> list[str]:
+    """Return what the files are like, one line for each topic, then warnings and notes by kind.
+
+    Errors, which `as_error` lists, are only counted.
+    """
+    counts = {severity: len(result.of(severity)) for severity in SEVERITIES}
+    total = [f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count]
+    return [
+        *_describe_files(result),
+        *_grouped(result, "warning"),
+        *_grouped(result, "note"),
+        ", ".join(total) if total else "no problem found",
+    ]
+
+
+def _grouped(result: CheckResult, severity: Severity) -> list[str]:
+    """Return a heading for each kind with what to do about it, followed by its findings."""
+    kinds: dict[tuple[str, str], list[Finding]] = {}
+    for finding in result.of(severity):
+        kinds.setdefault((finding.kind, finding.do), []).append(finding)
     lines = []
-    for (kind, do), those in _by_kind(checked.of(severity)).items():
-        places = [str(one).removesuffix(f"; {do}") for one in those]
-        shown = _at_most(places, kind)
-        lines += [f"{severity}: {kind} ({len(those)}): {do}", *(f"  - {line}" for line in shown)]
+    for (kind, do), findings in kinds.items():
+        lines.append(f"{severity}: {kind} ({len(findings)}): {do}")
+        places = [str(finding).removesuffix(f"; {do}") for finding in findings]
+        lines += [f"  - {line}" for line in _at_most(places, kind)]
     return lines
 
 
-def _by_kind(findings: Iterable[Finding]) -> dict[tuple[str, str], list[Finding]]:
-    """Kind and what to do -> the findings."""
-    kinds: dict[tuple[str, str], list[Finding]] = {}
-    for one in findings:
-        kinds.setdefault((one.kind, one.do), []).append(one)
-    return kinds
-
-
 def _at_most(lines: Sequence[str], kind: str) -> list[str]:
-    more = len(lines) - SHOWN
-    return [*lines[:SHOWN], *([f"and {more} more: {kind} (--json has all)"] if more > 0 else [])]
+    more = len(lines) - MAX_LINES
+    rest = [f"and {more} more: {kind} (--json has all)"] if more > 0 else []
+    return [*lines[:MAX_LINES], *rest]
 
 
-def _verdict(checked: Checked) -> str:
-    counts = {severity: len(checked.of(severity)) for severity in SEVERITIES}
-    told = [f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count]
-    return ", ".join(told) if told else "no problem found"
-
-
-_WIDTH = 12
-_KINDS = 5  # of shapes and the like that are listed
-_VALUES = 10  # of masks
-
-
-def summary(checked: Checked) -> list[str]:
-    """Subjects, files, shapes, zooms, orientations, types on disk; then each contrast and mask."""
-    members = [(name, getattr(checked.sets, name)) for name in SETS if checked.sets]
-    told = ", ".join(f"{name} {len(names)}" for name, names in members)
-    paths = {one.path for one in checked.files}
-    firsts = _first_images(checked.files)
+def _describe_files(result: CheckResult) -> list[str]:
+    """Return lines about subjects, files, grids and types, then about each contrast and mask."""
+    members = [(name, getattr(result.sets, name)) for name in SETS if result.sets]
+    sizes = ", ".join(f"{name} {len(names)}" for name, names in members)
+    # the other files of a subject are on the grid of its first contrast
+    firsts: dict[str, VolumeSummary] = {}
+    contrasts: dict[str, list[VolumeSummary]] = {}
+    masks: dict[str, list[MaskSummary]] = {}
+    for file in result.files:
+        firsts.setdefault(file.subject, file.volume)
+        if file.kind == "image":
+            contrasts.setdefault(file.name, []).append(file.volume)
+        if file.mask is not None:
+            masks.setdefault(file.name or "roi", []).append(file.mask)
+    grids = list(firsts.values())
+    stored = _stored_types(result.files)
     return [
-        _line("subjects", f"{len(checked.subjects)}{f' ({told})' if told else ''}"),
-        _line("files", f"{len(paths)} read"),
-        _line("shape", _counted(firsts, lambda one: by_text(one.shape))),
-        _line("zooms", _counted(firsts, lambda one: in_mm(one.zooms))),
-        _line("orientation", _counted(firsts, lambda one: one.orientation)),
-        *_stored(checked.files),
-        *_contrasts(checked.files),
-        *_masks(checked.files),
+        _line("subjects", f"{len(result.subjects)}{f' ({sizes})' if sizes else ''}"),
+        _line("files", f"{len({file.path for file in result.files})} read"),
+        _line("shape", _counted(grids, lambda volume: format_shape(volume.shape))),
+        _line("zooms", _counted(grids, lambda volume: format_zooms(volume.zooms))),
+        _line("orientation", _counted(grids, lambda volume: volume.orientation)),
+        *([_line("stored as", stored)] if stored else []),
+        *(_line(name, _describe_images(images)) for name, images in contrasts.items()),
+        *(_line(name, _describe_masks(of_name)) for name, of_name in masks.items()),
     ]
 
 
 def _line(topic: str, text: str) -> str:
-    return f"{topic:<{_WIDTH}}{text}" if len(topic) < _WIDTH else f"{topic}  {text}"
+    return f"{topic:<{_TOPIC_WIDTH}}{text}" if len(topic) < _TOPIC_WIDTH else f"{topic}  {text}"
 
 
-def _first_images(files: Iterable[FileFacts]) -> list[Content]:
-    """The first contrast of each subject: the others lie on its grid."""
-    firsts: dict[str, Content] = {}
-    for one in files:
-        firsts.setdefault(one.subject, one.content)
-    return list(firsts.values())
+def _counted(volumes: Sequence[VolumeSummary], text_of: Callable[[VolumeSummary], str]) -> str:
+    """Return `RAS (12), LPS (1)`: the most frequent first, at most 5."""
+    counts = Counter(text_of(volume) for volume in volumes).most_common()
+    listed = ", ".join(f"{text} ({count})" for text, count in counts[:_MAX_CHOICES])
+    more = len(counts) - _MAX_CHOICES
+    return (listed or "none") + (f" and {more} more" if more > 0 else "")
 
 
-def _counted(contents: Sequence[Content], text_of: Callable[[Content], str]) -> str:
-    """`RAS (12), LPS (1)`: the most frequent first, at most 5."""
-    counts = Counter(text_of(one) for one in contents).most_common()
-    shown = ", ".join(f"{text} ({count})" for text, count in counts[:_KINDS])
-    more = len(counts) - _KINDS
-    return (shown or "none") + (f" and {more} more" if more > 0 else "")
-
-
-def _stored(files: Iterable[FileFacts]) -> list[str]:
-    contents = {(one.kind, one.subject, one.path): one.content for one in files}
+def _stored_types(files: Iterable[FileSummary]) -> str:
+    """Return `images int16 (3); masks uint8 (3)`: the types on disk, each file counted once."""
+    volumes = {(file.kind, file.subject, file.path): file.volume for file in files}
     kinds: tuple[Kind, ...] = ("image", "mask", "roi")
-    of_kind = {kind: [one for (k, _, _), one in contents.items() if k == kind] for kind in kinds}
-    told = [f"{k}s {_counted(them, lambda one: one.dtype)}" for k, them in of_kind.items() if them]
-    return [_line("stored as", "; ".join(told))] if told else []
+    texts = []
+    for kind in kinds:
+        of_kind = [volume for (other, _, _), volume in volumes.items() if other == kind]
+        if of_kind:
+            texts.append(f"{kind}s {_counted(of_kind, lambda volume: volume.dtype)}")
+    return "; ".join(texts)
 
 
-def _contrasts(files: Iterable[FileFacts]) -> list[str]:
-    contrasts: dict[str, list[Content]] = {}
-    for one in files:
-        if one.kind == "image":
-            contrasts.setdefault(one.name, []).append(one.content)
-    return [_line(name, _of_images(them)) for name, them in contrasts.items()]
-
-
-def _of_images(images: Sequence[Content]) -> str:
-    voxels = [value for one in images for value in (one.minimum, one.maximum)]
-    medians = [one.median for one in images]
+def _describe_images(images: Sequence[VolumeSummary]) -> str:
+    """Return the number of images of one contrast and the range of their voxels."""
+    voxels = [value for image in images for value in (image.minimum, image.maximum)]
+    medians = [image.median for image in images]
     return (
         f"{len(images)} images, voxels {_range(voxels)}, "
         f"medians of those other than 0: {_range(medians)}"
     )
 
 
-def _masks(files: Iterable[FileFacts]) -> list[str]:
-    targets: dict[str, list[MaskFacts]] = {}
-    for one in files:
-        if one.mask is not None:
-            targets.setdefault(one.name or "roi", []).append(one.mask)
-    return [_line(name, _of_masks(them)) for name, them in targets.items()]
-
-
-def _of_masks(masks: Sequence[MaskFacts]) -> str:
-    drawn = [one for one in masks if not one.is_empty]
-    softness = [100 * one.soft_share for one in drawn]
-    values = sorted({value for one in masks for value in one.values})
-    most = max(len(values), *(one.distinct for one in masks))
-    shown = " ".join(f"{value:.3g}" for value in values[:_VALUES])
-    more = f" .. ({most} or more)" if most > _VALUES else ""
+def _describe_masks(masks: Sequence[MaskSummary]) -> str:
+    """Return the number of masks of one target, their values, softness and volume."""
+    filled = [mask for mask in masks if not mask.is_empty]
+    softness = [100 * mask.soft_share for mask in filled]
+    values = sorted({value for mask in masks for value in mask.values})
+    most = max(len(values), *(mask.distinct for mask in masks))
+    listed = " ".join(f"{value:.3g}" for value in values[:_MAX_VALUES])
+    more = f" .. ({most} or more)" if most > _MAX_VALUES else ""
     return (
-        f"{len(masks)} masks, {len(masks) - len(drawn)} empty, values {shown}{more}, "
-        f"soft voxels {_range(softness)} %, volume {_range([one.volume_ml for one in drawn])} ml"
+        f"{len(masks)} masks, {len(masks) - len(filled)} empty, values {listed}{more}, "
+        f"soft voxels {_range(softness)} %, "
+        f"volume {_range([mask.volume_ml for mask in filled])} ml"
     )
 
 
 def _range(values: Sequence[float]) -> str:
-    known = [value for value in values if value == value]  # not NaN
-    if not known:
+    """Return `1 to 5`, ignoring NaN; `none` without values."""
+    numbers = [value for value in values if value == value]
+    if not numbers:
         return "none"
-    low, high = min(known), max(known)
+    low, high = min(numbers), max(numbers)
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"

@@ -41,12 +41,14 @@ def check(
     from softseg.training.run_summary import summarize_data
 
     console, experiment = open_console(), load_experiment(config, set_ or [])
-    checked = checks.run(experiment.dataset, experiment.split, experiment.seed, console, pairs)
+    result = checks.check_dataset(
+        experiment.dataset, experiment.split, experiment.seed, console, pairs
+    )
     if json_:
-        print(json.dumps(checks.as_json(checked), indent=2))
-        sys.exit(2 if checked.of("error") else 0)
-    console.print("\n".join(checks.as_lines(checked)), highlight=False, markup=False)
-    if error := checks.refusal(checked):
+        print(json.dumps(checks.as_json(result), indent=2))
+        sys.exit(2 if result.of("error") else 0)
+    console.print("\n".join(checks.as_lines(result)), highlight=False, markup=False)
+    if error := checks.as_error(result):
         raise error
     if preprocess:
         prepared = prepare_data(experiment, console)
@@ -63,13 +65,13 @@ def summary(
     ),
 ) -> None:
     """Draw a contact sheet: for each subject the slice with most foreground, masks outlined."""
-    from softseg.check.contact_sheet import entries, write_contact_sheets
+    from softseg.check.contact_sheet import sheet_entries, write_contact_sheets
     from softseg.config.load import load_experiment
 
     console, experiment = open_console(), load_experiment(config, set_ or [])
     subjects = experiment.dataset()
     sets = experiment.split(subjects, experiment.seed)
-    sheet = entries(subjects, experiment.dataset, sets, experiment.slices.axis_index)
+    sheet = sheet_entries(subjects, experiment.dataset, sets, experiment.slices.axis_index)
     pages = write_contact_sheets(sheet, out)
     console.print(f"{len(subjects)} subjects on {len(pages) - 1} page(s): {out}", markup=False)
 

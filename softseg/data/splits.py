@@ -44,6 +44,11 @@ class Sets:
         return frozenset((*self.train, *self.validation, *self.test))
 
 
+def set_of(subject: str, sets: Sets | None) -> str:
+    """Return train, validation or test; empty for a subject in none of them."""
+    return next((name for name in SETS if sets and subject in getattr(sets, name)), "")
+
+
 class Split(Component):
     """Sets of subjects, chosen by whole groups; the same subjects and seed give the same sets."""
 

@@ -56,14 +56,14 @@ def test_the_facts_of_an_image_are_those_of_its_voxels(tmp_path):
     one = facts(tmp_path, "s_T2w.nii.gz")
     there = voxels[voxels != 0].astype(np.float64)
     assert (one.subject, one.kind, one.name, one.rater) == ("s", "image", "T2w", "")
-    assert one.content.shape == SHAPE
-    assert one.content.zooms == pytest.approx(voxel_sizes(AFFINE), abs=5e-4)
-    assert one.content.orientation == "RAS"
-    assert one.content.dtype == "int16"
-    assert (one.content.minimum, one.content.maximum) == (0, voxels.max())
-    assert one.content.mean == pytest.approx(there.mean())
-    assert one.content.std == pytest.approx(there.std(), rel=1e-5)
-    assert one.content.median == np.median(there)
+    assert one.volume.shape == SHAPE
+    assert one.volume.zooms == pytest.approx(voxel_sizes(AFFINE), abs=5e-4)
+    assert one.volume.orientation == "RAS"
+    assert one.volume.dtype == "int16"
+    assert (one.volume.minimum, one.volume.maximum) == (0, voxels.max())
+    assert one.volume.mean == pytest.approx(there.mean())
+    assert one.volume.std == pytest.approx(there.std(), rel=1e-5)
+    assert one.volume.median == np.median(there)
     assert one.mask is None
 
 
@@ -111,12 +111,12 @@ def test_the_same_voxels_have_the_same_digest_whatever_the_file(tmp_path):
     (tmp_path / "s_T2w.nii").write_bytes(content)
     images = {"image": "{subject}_{contrast}.nii*"}
     (tmp_path / "s_T2w.nii.gz").unlink()
-    digests = {one.content.digest for one in checked(tmp_path, **images).files if not one.mask}
+    digests = {one.volume.digest for one in checked(tmp_path, **images).files if not one.mask}
     assert len(digests) == 1
     changed = whole.copy()
     changed[0, 0, 0] += 1
     write(tmp_path / "s_T1w.nii.gz", changed, AFFINE, dtype=np.int16)
-    digests = {one.content.digest for one in checked(tmp_path, **images).files if not one.mask}
+    digests = {one.volume.digest for one in checked(tmp_path, **images).files if not one.mask}
     assert len(digests) == 2
 
 
@@ -144,7 +144,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-@pytest.mark.parametrize("on_grid_mismatch", ["refuse", "resample"])
+@pytest.mark.parametrize("on_grid_mismatch", ["error", "resample"])
 def test_the_errors_are_what_training_refuses_and_the_others_go_on(
     tmp_path, kind, on_grid_mismatch
 ):
@@ -234,7 +234,7 @@ PEAK = """
 import sys
 from pathlib import Path
 from softseg import data
-from softseg.data.check import check_files
+from softseg.check import check_files
 from softseg.core.memory import host_peak_bytes
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 dataset = data.build({

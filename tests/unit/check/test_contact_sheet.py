@@ -11,7 +11,7 @@ from PIL import Image
 
 from softseg import data
 from softseg.check import contact_sheet as contact
-from softseg.check.contact_sheet import Entry, draw_contact_sheet, entries, entry_of
+from softseg.check.contact_sheet import SheetEntry, plot_contact_sheets, sheet_entries, sheet_entry
 from softseg.data import Sets
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
@@ -54,7 +54,7 @@ def masked(*counts):
 def test_the_slice_with_most_foreground_of_all_targets_is_shown():
     one, two = masked(0, 5, 9, 0, 2, 0, 0), masked(0, 5, 0, 0, 0, 0, 3)
     image = scan(1, SHAPE)
-    shown = entry_of(sample(image, one, two), "s", "test", dataset(targets=("a", "b")))
+    shown = sheet_entry(sample(image, one, two), "s", "test", dataset(targets=("a", "b")))
     np.testing.assert_array_equal(shown.images["T1w"], image[..., 1])
     np.testing.assert_array_equal(shown.masks["b"], two[..., 1])
     assert (shown.name, shown.note) == ("s", "test 2/7")
@@ -63,7 +63,7 @@ def test_the_slice_with_most_foreground_of_all_targets_is_shown():
 @pytest.mark.parametrize("masks", [(), (np.zeros(SHAPE, np.float32),)])
 def test_without_foreground_it_is_the_middle_one(masks):
     image = scan(1, SHAPE)
-    shown = entry_of(sample(image, *masks), "s", "", dataset())
+    shown = sheet_entry(sample(image, *masks), "s", "", dataset())
     np.testing.assert_array_equal(shown.images["T1w"], image[..., 3])
     assert shown.note == "slice 4/7"
     assert len(shown.masks) == len(masks)
@@ -74,14 +74,15 @@ def test_a_slice_stands_the_same_however_the_file_is_stored(axis):
     image, mask = scan(1, SHAPE), np.zeros(SHAPE, np.float32)
     mask[3, 4, 5] = 1
     zooms = np.array([1.0, 2.0, 3.0])
-    straight = entry_of(sample(image, mask, affine=np.diag([*zooms, 1])), "s", "", dataset(), axis)
+    stored = sample(image, mask, affine=np.diag([*zooms, 1]))
+    straight = sheet_entry(stored, "s", "", dataset(), axis)
     # stored as (superior to inferior, right to left, posterior to anterior)
     order, affine = (2, 0, 1), np.zeros((4, 4))
     for stored, (ras, sign) in enumerate([(2, -1), (0, -1), (1, 1)]):
         affine[ras, stored] = sign * zooms[ras]
     affine[3, 3] = 1
     turned = (np.transpose(volume, order)[::-1, ::-1] for volume in (image, mask))
-    other = entry_of(sample(*turned, affine=affine), "s", "", dataset(), axis)
+    other = sheet_entry(sample(*turned, affine=affine), "s", "", dataset(), axis)
     np.testing.assert_array_equal(other.images["T1w"], straight.images["T1w"])
     np.testing.assert_array_equal(other.masks["gm"], straight.masks["gm"])
     assert other.pixel_mm == straight.pixel_mm == tuple(np.delete(zooms, axis))
@@ -103,7 +104,7 @@ def test_subjects_are_read_one_at_a_time_and_a_bad_one_is_named(tmp_path, monkey
 
     monkeypatch.setattr(contact, "load_sample", watched)
     spec = dataset(tmp_path)
-    shown = list(entries(spec(), spec, SETS))
+    shown = list(sheet_entries(spec(), spec, SETS))
     assert len(alive) == 2
     assert [one.note.split()[0] for one in shown] == ["train", "cannot", "test"]
     assert [list(one.images) for one in shown] == [["T1w"]] * 3
@@ -114,7 +115,7 @@ def entry(name="sub-01", contrasts=("T1w",), targets=("gm",), shape=(40, 30), pi
     mask = np.zeros(shape)
     mask[10:16, 10:16] = 1
     image = np.tile(np.linspace(0, 1, shape[1]), (shape[0], 1))
-    return Entry(name, "validation 101/182", dict.fromkeys(contrasts, image),
+    return SheetEntry(name, "validation 101/182", dict.fromkeys(contrasts, image),
                  dict.fromkeys(targets, mask), pixel)  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def shown(figure):
 def test_on_a_full_page_every_letter_can_be_read(tmp_path, saved_figure, count, targets):
     contrasts = [f"acq-{k}_T{k}w" for k in range(count)]
     names = [*ODD, *(f"sub-amsterdam{n:04}_ses-02" for n in range(60))]
-    page = next(draw_contact_sheet(entry(name, contrasts, targets) for name in names))
+    page = next(plot_contact_sheets(entry(name, contrasts, targets) for name in names))
     assert page.get_size_inches()[1] < 14
     contact.save(page, tmp_path / "page.png")
     saved_figure.assert_readable(tmp_path / "page.png")
@@ -137,7 +138,7 @@ def test_on_a_full_page_every_letter_can_be_read(tmp_path, saved_figure, count, 
 
 
 def test_every_subject_is_on_one_page():
-    pages = list(draw_contact_sheet(entry(f"s{n}", ("T1w", "T2w"), ()) for n in range(28)))
+    pages = list(plot_contact_sheets(entry(f"s{n}", ("T1w", "T2w"), ()) for n in range(28)))
     assert [len(shown(page)) for page in pages] == [2 * 25, 2 * 3]
     names = [text.get_text().split("\n")[0] for page in pages for text in page.texts]
     assert [name for name in names if name.startswith("s")] == [f"s{n}" for n in range(28)]
@@ -145,7 +146,7 @@ def test_every_subject_is_on_one_page():
 
 def test_slices_of_different_shape_and_voxels_are_drawn_in_mm():
     wide, small = entry(shape=(60, 20), pixel=(0.5, 2.0)), entry(shape=(8, 9), pixel=(3.0, 3.0))
-    [page] = draw_contact_sheet([wide, small])
+    [page] = plot_contact_sheets([wide, small])
     for axes, one in zip(shown(page), (wide, small), strict=True):
         assert np.ptp(axes.get_xlim()) == pytest.approx(np.ptp(axes.get_ylim()))
         assert axes.get_aspect() in (1, "equal", 1.0)
@@ -169,8 +170,8 @@ def colored(figure):
 
 def test_a_soft_mask_is_outlined_where_it_is_one_half():
     soft = np.tile(np.linspace(0, 1, 41), (40, 1))  # 0.5 at 20.5 pixels from the back
-    one = Entry("s", "n", {"T1w": np.zeros((40, 41))}, {"gm": soft})
-    [page] = draw_contact_sheet([one])
+    one = SheetEntry("s", "n", {"T1w": np.zeros((40, 41))}, {"gm": soft})
+    [page] = plot_contact_sheets([one])
     [axes] = shown(page)
     [line] = axes.collections
     corners = np.concatenate([path.vertices for path in line.get_paths()])
@@ -182,10 +183,10 @@ def test_a_soft_mask_is_outlined_where_it_is_one_half():
 def test_each_target_has_its_color_and_an_empty_one_no_outline():
     both = entry(targets=("gm", "wm"))
     masks = {"gm": both.masks["gm"], "wm": np.zeros((40, 30))}
-    [page] = draw_contact_sheet([Entry("s", "n", both.images, masks)])
+    [page] = plot_contact_sheets([SheetEntry("s", "n", both.images, masks)])
     assert len(shown(page)[0].collections) == 1
     masks["wm"] = np.roll(masks["gm"], 10, axis=0)
-    [page] = draw_contact_sheet([Entry("s", "n", both.images, masks)])
+    [page] = plot_contact_sheets([SheetEntry("s", "n", both.images, masks)])
     colors = [tuple(c.get_edgecolor()[0]) for c in shown(page)[0].collections]
     assert len(set(colors)) == 2
     legend = [line.get_color() for line in page.artists if line.get_color() != "none"]
@@ -194,13 +195,13 @@ def test_each_target_has_its_color_and_an_empty_one_no_outline():
 
 def test_only_one_page_of_entries_is_taken_at_a_time():
     taken = []
-    pages = draw_contact_sheet(taken.append(n) or entry(f"s{n}") for n in range(100))
+    pages = plot_contact_sheets(taken.append(n) or entry(f"s{n}") for n in range(100))
     next(pages)
     assert len(taken) <= 25
 
 
 def test_nobody_is_no_page():
-    assert list(draw_contact_sheet([])) == []
+    assert list(plot_contact_sheets([])) == []
 
 
 def test_the_files_are_a_png_a_page_and_one_pdf_of_them_all(tmp_path):
@@ -218,8 +219,8 @@ def test_the_files_are_a_png_a_page_and_one_pdf_of_them_all(tmp_path):
 
 
 def test_an_unreadable_subject_is_black(tmp_path):
-    bad = Entry("s", "cannot be read", {"T1w": np.zeros((1, 1))}, {})
-    [page] = draw_contact_sheet([bad])
+    bad = SheetEntry("s", "cannot be read", {"T1w": np.zeros((1, 1))}, {})
+    [page] = plot_contact_sheets([bad])
     [axes] = shown(page)
     found = pixels(page)
     box = axes.get_window_extent()

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from softseg import data
 from softseg.check import check_files
-from softseg.check.oddities import far_out, far_out_of_scale
+from softseg.check.file_checks import is_outlier, is_outlier_in_log
 from softseg.data import Sets
 from tests.support.makers import SHAPE, ball, nifti, scan
 
@@ -274,21 +274,21 @@ NUMBERS = hnp.arrays(np.float64, st.integers(8, 40), elements=st.floats(1, 1e4))
 
 @given(NUMBERS, st.floats(0.01, 100))
 def test_at_most_half_of_a_cohort_is_far_out_whatever_its_unit(values, unit):
-    for judge in (far_out, far_out_of_scale):
+    for judge in (is_outlier, is_outlier_in_log):
         assert judge(values).sum() <= len(values) / 2
     center = np.median(values)
     mad = np.median(np.abs(values - center))
     limit = 6 * max(1.4826 * mad, 0.01 * center)
     clear = np.abs(np.abs(values - center) - limit) > 1e-6 * limit  # not on the border
     expected = np.abs(values - center) > limit
-    np.testing.assert_array_equal(far_out(values)[clear], expected[clear])
-    np.testing.assert_array_equal(far_out(unit * values)[clear], expected[clear])
+    np.testing.assert_array_equal(is_outlier(values)[clear], expected[clear])
+    np.testing.assert_array_equal(is_outlier(unit * values)[clear], expected[clear])
 
 
 def test_equal_values_are_no_outliers_and_a_small_change_of_them_neither():
     equal = np.full(20, 100.0)
-    assert not far_out(equal).any()
-    assert not far_out(np.append(equal, 105.0)).any()
-    assert far_out(np.append(equal, 107.0)).tolist() == [False] * 20 + [True]
-    assert not far_out(np.zeros(20)).any()
-    assert far_out_of_scale(np.append(np.ones(20), 2.0)).sum() == 1
+    assert not is_outlier(equal).any()
+    assert not is_outlier(np.append(equal, 105.0)).any()
+    assert is_outlier(np.append(equal, 107.0)).tolist() == [False] * 20 + [True]
+    assert not is_outlier(np.zeros(20)).any()
+    assert is_outlier_in_log(np.append(np.ones(20), 2.0)).sum() == 1

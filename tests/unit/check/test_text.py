@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from softseg import data
-from softseg.check import as_json, as_lines, files_frame, pairs_frame, refusal, run
+from softseg.check import as_error, as_json, as_lines, check_dataset, files_frame, pairs_frame
 from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Split
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 def checked(root: Path, spec=SCGM, split=SPLIT, pairs: Path | None = None):
     dataset = data.build(spec | {"root": str(root)})
     division = parse_component(TypeAdapter(Split), split)
-    return run(dataset, division, 0, Console(file=io.StringIO()), pairs)
+    return check_dataset(dataset, division, 0, Console(file=io.StringIO()), pairs)
 
 
 def test_the_lines_tell_what_the_files_are_like(tmp_path):
@@ -79,11 +79,11 @@ def test_at_most_ten_lines_of_a_kind_and_the_count_of_the_rest(tmp_path):
     assert len(empty) == 10
     assert "warning: empty mask (13): check that there is none in this scan" in as_lines(told)
     assert "  - and 3 more: empty mask (--json has all)" in as_lines(told)
-    error = refusal(told)
+    error = as_error(told)
     assert isinstance(error, UserError)
     assert str(error).startswith("14 problem(s) in the data")  # and no target in training
     assert str(error).count("valid NIfTI") + str(error).count("truncated") == 10
-    assert "and 3 more: refused file" in str(error)
+    assert "and 3 more: rejected file" in str(error)
     assert len([one for one in as_json(told)["findings"] if one["severity"] == "error"]) == 14
 
 
@@ -95,7 +95,7 @@ def test_sound_files_have_nothing_to_refuse(tmp_path):
         nifti(root / f"derivatives/labels/sub-{n}/anat/sub-{n}_T1w_seg-manual.nii.gz", mask)
     spec = {"loader": "bids", "contrasts": ["T1w"], "targets": {"gm": {"suffix": "seg-manual"}}}
     told = checked(root, spec, {"test": 1, "validation": 1})
-    assert refusal(told) is None
+    assert as_error(told) is None
     assert as_lines(told)[-1] == "no problem found"
 
 
@@ -153,17 +153,17 @@ def test_missing_files_are_errors_and_the_other_subjects_are_read(folder):
     told = checked(folder)
     missing = told.of("error")
     assert [one.subject for one in missing] == ["site2-sc01", "site3-sc02"]
-    assert "no T2star image" in str(refusal(told))
-    assert "site3-sc02: no mask of gm" in str(refusal(told))
+    assert "no T2star image" in str(as_error(told))
+    assert "site3-sc02: no mask of gm" in str(as_error(told))
     assert {one.subject for one in told.files} == {
         "site1-sc01", "site1-sc02", "site2-sc02", "site3-sc01"
     }  # fmt: skip
 
 
 def test_a_split_that_cannot_be_is_an_error_and_the_files_are_read(folder):
-    told = checked(folder, split={"by": "center"})
+    told = checked(folder, split={"by": "centr"})
     assert [one.kind for one in told.of("error")] == ["split"]
-    assert "did you mean 'center'?" in str(refusal(told))
+    assert "did you mean 'center'?" in str(as_error(told))
     assert len(told.files) == 30
 
 

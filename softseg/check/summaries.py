@@ -1,4 +1,4 @@
-"""What is kept of a file once its voxels are let go."""
+"""Summaries of files, which stay in memory when the voxels do not."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from softseg.data.sample import count_soft, digest_of
 from softseg.metrics.volume import volume_ml
 
 Kind = Literal["image", "mask", "roi"]
-_VALUES_KEPT = 256
-"""More than any table of labels has; a soft mask has thousands of values."""
+_MAX_VALUES = 256
+"""More values than any table of labels has; a soft mask has thousands."""
 
 
 @dataclass(frozen=True)
-class Content:
+class VolumeSummary:
     """One file's header and voxels, in numbers."""
 
     shape: tuple[int, int, int]
     zooms: tuple[float, float, float]
-    """mm, three digits after the point."""
+    """mm, rounded to three decimals."""
     orientation: str
-    """Where the voxel axes run to, e.g. RAS."""
+    """The directions of the voxel axes, e.g. RAS."""
     dtype: str
     """Of the voxels on disk."""
     minimum: float
     maximum: float
     mean: float
-    """This, `std` and `median` are of the voxels other than 0; NaN where there is none."""
+    """This, `std` and `median` are of the voxels other than 0; NaN if there are none."""
     std: float
     median: float
     digest: str
-    """The same for the same shape and voxels, whatever the file's name, type or compression."""
+    """Of shape and voxels, independent of the file's name, type and compression."""
     away_mm: float
-    """Largest distance from the voxels' place on the first contrast; NaN for another shape."""
+    """Largest distance of a corner from that of the first contrast; NaN for another shape."""
 
     @property
     def is_constant(self) -> bool:
@@ -50,22 +50,22 @@ class Content:
 
 
 @dataclass(frozen=True)
-class MaskFacts:
-    """What a mask says of one target (an ROI: whatever is above 0)."""
+class MaskSummary:
+    """The mask of one target, or the ROI (all that is above 0), in numbers."""
 
     values: tuple[float, ...]
     """Distinct voxels of the file, rising; at most 256 of them."""
     distinct: int
-    """How many there are."""
+    """The number of all distinct voxels."""
     soft_share: float
-    """Of the voxels above 0, those below 1: in [0, 1], 0 for an empty mask."""
+    """Share of soft voxels (below 1) among those above 0, in [0, 1]; 0 for an empty mask."""
     volume_ml: float
     """Sum of the mask, whose values are in [0, 1]."""
     is_empty: bool
 
 
 @dataclass(frozen=True)
-class FileFacts:
+class FileSummary:
     """One file in one role; a file with the codes of several targets has a role for each."""
 
     subject: str
@@ -74,26 +74,22 @@ class FileFacts:
     name: str
     """The contrast of an image, the target of a mask; empty for an ROI."""
     rater: str
-    content: Content
-    mask: MaskFacts | None
-    """None for images, and for masks that were refused."""
+    volume: VolumeSummary
+    mask: MaskSummary | None
+    """None for images, and for masks that were rejected."""
 
 
-def content_of(volume: Volume, reference: Grid, dtype: str) -> Content:
-    """A volume in numbers; `reference` is the grid of its subject's first contrast."""
+def summarize_volume(volume: Volume, reference: Grid, dtype: str) -> VolumeSummary:
+    """Return a volume in numbers; `reference` is the grid of its subject's first contrast."""
     data, grid = volume.data, volume.grid
-    there = data[data != 0]
-    mean, std, median = (
-        (
-            float(there.mean(dtype=np.float64)),
-            float(there.std(dtype=np.float64)),
-            float(np.median(there)),
-        )
-        if there.size
-        else (np.nan, np.nan, np.nan)
-    )
+    filled = data[data != 0]
+    mean = std = median = np.nan
+    if filled.size:
+        mean = float(filled.mean(dtype=np.float64))
+        std = float(filled.std(dtype=np.float64))
+        median = float(np.median(filled))
     x, y, z = (round(float(zoom), 3) for zoom in grid.zooms)
-    return Content(
+    return VolumeSummary(
         shape=grid.shape,
         zooms=(x, y, z),
         orientation="".join(str(code) for code in aff2axcodes(grid.affine)),
@@ -108,12 +104,15 @@ def content_of(volume: Volume, reference: Grid, dtype: str) -> Content:
     )
 
 
-def mask_facts(data: Float32Array, mask: Float32Array, voxel_ml: float) -> MaskFacts:
-    """A file's voxels (X, Y, Z) and the mask in [0, 1] that they mean, in numbers."""
-    values = _distinct(data)
+def summarize_mask(data: Float32Array, mask: Float32Array, voxel_ml: float) -> MaskSummary:
+    """Return a file's voxels (X, Y, Z) and the mask in [0, 1] made of them, in numbers."""
+    filled = data[data != 0]  # most voxels are 0 and need not be sorted
+    values = np.unique(filled)
+    if filled.size < data.size:
+        values = np.sort(np.append(values, np.float32(0)))
     soft, positive = count_soft([mask])
-    return MaskFacts(
-        values=tuple(float(value) for value in values[:_VALUES_KEPT]),
+    return MaskSummary(
+        values=tuple(float(value) for value in values[:_MAX_VALUES]),
         distinct=len(values),
         soft_share=soft / positive if positive else 0.0,
         volume_ml=volume_ml(mask, voxel_ml),
@@ -121,18 +120,11 @@ def mask_facts(data: Float32Array, mask: Float32Array, voxel_ml: float) -> MaskF
     )
 
 
-def by_text(shape: Iterable[int]) -> str:
-    """A shape as `240 x 240 x 155`."""
+def format_shape(shape: Iterable[int]) -> str:
+    """Return a shape as `240 x 240 x 155`."""
     return " x ".join(str(length) for length in shape)
 
 
-def in_mm(zooms: Iterable[float]) -> str:
-    """Voxel sizes as `0.5 x 0.5 x 5 mm`."""
+def format_zooms(zooms: Iterable[float]) -> str:
+    """Return voxel sizes as `0.5 x 0.5 x 5 mm`."""
     return " x ".join(f"{zoom:.4g}" for zoom in zooms) + " mm"
-
-
-def _distinct(data: Float32Array) -> Float32Array:
-    """The values, rising; background, of which there is most, is not sorted."""
-    there = data[data != 0]
-    values = np.unique(there)
-    return values if there.size == data.size else np.sort(np.append(values, np.float32(0)))

@@ -1,0 +1,172 @@
+"""Files that are unusual by themselves or among the files of the other subjects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import isnan
+from pathlib import Path
+
+import numpy as np
+
+from softseg.check.findings import Finding
+from softseg.check.summaries import FileSummary, Kind, VolumeSummary, format_shape, format_zooms
+from softseg.core.types import BoolArray, Float64Array
+from softseg.data.loaders.base import DatasetFields
+from softseg.data.subject_reader import TOLERANCE, format_values
+from softseg.data.targets import Target
+
+ALIGNED_MM = 1e-3
+"""Files that are at most this far from the first contrast are on the same grid."""
+
+
+def find_unusual_files(files: Sequence[FileSummary], dataset: DatasetFields) -> Iterator[Finding]:
+    """Yield constant images, empty masks, files on another grid, and codes of no target."""
+    for file in files:
+        if file.kind == "image" and file.volume.is_constant:
+            what = f"every voxel is {file.volume.minimum:g}"
+            do = "convert it again from its source, or leave the subject out with dataset.exclude"
+            yield Finding("warning", "constant image", what, do, file.subject, file.path)
+        if file.mask is not None and file.mask.is_empty:
+            structure = file.name or "the region of interest"
+            do = "check that there is none in this scan"
+            if file.kind == "roi":
+                do = "draw it, or leave the subject out with dataset.exclude"
+            values = [value for value in file.mask.values if value]
+            others = f", but the values {format_values(values)}" if values else ""
+            what = f"holds no voxel of {structure}{others}"
+            yield Finding("warning", "empty mask", what, do, file.subject, file.path)
+    is_resampled = dataset.on_grid_mismatch == "resample"
+    for file in {file.path: file for file in files}.values():
+        yield from _grid_mismatch(file, is_resampled)
+    yield from _unused_codes(files, dataset.targets)
+
+
+def _grid_mismatch(file: FileSummary, is_resampled: bool) -> Iterator[Finding]:
+    """Yield a file that is accepted, but not exactly on the grid of the first contrast."""
+    distance = file.volume.away_mm
+    if isnan(distance):
+        shape = format_shape(file.volume.shape)
+        what = f"has the shape {shape}, which is not that of the first contrast"
+    elif distance > ALIGNED_MM:
+        what = f"is up to {distance:.2g} mm away from the first contrast"
+    else:
+        return
+    do = "nothing, if both show the same place: training takes their voxels as the same"
+    if is_resampled:
+        do = "nothing, if both show the same place: training resamples it where that matters"
+    yield Finding("warning", "another grid", what, do, file.subject, file.path)
+
+
+def _unused_codes(files: Sequence[FileSummary], targets: Mapping[str, Target]) -> Iterator[Finding]:
+    """Yield a note for each code in masks that none of their targets uses."""
+    unused: dict[Path, set[float]] = {}
+    for file in files:
+        codes = targets[file.name].values if file.kind == "mask" else None
+        if codes is not None and file.mask is not None:
+            rest = {
+                value
+                for value in file.mask.values
+                if value and not any(abs(value - code) <= TOLERANCE for code in codes)
+            }
+            unused[file.path] = unused.get(file.path, rest) & rest
+    for code in sorted(set().union(*unused.values())):
+        count = sum(code in codes for codes in unused.values())
+        what = f"the value {code:g} is in {count} of {len(unused)} masks and in no target"
+        do = "nothing, if it is meant to be background; else add it to a target's values"
+        yield Finding("note", "unused value", what, do)
+
+
+MIN_SUBJECTS = 8
+"""Among fewer subjects there are no outliers."""
+MAX_DEVIATION = 6.0
+"""Robust standard deviations from the median."""
+_LOOK = "look at it, and leave the subject out with dataset.exclude if it is wrong"
+_LEAST_SCALE = 0.01
+Property = Callable[[FileSummary], float]
+OutlierTest = Callable[[Float64Array], BoolArray]
+_INTENSITIES: Mapping[str, Property] = {
+    "median intensity": lambda file: file.volume.median,
+    "standard deviation": lambda file: file.volume.std,
+}
+_VOLUME: Mapping[str, Property] = {
+    "volume [ml]": lambda file: file.mask.volume_ml if file.mask else 0.0
+}
+
+
+def find_outliers(files: Sequence[FileSummary]) -> Iterator[Finding]:
+    """Yield grids, intensities and volumes far from those of the other subjects."""
+    yield from _unlike_most(files, "zooms", lambda volume: format_zooms(volume.zooms))
+    yield from _unlike_most(files, "orientation", lambda volume: volume.orientation)
+    for images in _by_name(files, "image").values():
+        filled = [file for file in images if not isnan(file.volume.median)]
+        yield from _outlying_files(filled, "unusual intensity", _INTENSITIES, is_outlier)
+    for masks in _by_name(files, "mask").values():
+        filled = [file for file in masks if file.mask and not file.mask.is_empty]
+        yield from _outlying_files(filled, "unusual volume", _VOLUME, is_outlier_in_log)
+
+
+def is_outlier(values: Float64Array, least_scale: float | None = None) -> BoolArray:
+    """Return which values (N,) are more than 6 robust standard deviations from their median.
+
+    A robust standard deviation is 1.4826 times the median distance from the median (MAD), which
+    is that of a normal distribution; it is at least `least_scale` (default: 1 % of the median), so
+    that rounding makes no outliers among nearly equal values.
+    """
+    center = float(np.median(values))
+    distances = np.abs(values - center)
+    least_scale = _LEAST_SCALE * abs(center) if least_scale is None else least_scale
+    scale = max(1.4826 * float(np.median(distances)), least_scale)
+    return np.asarray((distances > MAX_DEVIATION * scale) & (scale > 0))
+
+
+def is_outlier_in_log(values: Float64Array) -> BoolArray:
+    """Return the outliers among the logarithms of values (N,) above 0, which are less skewed."""
+    return is_outlier(np.log(values), _LEAST_SCALE)
+
+
+def _outlying_files(
+    files: Sequence[FileSummary],
+    kind: str,
+    properties: Mapping[str, Property],
+    test: OutlierTest,
+) -> Iterator[Finding]:
+    """Yield a finding for each file of a cohort with one or more outlying properties."""
+    if len({file.subject for file in files}) < MIN_SUBJECTS:
+        return
+    texts: list[list[str]] = [[] for _ in files]
+    for name, value_of in properties.items():
+        values = np.array([value_of(file) for file in files])
+        outlying = test(values)
+        low, high = values[~outlying].min(), values[~outlying].max()  # at least half of all
+        for index in np.flatnonzero(outlying):
+            texts[index].append(f"{name} {values[index]:.4g} (others: {low:.4g} to {high:.4g})")
+    for file, deviations in zip(files, texts, strict=True):
+        if deviations:
+            what = f"{file.name}: {', '.join(deviations)}"
+            yield Finding("warning", kind, what, _LOOK, file.subject, file.path)
+
+
+def _unlike_most(
+    files: Iterable[FileSummary], kind: str, value_of: Callable[[VolumeSummary], str]
+) -> Iterator[Finding]:
+    """Yield subjects whose first image differs from that of more than half of the subjects."""
+    first_images: dict[str, FileSummary] = {}
+    for file in files:
+        if file.kind == "image":
+            first_images.setdefault(file.subject, file)
+    values = [(file, value_of(file.volume)) for file in first_images.values()]
+    for usual, count in Counter(value for _, value in values).most_common(1):
+        for file, value in values:
+            if value != usual and 2 * count > len(values):
+                what = f"has the {kind} {value}, but {count} of {len(values)} subjects have {usual}"
+                yield Finding("warning", f"unusual {kind}", what, _LOOK, file.subject, file.path)
+
+
+def _by_name(files: Iterable[FileSummary], kind: Kind) -> dict[str, list[FileSummary]]:
+    """Return the images of each contrast or the masks of each target."""
+    groups: dict[str, list[FileSummary]] = {}
+    for file in files:
+        if file.kind == kind:
+            groups.setdefault(file.name, []).append(file)
+    return groups
