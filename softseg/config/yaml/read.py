@@ -55,7 +55,7 @@ def read_yaml(path: Path) -> ConfigTree:
 
     Raises `UserError` that names the file, and the line if there is one, for every problem in it.
     """
-    tree = parse_yaml(_read_text(path), str(path), first_line=1)
+    tree = parse_yaml(read_text(path), str(path), first_line=1)
     if tree.data is None:
         raise UserError(f"{path}:1: the file is empty; a config is lines of `key: value`")
     if not isinstance(tree.data, dict):
@@ -80,21 +80,21 @@ def parse_yaml(text: str, source: str, first_line: int | None = None) -> ConfigT
     return ConfigTree(data, {(): location(0), **converter.locations})
 
 
-def _read_text(path: Path) -> str:
-    """Return the text of a file; raises UserError if it is not a small UTF-8 file."""
+def read_text(path: Path, limit: int = MAX_BYTES) -> str:
+    """Return the text of a file; raises UserError if it is not UTF-8 or has more bytes."""
     try:
         if not stat.S_ISREG(mode := path.stat().st_mode):  # a pipe may wait, a device not end
             kind = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
-            raise UserError(f"{path}: {kind}; name a YAML file")
+            raise UserError(f"{path}: {kind}; name a file")
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(limit + 1)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read: {reason}") from None
-    if len(raw) > MAX_BYTES:
-        raise UserError(f"{path}: larger than {MAX_BYTES:,} bytes: this is not a config")
+    if len(raw) > limit:
+        raise UserError(f"{path}: larger than {limit:,} bytes: this is not a config")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -63,17 +63,15 @@ def _mapping_lines(data: dict[str, Any], path: KeyPath, indent: int, notes: Note
         if isinstance(value, dict) and value:
             yield label
             yield from _mapping_lines(value, key_path, indent + 2, notes)
-        elif isinstance(value, list) and _needs_a_line_per_item(value, label):
+        elif isinstance(value, list) and (
+            any(isinstance(item, dict) and item for item in value)
+            or (len(value) > 1 and len(label) + 1 + len(inline(value)) > WIDTH)
+        ):
             yield label
             for number, item in enumerate(value):
                 yield from _item_lines(item, (*key_path, number), indent + 2, notes)
         else:
             yield f"{label} {inline(value)}"
-
-
-def _needs_a_line_per_item(items: list[Any], label: str) -> bool:
-    nested = any(isinstance(item, dict) and item for item in items)
-    return nested or (len(items) > 1 and len(label) + 1 + len(inline(items)) > WIDTH)
 
 
 def _item_lines(item: Any, path: KeyPath, indent: int, notes: Notes) -> Iterator[str]:

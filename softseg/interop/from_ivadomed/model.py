@@ -8,6 +8,7 @@ from softseg.interop.from_ivadomed.outcomes import (
     OFF,
     KeyOutcome,
     carry_over,
+    carry_over_number,
     contribute,
     leave_out,
     leave_out_unless_off,
@@ -46,12 +47,10 @@ def convert_model(config: IvadomedConfig) -> Iterator[KeyOutcome]:
         yield contribute(f"{_M}.is_2d", ("model", "name"))
     else:
         yield leave_out(f"{_M}.is_2d", _ONLY_UNET)
-    for key, field, default in (("depth", "depth", 3), ("n_filters", "filters", 64)):
-        value = config.number(f"{_M}.{key}", default)
-        yield carry_over(config, f"{_M}.{key}", ("model", field), value)
+    yield carry_over_number(config, f"{_M}.depth", ("model", "depth"), 3)
+    yield carry_over_number(config, f"{_M}.n_filters", ("model", "filters"), 64)
     yield write_fixed(("model", "block"), "conv_relu_norm", "ivadomed's order")
-    momentum = config.number(f"{_M}.bn_momentum", 0.1)
-    yield carry_over(config, f"{_M}.bn_momentum", ("model", "norm_momentum"), momentum)
+    yield carry_over_number(config, f"{_M}.bn_momentum", ("model", "norm_momentum"), 0.1)
     for key in ("length_2D", "stride_2D"):
         yield leave_out_unless_off(config, f"{_M}.{key}", _PATCHES)
     for key in ("in_channel", "out_channel", "folder_name"):

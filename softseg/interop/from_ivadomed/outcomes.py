@@ -11,6 +11,7 @@ from softseg.core.names import did_you_mean
 from softseg.interop.from_ivadomed.read import IvadomedConfig, Version
 
 OFF = "off: there is nothing to carry over"
+_UNKNOWN = "unknown: ivadomed has no such key and ignored it, so it is not in the YAML"
 _REPEATED = "written more than once; ivadomed read the last one, and so does the YAML"
 # lists of steps; an outcome names a step instead of its index
 _CHAINS: tuple[KeyPath, ...] = (("preprocess",), ("augment",), ("evaluate", "postprocess"))
@@ -56,6 +57,13 @@ def carry_over(
     """Write a key to the YAML; if the JSON does not have it, the value is ivadomed's default."""
     origin = f"{key}: {config.as_json(key) if config.has(key) else 'by default'}"
     return KeyOutcome(key, path, value, note=f"{origin}; {note}" if note else origin)
+
+
+def carry_over_number(
+    config: IvadomedConfig, key: str, path: KeyPath, default: float, note: str = ""
+) -> KeyOutcome:
+    """Write a number to the YAML; raises UserError if the JSON has another value."""
+    return carry_over(config, key, path, config.number(key, default), note)
 
 
 def contribute(key: str, path: KeyPath, note: str = "") -> KeyOutcome:
@@ -108,12 +116,14 @@ def assemble(config: IvadomedConfig, outcomes: Sequence[KeyOutcome]) -> Conversi
             left_out[key] = outcome.left_out
         if outcome.warning:
             warnings[key] = outcome.warning
-    known = {outcome.key for outcome in outcomes if outcome.key is not None}
+    known_keys = {outcome.key for outcome in outcomes if outcome.key is not None}
     for leaf in config.leaves():
-        if _is_empty_section(config, leaf, known):
+        if _is_empty_section(config, leaf, known_keys):
             left_out[dotted(leaf)] = OFF
-        elif not any(_covers(key, leaf) for key in known):
-            warnings[dotted(leaf)] = _unknown_key_message(leaf, known)
+        elif not any(_covers(key, leaf) for key in known_keys):
+            siblings = [key.split(".")[-1] for key in known_keys
+                        if tuple(key.split(".")[:-1]) == leaf[:-1]]  # fmt: skip
+            warnings[dotted(leaf)] = _UNKNOWN + did_you_mean(str(leaf[-1]), siblings)
     warnings |= {dotted((name,)): _REPEATED for name in config.repeated_keys}
     yaml = _with_chains(nested)
     return Conversion(yaml, carried_over, left_out, warnings, notes, config.version)
@@ -161,14 +171,12 @@ def _covers(key: str, leaf: KeyPath) -> bool:
     return leaf[: len(parts) - 1] == parts[:-1] if parts[-1] == "*" else leaf == parts
 
 
-def _is_empty_section(config: IvadomedConfig, leaf: KeyPath, known: set[str]) -> bool:
+def _is_empty_section(config: IvadomedConfig, leaf: KeyPath, known_keys: set[str]) -> bool:
     """Return whether a leaf is a section of ivadomed that is empty or null in the JSON."""
     prefix = ".".join(map(str, leaf)) + "."
     empty = lookup(config.data, leaf) in ({}, None)
-    return empty and prefix[:-1] not in known and any(key.startswith(prefix) for key in known)
-
-
-def _unknown_key_message(leaf: KeyPath, known: set[str]) -> str:
-    siblings = [key.split(".")[-1] for key in known if tuple(key.split(".")[:-1]) == leaf[:-1]]
-    hint = did_you_mean(str(leaf[-1]), siblings)
-    return f"unknown: ivadomed has no such key and ignored it, so it is not in the YAML{hint}"
+    return (
+        empty
+        and prefix[:-1] not in known_keys
+        and any(key.startswith(prefix) for key in known_keys)
+    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from softseg.config.yaml.read import read_text
 from softseg.config.yaml.tree import KeyPath, has_key, has_path
 from softseg.core.errors import UserError
 
@@ -53,28 +54,23 @@ class IvadomedConfig:
             data = data[part]
         return data
 
-    def _get(self, key: str, default: Any) -> Any:
-        """Return the value of a key, the default if there is none or it is null."""
-        value = self.get(key)
-        return default if value is None else value
-
     def number(self, key: str, default: float) -> Any:
         """Return a number; raises UserError for anything else."""
-        value = self._get(key, default)
+        value = default if self.get(key) is None else self.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(key, "must be a number", value)
         return value
 
     def flag(self, key: str, default: bool) -> bool:
         """Return true or false; raises UserError for anything else."""
-        value = self._get(key, default)
+        value = default if self.get(key) is None else self.get(key)
         if not isinstance(value, bool):
             raise self.error(key, "must be true or false", value)
         return value
 
     def text(self, key: str, default: str) -> str:
         """Return a text; raises UserError for anything else."""
-        value = self._get(key, default)
+        value = default if self.get(key) is None else self.get(key)
         if not isinstance(value, str):
             raise self.error(key, "must be a text", value)
         return value
@@ -116,7 +112,7 @@ def read_ivadomed(file: Path) -> IvadomedConfig:
     of ivadomed, which names contrasts and targets in `loader_parameters`.
     """
     repeated_keys: list[str] = []
-    data = _parse(file, _read_text(file), repeated_keys)
+    data = _parse(file, read_text(file, MAX_BYTES), repeated_keys)
     if not isinstance(data, dict):
         raise UserError(
             f"{file}:1: not a configuration of ivadomed, which is a mapping, {{ }}; give its "
@@ -136,20 +132,6 @@ def read_ivadomed(file: Path) -> IvadomedConfig:
                 "hyper-parameters"
             )
     return config
-
-
-def _read_text(file: Path) -> str:
-    """Return the text of a file; raises UserError if it is not a small UTF-8 file."""
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise UserError(f"{file}: larger than {MAX_BYTES:,} bytes: not a configuration")
-        return file.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file}: not UTF-8 text; save the file as UTF-8") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
 
 
 def _parse(file: Path, text: str, repeated_keys: list[str]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from softseg.interop.from_ivadomed.outcomes import (
     KeyOutcome,
     carry_over,
+    carry_over_number,
     leave_out,
     leave_out_unless_off,
     warn,
@@ -37,15 +38,8 @@ def convert_split(config: IvadomedConfig) -> Iterator[KeyOutcome]:
     data_type = f"{_S}.data_testing.data_type"
     by_data_type = config.version == "2.9" and config.get(data_type)
     yield carry_over(config, data_type if by_data_type else method, ("split", "by"), by)
-    yield from _test(config, centers=by != within)
-    if by != within and config.version == "2.2":
-        note = "ivadomed held out the center and divided the subjects of all others"
-        yield write_fixed(("split", "within"), within, note)
-    elif by != within:
-        yield carry_over(config, method, ("split", "within"), within)
-    yield _validation(config, divided=by != within)
-    seed = config.number(f"{_S}.random_seed", 6)
-    yield carry_over(config, f"{_S}.random_seed", ("split", "seed"), seed, _SEED)
+    yield from _sets(config, by, within)
+    yield carry_over_number(config, f"{_S}.random_seed", ("split", "seed"), 6, _SEED)
     yield leave_out_unless_off(config, f"{_S}.fname_split", _FILE)
     if config.get(f"{_S}.fname_split"):
         yield warn(f"{_S}.fname_split", _FROM_FILE)
@@ -82,24 +76,28 @@ def _test_column(config: IvadomedConfig) -> str:
     return config.text(f"{_S}.data_testing.data_type", "")
 
 
-def _test(config: IvadomedConfig, centers: bool) -> Iterator[KeyOutcome]:
-    """Convert the test set: the values that are named, or a share."""
+def _sets(config: IvadomedConfig, by: str, within: str) -> Iterator[KeyOutcome]:
+    """Convert the test set (named values, or a share of `by`) and the share that trains.
+
+    If `within` is another column than `by`, it divides what is outside the test set.
+    """
+    divided = by != within
     key = f"{_S}.center_test" if config.version == "2.2" else f"{_S}.data_testing.data_value"
     values = config.items(key, (str, int))
-    fraction = config.number(f"{_S}.test_fraction", 0.2)
-    if values and (centers or config.version == "2.9"):
+    test = config.number(f"{_S}.test_fraction", 0.2)
+    train = config.number(f"{_S}.train_fraction", 0.6)
+    if values and (divided or config.version == "2.9"):
         yield carry_over(config, key, ("split", "test"), values)
         yield leave_out(f"{_S}.test_fraction", "ivadomed ignored it: the test set is named")
-        return
-    yield leave_out_unless_off(config, key, "ivadomed read it with the method per_center only")
-    note = "" if 0 < fraction < 1 else "the test set needs at least one group"
-    yield carry_over(config, f"{_S}.test_fraction", ("split", "test"), _share(fraction), note)
-
-
-def _validation(config: IvadomedConfig, divided: bool) -> KeyOutcome:
-    """Convert the training share to softseg's validation share."""
-    train = config.number(f"{_S}.train_fraction", 0.6)
-    test = config.number(f"{_S}.test_fraction", 0.2)
+    else:
+        yield leave_out_unless_off(config, key, "ivadomed read it with the method per_center only")
+        note = "" if 0 < test < 1 else "the test set needs at least one group"
+        yield carry_over(config, f"{_S}.test_fraction", ("split", "test"), _share(test), note)
+    if divided and config.version == "2.2":
+        note = "ivadomed held out the center and divided the subjects of all others"
+        yield write_fixed(("split", "within"), within, note)
+    elif divided:
+        yield carry_over(config, f"{_S}.split_method", ("split", "within"), within)
     if not divided:
         share, note = 1 - train - test, "the rest after train_fraction and test_fraction"
     elif config.version == "2.2":
@@ -108,7 +106,7 @@ def _validation(config: IvadomedConfig, divided: bool) -> KeyOutcome:
         share = 1 - train / (1 - test) if test < 1 else 0
         note = "of the subjects outside the test set, if that has test_fraction of them"
     path = ("split", "validation")
-    return carry_over(config, f"{_S}.train_fraction", path, _share(share), note)
+    yield carry_over(config, f"{_S}.train_fraction", path, _share(share), note)
 
 
 def _share(share: float) -> Any:

@@ -10,6 +10,7 @@ from softseg.interop.from_ivadomed.outcomes import (
     OFF,
     KeyOutcome,
     carry_over,
+    carry_over_number,
     contribute,
     leave_out,
     leave_out_unless_off,
@@ -33,19 +34,16 @@ from a run or a package of softseg (init_from)"
 def convert_training(config: IvadomedConfig) -> Iterator[KeyOutcome]:
     """Convert batches, epochs, learning rate, early stopping and the balance of slices."""
     batch, rate = f"{_T}.batch_size", f"{_T}.scheduler.initial_lr"
-    yield carry_over(config, batch, ("trainer", "batch_size"), config.number(batch, 18))
+    yield carry_over_number(config, batch, ("trainer", "batch_size"), 18)
     time = f"{_T}.training_time"
-    for name, path, default in (
-        ("num_epochs", ("trainer", "max_epochs"), 100),
-        ("early_stopping_patience", (*_STOP, "patience"), 50),
-    ):
-        key = f"{time}.{name}"
-        yield carry_over(config, key, path, config.number(key, default))
+    patience = f"{time}.early_stopping_patience"
+    yield carry_over_number(config, f"{time}.num_epochs", ("trainer", "max_epochs"), 100)
+    yield carry_over_number(config, patience, (*_STOP, "patience"), 50)
     key = f"{time}.early_stopping_epsilon"
     share = float(Decimal(str(config.number(key, 0.001))) / 100)
     yield carry_over(config, key, (*_STOP, "epsilon"), share, "percent in ivadomed, a share here")
-    yield warn(f"{time}.early_stopping_patience", _PATIENCE)
-    yield carry_over(config, rate, ("trainer", "learning_rate"), config.number(rate, 0.001))
+    yield warn(patience, _PATIENCE)
+    yield carry_over_number(config, rate, ("trainer", "learning_rate"), 0.001)
     yield from _schedule(config)
     yield from _balance(config)
     yield leave_out_unless_off(config, f"{_T}.mixup_alpha", "samples are not mixed")

@@ -1,4 +1,4 @@
-"""The JSON of ivadomed's packaged models for a model of ours, and what it cannot say."""
+"""The JSON of ivadomed's packaged models for a model of ours, and what it cannot express."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.preprocess import Crop, Resample, Slices, Standardize
 
-Tree = dict[str, Any]
+JsonObject = dict[str, Any]
 T = TypeVar("T")
 
 
-def shown_transposed(slices: Slices) -> bool:
-    """Whether ivadomed's slices are ours transposed: their height is inferior-superior, not width.
+def has_transposed_slices(slices: Slices) -> bool:
+    """Return whether ivadomed's slices are ours transposed: their height is inferior-superior.
 
-    Axial ones are right-left x posterior-anterior in both.
+    Axial slices are right-left x posterior-anterior in both.
     """
     return slices.axis != "axial"
 
 
-def config(experiment: Experiment) -> Tree:
-    """`name.json`, as ivadomed 2.9's prediction reads it; keys of training hold its defaults.
+def ivadomed_config(experiment: Experiment) -> JsonObject:
+    """Return `name.json` as ivadomed 2.9's prediction reads it; keys of training have its defaults.
 
     Raises UserError for a model that resamples one of a slice's two axes: ivadomed does both.
     """
-    trainer = experiment.trainer
+    trainer, model = experiment.trainer, experiment.model
     return {
         "command": "segment",
         "gpu_ids": [0],
@@ -35,7 +35,7 @@ def config(experiment: Experiment) -> Tree:
         "debugging": False,
         "log_file": "log",
         "object_detection_params": {"object_detection_path": None, "safety_factor": [1.0] * 3},
-        "loader_parameters": _loader(experiment),
+        "loader_parameters": _loader_parameters(experiment),
         "split_dataset": {
             "fname_split": None,
             "random_seed": 6,
@@ -45,8 +45,31 @@ def config(experiment: Experiment) -> Tree:
             "train_fraction": 0.6,
             "test_fraction": 0.2,
         },
-        "training_parameters": _training(trainer.batch_size, trainer.max_epochs),
-        "default_model": _model(experiment),
+        "training_parameters": {
+            "batch_size": trainer.batch_size,
+            "loss": {"name": "DiceLoss"},
+            "training_time": {
+                "num_epochs": trainer.max_epochs,
+                "early_stopping_patience": 50,
+                "early_stopping_epsilon": 0.001,
+            },
+            "scheduler": {
+                "initial_lr": 0.001,
+                "lr_scheduler": {"name": "CosineAnnealingLR", "base_lr": 1e-5, "max_lr": 1e-2},
+            },
+            "balance_samples": {"applied": False, "type": "gt"},
+            "mixup_alpha": None,
+            "transfer_learning": {"retrain_model": None, "retrain_fraction": 1.0, "reset": True},
+        },
+        "default_model": {
+            "name": "Unet",
+            "dropout_rate": model.dropout,
+            "bn_momentum": model.norm_momentum,
+            "depth": model.depth,
+            "n_filters": model.filters,
+            "is_2d": True,
+            "final_activation": "relu" if model.head.name == "normrelu" else "sigmoid",
+        },
         "uncertainty": {"epistemic": False, "aleatoric": False, "n_it": 0},
         "postprocessing": {},
         "evaluation_parameters": {},
@@ -54,15 +77,17 @@ def config(experiment: Experiment) -> Tree:
     }
 
 
-def _loader(experiment: Experiment) -> Tree:
+def _loader_parameters(experiment: Experiment) -> JsonObject:
+    """Return the section that names contrasts, targets, the ROI and the axis of the slices."""
     contrasts = list(experiment.dataset.contrasts)
+    crop = _step(experiment, Crop)
+    around_roi = crop is not None and crop.around == "roi"
     return {
         "path_data": [],
         "subject_selection": {"n": [], "metadata": [], "value": []},
         "target_suffix": [f"_{target}" for target in experiment.dataset.targets],
         "extensions": [],
-        "roi_params": {"suffix": "_roi" if _around_roi(experiment) else None,
-                       "slice_filter_roi": None},
+        "roi_params": {"suffix": "_roi" if around_roi else None, "slice_filter_roi": None},
         "contrast_params": {"training_validation": contrasts, "testing": contrasts, "balance": {}},
         "slice_filter_params": {"filter_empty_mask": False, "filter_empty_input": False},
         "patch_filter_params": {"filter_empty_mask": False, "filter_empty_input": False},
@@ -70,48 +95,18 @@ def _loader(experiment: Experiment) -> Tree:
         "multichannel": len(contrasts) > 1,
         "soft_gt": True,
         "is_input_dropout": False,
-    }  # fmt: skip
-
-
-def _training(batch_size: int, epochs: int) -> Tree:
-    schedule = {"name": "CosineAnnealingLR", "base_lr": 1e-5, "max_lr": 1e-2}
-    return {
-        "batch_size": batch_size,
-        "loss": {"name": "DiceLoss"},
-        "training_time": {
-            "num_epochs": epochs,
-            "early_stopping_patience": 50,
-            "early_stopping_epsilon": 0.001,
-        },
-        "scheduler": {"initial_lr": 0.001, "lr_scheduler": schedule},
-        "balance_samples": {"applied": False, "type": "gt"},
-        "mixup_alpha": None,
-        "transfer_learning": {"retrain_model": None, "retrain_fraction": 1.0, "reset": True},
     }
 
 
-def _model(experiment: Experiment) -> Tree:
-    model = experiment.model
-    return {
-        "name": "Unet",
-        "dropout_rate": model.dropout,
-        "bn_momentum": model.norm_momentum,
-        "depth": model.depth,
-        "n_filters": model.filters,
-        "is_2d": True,
-        "final_activation": "relu" if model.head.name == "normrelu" else "sigmoid",
-    }
-
-
-def _transformations(experiment: Experiment) -> Iterator[tuple[str, Tree]]:
-    """What ivadomed does to each slice, in order."""
+def _transformations(experiment: Experiment) -> Iterator[tuple[str, JsonObject]]:
+    """Yield the steps that ivadomed applies to each slice, in order."""
     slices, normalized = experiment.slices, False
-    height, width = slices.in_plane[:: -1 if shown_transposed(slices) else 1]
+    height, width = slices.in_plane[:: -1 if has_transposed_slices(slices) else 1]
     for step in experiment.preprocess:
         if isinstance(step, Standardize):
             normalized = True
         elif isinstance(step, Crop):
-            size = list(step.size[:: -1 if shown_transposed(slices) else 1])
+            size = list(step.size[:: -1 if has_transposed_slices(slices) else 1])
             yield ("ROICrop" if step.around == "roi" else "CenterCrop"), {"size": size}
         elif step.zooms[height] is not None and step.zooms[width] is not None:
             across = step.zooms[slices.axis_index] or 1.0
@@ -125,55 +120,59 @@ def _transformations(experiment: Experiment) -> Iterator[tuple[str, Tree]]:
         yield "NormalizeInstance", {"applied_to": ["im"]}
 
 
-def _around_roi(experiment: Experiment) -> bool:
-    crop = _step(experiment, Crop)
-    return crop is not None and crop.around == "roi"
-
-
 def _step(experiment: Experiment, kind: type[T]) -> T | None:
     return next((step for step in experiment.preprocess if isinstance(step, kind)), None)
 
 
-def not_preserved(experiment: Experiment, thresholds: Mapping[str, float] | None) -> Sequence[str]:
-    """What ivadomed does otherwise than `softseg predict` with this model, a sentence each."""
-    return [*_intensities(experiment), *_geometry(experiment), *_output(experiment, thresholds)]
+def differences(experiment: Experiment, thresholds: Mapping[str, float] | None) -> Sequence[str]:
+    """Return what ivadomed does differently than `softseg predict` with this model, by sentence."""
+    return [
+        *_preprocessing_differences(experiment),
+        *_output_differences(experiment, thresholds),
+        "model card, license, scores and checksums stay in the package",
+        "the model can only predict (onnxruntime 1.14 or newer): there is no .pt to train on",
+    ]
 
 
-def _intensities(experiment: Experiment) -> Iterator[str]:
-    step = _step(experiment, Standardize)
-    if step is not None and step.over == "volume":
-        region = {"all": "", "nonzero": ", where it is not 0", "roi": ", in the ROI"}[step.region]
-        yield f"each slice is normalized on its own, not the scan{region}: intensities differ"
-    if _step(experiment, Crop) is not None:
-        yield "slices are padded with 0 before they are normalized, not with the scan's background"
-
-
-def _geometry(experiment: Experiment) -> Iterator[str]:
+def _preprocessing_differences(experiment: Experiment) -> Iterator[str]:
+    """Yield how intensities and the geometry of slices differ."""
+    standardize = _step(experiment, Standardize)
     resample, crop = _step(experiment, Resample), _step(experiment, Crop)
+    if standardize is not None and standardize.over == "volume":
+        region = {"all": "", "nonzero": ", where it is not 0", "roi": ", in the ROI"}
+        scan = f"the scan{region[standardize.region]}"
+        yield f"each slice is normalized on its own, not {scan}: intensities differ"
+    if crop is not None:
+        yield "slices are padded with 0 before they are normalized, not with the scan's background"
     if resample is not None:
-        yield "resampling, there and back, keeps the corner voxels in place, not the field of view"
+        yield "resampling and its inverse keep the corner voxels in place, not the field of view"
         if resample.zooms[experiment.slices.axis_index] is not None:
             yield "slices are not resampled across: their distance stays the scan's"
         if resample.image_order != 2:
             yield f"images are resampled with splines of order 2, not {resample.image_order}"
     if crop is not None and crop.around == "image":
-        yield "only the crop in the middle of a larger scan is looked at; elsewhere it is 0"
+        yield "of a larger scan only the crop in the middle is segmented; the rest is 0"
     if crop is not None and crop.around == "roi":
-        yield "each slice is cropped around its own ROI, or its middle where no ROI is given; " \
-              "softseg crops a whole scan around one"  # fmt: skip
+        yield (
+            "each slice is cropped around its own ROI, or its middle without an ROI; softseg crops "
+            "a whole scan around one ROI"
+        )
 
 
-def _output(experiment: Experiment, thresholds: Mapping[str, float] | None) -> Iterator[str]:
+def _output_differences(
+    experiment: Experiment, thresholds: Mapping[str, float] | None
+) -> Iterator[str]:
+    """Yield how the values of a prediction differ."""
     head = experiment.model.head
     if head.name == "normrelu" and head.scope != "running":
-        yield "NormReLU divides by the maximum of a batch of training_parameters.batch_size " \
-              f"({experiment.trainer.batch_size}) slices, not of the scan: with a batch_size of " \
-              "at least the scan's slices it is the same"  # fmt: skip
+        yield (
+            "NormReLU divides by the maximum of a batch of training_parameters.batch_size "
+            f"({experiment.trainer.batch_size}) slices, not of the scan: the results are the same "
+            "with a batch_size of at least the scan's number of slices"
+        )
     yield "predictions up to 0.01 become 0"
     if thresholds is not None:
-        found = ", ".join(f"{target} {value:.2f}" for target, value in thresholds.items())
-        yield f"thresholds ({found}) are not applied: give them as binarize_prediction"
+        values = ", ".join(f"{target} {value:.2f}" for target, value in thresholds.items())
+        yield f"thresholds ({values}) are not applied: pass them as binarize_prediction"
     if experiment.evaluate.postprocess:
         yield "postprocessing is not carried over"
-    yield "model card, license, scores and checksums stay in the package"
-    yield "it predicts only (onnxruntime 1.14 or newer): there is no .pt to train on"

@@ -1,4 +1,4 @@
-"""An export is laid out, cut and answered as ivadomed's prediction expects it."""
+"""An exported model has the files, axes and outputs that ivadomed's prediction expects."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.segment import segment
 from softseg.interop.to_ivadomed import export as ivadomed
-from softseg.interop.to_ivadomed.ivadomed_json import config, not_preserved
+from softseg.interop.to_ivadomed.ivadomed_json import differences, ivadomed_config
 from tests.support import makers
 from tests.support.models import seen
 
 pytestmark = pytest.mark.slow
 SLICE = "preprocess=[{standardize: {over: slice}}]"
-# ivadomed's slices (height, width), and the axis along them, of a volume right x anterior x upper
+# ivadomed's slices (height, width), and the axis across them, of a volume in RAS
 AXES = {"axial": (0, 1, 2), "sagittal": (2, 1, 0), "coronal": (2, 0, 1)}
 
 
 def predicted_by_ivadomed(folder, scans, axis):
     """Scans (C, X, Y, Z) in RAS -> (K, X, Y, Z), as its segment_volume does without resampling."""
-    lying = np.transpose(scans, (0, *(1 + np.array(AXES[axis]))))  # (C, height, width, S)
-    mean, std = (f(lying, axis=(1, 2), keepdims=True) for f in (np.mean, np.std))
-    batch = np.moveaxis((lying - mean) / std, 3, 0).astype(np.float32)
+    slices = np.transpose(scans, (0, *(1 + np.array(AXES[axis]))))  # (C, height, width, S)
+    mean, std = (f(slices, axis=(1, 2), keepdims=True) for f in (np.mean, np.std))
+    batch = np.moveaxis((slices - mean) / std, 3, 0).astype(np.float32)
     session = onnxruntime.InferenceSession(str(folder / f"{folder.name}.onnx"))
     soft = session.run(None, {session.get_inputs()[0].name: batch})[0]
     return np.transpose(np.moveaxis(soft, 0, 3), (0, *(1 + np.argsort(AXES[axis]))))
 
 
 def test_a_sagittal_model_of_two_contrasts_and_targets_predicts_the_same(tmp_path, monkeypatch):
-    """What lies otherwise: height before width; and a NormReLU, over a batch of all slices."""
+    """Slices are transposed, and the NormReLU's maximum is over a batch of all slices."""
     torch.manual_seed(3)
     sets = [SLICE, "slices.axis=sagittal", "dataset.contrasts=[T1w, T2w]",
             "dataset.targets={lesion: {}, cord: {}}", "model.head={name: normrelu}"]  # fmt: skip
@@ -52,27 +52,27 @@ def test_a_sagittal_model_of_two_contrasts_and_targets_predicts_the_same(tmp_pat
     scans = np.stack([makers.scan(k, (6, 13, 10)) for k in (1, 2)])
     none = np.zeros((0, 6, 13, 10), np.float32)
     wanted = segment(model, Sample(scans, none, None, (), Grid((6, 13, 10), np.eye(4)), {}))
-    found = predicted_by_ivadomed(exported.folder, scans, "sagittal")
+    prediction = predicted_by_ivadomed(exported.folder, scans, "sagittal")
     assert wanted.std() > 0.05
-    assert found == pytest.approx(wanted, abs=1e-4)
-    known = json.loads((exported.folder / "seen.json").read_text())
-    assert known["loader_parameters"]["multichannel"] is True
-    assert known["loader_parameters"]["target_suffix"] == ["_lesion", "_cord"]
-    assert any("lesion 0.35, cord 0.50" in line for line in exported.not_preserved)
+    assert prediction == pytest.approx(wanted, abs=1e-4)
+    config = json.loads((exported.folder / "seen.json").read_text())
+    assert config["loader_parameters"]["multichannel"] is True
+    assert config["loader_parameters"]["target_suffix"] == ["_lesion", "_cord"]
+    assert any("lesion 0.35, cord 0.50" in line for line in exported.differences)
 
 
-def test_the_command_exports_a_package_and_tells_what_is_lost(packed, tmp_path, monkeypatch):
+def test_the_command_exports_a_package_and_prints_the_differences(packed, tmp_path, monkeypatch):
     app = typer.Typer()
     app.command()(command)
     words = [str(packed), "-o", str(tmp_path)]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output
-    assert "each slice is normalized on its own, not the scan" in done.output
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "each slice is normalized on its own, not the scan" in result.output
     assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == ["tiny.json", "tiny.onnx"]
     session = onnxruntime.InferenceSession(str(tmp_path / "tiny/tiny.onnx"))
-    found = session.run(None, {"slices": makers.scan(1, (2, 1, 16, 16))})[0]
-    assert found.shape == (2, 1, 16, 16)
-    assert 0 < found.min() < found.max() < 1  # after the sigmoid
+    prediction = session.run(None, {"slices": makers.scan(1, (2, 1, 16, 16))})[0]
+    assert prediction.shape == (2, 1, 16, 16)
+    assert 0 < prediction.min() < prediction.max() < 1  # after the sigmoid
     again = CliRunner().invoke(app, words)
     assert isinstance(again.exception, UserError)
     assert "exists already" in str(again.exception)
@@ -81,7 +81,7 @@ def test_the_command_exports_a_package_and_tells_what_is_lost(packed, tmp_path, 
     assert (tmp_path / "tiny/tiny.onnx").read_bytes() == b"another"
 
 
-def test_it_needs_a_folder_to_write_into(packed, tmp_path):
+def test_the_output_folder_must_exist(packed, tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
         ivadomed.to_ivadomed(packed, tmp_path / "no")
 
@@ -94,13 +94,13 @@ def test_it_needs_a_folder_to_write_into(packed, tmp_path):
         ("coronal", "[0.5, null, 0.6]", [30, 20], {"hspace": 0.6, "wspace": 0.5, "dspace": 1}),
     ],
 )
-def test_height_and_width_are_named_as_ivadomed_names_them(axis, zooms, size, spacing):
+def test_height_and_width_are_those_of_ivadomeds_slices(axis, zooms, size, spacing):
     steps = (
         f"[{{resample: {{zooms: {zooms}}}}}, {{crop: {{size: [20, 30]}}}}, {{standardize: {{}}}}]"
     )
-    known = config(seen(f"preprocess={steps}", f"slices.axis={axis}").experiment)
-    assert known["loader_parameters"]["slice_axis"] == axis
-    assert list(known["transformation"].items()) == [
+    config = ivadomed_config(seen(f"preprocess={steps}", f"slices.axis={axis}").experiment)
+    assert config["loader_parameters"]["slice_axis"] == axis
+    assert list(config["transformation"].items()) == [
         ("Resample", spacing),
         ("CenterCrop", {"size": size}),
         ("NumpyToTensor", {}),
@@ -110,27 +110,27 @@ def test_height_and_width_are_named_as_ivadomed_names_them(axis, zooms, size, sp
 
 def test_a_crop_around_an_roi_asks_ivadomed_for_one():
     spec = seen("preprocess.1.crop.around=roi", "dataset.roi='{subject}_roi.nii.gz'").experiment
-    known = config(spec)
-    assert known["transformation"]["ROICrop"] == {"size": [8, 6]}
-    assert known["loader_parameters"]["roi_params"]["suffix"] == "_roi"
-    assert any("around its own ROI" in line for line in not_preserved(spec, None))
+    config = ivadomed_config(spec)
+    assert config["transformation"]["ROICrop"] == {"size": [8, 6]}
+    assert config["loader_parameters"]["roi_params"]["suffix"] == "_roi"
+    assert any("around its own ROI" in line for line in differences(spec, None))
 
 
-def test_what_ivadomed_cannot_do_is_refused():
+def test_preprocessing_that_ivadomed_cannot_do_is_rejected():
     spec = seen("preprocess=[{resample: {zooms: [0.5, null, null]}}]").experiment
     with pytest.raises(UserError, match="both axes of a slice or none"):
-        config(spec)
+        ivadomed_config(spec)
 
 
-def test_only_what_differs_is_told():
+def test_only_differences_of_the_model_are_listed():
     plain = seen(SLICE, "model.head={name: normrelu, scope: running}").experiment
-    told = not_preserved(plain, None)
-    assert len(told) == 3  # small values, what stays in the package, no training
+    lines = differences(plain, None)
+    assert len(lines) == 3  # small values, what stays in the package, no training
     paper = seen("preprocess=[{standardize: {}}, {resample: {zooms: [1, 1, 2], image_order: 3}}, "
                  "{crop: {size: [8, 8]}}]", "model.head={name: normrelu}", "trainer.batch_size=7",
                  "evaluate.postprocess=[{keep_largest: {}}]").experiment  # fmt: skip
-    told = "\n".join(not_preserved(paper, {"lesion": 0.4}))
+    text = "\n".join(differences(paper, {"lesion": 0.4}))
     for words in ("not the scan:", "padded with 0", "corner voxels", "not resampled across",
                   "order 2, not 3", "crop in the middle", "batch_size (7)",
                   "lesion 0.40", "postprocessing"):  # fmt: skip
-        assert words in told, words
+        assert words in text, words
