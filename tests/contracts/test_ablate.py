@@ -154,7 +154,7 @@ def test_a_run_that_another_process_holds_is_skipped(copied):
     with FileLock(run.with_name(".split-0.lock")):
         status, out, _ = project.run(copied, "ablate", "both.yaml", "--run-index", "0")
     assert status == 1
-    assert "soft/split-0: left to the other process" in out
+    assert "soft/split-0: skipped: locked by another process" in out
     assert not run.exists()
 
 
