@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pandas as pd
 from rich.markup import escape
@@ -41,24 +40,18 @@ def summarize(table: pd.DataFrame) -> dict[str, dict[str, Moments]]:
 
     std is the sample standard deviation (ddof 1); an undefined mean or std is None.
     """
-    return {
-        str(target): {
-            str(metric): _moments(rows[metric])
-            for metric in rows.columns
-            if metric not in _NOT_METRICS
-        }
-        for target, rows in table.groupby("target", sort=False)
-    }
-
-
-def _moments(values: pd.Series[Any]) -> Moments:
-    """The mean, the standard deviation and the number of the defined values."""
-    mean, std = float(values.mean()), float(values.std())
-    return {
-        "mean": None if math.isnan(mean) else mean,
-        "std": None if math.isnan(std) else std,
-        "n": int(values.count()),
-    }
+    metrics = [name for name in table.columns if name not in _NOT_METRICS]
+    summary: dict[str, dict[str, Moments]] = {}
+    for target, rows in table.groupby("target", sort=False):
+        moments = summary[str(target)] = {}
+        for metric in metrics:
+            mean, std = float(rows[metric].mean()), float(rows[metric].std())
+            moments[str(metric)] = {
+                "mean": None if math.isnan(mean) else mean,
+                "std": None if math.isnan(std) else std,
+                "n": int(rows[metric].count()),
+            }
+    return summary
 
 
 def metrics_table(table: pd.DataFrame, title: str) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 
@@ -80,8 +80,18 @@ def evaluate_uncertainty(
             by_target[target].append(scores)
             rows.append({"subject": volume.subject, "target": target, **scores.scores})
     table = pd.DataFrame(rows)
+    stem = _file_stem(sampling, split)
+    write_atomically(run.folder / f"{stem}.csv", table.to_csv(index=False))
     figures = {target: _figure_data(volumes) for target, volumes in by_target.items()}
-    _write(run, _file_stem(sampling, split), table, figures)
+    parts = [
+        pd.DataFrame({"target": target, "by": by, "retained": RETAINED, "error": error})
+        for target, data in figures.items()
+        for by, error in data.errors.items()
+    ]
+    if parts:
+        curves = pd.concat(parts).to_csv(index=False)
+        write_atomically(run.folder / f"{stem}-retained.csv", curves)
+    draw(figures, run.folder / "figures" / f"{stem}.png")
     return table
 
 
@@ -120,20 +130,6 @@ def _figure_data(volumes: Sequence[UncertaintyScores]) -> Shown:
 
 def _file_stem(sampling: Sampling, split: str) -> str:
     return f"uncertainty-{sampling.method}{set_suffix(split)}"
-
-
-def _write(run: Run, stem: str, table: pd.DataFrame, figures: Mapping[str, Shown]) -> None:
-    """Write the scores, the retention curves and the figure."""
-    write_atomically(run.folder / f"{stem}.csv", table.to_csv(index=False))
-    parts = [
-        pd.DataFrame({"target": target, "by": by, "retained": RETAINED, "error": error})
-        for target, data in figures.items()
-        for by, error in data.errors.items()
-    ]
-    if parts:
-        curves = pd.concat(parts).to_csv(index=False)
-        write_atomically(run.folder / f"{stem}-retained.csv", curves)
-    draw(figures, run.folder / "figures" / f"{stem}.png")
 
 
 def print_uncertainty(

@@ -53,7 +53,13 @@ class Model:
 def open_model(source: Path, device: str = "auto") -> Model:
     """Open a run's folder or a package. Raises UserError for anything else."""
     if source.is_file():
-        return _open_package(source, device)
+        from softseg.package import read_package
+
+        package = read_package(source)
+        experiment = _on_this_machine(parse_yaml(package.config, str(source)), device)
+        weights = {"model": package.model, "head": package.head}
+        predict = build_predictor(experiment, weights, str(source))
+        return Model(source, experiment, predict, _values(package.thresholds), package.facts)
     if (source / CONFIG).is_file():
         raise UserError(
             f"{source} is an ablation: name one of its runs, or add --uncertainty ensemble"
@@ -70,17 +76,6 @@ def open_model(source: Path, device: str = "auto") -> Model:
     metadata = run.metadata()
     metadata |= {"epoch": epoch, "softseg": metadata.get("versions", {}).get("softseg")}
     return Model(source, experiment, predict, _values(thresholds), metadata)
-
-
-def _open_package(path: Path, device: str) -> Model:
-    """Open a package that `softseg package` wrote."""
-    from softseg.package import read_package
-
-    package = read_package(path)
-    experiment = _on_this_machine(parse_yaml(package.config, str(path)), device)
-    weights = {"model": package.model, "head": package.head}
-    predict = build_predictor(experiment, weights, str(path))
-    return Model(path, experiment, predict, _values(package.thresholds), package.facts)
 
 
 def _on_this_machine(config: ConfigTree, device: str) -> Experiment:

@@ -88,15 +88,10 @@ def for_each_scan(
     name: str,
     console: Console,
 ) -> Result:
-    """Predict the scans one after the other, and describe the folder if they are BIDS.
+    """Predict the scans one after the other, and describe the folder `out` if they are BIDS.
 
-    Args:
-        scans: what to segment.
-        predict_scan: segments a scan and returns the NIfTI files written; raises UserError or
-            OSError.
-        out: the folder of all predictions.
-        name: the model's name.
-        console: where progress is shown.
+    `predict_scan` writes the predictions of a scan and returns the NIfTI files; it may raise
+    UserError or OSError, or run out of memory. `name` is that of the model.
     """
     result = Result([], [])
     for scan in track(scans, "segmenting", console=console, disable=not console.is_terminal):

@@ -15,15 +15,13 @@ from softseg.inference.model import Model
 from softseg.inference.prepared_scan import wants_roi
 from softseg.inference.scans import Scan
 
-Center = tuple[float, float, float]
-
 
 @dataclass(frozen=True)
 class RoiAssignment:
     """The scans with their ROI masks, or the middle of the one scan's box."""
 
     scans: list[Scan]
-    center: Center | None = None
+    center: tuple[float, float, float] | None = None
     problems: tuple[str, ...] = ()  # scans left out, because their ROI mask is missing or ambiguous
 
 
@@ -51,20 +49,19 @@ def assign_rois(
         dataset = model.experiment.dataset
         suffix = dataset.roi if dataset.loader == "bids" else None
         return _with_masks(scans, roi, suffix, model.targets)
-    return RoiAssignment(list(scans), None if center is None else _voxel(center, len(scans)))
-
-
-def _voxel(text: str, scans: int) -> Center:
-    """The voxel that --center gives for the only scan."""
+    if center is None:
+        return RoiAssignment(list(scans))
     try:
-        i, j, k = (float(part) for part in text.split(","))
+        i, j, k = (float(part) for part in center.split(","))
     except ValueError:
-        raise UserError(f"--center {text}: write three numbers, such as 64,70,10") from None
+        raise UserError(f"--center {center}: write three numbers, such as 64,70,10") from None
     if not all(map(math.isfinite, (i, j, k))):
-        raise UserError(f"--center {text}: write three finite numbers, such as 64,70,10")
-    if scans > 1:
-        raise UserError(f"--center is for one scan, but there are {scans}; give masks with --roi")
-    return i, j, k
+        raise UserError(f"--center {center}: write three finite numbers, such as 64,70,10")
+    if len(scans) > 1:
+        raise UserError(
+            f"--center is for one scan, but there are {len(scans)}; give masks with --roi"
+        )
+    return RoiAssignment(list(scans), (i, j, k))
 
 
 def _with_masks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[S
     of its name (`patient1_FLAIR.nii.gz`, or `patient1_0000.nii.gz` for the first contrast), its
     whole name (`patient1/FLAIR.nii.gz`), or given with it (`FLAIR=any_name.nii.gz`, for one scan).
     In a BIDS data set, the entities of the contrast must be those of the file, except `run`: each
-    run is a scan of its own. Scans of the same name are told apart by their folders.
+    run is a scan of its own. Scans of the same name are distinguished by their folders.
 
     Raises one UserError for everything that is ambiguous or would be written to the same file, and
     if no scan has all contrasts that the model needs.
@@ -66,10 +66,9 @@ def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[S
     if not groups and not problems:
         where = listing(map(str, inputs))
         problems.append(f"there is no scan of {' + '.join(contrasts)} in {where}")
-    problems += [problem for group in groups.values() for problem in _duplicate_contrasts(group)]
     ordered = sorted(groups.items(), key=lambda item: natural_key("/".join(map(str, item[0]))))
     scans = [_scan(group, contrasts) for _, group in ordered]
-    problems += _shared_outputs(scans)
+    problems += _conflicts(groups.values(), scans)
     incomplete = [scan.missing for scan in scans if scan.missing is not None]
     if problems or len(incomplete) == len(scans):
         raise combined_error(
@@ -195,17 +194,14 @@ def _with_distinct_folders(images: Sequence[_Image]) -> list[_Image]:
     return distinct
 
 
-def _duplicate_contrasts(images: Sequence[_Image]) -> Iterator[str]:
-    """Yield a message for each contrast of one scan that has several files."""
-    scan = images[0].shared_folder / images[0].scan
-    for contrast in dict.fromkeys(image.contrast for image in images):
-        paths = [str(image.path) for image in images if image.contrast == contrast]
-        if len(paths) > 1:
-            yield f"{scan}: {contrast} has {len(paths)} files: {listing(paths)}"
-
-
-def _shared_outputs(scans: Sequence[Scan]) -> Iterator[str]:
-    """Yield a message for each set of scans with predictions of the same file names."""
+def _conflicts(groups: Iterable[Sequence[_Image]], scans: Sequence[Scan]) -> Iterator[str]:
+    """Yield a message for each contrast with several files, and for scans with equal outputs."""
+    for images in groups:
+        scan_name = images[0].shared_folder / images[0].scan
+        for contrast in dict.fromkeys(image.contrast for image in images):
+            paths = [str(image.path) for image in images if image.contrast == contrast]
+            if len(paths) > 1:
+                yield f"{scan_name}: {contrast} has {len(paths)} files: {listing(paths)}"
     outputs: dict[Path, list[str]] = {}
     for scan in scans:
         first = next(iter(scan.images.values()))

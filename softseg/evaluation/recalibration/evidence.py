@@ -58,22 +58,17 @@ def collect_evidence(probability: FloatArray, truth: FloatArray, voxel_ml: float
     volumes = (volume_ml(probability, voxel_ml), volume_ml(truth, voxel_ml))
     none = np.zeros(BINS)
     total = Evidence(none, none, none, none, (volumes,))
-    for q, y in zip(probability, truth, strict=True):  # a plane at a time bounds the memory
-        total += _plane_evidence(q, y)
+    for plane, true_plane in zip(probability, truth, strict=True):  # bounds the memory
+        foreground = plane.astype(np.float32) > 0
+        q = plane[foreground].astype(np.float32).astype(np.float64)
+        y, logits = true_plane[foreground].astype(np.float64), logits_of(q)
+        bins = np.clip((logits - _FIRST) * _BINS_PER_UNIT, 0, BINS - 1).astype(np.int64)
+        voxels, predicted, logit_sums, true = (
+            np.bincount(bins, weights=values, minlength=BINS).astype(np.float64)
+            for values in (np.ones_like(q), q, logits, y)
+        )
+        total += Evidence(voxels, predicted, logit_sums, true, ())
     return total
-
-
-def _plane_evidence(probability: FloatArray, truth: FloatArray) -> Evidence:
-    """The sums over one plane (Y, Z)."""
-    foreground = probability.astype(np.float32) > 0
-    q = probability[foreground].astype(np.float32).astype(np.float64)
-    y, logits = truth[foreground].astype(np.float64), logits_of(q)
-    bins = np.clip((logits - _FIRST) * _BINS_PER_UNIT, 0, BINS - 1).astype(np.int64)
-    voxels, predicted, logit_sums, true = (
-        np.bincount(bins, weights=values, minlength=BINS).astype(np.float64)
-        for values in (np.ones_like(q), q, logits, y)
-    )
-    return Evidence(voxels, predicted, logit_sums, true, ())
 
 
 def logits_of(probability: FloatArray) -> Float64Array:

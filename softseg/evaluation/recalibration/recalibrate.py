@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from operator import add
 
@@ -13,14 +13,23 @@ from rich.table import Table
 
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
+from softseg.core.types import BoolArray, FloatArray
+from softseg.data.nifti.grid import Grid
 from softseg.evaluation.opened_run import OpenedRun, iter_predictions, open_run
-from softseg.evaluation.recalibration.effect import Volume, before_and_after
 from softseg.evaluation.recalibration.evidence import Evidence, collect_evidence
 from softseg.evaluation.recalibration.fit import fit, write_recalibrations
 from softseg.evaluation.recalibration.maps import Recalibration, VolumeCorrection
 from softseg.evaluation.threshold_search import best_threshold, dice_curve, thresholds_of
+from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.metrics.calibration import region, score_calibration
 from softseg.metrics.headings import HEADINGS
+from softseg.metrics.overlap import dice
+from softseg.metrics.volume import volume_ml
+from softseg.metrics.volume_bias import score_volume_bias
 from softseg.runs.folder import Run, set_suffix
+
+Volume = tuple[FloatArray, FloatArray, Grid]
+"""Soft prediction and truth, both (X, Y, Z) in [0, 1], and their grid."""
 
 
 def recalibrate(
@@ -52,35 +61,28 @@ def recalibrate(
     head = opened.experiment.model.head.name
     if name == "temperature" and head != "sigmoid":
         raise UserError(f"temperature: is for a sigmoid head, this run has {head}; use monotone")
-    recalibrations = _fit(opened, name, console)
+    evidence: dict[str, list[Evidence]] = {target: [] for target in opened.targets}
+    members = opened.sets.validation
+    for _, soft, sample in iter_predictions(opened, members, "fitting", console):
+        for k, target in enumerate(opened.targets):
+            part = collect_evidence(soft[k], sample.target[k], sample.grid.voxel_ml)
+            evidence[target].append(part)
+    recalibrations = {target: fit(name, reduce(add, parts)) for target, parts in evidence.items()}
     thresholds = thresholds_of(opened, threshold, console)
     tables = []
     for k, (target, recalibration) in enumerate(recalibrations.items()):
         before = after = thresholds[target]
         if not isinstance(recalibration, VolumeCorrection):  # which leaves the values as they are
-            validation = _volumes(
-                opened, k, opened.sets.validation, "searching the threshold", console
-            )
+            validation = _volumes(opened, k, members, "searching the threshold", console)
             curves = [dice_curve(recalibration(soft), truth) for soft, truth, _ in validation]
             after = best_threshold(curves).value
         volumes = _volumes(opened, k, getattr(opened.sets, split), f"scoring {split}", console)
         effect = before_and_after(volumes, recalibration, (before, after))
         tables.append(effect.assign(target=target))
     table = pd.concat(tables).reset_index()[["target", "metric", "before", "after", "n"]]
-    write_recalibrations(run.folder / "recalibration.json", recalibrations, opened.sets.validation)
+    write_recalibrations(run.folder / "recalibration.json", recalibrations, members)
     write_atomically(run.folder / _table_name(split), table.to_csv(index=False))
     return table
-
-
-def _fit(opened: OpenedRun, name: str, console: Console) -> dict[str, Recalibration]:
-    """Fit each target's recalibration on the validation volumes, read once."""
-    evidence: dict[str, list[Evidence]] = {target: [] for target in opened.targets}
-    members = opened.sets.validation
-    for _, soft, sample in iter_predictions(opened, members, "fitting", console):
-        voxel_ml = sample.grid.voxel_ml
-        for k, target in enumerate(opened.targets):
-            evidence[target].append(collect_evidence(soft[k], sample.target[k], voxel_ml))
-    return {target: fit(name, reduce(add, volumes)) for target, volumes in evidence.items()}
 
 
 def _volumes(
@@ -88,6 +90,62 @@ def _volumes(
 ) -> Iterator[Volume]:
     for _, soft, sample in iter_predictions(opened, members, description, console):
         yield soft[k], sample.target[k], sample.grid
+
+
+def before_and_after(
+    volumes: Iterable[Volume],
+    recalibration: Recalibration,
+    thresholds: tuple[float, float],
+) -> pd.DataFrame:
+    """Return the mean metrics over volumes before and after, one volume in memory at a time.
+
+    A map is fitted on all voxels, but errors are computed near the truth, where a low value is more
+    often right than elsewhere: they may rise a little although the map is right for the scan.
+
+    Args:
+        volumes: of one target; none that it was fitted on.
+        recalibration: a map of the soft prediction, or a correction of its volume, which changes
+            `dV_soft_ml` only.
+        thresholds: of foreground, before and after: a map changes the values, so search the
+            threshold again on the mapped ones.
+
+    Returns:
+        Index `metric`: `ece`, `ace`, `brier` in [0, 1] within `metrics.calibration.region`;
+        `dV_soft_ml`, `dV_hard_ml`, positive for over-estimation; `dice` in percent, of the binary
+        masks. Columns `before`, `after`, and `n`, the number of volumes where both are defined,
+        which are those in both means.
+    """
+    rows_before, rows_after = [], []
+    for soft, truth, grid in volumes:
+        roi, voxel_ml = region(truth, grid.zooms.tolist()), grid.voxel_ml
+        before = _scores(soft, truth, roi, voxel_ml, thresholds[0])
+        if isinstance(recalibration, VolumeCorrection):
+            corrected_ml = recalibration(volume_ml(soft, voxel_ml))
+            after = {**before, "dV_soft_ml": corrected_ml - volume_ml(truth, voxel_ml)}
+        else:
+            after = _scores(recalibration(soft), truth, roi, voxel_ml, thresholds[1])
+        rows_before.append(before)
+        rows_after.append(after)
+    befores, afters = pd.DataFrame(rows_before), pd.DataFrame(rows_after)
+    defined = befores.notna() & afters.notna()
+    columns = {
+        "before": befores.where(defined).mean(),
+        "after": afters.where(defined).mean(),
+        "n": defined.sum(),
+    }
+    return pd.DataFrame(columns).rename_axis("metric")
+
+
+def _scores(
+    soft: FloatArray, truth: FloatArray, roi: BoolArray, voxel_ml: float, threshold: float
+) -> dict[str, float]:
+    """All metrics of one volume."""
+    mask = binarize(soft, threshold)
+    return {
+        **score_calibration(soft, truth, roi),
+        **score_volume_bias(soft, truth, mask, voxel_ml),
+        "dice": dice(mask, binarize(truth, TRUTH_THRESHOLD)),
+    }
 
 
 def _table_name(split: str) -> str:

@@ -85,7 +85,10 @@ def soft_samples(
     for first in range(0, sampling.samples, together):
         numbers = range(first, min(first + together, sampling.samples))
         if sampling.method == "mc-dropout":
-            passes = _dropout_logits(predict, image, numbers, sampling.seed, forward)
+            generators = row_generators(len(image), numbers, sampling.seed, predict.device)
+            sampled = partial(sampled_logits, predict, generators, len(numbers))
+            shape = (len(image), len(numbers))
+            passes: Sequence[Tensor] = forward(sampled, image).unflatten(0, shape).unbind(1)
         else:
             transforms = draw_transforms(augment, numbers, sampling.seed)
             stacked = torch.cat([apply_transform(image, transform) for transform in transforms])
@@ -96,13 +99,3 @@ def soft_samples(
             ]
         for logits in passes:
             yield head.forward_with_divisor(logits, divisor)
-
-
-def _dropout_logits(
-    predict: Predictor, image: Tensor, numbers: range, seed: int, forward: VolumeForward
-) -> Sequence[Tensor]:
-    """The logits (S, K, H, W) of each of these samples, with dropout."""
-    generators = row_generators(len(image), numbers, seed, predict.device)
-    logits = forward(partial(sampled_logits, predict, generators, len(numbers)), image)
-    by_sample: Sequence[Tensor] = logits.unflatten(0, (len(image), len(numbers))).unbind(1)
-    return by_sample
