@@ -59,7 +59,7 @@ def open_model(source: Path, device: str = "auto") -> Model:
         experiment = _on_this_machine(parse_yaml(package.config, str(source)), device)
         weights = {"model": package.model, "head": package.head}
         predict = build_predictor(experiment, weights, str(source))
-        return Model(source, experiment, predict, _values(package.thresholds), package.facts)
+        return Model(source, experiment, predict, _values(package.thresholds), package.metadata)
     if (source / CONFIG).is_file():
         raise UserError(
             f"{source} is an ablation: name one of its runs, or add --uncertainty ensemble"

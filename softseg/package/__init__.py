@@ -1,4 +1,4 @@
-"""One file that holds a trained model and what must be known to use it; read as data, never run."""
+"""The `.softseg` package: one file with a trained model and its metadata; data only, no code."""
 
 from __future__ import annotations
 

@@ -1,13 +1,15 @@
-"""The network as an ONNX graph, from slices to logits, that any runtime takes."""
+"""The entries of `softseg package --onnx`: the network as an ONNX graph, and a script to run it."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,28 +19,66 @@ from torch import Tensor, nn
 from softseg import models
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
+from softseg.package import reference
+from softseg.package.format import GRAPH, REFERENCE, SCRIPT
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-
 INPUT, OUTPUT = "slices", "logits"
 TOLERANCE = 1e-4
-"""How far the graph's output may be from torch's, as a share of the largest, or of 1."""
-_OPSET = 18  # and its file format: read by onnxruntime 1.14 (2023) and everything newer
+"""Maximum difference between the graph's output and torch's, relative to the larger of 1 and the
+largest output."""
+_OPSET = 18  # with this file format, onnxruntime 1.14 (2023) and later can read the graph
 _FILE_FORMAT = 8
 _AXES = {0: "batch", 2: "height", 3: "width"}
-_NEEDED = ("onnx", "onnxruntime", "onnxscript")
+_REQUIRED = ("onnx", "onnxruntime", "onnxscript")
 
 
 def check_installed() -> None:
-    """Raise UserError where the extra `onnx` is not installed."""
-    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
+    """Raise UserError if the extra `onnx` is not installed."""
+    if missing := [name for name in _REQUIRED if importlib.util.find_spec(name) is None]:
         raise UserError(f"ONNX needs {', '.join(missing)}: pip install 'softseg[onnx]'")
 
 
-def network_of(experiment: Experiment, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The experiment's network on the CPU with these weights, in evaluation."""
+def onnx_entries(
+    experiment: Experiment, model: Mapping[str, Tensor], head: Mapping[str, Tensor]
+) -> dict[str, bytes]:
+    """Return the graph, the reference script and its settings.
+
+    Raises UserError if the graph cannot be made (see `to_onnx`).
+    """
+    settings = pipeline_settings(experiment, head)
+    return {
+        REFERENCE: (json.dumps(settings, indent=2) + "\n").encode(),
+        SCRIPT: Path(reference.__file__).read_bytes(),
+        GRAPH: to_onnx(build_network(experiment, model), experiment),
+    }
+
+
+def pipeline_settings(experiment: Experiment, head: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return `reference.json`: the steps from a scan to the logits, and from these to the output.
+
+    `slice_axis` is the axis (0, 1 or 2) of the canonical volume that is cut into slices;
+    `preprocess` is that of the config; `maximum` of a NormReLU is one number per target, or null
+    for the maximum of each scan.
+    """
+    head_settings: dict[str, Any] = {"name": experiment.model.head.name}
+    if head_settings["name"] == "normrelu":
+        maximum = head.get("scale.maximum")
+        head_settings["maximum"] = None if maximum is None else maximum.tolist()
+    return {
+        "name": experiment.name,
+        "contrasts": list(experiment.dataset.contrasts),
+        "targets": list(experiment.dataset.targets),
+        "slice_axis": experiment.slices.axis_index,
+        "preprocess": experiment.model_dump(mode="json")["preprocess"],
+        "head": head_settings,
+    }
+
+
+def build_network(experiment: Experiment, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Return the experiment's network on the CPU with these weights, in evaluation mode."""
     dataset = experiment.dataset
     network = models.build(experiment.model, len(dataset.contrasts), len(dataset.targets))
     network.load_state_dict(weights)
@@ -46,87 +86,81 @@ def network_of(experiment: Experiment, weights: Mapping[str, Tensor]) -> nn.Modu
 
 
 def to_onnx(network: nn.Module, experiment: Experiment, output: str = OUTPUT) -> bytes:
-    """The graph of a network in evaluation, its weights inside, float32.
+    """Return the graph of a network in evaluation mode, with its weights, in float32.
 
-    Its input `slices` (batch, C, height, width) and its output (batch, K, height, width) have any
-    batch, and any height and width that the network takes. Nothing of this machine is in it, and
-    the same network gives the same bytes.
+    Its input `slices` (B, C, H, W) and its output (B, K, H, W) may have any batch size, and any
+    height and width that the network accepts. The graph names nothing of this machine, and the same
+    network gives the same bytes.
 
-    Raises UserError without the extra `onnx`, and where the graph, run by onnxruntime on slices of
-    several shapes, differs from the network.
+    Raises UserError if the extra `onnx` is not installed, and if the graph, run by onnxruntime on
+    slices of several shapes, differs from the network.
     """
     check_installed()
     import onnx
 
-    smallest = 2 ** (experiment.model.depth + 1)  # what an instance norm needs, too
+    smallest = 2 ** (experiment.model.depth + 1)  # an instance norm needs this size, too
     channels = len(experiment.dataset.contrasts)
-    graph = _exported(network, torch.zeros(2, channels, 3 * smallest + 1, 2 * smallest + 3), output)
-    _make_plain(graph)
+    graph = _export(network, torch.zeros(2, channels, 3 * smallest + 1, 2 * smallest + 3), output)
+    _strip_metadata(graph)
     onnx.checker.check_model(graph, full_check=True)
     data: bytes = graph.SerializeToString(deterministic=True)
     sizes = [(smallest, smallest), (smallest + 1, 3 * smallest - 1), (5 * smallest, smallest + 3)]
-    _check_same(network, data, [(b + 1, channels, *size) for b, size in enumerate(sizes)])
+    _check_outputs(network, data, [(b + 1, channels, *size) for b, size in enumerate(sizes)])
     return data
 
 
-def _exported(network: nn.Module, example: Tensor, output: str) -> ModelProto:
-    anything = torch.export.Dim.DYNAMIC
-    with _quiet():
-        program = torch.onnx.export(
-            network,
-            (example,),
-            input_names=[INPUT],
-            output_names=[output],
-            opset_version=_OPSET,
-            dynamic_shapes=(dict.fromkeys(_AXES, anything),),
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    return program.model_proto
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's talk, of operators that no network of ours has."""
-    known = logging.root.manager.disable
+def _export(network: nn.Module, example: Tensor, output: str) -> ModelProto:
+    """The graph that torch's exporter makes, without its messages."""
+    # the exporter warns of operators that the networks here do not have
+    disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            yield
+            program = torch.onnx.export(
+                network,
+                (example,),
+                input_names=[INPUT],
+                output_names=[output],
+                opset_version=_OPSET,
+                dynamic_shapes=(dict.fromkeys(_AXES, torch.export.Dim.DYNAMIC),),
+                dynamo=True,
+                verbose=False,
+            )
     finally:
-        logging.disable(known)
+        logging.disable(disabled)
+    assert program is not None
+    return program.model_proto
 
 
-def _make_plain(graph: ModelProto) -> None:
-    """Name the free axes, and drop the exporter's notes: they tell folders of this machine."""
+def _strip_metadata(graph: ModelProto) -> None:
+    """Name the dynamic axes, and delete the exporter's notes, which name local folders."""
     graph.ir_version = _FILE_FORMAT
     del graph.metadata_props[:], graph.graph.metadata_props[:], graph.graph.value_info[:]
     for part in (*graph.graph.node, *graph.graph.initializer):
         del part.metadata_props[:]
         part.ClearField("doc_string")
-    for end in (*graph.graph.input, *graph.graph.output):
-        del end.metadata_props[:]
-        for number, name in _AXES.items():
-            end.type.tensor_type.shape.dim[number].dim_param = name
+    for tensor in (*graph.graph.input, *graph.graph.output):
+        del tensor.metadata_props[:]
+        for axis, name in _AXES.items():
+            tensor.type.tensor_type.shape.dim[axis].dim_param = name
 
 
 @torch.no_grad()
-def _check_same(network: nn.Module, data: bytes, shapes: Sequence[tuple[int, ...]]) -> None:
-    """Raise UserError unless onnxruntime and torch agree on slices of noise."""
+def _check_outputs(network: nn.Module, data: bytes, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise UserError unless onnxruntime and torch give equal outputs for slices of noise."""
     import onnxruntime  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    draws = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for shape in shapes:
-        slices = draws.normal(size=shape).astype(np.float32)
-        wanted = network(torch.from_numpy(slices)).numpy()
-        found: Any = session.run(None, {INPUT: slices})[0]
-        gap = float(np.abs(found - wanted).max() / max(1, np.abs(wanted).max()))
-        if not gap <= TOLERANCE:
+        slices = generator.normal(size=shape).astype(np.float32)
+        expected = network(torch.from_numpy(slices)).numpy()
+        output: Any = session.run(None, {INPUT: slices})[0]
+        difference = float(np.abs(output - expected).max() / max(1, np.abs(expected).max()))
+        if not difference <= TOLERANCE:  # also if it is NaN
             size = " x ".join(map(str, shape))
             raise UserError(
-                f"the ONNX graph differs from the network by {gap:.1g} on slices of {size}: "
+                f"the ONNX graph differs from the network by {difference:.1g} on slices of {size}: "
                 "package without --onnx, and report it with the versions of torch and onnx"
             )

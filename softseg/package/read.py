@@ -1,4 +1,4 @@
-"""A package read: every byte of it judged as a stranger's."""
+"""Read a package; every byte of it may come from a stranger."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
+import torch
 from torch import Tensor
 
+from softseg import models
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, validate
 from softseg.config.yaml.read import parse_yaml
 from softseg.core.errors import UserError
 from softseg.core.version import __version__
-from softseg.package.about import About, Thresholds
-from softseg.package.archive import check_entries, opened, read_entry
-from softseg.package.entries import (
+from softseg.package.anonymize import anonymize
+from softseg.package.archive import check_entries, open_archive, read_entry
+from softseg.package.format import (
     ABOUT,
+    ADVICE,
     CARD,
     CONFIG,
     HEAD,
@@ -26,45 +30,46 @@ from softseg.package.entries import (
     MANIFEST,
     MODEL,
     OPTIONAL,
-    RENEW,
     THRESHOLDS,
-    RefusedError,
+    Manifest,
+    PackageError,
+    check_checksums,
+    read_json_entry,
+    read_manifest,
 )
-from softseg.package.manifest import Manifest, check_sums, read_json, read_manifest
-from softseg.package.neutral import neutral
-from softseg.package.weights import check_fit, read_weights
-from softseg.preprocess import Slices
-from softseg.preprocess.geometry import needs_roi
+from softseg.package.metadata import ModelMetadata, Thresholds, asks_for_roi
 from softseg.runs.thresholds import Threshold
+
+Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Package:
-    """A model with all that is needed to segment a scan as it was trained to."""
+    """A model with everything needed to segment a scan as in its training."""
 
     path: Path
-    config: str  # YAML of an Experiment; names no folder, file or device of anybody
-    model: dict[str, Tensor]  # name -> weight on the CPU, finite, fits the config's network
-    head: dict[str, Tensor]
-    thresholds: dict[str, Threshold] | None  # of every target; None: none was searched for
-    facts: dict[str, Any]  # about.json, and the manifest's `format` and `softseg`
+    config: str  # YAML of an Experiment that names no local folder, file or device
+    model: Weights  # on the CPU, finite, of the shapes of the config's network
+    head: Weights
+    thresholds: dict[str, Threshold] | None  # of every target; None: no search was run
+    metadata: dict[str, Any]  # about.json, and the manifest's `format` and `softseg`
     card: str  # Markdown
 
 
 def read_package(path: Path) -> Package:
-    """Read a package into memory; nothing of it is written, run or unpickled.
+    """Read a package into memory; nothing of it is written to disk, executed or unpickled.
 
-    Raises UserError, saying what is wrong and what to do, for a file that is not there or no
-    package, a package of a newer format, and every damage.
+    Raises UserError with the problem and its fix for a missing file, a file that is not a package,
+    a package of a newer format, and any damage.
     """
     try:
-        with opened(path) as archive:
+        with open_archive(path) as archive:
             manifest = read_manifest(read_entry(archive, MANIFEST))
             check_entries(archive)
             contents = {name: read_entry(archive, name) for name in archive.namelist()}
-        check_sums(manifest, contents)
-        return understood(path, contents, manifest)
-    except RefusedError as error:
+        check_checksums(manifest, contents)
+        return parse_package(path, contents, manifest)
+    except PackageError as error:
         raise UserError(f"{path} {error}; {error.advice}") from error
     except FileNotFoundError:
         raise UserError(f"{path}: no such package") from None
@@ -72,57 +77,86 @@ def read_package(path: Path) -> Package:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def understood(path: Path, contents: Mapping[str, bytes], manifest: Manifest) -> Package:
-    """The package of these entries. Raises RefusedError where one is not what it should be."""
+def parse_package(path: Path, contents: Mapping[str, bytes], manifest: Manifest) -> Package:
+    """Return the package of these entries. Raises PackageError if one is missing or invalid."""
     for name in LIMITS:
         if name not in contents and name not in OPTIONAL:
-            raise RefusedError(f"lacks {name}")
-    experiment = _experiment(contents[CONFIG], manifest.softseg)
-    about = read_json(About, ABOUT, contents[ABOUT])
-    _check_agreement(about, experiment)
-    model, head = (read_weights(name, contents[name]) for name in (MODEL, HEAD))
-    check_fit(experiment, model, head)
-    thresholds = _thresholds(contents.get(THRESHOLDS), experiment)
-    written = {"format": manifest.format, "softseg": manifest.softseg}
-    facts = {**about.model_dump(mode="json"), **written}
-    card = _text(CARD, contents[CARD])
-    return Package(path, dump(experiment), model, head, thresholds, facts, card)
+            raise PackageError(f"lacks {name}")
+    experiment = _parse_config(contents[CONFIG], manifest.softseg)
+    dataset, targets = experiment.dataset, tuple(experiment.dataset.targets)
+    metadata = read_json_entry(ModelMetadata, ABOUT, contents[ABOUT])
+    declared = (metadata.name, metadata.contrasts, metadata.targets, metadata.needs_roi)
+    if declared != (experiment.name, dataset.contrasts, targets, asks_for_roi(experiment)):
+        raise PackageError("is damaged: about.json and config.yaml are of different models")
+    model, head = (_read_weights(name, contents[name]) for name in (MODEL, HEAD))
+    _check_shapes(experiment, model, head)
+    thresholds = None
+    if THRESHOLDS in contents:
+        thresholds = read_json_entry(Thresholds, THRESHOLDS, contents[THRESHOLDS]).values()
+        if tuple(thresholds) != targets:
+            raise PackageError("is damaged: thresholds.json has other targets than config.yaml")
+    versions = {"format": manifest.format, "softseg": manifest.softseg}
+    return Package(
+        path,
+        dump(experiment),
+        model,
+        head,
+        thresholds,
+        {**metadata.model_dump(mode="json"), **versions},
+        _decode(CARD, contents[CARD]),
+    )
 
 
-def _experiment(data: bytes, writer: str) -> Experiment:
-    """Neutral whatever it says: a stranger's config must not name files of this machine."""
+def _parse_config(data: bytes, writer: str) -> Experiment:
+    """The experiment, anonymized again: a stranger's config must not name local files."""
     try:
-        return neutral(validate(parse_yaml(_text(CONFIG, data), CONFIG, first_line=1), Experiment))
+        tree = parse_yaml(_decode(CONFIG, data), CONFIG, first_line=1)
+        return anonymize(validate(tree, Experiment))
     except UserError as error:
-        shown = textwrap.shorten(str(error), 400)
-        message = f"holds a config.yaml that this softseg ({__version__}) does not take ({shown})"
-        raise RefusedError(message, f"install softseg {writer} or newer, or {RENEW}") from error
+        reason = textwrap.shorten(str(error), 400)
+        message = f"holds a config.yaml that this softseg ({__version__}) rejects ({reason})"
+        raise PackageError(message, f"install softseg {writer} or newer, or {ADVICE}") from error
 
 
-def _text(name: str, data: bytes) -> str:
+def _decode(name: str, data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise RefusedError(f"is damaged: {name} is not UTF-8 text") from error
+        raise PackageError(f"is damaged: {name} is not UTF-8 text") from error
 
 
-def _check_agreement(about: About, experiment: Experiment) -> None:
-    dataset = experiment.dataset
-    said = (about.name, about.contrasts, about.targets, about.needs_roi)
-    roi = asks_for_roi(experiment)
-    if said != (experiment.name, dataset.contrasts, tuple(dataset.targets), roi):
-        raise RefusedError("is damaged: about.json and config.yaml are of different models")
+def _read_weights(name: str, data: bytes) -> Weights:
+    """The tensors of an entry, on the CPU. Raises PackageError if damaged or not finite."""
+    try:
+        weights: Weights = safetensors.torch.load(data)
+    except Exception as error:  # each kind of damage raises another exception
+        raise PackageError(f"is damaged: {name} does not hold weights") from error
+    for key, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise PackageError(f"is useless: {name}: {key[:80]!r} holds NaN or infinity")
+    return weights
 
 
-def asks_for_roi(experiment: Experiment) -> bool:
-    """Whether a scan needs an ROI to be segmented; slices without one are left out in training."""
-    return needs_roi(experiment.preprocess, Slices())
+def _check_shapes(experiment: Experiment, model: Weights, head: Weights) -> None:
+    """Raise PackageError if the weights are not those of the experiment's network and head."""
+    spec, dataset = experiment.model, experiment.dataset
+    contrasts, targets = len(dataset.contrasts), len(dataset.targets)
+    try:
+        # without memory, as a stranger's config may declare a network of any size
+        with torch.device("meta"):
+            network = models.build(spec, contrasts, targets)
+            expected_head = models.heads.build(spec.head, targets)
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+        raise PackageError(
+            "is rejected: its config declares an impossibly large network"
+        ) from error
+    for name, module, weights in ((MODEL, network, model), (HEAD, expected_head, head)):
+        expected = _shapes(module.state_dict())
+        if wrong := sorted(expected.items() ^ _shapes(weights).items(), key=str):
+            raise PackageError(
+                f"is damaged: {name} does not fit config.yaml ({wrong[0][0][:80]!r})"
+            )
 
 
-def _thresholds(data: bytes | None, experiment: Experiment) -> dict[str, Threshold] | None:
-    if data is None:
-        return None
-    found = read_json(Thresholds, THRESHOLDS, data).values()
-    if list(found) != list(experiment.dataset.targets):
-        raise RefusedError("is damaged: thresholds.json has other targets than config.yaml")
-    return found
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}

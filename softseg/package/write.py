@@ -1,23 +1,25 @@
-"""A trained run packaged into one file."""
+"""Package a trained run into one file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+import safetensors.torch
+import torch
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
+from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
 from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import read_split
-from softseg.package.about import About, Credits, Thresholds
-from softseg.package.archive import looks_packaged, write_archive
-from softseg.package.card import card
-from softseg.package.entries import (
+from softseg.package.anonymize import anonymize
+from softseg.package.archive import has_package_header, write_archive
+from softseg.package.card import model_card
+from softseg.package.format import (
     ABOUT,
     CARD,
     CONFIG,
@@ -27,15 +29,13 @@ from softseg.package.entries import (
     MANIFEST,
     MODEL,
     THRESHOLDS,
-    RefusedError,
+    PackageError,
+    json_entry,
+    make_manifest,
 )
-from softseg.package.gather import about
-from softseg.package.manifest import make_manifest, write_json
-from softseg.package.neutral import neutral
-from softseg.package.onnx import check_installed
-from softseg.package.portable import portable
-from softseg.package.read import understood
-from softseg.package.weights import write_weights
+from softseg.package.metadata import Attribution, ModelMetadata, Thresholds, collect_metadata
+from softseg.package.onnx import check_installed, onnx_entries
+from softseg.package.read import parse_package
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.folder import Run
 from softseg.runs.thresholds import Threshold, stored_thresholds
@@ -58,37 +58,54 @@ def write_package(
     overwrite: bool = False,
     onnx: bool = False,
 ) -> Path:
-    """Write a run's best weights, and what must be known to use them, into one file.
+    """Write a run's best weights and their metadata into one file; returns `path`.
 
-    With `onnx` also the network as an ONNX graph, and a script that segments a scan with it
-    without softseg and torch.
+    With `onnx`, the package also holds the network as an ONNX graph and a script that segments a
+    scan with it, without softseg and torch.
 
-    The same run and words give the same bytes. No folder, file or subject of the data is named in
-    it. `console` is told what the package lacks. Returns `path`.
+    The same run and arguments give the same bytes. The package names no folder, file or subject of
+    the data. A warning is printed for everything that the package lacks.
 
-    Raises UserError, and writes nothing, where the file exists already (with `overwrite`: and is
-    no package), and for a run that is damaged, without weights, or whose threshold is of another
-    epoch than its weights; with `onnx` also without the extra of that name.
+    Raises UserError, and writes nothing, if the file exists (with `overwrite`: if it is not a
+    package), if the run is damaged or has no weights, if its threshold is of another epoch than its
+    weights, and with `onnx` if the extra of that name is not installed.
     """
-    _check_free(path, overwrite)
+    _check_destination(path, overwrite)
     if onnx:
         check_installed()
-    experiment, saved = load_config(run.config, Experiment), read_checkpoint(run.best)
-    epoch = int(saved["epoch"])
-    found = _thresholds(run, list(experiment.dataset.targets), epoch)
-    credits_ = _credits(license, citation, authors, description)
-    known = about(run, experiment, read_split(run.split), epoch, credits_)
-    contents = _contents(neutral(experiment), saved, found, known)
+    experiment, checkpoint = load_config(run.config, Experiment), read_checkpoint(run.best)
+    epoch = int(checkpoint["epoch"])
+    entry = _thresholds(run, list(experiment.dataset.targets), epoch)
+    thresholds = entry.values() if entry else {}
+    attribution = _attribution(license, citation, authors, description)
+    metadata = collect_metadata(run, experiment, read_split(run.split), epoch, attribution)
+    anonymous = anonymize(experiment)
+    contents = {
+        ABOUT: json_entry(metadata),
+        CONFIG: (_NOTE + dump(anonymous)).encode(),
+        CARD: model_card(metadata, anonymous, thresholds).encode(),
+        HEAD: _weights_entry(checkpoint["head"]),
+        MODEL: _weights_entry(checkpoint["model"]),
+    }
+    if entry is not None:
+        contents[THRESHOLDS] = json_entry(entry)
+    contents[MANIFEST] = json_entry(make_manifest(contents))
     _check_readable(run, contents)
     if onnx:
-        contents = _signed(contents | portable(experiment, saved["model"], saved["head"]))
+        contents |= onnx_entries(experiment, checkpoint["model"], checkpoint["head"])
+        contents[MANIFEST] = json_entry(make_manifest(contents))
     _check_sizes(run, contents)
     write_archive(path, contents)
-    _tell(path, known, found.values() if found else {}, console)
+    for warning in _warnings(metadata, thresholds):
+        console.print(f"warning: {warning}", markup=False, highlight=False)
+    size = path.stat().st_size / 1e6
+    summary = f"{path}: {metadata.name}, {', '.join(metadata.targets)}, {size:.1f} MB"
+    console.print(f"{summary}; README.md in it is the model card", markup=False, highlight=False)
     return path
 
 
-def _check_free(path: Path, overwrite: bool) -> None:
+def _check_destination(path: Path, overwrite: bool) -> None:
+    """Raise UserError unless a package may be written to `path`."""
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}; make it first")
     if path.is_dir():
@@ -97,103 +114,86 @@ def _check_free(path: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UserError(f"{path} exists already; add --overwrite, or choose another name")
-    if not looks_packaged(path):
-        raise UserError(f"{path} is not a softseg package, so --overwrite leaves it alone")
+    if not has_package_header(path):
+        raise UserError(f"{path} is not a softseg package, so --overwrite does not replace it")
 
 
 def _thresholds(run: Run, targets: list[str], epoch: int) -> Thresholds | None:
+    """The thresholds that a search stored in the run; None if there was no search."""
     stored = stored_thresholds(run, targets, epoch)
     try:
-        return Thresholds.of({t: stored[t] for t in targets}) if stored else None
+        return Thresholds.of({target: stored[target] for target in targets}) if stored else None
     except ValidationError as error:
         message = f"{run.threshold} is damaged; run eval with --threshold-search again"
         raise UserError(message) from error
 
 
-def _credits(
+def _attribution(
     license: str | None, citation: str | None, authors: Sequence[str], description: str | None
-) -> Credits:
-    known = {
+) -> Attribution:
+    """The arguments of the command line, validated; empty text counts as missing."""
+    fields = {
         "license": license or None,
         "citation": citation or None,
         "authors": list(authors),
         "description": description or None,
     }
     try:
-        return parse_component(TypeAdapter(Credits), known)
-    except ValidationError as error:  # half a character, of a command line in another encoding
+        return parse_component(TypeAdapter(Attribution), fields)
+    except ValidationError as error:  # a lone surrogate, from a command line in another encoding
         raise UserError("license, citation, authors and description must be text") from error
 
 
-def _contents(
-    experiment: Experiment,
-    saved: Mapping[str, Any],
-    found: Thresholds | None,
-    known: About,
-) -> dict[str, bytes]:
-    """Entry -> bytes, with the manifest over all of them."""
-    contents = {
-        ABOUT: write_json(known),
-        CONFIG: (_NOTE + dump(experiment)).encode(),
-        CARD: card(known, experiment, found.values() if found else None).encode(),
-        HEAD: write_weights(saved["head"]),
-        MODEL: write_weights(saved["model"]),
+def _weights_entry(weights: Mapping[str, Tensor]) -> bytes:
+    """A module's state as safetensors; equal values give equal bytes."""
+    # convolutions may be channels-last in memory, which is not part of their value
+    layout = torch.contiguous_format
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=layout) for name, tensor in weights.items()
     }
-    if found is not None:
-        contents[THRESHOLDS] = write_json(found)
-    return _signed(contents)
-
-
-def _signed(contents: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The same entries, with a manifest of the others."""
-    return {**contents, MANIFEST: write_json(make_manifest(contents))}
+    return safetensors.torch.save(plain)
 
 
 def _check_readable(run: Run, contents: Mapping[str, bytes]) -> None:
-    """Nothing is written that `read_package` would refuse."""
+    """Raise UserError if `read_package` would reject the package."""
     try:
-        understood(run.folder, contents, make_manifest(contents))
-    except RefusedError as error:
+        parse_package(run.folder, contents, make_manifest(contents))
+    except PackageError as error:
         message = f"{run.folder} cannot be packaged: it {error}; train or evaluate it again"
         raise UserError(message) from error
 
 
 def _check_sizes(run: Run, contents: Mapping[str, bytes]) -> None:
-    """Nor what is too large."""
+    """Raise UserError if an entry or the whole package is too large to be read."""
     for name, data in contents.items():
         if len(data) > LIMITS[name]:
             raise UserError(
                 f"{run.folder} cannot be packaged: its {name} has more than {LIMITS[name]:,} bytes"
             )
-    if sum(map(len, contents.values())) > LARGEST - LIMITS[MANIFEST]:  # room for the zip's own
+    if sum(map(len, contents.values())) > LARGEST - LIMITS[MANIFEST]:  # the zip needs some, too
         raise UserError(
-            f"{run.folder} cannot be packaged: it has more than {LARGEST:,} bytes, all together"
+            f"{run.folder} cannot be packaged: it has more than {LARGEST:,} bytes in total"
         )
 
 
-def _tell(path: Path, known: About, found: Mapping[str, Threshold], console: Console) -> None:
-    """Say what was written, and what those who get it will miss."""
-    for warning in _lacks(known, found):
-        console.print(f"warning: {warning}", markup=False, highlight=False)
-    size = path.stat().st_size / 1e6
-    told = f"{path}: {known.name}, {', '.join(known.targets)}, {size:.1f} MB"
-    console.print(f"{told}; README.md in it is the model card", markup=False, highlight=False)
-
-
-def _lacks(known: About, found: Mapping[str, Threshold]) -> Iterator[str]:
-    if known.status != "finished":
-        yield f"this training is not finished ({known.status}): epoch {known.epoch} is packaged"
-    if not found:
+def _warnings(metadata: ModelMetadata, thresholds: Mapping[str, Threshold]) -> Iterator[str]:
+    """What the users of the package will miss."""
+    if metadata.status != "finished":
+        yield (
+            f"this training is not finished ({metadata.status}): epoch {metadata.epoch} is packaged"
+        )
+    if not thresholds:
         yield "no threshold was searched for: 0.5 will be used (see eval --threshold-search)"
-    if not known.scores:
+    if not metadata.scores:
         yield (
             "these weights were not evaluated, or with other postprocessing: the card has no "
             "scores; run eval and package again"
         )
-    values = {target: one.value for target, one in found.items()}
-    if known.scored_at and known.scored_at != (values or dict.fromkeys(known.targets, 0.5)):
+    used = {target: threshold.value for target, threshold in thresholds.items()}
+    used = used or dict.fromkeys(metadata.targets, 0.5)
+    if metadata.scored_at and metadata.scored_at != used:
         yield "the scores are of another threshold than the package's; run eval and package again"
-    if known.summary.synthetic is None:
-        yield "the data are not at hand, so the card cannot say whether they are synthetic"
-    if known.license is None:
-        yield "no license, so nobody knows whether the model may be used; add --license"
+    if metadata.summary.synthetic is None:
+        yield "the data are not available, so the card cannot say whether they are synthetic"
+    if metadata.license is None:
+        yield "no license, so it is unclear whether the model may be used; add --license"

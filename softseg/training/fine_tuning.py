@@ -160,7 +160,7 @@ def read_source(path: Path) -> SourceWeights:
             f"to the working directory, {Path.cwd()}"
         )
     package = read_package(path)
-    version = f"{package.facts['name']}, {_version(package.facts)}"
+    version = f"{package.metadata['name']}, {_version(package.metadata)}"
     block = validate(parse_yaml(package.config, str(path)), Experiment).model.block
     return SourceWeights(path, package.model, package.head, version, block)
 

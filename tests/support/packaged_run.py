@@ -1,4 +1,4 @@
-"""One tiny trained and evaluated run, and its package, for tests of packages and exports."""
+"""A tiny trained and evaluated run, and its package, for tests of packages and exports."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import io
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.evaluation.evaluate import evaluate
 from softseg.package import write_package
+from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.folder import Run
-from softseg.training import train as experiment
+from softseg.training.train import train
 from tests.support import project
 
+# names in the data of the run, which no package may hold
 SECRETS = ("site1-sc0", "site2-sc0", "site3-sc0", "project-of-jane")
 
 
-def plain() -> Console:
+def quiet_console() -> Console:
     """Return a console that keeps what is printed."""
     return Console(file=io.StringIO(), width=1000)
 
@@ -35,8 +38,8 @@ def train_run(folder: Path) -> Run:
         "model.head={name: sigmoid}",
         "trainer.learning_rate=0.05",
     ]
-    run = experiment.train(load_config(config, Experiment, sets), folder / "run", plain())
-    evaluate(run, plain(), search=True)
+    run = train(load_config(config, Experiment, sets), folder / "run", quiet_console())
+    evaluate(run, quiet_console(), search=True)
     return run
 
 
@@ -45,7 +48,7 @@ def package_run(run: Run, path: Path) -> Path:
     return write_package(
         run,
         path,
-        plain(),
+        quiet_console(),
         license="CC-BY-4.0",
         citation="Doe 2026",
         authors=["J. Doe", "R. Roe"],
@@ -58,3 +61,10 @@ def packaging_output(run: Run, path: Path, **options: Any) -> str:
     stream = io.StringIO()
     write_package(run, path, Console(file=stream, width=1000), **options)
     return stream.getvalue()
+
+
+def break_weights(run: Run) -> None:
+    """Put a NaN into the best weights of a run."""
+    checkpoint = read_checkpoint(run.best)
+    next(iter(checkpoint["model"].values())).view(-1)[0] = float("nan")
+    torch.save(checkpoint, run.best)

@@ -22,7 +22,7 @@ from softseg.interop.to_ivadomed.ivadomed_json import (
     has_transposed_slices,
     ivadomed_config,
 )
-from softseg.package.onnx import check_installed, network_of, to_onnx
+from softseg.package.onnx import build_network, check_installed, to_onnx
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def to_ivadomed(source: Path, out: Path, overwrite: bool = False) -> IvadomedExp
     if folder.exists() and not (overwrite and folder.is_dir()):
         raise UserError(f"{folder} exists already; add --overwrite, or choose another folder")
     config = json.dumps(ivadomed_config(experiment), indent=4) + "\n"
-    network = network_of(experiment, predict.model.state_dict())
+    network = build_network(experiment, predict.model.state_dict())
     transposed = has_transposed_slices(experiment.slices)
     with_head = NetworkWithHead(network, predict.head, transposed).eval()
     graph = to_onnx(with_head, experiment, output="output")

@@ -1,4 +1,4 @@
-"""One tiny trained and evaluated run, and the package of it, for all tests of packages."""
+"""A tiny trained and evaluated run and its package, for all tests of packages."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.support.packaged_run import package_run, train_run
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """Only looked at. One subject is excluded by name, and centers are chosen by name."""
+    """A run that tests only read."""
     return train_run(tmp_path_factory.mktemp("project-of-jane"))
 
 
 @pytest.fixture(scope="session")
 def packed(run, tmp_path_factory):
-    """The run's package, only looked at."""
+    """The run's package, which tests only read."""
     return package_run(run, tmp_path_factory.mktemp("packed") / "model.softseg")
 
 
@@ -30,6 +30,6 @@ def package(packed):
 
 @pytest.fixture
 def copied(run, tmp_path):
-    """A copy of the run that a test may change."""
+    """A copy of the run, which a test may change."""
     shutil.copytree(run.folder, tmp_path / "copy")
     return Run(tmp_path / "copy")

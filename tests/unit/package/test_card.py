@@ -1,11 +1,11 @@
-"""The model card says what a stranger must know."""
+"""The model card has what a user must know."""
 
 from __future__ import annotations
 
 import json
 
 
-def test_the_card_has_scores_with_their_number_threshold_and_license(run, package):
+def test_the_card_has_scores_with_their_count_threshold_and_license(run, package):
     card = package.card
     dice = json.loads((run.folder / "summary.json").read_text())["gm"]["dice"]
     [row] = [line for line in card.splitlines() if line.startswith("| gm | dice |")]
@@ -15,12 +15,12 @@ def test_the_card_has_scores_with_their_number_threshold_and_license(run, packag
     value = package.thresholds["gm"].value
     assert f"- `gm`: {value:.2f}" in card
     assert f"at a threshold of gm {value:.2f}" in card
-    for words in ("CC-BY-4.0", "Doe 2026", "J. Doe, R. Roe", "Gray matter of balls.", "`T2star`"):
-        assert words in card
+    for text in ("CC-BY-4.0", "Doe 2026", "J. Doe, R. Roe", "Gray matter of balls.", "`T2star`"):
+        assert text in card
     assert "`{crop: {size: [16, 16], around: image}}`" in card
     assert "Subjects: 1 for training, 2 for validation, 2 for testing." in card
     assert "not a medical device" in card
-    assert "`softseg predict --training-crop` looks there only" in card
+    assert "`softseg predict --training-crop` segments only that" in card
     assert "SYNTHETIC" not in card
 
 

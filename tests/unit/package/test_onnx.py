@@ -1,4 +1,4 @@
-"""The ONNX graph gives torch's logits at any size, names nothing of this machine, and can lack."""
+"""The ONNX graph gives torch's logits at any size, names nothing local, and is optional."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from torch import nn
 import softseg
 from softseg import models
 from softseg.core.errors import UserError
-from softseg.package import onnx as exporting
+from softseg.package import onnx as onnx_export
 from softseg.package import write_package
-from softseg.package.entries import LARGEST
-from softseg.package.onnx import to_onnx
-from softseg.package.portable import facts
+from softseg.package.format import LARGEST
+from softseg.package.onnx import pipeline_settings, to_onnx
 from tests.support.models import seen
-from tests.support.packaged_run import plain
-from tests.unit.package.test_write import break_weights
+from tests.support.packaged_run import break_weights, quiet_console
 
 pytestmark = pytest.mark.slow
 
@@ -31,24 +29,24 @@ def session(graph):
     return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
 
-def test_a_graph_takes_any_batch_and_size_and_says_what_torch_says():
-    """Of the network that differs most from the default one, which the other tests export."""
+def test_a_graph_takes_any_batch_and_size_and_gives_torchs_output():
+    """The network differs as much as possible from the default one, which other tests export."""
     spec = seen("model.depth=2", "model.norm=instance", "model.block=conv_relu_norm",
                 "dataset.contrasts=[T1w, T2w]", "model.filters=3").experiment  # fmt: skip
     torch.manual_seed(0)
     network = models.build(spec.model, 2, 1).eval()
     graph = to_onnx(network, spec)
-    taken, known = session(graph), onnx.load_from_string(graph)
+    runtime, loaded = session(graph), onnx.load_from_string(graph)
     for shape in [(1, 2, 8, 8), (3, 2, 9, 31), (2, 2, 40, 17), (5, 2, 23, 23)]:
         slices = np.random.default_rng(1).normal(size=shape).astype(np.float32)
         with torch.no_grad():
-            wanted = network(torch.from_numpy(slices)).numpy()
-        found = taken.run(None, {"slices": slices})[0]
-        assert found == pytest.approx(wanted, abs=1e-4)
-        assert found.dtype == np.float32
-    assert not {"Dropout", "Sigmoid"} & {node.op_type for node in known.graph.node}
-    assert taken.get_inputs()[0].shape == ["batch", 2, "height", "width"]
-    assert taken.get_outputs()[0].shape == ["batch", 1, "height", "width"]
+            expected = network(torch.from_numpy(slices)).numpy()
+        output = runtime.run(None, {"slices": slices})[0]
+        assert output == pytest.approx(expected, abs=1e-4)
+        assert output.dtype == np.float32
+    assert not {"Dropout", "Sigmoid"} & {node.op_type for node in loaded.graph.node}
+    assert runtime.get_inputs()[0].shape == ["batch", 2, "height", "width"]
+    assert runtime.get_outputs()[0].shape == ["batch", 1, "height", "width"]
     for folder in (Path(softseg.__file__).parent, Path(torch.__file__).parents[1], Path.home()):
         assert str(folder).encode() not in graph
     assert b"stack_trace" not in graph
@@ -59,8 +57,8 @@ def test_the_same_network_gives_the_same_bytes():
     assert to_onnx(network, spec) == to_onnx(network, spec)
 
 
-class Moody(nn.Module):
-    """Says something else each time."""
+class Unstable(nn.Module):
+    """A network with another output at each call."""
 
     calls = 0
 
@@ -69,42 +67,49 @@ class Moody(nn.Module):
         return self.calls * slices
 
 
-def test_a_graph_that_differs_from_its_network_is_refused():
+def test_a_graph_that_differs_from_its_network_is_rejected():
     with pytest.raises(UserError, match=r"differs from the network by .* package without --onnx"):
-        to_onnx(Moody(), seen().experiment)
+        to_onnx(Unstable(), seen().experiment)
 
 
-def test_without_the_extra_it_says_what_to_install_and_writes_nothing(run, tmp_path, monkeypatch):
-    there = importlib.util.find_spec
+def test_without_the_extra_the_error_says_what_to_install_and_nothing_is_written(
+    run, tmp_path, monkeypatch
+):
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
-        exporting.importlib.util,
+        onnx_export.importlib.util,
         "find_spec",
-        lambda name: None if name == "onnxruntime" else there(name),
+        lambda name: None if name == "onnxruntime" else find_spec(name),
     )
     with pytest.raises(UserError, match=r"needs onnxruntime: pip install 'softseg\[onnx\]'"):
-        write_package(run, tmp_path / "m", plain(), onnx=True)
+        write_package(run, tmp_path / "m", quiet_console(), onnx=True)
     assert not any(tmp_path.iterdir())
-    write_package(run, tmp_path / "m", plain())
+    write_package(run, tmp_path / "m", quiet_console())
 
 
-def test_weights_too_large_for_a_second_copy_are_refused(run, tmp_path, monkeypatch):
-    """Each entry would fit alone."""
+def test_a_package_too_large_with_a_second_copy_of_the_weights_is_rejected(
+    run, tmp_path, monkeypatch
+):
+    """Each entry is small enough."""
     half = {"model.onnx": bytes(1000)}
-    monkeypatch.setattr("softseg.package.write.portable", lambda *_: half)
+    monkeypatch.setattr("softseg.package.write.onnx_entries", lambda *_: half)
     monkeypatch.setattr("softseg.package.write.LARGEST", 1_000_000 + 2000)
-    with pytest.raises(UserError, match="has more than 1,002,000 bytes, all together"):
-        write_package(run, tmp_path / "m", plain(), onnx=True)
+    with pytest.raises(UserError, match="has more than 1,002,000 bytes in total"):
+        write_package(run, tmp_path / "m", quiet_console(), onnx=True)
     assert LARGEST > 1_000_000_000
 
 
-def test_weights_that_are_not_finite_are_told_as_such(copied, tmp_path):
+def test_weights_that_are_not_finite_are_rejected_before_the_export(copied, tmp_path):
     break_weights(copied)
     with pytest.raises(UserError, match="NaN or infinity; train or evaluate"):
-        write_package(copied, tmp_path / "m", plain(), onnx=True)
+        write_package(copied, tmp_path / "m", quiet_console(), onnx=True)
 
 
-def test_a_running_maximum_goes_into_the_facts_and_a_scans_own_does_not():
+def test_a_running_maximum_is_in_the_settings_and_the_maximum_of_a_scan_is_not():
     running = seen("model.head={name: normrelu, scope: running}").experiment
-    assert facts(running, {"scale.maximum": torch.tensor([2.5])})["head"]["maximum"] == [2.5]
-    assert facts(seen("model.head={name: normrelu}").experiment, {})["head"]["maximum"] is None
-    assert facts(seen().experiment, {})["head"]["name"] == seen().experiment.model.head.name
+    head = pipeline_settings(running, {"scale.maximum": torch.tensor([2.5])})["head"]
+    assert head["maximum"] == [2.5]
+    per_scan = seen("model.head={name: normrelu}").experiment
+    assert pipeline_settings(per_scan, {})["head"]["maximum"] is None
+    default = seen().experiment
+    assert pipeline_settings(default, {})["head"]["name"] == default.model.head.name

@@ -1,4 +1,4 @@
-"""The reference script says what `softseg predict` says, computed without torch and scipy."""
+"""The reference script gives the output of `softseg predict`, without torch and scipy."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ from softseg.inference.predict import predict_scans
 from softseg.inference.scans import find_scans
 from softseg.inference.segment import segment
 from softseg.package import read_package, reference
-from softseg.package.onnx import to_onnx
-from softseg.package.portable import facts
+from softseg.package.onnx import pipeline_settings, to_onnx
 from tests.support import makers
-from tests.support.crafted_packages import entries, refused, zipped
+from tests.support.crafted_packages import entries, read_error, write_zip
 from tests.support.models import seen
-from tests.support.packaged_run import plain
+from tests.support.packaged_run import quiet_console
 
 pytestmark = pytest.mark.slow
 TWO = ("dataset.contrasts=[T1w, T2w]", "dataset.targets={lesion: {}, cord: {}}")
@@ -64,27 +63,29 @@ def both(networks, tmp_path, sample, *sets, maximum=None, center=None):
     head = models.heads.build(spec.model.head, len(spec.dataset.targets)).eval()
     if maximum:
         head.scale.maximum.copy_(torch.tensor(maximum))
-    known = seen(*sets, network=network)
-    model = replace(known, predict=replace(known.predict, head=head))
-    contents = {"reference.json": dumped(facts(spec, head.state_dict())), "model.onnx": graph}
-    opened = reference.opened(str(zipped(tmp_path / "m.softseg", contents)))
-    there = reference.segment(list(sample.image), sample.grid.affine, *opened, sample.roi, center)
-    here = segment(model, sample, center)
-    assert here.std() > 0.05  # so that agreeing means something
-    return here, there
+    model = seen(*sets, network=network)
+    model = replace(model, predict=replace(model.predict, head=head))
+    settings = pipeline_settings(spec, head.state_dict())
+    contents = {"reference.json": json_bytes(settings), "model.onnx": graph}
+    opened = reference.open_package(str(write_zip(tmp_path / "m.softseg", contents)))
+    images, affine = list(sample.image), sample.grid.affine
+    by_reference = reference.segment(images, affine, *opened, sample.roi, center)
+    by_softseg = segment(model, sample, center)
+    assert by_softseg.std() > 0.05  # otherwise agreement would mean nothing
+    return by_softseg, by_reference
 
 
-def dumped(known):
-    return json.dumps(known).encode()
+def json_bytes(content):
+    return json.dumps(content).encode()
 
 
-def scan_of(shape, affine, contrasts=1, roi=None):
+def sample_of(shape, affine, contrasts=1, roi=None):
     blob = makers.ball(shape) * 300
     image = np.stack([makers.scan(k, shape) + blob for k in range(contrasts)])
     return Sample(image, np.zeros((0, *shape), np.float32), roi, (), Grid(shape, affine), {})
 
 
-def turned(order, signs, zooms):
+def oblique_affine(order, signs, zooms):
     """An affine of another orientation, a little oblique."""
     return makers.oblique(np.ones(3)) @ np.vstack(
         [
@@ -98,10 +99,10 @@ SCANS = {
     "anisotropic": ((21, 18, 5), np.diag([0.5, 0.9, 3.0, 1.0])),
     "oblique-lps-large": ((40, 33, 4), makers.oblique((0.7, 0.8, 2.5), lps=True)),
     "small": ((9, 8, 3), makers.oblique((0.9, 0.6, 4.0))),
-    "stored-sagittally": ((6, 25, 31), turned([2, 0, 1], [1, -1, 1], [2.2, 0.6, 0.9])),
+    "stored-sagittally": ((6, 25, 31), oblique_affine([2, 0, 1], [1, -1, 1], [2.2, 0.6, 0.9])),
 }
 CONFIGS = {
-    "as-the-paper": [f"preprocess=[{{standardize: {{}}}}, {RESAMPLE}, {CROP}]"],
+    "as-in-the-paper": [f"preprocess=[{{standardize: {{}}}}, {RESAMPLE}, {CROP}]"],
     "crop-first": [f"preprocess=[{CROP}, {RESAMPLE}]"],
     "slice": [f"preprocess=[{RESAMPLE}, {CROP}, {{standardize: {{over: slice}}}}]"],
     "nonzero-cubic": ["preprocess=[{standardize: {region: nonzero}}, "
@@ -115,10 +116,10 @@ CONFIGS = {
 
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("scan", SCANS)
-def test_every_geometry_and_preprocessing_is_the_same(networks, tmp_path, scan, config):
-    here, there = both(networks, tmp_path, scan_of(*SCANS[scan]), *CONFIGS[config])
-    assert there.shape == here.shape
-    assert there == pytest.approx(here, abs=1e-4)
+def test_every_geometry_and_preprocessing_gives_the_same(networks, tmp_path, scan, config):
+    ours, theirs = both(networks, tmp_path, sample_of(*SCANS[scan]), *CONFIGS[config])
+    assert theirs.shape == ours.shape
+    assert theirs == pytest.approx(ours, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -129,41 +130,40 @@ def test_every_geometry_and_preprocessing_is_the_same(networks, tmp_path, scan, 
         ("{name: normrelu, scope: running}", [3.0, 5.0]),
     ],
 )
-def test_two_contrasts_two_targets_and_every_head_are_the_same(networks, tmp_path, head, maximum):
-    sets = [*TWO, f"model.head={head}", *CONFIGS["as-the-paper"]]
-    sample = scan_of(*SCANS["oblique-lps-large"], contrasts=2)
-    here, there = both(networks, tmp_path, sample, *sets, maximum=maximum)
-    assert there == pytest.approx(here, abs=1e-4)
-    assert not np.allclose(here[0], here[1], atol=1e-2)
+def test_two_contrasts_two_targets_and_every_head_give_the_same(networks, tmp_path, head, maximum):
+    sets = [*TWO, f"model.head={head}", *CONFIGS["as-in-the-paper"]]
+    sample = sample_of(*SCANS["oblique-lps-large"], contrasts=2)
+    ours, theirs = both(networks, tmp_path, sample, *sets, maximum=maximum)
+    assert theirs == pytest.approx(ours, abs=1e-4)
+    assert not np.allclose(ours[0], ours[1], atol=1e-2)
 
 
 @pytest.mark.parametrize("region", ["all", "roi"])
-def test_around_an_roi_is_the_same_by_mask_and_by_center(networks, tmp_path, region):
+def test_a_crop_around_an_roi_gives_the_same_by_mask_and_by_center(networks, tmp_path, region):
     shape, affine = SCANS["oblique-lps-large"]
     roi = np.zeros(shape, np.float32)
     roi[25:30, 8:13] = 1
     steps = f"[{{standardize: {{region: {region}}}}}, {RESAMPLE}, {AROUND}]"
     sets = ["dataset.roi='{subject}_roi.nii.gz'", f"preprocess={steps}"]
-    here, there = both(networks, tmp_path, scan_of(shape, affine, roi=roi), *sets)
-    assert there == pytest.approx(here, abs=1e-4)
-    assert (there == 0).mean() > 0.3  # it looked at the box only
-    without = scan_of(shape, affine)
+    ours, theirs = both(networks, tmp_path, sample_of(shape, affine, roi=roi), *sets)
+    assert theirs == pytest.approx(ours, abs=1e-4)
+    assert (theirs == 0).mean() > 0.3  # only the box was segmented
+    without_roi = sample_of(shape, affine)
     if region == "all":
-        centered = both(networks, tmp_path, without, *sets, center=(27, 10, 2))
+        centered = both(networks, tmp_path, without_roi, *sets, center=(27, 10, 2))
         assert centered[1] == pytest.approx(centered[0], abs=1e-4)
-        assert centered[1] == pytest.approx(there, abs=1e-6)
+        assert centered[1] == pytest.approx(theirs, abs=1e-6)
     else:
+        settings = pipeline_settings(experiment(*sets), {})
         with pytest.raises(SystemExit, match="--roi MASK"):
-            reference.segment(
-                list(without.image), affine, facts(experiment(*sets), {}), len, None, (27, 10, 2)
-            )
+            reference.segment(list(without_roi.image), affine, settings, len, None, (27, 10, 2))
 
 
-def test_a_model_around_an_roi_asks_for_one():
+def test_a_model_with_a_crop_around_an_roi_needs_one():
     spec = experiment("dataset.roi='{subject}_roi.nii.gz'", f"preprocess=[{AROUND}]")
-    sample = scan_of(*SCANS["small"])
+    sample = sample_of(*SCANS["small"])
     with pytest.raises(SystemExit, match="--roi MASK or --center"):
-        reference.segment(list(sample.image), sample.grid.affine, facts(spec, {}), len)
+        reference.segment(list(sample.image), sample.grid.affine, pipeline_settings(spec, {}), len)
 
 
 def test_a_package_made_on_the_command_line_predicts_the_same_without_torch(run, tmp_path):
@@ -173,41 +173,50 @@ def test_a_package_made_on_the_command_line_predicts_the_same_without_torch(run,
     made = CliRunner().invoke(app, [str(run.folder), "-o", str(path), "--onnx"])
     assert made.exit_code == 0, made.output
     makers.nifti(image, makers.scan(5, (20, 23, 4)), makers.oblique(lps=True), dtype=np.int16)
-    read_package(path)  # softseg takes it
-    known = open_model(path, "cpu")
-    predict_scans(known, find_scans([str(image)], known.contrasts), tmp_path / "out", plain())
+    read_package(path)  # softseg accepts it
+    model = open_model(path, "cpu")
+    predict_scans(
+        model, find_scans([str(image)], model.contrasts), tmp_path / "out", quiet_console()
+    )
     with zipfile.ZipFile(path) as archive:
         archive.extract("predict_onnx.py", tmp_path)
     without = (
         "import sys, runpy; sys.modules.update(dict.fromkeys(('torch', 'softseg', 'scipy')));"
         "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    words = [sys.executable, "-c", without, "predict_onnx.py", path.name, image.name, "soft.nii.gz"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    command = [
+        sys.executable,
+        "-c",
+        without,
+        "predict_onnx.py",
+        path.name,
+        image.name,
+        "soft.nii.gz",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
-    there, here = (
-        nib.load(tmp_path / "soft.nii.gz"),
-        nib.load(next((tmp_path / "out").rglob("*_label-gm_probseg.nii.gz"))),
-    )
-    assert there.get_fdata() == pytest.approx(here.get_fdata(), abs=1e-4)
-    assert np.array_equal(there.affine, here.affine)
-    assert here.get_fdata().std() > 0
+    by_script = nib.load(tmp_path / "soft.nii.gz")
+    by_softseg = nib.load(next((tmp_path / "out").rglob("*_label-gm_probseg.nii.gz")))
+    assert by_script.get_fdata() == pytest.approx(by_softseg.get_fdata(), abs=1e-4)
+    assert np.array_equal(by_script.affine, by_softseg.affine)
+    assert by_softseg.get_fdata().std() > 0
     contents = entries(path)
     assert str(run.folder.parent).encode() not in b"".join(contents.values())
     contents["model.onnx"] = contents["model.onnx"][:-1] + b"?"
-    assert "model.onnx was changed" in refused(zipped(tmp_path / "changed", contents))
+    assert "model.onnx was changed" in read_error(write_zip(tmp_path / "changed", contents))
 
 
-def test_the_script_refuses_what_it_cannot_segment(packed, networks, tmp_path, capsys):
+def test_the_script_rejects_what_it_cannot_segment(packed, networks, tmp_path, capsys):
     image = makers.nifti(tmp_path / "a.nii.gz", makers.scan())
     with pytest.raises(SystemExit, match="without --onnx"):
         reference.main([str(packed), str(image), "out.nii.gz"])
-    contents = {"reference.json": dumped(facts(experiment(*TWO), {})), "model.onnx": networks[2][1]}
-    path = zipped(tmp_path / "m", contents)
+    settings = pipeline_settings(experiment(*TWO), {})
+    contents = {"reference.json": json_bytes(settings), "model.onnx": networks[2][1]}
+    path = write_zip(tmp_path / "m", contents)
     with pytest.raises(SystemExit):
         reference.main([str(path), str(image), "out.nii.gz"])
     assert "one image for each contrast: T1w, T2w" in capsys.readouterr().err
     other = makers.nifti(tmp_path / "b.nii.gz", makers.scan(), makers.oblique())
     with pytest.raises(SystemExit):
         reference.main([str(path), str(image), str(other), "out.nii.gz"])
-    assert "b.nii.gz lies on another grid than" in capsys.readouterr().err
+    assert "b.nii.gz is not on the grid of" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A run leaves as one file: whole, repeatable, and without the places and names of its data."""
+"""A run is packaged atomically, reproducibly, and without local paths and names of its data."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from softseg.package import read_package, write_package
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.thresholds import read_thresholds
 from tests.support.crafted_packages import entries
-from tests.support.packaged_run import SECRETS, packaging_output, plain
+from tests.support.packaged_run import SECRETS, break_weights, packaging_output, quiet_console
 
 
 def test_a_package_segments_as_its_run_does(run, package):
-    wanted = load_config(run.config, Experiment)
-    saved = read_checkpoint(run.best)
+    original = load_config(run.config, Experiment)
+    checkpoint = read_checkpoint(run.best)
     packed = validate(parse_yaml(package.config, "config.yaml"), Experiment)
     image = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     outputs = []
-    for one, weights in ((wanted, saved["model"]), (packed, package.model)):
-        network = models.build(one.model, 1, 1).eval()
+    for spec, weights in ((original, checkpoint["model"]), (packed, package.model)):
+        network = models.build(spec.model, 1, 1).eval()
         network.load_state_dict(weights)
-        outputs.append(models.heads.build(one.model.head, 1).eval()(network(image)))
+        outputs.append(models.heads.build(spec.model.head, 1).eval()(network(image)))
     assert torch.equal(*outputs)
     assert outputs[0].std() > 0
     for section in ("name", "preprocess", "slices", "model", "evaluate"):
-        assert getattr(packed, section) == getattr(wanted, section)
+        assert getattr(packed, section) == getattr(original, section)
     assert package.thresholds == read_thresholds(run.threshold)
 
 
@@ -43,33 +43,33 @@ def test_a_package_of_a_bf16_training_segments_in_float32_as_its_graph_does(
 ):
     text = copied.config.read_text()
     copied.config.write_text(text.replace("precision: float32", "precision: bf16"))
-    write_package(copied, tmp_path / "m", plain())
+    write_package(copied, tmp_path / "m", quiet_console())
     image = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    exact, found, coarse = (
+    float32, repackaged, bf16 = (
         open_model(path, "cpu").predict(image) for path in (packed, tmp_path / "m", copied.folder)
     )
-    assert torch.equal(found, exact)
-    assert not torch.equal(coarse, exact)
+    assert torch.equal(repackaged, float32)
+    assert not torch.equal(bf16, float32)
 
 
-def test_a_package_tells_what_its_user_must_know(run, package):
-    facts = package.facts
-    assert facts["format"] == 1
-    assert facts["contrasts"] == ["T2star"]
-    assert facts["targets"] == ["gm"]
-    assert facts["epoch"] == read_checkpoint(run.best)["epoch"]
-    assert (facts["license"], facts["citation"]) == ("CC-BY-4.0", "Doe 2026")
-    assert facts["authors"] == ["J. Doe", "R. Roe"]
-    assert facts["summary"]["subjects"] == {"train": 1, "validation": 2, "test": 2}
-    assert facts["summary"]["raters"] == "majority of raters, weighted"
-    assert facts["needs_roi"] is False
-    assert facts["created"] == run.metadata()["finished"]
+def test_the_metadata_describe_model_training_and_scores(run, package):
+    metadata = package.metadata
+    assert metadata["format"] == 1
+    assert metadata["contrasts"] == ["T2star"]
+    assert metadata["targets"] == ["gm"]
+    assert metadata["epoch"] == read_checkpoint(run.best)["epoch"]
+    assert (metadata["license"], metadata["citation"]) == ("CC-BY-4.0", "Doe 2026")
+    assert metadata["authors"] == ["J. Doe", "R. Roe"]
+    assert metadata["summary"]["subjects"] == {"train": 1, "validation": 2, "test": 2}
+    assert metadata["summary"]["raters"] == "majority of raters, weighted"
+    assert metadata["needs_roi"] is False
+    assert metadata["created"] == run.metadata()["finished"]
     scores = json.loads((run.folder / "summary.json").read_text())["gm"]
-    assert facts["scores"]["gm"]["dice"] == scores["dice"]
-    assert facts["scores"]["gm"]["dice"]["n"] == 2
+    assert metadata["scores"]["gm"]["dice"] == scores["dice"]
+    assert metadata["scores"]["gm"]["dice"]["n"] == 2
 
 
-def test_no_folder_subject_or_rater_of_the_data_leaves_with_a_package(run, packed):
+def test_no_folder_subject_or_rater_of_the_data_is_in_a_package(run, packed):
     raw = packed.read_bytes()  # entries are stored as they are
     assert all(data in raw for data in entries(packed).values())
     for secret in (
@@ -84,48 +84,52 @@ def test_no_folder_subject_or_rater_of_the_data_leaves_with_a_package(run, packe
     assert "dice_rater_" in (run.folder / "summary.json").read_text()
 
 
-def test_the_same_run_gives_the_same_bytes_wherever_it_lies(copied, packed, tmp_path):
-    words = {"license": "CC-BY-4.0", "citation": "Doe 2026", "authors": ["J. Doe", "R. Roe"]}
+def test_the_same_run_gives_the_same_bytes_in_any_folder(copied, packed, tmp_path):
+    attribution = {"license": "CC-BY-4.0", "citation": "Doe 2026", "authors": ["J. Doe", "R. Roe"]}
     again = write_package(
-        copied, tmp_path / "other.zip", plain(), **words, description="Gray matter of balls."
+        copied,
+        tmp_path / "other.zip",
+        quiet_console(),
+        **attribution,
+        description="Gray matter of balls.",
     )
     assert again.read_bytes() == packed.read_bytes()
 
 
-def test_an_existing_file_stays_unless_it_is_a_package_to_overwrite(run, packed, tmp_path):
+def test_an_existing_file_is_kept_unless_it_is_a_package_to_overwrite(run, packed, tmp_path):
     path = tmp_path / "mine"
     path.write_text("years of work")
     with pytest.raises(UserError, match="exists already; add --overwrite"):
-        write_package(run, path, plain())
-    with pytest.raises(UserError, match="is not a softseg package, so --overwrite leaves it"):
-        write_package(run, path, plain(), overwrite=True)
+        write_package(run, path, quiet_console())
+    with pytest.raises(UserError, match="is not a softseg package, so --overwrite does not"):
+        write_package(run, path, quiet_console(), overwrite=True)
     assert path.read_text() == "years of work"
     path.write_bytes(packed.read_bytes()[:2000])  # a damaged one
-    write_package(run, path, plain(), overwrite=True)
-    assert read_package(path).facts["name"] == "tiny"
+    write_package(run, path, quiet_console(), overwrite=True)
+    assert read_package(path).metadata["name"] == "tiny"
 
 
-@pytest.mark.parametrize(("name", "words"), [("no/m", "there is no folder"), ("", "is a folder")])
-def test_a_package_needs_a_place_for_a_file(run, tmp_path, name, words):
-    with pytest.raises(UserError, match=words):
-        write_package(run, tmp_path / name, plain())
+@pytest.mark.parametrize(("name", "message"), [("no/m", "there is no folder"), ("", "is a folder")])
+def test_a_missing_folder_and_a_folder_are_rejected(run, tmp_path, name, message):
+    with pytest.raises(UserError, match=message):
+        write_package(run, tmp_path / name, quiet_console())
 
 
-def test_a_package_without_threshold_or_scores_says_so(copied, tmp_path):
+def test_a_package_without_threshold_or_scores_is_written_with_warnings(copied, tmp_path):
     for name in ("threshold.json", "summary.json", "metrics.csv"):
         (copied.folder / name).unlink()
-    told = packaging_output(copied, tmp_path / "m")
-    assert "no threshold was searched for" in told
-    assert "no scores" in told
-    assert "no license" in told
+    output = packaging_output(copied, tmp_path / "m")
+    assert "no threshold was searched for" in output
+    assert "no scores" in output
+    assert "no license" in output
     package = read_package(tmp_path / "m")
     assert package.thresholds is None
-    assert package.facts["scores"] == {}
+    assert package.metadata["scores"] == {}
     assert "0.5 is used unless" in package.card
-    assert "It was not evaluated" in package.card
+    assert "The model was not evaluated" in package.card
 
 
-def test_a_sound_package_is_written_without_a_warning(run, tmp_path):
+def test_a_complete_package_is_written_without_a_warning(run, tmp_path):
     assert "warning" not in packaging_output(run, tmp_path / "m", license="MIT")
 
 
@@ -135,21 +139,15 @@ def test_an_unfinished_training_is_packaged_with_a_warning(copied, tmp_path):
     assert "did not finish (interrupted)" in read_package(tmp_path / "m").card
 
 
-def test_a_threshold_of_other_weights_is_refused(copied, tmp_path):
+def test_a_threshold_of_other_weights_is_rejected(copied, tmp_path):
     copied.update_metadata(threshold_epoch=77)
     with pytest.raises(UserError, match=r"epoch 77, .* --threshold-search again"):
-        write_package(copied, tmp_path / "m", plain())
+        write_package(copied, tmp_path / "m", quiet_console())
     assert not (tmp_path / "m").exists()
 
 
-def break_weights(run):
-    saved = read_checkpoint(run.best)
-    next(iter(saved["model"].values())).view(-1)[0] = float("nan")
-    torch.save(saved, run.best)
-
-
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "message"),
     [
         (lambda run: run.best.unlink(), "no such checkpoint"),
         (lambda run: run.split.write_text("{"), "split.json"),
@@ -164,10 +162,10 @@ def break_weights(run):
         (break_weights, "NaN or infinity; train or evaluate"),
     ],
 )
-def test_a_damaged_run_is_refused_and_nothing_is_written(copied, tmp_path, damage, words):
+def test_a_damaged_run_is_rejected_and_nothing_is_written(copied, tmp_path, damage, message):
     damage(copied)
-    with pytest.raises(UserError, match=words):
-        write_package(copied, tmp_path / "m", plain())
+    with pytest.raises(UserError, match=message):
+        write_package(copied, tmp_path / "m", quiet_console())
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 

@@ -1,16 +1,17 @@
-"""An experiment loses its places and people, and nothing that the network depends on."""
+"""An experiment loses local paths and names, and nothing that the network depends on."""
 
 from __future__ import annotations
 
 import pytest
+from pydantic import TypeAdapter
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
 from softseg.core.component import parse_component
-from softseg.package.neutral import neutral
+from softseg.package.anonymize import anonymize
 
 COMMON = {"root": "/home/jane/SECRET", "cache": "/scratch/SECRET", "exclude": ["SECRET-03"]}
-RATERS = {"fusion": "mean", "weights": {"Dr SECRET": 2}, "expected": ["Dr SECRET"]}
+RATERS = {"fusion": "mean", "weights": {"Dr SECRET": 2}, "required": ["Dr SECRET"]}
 GM = {"gm": {"values": [1, 4]}}
 DATA = {
     "files": {
@@ -27,7 +28,7 @@ DATA = {
         "targets": {"gm": {"values": [1, 4], "suffix": "SECRET"}},
         "raters": {"fusion": "SECRET"},
     },
-    "table": {"file": "SECRET.csv", "roi": "SECRET", "targets": GM, "only": {"x": ["SECRET"]}},
+    "table": {"file": "SECRET.csv", "roi": "SECRET", "targets": GM, "include": {"x": ["SECRET"]}},
     "nnunet": {"targets": GM, "memory_gb": 3.0},
 }
 REST = {
@@ -44,28 +45,22 @@ ROI = [{"crop": {"size": [16, 16], "around": "roi"}}]
 
 
 @pytest.mark.parametrize("loader", DATA)
-def test_no_loader_lets_places_or_people_leave(loader, tmp_path):
+def test_no_path_or_name_of_any_loader_is_kept(loader, tmp_path):
     dataset = {"loader": loader, "contrasts": ["T1w", "T2w"], **COMMON, **DATA[loader]}
     if loader == "files":
         dataset["image"] = "SECRET/{subject}-{contrast}.nii.gz"
     steps = ROI if "roi" in dataset else []
     spec = {**REST, "dataset": dataset, "preprocess": steps}
-    wanted = parse_component(adapter(), spec)
-    text = dump(neutral(wanted))
+    original = parse_component(TypeAdapter(Experiment), spec)
+    text = dump(anonymize(original))
     for secret in ("SECRET", "jane", "scratch", "cuda", "threads: 5", "memory_gb: 3"):
         assert secret not in text
     (tmp_path / "config.yaml").write_text(text)
-    left = load_config(tmp_path / "config.yaml", Experiment)
-    assert left == neutral(left)  # nothing is left to take away
+    anonymous = load_config(tmp_path / "config.yaml", Experiment)
+    assert anonymous == anonymize(anonymous)
     same = ("name", "seed", "preprocess", "slices", "augment", "model", "loss", "evaluate")
-    assert all(getattr(left, key) == getattr(wanted, key) for key in same)
-    assert left.dataset.contrasts == ("T1w", "T2w")
-    assert left.dataset.targets["gm"].values == (1, 4)
-    assert left.trainer.batch_size == 3
-    assert left.trainer.precision == "float32"  # the machine's, as device and threads are
-
-
-def adapter():
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Experiment)
+    assert all(getattr(anonymous, key) == getattr(original, key) for key in same)
+    assert anonymous.dataset.contrasts == ("T1w", "T2w")
+    assert anonymous.dataset.targets["gm"].values == (1, 4)
+    assert anonymous.trainer.batch_size == 3
+    assert anonymous.trainer.precision == "float32"  # like device and threads

@@ -1,0 +1,231 @@
+"""`about.json` and `thresholds.json`: their schemas, and how they are collected from a run."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pandas as pd
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
+
+from softseg.config.experiment import Experiment
+from softseg.core.component import Component, parse_component
+from softseg.core.errors import UserError
+from softseg.core.files import read_json
+from softseg.data import Sets
+from softseg.data.splits import SETS
+from softseg.data.synthetic import is_phantom
+from softseg.preprocess import Slices
+from softseg.preprocess.geometry import needs_roi
+from softseg.runs.folder import Run
+from softseg.runs.thresholds import Threshold, threshold_key
+
+_RATER_METRIC = "dice_rater_"  # followed by the name of a rater
+
+
+def _check_printable(text: str) -> str:
+    if not text.isprintable():  # a terminal would execute control characters
+        raise ValueError("must be printable text")
+    return text
+
+
+Printable = Annotated[str, AfterValidator(_check_printable)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Length = Annotated[float, Field(gt=0)]
+Zooms = tuple[Length, Length, Length]
+
+
+class MetricSummary(Component):
+    """One metric over the test scans; mean and std are null where they are undefined."""
+
+    mean: float | None
+    std: float | None
+    n: Count
+
+
+class TrainingData(Component):
+    """The training's data, without names or paths."""
+
+    subjects: dict[Literal["train", "validation", "test"], Count]
+    """Number of subjects in each set."""
+    synthetic: bool | None
+    """Whether they are a phantom of softseg; null: unknown, as the data were not available."""
+    raters: str
+    """How the masks of several raters were fused."""
+
+
+class Attribution(Component):
+    """Fields that the author of a package provides."""
+
+    license: str | None = None
+    """License of the model, e.g. CC-BY-4.0."""
+    citation: str | None = None
+    """What to cite."""
+    authors: tuple[str, ...] = ()
+    """Authors of the model."""
+    description: str | None = None
+    """Purpose of the model, in a paragraph."""
+
+
+class ModelMetadata(Attribution):
+    """`about.json`: the metadata of a packaged model."""
+
+    name: Printable
+    contrasts: tuple[Printable, ...]
+    """The input channels, in their order."""
+    targets: tuple[Printable, ...]
+    """The segmented structures, in the order of the outputs."""
+    needs_roi: bool
+    """Whether segmenting a scan needs an ROI mask or the center of a box."""
+    epoch: Count
+    """The epoch of the weights."""
+    status: Annotated[str, Field(max_length=100), AfterValidator(_check_printable)]
+    """finished, or how else the training ended."""
+    created: str | None
+    """When the training finished; the time of packaging is not recorded."""
+    trained_with: dict[str, str]
+    """Versions of softseg and of its libraries."""
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    """SHA-256 of the sorted fingerprints of all subjects' data; null: an old run without them."""
+    summary: TrainingData
+    scores: dict[str, dict[str, MetricSummary]]
+    """Target -> metric -> its summary over the test set; {}: the model was not evaluated."""
+    scored_at: dict[str, Share]
+    """Target -> the threshold of those scores."""
+    native_zooms_mm: tuple[Zooms, Zooms] | None = None
+    """The smallest and the largest voxels of the training's scans; null: not recorded."""
+
+
+class TargetThreshold(Component):
+    """The threshold of one target, and the mean Dice [%] at every threshold of the search."""
+
+    threshold: Share
+    curve: dict[str, Annotated[float, Field(ge=0, le=100)]]
+
+    @model_validator(mode="after")
+    def _check_on_curve(self) -> Self:
+        if threshold_key(self.threshold) not in self.curve:
+            raise ValueError(f"the curve has no {threshold_key(self.threshold)}")
+        return self
+
+
+class Thresholds(Component):
+    """`thresholds.json`."""
+
+    targets: dict[str, TargetThreshold]
+
+    @classmethod
+    def of(cls, thresholds: Mapping[str, Threshold]) -> Self:
+        """Return the entry for the thresholds of a search."""
+        targets = {
+            name: TargetThreshold(threshold=threshold.value, curve=threshold.curve)
+            for name, threshold in thresholds.items()
+        }
+        return cls(targets=targets)
+
+    def values(self) -> dict[str, Threshold]:
+        """Return the threshold and curve of each target."""
+        return {
+            name: Threshold(target.threshold, target.curve) for name, target in self.targets.items()
+        }
+
+
+def asks_for_roi(experiment: Experiment) -> bool:
+    """Return whether segmenting a scan needs an ROI.
+
+    The slices section does not matter: excluding slices without an ROI concerns training only.
+    """
+    return needs_roi(experiment.preprocess, Slices())
+
+
+def collect_metadata(
+    run: Run, experiment: Experiment, sets: Sets, epoch: int, attribution: Attribution
+) -> ModelMetadata:
+    """Return the metadata of a run's best weights. Raises UserError for damaged files."""
+    recorded, dataset = run.metadata(), experiment.dataset
+    folder, raters = Path(dataset.root).expanduser(), dataset.raters
+    fusion = f"{raters.fusion} of raters{', weighted' if raters.weights else ''}"
+    steps = experiment.evaluate.steps
+    # scores of other weights (evaluated, then resumed) or postprocessing (--set) are left out
+    scored = recorded.get("scored_epoch", epoch) == epoch
+    scored &= recorded.get("scored_postprocess", steps) == steps
+    fields = {
+        **attribution.model_dump(mode="json"),
+        "name": experiment.name,
+        "contrasts": dataset.contrasts,
+        "targets": list(dataset.targets),
+        "needs_roi": asks_for_roi(experiment),
+        "epoch": epoch,
+        "status": str(recorded.get("status", "unknown")),
+        "created": recorded.get("finished"),
+        "trained_with": recorded.get("versions", {}),
+        "fingerprint": fingerprint(recorded.get("data_fingerprint", {}), sets),
+        "summary": {
+            "subjects": {name: len(getattr(sets, name)) for name in SETS},
+            "synthetic": is_phantom(folder) if folder.is_dir() else None,
+            "raters": fusion if raters.chosen is None else "one rater's masks",
+        },
+        "scores": _scores(run, list(dataset.targets)) if scored else {},
+        "scored_at": _score_thresholds(run) if scored else {},
+        "native_zooms_mm": recorded.get("native_zooms_mm"),
+    }
+    try:
+        return parse_component(TypeAdapter(ModelMetadata), fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{run.folder} cannot be packaged: {key}: {first['msg']}; correct it, or evaluate or "
+            "train the run again"
+        ) from error
+
+
+def fingerprint(digests: Mapping[str, str], sets: Sets) -> str | None:
+    """Return the SHA-256 of the sorted fingerprints of the sets' subjects; None if one has none.
+
+    Equal files with equal preprocessing have the same fingerprint. Names do not enter it, so that
+    they cannot be guessed from it.
+    """
+    available = sorted(digests[name] for name in sets.members if name in digests)
+    if len(available) < len(sets.members):
+        return None
+    return hashlib.sha256("\n".join(available).encode()).hexdigest()
+
+
+def _scores(run: Run, targets: list[str]) -> dict[str, Any]:
+    """summary.json of the test set, without the metrics that name a rater."""
+    path = run.folder / "summary.json"
+    try:
+        summary = read_json(path)
+        return {
+            target: {
+                metric: {
+                    key: None if isinstance(value, float) and not math.isfinite(value) else value
+                    for key, value in statistics.items()
+                }
+                for metric, statistics in summary[target].items()
+                if not metric.startswith(_RATER_METRIC)
+            }
+            for target in targets
+        }
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}); run eval again") from error
+
+
+def _score_thresholds(run: Run) -> dict[str, float]:
+    """Target -> the threshold with which metrics.csv was computed."""
+    path = run.folder / "metrics.csv"
+    try:
+        table = pd.read_csv(path, usecols=["target", "threshold"], dtype={"target": str})
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); run eval again") from error
+    thresholds = table.groupby("target")["threshold"].first()
+    return {str(target): float(value) for target, value in thresholds.items()}
