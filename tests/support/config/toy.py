@@ -1,4 +1,4 @@
-"""A small model with everything that an experiment's has, to try the config room on."""
+"""A small model with every kind of field that an experiment has, for tests of softseg.config."""
 
 from __future__ import annotations
 

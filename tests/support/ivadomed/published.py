@@ -1,4 +1,4 @@
-"""The paper's three published configurations, built of what is known of each."""
+"""The paper's three published configurations, rebuilt from its tables and repository."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ LESIONS = {
 
 
 def published(name: str) -> dict[str, Any]:
-    """The configuration as ivadomed 2.2.1 reads it."""
+    """Return a configuration as ivadomed 2.2.1 reads it."""
     batch, depth = BATCH[name]
     return copy.deepcopy(
         {
@@ -137,7 +137,7 @@ def _transformation(name: str) -> dict[str, Any]:
 
 
 def changed(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A copy with some keys set, `a__b=1` for a.b, and deleted where the value is `...`."""
+    """Return a copy with some keys set, `a__b=1` for a.b; the value `...` deletes a key."""
     config = copy.deepcopy(config)
     for name, value in changes.items():
         *above, key = name.split("__")
@@ -152,7 +152,7 @@ def changed(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def save(config: Any, folder: Path, name: str = "config.json") -> Path:
-    """The JSON on disk."""
+    """Write the JSON to a file and return its path."""
     path = folder / name
     path.write_text(json.dumps(config, indent="\t"))
     return path

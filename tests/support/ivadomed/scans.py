@@ -1,4 +1,4 @@
-"""Scans that the converted configurations find: a BIDS folder, of noise or of a phantom."""
+"""Scans for the converted configurations: a BIDS folder with noise or with a phantom."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MASK = {"scgm": "{stem}-fraction", "ms": "Masks/Fraction", "brats": "{stem}_frac
 
 
 def experiment_of(name: str, folder: Path, *sets: str) -> Experiment:
-    """The converted configuration with a tiny net, finding its scans in `folder`/data."""
+    """Return the converted configuration with a tiny network and its scans in `folder`/data."""
     file, out = save(published(name), folder), folder / f"{name}.yaml"
     write_config(convert(file), file, out)
     root = f"dataset.root={folder / 'data'}"
@@ -44,35 +44,35 @@ def experiment_of(name: str, folder: Path, *sets: str) -> Experiment:
 
 
 def noise(name: str, folder: Path) -> None:
-    """Four subjects of 8 x 6 x 4 voxels."""
+    """Write four subjects of 8 x 6 x 4 voxels."""
     names = [f"sub-{number}" for number in range(4)]
     suffix = SUFFIX[name].removeprefix("_")
     makers.bids(folder / "data", names, CONTRASTS[name], suffix, CENTERS)
 
 
 def phantom(name: str, folder: Path) -> None:
-    """Three subjects of a phantom, their files named as BIDS and ivadomed would have them."""
+    """Write three subjects of a phantom, with the file names of BIDS and ivadomed."""
     write_phantom(folder / "phantom", LAYOUTS[name], subjects=3)
     rows = ["participant_id\tinstitution_id"]
-    for number, (place, stem) in enumerate(_subjects(name, folder / "phantom"), start=1):
+    for number, (source, stem) in enumerate(_subjects(name, folder / "phantom"), start=1):
         subject = f"sub-{number}"
         for contrast, file in FILES[name].items():
-            _link(place / f"{file.format(stem=stem)}.nii.gz",
+            _link(source / f"{file.format(stem=stem)}.nii.gz",
                   folder / "data" / subject / "anat" / f"{subject}_{contrast}.nii.gz")  # fmt: skip
         mask = f"{subject}_{CONTRASTS[name][0]}{SUFFIX[name]}.nii.gz"
         labels = folder / "data" / "derivatives" / "labels"
-        _link(place / f"{MASK[name].format(stem=stem)}.nii.gz", labels / subject / "anat" / mask)
+        _link(source / f"{MASK[name].format(stem=stem)}.nii.gz", labels / subject / "anat" / mask)
         rows.append(f"{subject}\tcentre{number}")
     (folder / "data" / "participants.tsv").write_text("\n".join(rows) + "\n")
 
 
 def _subjects(name: str, root: Path) -> list[tuple[Path, str]]:
-    """Each subject's folder in a phantom, and what its files' names begin with."""
+    """Return each subject's folder in a phantom, and the start of its files' names."""
     pattern = {"scgm": "*-image.nii.gz", "ms": "Center_*/Patient_*", "brats": "*GG/*"}[name]
-    found = sorted(root.glob(pattern))
+    paths = sorted(root.glob(pattern))
     if name == "scgm":
-        return [(root, path.name.removesuffix("-image.nii.gz")) for path in found]
-    return [(path, path.name) for path in found]
+        return [(root, path.name.removesuffix("-image.nii.gz")) for path in paths]
+    return [(path, path.name) for path in paths]
 
 
 def _link(file: Path, link: Path) -> None:
