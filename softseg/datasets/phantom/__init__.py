@@ -1,40 +1,54 @@
-"""Synthetic data sets with known ground truth: `write_phantom` is the door."""
+"""Synthetic data sets with known ground truth, written by `write_phantom`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from softseg.core.errors import UserError
 from softseg.core.version import __version__
 from softseg.data.synthetic import MARK
-from softseg.datasets.phantom.about import ABOUT
-from softseg.datasets.phantom.brats2019 import write_brats2019
-from softseg.datasets.phantom.files import whole_folder
-from softseg.datasets.phantom.msseg2016 import write_msseg2016
-from softseg.datasets.phantom.scgm import write_scgm
-from softseg.datasets.phantom.uncertain import ABOUT as ABOUT_UNCERTAIN
-from softseg.datasets.phantom.uncertain import write_uncertain
+from softseg.datasets.phantom import brats2019, msseg2016, scgm, uncertain
+from softseg.datasets.phantom.files import complete_folder
 
-LAYOUTS: dict[str, Callable[[Path, int, int], None]] = {
-    "scgm": write_scgm,
-    "msseg2016": write_msseg2016,
-    "brats2019": write_brats2019,
-    "uncertain1": partial(write_uncertain, 1),
-    "uncertain4": partial(write_uncertain, 4),
+
+@dataclass(frozen=True)
+class Layout:
+    """A data set's folder layout that a phantom imitates."""
+
+    write: Callable[[Path, int, int], None]
+    """(folder, number of subjects, seed)"""
+    max_subjects: int
+    """limited by the digits in its file names"""
+    files: str
+    """what the README says about its files"""
+
+
+LAYOUTS = {
+    "scgm": Layout(scgm.write_scgm, scgm.MAX_SUBJECTS, scgm.FILES),
+    "msseg2016": Layout(msseg2016.write_msseg2016, msseg2016.MAX_SUBJECTS, msseg2016.FILES),
+    "brats2019": Layout(brats2019.write_brats2019, brats2019.MAX_SUBJECTS, brats2019.FILES),
+    **{
+        f"uncertain{parts}": Layout(
+            partial(uncertain.write_uncertain, parts),
+            uncertain.MAX_SUBJECTS,
+            uncertain.FILES.format(parts=parts),
+        )
+        for parts in (1, 4)
+    },
 }
-"""Layout -> what writes it: (folder, number of subjects, seed)."""
 
 README = (
     MARK
-    + """: a phantom in the layout of {layout}, drawn by a program. No patient, no volunteer,
+    + """: a phantom in the layout of {layout}, computed by a program. No patient, no volunteer,
 no scanner. It is for testing and demonstrating software: no result on it says anything about
 patients.
 
-Made by softseg {version}:
+Written by softseg {version}:
     softseg data phantom DIR --layout {layout} --subjects {subjects} --seed {seed}
-The same command with the same version gives the same files.
+The same command with the same version writes the same files.
 """
 )
 
@@ -45,7 +59,7 @@ def write_phantom(
     """Write a synthetic data set into a new or empty folder, all or nothing.
 
     The same version and seed give the same bytes, and a larger number of subjects the same
-    first ones. Returns the files written, sorted. Raises `UserError` if the folder holds files
+    first ones. Returns the files written, sorted. Raises `UserError` if the folder contains files
     already, or a parameter is impossible.
     """
     if layout not in LAYOUTS:
@@ -54,9 +68,14 @@ def write_phantom(
         raise UserError(f"{subjects} subjects: a phantom needs at least 1")
     if seed < 0:
         raise UserError(f"seed {seed}: a seed is 0 or larger")
-    with whole_folder(folder) as unfinished:
-        LAYOUTS[layout](unfinished, subjects, seed)
-        facts = {"version": __version__, "layout": layout, "subjects": subjects, "seed": seed}
-        about = {**ABOUT, **ABOUT_UNCERTAIN}[layout]
-        (unfinished / "README").write_text(README.format(**facts) + about, encoding="utf-8")
+    if subjects > (most := LAYOUTS[layout].max_subjects):
+        raise UserError(
+            f"{subjects} subjects: the {layout} phantom has at most {most}, because of the digits "
+            "in its file names; ask for fewer"
+        )
+    with complete_folder(folder) as unfinished:
+        LAYOUTS[layout].write(unfinished, subjects, seed)
+        origin = {"version": __version__, "layout": layout, "subjects": subjects, "seed": seed}
+        text = README.format(**origin) + LAYOUTS[layout].files
+        (unfinished / "README").write_text(text, encoding="utf-8")
     return sorted(path for path in folder.rglob("*") if path.is_file())

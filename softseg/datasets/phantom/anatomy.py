@@ -1,4 +1,4 @@
-"""One person's neck: a cord with its gray-matter butterfly in the dural sac, and what is around.
+"""One person's neck: a spinal cord with its gray-matter butterfly in the dural sac.
 
 Coordinates are millimeters about the center of the image: x to one side, y to the front
 (anterior), z along the cord. Sizes are those of the adult cervical cord: about 13 x 8.5 mm,
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from softseg.core.types import FloatArray
-from softseg.datasets.phantom.shapes import Curve, blend, ellipse, horn, turned
+from softseg.datasets.phantom.shapes import Curve, blend, ellipse, horn, rotated
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,20 @@ class Anatomy:
     sac_b: float
     """the same in front and at the back"""
     sac_shift: float
-    """how far the sac's center lies in front of the cord's"""
+    """how far the sac's center is in front of the cord's"""
 
     def local(self, x: FloatArray, y: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Coordinates about the cord's own center, along its own axes."""
-        return turned(x - self.center_x(z), y - self.center_y(z), self.angle(z))
+        """Return coordinates about the cord's own center, along its own axes."""
+        return rotated(x - self.center_x(z), y - self.center_y(z), self.angle(z))
 
     def sac(self, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
-        """Depth in the dural sac: cerebrospinal fluid, and the cord in it."""
+        """Return the depth in the dural sac: cerebrospinal fluid, and the cord in it."""
         u, v = self.local(x, y, z)
         a, b = self.cord_a(z) + self.sac_a, self.cord_b(z) + self.sac_b
         return ellipse(u, v - self.sac_shift, a, b)
 
     def cord(self, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
-        """Depth in the cord: an ellipse with the anterior median fissure cut out."""
+        """Return the depth in the cord: an ellipse without the anterior median fissure."""
         u, v = self.local(x, y, z)
         a, b = self.cord_a(z), self.cord_b(z)
         front, floor = b + 0.5, 0.42 * b
@@ -65,7 +65,7 @@ class Anatomy:
         return np.minimum(ellipse(u, v, a, b), -fissure)
 
     def gray(self, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
-        """Depth in the gray matter: round ventral horns, thin dorsal ones, a commissure."""
+        """Return the depth in the gray matter: round ventral horns, thin dorsal ones, a bridge."""
         u, v = self.local(x, y, z)
         side = np.abs(u) * (1 + self.asymmetry * np.sign(u))
         scale = self.size(z)
@@ -73,23 +73,25 @@ class Anatomy:
         return np.minimum(butterfly, self.cord(x, y, z))
 
     def _wing(self, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
-        """Depth in the right half of a butterfly of nominal size (x >= 0)."""
+        """Return the depth in the right half of a butterfly of nominal size (x >= 0)."""
         ventral, dorsal = self.ventral(z), self.dorsal(z)
-        one = np.ones_like(ventral)
-        head_x, head_y = turned(x - 2.05, y - 1.05, np.asarray(-0.5))
+        ones = np.ones_like(ventral)
+        head_x, head_y = rotated(x - 2.05, y - 1.05, np.asarray(-0.5))
         head = ellipse(head_x, head_y, 1.2 * ventral, 0.88 * ventral)
-        neck = horn(x, y, (1.75 * one, 0.8 * one, 0.62 * one), (1.15 * one, -0.35 * one, 0.5 * one))
+        neck_end = (1.15 * ones, -0.35 * ones, 0.5 * ones)
+        neck = horn(x, y, (1.75 * ones, 0.8 * ones, 0.62 * ones), neck_end)
         tip = (self.spread(z), -self.reach(z), 0.3 * dorsal)
-        tail = horn(x, y, (1.1 * one, -0.4 * one, 0.48 * dorsal), tip)
-        bridge = horn(x, y, (0 * one, -0.1 * one, 0.3 * one), (1.2 * one, -0.1 * one, 0.34 * one))
+        tail = horn(x, y, (1.1 * ones, -0.4 * ones, 0.48 * dorsal), tip)
+        bridge_end = (1.2 * ones, -0.1 * ones, 0.34 * ones)
+        bridge = horn(x, y, (0 * ones, -0.1 * ones, 0.3 * ones), bridge_end)
         return blend(blend(head, neck, 0.5), blend(tail, bridge, 0.4), 0.4)
 
 
-def draw_anatomy(rng: np.random.Generator) -> Anatomy:
-    """A subject: every quantity has its own mean, and its own slow wave along the cord."""
+def sample_anatomy(rng: np.random.Generator) -> Anatomy:
+    """Sample a subject: every quantity has its own mean, and its own slow wave along the cord."""
 
     def curve(mean: float, between: float, along: float) -> Curve:
-        """`between`: half range between subjects; `along`: largest amplitude along z."""
+        """Sample a curve with the half range `between` subjects and the amplitude `along` z."""
         return Curve(
             mean=mean + between * rng.uniform(-1, 1),
             amplitude=along * rng.uniform(0.4, 1),

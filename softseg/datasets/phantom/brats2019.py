@@ -1,45 +1,59 @@
-"""A look-alike of BraTS 2019 (Menze et al. 2015, Bakas et al. 2017), in its own layout.
+"""A synthetic imitation of BraTS 2019 (Menze et al. 2015, Bakas et al. 2017), in its layout.
 
 `HGG/BraTS19_PHANTOM_NNN_1/`, and `LGG/` every fourth, with `BraTS19_PHANTOM_NNN_1_flair.nii.gz`,
-`_t1`, `_t1ce`, `_t2`, `_seg` (1 dead, 2 swollen, 4 enhancing), and, what no real data set has,
+`_t1`, `_t1ce`, `_t2`, `_seg` (1 necrosis, 2 edema, 4 enhancing), and, unlike any real data set,
 `_fraction`: the exact share of tumor core (1 and 4).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from softseg.core.errors import UserError
 from softseg.core.types import AnyArray, FloatArray
-from softseg.datasets.phantom.brain import Brain, draw_brain, tissues_of
-from softseg.datasets.phantom.contrasts import Contrast, Head, picture
+from softseg.datasets.phantom.brain import Brain, brain_tissues, sample_brain
 from softseg.datasets.phantom.files import save_nifti
-from softseg.datasets.phantom.intensity import Scanner
-from softseg.datasets.phantom.tumor import GRADES, Tumor, draw_tumor
-from softseg.datasets.phantom.volume import Box, cover_box, share
+from softseg.datasets.phantom.partial_volume import Box, approximate_fractions, cover_box
+from softseg.datasets.phantom.scanner import Contrast, Head, Scanner, simulate_contrast
+from softseg.datasets.phantom.tumor import GRADES, Tumor, sample_tumor
 
 SCAN = Box((96, 112, 28), (1.0, 1.0, 1.0))
-DEAD, SWOLLEN, ENHANCING = 1, 2, 4
+NECROSIS, EDEMA, ENHANCING = 1, 2, 4
 """The codes of a mask."""
 
-# to the left, to the back, up, as the challenge's
+# axes to the left, to the back and up, as in the challenge
 AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1, 0, SCAN.shape[1] - 1], [0, 0, 1, 0], [0, 0, 0, 1]])
-MOST_SUBJECTS = 999  # three digits
+MAX_SUBJECTS = 999  # three digits
 
-# ill: dead, swollen, enhancing; then the same of a low grade glioma, whose core is solid
+# pathology: necrosis, edema, enhancing rim
 CONTRASTS = {
-    "flair": Contrast(gray=1.25, fluid=0.25, ill=(1.05, 1.75, 1.55)),
-    "t1": Contrast(gray=0.75, fluid=0.32, ill=(0.5, 0.78, 0.72)),
-    "t1ce": Contrast(gray=0.78, fluid=0.34, ill=(0.48, 0.76, 1.55)),
-    "t2": Contrast(gray=1.35, fluid=2.5, ill=(2.1, 1.75, 1.5)),
+    "flair": Contrast(gray=1.25, fluid=0.25, pathology=(1.05, 1.75, 1.55)),
+    "t1": Contrast(gray=0.75, fluid=0.32, pathology=(0.5, 0.78, 0.72)),
+    "t1ce": Contrast(gray=0.78, fluid=0.34, pathology=(0.48, 0.76, 1.55)),
+    "t2": Contrast(gray=1.35, fluid=2.5, pathology=(2.1, 1.75, 1.5)),
 }
 SOLID = {"flair": 1.6, "t1": 0.66, "t1ce": 0.68, "t2": 2.0}
-"""How bright the core of a low grade glioma is, in place of dead tissue."""
+"""Brightness of the solid core of a low grade glioma, in place of necrosis."""
+
+FILES = """
+Below HGG and LGG (every fourth), in BraTS19_PHANTOM_NNN_1:
+BraTS19_PHANTOM_NNN_1_X.nii.gz         synthetic flair, t1, t1ce, t2, int16, 0 outside the
+                                       brain
+BraTS19_PHANTOM_NNN_1_seg.nii.gz       uint8: 1 necrotic or solid core, 2 edema, 4 enhancing
+BraTS19_PHANTOM_NNN_1_fraction.nii.gz  the truth, float32: share of each voxel that is tumor core
+                                       (1 and 4), in [0, 1]
+
+A slab of 28 mm of a brain at two thirds of its size, in 96 x 112 x 28 voxels of 1 mm (BraTS has
+240 x 240 x 155). HGG tumors have necrosis within an enhancing rim, LGG ones a solid core
+without a rim; edema surrounds both. They are analytic shapes; the fraction is their mean over
+6 x 6 x 6 points of each voxel, and the images mix tissues and tumor by their fractions. There is
+one mask for each subject, without a rater's errors.
+"""
+"""What the README says about the files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,31 +71,32 @@ class Subject:
 
 
 def make_subject(number: int, seed: int) -> Subject:
-    """Subject `number` (from 1): a function of the two alone."""
+    """Return subject `number` (from 1), which depends on the number and the seed only."""
     rng = np.random.default_rng([seed, 2019, number])
     grade = GRADES[number % 4 == 0]
-    brain = draw_brain(rng)
-    tumor = draw_tumor(rng, brain, grade, reach=5.0)
-    tissues, outline = tissues_of(brain, SCAN)
-    core, dead, whole = regions(tumor, brain)
-    head = Head(tissues, (dead, whole - core, core - dead), outline >= 0.5)
-    mask = np.where(whole >= 0.5, SWOLLEN, 0)
-    mask[core >= 0.5] = np.where(dead >= core / 2, DEAD, ENHANCING)[core >= 0.5]
+    brain = sample_brain(rng)
+    tumor = sample_tumor(rng, brain, grade, reach=5.0)
+    tissues, outline = brain_tissues(brain, SCAN)
+    core, necrosis, whole = tumor_fractions(tumor, brain)
+    head = Head(tissues, (necrosis, whole - core, core - necrosis), outline >= 0.5)
+    mask = np.where(whole >= 0.5, EDEMA, 0)
+    mask[core >= 0.5] = np.where(necrosis >= core / 2, NECROSIS, ENHANCING)[core >= 0.5]
     return Subject(grade, brain, tumor, core, mask.astype(np.uint8), _images(rng, head, grade))
 
 
-def regions(tumor: Tumor, brain: Brain) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The shares of each voxel (X, Y, Z) that are core, dead and whole tumor: the core's exact."""
+def tumor_fractions(tumor: Tumor, brain: Brain) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the shares of each voxel (X, Y, Z) that are core (exact), necrosis and whole tumor."""
     tight = SCAN.around(tumor.core.center, tumor.core.reach + 2)
     wide = SCAN.around(tumor.core.center, tumor.reach + 2)
-    core, dead, whole = np.zeros((3, *SCAN.shape))
-    core[tight.slices] = cover_box(partial(tumor.inner, brain), tight).fraction
-    dead[wide.slices], whole[wide.slices] = share(partial(tumor.layers, brain), wide)
-    return core, np.minimum(dead, core), np.maximum(whole, core)
+    core, necrosis, whole = np.zeros((3, *SCAN.shape))
+    core[tight.slices] = cover_box(partial(tumor.core_depth, brain), tight).fraction
+    layers = approximate_fractions(partial(tumor.layers, brain), wide)
+    necrosis[wide.slices], whole[wide.slices] = layers
+    return core, np.minimum(necrosis, core), np.maximum(whole, core)
 
 
 def _images(rng: np.random.Generator, head: Head, grade: str) -> dict[str, NDArray[np.int16]]:
-    """One image for each contrast, from a scanner of the subject's own."""
+    """Return one image for each contrast, from the subject's own scanner."""
     scanner = Scanner(
         white=rng.uniform(150, 900),
         gray=1,
@@ -92,14 +107,14 @@ def _images(rng: np.random.Generator, head: Head, grade: str) -> dict[str, NDArr
     )
     images = {}
     for name, contrast in CONTRASTS.items():
-        core = SOLID[name] if grade == "LGG" else contrast.ill[0]
-        seen = Contrast(contrast.gray, contrast.fluid, (core, *contrast.ill[1:]))
-        images[name] = picture(rng, head, seen, scanner, SCAN.zooms)
+        core = SOLID[name] if grade == "LGG" else contrast.pathology[0]
+        contrast = replace(contrast, pathology=(core, *contrast.pathology[1:]))
+        images[name] = simulate_contrast(rng, head, contrast, scanner, SCAN.zooms)
     return images
 
 
 def save_subject(subject: Subject, folder: Path) -> None:
-    """Write one subject's files into `GRADE/BraTS19_NAME`, the axes turned as the challenge's."""
+    """Write one subject's files into `GRADE/BraTS19_NAME`, with the challenge's axes."""
     folder.mkdir(parents=True)
     volumes: dict[str, AnyArray] = {
         **subject.images,
@@ -112,11 +127,6 @@ def save_subject(subject: Subject, folder: Path) -> None:
 
 def write_brats2019(folder: Path, subjects: int, seed: int) -> None:
     """Write `subjects` subjects into `folder`; every fourth has a low grade glioma."""
-    if subjects > MOST_SUBJECTS:
-        raise UserError(
-            f"{subjects} subjects: the brats2019 phantom numbers at most {MOST_SUBJECTS}; ask for "
-            "fewer"
-        )
     for number in range(1, subjects + 1):
         subject = make_subject(number, seed)
         save_subject(subject, folder / subject.grade / f"BraTS19_PHANTOM_{number:03d}_1")

@@ -1,4 +1,4 @@
-"""Writing a phantom: NIfTI files of which every byte is determined, in a folder all or nothing."""
+"""Write a phantom: NIfTI files with every byte determined, in a folder, all or nothing."""
 
 from __future__ import annotations
 
@@ -25,24 +25,20 @@ def save_nifti(path: Path, data: AnyArray, affine: Float64Array) -> None:
         packed.write(image.to_bytes())
 
 
-def _refuse_filled(folder: Path) -> None:
+@contextmanager
+def complete_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write into, which gets the name `folder` once everything is written.
+
+    Raises `UserError` if `folder` contains anything already; an empty one is replaced.
+    """
+    folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: name a new folder for the phantom")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(
-            f"{folder} already holds files: name a new or an empty folder for the phantom, "
+            f"{folder} already contains files: name a new or an empty folder for the phantom, "
             "or delete that one"
         )
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the name `folder` only once everything is written.
-
-    Raises `UserError` if `folder` holds anything already; an empty one is replaced.
-    """
-    folder = folder.resolve()
-    _refuse_filled(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
         partial = Path(scratch) / "unfinished"  # mkdir, for the permissions the user expects

@@ -1,7 +1,7 @@
-"""A look-alike of the multiple sclerosis lesions of MICCAI 2016 (Commowick et al. 2018).
+"""A synthetic imitation of the MS lesions of MICCAI 2016 (Commowick et al. 2018).
 
-Three centers, five contrasts, seven experts, in the challenge's own layout: `Center_CC/Patient_NN/`
-with `Preprocessed_Data/` and `Masks/`, and, what no real data set has, `Masks/Fraction.nii.gz`: the
+Three centers, five contrasts, seven experts, in the challenge's layout: `Center_CC/Patient_NN/`
+with `Preprocessed_Data/` and `Masks/`, and, unlike any real data set, `Masks/Fraction.nii.gz`: the
 exact share of lesion.
 """
 
@@ -13,16 +13,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, Float64Array, FloatArray
-from softseg.datasets.phantom.brain import Brain, draw_brain, tissues_of
-from softseg.datasets.phantom.contrasts import Contrast, Head, picture
-from softseg.datasets.phantom.experts import EXPERTS, expert_mask
+from softseg.datasets.phantom.brain import Brain, brain_tissues, sample_brain
 from softseg.datasets.phantom.files import save_nifti
-from softseg.datasets.phantom.intensity import Scanner
-from softseg.datasets.phantom.lesions import Findings, find
-from softseg.datasets.phantom.placing import draw_affine
-from softseg.datasets.phantom.volume import Box
+from softseg.datasets.phantom.lesions import Findings, sample_findings
+from softseg.datasets.phantom.partial_volume import Box
+from softseg.datasets.phantom.raters import EXPERTS, expert_mask
+from softseg.datasets.phantom.scanner import (
+    Contrast,
+    Head,
+    Scanner,
+    sample_affine,
+    simulate_contrast,
+)
 
 
 @dataclass(frozen=True)
@@ -36,22 +39,42 @@ class Center:
     scanner: Scanner
 
 
-# about 96 x 112 x 30 mm each; sagittal scans, as the challenge's, whose slices are the thickest
+# about 96 x 112 x 30 mm each; sagittal scans, as in the challenge, so the first zoom is the largest
 CENTERS = (
     Center("01", (88, 144, 38), (1.1, 0.78, 0.78), Scanner(300, 1, 1, 0.04, 0.03, 0.12)),
     Center("07", (78, 112, 30), (1.25, 1.0, 1.0), Scanner(180, 1, 1, 0.06, 0.03, 0.08)),
     Center("08", (108, 124, 34), (0.9, 0.9, 0.9), Scanner(700, 1, 1, 0.05, 0.03, 0.16)),
 )
-MOST_SUBJECTS = 99 * len(CENTERS)  # the layout has two digits
+MAX_SUBJECTS = 99 * len(CENTERS)  # two digits at each center
 
-# ill: lesion, lesion that takes up contrast agent, faint spot
+# pathology: lesion, lesion that takes up contrast agent, faint spot
 CONTRASTS = {
-    "FLAIR": Contrast(gray=1.25, fluid=0.25, ill=(1.9, 1.95, 1.3)),
-    "T1": Contrast(gray=0.72, fluid=0.3, ill=(0.66, 0.62, 0.92)),
-    "T2": Contrast(gray=1.35, fluid=2.6, ill=(1.9, 1.95, 1.15)),
-    "DP": Contrast(gray=1.2, fluid=1.1, ill=(1.45, 1.5, 1.1)),
-    "GADO": Contrast(gray=0.75, fluid=0.32, ill=(0.68, 1.45, 0.92)),
+    "FLAIR": Contrast(gray=1.25, fluid=0.25, pathology=(1.9, 1.95, 1.3)),
+    "T1": Contrast(gray=0.72, fluid=0.3, pathology=(0.66, 0.62, 0.92)),
+    "T2": Contrast(gray=1.35, fluid=2.6, pathology=(1.9, 1.95, 1.15)),
+    "DP": Contrast(gray=1.2, fluid=1.1, pathology=(1.45, 1.5, 1.1)),
+    "GADO": Contrast(gray=0.75, fluid=0.32, pathology=(0.68, 1.45, 0.92)),
 }
+
+FILES = """
+Below Center_CC/Patient_NN:
+Preprocessed_Data/X_preprocessed.nii.gz  synthetic FLAIR, T1, T2, DP, GADO, int16, 0 outside
+                                         the brain
+Masks/Brain_Mask.nii.gz                  the brain, uint8
+Masks/ManualSegmentation_R.nii.gz        seven simulated experts, uint8: 1 lesion
+Masks/Consensus.nii.gz                   uint8: 1 where at least half of a voxel is lesion
+Masks/Fraction.nii.gz                    the truth, float32: share of each voxel that is lesion, in
+                                         [0, 1]
+
+A slab of 30 mm of a brain at two thirds of its size, in about 80 to 110 x 110 to 140 voxels: of
+1.1 x 0.78 x 0.78 mm at center 01, 1.25 x 1 x 1 mm at 07, 0.9 mm at 08 (right-left,
+posterior-anterior, inferior-superior). A patient has 5 to 40 lesions of 3 to 3000 voxels. They are
+analytic shapes; the fraction is their mean over 6 x 6 x 6 points of each voxel, and the images mix
+tissues and lesions by their fractions. The experts displace the true edge smoothly, overlook small
+lesions and take some faint spots for lesions; their mean Dice with the consensus is 69 to 77 %.
+The consensus is better than a real one: it comes from the truth, not from the experts.
+"""
+"""What the README says about the files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +87,7 @@ class Patient:
     fraction: FloatArray
     """the truth: share of each voxel that is lesion"""
     mask: BoolArray
-    """the brain's"""
+    """the brain mask"""
     images: dict[str, NDArray[np.int16]]
     """one for each contrast"""
     raters: tuple[NDArray[np.uint8], ...]
@@ -77,21 +100,20 @@ class Patient:
 
 
 def make_patient(center: int, number: int, seed: int) -> Patient:
-    """Patient `number` (from 1) of center `center` (from 1): a function of these three alone."""
+    """Return patient `number` of center `center` (both from 1), which depends on these only."""
     rng = np.random.default_rng([seed, 2016, center, number])
     protocol = CENTERS[center - 1]
     scan, zooms = Box(protocol.shape, protocol.zooms), protocol.zooms
-    brain = draw_brain(rng)
-    affine = draw_affine(rng, protocol.shape, zooms, ((-4, -10, 0), (4, 20, 30)))
-    tissues, outline = tissues_of(brain, scan)
-    findings = find(rng, brain, scan)
-    real = [lesion.real for lesion in findings.lesions]
-    lit = [lesion.enhancing for lesion in findings.lesions]
-    fraction, bright = findings.share(real), findings.share(lit)
+    brain = sample_brain(rng)
+    affine = sample_affine(rng, protocol.shape, zooms, ((-4, -10, 0), (4, 20, 30)))
+    tissues, outline = brain_tissues(brain, scan)
+    findings = sample_findings(rng, brain, scan)
+    fraction = findings.fraction_of([lesion.real for lesion in findings.lesions])
+    enhancing = findings.fraction_of([lesion.enhancing for lesion in findings.lesions])
     faint = findings.fractions - fraction
-    head = Head(tissues, (fraction - bright, bright, faint), outline >= 0.5)
+    head = Head(tissues, (fraction - enhancing, enhancing, faint), outline >= 0.5)
     images = {
-        name: picture(rng, head, contrast, protocol.scanner, zooms)
+        name: simulate_contrast(rng, head, contrast, protocol.scanner, zooms)
         for name, contrast in CONTRASTS.items()
     }
     raters = tuple(expert_mask(rng, findings, zooms, expert) for expert in EXPERTS)
@@ -116,13 +138,8 @@ def save_patient(patient: Patient, folder: Path) -> None:
 
 
 def write_msseg2016(folder: Path, subjects: int, seed: int) -> None:
-    """Write `subjects` patients into `folder`, dealt to the three centers in turn."""
-    if subjects > MOST_SUBJECTS:
-        raise UserError(
-            f"{subjects} subjects: the msseg2016 layout numbers at most 99 at each of its "
-            f"{len(CENTERS)} centers, {MOST_SUBJECTS} in all; ask for fewer"
-        )
+    """Write `subjects` patients into `folder`, at the three centers in turn."""
     for index in range(subjects):
         number, center = index // len(CENTERS) + 1, index % len(CENTERS) + 1
-        place = folder / f"Center_{CENTERS[center - 1].name}" / f"Patient_{number:02d}"
-        save_patient(make_patient(center, number, seed), place)
+        patient = folder / f"Center_{CENTERS[center - 1].name}" / f"Patient_{number:02d}"
+        save_patient(make_patient(center, number, seed), patient)

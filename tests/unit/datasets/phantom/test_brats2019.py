@@ -1,4 +1,4 @@
-"""The phantom of brain tumors: nested regions, a known truth, a brain and nothing about it."""
+"""The phantom of brain tumors: nested regions, a known truth, a brain without a skull."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ CONFIG = CONFIGS / "brats_softseg.yaml"
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Subject]]:
-    """A phantom's folder, and the subjects in it, as they were made."""
+    """A phantom's folder, and the subjects that were written to it."""
     folder = tmp_path_factory.mktemp("phantom") / "brats2019"
     subjects: list[Subject] = []
 
-    def keep(*args: int) -> Subject:
+    def record(*args: int) -> Subject:
         subjects.append(make_subject(*args))
         return subjects[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(brats2019, "make_subject", keep)
+        patch.setattr(brats2019, "make_subject", record)
         write_phantom(folder, "brats2019", subjects=4, seed=0)
     return folder, subjects
 
@@ -47,7 +47,7 @@ def phantom(written: tuple[Path, list[Subject]]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def high(written: tuple[Path, list[Subject]]) -> Subject:
+def high_grade(written: tuple[Path, list[Subject]]) -> Subject:
     return written[1][0]
 
 
@@ -56,7 +56,7 @@ def read(phantom: Path, grade: str, number: int, what: str) -> NDArray[np.float6
     return np.asarray(nib.load(phantom / grade / name / f"{name}_{what}.nii.gz").dataobj)
 
 
-def test_the_shipped_configuration_finds_and_reads_the_high_grade_ones(phantom: Path) -> None:
+def test_the_shipped_configuration_reads_the_high_grade_subjects(phantom: Path) -> None:
     dataset = load_config(CONFIG, Experiment, [f"dataset.root={phantom}"]).dataset
     subjects = dataset()
     assert [s.name for s in subjects] == [f"PHANTOM_00{n}_1" for n in (1, 2, 3)]
@@ -66,7 +66,7 @@ def test_the_shipped_configuration_finds_and_reads_the_high_grade_ones(phantom: 
     np.testing.assert_array_equal(sample.target[0] > 0, core)
 
 
-def test_there_are_both_grades_and_only_high_grade_tumors_have_a_rim(phantom: Path) -> None:
+def test_both_grades_occur_and_only_high_grade_tumors_have_a_rim(phantom: Path) -> None:
     for number, grade in ((1, "HGG"), (2, "HGG"), (3, "HGG"), (4, "LGG")):
         codes = {0, 1, 2, 4} if grade == "HGG" else {0, 1, 2}
         mask = read(phantom, grade, number, "seg")
@@ -74,7 +74,7 @@ def test_there_are_both_grades_and_only_high_grade_tumors_have_a_rim(phantom: Pa
         assert set(np.unique(mask)) == codes
 
 
-def test_the_files_lie_in_space_as_the_challenges_do(phantom: Path, high: Subject) -> None:
+def test_orientation_and_zooms_are_the_challenges(phantom: Path, high_grade: Subject) -> None:
     files = sorted((phantom / "HGG" / "BraTS19_PHANTOM_001_1").iterdir())
     assert [f.name.split("_1_")[1].split(".")[0] for f in files] == [
         "flair", "fraction", "seg", "t1", "t1ce", "t2",
@@ -83,12 +83,12 @@ def test_the_files_lie_in_space_as_the_challenges_do(phantom: Path, high: Subjec
         image = nib.load(file)
         assert aff2axcodes(image.affine) == ("L", "P", "S")
         assert image.header.get_zooms() == (1, 1, 1)
-    flat = nib.as_closest_canonical(nib.load(files[0]))
-    np.testing.assert_array_equal(np.asarray(flat.dataobj), high.images["flair"])
+    flair = nib.as_closest_canonical(nib.load(files[0]))
+    np.testing.assert_array_equal(np.asarray(flair.dataobj), high_grade.images["flair"])
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_dead_tissue_lies_within_the_rim_and_swelling_about_it(phantom: Path, number: int) -> None:
+def test_necrosis_is_within_the_rim_and_edema_around_it(phantom: Path, number: int) -> None:
     mask = read(phantom, "HGG", number, "seg")
     shell = binary_dilation(mask == 1) & (mask != 1)
     assert np.isin(mask[shell], (1, 4)).mean() > 0.85
@@ -110,46 +110,46 @@ def test_the_fraction_agrees_with_the_core_of_the_mask(
     assert ((fraction > 0) & (fraction < 1)).sum() > 0.15 * (fraction > 0).sum()
 
 
-def test_the_fraction_is_the_mean_of_the_analytic_core(high: Subject) -> None:
-    """Against brute force, ten times the points, at voxels of every kind about the edge."""
+def test_the_fraction_is_the_mean_of_the_analytic_core(high_grade: Subject) -> None:
+    """Compared with brute force at ten times the points, for voxels of every kind near the edge."""
     axes = [centers(n, 1.0) for n in SCAN.shape]
-    edge = (high.fraction > 0) & (high.fraction < 1)
+    edge = (high_grade.fraction > 0) & (high_grade.fraction < 1)
     voxels = np.argwhere(binary_dilation(edge, iterations=1))
     voxels = np.random.default_rng(0).permutation(voxels)[:100]
     steps = np.meshgrid(*[(np.arange(13) + 0.5) / 13 - 0.5] * 3)
     brute = np.empty(len(voxels))
     for i, voxel in enumerate(voxels):
         x, y, z = (axes[d][voxel[d]] + steps[d].ravel() for d in range(3))
-        inside = high.tumor.core(x, y, z) > 0
-        dry = high.brain.ventricle(x, y, z) < 0
-        brute[i] = (inside & dry & (high.brain.outline(x, y, z) > 1)).mean()
-    error = np.abs(high.fraction[tuple(voxels.T)] - brute)
+        inside = high_grade.tumor.core(x, y, z) > 0
+        outside_ventricles = high_grade.brain.ventricle(x, y, z) < 0
+        brute[i] = (inside & outside_ventricles & (high_grade.brain.outline(x, y, z) > 1)).mean()
+    error = np.abs(high_grade.fraction[tuple(voxels.T)] - brute)
     soft = (brute > 0) & (brute < 1)
     assert 10 < soft.sum() < len(voxels) - 10
     assert error.max() < 0.05
     assert error[soft].mean() < 0.015
 
 
-def test_regions_look_as_they_do_in_every_contrast(high: Subject) -> None:
-    """Against the whole brain's median, which is white matter's."""
-    inner = {code: high.mask == code for code in (1, 2, 4)}
-    look = {
+def test_regions_have_their_brightness_in_every_contrast(high_grade: Subject) -> None:
+    """Relative to the whole brain's median, which is white matter's."""
+    inner = {code: high_grade.mask == code for code in (1, 2, 4)}
+    brightness = {
         name: {code: np.median(image[region]) / np.median(image[image > 0])
                for code, region in inner.items()}
-        for name, image in high.images.items()
+        for name, image in high_grade.images.items()
     }  # fmt: skip
-    assert look["t1ce"][4] > 1.2 > 0.7 > look["t1ce"][1], "a bright rim about a dark core"
-    assert look["t1"][4] < 0.9, "that is bright with contrast agent only"
-    assert look["flair"][2] > 1.3
-    assert look["t2"][1] > look["t2"][2] > 1.2
-    assert look["t1"][1] < look["t1"][2] < 1
+    assert brightness["t1ce"][4] > 1.2 > 0.7 > brightness["t1ce"][1], "bright rim, dark core"
+    assert brightness["t1"][4] < 0.9, "which is bright with contrast agent only"
+    assert brightness["flair"][2] > 1.3
+    assert brightness["t2"][1] > brightness["t2"][2] > 1.2
+    assert brightness["t1"][1] < brightness["t1"][2] < 1
 
 
-def test_a_low_grade_core_takes_up_nothing(written: tuple[Path, list[Subject]]) -> None:
-    low = written[1][3]
-    assert low.grade == "LGG"
-    ratio = np.median(low.images["t1ce"][low.mask == 1]) / np.median(
-        low.images["t1ce"][low.images["t1ce"] > 0]
+def test_a_low_grade_core_takes_up_no_contrast_agent(written: tuple[Path, list[Subject]]) -> None:
+    low_grade = written[1][3]
+    assert low_grade.grade == "LGG"
+    ratio = np.median(low_grade.images["t1ce"][low_grade.mask == 1]) / np.median(
+        low_grade.images["t1ce"][low_grade.images["t1ce"] > 0]
     )
     assert ratio < 0.9
 
@@ -162,13 +162,13 @@ def test_the_skull_is_stripped(phantom: Path) -> None:
         assert not brain[[0, -1]].any()
         assert not brain[:, [0, -1]].any()
         slices = np.moveaxis(brain, 2, 0)
-        holes = [binary_fill_holes(one).sum() - one.sum() for one in slices]
+        holes = [binary_fill_holes(plane).sum() - plane.sum() for plane in slices]
         assert sum(holes) < 0.001 * brain.sum(), "zero outside only"
     assert (read(phantom, "HGG", 1, "t1")[read(phantom, "HGG", 1, "seg") > 0] > 0).all()
 
 
 def test_the_same_seed_gives_the_same_bytes_however_many_subjects(
-    phantom: Path, high: Subject, tmp_path: Path
+    phantom: Path, high_grade: Subject, tmp_path: Path
 ) -> None:
     def digests(folder: Path) -> dict[str, str]:
         return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in folder.rglob("*.gz")}
@@ -178,18 +178,18 @@ def test_the_same_seed_gives_the_same_bytes_however_many_subjects(
     assert len(written) == len(fewer) + 1 == 7
     assert len(more) == 24
     assert fewer.items() <= more.items()
-    assert make_subject(1, 1).tumor != high.tumor
+    assert make_subject(1, 1).tumor != high_grade.tumor
 
 
-def test_it_says_that_it_is_synthetic(phantom: Path) -> None:
+def test_the_readme_says_that_it_is_synthetic(phantom: Path) -> None:
     assert "--layout brats2019 --subjects 4 --seed 0" in (phantom / "README").read_text()
     assert is_phantom(phantom)
 
 
-def test_a_filled_folder_and_too_many_subjects_are_refused(tmp_path: Path) -> None:
+def test_a_folder_with_files_and_too_many_subjects_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at most 999"):
         write_phantom(tmp_path / "new", "brats2019", subjects=1000)
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(UserError, match="already holds files"):
+    with pytest.raises(UserError, match="already contains files"):
         write_phantom(tmp_path, "brats2019", subjects=1)
     assert [f.name for f in tmp_path.iterdir()] == ["precious.txt"]

@@ -18,10 +18,9 @@ from softseg.core.errors import UserError
 from softseg.data.sample import load_sample
 from softseg.data.synthetic import is_phantom
 from softseg.datasets.phantom import lesions, msseg2016, write_phantom
-from softseg.datasets.phantom.experts import Expert, expert_mask
 from softseg.datasets.phantom.msseg2016 import CENTERS, Patient, make_patient
-from softseg.datasets.phantom.partial_volume import centers
-from softseg.datasets.phantom.volume import Box
+from softseg.datasets.phantom.partial_volume import Box, centers
+from softseg.datasets.phantom.raters import Expert, expert_mask
 from tests.support.paths import CONFIGS
 
 CONFIG = CONFIGS / "ms_softseg.yaml"
@@ -30,16 +29,16 @@ PATIENTS = ["Center_01/Patient_01", "Center_07/Patient_01", "Center_08/Patient_0
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Patient]]:
-    """A phantom's folder, and the patients in it, as they were made."""
+    """A phantom's folder, and the patients that were written to it."""
     folder = tmp_path_factory.mktemp("phantom") / "msseg2016"
     patients: list[Patient] = []
 
-    def keep(*args: int) -> Patient:
+    def record(*args: int) -> Patient:
         patients.append(make_patient(*args))
         return patients[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(msseg2016, "make_patient", keep)
+        patch.setattr(msseg2016, "make_patient", record)
         write_phantom(folder, "msseg2016", subjects=3, seed=0)
     return folder, patients
 
@@ -62,19 +61,21 @@ def experts(folder: Path) -> NDArray[np.bool_]:
     return np.stack([read(folder, f"Masks/ManualSegmentation_{n}") == 1 for n in range(1, 8)])
 
 
-def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    return 200.0 * (one & other).sum() / (one.sum() + other.sum())
+def dice(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return 200.0 * (mask & other).sum() / (mask.sum() + other.sum())
 
 
-def test_the_shipped_configuration_finds_and_reads_it(phantom: Path) -> None:
-    sets = [f"dataset.root={phantom}"]
-    dataset = load_config(CONFIG, Experiment, sets).dataset
+def test_the_shipped_configuration_reads_it(phantom: Path) -> None:
+    overrides = [f"dataset.root={phantom}"]
+    dataset = load_config(CONFIG, Experiment, overrides).dataset
     subjects = dataset()
     assert [s.name for s in subjects] == [f"center{c}-patient01" for c in ("01", "07", "08")]
     sample = load_sample(subjects[0], dataset)
     assert sample.image.shape[0] == 5
     np.testing.assert_array_equal(sample.target[0], read(phantom / PATIENTS[0], "Masks/Consensus"))
-    raters = load_config(CONFIG, Experiment, [*sets, "dataset.layout=msseg2016_raters"]).dataset
+    raters = load_config(
+        CONFIG, Experiment, [*overrides, "dataset.layout=msseg2016_raters"]
+    ).dataset
     majority = load_sample(raters()[0], raters).target[0]
     np.testing.assert_array_equal(majority > 0, experts(phantom / PATIENTS[0]).sum(axis=0) >= 4)
 
@@ -93,7 +94,7 @@ def test_the_centers_differ_in_resolution_and_a_patient_has_one_grid(phantom: Pa
 
 
 @pytest.mark.parametrize("place", PATIENTS)
-def test_lesions_are_5_to_40_of_3_to_3000_voxels_each_within_the_brain(
+def test_a_patient_has_5_to_40_lesions_of_3_to_3000_voxels_within_the_brain(
     phantom: Path, place: str
 ) -> None:
     consensus = read(phantom / place, "Masks/Consensus")
@@ -119,7 +120,7 @@ def test_the_fraction_is_soft_and_agrees_with_the_consensus(phantom: Path, place
 
 
 def test_the_fraction_is_the_mean_of_the_analytic_lesions(first: Patient) -> None:
-    """Against brute force, ten times the points, at voxels of every kind about lesions."""
+    """Compared with brute force at ten times the points, for voxels of every kind near lesions."""
     fraction, zooms = first.fraction, CENTERS[0].zooms
     axes = [centers(n, zoom) for n, zoom in zip(fraction.shape, zooms, strict=True)]
     around = np.argwhere(binary_dilation(fraction > 0, iterations=2))
@@ -131,7 +132,7 @@ def test_the_fraction_is_the_mean_of_the_analytic_lesions(first: Patient) -> Non
             axis[at] + step.ravel() * zoom
             for axis, at, step, zoom in zip(axes, voxel, steps, zooms, strict=True)
         )
-        inside = [one.blob(x, y, z) > 0 for one in first.findings.lesions if one.real]
+        inside = [lesion.blob(x, y, z) > 0 for lesion in first.findings.lesions if lesion.real]
         brute[i] = (np.any(inside, axis=0) & (first.brain.ventricle(x, y, z) < 0)).mean()
     error = np.abs(fraction[tuple(voxels.T)] - brute)
     soft = (brute > 0) & (brute < 1)
@@ -140,50 +141,51 @@ def test_the_fraction_is_the_mean_of_the_analytic_lesions(first: Patient) -> Non
     assert error[soft].mean() < 0.015
 
 
-def test_no_lesion_reaches_into_a_ventricle_though_some_lie_at_one(
+def test_no_lesion_reaches_into_a_ventricle_although_some_touch_one(
     written: tuple[Path, list[Patient]],
 ) -> None:
-    beside = 0
+    touching = 0
     for protocol, patient in zip(CENTERS, written[1], strict=True):
         lines = (centers(n, zoom) for n, zoom in zip(protocol.shape, protocol.zooms, strict=True))
         depth = patient.brain.ventricle(*np.ix_(*lines))
         assert not patient.fraction[depth > 1].any()
-        beside += int(patient.fraction[np.abs(depth) < 1].astype(bool).sum())
-    assert beside > 20
+        touching += int(patient.fraction[np.abs(depth) < 1].astype(bool).sum())
+    assert touching > 20
 
 
-def test_lesions_that_are_drawn_too_small_are_drawn_again(
+def test_lesions_that_are_sampled_too_small_are_sampled_again(
     first: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, limits in {"VOLUMES": (2.5, 9.0), "COUNT": (20, 20), "DOUBTS": (0, 0)}.items():
+    for name, limits in {"VOLUMES": (2.5, 9.0), "COUNT": (20, 20), "FAINT_SPOTS": (0, 0)}.items():
         monkeypatch.setattr(lesions, name, limits)
-    found = lesions.find(np.random.default_rng(0), first.brain, Box((78, 112, 30), (1.25, 1, 1)))
-    pieces, count = label(found.fractions >= 0.5)
-    assert count == len(found.lesions)
+    scan = Box((78, 112, 30), (1.25, 1, 1))
+    findings = lesions.sample_findings(np.random.default_rng(0), first.brain, scan)
+    pieces, count = label(findings.fractions >= 0.5)
+    assert count == len(findings.lesions)
     assert np.bincount(pieces.ravel())[1:].min() >= 3
 
 
-def test_only_small_lesions_are_overlooked_and_only_doubters_take_faint_spots(
+def test_experts_overlook_only_small_lesions_and_mark_faint_spots_at_their_rate(
     first: Patient,
 ) -> None:
     findings, zooms = first.findings, CENTERS[0].zooms
 
-    def seen(misses: float, doubts: float) -> list[bool]:
-        expert = Expert(habit=1.5, misses=misses, doubts=doubts)
+    def marked(miss_rate: float, false_positive_rate: float) -> list[bool]:
+        expert = Expert(1.5, miss_rate, false_positive_rate)
         mask = expert_mask(np.random.default_rng(0), findings, zooms, expert)
-        return [bool(mask[findings.number == n].any()) for n in range(len(findings.lesions))]
+        return [bool(mask[findings.nearest == n].any()) for n in range(len(findings.lesions))]
 
-    real = [one.real for one in findings.lesions]
-    large = [one.real and one.blob.volume > 300 for one in findings.lesions]
-    assert seen(misses=0, doubts=0) == real
-    assert seen(misses=0, doubts=1) == [True] * len(real)
-    overlooking = seen(misses=1, doubts=0)
-    assert all(now for now, size in zip(overlooking, large, strict=True) if size)
-    assert sum(overlooking) < 0.7 * sum(real)
+    real = [lesion.real for lesion in findings.lesions]
+    large = [lesion.real and lesion.blob.volume > 300 for lesion in findings.lesions]
+    assert marked(miss_rate=0, false_positive_rate=0) == real
+    assert marked(miss_rate=0, false_positive_rate=1) == [True] * len(real)
+    overlooked = marked(miss_rate=1, false_positive_rate=0)
+    assert all(found for found, size in zip(overlooked, large, strict=True) if size)
+    assert sum(overlooked) < 0.7 * sum(real)
 
 
-def test_experts_agree_with_the_consensus_as_the_challenges_did(phantom: Path) -> None:
-    """The paper: 69 to 77 % (section 2.2.2); one patient may lie beyond."""
+def test_experts_agree_with_the_consensus_as_in_the_challenge(phantom: Path) -> None:
+    """The paper: 69 to 77 % (section 2.2.2); one patient may be beyond."""
     scores = []
     for place in PATIENTS:
         consensus, masks = read(phantom / place, "Masks/Consensus") == 1, experts(phantom / place)
@@ -194,36 +196,37 @@ def test_experts_agree_with_the_consensus_as_the_challenges_did(phantom: Path) -
     assert np.ptp(np.mean(scores, axis=0)) > 4, "some are better than others"
 
 
-def test_experts_overlook_lesions_and_invent_some(phantom: Path) -> None:
-    missed = invented = 0
+def test_experts_have_false_negatives_and_false_positives(phantom: Path) -> None:
+    missed = false_positives = 0
     for place in PATIENTS:
         truth = read(phantom / place, "Masks/Fraction") > 0
         pieces, count = label(read(phantom / place, "Masks/Consensus"))
         for mask in experts(phantom / place):
             missed += count - len(np.unique(pieces[mask & (pieces > 0)]))
-            pieces, drawn = label(mask)
-            invented += drawn - len(np.unique(pieces[truth & (pieces > 0)]))
+            pieces, outlined = label(mask)
+            false_positives += outlined - len(np.unique(pieces[truth & (pieces > 0)]))
     assert missed > 10
-    assert invented > 10
+    assert false_positives > 10
 
 
-def test_lesions_look_as_they_do_in_every_contrast(first: Patient) -> None:
+def test_lesions_have_their_brightness_in_every_contrast(first: Patient) -> None:
     lesion, white = first.fraction == 1, first.findings.fractions == 0
-    lit = first.findings.share([one.enhancing for one in first.findings.lesions]) > 0
+    is_enhancing = [lesion.enhancing for lesion in first.findings.lesions]
+    enhancing = first.findings.fraction_of(is_enhancing) > 0
     rim = binary_dilation(lesion, iterations=4) & white & first.mask
     ratio = {
-        name: np.median(image[lesion & ~lit]) / np.median(image[rim])
+        name: np.median(image[lesion & ~enhancing]) / np.median(image[rim])
         for name, image in first.images.items()
     }
     assert min(ratio["FLAIR"], ratio["T2"], ratio["DP"]) > 1.15
     assert max(ratio["T1"], ratio["GADO"]) < 0.9
-    enhanced = np.median(first.images["GADO"][lit & lesion])
+    enhanced = np.median(first.images["GADO"][enhancing & lesion])
     assert enhanced > 1.2 * np.median(first.images["GADO"][rim])
     ventricles = first.images["FLAIR"][first.images["T2"] > 2.2 * CENTERS[0].scanner.white]
     assert np.median(ventricles) < 0.6 * CENTERS[0].scanner.white, "FLAIR darkens fluid"
 
 
-def test_nothing_is_outside_the_brain_but_zero_and_inside_there_is_noise(first: Patient) -> None:
+def test_images_are_zero_outside_the_brain_and_noisy_inside(first: Patient) -> None:
     assert 0.3 < first.mask.mean() < 0.8
     for image in first.images.values():
         assert not image[~first.mask].any()
@@ -254,17 +257,17 @@ def test_another_seed_gives_another_patient(written: tuple[Path, list[Patient]])
     assert other.findings.lesions != same.findings.lesions
 
 
-def test_it_says_that_it_is_synthetic(phantom: Path) -> None:
+def test_the_readme_says_that_it_is_synthetic(phantom: Path) -> None:
     text = (phantom / "README").read_text()
     assert text.startswith("SYNTHETIC DATA")
     assert "--layout msseg2016 --subjects 3 --seed 0" in text
     assert is_phantom(phantom)
 
 
-def test_a_filled_folder_and_too_many_patients_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="297 in all"):
+def test_a_folder_with_files_and_too_many_patients_are_rejected(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at most 297"):
         write_phantom(tmp_path / "new", "msseg2016", subjects=298)
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(UserError, match="already holds files"):
+    with pytest.raises(UserError, match="already contains files"):
         write_phantom(tmp_path, "msseg2016", subjects=1)
     assert [f.name for f in tmp_path.iterdir()] == ["precious.txt"]

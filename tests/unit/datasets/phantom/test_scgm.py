@@ -1,4 +1,4 @@
-"""The phantom: a known truth, four plausible raters, and the same bytes every time."""
+"""The phantom of the spinal cord: a known truth, four plausible raters, reproducible bytes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from softseg.cli import data as cli_data
 from softseg.core.errors import UserError
 from softseg.datasets.phantom import scgm as scgm_module
 from softseg.datasets.phantom import write_phantom
-from softseg.datasets.phantom.intensity import Tissues, mix
 from softseg.datasets.phantom.partial_volume import centers
 from softseg.datasets.phantom.raters import rater_mask
+from softseg.datasets.phantom.scanner import Tissues, mix_tissues
 from softseg.datasets.phantom.scgm import SITES, Subject, make_subject
 
 make = cache(make_subject)
@@ -37,18 +37,18 @@ def digests(folder: Path, pattern: str = "*.nii.gz") -> dict[str, str]:
     return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in folder.glob(pattern)}
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return 200.0 * (one & other).sum() / (one.sum() + other.sum())
+def dice(mask: np.ndarray, other: np.ndarray) -> float:
+    return 200.0 * (mask & other).sum() / (mask.sum() + other.sum())
 
 
-def panel(subject: Subject) -> np.ndarray:
+def rater_masks(subject: Subject) -> np.ndarray:
     return np.stack([mask == 1 for mask in subject.masks])
 
 
-def test_the_files_are_named_as_the_challenge_names_them(phantom: Path) -> None:
-    whats = ["fraction", "image", *(f"mask-r{rater}" for rater in (1, 2, 3, 4))]
+def test_the_files_have_the_names_of_the_challenge(phantom: Path) -> None:
+    kinds = ["fraction", "image", *(f"mask-r{rater}" for rater in (1, 2, 3, 4))]
     stems = ["site1-sc01", "site1-sc02", "site2-sc01", "site3-sc01", "site4-sc01"]
-    expected = {f"{stem}-{what}.nii.gz" for stem in stems for what in whats} | {"README"}
+    expected = {f"{stem}-{kind}.nii.gz" for stem in stems for kind in kinds} | {"README"}
     assert {f.name for f in phantom.iterdir()} == expected
 
 
@@ -85,7 +85,7 @@ def test_some_scans_are_oblique_and_some_are_not() -> None:
     assert not all(tilted)
 
 
-def test_masks_hold_gray_inside_white_inside_nothing(phantom: Path) -> None:
+def test_masks_have_gray_matter_inside_white_matter_of_plausible_area(phantom: Path) -> None:
     for file in phantom.glob("*-mask-r?.nii.gz"):
         mask = nib.load(file)
         codes = np.asarray(mask.dataobj)
@@ -98,7 +98,7 @@ def test_masks_hold_gray_inside_white_inside_nothing(phantom: Path) -> None:
         assert 65 < (areas[1] + areas[2]) * pixel < 105
 
 
-def test_the_central_32_mm_hold_the_whole_cord(phantom: Path) -> None:
+def test_the_central_32_mm_contain_the_whole_cord(phantom: Path) -> None:
     for file in phantom.glob("*-mask-r1.nii.gz"):
         mask = nib.load(file)
         cord = np.argwhere(np.asarray(mask.dataobj) > 0)
@@ -108,7 +108,7 @@ def test_the_central_32_mm_hold_the_whole_cord(phantom: Path) -> None:
         assert np.abs(from_center.mean(axis=0)).max() < 3
 
 
-def test_the_fraction_is_soft_and_every_tissue_adds_up(phantom: Path) -> None:
+def test_the_fraction_is_soft_and_fractions_add_up_to_at_most_1(phantom: Path) -> None:
     for file in phantom.glob("*-fraction.nii.gz"):
         fraction = np.asarray(nib.load(file).dataobj)
         assert fraction.dtype == np.float32
@@ -124,7 +124,7 @@ def test_the_fraction_is_soft_and_every_tissue_adds_up(phantom: Path) -> None:
 
 @pytest.mark.parametrize("site", [1, 2, 3, 4])
 def test_the_fraction_is_the_mean_of_the_analytic_shape(site: int) -> None:
-    """Against brute force, twenty times the points, at voxels of every kind about the cord."""
+    """Compared with brute force at twenty times the points, for voxels of every kind."""
     subject, zooms = make(site, 1, 0), SITES[site - 1].zooms
     gray = subject.tissues.gray
     axes = [centers(n, zoom) for n, zoom in zip(gray.shape, zooms, strict=True)]
@@ -146,12 +146,12 @@ def test_the_fraction_is_the_mean_of_the_analytic_shape(site: int) -> None:
 
 
 @pytest.mark.parametrize("site", [1, 2, 3, 4])
-def test_raters_agree_with_their_majority_as_the_experts_did(site: int) -> None:
+def test_raters_agree_with_their_majority_as_in_the_challenge(site: int) -> None:
     """89 to 93 % on average at every site; and the majority is where the truth is."""
     scores, sizes, truth = [], [], []
     for number in (1, 2, 3):
         subject = make(site, number, 0)
-        masks, fraction = panel(subject), subject.tissues.gray
+        masks, fraction = rater_masks(subject), subject.tissues.gray
         majority = masks.sum(axis=0) > 2
         scores += [dice(mask, majority) for mask in masks]
         truth.append(dice(majority, fraction >= 0.5))
@@ -164,7 +164,7 @@ def test_raters_agree_with_their_majority_as_the_experts_did(site: int) -> None:
 @pytest.mark.parametrize("site", [1, 2, 3, 4])
 def test_raters_disagree_at_the_edge_only(site: int) -> None:
     subject, zooms = make(site, 1, 0), SITES[site - 1].zooms
-    masks, half = panel(subject), subject.tissues.gray >= 0.5
+    masks, half = rater_masks(subject), subject.tissues.gray >= 0.5
     disputed = masks.any(axis=0) & ~masks.all(axis=0)
     for k in range(half.shape[2]):
         outside = distance_transform_edt(~half[..., k], sampling=zooms[:2])
@@ -172,23 +172,23 @@ def test_raters_disagree_at_the_edge_only(site: int) -> None:
         assert (outside + inside)[disputed[..., k]].max() < 0.45 + zooms[0]
 
 
-def test_raters_each_have_their_own_view() -> None:
+def test_the_masks_of_the_raters_differ() -> None:
     masks = make(4, 1, 0).masks
     assert not any(np.array_equal(masks[0], mask) for mask in masks[1:])
 
 
-def test_a_rater_draws_no_gray_matter_outside_the_cord() -> None:
+def test_a_rater_marks_no_gray_matter_outside_the_cord() -> None:
     x = np.broadcast_to(centers(40, 0.5)[:, None, None], (40, 40, 3))
-    mask = rater_mask(np.random.default_rng(0), 5 - x, 2 - x, (0.5, 0.5, 3.0), habit=0.0)
+    mask = rater_mask(np.random.default_rng(0), 5 - x, 2 - x, (0.5, 0.5, 3.0), offset=0.0)
     assert set(np.unique(mask[x > 3])) == {0}
     assert set(np.unique(mask[x < 1])) == {1}
 
 
-def test_intensities_mix_the_tissues_by_their_fractions() -> None:
+def test_intensities_are_means_of_the_tissues_weighted_by_fraction() -> None:
     scanner = SITES[0].scanner
     gray, white, fluid = (np.array([[[v]]]) for v in (0.5, 0.25, 0.125))
     expected = scanner.white * (0.5 * scanner.gray + 0.25 + 0.125 * scanner.fluid + 0.125 * 3.0)
-    mixed = mix(Tissues(gray, white, fluid), np.array([[[3.0]]]), scanner)
+    mixed = mix_tissues(Tissues(gray, white, fluid), np.array([[[3.0]]]), scanner)
     assert mixed.item() == pytest.approx(expected)
 
 
@@ -216,12 +216,12 @@ def test_air_is_dark_and_noisy(phantom: Path) -> None:
         assert corner.mean() < 0.2 * protocol.scanner.white
 
 
-def test_the_cord_changes_along_itself_and_between_subjects() -> None:
-    one, other = make(2, 1, 0).tissues.gray, make(2, 2, 0).tissues.gray
-    areas = one.sum(axis=(0, 1))
+def test_the_cord_varies_along_its_axis_and_between_subjects() -> None:
+    gray, other = make(2, 1, 0).tissues.gray, make(2, 2, 0).tissues.gray
+    areas = gray.sum(axis=(0, 1))
     assert np.ptp(areas) > 0.05 * areas.mean()
     assert np.abs(np.diff(areas)).max() < 0.25 * areas.mean()
-    assert abs(one[..., 0].sum() / other[..., 0].sum() - 1) > 1e-3
+    assert abs(gray[..., 0].sum() / other[..., 0].sum() - 1) > 1e-3
     assert make(1, 1, 0).anatomy != make(2, 1, 0).anatomy
 
 
@@ -239,9 +239,9 @@ def test_the_same_seed_gives_the_same_bytes_however_many_subjects(
     assert all(images[name] != more[name] for name in images)
 
 
-def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_files_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(UserError, match=f"{re.escape(str(tmp_path))} already holds files"):
+    with pytest.raises(UserError, match=f"{re.escape(str(tmp_path))} already contains files"):
         write_phantom(tmp_path, subjects=1)
     assert [f.name for f in tmp_path.iterdir()] == ["precious.txt"]
     with pytest.raises(UserError, match="is a file"):
@@ -266,7 +266,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_readme_says_what_it_is(phantom: Path) -> None:
+def test_the_readme_says_that_it_is_synthetic(phantom: Path) -> None:
     text = (phantom / "README").read_text()
     assert text.startswith("SYNTHETIC DATA")
     assert "no result on it says anything about\npatients" in text
@@ -280,11 +280,11 @@ def test_the_readme_says_what_it_is(phantom: Path) -> None:
     [
         ({"layout": "scmg"}, "'scmg': choose from scgm"),
         ({"subjects": 0}, "at least 1"),
-        ({"subjects": 397}, "396 in all"),
+        ({"subjects": 397}, "at most 396"),
         ({"seed": -1}, "0 or larger"),
     ],
 )
-def test_impossible_requests_are_refused(
+def test_impossible_requests_are_rejected(
     tmp_path: Path, wrong: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -292,7 +292,7 @@ def test_impossible_requests_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_names_a_folder_as_it_is_written(tmp_path: Path) -> None:
+def test_the_command_prints_a_folder_with_brackets_unchanged(tmp_path: Path) -> None:
     folder = tmp_path / "ph[/x][bold]"
     result = CliRunner().invoke(cli_data.app, ["phantom", str(folder), "--subjects", "1"])
     assert result.exit_code == 0, result.exception

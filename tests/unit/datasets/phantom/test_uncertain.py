@@ -1,4 +1,4 @@
-"""The phantom with an uncertain region: exact geometry, independent draws of a known chance."""
+"""The phantom with an uncertain region: exact geometry, independent parts of known probability."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from softseg.data.nifti.io import read_volume
 from softseg.data.sample import load_sample
 from softseg.data.synthetic import is_phantom
 from softseg.datasets.phantom import write_phantom
-from softseg.datasets.phantom.uncertain import PROBABILITIES, make_subject, regions
+from softseg.datasets.phantom.uncertain import PROBABILITIES, make_subject, region_map
 
 make = cache(make_subject)
 
@@ -30,21 +30,21 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def drawn(number: int, parts: int, seed: int = 0) -> np.ndarray:
-    """Which parts are foreground, (slices, parts); each part must be so as a whole."""
+def foreground_parts(number: int, parts: int, seed: int = 0) -> np.ndarray:
+    """Which parts are foreground, (slices, parts); asserts that each is so entirely."""
     subject = make(number, parts, seed)
     shares = [
         subject.mask[subject.region == code].reshape(-1, subject.mask.shape[2]).mean(axis=0)
         for code in range(2, parts + 2)
     ]
-    found = np.stack(shares, axis=1)
-    assert set(np.unique(found)) <= {0, 1}
-    return found
+    parts_of_slices = np.stack(shares, axis=1)
+    assert set(np.unique(parts_of_slices)) <= {0, 1}
+    return parts_of_slices
 
 
 @pytest.mark.parametrize("parts", [1, 4])
-def test_the_uncertain_parts_are_equal_apart_and_together_as_large_as_the_certain_square(parts):
-    codes = regions(parts)
+def test_the_uncertain_parts_are_equal_separate_and_together_as_large_as_the_square(parts):
+    codes = region_map(parts)
     assert codes.shape == (24, 24)
     counts = np.bincount(codes.ravel())
     assert counts[1] == 64
@@ -60,25 +60,25 @@ def test_the_uncertain_parts_are_equal_apart_and_together_as_large_as_the_certai
 
 
 @pytest.mark.parametrize("parts", [1, 4])
-def test_the_mask_is_the_certain_square_and_whole_parts(parts):
+def test_the_mask_is_the_certain_square_and_complete_parts(parts):
     subject = make(1, parts, 0)
     assert subject.mask[subject.region == 1].all()
     assert not subject.mask[subject.region == 0].any()
-    assert set(np.unique(drawn(1, parts))) == {0, 1}
+    assert set(np.unique(foreground_parts(1, parts))) == {0, 1}
 
 
 @pytest.mark.parametrize("parts", [1, 4])
 @pytest.mark.parametrize("level", range(8))
-def test_each_part_is_foreground_as_often_as_its_probability_says(parts, level):
-    """Within the bounds that one true phantom in a million would leave."""
-    draws = np.concatenate([drawn(level + 1 + 8 * turn, parts) for turn in range(3)])
+def test_each_part_is_foreground_with_its_probability(parts, level):
+    """Within bounds that one correct phantom in a million exceeds."""
+    draws = np.concatenate([foreground_parts(level + 1 + 8 * turn, parts) for turn in range(3)])
     low, high = binom.interval(1 - 1e-6, draws.size, PROBABILITIES[level])
     assert low <= draws.sum() <= high
 
 
-def test_parts_and_slices_are_drawn_independently():
-    """The number of parts a slice has is binomial, and the next slice does not know it."""
-    draws = np.concatenate([drawn(5 + 8 * turn, 4) for turn in range(6)])
+def test_parts_and_slices_are_independent():
+    """The number of foreground parts of a slice is binomial and independent of the next slice."""
+    draws = np.concatenate([foreground_parts(5 + 8 * turn, 4) for turn in range(6)])
     counts = draws.sum(axis=1)
     expected = 4 * 0.55 * 0.45
     assert counts.var() == pytest.approx(expected, rel=0.25)
@@ -87,19 +87,19 @@ def test_parts_and_slices_are_drawn_independently():
 
 
 @pytest.mark.parametrize("parts", [1, 4])
-def test_the_image_shows_the_probability_and_not_what_was_drawn(parts):
-    seen = []
+def test_the_image_depends_on_the_probability_and_not_on_the_mask(parts):
+    means = []
     for number in range(1, 9):
         subject = make(number, parts, 0)
         uncertain = subject.region >= 2
         inside = subject.image[uncertain]
-        seen.append(float(inside.mean()))
+        means.append(float(inside.mean()))
         foreground = subject.mask[uncertain] == 1
         assert abs(inside[foreground].mean() - inside[~foreground].mean()) < 2
         assert subject.image[subject.region == 1].min() > inside.max()
         assert subject.image[subject.region == 0].max() < inside.min()
         assert 9 < subject.image[subject.region == 0].std() < 11
-    assert np.diff(seen).min() > 60
+    assert np.diff(means).min() > 60
     assert [make(number, parts, 0).probability for number in range(1, 9)] == sorted(PROBABILITIES)
 
 
@@ -143,7 +143,7 @@ def test_the_same_seed_gives_the_same_bytes_however_many_subjects(phantom, tmp_p
 
 
 @pytest.mark.parametrize(("layout", "parts"), [("uncertain1", "1"), ("uncertain4", "4")])
-def test_it_says_that_it_is_synthetic_and_of_how_many_parts(tmp_path, layout, parts) -> None:
+def test_the_readme_says_that_it_is_synthetic_and_has_n_parts(tmp_path, layout, parts) -> None:
     write_phantom(tmp_path / "new", layout, subjects=1)
     readme = (tmp_path / "new" / "README").read_text()
     assert f"--layout {layout} --subjects 1 --seed 0" in readme
@@ -153,7 +153,7 @@ def test_it_says_that_it_is_synthetic_and_of_how_many_parts(tmp_path, layout, pa
     assert row["parts"] == parts
 
 
-def test_too_many_subjects_are_refused(tmp_path: Path) -> None:
+def test_too_many_subjects_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at most 999"):
         write_phantom(tmp_path / "new", "uncertain1", subjects=1000)
     assert not (tmp_path / "new").exists()
