@@ -1,7 +1,8 @@
 """Scenes of Bertels et al. (MedIA 67, 2021, arXiv 1911.02278) whose expected loss is exact.
 
-A certain region of volume 1 beside an uncertain one of volume v in K equal parts, each foreground
-with probability p independently of the others, all predicted at one q; the rest is background.
+A certain region of volume 1 next to an uncertain one of volume v in K equal parts, each foreground
+with probability p independently of the others, all predicted with the same q; the rest is
+background.
 """
 
 from __future__ import annotations
@@ -25,25 +26,25 @@ class Scene:
 
     @property
     def voxels(self):
-        """Of one part and of the certain region: as volume / parts to 1."""
+        """Voxels of one part and of the certain region, in the ratio volume / parts to 1."""
         return (Fraction(str(self.volume)) / self.parts).as_integer_ratio()
 
     @cached_property
     def outcomes(self):
-        """The labels, (1, 1, 1, W) each, of which 0 to all parts are foreground."""
+        """The labels (1, 1, 1, W) with 0, 1, ... or all parts as foreground."""
         part, certain = self.voxels
         voxels = torch.arange(certain + part * self.parts)
         counts = certain + part * torch.arange(self.parts + 1)
         return [(voxels < count).double().view(1, 1, 1, -1) for count in counts]
 
     def prediction(self, q):
-        """All of the certain region, and q, a scalar tensor, in every part."""
+        """1 in the certain region, and q, a scalar tensor, in every part."""
         part, certain = self.voxels
         certainly = torch.ones(1, 1, 1, certain, dtype=torch.float64)
         return torch.cat([certainly, q.expand(1, 1, 1, part * self.parts)], dim=-1)
 
     def losses(self, loss, q):
-        """The loss of each outcome, of 0 to all parts: (K + 1,)."""
+        """The loss of each outcome, from 0 to all parts: (K + 1,)."""
         prediction = self.prediction(q)
         return torch.stack([loss(prediction, label) for label in self.outcomes])
 
@@ -52,7 +53,7 @@ class Scene:
         return binom.pmf(np.arange(self.parts + 1), self.parts, p)
 
     def best(self, loss, p):
-        """The q to which descent leads, of all starts the one with the lowest expectation."""
+        """The q with the lowest expected loss that descent from any of the starts reaches."""
         chances = torch.from_numpy(self.chances(p))
 
         def value_and_slope(x):

@@ -1,6 +1,6 @@
-"""What a loss makes of labels that are hard and drawn at random, as of one rater at a time.
+"""The best prediction for hard labels that are sampled at random, as one rater at a time.
 
-A certain voxel beside an uncertain one that is foreground with probability p, where the
+A certain voxel next to an uncertain one that is foreground with probability p, where the
 prediction of the uncertain voxel is q: the expected loss over both labels, and its best q.
 """
 
@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 
 from tests.support.losses import build, row
 
-# what the paper's parameters make of a voxel that is foreground with probability p
+# probability of foreground -> the best prediction, with the paper's parameters
 ADAPTIVE_WING = {
     **{0.05: 0.0253, 0.1: 0.0501, 0.2: 0.1053, 0.25: 0.1376, 0.3: 0.1744, 0.4: 0.2694},
     **{0.45: 0.3348, 0.5: 0.4228, 0.55: 0.9947, 0.6: 0.9993, 0.75: 1.0, 0.8: 1.0, 0.95: 1.0},
@@ -39,7 +39,7 @@ def best(loss, p, certain=(1,)):
 
 @pytest.mark.parametrize("name", ["mse", "bce"])
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.55, 0.9])
-def test_a_proper_score_makes_the_probability(name, p):
+def test_the_best_prediction_of_a_proper_score_is_the_probability(name, p):
     assert best(build(name), p, ()) == pytest.approx(p, abs=1e-4)
 
 
@@ -72,7 +72,7 @@ def test_the_mean_bias_of_adaptive_wing_over_all_probabilities():
 
 
 @pytest.mark.parametrize("spec", [{"name": "l1"}, {"name": "wing"}], ids=str)
-def test_an_absolute_error_makes_a_vote(spec):
+def test_the_best_prediction_of_an_absolute_error_is_the_majority(spec):
     assert best(build(**spec), 0.45, ()) == pytest.approx(0, abs=1e-4)
     assert best(build(**spec), 0.55, ()) == pytest.approx(1, abs=1e-4)
 
@@ -89,7 +89,7 @@ def test_golden_values_of_the_volume_bias_of_dice(name, p, scores):
 
 
 @pytest.mark.parametrize("name", ["dice", "dml1", "dml2", "jml1", "jml2"])
-def test_dice_and_jaccard_make_a_hard_mask(name):
+def test_the_best_prediction_of_dice_and_jaccard_is_a_hard_mask(name):
     """With one uncertain region the threshold is one half for Dice, whatever its size."""
     loss = build(name, smooth=0.0)
     found = [best(loss, p) for p in (0.2, 0.45, 0.55, 0.8)]
@@ -97,7 +97,7 @@ def test_dice_and_jaccard_make_a_hard_mask(name):
 
 
 @pytest.mark.parametrize("name", ["dice_squared", "dice++"])
-def test_the_squared_dice_keeps_an_optimum_inside(name):
+def test_the_best_prediction_of_the_squared_dice_is_gray(name):
     golden = {0.1: 0.07058, 0.25: 0.19319, 0.4: 0.33911, 0.6: 0.56643, 0.9: 0.90546}
     loss = build(name, smooth=0.0)
     for p, q in golden.items():

@@ -1,3 +1,5 @@
+"""Weights of the terms of a combination over epochs."""
+
 from __future__ import annotations
 
 import pytest
@@ -43,7 +45,7 @@ def test_a_number_is_the_same_in_every_epoch(weight):
     ],
     ids=str,
 )
-def test_a_linear_weight_stands_goes_and_stands(weight, expected):
+def test_a_linear_weight_is_constant_before_first_and_after_last(weight, expected):
     assert at(weight, *expected) == pytest.approx(list(expected.values()))
 
 
@@ -55,7 +57,7 @@ def test_a_linear_weight_reaches_its_ends_exactly(ends, first):
     assert all(min(ends) <= w * (1 + 1e-15) for w in at(weight, *range(20)))
 
 
-def test_a_weight_that_ends_before_it_begins_is_refused_with_the_reason():
+def test_a_weight_that_ends_before_it_begins_is_rejected():
     with pytest.raises(ValueError, match=r"ends \(last: 5\) before it begins \(first: 10\)"):
         at(linear(10, 5, 0, 1), 0)
 
@@ -77,7 +79,7 @@ def test_a_weight_that_ends_before_it_begins_is_refused_with_the_reason():
     ],
     ids=str,
 )
-def test_impossible_weights_are_refused(weight):
+def test_impossible_weights_are_rejected(weight):
     with pytest.raises(ValueError, match="Weighted\nweight"):
         at(weight, 0)
 
@@ -93,7 +95,7 @@ def test_the_papers_schedule():
 
 @settings(max_examples=50, deadline=None)
 @given(step=st.floats(1e-3, 1), floor=st.floats(0, 1), epoch=st.integers(0, 2000))
-def test_the_formula_of_rebalance_and_that_both_roles_are_one(step, floor, epoch):
+def test_rebalance_follows_its_formula_and_both_roles_sum_to_one(step, floor, epoch):
     fields = {"name": "rebalance", "step": step, "floor": floor}
     [regional] = at({**fields, "role": "regional"}, epoch)
     [contour] = at({**fields, "role": "contour"}, epoch)
