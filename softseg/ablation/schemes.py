@@ -9,8 +9,7 @@ from pydantic import Field, field_validator
 
 from softseg.core.component import Component, check_distinct
 from softseg.data import Split, Subject
-from softseg.data.groups import group_by, require_group
-from softseg.data.splits import Share, Values
+from softseg.data.splits import Share, Values, group_by, require_group
 
 Count = Annotated[int, Field(ge=1)]
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import model_validator
 
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.layouts import LAYOUTS, Layout, LayoutName
-from softseg.data.loaders.matching import SearchPatterns, find_subjects
 from softseg.data.loaders.patterns import PathPattern, Pattern, check_pattern
-from softseg.data.loaders.read_table import read_table
+from softseg.data.loaders.read_table import Rows, read_table
+from softseg.data.loaders.subject_files import MaskFile, SubjectFiles
 from softseg.data.subject import Subject
+
+Matches = dict[Path, dict[str, str]]  # file -> placeholder -> text
+Identity = tuple[tuple[str, str], ...]  # placeholders that distinguish subjects, with their texts
+_ROI = ""  # in place of a target's name
 
 
 class FilesDataset(DatasetFields):
@@ -108,20 +114,81 @@ class FilesDataset(DatasetFields):
         every image or mask that is missing or ambiguous.
         """
         root = self.existing_root()
-        patterns = SearchPatterns(
-            root=root,
-            contrasts=self.contrasts,
-            image=self._image,
-            labels={target: self._label(target) for target in self.targets},
-            label_contrasts={
-                name: (target.contrast,) if target.contrast else self.contrasts
-                for name, target in self.targets.items()
-            },
-            roi=None if self.roi is None else Pattern(self.roi),
-            id=self._id,
-            rows=read_table(root / self.table) if self.table else {},
-        )
-        return self.resolve_subjects(root, find_subjects(patterns), self._image.text)
+        rows = read_table(root / self.table) if self.table else {}
+        images = self._image.find(root, self.contrasts)
+        masks: list[tuple[str, Pattern, Matches]] = []
+        for name, target in self.targets.items():
+            pattern = self._label(name)
+            contrasts = (target.contrast,) if target.contrast else self.contrasts
+            masks.append((name, pattern, pattern.find(root, contrasts)))
+        if self.roi is not None:
+            pattern = Pattern(self.roi)
+            masks.append((_ROI, pattern, pattern.find(root, self.contrasts)))
+        for _, pattern, matches in masks:
+            # `{subject}.nii.gz` matches `01_mask.nii.gz` too: such a file belongs to the pattern
+            # that leaves less open, `{subject}_mask.nii.gz`
+            for path in images.keys() & matches.keys():
+                del (images if pattern.literals > self._image.literals else matches)[path]
+        subjects = self._gather(images, masks, rows)
+        return self.resolve_subjects(root, subjects, self._image.text)
+
+    def _gather(
+        self, images: Matches, masks: list[tuple[str, Pattern, Matches]], rows: Rows
+    ) -> list[SubjectFiles]:
+        """Return every subject that has an image or a mask, with all its files.
+
+        A mask belongs to every subject whose identity agrees with the placeholders of its path. A
+        mask without an image makes a subject by itself, so that the missing image is reported.
+        """
+        by_name: dict[str, SubjectFiles] = {}
+        by_identity: dict[Identity, SubjectFiles] = {}
+
+        def subject_of(values: Mapping[str, str]) -> SubjectFiles:
+            identity = _identity_of(values)
+            name = self._id.fill(dict(identity))
+            if name not in by_name:
+                by_name[name] = self._new_subject(name, dict(identity), rows)
+            return by_identity.setdefault(identity, by_name[name])
+
+        for path, values in images.items():
+            contrast = values.get("contrast", self.contrasts[0])
+            subject_of(values).images.setdefault(contrast, []).append(path)
+        with_images = dict(by_identity)
+        for name, pattern, matches in masks:
+            owners: dict[tuple[str, ...], list[SubjectFiles]] = {}
+            for identity, subject in with_images.items():
+                key = tuple(text for part, text in sorted(identity) if part in pattern.placeholders)
+                owners.setdefault(key, []).append(subject)
+            for path, values in matches.items():
+                key = tuple(text for _, text in sorted(_identity_of(values)))
+                mask = MaskFile(path, values.get("contrast", ""), values.get("rater", ""))
+                for subject in owners.get(key) or [subject_of(values)]:
+                    if name == _ROI:
+                        subject.rois.append(mask)
+                    else:
+                        subject.add_label(name, mask)
+        return list(by_name.values())
+
+    def _new_subject(self, name: str, identity: dict[str, str], rows: Rows) -> SubjectFiles:
+        """Return a subject without files: its columns, and where its files are searched."""
+        row = rows.get(name) or rows.get(identity.get("subject", ""), {})
+        # the sessions of one person share the column `subject`
+        person = "_".join(text for part, text in identity.items() if part != "session")
+        columns = {**row, **identity, "subject": person if "session" in identity else name}
+        searched = {
+            f"image {contrast}": self._image.fill({**identity, "contrast": contrast})
+            for contrast in self.contrasts
+        }
+        for target in self.targets:
+            # {rater} stays, for any rater
+            searched[f"mask {target}"] = self._label(target).fill({**identity, "rater": "{rater}"})
+        searched["roi"] = Pattern(self.roi).fill(identity) if self.roi else ""
+        return SubjectFiles(name, columns, searched=searched)
+
+
+def _identity_of(values: Mapping[str, str]) -> Identity:
+    """Return the placeholders that distinguish subjects, with their texts."""
+    return tuple((part, text) for part, text in values.items() if part not in ("contrast", "rater"))
 
 
 def _check_placeholders(key: str, pattern: Pattern, usable: tuple[str, ...]) -> None:
