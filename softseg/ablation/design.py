@@ -105,7 +105,7 @@ def load_design(path: Path, sets: Sequence[str] = ()) -> Design:
     tree = load_tree(path, sets)
     if not is_ablation(tree):
         raise UserError(
-            f"{path} has no `candidates`, so it is not an ablation; use softseg train for it"
+            f"{path}: no `candidates`, so it is not an ablation; use softseg train for it"
         )
     for key, location in tree.locations.items():
         # a `split` of the file that the ablation extends is ignored; one of its own would mislead

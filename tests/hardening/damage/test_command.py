@@ -1,4 +1,4 @@
-"""The command on a data set in which every subject's scan is damaged in another way."""
+"""The command on a dataset in which the scan of every subject is damaged in a different way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.damage.every import ON_DISK
 from tests.support.damage.kinds import Accepted
 
 YAML = """\
-name: zoo
+name: damaged
 dataset:
   loader: files
   root: data
@@ -32,56 +32,56 @@ trainer: {max_epochs: 1, device: cpu}
 
 
 @pytest.fixture(scope="module")
-def zoo(tmp_path_factory):
-    """A project with a subject of every kind; kind -> the file of its scan."""
-    root, paths = tmp_path_factory.mktemp("zoo"), {}
-    (root / "zoo.yaml").write_text(YAML)
+def project(tmp_path_factory):
+    """A project with one subject of every kind of damage, and the file of each kind's scan."""
+    root, paths = tmp_path_factory.mktemp("damaged"), {}
+    (root / "damaged.yaml").write_text(YAML)
     for number, kind in enumerate(ON_DISK):
         folder = root / "data" / f"k{number:03}"
         folder.mkdir(parents=True)
         made = kind.write(np.random.default_rng(zlib.crc32(kind.name.encode())), folder)
         mask = (np.arange(made.data.size) % 7 == 0).reshape(made.data.shape).astype(np.float32)
-        place = made.affine if isinstance(kind.outcome, Accepted) else np.eye(4)
-        nib.save(nib.Nifti2Image(mask, place), folder / "gm.nii")
+        affine = made.affine if isinstance(kind.outcome, Accepted) else np.eye(4)
+        nib.save(nib.Nifti2Image(mask, affine), folder / "gm.nii")
         paths[kind] = str(made.path.relative_to(root))
     return root, paths
 
 
 @pytest.fixture
-def softseg(zoo, monkeypatch, capsys):
-    """Run the command in the project; returns (status, output, errors)."""
-    monkeypatch.chdir(zoo[0])
+def softseg(project, monkeypatch, capsys):
+    """Return a function that runs the command in the project: (status, output, errors)."""
+    monkeypatch.chdir(project[0])
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", ["softseg", *arguments])
         with pytest.raises(SystemExit) as exit_:
             cli.main()
-        said = capsys.readouterr()
-        return exit_.value.code or 0, said.out, said.err
+        captured = capsys.readouterr()
+        return exit_.value.code or 0, captured.out, captured.err
 
     return run
 
 
-def test_check_lists_every_damaged_scan_and_no_other(zoo, softseg):
-    status, out, _ = softseg("data", "check", "zoo.yaml", "--json")
+def test_check_lists_every_damaged_scan_and_no_other(project, softseg):
+    status, out, _ = softseg("data", "check", "damaged.yaml", "--json")
     assert status == 2
-    errors = [one for one in json.loads(out)["findings"] if one["severity"] == "error"]
-    told = {one["path"]: f"{one['what']}; {one['do']}" for one in errors}
-    assert len(told) == len(errors)
-    for kind, path in zoo[1].items():
+    errors = [entry for entry in json.loads(out)["findings"] if entry["severity"] == "error"]
+    messages = {entry["path"]: f"{entry['what']}; {entry['do']}" for entry in errors}
+    assert len(messages) == len(errors)
+    for kind, path in project[1].items():
         if isinstance(kind.outcome, Accepted):
-            assert path not in told, (kind.name, told[path])
+            assert path not in messages, (kind.name, messages[path])
         else:
-            message = told.pop(path, "not told")
+            message = messages.pop(path, "not reported")
             assert all(word in message for word in kind.outcome.words), (kind.name, message)
-    assert not told
+    assert not messages
 
 
-def test_training_refuses_them_in_one_message_and_writes_nothing(zoo, softseg):
-    root, paths = zoo
-    status, _, err = softseg("train", "zoo.yaml")
+def test_training_rejects_all_of_them_in_one_message_and_writes_nothing(project, softseg):
+    root, paths = project
+    status, _, err = softseg("train", "damaged.yaml")
     assert status == 2
     assert "Traceback" not in err
     for kind, path in paths.items():
         assert (f"{path}: " in err) == (not isinstance(kind.outcome, Accepted)), kind.name
-    assert sorted(one.name for one in root.iterdir()) == ["data", "zoo.yaml"]
+    assert sorted(path.name for path in root.iterdir()) == ["damaged.yaml", "data"]

@@ -1,4 +1,4 @@
-"""A small file cannot make the reader take much memory, whatever it unpacks to or says it holds."""
+"""A small file cannot make the reader use much memory, whatever its header or gzip stream says."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ import pytest
 from tests.support.damage.draft import sound
 from tests.support.damage.every import KINDS
 
-MEBIBYTE = 1 << 20
+MIB = 1 << 20
 SOUND = "a sound file of 1 GB"
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and peaks are Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures Linux memory")
 CHILD = r"""
 import json, re, resource, sys, traceback
 from pathlib import Path
 from softseg.data.nifti.io import FileError, read_volume
 
-def peak():  # getrusage counts that of the process which started this one, too
+def peak():  # getrusage would also count the parent process
     return 1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
 
-read_volume(sys.argv[1])  # what a first file needs
-taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (taken + 2**29,) * 2)
+read_volume(sys.argv[1])  # imports what the first file needs
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**29,) * 2)
 for name in json.load(sys.stdin):
-    before, told = peak(), ""
+    before, message = peak(), ""
     try:
         read_volume(name)
     except FileError as error:
-        told = str(error)
+        message = str(error)
     except BaseException:
-        told = "Traceback " + traceback.format_exc()
-    print(json.dumps([name, told, peak() - before]))
+        message = "Traceback " + traceback.format_exc()
+    print(json.dumps([name, message, peak() - before]))
 """
 
 
-def in_child(first, paths):
-    """Path -> refusal and growth of the peak [bytes] when a process of 0.5 GiB reads it."""
+def read_in_child(first, paths):
+    """Read files in a process with 0.5 GiB; path -> message and growth of the peak [bytes]."""
     names = json.dumps([str(path) for path in paths])
     command = [sys.executable, "-c", CHILD, str(first)]
     done = subprocess.run(command, input=names, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return {name: (told, growth) for name, told, growth in lines}
+    return {name: (message, growth) for name, message, growth in lines}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """One file of every kind that lies on disk, and a sound one of 1 GB, nearly all a hole."""
+    """One file of every kind of damage, and a sound sparse file of 1 GB."""
     root, files = tmp_path_factory.mktemp("kinds"), {}
-    for number, kind in enumerate(one for one in KINDS if one.inject is None):
+    for number, kind in enumerate(kind for kind in KINDS if kind.inject is None):
         folder = root / str(number)
         folder.mkdir()
         rng = np.random.default_rng(zlib.crc32(kind.name.encode()))
@@ -68,17 +68,17 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(made):
-    return in_child(made["first"], made.values())
+def messages(made):
+    return read_in_child(made["first"], made.values())
 
 
-def test_no_kind_of_damage_takes_much_memory(made, told):
+def test_no_kind_of_damage_uses_much_memory(made, messages):
     for name, path in made.items():
-        message, growth = told[str(path)]
+        message, growth = messages[str(path)]
         assert "Traceback" not in message, (name, message)
-        assert growth < 8 * MEBIBYTE, name
+        assert growth < 8 * MIB, name
 
 
-def test_a_sound_file_that_does_not_fit_is_refused_by_name(made, told):
-    message, _ = told[str(made[SOUND])]
+def test_a_sound_file_that_does_not_fit_into_memory_is_rejected_by_name(made, messages):
+    message, _ = messages[str(made[SOUND])]
     assert message.startswith(f"{made[SOUND]}: needs more memory than is free; crop it")

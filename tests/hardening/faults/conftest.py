@@ -1,4 +1,4 @@
-"""How many faults each test injects (`--faults`), and the undisturbed training beside them."""
+"""How many faults each test injects (`--faults`), and the undisturbed training."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ import random
 
 import pytest
 
-if os.name != "posix":  # signals, limits and fork
+if os.name != "posix":  # without signals, limits and fork
     collect_ignore_glob = ["*.py"]
 
-OF_20 = {
-    "test_killed_at_a_change_of_the_disk_it_resumes_to_the_same_bits": 4,
-    "test_interrupted_at_a_change_of_the_disk_it_resumes_to_the_same_bits": 2,
-    "test_the_command_killed_at_any_moment_resumes_to_the_same_bits": 1,
-    "test_killed_while_it_overwrites_it_never_mixes_two_trainings": 1,
-    "test_a_full_disk_is_told_and_once_there_is_room_it_resumes_to_the_same_bits": 3,
-    "test_a_call_that_fails_once_is_told_and_it_resumes_to_the_same_bits": 3,
-    "test_a_damaged_file_of_a_run_is_told_or_makes_no_difference": 2,
-    "test_a_damaged_cache_is_made_again": 1,
-    "test_a_damaged_evaluation_is_told_or_makes_no_difference": 1,
-    "test_while_one_trains_all_others_refuse_and_eval_does_not_disturb": 1,
-    "test_of_two_that_start_together_one_trains_and_the_other_refuses": 1,
+FAULTS_OF_20 = {
+    "test_a_training_killed_at_a_disk_operation_resumes_to_the_same_bits": 4,
+    "test_a_training_interrupted_at_a_disk_operation_resumes_to_the_same_bits": 2,
+    "test_a_training_killed_at_any_moment_resumes_to_the_same_bits": 1,
+    "test_a_training_killed_while_overwriting_never_mixes_two_runs": 1,
+    "test_a_full_disk_is_reported_and_the_training_resumes_to_the_same_bits": 3,
+    "test_a_failed_disk_operation_is_reported_and_the_training_resumes": 3,
+    "test_a_damaged_file_of_a_run_is_reported_or_makes_no_difference": 2,
+    "test_a_damaged_cache_is_rebuilt": 1,
+    "test_a_damaged_evaluation_is_reported_or_makes_no_difference": 1,
+    "test_a_run_in_training_rejects_other_trainings_and_allows_eval": 1,
+    "test_of_two_simultaneous_trainings_one_trains_and_the_other_is_rejected": 1,
 }
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test with `draws` runs once for each of its faults, whose number seeds them."""
-    if "draws" in metafunc.fixturenames:
-        faults = metafunc.config.getoption("faults") * OF_20[metafunc.function.__name__] / 20
-        metafunc.parametrize("draws", range(max(1, round(faults))), indirect=True)
+    """Run a test with `rng` once for each of its faults, whose number is the seed."""
+    if "rng" in metafunc.fixturenames:
+        faults = metafunc.config.getoption("faults") * FAULTS_OF_20[metafunc.function.__name__] / 20
+        metafunc.parametrize("rng", range(max(1, round(faults))), indirect=True)
 
 
 @pytest.fixture
-def draws(request: pytest.FixtureRequest) -> random.Random:
-    """The random choices of one fault, the same every time."""
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """The random choices of one fault, the same in every test run."""
     return random.Random(f"{request.function.__name__} {request.param}")
 
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory):
-    """See `study.Study`."""
-    from tests.support.faults.study import carry_out  # not on Windows
+    """An undisturbed training; see `study.Study`."""
+    from tests.support.faults.study import run_study  # not on Windows
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # of the server that children are forked from
-        return carry_out(tmp_path_factory.mktemp("faults"))
+        patch.setenv("OMP_NUM_THREADS", "1")  # for the server that children are forked from
+        return run_study(tmp_path_factory.mktemp("faults"))

@@ -1,4 +1,4 @@
-"""Bits flipped one by one in small files: what is read is refused, or is what was written."""
+"""Single flipped bits in small files: the file is rejected, or read as it was written."""
 
 from __future__ import annotations
 
@@ -21,86 +21,86 @@ from tests.support.preprocess_samples import noise, sample
 from tests.support.tiny import tiny_state, tiny_task
 
 
-def flipped(path, places):
-    """Make each flip in turn, (byte, bit), while the caller reads the file."""
+def flip_each(path, positions):
+    """Flip each (byte, bit) in turn, and yield it while the file is changed."""
     content = path.read_bytes()
-    for byte, bit in places:
+    for byte, bit in positions:
         changed = bytearray(content)
         changed[byte] ^= 1 << bit
         path.write_bytes(changed)
         yield byte, bit
 
 
-def some(path, count):
-    draws, size = random.Random(0), path.stat().st_size
-    return [(draws.randrange(size), draws.randrange(8)) for _ in range(count)]
+def random_positions(path, count):
+    rng, size = random.Random(0), path.stat().st_size
+    return [(rng.randrange(size), rng.randrange(8)) for _ in range(count)]
 
 
-def folder_bits(path):
-    """The bit of each entry of a ZIP file that says it is a folder: no checksum covers it."""
+def directory_bits(path):
+    """Return the bit of each ZIP entry that marks a directory, which no checksum covers."""
     content = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
-        at, places = archive.start_dir, []
+        at, positions = archive.start_dir, []
         for entry in archive.infolist():
-            places.append((at + 38, 4))
+            positions.append((at + 38, 4))
             at = content.find(b"PK\1\2", at + 46 + len(entry.filename))
-    return places
+    return positions
 
 
-def test_no_bit_of_a_checkpoint_changes_what_is_read(tmp_path):
+def test_a_flipped_bit_of_a_checkpoint_changes_nothing_unnoticed(tmp_path):
     path = tmp_path / "best.pt"
     states.save_weights(tiny_state(tiny_task()), path)
-    written, refused = read_checkpoint(path), 0
-    for place in flipped(path, [*folder_bits(path), *some(path, 100)]):
+    written, rejected = read_checkpoint(path), 0
+    for position in flip_each(path, [*directory_bits(path), *random_positions(path, 100)]):
         try:
             read = read_checkpoint(path)
         except UserError:
-            refused += 1
+            rejected += 1
             continue
         for name, tensor in written["model"].items():
-            assert torch.equal(read["model"][name], tensor), (place, name)
-    assert refused > 60
+            assert torch.equal(read["model"][name], tensor), (position, name)
+    assert rejected > 60
 
 
-def test_no_bit_of_a_cache_entry_changes_what_is_read(tmp_path):
+def test_a_flipped_bit_of_a_cache_entry_changes_nothing_unnoticed(tmp_path):
     path = tmp_path / "a.safetensors"
     volume = preprocess(sample(noise((8, 6, 5)), makers.ball((8, 6, 5))), (), Slices())
     write_entry(path, volume)
-    refused = 0
-    for place in flipped(path, some(path, 600)):
+    rejected = 0
+    for position in flip_each(path, random_positions(path, 600)):
         read = read_entry(path)
         if read is None:
-            refused += 1
+            rejected += 1
             continue
         for name in TENSORS:
-            assert torch.equal(getattr(read, name), getattr(volume, name)), (place, name)
+            assert torch.equal(getattr(read, name), getattr(volume, name)), (position, name)
         assert read.statistics == volume.statistics
         for grid in ("native", "network"):
-            one, other = getattr(read.geometry, grid), getattr(volume.geometry, grid)
-            assert one.shape == other.shape
-            assert np.array_equal(one.affine, other.affine)
-    assert refused > 400
+            actual, expected = getattr(read.geometry, grid), getattr(volume.geometry, grid)
+            assert actual.shape == expected.shape
+            assert np.array_equal(actual.affine, expected.affine)
+    assert rejected > 400
 
 
-def test_no_bit_of_a_threshold_changes_what_is_read(tmp_path):
+def test_a_flipped_bit_of_a_threshold_changes_nothing_unnoticed(tmp_path):
     path = tmp_path / "threshold.json"
     curve = np.linspace(80, 90, 19) % 7.3
     write_thresholds(path, {"gm": best_threshold([curve])}, ["sub-01", "sub-02"])
-    written, refused = read_thresholds(path), 0
-    for place in flipped(path, [(n, n % 7) for n in range(0, path.stat().st_size, 2)]):
+    written, rejected = read_thresholds(path), 0
+    for position in flip_each(path, [(n, n % 7) for n in range(0, path.stat().st_size, 2)]):
         try:
             read = read_thresholds(path)
         except UserError:
-            refused += 1
+            rejected += 1
             continue
-        assert read == written, place
-    assert refused > 250
+        assert read == written, position
+    assert rejected > 250
 
 
-def test_a_threshold_of_an_older_version_has_no_checksum_and_is_read(tmp_path):
+def test_a_threshold_of_an_older_version_without_checksum_is_read(tmp_path):
     path = tmp_path / "threshold.json"
     targets = {"gm": {"threshold": 0.45, "curve": {"0.45": 81.5}}}
     path.write_text(json.dumps({"targets": targets, "subjects": []}))
-    found = read_thresholds(path)
-    assert found is not None
-    assert found["gm"].value == 0.45
+    thresholds = read_thresholds(path)
+    assert thresholds is not None
+    assert thresholds["gm"].value == 0.45

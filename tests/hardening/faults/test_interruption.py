@@ -14,19 +14,19 @@ import signal, sys, time, weakref
 from softseg.cli import main as cli
 
 class Wrapping:
-    def __set_name__(self, owner, name):  # CPython makes a RuntimeError of what it raises
+    def __set_name__(self, owner, name):  # CPython turns its error into a RuntimeError
         signal.raise_signal(signal.{how})
 
-def callback(_):  # what it raises is printed and lost
+def callback(_):  # its error is printed and lost
     signal.raise_signal(signal.{how})
 
 def app():
     if {wrapped}:
         type("Owner", (), {{"wrapping": Wrapping()}})
     else:
-        thing = Wrapping()
-        watch = weakref.ref(thing, callback)
-        del thing
+        target = Wrapping()
+        watch = weakref.ref(target, callback)
+        del target
     time.sleep(20)
 
 cli.app = app
@@ -36,8 +36,8 @@ cli.main()
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_an_interruption_that_meets_an_import_ends_the_command_all_the_same(how, wrapped):
-    began = time.monotonic()
+def test_an_interruption_that_is_lost_or_wrapped_ends_the_command(how, wrapped):
+    start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", CODE.format(how=how, wrapped=wrapped)],
         capture_output=True,
@@ -47,10 +47,10 @@ def test_an_interruption_that_meets_an_import_ends_the_command_all_the_same(how,
     )
     assert done.returncode == 130, done.stderr
     assert done.stderr == ""
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - start < 15
 
 
-def test_an_error_that_no_interruption_caused_keeps_its_traceback():
+def test_an_error_without_an_interruption_keeps_its_traceback():
     code = "from softseg.cli import main as cli\ncli.app = lambda: 1 / 0\ncli.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1

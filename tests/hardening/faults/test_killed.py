@@ -1,4 +1,4 @@
-"""Killed or interrupted at any moment: whole files, and the same bits once it is resumed."""
+"""Killed or interrupted at any moment: complete files, and the same bits after resuming."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import time
 import pytest
 
 from tests.support import project
-from tests.support.faults.checks import leaves_nothing_half, resumes, same_bits, says_one_thing
+from tests.support.faults.checks import (
+    assert_files_complete,
+    assert_one_message,
+    assert_resumes,
+    assert_same_bits,
+)
 from tests.support.faults.child import softseg
 from tests.support.faults.injected import CALLS, At
 from tests.support.faults.study import RESUME, STATES, TRAIN
@@ -16,55 +21,55 @@ from tests.support.faults.study import RESUME, STATES, TRAIN
 pytestmark = pytest.mark.slow
 
 
-def test_killed_at_a_change_of_the_disk_it_resumes_to_the_same_bits(study, tmp_path, draws):
-    state = draws.choice(STATES)
+def test_a_training_killed_at_a_disk_operation_resumes_to_the_same_bits(study, tmp_path, rng):
+    state = rng.choice(STATES)
     folder = study.copy(tmp_path / "p", state)
-    fault = At(CALLS, study.at_one_of(CALLS, state, draws), "SIGKILL")
+    fault = At(CALLS, study.random_call(CALLS, state, rng), "SIGKILL")
     ended = softseg(folder, *RESUME, fault=fault)
     assert ended.struck
-    says_one_thing(ended, -signal.SIGKILL)
-    resumes(folder, study)
+    assert_one_message(ended, -signal.SIGKILL)
+    assert_resumes(folder, study)
 
 
-def test_interrupted_at_a_change_of_the_disk_it_resumes_to_the_same_bits(study, tmp_path, draws):
-    state = draws.choice(STATES)
+def test_a_training_interrupted_at_a_disk_operation_resumes_to_the_same_bits(study, tmp_path, rng):
+    state = rng.choice(STATES)
     folder = study.copy(tmp_path / "p", state)
-    how = draws.choice(["SIGTERM", "SIGINT"])
-    fault = At(CALLS, study.at_one_of(CALLS, state, draws), how)
+    how = rng.choice(["SIGTERM", "SIGINT"])
+    fault = At(CALLS, study.random_call(CALLS, state, rng), how)
     ended = softseg(folder, *RESUME, fault=fault)
     assert ended.struck
-    says_one_thing(ended, 130)
-    resumes(folder, study)
+    assert_one_message(ended, 130)
+    assert_resumes(folder, study)
 
 
-def test_the_command_killed_at_any_moment_resumes_to_the_same_bits(study, tmp_path, draws):
-    """By the clock rather than at a call, and through `python -m softseg`."""
+def test_a_training_killed_at_any_moment_resumes_to_the_same_bits(study, tmp_path, rng):
+    """At a random time rather than a disk operation, and through `python -m softseg`."""
     folder = study.copy(tmp_path / "p", "new")
-    how = draws.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+    how = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
     process = project.start(folder, *TRAIN)
     while not (folder / "runs/.tiny.lock").exists() and process.poll() is None:
         time.sleep(0.01)
-    time.sleep(draws.uniform(0, study.seconds * 0.7))
+    time.sleep(rng.uniform(0, study.seconds * 0.7))
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
-    # a shell's 130 is also Python's own end by SIGINT, where it was about to `exec` text
+    # Python itself ends by SIGINT, which shells report as 130, if it was about to `exec` text
     interrupted = {-signal.SIGKILL} if how == signal.SIGKILL else {130, -signal.SIGINT}
     assert process.returncode in {0, *interrupted}, err
     assert err == ""
-    resumes(folder, study)
+    assert_resumes(folder, study)
 
 
-def test_killed_while_it_overwrites_it_never_mixes_two_trainings(study, tmp_path, draws):
-    """The old run is another experiment's, so that its weights must not be gone on from."""
+def test_a_training_killed_while_overwriting_never_mixes_two_runs(study, tmp_path, rng):
+    """The old run is of another experiment, so its weights must not be resumed from."""
     folder = study.copy(tmp_path / "p", "half")
     other = (*TRAIN, "--set", "loss.omega=4")
-    says_one_thing(softseg(folder, *other, "--out", "runs/other"), 0)
+    assert_one_message(softseg(folder, *other, "--out", "runs/other"), 0)
     files = len(list((folder / "runs/tiny").rglob("*")))
-    fault = At(("remove",), draws.randint(1, files), "SIGKILL")
+    fault = At(("remove",), rng.randint(1, files), "SIGKILL")
     assert softseg(folder, *other, "--overwrite", fault=fault).struck
     resumed = softseg(folder, *other, "--resume")
-    says_one_thing(resumed, 0, 2)  # 2: enough of the old run is there to be told from the new
+    assert_one_message(resumed, 0, 2)  # 2: enough of the old run exists to be recognized
     if resumed.status == 2:
-        says_one_thing(softseg(folder, *other, "--overwrite"), 0)
-    same_bits(folder / "runs/tiny", folder / "runs/other")
-    leaves_nothing_half(folder / "runs")
+        assert_one_message(softseg(folder, *other, "--overwrite"), 0)
+    assert_same_bits(folder / "runs/tiny", folder / "runs/other")
+    assert_files_complete(folder / "runs")

@@ -1,4 +1,4 @@
-"""A run's folder after an accident: what can still be done with it, and what is told."""
+"""A run's folder after an accident, and its lock."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from softseg.runs.folder import Run, check_folder, create_folder
 from softseg.runs.lock import LockedError, exclusive, lock
 
 
-def made(folder):
-    """A run with something of every kind in it."""
+def make_run(folder):
+    """Create a run with some files and folders."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "figures").mkdir()
     for name in ("config.yaml", "checkpoints/last.pt", "checkpoints/best.pt", "figures/a.png"):
@@ -23,34 +23,32 @@ def made(folder):
     return run
 
 
-@pytest.mark.parametrize("how", ["resume", "overwrite"])
-def test_a_run_json_that_cannot_be_read_is_told(tmp_path, how):
-    run = made(tmp_path / "run")
+@pytest.mark.parametrize("option", ["resume", "overwrite"])
+def test_a_damaged_run_json_is_reported(tmp_path, option):
+    run = make_run(tmp_path / "run")
     (run.folder / "run.json").write_text('{"status": "trai')
-    ways = {"resume": False, "overwrite": False} | {how: True}
+    options = {"resume": False, "overwrite": False} | {option: True}
     with pytest.raises(UserError, match=r"run\.json is damaged; restore it .* or choose"):
-        check_folder(run, **ways)
+        check_folder(run, **options)
     assert run.config.exists()
 
 
-def test_a_deletion_that_is_cut_short_leaves_a_run_without_weights_to_go_on_from(
-    tmp_path, monkeypatch
-):
-    """However far it came: last.pt goes first, and what makes the folder a run goes last."""
+def test_an_interrupted_deletion_leaves_a_run_without_last_checkpoint(tmp_path, monkeypatch):
+    """last.pt is deleted first and run.json, which makes the folder a run, last."""
     removed = []
     real = {"rmtree": shutil.rmtree, "unlink": Path.unlink}
 
     def stop_at(count):
-        def cut(path, *more, **known):
+        def delete(path, *args, **kwargs):
             if len(removed) == count:
                 raise KeyboardInterrupt
             removed.append(path)
-            return real["unlink" if path.is_file() else "rmtree"](path, *more, **known)
+            return real["unlink" if path.is_file() else "rmtree"](path, *args, **kwargs)
 
-        return cut
+        return delete
 
     for count in range(1, 5):
-        run = made(tmp_path / str(count))
+        run = make_run(tmp_path / str(count))
         removed.clear()
         with monkeypatch.context() as patch:
             patch.setattr(shutil, "rmtree", stop_at(count))
@@ -58,13 +56,13 @@ def test_a_deletion_that_is_cut_short_leaves_a_run_without_weights_to_go_on_from
             with pytest.raises(KeyboardInterrupt):
                 create_folder(run, overwrite=True)
         assert not run.last.exists()
-        assert run.exists()  # so --overwrite may go on
+        assert run.exists()  # so --overwrite can delete the rest
         create_folder(run, overwrite=True)
         assert list(run.folder.iterdir()) == []
 
 
-def test_a_run_is_locked_by_whatever_name_it_is_called(tmp_path, monkeypatch):
-    run = made(tmp_path / "run")
+def test_the_lock_holds_for_every_way_to_write_the_path(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run")
     (tmp_path / "link").symlink_to(run.folder)
     monkeypatch.chdir(run.folder)
     with exclusive(run):
@@ -73,8 +71,8 @@ def test_a_run_is_locked_by_whatever_name_it_is_called(tmp_path, monkeypatch):
                 pytest.fail("two processes work on one run")
 
 
-def test_a_run_at_which_another_is_refuses_to_be_trained(tmp_path):
-    run = made(tmp_path / "run")
+def test_a_locked_run_cannot_be_trained(tmp_path):
+    run = make_run(tmp_path / "run")
     with (
         lock(run, 0),
         pytest.raises(UserError, match=r"another process is training in .*run; wait for it"),

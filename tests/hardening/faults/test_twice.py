@@ -1,4 +1,4 @@
-"""The same run by two processes at once: one trains, undisturbed, the other says why not."""
+"""Two processes train the same run: one trains undisturbed, the other reports why it cannot."""
 
 from __future__ import annotations
 
@@ -7,59 +7,63 @@ import time
 
 import pytest
 
-from tests.hardening.faults.test_damaged import measures_the_same
-from tests.support.faults.checks import resumes, same_bits, says_one_thing
+from tests.support.faults.checks import (
+    assert_one_message,
+    assert_resumes,
+    assert_same_bits,
+    assert_same_scores,
+)
 from tests.support.faults.child import Child, softseg
 from tests.support.faults.injected import At
 from tests.support.faults.study import RESUME, TRAIN
 
 pytestmark = pytest.mark.slow
 
-WAYS = ((), ("--resume",), ("--overwrite",))
+OPTIONS = ((), ("--resume",), ("--overwrite",))
 
 
-def held(folder):
-    """What is in a run's folder."""
+def contents(folder):
+    """Return the modification time and content of every file of the run."""
     files = [path for path in (folder / "runs/tiny").rglob("*") if path.is_file()]
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
-def test_while_one_trains_all_others_refuse_and_eval_does_not_disturb(study, tmp_path, draws):
-    """The one is held at one of its changes of the disk; then it goes on, or is killed."""
-    state = draws.choice(["cached", "half"])
+def test_a_run_in_training_rejects_other_trainings_and_allows_eval(study, tmp_path, rng):
+    """The training is stopped at a disk operation; then it continues or is killed."""
+    state = rng.choice(["cached", "half"])
     folder = study.copy(tmp_path / "p", state)
-    call = draws.choice(["write", "fsync", "rename"])  # none of these is the lock's own
-    moment = At((call,), study.at_one_of((call,), state, draws), "SIGSTOP")
+    call = rng.choice(["write", "fsync", "rename"])  # the lock uses none of these
+    moment = At((call,), study.random_call((call,), state, rng), "SIGSTOP")
     with Child(folder, *RESUME, fault=moment) as training:
         assert training.wait_for_the_fault()
-        time.sleep(0.1)  # it stops a moment after it has told
-        before = held(folder)
-        for way in WAYS:
-            refused = softseg(folder, *TRAIN, *way)
-            says_one_thing(refused, 2)
-            assert "another process is training in runs/tiny" in refused.err
-        assert held(folder) == before
+        time.sleep(0.1)  # it stops a moment after it reports the fault
+        before = contents(folder)
+        for options in OPTIONS:
+            rejected = softseg(folder, *TRAIN, *options)
+            assert_one_message(rejected, 2)
+            assert "another process is training in runs/tiny" in rejected.err
+        assert contents(folder) == before
         if (folder / "runs/tiny/checkpoints/best.pt").exists():
-            says_one_thing(softseg(folder, "eval", "runs/tiny"), 0)
-        goes_on = draws.random() < 0.5
-        training.send("SIGCONT" if goes_on else "SIGKILL")
-        says_one_thing(training.wait(), 0 if goes_on else -signal.SIGKILL)
-    if not goes_on:
-        resumes(folder, study)  # at once: a lock dies with whoever held it
-    same_bits(folder / "runs/tiny", study.whole)
-    says_one_thing(softseg(folder, "eval", "runs/tiny", "--threshold-search"), 0)
-    measures_the_same(folder, study)
+            assert_one_message(softseg(folder, "eval", "runs/tiny"), 0)
+        continues = rng.random() < 0.5
+        training.send("SIGCONT" if continues else "SIGKILL")
+        assert_one_message(training.wait(), 0 if continues else -signal.SIGKILL)
+    if not continues:
+        assert_resumes(folder, study)  # at once: the system releases the lock of a killed process
+    assert_same_bits(folder / "runs/tiny", study.finished)
+    assert_one_message(softseg(folder, "eval", "runs/tiny", "--threshold-search"), 0)
+    assert_same_scores(folder, study)
 
 
-def test_of_two_that_start_together_one_trains_and_the_other_refuses(study, tmp_path, draws):
-    """Or comes when the one is done, and is told so or does it again."""
-    folder = study.copy(tmp_path / "p", draws.choice(["new", "cached"]))
-    ways = [(*TRAIN, *draws.choice(WAYS)) for _ in range(2)]
-    with Child(folder, *ways[0]) as first, Child(folder, *ways[1]) as second:
+def test_of_two_simultaneous_trainings_one_trains_and_the_other_is_rejected(study, tmp_path, rng):
+    """The other may also start after the first is done, and is then rejected or trains again."""
+    folder = study.copy(tmp_path / "p", rng.choice(["new", "cached"]))
+    commands = [(*TRAIN, *rng.choice(OPTIONS)) for _ in range(2)]
+    with Child(folder, *commands[0]) as first, Child(folder, *commands[1]) as second:
         ended = [first.wait(), second.wait()]
-    for one in ended:
-        says_one_thing(one, 0, 2)
-        refusals = ("another process is training in", "exists already")
-        assert one.status == 0 or any(text in one.err for text in refusals), one.err
-    assert 0 in [one.status for one in ended]
-    same_bits(folder / "runs/tiny", study.whole)
+    for command in ended:
+        assert_one_message(command, 0, 2)
+        messages = ("another process is training in", "exists already")
+        assert command.status == 0 or any(text in command.err for text in messages), command.err
+    assert 0 in [command.status for command in ended]
+    assert_same_bits(folder / "runs/tiny", study.finished)

@@ -1,6 +1,6 @@
-"""A shipped config with mistakes made in it, or any `--set`, is valid or told where it is wrong.
+"""A shipped config with mistakes, or any `--set`, is valid or reported with the right place.
 
-A few examples of each in every run of the tests; --hypothesis-profile=search tries many new ones.
+Every test run tries a few examples of each; --hypothesis-profile=search tries many new ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softseg.ablation.design import Ablation
-from tests.support.config.fuzzing import beside_the_shipped, check_places, complaint, tries
+from tests.support.config.fuzzing import check_places, error_message, examples, in_shipped_configs
 from tests.support.config.mutations import (
     CONFIGS,
     NAMES,
@@ -32,12 +32,12 @@ from tests.support.config.mutations import (
 Mistake = tuple[str, Any, list[KeyPath]]
 _DATA = {path.name: yaml.safe_load(path.read_text()) for path in SHIPPED}
 _PROBLEM = re.compile(r"(?:  - )?(?P<file>x\.yaml):(?P<line>\d+): (?:(?P<key>[^ `]+): )?\S")
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms and pipes are not Windows'")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and pipes")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _beside_the_shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with beside_the_shipped(tmp_path_factory.mktemp("fuzz")):
+def _shipped_configs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with in_shipped_configs(tmp_path_factory.mktemp("fuzz")):
         yield
 
 
@@ -46,91 +46,95 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def complaint_of(data: Any) -> tuple[str, str]:
-    """What is said of a config, and its text."""
+def message_for(data: Any) -> tuple[str, str]:
+    """Return the error message for a config, and its text."""
     text = yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True)
     Path("x.yaml").write_text(text, encoding="utf-8")
-    return complaint(), text
+    return error_message(), text
 
 
 def expected_lines(key: KeyPath, text: str) -> set[int]:
-    """Where a key that a message names may stand: itself, or what is nearest above it.
+    """Return the lines that a message about a key may name: of the key or its nearest parent.
 
-    Of an ablation also within each of its candidates, whose keys may be dotted.
+    In an ablation the key may also be in one of the candidates, whose keys may be dotted.
     """
-    known = lines_of(text)
-    names = {path[:2] for path in known if path[0:1] == ("candidates",) and len(path) > 1}
-    kinds = (known, lines_of(text, values=True))
-    return {_nearest(key, lines, above) for above in {(), *names} for lines in kinds}
+    key_lines = lines_of(text)
+    candidates = {p[:2] for p in key_lines if p[0:1] == ("candidates",) and len(p) > 1}
+    kinds = (key_lines, lines_of(text, values=True))
+    return {_nearest(key, lines, above) for above in {(), *candidates} for lines in kinds}
 
 
-def _nearest(key: KeyPath, known: dict[KeyPath, int], above: KeyPath) -> int:
+def _nearest(key: KeyPath, all_lines: dict[KeyPath, int], above: KeyPath) -> int:
+    """Return the line of a key below `above`, or of its nearest parent that is in the file."""
     lines: dict[tuple[str, ...], int] = {}
-    for path, line in known.items():
+    for path, line in all_lines.items():
         if path[: len(above)] == above:
             inside = path[len(above) :]
             parts = tuple(".".join(map(str, inside)).split(".")) if inside else ()
             for depth in range(len(parts) + 1):
                 lines.setdefault(parts[:depth], line)
-    wanted = tuple(map(str, key))
-    while wanted not in lines:
-        wanted = wanted[:-1]
-    return lines[wanted]
+    parent = tuple(map(str, key))
+    while parent not in lines:
+        parent = parent[:-1]
+    return lines[parent]
 
 
-def named(line: str, data: Any) -> tuple[KeyPath, int] | None:
-    """The key and the line that a problem names; () where it names the whole.
+def key_and_line(problem: str, data: Any) -> tuple[KeyPath, int] | None:
+    """Return the key and the line that a problem names; the key () is the whole file.
 
-    None where it stands at a key that can be none, or cannot be told from the message.
+    None if the problem is about an impossible key, or the key is ambiguous in the message.
     """
-    no_key = re.search(r": (the key .* must be text;|merge keys|a key (of|holds))|\\", line)
-    if no_key or (found := _PROBLEM.match(line)) is None:
+    no_key = re.search(r": (the key .* must be text;|merge keys|a key (of|holds))|\\", problem)
+    if no_key or (match := _PROBLEM.match(problem)) is None:
         return None
-    if not found["key"] and not all(re.fullmatch(r"[\w.-]+", str(p[-1])) for p in below(data)):
+    if not match["key"] and not all(re.fullmatch(r"[\w.-]+", str(p[-1])) for p in below(data)):
         return None
-    parts = [part.replace("''", "") for part in found["key"].split(".")] if found["key"] else []
+    parts = [part.replace("''", "") for part in match["key"].split(".")] if match["key"] else []
     tops = {
         *Ablation.model_fields,
         *(str(key).split(".")[0] for path in below(data) for key in path),
     }
-    return (tuple(parts) if parts and parts[0] in tops else ()), int(found["line"])
+    return (tuple(parts) if parts and parts[0] in tops else ()), int(match["line"])
 
 
-@tries(60)
+@examples(60)
 @given(mistakes(_DATA))
-def test_a_mistake_in_a_shipped_config_is_told_where_it_is(mistake: Mistake) -> None:
-    _, data, made = mistake
-    said, text = complaint_of(data)
-    if said:
-        check_places(said)
-    for one in said.splitlines():
-        if (found := named(one, data)) is not None:
-            assert found[1] in expected_lines(found[0], text), (one, made)
+def test_a_mistake_in_a_shipped_config_is_reported_with_its_place(mistake: Mistake) -> None:
+    _, data, changed = mistake
+    message, text = message_for(data)
+    if message:
+        check_places(message)
+    for problem in message.splitlines():
+        if (place := key_and_line(problem, data)) is not None:
+            key, line = place
+            assert line in expected_lines(key, text), (problem, changed)
 
 
-@tries(20)
+@examples(20)
 @given(mistakes(_DATA, most=6))
-def test_many_mistakes_at_once_are_told_too(mistake: Mistake) -> None:
+def test_many_mistakes_at_once_are_reported_with_their_places(mistake: Mistake) -> None:
     _, data, _ = mistake
-    said, _ = complaint_of(data)
-    if said:
-        check_places(said)
+    message, _ = message_for(data)
+    if message:
+        check_places(message)
 
 
-@tries(20)
+@examples(20)
 @given(mistakes(_DATA), st.randoms(use_true_random=False))
-def test_a_config_with_bytes_changed_is_valid_or_told(mistake: Mistake, random: Any) -> None:
+def test_a_config_with_changed_bytes_is_valid_or_reported_with_the_place(
+    mistake: Mistake, random: Any
+) -> None:
     content = bytearray((CONFIGS / mistake[0]).read_bytes())
     for _ in range(random.randint(1, 3)):
         start = random.randrange(len(content))
         piece = random.choice([b"", b"\t", b" ", b"\n", b"\x00", b"\xff", b"{", b"- ", b": ", b"'"])
         content[start : start + random.choice([0, 1, 8])] = piece
     Path("x.yaml").write_bytes(content)
-    if said := complaint():
-        check_places(said)
+    if message := error_message():
+        check_places(message)
 
 
-_EVERY = sorted({".".join(map(str, path)) for one in _DATA.values() for path in below(one)})
+_EVERY = sorted({".".join(map(str, path)) for data in _DATA.values() for path in below(data)})
 _PATHS = st.sampled_from(_EVERY)
 _PIECES = "[1|{|'|&a 1|*a|!x 1|1e999|[[[]]]|{a: {b: 1}}|\udcff|null"
 _TEXTS = st.text(max_size=20) | st.sampled_from(_PIECES.split("|"))
@@ -140,14 +144,12 @@ _SETS = st.tuples(
 ).map("=".join) | st.text(max_size=12)  # fmt: skip
 
 
-@tries(60)
+@examples(60)
 @given(st.sampled_from(sorted(_DATA)), st.lists(_SETS, min_size=1, max_size=3))
-def test_any_set_is_applied_or_names_itself(name: str, sets: list[str]) -> None:
-    said = complaint(tuple(sets), Path(name))
-    if said:
-        sources = [re.escape(source) for source in _DATA]
-        for one in said.splitlines():
-            assert re.match(rf"(  - )?(--set .*|({'|'.join(sources)})(:\d+)?: )", one), one
+def test_any_set_is_applied_or_named_in_the_message(name: str, sets: list[str]) -> None:
+    sources = "|".join(re.escape(source) for source in _DATA)
+    for problem in error_message(tuple(sets), Path(name)).splitlines():
+        assert re.match(rf"(  - )?(--set .*|({sources})(:\d+)?: )", problem), problem
 
 
 LONG_SETS = [
@@ -165,8 +167,8 @@ LONG_SETS = [
 ]
 
 
-@pytest.mark.parametrize("one", LONG_SETS, ids=range(len(LONG_SETS)))
-def test_an_endless_set_is_refused_in_a_few_words(one: str) -> None:
-    said = complaint((one,), Path("scgm_softseg.yaml"))
-    assert said.startswith("--set ")
-    assert len(said) < 2_000
+@pytest.mark.parametrize("change", LONG_SETS, ids=range(len(LONG_SETS)))
+def test_a_very_long_set_is_rejected_in_a_short_message(change: str) -> None:
+    message = error_message((change,), Path("scgm_softseg.yaml"))
+    assert message.startswith("--set ")
+    assert len(message) < 2_000

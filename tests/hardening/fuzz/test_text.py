@@ -1,6 +1,6 @@
-"""Any bytes are a config or one message that says where it is wrong: no traceback, no hang.
+"""Any bytes are a valid config or give one message with a place: no traceback, no hang.
 
-A few examples of each in every run of the tests; --hypothesis-profile=search tries many new ones.
+Every test run tries a few examples of each; --hypothesis-profile=search tries many new ones.
 """
 
 from __future__ import annotations
@@ -18,15 +18,21 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from tests.support.config.bombs import BOMBS, NO_CONFIGS
-from tests.support.config.fuzzing import beside_the_shipped, check_places, complaint, in_time, tries
+from tests.support.config.fuzzing import (
+    check_places,
+    error_message,
+    examples,
+    in_shipped_configs,
+    time_limit,
+)
 from tests.support.config.mutations import CONFIGS
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms and pipes are not Windows'")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and pipes")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _beside_the_shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with beside_the_shipped(tmp_path_factory.mktemp("fuzz")):
+def _shipped_configs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with in_shipped_configs(tmp_path_factory.mktemp("fuzz")):
         yield
 
 
@@ -39,28 +45,28 @@ extends: scgm_softseg.yaml|splits: {name: leave_one_out}|seed: 1|- - -|a: |""".r
 _LINES = st.lists(st.sampled_from(_PIECES.split("|")), max_size=12).map("\n".join)
 
 
-@tries(100)
+@examples(100)
 @given(content=st.one_of(_YAML_LIKE, _LINES, st.text()).map(lambda t: t.encode("utf-8", "replace"))
        | st.binary(max_size=200))  # fmt: skip
-def test_any_bytes_are_a_config_or_one_message_with_its_place(content: bytes) -> None:
+def test_any_bytes_are_a_config_or_give_one_message_with_a_place(content: bytes) -> None:
     Path("x.yaml").write_bytes(content)
-    if said := complaint():
-        check_places(said)
+    if message := error_message():
+        check_places(message)
 
 
 @pytest.mark.parametrize("kind", BOMBS)
-def test_a_bomb_is_refused_in_time(kind: str) -> None:
+def test_a_harmful_file_is_rejected_in_time(kind: str) -> None:
     content, expected = BOMBS[kind]
     Path("x.yaml").write_bytes(content)
-    said = complaint()
-    assert said.startswith(expected)
-    assert bool(said) == bool(expected)
-    assert len(said) < 40_000
-    if said:
-        check_places(said)
+    message = error_message()
+    assert message.startswith(expected)
+    assert bool(message) == bool(expected)
+    assert len(message) < 40_000
+    if message:
+        check_places(message)
 
 
-def test_marks_of_other_systems_change_nothing() -> None:
+def test_byte_order_marks_and_line_endings_change_nothing() -> None:
     text = (CONFIGS / "scgm_softseg.yaml").read_text(encoding="utf-8")
     plain = load_config(CONFIGS / "scgm_softseg.yaml", Experiment)
     for other in (
@@ -74,23 +80,26 @@ def test_marks_of_other_systems_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", NO_CONFIGS)
-def test_what_is_no_file_of_text_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_text_file_is_rejected(kind: str, tmp_path: Path) -> None:
     make, expected = NO_CONFIGS[kind]
     path = tmp_path / "odd.yaml"
     make(path)
-    with pytest.raises(UserError, match=re.escape(expected)) as caught, in_time():
+    with pytest.raises(UserError, match=re.escape(expected)) as caught, time_limit():
         load_config(path, Experiment)
     assert str(caught.value).startswith(str(path))
 
 
-def test_a_name_that_no_file_can_have_is_refused() -> None:
+def test_an_impossible_file_name_is_rejected() -> None:
     for name in ("x" * 300, "a\0b", "\udcff", "x/" * 3000):
-        with pytest.raises(UserError), in_time():
+        with pytest.raises(UserError), time_limit():
             load_config(Path(name), Experiment)
 
 
-def test_a_long_way_round_is_found() -> None:
+def test_a_long_circle_of_extends_is_found() -> None:
     for number in range(300):
         Path(f"way{number}.yaml").write_text(f"extends: way{(number + 1) % 300}.yaml\n")
-    with pytest.raises(UserError, match=r"^way299\.yaml:1: extends: leads back to way0"), in_time():
+    with (
+        pytest.raises(UserError, match=r"^way299\.yaml:1: extends: leads back to way0"),
+        time_limit(),
+    ):
         load_config(Path("way0.yaml"), Experiment)

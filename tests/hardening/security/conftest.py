@@ -18,13 +18,13 @@ from tests.support import project
 
 @pytest.fixture(scope="package")
 def trained(tmp_path_factory):
-    """A project with a run in `run/`."""
+    """A project with a trained and scored run in `run/`."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project.make(folder).parent)
         quiet = Console(quiet=True)
-        one = load_config(Path("tiny.yaml"), Experiment, ["trainer.max_epochs=1"])
-        evaluate(train(one, Path("run"), quiet), quiet, search=True)
+        experiment = load_config(Path("tiny.yaml"), Experiment, ["trainer.max_epochs=1"])
+        evaluate(train(experiment, Path("run"), quiet), quiet, search=True)
     return folder
 
 
@@ -39,7 +39,7 @@ def here(trained, tmp_path, monkeypatch):
 
 @pytest.fixture
 def softseg(here, monkeypatch, capsys):
-    """Run the command in this process; returns (status, errors)."""
+    """Return a function that runs the command in this process: (status, errors)."""
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", ["softseg", *arguments])

@@ -1,4 +1,4 @@
-"""No source file loads what can run, starts a shell, or unpacks without looking."""
+"""No source file loads data that can run code, starts a shell, or unpacks without checks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pytest
 
 from tests.support.paths import ROOT
 
-SOURCES = sorted(path for room in ("softseg", "scripts") for path in (ROOT / room).rglob("*.py"))
-# modules whose files are programs; and what runs text, opens a name that another may take, or
-# deletes a folder
+SOURCES = sorted(
+    path for folder in ("softseg", "scripts") for path in (ROOT / folder).rglob("*.py")
+)
+# modules whose files are programs
 MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+# calls that run text, open a file name that another process may take, or delete a folder
 CALLS = {
     "eval", "exec", "compile", "__import__", "os.system", "os.popen", "tempfile.mktemp",
     "subprocess.getoutput", "subprocess.getstatusoutput", "pandas.read_pickle", "pandas.eval",
@@ -22,31 +24,32 @@ CALLS = {
     "code.interact", "shutil.rmtree",
 }  # fmt: skip
 METHODS = {"extract", "extractall", "to_pickle", "read_pickle"}
-KNOWN = {
-    # looks at every entry first (tests/unit/datasets/download/test_unpack.py)
-    ("softseg/data/download/unpack.py", ".extractall"),
-    # a run that is to be overwritten (test_folders.py); the slices of an ablation that is done
-    ("softseg/files.py", "shutil.rmtree"),
-    ("softseg/ablation/existing.py", "shutil.rmtree"),
+ALLOWED = {
+    # checks every entry first (tests/unit/datasets/download/test_unpack.py)
+    ("softseg/datasets/download/unpack.py", ".extractall"),
+    # a run that is overwritten (test_folders.py); the shared slices of a finished ablation
+    ("softseg/core/files.py", "shutil.rmtree"),
+    ("softseg/ablation/folder.py", "shutil.rmtree"),
 }
 
 
 def names_in(tree):
-    """Name in the module -> what was imported under it."""
-    found = {}
+    """Return name in the module -> dotted name of the import."""
+    names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            for one in node.names:
-                found[one.asname or one.name.partition(".")[0]] = (
-                    one.name if one.asname else one.name.partition(".")[0]
-                )
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                names[alias.asname or top] = alias.name if alias.asname else top
         elif isinstance(node, ast.ImportFrom):
-            found |= {one.asname or one.name: f"{node.module}.{one.name}" for one in node.names}
-    return found
+            names |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
+            }
+    return names
 
 
 def dotted(node, names):
-    """`np.load` -> `numpy.load`; empty for what has no name."""
+    """Return `numpy.load` for `np.load`; empty for an expression without a name."""
     if isinstance(node, ast.Attribute):
         before = dotted(node.value, names)
         return f"{before}.{node.attr}" if before else ""
@@ -54,33 +57,33 @@ def dotted(node, names):
 
 
 def constant(call, keyword):
-    """The value of a keyword; ... where it is given and no constant, None where it is not."""
-    for one in call.keywords:
-        if one.arg == keyword or one.arg is None:  # **anything may hold it
-            return one.value.value if isinstance(one.value, ast.Constant) else ...
+    """Return the value of a keyword; ... if it is not a constant, None if it is not passed."""
+    for argument in call.keywords:
+        if argument.arg == keyword or argument.arg is None:  # **options may contain it
+            return argument.value.value if isinstance(argument.value, ast.Constant) else ...
     return None
 
 
-def faults(text):
-    """What a source file must not have, by line."""
+def violations(text):
+    """Yield what a source file must not contain, by line."""
     tree = ast.parse(text)
     names = names_in(tree)
     for node in ast.walk(tree):
-        if wrong := fault_of(node, names):
-            yield f"{node.lineno}: {wrong}"
+        if violation := violation_of(node, names):
+            yield f"{node.lineno}: {violation}"
 
 
-def fault_of(node, names):
+def violation_of(node, names):
     if isinstance(node, ast.Import | ast.ImportFrom):
-        modules = [getattr(node, "module", None), *(one.name for one in node.names)]
+        modules = [getattr(node, "module", None), *(alias.name for alias in node.names)]
         return next((m for m in modules if m and m.partition(".")[0] in MODULES), "")
     if isinstance(node, ast.Name | ast.Attribute):
         name = dotted(node, names)
         return name if isinstance(node.ctx, ast.Load) and name in CALLS else ""
-    return fault_of_call(node, names) if isinstance(node, ast.Call) else ""
+    return violation_of_call(node, names) if isinstance(node, ast.Call) else ""
 
 
-def fault_of_call(call, names):
+def violation_of_call(call, names):
     name = dotted(call.func, names)
     method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     if name == "torch.load" and constant(call, "weights_only") is not True:
@@ -96,7 +99,7 @@ def fault_of_call(call, names):
     return f".{method}" if method in METHODS and not name.startswith("softseg") else ""
 
 
-FAULTY = [
+UNSAFE = [
     "import pickle", "from pickle import loads", "import joblib as j", "import torch, dill",
     "eval('1')", "x = exec", "__import__('os')", "import os as o\no.system('ls')",
     "from os import system\nsystem('ls')", "import yaml\nyaml.load(t, yaml.SafeLoader)",
@@ -110,40 +113,40 @@ FAULTY = [
     "import jinja2\njinja2.Environment()", "from jinja2 import Environment\nEnvironment(loader=x)",
     "import torch\ntorch.hub.load('a', 'b')", "import pandas as pd\npd.read_pickle(p)",
 ]  # fmt: skip
-SOUND = [
+SAFE = [
     "import torch\ntorch.load(p, weights_only=True)", "import numpy as np\nnp.load(p)",
     "model.eval()", "re.compile('a')", "yaml.safe_load(t)", "import subprocess\nsubprocess.run(c)",
     "safetensors.torch.load(d)", "json.load(f)", "class A:\n    def load(self): ...",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", FAULTY)
-def test_the_search_finds(text):
-    assert list(faults(text))
+@pytest.mark.parametrize("text", UNSAFE)
+def test_unsafe_code_is_found(text):
+    assert list(violations(text))
 
 
-@pytest.mark.parametrize("text", SOUND)
-def test_the_search_passes_over(text):
-    assert not list(faults(text))
+@pytest.mark.parametrize("text", SAFE)
+def test_safe_code_is_accepted(text):
+    assert not list(violations(text))
 
 
-def test_no_source_file_has_any_of_it_but_where_it_is_known():
-    found = {
-        (path.relative_to(ROOT).as_posix(), fault.partition(": ")[2])
+def test_no_source_file_has_unsafe_code_except_the_allowed_calls():
+    unsafe = {
+        (path.relative_to(ROOT).as_posix(), violation.partition(": ")[2])
         for path in SOURCES
-        for fault in faults(path.read_text())
+        for violation in violations(path.read_text())
     }
     assert len(SOURCES) > 200
-    assert found == KNOWN
+    assert unsafe == ALLOWED
 
 
-def test_no_template_switches_escaping_off():
-    for path in [*(ROOT / "softseg").rglob("*.html"), *(ROOT / "softseg/report").rglob("*.py")]:
+def test_no_template_disables_escaping():
+    for path in [*(ROOT / "softseg").rglob("*.html"), *(ROOT / "softseg/render").rglob("*.py")]:
         assert not re.search(r"\|\s*safe\b|autoescape[\s=]+false", path.read_text(), re.I), path
 
 
-def test_every_download_is_encrypted_on_its_way():
-    addresses = re.findall(r"address: *(\S+)", (ROOT / "softseg/data/download/sources.yaml")
+def test_every_download_uses_https():
+    addresses = re.findall(r"address: *(\S+)", (ROOT / "softseg/datasets/download/sources.yaml")
                            .read_text())  # fmt: skip
     assert len(addresses) >= 3
     assert all(address.startswith("https://") for address in addresses)

@@ -1,4 +1,4 @@
-"""A JSON file of a run, a plan or a data set that is a trap is one short message."""
+"""A malicious JSON file of a run, a plan or a dataset gives one short message."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ TRAPS = {
     }"""
     % ("0" * 400),
     "half a file": '{"targets": {"gm":',
-    "no text": "\0\udc80",
-    "nothing": "",
+    "not text": "\0\udc80",
+    "empty": "",
     "null": "null",
     "a text": '"x"',
     "lists": '{"targets": [[]], "runs": [[]], "splits": [], "labels": [], "channel_names": []}',
@@ -40,8 +40,8 @@ def trap(request):
     return request.param.encode(errors="surrogateescape")
 
 
-def one_message(told, file):
-    status, errors = told
+def assert_one_message(result, file):
+    status, errors = result
     assert status == 2
     assert errors.startswith("error: ")
     assert file in errors
@@ -60,10 +60,10 @@ def one_message(told, file):
         ("run/plan.json", "report run"),
     ],
 )
-def test_in_a_runs_folder(softseg, here, file, command, trap):
+def test_a_malicious_file_in_a_runs_folder(softseg, here, file, command, trap):
     (here / file).write_bytes(trap)
     (here / "run/ablation.yaml").write_text(ABLATION)
-    one_message(softseg(*command.split()), file)
+    assert_one_message(softseg(*command.split()), file)
 
 
 ABLATION = """\
@@ -73,16 +73,16 @@ candidates: {A: {}}
 """
 
 
-def test_in_a_data_set_of_nnunet(softseg, here, trap):
+def test_a_malicious_file_in_an_nnunet_dataset(softseg, here, trap):
     makers.nifti(here / "raw/imagesTr/a_0000.nii.gz", makers.scan())
     (here / "raw/dataset.json").write_bytes(trap)
     text = (here / "tiny.yaml").read_text()
     text = text.replace("loader: files", "loader: nnunet").replace("  layout: scgm\n", "")
     (here / "nnunet.yaml").write_text(text.replace("root: data", "root: raw"))
-    one_message(softseg("data", "check", "nnunet.yaml"), "dataset.json")
+    assert_one_message(softseg("data", "check", "nnunet.yaml"), "dataset.json")
 
 
-def test_a_file_that_never_ends_is_given_up(tmp_path, monkeypatch):
+def test_a_file_that_is_too_large_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "MAX_JSON_BYTES", 1000)
     path = tmp_path / "a.json"
     for size, fits in ((1000, True), (1001, False)):
@@ -94,15 +94,15 @@ def test_a_file_that_never_ends_is_given_up(tmp_path, monkeypatch):
                 read_json(path)
 
 
-@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no endless file")
-def test_a_device_is_given_up(monkeypatch):
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+def test_a_device_is_rejected(monkeypatch):
     monkeypatch.setattr(files, "MAX_JSON_BYTES", 1000)
     with pytest.raises(ValueError, match="larger"):
         read_json(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize(
-    "one",
+    "entry",
     [
         {"threshold": 0.5, "curve": {}},
         {"threshold": "NaN", "curve": {"0.50": 1.0, "nan": 1.0}},
@@ -113,7 +113,7 @@ def test_a_device_is_given_up(monkeypatch):
         {"curve": {"0.50": 1.0}},
     ],
 )
-def test_a_threshold_that_none_of_its_curve_has_is_refused(tmp_path, one):
-    (tmp_path / "threshold.json").write_text(json.dumps({"targets": {"gm": one}}))
+def test_a_threshold_that_is_not_on_its_curve_is_rejected(tmp_path, entry):
+    (tmp_path / "threshold.json").write_text(json.dumps({"targets": {"gm": entry}}))
     with pytest.raises(UserError, match=r"threshold\.json is damaged .*--threshold-search again"):
         read_thresholds(tmp_path / "threshold.json")

@@ -1,4 +1,4 @@
-"""What files are called and hold is text on the report's page, never a part of it."""
+"""Names and contents of files are text on the report's page, never markup."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SCRIPT = "<script>alert(1)</script>"
 QUOTES = "\" onmouseover=\"alert(1)' onload='alert(1)"
 NAMES = (SCRIPT, QUOTES, "</td></table><img src=x onerror=alert(1)>", "{{ 7 * 7 }}&lt;b&gt;",
          "$\\frac{$_^%", "[/red][link=x]", "=HYPERLINK(1)")  # fmt: skip
-# what a folder or a file may be called
+# a name that a folder or a file may have
 FILE = "<img src=x onerror=alert('1')>\" $\\frac{&[/b]"
 
 
 class Structure(HTMLParser):
-    """The tags of a page with the names of their attributes, and its text."""
+    """The tags of a page, with the names of their attributes, and its text."""
 
     def __init__(self, page):
         super().__init__()
@@ -43,7 +43,7 @@ class Structure(HTMLParser):
 
 
 def study(folder, names, root, candidate_fails="no memory"):
-    """An ablation's folder with these names wherever a file of it holds one."""
+    """Write an ablation's folder with these names, write its report and parse the page."""
     done = {
         (candidate, k): dict.fromkeys(names, 80.0 + k + len(candidate))
         for candidate in ("Soft", "Dice")
@@ -59,40 +59,40 @@ def study(folder, names, root, candidate_fails="no memory"):
         table = table.assign(group=groups, dV_soft_ml=0.1, dV_hard_ml=0.2, **raters, **lesions)
         table.to_csv(path, index=False)
     for path in folder.rglob("run.json"):
-        told = {"git_commit": names[0], "device": names[1], "versions": {names[2]: names[3]}}
-        path.write_text(json.dumps({**json.loads(path.read_text()), **told}))
+        metadata = {"git_commit": names[0], "device": names[1], "versions": {names[2]: names[3]}}
+        path.write_text(json.dumps({**json.loads(path.read_text()), **metadata}))
     write_report(folder)
     return Structure((folder / "report.html").read_text())
 
 
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory):
-    """A study with all of these names, and its page."""
+    """A folder with an ablation that has all these names, and its page."""
     folder = tmp_path_factory.mktemp("evil")
     return folder, study(folder / "study", NAMES, SCRIPT, SCRIPT)
 
 
 @pytest.mark.slow
-def test_names_in_files_change_no_tag_of_the_page(evil, tmp_path):
+def test_names_in_files_do_not_change_the_tags_of_the_page(evil, tmp_path):
     plain = tuple(f"{n}".ljust(len(name), "a") for n, name in enumerate(NAMES))
     expected = study(tmp_path / "plain", plain, "x" * len(SCRIPT), "x" * len(SCRIPT))
-    _, found = evil
-    assert found.tags == expected.tags
+    _, page = evil
+    assert page.tags == expected.tags
     for name in NAMES[:4]:
-        assert name in found.text.replace("\N{NO-BREAK SPACE}", " ")
+        assert name in page.text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 @pytest.mark.slow
-def test_names_in_a_table_stay_what_they_are(evil):
-    """Tables are data: a name is not changed for a spreadsheet's sake (see SECURITY.md)."""
+def test_names_in_a_table_are_unchanged(evil):
+    """Tables are data: names are not escaped for spreadsheets (see SECURITY.md)."""
     folder, _ = evil
     table = pd.read_csv(folder / "study/tables/metrics.csv")
     assert set(table["subject"]) == set(NAMES)
 
 
 @pytest.mark.slow
-def test_a_run_and_its_scans_may_be_called_anything(tmp_path):
-    """Names with markup and formulas also reach the figures and the console."""
+def test_a_run_and_its_scans_may_have_any_name(tmp_path):
+    """Names with markup and formulas also appear in the figures and on the console."""
     done = {(FILE, 1): {f"site1-sc{n:02}": 80.0 - n for n in (1, 2)}}
     data = tmp_path / FILE
     fake.write(tmp_path / "study", {("Soft", 1): {}}, root=json.dumps(str(data)))
@@ -105,17 +105,17 @@ def test_a_run_and_its_scans_may_be_called_anything(tmp_path):
     stream = io.StringIO()
     show(results, run, Console(file=stream, width=200))
     assert FILE[:20] in stream.getvalue()
-    found = Structure((run / "report.html").read_text())
-    assert FILE in found.text
-    assert ("img", ("src", "onerror")) not in found.tags
-    assert {names for tag, names in found.tags if tag == "img"} == {("src", "alt")}
-    drawn = list((run / "figures").iterdir())
-    assert len(drawn) > 4
-    assert all(matplotlib.image.imread(path).ndim == 3 for path in drawn)
+    page = Structure((run / "report.html").read_text())
+    assert FILE in page.text
+    assert ("img", ("src", "onerror")) not in page.tags
+    assert {names for tag, names in page.tags if tag == "img"} == {("src", "alt")}
+    figures = list((run / "figures").iterdir())
+    assert len(figures) > 4
+    assert all(matplotlib.image.imread(path).ndim == 3 for path in figures)
 
 
-def test_a_page_holds_no_script_even_if_a_picture_does(tmp_path):
-    """An SVG is shown as a picture, in which browsers run nothing."""
+def test_a_page_contains_no_script_even_if_a_picture_does(tmp_path):
+    """An SVG is embedded as an image, in which browsers run no scripts."""
     path = tmp_path / "a.svg"
     figure = Drawing(figsize=(1, 1))
     figure.text(0, 0, SCRIPT)
@@ -128,7 +128,7 @@ def test_a_page_holds_no_script_even_if_a_picture_does(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["[/red]", "[link=x]a[/link]", "[bold]", "\\[/x]"])
-def test_names_are_no_markup_for_the_console(name):
+def test_names_are_not_markup_for_the_console(name):
     table = TextTable("t", name, (name, name), ((Cell(name), Cell(name, True, name)),), (name,))
     stream = io.StringIO()
     console = Console(file=stream, width=200)

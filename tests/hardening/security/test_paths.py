@@ -1,4 +1,4 @@
-"""Names from files end in no path that leads out of its folder."""
+"""Names from files never give a path that leaves its folder."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CLIMBING = ("..", ".", "../x", "a/b", "/x", "a\\b", "C:x", "", "a\nb", "a\n", "a
 ABOVE = ("../x-{subject}.nii", "/x/{subject}.nii", "a/../../{subject}.nii", "{subject}/..")
 
 
-def made(folder, **changes):
-    """The small project's YAML with other values of top-level keys or of `dataset`."""
+def make_config(folder, **changes):
+    """Write the small project's YAML with other values of top-level keys or of `dataset`."""
     spec = yaml.safe_load(project.YAML)
     for key, value in changes.items():
         (spec if key in ("name", "candidates", "splits") else spec["dataset"])[key] = value
@@ -33,34 +33,34 @@ def made(folder, **changes):
 
 
 @pytest.mark.parametrize("name", CLIMBING)
-def test_an_experiment_whose_name_is_a_path_is_refused(tmp_path, name):
+def test_an_experiment_whose_name_is_a_path_is_rejected(tmp_path, name):
     with pytest.raises(UserError, match="name"):
-        load_config(made(tmp_path, name=name), Experiment)
+        load_config(make_config(tmp_path, name=name), Experiment)
 
 
 @pytest.mark.parametrize("name", set(CLIMBING) - {"-"})
-def test_a_target_whose_name_is_a_path_is_refused(tmp_path, name):
+def test_a_target_whose_name_is_a_path_is_rejected(tmp_path, name):
     with pytest.raises(UserError, match="targets"):
-        load_config(made(tmp_path, targets={name: {"values": [1]}}), Experiment)
+        load_config(make_config(tmp_path, targets={name: {"values": [1]}}), Experiment)
 
 
 @pytest.mark.parametrize("name", CLIMBING)
-def test_a_candidate_whose_name_is_a_path_is_refused(tmp_path, name):
+def test_a_candidate_whose_name_is_a_path_is_rejected(tmp_path, name):
     splits = {"name": "random", "repeats": 1}
     with pytest.raises(UserError, match="candidates"):
-        load_design(made(tmp_path, candidates={name: {}}, splits=splits))
+        load_design(make_config(tmp_path, candidates={name: {}}, splits=splits))
 
 
 @pytest.mark.parametrize("key", ["image", "label", "roi", "targets"])
 @pytest.mark.parametrize("pattern", ABOVE)
-def test_a_pattern_that_leaves_the_root_is_refused(tmp_path, key, pattern):
+def test_a_pattern_that_leaves_the_root_is_rejected(tmp_path, key, pattern):
     value = {"gm": {"values": [1], "label": pattern}} if key == "targets" else pattern
     with pytest.raises(UserError, match="is not a path below"):
-        load_config(made(tmp_path, **{key: value}), Experiment)
+        load_config(make_config(tmp_path, **{key: value}), Experiment)
 
 
 @pytest.mark.parametrize("name", CLIMBING)
-def test_a_plan_with_a_path_for_a_candidate_is_damaged(tmp_path, name):
+def test_a_plan_with_a_path_as_candidate_is_reported_as_damaged(tmp_path, name):
     done = {("Soft", 1): {"a": 80.0}}
     study = fake.write(tmp_path / "study", done)
     shutil.copytree(study / "Soft", tmp_path / "x")
@@ -71,12 +71,12 @@ def test_a_plan_with_a_path_for_a_candidate_is_damaged(tmp_path, name):
         collect(study)
 
 
-def everything(folder):
+def modification_times(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow
-def test_whatever_a_table_calls_its_subjects_a_run_writes_into_its_own_folder(softseg, here):
+def test_a_run_writes_into_its_own_folder_for_any_subject_names(softseg, here):
     names = ["../../up", "/abs", "a/b", "..", "<b>[/x]$"]
     stems = sorted(p.name.removesuffix("-image.nii.gz") for p in Path("data").glob("*-image*"))
     rows = [
@@ -90,11 +90,11 @@ def test_whatever_a_table_calls_its_subjects_a_run_writes_into_its_own_folder(so
     spec["dataset"] |= {"loader": "table", "file": "all.csv"}
     del spec["dataset"]["layout"]
     Path("table.yaml").write_text(yaml.safe_dump(spec))
-    before = everything(here.parent)
+    before = modification_times(here.parent)
     assert softseg("train", "table.yaml", "--out", "deep/run")[0] == 0
     assert softseg("eval", "deep/run", "--threshold-search")[0] == 0
     assert softseg("report", "deep/run")[0] == 0
-    after = everything(here.parent)
+    after = modification_times(here.parent)
     assert before.items() <= after.items()
     for path in after.keys() - before.keys():
         own = path.is_relative_to(here / "deep") or path.parent == here / "runs/.cache"
@@ -102,7 +102,7 @@ def test_whatever_a_table_calls_its_subjects_a_run_writes_into_its_own_folder(so
 
 
 @pytest.mark.parametrize("cell", ["../x.nii.gz", "a/../../x.nii.gz", "{above}/x.nii.gz"])
-def test_a_table_that_names_a_file_outside_of_the_root_is_refused(softseg, here, cell):
+def test_a_table_that_names_a_file_outside_of_the_root_is_rejected(softseg, here, cell):
     shutil.copy("data/site1-sc01-image.nii.gz", here / "x.nii.gz")
     line = f"a,{cell.format(above=here)},site1-sc01-mask-r1.nii.gz"
     Path("data/all.csv").write_text(f"subject,T2star,gm\n{line}\n")

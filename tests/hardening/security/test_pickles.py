@@ -1,4 +1,4 @@
-"""A file that would run code when it is unpickled is refused, and its code does not run."""
+"""A file that would run code when it is unpickled is rejected, and its code does not run."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ MARK = "pwned"
 
 
 class Bomb:
-    """Makes a folder in the working directory."""
+    """Creates a folder in the working directory when it is unpickled."""
 
     def __reduce__(self):
         return os.mkdir, (MARK,)
 
 
-HOLDING = {"model": Bomb(), "head": {}, "epoch": 1}
+CHECKPOINT = {"model": Bomb(), "head": {}, "epoch": 1}
 
 
 def bare(_):
-    return pickle.dumps(HOLDING)
+    return pickle.dumps(CHECKPOINT)
 
 
-def as_torch_writes(_):
+def torch_zip(_):
     stream = io.BytesIO()
-    torch.save(HOLDING, stream)
+    torch.save(CHECKPOINT, stream)
     return stream.getvalue()
 
 
-def as_torch_wrote(_):
+def torch_legacy(_):
     stream = io.BytesIO()
-    torch.save(HOLDING, stream, _use_new_zipfile_serialization=False)
+    torch.save(CHECKPOINT, stream, _use_new_zipfile_serialization=False)
     return stream.getvalue()
 
 
 def changed(original):
-    """A sound checkpoint whose data.pkl is another."""
+    """Replace data.pkl in a valid checkpoint."""
     stream = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(original)) as old, zipfile.ZipFile(stream, "w") as new:
         for name in old.namelist():
@@ -59,18 +59,18 @@ def changed(original):
 
 
 def tar(_):
-    """The form of torch 0.1, which versions before 2.6 unpickled whatever they were told."""
+    """The format of torch 0.1, which torch before 2.6 unpickled even with weights_only=True."""
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as made:
+    with tarfile.open(fileobj=stream, mode="w") as archive:
         for name in ("pickle", "storages", "tensors"):
             entry = tarfile.TarInfo(name)
             entry.size = len(bare(b""))
-            made.addfile(entry, io.BytesIO(bare(b"")))
+            archive.addfile(entry, io.BytesIO(bare(b"")))
     return stream.getvalue()
 
 
 def two_in_one(first):
-    """A zip is read from its end: another form may stand before it."""
+    """Put another format before a ZIP archive, which is read from its end."""
     return lambda original: first(original) + original
 
 
@@ -81,8 +81,8 @@ def array(_):
 
 
 FORMS = {
-    "bare": bare, "zip": as_torch_writes, "legacy": as_torch_wrote, "changed": changed,
-    "tar": tar, "bare and zip": two_in_one(bare), "legacy and zip": two_in_one(as_torch_wrote),
+    "bare": bare, "zip": torch_zip, "legacy": torch_legacy, "changed": changed,
+    "tar": tar, "bare and zip": two_in_one(bare), "legacy and zip": two_in_one(torch_legacy),
     "tar and zip": two_in_one(tar), "npy": array,
 }  # fmt: skip
 
@@ -96,7 +96,7 @@ def not_run(folder):
     return not list(folder.rglob(MARK))
 
 
-def test_the_bomb_goes_off_where_it_is_unpickled(here):
+def test_unpickling_runs_the_code(here):
     pickle.loads(bare(b""))
     assert not not_run(here)
     shutil.rmtree(here / MARK)
@@ -106,7 +106,7 @@ def test_the_bomb_goes_off_where_it_is_unpickled(here):
 
 
 @pytest.mark.parametrize("name", ["best.pt", "last.pt"])
-def test_a_checkpoint(here, crafted, name):
+def test_a_malicious_checkpoint_is_rejected(here, crafted, name):
     path = here / "run/checkpoints" / name
     path.write_bytes(crafted(path.read_bytes()))
     with pytest.raises(UserError, match=rf"{name}: (cannot be read|holds more than weights)"):
@@ -123,7 +123,7 @@ def test_a_checkpoint(here, crafted, name):
         ("best.pt", ["train", "tiny.yaml", "--out", "new", "--set", "init_from=run"]),
     ],
 )
-def test_a_checkpoint_given_to_the_command(softseg, here, name, arguments):
+def test_commands_reject_a_malicious_checkpoint(softseg, here, name, arguments):
     path = here / "run/checkpoints" / name
     path.write_bytes(changed(path.read_bytes()))
     status, errors = softseg(*arguments)
@@ -133,8 +133,8 @@ def test_a_checkpoint_given_to_the_command(softseg, here, name, arguments):
     assert not_run(here)
 
 
-@pytest.mark.parametrize("form", [bare, as_torch_writes, as_torch_wrote, tar, array])
-def test_an_entry_of_the_cache_is_made_again(softseg, here, form):
+@pytest.mark.parametrize("form", [bare, torch_zip, torch_legacy, tar, array])
+def test_a_malicious_cache_entry_is_rebuilt(softseg, here, form):
     entries = {path.name: path for path in (here / "runs/.cache").iterdir()}
     for path in entries.values():
         path.write_bytes(form(b""))
@@ -146,14 +146,14 @@ def test_an_entry_of_the_cache_is_made_again(softseg, here, form):
     assert all(read_entry(path) for path in tested)
 
 
-def test_shared_slices(here):
+def test_malicious_shared_slices_are_rejected(here):
     (here / "x.safetensors").write_bytes(array(b""))
     with pytest.raises(UserError, match="cannot be read"):
         read_shared_stack(here / "x.safetensors")
     assert not_run(here)
 
 
-def test_a_preview_is_left_out(here):
+def test_malicious_previews_are_ignored(here):
     for path in (here / "run/previews").iterdir():
         path.write_bytes(bare(b""))
     assert read_progression(here / "run") is None
@@ -161,7 +161,7 @@ def test_a_preview_is_left_out(here):
 
 
 @pytest.mark.parametrize("packed", [bytes, gzip.compress])
-def test_a_scan(softseg, here, packed):
+def test_a_malicious_scan_is_rejected(softseg, here, packed):
     path = here / "data/site1-sc01-image.nii.gz"
     path.write_bytes(packed(bare(b"")))
     status, errors = softseg("data", "check", "tiny.yaml")

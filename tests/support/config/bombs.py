@@ -1,4 +1,4 @@
-"""Small files that do harm, and what is no file: kind -> content, and how its refusal starts."""
+"""Small harmful files and paths that are not files, each with the start of its error message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every test of any input needs: a limit of time, and what may be said of a config."""
+"""Helpers of the fuzz tests: a time limit, and checks of error messages."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from softseg.core.component import Component
 from softseg.core.errors import UserError
 from tests.support.config.mutations import CONFIGS
 
-SECONDS = 2.0  # of this process's own work; by the clock ten times as many
+SECONDS = 2.0  # of CPU time; ten times as much by the clock
 _SEARCHING = not settings.default.derandomize
 
 
-def tries(few: int) -> Any:
-    """So many examples, and thirty times as many with --hypothesis-profile=search."""
+def examples(few: int) -> Any:
+    """Run `few` examples, and thirty times as many with --hypothesis-profile=search."""
     return settings(
         deadline=None,
         max_examples=30 * few if _SEARCHING else few,
@@ -33,8 +33,8 @@ def tries(few: int) -> Any:
 
 
 @contextmanager
-def beside_the_shipped(folder: Path) -> Iterator[None]:
-    """In a copy of the shipped configs, which x.yaml may extend; what loads slowly is loaded."""
+def in_shipped_configs(folder: Path) -> Iterator[None]:
+    """Work in a copy of the shipped configs, which x.yaml may extend; import slow modules first."""
     __import__("torchio")
     with chdir(shutil.copytree(CONFIGS, folder / "configs")):
         load_design(Path("scgm_ablation.yaml"))
@@ -42,12 +42,12 @@ def beside_the_shipped(folder: Path) -> Iterator[None]:
 
 
 class HangError(BaseException):
-    """No `except Exception` may hide it."""
+    """The time limit was exceeded; not an Exception, so that no `except Exception` hides it."""
 
 
 @contextmanager
-def in_time() -> Iterator[None]:
-    """Raises HangError in what takes longer; its own work counts, not that of others."""
+def time_limit() -> Iterator[None]:
+    """Raise HangError if the body takes longer; CPU time counts, not that of other processes."""
 
     def stop(*_: object) -> None:
         raise HangError
@@ -65,7 +65,7 @@ def in_time() -> Iterator[None]:
 
 
 def read(path: Path, sets: tuple[str, ...] = ()) -> Component:
-    """The experiment or ablation of a file."""
+    """Load the experiment or ablation of a file."""
     try:
         return load_config(path, Experiment, sets)
     except UserError:
@@ -74,34 +74,34 @@ def read(path: Path, sets: tuple[str, ...] = ()) -> Component:
         return load_design(path, sets).ablation
 
 
-def complaint(sets: tuple[str, ...] = (), path: Path = Path("x.yaml")) -> str:
-    """What is said of x.yaml; "" if it is valid, when what is dumped must load as the same."""
+def error_message(sets: tuple[str, ...] = (), path: Path = Path("x.yaml")) -> str:
+    """Return the error message of a config; "" if it is valid, and then its dump loads as equal."""
     try:
-        with in_time():
+        with time_limit():
             config = read(path, sets)
     except UserError as error:
         return str(error)
     again = Path("again.yaml")
     again.write_text(dump(config), encoding="utf-8")
-    with in_time():
-        same: Component = (
+    with time_limit():
+        reloaded: Component = (
             load_design(again).ablation
             if isinstance(config, Ablation)
             else load_config(again, Experiment)
         )
-    assert same == config
+    assert reloaded == config
     return ""
 
 
-def check_places(said: str) -> None:
-    """Each line of a message names a file here and, where it names one, a line that this has."""
-    first, *rest = said.splitlines()
-    for one in rest or [first]:
-        if re.fullmatch(r"  - and \d+ more", one):
+def check_places(message: str) -> None:
+    """Each problem of a message names an existing file and, if any, an existing line of it."""
+    first, *rest = message.splitlines()
+    for problem in rest or [first]:
+        if re.fullmatch(r"  - and \d+ more", problem):
             continue
-        place = re.match(r"(?:  - )?(\w+\.yaml):(?:(\d+): | )", one)
-        assert place, one
+        place = re.match(r"(?:  - )?(\w+\.yaml):(?:(\d+): | )", problem)
+        assert place, problem
         content = Path(place[1]).read_text(encoding="utf-8", errors="replace")
-        assert place[2] is None or 1 <= int(place[2]) <= len(content.splitlines()) + 1, one
-        assert one.isprintable(), one
-    assert "Error" not in said, said
+        assert place[2] is None or 1 <= int(place[2]) <= len(content.splitlines()) + 1, problem
+        assert problem.isprintable(), problem
+    assert "Error" not in message, message

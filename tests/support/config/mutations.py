@@ -1,4 +1,4 @@
-"""Configs as they should not be: every shipped one with mistakes made in it."""
+"""Invalid configs: the shipped ones with random mistakes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ VALUES = st.recursive(
 
 
 def below(data: Any, above: KeyPath = ()) -> Iterator[KeyPath]:
-    """The path of every key and item."""
+    """Yield the path of every key and item."""
     pairs = data.items() if isinstance(data, dict) else ()
     for key, value in enumerate(data) if isinstance(data, list) else pairs:
         yield (*above, key)
@@ -74,12 +74,12 @@ def _add(draw: Any, parent: Any, key: Any, data: Any) -> None:
 
 
 def _swap(draw: Any, parent: Any, key: Any, data: Any) -> None:
-    """A list becomes a mapping, and the other way about; a scalar a list of itself."""
+    """Turn a list into a mapping, a mapping into a list, and a scalar into a list."""
     value = parent[key]
     if isinstance(value, dict):
-        parent[key] = [{name: one} for name, one in value.items()]
+        parent[key] = [{name: item} for name, item in value.items()]
     elif isinstance(value, list):
-        parent[key] = {str(number): one for number, one in enumerate(value)}
+        parent[key] = {str(number): item for number, item in enumerate(value)}
     else:
         parent[key] = [value]
 
@@ -89,7 +89,7 @@ def _nest(draw: Any, parent: Any, key: Any, data: Any) -> None:
 
 
 def _graft(draw: Any, parent: Any, key: Any, data: Any) -> None:
-    """What stands elsewhere in the same file."""
+    """Copy a value from elsewhere in the same file."""
     parent[key] = copy.deepcopy(at(data, draw(st.sampled_from(list(below(data))))))
 
 
@@ -100,27 +100,27 @@ _CHANGES: list[Callable[[Any, Any, Any, Any], None]] = [
 
 @st.composite
 def mistakes(draw: Any, shipped: dict[str, Any], most: int = 1) -> tuple[str, Any, list[KeyPath]]:
-    """The name of a shipped config, its data after some changes, and where each was made."""
+    """Draw the name of a shipped config, its data after some changes, and the changed paths."""
     name = draw(st.sampled_from(sorted(shipped)))
-    data, where = copy.deepcopy(shipped[name]), []
+    data, changed = copy.deepcopy(shipped[name]), []
     for _ in range(draw(st.integers(1, most))):
         if not (paths := list(below(data))):
             break
         path = draw(st.sampled_from(paths))
         draw(st.sampled_from(_CHANGES))(draw, at(data, path[:-1]), path[-1], data)
-        where.append(path)
-    return name, data, where
+        changed.append(path)
+    return name, data, changed
 
 
 def lines_of(text: str, values: bool = False) -> dict[KeyPath, int]:
-    """The line of every key and item as PyYAML itself tells it; of plain values, their own."""
+    """Return the line of every key and item, from PyYAML; with `values`, that of plain values."""
     lines: dict[KeyPath, int] = {(): 1}
 
     def walk(node: Any, path: KeyPath) -> None:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
-                node_there = value if values and isinstance(value, yaml.ScalarNode) else key
-                lines[*path, key.value] = node_there.start_mark.line + 1
+                node_of_line = value if values and isinstance(value, yaml.ScalarNode) else key
+                lines[*path, key.value] = node_of_line.start_mark.line + 1
                 walk(value, (*path, key.value))
         elif isinstance(node, yaml.SequenceNode):
             for number, value in enumerate(node.value):

@@ -19,7 +19,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, init=False)
-class Refused:
+class Rejected:
     """The file is refused by name, with a mend, in a message that holds these words."""
 
     words: tuple[str, ...]
@@ -48,7 +48,7 @@ class Kind:
 
     name: str
     write: Write
-    outcome: Accepted | Refused
+    outcome: Accepted | Rejected
     inject: Inject | None = None
     """A fault of the system, for what cannot be made on disk (root may read everything)."""
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.damage.draft import Rng, sound
-from tests.support.damage.kinds import Accepted, Kind, Made, Refused, Write
+from tests.support.damage.kinds import Accepted, Kind, Made, Rejected, Write
 from tests.support.damage.of_header import UNREADABLE
 from tests.support.damage.of_shape import LONG
 
-GONE = Refused("does not exist", "check the path")
-LINK = Refused("is a link to a file that does not exist", "fetch its content")
-NO_FILE = Refused("is not a file", "name a NIfTI file")
-TOO_LARGE = Refused("GiB of memory, and the machine has", "dataset.exclude")
+GONE = Rejected("does not exist", "check the path")
+LINK = Rejected("is a link to a file that does not exist", "fetch its content")
+NO_FILE = Rejected("is not a file", "name a NIfTI file")
+TOO_LARGE = Rejected("GiB of memory, and the machine has", "dataset.exclude")
 READ = Accepted("as any other name")
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 DICOM = bytes(128) + b"DICM" + bytes(900)
@@ -131,19 +131,19 @@ KINDS = (
     Kind("a link to itself", without(lambda path: path.symlink_to(path)), LINK),
     Kind("two links to each other", without(_ring), LINK),
     Kind("a name longer than the system's", without(lambda path: path.parent / ("x" * 300)),
-         Refused("cannot be read")),
+         Rejected("cannot be read")),
     Kind("a path longer than the system's", without(lambda path: Path(*["x" * 200] * 99)),
-         Refused("cannot be read")),
+         Rejected("cannot be read")),
     Kind("a name with a zero byte", without(lambda path: path.parent / "a\0.nii"),
-         Refused("null")),
-    Kind("no permission", _as_it_is, Refused("is not readable", "permissions"),
+         Rejected("null")),
+    Kind("no permission", _as_it_is, Rejected("is not readable", "permissions"),
          _raising(errno.EACCES, "open")),
-    Kind("no permission for the folder", _as_it_is, Refused("is not readable", "permissions"),
+    Kind("no permission for the folder", _as_it_is, Rejected("is not readable", "permissions"),
          _raising(errno.EACCES, "stat")),
-    Kind("too many open files", _as_it_is, Refused("cannot be read"),
+    Kind("too many open files", _as_it_is, Rejected("cannot be read"),
          _raising(errno.EMFILE, "open")),
-    Kind("a disk that fails", _as_it_is, Refused("cannot be read", "disk"), _failing_disk),
-    Kind("a git-lfs pointer", holding(POINTER), Refused("; ")),
+    Kind("a disk that fails", _as_it_is, Rejected("cannot be read", "disk"), _failing_disk),
+    Kind("a git-lfs pointer", holding(POINTER), Rejected("; ")),
     Kind("a web page", holding(PAGE), UNREADABLE),
     Kind("DICOM", holding(DICOM), UNREADABLE),
     Kind("PNG", holding(b"\x89PNG\r\n\x1a\n" + bytes(900)), UNREADABLE),

@@ -12,12 +12,12 @@ import zlib
 from pathlib import Path
 
 from tests.support.damage.draft import Rng, sound, with_content, with_packed
-from tests.support.damage.kinds import Accepted, Kind, Made, Refused, Write
+from tests.support.damage.kinds import Accepted, Kind, Made, Rejected, Write
 from tests.support.damage.of_header import UNREADABLE
 from tests.support.damage.of_shape import LONG
 
-DAMAGED = Refused("is truncated or damaged", "copy or download it again")
-SPOILT = Refused("again")
+DAMAGED = Rejected("is truncated or damaged", "copy or download it again")
+SPOILT = Rejected("again")
 """Where it depends on the bytes whether the stream breaks or goes on for too long."""
 READ = Accepted("unpacked as usual")
 MEBIBYTE = 1 << 20
@@ -148,7 +148,7 @@ KINDS = (
     Kind("several gzip members", under(GZ, _members), READ),
     Kind("several gzip members, the last cut", under(GZ, _second_cut), DAMAGED),
     Kind("thousands of empty gzip members", with_packed(_empty_members), READ),
-    Kind("gzip of nothing", under(GZ, lambda *_: gzip.compress(b"")), Refused("is truncated")),
+    Kind("gzip of nothing", under(GZ, lambda *_: gzip.compress(b"")), Rejected("is truncated")),
     Kind("gzip in gzip", under(GZ, lambda _, c: gzip.compress(gzip.compress(c))), UNREADABLE),
     Kind("unpacked under .nii.gz", under(GZ, lambda _, c: c), READ),
     Kind("packed under .nii", under("scan.nii", lambda _, c: gzip.compress(c)), READ),
@@ -159,9 +159,9 @@ KINDS = (
          + b"\n"), SPOILT),
     Kind("taken for text in transfer",
          with_content(lambda _, c: c.decode("latin-1").encode(), dtype="f4"),
-         Refused("; ")),
+         Rejected("; ")),
     Kind("a bomb after the voxels", _after_the_voxels, LONG),
-    Kind("a bomb as voxels", _as_voxels, Refused("is truncated", "declares")),
+    Kind("a bomb as voxels", _as_voxels, Rejected("is truncated", "declares")),
     Kind("a bomb as one header extension", _as_extension(2**30), LONG),
     Kind("a bomb as many header extensions", _as_extension(0), LONG),
 )  # fmt: skip

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from tests.support.damage.draft import Draft, Rng, sound, with_content, with_draft, with_fields
-from tests.support.damage.kinds import Accepted, Kind, Made, Refused
+from tests.support.damage.kinds import Accepted, Kind, Made, Rejected
 from tests.support.damage.of_shape import CUT, LONG
 
 AS_IT_IS = Accepted("not looked at")
-UNREADABLE = Refused("is not a valid NIfTI file", "convert it to .nii.gz again")
+UNREADABLE = Rejected("is not a valid NIfTI file", "convert it to .nii.gz again")
 
 
 def _other_version(rng: Rng, draft: Draft) -> None:
@@ -75,16 +75,16 @@ def _signed(rng: Rng, draft: Draft) -> None:
 
 KINDS = (
     Kind("a wrong magic", with_fields(magic=lambda r: r.bytes(4)), UNREADABLE),
-    Kind("the magic of a pair", with_fields(version=1, magic=b"ni1"), Refused("a pair")),
-    Kind("the magic of a NIfTI-2 pair", with_fields(version=2, magic=b"ni2"), Refused("a pair")),
+    Kind("the magic of a pair", with_fields(version=1, magic=b"ni1"), Rejected("a pair")),
+    Kind("the magic of a NIfTI-2 pair", with_fields(version=2, magic=b"ni2"), Rejected("a pair")),
     Kind("an Analyze header", with_fields(version=1, magic=b""), UNREADABLE),
     Kind("a wrong size of the header", with_fields(version=1, sizeof_hdr=lambda r: r.integers(99)),
          Accepted("its magic and dimensions tell what it is")),
     Kind("the other version's size", with_draft(_other_version), UNREADABLE),
     Kind("broken line ends", with_fields(version=2, eol_check=[10, 10, 26, 10]), UNREADABLE),
     Kind("line ends not filled in", with_fields(version=2, eol_check=0), AS_IT_IS),
-    Kind("an empty file", with_content(lambda *_: b""), Refused("is truncated")),
-    Kind("a header that ends early", with_content(_cut), Refused("is truncated")),
+    Kind("an empty file", with_content(lambda *_: b""), Rejected("is truncated")),
+    Kind("a header that ends early", with_content(_cut), Rejected("is truncated")),
     Kind("a header alone", with_content(lambda _, c: c[:348], version=1), CUT),
     Kind("a NIfTI-2 header alone", with_content(lambda _, c: c[:540], version=2), CUT),
     Kind("voxels that end early", with_content(_drop), CUT),
@@ -102,14 +102,14 @@ KINDS = (
          Accepted("as the header says")),
     Kind("a wrong bitpix", with_fields(bitpix=lambda r: r.integers(1000)),
          Accepted("the datatype says it, too")),
-    Kind("complex voxels", _exotic("c8"), Refused("complex", "one real number")),
-    Kind("colors", _exotic("rgb"), Refused("color", "one real number")),
-    Kind("colors with transparency", _exotic("rgba"), Refused("color", "one real number")),
-    Kind("no offset", with_fields(vox_offset=0), Refused("vox_offset")),
+    Kind("complex voxels", _exotic("c8"), Rejected("complex", "one real number")),
+    Kind("colors", _exotic("rgb"), Rejected("color", "one real number")),
+    Kind("colors with transparency", _exotic("rgba"), Rejected("color", "one real number")),
+    Kind("no offset", with_fields(vox_offset=0), Rejected("vox_offset")),
     Kind("an offset in the header", with_draft(_low), UNREADABLE),
     Kind("a negative offset", with_fields(vox_offset=lambda r: -r.integers(999)), UNREADABLE),
-    Kind("an offset of NaN", with_fields(version=1, vox_offset=np.nan), Refused("vox_offset")),
-    Kind("an infinite offset", with_fields(version=1, vox_offset=np.inf), Refused("vox_offset")),
+    Kind("an offset of NaN", with_fields(version=1, vox_offset=np.nan), Rejected("vox_offset")),
+    Kind("an infinite offset", with_fields(version=1, vox_offset=np.inf), Rejected("vox_offset")),
     Kind("an offset too large", with_draft(_shift), CUT),
     Kind("an offset far beyond", with_fields(vox_offset=2**60), CUT),
     Kind("a gap before the voxels", with_draft(_gap), Accepted("the offset is right")),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.support.damage.draft import Draft, Rng, sound, with_draft
-from tests.support.damage.kinds import Accepted, Kind, Made, Refused, Write
+from tests.support.damage.kinds import Accepted, Kind, Made, Rejected, Write
 
 WIDE = (40, 30, 20)
 """Large enough that one column of voxels is more than padding."""
@@ -81,26 +81,26 @@ def _single_slice_without_thickness(rng: Rng, draft: Draft) -> None:
     draft.header["pixdim"][3] = 0
 
 
-CUT = Refused("is truncated", "copy or download it again")
-LONG = Refused("is longer than its header declares", "convert it again")
+CUT = Rejected("is truncated", "copy or download it again")
+LONG = Rejected("is longer than its header declares", "convert it again")
 KINDS = (
-    Kind("no dimensions", entry("dim", 0, 0), Refused("0 dimensions")),
+    Kind("no dimensions", entry("dim", 0, 0), Rejected("0 dimensions")),
     Kind("a negative number of dimensions", entry("dim", 0, lambda r: -r.integers(1, 9)),
-         Refused("dimensions")),
+         Rejected("dimensions")),
     Kind("too many dimensions", entry("dim", 0, lambda r: r.integers(8, 99)),
-         Refused("dimensions")),
-    Kind("a dimension of 0", _bad_axis(0, 0), Refused("has the shape", "at least 1")),
-    Kind("a negative dimension", _bad_axis(-99, -2), Refused("has the shape", "at least 1")),
-    Kind("all dimensions 0", entry("dim", slice(1, None), 0), Refused("has the shape")),
+         Rejected("dimensions")),
+    Kind("a dimension of 0", _bad_axis(0, 0), Rejected("has the shape", "at least 1")),
+    Kind("a negative dimension", _bad_axis(-99, -2), Rejected("has the shape", "at least 1")),
+    Kind("all dimensions 0", entry("dim", slice(1, None), 0), Rejected("has the shape")),
     Kind("huge dimensions", with_draft(_huge), CUT),
     Kind("dimensions of 30 GB and more", with_draft(_hundred_gigabytes), CUT),
     Kind("dimensions larger than the voxels", with_draft(_more), CUT),
     Kind("dimensions smaller than the voxels", with_draft(_one_less, shape=WIDE), LONG),
     Kind("3D said to be 2D", entry("dim", 0, 2), LONG),
     Kind("4D said to be 3D", with_draft(lambda _, d: _hidden(d)), LONG),
-    Kind("several volumes", stored_as(3), Refused("3 volumes", "pick one")),
-    Kind("a vector a voxel", stored_as(1, 3), Refused("3 volumes", "pick one")),
-    Kind("a matrix a voxel", stored_as(1, 2, 3), Refused("6 volumes", "pick one")),
+    Kind("several volumes", stored_as(3), Rejected("3 frames", "save one frame")),
+    Kind("a vector a voxel", stored_as(1, 3), Rejected("3 frames", "save one frame")),
+    Kind("a matrix a voxel", stored_as(1, 2, 3), Rejected("6 frames", "save one frame")),
     Kind("one dimension", stored_as(rank=1), Accepted("a row of voxels (X, 1, 1)")),
     Kind("two dimensions", stored_as(rank=2), Accepted("one slice (X, Y, 1)")),
     Kind("one slice without thickness",

@@ -12,7 +12,7 @@ import numpy as np
 
 from softseg.data.sample import Sample
 from tests.support.damage.draft import Rng
-from tests.support.damage.kinds import Accepted, Refused
+from tests.support.damage.kinds import Accepted, Rejected
 from tests.support.makers import SHAPE, ball, nifti, oblique, scan
 
 IMAGE, MASK, ROI = "T1w.nii.gz", "gm.nii.gz", "roi.nii.gz"
@@ -26,7 +26,7 @@ class SubjectKind:
     name: str
     spoil: Callable[[Rng, Path], object]
     """Damages the folder of `b`, which holds a scan, a soft mask and an ROI, all sound."""
-    outcome: Accepted | Refused
+    outcome: Accepted | Rejected
     at: str | None = MASK
     """The file that is refused; None: the subject, in which something is missing."""
     holds: Holds = lambda sample: True

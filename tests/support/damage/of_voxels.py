@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tests.support.damage.draft import Draft, Rng, with_draft
-from tests.support.damage.kinds import Accepted, Kind, Refused, Write
+from tests.support.damage.kinds import Accepted, Kind, Rejected, Write
 
-NOT_FINITE = Refused("voxels are NaN or infinite", "dataset.exclude")
+NOT_FINITE = Rejected("voxels are NaN or infinite", "dataset.exclude")
 UNREAD = Accepted("extensions are not read")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.support.damage.kinds import Accepted, Refused
+from tests.support.damage.kinds import Accepted, Rejected
 from tests.support.damage.of_subjects import (
     IMAGE,
     ROI,
@@ -25,9 +25,11 @@ from tests.support.makers import SHAPE, ball, scan
 
 CODED = {"targets": {"gm": {"values": [1]}}}
 REGRID = {"on_grid_mismatch": "resample"}
-CHOOSE = Refused("is no soft mask between 0 and 1", "choose the codes with dataset.targets.gm")
-ELSEWHERE = Refused("mm away from", "fix its affine", "dataset.on_grid_mismatch: resample")
-SHAPED = Refused("has the shape", "dataset.on_grid_mismatch: resample")
+CHOOSE = Rejected(
+    "it is not a soft mask between 0 and 1", "choose the codes with dataset.targets.gm"
+)
+ELSEWHERE = Rejected("mm away from", "fix its affine", "dataset.on_grid_mismatch: resample")
+SHAPED = Rejected("has the shape", "dataset.on_grid_mismatch: resample")
 SOFT = ball()
 
 
@@ -62,16 +64,16 @@ KINDS = (
     SubjectKind("the same with codes", scaled, Accepted("exactly 1"), holds=_same_binary,
                 keys=CODED),
     SubjectKind("fractions where codes were chosen", put(M, lambda _: SOFT),
-                Refused("fractions", "remove dataset.targets.gm.values"), keys=CODED),
+                Rejected("fractions", "remove dataset.targets.gm.values"), keys=CODED),
     SubjectKind("codes of which none was chosen", put(M, lambda _: 2 * ball(soft=False)),
                 Accepted("empty"), holds=_is(0), warned="empty mask", keys=CODED),
     SubjectKind("an empty mask", put(M, whole(0)), Accepted("as it is"), holds=_is(0),
                 warned="empty mask"),
     SubjectKind("a full mask", put(M, whole(1)), Accepted("as it is"), holds=_is(1)),
-    SubjectKind("a mask of NaN", put(M, whole(np.nan)), Refused("NaN", "dataset.exclude")),
-    SubjectKind("a mask cut short", truncated(M), Refused("truncated", "download it again")),
+    SubjectKind("a mask of NaN", put(M, whole(np.nan)), Rejected("NaN", "dataset.exclude")),
+    SubjectKind("a mask cut short", truncated(M), Rejected("truncated", "download it again")),
     SubjectKind("a mask of two volumes", put(M, lambda _: np.stack([SOFT, SOFT], 3)),
-                Refused("2 volumes", "pick one")),
+                Rejected("2 frames", "save one frame")),
     SubjectKind("a mask of one slice", put(M, lambda _: SOFT[..., 0]), SHAPED),
     SubjectKind("a mask of another shape", put(M, lambda _: ball((7, 6, 5))), SHAPED),
     SubjectKind("a mask somewhere else", put(M, lambda _: SOFT, shifted(5, 99)), ELSEWHERE),
@@ -81,7 +83,7 @@ KINDS = (
     SubjectKind("a mask without a place", put(M, lambda _: SOFT, codes=(0, 0)), ELSEWHERE),
     SubjectKind("a mask wholly beside the scan, resampled",
                 put(M, lambda _: SOFT, shifted(900, 9999)),
-                Refused("does not overlap", "check that it is the right file"), keys=REGRID),
+                Rejected("does not overlap", "check that it is the right file"), keys=REGRID),
     SubjectKind("the mask of another subject", of_the_other(M),
                 Accepted("nothing tells, if it lies in the same place"),
                 warned="same mask for two subjects"),
@@ -90,18 +92,18 @@ KINDS = (
                 warned="same image content"),
     SubjectKind("a constant scan", put(IMAGE, whole(7)), Accepted("as it is"), at=IMAGE,
                 warned="constant image"),
-    SubjectKind("a scan cut short", truncated(IMAGE), Refused("truncated"), at=IMAGE),
-    SubjectKind("a label for a missing scan", without(IMAGE), Refused("no T1w image"), at=None),
-    SubjectKind("a scan without its label", without(M), Refused("no mask of gm"), at=None),
+    SubjectKind("a scan cut short", truncated(IMAGE), Rejected("truncated"), at=IMAGE),
+    SubjectKind("a label for a missing scan", without(IMAGE), Rejected("no T1w image"), at=None),
+    SubjectKind("a scan without its label", without(M), Rejected("no mask of gm"), at=None),
     SubjectKind("a mask that is a folder", without(M, lambda path: path.mkdir()),
-                Refused("is not a file")),
+                Rejected("is not a file")),
     SubjectKind("a mask that was not fetched", without(M, lambda path: path.symlink_to("x")),
-                Refused("is a link to a file that does not exist", "fetch its content")),
+                Rejected("is a link to a file that does not exist", "fetch its content")),
     SubjectKind("a mask that is a link to itself", without(M, lambda path: path.symlink_to(path)),
-                Refused("is a link to a file that does not exist")),
+                Rejected("is a link to a file that does not exist")),
     SubjectKind("folders that are links in a circle", _loop, Accepted("not followed"),
                 holds=lambda sample: sample.image.shape == (1, *SHAPE)),
-    SubjectKind("mask and region both bad", _both, Refused("truncated")),
+    SubjectKind("mask and region both bad", _both, Rejected("truncated")),
     SubjectKind("a region drawn with codes", put(ROI, codes(3)), Accepted("clipped to 1"), at=ROI,
                 holds=lambda sample: set(np.unique(sample.roi)) == {0, 1}),
     SubjectKind("a region somewhere else", put(ROI, lambda _: SOFT, shifted(5, 99)), ELSEWHERE,

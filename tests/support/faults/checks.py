@@ -1,4 +1,4 @@
-"""What must hold after any fault: whole files, one clear message, the same bits once resumed."""
+"""What must hold after any fault: complete files, one clear message, same bits after resuming."""
 
 from __future__ import annotations
 
@@ -21,78 +21,84 @@ _READERS = {
     ".csv": lambda path: list(csv.reader(path.read_text().splitlines(), strict=True)),
     ".safetensors": load_file,
 }
-_SAME_FACTS = ("status", "epochs", "best_epoch", "best_validation_dice", "data_fingerprint")
+SCORES = ("metrics.csv", "summary.json", "reliability.csv")
+_SAME_METADATA = ("status", "epochs", "best_epoch", "best_validation_dice", "data_fingerprint")
 
 
-def says_one_thing(ended: Ended, *statuses: int) -> None:
-    """It ended as documented, and stderr holds one message at most, for people."""
-    told = f"status {ended.status}, not one of {statuses}?\n{ended.out}{ended.err}"
-    assert ended.status in statuses, told
-    assert "Traceback" not in ended.out + ended.err, told
-    lines = [line for line in ended.err.splitlines() if line[:1] != " "]  # those of lists have one
-    assert len(lines) == (ended.status in (1, 2)), told
-    assert all(line.startswith("error: ") and len(line) > 30 for line in lines), told
+def assert_one_message(ended: Ended, *statuses: int) -> None:
+    """The command ended with one of these statuses and at most one readable message."""
+    context = f"status {ended.status}, not one of {statuses}?\n{ended.out}{ended.err}"
+    assert ended.status in statuses, context
+    assert "Traceback" not in ended.out + ended.err, context
+    lines = [line for line in ended.err.splitlines() if line[:1] != " "]  # list items are indented
+    assert len(lines) == (ended.status in (1, 2)), context
+    assert all(line.startswith("error: ") and len(line) > 30 for line in lines), context
 
 
-def leaves_nothing_half(folder: Path) -> None:
-    """Each file with a final name can be read; what was cut short has a temporary one."""
+def assert_files_complete(folder: Path) -> None:
+    """Every file with a final name can be read; incomplete files have temporary names."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.name.startswith(".part-") and path.suffix in _READERS:
             _READERS[path.suffix](path)
 
 
-def resumes(folder: Path, study: Study) -> None:
-    """What was left is sound, and going on from it ends as the undisturbed training did."""
-    leaves_nothing_half(folder / "runs")
-    _is_a_beginning(folder / "runs/tiny", study.whole)
-    says_one_thing(softseg(folder, *RESUME), 0)
-    same_bits(folder / "runs/tiny", study.whole)
-    leaves_nothing_half(folder / "runs")
+def assert_resumes(folder: Path, study: Study) -> None:
+    """The files are complete, and resuming ends like the undisturbed training."""
+    assert_files_complete(folder / "runs")
+    _assert_history_is_a_start(folder / "runs/tiny", study.finished)
+    assert_one_message(softseg(folder, *RESUME), 0)
+    assert_same_bits(folder / "runs/tiny", study.finished)
+    assert_files_complete(folder / "runs")
 
 
-def _is_a_beginning(run: Path, whole: Path) -> None:
-    """The last checkpoint of a cut run has the history of the whole one up to there."""
+def _assert_history_is_a_start(run: Path, finished: Path) -> None:
+    """The last checkpoint has the history of the finished run up to its epoch."""
     if (run / "checkpoints/last.pt").exists():
-        mine, theirs = (_checkpoint(one, "last.pt")["history"] for one in (run, whole))
-        assert mine == theirs[: len(mine)]
+        actual, expected = (_checkpoint(r, "last.pt")["history"] for r in (run, finished))
+        assert actual == expected[: len(actual)]
 
 
-def same_bits(run: Path, whole: Path) -> None:
-    """Two finished runs are one: weights, optimizer, history, configuration and sets."""
+def assert_same_bits(run: Path, finished: Path) -> None:
+    """Two finished runs have equal weights, optimizers, histories, configurations and sets."""
     for name in ("best.pt", "last.pt"):
-        _equal(_checkpoint(run, name), _checkpoint(whole, name), name)
-    assert _history(run) == _history(whole)
+        _assert_equal(_checkpoint(run, name), _checkpoint(finished, name), name)
+    assert _history(run) == _history(finished)
     for name in ("config.yaml", "split.json"):
-        assert (run / name).read_text() == (whole / name).read_text(), name
-    assert _facts(run) == _facts(whole)
+        assert (run / name).read_text() == (finished / name).read_text(), name
+    assert _metadata(run) == _metadata(finished)
+
+
+def assert_same_scores(folder: Path, study: Study) -> None:
+    for name in SCORES:
+        assert (folder / "runs/tiny" / name).read_text() == (study.finished / name).read_text()
 
 
 def _checkpoint(run: Path, name: str) -> dict[str, Any]:
     saved: dict[str, Any] = torch.load(run / "checkpoints" / name, weights_only=True)
-    return saved | {"history": _timeless(saved.get("history", []))}
+    return saved | {"history": _without_seconds(saved.get("history", []))}
 
 
 def _history(run: Path) -> list[dict[str, Any]]:
     with (run / "history.csv").open() as stream:
-        return _timeless(list(csv.DictReader(stream)))
+        return _without_seconds(list(csv.DictReader(stream)))
 
 
-def _facts(run: Path) -> dict[str, Any]:
-    facts = json.loads((run / "run.json").read_text())
-    return {key: facts[key] for key in _SAME_FACTS}
+def _metadata(run: Path) -> dict[str, Any]:
+    metadata = json.loads((run / "run.json").read_text())
+    return {key: metadata[key] for key in _SAME_METADATA}
 
 
-def _timeless(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without what the clock decides."""
-    return [{k: v for k, v in one.items() if not k.endswith("_seconds")} for one in records]
+def _without_seconds(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Remove the fields that depend on the clock."""
+    return [{k: v for k, v in record.items() if not k.endswith("_seconds")} for record in records]
 
 
-def _equal(one: Any, other: Any, where: str) -> None:
-    if isinstance(other, dict):
-        assert one.keys() == other.keys(), where
-        for key in other:
-            _equal(one[key], other[key], f"{where} {key}")
-    elif isinstance(other, torch.Tensor):
-        assert torch.equal(one, other), where
+def _assert_equal(actual: Any, expected: Any, where: str) -> None:
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys(), where
+        for key in expected:
+            _assert_equal(actual[key], expected[key], f"{where} {key}")
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(actual, expected), where
     else:
-        assert one == other, where
+        assert actual == expected, where

@@ -1,4 +1,4 @@
-"""`softseg ARGUMENTS` in a process that is forked with torch imported: a second, not five."""
+"""`softseg ARGUMENTS` in a process forked with torch imported: starts in one second, not five."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IMPORTED = ["softseg.training.train", "softseg.ablation.design", "softseg.evalu
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: as `subprocess` says it, and its calls that changed files."""
+    """How a command ended: its status, its output, and its calls that changed files."""
 
     status: int
     out: str
@@ -35,49 +35,49 @@ class Ended:
 
 
 class Child:
-    """A command that runs; it has begun when this is made."""
+    """A running command; it has started when the constructor returns."""
 
     def __init__(self, folder: Path, *arguments: str, fault: Fault = None) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_IMPORTED)
         pipes = [context.Pipe(duplex=False) for _ in range(3)]
-        theirs = tuple(one for _, one in pipes)
-        self._out, self._err, self._told = (one for one, _ in pipes)
-        self._process = context.Process(target=_work, args=(folder, arguments, fault, *theirs))
+        senders = tuple(sender for _, sender in pipes)
+        self._out, self._err, self._events = (receiver for receiver, _ in pipes)
+        self._process = context.Process(target=_work, args=(folder, arguments, fault, *senders))
         self._process.start()
-        for one in theirs:
-            one.close()
-        assert self._hear() == b"begun\n"
-        self._began, self._heard = time.monotonic(), b""
+        for sender in senders:
+            sender.close()
+        assert self._next_event() == b"begun\n"
+        self._start, self._event = time.monotonic(), b""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()  # what failed must not leave it there, stopped
+        self._process.kill()  # a failed test must not leave it behind, stopped
 
-    def _hear(self) -> bytes:
-        assert self._told.poll(_TIMEOUT), "it hangs"
-        return os.read(self._told.fileno(), 6)
+    def _next_event(self) -> bytes:
+        assert self._events.poll(_TIMEOUT), "the command hangs"
+        return os.read(self._events.fileno(), 6)
 
     def wait_for_the_fault(self) -> bool:
-        """Wait until the fault strikes; False where the command ends without."""
-        self._heard = self._hear()
-        return self._heard == b"fault\n"
+        """Wait until the fault strikes; False if the command ends without it."""
+        self._event = self._next_event()
+        return self._event == b"fault\n"
 
     def send(self, name: str) -> None:
-        """Send it a signal; it must not have ended."""
+        """Send a signal to the running command."""
         assert self._process.pid is not None
         os.kill(self._process.pid, signal.Signals[name])
 
     def wait(self) -> Ended:
-        """Its end. One that hangs is killed, as its status then says."""
+        """Wait for the end of the command, and kill it if it hangs."""
         self._process.join(_TIMEOUT)
-        seconds = time.monotonic() - self._began
+        seconds = time.monotonic() - self._start
         self._process.kill()
         self._process.join()
-        out, err, told = (_all_of(one) for one in (self._out, self._err, self._told))
-        words = (self._heard.decode() + told).split()
+        out, err, events = (_read_all(p) for p in (self._out, self._err, self._events))
+        words = (self._event.decode() + events).split()
         status, struck = self._process.exitcode, "fault" in words
         assert status is not None
         return Ended(status, out, err, Counter(words) - Counter(fault=9**9), struck, seconds)
@@ -89,32 +89,32 @@ def softseg(folder: Path, *arguments: str, fault: Fault = None) -> Ended:
         return child.wait()
 
 
-def _all_of(pipe: Connection) -> str:
+def _read_all(pipe: Connection) -> str:
     with pipe, open(pipe.fileno(), "rb", closefd=False) as stream:
         return stream.read().decode(errors="replace")
 
 
 def _work(folder: Path, arguments: tuple[str, ...], fault: Fault, *pipes: Connection) -> None:
-    """In the child: what the `softseg` command does, with the fault armed."""
+    """In the child: run the `softseg` command with the fault armed."""
     for pipe, number in zip(pipes, (1, 2), strict=False):
         os.dup2(pipe.fileno(), number)
     os.chdir(folder)
     os.environ["COLUMNS"] = "200"
     sys.argv = ["softseg", *arguments]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in a background job
     status = _status(fault, folder, pipes[2].fileno())
-    os._exit(status)  # nothing of this test's process is to be done at its end
+    os._exit(status)  # skip the exit handlers of the test's process
 
 
-def _status(fault: Fault, folder: Path, tell: int) -> int:
+def _status(fault: Fault, folder: Path, events: int) -> int:
     from softseg.cli import main as cli
 
     app, calls = cli.app, Counter[str]()
 
-    def begin() -> None:  # main has set its signal handlers by then
+    def begin() -> None:  # main has installed its signal handlers by then
         nonlocal calls
-        calls = arm(fault, folder, lambda: os.write(tell, b"fault\n"))
-        os.write(tell, b"begun\n")
+        calls = arm(fault, folder, lambda: os.write(events, b"fault\n"))
+        os.write(events, b"begun\n")
         app()
 
     cli.app = begin  # type: ignore[assignment]
@@ -128,5 +128,5 @@ def _status(fault: Fault, folder: Path, tell: int) -> int:
         status = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os.write(tell, " ".join(calls.elements()).encode())
+    os.write(events, " ".join(calls.elements()).encode())
     return status

@@ -1,4 +1,4 @@
-"""One experiment trained undisturbed, and the states from which disturbed trainings begin."""
+"""An undisturbed training, and the states in which disturbed trainings start."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from tests.support import project
 from tests.support.faults.child import Ended, softseg
 from tests.support.faults.injected import At
 
-# no later epoch improves the loss by so much: patience that began anew would train beyond the 6th
+# no later epoch improves the loss by so much: if resuming reset the patience, training would
+# continue after the 6th epoch
 STOPS = "trainer.early_stopping={patience: 5, epsilon: 0.9}"
 TRAIN = ("train", "tiny.yaml", "--set", "trainer.images_every=1", "--set", STOPS,
          "--set", "trainer.max_epochs=9")  # fmt: skip
-RESUME = (*TRAIN, "--resume")  # of nothing too: then it begins
-STATES = ("new", "cached", "half")  # nothing is there, or preprocessed scans, or half a run too
+RESUME = (*TRAIN, "--resume")  # without a run, it starts one
+STATES = ("new", "cached", "half")  # no files; a filled cache; a filled cache and half a run
 
 
 @dataclass(frozen=True)
 class Study:
-    """A project with trainings of the same experiment, to copy from."""
+    """A project with trainings of the same experiment, from which tests copy."""
 
     folder: Path
-    calls: dict[str, Counter[str]]  # state -> the changes of the disk from there to the end
-    seconds: float  # that the real command takes
+    calls: dict[str, Counter[str]]  # state -> disk operations from there to the end
+    seconds: float  # duration of the real command
 
     @property
-    def whole(self) -> Path:
-        """A run that went undisturbed through `python -m softseg train`, and was evaluated."""
+    def finished(self) -> Path:
+        """An undisturbed run of `python -m softseg train`, evaluated."""
         return self.folder / "runs/tiny"
 
     def copy(self, folder: Path, state: str) -> Path:
-        """A project of its own in that state; `done` has the whole run."""
+        """Copy the project in a state; in the state `done` it has the finished run."""
         (folder / "runs").mkdir(parents=True)
         (folder / "data").symlink_to(self.folder / "data")
         shutil.copy(self.folder / "tiny.yaml", folder)
@@ -46,30 +47,30 @@ class Study:
             shutil.copytree(self.folder / "runs" / run, folder / "runs/tiny")
         return folder
 
-    def at_one_of(self, calls: tuple[str, ...], state: str, draws: random.Random) -> int:
-        """The number of one of these calls, drawn from those that a training makes from there."""
-        return draws.randint(1, sum(self.calls[state][call] for call in calls))
+    def random_call(self, calls: tuple[str, ...], state: str, rng: random.Random) -> int:
+        """Return the number of a random one of these calls in a training from this state on."""
+        return rng.randint(1, sum(self.calls[state][call] for call in calls))
 
 
-def carry_out(folder: Path) -> Study:
-    """Train and evaluate through the real command; forked trainings count what they change."""
+def run_study(folder: Path) -> Study:
+    """Train and evaluate with the real command; forked trainings count their disk operations."""
     project.make(folder)
-    new = _well(softseg(folder, *TRAIN, "--out", "runs/new"))
-    cached = _well(softseg(folder, *TRAIN, "--out", "runs/cached"))
-    began = time.monotonic()
+    new = _succeeded(softseg(folder, *TRAIN, "--out", "runs/new"))
+    cached = _succeeded(softseg(folder, *TRAIN, "--out", "runs/cached"))
+    start = time.monotonic()
     status, _, err = project.run(folder, *TRAIN)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - start
     assert status == 0, err
     assert len((folder / "runs/tiny/history.csv").read_text().splitlines()) == 1 + 6
-    _well(softseg(folder, "eval", "runs/tiny", "--threshold-search"))
+    _succeeded(softseg(folder, "eval", "runs/tiny", "--threshold-search"))
     halfway = At(("rename",), cached.calls["rename"] // 2, "SIGTERM")
     assert softseg(folder, *TRAIN, "--out", "runs/half", fault=halfway).status == 130
     shutil.copytree(folder / "runs/half", folder / "runs/resumed")
-    half = _well(softseg(folder, *RESUME, "--out", "runs/resumed"))
+    half = _succeeded(softseg(folder, *RESUME, "--out", "runs/resumed"))
     calls = {"new": new.calls, "cached": cached.calls, "half": half.calls}
     return Study(folder, calls, seconds)
 
 
-def _well(ended: Ended) -> Ended:
+def _succeeded(ended: Ended) -> Ended:
     assert ended.status == 0, ended
     return ended

@@ -191,7 +191,7 @@ def test_a_split_changed_by_set_is_rejected(design_of, change):
 
 
 def test_each_command_rejects_the_file_of_the_other(design_of, tmp_path):
-    with pytest.raises(UserError, match=r"has no `candidates`, .* use softseg train for it"):
+    with pytest.raises(UserError, match=r": no `candidates`, .* use softseg train for it"):
         design_of("")
     design_of("candidates: {A: {}}\n")
     with pytest.raises(UserError, match="is an ablation; run it with softseg ablate"):
