@@ -1,4 +1,4 @@
-"""One affine for image and soft target alike, equal to TorchIO's for the same parameters."""
+"""One affine for image and soft target, equal to TorchIO's for the same parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def batch_of(image, target, fill=0.0):
     ("degrees", "scale", "down", "right"),
     [(20, 1, 0, 0), (0, 1.1, 0, 0), (0, 1, 0.03, -0.02), (-13, 0.9, 0.1, -0.08)],
 )
-def test_equals_torchios_affine(degrees, scale, down, right):
+def test_the_affine_equals_that_of_torchio(degrees, scale, down, right):
     image = disc()
     height, width = image.shape
     parameters = torch.tensor([[np.deg2rad(degrees), scale, down, right]], dtype=torch.float32)
@@ -56,15 +56,15 @@ def test_hard_masks_come_out_soft_and_soft_masks_keep_their_volume():
     assert grown.target.sum() == pytest.approx(1.21 * float(hard.sum()), rel=0.01)
 
 
-def test_what_turns_in_from_outside_is_background_not_zero():
+def test_outside_of_the_slice_the_image_is_background_not_zero():
     image = torch.full((32, 32), -1.5)
     moved = apply_affine(batch_of(image, image * 0, fill=-1.5), torch.tensor([[0.3, 0.9, 0.1, 0]]))
     assert torch.allclose(moved.image, torch.full_like(moved.image, -1.5))
 
 
-def test_every_slice_draws_its_own_parameters_within_the_ranges():
-    drawn = Affine(rotation=20, translation=0.03, scale=0.1).sample(4000, generator(0, "test"))
-    low, high = drawn.amin(dim=0), drawn.amax(dim=0)
+def test_every_slice_has_its_own_parameters_within_the_ranges():
+    parameters = Affine(rotation=20, translation=0.03, scale=0.1).sample(4000, generator(0, "test"))
+    low, high = parameters.amin(dim=0), parameters.amax(dim=0)
     expected = torch.tensor([np.deg2rad(20), 0.1, 0.03, 0.03], dtype=torch.float32)
     middle = torch.tensor([0, 1.0, 0, 0])
     assert torch.allclose(low, middle - expected, rtol=0.01, atol=1e-3)
@@ -74,13 +74,13 @@ def test_every_slice_draws_its_own_parameters_within_the_ranges():
 def test_the_same_seed_gives_the_same_batch():
     batch = batch_of(disc(), disc())
     steps = build([{"affine": {}}, {"binarize": {}}])
-    one, two = (augment(batch, steps, generator(3, "augment", 7)) for _ in range(2))
-    assert torch.equal(one.image, two.image)
+    first, again = (augment(batch, steps, generator(3, "augment", 7)) for _ in range(2))
+    assert torch.equal(first.image, again.image)
     other = augment(batch, steps, generator(3, "augment", 8))
-    assert not torch.equal(one.image, other.image)
+    assert not torch.equal(first.image, other.image)
 
 
-def test_no_movement_leaves_the_batch_as_it_was():
+def test_the_identity_does_not_change_the_batch():
     batch = batch_of(disc(), disc(), fill=0.3)
     still = Affine(rotation=0, translation=0, scale=0)(batch, generator(0, "test"))
     assert torch.allclose(still.image, batch.image, atol=1e-5)

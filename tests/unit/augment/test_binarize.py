@@ -1,4 +1,4 @@
-"""The only step that hardens."""
+"""The only step that makes targets binary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_values_at_the_threshold_become_one():
     assert hard.target.dtype == torch.float32
 
 
-def test_validation_targets_are_hardened_only_when_training_is():
+def test_validation_targets_are_binarized_only_if_training_targets_are():
     target = torch.tensor([[[[0.2, 0.7]]]])
     assert torch.equal(harden(target, build([{"affine": {}}])), target)
     assert harden(target, build([{"affine": {}}, {"binarize": None}])).tolist() == [[[[0, 1]]]]

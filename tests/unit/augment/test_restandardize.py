@@ -1,4 +1,4 @@
-"""`over: slice`: standardizing again after augmentation gives the published order."""
+"""`over: slice`: standardizing again after augmentation, the order of the paper."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ def each_slice(image):
     return (image - mean) / std
 
 
-def test_equals_standardizing_the_augmented_slices_of_raw_data(raw):
+def test_the_result_is_that_of_standardizing_augmented_raw_slices(raw):
     steps = build([{"affine": {"rotation": 40, "translation": 0.2}}])
     published = each_slice(augment(raw, steps, generator(1, "augment")).image)
     ours = restandardize(augment(standardized(raw), steps, generator(1, "augment")))
     np.testing.assert_allclose(ours.image, published, atol=1e-4)
 
 
-def test_twice_is_as_once(raw):
+def test_standardizing_twice_is_the_same_as_once(raw):
     once = restandardize(raw)
     twice = restandardize(once)
     assert torch.allclose(once.image, twice.image, atol=1e-5)
     assert torch.allclose(once.fill, twice.fill, atol=1e-5)
 
 
-def test_the_background_moves_along_and_the_target_stays(raw):
+def test_the_fill_is_standardized_too_and_the_target_is_not(raw):
     after = restandardize(raw)
     assert torch.allclose(after.image[:, :, 0, 0], after.fill)
     assert torch.equal(after.target, raw.target)
 
 
-def test_a_slice_that_was_moved_out_of_sight_stays_finite(raw):
+def test_a_slice_of_background_only_stays_finite(raw):
     gone = Batch(torch.full_like(raw.image, -1.3), raw.target, torch.full((4, 2), -1.3))
     after = restandardize(gone)
     assert after.image.abs().max() < 1e-6

@@ -46,7 +46,7 @@ def test_spatial_transforms_move_the_soft_target_by_linear_interpolation(batch, 
 
 
 @pytest.mark.parametrize("name", INTENSITY)
-def test_intensity_transforms_leave_the_target_alone(batch, name):
+def test_intensity_transforms_do_not_change_the_target(batch, name):
     changed = augment(batch, build([{name: {}}]), generator(1, "x"))
     assert torch.equal(changed.target, batch.target)
     assert changed.image.shape == batch.image.shape
@@ -54,7 +54,7 @@ def test_intensity_transforms_leave_the_target_alone(batch, name):
     assert not torch.equal(changed.image, batch.image)
 
 
-def test_a_target_follows_its_image():
+def test_a_target_moves_with_its_image():
     """A bright square and its mask stay on top of each other."""
     target = torch.zeros(1, 1, 40, 40)
     target[:, :, 8:20, 12:30] = 1
@@ -78,7 +78,7 @@ def test_no_slice_is_shifted_out_of_its_plane(translation):
     assert rows.unique().numel() > 4  # they are shifted within it
 
 
-def test_randomness_comes_from_the_generator_and_touches_no_other(batch):
+def test_randomness_comes_from_the_generator_and_changes_no_other(batch):
     steps = build([{"RandomNoise": {}}])
     torch.manual_seed(11)
     state = torch.get_rng_state()
@@ -88,13 +88,13 @@ def test_randomness_comes_from_the_generator_and_touches_no_other(batch):
     assert torch.equal(one.image, augment(batch, steps, generator(2, "x")).image)
 
 
-def test_a_flip_takes_the_maps_of_a_contour_loss_along_and_noise_does_not(batch):
+def test_a_flip_moves_the_maps_of_a_contour_loss_and_noise_does_not(batch):
     maps = {"half_pixel": torch.randn(3, 1, 40, 32) * 9}
-    given = replace(batch, maps=maps)
+    batch = replace(batch, maps=maps)
     flip = build([{"RandomFlip": {"axes": [0], "flip_probability": 1}}])
-    flipped = augment(given, flip, generator(1, "x")).maps["half_pixel"]
+    flipped = augment(batch, flip, generator(1, "x")).maps["half_pixel"]
     torch.testing.assert_close(flipped, maps["half_pixel"].flip(2))
-    noisy = augment(given, build([{"RandomNoise": {}}]), generator(1, "x")).maps["half_pixel"]
+    noisy = augment(batch, build([{"RandomNoise": {}}]), generator(1, "x")).maps["half_pixel"]
     assert torch.equal(noisy, maps["half_pixel"])
 
 
@@ -106,6 +106,6 @@ def test_a_flip_takes_the_maps_of_a_contour_loss_along_and_noise_does_not(batch)
         ({"RandomAffine": {"label_interpolation": "nearest"}}, "not `label_interpolation`"),
     ],
 )
-def test_parameters_are_checked_when_the_yaml_is_read(step, message):
+def test_parameters_that_torchio_rejects_are_rejected_when_the_yaml_is_read(step, message):
     with pytest.raises(ValueError, match=message):
         build([step])

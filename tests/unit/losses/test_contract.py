@@ -230,6 +230,17 @@ def test_reduced_precision_is_computed_in_float32(spec, dtype):
         assert result.item() == pytest.approx(exact.item(), rel=1e-5)
 
 
+def test_a_loss_is_computed_without_autocast():
+    """Which would compute a matrix product, say, in bfloat16 whatever the type of its factors."""
+
+    class Autocast(losses.Mse):
+        def forward(self, prediction, target):
+            return prediction * 0 + torch.is_autocast_enabled("cpu")
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert Autocast()(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2)) == 0
+
+
 @pytest.mark.parametrize("name", ["adaptive_wing", "mse", "wing"])
 @pytest.mark.parametrize(("prediction", "target"), [(0.03, 0.0), (0.498, 0.5)])
 def test_small_errors_survive_bfloat16(name, prediction, target):

@@ -27,7 +27,13 @@ from tests.support.losses import (
     row,
 )
 
-# of one target's voxels p and y, with the smoothing s
+
+def case_id(value):
+    """The name of a function, or the value as text."""
+    return getattr(value, "__name__", str(value))
+
+
+# Formulas of one target's voxels p and y, with the smoothing s
 
 
 def dice(p, y, s):
@@ -115,7 +121,7 @@ OVERLAP_FORMULAS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "fields", "formula"), OVERLAP_FORMULAS, ids=str)
+@pytest.mark.parametrize(("name", "fields", "formula"), OVERLAP_FORMULAS, ids=case_id)
 @pytest.mark.parametrize("smooth", [0.0, 1.0, 2.5])
 @pytest.mark.parametrize("batch_dice", [True, False])
 def test_an_overlap_loss_is_the_mean_of_its_formula_over_targets(
@@ -164,7 +170,7 @@ def test_generalized_dice_is_the_published_formula_over_all_classes(smooth, back
     assert loss.item() == pytest.approx(np.mean([published(*side) for side in sides]), rel=1e-10)
 
 
-# of single voxels
+# Formulas of single voxels
 
 
 def wing(d, omega, epsilon):
@@ -201,7 +207,7 @@ VOXELWISE_FORMULAS = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "formula"), VOXELWISE_FORMULAS, ids=str)
+@pytest.mark.parametrize(("spec", "formula"), VOXELWISE_FORMULAS, ids=case_id)
 def test_a_voxelwise_loss_is_the_mean_or_the_sum_of_its_formula(spec, formula):
     prediction, target = batch(2, 2, 4, 5)
     expected = formula(prediction.numpy(), target.numpy())
@@ -229,7 +235,8 @@ def test_focal_is_the_published_loss_for_a_hard_target(gamma, alpha):
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
-# Adaptive Wing. Target, prediction, loss, gradient: with 40 digits, for the paper's parameters
+# Adaptive Wing: target, prediction, loss, gradient; computed with 40 digits for the paper's
+# parameters
 ADAPTIVE_WING = [
     (0, 0.1, 0.0632952044275605, 1.32395488685549),
     (0, 0.4, 1.09015788046442, 5.35049642482209),

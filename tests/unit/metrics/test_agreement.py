@@ -1,4 +1,4 @@
-"""A prediction among raters, against sums written out."""
+"""Agreement of a prediction with raters, against sums written out."""
 
 from __future__ import annotations
 
@@ -28,47 +28,47 @@ def mask(*voxels):
 
 
 def test_dice_with_each_rater_and_between_them():
-    found = agreement(mask(0, 1), {"a": mask(0, 1), "b": mask(1, 2), "c": mask(0, 1, 2, 3)})
-    assert found["dice_rater_a"] == 100
-    assert found["dice_rater_b"] == 50
-    assert found["dice_rater_c"] == pytest.approx(200 / 3)
-    assert found["dice_raters"] == pytest.approx((100 + 50 + 200 / 3) / 3)
+    scores = agreement(mask(0, 1), {"a": mask(0, 1), "b": mask(1, 2), "c": mask(0, 1, 2, 3)})
+    assert scores["dice_rater_a"] == 100
+    assert scores["dice_rater_b"] == 50
+    assert scores["dice_rater_c"] == pytest.approx(200 / 3)
+    assert scores["dice_raters"] == pytest.approx((100 + 50 + 200 / 3) / 3)
     # a-b 50, a-c 66.7, b-c 66.7
-    assert found["dice_between_raters"] == pytest.approx((50 + 400 / 3) / 3)
+    assert scores["dice_between_raters"] == pytest.approx((50 + 400 / 3) / 3)
 
 
 @given(MASK, st.lists(MASK, min_size=1, max_size=5))
 def test_the_energy_distance_is_its_definition(prediction, raters):
-    """All ordered pairs, a rater with herself among them."""
-    away = np.mean([iou_distance(prediction, drawn) for drawn in raters])
-    within = np.mean([iou_distance(a, b) for a, b in itertools.product(raters, raters)])
-    assert energy_distance(prediction, raters) == pytest.approx(2 * away - within)
+    """Over all ordered pairs, including a rater with herself."""
+    to_raters = np.mean([iou_distance(prediction, rater) for rater in raters])
+    between = np.mean([iou_distance(a, b) for a, b in itertools.product(raters, raters)])
+    assert energy_distance(prediction, raters) == pytest.approx(2 * to_raters - between)
     assert energy_distance(prediction, raters) >= -1e-12
 
 
-def test_it_is_0_where_all_agree_and_1_or_more_where_none_does():
-    one, other = mask(0, 1), mask(6, 7)
-    assert energy_distance(one, [one, one]) == 0
-    assert energy_distance(one, [other, other]) == 2
-    # between two raters who exclude each other, siding with one is the best there is
-    assert energy_distance(one, [one, other]) == pytest.approx(0.5)
+def test_the_energy_distance_is_0_if_all_agree_and_larger_if_raters_differ():
+    first, second = mask(0, 1), mask(6, 7)
+    assert energy_distance(first, [first, first]) == 0
+    assert energy_distance(first, [second, second]) == 2
+    # between two raters without a common voxel, the mask of one is the best prediction
+    assert energy_distance(first, [first, second]) == pytest.approx(0.5)
 
 
-def test_the_rater_in_the_middle_is_nearer_than_an_outlier():
+def test_the_energy_distance_prefers_the_middle_rater_to_an_outlier():
     raters = [mask(0, 1, 2), mask(0, 1), mask(0, 1, 2, 3)]
     assert energy_distance(mask(0, 1, 2), raters) < energy_distance(mask(7), raters)
 
 
-def test_empty_masks():
+def test_empty_masks_have_no_dice_and_an_iou_of_one():
     empty = mask()
-    found = agreement(empty, {"a": empty, "b": mask(0)})
-    assert math.isnan(found["dice_rater_a"])
-    assert found["dice_rater_b"] == 0
-    assert found["dice_raters"] == 0
+    scores = agreement(empty, {"a": empty, "b": mask(0)})
+    assert math.isnan(scores["dice_rater_a"])
+    assert scores["dice_rater_b"] == 0
+    assert scores["dice_raters"] == 0
     assert energy_distance(empty, [empty, empty]) == 0
 
 
-def test_a_single_rater_has_nobody_to_agree_with():
-    found = agreement(mask(0), {"": mask(0)})
-    assert math.isnan(found["dice_between_raters"])
-    assert found["ged"] == 0
+def test_a_single_rater_has_no_dice_between_raters():
+    scores = agreement(mask(0), {"": mask(0)})
+    assert math.isnan(scores["dice_between_raters"])
+    assert scores["ged"] == 0

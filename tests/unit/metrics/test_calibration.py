@@ -50,49 +50,49 @@ def everywhere(q):
 
 
 def plain_ece(q, y, bins):
-    """Voxel by voxel, the bin of each found by its edges as float32."""
-    held = {}
-    for one, true in zip(q.tolist(), y.tolist(), strict=True):
-        k = max(k for k in range(bins) if one >= np.float32(k / bins))
-        held.setdefault(k, []).append(true - one)
-    return sum(abs(math.fsum(each)) for each in held.values()) / len(q)
+    """Voxel by voxel, each in the bin between edges of float32."""
+    errors = {}
+    for predicted, true in zip(q.tolist(), y.tolist(), strict=True):
+        k = max(k for k in range(bins) if predicted >= np.float32(k / bins))
+        errors.setdefault(k, []).append(true - predicted)
+    return sum(abs(math.fsum(each)) for each in errors.values()) / len(q)
 
 
 Q, Y = line(0.05, 0.15, 0.35, 0.65, 0.85, 0.95), line(0, 0, 1, 1, 1, 1)
 
 
 def test_published_figures_of_six_voxels():
-    found = score_calibration(Q, Y, everywhere(Q), bins=10)
-    assert found["ece"] == pytest.approx(0.233333, abs=1e-6)
-    assert found["brier"] == pytest.approx(0.0991667, abs=1e-6)
+    result = score_calibration(Q, Y, everywhere(Q), bins=10)
+    assert result["ece"] == pytest.approx(0.233333, abs=1e-6)
+    assert result["brier"] == pytest.approx(0.0991667, abs=1e-6)
     # one voxel a bin, all bins weighing the same: the mean of |y - q|
-    assert found["ace"] == pytest.approx(0.233333, abs=1e-6)
+    assert result["ace"] == pytest.approx(0.233333, abs=1e-6)
     assert ace(Q, Y, everywhere(Q), bins=2) == pytest.approx((0.45 / 3 + 0.55 / 3) / 2, abs=1e-6)
 
 
 @FEW
 @given(volumes(), st.integers(1, 12))
-def test_ece_against_voxel_by_voxel(volume, bins):
+def test_ece_equals_a_sum_voxel_by_voxel(volume, bins):
     q, y, roi = volume
-    found = ece(reliability(*volume, bins))
+    result = ece(reliability(*volume, bins))
     if not roi.any():
-        assert math.isnan(found)
+        assert math.isnan(result)
     else:
-        assert found == pytest.approx(plain_ece(q[roi], y[roi], bins), abs=1e-9)
-        assert 0 <= found <= 1
+        assert result == pytest.approx(plain_ece(q[roi], y[roi], bins), abs=1e-9)
+        assert 0 <= result <= 1
 
 
 @FEW
 @given(volumes(), st.integers(1, 12))
-def test_ace_is_the_mean_over_parts_of_the_sorted_voxels_where_none_are_tied(volume, bins):
+def test_ace_without_ties_is_the_mean_over_parts_of_the_sorted_voxels(volume, bins):
     q, y, roi = volume
     values, first = np.unique(q[roi], return_index=True)
     y = y[roi][first].astype(np.float64)
     roi = np.ones((len(values), 1, 1), bool)
-    found = ace(values.reshape(-1, 1, 1), y.reshape(-1, 1, 1), roi, bins)
-    parts = zip(*(np.array_split(one, bins) for one in (values.astype(float), y)), strict=True)
+    result = ace(values.reshape(-1, 1, 1), y.reshape(-1, 1, 1), roi, bins)
+    parts = zip(*(np.array_split(side, bins) for side in (values.astype(float), y)), strict=True)
     gaps = [abs(a.mean() - b.mean()) for a, b in parts if a.size]
-    assert found == pytest.approx(np.mean(gaps) if gaps else math.nan, abs=1e-9, nan_ok=True)
+    assert result == pytest.approx(np.mean(gaps) if gaps else math.nan, abs=1e-9, nan_ok=True)
 
 
 @FEW
@@ -102,11 +102,11 @@ def test_ace_does_not_depend_on_the_order_of_equal_predictions(volume, bins, ran
     order = list(range(q.size))
     random.shuffle(order)
     before = ace(q, y, everywhere(q), bins)
-    q, y = (one.reshape(-1, 1, 1)[order] for one in (q, y))
+    q, y = (side.reshape(-1, 1, 1)[order] for side in (q, y))
     assert ace(q, y, everywhere(q), bins) == pytest.approx(before, abs=1e-9)
 
 
-def test_tied_voxels_share_their_truth_over_the_bins_they_fall_into():
+def test_tied_voxels_in_two_bins_have_their_mean_truth_in_both():
     q, y = line(0.5, 0.5, 0.5, 0.5), line(0, 0, 1, 1)
     # in either order of the file one bin would be all wrong and the other all right
     assert ace(q, y, everywhere(q), bins=2) == 0
@@ -114,7 +114,7 @@ def test_tied_voxels_share_their_truth_over_the_bins_they_fall_into():
 
 @FEW
 @given(volumes(), st.integers(1, 12))
-def test_a_prediction_that_is_the_truth_has_no_error(volume, bins):
+def test_a_perfect_prediction_has_no_error(volume, bins):
     q, _, roi = volume
     if roi.any():
         assert score_calibration(q, q, roi, bins) == {"ece": 0, "ace": 0, "brier": 0}
@@ -124,35 +124,35 @@ def test_a_prediction_that_is_the_truth_has_no_error(volume, bins):
 @given(volumes(), st.integers(1, 12))
 def test_all_errors_are_within_0_and_1(volume, bins):
     if volume[2].any():
-        found = score_calibration(*volume, bins)
-        assert all(0 <= value <= 1 for value in found.values())
+        result = score_calibration(*volume, bins)
+        assert all(0 <= value <= 1 for value in result.values())
 
 
-def test_a_prediction_right_on_average_but_not_in_each_voxel_has_a_brier_score_only():
+def test_a_prediction_that_is_right_only_on_average_has_a_brier_score_only():
     q, y = line(*[0.5] * 6), line(0, 1, 0, 1, 1, 0)
-    found = score_calibration(q, y, everywhere(q))
-    assert found == pytest.approx({"ece": 0, "ace": 0, "brier": 0.25})
+    result = score_calibration(q, y, everywhere(q))
+    assert result == pytest.approx({"ece": 0, "ace": 0, "brier": 0.25})
 
 
 @FEW
 @given(st.lists(volumes(), min_size=1, max_size=4))
-def test_adding_up_volumes_is_the_diagram_of_all_their_voxels(many):
-    found = reduce(add, (reliability(*volume) for volume in many))
+def test_bins_of_several_volumes_add_up(many):
+    result = reduce(add, (reliability(*volume) for volume in many))
     q, y = (np.concatenate([v[k][v[2]] for v in many]).reshape(-1, 1, 1) for k in (0, 1))
     together = reliability(q, y, everywhere(q))
-    np.testing.assert_array_equal(found.count, together.count)
-    np.testing.assert_allclose(found.predicted, together.predicted, atol=1e-9)
-    np.testing.assert_allclose(found.true, together.true, atol=1e-9)
+    np.testing.assert_array_equal(result.count, together.count)
+    np.testing.assert_allclose(result.predicted, together.predicted, atol=1e-9)
+    np.testing.assert_allclose(result.true, together.true, atol=1e-9)
 
 
-def test_a_value_that_a_file_rounds_is_in_the_bin_of_its_decimal():
+def test_a_value_rounded_to_float32_is_in_the_bin_of_its_decimal():
     exact = np.array([k / 10 for k in range(11)]).reshape(-1, 1, 1)
     for edges in (exact, exact.astype(np.float32)):
-        found = reliability(edges, edges, everywhere(edges))
-        assert found.count.tolist() == [1] * 9 + [2]
+        result = reliability(edges, edges, everywhere(edges))
+        assert result.count.tolist() == [1] * 9 + [2]
 
 
-def test_brier_weighs_every_voxel_of_the_region_and_no_other():
+def test_brier_counts_the_voxels_of_the_region_only():
     roi = line(1, 1, 0) > 0
     assert brier(line(0.5, 1, 1), line(0, 1, 0), roi) == pytest.approx(0.125)
 
@@ -161,27 +161,27 @@ def test_without_a_truth_there_is_no_region_and_no_error():
     empty = np.zeros((4, 5, 6), np.float32)
     roi = region(empty, (1, 1, 1))
     assert not roi.any()
-    found = score_calibration(empty + 0.5, empty, roi)
-    assert all(math.isnan(value) for value in found.values())
+    result = score_calibration(empty + 0.5, empty, roi)
+    assert all(math.isnan(value) for value in result.values())
 
 
 @FEW
 @given(MASKS, st.tuples(*[st.sampled_from([0.3, 0.7, 1.0, 2.5])] * 3), st.sampled_from([0, 1, 2.1]))
-def test_the_region_is_what_lies_within_the_margin_in_mm(mask, zooms, margin):
-    found = region(mask.astype(np.float32) * 0.01, zooms, margin)
+def test_the_region_is_within_the_margin_in_mm(mask, zooms, margin):
+    result = region(mask.astype(np.float32) * 0.01, zooms, margin)
     at = np.argwhere(np.ones(mask.shape, bool))
     distances = cdist(at * zooms, np.argwhere(mask) * zooms) if mask.any() else np.full((1, 1), 99)
     expected = np.broadcast_to(distances.min(axis=1) <= margin + 1e-9, len(at))
-    np.testing.assert_array_equal(found.ravel(), expected)
+    np.testing.assert_array_equal(result.ravel(), expected)
 
 
-def test_the_next_slice_of_5_mm_is_near_though_its_zoom_was_rounded():
+def test_the_region_includes_the_next_slice_of_5_mm_with_a_rounded_zoom():
     truth = np.zeros((1, 1, 3), np.float32)
     truth[0, 0, 0] = 1
     assert region(truth, (1, 1, 5.0000005)).ravel().tolist() == [True, True, False]
 
 
-def test_a_diagram_survives_its_file_and_a_damaged_one_is_refused():
+def test_bins_survive_their_table_and_a_damaged_table_is_rejected():
     bins = reliability(Q, Y, everywhere(Q))
     text = bins_to_table(bins).to_csv(index=False)
     back = bins_from_table(pd.read_csv(io.StringIO(text)), "r.csv")
@@ -193,7 +193,7 @@ def test_a_diagram_survives_its_file_and_a_damaged_one_is_refused():
             bins_from_table(pd.read_csv(io.StringIO(wrong)), "r.csv")
 
 
-def test_what_does_not_fit_together_is_refused():
+def test_arguments_of_different_shapes_are_rejected():
     with pytest.raises(ValueError, match="differ in shape"):
         reliability(Q, Y[:3], everywhere(Q))
     with pytest.raises(ValueError, match="10 and 5 bins"):

@@ -72,7 +72,7 @@ def counted_by_hand(mask, truth, case):
 
 @settings(max_examples=250, deadline=None)
 @given(masks(), size_rules())
-def test_against_a_count_by_hand(pair, case):
+def test_scores_equal_a_count_by_hand(pair, case):
     voxel_mm3 = float(np.float32(case[1]))  # as a file holds it
     row = score_lesions(*pair, case[0], voxel_mm3)
     assert row == pytest.approx(counted_by_hand(*pair, case), nan_ok=True)
@@ -94,7 +94,7 @@ def test_the_default_rules_are_those_of_the_published_configuration():
 
 
 @pytest.mark.parametrize(("connectivity", "edge", "corner"), [(6, 2, 2), (18, 1, 2), (26, 1, 1)])
-def test_which_voxels_touch(connectivity, edge, corner):
+def test_connectivity_decides_which_voxels_touch(connectivity, edge, corner):
     by_edge, by_corner = np.zeros((2, 2, 2), bool), np.zeros((2, 2, 2), bool)
     by_edge[0, 0, 0] = by_edge[0, 1, 1] = True
     by_corner[0, 0, 0] = by_corner[1, 1, 1] = True
@@ -104,7 +104,7 @@ def test_which_voxels_touch(connectivity, edge, corner):
 
 
 @pytest.mark.parametrize(("covered", "ltpr"), [(2, 0), (3, 100)])
-def test_three_voxels_in_common_are_a_detection(covered, ltpr):
+def test_three_common_voxels_are_a_detection(covered, ltpr):
     truth, mask = line(10), line(0)
     mask[0, 10 - covered : 20] = True
     row = score_lesions(mask, truth, LesionRules(), 1)
@@ -119,7 +119,7 @@ def test_several_predicted_lesions_together_detect_a_true_one():
 
 
 @pytest.mark.parametrize(("covered", "ltpr"), [(1, 0), (2, 100)])
-def test_a_lesion_smaller_than_the_overlap_must_be_covered_whole(covered, ltpr):
+def test_a_lesion_smaller_than_the_overlap_must_be_covered_completely(covered, ltpr):
     truth, mask = line(2), line(0)
     mask[0, 2 - covered : 20] = True
     assert score_lesions(mask, truth, ANY_SIZE, 1)["ltpr"] == ltpr
@@ -127,7 +127,7 @@ def test_a_lesion_smaller_than_the_overlap_must_be_covered_whole(covered, ltpr):
 
 @settings(deadline=None)
 @given(masks(1), size_rules())
-def test_a_perfect_prediction_finds_all_and_invents_nothing(volumes, case):
+def test_a_perfect_prediction_detects_all_lesions_and_has_no_false_ones(volumes, case):
     row = score_lesions(volumes[0], volumes[0], case[0], float(case[1]))
     if row["lesions_truth"]:
         assert (row["ltpr"], row["lfdr"], row["lfdr_paper"]) == (100, 0, 0)
@@ -137,7 +137,7 @@ def test_a_perfect_prediction_finds_all_and_invents_nothing(volumes, case):
 
 @settings(deadline=None)
 @given(masks(), size_rules())
-def test_a_false_detection_is_a_miss_seen_from_the_other_side(pair, case):
+def test_swapping_the_masks_turns_false_detections_into_misses(pair, case):
     row, swapped = (score_lesions(*p, case[0], float(case[1])) for p in (pair, pair[::-1]))
     assert row["lfdr"] == pytest.approx(100 - swapped["ltpr"], nan_ok=True)
     assert row["lesions_pred"] == swapped["lesions_truth"]
@@ -151,11 +151,11 @@ def test_flips_and_more_background_change_nothing(pair, case, axis, margin):
     assert score_lesions(*moved, case[0], float(case[1])) == pytest.approx(expected, nan_ok=True)
 
 
-def test_lesions_below_the_minimum_count_on_neither_side():
+def test_lesions_below_the_minimum_are_removed_from_both_masks():
     truth, mask = line(2, 5), line(5, 2)
     row = score_lesions(mask, truth, LesionRules(), 1)
     assert (row["lesions_truth"], row["lesions_pred"]) == (1, 1)
-    assert (row["ltpr"], row["lfdr"]) == (0, 100)  # what it covers was left out
+    assert (row["ltpr"], row["lfdr"]) == (0, 100)  # the lesion that it covers was removed
 
 
 def test_more_lesions_than_fit_into_8_bits():
@@ -194,7 +194,7 @@ def test_rates_by_size():
 
 
 @pytest.mark.parametrize("voxel_mm3", [0.1, 0.7])  # as float32, a little larger and smaller
-def test_a_size_of_exactly_a_limit_in_mm3_is_read_as_such(voxel_mm3):
+def test_a_size_of_exactly_a_limit_in_mm3_reaches_it(voxel_mm3):
     rules = LesionRules(unit="mm3", minimum=4 * voxel_mm3, size_bins=(10 * voxel_mm3,))
     row = score_lesions(line(3, 4, 10, 11), line(3, 4, 10, 11), rules, float(np.float32(voxel_mm3)))
     assert row["lesions_truth"] == 3
@@ -235,12 +235,12 @@ def test_without_lesions_the_rates_are_not_defined():
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
-def test_masks_that_are_not_boolean_are_refused(kind):
+def test_masks_that_are_not_boolean_are_rejected(kind):
     with pytest.raises(ValueError, match=f"not {np.dtype(kind)}: binarize"):
         score_lesions(line(3).astype(kind), line(3), LesionRules(), 1)
 
 
-def test_masks_of_different_grids_are_refused():
+def test_masks_of_different_grids_are_rejected():
     with pytest.raises(ValueError, match="differ in shape"):
         score_lesions(line(3), line(3, 3), LesionRules(), 1)
 
@@ -255,6 +255,6 @@ def test_masks_of_different_grids_are_refused():
         ({"connectivity": 8}, "6, 18 or 26"),
     ],
 )
-def test_rules_that_make_no_sense_are_refused(fields, message):
+def test_impossible_rules_are_rejected(fields, message):
     with pytest.raises(ValidationError, match=message):
         parse_component(TypeAdapter(LesionRules), fields)

@@ -19,7 +19,7 @@ def share(part, whole):
 
 
 @given(PAIRS)
-def test_against_sets_of_voxels(pair):
+def test_metrics_equal_counts_of_sets_of_voxels(pair):
     predicted, true = ({tuple(v) for v in np.argwhere(mask)} for mask in pair)
     both = len(predicted & true)
     expected = {
@@ -47,7 +47,7 @@ def test_soft_dice_adds_up_large_float32_volumes_exactly():
     assert soft_dice(soft, np.ones_like(soft)) == pytest.approx(20 / 1.1, rel=1e-6)
 
 
-def test_an_empty_truth_has_no_recall_and_an_empty_prediction_no_precision():
+def test_recall_needs_a_truth_and_precision_a_prediction():
     empty, full = np.zeros((2, 2, 2), bool), np.ones((2, 2, 2), bool)
     assert math.isnan(recall(full, empty))
     assert precision(full, empty) == 0

@@ -26,7 +26,7 @@ def one_step(mask, name, fields=None, voxel_mm3=1.0, slice_axis=2):
 
 @settings(max_examples=200, deadline=None)
 @given(ONE, CONNECTIVITIES, st.integers(0, 5))
-def test_remove_small_against_sets_of_voxels(mask, connectivity, minimum):
+def test_remove_small_equals_a_filter_of_sets_of_voxels(mask, connectivity, minimum):
     large = [one for one in objects(mask, connectivity) if len(one) >= minimum]
     expected = of_voxels(set().union(*large), mask.shape)
     fields = {"connectivity": connectivity, "minimum": minimum}
@@ -46,7 +46,7 @@ def test_keep_largest_keeps_the_first_of_equals(mask, connectivity):
 
 @settings(max_examples=200, deadline=None)
 @given(ONE)
-def test_fill_holes_fills_what_the_outside_does_not_reach(mask):
+def test_fill_holes_fills_background_that_the_outside_does_not_reach(mask):
     outside = objects(~np.pad(mask, 1), 6)[0]  # that of the first corner
     expected = ~of_voxels(outside, np.add(mask.shape, 2))[1:-1, 1:-1, 1:-1]
     assert np.array_equal(one_step(mask, "fill_holes"), expected)
@@ -71,7 +71,7 @@ def test_only_slicewise_filling_fills_a_tube():
     assert not one_step(tube, "fill_holes", {"over": "slice"}, slice_axis=0)[1, 1].any()
 
 
-def test_steps_are_done_in_their_order():
+def test_steps_are_applied_in_their_order():
     ring = np.zeros((9, 3, 1), bool)
     ring[:3] = True
     ring[1, 1] = False  # 8 voxels, 9 when filled
@@ -80,14 +80,14 @@ def test_steps_are_done_in_their_order():
     assert postprocess(ring, build([fill, remove]), 1.0).sum() == 9
 
 
-def test_by_default_remove_small_is_that_of_the_published_configuration():
+def test_remove_small_has_the_minimum_of_the_published_configuration():
     mask = np.zeros((9, 9, 9), bool)
     mask[0, 0, :3] = mask[4, 4, :2] = True
     assert one_step(mask, "remove_small").sum() == 3
 
 
 @pytest.mark.parametrize("step", ["remove_small", "keep_largest", "fill_holes"])
-def test_an_empty_mask_stays_empty_and_the_given_one_as_it_is(step):
+def test_an_empty_mask_stays_empty_and_the_input_is_not_modified(step):
     assert not one_step(np.zeros((2, 3, 4), bool), step).any()
     mask = np.zeros((9, 9, 9), bool)
     mask[:3, :3, :3] = mask[6, 6, 6] = True  # a hollow cube and a dot
@@ -104,12 +104,12 @@ def test_without_steps_the_mask_is_the_same():
     assert np.array_equal(postprocess(mask, build([]), 1.0), mask)
 
 
-def test_soft_masks_are_refused():
+def test_soft_masks_are_rejected():
     with pytest.raises(ValueError, match="binarize"):
         postprocess(np.ones((2, 2, 2), np.float32), build([{"fill_holes": None}]), 1.0)
 
 
-def test_a_chain_is_written_back_as_it_was_read():
+def test_a_chain_is_written_as_it_was_read():
     spec = [
         {"remove_small": {"minimum": 3.0, "unit": "mm3", "connectivity": 26}},
         {"keep_largest": {"connectivity": 6}},
@@ -130,6 +130,6 @@ def test_a_chain_is_written_back_as_it_was_read():
         {"fill_holes": {"size": 3}},
     ],
 )
-def test_steps_that_make_no_sense_are_refused(step):
+def test_impossible_steps_are_rejected(step):
     with pytest.raises(ValidationError):
         build([step])

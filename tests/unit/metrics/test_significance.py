@@ -50,26 +50,26 @@ def untied(seed, n):
 
 
 @pytest.mark.parametrize(("n", "p"), [(1, 1), (2, 0.5), (5, 0.0625), (6, 0.03125), (10, 2 / 1024)])
-def test_p_if_every_difference_is_positive(n, p):
+def test_golden_p_values_if_every_difference_is_positive(n, p):
     assert wilcoxon(np.arange(1, n + 1)).p == pytest.approx(p, rel=1e-12)
 
 
 def test_the_example_of_darwins_maize():
     # 15 pairs of cross- and self-fertilized plants, eighths of an inch (Darwin 1876)
     maize = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
-    found = wilcoxon(maize)
-    assert found.method == "exact"
-    assert found.p == pytest.approx(enumerated(maize), rel=1e-12)
-    assert round(found.p, 3) == 0.041
+    result = wilcoxon(maize)
+    assert result.method == "exact"
+    assert result.p == pytest.approx(enumerated(maize), rel=1e-12)
+    assert round(result.p, 3) == 0.041
 
 
 @pytest.mark.parametrize("n", [3, 7, 11])
 @pytest.mark.parametrize("seed", range(3))
 def test_auto_is_exact_for_a_small_sample(n, seed):
     differences = untied(seed, n)
-    found = wilcoxon(differences)
-    assert found.method == "exact"
-    assert found.p == pytest.approx(enumerated(differences), rel=1e-12)
+    result = wilcoxon(differences)
+    assert result.method == "exact"
+    assert result.p == pytest.approx(enumerated(differences), rel=1e-12)
 
 
 @pytest.mark.parametrize(("method", "continuity"), [("paper", 0), ("approx", 0.5)])
@@ -78,12 +78,12 @@ def test_the_approximations_follow_the_closed_formula_with_ties_and_zeros(
     method, continuity, whole
 ):
     moved = [d for d in whole if d]
-    found = wilcoxon(whole, method)
-    assert found.zeros == len(whole) - len(moved)
-    assert found.tied == sum(sum(abs(o) == abs(d) for o in moved) > 1 for d in moved)
+    result = wilcoxon(whole, method)
+    assert result.zeros == len(whole) - len(moved)
+    assert result.tied == sum(sum(abs(o) == abs(d) for o in moved) > 1 for d in moved)
     expected = normal(moved, continuity) if moved else 1
-    assert found.p == pytest.approx(expected, rel=1e-9)
-    assert found.method == (method if moved else "")
+    assert result.p == pytest.approx(expected, rel=1e-9)
+    assert result.method == (method if moved else "")
 
 
 def test_the_papers_p_of_forty_runs_differs_from_the_exact_one_as_it_did_there():
@@ -102,7 +102,7 @@ def test_the_papers_p_of_forty_runs_differs_from_the_exact_one_as_it_did_there()
     assert wilcoxon(rows * signs).method == "exact"
 
 
-def test_auto_says_when_it_is_not_exact():
+def test_auto_is_exact_up_to_50_differences_without_zeros_and_ties():
     assert wilcoxon(untied(0, 50)).method == "exact"
     assert wilcoxon(untied(0, 51)).method == "approx"
     assert wilcoxon([*untied(0, 12), 0]).method == "approx"
@@ -110,29 +110,29 @@ def test_auto_says_when_it_is_not_exact():
 
 
 @pytest.mark.parametrize("method", ["auto", "exact", "approx", "paper"])
-def test_candidates_that_agree_everywhere_do_not_differ(method):
-    found = wilcoxon([0.0, 0.0, -0.0], method)
-    assert (found.p, found.pairs, found.zeros, found.tied) == (1, 3, 3, 0)
-    assert found.method == ""
-    assert found.note == "every difference is zero"
+def test_differences_that_are_all_zero_have_a_p_of_one(method):
+    result = wilcoxon([0.0, 0.0, -0.0], method)
+    assert (result.p, result.pairs, result.zeros, result.tied) == (1, 3, 3, 0)
+    assert result.method == ""
+    assert result.note == "every difference is zero"
 
 
 def test_no_pairs_have_no_p():
-    found = wilcoxon([])
-    assert math.isnan(found.p)
-    assert (found.pairs, found.method, found.note) == (0, "", "no pairs")
+    result = wilcoxon([])
+    assert math.isnan(result.p)
+    assert (result.pairs, result.method, result.note) == (0, "", "no pairs")
 
 
-def test_zeros_and_ties_are_said():
-    found = wilcoxon([0, 0, 1, -1, 1, 2, 3, 4, -5])
-    assert (found.pairs, found.zeros, found.tied) == (9, 2, 3)
-    assert found.note == "2 zero differences dropped; 3 differences tied in size"
+def test_zeros_and_ties_are_noted():
+    result = wilcoxon([0, 0, 1, -1, 1, 2, 3, 4, -5])
+    assert (result.pairs, result.zeros, result.tied) == (9, 2, 3)
+    assert result.note == "2 zero differences dropped; 3 differences tied in size"
     assert wilcoxon(untied(0, 8)).note == ""
     assert "exact" in wilcoxon([1, 1, 2, 3, 4, 5, 6], "exact").note
 
 
 @pytest.mark.parametrize("method", ["auto", "exact", "approx", "paper"])
-def test_too_few_pairs_for_any_result_are_said_whatever_the_method(method):
+def test_too_few_pairs_for_significance_are_noted_for_every_method(method):
     few = wilcoxon([0, 1, 2, 3, 4, 5], method)  # the zero does not count
     assert "no exact p-value is below 0.05 (the least is 0.0625)" in few.note
     assert 0.04 < few.p < 0.07  # the paper's method alone would call it significant
@@ -144,7 +144,7 @@ def test_the_test_does_not_depend_on_the_sign_or_the_unit():
     assert wilcoxon(-differences).p == wilcoxon(differences).p == wilcoxon(differences * 0.125).p
 
 
-def test_undefined_differences_and_unknown_methods_are_refused():
+def test_undefined_differences_and_unknown_methods_are_rejected():
     with pytest.raises(ValueError, match="finite"):
         wilcoxon([1, NAN])
     with pytest.raises(ValueError, match="'pratt' is not auto"):
@@ -158,7 +158,7 @@ def test_holm_by_hand():
     np.testing.assert_allclose(holm([0.02]), [0.02])
 
 
-def test_holm_does_not_count_what_has_no_p():
+def test_holm_does_not_count_nan():
     np.testing.assert_allclose(holm([NAN, 0.02, NAN, 0.01]), [NAN, 0.02, NAN, 0.02])
     assert np.isnan(holm([NAN, NAN])).all()
     assert holm([]).size == 0
@@ -168,13 +168,13 @@ P = st.one_of(st.floats(0, 1), st.just(NAN), st.sampled_from([0.01, 0.02]))
 
 
 @given(values=st.lists(P, max_size=12))
-def test_holm_rejects_what_stepping_down_rejects(values):
+def test_holm_equals_the_definition_of_stepping_down(values):
     adjusted = holm(values)
-    known = [i for i, p in enumerate(values) if not math.isnan(p)]
-    assert [i for i, p in enumerate(adjusted) if not math.isnan(p)] == known
-    for i in known:
+    defined = [i for i, p in enumerate(values) if not math.isnan(p)]
+    assert [i for i, p in enumerate(adjusted) if not math.isnan(p)] == defined
+    for i in defined:
         assert values[i] <= adjusted[i] <= 1
         # the definition: the largest of the steps up to this one
-        steps = [p * sum(values[k] >= p for k in known) for p in values if p <= values[i]]
+        steps = [p * sum(values[k] >= p for k in defined) for p in values if p <= values[i]]
         assert adjusted[i] == pytest.approx(min(1, max(steps)))
-        assert all(adjusted[i] <= adjusted[j] for j in known if values[i] <= values[j])
+        assert all(adjusted[i] <= adjusted[j] for j in defined if values[i] <= values[j])

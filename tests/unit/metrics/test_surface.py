@@ -31,7 +31,7 @@ def all_distances(mask, truth, zooms):
 
 @settings(max_examples=250, deadline=None)
 @given(masks(longest=7), ZOOMS, TOLERANCES)
-def test_against_the_table_of_all_distances(pair, zooms, tolerance):
+def test_metrics_equal_those_of_the_table_of_all_distances(pair, zooms, tolerance):
     assume(all(mask.any() for mask in pair))
     there, back = all_distances(*pair, zooms)
     both = np.concatenate([there, back])
@@ -50,7 +50,7 @@ def test_against_the_table_of_all_distances(pair, zooms, tolerance):
 @pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
 @settings(max_examples=200, deadline=None)
 @given(masks(longest=7), ZOOMS, TOLERANCES)
-def test_against_monai(pair, zooms, tolerance):
+def test_metrics_equal_those_of_monai(pair, zooms, tolerance):
     metrics = pytest.importorskip("monai.metrics")
     torch = pytest.importorskip("torch")
     assume(all(mask.any() for mask in pair))
@@ -69,7 +69,7 @@ def test_against_monai(pair, zooms, tolerance):
 
 @settings(deadline=None)
 @given(masks(), ZOOMS, st.lists(st.integers(0, 5), min_size=6, max_size=6))
-def test_the_box_around_both_masks_is_all_that_is_needed(pair, zooms, margins):
+def test_distances_in_the_box_around_both_masks_are_those_in_the_volume(pair, zooms, margins):
     assume(all(mask.any() for mask in pair))
     around = [np.pad(mask, np.reshape(margins, (3, 2))) for mask in pair]
     ours, theirs = (mask & ~ndimage.binary_erosion(mask) for mask in around)
@@ -81,7 +81,7 @@ def test_the_box_around_both_masks_is_all_that_is_needed(pair, zooms, margins):
         assert boxed == pytest.approx(expected, abs=1e-12)
 
 
-def test_beyond_the_volume_is_background():
+def test_outside_of_the_volume_is_background():
     assert surface(np.ones((3, 3, 3), bool)).sum() == 26
     assert surface(np.ones((3, 1, 3), bool)).all()
 
@@ -106,7 +106,7 @@ def test_a_distance_of_exactly_the_tolerance_is_within(tolerance, surface_dice):
 
 
 def test_hd95_is_not_the_percentile_of_both_directions_together():
-    """A voxel far off, among 1 voxel of one surface and 27 of the other."""
+    """One surface has a single voxel, far from the 27 of the other."""
     mask, truth = dots(*[(x, y, 0) for x in range(9) for y in range(3)]), dots((0, 0, 8))
     row = score_surface(mask, truth, (1, 1, 1), 1)
     there = [math.dist((x, y, 0), (0, 0, 8)) for x in range(9) for y in range(3)]
@@ -158,7 +158,7 @@ def test_where_one_mask_is_empty_monai_differs_in_the_surface_dice():
     assert math.isnan(score_surface(*pair, (1, 1, 1), 1)["surface_dice"])
 
 
-def test_without_two_surfaces_there_is_no_distance():
+def test_without_two_surfaces_all_metrics_are_nan():
     empty, one = np.zeros((9, 9, 9), bool), dots((1, 2, 3))
     for pair in [(empty, one), (one, empty), (empty, empty)]:
         row = score_surface(*pair, (1, 1, 1), 1)
@@ -166,7 +166,7 @@ def test_without_two_surfaces_there_is_no_distance():
         assert all(map(math.isnan, row.values()))
 
 
-def test_soft_masks_and_different_grids_are_refused():
+def test_soft_masks_and_different_grids_are_rejected():
     with pytest.raises(ValueError, match="binarize"):
         score_surface(dots((0, 0, 0)).astype(np.float32), dots((0, 0, 0)), (1, 1, 1), 1)
     with pytest.raises(ValueError, match="differ in shape"):

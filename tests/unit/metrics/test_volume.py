@@ -30,14 +30,14 @@ def test_over_segmentation_is_negative():
     assert avd(mask(12), mask(10)) == avd(mask(8), mask(10)) == pytest.approx(20)
 
 
-def test_without_a_truth_there_is_no_relative_volume():
+def test_the_relative_volume_of_an_empty_truth_is_nan():
     assert math.isnan(rvd(mask(3), mask(0)))
     assert math.isnan(avd(mask(3), mask(0)))
     assert rvd(mask(0), mask(3)) == 100
 
 
 @given(PAIRS)
-def test_relative_volume_against_sets_of_voxels(pair):
+def test_relative_volume_equals_counts_of_sets_of_voxels(pair):
     predicted, true = ({tuple(v) for v in np.argwhere(volume)} for volume in pair)
     expected = 100 * (len(true) - len(predicted)) / len(true) if true else math.nan
     assert rvd(*pair) == pytest.approx(expected, nan_ok=True)
@@ -58,7 +58,7 @@ def test_the_papers_mse_sums_over_slices():
 
 
 @given(PAIRS, st.integers(0, 2))
-def test_the_papers_mse_against_its_slices(pair, axis):
+def test_the_papers_mse_equals_the_sum_over_its_slices(pair, axis):
     planes = zip(*(np.moveaxis(volume, axis, 0) for volume in pair), strict=True)
     expected = sum(100 * np.mean(one != other) for one, other in planes)
     assert mse_paper(*pair, slice_axis=axis) == pytest.approx(expected)

@@ -18,7 +18,7 @@ def test_dropout_keeps_the_expectation(rate):
     assert set(out.unique().tolist()) == {0.0, torch.tensor(1 / kept).item()}
 
 
-def test_neighbors_are_dropped_independently():
+def test_neighboring_elements_are_dropped_independently():
     """Eight elements share one random word; no two of its bytes may be related."""
     torch.manual_seed(0)
     kept = (ByteDropout(0.5)(torch.ones(100_000, 8)) > 0).double()
@@ -26,7 +26,7 @@ def test_neighbors_are_dropped_independently():
     assert correlation.abs().max() < 0.02
 
 
-def test_the_gradient_passes_where_the_value_passed():
+def test_the_gradient_is_kept_where_the_value_is_kept():
     torch.manual_seed(0)
     values = torch.rand(3, 5, 7).add(1).requires_grad_()
     out = ByteDropout(0.4)(values)
@@ -35,7 +35,7 @@ def test_the_gradient_passes_where_the_value_passed():
 
 
 @pytest.mark.parametrize("shape", [(1,), (7,), (2, 3, 5, 1), (0, 4)])
-def test_any_shape(shape):
+def test_dropout_keeps_any_shape(shape):
     assert ByteDropout(0.3)(torch.ones(shape)).shape == shape
 
 
@@ -44,7 +44,7 @@ def test_nothing_is_dropped_in_evaluation():
     assert ByteDropout(0.9).eval()(values) is values
 
 
-def test_the_seed_decides():
+def test_dropout_depends_on_the_seed_only():
     def draw(seed):
         torch.manual_seed(seed)
         return ByteDropout(0.5)(torch.ones(1000))

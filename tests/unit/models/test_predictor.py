@@ -45,7 +45,7 @@ def test_the_order_of_slices_does_not_matter(head):
     assert (predict(volume[order]) - predict(volume)[order]).abs().max() < 1e-5
 
 
-def test_predicting_leaves_dropout_and_batch_statistics_alone():
+def test_predicting_uses_no_dropout_and_does_not_change_batch_statistics():
     predict = predictor({"name": "normrelu"}, 4)
     volume = torch.randn(5, 1, 24, 20)
     assert torch.equal(predict(volume), predict(volume))

@@ -17,7 +17,7 @@ TINY = {"name": "unet2d", "depth": 2, "filters": 2, "dropout": 0.0}
     ("depth", "channels", "expected"),
     [(3, 1, 4_837_249), (4, 4, 19_592_257), (4, 5, 19_592_833)],
 )
-def test_as_many_parameters_as_the_published_networks(depth, channels, expected):
+def test_the_network_has_as_many_parameters_as_the_published_ones(depth, channels, expected):
     with torch.device("meta"):
         network = models.build({"name": "unet2d", "depth": depth, "filters": 64}, channels)
     assert sum(weights.numel() for weights in network.parameters()) == expected
@@ -32,7 +32,7 @@ def test_the_default_is_the_papers_spinal_cord_network():
 
 @settings(max_examples=25, deadline=None)
 @given(depth=st.integers(1, 3), extra=st.tuples(st.integers(0, 9), st.integers(0, 9)))
-def test_any_slice_size_comes_back_as_logits_of_that_size(depth, extra):
+def test_logits_have_the_size_of_the_slices(depth, extra):
     network = models.build({**TINY, "depth": depth}, channels=2, targets=3).eval()
     height, width = (2**depth + more for more in extra)
     logits = network(torch.randn(2, 2, height, width))
@@ -41,12 +41,12 @@ def test_any_slice_size_comes_back_as_logits_of_that_size(depth, extra):
 
 
 @pytest.mark.parametrize(("height", "width"), [(3, 8), (8, 3)])
-def test_a_slice_too_small_says_so(height, width):
+def test_a_slice_that_is_too_small_is_rejected(height, width):
     with pytest.raises(UserError, match=rf"{height}x{width} .*at least 4x4"):
         models.build(TINY)(torch.zeros(1, 1, height, width))
 
 
-def test_logits_are_not_squashed():
+def test_the_network_returns_logits_without_a_head():
     torch.manual_seed(0)
     spec = {**TINY, "head": {"name": "normrelu", "bias": -7.0}}
     logits = models.build(spec).eval()(torch.zeros(1, 1, 8, 8))
@@ -54,12 +54,12 @@ def test_logits_are_not_squashed():
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "normrelu"])
-def test_the_head_sets_the_bias_every_output_starts_at(name):
+def test_the_head_sets_the_initial_bias_of_every_output(name):
     network = models.build({**TINY, "head": {"name": name, "bias": -4.0}}, targets=2)
     assert network.last.bias.tolist() == [-4.0, -4.0]
 
 
-def test_a_bias_changes_nothing_else_of_the_initialization():
+def test_the_initial_bias_does_not_change_other_weights():
     def weights(head):
         torch.manual_seed(3)
         network = models.build({**TINY, "head": head})
@@ -72,7 +72,7 @@ def test_a_bias_changes_nothing_else_of_the_initialization():
 
 @settings(max_examples=10, deadline=None)
 @given(order=st.permutations(range(5)), norm=st.sampled_from(["batch", "instance"]))
-def test_a_prediction_does_not_depend_on_the_company_in_its_batch(order, norm):
+def test_a_prediction_does_not_depend_on_other_slices_of_the_batch(order, norm):
     torch.manual_seed(0)
     network = models.build({**TINY, "norm": norm, "dropout": 0.3}).eval()
     slices = torch.randn(5, 1, 12, 10)
@@ -80,7 +80,7 @@ def test_a_prediction_does_not_depend_on_the_company_in_its_batch(order, norm):
     torch.testing.assert_close(network(slices[order]), alone[order], atol=1e-5, rtol=0)
 
 
-def test_every_weight_learns():
+def test_every_weight_has_a_gradient():
     network = models.build({**TINY, "depth": 3, "dropout": 0.3}, channels=2, targets=2)
     network(torch.randn(2, 2, 16, 16)).square().sum().backward()
     assert all(w.grad is not None and w.grad.abs().sum() > 0 for w in network.last.parameters())
@@ -101,7 +101,7 @@ def dropouts(spec):
     return [name for name, layer in layers if isinstance(layer, nn.Dropout | nn.Dropout2d)]
 
 
-def test_dropout_sits_where_it_is_put():
+def test_dropout_is_at_the_configured_position():
     blocks = 2 * TINY["depth"] + 1
     assert len(dropouts({})) == 2 * blocks
     assert len(dropouts({"dropout_position": "block_end"})) == blocks
@@ -109,7 +109,7 @@ def test_dropout_sits_where_it_is_put():
     assert dropouts({"dropout": 0.0}) == []
 
 
-def test_dropout_at_the_networks_end_leaves_the_norms_statistics_alone():
+def test_dropout_before_the_output_layer_does_not_change_the_statistics_of_norms():
     """A norm then sees in training what it will see in evaluation."""
 
     def statistics(dropout):
@@ -125,7 +125,7 @@ def test_dropout_at_the_networks_end_leaves_the_norms_statistics_alone():
     assert all(torch.equal(plain[key], dropped[key]) for key in plain)
 
 
-def test_the_reference_toolboxs_order_is_an_option():
+def test_the_order_of_the_reference_toolbox_is_an_option():
     spec = models.Unet2d(block="conv_relu_norm", dropout_by="channel", norm_momentum=0.9)
     layers = list(spec.make_block(1, 2))
     kinds = [type(layer).__name__ for layer in layers[:4]]
@@ -149,18 +149,18 @@ def test_the_reference_toolboxs_order_is_an_option():
         {"depth": 3.5},
     ],
 )
-def test_impossible_values_are_refused(wrong):
+def test_impossible_values_are_rejected(wrong):
     with pytest.raises(ValidationError):
         models.build({**TINY, **wrong})
 
 
-def test_a_spec_builds_as_its_yaml_does():
+def test_a_spec_builds_the_same_network_as_its_yaml():
     spec = models.Unet2d(depth=2, filters=2, dropout=0.0)
     assert models.build(spec).state_dict().keys() == models.build(TINY).state_dict().keys()
 
 
 @pytest.mark.parametrize(("norm", "batch"), [("batch", 1), ("instance", 4)])
-def test_a_bottom_of_one_voxel_says_so_before_a_norm_fails(norm, batch):
+def test_a_single_value_at_the_bottom_is_rejected_before_a_norm_fails(norm, batch):
     network = models.build({"name": "unet2d", "depth": 2, "filters": 2, "norm": norm})
     with pytest.raises(UserError, match=r"4x4 .*at least 8x8"):
         network(torch.zeros(batch, 1, 4, 4))

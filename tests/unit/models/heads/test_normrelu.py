@@ -45,7 +45,7 @@ def test_training_divides_by_the_maximum_of_its_scope(scope):
 
 
 @pytest.mark.parametrize("scope", ["batch", "sample"])
-def test_evaluation_divides_by_the_maximum_of_everything_given(scope):
+def test_evaluation_divides_by_the_maximum_of_the_volume(scope):
     torch.manual_seed(0)
     volume = torch.randn(4, 2, 6, 5)
     out = normrelu(2, scope=scope).eval()(volume)
@@ -59,7 +59,7 @@ def test_targets_do_not_scale_each_other():
 
 @settings(max_examples=60, deadline=None)
 @given(logits=LOGITS, scope=st.sampled_from(["batch", "sample", "running"]), train=st.booleans())
-def test_whatever_the_logits_the_output_is_in_0_to_1(logits, scope, train):
+def test_the_output_is_in_0_to_1_for_any_logits(logits, scope, train):
     head = normrelu(logits.shape[1], scope=scope).train(train)
     values = torch.from_numpy(logits).requires_grad_()
     out = head(values)
@@ -91,7 +91,7 @@ def test_a_dead_output_is_zero_with_a_zero_gradient(scope):
         assert (head.eval()(logits) == 0).all()
 
 
-def test_dead_targets_are_told_apart():
+def test_is_dead_marks_targets_that_are_zero_everywhere():
     output = torch.zeros(2, 3, 4, 4)
     output[1, 1, 2, 2] = 0.01
     dead = heads.is_dead(output)
@@ -99,7 +99,7 @@ def test_dead_targets_are_told_apart():
     assert dead.tolist() == [True, False, True]
 
 
-def test_an_infinite_logit_is_the_maximum_and_a_nan_stays_seen():
+def test_an_infinite_logit_is_the_maximum_and_nan_stays_nan():
     logits = torch.tensor([[[[float("inf"), 5.0, -1.0]]]])
     assert normrelu()(logits).flatten()[[0, 2]].tolist() == [1, 0]
     assert normrelu()(logits).isfinite().all()
@@ -135,7 +135,7 @@ def test_the_running_scale_averages_the_training_maxima():
     torch.testing.assert_close(head(logits), expected)
 
 
-def test_the_running_scale_does_not_depend_on_what_is_predicted_together():
+def test_with_a_running_scale_slices_are_predicted_independently():
     head = normrelu(scope="running")
     head(torch.full((1, 1, 2, 2), 3.0))
     volume = torch.randn(5, 1, 4, 4)
@@ -155,6 +155,6 @@ def test_the_running_scale_is_saved():
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_a_running_scale_is_not_shared_by_targets_unasked(train):
+def test_a_running_scale_for_another_number_of_targets_is_rejected(train):
     with pytest.raises(ValueError, match="1 targets was given 2"):
         normrelu(scope="running").train(train)(torch.ones(1, 2, 3, 3))
