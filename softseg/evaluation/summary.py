@@ -55,17 +55,17 @@ def summarize(table: pd.DataFrame) -> dict[str, dict[str, Moments]]:
 
 
 def metrics_table(table: pd.DataFrame, title: str) -> Table:
-    """Return the mean and standard deviation of each metric, a row per target."""
+    """Return the mean and standard deviation of each metric, a row per metric."""
     printed = Table(title=escape(title), title_justify="left")
-    printed.add_column("target")
-    printed.add_column("scans", justify="right")
-    metrics = [name for name in _PRINTED if name in table.columns]
-    for metric in metrics:
-        printed.add_column(escape(HEADINGS[metric].short), justify="right")
-    for target, summary in summarize(table).items():
-        count = str(int((table["target"] == target).sum()))
-        cells = (_cell(summary[metric]) for metric in metrics)
-        printed.add_row(escape(target), count, *cells)
+    printed.add_column("metric", no_wrap=True)
+    summary = summarize(table)
+    for target in summary:
+        printed.add_column(escape(target), justify="right", no_wrap=True)
+    counts = table["target"].value_counts()
+    printed.add_row("scans", *(str(counts[target]) for target in summary))
+    for metric in (name for name in _PRINTED if name in table.columns):
+        cells = (_cell(moments[metric]) for moments in summary.values())
+        printed.add_row(escape(HEADINGS[metric].short), *cells)
     return printed
 
 

@@ -148,7 +148,7 @@ def print_uncertainty(
             if columns[0] in rows:
                 cells = [f"{rows[name].mean():.4g}" if name in rows else "" for name in columns]
                 count = str(rows[columns[0]].count())
-                heading = escape(HEADINGS[metric].line)
+                heading = escape(HEADINGS[metric].column)
                 printed.add_row(escape(str(target)), heading, *cells, count)
     console.print(printed)
     stem = _file_stem(sampling, split)

@@ -62,18 +62,26 @@ def printed(data, title="tiny, test set"):
     return capture.get()
 
 
-def test_the_printed_table_has_a_row_per_target_and_units():
+def test_the_printed_table_has_a_row_per_metric_with_units():
     text = printed(table(("gm", 80.0), ("gm", 91.0), ("wm", NAN), ("wm", NAN), ("wm", 5.0)))
     for heading in ("Dice [%]", "RVD [%]", "soft Dice [%]", "scans", "tiny, test set"):
         assert heading in text
-    [gm] = [line for line in text.splitlines() if " gm " in line]
-    [wm] = [line for line in text.splitlines() if " wm " in line]
-    assert "85.5 ± 7.8" in gm
-    assert "1.00 ± 0.00" in gm
-    assert " 2 " in gm
-    assert "5.00 " in wm  # one value has no deviation
-    assert "5.00 ±" not in wm
-    assert " 3 " in wm
+    rows = {}
+    for line in text.splitlines():
+        if line.startswith("│"):
+            name, *cells = (cell.strip() for cell in line.strip("│").split("│"))
+            rows[name] = cells
+    assert text.index(" gm ") < text.index(" wm ")
+    assert rows["scans"] == ["2", "3"]
+    assert rows["Dice [%]"] == ["85.5 ± 7.8", "5.00"]  # one value has no deviation
+    assert rows["RVD [%]"] == ["1.00 ± 0.00", "1.00 ± 0.00"]
+
+
+def test_the_printed_table_of_two_targets_fits_80_columns():
+    rows = table(*[(target, dice) for target in ("gm", "wm") for dice in (80.0, 91.0)])
+    rows["dV_soft_ml"] = [-4132.7, -5601.2] * 2
+    rows["dice_between_raters"] = 90.0
+    assert max(map(len, printed(rows).splitlines())) <= 80
 
 
 def test_a_metric_without_any_value_is_printed_as_undefined():
