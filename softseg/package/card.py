@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from softseg.config.experiment import Experiment
 from softseg.config.yaml.write import inline
-from softseg.package.metadata import MetricSummary, ModelMetadata
+from softseg.package.metadata import ModelMetadata
 from softseg.preprocess import Crop
 from softseg.render.text_table import Cell, TextTable, markdown
 from softseg.runs.thresholds import Threshold
@@ -111,19 +111,15 @@ def _score_table(metadata: ModelMetadata) -> TextTable:
     """The summary of each metric of each target."""
     used = ", ".join(f"{target} {value:.2f}" for target, value in metadata.scored_at.items())
     threshold = f", at a threshold of {used}" if used else ""
-    rows = tuple(
-        (Cell(target), Cell(metric), Cell(_mean_and_std(summary)), Cell(str(summary.n)))
-        for target, metrics in metadata.scores.items()
-        for metric, summary in metrics.items()
-    )
+    rows = []
+    for target, metrics in metadata.scores.items():
+        for metric, summary in metrics.items():
+            value = "undefined" if summary.mean is None else f"{summary.mean:.4g}"
+            if summary.mean is not None and summary.std is not None:
+                value += f" ± {summary.std:.2g}"
+            rows.append((Cell(target), Cell(metric), Cell(value), Cell(str(summary.n))))
     title = f"Mean ± standard deviation over scans{threshold}"
-    return TextTable("scores", title, ("target", "metric", "value", "n"), rows)
-
-
-def _mean_and_std(summary: MetricSummary) -> str:
-    if summary.mean is None:
-        return "undefined"
-    return f"{summary.mean:.4g}" + ("" if summary.std is None else f" ± {summary.std:.2g}")
+    return TextTable("scores", title, ("target", "metric", "value", "n"), tuple(rows))
 
 
 def _usage_blocks(metadata: ModelMetadata) -> Iterator[str]:
