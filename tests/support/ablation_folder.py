@@ -1,4 +1,4 @@
-"""A finished ablation's folder, or part of one, written by hand in a moment: nothing is trained."""
+"""Write the folder of a finished ablation, or a part of it, without training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METRICS = (
 
 
 def scores(splits=8, subjects=2, candidates=NAMES, seed=0):
-    """{(candidate, split): {subject: Dice}}: of each split its own subjects; no two alike."""
+    """{(candidate, split): {subject: Dice}}; splits have disjoint subjects, all scores differ."""
     draws = np.random.default_rng(seed)
     worse = {name: 4.0 * n for n, name in enumerate(candidates)}
     return {
@@ -38,7 +38,9 @@ def write(folder: Path, done, planned=None, root="nowhere", **keys) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     places = list(dict.fromkeys([*done, *(planned or [])]))
     names = list(dict.fromkeys(name for name, _ in places))
-    runs = [{"candidate": name, "split": k} for name, k in sorted(places, key=lambda one: one[1])]
+    runs = [
+        {"candidate": name, "split": k} for name, k in sorted(places, key=lambda place: place[1])
+    ]
     splits = {str(k): {"train": [], "validation": [], "test": []} for _, k in places}
     (folder / "plan.json").write_text(json.dumps({"runs": runs, "splits": splits}))
     (folder / "ablation.yaml").write_text(_yaml("study", root) + _more(names, keys))
@@ -64,33 +66,33 @@ def _yaml(name, root):
 
 
 def one_run(folder: Path, dice, seed=0, root="nowhere") -> Path:
-    """A run that is trained and scored: {subject: Dice} of its test set."""
+    """Write a trained and evaluated run with the test scores {subject: Dice}."""
     folder.mkdir(parents=True)
-    facts = {"status": "finished", "finished": f"2024-03-01T10:00:{seed:02}+00:00", "seed": seed}
-    facts |= {"device": "cpu", "threads": 1, "best_epoch": 2, "versions": {"torch": "2.4"}}
-    facts |= {"git_commit": "abc1234", "data_fingerprint": dict.fromkeys(dice, "0f")}
-    note(folder, **facts, done=f"2024-03-01T11:00:{seed:02}+00:00", evaluation_seconds=5.0)
+    metadata = {"status": "finished", "finished": f"2024-03-01T10:00:{seed:02}+00:00", "seed": seed}
+    metadata |= {"device": "cpu", "threads": 1, "best_epoch": 2, "versions": {"torch": "2.4"}}
+    metadata |= {"git_commit": "abc1234", "data_fingerprint": dict.fromkeys(dice, "0f")}
+    note(folder, **metadata, done=f"2024-03-01T11:00:{seed:02}+00:00", evaluation_seconds=5.0)
     (folder / "config.yaml").write_text(_yaml(folder.parent.name, root))
     metrics(dice).to_csv(folder / "metrics.csv", index=False)
     history(folder, [40.0, 80.0, 75.0])
     curve = {threshold: 80 - 40 * abs(float(threshold) - 0.4) for threshold in THRESHOLDS}
-    kept = {"targets": {"gm": {"threshold": 0.4, "curve": curve}}, "subjects": ["a"]}
-    (folder / "threshold.json").write_text(json.dumps(kept))
+    stored = {"targets": {"gm": {"threshold": 0.4, "curve": curve}}, "subjects": ["a"]}
+    (folder / "threshold.json").write_text(json.dumps(stored))
     return folder
 
 
 def metrics(dice):
-    """A metrics.csv: every metric goes with Dice, and none is equal to another."""
+    """A metrics.csv: every metric depends on Dice, and no two are equal."""
     table = pd.DataFrame({"subject": list(dice), "target": "gm"})
     values = pd.Series(list(dice.values()), dtype=float)
     for number, metric in enumerate(METRICS):
         table[metric] = values + number if number < 3 else (100 - values) / (1 + number)
-    truth = [sum(map(ord, name)) / 100 for name in dice]  # the same whoever predicts
+    truth = [sum(map(ord, name)) / 100 for name in dice]  # the same for all candidates
     return table.assign(threshold=0.4, volume_truth_ml=truth)
 
 
 def history(folder: Path, val_dice, dead=(0,), logit=(3.0,)):
-    """history.csv with these validation Dice [%]; the last of the others goes on to the end."""
+    """history.csv with these validation Dice [%]; other columns repeat their last value."""
     count = len(val_dice)
     table = pd.DataFrame(
         {
@@ -109,13 +111,13 @@ def history(folder: Path, val_dice, dead=(0,), logit=(3.0,)):
     table.to_csv(folder / "history.csv", index=False)
 
 
-def note(folder: Path, **facts):
+def note(folder: Path, **metadata):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text(json.dumps(facts))
+    (folder / "run.json").write_text(json.dumps(metadata))
 
 
 def fail(folder: Path, reason: str):
-    """What a run that failed leaves beside its folder."""
+    """Write the file that a failed run leaves next to its folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.with_name(f"{folder.name}.failed").write_text(reason + "\n")
 

@@ -14,10 +14,10 @@ from tests.support.crafted_packages import assert_equal_or_rejected, entries, re
 
 
 def test_a_package_cut_off_anywhere_is_rejected(packed, tmp_path):
-    whole = packed.read_bytes()
+    raw = packed.read_bytes()
     path = tmp_path / "cut"
-    for size in {len(whole) * k // 50 for k in range(50)} | {len(whole) - 1}:
-        path.write_bytes(whole[:size])
+    for size in {len(raw) * k // 50 for k in range(50)} | {len(raw) - 1}:
+        path.write_bytes(raw[:size])
         assert "download it again" in read_error(path)
 
 
