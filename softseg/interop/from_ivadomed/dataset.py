@@ -32,6 +32,13 @@ _DERIVATIVES = (
 # what the loader bids takes; ivadomed also takes suffixes that BIDS does not have, as `ce-T1w`
 _BIDS_CONTRAST = re.compile(r"([A-Za-z0-9]+-[A-Za-z0-9]+_)*[A-Za-z0-9]+")
 _OWN_RECORD = "ivadomed writes it for its own records"
+_SELECTION = "loader_parameters.subject_selection"
+_SUFFIX = "loader_parameters.target_suffix"
+_ONE_MASK = "one mask per subject: the JSON does not say how raters were combined"
+_ODD_RATERS = "the suffixes of a target's raters differ in more than the rater's name: only the \
+first is carried over; rename the masks so that they differ in the rater's name only"
+_RANDOM = "ivadomed drew one rater for each sample and epoch; softseg does too, and validates and \
+tests with their mean"
 
 
 def convert_dataset(config: IvadomedConfig) -> Iterator[KeyOutcome]:
@@ -39,6 +46,7 @@ def convert_dataset(config: IvadomedConfig) -> Iterator[KeyOutcome]:
     listed = config.items(_CONTRASTS, str)
     contrasts = listed if config.flag(f"{_L}.multichannel", False) else listed[:1]
     not_bids = [contrast for contrast in contrasts if not _BIDS_CONTRAST.fullmatch(contrast)]
+    bids = not not_bids
     if not_bids:
         note = f"a BIDS folder, but {', '.join(not_bids)} is not a BIDS suffix: read by patterns"
         image = "{subject}/*/{subject}_{contrast}.nii.gz"
@@ -50,14 +58,14 @@ def convert_dataset(config: IvadomedConfig) -> Iterator[KeyOutcome]:
         yield write_fixed(("dataset", "derivatives"), "labels", _DERIVATIVES)
     yield from _root(config)
     yield from _contrasts(config, contrasts)
-    yield from convert_targets(config, contrasts, bids=not not_bids)
+    yield from convert_targets(config, contrasts, bids)
     key = f"{_L}.roi_params.suffix"
     if config.get(key):
         suffix = config.text(key, "").lstrip("_")
-        yield carry_over(config, key, ("dataset", "roi"), _mask(suffix, bids=not not_bids))
+        yield carry_over(config, key, ("dataset", "roi"), _mask(suffix, bids))
     else:
         yield leave_out_unless_off(config, key, "")
-    yield from convert_selection(config, bids=not not_bids)
+    yield from convert_selection(config, bids)
     yield from _keys_without_counterpart(config)
 
 
@@ -98,7 +106,7 @@ def _contrasts(config: IvadomedConfig, contrasts: Sequence[str]) -> Iterator[Key
 
 
 def _keys_without_counterpart(config: IvadomedConfig) -> Iterator[KeyOutcome]:
-    """Report the keys that no YAML has; the published MS parameters have a loss among them."""
+    """Report keys without a counterpart; the published MS parameters have a loss among them."""
     bids = "the loader needs no description of BIDS; for other folders use loader: files"
     yield leave_out_unless_off(config, f"{_L}.bids_config", bids)
     yield leave_out(f"{_L}.bids_validate", "all problems of a data set are always reported")
@@ -113,9 +121,6 @@ def _keys_without_counterpart(config: IvadomedConfig) -> Iterator[KeyOutcome]:
         yield leave_out(f"{_L}.{key}", _OWN_RECORD)
 
 
-_SELECTION = "loader_parameters.subject_selection"
-
-
 def convert_selection(config: IvadomedConfig, bids: bool) -> Iterator[KeyOutcome]:
     """Convert the choice of subjects to `dataset.include` if all values are of one column."""
     columns = config.items(f"{_SELECTION}.metadata", str)
@@ -126,7 +131,7 @@ def convert_selection(config: IvadomedConfig, bids: bool) -> Iterator[KeyOutcome
             path, unique = ("dataset", "include", columns[0]), list(dict.fromkeys(values))
             yield KeyOutcome(key, path, unique, note=f"{key}: {config.as_json(key)}")
         else:
-            reason = "dataset.include chooses subjects by values of one column, not by one or other"
+            reason = "dataset.include chooses subjects by values of one column, not of several"
             yield leave_out_unless_off(config, key, reason)
     number = "ivadomed drew this many subjects at random; here all that match are used, unless \
 dataset.include names them"
@@ -134,14 +139,6 @@ dataset.include names them"
     if not bids and (one_column or needs_columns(config)):
         note = "the columns to choose subjects by"
         yield write_fixed(("dataset", "table"), "participants.tsv", note)
-
-
-_SUFFIX = "loader_parameters.target_suffix"
-_ONE_MASK = "one mask per subject: the JSON does not tell how raters were combined"
-_ODD_RATERS = "the suffixes of a target's raters differ in more than the rater: only the first is \
-carried over; give the masks names that differ in the rater only"
-_RANDOM = "ivadomed drew one rater for each sample and epoch; softseg does too, and validates and \
-tests with their mean"
 
 
 def convert_targets(

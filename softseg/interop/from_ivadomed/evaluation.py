@@ -23,6 +23,8 @@ _NOT_2_9 = "ivadomed 2.9 ignores it (there it is {}): the YAML applies it as 2.2
 _UNITS = {"vox": "voxels", "mm3": "mm3"}
 _SOFT = "ivadomed scored soft predictions; softseg reports soft and binary scores next to each \
 other: softseg eval --threshold-search"
+_E = "evaluation_parameters"
+_LESIONS = ("evaluate", "lesions")
 
 
 def convert_evaluation(config: IvadomedConfig) -> Iterator[KeyOutcome]:
@@ -96,10 +98,6 @@ def _threshold(config: IvadomedConfig) -> Iterator[KeyOutcome]:
         yield warn(old, "ivadomed 2.9 does not read testing_parameters and ignored it")
     else:
         yield warn(old, _NOT_2_9.format("postprocessing.binarize_prediction"))
-
-
-_E = "evaluation_parameters"
-_LESIONS = ("evaluate", "lesions")
 
 
 def convert_lesions(config: IvadomedConfig) -> Iterator[KeyOutcome]:

@@ -26,9 +26,33 @@ _BALANCED = ("trainer", "oversample_foreground")
 _NEAREST = {"CosineAnnealingWarmRestarts": "cosine", "CyclicLR": "constant"}
 _BY_MASK = "slices are balanced by their masks only"
 _PATIENCE = "ivadomed compared each epoch with the one before and never reset its counter: it \
-stopped after this many bad epochs in all; the YAML stops after this many in a row without a best"
+stopped after this many bad epochs in all; the YAML stops after this many without a new best"
 _PRETRAINED = "network files of ivadomed are not read: training starts from random weights, or \
 from a run or a package of softseg (init_from)"
+_FOLDER = "a run's folder is runs/<name>, or `softseg train --out`"
+_GPU = "it depends on the machine: trainer.device is auto, or use `softseg train --device cuda:0`"
+_OWN_RECORD = "ivadomed writes it for its own records"
+_LOGGING = "runs write TensorBoard files and history.csv only"
+_LEFT_OUT = {
+    "command": "softseg has a command for each: `softseg train`, `softseg eval`, `softseg predict`",
+    "path_output": _FOLDER,
+    "log_directory": _FOLDER,
+    "log_file": _FOLDER,
+    "debugging": "there is no such mode: every run writes its full history",
+    "gpu": _GPU,
+    "gpu_ids": _GPU,
+    "wandb.wandb_api_key": f"{_LOGGING}; it is a secret and is not copied",
+    "wandb.project_name": _LOGGING,
+    "wandb.group_name": _LOGGING,
+    "wandb.run_name": _LOGGING,
+    "wandb.log_grads_every": _LOGGING,
+    # what ivadomed writes into the config_file.json of its output
+    "split_path": f"{_OWN_RECORD}; a run has split.json",
+    "training_sha256.*": f"{_OWN_RECORD}; a run has fingerprints in run.json",
+    "version_info.*": f"{_OWN_RECORD}; a run has versions in run.json",
+}
+_DETECTION = "softseg does not detect a bounding box with another model; preprocess.crop with \
+around: roi is similar"
 
 
 def convert_training(config: IvadomedConfig) -> Iterator[KeyOutcome]:
@@ -87,32 +111,6 @@ def _balance(config: IvadomedConfig) -> Iterator[KeyOutcome]:
         yield contribute(f"{key}.type", _BALANCED)
     else:
         yield leave_out_unless_off(config, switch, _BY_MASK)
-
-
-_FOLDER = "a run's folder is runs/<name>, or `softseg train --out`"
-_GPU = "it depends on the machine: trainer.device is auto, or use `softseg train --device cuda:0`"
-_OWN_RECORD = "ivadomed writes it for its own records"
-_LOGGING = "runs write TensorBoard files and history.csv only"
-_LEFT_OUT = {
-    "command": "softseg has a command for each: `softseg train`, `softseg eval`, `softseg predict`",
-    "path_output": _FOLDER,
-    "log_directory": _FOLDER,
-    "log_file": _FOLDER,
-    "debugging": "there is no such mode: every run writes its full history",
-    "gpu": _GPU,
-    "gpu_ids": _GPU,
-    "wandb.wandb_api_key": f"{_LOGGING}; it is a secret and is not copied",
-    "wandb.project_name": _LOGGING,
-    "wandb.group_name": _LOGGING,
-    "wandb.run_name": _LOGGING,
-    "wandb.log_grads_every": _LOGGING,
-    # what ivadomed writes into the config_file.json of its output
-    "split_path": f"{_OWN_RECORD}; a run has split.json",
-    "training_sha256.*": f"{_OWN_RECORD}; a run has fingerprints in run.json",
-    "version_info.*": f"{_OWN_RECORD}; a run has versions in run.json",
-}
-_DETECTION = "softseg does not detect a bounding box with another model; preprocess.crop with \
-around: roi is similar"
 
 
 def convert_general(config: IvadomedConfig) -> Iterator[KeyOutcome]:

@@ -33,6 +33,15 @@ _IN_PLANE = "ivadomed resampled each slice in its plane and never along the thir
 does the YAML"
 _JOINTLY = "ivadomed 2.2 normalized all contrasts together: the YAML normalizes each on its own, \
 as ivadomed has since 2021"
+_F = f"{_L}.slice_filter_params"
+_ABSENT = f"{_F}.filter_absent_class"
+_ANY_ABSENT = "slices without any target are excluded (exclude: empty_target), not those without \
+one of several"
+_INERT = "ivadomed reads it only with roi_params.suffix and ROICrop: it dropped no slice, and \
+neither does the YAML"
+_EXCLUDE = ("slices", "exclude")
+_PATCHES = "training takes whole slices, not patches"
+_RULES = {"filter_empty_input": ("empty_input", True), "filter_empty_mask": ("empty_target", False)}
 
 
 def convert_transformation(config: IvadomedConfig) -> Iterator[KeyOutcome]:
@@ -119,17 +128,6 @@ def _in_file_order(config: IvadomedConfig, height: Any, width: Any) -> list[Any]
     """
     axial = config.text(f"{_L}.slice_axis", "axial") == "axial"
     return [height, width] if axial else [width, height]
-
-
-_F = f"{_L}.slice_filter_params"
-_ABSENT = f"{_F}.filter_absent_class"
-_ANY_ABSENT = "slices without any target are excluded (exclude: empty_target), not those without \
-one of several"
-_INERT = "ivadomed reads it only with roi_params.suffix and ROICrop: it dropped no slice, and \
-neither does the YAML"
-_EXCLUDE = ("slices", "exclude")
-_PATCHES = "training takes whole slices, not patches"
-_RULES = {"filter_empty_input": ("empty_input", True), "filter_empty_mask": ("empty_target", False)}
 
 
 def convert_slices(config: IvadomedConfig) -> Iterator[KeyOutcome]:

@@ -66,7 +66,7 @@ def test_of_raters_with_unlike_names_only_the_first_is_kept_with_a_reason(datase
 
 def test_the_unknown_fusion_of_a_single_mask_is_noted(dataset):
     _, conversion = dataset()
-    assert "does not tell how raters" in conversion.notes["dataset", "targets"]
+    assert "does not say how raters" in conversion.notes["dataset", "targets"]
 
 
 def test_subjects_chosen_by_one_column_are_included_and_the_random_draw_is_reported(dataset):
