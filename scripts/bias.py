@@ -17,7 +17,7 @@ from softseg.data import Subject, read_split
 from softseg.data.nifti.io import read_volume
 from softseg.inference.write import prediction_file
 from softseg.metrics import TRUTH_THRESHOLD, binarize
-from softseg.report.results import collect
+from softseg.report.results import read_results
 from softseg.runs.plan_file import RunStatus
 
 LAYOUTS = ("uncertain1", "uncertain4")
@@ -40,7 +40,7 @@ def measured(folders: Sequence[Path]) -> pd.DataFrame:
 
     `folders` are those of ablations that have been carried out, with their predictions.
     """
-    runs = [entry for folder in folders for entry in collect(folder).done()]
+    runs = [entry for folder in folders for entry in read_results(folder).done_runs()]
     rows = pd.DataFrame([row for entry in runs for row in of_run(entry)])
     groups = rows.groupby(KEY, sort=False)
     table = groups.mean(numeric_only=True).drop(columns="split")

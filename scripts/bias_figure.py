@@ -10,7 +10,7 @@ from bias_closed_form import Region, volume_bias
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from softseg.render.figures.style import INK, SMALL, TEXT, WIDTH, save, tidy, wrapped
+from softseg.render.figures.style import INK, SMALL, TEXT, WIDTH, save, tidy_axes, wrap
 
 LINES = np.linspace(0.0025, 0.9975, 200)
 """The p that the closed form is drawn at; not 0.5, where Dice has two optima."""
@@ -37,7 +37,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             _panel(axes, chosen, loss, int(parts))
         line[0].set_ylabel(f"K = {parts}", fontsize=TEXT, color=INK)
     for axes, loss in zip(grid[0], losses, strict=True):
-        axes.set_title(wrapped(loss, 13), fontsize=TEXT, color=INK)
+        axes.set_title(wrap(loss, 13), fontsize=TEXT, color=INK)
     figure.supxlabel("probability p of a part to be foreground", fontsize=TEXT, color=INK)
     figure.supylabel("volume bias (1: the certain region)", fontsize=TEXT, color=INK)
     _add_key(figure, grid[0, 0])
@@ -45,7 +45,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, loss: str, parts: int) -> None:
-    tidy(axes)
+    tidy_axes(axes)
     axes.axhline(0, color="gray", linewidth=1)
     for volume, style in STYLES.items():
         curve = [volume_bias(loss, Region(p, parts), volume == "hard") for p in LINES]

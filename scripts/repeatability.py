@@ -13,7 +13,7 @@ from softseg.core.files import write_atomically
 from softseg.data import read_split
 from softseg.data.nifti.io import read_volume
 from softseg.inference.write import prediction_file
-from softseg.report.results import collect
+from softseg.report.results import read_results
 from softseg.runs.plan_file import RunStatus
 
 RUNS = ("run-1", "run-2")
@@ -34,7 +34,7 @@ def measured(folder: Path, predict: Callable[..., None]) -> pd.DataFrame:
         folder: of an ablation that has been carried out.
         predict: calls `softseg predict` with these arguments.
     """
-    rows = [row for entry in collect(folder).done() for row in of_run(entry, predict)]
+    rows = [row for entry in read_results(folder).done_runs() for row in of_run(entry, predict)]
     table = pd.DataFrame(rows).sort_values("session")
     for kind in ("soft", "binary"):
         one, two = (table[f"{kind}_{run}_ml"] for run in RUNS)

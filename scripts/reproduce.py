@@ -13,7 +13,7 @@ import bias
 import pandas as pd
 import repeatability as repeated
 
-from softseg.report.results import collect
+from softseg.report.results import read_results
 from softseg.runs.plan_file import RunStatus
 from softseg.runs.thresholds import read_thresholds
 
@@ -116,7 +116,7 @@ def candidates(jobs: int) -> None:
         only = ["--candidates", "Soft-Sig-Wing"] if "prior" in variant else []
         slug = variant.replace("'", "").replace(" ", "-")
         out = ablate("phantom_ablation", f"candidates-{slug}", [*SEEDS, *sets], jobs, *only)
-        rows += [{"variant": variant, **row_of(entry)} for entry in collect(out).done()]
+        rows += [{"variant": variant, **row_of(entry)} for entry in read_results(out).done_runs()]
     write(pd.DataFrame(rows))
 
 

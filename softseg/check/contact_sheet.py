@@ -22,8 +22,8 @@ from softseg.data.nifti.grid import canonical, canonical_voxels, upright
 from softseg.data.sample import Sample, load_sample
 from softseg.data.splits import Sets, set_of
 from softseg.data.subject import Subject
-from softseg.render.figures import cells, slices
-from softseg.render.figures.style import DPI, WIDTH, save, wrapped
+from softseg.render.figures import slices
+from softseg.render.figures.style import DPI, WIDTH, save, wrap
 
 _COLORS = (slices.BLUE, "#ffa90e", "#f070f0", "#7ee081", "#ff6b5e")
 _CELL_GAP, _SUBJECT_GAP, _LINE, _EDGE = 0.04, 0.16, 0.18, 0.1  # inches
@@ -43,7 +43,7 @@ class SheetEntry:
     """Contrast -> slice, the same contrasts for every subject; black if it cannot be read."""
     masks: dict[str, AnyArray]
     """Target -> slice in [0, 1]; empty without labels."""
-    pixel_mm: slices.Pixel = (1.0, 1.0)
+    pixel_mm: slices.PixelSize = (1.0, 1.0)
 
 
 def sheet_entries(
@@ -138,7 +138,7 @@ class _Layout:
 def _plot_page(page: Sequence[SheetEntry], layout: _Layout) -> Figure:
     """Plot the legend and, row by row, each subject's cells with the text under them."""
     letters = int(layout.width * _LETTERS)
-    texts = [f"{wrapped(entry.name, letters)}\n{wrapped(entry.note, letters)}" for entry in page]
+    texts = [f"{wrap(entry.name, letters)}\n{wrap(entry.note, letters)}" for entry in page]
     step = _whole_pixels(layout.side + _LINE * (1.5 + max(text.count("\n") for text in texts)))
     legend = _legend(page)
     top = _whole_pixels(_EDGE + _LINE * len(legend) + 0.08)
@@ -148,15 +148,15 @@ def _plot_page(page: Sequence[SheetEntry], layout: _Layout) -> Figure:
         line_top = _EDGE + (number + 0.5) * _LINE
         ends = [_EDGE / WIDTH, (_EDGE + 0.25) / WIDTH]
         figure.add_artist(Line2D(ends, [1 - line_top / height] * 2, color=color, linewidth=2))
-        cells.write(figure, _EDGE + 0.33 * (color != "none"), line_top, text)
+        slices.add_text(figure, _EDGE + 0.33 * (color != "none"), line_top, text)
     for number, (entry, text) in enumerate(zip(page, texts, strict=True)):
         row, column = divmod(number, layout.per_row)
         left, upper = _EDGE + column * (layout.width + _SUBJECT_GAP), top + row * step
         for k, image in enumerate(entry.images.values()):
             cell_left = _whole_pixels(left + k * (layout.side + _CELL_GAP))
-            _plot_slice(cells.cell(figure, cell_left, upper, layout.side), entry, image)
+            _plot_slice(slices.add_cell(figure, cell_left, upper, layout.side), entry, image)
         below = (left + layout.width / 2, upper + layout.side + 0.04)
-        cells.write(figure, *below, text, ha="center", va="top", linespacing=1.1)
+        slices.add_text(figure, *below, text, ha="center", va="top", linespacing=1.1)
     return figure
 
 
@@ -169,7 +169,7 @@ def _legend(page: Sequence[SheetEntry]) -> list[tuple[str, str]]:
     """Return lines about the cells, and each target, with the color of its outline or "none"."""
     order = ", from left to right" if len(page[0].images) > 1 else ""
     text = f"{', '.join(page[0].images)}{order}. Below: subject, set, slice / number of slices"
-    lines = [line.strip() for line in wrapped(text, int(WIDTH * _LETTERS)).splitlines()]
+    lines = [line.strip() for line in wrap(text, int(WIDTH * _LETTERS)).splitlines()]
     targets = dict.fromkeys(f"outline of {name}" for entry in page for name in entry.masks)
     return [*((line, "none") for line in lines), *zip(targets, cycle(_COLORS), strict=False)]
 
@@ -178,7 +178,7 @@ def _plot_slice(axes: Axes, entry: SheetEntry, image: AnyArray) -> None:
     """Plot a slice around its targets, with a thin line where each soft mask is 0.5."""
     pixel_mm = entry.pixel_mm
     masks = [mask > 0 for mask in entry.masks.values()] or [np.zeros(image.shape, dtype=bool)]
-    slices.show(axes, image, pixel_mm, slices.zoom(masks, pixel_mm, least=0.5))
+    slices.plot_slice(axes, image, pixel_mm, slices.foreground_box(masks, pixel_mm, least=0.5))
     for mask, color in zip(entry.masks.values(), cycle(_COLORS), strict=False):
         padded = np.pad(upright(mask), 1)  # so that it closes at the slice's edges, too
         if padded.max() >= 0.5:

@@ -28,7 +28,7 @@ from softseg.inference.uncertainty.sampling import Sampling, check_varies, soft_
 from softseg.metrics.headings import HEADINGS
 from softseg.preprocess.stack import StackedVolume
 from softseg.preprocess.standardize import standardizes_per_slice
-from softseg.render.figures.uncertainty import Shown, draw
+from softseg.render.figures.uncertainty import UncertaintyCurves, plot_uncertainty
 from softseg.runs.folder import Run, set_suffix
 
 _PAIRS = ("dice", "ece", "ace", "brier")
@@ -91,7 +91,7 @@ def evaluate_uncertainty(
     if parts:
         curves = pd.concat(parts).to_csv(index=False)
         write_atomically(run.folder / f"{stem}-retained.csv", curves)
-    draw(figures, run.folder / "figures" / f"{stem}.png")
+    plot_uncertainty(figures, run.folder / "figures" / f"{stem}.png")
     return table
 
 
@@ -113,7 +113,7 @@ def _sample(opened: OpenedRun, sampling: Sampling, volume: StackedVolume) -> lis
     return [SampledTarget(*(array[k] for array in arrays)) for k in range(len(deterministic))]
 
 
-def _figure_data(volumes: Sequence[UncertaintyScores]) -> Shown:
+def _figure_data(volumes: Sequence[UncertaintyScores]) -> UncertaintyCurves:
     """The means of the curves over volumes, and the sums of the bins."""
     curves = [volume.curves for volume in volumes if volume.curves]
     errors, ideal = {}, None
@@ -125,7 +125,7 @@ def _figure_data(volumes: Sequence[UncertaintyScores]) -> Shown:
     bins = {
         name: reduce(add, (volume.bins[name] for volume in volumes)) for name in ("without", "with")
     }
-    return Shown(errors, ideal, bins)
+    return UncertaintyCurves(errors, ideal, bins)
 
 
 def _file_stem(sampling: Sampling, split: str) -> str:

@@ -9,7 +9,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.yaml.write import inline
 from softseg.package.metadata import ModelMetadata
 from softseg.preprocess import Crop
-from softseg.render.text_table import Cell, TextTable, markdown
+from softseg.render.text_table import Cell, TextTable, to_markdown
 from softseg.runs.thresholds import Threshold
 
 
@@ -104,7 +104,7 @@ def _training_blocks(
             "\nsegmented as a whole, with everything in them that looks like the target."
         )
     yield scores
-    yield markdown(_score_table(metadata)).strip()
+    yield to_markdown(_score_table(metadata)).strip()
 
 
 def _score_table(metadata: ModelMetadata) -> TextTable:

@@ -12,12 +12,12 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from softseg.core.files import write_atomically
-from softseg.render.text_table import TextTable, html
+from softseg.render.text_table import TextTable, to_html
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture file (PNG, JPEG or SVG), what stands below it, and what it shows in words."""
+    """A picture file (PNG, JPEG or SVG), its caption, and a description of what it shows."""
 
     path: Path
     caption: str
@@ -26,7 +26,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading of the page and what stands below it, in this order."""
+    """A heading of the page and the content below it, in this order."""
 
     title: str
     paragraphs: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Section:
 def write_page(
     path: Path,
     title: str,
-    facts: Mapping[str, str],
+    context: Mapping[str, str],
     warnings: Sequence[str],
     sections: Sequence[Section],
 ) -> None:
@@ -46,23 +46,23 @@ def write_page(
     All texts are plain and are escaped.
 
     Args:
-        path: the file; its folder is made if need be.
+        path: the file; its folder is created if necessary.
         title: the page's heading.
-        facts: what the results hang on (data, versions, seed, date), shown first.
-        warnings: what nobody may miss, a box each, above everything else.
+        context: what the results depend on (data, versions, seed, date), shown first.
+        warnings: shown above everything else, a box for each.
         sections: the body, in order; their titles are the table of contents.
 
     Raises:
         FileNotFoundError: a figure's file does not exist.
-        ValueError: a figure's file is no picture by its name.
+        ValueError: a figure's file is not a picture by its name.
     """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(data_uri=_data_uri, table=html)
+    environment.filters.update(data_uri=_data_uri, html=to_html)
     source = files("softseg.render").joinpath("page.html").read_text(encoding="utf-8")
     template = environment.from_string(source)
-    page = template.render(title=title, facts=facts, warnings=warnings, sections=sections)
+    page = template.render(title=title, context=context, warnings=warnings, sections=sections)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page)
 

@@ -1,14 +1,15 @@
-"""One table of short texts, and its four forms: CSV, Markdown, LaTeX and HTML.
+"""A table of short texts as CSV, Markdown, LaTeX, HTML, or for a terminal.
 
-A text may hold line breaks: they stay breaks in Markdown, LaTeX and HTML, and are a space in
-CSV. Whatever is special in a form is escaped, so that names from a YAML cannot break a table.
+Line breaks in a text stay breaks in Markdown, LaTeX and HTML, and become a space in CSV. Special
+characters of a format are escaped, so that names from a YAML cannot break a table.
 """
 
 from __future__ import annotations
 
-import csv as csv_module
+import csv
 import io
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ _HTML = """\
 
 @dataclass(frozen=True)
 class Cell:
-    """One text of a table; `mark` is a sign or word after it that refers to a note."""
+    """One text of a table; `mark` is a sign or text after it that refers to a note."""
 
     text: str
     bold: bool = False
@@ -71,9 +72,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table whose rows all have as many cells as its header; raises ValueError otherwise.
+    """A table; raises ValueError if a row has not as many cells as the header.
 
-    `name` is the stem of its files (`table_splits`); `notes` stand below it.
+    `name` is the stem of its files (`table_splits`); `notes` are printed below it.
     """
 
     name: str
@@ -85,32 +86,36 @@ class TextTable:
     def __post_init__(self) -> None:
         for number, row in enumerate(self.rows, start=1):
             if len(row) != len(self.header):
-                found = f"{len(row)} cells, not {len(self.header)}"
-                raise ValueError(f"table {self.name}, row {number}: {found}")
+                count = f"{len(row)} cells, not {len(self.header)}"
+                raise ValueError(f"table {self.name}, row {number}: {count}")
 
 
-def csv(table: TextTable) -> str:
-    """Header and rows, with the marks; bold, title and notes have no place in a CSV."""
+def to_csv(table: TextTable) -> str:
+    """Header and rows with their marks; without bold, title and notes, which a CSV cannot hold."""
     stream = io.StringIO()
-    writer = csv_module.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_flat(heading) for heading in table.header)
     writer.writerows([_flat(f"{cell.text} {cell.mark}") for cell in row] for row in table.rows)
     return stream.getvalue()
 
 
-def markdown(table: TextTable) -> str:
-    """A GitHub-flavored table below its title, a paragraph a note."""
+def to_markdown(table: TextTable) -> str:
+    """A GitHub-flavored table below its title, then a paragraph per note."""
     rule = ("---:" if number else "---" for number in _numeric(table))
-    rows = [map(_markdown_text, table.header), rule, *(map(_markdown_cell, r) for r in table.rows)]
+    rows: list[Iterable[str]] = [map(_markdown_text, table.header), rule]
+    rows += [[_cell(cell, _markdown_text, "**{}**") for cell in row] for row in table.rows]
     grid = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
     notes = map(_markdown_text, table.notes)
     return "\n\n".join([f"**{_markdown_text(table.title)}**", grid, *notes]) + "\n"
 
 
-def latex(table: TextTable) -> str:
-    """A `table` environment, for a document that uses the package booktabs."""
+def to_latex(table: TextTable) -> str:
+    """A `table` environment; the document must use the package booktabs."""
     columns = "".join("r" if number else "l" for number in _numeric(table))
-    rows = [rf"    {' & '.join(map(_latex_cell, row))} \\" for row in table.rows]
+    rows = []
+    for row in table.rows:
+        cells = (_cell(cell, _latex_text, r"\textbf{{{}}}") for cell in row)
+        rows.append(rf"    {' & '.join(cells)} \\")
     heading = " & ".join(map(_latex_text, table.header))
     label = re.sub(r"[^\w-]+", "-", table.name, flags=re.ASCII)
     lines = [
@@ -127,46 +132,52 @@ def latex(table: TextTable) -> str:
     return "\n".join(lines) + "\n"
 
 
-def html(table: TextTable) -> Markup:
-    """A `<div class="table">`: the table in a box of its own to scroll in, notes below it.
+def to_html(table: TextTable) -> Markup:
+    """A `<div class="table">`: the table in its own scrollable box, notes below it.
 
     Columns of numbers have the class `number`, columns of sentences the class `long`.
     """
-    longest = [max(map(len, column), default=0) for column in _columns(table)]
-    texts = ["long" if length > _LONG else "short" for length in longest]
-    kinds = ["number" if _numeric(table)[place] else kind for place, kind in enumerate(texts)]
+    kinds = []
+    for numeric, column in zip(_numeric(table), _columns(table), strict=True):
+        longest = max(map(len, column), default=0)
+        kinds.append("number" if numeric else "long" if longest > _LONG else "short")
+
+    def lines(text: str) -> Markup:
+        return Markup("<br>").join(_typographic(line) for line in text.splitlines())
+
     template = Environment(autoescape=True, trim_blocks=True).from_string(_HTML)
-    return Markup(template.render(table=table, kinds=kinds, lines=_html_lines))
+    return Markup(template.render(table=table, kinds=kinds, lines=lines))
 
 
-def on_screen(table: TextTable) -> Table:
+def to_rich(table: TextTable) -> Table:
     """The table for a terminal."""
     title, notes = escape(table.title), escape("\n".join(table.notes))
-    shown = Table(title=title, title_justify="left", caption=notes)
-    shown.caption_justify = "left"
+    printed = Table(title=title, title_justify="left", caption=notes)
+    printed.caption_justify = "left"
     for heading, numeric in zip(table.header, _numeric(table), strict=True):
-        shown.add_column(Text(heading), justify="right" if numeric else "left")
+        printed.add_column(Text(heading), justify="right" if numeric else "left")
     for row in table.rows:
-        texts = (Text(f"{c.text} {c.mark}".strip(), "bold" if c.bold else "") for c in row)
-        shown.add_row(*texts)
-    return shown
+        printed.add_row(
+            *(Text(f"{cell.text} {cell.mark}".strip(), "bold" * cell.bold) for cell in row)
+        )
+    return printed
 
 
-def write(table: TextTable, folder: Path) -> list[Path]:
-    """Write `<name>.csv`, `.md` and `.tex` into a folder, which is made if need be."""
+def write_table(table: TextTable, folder: Path) -> list[Path]:
+    """Write `<name>.csv`, `.md` and `.tex` into a folder, which is created if necessary."""
     folder.mkdir(parents=True, exist_ok=True)
-    forms = {".csv": csv(table), ".md": markdown(table), ".tex": latex(table)}
+    forms = {".csv": to_csv(table), ".md": to_markdown(table), ".tex": to_latex(table)}
     for suffix, content in forms.items():
         write_atomically(folder / f"{table.name}{suffix}", content)
     return [folder / f"{table.name}{suffix}" for suffix in forms]
 
 
 def _columns(table: TextTable) -> list[list[str]]:
-    return [[row[place].text for row in table.rows] for place in range(len(table.header))]
+    return [[row[k].text for row in table.rows] for k in range(len(table.header))]
 
 
 def _numeric(table: TextTable) -> list[bool]:
-    """Which columns hold numbers; the first one names the rows and never does."""
+    """Whether each column holds numbers; the first has the names of the rows and does not."""
     return [False, *(any(map(_NUMBER.fullmatch, column)) for column in _columns(table)[1:])]
 
 
@@ -175,7 +186,10 @@ def _flat(text: str) -> str:
 
 
 def _typographic(text: str) -> str:
-    """With true minus signs, and no line end within "± 3"; programs read CSV and Markdown."""
+    """The text with typographic minus signs and without a line end in "± 3".
+
+    Not for CSV and Markdown, which programs read.
+    """
     return _UNIT.sub("\u00a0", _MINUS.sub("−", text))
 
 
@@ -183,26 +197,18 @@ def _markdown_text(text: str) -> str:
     return "<br>".join(_MARKDOWN.sub(r"\\\g<0>", _flat(line)) for line in text.splitlines())
 
 
-def _markdown_cell(cell: Cell) -> str:
-    text = _markdown_text(cell.text)
-    bold = f"**{text}**" if cell.bold and text else text
-    return f"{bold} {_markdown_text(cell.mark)}".strip()
-
-
 def _latex_text(text: str) -> str:
-    lines = [
-        "".join(_LATEX.get(sign, sign) for sign in _typographic(_flat(line))).replace("--", "-{}-")
-        for line in text.splitlines()
-    ]
+    """Escape a text; several lines become a `shortstack`."""
+    lines = []
+    for line in text.splitlines():
+        escaped = "".join(_LATEX.get(sign, sign) for sign in _typographic(_flat(line)))
+        lines.append(escaped.replace("--", "-{}-"))  # not an en dash
     stacked = r"\\".join(lines)
     return rf"\shortstack{{{stacked}}}" if len(lines) > 1 else stacked
 
 
-def _latex_cell(cell: Cell) -> str:
-    text = _latex_text(cell.text)
-    bold = rf"\textbf{{{text}}}" if cell.bold else text
-    return f"{bold} {_latex_text(cell.mark)}".strip()
-
-
-def _html_lines(text: str) -> Markup:
-    return Markup("<br>").join(_typographic(line) for line in text.splitlines())
+def _cell(cell: Cell, escaped: Callable[[str], str], bold: str) -> str:
+    """Text and mark of a cell; `bold` is the format of a bold text."""
+    text = escaped(cell.text)
+    text = bold.format(text) if cell.bold and text else text
+    return f"{text} {escaped(cell.mark)}".strip()

@@ -1,3 +1,1 @@
-"""Tables and figures of what was measured."""
-
-from __future__ import annotations
+"""The report of an ablation or of a single run: tables, figures and one page."""

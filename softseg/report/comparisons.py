@@ -11,12 +11,12 @@ import pandas as pd
 from softseg.core.errors import UserError
 from softseg.metrics.bootstrap import median_interval
 from softseg.metrics.significance import Method, holm, wilcoxon
-from softseg.report.pairing import Unit, paired, scores, unmatched
+from softseg.report.pairing import Unit, count_unmatched, paired_means, scores_by_candidate
 
 PER_SPLIT_CAUTION = (
-    "Splits share subjects, in training and, where splits are drawn at random, in their test "
-    "sets too, so runs on different splits are not independent: the p-values per split are too "
-    "small and must be read with care."
+    "Splits share subjects, in training and, if splits are random, in their test sets too, so "
+    "runs on different splits are not independent: the p-values per split are too small and must "
+    "be read with care."
 )
 
 _DECIMALS = 10
@@ -35,7 +35,7 @@ class Comparison:
     zeros: int
     """Pairs without a difference, which the test drops."""
     tied: int
-    """Differences, zeros aside, whose size another one shares."""
+    """Differences, without the zeros, that have the same size as another one."""
     mean: float
     """Of the candidate, over the pairs."""
     reference_mean: float
@@ -49,7 +49,7 @@ class Comparison:
     p_holm: float
     """Adjusted for all candidates compared on this target, metric and unit."""
     method: str
-    """exact, approx or paper; empty where nothing was to be computed."""
+    """exact, approx or paper; empty without pairs."""
     note: str
 
 
@@ -60,44 +60,51 @@ def compare(
     metrics_named: Sequence[str],
     method: Method = "auto",
 ) -> list[Comparison]:
-    """Every other candidate against the reference, for each target and metric.
+    """Compare every other candidate with the reference, for each target and metric.
 
     A two-sided Wilcoxon signed-rank test (Gros et al. 2020, section 2.4.1) on the means of
-    each subject or split over the scores that both have; see `pairing.paired`. Undefined
+    each subject or split over the scores that both have; see `pairing.paired_means`. Undefined
     values are NaN; the note counts scores without a counterpart.
 
     Args:
-        metrics: see `pairing.scores`.
+        metrics: see `pairing.scores_by_candidate`.
         reference: the candidate that the others are compared with.
         unit: what one pair is; for "split", see `PER_SPLIT_CAUTION`.
-        metrics_named: columns of `metrics`, in the order wanted.
+        metrics_named: columns of `metrics`, in the order of the result.
         method: how p-values are computed.
 
     Raises:
-        UserError: there is no such reference or metric, or a score is there twice.
+        UserError: the reference or a metric does not exist, or a score exists twice.
     """
     candidates = [str(name) for name in metrics["candidate"].unique()]
-    _check(reference, candidates, "candidate", "reference")
+    _check_name(reference, candidates, "candidate", "reference")
     for metric in metrics_named:
-        _check(metric, [str(name) for name in metrics.columns], "column", "metric")
+        _check_name(metric, [str(name) for name in metrics.columns], "column", "metric")
     others = [name for name in candidates if name != reference]
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     for target in metrics["target"].unique():
         for metric in metrics_named:
-            scored = scores(metrics, target, metric)
-            ones = [_compared(scored, target, metric, o, reference, unit, method) for o in others]
-            found += _adjusted(ones)
-    return found
+            scores = scores_by_candidate(metrics, target, metric)
+            family = [
+                _compare_pair(scores, target, metric, candidate, reference, unit, method)
+                for candidate in others
+            ]
+            adjusted = holm([comparison.p for comparison in family])
+            comparisons += [
+                replace(comparison, p_holm=float(p))
+                for comparison, p in zip(family, adjusted, strict=True)
+            ]
+    return comparisons
 
 
 def as_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
-    """One row a comparison, the fields as columns: for a CSV."""
+    """One row per comparison, the fields as columns: for a CSV."""
     columns = [field.name for field in fields(Comparison)]
-    return pd.DataFrame([asdict(one) for one in comparisons], columns=columns)
+    return pd.DataFrame([asdict(comparison) for comparison in comparisons], columns=columns)
 
 
-def _compared(
-    scored: pd.DataFrame,
+def _compare_pair(
+    scores: pd.DataFrame,
     target: str,
     metric: str,
     candidate: str,
@@ -105,12 +112,17 @@ def _compared(
     unit: Unit,
     method: Method,
 ) -> Comparison:
-    """One comparison, not yet adjusted for the others."""
-    pairs = paired(scored, [candidate, reference], unit)
+    """Compare one candidate with the reference; `p_holm` is not adjusted yet."""
+    pairs = paired_means(scores, [candidate, reference], unit)
     # rounded, since means that are equal on paper may differ in their last bit
     differences = (pairs[candidate] - pairs[reference]).to_numpy().round(_DECIMALS)
     test = wilcoxon(differences, method)
     low, high = median_interval(differences)
+    unmatched = zip(
+        (candidate, reference), count_unmatched(scores, candidate, reference), strict=True
+    )
+    left_out = ", ".join(f"{count} of {name}" for name, count in unmatched if count)
+    notes = [test.note, f"scores without a counterpart left out: {left_out}" if left_out else ""]
     return Comparison(
         target=target,
         metric=metric,
@@ -128,23 +140,13 @@ def _compared(
         p=test.p,
         p_holm=float("nan"),
         method=test.method,
-        note="; ".join(filter(None, [test.note, _left_out(scored, candidate, reference)])),
+        note="; ".join(filter(None, notes)),
     )
 
 
-def _adjusted(family: Sequence[Comparison]) -> list[Comparison]:
-    adjusted = holm([one.p for one in family])
-    return [replace(one, p_holm=float(p)) for one, p in zip(family, adjusted, strict=True)]
-
-
-def _left_out(scored: pd.DataFrame, candidate: str, reference: str) -> str:
-    alone = zip((candidate, reference), unmatched(scored, candidate, reference), strict=True)
-    counts = [f"{count} of {name}" for name, count in alone if count]
-    return f"scores without a counterpart left out: {', '.join(counts)}" if counts else ""
-
-
-def _check(name: str, known: Sequence[str], kind: str, role: str) -> None:
-    if name not in known:
+def _check_name(name: str, available: Sequence[str], kind: str, role: str) -> None:
+    if name not in available:
         raise UserError(
-            f"the {role} {name!r} is not a {kind} of the metrics; there is {', '.join(known)}"
+            f"the {role} {name!r} is not a {kind} of the metrics; choose from "
+            f"{', '.join(available)}"
         )

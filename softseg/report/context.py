@@ -1,77 +1,100 @@
-"""What the results of an ablation hang on, and what nobody may miss about them."""
+"""What the results of an ablation depend on, and warnings that its readers must not miss."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from softseg.data.synthetic import is_phantom
 from softseg.report.pairing import same_truth
 from softseg.report.results import Results
-from softseg.runs.plan_file import CONVERGED_DICE
+from softseg.runs.plan_file import CONVERGED_DICE, RunStatus
 
 
-def facts(results: Results) -> dict[str, str]:
+def report_context(results: Results) -> dict[str, str]:
     """Data, splits, seeds, software and machine, as text."""
-    experiment, known = results.experiment, [entry.run.metadata() for entry in results.done()]
-    synthetic = "SYNTHETIC (a phantom), " if _synthetic(results) else ""
-    subjects = {name for one in known for name in one.get("data_fingerprint", {})}
+    experiment = results.experiment
+    metadata = [run.run.metadata() for run in results.done_runs()]
+    synthetic = "SYNTHETIC (a phantom), " if _is_synthetic(results) else ""
+    subjects = {name for of_run in metadata for name in of_run.get("data_fingerprint", {})}
     tested = results.metrics["subject"].nunique()
-    versions = [_versions(one.get("versions", {})) for one in known]
+    seeds = sorted({int(of_run["seed"]) for of_run in metadata if "seed" in of_run})
+    machines = [f"{of_run.get('device')}, {of_run.get('threads')} threads" for of_run in metadata]
+    software = [
+        ", ".join(f"{name} {version}" for name, version in of_run.get("versions", {}).items())
+        for of_run in metadata
+    ]
+    commits = [of_run.get("git_commit") or "none (an installed package)" for of_run in metadata]
+    finished = [str(of_run.get("done", of_run.get("finished", "–"))) for of_run in metadata]
     return {
         "data": f"{synthetic}{experiment.dataset.root}: {len(subjects)} subjects, {tested} of them "
         "tested in one split or more",
         "targets": ", ".join(results.targets),
-        "splits": f"{len({entry.split for entry in results.entries})}, the same for all candidates",
+        "splits": f"{len({run.split for run in results.runs})}, the same for all candidates",
         "reference": results.reference,
-        "seeds": _each(sorted({int(one["seed"]) for one in known if "seed" in one})),
-        "machine": _each([f"{one.get('device')}, {one.get('threads')} threads" for one in known]),
-        "software": _each(versions),
-        "commit": _each([one.get("git_commit") or "none (an installed package)" for one in known]),
-        "finished": max(str(one.get("done", one.get("finished", "–"))) for one in known),
+        "seeds": _join_distinct(seeds),
+        "machine": _join_distinct(machines),
+        "software": _join_distinct(software),
+        "commit": _join_distinct(commits),
+        "finished": max(finished),
     }
 
 
-def warnings(results: Results) -> list[str]:
-    """What a reader must know of the data, of runs that are missing or failed, and of truths."""
-    found = []
-    if _synthetic(results):
-        found.append("The data are SYNTHETIC: these figures say nothing about patients.")
-    if failed := [entry for entry in results.entries if entry.status == "failed"]:
-        reasons = "; ".join(f"{e.name}: {e.reason.splitlines()[0]}" for e in failed)
-        found.append(f"{_runs(failed)} failed and are in no table. {reasons}")
-    if missing := [e for e in results.entries if e.status in ("unfinished", "not begun")]:
-        found.append(
-            f"{_runs(missing)} not done yet: call `softseg ablate` again. The tables hold the "
-            "others only."
+def report_warnings(results: Results) -> list[str]:
+    """Warnings about the data, missing or failed runs, leaks, truths and sessions."""
+    warnings = []
+    if _is_synthetic(results):
+        warnings.append("The data are SYNTHETIC: these figures say nothing about patients.")
+    if failed := [run for run in results.runs if run.status == "failed"]:
+        reasons = "; ".join(f"{run.name}: {run.reason.splitlines()[0]}" for run in failed)
+        warnings.append(f"{_count_runs(failed)} failed and are in no table. {reasons}")
+    if missing := [run for run in results.runs if run.status in ("unfinished", "not begun")]:
+        warnings.append(
+            f"{_count_runs(missing)} not done yet: run `softseg ablate` again. The tables hold "
+            "the others only."
         )
-    if lost := [entry for entry in results.done() if not entry.converged]:
-        found.append(
-            f"{_runs(lost)} did not converge (best validation Dice under {CONVERGED_DICE:.0f} %, "
-            f"or a dead output at the end) and are in all tables: {_each([e.name for e in lost])}"
+    if unconverged := [run for run in results.done_runs() if not run.converged]:
+        warnings.append(
+            f"{_count_runs(unconverged)} did not converge (best validation Dice under "
+            f"{CONVERGED_DICE:.0f} %, or a dead output at the end) and are in all tables: "
+            f"{_join_distinct(run.name for run in unconverged)}"
         )
-    return [*found, *_leaks(results), *_unlike_truths(results), *_sessions(results)]
+    warnings += [*_leak_warnings(results), *_truth_warnings(results)]
+    scans, persons = (results.metrics[column].nunique() for column in ("subject", "person"))
+    if persons < scans:
+        warnings.append(
+            f"The {scans} tested scans are sessions of {persons} persons. Tables and tests by "
+            "subject average the sessions of a person, who counts once."
+        )
+    return warnings
 
 
-def _leaks(results: Results) -> Iterator[str]:
-    """Runs that start from weights which have learned from their test scans, or may have."""
-    starts = [(entry.name, entry.run.metadata().get("init_from")) for entry in results.done()]
-    seen = [(name, one.get("test_subjects_it_was_trained_on")) for name, one in starts if one]
-    if leaking := [name for name, tested in seen if tested]:
+def _leak_warnings(results: Results) -> Iterator[str]:
+    """Name runs that started from weights trained on their test scans, or possibly so."""
+    leaking, unknown = [], []
+    for run in results.done_runs():
+        if start := run.run.metadata().get("init_from"):
+            tested = start.get("test_subjects_it_was_trained_on")
+            if tested is None:
+                unknown.append(run)
+            elif tested:
+                leaking.append(run)
+    if leaking:
         yield (
-            f"{_runs(leaking)} started from weights (init_from) that have LEARNED FROM SCANS THEY "
-            f"ARE TESTED ON, so their scores are too good: {_each(leaking)}"
+            f"{_count_runs(leaking)} started from weights (init_from) that were TRAINED ON SCANS "
+            "OF THEIR TEST SETS, so their scores are too good: "
+            f"{_join_distinct(run.name for run in leaking)}"
         )
-    if unknown := [name for name, tested in seen if tested is None]:
+    if unknown:
         yield (
-            f"{_runs(unknown)} started from weights (init_from) that do not tell which scans they "
-            f"learned from; see that none is tested: {_each(unknown)}"
+            f"{_count_runs(unknown)} started from weights (init_from) without a record of the "
+            "scans they were trained on; make sure that none is tested: "
+            f"{_join_distinct(run.name for run in unknown)}"
         )
 
 
-def _unlike_truths(results: Results) -> Iterator[str]:
-    """Candidates that fuse raters otherwise, or take other codes, have other masks as truth."""
+def _truth_warnings(results: Results) -> Iterator[str]:
+    """Name candidates with another truth: they fuse raters differently, or take other labels."""
     for target in results.targets:
         rows = results.metrics[results.metrics["target"] == target]
         others = [
@@ -80,33 +103,18 @@ def _unlike_truths(results: Results) -> Iterator[str]:
         if others:
             yield (
                 f"{', '.join(others)} are scored against ANOTHER TRUTH of {target} than "
-                f"{results.reference}, as their raters or targets differ: their scores do not "
-                "compare and are not tested. Scores against the same raters do, and are."
+                f"{results.reference}, as their raters or targets differ: their scores cannot be "
+                "compared and are not tested. Scores against the same raters can be, and are."
             )
 
 
-def _sessions(results: Results) -> Iterator[str]:
-    """Where the tested scans are sessions of fewer persons: what the tables take as a subject."""
-    scans, persons = (results.metrics[column].nunique() for column in ("subject", "person"))
-    if persons < scans:
-        yield (
-            f"The {scans} tested scans are sessions of {persons} persons. Tables and tests by "
-            "subject average the sessions of a person, who counts once."
-        )
-
-
-def _runs(entries: list[Any]) -> str:
-    return "1 run" if len(entries) == 1 else f"{len(entries)} runs"
-
-
-def _synthetic(results: Results) -> bool:
+def _is_synthetic(results: Results) -> bool:
     return is_phantom(Path(results.experiment.dataset.root))
 
 
-def _versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+def _count_runs(runs: Sequence[RunStatus]) -> str:
+    return "1 run" if len(runs) == 1 else f"{len(runs)} runs"
 
 
-def _each(answers: list[Any]) -> str:
-    """Each different answer once."""
-    return "; ".join(dict.fromkeys(str(answer) for answer in answers))
+def _join_distinct(values: Iterable[object]) -> str:
+    return "; ".join(dict.fromkeys(map(str, values)))

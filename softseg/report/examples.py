@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
-from softseg.core.types import Float32Array
+from softseg.core.types import AnyArray
 from softseg.data import Subject
 from softseg.data.nifti.grid import canonical, canonical_voxels
 from softseg.data.nifti.io import read_volume
 from softseg.data.sample import load_sample
 from softseg.inference.write import Kind, prediction_file
 from softseg.render.figures.examples import Example
-from softseg.report.pairing import scores
+from softseg.report.pairing import scores_by_candidate
 from softseg.report.results import Results
 from softseg.runs.folder import subject_predictions_folder
-from softseg.runs.plan_file import RunStatus
+
+KINDS: tuple[Kind, Kind] = ("probseg", "mask")
 
 
-def chosen(results: Results, target: str) -> dict[str, tuple[str, int]]:
-    """`worst`, `median`, `best` -> subject and a split in which every candidate was tested on it.
+def select_subjects(results: Results, target: str) -> dict[str, tuple[str, int]]:
+    """Select `worst`, `median`, `best` -> subject and a split in which every candidate tested it.
 
-    By the Dice of `results.ranked_by`, mean over those splits; empty where candidates share no
-    test.
+    By the Dice of `results.ranked_by`, mean over those splits; empty if candidates share no test.
     """
-    common = scores(results.metrics, target, "dice").dropna()
+    common = scores_by_candidate(results.metrics, target, "dice").dropna()
     if common.empty:
         return {}
     ranked = common.groupby(level="subject")[results.ranked_by].mean().sort_values()
@@ -40,81 +36,69 @@ def chosen(results: Results, target: str) -> dict[str, tuple[str, int]]:
     return {label: (str(name), int(splits[name])) for label, name in names.items()}
 
 
-def examples(results: Results, target: str) -> list[Example]:
-    """The slice with most foreground of each chosen subject, and all candidates' predictions.
+def read_examples(results: Results, target: str) -> list[Example]:
+    """Read the slice with most foreground of each selected subject, with all predictions.
 
-    Raises UserError where the data set is no longer there.
+    Raises UserError if the data set no longer has the subjects.
     """
-    subjects = {one.name: one for one in results.experiment.dataset()}
-    shown = chosen(results, target)
-    if missing := {name for name, _ in shown.values()} - subjects.keys():
+    subjects = {subject.name: subject for subject in results.experiment.dataset()}
+    selected = select_subjects(results, target)
+    if missing := {name for name, _ in selected.values()} - subjects.keys():
         root = results.experiment.dataset.root
         raise UserError(f"{root} no longer holds {', '.join(sorted(missing))}")
     return [
-        _example(results, target, subjects[name], split, label)
-        for label, (name, split) in shown.items()
+        _read_example(results, target, subjects[name], split, f"{label}: {name}")
+        for label, (name, split) in selected.items()
     ]
 
 
-def _example(results: Results, target: str, subject: Subject, split: int, label: str) -> Example:
+def _read_example(
+    results: Results, target: str, subject: Subject, split: int, title: str
+) -> Example:
+    """Read one slice of a subject: image, truth and the predictions of all candidates."""
     experiment = results.experiment
     sample = load_sample(subject, experiment.dataset)
     axis = experiment.slices.axis_index
     truth = canonical_voxels(sample.target[results.targets.index(target)], sample.grid)
-    place = int(np.moveaxis(truth, axis, 0).sum(axis=(1, 2)).argmax())
-
-    def cut(volume: Float32Array) -> Float32Array:
-        slice_: Float32Array = np.take(volume, place, axis)
-        return slice_
-
-    tested = [entry for entry in results.done() if entry.split == split]
-    places = _places(tested, results, subject)
-    masks = {kind: _predictions(places, target, kind) for kind in KINDS}
-    rows = _rows(results.metrics, subject.name, split, target)
+    index = int(np.moveaxis(truth, axis, 0).sum(axis=(1, 2)).argmax())
+    predictions = _read_predictions(results, target, subject, split)
+    soft, binary = (
+        {name: np.take(volume, index, axis) for name, volume in predictions[kind].items()}
+        for kind in KINDS
+    )
+    rows = results.metrics
+    rows = rows[(rows["subject"] == subject.name) & (rows["split"] == split)]
+    rows = rows[rows["target"] == target]
     zooms = np.delete(canonical(sample.grid).zooms, axis)
     return Example(
-        title=f"{label}: {subject.name}",
-        image=cut(canonical_voxels(sample.image[0], sample.grid)),
-        truth=cut(truth),
-        soft={name: cut(volume) for name, volume in masks["probseg"].items()},
-        binary={name: cut(volume) for name, volume in masks["mask"].items()},
+        title=title,
+        image=np.take(canonical_voxels(sample.image[0], sample.grid), index, axis),
+        truth=np.take(truth, index, axis),
+        soft=soft,
+        binary=binary,
         pixel_mm=(float(zooms[0]), float(zooms[1])),
         dice=dict(zip(rows["candidate"], rows["dice"], strict=True)),
     )
 
 
-KINDS: tuple[Kind, Kind] = ("probseg", "mask")
+def _read_predictions(
+    results: Results, target: str, subject: Subject, split: int
+) -> dict[Kind, dict[str, AnyArray]]:
+    """Kind -> candidate -> its prediction (X, Y, Z) of a subject in canonical order.
 
-
-def _places(
-    tested: list[RunStatus], results: Results, subject: Subject
-) -> dict[str, tuple[Path, Path]]:
-    """Candidate -> the folder of its predictions of a subject, and the image they are named after.
-
-    That is the first contrast, which may be each candidate's own.
+    Files are named after the first contrast, which may be each candidate's own.
     """
-    found = {}
-    for entry in tested:
-        experiment = load_config(entry.run.config, Experiment)
+    predictions: dict[Kind, dict[str, AnyArray]] = {kind: {} for kind in KINDS}
+    for run in results.done_runs():
+        if run.split != split:
+            continue
+        experiment = load_config(run.run.config, Experiment)
         own = subject
         if experiment.dataset != results.experiment.dataset:
             own = next(one for one in experiment.dataset() if one.name == subject.name)
-        folder = subject_predictions_folder(entry.run, experiment, own)
-        found[entry.candidate] = (folder, next(iter(own.images.values())))
-    return found
-
-
-def _predictions(
-    places: Mapping[str, tuple[Path, Path]], target: str, kind: Kind
-) -> Mapping[str, Float32Array]:
-    """Candidate -> what it predicted, (X, Y, Z) in canonical orientation."""
-    found = {}
-    for candidate, (folder, source) in places.items():
-        volume = read_volume(prediction_file(folder, source, target, kind))
-        found[candidate] = canonical_voxels(volume.data, volume.grid)
-    return found
-
-
-def _rows(metrics: pd.DataFrame, subject: str, split: int, target: str) -> pd.DataFrame:
-    chosen = (metrics["subject"] == subject) & (metrics["split"] == split)
-    return metrics[chosen & (metrics["target"] == target)]
+        folder = subject_predictions_folder(run.run, experiment, own)
+        image = next(iter(own.images.values()))
+        for kind in KINDS:
+            volume = read_volume(prediction_file(folder, image, target, kind))
+            predictions[kind][run.candidate] = canonical_voxels(volume.data, volume.grid)
+    return predictions

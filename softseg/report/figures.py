@@ -1,197 +1,265 @@
-"""The figures of a report, each drawn from what the runs left behind."""
+"""The figures of a report: each reads its data from the runs, plots a PNG and returns a caption."""
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from softseg.core.seeds import seed_of
-from softseg.core.types import Float32Array, Float64Array
+from softseg.core.types import Float32Array
 from softseg.data.nifti.io import read_volume
-from softseg.render.figures import bland_altman, density, learning, progression, thresholds, timing
-from softseg.render.figures import examples as example_figure
-from softseg.render.figures import scores as score_figure
+from softseg.metrics.calibration import bins_from_table
+from softseg.render.figures.bland_altman import plot_bland_altman
+from softseg.render.figures.density import plot_density
+from softseg.render.figures.examples import plot_examples
+from softseg.render.figures.learning import plot_learning_curves
+from softseg.render.figures.progression import plot_progression
+from softseg.render.figures.reliability import plot_reliability
+from softseg.render.figures.scores import plot_scores
 from softseg.render.figures.style import colors
+from softseg.render.figures.thresholds import plot_thresholds
+from softseg.render.figures.timing import plot_timing
+from softseg.render.figures.volume_bias import plot_volume_bias
 from softseg.render.page import Figure
-from softseg.report.examples import examples
-from softseg.report.pairing import paired, scores
+from softseg.report.examples import read_examples
+from softseg.report.pairing import paired_means, scores_by_candidate
 from softseg.report.results import Results
 from softseg.runs.folder import predictions_folder, seconds_by_stage
-from softseg.runs.plan_file import RunStatus
 from softseg.runs.thresholds import read_thresholds
-from softseg.training.previews import Progression, read_progression
+from softseg.training.previews import read_progression
 
-_SAMPLE = 20_000  # voxels a candidate: enough for a density
+_SAMPLE = 20_000  # voxels of a candidate: enough for a density
 
 
-def draw_scores(results: Results, target: str, path: Path) -> Figure:
-    """Each subject's Dice by each candidate."""
-    scored = scores(results.metrics, target, "dice")
-    values = {name: paired(scored, [name], "subject")[name].to_numpy() for name in _scored(results)}
-    score_figure.draw(values, path, color=colors(results.candidates))
-    return Figure(
-        path,
+Plot = Callable[[Results, str, Path], str | None]
+"""Plots the results of a target into a file; returns the caption, or None if it has no data."""
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """One figure of the report, and what it shows for readers who cannot see it."""
+
+    plot: Plot
+    alt: str
+
+
+FIGURES: dict[str, ReportFigure] = {}
+
+
+def _figure(name: str, alt: str) -> Callable[[Plot], Plot]:
+    """Add the decorated function to `FIGURES`."""
+
+    def add(plot: Plot) -> Plot:
+        FIGURES[name] = ReportFigure(plot, alt)
+        return plot
+
+    return add
+
+
+def write_figure(name: str, results: Results, folder: Path, target: str = "") -> tuple[Figure, ...]:
+    """Write one of `FIGURES`, `<name>_<target>.png`; returns () if there is nothing to plot.
+
+    Raises UserError if it needs scans that no longer exist.
+    """
+    path = folder / (f"{name}_{target}.png" if target else f"{name}.png")
+    caption = FIGURES[name].plot(results, target, path)
+    return () if caption is None else (Figure(path, caption, FIGURES[name].alt),)
+
+
+@_figure("scores", "Dots and quartiles of the subjects' Dice, for each candidate.")
+def _plot_scores(results: Results, target: str, path: Path) -> str:
+    """Plot each subject's Dice, averaged over the splits that tested it."""
+    table = scores_by_candidate(results.metrics, target, "dice")
+    values = {
+        name: paired_means(table, [name], "subject")[name].to_numpy()
+        for name in results.scored_candidates
+    }
+    plot_scores(values, path, color=colors(results.candidates))
+    return (
         f"Test Dice of {target} in native space: a dot is a subject (mean over the splits that "
-        "tested it).",
-        f"Dots and quartiles of the subjects' Dice for each candidate, {target}.",
+        "tested it)."
     )
 
 
-def draw_progression(results: Results, target: str, path: Path) -> Figure | None:
-    """One validation slice as each candidate learned it (Figure 2); None where none was kept."""
-    first = min(entry.split for entry in results.done())
-    kept = {
-        entry.candidate: read_progression(entry.run.folder)
-        for entry in results.done()
-        if entry.split == first
+@_figure("progression", "A grid of slices: candidates in rows, epochs in columns.")
+def _plot_progression(results: Results, target: str, path: Path) -> str | None:
+    """Plot one validation slice as each candidate learned it (Figure 2), if one was kept."""
+    split = min(run.split for run in results.done_runs())
+    previews = {
+        run.candidate: read_progression(run.run.folder)
+        for run in results.done_runs()
+        if run.split == split
     }
     k = results.targets.index(target)
-    known = {
-        name: one for name, one in kept.items() if one and one.predictions and k < len(one.target)
+    available = {
+        name: preview
+        for name, preview in previews.items()
+        if preview and preview.predictions and k < len(preview.target)
     }
-    if not known:
+    if not available:
         return None
-    shown = next(iter(known.values()))
-    alike = {name: _of_target(one, k) for name, one in known.items() if _is_same(one, shown, k)}
-    progression.draw(alike, shown.image[0], shown.target[k], path)
-    others = known.keys() - alike.keys()
-    return Figure(
-        path,
-        f"Learning progression of {target} on one validation slice of split {first}: predictions "
+    first = next(iter(available.values()))
+    predictions = {
+        name: {epoch: soft[k] for epoch, soft in preview.predictions.items()}
+        for name, preview in available.items()
+        if np.array_equal(preview.image[0], first.image[0])
+        and np.array_equal(preview.target[k], first.target[k])
+    }
+    plot_progression(predictions, first.image[0], first.target[k], path)
+    others = ", ".join(sorted(available.keys() - predictions.keys()))
+    return (
+        f"Learning progression of {target} on one validation slice of split {split}: predictions "
         "from 0 (transparent) to 1 (red). The last column is each candidate's last epoch."
-        + (
-            f" Not shown, as their slice is another: {', '.join(sorted(others))}." if others else ""
-        ),
-        "A grid of slices: candidates in rows, epochs in columns.",
+        + (f" Not shown, as their slice is another: {others}." if others else "")
     )
 
 
-def _is_same(one: Progression, other: Progression, k: int) -> bool:
-    """Whether two candidates' slices show the same pixels and, of a target, the same truth."""
-    pairs = [(one.image[0], other.image[0]), (one.target[k], other.target[k])]
-    return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
-
-
-def _of_target(one: Progression, k: int) -> dict[int, Float32Array]:
-    return {epoch: prediction[k] for epoch, prediction in one.predictions.items()}
-
-
-def draw_thresholds(results: Results, target: str, path: Path) -> Figure:
-    """Dice against threshold (Figure 3)."""
-    curves = {name: _curves(results.done(name), target) for name in _scored(results)}
-    thresholds.draw(curves, path, color=colors(results.candidates))
-    return Figure(
-        path,
+@_figure("thresholds", "Curves of Dice over thresholds, a panel per candidate.")
+def _plot_thresholds(results: Results, target: str, path: Path) -> str:
+    """Plot Dice against the threshold (Figure 3)."""
+    curves: dict[str, list[dict[float, float]]] = {}
+    for name in results.scored_candidates:
+        thresholds = [read_thresholds(run.run.threshold) or {} for run in results.done_runs(name)]
+        curves[name] = [
+            {float(value): dice for value, dice in of_run[target].curve.items()}
+            for of_run in thresholds
+            if target in of_run
+        ]
+    plot_thresholds(curves, path, color=colors(results.candidates))
+    return (
         f"Dice of {target} against the threshold, on training and validation scans: mean over "
-        "runs, their range, and the threshold that each run chose.",
-        "A panel a candidate: curves of Dice over thresholds.",
+        "runs, their range, and the threshold that each run chose."
     )
 
 
-def _curves(entries: list[RunStatus], target: str) -> list[dict[float, float]]:
-    found = [read_thresholds(entry.run.threshold) or {} for entry in entries]
-    return [
-        {float(value): dice for value, dice in one[target].curve.items()}
-        for one in found
-        if target in one
-    ]
-
-
-def draw_density(results: Results, target: str, path: Path) -> Figure:
-    """How soft the predictions are (Figure 4)."""
-    values = {name: _predicted_values(results.done(name), target) for name in _scored(results)}
-    density.draw(values, path, color=colors(results.candidates))
-    return Figure(
-        path,
+@_figure("density", "Density curves of predicted values, one per candidate.")
+def _plot_density(results: Results, target: str, path: Path) -> str:
+    """Plot the distribution of a sample of the soft predictions (Figure 4)."""
+    values = {}
+    for name in results.scored_candidates:
+        pattern = f"*_label-{target}_probseg.nii.gz"
+        folders = [predictions_folder(run.run) for run in results.done_runs(name)]
+        files = [file for folder in folders for file in sorted(folder.rglob(pattern))]
+        values[name] = _sample_positive_values(files)
+    plot_density(values, path, color=colors(results.candidates))
+    return (
         f"Distribution of the non-zero predicted values of {target} in the test scans (kernel "
-        "density, area 1); an equal number of voxels of each scan.",
-        "Density curves of predicted values, one a candidate.",
+        "density, area 1); an equal number of voxels of each scan."
     )
 
 
-def _predicted_values(entries: list[RunStatus], target: str) -> Float32Array:
-    """A sample of the values above 0 in the soft predictions of these runs, the same each time."""
-    pattern = f"*_label-{target}_probseg.nii.gz"
-    folders = [predictions_folder(entry.run) for entry in entries]
-    files = [file for folder in folders for file in sorted(folder.rglob(pattern))]
-    draws = np.random.default_rng(seed_of(0, "density"))
+def _sample_positive_values(files: list[Path]) -> Float32Array:
+    """Sample the values above 0 of these predictions, the same ones each time."""
+    rng = np.random.default_rng(seed_of(0, "density"))
     share = max(1, _SAMPLE // max(1, len(files)))
-    samples = []
+    samples = [np.empty(0, np.float32)]
     for file in files:
         values = read_volume(file).data
         values = values[values > 0]
-        samples.append(draws.choice(values, min(share, len(values)), replace=False))
-    return np.concatenate(samples) if samples else np.empty(0, np.float32)
+        samples.append(rng.choice(values, min(share, len(values)), replace=False))
+    return np.concatenate(samples)
 
 
-def draw_examples(results: Results, target: str, path: Path) -> Figure | None:
-    """The worst, median and best subject (Figures 5 to 7); None where candidates share no test."""
-    columns = examples(results, target)
-    if not columns:
+@_figure("examples", "Slices of three subjects in columns, candidates in rows.")
+def _plot_examples(results: Results, target: str, path: Path) -> str | None:
+    """Plot the worst, median and best subject (Figures 5 to 7), if candidates share a test."""
+    examples = read_examples(results, target)
+    if not examples:
         return None
-    example_figure.draw(columns, path)
-    return Figure(
-        path,
+    plot_examples(examples, path)
+    return (
         f"The subjects with the worst, the median and the best Dice of {target} by "
         f"{results.ranked_by}: image and ground truth, then each candidate's soft prediction "
-        "(left, from 0, transparent, to 1, red) and binary prediction (right) with its Dice [%].",
-        "Slices of three subjects in columns, candidates in rows.",
+        "(left, from 0, transparent, to 1, red) and binary prediction (right) with its Dice [%]."
     )
 
 
-def draw_learning(results: Results, path: Path) -> Figure:
-    """Losses and validation Dice over the epochs."""
-    histories = {name: [e.history for e in results.done(name)] for name in _scored(results)}
-    learning.draw(histories, path, color=colors(results.candidates))
-    return Figure(
-        path,
-        "Learning curves. Losses of different kinds cannot be compared with each other; "
-        "validation Dice is at threshold 0.5, so it understates candidates with a low threshold.",
-        "A row a candidate: training loss, validation loss and validation Dice over epochs.",
-    )
-
-
-def draw_volumes(results: Results, target: str, path: Path) -> Figure:
-    """Agreement of predicted and true volumes."""
-    rows = results.metrics[results.metrics["target"] == target]
-    volumes = {name: _volumes(rows[rows["candidate"] == name]) for name in _scored(results)}
-    bland_altman.draw(volumes, path, color=colors(results.candidates))
-    return Figure(
-        path,
+@_figure("volumes", "Differences of volumes over their means, a panel per candidate.")
+def _plot_volumes(results: Results, target: str, path: Path) -> str:
+    """Plot the agreement of predicted and true volumes, in ml."""
+    of_target = results.metrics[results.metrics["target"] == target]
+    volumes = {}
+    for name in results.scored_candidates:
+        rows = of_target[of_target["candidate"] == name]
+        means = rows.groupby("subject")[["volume_ml", "volume_truth_ml"]].mean()
+        volumes[name] = (means["volume_ml"].to_numpy(), means["volume_truth_ml"].to_numpy())
+    plot_bland_altman(volumes, path, color=colors(results.candidates))
+    return (
         f"Bland-Altman plots of the volume of {target}: predicted minus true volume of each "
         "scan (mean over the splits that tested it), bias and limits of agreement "
-        "(bias ± 1.96 SD).",
-        "A panel a candidate: differences of volumes over their means.",
+        "(bias ± 1.96 SD)."
     )
 
 
-def _volumes(rows: pd.DataFrame) -> tuple[Float64Array, Float64Array]:
-    """Predicted and true volume [ml] of each scan."""
-    means = rows.groupby("subject")[["volume_ml", "volume_truth_ml"]].mean()
-    return means["volume_ml"].to_numpy(), means["volume_truth_ml"].to_numpy()
-
-
-def draw_timing(results: Results, path: Path) -> Figure:
-    """Where the time went."""
-    timing.draw({name: _stages(results.done(name)) for name in _scored(results)}, path)
-    return Figure(
-        path,
-        "Where the time went, all runs of a candidate together. Runs beside each other share the "
-        "machine, so their times add up to more than the time that passed.",
-        "Stacked bars of time, one a candidate.",
+@_figure(
+    "reliability",
+    "Lines of the mean truth over the predicted value for each candidate, and voxel counts.",
+)
+def _plot_reliability(results: Results, target: str, path: Path) -> str | None:
+    """Plot the reliability diagram over the test scans of all runs, if bins were written."""
+    bins = {}
+    for name in results.candidates:
+        parts = []
+        for run in results.done_runs(name):
+            file = run.run.folder / "reliability.csv"
+            if file.is_file():
+                table = pd.read_csv(file, dtype={"target": str}, keep_default_na=False)
+                rows = table[table["target"] == target]
+                parts += [bins_from_table(rows, str(file))] if len(rows) else []
+        if parts:
+            bins[name] = reduce(operator.add, parts)
+    if not bins:
+        return None
+    plot_reliability(bins, path, color=colors(results.candidates))
+    return (
+        f"Reliability of {target}: the mean truth of voxels by their predicted value, over the "
+        "test scans of all runs."
     )
 
 
-def _stages(entries: list[RunStatus]) -> dict[str, float]:
-    total: Counter[str] = Counter()
-    for entry in entries:
-        total.update(seconds_by_stage(entry.run))
-    return dict(total)
+@_figure("volume_bias", "Dots with intervals: predicted minus true volume by group and candidate.")
+def _plot_volume_bias(results: Results, target: str, path: Path) -> str:
+    """Plot the mean of predicted minus true volume by group."""
+    plot_volume_bias(results.volume_biases[target], path, color=colors(results.candidates))
+    return (
+        f"Bias of the volume of {target}, with its 95 % bootstrap interval over subjects (mean "
+        "over the splits that tested them)."
+    )
 
 
-def _scored(results: Results) -> list[str]:
-    """The candidates with a run, in the YAML's order."""
-    return [name for name in results.candidates if results.done(name)]
+@_figure(
+    "learning",
+    "Training loss, validation loss and validation Dice over epochs, a row per candidate.",
+)
+def _plot_learning(results: Results, _: str, path: Path) -> str:
+    """Plot losses and validation Dice over the epochs."""
+    histories = {
+        name: [run.history for run in results.done_runs(name)] for name in results.scored_candidates
+    }
+    plot_learning_curves(histories, path, color=colors(results.candidates))
+    return (
+        "Learning curves. Losses of different kinds cannot be compared with each other; "
+        "validation Dice is at threshold 0.5, so it understates candidates with a low threshold."
+    )
+
+
+@_figure("timing", "Stacked bars of time, one per candidate.")
+def _plot_timing(results: Results, _: str, path: Path) -> str:
+    """Plot the time of each stage, over all runs of a candidate."""
+    seconds: dict[str, Counter[str]] = {}
+    for name in results.scored_candidates:
+        seconds[name] = Counter()
+        for run in results.done_runs(name):
+            seconds[name].update(seconds_by_stage(run.run))
+    plot_timing(seconds, path)
+    return (
+        "Time per stage, all runs of a candidate together. Runs at the same time share the "
+        "machine, so their times add up to more than the time that passed."
+    )

@@ -1,9 +1,10 @@
-"""`softseg report`: tables, figures and one page of an ablation, or of a single run."""
+"""Write the report of an ablation, or of a single run: tables, figures and one page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -11,24 +12,26 @@ from rich.console import Console
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
 from softseg.metrics.significance import Method
-from softseg.render.page import Figure, Section, write_page
-from softseg.render.text_table import TextTable, on_screen, write
-from softseg.report import figures as drawing
-from softseg.report.calibration import calibration_section
+from softseg.metrics.volume_bias import MEASURES
+from softseg.render.page import Section, write_page
+from softseg.render.text_table import TextTable, to_rich, write_table
 from softseg.report.comparisons import PER_SPLIT_CAUTION, Comparison, as_table
-from softseg.report.context import facts, warnings
+from softseg.report.context import report_context, report_warnings
+from softseg.report.figures import write_figure
 from softseg.report.pairing import UNITS, Unit
-from softseg.report.results import Results, collect
+from softseg.report.results import Results, read_results
 from softseg.report.tables import (
     SIGN,
-    comparisons,
+    bias_table,
+    compare_candidates,
     comparisons_table,
     details_table,
     means_table,
     runs_table,
 )
 
-Compared = dict[tuple[str, Unit], list[Comparison]]
+Comparisons = dict[tuple[str, Unit], list[Comparison]]
+"""(target, unit) -> comparisons with the reference."""
 
 _BY_SUBJECT = (
     "Subjects are the independent units: each subject's metric is averaged over the splits that "
@@ -42,7 +45,7 @@ _DETAILS = {
     "raters": (
         ("dice_rater", "dice_between", "ged"),
         "Binary predictions against the mask of each rater; the Dice between raters is what one "
-        "of them reaches against the others. The energy distance is 0 where a prediction is as "
+        "of them reaches against the others. The energy distance is 0 if a prediction is as "
         "far from every rater as they are from one another.",
     ),
     "lesions": (
@@ -50,104 +53,117 @@ _DETAILS = {
         "Detection of single lesions, of all and by their size (in the unit of evaluate.lesions).",
     ),
 }
+"""Name of a table -> prefixes of its metrics, and its explanation."""
 _SOFTNESS = (
     "Thresholds were searched on training and validation scans; test scans had no part in it."
+)
+_CALIBRATION = (
+    "Errors of calibration are measured near the truth (evaluate.metrics.calibration_margin_mm), "
+    "over the test scans of all runs. A volume bias above 0 is over-estimation, the opposite of "
+    "the relative volume difference."
 )
 
 
 def write_report(folder: Path, method: Method | None = None) -> Results:
     """Write report.html, figures/ and tables/ into an ablation's folder, or a single run's.
 
-    `method` takes the place of the YAML's `wilcoxon`. Raises UserError where nothing is to report.
+    `method` replaces the YAML's `wilcoxon`. Raises UserError if there is nothing to report.
     """
-    results = collect(folder)
+    results = read_results(folder)
     results = results if method is None else replace(results, method=method)
-    figures, compared = folder / "figures", _compared(results)
-    sections = [*_scores(results, compared, figures), *_pictures(results, figures)]
-    for table in (table for section in sections for table in section.tables):
-        write(table, folder / "tables")
-    numbers = as_table(one for several in compared.values() for one in several)
-    for name, frame in (("statistics", numbers), ("metrics", results.metrics)):
+    comparisons = {
+        (target, unit): compare_candidates(results, target, unit)
+        for target in results.targets
+        for unit in UNITS
+    }
+    figures = folder / "figures"
+    sections = [
+        *_score_sections(results, comparisons, figures),
+        *_figure_sections(results, figures),
+    ]
+    for section in sections:
+        for table in section.tables:
+            write_table(table, folder / "tables")
+    statistics = as_table(chain(*comparisons.values()))
+    for name, frame in (("statistics", statistics), ("metrics", results.metrics)):
         write_atomically(folder / "tables" / f"{name}.csv", frame.to_csv(index=False))
     title = f"Ablation {results.name}" if len(results.candidates) > 1 else results.name
-    write_page(folder / "report.html", title, facts(results), warnings(results), sections)
+    context, warnings = report_context(results), report_warnings(results)
+    write_page(folder / "report.html", title, context, warnings, sections)
     return results
 
 
 def show(results: Results, folder: Path, console: Console) -> None:
-    """Print the first table of each target, the warnings, and where the report is."""
+    """Print the first table of each target, the warnings, and the path of the report."""
     for target in results.targets:
-        compared = comparisons(results, target, "subject")
-        console.print(on_screen(means_table(results, target, "subject", compared)))
-    for warning in warnings(results):
+        comparisons = compare_candidates(results, target, "subject")
+        console.print(to_rich(means_table(results, target, "subject", comparisons)))
+    for warning in report_warnings(results):
         console.print(f"note: {warning}", style="yellow", highlight=False, markup=False)
     console.print(f"{folder}: report.html, tables/, figures/", highlight=False, markup=False)
 
 
-def _compared(results: Results) -> Compared:
-    return {
-        (target, unit): comparisons(results, target, unit)
-        for target in results.targets
-        for unit in UNITS
-    }
-
-
-def _scores(results: Results, compared: Compared, figures: Path) -> Iterator[Section]:
+def _score_sections(results: Results, comparisons: Comparisons, figures: Path) -> Iterator[Section]:
     """Every target's tables: by subject, and by run as in the paper."""
-    several = len(results.candidates) > 1
+    several_splits = len(results.runs) > len(results.candidates)
     for target in results.targets:
         of_target = f" of {target}" if len(results.targets) > 1 else ""
-        strip = drawing.draw_scores(results, target, figures / f"scores_{target}.png")
-        tables = _tables(results, target, "subject", compared)
-        by_subject = (_BY_SUBJECT,) if several else ()
-        yield Section(f"Scores{of_target} by subject", by_subject, tables, (strip,))
-        if len(results.entries) > len(results.candidates):  # more than one split
-            tables = _tables(results, target, "split", compared)
+        strips = write_figure("scores", results, figures, target)
+        tables = _score_tables(results, target, "subject", comparisons)
+        by_subject = (_BY_SUBJECT,) if len(results.candidates) > 1 else ()
+        yield Section(f"Scores{of_target} by subject", by_subject, tables, strips)
+        if several_splits:
+            tables = _score_tables(results, target, "split", comparisons)
             yield Section(f"Scores{of_target} by run", (_BY_RUN,), tables)
-        for name, (prefixes, said) in _DETAILS.items():
+        for name, (prefixes, explanation) in _DETAILS.items():
             table = details_table(results, target, name, prefixes)
             if table.rows:
-                yield Section(f"{name.capitalize()}{of_target}", (said,), (table,))
+                yield Section(f"{name.capitalize()}{of_target}", (explanation,), (table,))
 
 
-def _tables(results: Results, target: str, unit: Unit, compared: Compared) -> tuple[TextTable, ...]:
-    found = compared[target, unit]
-    means = means_table(results, target, unit, found)
-    return (means, comparisons_table(found, target, unit)) if found else (means,)
+def _score_tables(
+    results: Results, target: str, unit: Unit, comparisons: Comparisons
+) -> tuple[TextTable, ...]:
+    """The means, and the comparisons behind their stars if there are any."""
+    family = comparisons[target, unit]
+    means = means_table(results, target, unit, family)
+    return (means, comparisons_table(family, target, unit)) if family else (means,)
 
 
-def _pictures(results: Results, figures: Path) -> Iterator[Section]:
-    """The paper's Figures 2 to 7, and what else a reader wants to see."""
+def _figure_sections(results: Results, folder: Path) -> Iterator[Section]:
+    """The paper's Figures 2 to 7, volumes, calibration, learning, time, and the list of runs."""
     for target in results.targets:
         softness = (
-            drawing.draw_progression(results, target, figures / f"progression_{target}.png"),
-            drawing.draw_thresholds(results, target, figures / f"thresholds_{target}.png"),
-            drawing.draw_density(results, target, figures / f"density_{target}.png"),
+            *write_figure("progression", results, folder, target),
+            *write_figure("thresholds", results, folder, target),
+            *write_figure("density", results, folder, target),
         )
-        yield Section(f"Softness of {target}", (_SOFTNESS,), figures=_there(*softness))
-        yield _examples(results, target, figures / f"examples_{target}.png")
-        volumes = drawing.draw_volumes(results, target, figures / f"volumes_{target}.png")
-        yield Section(f"Volumes of {target}", figures=(volumes,))
-        title = f"Calibration and volume bias of {target}"
-        if calibrated := calibration_section(results, target, title, figures):
-            yield calibrated
-    learning = drawing.draw_learning(results, figures / "learning.png")
-    yield Section("Learning curves", figures=(learning,))
-    timing = drawing.draw_timing(results, figures / "timing.png")
-    yield Section("Where the time went", figures=(timing,))
+        yield Section(f"Softness of {target}", (_SOFTNESS,), figures=softness)
+        yield _examples_section(results, target, folder)
+        volumes = write_figure("volumes", results, folder, target)
+        yield Section(f"Volumes of {target}", figures=volumes)
+        if set(MEASURES.values()) <= set(results.metrics):  # not scored by an older version
+            tables = (
+                details_table(results, target, "calibration", ("ece", "ace", "brier", "dV_")),
+                bias_table(results, target),
+            )
+            diagrams = (
+                *write_figure("reliability", results, folder, target),
+                *write_figure("volume_bias", results, folder, target),
+            )
+            title = f"Calibration and volume bias of {target}"
+            yield Section(title, (_CALIBRATION,), tables, diagrams)
+    yield Section("Learning curves", figures=write_figure("learning", results, folder))
+    yield Section("Where the time went", figures=write_figure("timing", results, folder))
     yield Section("Runs", tables=(runs_table(results),))
 
 
-def _examples(results: Results, target: str, path: Path) -> Section:
+def _examples_section(results: Results, target: str, folder: Path) -> Section:
+    """Examples of predictions, or the reason why there are none."""
     title = f"Examples of {target}"
     try:
-        figure = drawing.draw_examples(results, target, path)
+        examples = write_figure("examples", results, folder, target)
     except UserError as error:  # the scans may have moved since
         return Section(title, (f"The scans could not be shown: {error}",))
-    if figure is None:
-        return Section(title, ("No subject was tested by every candidate.",))
-    return Section(title, figures=(figure,))
-
-
-def _there(*figures: Figure | None) -> tuple[Figure, ...]:
-    return tuple(figure for figure in figures if figure is not None)
+    no_examples = () if examples else ("No subject was tested by every candidate.",)
+    return Section(title, no_examples, figures=examples)

@@ -1,9 +1,10 @@
-"""What the runs of an ablation (or one run alone) left behind, gathered into tables."""
+"""The results of an ablation, or of a single run, read from the folders of its runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.metrics.significance import Method
+from softseg.metrics.volume_bias import volume_bias_table
 from softseg.runs.folder import Run
 from softseg.runs.plan_file import CONFIG, PLAN, RunStatus, read_plan, run_status
 
@@ -24,14 +26,19 @@ class Results:
     name: str
     reference: str
     method: Method
-    entries: tuple[RunStatus, ...]
+    runs: tuple[RunStatus, ...]
     experiment: Experiment  # of the first run that is done: its data
     metrics: pd.DataFrame  # candidate, split, and the columns of metrics.csv
 
     @property
     def candidates(self) -> list[str]:
         """In the order of the YAML."""
-        return list(dict.fromkeys(entry.candidate for entry in self.entries))
+        return list(dict.fromkeys(run.candidate for run in self.runs))
+
+    @property
+    def scored_candidates(self) -> list[str]:
+        """Candidates with a run that is done, in the order of the YAML."""
+        return [name for name in self.candidates if self.done_runs(name)]
 
     @property
     def targets(self) -> list[str]:
@@ -41,65 +48,79 @@ class Results:
     @property
     def ranked_by(self) -> str:
         """The candidate whose scores rank the subjects: the reference, if it has any."""
-        scored = [entry.candidate for entry in self.done()]
+        scored = [run.candidate for run in self.done_runs()]
         return self.reference if self.reference in scored else scored[0]
 
-    def done(self, candidate: str | None = None) -> list[RunStatus]:
+    @cached_property
+    def volume_biases(self) -> dict[str, dict[str, pd.DataFrame]]:
+        """Target -> candidate -> the table of `volume_bias_table`, by group if any is known."""
+        biases = {}
+        for target in self.targets:
+            rows = self.metrics[self.metrics["target"] == target]
+            group = "group" if "group" in rows and rows["group"].notna().any() else None
+            biases[target] = {
+                name: volume_bias_table(rows[rows["candidate"] == name], group)
+                for name in self.candidates
+                if (rows["candidate"] == name).any()
+            }
+        return biases
+
+    def done_runs(self, candidate: str | None = None) -> list[RunStatus]:
         """The runs that are done, of one candidate or of all."""
         return [
-            entry
-            for entry in self.entries
-            if entry.status == "done" and candidate in (None, entry.candidate)
+            run for run in self.runs if run.status == "done" and candidate in (None, run.candidate)
         ]
 
 
-def collect(folder: Path) -> Results:
-    """Read an ablation's folder, or a single run's. Raises UserError where there is no result."""
+def read_results(folder: Path) -> Results:
+    """Read an ablation's folder, or a single run's. Raises UserError if there is no result."""
     if (folder / PLAN).is_file():
         ablation = load_config(folder / CONFIG, Ablation)
         name, reference, method = ablation.name, ablation.compared_with, ablation.wilcoxon
-        entries = read_plan(folder)
+        runs = read_plan(folder)
     elif Run(folder).exists():
         name = reference = folder.resolve().name
         method = "auto"
-        entries = [run_status(name, 0, Run(folder), scored=(folder / "metrics.csv").is_file())]
+        runs = [run_status(name, 0, Run(folder), scored=(folder / "metrics.csv").is_file())]
     else:
-        raise UserError(f"{folder} is neither an ablation's folder nor a run's")
-    done = [entry for entry in entries if entry.status == "done"]
+        raise UserError(f"{folder} is neither an ablation folder nor a run folder")
+    done = [run for run in runs if run.status == "done"]
     if not done:
         raise UserError(
             f"{folder}: no run is trained and scored yet, so there is nothing to report"
         )
     experiment = load_config(done[0].run.config, Experiment)
-    metrics = _with_persons(_metrics(done), experiment)
-    return Results(name, reference, method, tuple(entries), experiment, metrics)
+    metrics = _with_persons(_read_metrics(done), experiment)
+    return Results(name, reference, method, tuple(runs), experiment, metrics)
 
 
-def _metrics(done: Sequence[RunStatus]) -> pd.DataFrame:
-    """Every run's metrics.csv, one below the other."""
+def _read_metrics(done: Sequence[RunStatus]) -> pd.DataFrame:
+    """Read every run's metrics.csv into one table."""
     tables = []
-    for entry in done:
-        path = entry.run.folder / "metrics.csv"
+    for run in done:
+        path = run.run.folder / "metrics.csv"
         if not path.is_file():
-            raise UserError(f"{path} is missing; delete {path.parent} and call again")
+            raise UserError(
+                f"{path} is missing; delete {path.parent} and run `softseg ablate` again"
+            )
         names = dict.fromkeys(("subject", "person", "target", "group"), str)  # one may be "NA"
         table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
-        table.insert(0, "candidate", entry.candidate)
-        table.insert(1, "split", entry.split)
+        table.insert(0, "candidate", run.candidate)
+        table.insert(1, "split", run.split)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
 def _with_persons(metrics: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
-    """Where a run was scored before persons were written down, the data set tells them.
+    """Fill the column `person` of runs that were scored before it existed, from the data set.
 
-    Where that is not at hand, each scan is taken for a person.
+    If the data set cannot be read, each scan counts as a person.
     """
     if "person" in metrics and metrics["person"].notna().all():
         return metrics
     try:
-        known = {one.name: one.person for one in experiment.dataset()}
+        persons = {subject.name: subject.person for subject in experiment.dataset()}
     except UserError:
-        known = {}
-    tested = metrics["subject"]
-    return metrics.assign(person=tested.map(known) if set(tested) <= known.keys() else tested)
+        persons = {}
+    scans = metrics["subject"]
+    return metrics.assign(person=scans.map(persons) if set(scans) <= persons.keys() else scans)

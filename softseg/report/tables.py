@@ -1,4 +1,4 @@
-"""The tables of a report: the paper's, the comparisons behind it, and the runs."""
+"""The tables of a report: the paper's, the comparisons behind it, calibration, and the runs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from softseg.metrics.headings import HEADINGS
-from softseg.render.paper_table import DEFAULT_METRICS, comparison_table, paper_table
+from softseg.render.paper_table import DEFAULT_METRICS, comparison_table, decimals, paper_table
 from softseg.render.text_table import Cell, TextTable
 from softseg.report.comparisons import Comparison, as_table, compare
 from softseg.report.pairing import COLUMN, Unit, same_raters, same_truth
 from softseg.report.results import Results
-from softseg.runs.plan_file import RunStatus
 
 SIGN = "A median difference is the candidate minus the reference, in the metric's unit."
 _UNITS = {"subject": "subjects", "split": "runs"}
@@ -21,14 +20,19 @@ _AGAINST_RATERS = ("dice_raters", "ged")
 
 
 def means_table(
-    results: Results, target: str, unit: Unit, compared: Sequence[Comparison]
+    results: Results, target: str, unit: Unit, comparisons: Sequence[Comparison]
 ) -> TextTable:
     """Means of each candidate in the paper's layout.
 
-    By subject a star is a Holm-corrected p, by split the raw one, as in the paper.
+    Stars are for a Holm-corrected p by subject, and for the raw one by split, as in the paper.
     """
     rows = results.metrics[results.metrics["target"] == target]
-    p_values = {(c.candidate, c.metric): c.p_holm if unit == "subject" else c.p for c in compared}
+    p_values = {
+        (comparison.candidate, comparison.metric): comparison.p_holm
+        if unit == "subject"
+        else comparison.p
+        for comparison in comparisons
+    }
     return paper_table(
         _means(rows, unit, _measured(rows)),
         p_values,
@@ -43,7 +47,7 @@ def means_table(
 
 
 def details_table(results: Results, target: str, name: str, prefixes: Sequence[str]) -> TextTable:
-    """Means by subject of all metrics whose names begin so; no row where there are none."""
+    """Means by subject of all metrics with a name that begins so; no row if there are none."""
     rows = results.metrics[results.metrics["target"] == target]
     metrics = [
         str(metric)
@@ -64,84 +68,103 @@ def details_table(results: Results, target: str, name: str, prefixes: Sequence[s
     )
 
 
-def comparisons(results: Results, target: str, unit: Unit) -> list[Comparison]:
-    """Every candidate against the reference; none where the reference has no run.
+def compare_candidates(results: Results, target: str, unit: Unit) -> list[Comparison]:
+    """Compare every candidate with the reference; [] if the reference has no run.
 
-    A candidate whose truth is another than the reference's is compared by what is measured against
-    each rater only, and by nothing where the raters' masks are others, too.
+    A candidate with another truth than the reference's is compared only by the metrics against
+    each rater, and by none if its raters' masks differ, too.
     """
     rows = results.metrics[results.metrics["target"] == target]
     if results.reference not in set(rows["candidate"]):
         return []
-    # what has no optimum, as the Dice between raters, is no merit of a candidate
+    # a metric without an optimum, as the Dice between raters, is not a merit of a candidate
     measured = [name for name in _measured(rows) if HEADINGS[name].optimum is not None]
-    found = []
-    for same, metrics in (
+    comparisons = []
+    for is_comparable, metrics in (
         (same_truth, [name for name in measured if name not in _AGAINST_RATERS]),
         (same_raters, [name for name in measured if name in _AGAINST_RATERS]),
     ):
-        alike = [name for name in results.candidates if same(rows, name, results.reference)]
-        chosen = rows[rows["candidate"].isin(alike)]
-        found += compare(chosen, results.reference, unit, metrics, results.method)
-    return found
+        comparable = [
+            name for name in results.candidates if is_comparable(rows, name, results.reference)
+        ]
+        selected = rows[rows["candidate"].isin(comparable)]
+        comparisons += compare(selected, results.reference, unit, metrics, results.method)
+    return comparisons
 
 
-def _means(rows: pd.DataFrame, unit: Unit, metrics: Sequence[str]) -> pd.DataFrame:
-    """One row a candidate and unit: the mean over sessions and splits, or over those of a run."""
-    means = rows.groupby(["candidate", COLUMN[unit]])[list(metrics)].mean().reset_index()
-    return means.rename(columns={COLUMN[unit]: "unit"})
-
-
-def _measured(rows: pd.DataFrame) -> list[str]:
-    """The metrics that the tables show, of those that were measured on this target."""
-    return [name for name in DEFAULT_METRICS if name in rows and rows[name].notna().any()]
-
-
-def comparisons_table(compared: Sequence[Comparison], target: str, unit: Unit) -> TextTable:
+def comparisons_table(comparisons: Sequence[Comparison], target: str, unit: Unit) -> TextTable:
     """The comparisons behind the stars."""
     return comparison_table(
-        as_table(compared),
+        as_table(comparisons),
         name=f"comparisons_by_{unit}_{target}",
         title=f"Candidates against the reference on {target}, paired by {unit}",
         notes=(SIGN, "Holm p: corrected for the candidates compared on one metric."),
     )
 
 
+def bias_table(results: Results, target: str) -> TextTable:
+    """The bias of volumes by candidate, group and kind of volume, with its interval."""
+    rows = [
+        (name, row)
+        for name, table in results.volume_biases[target].items()
+        for row in table.to_dict("records")
+    ]
+    places = decimals(row["bias_ml"] for _, row in rows if math.isfinite(row["bias_ml"]))
+    cells = []
+    for name, row in rows:
+        bias, low, high = row["bias_ml"], row["low_ml"], row["high_ml"]
+        interval = "" if math.isnan(low) else f" [{low:z.{places}f}, {high:z.{places}f}]"
+        text = "undefined" if math.isnan(bias) else f"{bias:z.{places}f}{interval}"
+        texts = (name, row["group"], row["volume"], row["n"], text)
+        cells.append(tuple(Cell(str(value)) for value in texts))
+    header = ("candidate", "group", "volume", "subjects", "bias [ml]\n[95 % interval]")
+    title = f"Bias of the volume of {target}: predicted minus true"
+    return TextTable(f"volume_bias_{target}", title, header, tuple(cells))
+
+
+def runs_table(results: Results) -> TextTable:
+    """The status of every planned run."""
+    header = ("run", "status", "epochs", "best\nepoch", "best validation\nDice [%]", "converged")
+    rows = []
+    for run in results.runs:
+        done = run.status == "done"
+        dice = math.nan if run.history.empty else float(run.history["val_dice"].max())
+        reason = f": {run.reason.splitlines()[0]}" if run.reason else ""
+        converged = "–" if not done else "yes" if run.converged else "NO"
+        rows.append(
+            (
+                Cell(run.name),
+                Cell(f"{run.status}{reason}", bold=run.status == "failed"),
+                Cell(str(len(run.history))),
+                Cell(str(run.run.metadata().get("best_epoch", "–"))),
+                Cell("–" if math.isnan(dice) else f"{dice:.1f}"),
+                Cell(converged, bold=done and not run.converged),
+            )
+        )
+    note = (
+        "Converged: the best validation Dice reached 10 %, and the output was not dead at the end."
+    )
+    return TextTable("runs", "All planned runs", header, tuple(rows), (note,))
+
+
+def _means(rows: pd.DataFrame, unit: Unit, metrics: Sequence[str]) -> pd.DataFrame:
+    """One row per candidate and unit: the mean over sessions and splits, or over those of a run."""
+    means = rows.groupby(["candidate", COLUMN[unit]])[list(metrics)].mean().reset_index()
+    return means.rename(columns={COLUMN[unit]: "unit"})
+
+
+def _measured(rows: pd.DataFrame) -> list[str]:
+    """The metrics of the main tables that were measured on this target."""
+    return [name for name in DEFAULT_METRICS if name in rows and rows[name].notna().any()]
+
+
 def _counts(results: Results) -> dict[str, tuple[int, int, int]]:
     """Candidate -> runs done, planned, not converged."""
     return {
         name: (
-            len(results.done(name)),
-            sum(entry.candidate == name for entry in results.entries),
-            sum(not entry.converged for entry in results.done(name)),
+            len(results.done_runs(name)),
+            sum(run.candidate == name for run in results.runs),
+            sum(not run.converged for run in results.done_runs(name)),
         )
         for name in results.candidates
     }
-
-
-def runs_table(results: Results) -> TextTable:
-    """Every planned run and how it went."""
-    header = ("run", "status", "epochs", "best\nepoch", "best validation\nDice [%]", "converged")
-    rows = tuple(_run_row(entry) for entry in results.entries)
-    note = (
-        "Converged: the best validation Dice reached 10 %, and the output was not dead at the end."
-    )
-    return TextTable("runs", "All planned runs", header, rows, (note,))
-
-
-def _run_row(entry: RunStatus) -> tuple[Cell, ...]:
-    facts = entry.run.metadata()
-    history = entry.history
-    best = math.nan if history.empty else float(history["val_dice"].max())
-    said = entry.status if not entry.reason else f"{entry.status}: {entry.reason.splitlines()[0]}"
-    return (
-        Cell(entry.name),
-        Cell(said, bold=entry.status == "failed"),
-        Cell(str(len(history))),
-        Cell(str(facts.get("best_epoch", "–"))),
-        Cell("–" if math.isnan(best) else f"{best:.1f}"),
-        Cell(
-            "–" if entry.status != "done" else "yes" if entry.converged else "NO",
-            bold=entry.status == "done" and not entry.converged,
-        ),
-    )

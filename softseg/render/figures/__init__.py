@@ -1,3 +1,1 @@
-"""The figures of an ablation's report: plain data in, one PNG out, one figure a file."""
-
-from __future__ import annotations
+"""Figures of an ablation's report: each function takes plain data and writes one PNG."""

@@ -8,62 +8,64 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from softseg.core.types import AnyArray
-from softseg.render.figures.style import (
-    INK,
-    TEXT,
-    colors,
-    darker,
-    name_panel,
-    number,
-    panels,
-    save,
-    tidy,
-)
+from softseg.render.figures import style
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Bias (mean difference) and its limits, bias -+ 1.96 SD; NaN where undefined."""
+    """Bias (mean difference) and limits of agreement, bias ± 1.96 SD; NaN if undefined."""
 
     bias: float
     low: float
     high: float
 
 
-def draw(
+def plot_bland_altman(
     volumes: Mapping[str, tuple[AnyArray, AnyArray]],
     path: Path,
     unit: str = "ml",
     *,
     color: Mapping[str, str] | None = None,
 ) -> None:
-    """One panel a candidate, all with the same axes: a dot a subject, bias, limits of agreement.
+    """Plot a panel per candidate: a dot per subject, bias and limits. All have the same axes.
 
     Args:
-        volumes: of each candidate, predicted and true volumes, both (N,); a subject where either
-            is NaN is left out.
+        volumes: predicted and true volumes of each candidate, both (N,); a subject with a NaN is
+            left out.
         path: the PNG to write.
         unit: of the volumes, for the labels.
-        color: of each candidate; `colors` of these by default.
+        color: of each candidate; `style.colors(volumes)` by default.
     """
-    color = color or colors(volumes)
-    figure, grid = panels(len(volumes), 3, 2.9, sharex=True, sharey=True)
+    color = color or style.colors(volumes)
+    figure, grid = style.panels(len(volumes), 3, 2.9, sharex=True, sharey=True)
     for axes, (name, (predicted, true)) in zip(grid, volumes.items(), strict=True):
-        mean, difference = pairs(predicted, true)
-        found = agreement(difference)
-        _panel(axes, mean, difference, found, color[name])
-        name_panel(axes, name, f"\n{_in_words(found, unit)}")
+        mean, difference = means_and_differences(predicted, true)
+        limits = agreement(difference)
+        style.tidy_axes(axes)
+        axes.axhline(0, color="gray", linewidth=0.8)
+        dots: dict[str, Any] = {
+            "s": 20,
+            "color": color[name],
+            "edgecolors": style.darker(color[name]),
+        }
+        axes.scatter(mean, difference, linewidths=0.4, zorder=3, **dots)
+        for height, dash in (
+            (limits.bias, "solid"),
+            (limits.low, "dashed"),
+            (limits.high, "dashed"),
+        ):
+            if np.isfinite(height):
+                axes.axhline(height, color=style.INK, linewidth=1.2, linestyle=dash, zorder=2)
+        style.title_panel(axes, name, f"\n{_describe(limits, unit)}")
     note = "(line: bias, dashed: limits of agreement, bias ± 1.96 SD)"
-    label = f"mean of predicted and true volume [{unit}]   {note}"
-    figure.supxlabel(label, fontsize=TEXT, color=INK)
-    figure.supylabel(f"predicted \N{MINUS SIGN} true volume [{unit}]", fontsize=TEXT, color=INK)
-    save(figure, path)
+    figure.supxlabel(f"mean of predicted and true volume [{unit}]   {note}", **style.FONT)
+    figure.supylabel(f"predicted \N{MINUS SIGN} true volume [{unit}]", **style.FONT)
+    style.save(figure, path)
 
 
-def pairs(predicted: AnyArray, true: AnyArray) -> tuple[AnyArray, AnyArray]:
+def means_and_differences(predicted: AnyArray, true: AnyArray) -> tuple[AnyArray, AnyArray]:
     """Means and differences (predicted - true) of the pairs without NaN."""
     both = np.stack([np.asarray(predicted, float), np.asarray(true, float)])
     both = both[:, np.isfinite(both).all(axis=0)]
@@ -71,29 +73,19 @@ def pairs(predicted: AnyArray, true: AnyArray) -> tuple[AnyArray, AnyArray]:
 
 
 def agreement(difference: AnyArray) -> Agreement:
-    """Bias and limits of differences (N,): the sample SD; NaN where N is too small."""
+    """Bias and limits of differences (N,), with the sample SD; NaN if N is too small."""
     bias = float(difference.mean()) if len(difference) else float("nan")
     reach = 1.96 * float(difference.std(ddof=1)) if len(difference) > 1 else float("nan")
     return Agreement(bias, bias - reach, bias + reach)
 
 
-def _panel(axes: Axes, mean: AnyArray, difference: AnyArray, found: Agreement, color: str) -> None:
-    tidy(axes)
-    axes.axhline(0, color="gray", linewidth=0.8)
-    dots: dict[str, Any] = {"s": 20, "color": color, "edgecolors": darker(color)}
-    axes.scatter(mean, difference, linewidths=0.4, zorder=3, **dots)
-    lines = ((found.bias, "solid"), (found.low, "dashed"), (found.high, "dashed"))
-    for height, dashes in lines:
-        if np.isfinite(height):
-            axes.axhline(height, color=INK, linewidth=1.2, linestyle=dashes, zorder=2)
-
-
-def _in_words(found: Agreement, unit: str) -> str:
-    """In the title and not beside the lines, where numbers of close lines would overlap."""
-    if np.isnan(found.bias):
+def _describe(limits: Agreement, unit: str) -> str:
+    """Text for the title: next to the lines, the numbers of close lines would overlap."""
+    if np.isnan(limits.bias):
         return "no volumes\n"
-    if np.isnan(found.low):
-        return f"bias {number(found.bias, sign='+')} {unit}\nlimits undefined"
-    size = max(abs(found.low), abs(found.high))  # the same places for all three
-    bias, low, high = (number(one, size, "+") for one in (found.bias, found.low, found.high))
+    if np.isnan(limits.low):
+        return f"bias {style.format_number(limits.bias, sign='+')} {unit}\nlimits undefined"
+    size = max(abs(limits.low), abs(limits.high))  # the same decimals for all three
+    values = (limits.bias, limits.low, limits.high)
+    bias, low, high = (style.format_number(value, size, "+") for value in values)
     return f"bias {bias} {unit}\nlimits {low} to {high} {unit}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,102 +13,73 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from softseg.metrics.calibration import ReliabilityBins, ece
-from softseg.render.figures.style import (
-    INK,
-    MARKS,
-    SMALL,
-    TEXT,
-    WIDTH,
-    colors,
-    number,
-    rounds,
-    save,
-    tidy,
-    wrapped,
-)
+from softseg.render.figures import style
 
-_NAME = 28  # letters in a line of the key
+_LETTERS = 28  # in a line of the legend
 
 
-def draw(
+def plot_reliability(
     bins: Mapping[str, ReliabilityBins], path: Path, *, color: Mapping[str, str] | None = None
 ) -> None:
-    """Above, a line a candidate with a dot a bin; below, the voxels of each bin, log scale.
+    """Plot a line per candidate with a dot per bin; below, the voxels of each bin, log scale.
 
     Args:
-        bins: of each candidate, the sums over the voxels of a set, all with as many bins; bins
+        bins: sums over the voxels of a set, for each candidate, all with as many bins; bins
             without a voxel have no dot.
         path: the PNG to write.
-        color: of each candidate; `colors` of these by default.
+        color: of each candidate; `style.colors(bins)` by default.
     """
-    color = color or colors(bins)
-    columns = key_columns(bins)
-    size = (WIDTH, 6.2 + 0.42 * -(-len(bins) // columns))
-    figure = Figure(figsize=size, layout="constrained")
+    color = color or style.colors(bins)
+    columns = style.legend_columns(bins, _LETTERS)
+    height = 6.2 + 0.42 * math.ceil(len(bins) / columns)
+    figure = Figure(figsize=(style.WIDTH, height), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    _diagonal(upper)
-    again = rounds(bins, color)
-    for name, one in bins.items():
-        predicted, true = means(one)
+    style.tidy_axes(upper)
+    upper.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle="dashed")
+    gray: dict[str, Any] = {"fontsize": style.SMALL, "color": "#666666"}
+    upper.text(0.02, 0.93, "predicted too low", ha="left", **gray)
+    upper.text(0.98, 0.04, "predicted too high", ha="right", **gray)
+    marker = style.markers(bins, color)
+    for name, sums in bins.items():
+        predicted, true = bin_means(sums)
         upper.plot(predicted, true, color=color[name], linewidth=1.8)
-        # whole dots on the frame, for which the layout (upset by none at all) need not make room
-        look: dict[str, Any] = {"markersize": 5.0, "clip_on": False, "in_layout": False}
-        mark = MARKS[again[name] % len(MARKS)]
-        upper.plot(predicted, true, mark, color=color[name], label=_label(name, one), **look)
-    _counts(lower, bins, color)
+        label = f"{style.legend_name(name, _LETTERS)}\n{ece_text(sums)}"
+        # dots on the frame are drawn whole; the layout (which empty lines upset) ignores them
+        dots: dict[str, Any] = {"markersize": 5.0, "clip_on": False, "in_layout": False}
+        upper.plot(predicted, true, marker[name], color=color[name], label=label, **dots)
+    _plot_counts(lower, bins, color)
     upper.set(xlim=(0, 1), ylim=(0, 1), xticks=np.linspace(0, 1, 11))
-    upper.set_ylabel("mean truth of the bin", fontsize=TEXT, color=INK)
-    lower.set_xlabel("predicted value (dots: mean of the bin)", fontsize=TEXT, color=INK)
-    figure.legend(loc="outside upper center", ncols=columns, frameon=False, fontsize=SMALL)
-    save(figure, path)
+    upper.set_ylabel("mean truth of the bin", **style.FONT)
+    lower.set_xlabel("predicted value (dots: mean of the bin)", **style.FONT)
+    style.add_legend(figure, columns)
+    style.save(figure, path)
 
 
-def means(bins: ReliabilityBins) -> tuple[list[float], list[float]]:
-    """Mean q and mean y of the bins that have a voxel."""
+def bin_means(bins: ReliabilityBins) -> tuple[list[float], list[float]]:
+    """Mean prediction and mean truth of the bins that have a voxel."""
     filled = bins.count > 0
     count = bins.count[filled]
     return (bins.predicted[filled] / count).tolist(), (bins.true[filled] / count).tolist()
 
 
-def _diagonal(axes: Axes) -> None:
-    tidy(axes)
-    axes.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle="dashed")
-    gray: dict[str, Any] = {"fontsize": SMALL, "color": "#666666"}
-    axes.text(0.02, 0.93, "predicted too low", ha="left", **gray)
-    axes.text(0.98, 0.04, "predicted too high", ha="right", **gray)
+def ece_text(bins: ReliabilityBins) -> str:
+    """Expected calibration error for a legend: `ECE 0.048`."""
+    error = ece(bins)
+    return "no voxel" if np.isnan(error) else f"ECE {style.format_number(error)}"
 
 
-def _counts(axes: Axes, bins: Mapping[str, ReliabilityBins], color: Mapping[str, str]) -> None:
-    tidy(axes, grid="y")
-    for k, (name, one) in enumerate(bins.items()):
-        width = 0.8 / len(one.count) / len(bins)
-        filled = np.flatnonzero(one.count)  # a log axis has no place for 0
-        left = (filled + 0.1) / len(one.count) + k * width
-        axes.bar(left, one.count[filled], width, align="edge", color=color[name])
-    most = max(float(one.count.max(initial=1)) for one in bins.values())
+def _plot_counts(axes: Axes, bins: Mapping[str, ReliabilityBins], color: Mapping[str, str]) -> None:
+    """Plot a bar per bin and candidate: its number of voxels on a log axis."""
+    style.tidy_axes(axes, grid="y")
+    for k, (name, sums) in enumerate(bins.items()):
+        width = 0.8 / len(sums.count) / len(bins)
+        filled = np.flatnonzero(sums.count)  # a log axis has no place for 0
+        left = (filled + 0.1) / len(sums.count) + k * width
+        axes.bar(left, sums.count[filled], width, align="edge", color=color[name])
+    most = max(float(sums.count.max(initial=1)) for sums in bins.values())
     axes.set_yscale("log")
-    axes.set_ylim(0.7, 2 * most)  # a single voxel is seen
+    axes.set_ylim(0.7, 2 * most)  # so that a bar of a single voxel is visible
     axes.yaxis.set_major_locator(LogLocator(numticks=5))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylabel("voxels", fontsize=TEXT, color=INK)
-
-
-def key_name(name: str) -> str:
-    """A candidate's name in the key.
-
-    With a space before an underscore: matplotlib leaves out names that begin with one.
-    """
-    return f"{' ' * name.startswith('_')}{wrapped(name, _NAME)}"
-
-
-def key_columns(names: Collection[str]) -> int:
-    """Equal columns of a key: what the longest name, in inches, lets stand beside each other."""
-    longest = max(12, min(_NAME, max(len(name) for name in names)))
-    most = max(1, int(WIDTH / (0.6 + 0.08 * longest)))
-    return -(-len(names) // -(-len(names) // most))
-
-
-def _label(name: str, bins: ReliabilityBins) -> str:
-    error = ece(bins)
-    return f"{key_name(name)}\n{'no voxel' if np.isnan(error) else f'ECE {number(error)}'}"
+    axes.set_ylabel("voxels", **style.FONT)

@@ -1,4 +1,8 @@
-"""Slices (H, W) as figures show them: upright, in millimeters, enlarged, with masks laid over."""
+"""Slices in figures: cells placed in inches, enlarged parts, masks over images, outlines.
+
+Cells are not placed by a layout engine, which would leave wide gaps between images. Slices (H, W)
+are in canonical order (H to the patient's right, W to the front) and are shown upright.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,21 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from softseg.core.types import AnyArray
 from softseg.data.nifti.grid import upright
-from softseg.render.figures.style import RED
+from softseg.render.figures.style import INK, RED, SMALL, SMALL_FONT
 
 BLUE = "#40d0ff"
-"""Frames and outlines: told apart from gray and red with each kind of color blindness."""
-SOFT = LinearSegmentedColormap.from_list("soft", [(*to_rgb(RED), 0), (*to_rgb(RED), 1)])
-"""Colors of a prediction: transparent (0) to red (1)."""
+"""Color of frames and outlines: differs from gray and red with each kind of color blindness."""
+COLOR_BAR = (1.4, 0.55)
+"""Width and height of the color bar and its labels in inches."""
+_SOFT = LinearSegmentedColormap.from_list("soft", [(*to_rgb(RED), 0), (*to_rgb(RED), 1)])
 
-Pixel = tuple[float, float]
+PixelSize = tuple[float, float]
+"""In mm, along H and W."""
 
 
 @dataclass(frozen=True)
@@ -32,60 +39,89 @@ class Box:
     side: float
 
 
-def whole(shape: tuple[int, ...], pixel_mm: Pixel) -> Box:
-    """The square around all of a slice (H, W) with pixels of (mm, mm)."""
+def add_cell(figure: Figure, left: float, top: float, side: float) -> Axes:
+    """Add square axes without ticks; `left` and `top` are inches from the upper left corner."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((left / width, 1 - (top + side) / height, side / width, side / height))
+    axes.set(xticks=[], yticks=[], facecolor="black")
+    axes.spines[:].set_visible(False)
+    return axes
+
+
+def add_text(figure: Figure, left: float, top: float, text: str, **style: Any) -> None:
+    """Write small text, positioned like `add_cell` and centered vertically."""
+    width, height = figure.get_size_inches()
+    figure.text(left / width, 1 - top / height, text, **{"va": "center", **SMALL_FONT, **style})
+
+
+def add_color_bar(figure: Figure, left: float, top: float) -> None:
+    """Explain the colors of `plot_overlay`; COLOR_BAR inches wide and high."""
+    width, height = figure.get_size_inches()
+    add_text(figure, left, top + 0.1, "prediction, truth")
+    bar = figure.add_axes(
+        (left / width, 1 - (top + 0.33) / height, COLOR_BAR[0] / width, 0.12 / height)
+    )
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=_SOFT, aspect="auto", extent=(0, 1, 0, 1))
+    bar.set(xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"], yticks=[])
+    bar.tick_params(labelsize=SMALL, labelcolor=INK, length=2, pad=2)
+    bar.spines[:].set_linewidth(0.5)
+
+
+def whole_slice(shape: tuple[int, ...], pixel_mm: PixelSize) -> Box:
+    """The square around a slice (H, W)."""
     width, height = shape[0] * pixel_mm[0], shape[1] * pixel_mm[1]
     side = max(width, height)
     return Box((width - side) / 2, (height - side) / 2, side)
 
 
-def zoom(
-    masks: Sequence[AnyArray], pixel_mm: Pixel, least: float = 0.3, margin: float = 0.2
+def foreground_box(
+    masks: Sequence[AnyArray], pixel_mm: PixelSize, least: float = 0.3, margin: float = 0.2
 ) -> Box:
-    """The square around the foreground of boolean masks (H, W), and a margin on each side.
+    """The square around the foreground of boolean masks (H, W), with a margin on each side.
 
-    `margin` is a part of the foreground's extent, `least` the least part of the slice's longer
-    side that is shown. Without foreground it is the whole slice.
+    `margin` is a share of the foreground's extent, `least` the least share of the slice's longer
+    side. Without foreground it is the whole slice. The box is within the slice if it can be.
     """
-    found = upright(np.max([np.asarray(mask, dtype=bool) for mask in masks], axis=0))
-    all_of_it = whole(masks[0].shape, pixel_mm)
-    if not found.any():
-        return all_of_it
-    size = (masks[0].shape[0] * pixel_mm[0], masks[0].shape[1] * pixel_mm[1])
-    left, right = _extent(found.max(axis=0), pixel_mm[0])
-    bottom, top = _extent(found.max(axis=1)[::-1], pixel_mm[1])
-    needed = (1 + 2 * margin) * max(right - left, top - bottom)
-    side = min(all_of_it.side, max(needed, least * all_of_it.side))
-    return Box(_start(left, right, side, size[0]), _start(bottom, top, side, size[1]), side)
+    foreground = upright(np.max([np.asarray(mask, dtype=bool) for mask in masks], axis=0))
+    whole = whole_slice(masks[0].shape, pixel_mm)
+    if not foreground.any():
+        return whole
+    # along x from the left, along y from below
+    profiles = (foreground.max(axis=0), foreground.max(axis=1)[::-1])
+    ends = [
+        (np.flatnonzero(profile)[[0, -1]] + [0, 1]) * pixel
+        for profile, pixel in zip(profiles, pixel_mm, strict=True)
+    ]
+    needed = (1 + 2 * margin) * max(high - low for low, high in ends)
+    side = float(min(whole.side, max(needed, least * whole.side)))
+    lengths = (masks[0].shape[0] * pixel_mm[0], masks[0].shape[1] * pixel_mm[1])
+    starts = [
+        float(np.clip((low + high - side) / 2, 0, length - side))
+        if side < length
+        else (length - side) / 2
+        for (low, high), length in zip(ends, lengths, strict=True)
+    ]
+    return Box(starts[0], starts[1], side)
 
 
-def _extent(present: AnyArray, pixel: float) -> tuple[float, float]:
-    """From where to where in mm, along one axis."""
-    [places] = np.nonzero(present)
-    return float(places[0] * pixel), float((places[-1] + 1) * pixel)
-
-
-def _start(low: float, high: float, side: float, size: float) -> float:
-    """Where a side begins: around the middle of what it shows, within the slice if it can be."""
-    if side >= size:
-        return (size - side) / 2
-    return float(np.clip((low + high - side) / 2, 0, size - side))
-
-
-def show(axes: Axes, image: AnyArray, pixel_mm: Pixel, box: Box) -> None:
-    """A part of a slice in gray, black and white at the 1st and 99.5th percentile of that part."""
+def plot_slice(axes: Axes, image: AnyArray, pixel_mm: PixelSize, box: Box) -> None:
+    """Show a part of a slice in gray: black and white are its 1st and 99.5th percentile."""
     shown = np.nan_to_num(upright(image), posinf=0, neginf=0)
-    low, high = np.percentile(_part(shown, pixel_mm, box), [1, 99.5])
-    _place(axes, shown, pixel_mm, box, cmap="gray", vmin=low, vmax=high)
+    top = shown.shape[0] * pixel_mm[1] - box.bottom
+    rows = slice(max(0, round((top - box.side) / pixel_mm[1])), round(top / pixel_mm[1]))
+    right = box.left + box.side
+    columns = slice(max(0, round(box.left / pixel_mm[0])), round(right / pixel_mm[0]))
+    low, high = np.percentile(shown[rows, columns], [1, 99.5])
+    _plot_pixels(axes, shown, pixel_mm, box, cmap="gray", vmin=low, vmax=high)
 
 
-def overlay(axes: Axes, prediction: AnyArray, pixel_mm: Pixel, box: Box) -> None:
-    """A prediction or truth (H, W) in [0, 1], transparent (0, and NaN) to red (1)."""
-    _place(axes, upright(prediction), pixel_mm, box, cmap=SOFT, vmin=0, vmax=1)
+def plot_overlay(axes: Axes, prediction: AnyArray, pixel_mm: PixelSize, box: Box) -> None:
+    """Show a prediction or truth (H, W) in [0, 1], transparent (0, and NaN) to red (1)."""
+    _plot_pixels(axes, upright(prediction), pixel_mm, box, cmap=_SOFT, vmin=0, vmax=1)
 
 
-def outline(axes: Axes, truth: AnyArray, pixel_mm: Pixel) -> None:
-    """A thin line around truth >= 0.5."""
+def plot_outline(axes: Axes, truth: AnyArray, pixel_mm: PixelSize) -> None:
+    """Draw a thin line around truth >= 0.5."""
     mask = np.pad(upright(truth) >= 0.5, 1)  # so that it closes at the slice's edges, too
     if mask.any():
         x = (np.arange(mask.shape[1]) - 0.5) * pixel_mm[0]
@@ -93,26 +129,17 @@ def outline(axes: Axes, truth: AnyArray, pixel_mm: Pixel) -> None:
         axes.contour(x, y, mask.astype(float), [0.5], colors=[BLUE], linewidths=0.9)
 
 
-def frame(axes: Axes, box: Box) -> None:
-    """A thin line around the part that is enlarged elsewhere."""
+def plot_frame(axes: Axes, box: Box) -> None:
+    """Draw a thin line around the part that is enlarged elsewhere."""
     corner = (box.left, box.bottom)
     axes.add_patch(Rectangle(corner, box.side, box.side, fill=False, edgecolor=BLUE, linewidth=1.2))
 
 
-def _part(shown: AnyArray, pixel_mm: Pixel, box: Box) -> AnyArray:
-    """The pixels of an upright slice that lie in a box."""
-    tops = shown.shape[0] * pixel_mm[1] - box.bottom
-    rows = slice(max(0, round((tops - box.side) / pixel_mm[1])), round(tops / pixel_mm[1]))
-    columns = slice(
-        max(0, round(box.left / pixel_mm[0])), round((box.left + box.side) / pixel_mm[0])
-    )
-    return shown[rows, columns]
-
-
-def _place(axes: Axes, shown: AnyArray, pixel_mm: Pixel, box: Box, **look: Any) -> None:
+def _plot_pixels(axes: Axes, shown: AnyArray, pixel_mm: PixelSize, box: Box, **style: Any) -> None:
+    """Show an upright slice at its size in mm, limited to a box."""
     extent = (0, shown.shape[1] * pixel_mm[0], 0, shown.shape[0] * pixel_mm[1])
-    # each voxel as it is where there is a dot for it, else a mean and not one of several
+    # single voxels where the cell has a pixel for each, else means of several
     few = box.side / min(pixel_mm) <= 150
-    axes.imshow(shown, extent=extent, interpolation="nearest" if few else "antialiased", **look)
+    axes.imshow(shown, extent=extent, interpolation="nearest" if few else "antialiased", **style)
     axes.set_xlim(box.left, box.left + box.side)
     axes.set_ylim(box.bottom, box.bottom + box.side)

@@ -1,11 +1,11 @@
-"""What all figures share: colors, sizes, panels, saving."""
+"""Colors, sizes, labels, panels and saving, shared by all figures."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,15 @@ WIDTH = 8.3
 TEXT, SMALL = 10.0, 9.5
 """Sizes of letters in points."""
 INK, FAINT = "#222222", "#d4d4d4"
+FONT: dict[str, Any] = {"fontsize": TEXT, "color": INK}
+"""Keywords of titles and axis labels."""
+SMALL_FONT: dict[str, Any] = {"fontsize": SMALL, "color": INK}
+"""Keywords of notes."""
 RED = "#ff2000"
-"""A prediction of 1, laid over a slice."""
+"""Color of a prediction of 1 over a slice."""
 
-# Petroff 2021 (arXiv:2107.02270): told apart with each kind of color blindness, ten of them
-# (the grays, which look switched off, and the palest stand last)
+# Petroff 2021 (arXiv:2107.02270): ten colors that differ with each kind of color blindness
+# (the grays, which look disabled, and the palest are last)
 _PALETTE = (
     "#3f90da",
     "#ffa90e",
@@ -38,31 +42,33 @@ _PALETTE = (
     "#92dadd",
     "#94a4a2",
 )
-
-
-MARKS = "os^Dv"
-"""Of candidates of one color, round by round; then again."""
+_MARKERS = "os^Dv"
 
 
 def colors(candidates: Iterable[str]) -> dict[str, str]:
-    """A color (#rrggbb) of each candidate, by its place; they repeat from the eleventh on, where
-    `rounds` tell them apart by another mark or dash.
+    """Return a color (#rrggbb) for each candidate; they repeat from the eleventh on.
 
-    Hand the result, made once of all candidates, to every figure: a candidate then keeps its
-    color in figures where others are missing.
+    Compute the colors once from all candidates and pass them to every figure: a candidate then
+    keeps its color in figures that lack others. See `color_repeats` for repeated colors.
     """
     names = dict.fromkeys(candidates)
     return {name: _PALETTE[k % len(_PALETTE)] for k, name in enumerate(names)}
 
 
-def rounds(names: Iterable[str], color: Mapping[str, str]) -> dict[str, int]:
-    """How many of the names before it have a name's color: 0 for the first ten, then 1, ..."""
+def color_repeats(names: Iterable[str], color: Mapping[str, str]) -> dict[str, int]:
+    """How many earlier names share each name's color: 0 for the first ten, then 1, ..."""
     seen: Counter[str] = Counter()
-    found = {}
+    repeats = {}
     for name in names:
-        found[name] = seen[color[name]]
+        repeats[name] = seen[color[name]]
         seen[color[name]] += 1
-    return found
+    return repeats
+
+
+def markers(names: Iterable[str], color: Mapping[str, str]) -> dict[str, str]:
+    """Return a marker for each name: another one each time that a color repeats."""
+    repeats = color_repeats(names, color)
+    return {name: _MARKERS[count % len(_MARKERS)] for name, count in repeats.items()}
 
 
 def darker(color: str) -> str:
@@ -71,52 +77,51 @@ def darker(color: str) -> str:
     return to_hex((red / 2, green / 2, blue / 2))
 
 
-def wrapped(name: str, width: int) -> str:
-    """A name in lines of at most `width` letters, broken after a hyphen, underscore or space."""
+def wrap(name: str, width: int) -> str:
+    """Break a name into lines of at most `width` letters, after a hyphen, underscore or space."""
     lines = [""]
-    for word in re.split(r"(?<=[-_ ])", name):
-        if lines[-1] and len((lines[-1] + word).rstrip()) > width:
+    for part in re.split(r"(?<=[-_ ])", name):
+        if lines[-1] and len((lines[-1] + part).rstrip()) > width:
             lines.append("")
-        *whole, rest = re.findall(f".{{1,{width}}}", lines[-1] + word, re.DOTALL) or [""]
-        lines[-1:] = [*whole, rest]
-    # a pair of dollar signs would be set as a formula
+        lines[-1:] = re.findall(f".{{1,{width}}}", lines[-1] + part, re.DOTALL) or [""]
+    # matplotlib sets the text between two dollar signs as a formula
     return "\n".join(line.rstrip() for line in lines).replace("$", r"\$")
 
 
-def number(value: float, size: float | None = None, sign: str = "") -> str:
-    """A value with about three digits, or with as many places as a value of `size` would have.
+def format_number(value: float, size: float | None = None, sign: str = "") -> str:
+    """Format a value with about three digits, or with the decimals that suit a value of `size`.
 
-    `sign="+"` writes a plus, too. The minus is a real one; NaN is "undefined".
+    `sign="+"` writes a plus sign, too. The minus sign is typographic; NaN is "undefined".
     """
     if math.isnan(value):
         return "undefined"
     size = abs(value) if size is None else abs(size)
-    places = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 or not size else 3
-    return f"{value:{sign}.{places}f}".replace("-", "\N{MINUS SIGN}")
+    decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 or not size else 3
+    return f"{value:{sign}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def panels(count: int, across: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` equal panels, at most `across` in a row of `height` inches."""
+    """Return a figure of `count` equal panels, at most `across` in a row of `height` inches."""
     rows = math.ceil(count / across)
     columns = math.ceil(count / rows)
     figure = Figure(figsize=(WIDTH, 0.7 + rows * height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
     for unused in grid[count:]:
         unused.remove()
-    for axes in grid[max(0, count - columns) : count]:  # what has no panel below it
+    for axes in grid[max(0, count - columns) : count]:  # those without a panel below
         axes.tick_params(labelbottom=True)
     return figure, list(grid[:count])
 
 
-def name_panel(axes: Axes, name: str, below: str = "") -> None:
-    """A candidate's name above its panel, in as many lines as the panel's width asks for."""
+def title_panel(axes: Axes, name: str, subtitle: str = "") -> None:
+    """Write a candidate's name above its panel, in as many lines as the panel's width needs."""
     grid = axes.get_gridspec()
     letters = 84 // (grid.ncols if grid else 1)
-    axes.set_title(wrapped(name, letters) + below, fontsize=TEXT, color=INK)
+    axes.set_title(wrap(name, letters) + subtitle, **FONT)
 
 
-def tidy(axes: Axes, grid: str = "both") -> None:
-    """A thin grid behind the data, no box around it, small dark letters."""
+def tidy_axes(axes: Axes, grid: str = "both") -> None:
+    """Give axes a thin grid behind the data, no box around it, and small dark letters."""
     axes.set_axisbelow(True)
     axes.grid(False)
     axes.grid(axis=grid, color=FAINT, linewidth=0.6)  # type: ignore[arg-type]
@@ -125,19 +130,43 @@ def tidy(axes: Axes, grid: str = "both") -> None:
     axes.tick_params(labelsize=SMALL, color="#888888", labelcolor=INK)
 
 
-def say(axes: Axes, text: str) -> None:
-    """In the middle of an empty panel, on white, as lines of the grid may run behind it."""
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-    where: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
-    axes.text(0.5, 0.5, text, fontsize=SMALL, color=INK, bbox=box, **where)
+def add_message(axes: Axes, text: str) -> None:
+    """Write in the middle of an empty panel, on white, as grid lines may run behind it."""
+    background = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+    center: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+    axes.text(0.5, 0.5, text, bbox=background, **SMALL_FONT, **center)
 
 
-def save(figure: Figure, path: Path, fitted: bool = False) -> None:
-    """Write the PNG, whole or not at all; the folder is made.
+def add_legend(figure: Figure, columns: int, **artists: Any) -> None:
+    """Add a legend above the panels; `artists` are `handles` (and `labels`), all by default."""
+    place = {"loc": "outside upper center", "ncols": columns, **artists}
+    figure.legend(frameon=False, fontsize=SMALL, **place)
 
-    `fitted` cuts or widens it to what is drawn, for figures without a layout engine.
+
+def legend_name(name: str, width: int) -> str:
+    """A candidate's name in a legend, in lines of at most `width` letters.
+
+    With a space before an underscore: matplotlib leaves out names that begin with one.
+    """
+    return f"{' ' * name.startswith('_')}{wrap(name, width)}"
+
+
+def legend_columns(names: Collection[str], width: int) -> int:
+    """How many equal columns of names fit into a legend, the last row being as full as can be.
+
+    `width` is the most letters in a line, as for `legend_name`.
+    """
+    longest = max(12, min(width, max(len(name) for name in names)))
+    most = max(1, int(WIDTH / (0.6 + 0.08 * longest)))  # inches: marker and gap, and a letter
+    return math.ceil(len(names) / math.ceil(len(names) / most))
+
+
+def save(figure: Figure, path: Path, crop: bool = False) -> None:
+    """Write the PNG atomically; its folder is created.
+
+    `crop` fits the size to what is drawn, for figures without a layout engine.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    crop: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.08} if fitted else {}
+    bounds: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.08} if crop else {}
     with replacing(path) as part:
-        figure.savefig(part, dpi=DPI, format="png", facecolor="white", **crop)
+        figure.savefig(part, dpi=DPI, format="png", facecolor="white", **bounds)

@@ -11,54 +11,45 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from softseg.render.figures.style import (
-    INK,
-    SMALL,
-    TEXT,
-    colors,
-    name_panel,
-    panels,
-    save,
-    say,
-    tidy,
-)
+from softseg.render.figures import style
 
 Curve = Mapping[float, float]
+"""Threshold -> Dice [%]."""
 
 
-def draw(
+def plot_thresholds(
     curves: Mapping[str, Sequence[Curve]], path: Path, *, color: Mapping[str, str] | None = None
 ) -> None:
-    """One panel a candidate: the mean over runs, their range, each run's best threshold.
+    """Plot a panel per candidate: the mean over runs, their range, each run's best threshold.
 
     Args:
-        curves: of each candidate and run, Dice [%] at each threshold in [0, 1]; NaN where it is
+        curves: of each run of each candidate, Dice [%] at each threshold in [0, 1]; NaN if it is
             undefined. A candidate may have no run.
         path: the PNG to write.
-        color: of each candidate; `colors` of these by default.
+        color: of each candidate; `style.colors(curves)` by default.
     """
-    color = color or colors(curves)
-    figure, grid = panels(len(curves), 5, 2.6, sharex=True, sharey=True)
+    color = color or style.colors(curves)
+    figure, grid = style.panels(len(curves), 5, 2.6, sharex=True, sharey=True)
     for axes, (name, runs) in zip(grid, curves.items(), strict=True):
-        _panel(axes, runs, color[name])
-        name_panel(axes, name)
+        _plot_candidate(axes, runs, color[name])
+        style.title_panel(axes, name)
     grid[0].set(xlim=(0, 1), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"))
-    figure.supxlabel("threshold", fontsize=TEXT, color=INK)
-    figure.supylabel("Dice [%]", fontsize=TEXT, color=INK)
-    figure.legend(
-        handles=_key(several=any(len(runs) > 1 for runs in curves.values())),
-        loc="outside upper center",
-        ncols=3,
-        frameon=False,
-        fontsize=SMALL,
-    )
-    save(figure, path)
+    figure.supxlabel("threshold", **style.FONT)
+    figure.supylabel("Dice [%]", **style.FONT)
+    several = any(len(runs) > 1 for runs in curves.values())
+    # gray, as the colors are those of candidates
+    line = Line2D([], [], color="gray", linewidth=2.5, label="mean of runs" if several else "run")
+    band = Patch(color="gray", alpha=0.25, linewidth=0, label="lowest to highest")
+    name = "best threshold of each run" if several else "best threshold"
+    dot = Line2D([], [], color=style.INK, marker="o", linestyle="", markersize=4, label=name)
+    style.add_legend(figure, 3, handles=[line, band, dot] if several else [line, dot])
+    style.save(figure, path)
 
 
 def best(curve: Curve) -> tuple[float, float] | None:
     """(threshold, Dice) with the largest Dice; of equals, the largest threshold.
 
-    None where no Dice is defined.
+    None if no Dice is defined.
     """
     points = [(dice, threshold) for threshold, dice in curve.items() if not math.isnan(dice)]
     if not points:
@@ -73,24 +64,16 @@ def summary(runs: Sequence[Curve]) -> pd.DataFrame:
     return table.agg(["mean", "min", "max"]).T
 
 
-def _panel(axes: Axes, runs: Sequence[Curve], color: str) -> None:
-    tidy(axes)
-    dots = [dot for dot in map(best, runs) if dot]
-    if not dots:
-        say(axes, "Dice undefined" if runs else "no run")
+def _plot_candidate(axes: Axes, runs: Sequence[Curve], color: str) -> None:
+    """Plot the mean and the range of the runs, and a dot at the best threshold of each."""
+    style.tidy_axes(axes)
+    points = [point for point in map(best, runs) if point]
+    if not points:
+        style.add_message(axes, "Dice undefined" if runs else "no run")
         return
     table = summary(runs)
     if len(runs) > 1:
         axes.fill_between(table.index, table["min"], table["max"], color=color, alpha=0.25, lw=0)
     axes.plot(table.index, table["mean"], color=color, linewidth=2.5)
-    places, heights = zip(*dots, strict=True)
-    axes.scatter(places, heights, s=18, color=INK, alpha=0.75, linewidths=0, zorder=3)
-
-
-def _key(several: bool) -> list[Line2D | Patch]:
-    """What the marks mean, in gray: their color is the candidate's."""
-    line = Line2D([], [], color="gray", linewidth=2.5, label="mean of runs" if several else "run")
-    band = Patch(color="gray", alpha=0.25, linewidth=0, label="lowest to highest")
-    name = "best threshold of each run" if several else "best threshold"
-    dot = Line2D([], [], color=INK, marker="o", linestyle="", markersize=4, label=name)
-    return [line, band, dot] if several else [line, dot]
+    x, y = zip(*points, strict=True)
+    axes.scatter(x, y, s=18, color=style.INK, alpha=0.75, linewidths=0, zorder=3)

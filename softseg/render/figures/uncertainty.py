@@ -12,94 +12,86 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from softseg.core.types import Float64Array
-from softseg.metrics.calibration import ReliabilityBins, ece
-from softseg.render.figures.reliability import means
-from softseg.render.figures.style import (
-    INK,
-    SMALL,
-    TEXT,
-    WIDTH,
-    colors,
-    number,
-    save,
-    say,
-    tidy,
-    wrapped,
-)
+from softseg.metrics.calibration import ReliabilityBins
+from softseg.render.figures import style
+from softseg.render.figures.reliability import bin_means, ece_text
 
-_BY = {
+_MEASURES = {
     "without": "entropy of the one pass",
     "entropy": "entropy of the samples",
     "mutualinfo": "mutual information",
 }
-_COLOR = colors(_BY)
-_BINS = {"without": ("one pass", "without"), "with": ("mean of samples", "entropy")}
+_COLOR = style.colors(_MEASURES)
+_PREDICTIONS = {"without": ("one pass", "without"), "with": ("mean of samples", "entropy")}
+"""Key of the bins -> label, and the measure of uncertainty whose color it has."""
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """Of one target, over the volumes of a set."""
+class UncertaintyCurves:
+    """What is plotted for one target, over the volumes of a set."""
 
     errors: Mapping[str, Float64Array]  # by without | entropy | mutualinfo: (20,), in %
-    ideal: Float64Array | None  # (20,), if what is wrong were left out first
+    ideal: Float64Array | None  # (20,), if wrong voxels were dropped first
     bins: Mapping[str, ReliabilityBins]  # without | with
 
 
-def draw(shown: Mapping[str, Shown], path: Path) -> None:
-    """A row a target: left the error of the retained voxels, right the reliability diagram.
+def plot_uncertainty(targets: Mapping[str, UncertaintyCurves], path: Path) -> None:
+    """Plot a row per target: the error of the retained voxels, and the reliability diagram.
 
     Args:
-        shown: of each target; errors at 5, 10 .. 100 % of the voxels.
+        targets: curves of each target; errors at 5, 10 .. 100 % of the voxels.
         path: the PNG to write.
     """
-    figure = Figure(figsize=(WIDTH, 0.3 + 4.8 * len(shown)), layout="constrained")
-    grid = figure.subplots(len(shown), 2, squeeze=False)
-    for (left, right), (target, one) in zip(grid, shown.items(), strict=True):
-        name = wrapped(target, 40)
-        left.set_title(f"{name}: error of what is retained", fontsize=TEXT, color=INK)
-        right.set_title(f"{name}: calibration", fontsize=TEXT, color=INK)
-        _draw_errors(left, one)
-        _draw_bins(right, one)
-    save(figure, path)
+    figure = Figure(figsize=(style.WIDTH, 0.3 + 4.8 * len(targets)), layout="constrained")
+    grid = figure.subplots(len(targets), 2, squeeze=False)
+    for (left, right), (target, curves) in zip(grid, targets.items(), strict=True):
+        name = style.wrap(target, 40)
+        left.set_title(f"{name}: error of what is retained", **style.FONT)
+        right.set_title(f"{name}: calibration", **style.FONT)
+        _plot_errors(left, curves)
+        _plot_bins(right, curves)
+    style.save(figure, path)
 
 
-def _draw_errors(axes: Axes, one: Shown) -> None:
-    tidy(axes)
-    axes.set_xlabel("retained voxels, the most certain first [%]", fontsize=TEXT, color=INK)
-    axes.set_ylabel("wrong among them [%]", fontsize=TEXT, color=INK)
+def _plot_errors(axes: Axes, curves: UncertaintyCurves) -> None:
+    """Plot the error of the retained voxels for each measure, with the ideal and chance."""
+    style.tidy_axes(axes)
+    axes.set_xlabel("retained voxels, the most certain first [%]", **style.FONT)
+    axes.set_ylabel("wrong among them [%]", **style.FONT)
     axes.set_xlim(0, 100)
-    if one.ideal is None:
-        say(axes, "no truth in these scans")
+    ideal = curves.ideal
+    if ideal is None:
+        style.add_message(axes, "no truth in these scans")
         return
-    share = 100 * np.arange(1, len(one.ideal) + 1) / len(one.ideal)
-    for by, error in one.errors.items():
-        label = f"by {_BY[by]} (mean {number(float(error.mean()))})"
-        axes.plot(share, error, color=_COLOR[by], linewidth=1.8, label=label)
-    axes.axhline(one.ideal[-1], color="gray", linewidth=1, linestyle="dotted", label="at random")
-    axes.plot(share, one.ideal, color="gray", linewidth=1, linestyle="dashed", label="ideal")
+    share = 100 * np.arange(1, len(ideal) + 1) / len(ideal)
+    for measure, error in curves.errors.items():
+        label = f"by {_MEASURES[measure]} (mean {style.format_number(float(error.mean()))})"
+        axes.plot(share, error, color=_COLOR[measure], linewidth=1.8, label=label)
+    axes.axhline(ideal[-1], color="gray", linewidth=1, linestyle="dotted", label="at random")
+    axes.plot(share, ideal, color="gray", linewidth=1, linestyle="dashed", label="ideal")
     axes.set_ylim(0, None)
-    _key(axes)
+    _add_legend_below(axes)
 
 
-def _draw_bins(axes: Axes, one: Shown) -> None:
-    tidy(axes)
+def _plot_bins(axes: Axes, curves: UncertaintyCurves) -> None:
+    """Plot the reliability diagram of the one pass and of the mean of the samples."""
+    style.tidy_axes(axes)
     axes.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle="dashed")
-    for name, bins in one.bins.items():
-        heading, like = _BINS[name]
-        error = ece(bins)
-        told = "no voxel" if np.isnan(error) else f"ECE {number(error)}"
-        predicted, true = means(bins)
-        # whole dots on the frame, for which the layout (upset by none at all) need not make room
-        look: dict[str, Any] = {"color": _COLOR[like], "clip_on": False, "in_layout": False}
-        axes.plot(predicted, true, "-o", linewidth=1.8, markersize=5, **look,
-                  label=f"{heading} ({told})")  # fmt: skip
+    for prediction, bins in curves.bins.items():
+        name, measure = _PREDICTIONS[prediction]
+        predicted, true = bin_means(bins)
+        label = f"{name} ({ece_text(bins)})"
+        # dots on the frame are drawn whole; the layout (which empty lines upset) ignores them
+        dots: dict[str, Any] = {"markersize": 5, "clip_on": False, "in_layout": False}
+        color = _COLOR[measure]
+        axes.plot(predicted, true, "-o", color=color, linewidth=1.8, label=label, **dots)
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.set_xlabel("predicted value", fontsize=TEXT, color=INK)
-    axes.set_ylabel("mean truth of the bin", fontsize=TEXT, color=INK)
-    _key(axes)
+    axes.set_xlabel("predicted value", **style.FONT)
+    axes.set_ylabel("mean truth of the bin", **style.FONT)
+    _add_legend_below(axes)
 
 
-def _key(axes: Axes) -> None:
-    """Below the panel, where it covers no line."""
-    where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.16)}
-    axes.legend(frameon=False, fontsize=SMALL, **where)
+def _add_legend_below(axes: Axes) -> None:
+    """Add a legend where it covers no line."""
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.16)}
+    axes.legend(frameon=False, fontsize=style.SMALL, **place)

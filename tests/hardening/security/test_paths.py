@@ -13,7 +13,7 @@ from softseg.ablation.design import load_design
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
-from softseg.report.results import collect
+from softseg.report.results import read_results
 from tests.support import ablation_folder as fake
 from tests.support import project
 
@@ -68,7 +68,7 @@ def test_a_plan_with_a_path_as_candidate_is_reported_as_damaged(tmp_path, name):
     plan["runs"].append({"candidate": name, "split": 1})
     (study / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(UserError, match=r"plan\.json is damaged .*not the name of a candidate"):
-        collect(study)
+        read_results(study)
 
 
 def modification_times(folder):

@@ -44,15 +44,15 @@ def picture(tmp_path):
     return path
 
 
-def written(folder, *sections, title="Ablation", facts=None, warnings=()):
-    write_page(folder / "out" / "page.html", title, facts or {}, warnings, sections)
+def written(folder, *sections, title="Ablation", context=None, warnings=()):
+    write_page(folder / "out" / "page.html", title, context or {}, warnings, sections)
     return (folder / "out" / "page.html").read_text()
 
 
 def test_titles_paragraphs_tables_and_figures_are_on_the_page_in_order(tmp_path, picture):
     one = Section("Performance", ("First words.",), (TABLE,))
     two = Section("Training", (), (), (Figure(picture, "Loss by epoch", "Falling curves"),))
-    text = Tags(written(tmp_path, one, two, facts={"seed": "7"}, warnings=["SYNTHETIC"])).text
+    text = Tags(written(tmp_path, one, two, context={"seed": "7"}, warnings=["SYNTHETIC"])).text
     parts = ["SYNTHETIC", "seed", "7", "Contents", "First words.", "Table title", "84.3", "Note"]
     places = [text.index(part) for part in [*parts, "Loss by epoch"]]
     assert places == sorted(places)
@@ -95,7 +95,7 @@ def test_a_picture_is_inside_byte_for_byte_with_its_words(tmp_path, picture):
 def test_every_text_is_escaped(tmp_path, picture):
     table = TextTable("t", EVIL, (EVIL, "x"), ((Cell(EVIL), Cell(EVIL, True, EVIL)),), (EVIL,))
     section = Section(EVIL, (EVIL,), (table,), (Figure(picture, EVIL, EVIL),))
-    page = written(tmp_path, section, title=EVIL, facts={EVIL: EVIL}, warnings=[EVIL])
+    page = written(tmp_path, section, title=EVIL, context={EVIL: EVIL}, warnings=[EVIL])
     assert "<script" not in page
     assert Tags(page).text.count(EVIL) >= 12
 

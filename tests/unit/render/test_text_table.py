@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv as csv_module
+import csv
 import io
 import re
 from html.parser import HTMLParser
@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softseg.render.text_table import Cell, TextTable, csv, html, latex, markdown, write
+from softseg.render.text_table import (
+    Cell,
+    TextTable,
+    to_csv,
+    to_html,
+    to_latex,
+    to_markdown,
+    write_table,
+)
 
 NASTY = '<script>alert("x")</script> a|b, 50 % of #1_x & $y$ {z} ^~ \\ [q] `c` *d* ±2 → --e'
 TABLE = TextTable(
@@ -55,7 +63,7 @@ class Reader(HTMLParser):
 
 
 def test_pandas_reads_the_csv_back():
-    read = pd.read_csv(io.StringIO(csv(TABLE)), keep_default_na=False, dtype=str)
+    read = pd.read_csv(io.StringIO(to_csv(TABLE)), keep_default_na=False, dtype=str)
     assert list(read.columns) == ["candidate", "Dice [%] opt. 100", "note"]
     assert list(read["candidate"]) == ["Hard-Sig-Dice", "Soft, \"so\" 'far'", "dead"]
     assert list(read["Dice [%] opt. 100"]) == ["82.3 ± 5.0 **", "-84.3 ± 4.7", "no run"]
@@ -65,12 +73,12 @@ def test_pandas_reads_the_csv_back():
 @given(st.lists(st.text(), min_size=1, max_size=4))
 def test_any_text_comes_back_from_the_csv_but_for_its_white_space(texts):
     table = TextTable("t", "t", ("h",) * len(texts), (tuple(map(Cell, texts)),))
-    [_, row] = csv_module.reader(io.StringIO(csv(table), newline=""))
+    [_, row] = csv.reader(io.StringIO(to_csv(table), newline=""))
     assert row == [" ".join(text.split()) for text in texts]
 
 
 def test_the_html_is_a_table_with_caption_headings_and_notes():
-    read = Reader(html(TABLE))
+    read = Reader(to_html(TABLE))
     assert read.open == []  # each tag is closed, in order
     assert read.texts[:4] == ["Dice & <b>more</b>", "candidate", "Dice [%]\nopt. 100", "note"]
     assert NASTY in read.texts
@@ -83,31 +91,33 @@ def test_the_html_is_a_table_with_caption_headings_and_notes():
 
 
 def test_the_best_value_is_bold_and_its_minus_a_minus_in_html():
-    assert "<b>−84.3" in html(TABLE)
-    assert "<b>82.3" not in html(TABLE)
-    assert "Hard-Sig-Dice" in html(TABLE)  # a hyphen stays one
+    assert "<b>−84.3" in to_html(TABLE)
+    assert "<b>82.3" not in to_html(TABLE)
+    assert "Hard-Sig-Dice" in to_html(TABLE)  # a hyphen stays one
 
 
 def test_columns_of_numbers_are_right_aligned_and_others_are_not():
-    kinds = [attributes["class"] for tag, attributes in Reader(html(TABLE)).tags if tag == "td"]
+    kinds = [attributes["class"] for tag, attributes in Reader(to_html(TABLE)).tags if tag == "td"]
     assert kinds == ["number", "long"] * 3
-    assert "| --- | ---: | --- |" in markdown(TABLE)
-    assert r"\begin{tabular}{lrl}" in latex(TABLE)
+    assert "| --- | ---: | --- |" in to_markdown(TABLE)
+    assert r"\begin{tabular}{lrl}" in to_latex(TABLE)
 
 
 @pytest.mark.parametrize("text", ["3D-UNet", "2 pairs are left out", "no run", ""])
 def test_words_with_a_digit_in_them_are_no_numbers(text):
-    assert "| --- | --- |" in markdown(TextTable("t", "t", ("a", "b"), ((Cell("x"), Cell(text)),)))
+    assert "| --- | --- |" in to_markdown(
+        TextTable("t", "t", ("a", "b"), ((Cell("x"), Cell(text)),))
+    )
 
 
 def test_a_markdown_row_has_as_many_cells_as_the_header():
-    lines = [line for line in markdown(TABLE).splitlines() if line.startswith("|")]
+    lines = [line for line in to_markdown(TABLE).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 3
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {4}
 
 
 def test_markdown_escapes_what_would_be_markup():
-    text = markdown(TABLE)
+    text = to_markdown(TABLE)
     assert r"\<script\>" in text
     assert r"a\|b" in text
     assert r"\*d\*" in text
@@ -120,7 +130,7 @@ def test_markdown_escapes_what_would_be_markup():
 
 
 def test_latex_has_no_special_character_left():
-    body = latex(TABLE).replace(" & ", " ").replace("\\\\\n", "\n").replace(r"\\", "")
+    body = to_latex(TABLE).replace(" & ", " ").replace("\\\\\n", "\n").replace(r"\\", "")
     for command in (r"\textbackslash{}", r"\textasciicircum{}", r"\textasciitilde{}"):
         assert command in body
     for math in ("$-$", r"$\pm$", r"$\rightarrow$", "$<$", "$>$"):
@@ -131,7 +141,7 @@ def test_latex_has_no_special_character_left():
 
 
 def test_latex_is_a_complete_booktabs_table():
-    text = latex(TABLE)
+    text = to_latex(TABLE)
     parts = [r"\begin{table}", r"\caption{Dice \&", r"\label{tab:table_x}", r"\toprule"]
     parts += [r"\midrule", r"\bottomrule", r"\end{tabular}", r"second\_note", r"\end{table}"]
     places = [text.index(part) for part in parts]
@@ -142,13 +152,17 @@ def test_latex_is_a_complete_booktabs_table():
 
 def test_latex_rows_cannot_be_taken_for_arguments_of_the_line_end():
     table = TextTable("t", "t", ("a",), ((Cell("*"),), (Cell("[2cm] x"),), (Cell("*"),)))
-    assert not re.search(r"\\\\\s*[\[*]", latex(table))
+    assert not re.search(r"\\\\\s*[\[*]", to_latex(table))
 
 
 def test_a_table_is_written_as_three_files(tmp_path):
-    paths = write(TABLE, tmp_path / "tables")
+    paths = write_table(TABLE, tmp_path / "tables")
     assert [path.name for path in paths] == ["table_x.csv", "table_x.md", "table_x.tex"]
-    assert [path.read_text() for path in paths] == [csv(TABLE), markdown(TABLE), latex(TABLE)]
+    assert [path.read_text() for path in paths] == [
+        to_csv(TABLE),
+        to_markdown(TABLE),
+        to_latex(TABLE),
+    ]
 
 
 def test_a_row_with_a_cell_too_few_is_refused():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from softseg.core.errors import UserError
-from softseg.report.pairing import paired, scores, unmatched
+from softseg.report.pairing import count_unmatched, paired_means, scores_by_candidate
 
 NAN = float("nan")
 
@@ -30,7 +30,7 @@ TABLE = metrics(
 
 
 def test_a_failed_run_of_one_candidate_leaves_its_split_out_of_the_others_average():
-    found = paired(scores(TABLE, "gm", "dice"), ["soft", "hard"], "subject")
+    found = paired_means(scores_by_candidate(TABLE, "gm", "dice"), ["soft", "hard"], "subject")
     assert found.index.tolist() == ["a", "b"]
     assert list(found.columns) == ["soft", "hard"]
     assert found["soft"].tolist() == [80, 60]  # a: not (80 + 90) / 2
@@ -38,7 +38,7 @@ def test_a_failed_run_of_one_candidate_leaves_its_split_out_of_the_others_averag
 
 
 def test_a_candidate_alone_is_averaged_over_all_its_splits():
-    found = paired(scores(TABLE, "gm", "dice"), ["soft"], "subject")
+    found = paired_means(scores_by_candidate(TABLE, "gm", "dice"), ["soft"], "subject")
     assert found["soft"].tolist() == [85, 60]
 
 
@@ -48,34 +48,34 @@ def test_the_sessions_of_a_person_count_once():
         for session, dice in (("a-1", 60.0), ("a-2", 70.0), ("a-3", 80.0), ("b", 30.0))
         for name in ("soft", "hard")
     ]
-    scored = scores(metrics(*sessions), "gm", "dice")
-    found = paired(scored, ["soft", "hard"], "subject")
+    scored = scores_by_candidate(metrics(*sessions), "gm", "dice")
+    found = paired_means(scored, ["soft", "hard"], "subject")
     assert found.index.tolist() == ["a", "b"]
     assert found["hard"].tolist() == [70, 30]
     assert found["soft"].tolist() == [71, 31]
-    [run] = paired(scored, ["hard"], "split")["hard"]
+    [run] = paired_means(scored, ["hard"], "split")["hard"]
     assert run == 60  # of a run, all that it tested counts, as in the paper
 
 
 def test_a_pair_does_not_suffer_from_the_failure_of_a_third_candidate():
     third = pd.concat([TABLE, metrics(("relu", 0, "b", 1.0))])
-    scored = scores(third, "gm", "dice")
+    scored = scores_by_candidate(third, "gm", "dice")
     pd.testing.assert_frame_equal(
-        paired(scored, ["soft", "hard"], "subject"),
-        paired(scores(TABLE, "gm", "dice"), ["soft", "hard"], "subject"),
+        paired_means(scored, ["soft", "hard"], "subject"),
+        paired_means(scores_by_candidate(TABLE, "gm", "dice"), ["soft", "hard"], "subject"),
         check_names=False,
     )
-    assert paired(scored, ["soft", "hard", "relu"], "subject").index.tolist() == ["b"]
+    assert paired_means(scored, ["soft", "hard", "relu"], "subject").index.tolist() == ["b"]
 
 
 def test_a_split_is_the_mean_of_its_run_over_the_subjects_both_have():
     table = TABLE.copy()
     table.loc[1, "dice"] = NAN  # soft, split 0, b
-    found = paired(scores(table, "gm", "dice"), ["soft", "hard"], "split")
+    found = paired_means(scores_by_candidate(table, "gm", "dice"), ["soft", "hard"], "split")
     assert found.index.tolist() == [0, 2]
     assert found["soft"].tolist() == [80, 50]
     assert found["hard"].tolist() == [60, 45]  # not (60 + 65) / 2
-    whole = paired(scores(TABLE, "gm", "dice"), ["soft", "hard"], "split")
+    whole = paired_means(scores_by_candidate(TABLE, "gm", "dice"), ["soft", "hard"], "split")
     assert whole["hard"].tolist() == [62.5, 45]
 
 
@@ -83,35 +83,37 @@ def test_a_split_is_the_mean_of_its_run_over_the_subjects_both_have():
 def test_an_undefined_score_pairs_with_nothing(undefined):
     table = metrics(("soft", 0, "a", 80.0), ("hard", 0, "a", 7.0), ("soft", 0, "b", 70.0))
     table = pd.concat([table, metrics(("hard", 0, "b", undefined))])
-    found = paired(scores(table, "gm", "dice"), ["soft", "hard"], "subject")
+    found = paired_means(scores_by_candidate(table, "gm", "dice"), ["soft", "hard"], "subject")
     assert found.index.tolist() == ["a"]
 
 
 def test_scores_without_a_counterpart_are_counted_for_each_side():
-    scored = scores(TABLE, "gm", "dice")
-    assert unmatched(scored, "soft", "hard") == (1, 0)
-    assert unmatched(scored, "hard", "soft") == (0, 1)
+    scored = scores_by_candidate(TABLE, "gm", "dice")
+    assert count_unmatched(scored, "soft", "hard") == (1, 0)
+    assert count_unmatched(scored, "hard", "soft") == (0, 1)
     both = metrics(("soft", 0, "a", NAN), ("hard", 0, "a", NAN), ("hard", 0, "b", 1.0))
-    assert unmatched(scores(both, "gm", "dice"), "soft", "hard") == (0, 1)
-    assert unmatched(scored, "soft", "never run") == (4, 0)
+    assert count_unmatched(scores_by_candidate(both, "gm", "dice"), "soft", "hard") == (0, 1)
+    assert count_unmatched(scored, "soft", "never run") == (4, 0)
 
 
 def test_the_order_of_the_rows_does_not_matter():
     shuffled = TABLE.sample(frac=1, random_state=3)
     for unit in ("subject", "split"):
         pd.testing.assert_frame_equal(
-            paired(scores(shuffled, "gm", "dice"), ["soft", "hard"], unit),
-            paired(scores(TABLE, "gm", "dice"), ["soft", "hard"], unit),
+            paired_means(scores_by_candidate(shuffled, "gm", "dice"), ["soft", "hard"], unit),
+            paired_means(scores_by_candidate(TABLE, "gm", "dice"), ["soft", "hard"], unit),
         )
 
 
 def test_targets_are_kept_apart_and_a_missing_one_has_no_pairs():
     both = pd.concat([TABLE, TABLE.assign(target="wm", dice=1.0)])
-    pd.testing.assert_frame_equal(scores(both, "gm", "dice"), scores(TABLE, "gm", "dice"))
-    assert paired(scores(TABLE, "csf", "dice"), ["soft", "hard"], "split").empty
+    pd.testing.assert_frame_equal(
+        scores_by_candidate(both, "gm", "dice"), scores_by_candidate(TABLE, "gm", "dice")
+    )
+    assert paired_means(scores_by_candidate(TABLE, "csf", "dice"), ["soft", "hard"], "split").empty
 
 
 def test_a_score_that_is_there_twice_is_refused_with_its_place():
     again = pd.concat([TABLE, metrics(("hard", 2, "b", 44.0))])
     with pytest.raises(UserError, match="hard has two scores of gm for subject b in split 2"):
-        scores(again, "gm", "dice")
+        scores_by_candidate(again, "gm", "dice")

@@ -15,11 +15,11 @@ from scipy import stats
 
 from softseg.core.errors import UserError
 from softseg.report import report as reporting
-from softseg.report.examples import chosen
-from softseg.report.figures import draw_progression
+from softseg.report.examples import select_subjects
+from softseg.report.figures import write_figure
 from softseg.report.report import show, write_report
-from softseg.report.results import collect
-from softseg.training.previews import keep_prediction, keep_slice
+from softseg.report.results import read_results
+from softseg.training.previews import write_preview, write_preview_slice
 from tests.support import ablation_folder as fake
 
 DONE = fake.scores(splits=6, subjects=2)
@@ -129,7 +129,7 @@ def test_p_is_that_of_the_runs_own_files_by_the_method_asked_for(reported, tmp_p
     p, median = compared_dice(reported, "Hard")
     assert p == pytest.approx(2 / 2**6, abs=0.00006)
     assert median == pytest.approx(np.median(differences), abs=0.051)
-    monkeypatch.setattr(reporting, "_pictures", lambda *_: [])  # they take long
+    monkeypatch.setattr(reporting, "_figure_sections", lambda *_: [])  # they take long
     again = shutil.copytree(reported, tmp_path / "again")
     assert write_report(again, "paper").method == "paper"
     assert compared_dice(again, "Hard")[0] == pytest.approx(normal, abs=0.00006)
@@ -139,8 +139,12 @@ def test_the_worst_the_median_and_the_best_subject_of_the_reference_are_shown(tm
     """In a split that every candidate tested; s9, the best, was tested by Soft alone."""
     soft = {"s1": 70.0, "s2": 50.0, "s3": 90.0, "s4": 80.0, "s5": 60.0}
     done = {("Soft", 0): soft, ("Dice", 0): dict.fromkeys(soft, 10.0), ("Soft", 1): {"s9": 99.0}}
-    results = collect(fake.write(tmp_path, done))
-    assert chosen(results, "gm") == {"worst": ("s2", 0), "median": ("s1", 0), "best": ("s3", 0)}
+    results = read_results(fake.write(tmp_path, done))
+    assert select_subjects(results, "gm") == {
+        "worst": ("s2", 0),
+        "median": ("s1", 0),
+        "best": ("s3", 0),
+    }
 
 
 def test_with_scans_and_predictions_there_are_examples(small):
@@ -214,8 +218,8 @@ def test_a_missing_scan_does_not_stop_the_report(tmp_path):
 
 
 def write_preview(run, image, target):
-    keep_slice(run, torch.as_tensor(image), torch.as_tensor(target))
-    keep_prediction(run, 1, torch.as_tensor(target))
+    write_preview_slice(run, torch.as_tensor(image), torch.as_tensor(target))
+    write_preview(run, 1, torch.as_tensor(target))
 
 
 def test_a_candidate_with_another_preview_slice_is_named_instead_of_drawn(tmp_path):
@@ -227,6 +231,6 @@ def test_a_candidate_with_another_preview_slice_is_named_instead_of_drawn(tmp_pa
     write_preview(tmp_path / "C/split-0", image, np.stack([*target, *target]))
     write_preview(tmp_path / "D/split-0", image, target / 2)
     write_preview(tmp_path / "E/split-0", image, np.empty((0, 6, 8), np.float32))
-    figure = draw_progression(collect(tmp_path), "gm", tmp_path / "a.png")
+    [figure] = write_figure("progression", read_results(tmp_path), tmp_path, "gm")
     assert "Not shown, as their slice is another: B, D." in figure.caption
-    assert (tmp_path / "a.png").exists()
+    assert (tmp_path / "progression_gm.png").exists()

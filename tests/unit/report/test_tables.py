@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from softseg.report.results import collect
-from softseg.report.tables import comparisons, comparisons_table, means_table, runs_table
+from softseg.report.results import read_results
+from softseg.report.tables import compare_candidates, comparisons_table, means_table, runs_table
 from tests.support import ablation_folder as fake
 
 SUBJECTS = [f"s{n}" for n in range(7)]
@@ -16,13 +16,13 @@ SUBJECTS = [f"s{n}" for n in range(7)]
 
 def score_tables(results, target, unit):
     """The paper's table, and the comparisons if there are any."""
-    found = comparisons(results, target, unit)
+    found = compare_candidates(results, target, unit)
     means = means_table(results, target, unit, found)
     return [means, comparisons_table(found, target, unit)] if found else [means]
 
 
 def study(folder, done, **how):
-    return collect(fake.write(folder, done, **how))
+    return read_results(fake.write(folder, done, **how))
 
 
 def rows_of(table):
@@ -99,7 +99,7 @@ def test_runs_are_counted_done_of_planned_and_not_converged(tmp_path):
     fake.write(tmp_path, done, planned)
     fake.history(tmp_path / "Hard/split-2", [1.0, 2.0])
     fake.history(tmp_path / "Dice/split-1", [1.0])  # not done: not one that did not converge
-    [means, *_] = score_tables(collect(tmp_path), "gm", "subject")
+    [means, *_] = score_tables(read_results(tmp_path), "gm", "subject")
     counts = {name: (row[1].text, row[2].text) for name, row in rows_of(means).items()}
     assert counts == {"Soft": ("3/3", "0"), "Dice": ("2/3", "0"), "Hard": ("1/3", "1")}
     assert "! Hard: 1 of 3 planned runs done; 1 did not converge." in means.notes
@@ -144,7 +144,7 @@ def other_truth(folder, name, *, soft_only=False, raters=80.0):
             table["volume_truth_ml"] *= 1 if soft_only else 1.1
             table["dice_between_raters"] = raters
         table.to_csv(path, index=False)
-    return score_tables(collect(folder), "gm", "subject")
+    return score_tables(read_results(folder), "gm", "subject")
 
 
 @pytest.mark.parametrize("soft_only", [False, True])
@@ -172,7 +172,7 @@ def test_every_planned_run_is_listed_with_how_it_went(tmp_path):
     fake.note(tmp_path / "Soft/split-1", status="training")
     fake.history(tmp_path / "Soft/split-1", [1.23])
     fake.fail(tmp_path / "Dice/split-1", "loss is not finite\nat epoch 3")
-    table = rows_of(runs_table(collect(tmp_path)))
+    table = rows_of(runs_table(read_results(tmp_path)))
     assert {name: [cell.text for cell in row[1:]] for name, row in table.items()} == {
         "Soft/split-0": ["done", "3", "2", "80.0", "yes"],
         "Dice/split-0": ["done", "2", "2", "4.0", "NO"],
@@ -189,6 +189,6 @@ def test_each_target_has_its_own_scores(tmp_path, target):
         table = pd.read_csv(file)
         other = table.assign(target="wm", dice=50.0)
         pd.concat([table, other]).to_csv(file, index=False)
-    [means, _] = score_tables(collect(tmp_path), target, "subject")
+    [means, _] = score_tables(read_results(tmp_path), target, "subject")
     assert (by(means, "Soft", "Dice").text == "50.0 ± 0.0") == (target == "wm")
     assert means.name == f"scores_by_subject_{target}"

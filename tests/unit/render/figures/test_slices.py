@@ -1,4 +1,4 @@
-"""Slices upright, enlarged and laid over."""
+"""Slices in figures: the enlarged part, masks over images, outlines."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from softseg.render.figures import cells, slices
-from softseg.render.figures.slices import Box, whole, zoom
+from softseg.render.figures import slices
+from softseg.render.figures.slices import Box, foreground_box, whole_slice
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -25,7 +25,7 @@ def at(shape, *places):
 def test_the_box_is_around_what_is_there_in_mm():
     # 2 x 1 mm pixels: a slice of 100 x 100 mm, foreground of 40 x 20 mm
     mask = at((50, 100), (slice(10, 30), slice(60, 80)))
-    box = zoom([mask], (2, 1), least=0.3, margin=0.25)
+    box = foreground_box([mask], (2, 1), least=0.3, margin=0.25)
     assert box.side == pytest.approx(60)
     # 20 to 60 mm from the patient's left, which is shown on the right; 60 to 80 mm from the back
     assert box.left + box.side / 2 == pytest.approx(100 - 40)
@@ -33,13 +33,17 @@ def test_the_box_is_around_what_is_there_in_mm():
 
 
 def test_a_small_structure_is_shown_in_at_least_a_part_of_the_slice():
-    box = zoom([at((100, 60), (50, 30))], (1, 1), least=0.3)
+    box = foreground_box([at((100, 60), (50, 30))], (1, 1), least=0.3)
     assert box.side == pytest.approx(30)
 
 
 def test_the_box_stays_within_the_slice_and_nothing_to_show_is_all_of_it():
-    assert zoom([at((100, 100), (0, 0))], (1, 1), least=0.3) == Box(70, 0, 30)
-    assert zoom([at((100, 50))], (1, 1)) == whole((100, 50), (1, 1)) == Box(0, -25, 100)
+    assert foreground_box([at((100, 100), (0, 0))], (1, 1), least=0.3) == Box(70, 0, 30)
+    assert (
+        foreground_box([at((100, 50))], (1, 1))
+        == whole_slice((100, 50), (1, 1))
+        == Box(0, -25, 100)
+    )
 
 
 @given(
@@ -50,7 +54,7 @@ def test_the_box_stays_within_the_slice_and_nothing_to_show_is_all_of_it():
 def test_all_foreground_of_all_masks_lies_in_the_box(shape, pixel, data):
     place = st.tuples(*(st.integers(0, length - 1) for length in shape))
     places = data.draw(st.lists(place, min_size=1, max_size=4))
-    box = zoom([at(shape, one) for one in places], pixel)
+    box = foreground_box([at(shape, one) for one in places], pixel)
     width, height = shape[0] * pixel[0], shape[1] * pixel[1]
     assert 0.3 * max(width, height) <= box.side + 1e-6 <= max(width, height) + 1e-5
     for right, front in places:
@@ -64,11 +68,11 @@ def test_all_foreground_of_all_masks_lies_in_the_box(shape, pixel, data):
 def pixels(image, prediction, box, pixel=(1.0, 1.0), truth=None):
     """What a cell of 100 x 100 pixels shows, (100, 100, 3) in [0, 255]."""
     figure = Figure(figsize=(1, 1), dpi=100)
-    axes = cells.cell(figure, 0, 0, 1)
-    slices.show(axes, image, pixel, box)
-    slices.overlay(axes, prediction, pixel, box)
+    axes = slices.add_cell(figure, 0, 0, 1)
+    slices.plot_slice(axes, image, pixel, box)
+    slices.plot_overlay(axes, prediction, pixel, box)
     if truth is not None:
-        slices.outline(axes, truth, pixel)
+        slices.plot_outline(axes, truth, pixel)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].astype(int)
@@ -78,8 +82,8 @@ def test_a_prediction_is_red_where_it_is_one_and_transparent_where_it_is_zero():
     image = np.full((10, 10), 5.0) + np.arange(10)[:, None]
     soft = np.zeros((10, 10))
     soft[9, 9], soft[0, 0], soft[5, 0] = 1, 0.5, np.nan
-    plain = pixels(image, np.zeros((10, 10)), whole(image.shape, (1, 1)))
-    shown = pixels(image, soft, whole(image.shape, (1, 1)))
+    plain = pixels(image, np.zeros((10, 10)), whole_slice(image.shape, (1, 1)))
+    shown = pixels(image, soft, whole_slice(image.shape, (1, 1)))
     assert shown[5, 5].tolist() == [255, 32, 0]  # the patient's right front is upper left
     half = (plain[95, 95] + [255, 32, 0]) / 2
     np.testing.assert_allclose(shown[95, 95], half, atol=3)
@@ -107,21 +111,23 @@ def test_what_lies_outside_of_the_box_does_not_darken_it():
 def test_voxels_that_are_not_a_number_leave_the_others_visible():
     image = np.tile(np.linspace(0, 1, 20), (20, 1))
     image[:4] = np.nan
-    shown = pixels(image, np.zeros_like(image), whole(image.shape, (1, 1)))
+    shown = pixels(image, np.zeros_like(image), whole_slice(image.shape, (1, 1)))
     assert np.ptp(shown[:, 5, 0]) > 200
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, np.nan])
 def test_a_slice_of_one_value_is_shown_without_complaint(value):
     flat = np.full((12, 9), value)
-    shown = pixels(flat, np.zeros((12, 9)), whole(flat.shape, (1, 1)), truth=np.zeros((12, 9)))
+    shown = pixels(
+        flat, np.zeros((12, 9)), whole_slice(flat.shape, (1, 1)), truth=np.zeros((12, 9))
+    )
     assert np.isfinite(shown).all()
 
 
 def test_the_outline_runs_along_the_edge_of_the_truth():
     truth = np.zeros((10, 10))
     truth[2:5, 6:9] = 0.5
-    box = whole(truth.shape, (1, 1))
+    box = whole_slice(truth.shape, (1, 1))
     bare, lined = (pixels(truth * 0, truth * 0, box, truth=one) for one in (truth * 0, truth))
     rows, columns = np.nonzero(np.abs(lined - bare).sum(axis=2) > 60)
     # 2 to 5 mm from the left becomes 50 to 80 pixels; 6 to 9 mm from the back 10 to 40 from above

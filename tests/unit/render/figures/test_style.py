@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from softseg.render.figures.style import colors, darker, number, save, wrapped
+from softseg.render.figures.style import colors, darker, format_number, save, wrap
 from tests.support.figures import PAPER, TEN
 
 # Machado, Oliveira, Fernandes 2009: what is seen with no cones of one kind (linear RGB)
@@ -72,26 +72,31 @@ def test_a_darker_color_is_darker():
 
 @given(st.text("ab-_ $", max_size=60), st.integers(1, 20))
 def test_a_wrapped_name_fits_and_loses_no_letter(name, width):
-    lines = wrapped(name, width).replace(r"\$", "$").split("\n")
+    lines = wrap(name, width).replace(r"\$", "$").split("\n")
     assert max(map(len, lines)) <= width
     assert "".join(lines).replace(" ", "") == name.replace(" ", "")
 
 
 def test_a_name_is_broken_where_a_reader_would():
-    assert wrapped("Soft-ReLU-Wing", 14) == "Soft-ReLU-Wing"
-    assert wrapped("Soft-ReLU-Wing", 10) == "Soft-ReLU-\nWing"
-    assert wrapped("no_hyphen_at_all", 10) == "no_hyphen_\nat_all"
-    assert wrapped("one_two-three", 9) == "one_two-\nthree"
-    assert wrapped("one two three", 12) == "one two\nthree"
-    assert wrapped("unbreakable", 4) == "unbr\neaka\nble"
+    assert wrap("Soft-ReLU-Wing", 14) == "Soft-ReLU-Wing"
+    assert wrap("Soft-ReLU-Wing", 10) == "Soft-ReLU-\nWing"
+    assert wrap("no_hyphen_at_all", 10) == "no_hyphen_\nat_all"
+    assert wrap("one_two-three", 9) == "one_two-\nthree"
+    assert wrap("one two three", 12) == "one two\nthree"
+    assert wrap("unbreakable", 4) == "unbr\neaka\nble"
 
 
 def test_numbers_have_about_three_digits_and_a_real_minus_sign():
-    assert [number(x) for x in (123.4, 12.34, 1.234, 0.1234)] == ["123", "12.3", "1.23", "0.123"]
-    assert number(-1.5) == "\N{MINUS SIGN}1.50"
-    assert number(1.5, sign="+") == "+1.50"
-    assert number(0.12, size=30) == "0.1"
-    assert number(float("nan")) == "undefined"
+    assert [format_number(x) for x in (123.4, 12.34, 1.234, 0.1234)] == [
+        "123",
+        "12.3",
+        "1.23",
+        "0.123",
+    ]
+    assert format_number(-1.5) == "\N{MINUS SIGN}1.50"
+    assert format_number(1.5, sign="+") == "+1.50"
+    assert format_number(0.12, size=30) == "0.1"
+    assert format_number(float("nan")) == "undefined"
 
 
 def test_a_figure_is_saved_in_a_folder_made_for_it_and_replaces_the_last_one(tmp_path):

@@ -1,0 +1,337 @@
+"""The lines, dots, bars and numbers that each figure shows."""
+
+from __future__ import annotations
+
+import statistics
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from softseg.metrics.volume_bias import volume_bias_table
+from softseg.render.figures.bland_altman import plot_bland_altman
+from softseg.render.figures.density import density, plot_density
+from softseg.render.figures.examples import box_of, plot_examples
+from softseg.render.figures.learning import plot_learning_curves
+from softseg.render.figures.progression import plot_progression
+from softseg.render.figures.reliability import plot_reliability
+from softseg.render.figures.scores import plot_scores
+from softseg.render.figures.style import colors
+from softseg.render.figures.thresholds import plot_thresholds
+from softseg.render.figures.timing import plot_timing
+from softseg.render.figures.uncertainty import plot_uncertainty
+from softseg.render.figures.volume_bias import plot_volume_bias
+from tests.support.figure_data import (
+    BINS,
+    CURVES,
+    ERRORS,
+    IDEAL,
+    IMAGE,
+    SOFT,
+    STAGES,
+    beta,
+    bias_table,
+    example,
+    history,
+    plot,
+)
+from tests.support.figures import PAPER, TEN, slice_axes
+
+pytestmark = pytest.mark.filterwarnings("error")
+NAN = float("nan")
+# Bland and Altman 1986, table 1: peak flow [l/min] of 17 subjects, large and mini meter
+LARGE = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
+MINI = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 259, 350, 451]
+RUNS = [{0.1: 70.0, 0.3: 90.0, 0.5: 80.0}, {0.1: 60.0, 0.3: 70.0, 0.5: 76.0}]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "figure.png"
+
+
+def dots(axes):
+    return [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "o"]
+
+
+# ----- Bland-Altman plots
+
+
+def test_bias_and_limits_are_lines_and_numbers(path, saved_figure):
+    plot_bland_altman({"a": (np.array(LARGE), np.array(MINI))}, path, unit="l/min")
+    saved_figure.assert_readable(path)
+    [axes] = saved_figure.figure.axes
+    minus = "\N{MINUS SIGN}"
+    assert axes.get_title() == f"a\nbias {minus}2.1 l/min\nlimits {minus}78.1 to +73.9 l/min"
+    heights = sorted(line.get_ydata()[0] for line in axes.lines)
+    assert heights == pytest.approx([-78.1, -2.1, 0, 73.9], abs=0.1)
+    assert len(axes.collections[0].get_offsets()) == 17
+    assert any("[l/min]" in text for text in saved_figure.texts)
+
+
+def test_panels_of_volumes_have_the_same_axes(path, saved_figure):
+    plot("bland_altman", TEN[4:8], path)
+    assert len({axes.get_ylim() for axes in saved_figure.figure.axes}) == 1
+
+
+# ----- density
+
+
+def test_zeros_and_nan_are_left_out_of_the_density(path, saved_figure):
+    values = np.concatenate([beta(3, 4), np.zeros(9000), [np.nan]]).reshape(-1, 1)
+    plot_density({"a": values}, path)
+    x, heights = saved_figure.figure.axes[0].lines[0].get_data()
+    np.testing.assert_allclose(heights, density(beta(3, 4), x))
+
+
+# ----- examples
+
+
+def test_subjects_of_different_shape_and_voxels_are_next_to_each_other(path, saved_figure):
+    names = ["a", "MMMMMMMMMMMM"]
+    other = example(names, "best: sub-02", (60, 80), (0.25, 0.5))
+    plot_examples([example(names, "worst: sub-01"), other], path)
+    saved_figure.assert_readable(path)
+    assert len(slice_axes(saved_figure.figure)) == 2 * 2 * (1 + 2)
+    assert saved_figure.texts.count("Dice 87.2 %") == 4
+    assert {"worst: sub-01", "best: sub-02", "a"} <= set(saved_figure.texts)
+    for text in ("image", "ground truth", "soft", "binary"):
+        assert saved_figure.texts.count(text) == 2
+    for axes in slice_axes(saved_figure.figure):  # millimeters are square
+        assert np.ptp(axes.get_xlim()) == pytest.approx(np.ptp(axes.get_ylim()))
+
+
+def test_the_first_cell_is_the_whole_slice_with_a_frame_around_the_enlarged_part(
+    path, saved_figure
+):
+    shown = example(["a"])
+    plot_examples([shown], path)
+    whole, *others = slice_axes(saved_figure.figure)
+    assert whole.get_xlim() == (0, 40)
+    [frame] = whole.patches
+    box = box_of(shown)
+    assert (frame.get_x(), frame.get_y(), frame.get_width()) == (box.left, box.bottom, box.side)
+    for axes in others:
+        assert axes.get_xlim() == pytest.approx((box.left, box.left + box.side))
+        assert axes.get_ylim() == pytest.approx((box.bottom, box.bottom + box.side))
+
+
+# ----- learning curves
+
+
+def test_a_row_per_candidate_has_its_runs_and_their_median(path, saved_figure):
+    runs = [history([400.0, 10.0], [500.0, 40.0]), history([200.0, 20.0], [300.0, 20.0])]
+    plot_learning_curves({"a": runs, "b": [history([0.5, 0.3], dice=[20.0, 30.0])]}, path)
+    saved_figure.assert_readable(path)
+    train, val, dice, *second = saved_figure.figure.axes
+    assert [line.get_ydata().tolist() for line in train.lines] == [[400, 10], [200, 20], [300, 15]]
+    assert val.lines[-1].get_ydata().tolist() == [400, 30]
+    assert train.get_yscale() == val.get_yscale() == "log"
+    assert train.get_ylim() == val.get_ylim() != second[0].get_ylim()
+    assert second[0].get_yscale() == "linear"
+    assert dice.get_ylim() == second[2].get_ylim()
+    assert len(second[0].lines) == 1  # a single run is its own median
+    titles = {"training loss", "validation loss", "validation Dice [%]"}
+    assert {*titles, "a", "b"} <= set(saved_figure.texts)
+
+
+# ----- progression
+
+
+def test_each_row_ends_with_its_own_last_epoch(path, saved_figure):
+    long, short = dict.fromkeys([1, 20, 40, 50], SOFT), dict.fromkeys([1, 20], SOFT)
+    plot_progression({"a": long, "b": short}, IMAGE, SOFT, path)
+    saved_figure.assert_readable(path)
+    expected = {"epoch 1", "20", "40", "last", "epoch\n50", "epoch\n20"}
+    assert expected <= set(saved_figure.texts)
+    # image and truth, four of one candidate, two of the other
+    assert len(slice_axes(saved_figure.figure)) == 2 + 4 + 2
+    assert any("training had ended" in text for text in saved_figure.texts)
+
+
+def test_epochs_that_all_candidates_have_leave_no_gap_to_explain(path, saved_figure):
+    plot_progression({"a": dict.fromkeys([1, 2], SOFT)}, IMAGE, SOFT, path)
+    assert not any("no cell" in text for text in saved_figure.texts)
+
+
+# ----- reliability diagram
+
+
+def test_filled_bins_have_a_dot_and_a_bar_of_their_count(path, saved_figure):
+    plot_reliability({"a": BINS}, path)
+    saved_figure.assert_readable(path)
+    upper, lower = saved_figure.figure.axes
+    [points] = dots(upper)
+    assert np.allclose(points, [[0.1, 0.05], [0.6, 1], [0.9, 0.9]])
+    assert any(np.array_equal(line.get_xydata(), [[0, 0], [1, 1]]) for line in upper.lines)
+    assert [bar.get_height() for bar in lower.patches] == [1000, 1, 50]
+    middles = [bar.get_x() + bar.get_width() / 2 for bar in lower.patches]
+    assert middles == pytest.approx([0.125, 0.625, 0.875])
+    assert lower.get_yscale() == "log"
+    assert lower.get_ylim()[0] < 1  # a single voxel is visible
+    assert "a\nECE 0.048" in saved_figure.texts  # (50 + 0 + 0.4 + 0) / 1051
+
+
+def test_bars_of_candidates_are_next_to_each_other_within_their_bin(path, saved_figure):
+    plot_reliability(dict.fromkeys(PAPER, BINS), path)
+    saved_figure.assert_readable(path)
+    bars = saved_figure.figure.axes[1].patches
+    edges = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars)
+    assert all(a[1] <= b[0] + 1e-9 for a, b in pairwise(edges))
+    assert all(int(low * 4) == int(high * 4) for low, high in edges)
+
+
+@pytest.mark.parametrize("names", [TEN[:1], TEN])
+def test_the_legend_has_the_calibration_error_of_each_candidate(path, saved_figure, names):
+    plot("reliability", names, path)
+    assert sum("ECE" in text for text in saved_figure.texts) == len(names)
+
+
+# ----- scores
+
+
+def test_a_strip_has_a_dot_per_subject_a_box_and_the_median(path, saved_figure):
+    values = [70.0, 90.0, NAN, 80.0, 60.0, 95.0]
+    plot_scores({"a": np.array([50.0]), "b": np.array(values)}, path)
+    saved_figure.assert_readable(path)
+    [axes] = saved_figure.figure.axes
+    assert axes.get_xlim()[0] < 50 - 1  # no dot on the edge
+    finite = [value for value in values if value == value]
+    points = axes.collections[-1].get_offsets()
+    assert points[:, 0].tolist() == finite
+    assert np.all(np.abs(points[:, 1] - 1) < 0.3)  # none reaches another candidate's row
+    box = axes.containers[1][0]
+    low, _, high = statistics.quantiles(finite, n=4, method="inclusive")
+    assert [box.get_x(), box.get_x() + box.get_width()] == pytest.approx([low, high])
+    expected = {"median 80.0\nn = 5 of 6", "median 50.0\nn = 1", "a", "b"}
+    assert expected <= set(saved_figure.texts)
+
+
+def test_all_scores_are_within_the_axes(path, saved_figure):
+    plot("scores", TEN, path)
+    low, high = saved_figure.figure.axes[0].get_xlim()
+    assert low < -1500 < 70 < high
+
+
+# ----- thresholds
+
+
+def test_a_panel_shows_mean_range_and_the_best_threshold_of_each_run(path, saved_figure):
+    plot_thresholds({"a": [RUNS[0]], "b": RUNS}, path)
+    first, second = saved_figure.figure.axes
+    np.testing.assert_array_equal(second.lines[0].get_xydata(), [[0.1, 65], [0.3, 80], [0.5, 78]])
+    band, points = second.collections
+    assert {60, 70, 76, 90} <= set(band.get_paths()[0].vertices[:, 1])
+    assert points.get_offsets().tolist() == [[0.3, 90], [0.5, 76]]
+    [point] = first.collections  # one run has no band
+    assert point.get_offsets().tolist() == [[0.3, 90]]
+    assert first.get_ylim() == second.get_ylim()
+    line_colors = [axes.lines[0].get_color() for axes in (first, second)]
+    assert line_colors == list(colors(["a", "b"]).values())
+
+
+@pytest.mark.parametrize("names", [TEN[5:6], TEN[2:8]])
+def test_the_axes_of_thresholds_have_labels(path, saved_figure, names):
+    plot("thresholds", names, path)
+    assert {"threshold", "Dice [%]"} <= set(saved_figure.texts)
+
+
+# ----- timing
+
+
+def test_stages_are_stacked_and_the_total_is_written(path, saved_figure):
+    plot_timing({"a": STAGES, "b": {"validation": 1800.0, "other": 18.0}}, path)
+    saved_figure.assert_readable(path)
+    stages = saved_figure.figure.axes[0].containers
+    starts = [[bar.get_x() for bar in bars] for bars in stages]
+    assert [start[0] for start in starts] == pytest.approx([0, 1.5, 1.75, 1.9, 2.0])
+    ends = [[bar.get_x() + bar.get_width() for bar in bars] for bars in stages]
+    assert ends[-1] == pytest.approx([2, 0.505])
+    assert {"2.00 h", "0.51 h", "time [h]", *STAGES, "other"} <= set(saved_figure.texts)
+
+
+def test_stages_do_not_have_the_colors_of_candidates(path, saved_figure):
+    plot_timing({"a": STAGES}, path)
+    shades = {to_hex(bars[0].get_facecolor()) for bars in saved_figure.figure.axes[0].containers}
+    assert len(shades) == len(STAGES)
+    assert not shades & set(colors(TEN).values())
+
+
+def test_the_totals_are_within_the_axes(path, saved_figure):
+    plot("timing", TEN, path)
+    assert saved_figure.figure.axes[0].get_xlim()[1] > 2.1
+
+
+# ----- uncertainty
+
+
+def test_each_measure_of_uncertainty_has_a_line_next_to_ideal_and_chance(path, saved_figure):
+    plot_uncertainty({"gm": CURVES}, path)
+    saved_figure.assert_readable(path)
+    left, right = saved_figure.figure.axes
+    lines = [line.get_xydata() for line in left.lines]
+    for error in (*ERRORS.values(), IDEAL):
+        assert any(len(line) == 20 and np.allclose(line[:, 1], error) for line in lines)
+    assert left.get_xlim() == (0, 100)
+    mean = ERRORS["mutualinfo"].mean()
+    assert f"by mutual information (mean {mean:.2f})" in saved_figure.texts
+    assert any(line.get_linestyle() == ":" for line in left.lines)
+    assert len(dots(right)) == 2
+    assert np.allclose(dots(right)[0], [[0.1, 0.05], [0.6, 1], [0.9, 0.9]])
+    assert "one pass (ECE 0.048)" in saved_figure.texts
+
+
+def test_each_target_has_a_row_with_its_name(path, saved_figure):
+    plot("uncertainty", ["gm", "a_rather_long_name_of_white_matter_lesions"], path)
+    saved_figure.assert_readable(path)
+    assert len(saved_figure.figure.axes) == 4
+    assert any("gm: calibration" in text for text in saved_figure.texts)
+
+
+# ----- volume bias
+
+
+def test_each_center_has_a_dot_and_an_interval_next_to_the_line_of_no_bias(path, saved_figure):
+    table = bias_table(
+        ("b", "soft", 5, 0, 1.5, 1.0, 2.5),
+        ("b", "hard", 5, 0, -3.0, -4.0, -2.0),
+        ("a", "soft", 1, 2, 0.5, NAN, NAN),
+        ("a", "hard", 3, 0, 0.0, -1.0, 1.0),
+    )
+    plot_volume_bias({"x": table}, path)
+    saved_figure.assert_readable(path)
+    soft, hard = saved_figure.figure.axes
+    assert (soft.get_title(), hard.get_title()) == ("soft volume", "thresholded volume")
+    assert dots(soft) == [[[1.5, 0], [0.5, 1]]]
+    assert dots(hard) == [[[-3, 0], [0, 1]]]
+    ends = [segment[:, 0].tolist() for segment in hard.collections[0].get_segments()]
+    assert ends == [[-4, -2], [-1, 1]]
+    assert any(list(line.get_xdata()) == [0, 0] for line in soft.lines)
+    assert soft.get_ylim()[0] > soft.get_ylim()[1]  # the first center on top
+    assert {"b\nn = 5", "a\nn = 1 to 3\n2 left out"} <= set(saved_figure.texts)
+    assert soft.get_xlim() == hard.get_xlim()
+
+
+def test_candidates_have_different_heights_in_a_center_even_if_one_lacks_it(path, saved_figure):
+    rows = ((c, v, 2, 0, 1.0, 0.0, 2.0) for c in "ab" for v in ("soft", "hard"))
+    table = bias_table(*rows)
+    tables = dict.fromkeys(PAPER, table) | {"late": table[table["group"] == "b"]}
+    plot_volume_bias(tables, path)
+    saved_figure.assert_readable(path)
+    points = dots(saved_figure.figure.axes[0])
+    heights = np.array([[y for _, y in candidate] for candidate in points])
+    assert len(np.unique(heights)) == heights.size == 12
+    assert (np.abs(heights - [0, 1]) < 0.5).all()
+    biases = [candidate[0][0] for candidate in points]
+    assert np.isnan(biases).tolist() == [False] * 5 + [True]
+
+
+def test_the_bias_is_that_of_the_table_of_subjects(path, saved_figure):
+    frame = pd.DataFrame({"person": list("pqr"), "target": "gm", "center": [1, 1, 2]})
+    frame = frame.assign(dV_soft_ml=[1.0, 2.0, NAN], dV_hard_ml=0.0)
+    plot_volume_bias({"x": volume_bias_table(frame, "center")}, path)
+    saved_figure.assert_readable(path)
+    assert dots(saved_figure.figure.axes[0])[0][0] == [1.5, 0]
+    assert "2\nn = 0 to 1\n1 left out" in saved_figure.texts
