@@ -217,7 +217,7 @@ def test_a_missing_scan_does_not_stop_the_report(tmp_path):
     assert "could not be shown" in (tmp_path / "study/report.html").read_text()
 
 
-def write_preview(run, image, target):
+def preview_of_target(run, image, target):
     write_preview_slice(run, torch.as_tensor(image), torch.as_tensor(target))
     write_preview(run, 1, torch.as_tensor(target))
 
@@ -226,11 +226,11 @@ def test_a_candidate_with_another_preview_slice_is_named_instead_of_drawn(tmp_pa
     """The slice differs in its crop, its targets, or the resolution at the same size."""
     fake.write(tmp_path, fake.scores(splits=1, candidates=("A", "B", "C", "D", "E")))
     image, target = np.random.default_rng(0).random((2, 1, 6, 8), dtype=np.float32)
-    write_preview(tmp_path / "A/split-0", image, target)
-    write_preview(tmp_path / "B/split-0", image[:, :4], target[:, :4])
-    write_preview(tmp_path / "C/split-0", image, np.stack([*target, *target]))
-    write_preview(tmp_path / "D/split-0", image, target / 2)
-    write_preview(tmp_path / "E/split-0", image, np.empty((0, 6, 8), np.float32))
+    preview_of_target(tmp_path / "A/split-0", image, target)
+    preview_of_target(tmp_path / "B/split-0", image[:, :4], target[:, :4])
+    preview_of_target(tmp_path / "C/split-0", image, np.stack([*target, *target]))
+    preview_of_target(tmp_path / "D/split-0", image, target / 2)
+    preview_of_target(tmp_path / "E/split-0", image, np.empty((0, 6, 8), np.float32))
     [figure] = write_figure("progression", read_results(tmp_path), tmp_path, "gm")
     assert "Not shown, as their slice is another: B, D." in figure.caption
     assert (tmp_path / "progression_gm.png").exists()
