@@ -22,8 +22,8 @@ class BaseLoss(Component):
     """
 
     reduction: Literal["mean", "sum"] = "mean"
-    """How values become one: their `mean`, or their `sum` (the published behavior, with which \
-the loss grows with the batch and the slice)"""
+    """Reduction of the values: their `mean`, or their `sum` (as in the paper's code, where it \
+grows with the batch and the slice)"""
 
     forward: ClassVar[Callable[..., Tensor]]
     """forward(prediction, target, *maps): the loss before its reduction, a tensor of any shape.

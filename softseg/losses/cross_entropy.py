@@ -54,14 +54,14 @@ class Focal(BaseLoss):
 
     Minimum: at prediction = target only, for soft targets too (valid, as far as `bce` is), since
     it grows with CE. Its value there is not 0. For sampled hard labels it is not a proper score:
-    with gamma 2 it makes 0.31 of a voxel that is foreground a tenth of the time.
+    with gamma 2 the best prediction of a voxel that is foreground a tenth of the time is 0.31.
 
     Range: 0 to 1 - ln(epsilon) per voxel, 14.8 with the defaults. Gradient at the minimum: 0.
     """
 
     name: Literal["focal"] = "focal"
     gamma: Annotated[float, Field(ge=0)] = 2.0
-    """How much less well-predicted voxels count; 0 is `bce`"""
+    """Power that lowers the weight of well-predicted voxels; 0 is `bce`"""
     alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Weight of foreground, of background 1 - alpha (Lin's: 0.25); null: both 1"""
     epsilon: Epsilon = 1e-6
@@ -88,8 +88,8 @@ class UnifiedFocal(OverlapLoss):
     (arXiv 2102.04525), after their code (there with an s of 1e-7); `weight` is its lambda.
 
     Minimum: 0, for a hard target at prediction = target. **Not valid for soft targets**: for
-    y = (1, .6, .6, .3) and s = 0 it is smallest at p = (1, .680, .680, .205); F alone makes 0.20
-    of 0.1 and 0.60 of 0.5. For sampled hard labels it is not a proper score either.
+    y = (1, .6, .6, .3) and s = 0 it is smallest at p = (1, .680, .680, .205); F alone at 0.20
+    for y = 0.1 and at 0.60 for y = 0.5. For sampled hard labels it is not a proper score either.
 
     Range: 0 to 4.9 with the defaults. Gradient: does not vanish at the minimum, which for a hard
     target is at the bounds of [0, 1].
@@ -101,7 +101,7 @@ class UnifiedFocal(OverlapLoss):
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.6
     """Weight of foreground and of false negatives; of background and false positives 1 - delta"""
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """How much less background that is nearly right counts, and how much more such foreground"""
+    """Lowers the weight of nearly right background, and raises that of nearly right foreground"""
     epsilon: Epsilon = 1e-6
     """Prediction below which ln continues as its tangent, as in `bce`"""
 

@@ -73,8 +73,8 @@ class DiceSquared(OverlapLoss):
     Source: Milletari, Navab and Ahmadi, V-Net, 3DV 2016 (arXiv 1606.04797), section 3.
 
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
-    it is not a proper score, but its minimum stays inside: of a voxel that is foreground a
-    quarter of the time, next to one that always is, it makes 0.19.
+    it is not a proper score, but the best prediction is gray: 0.19 for a voxel that is foreground
+    a quarter of the time, next to one that always is.
 
     Range: 0 to 1. Gradient at the minimum: 0, and it vanishes in proportion to the error.
     """

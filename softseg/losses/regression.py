@@ -18,7 +18,7 @@ class Mse(BaseLoss):
     SoftSeg paper's tables is another number, a sum over slices.
 
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
-    it is a proper score: a voxel that is foreground 30 % of the time becomes 0.3.
+    it is a proper score: the best prediction of a voxel that is foreground 30 % of the time is 0.3.
 
     Range: 0 to 1 per voxel. Gradient: 2 (p - y), 0 at the minimum.
     """
@@ -36,8 +36,8 @@ class Huber(BaseLoss):
     Source: Huber, Annals of Mathematical Statistics 35, 1964.
 
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
-    it is not a proper score: with delta 0.5 it makes 0.17 of a voxel that is foreground a
-    quarter of the time.
+    it is not a proper score: with delta 0.5 the best prediction of a voxel that is foreground a
+    quarter of the time is 0.17.
 
     Range: 0 to delta (1 - delta / 2) per voxel, 0.375 with the default. Gradient: p - y, at most
     delta; 0 at the minimum.
@@ -56,8 +56,8 @@ class L1(BaseLoss):
     """|p - y| for each voxel.
 
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
-    it is not a proper score: it makes the median, a hard mask of what is foreground more than
-    half of the time.
+    it is not a proper score: the best prediction is the median, a hard mask of the voxels that
+    are foreground more than half of the time.
 
     Range: 0 to 1 per voxel. Gradient: the sign of p - y, so it stays 1 next to the minimum; 0 at
     the minimum itself.

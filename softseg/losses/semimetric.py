@@ -46,7 +46,7 @@ class Dml2(OverlapLoss):
     it is `dice` and has its volume bias: average the labels instead.
 
     Range: 0 to 1. Gradient: 0 at the minimum itself, but next to it each voxel pulls with
-    1 / (2 sum(y^2) + s), however small its error; pale targets pull harder than with `dml1`.
+    1 / (2 sum(y^2) + s), however small its error; faint targets pull harder than with `dml1`.
     """
 
     name: Literal["dml2"] = "dml2"
@@ -92,7 +92,7 @@ class Jml2(OverlapLoss):
     it is the soft Jaccard loss, with its minimum at hard masks: average the labels instead.
 
     Range: 0 to 1. Gradient: 0 at the minimum itself, but next to it each voxel pulls with
-    1 / (sum(y^2) + s), however small its error; pale targets pull harder than with `jml1`.
+    1 / (sum(y^2) + s), however small its error; faint targets pull harder than with `jml1`.
     """
 
     name: Literal["jml2"] = "jml2"

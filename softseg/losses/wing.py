@@ -20,12 +20,12 @@ class Wing(BaseLoss):
     jumps there, from omega / (epsilon + omega) to 1.
 
     Source: Feng, Kittler, Awais, Huber and Wu, CVPR 2018 (arXiv 1711.06753). Its omega 10 and
-    epsilon 2 are the defaults, but in pixels of a landmark's position: in [0, 1] they reach the
+    epsilon 2 are the defaults, but in pixels of a landmark's position: in [0, 1] they use the
     logarithm only, nearly an `l1` of slope 5 to 3.3. `omega: 0.5, epsilon: 0.1` shows the shape.
 
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
-    it is not a proper score: it makes a hard mask of what is foreground more than half of the
-    time.
+    it is not a proper score: the best prediction is a hard mask of the voxels that are foreground
+    more than half of the time.
 
     Range: 0 to 4.055 per voxel with the defaults. Gradient: 0 at the minimum itself, but
     omega / epsilon next to it, where the loss is steepest.
@@ -60,7 +60,8 @@ class AdaptiveWing(BaseLoss):
     runs, which summed over the batch (`reduction: sum`).
 
     Minimum: 0 at prediction = target, for soft targets too (valid). For *sampled* hard labels
-    it is not a proper score: of voxels that are foreground half of the time it makes 0.42.
+    it is not a proper score: the best prediction of a voxel that is foreground half of the time
+    is 0.42.
 
     Range, with the defaults: 0 to 4.855 at y = 0, to 5.863 at y = 1, per voxel. Gradient at
     the minimum: 0, but steep next to it where y is near 1 (5.5 at d = 0.01).
