@@ -22,8 +22,8 @@ def built(root, chain=CHAIN, slices=None, cache="cache", tick=lambda: None, **da
         "cache": str(root.parent / cache) if cache else None,
         **dataset,
     }
-    made = build_dataset(spec)
-    return build_stack(made(), made, build_chain(chain), slices or Slices(), tick=tick)
+    loader = build_dataset(spec)
+    return build_stack(loader(), loader, build_chain(chain), slices or Slices(), tick=tick)
 
 
 def same_tensors(stack, other):

@@ -11,14 +11,7 @@ from rich.progress import Progress as ProgressBar
 from softseg.core.errors import UserError
 from softseg.data.loaders.layouts import LAYOUTS
 from softseg.datasets.download.download_missing import download_missing
-from softseg.datasets.download.sources import (
-    Archive,
-    ByRegistration,
-    FileSet,
-    Source,
-    find_source,
-    names,
-)
+from softseg.datasets.download.sources import ByRegistration, Source, find_source, names
 from softseg.datasets.download.transfer import Progress
 
 __all__ = ["Progress", "download", "download_and_report", "names", "report_download"]
@@ -80,7 +73,11 @@ def report_download(source: Source, folder: Path, console: Console) -> None:
         _print(console, f"downloaded {files}: {result.root}")
     else:
         _print(console, f"already complete: {result.root}")
-    _print(console, *_how_to_read(source, result.root))
+    if source.dataset:
+        section = source.dataset.replace("{root}", result.root.as_posix()).rstrip().splitlines()
+        _print(console, f"read it with a YAML that extends {source.config} and contains:", *section)
+    else:
+        _print(console, f"read it with {_check_command(source, result.root)}")
 
 
 def _how_to_register(source: ByRegistration, folder: Path) -> list[str]:
@@ -94,14 +91,6 @@ def _how_to_register(source: ByRegistration, folder: Path) -> list[str]:
         f"dataset: {{loader: files, layout: {source.layout}}}, as in "
         f"{_check_command(source, folder)}",
     ]
-
-
-def _how_to_read(source: Archive | FileSet, root: Path) -> list[str]:
-    """Return, in lines, how softseg reads a downloaded data set."""
-    if not source.dataset:
-        return [f"read it with {_check_command(source, root)}"]
-    lines = source.dataset.replace("{root}", root.as_posix()).rstrip().splitlines()
-    return [f"read it with a YAML that extends {source.config} and contains:", *lines]
 
 
 def _check_command(source: Source, root: Path) -> str:

@@ -44,8 +44,17 @@ class Downloader:
             response, start = self._request(url)
             with response:
                 self._write(response, url, start)
+        except requests.Timeout as error:
+            message = f"{url}: the server does not answer; try again later ({_KEPT})"
+            raise UserError(message) from error
+        except requests.exceptions.ChunkedEncodingError as error:
+            raise UserError(f"{url}: the connection broke; {_KEPT}") from error
         except requests.RequestException as error:
-            raise UserError(f"{url}: {_reason(error)}") from error
+            cause = getattr(error.args[0], "reason", error.args[0]) if error.args else error
+            raise UserError(
+                f"{url}: cannot be reached ({cause}); check the network, and HTTPS_PROXY if you "
+                f"use a proxy ({_KEPT})"
+            ) from error
         self.part.replace(output_file)
         self._note.unlink(missing_ok=True)
 
@@ -117,16 +126,3 @@ def _validator(headers: Mapping[str, str]) -> str | None:
     """Return what identifies a version of a file to the byte, which a weak ETag does not."""
     etag = headers.get("ETag", "W/")
     return headers.get("Last-Modified") if etag.startswith("W/") else etag
-
-
-def _reason(error: requests.RequestException) -> str:
-    """Return what failed, and what to do."""
-    if isinstance(error, requests.Timeout):
-        return f"the server does not answer; try again later ({_KEPT})"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return f"the connection broke; {_KEPT}"
-    cause = getattr(error.args[0], "reason", error.args[0]) if error.args else error
-    return (
-        f"cannot be reached ({cause}); check the network, and HTTPS_PROXY if you use a proxy "
-        f"({_KEPT})"
-    )

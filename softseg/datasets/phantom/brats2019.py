@@ -57,7 +57,7 @@ one mask for each subject, without a rater's errors.
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class TumorSubject:
     """Everything about one synthetic subject; volumes are (X, Y, Z)."""
 
     grade: str
@@ -70,7 +70,7 @@ class Subject:
     """one for each contrast, 0 outside the brain"""
 
 
-def make_subject(number: int, seed: int) -> Subject:
+def make_subject(number: int, seed: int) -> TumorSubject:
     """Return subject `number` (from 1), which depends on the number and the seed only."""
     rng = np.random.default_rng([seed, 2019, number])
     grade = GRADES[number % 4 == 0]
@@ -81,7 +81,7 @@ def make_subject(number: int, seed: int) -> Subject:
     head = Head(tissues, (necrosis, whole - core, core - necrosis), outline >= 0.5)
     mask = np.where(whole >= 0.5, EDEMA, 0)
     mask[core >= 0.5] = np.where(necrosis >= core / 2, NECROSIS, ENHANCING)[core >= 0.5]
-    return Subject(grade, brain, tumor, core, mask.astype(np.uint8), _images(rng, head, grade))
+    return TumorSubject(grade, brain, tumor, core, mask.astype(np.uint8), _images(rng, head, grade))
 
 
 def tumor_fractions(tumor: Tumor, brain: Brain) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -113,7 +113,7 @@ def _images(rng: np.random.Generator, head: Head, grade: str) -> dict[str, NDArr
     return images
 
 
-def save_subject(subject: Subject, folder: Path) -> None:
+def save_subject(subject: TumorSubject, folder: Path) -> None:
     """Write one subject's files into `GRADE/BraTS19_NAME`, with the challenge's axes."""
     folder.mkdir(parents=True)
     volumes: dict[str, AnyArray] = {

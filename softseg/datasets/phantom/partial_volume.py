@@ -97,26 +97,19 @@ def cover_slices(
     xs, ys, zs = (centers(n, zoom) for n, zoom in zip(shape, zooms, strict=True))
     box = np.ix_(np.abs(xs) <= HALF_BOX, np.abs(ys) <= HALF_BOX)
     grid_x, grid_y = np.meshgrid(xs, ys, indexing="ij")
-    x, y = grid_x[box], grid_y[box]
-    fraction, level = np.zeros(shape), np.full(shape, -HALF_BOX)
-    for k, z in enumerate(zs):
-        covered = _cover_slice(depth, x.ravel(), y.ravel(), float(z), zooms)
-        fraction[..., k][box], level[..., k][box] = (part.reshape(x.shape) for part in covered)
-    return Coverage(fraction, level)
-
-
-def _cover_slice(
-    depth: Depth, x: FloatArray, y: FloatArray, z: float, zooms: tuple[float, float, float]
-) -> tuple[FloatArray, FloatArray]:
-    """Return fraction and level of the voxels (N,) of one slice."""
-    coarse = _sampled_depth(depth, x, y, z, zooms, 1)
-    fraction, level = (coarse > 0).mean(axis=0), np.median(coarse, axis=0)
-    near = np.abs(coarse).min(axis=0) <= NEAR * np.hypot(zooms[0], zooms[1])
-    [edge] = (near | (fraction > 0) & (fraction < 1)).nonzero()
-    for part in np.split(edge, range(CHUNK_SLICES, len(edge), CHUNK_SLICES)):
-        fine = _sampled_depth(depth, x[part], y[part], z, zooms, IN_PLANE)
-        fraction[part], level[part] = (fine > 0).mean(axis=0), np.median(fine, axis=0)
-    return fraction, level
+    x, y = grid_x[box].ravel(), grid_y[box].ravel()
+    fractions, levels = np.zeros(shape), np.full(shape, -HALF_BOX)
+    for k, z in enumerate(zs.tolist()):
+        coarse = _sampled_depth(depth, x, y, z, zooms, 1)
+        fraction, level = (coarse > 0).mean(axis=0), np.median(coarse, axis=0)
+        near = np.abs(coarse).min(axis=0) <= NEAR * np.hypot(zooms[0], zooms[1])
+        [edge] = (near | (fraction > 0) & (fraction < 1)).nonzero()
+        for part in np.split(edge, range(CHUNK_SLICES, len(edge), CHUNK_SLICES)):
+            fine = _sampled_depth(depth, x[part], y[part], z, zooms, IN_PLANE)
+            fraction[part], level[part] = (fine > 0).mean(axis=0), np.median(fine, axis=0)
+        fractions[..., k][box] = fraction.reshape(grid_x[box].shape)
+        levels[..., k][box] = level.reshape(grid_x[box].shape)
+    return Coverage(fractions, levels)
 
 
 def _sampled_depth(

@@ -65,7 +65,7 @@ site.
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class CordSubject:
     """Everything about one synthetic scan; volumes are (X, Y, Z)."""
 
     anatomy: Anatomy
@@ -80,7 +80,7 @@ class Subject:
     """one for each rater"""
 
 
-def make_subject(site: int, number: int, seed: int) -> Subject:
+def make_subject(site: int, number: int, seed: int) -> CordSubject:
     """Return subject `number` of site `site` (both from 1), which depends on these only."""
     rng = np.random.default_rng([seed, site, number])
     protocol = SITES[site - 1]
@@ -98,10 +98,10 @@ def make_subject(site: int, number: int, seed: int) -> Subject:
     field = receive_field(rng, shape, zooms, scanner)
     image = add_noise(rng, signal * field, scanner)
     masks = tuple(rater_mask(rng, gray.level, cord.level, zooms, offset) for offset in OFFSETS)
-    return Subject(anatomy, affine, tissues, signal, field, image, masks)
+    return CordSubject(anatomy, affine, tissues, signal, field, image, masks)
 
 
-def save_subject(subject: Subject, stem: Path) -> None:
+def save_subject(subject: CordSubject, stem: Path) -> None:
     """Write one subject's files; `stem` is the folder and `siteN-scNN`."""
 
     def save(what: str, data: FloatArray | NDArray[np.uint8] | NDArray[np.int16]) -> None:

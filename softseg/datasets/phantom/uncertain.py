@@ -53,7 +53,7 @@ form.
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class UncertainSubject:
     """One synthetic scan; volumes are (X, Y, Z)."""
 
     probability: float
@@ -85,7 +85,7 @@ def _squares(center: tuple[int, int], rows: int) -> list[tuple[slice, slice]]:
     return [(slice(x, x + side), slice(y, y + side)) for x in starts[0] for y in starts[1]]
 
 
-def make_subject(number: int, parts: int, seed: int) -> Subject:
+def make_subject(number: int, parts: int, seed: int) -> UncertainSubject:
     """Return subject `number` (from 1) with `parts` uncertain parts; it depends on these only."""
     rng = np.random.default_rng([seed, 2021, parts, number])
     level = (number - 1) % len(PROBABILITIES)
@@ -96,7 +96,7 @@ def make_subject(number: int, parts: int, seed: int) -> Subject:
     intensity = np.array([BACKGROUND, CERTAIN, *[DARKEST + STEP * level] * parts])[codes]
     image = np.rint(rng.normal(intensity[..., None], NOISE, SHAPE)).astype(np.int16)
     region = np.repeat(codes[..., None], SHAPE[2], axis=2)
-    return Subject(PROBABILITIES[level], image, mask, region)
+    return UncertainSubject(PROBABILITIES[level], image, mask, region)
 
 
 def write_uncertain(parts: int, folder: Path, subjects: int, seed: int) -> None:

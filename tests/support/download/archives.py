@@ -10,13 +10,13 @@ from collections.abc import Mapping
 
 def tar(files: Mapping[str, bytes], *links: tarfile.TarInfo, mode: str = "w") -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as made:
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
-            made.addfile(info, io.BytesIO(content))
+            archive.addfile(info, io.BytesIO(content))
         for link in links:
-            made.addfile(link)
+            archive.addfile(link)
     return buffer.getvalue()
 
 
@@ -28,11 +28,11 @@ def link(name: str, to: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
 
 def zipped(files: Mapping[str, bytes], **links: str) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            made.writestr(name, content)
+            archive.writestr(name, content)
         for name, to in links.items():
             info = zipfile.ZipInfo(f"set/{name}")
             info.external_attr = 0o120777 << 16  # a symbolic link, as Unix's zip writes it
-            made.writestr(info, to)
+            archive.writestr(info, to)
     return buffer.getvalue()

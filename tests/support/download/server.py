@@ -58,7 +58,7 @@ class Server:
 
 @contextmanager
 def serving(**files: bytes) -> Iterator[Server]:
-    """A server of these files, until the block ends; an underscore stands for the name's dot."""
+    """A server of these files, until the block ends; an underscore replaces the dot in a name."""
     server = Server({name.replace("_", "."): content for name, content in files.items()})
 
     class Handler(BaseHTTPRequestHandler):

@@ -189,14 +189,14 @@ def count_reads(tmp_path, monkeypatch):
         folder = str(tmp_path / cache) if cache else None
         spec = {"loader": "files", "layout": "scgm", "root": str(root), "contrasts": ["T2star"]}
         dataset = build_dataset({**spec, "targets": targets, "cache": folder})
-        found, counts = dataset(), Counter()
+        subjects_of_dataset, counts = dataset(), Counter()
 
         def counted_read(path, volume=None):
             counts[Path(path).name] += 1
             return read(path, volume)
 
         monkeypatch.setattr(subject_reader, "read_volume", counted_read)
-        build_stack(found, dataset, build_chain(CHAIN), Slices(), maps=["half_pixel"])
+        build_stack(subjects_of_dataset, dataset, build_chain(CHAIN), Slices(), maps=["half_pixel"])
         return counts
 
     return build_and_count

@@ -41,10 +41,10 @@ def test_interpolation_equals_scipys_spline(order):
 
 def test_resampling_a_box_equals_resampling_all_and_taking_the_box():
     volume = np.random.default_rng(2).normal(size=(120, 90, 4)).astype(np.float32)
-    whole = grid((240, 180, 4), np.diag([0.5, 0.5, 1]), origin=(0.2, 0.2, 0))
+    full_grid = grid((240, 180, 4), np.diag([0.5, 0.5, 1]), origin=(0.2, 0.2, 0))
     box = grid((32, 32, 4), np.diag([0.5, 0.5, 1]), origin=(0.2 + 50, 0.2 + 40, 0))
     source = grid((120, 90, 4))
-    expected = resample(volume, source, whole, 2)[100:132, 80:112]
+    expected = resample(volume, source, full_grid, 2)[100:132, 80:112]
     np.testing.assert_allclose(resample(volume, source, box, 2), expected, atol=1e-5)
 
 

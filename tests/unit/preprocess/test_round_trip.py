@@ -25,7 +25,14 @@ from softseg.inference.write import write_predictions
 from softseg.preprocess import Slices, build, preprocess
 from tests.support.models import seen
 from tests.support.preprocess_samples import noise, sample
-from tests.support.preprocess_stored import ORIENTATIONS, blob, cut_or_padded, dice, placed, stored
+from tests.support.preprocess_stored import (
+    ORIENTATIONS,
+    blob,
+    cut_or_padded,
+    dice,
+    oriented_affine,
+    reoriented,
+)
 
 AXES = ("sagittal", "coronal", "axial")
 ANGLES = st.tuples(*[st.floats(-0.2, 0.2)] * 3)  # radians: the nearest axis stays the nearest
@@ -54,8 +61,8 @@ def test_the_network_sees_the_same_slices_however_the_file_is_stored(orientation
     image, mask = noise(shape), noise(shape, seed=1, low=0.01, high=1)
     slices = Slices(axis=axis, exclude=())
     chain = build([{"crop": {"size": list(size)}}])
-    affine = placed(orientation, (0.5, 0.7, 3), (0.1, -0.05, 0.15))
-    subject = sample(stored(image, orientation), stored(mask, orientation), affine=affine)
+    affine = oriented_affine(orientation, (0.5, 0.7, 3), (0.1, -0.05, 0.15))
+    subject = sample(reoriented(image, orientation), reoriented(mask, orientation), affine=affine)
     volume = preprocess(subject, chain, slices)
     plane = AXES.index(axis)
     np.testing.assert_array_equal(
@@ -63,7 +70,7 @@ def test_the_network_sees_the_same_slices_however_the_file_is_stored(orientation
     )
     np.testing.assert_array_equal(volume.target[:, 0], cut_or_padded(mask, size, plane))
     back = back_to_native(volume, slices)
-    cropped = np.where(back > 0, stored(mask, orientation), 0)
+    cropped = np.where(back > 0, reoriented(mask, orientation), 0)
     np.testing.assert_array_equal(back, cropped)
     inside = [min(n, m) for n, m in zip(np.delete(shape, plane), size, strict=True)]
     assert (back > 0).sum() == np.prod(inside) * shape[plane]
@@ -87,9 +94,9 @@ def test_without_resampling_a_mask_is_restored_to_the_bit(
     ]
     chain = build([{"standardize": {}}, {"crop": {"size": size}}])
     slices = Slices(axis=axis, exclude=())
-    native = stored(mask, orientation)
+    native = reoriented(mask, orientation)
     volume = preprocess(
-        sample(noise(native.shape), native, affine=placed(orientation, zooms, angles)),
+        sample(noise(native.shape), native, affine=oriented_affine(orientation, zooms, angles)),
         chain,
         slices,
     )
@@ -122,7 +129,7 @@ def test_resampling_there_and_back_keeps_99_percent_dice_and_moves_nothing(
     mask = blob(SHAPE, zooms, seed, feature)
     steps = [{"resample": {"zooms": resampling(zooms, finer), "label_order": order}}]
     slices = Slices(axis=axis, exclude=())
-    native, affine = stored(mask, orientation), placed(orientation, zooms, angles)
+    native, affine = reoriented(mask, orientation), oriented_affine(orientation, zooms, angles)
     volume = preprocess(sample(native, native, affine=affine), build(steps), slices)
     back = back_to_native(volume, slices)
     assert dice(back >= 0.5, native >= 0.5) >= 0.99
@@ -149,7 +156,10 @@ def test_bright_voxels_are_segmented_at_their_native_position(
 ):
     """Whatever the crop: scans larger than it are segmented in patches."""
     mask = blob(SHAPE, zooms, seed, max(0.5, 2 * max(zooms)))
-    native, affine = stored(mask * 900 + 20, orientation), placed(orientation, zooms, angles)
+    native, affine = (
+        reoriented(mask * 900 + 20, orientation),
+        oriented_affine(orientation, zooms, angles),
+    )
     level = (470 - native.mean(dtype=np.float64)) / native.std(dtype=np.float64)
     finer = ", ".join("null" if zoom is None else str(zoom) for zoom in resampling(zooms, finer))
     resample, box = f"{{resample: {{zooms: [{finer}]}}}}", f"{{crop: {{size: {list(crop)}}}}}"
@@ -185,9 +195,9 @@ HEADER_RANGES = ((39, 56), (76, 108), (123, 124), (252, 328))
 def test_a_prediction_has_the_header_of_its_scan_to_the_byte(
     tmp_path, orientation, angles, zooms, codes, dtype, trailing
 ):
-    scan = stored(noise((9, 7, 5), low=1, high=250).round(), orientation).astype(dtype)
+    scan = reoriented(noise((9, 7, 5), low=1, high=250).round(), orientation).astype(dtype)
     image = nib.Nifti1Image(scan.reshape(*scan.shape, *[1] * trailing), None)
-    affine = placed(orientation, zooms, angles)
+    affine = oriented_affine(orientation, zooms, angles)
     image.set_qform(affine, codes[0])
     image.set_sform(affine if codes[1] else None, codes[1])
     image.header.set_xyzt_units("mm", "sec")

@@ -43,17 +43,17 @@ def test_maps_are_those_of_each_slice_in_mm():
 
 def test_a_crop_does_not_change_the_map_inside_it():
     """The second slice's corner is outside the crop; distances to it are measured all the same."""
-    whole = maps_of(target_mask()).maps
+    uncropped = maps_of(target_mask()).maps
     cropped = maps_of(target_mask(), [{"crop": {"size": [10, 6]}}])
     assert not cropped.target[1].any()
-    torch.testing.assert_close(cropped.maps, whole[:, :, :, 7:17, 5:11])
+    torch.testing.assert_close(cropped.maps, uncropped[:, :, :, 7:17, 5:11])
     assert (cropped.maps[1] > 0).all()
 
 
 def test_padding_repeats_the_value_at_the_edge():
     padded = maps_of(target_mask(), [{"crop": {"size": [28, 20]}}]).maps
-    whole = maps_of(target_mask()).maps
-    torch.testing.assert_close(padded[:, :, :, 2:-2, 2:-2], whole)
+    uncropped = maps_of(target_mask()).maps
+    torch.testing.assert_close(padded[:, :, :, 2:-2, 2:-2], uncropped)
     torch.testing.assert_close(padded[:, :, :, 0], padded[:, :, :, 2])
     torch.testing.assert_close(padded[..., -1], padded[..., -3])
 

@@ -38,8 +38,8 @@ def test_a_crop_does_not_change_a_voxels_value(first):
     scan = noise((12, 10, 3))
     crop = Crop(size=(4, 6))
     steps = (Standardize(), crop) if first else (crop, Standardize())
-    whole = network(scan, Standardize())
-    np.testing.assert_array_equal(network(scan, *steps)[0], whole[0, 4:8, 2:8])
+    uncropped = network(scan, Standardize())
+    np.testing.assert_array_equal(network(scan, *steps)[0], uncropped[0, 4:8, 2:8])
 
 
 @pytest.mark.parametrize(

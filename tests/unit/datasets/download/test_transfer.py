@@ -53,12 +53,12 @@ def test_progress_is_called_up_to_the_complete_length(server, tmp_path):
 
 
 def test_after_an_interruption_only_the_rest_is_requested(server, tmp_path):
-    kept = interrupted(server, tmp_path)
-    assert kept >= 250_000 - transfer.CHUNK
+    part_size = interrupted(server, tmp_path)
+    assert part_size >= 250_000 - transfer.CHUNK
     server.sent = 0
     assert get(server, tmp_path) == CONTENT
-    assert server.requests[-1]["Range"] == f"bytes={kept}-"
-    assert server.sent == 400_000 - kept
+    assert server.requests[-1]["Range"] == f"bytes={part_size}-"
+    assert server.sent == 400_000 - part_size
     assert [path.name for path in tmp_path.iterdir()] == ["scan.nii"]
 
 
@@ -126,9 +126,9 @@ def test_a_file_shorter_than_its_stated_length_is_rejected(server, tmp_path):
 
 
 def test_a_server_that_sends_less_than_the_rest_is_asked_again(server, tmp_path):
-    kept = interrupted(server, tmp_path)
+    part_size = interrupted(server, tmp_path)
     server.gives = 1000
-    with pytest.raises(UserError, match=rf"ended after {kept + 1000:,} of 400,000 bytes"):
+    with pytest.raises(UserError, match=rf"ended after {part_size + 1000:,} of 400,000 bytes"):
         get(server, tmp_path)
     assert not (tmp_path / "scan.nii").exists()
     server.gives = None
@@ -144,13 +144,13 @@ def test_the_error_names_the_servers_status(server, tmp_path, status):
 
 
 def test_a_temporary_error_of_the_server_keeps_the_part(server, tmp_path):
-    kept = interrupted(server, tmp_path)
+    part_size = interrupted(server, tmp_path)
     server.status = 503
     with pytest.raises(UserError, match="503"):
         get(server, tmp_path)
     server.status = None
     assert get(server, tmp_path) == CONTENT
-    assert server.requests[-1]["Range"] == f"bytes={kept}-"
+    assert server.requests[-1]["Range"] == f"bytes={part_size}-"
 
 
 def test_the_error_names_the_address_of_an_unreachable_server(tmp_path):

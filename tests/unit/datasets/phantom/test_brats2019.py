@@ -18,7 +18,7 @@ from softseg.core.errors import UserError
 from softseg.data.sample import load_sample
 from softseg.data.synthetic import is_phantom
 from softseg.datasets.phantom import brats2019, write_phantom
-from softseg.datasets.phantom.brats2019 import SCAN, Subject, make_subject
+from softseg.datasets.phantom.brats2019 import SCAN, TumorSubject, make_subject
 from softseg.datasets.phantom.partial_volume import centers
 from tests.support.paths import CONFIGS
 
@@ -26,12 +26,12 @@ CONFIG = CONFIGS / "brats_softseg.yaml"
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Subject]]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TumorSubject]]:
     """A phantom's folder, and the subjects that were written to it."""
     folder = tmp_path_factory.mktemp("phantom") / "brats2019"
-    subjects: list[Subject] = []
+    subjects: list[TumorSubject] = []
 
-    def record(*args: int) -> Subject:
+    def record(*args: int) -> TumorSubject:
         subjects.append(make_subject(*args))
         return subjects[-1]
 
@@ -42,12 +42,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Subjec
 
 
 @pytest.fixture(scope="module")
-def phantom(written: tuple[Path, list[Subject]]) -> Path:
+def phantom(written: tuple[Path, list[TumorSubject]]) -> Path:
     return written[0]
 
 
 @pytest.fixture(scope="module")
-def high_grade(written: tuple[Path, list[Subject]]) -> Subject:
+def high_grade(written: tuple[Path, list[TumorSubject]]) -> TumorSubject:
     return written[1][0]
 
 
@@ -74,7 +74,7 @@ def test_both_grades_occur_and_only_high_grade_tumors_have_a_rim(phantom: Path) 
         assert set(np.unique(mask)) == codes
 
 
-def test_orientation_and_zooms_are_the_challenges(phantom: Path, high_grade: Subject) -> None:
+def test_orientation_and_zooms_are_the_challenges(phantom: Path, high_grade: TumorSubject) -> None:
     files = sorted((phantom / "HGG" / "BraTS19_PHANTOM_001_1").iterdir())
     assert [f.name.split("_1_")[1].split(".")[0] for f in files] == [
         "flair", "fraction", "seg", "t1", "t1ce", "t2",
@@ -110,7 +110,7 @@ def test_the_fraction_agrees_with_the_core_of_the_mask(
     assert ((fraction > 0) & (fraction < 1)).sum() > 0.15 * (fraction > 0).sum()
 
 
-def test_the_fraction_is_the_mean_of_the_analytic_core(high_grade: Subject) -> None:
+def test_the_fraction_is_the_mean_of_the_analytic_core(high_grade: TumorSubject) -> None:
     """Compared with brute force at ten times the points, for voxels of every kind near the edge."""
     axes = [centers(n, 1.0) for n in SCAN.shape]
     edge = (high_grade.fraction > 0) & (high_grade.fraction < 1)
@@ -130,7 +130,7 @@ def test_the_fraction_is_the_mean_of_the_analytic_core(high_grade: Subject) -> N
     assert error[soft].mean() < 0.015
 
 
-def test_regions_have_their_brightness_in_every_contrast(high_grade: Subject) -> None:
+def test_regions_have_their_brightness_in_every_contrast(high_grade: TumorSubject) -> None:
     """Relative to the whole brain's median, which is white matter's."""
     inner = {code: high_grade.mask == code for code in (1, 2, 4)}
     brightness = {
@@ -145,7 +145,9 @@ def test_regions_have_their_brightness_in_every_contrast(high_grade: Subject) ->
     assert brightness["t1"][1] < brightness["t1"][2] < 1
 
 
-def test_a_low_grade_core_takes_up_no_contrast_agent(written: tuple[Path, list[Subject]]) -> None:
+def test_a_low_grade_core_takes_up_no_contrast_agent(
+    written: tuple[Path, list[TumorSubject]],
+) -> None:
     low_grade = written[1][3]
     assert low_grade.grade == "LGG"
     ratio = np.median(low_grade.images["t1ce"][low_grade.mask == 1]) / np.median(
@@ -168,7 +170,7 @@ def test_the_skull_is_stripped(phantom: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_however_many_subjects(
-    phantom: Path, high_grade: Subject, tmp_path: Path
+    phantom: Path, high_grade: TumorSubject, tmp_path: Path
 ) -> None:
     def digests(folder: Path) -> dict[str, str]:
         return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in folder.rglob("*.gz")}

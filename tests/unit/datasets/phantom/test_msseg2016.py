@@ -179,9 +179,9 @@ def test_experts_overlook_only_small_lesions_and_mark_faint_spots_at_their_rate(
     large = [lesion.real and lesion.blob.volume > 300 for lesion in findings.lesions]
     assert marked(miss_rate=0, false_positive_rate=0) == real
     assert marked(miss_rate=0, false_positive_rate=1) == [True] * len(real)
-    overlooked = marked(miss_rate=1, false_positive_rate=0)
-    assert all(found for found, size in zip(overlooked, large, strict=True) if size)
-    assert sum(overlooked) < 0.7 * sum(real)
+    marked_lesions = marked(miss_rate=1, false_positive_rate=0)
+    assert all(seen for seen, is_large in zip(marked_lesions, large, strict=True) if is_large)
+    assert sum(marked_lesions) < 0.7 * sum(real)
 
 
 def test_experts_agree_with_the_consensus_as_in_the_challenge(phantom: Path) -> None:

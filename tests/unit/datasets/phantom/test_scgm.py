@@ -21,7 +21,7 @@ from softseg.datasets.phantom import write_phantom
 from softseg.datasets.phantom.partial_volume import centers
 from softseg.datasets.phantom.raters import rater_mask
 from softseg.datasets.phantom.scanner import Tissues, mix_tissues
-from softseg.datasets.phantom.scgm import SITES, Subject, make_subject
+from softseg.datasets.phantom.scgm import SITES, CordSubject, make_subject
 
 make = cache(make_subject)
 
@@ -41,7 +41,7 @@ def dice(mask: np.ndarray, other: np.ndarray) -> float:
     return 200.0 * (mask & other).sum() / (mask.sum() + other.sum())
 
 
-def rater_masks(subject: Subject) -> np.ndarray:
+def rater_masks(subject: CordSubject) -> np.ndarray:
     return np.stack([mask == 1 for mask in subject.masks])
 
 
@@ -256,7 +256,7 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = scgm_module.save_subject
 
-    def interrupted(subject: Subject, stem: Path) -> None:
+    def interrupted(subject: CordSubject, stem: Path) -> None:
         save(subject, stem)
         raise KeyboardInterrupt
 

@@ -67,16 +67,16 @@ def test_as_little_as_possible_is_deleted(tmp_path_factory, sizes, limit, kept, 
     sizes = [path.stat().st_size for path in paths]
     limit *= 1024
     evict(folder, limit, [folder / named(n) for n in kept])
-    left = {n for n, path in enumerate(paths) if path.exists()}
-    gone = set(range(len(paths))) - left
-    free = left - kept
-    assert not gone & kept
-    assert not free or sum(sizes[n] for n in left) <= limit
-    for n in gone:  # none before an older one, and not one too many
+    remaining = {n for n, path in enumerate(paths) if path.exists()}
+    deleted = set(range(len(paths))) - remaining
+    free = remaining - kept
+    assert not deleted & kept
+    assert not free or sum(sizes[n] for n in remaining) <= limit
+    for n in deleted:  # none before an older one, and not one too many
         assert all(uses[other] < uses[n] for other in free)
-    if gone:
-        last = min(gone, key=lambda n: uses[n])
-        assert sum(sizes[n] for n in left) + sizes[last] > limit
+    if deleted:
+        last = min(deleted, key=lambda n: uses[n])
+        assert sum(sizes[n] for n in remaining) + sizes[last] > limit
 
 
 def foreign(folder):
@@ -92,7 +92,7 @@ def foreign(folder):
     (folder / f"folder-{key}.safetensors").mkdir()
     (folder / "deeper").mkdir()
     deeper = entry(folder / "deeper", 5)
-    shutil.copy(deeper, folder / "kept by hand.safetensors")
+    shutil.copy(deeper, folder / "saved by hand.safetensors")
     (folder / f"another-{key}.safetensors").symlink_to(deeper)
     return {aged(path, 99 * DAY) for path in folder.rglob("*")}
 

@@ -68,15 +68,15 @@ def assert_same(stack, expected):
 @given(seed=st.integers(0, 99), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_a_stack_is_read_as_it_was_written_bit_for_bit(tmp_path_factory, seed, sizes):
     folder = tmp_path_factory.mktemp("stacks")
-    known = stack(seed, sizes)
-    assert_same(read_shared_stack(write_shared_stack(known, folder)), known)
+    original = stack(seed, sizes)
+    assert_same(read_shared_stack(write_shared_stack(original, folder)), original)
 
 
 def test_special_float_values_are_kept(tmp_path):
-    known = stack()
-    odd = torch.tensor([-0.0, float("inf"), float("nan"), 1e-45, 3.4e38])
-    known.image.view(-1)[:5] = odd
-    assert_same(read_shared_stack(write_shared_stack(known, tmp_path)), known)
+    original = stack()
+    special = torch.tensor([-0.0, float("inf"), float("nan"), 1e-45, 3.4e38])
+    original.image.view(-1)[:5] = special
+    assert_same(read_shared_stack(write_shared_stack(original, tmp_path)), original)
 
 
 def test_an_equal_stack_has_the_same_file_which_is_not_written_again(tmp_path):
