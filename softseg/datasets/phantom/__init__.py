@@ -15,7 +15,7 @@ from softseg.datasets.phantom.files import complete_folder
 
 
 @dataclass(frozen=True)
-class Layout:
+class PhantomLayout:
     """A data set's folder layout that a phantom imitates."""
 
     write: Callable[[Path, int, int], None]
@@ -27,11 +27,11 @@ class Layout:
 
 
 LAYOUTS = {
-    "scgm": Layout(scgm.write_scgm, scgm.MAX_SUBJECTS, scgm.FILES),
-    "msseg2016": Layout(msseg2016.write_msseg2016, msseg2016.MAX_SUBJECTS, msseg2016.FILES),
-    "brats2019": Layout(brats2019.write_brats2019, brats2019.MAX_SUBJECTS, brats2019.FILES),
+    "scgm": PhantomLayout(scgm.write_scgm, scgm.MAX_SUBJECTS, scgm.FILES),
+    "msseg2016": PhantomLayout(msseg2016.write_msseg2016, msseg2016.MAX_SUBJECTS, msseg2016.FILES),
+    "brats2019": PhantomLayout(brats2019.write_brats2019, brats2019.MAX_SUBJECTS, brats2019.FILES),
     **{
-        f"uncertain{parts}": Layout(
+        f"uncertain{parts}": PhantomLayout(
             partial(uncertain.write_uncertain, parts),
             uncertain.MAX_SUBJECTS,
             uncertain.FILES.format(parts=parts),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from softseg.core.types import FloatArray
-from softseg.datasets.phantom.partial_volume import Box, approximate_fractions
+from softseg.datasets.phantom.partial_volume import VoxelBox, approximate_fractions
 from softseg.datasets.phantom.scanner import Tissues
 from softseg.datasets.phantom.shapes import Ripple, blend, ellipsoid, rotated, sample_ripple
 
@@ -112,7 +112,7 @@ def sample_brain(rng: np.random.Generator) -> Brain:
     )
 
 
-def brain_tissues(brain: Brain, box: Box) -> tuple[Tissues, FloatArray]:
+def brain_tissues(brain: Brain, box: VoxelBox) -> tuple[Tissues, FloatArray]:
     """Return the disjoint shares of gray, white and fluid, and the outline's, (X, Y, Z) each."""
     outline, solid, white = approximate_fractions(brain.layers, box)
     return Tissues(gray=solid - white, white=white, fluid=outline - solid), outline

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from softseg.core.types import AnyArray, FloatArray
 from softseg.datasets.phantom.brain import Brain, brain_tissues, sample_brain
 from softseg.datasets.phantom.files import save_nifti
-from softseg.datasets.phantom.partial_volume import Box, approximate_fractions, cover_box
+from softseg.datasets.phantom.partial_volume import VoxelBox, approximate_fractions, cover_box
 from softseg.datasets.phantom.scanner import Contrast, Head, Scanner, simulate_contrast
 from softseg.datasets.phantom.tumor import GRADES, Tumor, sample_tumor
 
-SCAN = Box((96, 112, 28), (1.0, 1.0, 1.0))
+SCAN = VoxelBox((96, 112, 28), (1.0, 1.0, 1.0))
 NECROSIS, EDEMA, ENHANCING = 1, 2, 4
 """The codes of a mask."""
 

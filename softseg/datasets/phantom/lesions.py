@@ -12,7 +12,7 @@ from scipy.ndimage import label
 
 from softseg.core.types import FloatArray
 from softseg.datasets.phantom.brain import Brain
-from softseg.datasets.phantom.partial_volume import HALF_BOX, Box, cover_box
+from softseg.datasets.phantom.partial_volume import HALF_BOX, VoxelBox, cover_box
 from softseg.datasets.phantom.shapes import Blob, sample_blob
 
 COUNT = (5, 40)
@@ -67,7 +67,7 @@ class Findings:
         return np.asarray(self.fractions * np.append(selected, False)[self.nearest])
 
 
-def sample_findings(rng: np.random.Generator, brain: Brain, scan: Box) -> Findings:
+def sample_findings(rng: np.random.Generator, brain: Brain, scan: VoxelBox) -> Findings:
     """Sample a patient's lesions and faint spots, and compute what they cover of the scan."""
     n_real = round(float(np.exp(rng.uniform(*np.log(COUNT)))))
     n_faint = int(rng.integers(*FAINT_SPOTS, endpoint=True))
@@ -91,7 +91,7 @@ def sample_findings(rng: np.random.Generator, brain: Brain, scan: Box) -> Findin
     return Findings(tuple(lesions), fractions, level, nearest)
 
 
-def _sample_lesion(rng: np.random.Generator, scan: Box, real: bool, large: bool) -> Lesion:
+def _sample_lesion(rng: np.random.Generator, scan: VoxelBox, real: bool, large: bool) -> Lesion:
     """Sample a lesion anywhere in the scan; a faint spot is small."""
     x, y, z = (rng.uniform(-1, 1, 3) * (np.array(scan.shape) * scan.zooms / 2 - 2)).tolist()
     share = rng.random() ** 2

@@ -17,7 +17,7 @@ from softseg.core.types import BoolArray, Float64Array, FloatArray
 from softseg.datasets.phantom.brain import Brain, brain_tissues, sample_brain
 from softseg.datasets.phantom.files import save_nifti
 from softseg.datasets.phantom.lesions import Findings, sample_findings
-from softseg.datasets.phantom.partial_volume import Box
+from softseg.datasets.phantom.partial_volume import VoxelBox
 from softseg.datasets.phantom.raters import EXPERTS, expert_mask
 from softseg.datasets.phantom.scanner import (
     Contrast,
@@ -103,7 +103,7 @@ def make_patient(center: int, number: int, seed: int) -> Patient:
     """Return patient `number` of center `center` (both from 1), which depends on these only."""
     rng = np.random.default_rng([seed, 2016, center, number])
     protocol = CENTERS[center - 1]
-    scan, zooms = Box(protocol.shape, protocol.zooms), protocol.zooms
+    scan, zooms = VoxelBox(protocol.shape, protocol.zooms), protocol.zooms
     brain = sample_brain(rng)
     affine = sample_affine(rng, protocol.shape, zooms, ((-4, -10, 0), (4, 20, 30)))
     tissues, outline = brain_tissues(brain, scan)

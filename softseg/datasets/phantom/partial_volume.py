@@ -46,7 +46,7 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class Box:
+class VoxelBox:
     """A box of voxels in a scan centered at the origin."""
 
     shape: tuple[int, int, int]
@@ -70,14 +70,14 @@ class Box:
         x, y, z = np.ix_(*(line[part] for line, part in zip(lines, self.slices, strict=True)))
         return x, y, z
 
-    def around(self, center: Sequence[float], reach: float) -> Box:
+    def around(self, center: Sequence[float], reach: float) -> VoxelBox:
         """Return the box within `reach` mm of a point along each axis; it is never empty."""
         voxels = np.asarray(center) / self.zooms + (np.array(self.shape) - 1) / 2
         away = reach / np.array(self.zooms)
         highest = np.array(self.shape) - 1
         i, j, k = np.clip(np.floor(voxels - away), 0, highest).astype(int).tolist()
         u, v, w = (np.clip(np.ceil(voxels + away), 0, highest).astype(int) + 1).tolist()
-        return Box(self.shape, self.zooms, (i, j, k), (u, v, w))
+        return VoxelBox(self.shape, self.zooms, (i, j, k), (u, v, w))
 
 
 def centers(count: int, zoom: float) -> FloatArray:
@@ -131,7 +131,7 @@ def _sampled_depth(
     return depth(points_x, points_y, points_z).reshape(-1, len(x))
 
 
-def cover_box(depth: Depth, box: Box) -> Coverage:
+def cover_box(depth: Depth, box: VoxelBox) -> Coverage:
     """Return how a shape covers the voxels of a box (X, Y, Z), to a two-hundredth at its edge."""
     x, y, z = np.broadcast_arrays(*box.points)
     level = depth(x, y, z)
@@ -145,7 +145,7 @@ def cover_box(depth: Depth, box: Box) -> Coverage:
     return Coverage(fraction, level)
 
 
-def approximate_fractions(depth: Depth, box: Box) -> FloatArray:
+def approximate_fractions(depth: Depth, box: VoxelBox) -> FloatArray:
     """Return about the share of each voxel inside a shape: near an edge from 2 x 2 x 2 points.
 
     Each point stands for an edge that is flat over half a voxel. (X, Y, Z), or (N, X, Y, Z) for N

@@ -19,7 +19,7 @@ from softseg.data.sample import load_sample
 from softseg.data.synthetic import is_phantom
 from softseg.datasets.phantom import lesions, msseg2016, write_phantom
 from softseg.datasets.phantom.msseg2016 import CENTERS, Patient, make_patient
-from softseg.datasets.phantom.partial_volume import Box, centers
+from softseg.datasets.phantom.partial_volume import VoxelBox, centers
 from softseg.datasets.phantom.raters import Expert, expert_mask
 from tests.support.paths import CONFIGS
 
@@ -158,7 +158,7 @@ def test_lesions_that_are_sampled_too_small_are_sampled_again(
 ) -> None:
     for name, limits in {"VOLUMES": (2.5, 9.0), "COUNT": (20, 20), "FAINT_SPOTS": (0, 0)}.items():
         monkeypatch.setattr(lesions, name, limits)
-    scan = Box((78, 112, 30), (1.25, 1, 1))
+    scan = VoxelBox((78, 112, 30), (1.25, 1, 1))
     findings = lesions.sample_findings(np.random.default_rng(0), first.brain, scan)
     pieces, count = label(findings.fractions >= 0.5)
     assert count == len(findings.lesions)
