@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from softseg.cli.options import RunFolder, Sets, changes
+from softseg.cli.options import Device, RunFolder, Samples, Seed, Sets, Threshold, changes
 from softseg.cli.predict import check_options
 from softseg.core.console import open_console
 
@@ -17,9 +17,7 @@ def evaluate(
         bool,
         typer.Option("--threshold-search", help="Find the best threshold on training+validation."),
     ] = False,
-    threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Binarization threshold in [0, 1].")
-    ] = None,
+    threshold: Threshold = None,
     split: Annotated[
         Literal["train", "validation", "test"], typer.Option(help="The set to score.")
     ] = "test",
@@ -33,16 +31,10 @@ def evaluate(
             help="Evaluate this uncertainty method against errors and inter-rater disagreement."
         ),
     ] = None,
-    samples: Annotated[
-        int | None, typer.Option(min=2, help="Forward passes for --uncertainty (default: 20).")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Random seed for --uncertainty (default: 0).")
-    ] = None,
+    samples: Samples = None,
+    seed: Seed = None,
     set_: Sets = None,
-    device: Annotated[
-        str | None, typer.Option(help="Device to compute on, e.g. cuda:1 or cpu.")
-    ] = None,
+    device: Device = None,
 ) -> None:
     """Score a trained run in the native space of each scan."""
     check_options(uncertainty, samples, seed, None)

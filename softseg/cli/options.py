@@ -12,6 +12,19 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. trainer.max_epochs=5."),
 ]
+Device = Annotated[str | None, typer.Option(help="Device to compute on, e.g. cuda:1 or cpu.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Binarization threshold in [0, 1] (default: that of the threshold search, or 0.5).",
+    ),
+]
+Samples = Annotated[
+    int | None, typer.Option(min=2, help="Forward passes for --uncertainty (default: 20).")
+]
+Seed = Annotated[int | None, typer.Option(help="Random seed for --uncertainty (default: 0).")]
 RunFolder = Annotated[
     str | None, typer.Argument(help="A run's folder (default: the newest finished training).")
 ]

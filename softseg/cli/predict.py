@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from softseg.cli.options import Samples, Seed, Threshold
 from softseg.core.console import open_console
 
 if TYPE_CHECKING:
@@ -34,12 +35,7 @@ def predict(
         str | None,
         typer.Option(metavar="I,J,K", help="Center voxel of the region, instead of an ROI mask."),
     ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, max=1.0, help="Binarization threshold in [0, 1] (default: the model's)."
-        ),
-    ] = None,
+    threshold: Threshold = None,
     frame: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Frame of a 4D scan, from 0.")
     ] = None,
@@ -54,13 +50,8 @@ def predict(
         Literal["mc-dropout", "tta", "ensemble"] | None,
         typer.Option(help="Also write uncertainty maps and scores, by this method."),
     ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(min=2, help="Forward passes for mc-dropout and tta (default: 20)."),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Random seed for mc-dropout and tta (default: 0).")
-    ] = None,
+    samples: Samples = None,
+    seed: Seed = None,
     candidate: Annotated[
         str | None, typer.Option(help="Candidate of the ablation whose runs form the ensemble.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from softseg.cli.options import ConfigFile, Sets, changes
+from softseg.cli.options import ConfigFile, Device, Sets, changes
 from softseg.core.console import open_console
 
 
@@ -18,9 +18,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="The run's folder (default: runs/<name>).")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Device to train on, e.g. cuda:1 or cpu.")
-    ] = None,
+    device: Device = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume from the last completed epoch.")
     ] = False,

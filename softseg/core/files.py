@@ -17,13 +17,9 @@ MAX_JSON_BYTES = 50_000_000
 """Far more than the longest JSON file of a run or of an ablation's plan."""
 
 
-def _read_umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _read_umask()  # once, as reading it also sets it, for all threads
+# read once, since reading the umask also sets it, for all threads
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
 
 
 @contextmanager
@@ -75,6 +71,11 @@ def read_json(path: Path) -> Any:
         return json.loads(content.decode("utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace a JSON file in one step."""
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
 def temporary_files(folder: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections import Counter
@@ -16,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError
-from softseg.core.files import read_json, write_atomically
+from softseg.core.files import read_json, write_json
 from softseg.core.names import did_you_mean, listing, natural_key
 from softseg.core.seeds import seed_of
 from softseg.data.subject import Subject, no_subject_has
@@ -226,7 +225,7 @@ def _sets_of_file(path: str, subjects: Sequence[Subject]) -> Sets:
 
 def write_split(path: str | Path, sets: Sets) -> None:
     """Write the sets as JSON, in one step."""
-    write_atomically(Path(path), json.dumps(asdict(sets), indent=2) + "\n")
+    write_json(Path(path), asdict(sets))
 
 
 def read_split(path: str | Path) -> Sets:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import pandas as pd
 from rich.console import Console
 
 from softseg.core.errors import UserError
-from softseg.core.files import write_atomically
+from softseg.core.files import write_atomically, write_json
 from softseg.core.types import BoolArray, Float32Array
 from softseg.data import Subject
 from softseg.data.sample import Sample
@@ -152,7 +151,7 @@ def _write_tables(
     """Write the tables and their summary; names of other sets than the test set end in the set."""
     metrics, summary, reliability = (opened.run.folder / name for name in _table_names(split))
     write_atomically(metrics, table.to_csv(index=False))
-    write_atomically(summary, json.dumps(summarize(table), indent=2) + "\n")
+    write_json(summary, summarize(table))
     if bins:
         tables = [
             bins_to_table(reduce(add, volumes)).assign(target=target)

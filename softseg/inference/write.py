@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from softseg.core.files import write_atomically
+from softseg.core.files import write_json
 from softseg.core.types import AnyArray, BoolArray, Float32Array
 from softseg.core.version import __version__
 from softseg.data.nifti.io import write_like
@@ -43,9 +43,7 @@ def write_predictions(
         for kind, data, dtype, sidecar in files:
             path = prediction_file(folder, source, target, kind)
             write_like(path, data, source, dtype)
-            write_atomically(
-                folder / f"{file_stem(path)}.json", json.dumps(sidecar, indent=2) + "\n"
-            )
+            write_json(folder / f"{file_stem(path)}.json", sidecar)
             written.append(path)
     return written
 
@@ -70,7 +68,7 @@ def describe_folder(folder: Path, model: str) -> None:
         "DatasetType": "derivative",
         "GeneratedBy": [_SOFTWARE],
     }
-    write_atomically(path, json.dumps(description, indent=2) + "\n")
+    write_json(path, description)
 
 
 def _is_by_softseg(description: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ import pandas as pd
 
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
-from softseg.core.files import delete_folder, read_json, temporary_files, write_atomically
+from softseg.core.files import delete_folder, read_json, temporary_files, write_json
 from softseg.data import Subject
 
 
@@ -87,8 +86,7 @@ class Run:
             raise UserError(
                 f"{self.folder / 'run.json'} is damaged; restore it from a copy, or train again"
             )
-        text = json.dumps({**self.metadata(), **fields}, indent=2) + "\n"
-        write_atomically(self.folder / "run.json", text)
+        write_json(self.folder / "run.json", {**self.metadata(), **fields})
 
     def changed_subjects(self, fingerprints: dict[str, str]) -> list[str]:
         """Return the subjects whose data differ from those of the training."""

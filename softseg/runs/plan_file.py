@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,10 @@ def _checked_name(candidate: Any) -> str:
 
 def run_status(candidate: str, split: int, run: Run, scored: bool) -> RunStatus:
     """Return the status and history of one run."""
-    reason = "" if scored else _failure(run)
+    reason = ""
+    if not scored:
+        with suppress(OSError):  # there is no such file unless the last attempt failed
+            reason = run.failure.read_text(errors="replace").strip()
     if scored:
         status = "done"
     elif reason:
@@ -83,11 +87,3 @@ def run_status(candidate: str, split: int, run: Run, scored: bool) -> RunStatus:
     else:
         status = "unfinished" if run.exists() else "not begun"
     return RunStatus(candidate, split, run, status, reason, read_history(run.folder))
-
-
-def _failure(run: Run) -> str:
-    """Return why the last attempt failed; empty if it did not."""
-    try:
-        return run.failure.read_text(errors="replace").strip()
-    except OSError:
-        return ""

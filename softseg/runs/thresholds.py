@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from softseg.core.errors import UserError
-from softseg.core.files import read_json, write_atomically
+from softseg.core.files import read_json, write_json
 from softseg.runs.folder import Run
 
 
@@ -44,7 +44,7 @@ def write_thresholds(path: Path, thresholds: dict[str, Threshold], subjects: Seq
         for name, threshold in thresholds.items()
     }
     content = {"targets": targets, "subjects": list(subjects)}
-    write_atomically(path, json.dumps(content, indent=2) + "\n")
+    write_json(path, content)
 
 
 def _checksum(target: str, threshold: Threshold) -> str:

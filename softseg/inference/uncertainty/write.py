@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from softseg.core.errors import UserError
-from softseg.core.files import write_atomically
+from softseg.core.files import write_atomically, write_json
 from softseg.core.version import __version__
 from softseg.data.nifti.io import write_like
 from softseg.data.nifti.stem import file_stem
@@ -56,7 +55,7 @@ def write_maps(
                 "GeneratedBy": [{"Name": "softseg", "Version": __version__}],
             }
             json_file = path.with_name(f"{file_stem(path)}.json")
-            write_atomically(json_file, json.dumps(sidecar, indent=2) + "\n")
+            write_json(json_file, sidecar)
             written.append(path)
     return written
 
