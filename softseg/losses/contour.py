@@ -20,12 +20,12 @@ class Boundary(ContourLoss):
     it runs between pixels, at 0.5 of a soft mask.
 
     Minimum: **not valid for soft targets**: whatever y is, at the hard mask of phi below 0, which
-    is y of 0.5 and above (with `published`, pixels of phi = 0 are free). Use it as an added term
-    (`combination`): alone on one target it tends to predict nothing, where it is 0.
+    is y of 0.5 and above (with `published`, pixels of phi = 0 have no cost). Use it as an added
+    term (`combination`): alone on one target it tends to an empty prediction, where it is 0.
 
-    Range: from the mean of min(phi, 0) to that of max(phi, 0), in mm: a good prediction is
-    negative, nothing is 0, and values grow with object and slice. Gradient: phi by the number of
-    voxels, whatever the prediction, so it does not vanish at the minimum; 0 in a slice without a
+    Range: from the mean of min(phi, 0) to that of max(phi, 0), in mm: negative for a good
+    prediction, 0 for an empty one; values grow with object and slice. Gradient: phi / (number of
+    voxels) for any prediction, so it does not vanish at the minimum; 0 in a slice without a
     contour, where phi is 0.
     """
 
@@ -74,8 +74,8 @@ class RegionWise(ContourLoss):
     Use it as an added term (`combination`).
 
     Range: with `rrw` -0.5 to 0.5, negative where the prediction is good (-1 to 1 without
-    `background`), with `active_contour` 0 to 0.5, with `boundary` unbounded. Gradient: z, less
-    that of the background, by the number of voxels and classes, whatever the prediction. Through a
+    `background`), with `active_contour` 0 to 0.5, with `boundary` unbounded. Gradient: z
+    minus that of the background, / (number of voxels and classes), for any prediction. Through a
     softmax, classes with different z outside of the target, as with `boundary`, may be pushed up
     where they are wrong; `rrw`, 1 in each, pushes up the right one only.
     """
@@ -91,7 +91,7 @@ class RegionWise(ContourLoss):
         """Reject an active contour whose minimum is an empty prediction."""
         if self.map == "active_contour" and not self.background:
             raise ValueError(
-                "an active contour without its background is smallest for an empty prediction: "
+                "an active contour without its background is smallest for an empty prediction; "
                 "set background to true"
             )
         return self

@@ -26,4 +26,4 @@ SingleLoss = (
     | contour.Boundary
     | contour.RegionWise
 )
-"""Every loss of one formula, which `combination` can weigh; told apart by `name` in a YAML."""
+"""Every loss but `combination`, which weighs them; the `name` in a YAML selects one."""

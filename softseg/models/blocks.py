@@ -52,9 +52,11 @@ have 0.9"""
 
     def _convolution(self, inputs: int, outputs: int) -> list[nn.Module]:
         """Create a 3x3 convolution with its norm and ReLU."""
-        norm: nn.Module = nn.InstanceNorm2d(outputs, affine=True)
+        norm: nn.Module
         if self.norm == "batch":
             norm = nn.BatchNorm2d(outputs, momentum=self.norm_momentum)
+        else:
+            norm = nn.InstanceNorm2d(outputs, affine=True)
         following = [norm, nn.ReLU(inplace=True)]
         if self.block == "conv_relu_norm":
             following.reverse()
