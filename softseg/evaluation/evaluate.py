@@ -74,8 +74,11 @@ def evaluate(
     members = getattr(opened.sets, split)
     for subject, soft, sample in iter_predictions(opened, members, f"scoring {split}", console):
         targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
+        group = subject.columns.get(opened.experiment.evaluate.metrics.group_by)
         for target, scored in targets.items():
-            rows.append(_row(opened, subject, target, scored, thresholds[target]))
+            row = {"subject": subject.name, "person": subject.person, "target": target}
+            row |= {} if group is None else {"group": group}  # of the volume bias
+            rows.append({**row, **scored.scores, "threshold": thresholds[target]})
             if scored.reliability is not None:
                 bins[target].append(scored.reliability)
         folder = subject_predictions_folder(run, opened.experiment, subject, split)
@@ -112,17 +115,6 @@ def _evaluate_subject(
             soft[k], sample.target[k], threshold, zooms, voxel_ml, axis, raters
         )
     return targets
-
-
-def _row(
-    opened: OpenedRun, subject: Subject, target: str, scored: TargetEvaluation, threshold: float
-) -> dict[str, object]:
-    """A row of metrics.csv, with the group of the volume bias if the subject has one."""
-    row: dict[str, object] = {"subject": subject.name, "person": subject.person, "target": target}
-    group = subject.columns.get(opened.experiment.evaluate.metrics.group_by)
-    if group is not None:
-        row["group"] = group
-    return {**row, **scored.scores, "threshold": threshold}
 
 
 def _write_predictions(

@@ -95,7 +95,7 @@ def for_each_scan(
     """
     result = Result([], [])
     for scan in track(scans, "segmenting", console=console, disable=not console.is_terminal):
-        first = str(next(iter(scan.images.values())))
+        first = str(scan.first_image)
         try:
             result.written.extend(predict_scan(scan))
         except UserError as error:
@@ -125,13 +125,13 @@ def write_scan(
 ) -> list[Path]:
     """Write a scan's soft predictions (K, X, Y, Z) and their masks; return the NIfTI files."""
     masks = masks_of(model, soft, thresholds, grid)
-    sources = list(scan.images.values())
-    metadata = {**metadata, "Sources": [str(path) for path in sources]}
+    metadata = {**metadata, "Sources": [str(path) for path in scan.images.values()]}
     if scan.roi is not None:
         metadata["ROI"] = str(scan.roi)
     if scan.frame is not None:
         metadata["Frame"] = scan.frame
-    return write_predictions(out / scan.subfolder, sources[0], soft, masks, thresholds, metadata)
+    folder = out / scan.subfolder
+    return write_predictions(folder, scan.first_image, soft, masks, thresholds, metadata)
 
 
 def thresholds_of(model: Model, threshold: float | None) -> dict[str, float]:

@@ -83,7 +83,7 @@ def every_slice(slices: Slices) -> Slices:
     return slices.model_copy(update={"exclude": ()})
 
 
-def wants_roi(experiment: Experiment) -> bool:
+def requires_roi(experiment: Experiment) -> bool:
     """Whether a scan can be segmented only with an ROI mask or the middle of a box."""
     return needs_roi(experiment.preprocess, every_slice(experiment.slices))
 

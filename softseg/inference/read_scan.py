@@ -30,17 +30,18 @@ def read_scan(scan: Scan, model: Model) -> Sample:
     """
     if scan.missing is not None:
         raise UserError(scan.missing)
-    first = next(iter(scan.images.values()))
     if scan.frame and all(_has_one_frame(path) for path in scan.images.values()):
         raise FileError(
-            first, f"holds one frame; there is no frame {scan.frame}", "leave out --frame"
+            scan.first_image,
+            f"holds one frame; there is no frame {scan.frame}",
+            "leave out --frame",
         )
     subject = Subject(scan.name, dict(scan.images), {}, None, {})
     try:
         sample = load_sample(subject, model.experiment.dataset, labels=False, frame=scan.frame)
     except SubjectError as error:
         raise UserError("; ".join(error.problems)) from None
-    _check_voxel_size(first, sample.grid, model)
+    _check_voxel_size(scan.first_image, sample.grid, model)
     if scan.roi is None:
         return sample
     mask = read_volume(scan.roi)

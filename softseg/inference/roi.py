@@ -12,7 +12,7 @@ from softseg.core.errors import UserError, combined_error
 from softseg.core.names import listing
 from softseg.data.nifti.stem import file_stem, nifti_stem
 from softseg.inference.model import Model
-from softseg.inference.prepared_scan import wants_roi
+from softseg.inference.prepared_scan import requires_roi
 from softseg.inference.scans import Scan
 
 
@@ -30,16 +30,16 @@ def assign_rois(
 ) -> RoiAssignment:
     """Assign --roi or --center to the scans.
 
-    Raises UserError if a model that needs an ROI gets none or another one gets one, and if both
-    are given.
+    Raises UserError if the model needs neither but gets one, if it needs one but gets neither, and
+    if both are given.
     """
-    wanted = wants_roi(model.experiment)
-    if wanted and roi is None and center is None:
+    required = requires_roi(model.experiment)
+    if required and roi is None and center is None:
         raise UserError(
             f"{model.source} was trained around an ROI: give its mask with --roi, or the middle of "
             "the box, a voxel of the scan, with --center I,J,K"
         )
-    if not wanted and (roi is not None or center is not None):
+    if not required and (roi is not None or center is not None):
         raise UserError(
             f"{model.source} was not trained around an ROI: leave out --roi and --center"
         )
@@ -84,11 +84,11 @@ def _with_masks(
         return RoiAssignment([replace(scans[0], roi=roi)])
     if roi.is_file():
         raise UserError(f"--roi {roi}: one mask is given, but {len(scans)} scans; give a folder")
-    counts = Counter(_image_name(scan) for scan in scans)
+    counts = Counter(file_stem(scan.first_image) for scan in scans)
     files = _files_by_image(roi, counts)
     complete, problems = [], []
     for scan in scans:
-        image = _image_name(scan)
+        image = file_stem(scan.first_image)
         candidates = files.get(image, [])
         if counts[image] > 1:
             candidates = [path for path in candidates if path.parent == roi / scan.subfolder]
@@ -121,14 +121,10 @@ def _files_by_image(folder: Path, images: Counter[str]) -> dict[str, list[Path]]
 
 def _problem(scan: Scan, masks: Sequence[Path], roi: Path) -> str:
     """Why a scan does not have exactly one ROI mask."""
-    first = next(iter(scan.images.values()))
+    first = scan.first_image
     if scan.missing is not None:
         return f"{first}: {scan.missing}"
     if masks:
         names = listing(path.name for path in masks)
         return f"{first}: {len(masks)} ROI masks fit, {names}; give a folder with one per scan"
-    return f"{first}: has no ROI mask, {_image_name(scan)}_*.nii.gz in {roi}"
-
-
-def _image_name(scan: Scan) -> str:
-    return file_stem(next(iter(scan.images.values())))
+    return f"{first}: has no ROI mask, {file_stem(first)}_*.nii.gz in {roi}"

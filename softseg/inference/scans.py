@@ -29,6 +29,11 @@ class Scan:
     frame: int | None = None  # index of the frame, for 4D files
     missing: str | None = None  # the contrasts that it lacks, so that it cannot be segmented
 
+    @property
+    def first_image(self) -> Path:
+        """The image whose grid and name the predictions have."""
+        return next(iter(self.images.values()))
+
 
 @dataclass(frozen=True)
 class _Image:
@@ -42,7 +47,7 @@ class _Image:
 
 
 def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[Scan]:
-    """Find all scans among files and folders; `missing` names the contrasts that it lacks.
+    """Find all scans among files and folders; `Scan.missing` is set for incomplete ones.
 
     A model of one contrast takes any file; in a folder only files with names that end in the
     contrast, if there are any. For a model of several contrasts, the contrast of a file is the end
@@ -204,8 +209,8 @@ def _conflicts(groups: Iterable[Sequence[_Image]], scans: Sequence[Scan]) -> Ite
                 yield f"{scan_name}: {contrast} has {len(paths)} files: {listing(paths)}"
     outputs: dict[Path, list[str]] = {}
     for scan in scans:
-        first = next(iter(scan.images.values()))
-        outputs.setdefault(scan.subfolder / file_stem(first), []).append(str(first))
+        output = scan.subfolder / file_stem(scan.first_image)
+        outputs.setdefault(output, []).append(str(scan.first_image))
     for output, paths in outputs.items():
         if len(paths) > 1:
             yield f"{output}_label-*: would be written for {len(paths)} scans: {listing(paths)}"

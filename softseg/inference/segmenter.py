@@ -14,7 +14,7 @@ from softseg.core.types import Float32Array, Float64Array
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.model import Model
-from softseg.inference.prepared_scan import wants_roi
+from softseg.inference.prepared_scan import requires_roi
 from softseg.inference.segment import segment
 
 Number = TypeVar("Number", np.float32, np.float64)
@@ -70,7 +70,7 @@ class Segmenter:
         grid = Grid(shape, _check_affine(zooms, affine))
         mask = None
         if roi is not None:
-            if not wants_roi(self.model.experiment):
+            if not requires_roi(self.model.experiment):
                 source = self.model.source
                 raise UserError(f"{source} was not trained around an ROI: leave out `roi`")
             mask = _finite("roi", roi, np.float32)

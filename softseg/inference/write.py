@@ -16,7 +16,7 @@ from softseg.data.nifti.io import write_like
 from softseg.data.nifti.stem import file_stem
 
 Kind = Literal["probseg", "mask"]  # soft, binary: the suffixes of BIDS derivatives
-_SOFTWARE = {"Name": "softseg", "Version": __version__}
+SOFTWARE = {"Name": "softseg", "Version": __version__}
 
 
 def write_predictions(
@@ -35,17 +35,24 @@ def write_predictions(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for values, mask, (target, threshold) in zip(soft, masks, thresholds.items(), strict=True):
-        shared = {**metadata, "Label": target, "GeneratedBy": [_SOFTWARE]}
+        shared = {**metadata, "Label": target, "GeneratedBy": [SOFTWARE]}
         files: tuple[tuple[Kind, AnyArray, Any, dict[str, object]], ...] = (
             ("probseg", values, np.float32, shared),
             ("mask", mask, np.uint8, {**shared, "Threshold": threshold}),
         )
         for kind, data, dtype, sidecar in files:
             path = prediction_file(folder, source, target, kind)
-            write_like(path, data, source, dtype)
-            write_json(folder / f"{file_stem(path)}.json", sidecar)
+            write_with_sidecar(path, data, source, dtype, sidecar)
             written.append(path)
     return written
+
+
+def write_with_sidecar(
+    path: Path, data: AnyArray, source: Path, dtype: Any, sidecar: Mapping[str, object]
+) -> None:
+    """Write an image on the grid of `source`, and its metadata as JSON next to it."""
+    write_like(path, data, source, dtype)
+    write_json(path.with_name(f"{file_stem(path)}.json"), sidecar)
 
 
 def prediction_file(folder: Path, source: Path, target: str, kind: Kind) -> Path:
@@ -66,7 +73,7 @@ def describe_folder(folder: Path, model: str) -> None:
         "Name": f"Segmentations by {model}",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
-        "GeneratedBy": [_SOFTWARE],
+        "GeneratedBy": [SOFTWARE],
     }
     write_json(path, description)
 
@@ -75,6 +82,6 @@ def _is_by_softseg(description: Path) -> bool:
     """Whether a dataset_description.json names softseg among its generators."""
     try:
         generators = json.loads(description.read_bytes())["GeneratedBy"]
-        return any(generator["Name"] == _SOFTWARE["Name"] for generator in generators)
+        return any(generator["Name"] == SOFTWARE["Name"] for generator in generators)
     except (ValueError, LookupError, TypeError):
         return False

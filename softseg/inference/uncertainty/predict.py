@@ -169,8 +169,8 @@ def _write(
     """Write prediction, maps and scores of a scan; return the NIfTI files."""
     soft, thresholds, uncertainty = prediction.soft, prediction.thresholds, prediction.uncertainty
     written = write_scan(model, scan, sample.grid, soft, thresholds, out, metadata)
-    source = next(iter(scan.images.values()))
-    written += write_maps(out / scan.subfolder, source, model.targets, uncertainty, metadata)
+    folder = out / scan.subfolder
+    written += write_maps(folder, scan.first_image, model.targets, uncertainty, metadata)
     final = masks_of(model, soft, thresholds, sample.grid)
     rules = model.experiment.evaluate.lesions or LesionRules()
     method = metadata["Uncertainty"]

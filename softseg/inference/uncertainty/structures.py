@@ -106,12 +106,12 @@ def mean_pairwise_dice(votes: BoolArray) -> float:
     Pairs of two empty masks are left out, as Dice is undefined for them; NaN if all are.
     """
     shared = np.zeros((len(votes), len(votes)))  # voxels that two masks have in common
-    for first in range(0, votes.shape[1], _CHUNK):
-        part = votes[:, first : first + _CHUNK].astype(np.float32)
+    for start in range(0, votes.shape[1], _CHUNK):
+        part = votes[:, start : start + _CHUNK].astype(np.float32)
         shared += part @ part.T
-    one, other = np.triu_indices(len(votes), k=1)
-    both = shared[one, other]
+    first, second = np.triu_indices(len(votes), k=1)
+    both = shared[first, second]
     sizes = votes.sum(axis=1, dtype=np.float64)
-    total = sizes[one] + sizes[other]
+    total = sizes[first] + sizes[second]
     defined = total > 0
     return float((200 * both[defined] / total[defined]).mean()) if defined.any() else float("nan")

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 
 from softseg.core.errors import UserError
-from softseg.core.files import write_atomically, write_json
-from softseg.core.version import __version__
-from softseg.data.nifti.io import write_like
+from softseg.core.files import write_atomically
 from softseg.data.nifti.stem import file_stem
 from softseg.inference.uncertainty.maps import Uncertainty
 from softseg.inference.uncertainty.structures import Row
+from softseg.inference.write import SOFTWARE, write_with_sidecar
 
 _MAPS = {
     "mean": ("desc-mean_probseg", "mean of the samples, 0 to 1"),
@@ -47,15 +46,9 @@ def write_maps(
     for k, target in enumerate(targets):
         for field, (ending, description) in _MAPS.items():
             path = folder / f"{file_stem(source)}_label-{target}_{ending}.nii.gz"
-            write_like(path, getattr(uncertainty, field)[k], source, np.float32)
-            sidecar = {
-                **metadata,
-                "Label": target,
-                "Description": description,
-                "GeneratedBy": [{"Name": "softseg", "Version": __version__}],
-            }
-            json_file = path.with_name(f"{file_stem(path)}.json")
-            write_json(json_file, sidecar)
+            own = {"Label": target, "Description": description, "GeneratedBy": [SOFTWARE]}
+            data = getattr(uncertainty, field)[k]
+            write_with_sidecar(path, data, source, np.float32, {**metadata, **own})
             written.append(path)
     return written
 
