@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,35 +51,44 @@ def build_stack(
 
     Raises one UserError that lists the known problems and every bad file of the dataset.
     """
+    folder = None if dataset.cache is None else Path(dataset.cache)
     with_raters = dataset.raters.fusion == "random"
-
-    def create(subject: Subject) -> VolumeSlices:
-        return preprocess(load_sample(subject, dataset), steps, slices, with_raters, maps)
-
-    if dataset.cache is None:
-        return _build(subjects, dataset, create, tick, known_problems)
-    folder = Path(dataset.cache)
+    recipe = {
+        "steps": [step.model_dump(mode="json") for step in steps],
+        "slices": slices.model_dump(mode="json"),
+        "targets": [(name, t.model_dump(mode="json")) for name, t in dataset.targets.items()],
+        "on_grid_mismatch": dataset.on_grid_mismatch,
+        "maps": list(maps),
+    }
     used: list[Path] = []
 
-    def read(subject: Subject) -> VolumeSlices:
-        entry = _entry_path(folder, subject, dataset, steps, slices, maps)
-        used.append(entry)
-        return read_or_create(entry, lambda: create(subject))
+    def volume_of(subject: Subject) -> VolumeSlices:
+        def create() -> VolumeSlices:
+            return preprocess(load_sample(subject, dataset), steps, slices, with_raters, maps)
 
-    with eviction_suspended(folder):
-        stack = _build(subjects, dataset, read, tick, known_problems)
-    evict(folder, GIB * (dataset.cache_gb or math.inf), used)
+        if folder is None:
+            return create()
+        entry = _entry_path(folder, subject, dataset, recipe)
+        used.append(entry)
+        return read_or_create(entry, create)
+
+    with nullcontext() if folder is None else eviction_suspended(folder):
+        volumes = _all_volumes(subjects, volume_of, dataset, tick, known_problems)
+        limit = GIB * (dataset.memory_gb or half_of_memory_gb())
+        stack = assemble_stack([s.name for s in subjects], volumes, limit, dataset.cache)
+    if folder is not None:
+        evict(folder, GIB * (dataset.cache_gb or math.inf), used)
     return stack
 
 
-def _build(
+def _all_volumes(
     subjects: Sequence[Subject],
-    dataset: Dataset,
     volume_of: Callable[[Subject], VolumeSlices],
+    dataset: Dataset,
     tick: Callable[[], None],
     known_problems: Sequence[str],
-) -> SliceStack:
-    """Call `volume_of` in threads and assemble its results, or raise all problems at once."""
+) -> list[VolumeSlices]:
+    """Return the results of `volume_of`, called in threads, or raise all problems at once."""
 
     def volume_or_problems(subject: Subject) -> VolumeSlices | list[str]:
         try:
@@ -90,14 +100,14 @@ def _build(
         except OSError as error:
             return [f"{error.filename or subject.name}: {error.strerror}"]
 
-    parts: list[VolumeSlices] = []
+    volumes: list[VolumeSlices] = []
     problems = list(known_problems)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
         for result in pool.map(volume_or_problems, subjects):
             if isinstance(result, list):
                 problems += result
             else:
-                parts.append(result)
+                volumes.append(result)
             tick()
             release_free_memory()
             del result  # each volume must be released once it is in the stack
@@ -107,34 +117,21 @@ def _build(
             "(fix them, or leave subjects out by name with dataset.exclude):",
             problems,
         )
-    limit = GIB * (dataset.memory_gb or half_of_memory_gb())
-    return assemble_stack([subject.name for subject in subjects], parts, limit, dataset.cache)
+    return volumes
 
 
-def _entry_path(
-    folder: Path,
-    subject: Subject,
-    dataset: Dataset,
-    steps: Sequence[Step],
-    slices: Slices,
-    maps: Sequence[str],
-) -> Path:
+def _entry_path(folder: Path, subject: Subject, dataset: Dataset, recipe: dict[str, Any]) -> Path:
     """Return the file of a subject's preprocessed volume, named after all that it depends on."""
-    raters = {target: sorted(masks) for target, masks in subject.labels.items()}
-    recipe: dict[str, Any] = {
-        "steps": [step.model_dump(mode="json") for step in steps],
-        "slices": slices.model_dump(mode="json"),
-        "targets": [(name, t.model_dump(mode="json")) for name, t in dataset.targets.items()],
-        "raters": [dataset.raters.model_dump(mode="json", exclude={"required"}), raters],
-        "images": list(subject.images),
-        "on_grid_mismatch": dataset.on_grid_mismatch,
-        "maps": list(maps),
-    }
     files = [*subject.images.values()]
     for _, masks in sorted(subject.labels.items()):
         files += [path for _, path in sorted(masks.items())]
     if subject.roi is not None:
         files.append(subject.roi)
+    raters = {target: sorted(masks) for target, masks in subject.labels.items()}
+    of_subject = {
+        "raters": [dataset.raters.model_dump(mode="json", exclude={"required"}), raters],
+        "images": list(subject.images),
+    }
     # a table's subjects may have any name, e.g. `../../x`
     name = re.sub(r"^[^\w]|[^\w.+-]", "_", subject.name)[:_MAX_NAME]
-    return folder / f"{name}-{entry_key(files, recipe)}.safetensors"
+    return folder / f"{name}-{entry_key(files, recipe | of_subject)}.safetensors"

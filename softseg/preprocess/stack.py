@@ -107,40 +107,6 @@ class SliceStack:
         return sum(int(getattr(self, name).nbytes) for name in (*LARGE, "fill"))
 
 
-@dataclass(frozen=True)
-class MemoryBlock:
-    """A tensor of the stack in memory, filled volume by volume."""
-
-    block: Tensor
-
-    def put(self, start: int, part: Tensor) -> None:
-        """Copy one volume's slices to their place; raters that it does not have stay 0."""
-        self.block[start : start + len(part), : part.shape[1]] = part
-
-    def finish(self) -> Tensor:
-        """Return the filled tensor."""
-        return self.block
-
-
-@dataclass(frozen=True)
-class FileBlock:
-    """A tensor of the stack in a file without a name, filled volume by volume."""
-
-    file: IO[bytes]
-    shape: tuple[int, ...]
-
-    def put(self, start: int, part: Tensor) -> None:  # noqa: ARG002 - volumes come in order
-        """Append one volume's slices."""
-        padded = part.new_zeros(len(part), *self.shape[1:])
-        padded[:, : part.shape[1]] = part
-        self.file.write(padded.numpy().data)
-
-    def finish(self) -> Tensor:
-        """Return the filled tensor, mapped; writing to it does not change the file."""
-        self.file.flush()
-        return torch.from_numpy(np.memmap(self.file, np.float32, "c", shape=self.shape))
-
-
 def assemble_stack(
     subjects: Sequence[str],
     parts: list[VolumeSlices],
@@ -165,7 +131,7 @@ def assemble_stack(
             f"the slices take {size / GIB:.1f} GiB, more than dataset.memory_gb allows "
             f"({limit / GIB:.1f} GiB); raise it, or give dataset.cache a folder to keep them in"
         )
-    blocks = {name: _block(name, parts, folder if size > limit else None) for name in LARGE}
+    blocks = {name: _Block(name, parts, folder if size > limit else None) for name in LARGE}
     volumes: list[StackedVolume] = []
     fill, keep = [], []
     start = 0
@@ -173,7 +139,7 @@ def assemble_stack(
     for subject in subjects:
         part = parts.pop()
         for name, block in blocks.items():
-            block.put(start, getattr(part, name))
+            block.append(getattr(part, name))
         # copies: a part may be mapped from a file that is to be closed
         fill.append(part.fill.clone())
         keep.append(part.keep.clone())
@@ -199,13 +165,36 @@ def _check_sizes(subjects: Sequence[str], parts: Sequence[VolumeSlices]) -> None
         )
 
 
-def _block(name: str, parts: Sequence[VolumeSlices], folder: str | None) -> MemoryBlock | FileBlock:
-    """Return an empty block for one tensor, with room for the largest number of raters."""
-    tensors = [getattr(part, name) for part in parts]
-    slices = sum(len(tensor) for tensor in tensors)
-    channels = max(tensor.shape[1] for tensor in tensors)
-    shape = (slices, channels, *tensors[0].shape[2:])
-    if not folder or not math.prod(shape):  # an empty file cannot be mapped
-        return MemoryBlock(torch.zeros(shape))
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return FileBlock(tempfile.TemporaryFile(dir=folder), shape)
+class _Block:
+    """One tensor of the stack, filled volume by volume: in memory or, given a folder, in a file."""
+
+    def __init__(self, name: str, parts: Sequence[VolumeSlices], folder: str | None) -> None:
+        tensors = [getattr(part, name) for part in parts]
+        slices = sum(len(tensor) for tensor in tensors)
+        channels = max(tensor.shape[1] for tensor in tensors)
+        self._shape = (slices, channels, *tensors[0].shape[2:])
+        if folder and math.prod(self._shape):  # an empty file cannot be mapped
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the stack keeps it open
+            self._target: Tensor | IO[bytes] = file
+        else:
+            self._target = torch.zeros(self._shape)
+        self._filled = 0
+
+    def append(self, part: Tensor) -> None:
+        """Copy one volume's slices to their place; raters that it does not have stay 0."""
+        stop = self._filled + len(part)
+        if isinstance(self._target, Tensor):
+            self._target[self._filled : stop, : part.shape[1]] = part
+        else:
+            padded = part.new_zeros(len(part), *self._shape[1:])
+            padded[:, : part.shape[1]] = part
+            self._target.write(padded.numpy().data)
+        self._filled = stop
+
+    def finish(self) -> Tensor:
+        """Return the tensor; that of a file is mapped, and writing to it is private."""
+        if isinstance(self._target, Tensor):
+            return self._target
+        self._target.flush()
+        return torch.from_numpy(np.memmap(self._target, np.float32, "c", shape=self._shape))
