@@ -15,7 +15,13 @@ from softseg.core.component import Component
 from softseg.core.types import BoolArray, Float64Array
 from softseg.metrics.overlap import count, percent
 
-Connectivity = Literal[6, 18, 26]
+Connectivity = Annotated[
+    Literal[6, 18, 26],
+    Field(
+        description="Which neighboring voxels are connected: those with a common face (6), face or "
+        "edge (18), or face, edge or corner (26)."
+    ),
+]
 SizeUnit = Literal["voxels", "mm3"]
 
 ROUNDING = 1e-6
@@ -26,8 +32,6 @@ class LesionRules(Component):
     """What counts as a lesion, and when it is detected (SoftSeg 2.4.2 and its configuration)."""
 
     connectivity: Connectivity = 18
-    """Which neighboring voxels belong to one lesion: those with a common face (6), face or edge
-    (18), or face, edge or corner (26)."""
     overlap: Annotated[int, Field(ge=1)] = 3
     """A lesion is detected when at least this many of its voxels are in the other mask; a
     lesion of fewer voxels, when all of them are."""

@@ -23,8 +23,6 @@ class RemoveSmall(Component):
     unit: SizeUnit = "voxels"
     """Unit of `minimum`: voxels | mm3."""
     connectivity: Connectivity = 18
-    """Which neighboring voxels belong to one object: those with a common face (6), face or edge
-    (18), or face, edge or corner (26)."""
 
     def __call__(self, mask: BoolArray, voxel_mm3: float, slice_axis: int) -> BoolArray:  # noqa: ARG002
         """Return the mask (X, Y, Z) without the small objects."""
@@ -42,8 +40,6 @@ class KeepLargest(Component):
 
     name: Literal["keep_largest"] = "keep_largest"
     connectivity: Connectivity = 18
-    """Which neighboring voxels belong to one object: those with a common face (6), face or edge
-    (18), or face, edge or corner (26)."""
 
     def __call__(self, mask: BoolArray, voxel_mm3: float, slice_axis: int) -> BoolArray:  # noqa: ARG002
         """Return the mask (X, Y, Z) of the largest object; empty if the mask is."""
