@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 from softseg.interop.from_ivadomed.outcomes import (
+    OWN_RECORD,
     KeyOutcome,
     carry_over,
     contribute,
@@ -31,7 +32,6 @@ _DERIVATIVES = (
 )
 # what the loader bids takes; ivadomed also takes suffixes that BIDS does not have, as `ce-T1w`
 _BIDS_CONTRAST = re.compile(r"([A-Za-z0-9]+-[A-Za-z0-9]+_)*[A-Za-z0-9]+")
-_OWN_RECORD = "ivadomed writes it for its own records"
 _SELECTION = "loader_parameters.subject_selection"
 _SUFFIX = "loader_parameters.target_suffix"
 _ONE_MASK = "one mask per subject: the JSON does not say how raters were combined"
@@ -100,7 +100,7 @@ def _contrasts(config: IvadomedConfig, contrasts: Sequence[str]) -> Iterator[Key
     balance = f"{params}.balance"
     for key in [balance, *(f"{balance}.{name}" for name in config.mapping(balance))]:
         yield leave_out_unless_off(config, key, "all images of a contrast are used")
-    yield leave_out(f"{params}.contrast_lst", f"{_OWN_RECORD}: the contrasts above")
+    yield leave_out(f"{params}.contrast_lst", f"{OWN_RECORD}: the contrasts above")
     dropout = "softseg does not drop whole contrasts in training"
     yield leave_out_unless_off(config, f"{_L}.is_input_dropout", dropout)
 
@@ -118,7 +118,7 @@ def _keys_without_counterpart(config: IvadomedConfig) -> Iterator[KeyOutcome]:
         loss = config.get("training_parameters.loss.name", "DiceLoss")
         yield warn(f"{_L}.loss.*", _MISPLACED_LOSS.format(loss))
     for key in ("target_ground_truth", "target_sessions", "metadata_type", "model_params"):
-        yield leave_out(f"{_L}.{key}", _OWN_RECORD)
+        yield leave_out(f"{_L}.{key}", OWN_RECORD)
 
 
 def convert_selection(config: IvadomedConfig, bids: bool) -> Iterator[KeyOutcome]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from softseg.interop.from_ivadomed.outcomes import (
     OFF,
+    OWN_RECORD,
+    WHOLE_SLICES,
     KeyOutcome,
     carry_over,
     carry_over_number,
@@ -24,8 +26,6 @@ it trained with the network's default, {}, and so does the YAML (the JSON has {:
 _RELU = "ivadomed 2.2 read it; 2.9 ignores it and trains a sigmoid (there it is final_activation): \
 the YAML has {}"
 _ONLY_UNET = "softseg trains a 2D U-Net only, which the YAML has"
-_OWN_RECORD = "ivadomed writes it for its own records"
-_PATCHES = "training takes whole slices, not patches"
 # keys of the other architectures, in addition to `applied`
 _OTHERS = {
     "FiLMedUnet": ("metadata", "film_layers", "film_onehotencoder", "n_metadata", "name"),
@@ -52,9 +52,9 @@ def convert_model(config: IvadomedConfig) -> Iterator[KeyOutcome]:
     yield write_fixed(("model", "block"), "conv_relu_norm", "ivadomed's order")
     yield carry_over_number(config, f"{_M}.bn_momentum", ("model", "norm_momentum"), 0.1)
     for key in ("length_2D", "stride_2D"):
-        yield leave_out_unless_off(config, f"{_M}.{key}", _PATCHES)
+        yield leave_out_unless_off(config, f"{_M}.{key}", WHOLE_SLICES)
     for key in ("in_channel", "out_channel", "folder_name"):
-        yield leave_out(f"{_M}.{key}", _OWN_RECORD)
+        yield leave_out(f"{_M}.{key}", OWN_RECORD)
     yield from _dropout(config)
     yield from _head(config)
     for architecture, keys in _OTHERS.items():

@@ -10,7 +10,10 @@ from softseg.config.yaml.tree import KeyPath, dotted, lookup
 from softseg.core.names import did_you_mean
 from softseg.interop.from_ivadomed.read import IvadomedConfig, Version
 
+# reasons that several sections share
 OFF = "off: there is nothing to carry over"
+OWN_RECORD = "ivadomed writes it for its own records"
+WHOLE_SLICES = "training takes whole slices, not patches"
 _UNKNOWN = "unknown: ivadomed has no such key and ignored it, so it is not in the YAML"
 _REPEATED = "written more than once; ivadomed read the last one, and so does the YAML"
 # lists of steps; an outcome names a step instead of its index

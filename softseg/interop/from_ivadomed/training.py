@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from softseg.interop.from_ivadomed.outcomes import (
     OFF,
+    OWN_RECORD,
     KeyOutcome,
     carry_over,
     carry_over_number,
@@ -31,7 +32,6 @@ _PRETRAINED = "network files of ivadomed are not read: training starts from rand
 from a run or a package of softseg (init_from)"
 _FOLDER = "a run's folder is runs/<name>, or `softseg train --out`"
 _GPU = "it depends on the machine: trainer.device is auto, or use `softseg train --device cuda:0`"
-_OWN_RECORD = "ivadomed writes it for its own records"
 _LOGGING = "runs write TensorBoard files and history.csv only"
 _LEFT_OUT = {
     "command": "softseg has a command for each: `softseg train`, `softseg eval`, `softseg predict`",
@@ -47,9 +47,9 @@ _LEFT_OUT = {
     "wandb.run_name": _LOGGING,
     "wandb.log_grads_every": _LOGGING,
     # what ivadomed writes into the config_file.json of its output
-    "split_path": f"{_OWN_RECORD}; a run has split.json",
-    "training_sha256.*": f"{_OWN_RECORD}; a run has fingerprints in run.json",
-    "version_info.*": f"{_OWN_RECORD}; a run has versions in run.json",
+    "split_path": f"{OWN_RECORD}; a run has split.json",
+    "training_sha256.*": f"{OWN_RECORD}; a run has fingerprints in run.json",
+    "version_info.*": f"{OWN_RECORD}; a run has versions in run.json",
 }
 _DETECTION = "softseg does not detect a bounding box with another model; preprocess.crop with \
 around: roi is similar"
@@ -126,7 +126,7 @@ def convert_general(config: IvadomedConfig) -> Iterator[KeyOutcome]:
     # without a detection model nothing reads the factor
     yield leave_out(factor, _DETECTION if config.get(detection) else OFF)
     for name in ("gpu_ids", "path_output"):  # ivadomed fills these in itself
-        yield leave_out(f"object_detection_params.{name}", _OWN_RECORD)
+        yield leave_out(f"object_detection_params.{name}", OWN_RECORD)
     if config.version == "2.9":
         for key in ("gpu", "log_directory"):
             yield warn(key, "ivadomed 2.9 does not read it and ignored it")

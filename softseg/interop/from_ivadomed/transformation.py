@@ -8,6 +8,7 @@ from typing import Any
 from softseg.interop.from_ivadomed.augmentation import AUGMENTATIONS, convert_augmentation
 from softseg.interop.from_ivadomed.outcomes import (
     OFF,
+    WHOLE_SLICES,
     KeyOutcome,
     carry_over,
     contribute,
@@ -40,7 +41,6 @@ one of several"
 _INERT = "ivadomed reads it only with roi_params.suffix and ROICrop: it dropped no slice, and \
 neither does the YAML"
 _EXCLUDE = ("slices", "exclude")
-_PATCHES = "training takes whole slices, not patches"
 _RULES = {"filter_empty_input": ("empty_input", True), "filter_empty_mask": ("empty_target", False)}
 
 
@@ -162,4 +162,4 @@ def convert_slices(config: IvadomedConfig) -> Iterator[KeyOutcome]:
     yield leave_out_unless_off(config, f"{_F}.filter_classification", classifier)
     yield leave_out_unless_off(config, f"{_F}.classifier_path", classifier)
     for key in ("filter_empty_mask", "filter_empty_input", "filter_absent_class"):
-        yield leave_out_unless_off(config, f"{_L}.patch_filter_params.{key}", _PATCHES)
+        yield leave_out_unless_off(config, f"{_L}.patch_filter_params.{key}", WHOLE_SLICES)

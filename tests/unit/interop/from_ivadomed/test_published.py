@@ -95,9 +95,9 @@ def test_the_roi_filter_of_scgm_is_reported_as_inert(converted):
     assert experiment.slices.exclude == ("empty_input",)
 
 
-@pytest.mark.parametrize("given", [{"name": "AdapWingLoss", "omega": 8}, "AdapWingLoss"])
-def test_a_misplaced_loss_is_warned_about_and_dice_is_trained(given, converted):
-    conversion, experiment = converted(changed(published("ms"), loader_parameters__loss=given))
+@pytest.mark.parametrize("loss", [{"name": "AdapWingLoss", "omega": 8}, "AdapWingLoss"])
+def test_a_misplaced_loss_is_warned_about_and_dice_is_trained(loss, converted):
+    conversion, experiment = converted(changed(published("ms"), loader_parameters__loss=loss))
     warnings = [
         text
         for key, text in conversion.warnings.items()

@@ -26,15 +26,15 @@ def test_a_missing_key_gets_ivadomeds_default_not_softsegs(converted):
     assert "by default" in conversion.notes["trainer", "batch_size"]
 
 
-@pytest.mark.parametrize("given", [True, {"applied": True, "type": "gt"}])
-def test_balanced_samples_become_foreground_oversampling(given, converted):
-    conversion = converted(published("ms"), training_parameters__balance_samples=given)
+@pytest.mark.parametrize("balance", [True, {"applied": True, "type": "gt"}])
+def test_balanced_samples_become_foreground_oversampling(balance, converted):
+    conversion = converted(published("ms"), training_parameters__balance_samples=balance)
     assert conversion.yaml["trainer"]["oversample_foreground"] == 0.5
 
 
 def test_balance_by_a_column_is_left_out_with_a_reason(converted):
-    given = {"applied": True, "type": "sex"}
-    conversion = converted(published("ms"), training_parameters__balance_samples=given)
+    balance = {"applied": True, "type": "sex"}
+    conversion = converted(published("ms"), training_parameters__balance_samples=balance)
     assert "oversample_foreground" not in conversion.yaml["trainer"]
     assert "by their masks only" in conversion.left_out[f"{T}.balance_samples.type"]
 

@@ -8,23 +8,23 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from softseg.training import train as experiment
+from softseg.training import train as training_module
 from tests.support.ivadomed.published import CONTRASTS, NAMES
 from tests.support.ivadomed.scans import experiment_of, noise, phantom
 
 
-def train(wanted, folder):
+def train(experiment, folder):
     """Train; returns the history and what was printed."""
     console = Console(record=True, width=200, file=StringIO())
-    run = experiment.train(wanted, folder / "run", console)
+    run = training_module.train(experiment, folder / "run", console)
     return pd.read_csv(run.folder / "history.csv"), console.export_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_files_of_ivadomed_are_found(name, tmp_path):
     noise(name, tmp_path)
-    wanted = experiment_of(name, tmp_path)
-    subjects = wanted.dataset()
+    experiment = experiment_of(name, tmp_path)
+    subjects = experiment.dataset()
     assert len(subjects) == 4
     assert all(list(subject.images) == CONTRASTS[name] for subject in subjects)
     assert all(len(subject.labels) == 1 for subject in subjects)
@@ -32,8 +32,8 @@ def test_the_files_of_ivadomed_are_found(name, tmp_path):
 
 def test_one_center_is_tested_and_the_other_centers_subjects_are_divided(tmp_path):
     noise("scgm", tmp_path)
-    wanted = experiment_of("scgm", tmp_path)
-    sets = wanted.split(wanted.dataset(), wanted.seed)
+    experiment = experiment_of("scgm", tmp_path)
+    sets = experiment.split(experiment.dataset(), experiment.seed)
     assert sets.test in (("sub-0", "sub-1"), ("sub-2", "sub-3"))
     assert (len(sets.train), len(sets.validation)) == (1, 1)
 
