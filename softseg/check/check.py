@@ -142,7 +142,7 @@ def _summarize_files(
     for role in _file_roles(subject, dataset):
         path = role.path
         try:
-            volume = _read_volume(reader, path)
+            volume = reader.read(path)
             if volume is None:
                 continue
             if path not in volumes:
@@ -194,16 +194,6 @@ def _file_roles(subject: Subject, dataset: DatasetFields) -> list[_FileRole]:
     if subject.roi is not None:
         roles.append(_FileRole(subject.roi, "roi"))
     return sorted(roles, key=lambda role: not role.is_used)
-
-
-def _read_volume(reader: SubjectReader, path: Path) -> Volume | None:
-    """Return the volume, or None if it was rejected before. Raises FileError the first time."""
-    count = len(reader.problems)
-    volume = reader.volume(path)
-    for problem in reader.problems[count:]:
-        what, _, do = problem.removeprefix(f"{path}: ").rpartition("; ")
-        raise FileError(path, what, do)
-    return volume
 
 
 def _summarize_mask(role: _FileRole, volume: Volume, dataset: DatasetFields) -> MaskSummary:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from softseg.core.types import Float32Array
-from softseg.data.nifti.grid import Grid, corner_distance, regrid, same_place
+from softseg.data.nifti.grid import corner_distance, may_overlap, regrid, same_place
 from softseg.data.nifti.io import FileError, Volume, read_volume
 from softseg.data.targets import Target
 
@@ -35,7 +35,11 @@ class SubjectReader:
 
     def image(self, path: Path, *, mask: bool = False) -> Float32Array | None:
         """Return an image, or the ROI's mask, on the reference grid; None after a problem."""
-        volume = self.volume(path)
+        try:
+            volume = self.read(path)
+        except FileError as error:
+            self.problems.append(str(error))
+            return None
         return None if volume is None else self._on_reference(volume, volume.data, mask=mask)
 
     def masks(
@@ -44,27 +48,26 @@ class SubjectReader:
         """Return rater -> mask of one target in [0, 1]; masks with a problem are left out."""
         masks = {}
         for rater, path in files.items():
-            volume = self.volume(path)
-            if volume is None:
-                continue
             try:
-                # codes are chosen before resampling: values between two codes mean nothing
-                mask = soft_mask(path, volume.data, name, target.values)
-                masks[rater] = self._on_reference(volume, mask, mask=True)
+                volume = self.read(path)
+                if volume is not None:
+                    # codes are chosen before resampling: values between two codes mean nothing
+                    mask = soft_mask(path, volume.data, name, target.values)
+                    masks[rater] = self._on_reference(volume, mask, mask=True)
             except FileError as error:
                 self.problems.append(str(error))
         return masks
 
-    def volume(self, path: Path) -> Volume | None:
-        """Return a volume on its own grid; None after noting what is wrong with the file."""
+    def read(self, path: Path) -> Volume | None:
+        """Return a volume on its own grid; None if the file was rejected before.
+
+        Raises FileError, the first time, for a bad file and for a grid that does not fit.
+        """
         if path not in self._volumes:
-            try:
-                volume = read_volume(path, self.frame)
-                self._check_grid(path, volume)
-                self._volumes[path] = volume
-            except FileError as error:
-                self.problems.append(str(error))
-                self._volumes[path] = None
+            self._volumes[path] = None
+            volume = read_volume(path, self.frame)
+            self._check_grid(path, volume)
+            self._volumes[path] = volume
         return self._volumes[path]
 
     def _check_grid(self, path: Path, volume: Volume) -> None:
@@ -73,7 +76,7 @@ class SubjectReader:
             self.reference, self._reference_path = volume, path
         grid, reference = volume.grid, self.reference.grid
         if self.regrid:
-            if not _overlap(grid, reference):
+            if not may_overlap(grid, reference):
                 wrong = f"does not overlap {self._reference_path}"
                 fix = "fix its affine, or check that it is the right file"
                 raise FileError(path, wrong, fix)
@@ -93,15 +96,6 @@ class SubjectReader:
         if same_place(volume.grid, grid):
             return data
         return regrid(data, volume.grid, grid, mask=mask)
-
-
-def _overlap(one: Grid, other: Grid) -> bool:
-    """Return whether a voxel of `one` may be within `other`: their boxes along its axes meet."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in one.shape])).reshape(3, -1)
-    to_other = np.linalg.solve(other.affine, one.affine)
-    indices = to_other[:3, :3] @ corners + to_other[:3, 3:]
-    last = np.array(other.shape) - 0.5
-    return bool(((indices.max(axis=1) > -0.5) & (indices.min(axis=1) < last)).all())
 
 
 def soft_mask(

@@ -48,6 +48,15 @@ def same_place(one: Grid, other: Grid) -> bool:
     return one.shape == other.shape and corner_distance(one, other) <= tolerance
 
 
+def may_overlap(one: Grid, other: Grid) -> bool:
+    """Return whether a voxel of `one` may be within `other`: their boxes along its axes meet."""
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in one.shape])).reshape(3, -1)
+    to_other = np.linalg.solve(other.affine, one.affine)
+    indices = to_other[:3, :3] @ corners + to_other[:3, 3:]
+    last = np.array(other.shape) - 0.5
+    return bool(((indices.max(axis=1) > -0.5) & (indices.min(axis=1) < last)).all())
+
+
 def regrid(data: FloatArray, source: Grid, target: Grid, *, mask: bool = False) -> Float32Array:
     """Interpolate `data` (X, Y, Z) on `source` linearly at the voxel centers of `target`.
 
