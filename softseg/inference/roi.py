@@ -69,11 +69,11 @@ def _with_masks(
 ) -> RoiAssignment:
     """Give each scan its ROI mask: one file for one scan, or files in a folder.
 
-    In a folder, the mask of a scan has the name of the scan's first image, continued, but not that
-    of another scan, continued (`p1_repeat_roi.nii.gz` belongs to `p1_repeat`). If several scans
-    have images of the same name, each has its mask in a folder of its own, as for its predictions.
-    Predictions of `targets` are not ROI masks. `suffix`, that of the ROI masks in the model's data
-    set, decides between several masks.
+    In a folder, the name of a mask begins with the name of the scan's first image and `_`. If it
+    begins with the names of two images, the longer one counts (`p1_repeat_roi.nii.gz` belongs to
+    `p1_repeat`, not to `p1`). If several scans have images of the same name, the mask of each is in
+    a subfolder, as its predictions are. Predictions of `targets` are not ROI masks. Of several
+    masks, the one with `suffix` is taken, which is the suffix of ROI masks in the model's data set.
 
     Raises UserError if there is no such path, for one file and several scans, or if no scan has a
     mask.
