@@ -81,13 +81,13 @@ def _training_blocks(
     yield "## Threshold"
     if thresholds:
         count = counts["train"] + counts["validation"]
-        yield f"Searched on the {count} training and validation subjects (mean Dice there):"
+        yield f"Found by a search on the {count} training and validation subjects (mean Dice there):"
         yield "\n".join(
             f"- `{target}`: {threshold.value:.2f} ({threshold.dice:.1f} %)"
             for target, threshold in thresholds.items()
         )
     else:
-        yield "None was searched; 0.5 is used unless another is given."
+        yield "No search was run; 0.5 is used unless another is given."
 
     yield "## Scores"
     if not metadata.scores:
