@@ -81,7 +81,7 @@ def _training_blocks(
     yield "## Threshold"
     if thresholds:
         count = counts["train"] + counts["validation"]
-        yield f"Found by a search on the {count} training and validation subjects (mean Dice there):"
+        yield f"Searched for on {count} training and validation subjects (mean Dice there):"
         yield "\n".join(
             f"- `{target}`: {threshold.value:.2f} ({threshold.dice:.1f} %)"
             for target, threshold in thresholds.items()
