@@ -50,7 +50,7 @@ def test_the_candidates_are_the_five_losses_and_differ_in_nothing_else():
 def test_overlap_is_that_of_one_slice_without_smoothing_as_the_closed_form_has_it():
     for name in ("Dice", "Squared-Dice", "DML1"):
         loss = design().experiments[name].loss
-        assert (loss.per, loss.smooth) == ("sample", 0)
+        assert (loss.batch_dice, loss.smooth) == (False, 0)
 
 
 def test_every_set_has_every_probability_as_often(phantom):
