@@ -1,4 +1,4 @@
-"""The rows of `scripts/bench`."""
+"""Measure the rows of `scripts/bench`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rich.table import Table
 from throughput import two_jobs_against_one
 
 Measure = Callable[[int], Row]
-# each with the rounds that keep all of them together below 10 minutes on 2 cores
+# each with a number of rounds; all rows together take less than 10 minutes on 2 cores
 ROWS: dict[str, tuple[Measure, int]] = {
     "epoch": (epoch_against_bare_steps, 2),
     "mapped": (mapped_against_memory, 1),
@@ -42,7 +42,7 @@ ROWS: dict[str, tuple[Measure, int]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the rows here as well")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
     parser.add_argument(
         "--rounds", type=int, help="repeats of each side, alternating (default: each row's own)"
     )
@@ -59,10 +59,10 @@ def main() -> None:
 
 
 def timed(measure: Measure, rounds: int) -> Row:
-    """A row, with the seconds that measuring it took."""
-    began = time.perf_counter()
+    """Return a row with the seconds that its measurement took."""
+    start = time.perf_counter()
     row = measure(rounds)
-    return row | {"took": round(time.perf_counter() - began, 1)}
+    return row | {"took": round(time.perf_counter() - start, 1)}
 
 
 def show(rows: list[Row]) -> None:

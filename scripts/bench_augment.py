@@ -1,4 +1,4 @@
-"""A row of `scripts/bench`: augmentation of a batch beside TorchIO's and MONAI's."""
+"""A row of `scripts/bench`: augmentation of a batch, compared with TorchIO and MONAI."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ TARGETS = {"torchio": 15, "monai": 10}
 
 
 def augmentation_against_peers(rounds: int) -> Row:
-    """Slice pairs a second on one thread / the same by each peer, at its fastest."""
+    """Slice pairs per second on one thread / those of each peer, at its fastest."""
     row = row_of(
         "augmentation of slice pairs / TorchIO's, MONAI's, one CPU thread, 8 of 128 x 128",
         ">= 15 and >= 10 times",
     )
     seconds = in_child(augmentation_seconds, rounds, cores=1)
-    return row | judged(seconds)
+    return row | evaluate_row(seconds)
 
 
-def judged(seconds: dict[str, float]) -> Row:
-    """Value, met and parts of the row, from the seconds a batch of each side."""
+def evaluate_row(seconds: dict[str, float]) -> Row:
+    """Return value, met and parts of the row, from the seconds per batch of each side."""
     times = {side: taken / seconds["softseg"] for side, taken in seconds.items()}
     by_peer = {
         peer: [gain for side, gain in times.items() if side.startswith(peer)] for peer in PEERS
@@ -50,7 +50,7 @@ def judged(seconds: dict[str, float]) -> Row:
 def augmentation_seconds(
     rounds: int, batch: int = BATCH, size: int = SIZE, repeats: int = REPEATS
 ) -> dict[str, float]:
-    """Median seconds to augment one batch, of ours and of the peers that are installed."""
+    """Return the median seconds to augment one batch, by softseg and the installed peers."""
     image, target = torch.rand(2, batch, 1, size, size, generator=generator(0, "bench"))
     ours, draws = Affine(), generator(0, "bench")
     works: dict[str, Callable[[], object]] = {
@@ -63,17 +63,17 @@ def augmentation_seconds(
 
 
 def _repeated(work: Callable[[], object], times: int) -> Callable[[], object]:
-    def several() -> None:
+    def repeat() -> None:
         for _ in range(times):
             work()
 
-    return several
+    return repeat
 
 
 def _torchio(ours: Affine, image: torch.Tensor, target: torch.Tensor) -> dict[str, Any]:
     transform = torchio_affine(ours, *image.shape[2:])
     subjects = torchio_subjects(image, target)
-    return {"torchio": lambda: [transform(one) for one in subjects]}
+    return {"torchio": lambda: [transform(subject) for subject in subjects]}
 
 
 def _monai(ours: Affine, image: torch.Tensor, target: torch.Tensor) -> dict[str, Any]:
@@ -81,12 +81,15 @@ def _monai(ours: Affine, image: torch.Tensor, target: torch.Tensor) -> dict[str,
 
     transform, slices = monai_affine(ours, *image.shape[2:]), monai_slices(image, target)
 
-    def moved(metadata: bool) -> None:
+    def augment(metadata: bool) -> None:
         set_track_meta(metadata)
-        for one in slices:
-            transform(one)
+        for pair in slices:
+            transform(pair)
 
-    return {"monai": lambda: moved(True), "monai without metadata": lambda: moved(False)}
+    return {
+        "monai": lambda: augment(True),
+        "monai without metadata": lambda: augment(False),
+    }
 
 
 _PEERS = {"torchio": _torchio, "monai": _monai}

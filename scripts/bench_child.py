@@ -1,4 +1,4 @@
-"""A function of the bench in a process of its own, which may be held to some of the cores."""
+"""Run a function of the bench in its own process, optionally on some of the cores only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# of PyTorch and NumPy, and of ITK, which reads SimpleITK's and TorchIO's images
+# of PyTorch and NumPy, and of ITK, which SimpleITK and TorchIO use
 _THREADS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -21,16 +21,16 @@ _THREADS = (
 
 
 def in_child(function: Callable[..., Any], *arguments: Any, cores: int | None = None) -> Any:
-    """What a function returns in a fresh process, started and ended for it.
+    """Call a function in a new process and return its result.
 
-    The function stands in a module of this folder; arguments and result go as JSON. With `cores`
-    libraries have that many threads, on that many cores where the system can say so (Linux).
+    The function is in a module of this folder; arguments and result are passed as JSON. With
+    `cores`, libraries use that many threads, on Linux on that many cores.
     """
     call = json.dumps([function.__module__, function.__name__, arguments, cores])
-    held = {name: str(cores) for name in _THREADS} if cores else {}
+    threads = {name: str(cores) for name in _THREADS} if cores else {}
     command = [sys.executable, str(Path(__file__)), call]
-    done = subprocess.run(command, env=os.environ | held, check=True, stdout=subprocess.PIPE)
-    return json.loads(done.stdout.splitlines()[-1])
+    child = subprocess.run(command, env=os.environ | threads, check=True, stdout=subprocess.PIPE)
+    return json.loads(child.stdout.splitlines()[-1])
 
 
 def _main() -> None:

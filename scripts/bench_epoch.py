@@ -1,34 +1,34 @@
-"""Rows of `scripts/bench`: an epoch beside the bare network, and a stack on disk beside memory."""
+"""Rows of `scripts/bench`: an epoch vs. bare network steps, a stack on disk vs. in memory."""
 
 from __future__ import annotations
 
 import tempfile
 
 from bench_parts import (
-    NOT_THERE,
+    NO_DATA,
     Row,
     Silent,
     bare_steps,
-    first_slices,
     hippocampus,
+    limit_slices,
     medians,
     real_data,
     row_of,
-    started,
+    start_training,
 )
 
 from softseg.training.loop import train_epoch
 
-SLICES = 1280  # of a mapped stack: enough to tell
+SLICES = 1280  # of a mapped stack: enough to compare
 
 
 def epoch_against_bare_steps(rounds: int) -> Row:
-    """Training part of an epoch / the same steps of the same net on one resident batch."""
+    """Training part of an epoch / the same steps of the same network on one loaded batch."""
     row = row_of("training part of an epoch / bare steps, CPU, 8 filters, hippocampus", "<= 1.05")
     root = real_data()
     if root is None:
-        return row | {"parts": NOT_THERE}
-    state, task = started(*hippocampus(root))
+        return row | {"parts": NO_DATA}
+    state, task = start_training(*hippocampus(root))
     works = {
         "epoch": lambda: train_epoch(state, task, Silent()),
         "bare steps": lambda: bare_steps(state, task),
@@ -41,29 +41,29 @@ def epoch_against_bare_steps(rounds: int) -> Row:
 
 
 def mapped_against_memory(rounds: int) -> Row:
-    """An epoch on a stack that is mapped from a file / the same in memory."""
+    """An epoch on a stack that is memory-mapped from a file / the same in memory."""
     row = row_of(
         "an epoch on a memory-mapped stack / on one in memory, CPU, hippocampus", "printed"
     )
     root = real_data()
     if root is None:
-        return row | {"parts": NOT_THERE}
+        return row | {"parts": NO_DATA}
     with tempfile.TemporaryDirectory() as folder:
         mapped = ["dataset.memory_gb=0.000001", f"dataset.cache={folder}"]
         sides = {
-            "memory": started(*hippocampus(root)),
-            "mapped": started(*hippocampus(root, *mapped)),
+            "memory": start_training(*hippocampus(root)),
+            "mapped": start_training(*hippocampus(root, *mapped)),
         }
-        parts = {name: (state, first_slices(task, SLICES)) for name, (state, task) in sides.items()}
+        small = {name: (state, limit_slices(task, SLICES)) for name, (state, task) in sides.items()}
         works = {
-            name: lambda part=part: train_epoch(*part, Silent()) for name, part in parts.items()
+            name: lambda side=side: train_epoch(*side, Silent()) for name, side in small.items()
         }
         seconds = medians(rounds, works)
     size = sides["mapped"][1].stack.n_bytes
-    told = {
+    parts = {
         "seconds": seconds,
         "stack_bytes": size,
         "rounds": rounds,
         "note": "the file fits the page cache here; from a slow disk it costs more",
     }
-    return row | {"value": round(seconds["mapped"] / seconds["memory"], 4), "parts": told}
+    return row | {"value": round(seconds["mapped"] / seconds["memory"], 4), "parts": parts}

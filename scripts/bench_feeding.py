@@ -1,4 +1,4 @@
-"""A row of `scripts/bench`: an epoch beside the same net fed by TorchIO and by MONAI."""
+"""A row of `scripts/bench`: an epoch vs. one with batches from TorchIO and MONAI."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bench_parts import (
     Silent,
     bare_steps,
     cpu_training,
-    first_slices,
+    limit_slices,
     medians,
     row_of,
-    started,
+    start_training,
 )
 from bench_peers import PEERS, Batches, installed, monai_batches, torchio_batches
 from rich.console import Console
@@ -26,51 +26,51 @@ from softseg.training.loop import train_epoch, train_step
 from softseg.training.state import State
 from softseg.training.task import Task
 
-SLICES, WANTED = 128, 2
+SLICES, TARGET = 128, 2
 CORES = {"all cores": None, "one core": 1}
-WORKERS = {"all cores": (2, 0), "one core": (0,)}  # of the peers' loaders, the best counts
+WORKERS = {"all cores": (2, 0), "one core": (0,)}  # of the peers' loaders; the best counts
 _FEEDS = {"torchio": torchio_batches, "monai": monai_batches}
 
 
 def epoch_against_fed_by_peers(rounds: int) -> Row:
-    """The peer's time with its best number of workers / the training part of an epoch."""
+    """Time of a peer with its best number of workers / the training part of an epoch."""
     row = row_of(
         f"an epoch fed by TorchIO, MONAI / softseg's, CPU, 8 filters, {SLICES} slices",
-        f">= {WANTED} times each",
+        f">= {TARGET} times each",
     )
     seconds = {
         name: in_child(epoch_seconds, rounds, WORKERS[name], cores=cores)
         for name, cores in CORES.items()
     }
-    return row | judged(seconds)
+    return row | evaluate_row(seconds)
 
 
-def judged(seconds: dict[str, dict[str, float]]) -> Row:
-    """Value, met and parts of the row, from cores -> side -> seconds an epoch."""
+def evaluate_row(seconds: dict[str, dict[str, float]]) -> Row:
+    """Return value, met and parts of the row, from cores -> side -> seconds per epoch."""
     best = {cores: _best(sides) for cores, sides in seconds.items()}
     gains = best["all cores"]
-    met = min(gains.values()) >= WANTED if len(gains) == len(PEERS) else None
+    met = min(gains.values()) >= TARGET if len(gains) == len(PEERS) else None
     parts = {
         "seconds": seconds,
         "times faster than its best": best,
-        # no feeding can be slower than nothing: the peers' bare steps are softseg's
+        # the bare steps are the same for all: loading batches only adds time
         "softseg / bare steps": {n: s["softseg"] / s["bare steps"] for n, s in seconds.items()},
     }
     return {"value": min(gains.values(), default=None), "met": met, "parts": parts}
 
 
 def _best(sides: dict[str, float]) -> dict[str, float]:
-    """Of each peer, its fastest side's seconds / softseg's."""
+    """Return for each peer the seconds of its fastest loader / those of softseg."""
     by_peer = {peer: [s for side, s in sides.items() if side.startswith(peer)] for peer in PEERS}
     return {peer: min(taken) / sides["softseg"] for peer, taken in by_peer.items() if taken}
 
 
 def epoch_seconds(rounds: int, workers: Iterable[int], slices: int = SLICES) -> dict[str, float]:
-    """Median seconds of the training part of an epoch on the first slices, fed by each side."""
+    """Return the median seconds of an epoch's training part with the batches of each side."""
     with tempfile.TemporaryDirectory() as folder:
         config = cpu_training(Path(folder))
-        state, task = started(config, prepare_data(config, Console(quiet=True)))
-    task = first_slices(task, slices)
+        state, task = start_training(config, prepare_data(config, Console(quiet=True)))
+    task = limit_slices(task, slices)
     works: dict[str, Callable[[], object]] = {
         "softseg": lambda: train_epoch(state, task, Silent()),
         "bare steps": lambda: bare_steps(state, task),
@@ -81,7 +81,7 @@ def epoch_seconds(rounds: int, workers: Iterable[int], slices: int = SLICES) -> 
 
 
 def feeds(task: Task, workers: Iterable[int]) -> dict[str, Callable[[], Batches]]:
-    """The peers' loaders, each with these numbers of worker processes.
+    """Return the peers' loaders, each with these numbers of worker processes.
 
     Those with workers come first: ITK's threads, once started, may not survive a fork.
     """
@@ -95,7 +95,7 @@ def feeds(task: Task, workers: Iterable[int]) -> dict[str, Callable[[], Batches]
 
 
 def fed_epoch(state: State, task: Task, batches: Iterable[Batch]) -> None:
-    """The same steps on batches that come from elsewhere.
+    """Train one epoch on the batches of another loader.
 
     Raises ValueError unless they have the shapes that ours have.
     """

@@ -1,4 +1,4 @@
-"""Rows of `scripts/bench` that need a CUDA GPU: an epoch of the paper's net, several at once."""
+"""Rows of `scripts/bench` that need a CUDA GPU: one and several trainings of the paper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from bench_parts import CONFIGS, Row, Silent, bare_steps, medians, phantom, row_of, started
+from bench_parts import CONFIGS, Row, Silent, bare_steps, medians, phantom, row_of, start_training
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,32 +26,32 @@ from softseg.training.profile import PHASES, Profile
 from softseg.training.state import State
 from softseg.training.task import Task
 
-NONE_HERE = {"not measured": "there is no CUDA GPU"}
+NO_GPU = {"not measured": "there is no CUDA GPU"}
 TRAININGS, EPOCHS, SLICES = 200, 200, 300  # of the paper's SCGM ablation: 5 candidates x 40 splits
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained: the paper's net on the phantom of its data."""
+    """What is trained: the paper's network on a phantom of its data."""
 
     device: str = "cuda"
     changes: tuple[str, ...] = ("trainer.precision=bf16",)
     at_once: tuple[int, ...] = (1, 2, 4, 8)
-    seconds: float = 15.0  # that several train beside each other
+    seconds: float = 15.0  # duration of parallel trainings
 
 
 def epoch_on_a_gpu(rounds: int, setting: Setting = Setting()) -> Row:
-    """Training part of an epoch / bare steps, on a GPU; and how much of its peak a step reaches."""
+    """Training part of an epoch / bare steps on a GPU, and the share of its peak that is used."""
     row = row_of(
         "training part of an epoch / bare steps, CUDA, 64 filters, 128 x 128, bf16", "<= 1.10"
     )
     if setting.device == "cuda" and not torch.cuda.is_available():
-        return row | {"parts": NONE_HERE}
+        return row | {"parts": NO_GPU}
     with tempfile.TemporaryDirectory() as folder:
         state, task = paper_training(Path(folder), setting)
     works = {
-        "epoch": lambda: waited(task, lambda: train_epoch(state, task, Silent())),
-        "bare steps": lambda: waited(task, lambda: bare_steps(state, task)),
+        "epoch": lambda: run_and_wait(task, lambda: train_epoch(state, task, Silent())),
+        "bare steps": lambda: run_and_wait(task, lambda: bare_steps(state, task)),
     }
     seconds = medians(rounds, works)
     ratio = seconds["epoch"] / seconds["bare steps"]
@@ -60,22 +60,24 @@ def epoch_on_a_gpu(rounds: int, setting: Setting = Setting()) -> Row:
 
 
 def paper_training(folder: Path, setting: Setting) -> tuple[State, Task]:
-    """The paper's SCGM network and the phantom's slices, on a device."""
+    """Prepare the paper's SCGM network and the slices of the phantom on a device."""
     fixed = [f"dataset.root={phantom(folder)}", "dataset.cache=null"]
     fixed += [f"trainer.device={setting.device}", *setting.changes]
     config = resolve_hardware(load_config(CONFIGS / "scgm_softseg.yaml", Experiment, fixed))
-    return started(config, prepare_data(config, Console(quiet=True)))
+    return start_training(config, prepare_data(config, Console(quiet=True)))
 
 
-def waited(task: Task, work: Callable[[], object]) -> None:
-    """Do some work and wait until the device has done it."""
+def run_and_wait(task: Task, work: Callable[[], object]) -> None:
+    """Do some work and wait until the device has finished it."""
     work()
     synchronize(task.device)
 
 
 def achieved(state: State, task: Task, epoch_seconds: float) -> dict[str, object]:
-    """Floating-point operations of a step, their rate beside a large product's, and what an
-    ablation of 200 trainings would take, from the number of slices alone."""
+    """Return the operations of a step, their rate, that of a large product, and hours.
+
+    The hours are those of an ablation of 200 trainings, from the number of slices alone.
+    """
     batch = single_batch(task, task.rows[: task.trainer.batch_size])
     with FlopCounterMode(display=False) as counter:
         train_step(state, task, batch)
@@ -93,23 +95,23 @@ def achieved(state: State, task: Task, epoch_seconds: float) -> dict[str, object
 
 
 def product_rate(device: torch.device, size: int | None = None) -> float:
-    """Floating-point operations a second of a large bf16 matrix product."""
+    """Return the floating-point operations per second of a large bf16 matrix product."""
     size = size or (8192 if device.type == "cuda" else 512)
-    one = torch.randn(size, size, device=device, dtype=torch.bfloat16)
-    for repeats in (3, 20):  # the first warm up
+    matrix = torch.randn(size, size, device=device, dtype=torch.bfloat16)
+    for repeats in (3, 20):  # the first is a warm-up
         synchronize(device)
-        began = time.perf_counter()
+        start = time.perf_counter()
         for _ in range(repeats):
-            one @ one
+            matrix @ matrix
         synchronize(device)
-    return 2 * size**3 * repeats / (time.perf_counter() - began)
+    return 2 * size**3 * repeats / (time.perf_counter() - start)
 
 
 def trainings_at_once(_: int, setting: Setting = Setting()) -> Row:
-    """The gain of several processes on one GPU / what its idle time while one runs allows."""
+    """Gain of several processes on one GPU / the gain that the idle time of one allows."""
     row = row_of("several trainings on one GPU: best gain / what one leaves idle", ">= 0.70")
     if setting.device == "cuda" and not torch.cuda.is_available():
-        return row | {"parts": NONE_HERE}
+        return row | {"parts": NO_GPU}
     with tempfile.TemporaryDirectory() as folder:
         phantom(Path(folder))
         epochs = {n: epochs_a_second(n, Path(folder), setting) for n in setting.at_once}
@@ -121,39 +123,39 @@ def trainings_at_once(_: int, setting: Setting = Setting()) -> Row:
 
 
 def epochs_a_second(processes: int, folder: Path, setting: Setting) -> float:
-    """Epochs that so many processes train together in a second."""
-    words = [str(folder), str(setting.seconds), setting.device, *setting.changes]
-    command = [sys.executable, str(Path(__file__)), *words]
+    """Return the epochs per second of parallel trainings, in total."""
+    arguments = [str(folder), str(setting.seconds), setting.device, *setting.changes]
+    command = [sys.executable, str(Path(__file__)), *arguments]
     children = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)
     ]
-    told = [child.communicate()[0] for child in children]
-    return sum(float(one.splitlines()[-1]) for one in told)
+    outputs = [child.communicate()[0] for child in children]
+    return sum(float(output.splitlines()[-1]) for output in outputs)
 
 
 def busy_share(folder: Path, setting: Setting) -> float:
-    """Share of a step during which the device computes, from a profile of one training."""
+    """Return the share of a step during which the device computes, from a profile."""
     state, task = paper_training(folder, setting)
     profile = Profile(folder, task.device, steps=10)
     while not profile.phases:
         train_epoch(state, task, profile)
     seconds = medians(
-        1, {"epoch": lambda: waited(task, lambda: train_epoch(state, task, Silent()))}
+        1, {"epoch": lambda: run_and_wait(task, lambda: train_epoch(state, task, Silent()))}
     )
     steps = len(task.rows) / task.trainer.batch_size
     return min(1.0, sum(profile.phases[name] for name in PHASES) * steps / seconds["epoch"])
 
 
 def _main() -> None:
-    """One of several trainings at once: prints its epochs a second."""
+    """Run one of several parallel trainings; print its epochs per second."""
     folder, seconds, device, *changes = sys.argv[1:]
     state, task = paper_training(Path(folder), Setting(device, tuple(changes)))
-    waited(task, lambda: train_epoch(state, task, Silent()))
-    began, epochs = time.perf_counter(), 0
-    while time.perf_counter() - began < float(seconds):
-        waited(task, lambda: train_epoch(state, task, Silent()))
+    run_and_wait(task, lambda: train_epoch(state, task, Silent()))
+    start, epochs = time.perf_counter(), 0
+    while time.perf_counter() - start < float(seconds):
+        run_and_wait(task, lambda: train_epoch(state, task, Silent()))
         epochs += 1
-    print(epochs / (time.perf_counter() - began))
+    print(epochs / (time.perf_counter() - start))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A row of `scripts/bench`: what each loss costs beside the mean squared error."""
+"""A row of `scripts/bench`: the cost of each loss, relative to the mean squared error."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Loss = SingleLoss | Combination
 
 
 def cost_of_losses(rounds: int) -> Row:
-    """Forward and backward of a loss / those of `mse`, the most of all losses and shapes."""
-    row = row_of("the dearest loss / mse, forward and backward, one CPU thread", "printed")
+    """Forward and backward of a loss / those of `mse`; the largest of all losses and shapes."""
+    row = row_of("the slowest loss / mse, forward and backward, one CPU thread", "printed")
     parts, largest = {}, 0.0
     for shape, seconds in zip(SHAPES, in_child(loss_seconds, rounds, SHAPES, cores=1), strict=True):
-        ratios = {name: one / seconds["mse"] for name, one in seconds.items()}
+        ratios = {name: taken / seconds["mse"] for name, taken in seconds.items()}
         parts[f"/ mse ({1e3 * seconds['mse']:.2f} ms), {shape}"] = ratios
         largest = max(largest, *ratios.values())
     return row | {"value": largest, "parts": parts}
@@ -38,17 +38,17 @@ def cost_of_losses(rounds: int) -> Row:
 def loss_seconds(
     rounds: int, shapes: Sequence[Sequence[int]], repeats: int = 10
 ) -> list[dict[str, float]]:
-    """Name -> median seconds, for each shape (B, K, H, W)."""
+    """Return name -> median seconds, for each shape (B, K, H, W)."""
     seconds: list[dict[str, float]] = []
     for shape in shapes:
-        works = {str(one.name): _repeated(one, shape, repeats) for one in every_loss()}
+        works = {str(loss.name): _repeated(loss, shape, repeats) for loss in every_loss()}
         seconds.append({k: taken / repeats for k, taken in medians(rounds, works).items()})
     return seconds
 
 
 def every_loss() -> list[Loss]:
-    """Each loss that a YAML can name, as it is by default, and a combination."""
-    names = [one.model_fields["name"].default for one in typing.get_args(SingleLoss)]
+    """Return each loss with its defaults, and a combination."""
+    names = [loss.model_fields["name"].default for loss in typing.get_args(SingleLoss)]
     return [losses.build({"name": name}) for name in names] + [losses.build(COMBINED)]
 
 

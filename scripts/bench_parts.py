@@ -1,4 +1,4 @@
-"""What the rows of `scripts/bench` share: the task they time, and how."""
+"""Shared by the rows of `scripts/bench`: trainings to measure, and timing."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ Row = dict[str, Any]
 
 
 class Silent:
-    """Watches a training without doing anything."""
+    """An observer of a training that does nothing."""
 
     def step(self, slices: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def row_of(name: str, target: str) -> Row:
-    """A row that is not measured yet."""
+    """Return a row that is not measured yet."""
     return {"name": name, "value": None, "target": target, "met": None, "parts": {}}
 
 
 def real_data(name: str = "hippocampus") -> Path | None:
-    """The folder with the scans of a data set, if SOFTSEG_DATA names one."""
+    """Return the folder of a dataset below SOFTSEG_DATA; None if there is none."""
     root = Path(os.environ.get("SOFTSEG_DATA", "")) / name
     return root if root.is_dir() else None
 
 
-NOT_THERE = {"not measured": "SOFTSEG_DATA does not name a folder with hippocampus/"}
+NO_DATA = {"not measured": "SOFTSEG_DATA does not name a folder with hippocampus/"}
 
 
 def hippocampus(root: Path, *changes: str) -> tuple[Experiment, PreparedData]:
-    """The shipped experiment and its slices, on the CPU."""
+    """Return the shipped experiment and its slices, on the CPU."""
     config = on_cpu("hippocampus_softseg.yaml", root, *changes)
     return config, prepare_data(config, Console(quiet=True))
 
 
 def on_cpu(name: str, root: Path, *changes: str) -> Experiment:
-    """A shipped experiment on the data in a folder, on the CPU; nothing is cached."""
+    """Return a shipped experiment on the data in a folder, on the CPU and without a cache."""
     fixed = [f"dataset.root={root}", "dataset.cache=null", "trainer.device=cpu"]
     return resolve_hardware(load_config(CONFIGS / name, Experiment, [*fixed, *changes]))
 
 
 def cpu_training(folder: Path, *changes: str) -> Experiment:
-    """That of the hippocampus, or of the phantom, drawn into `folder`, where that is not there.
+    """Return the experiment on the hippocampus data, or without them on a phantom in `folder`.
 
-    Both nets have 8 filters.
+    Both networks have 8 filters.
     """
     if root := real_data():
         return on_cpu("hippocampus_softseg.yaml", root, *changes)
@@ -70,26 +70,26 @@ def cpu_training(folder: Path, *changes: str) -> Experiment:
 
 
 def phantom(folder: Path) -> Path:
-    """The SCGM phantom, drawn into a folder unless it is there."""
+    """Write the SCGM phantom into a folder unless it exists; return its folder."""
     root = folder / "phantom"
     if not root.is_dir():
         write_phantom(root, "scgm")
     return root
 
 
-def started(config: Experiment, prepared: PreparedData) -> tuple[State, Task]:
-    """A network at its start and what it trains on."""
+def start_training(config: Experiment, prepared: PreparedData) -> tuple[State, Task]:
+    """Return a new network and its task."""
     task = build_task(config, prepared)
     return new_state(config, task.device), task
 
 
-def first_slices(task: Task, count: int) -> Task:
-    """The same task with no more training slices than this."""
+def limit_slices(task: Task, count: int) -> Task:
+    """Return the task with at most `count` training slices."""
     return replace(task, rows=task.rows[:count], foreground=task.foreground[:count])
 
 
 def bare_steps(state: State, task: Task) -> None:
-    """As many forward, backward and update steps as an epoch has, on batches of the same sizes."""
+    """Run the steps of an epoch on batches of the same sizes that are already loaded."""
     batches = {
         len(rows): single_batch(task, rows) for rows in task.rows.split(task.trainer.batch_size)
     }
@@ -98,14 +98,14 @@ def bare_steps(state: State, task: Task) -> None:
 
 
 def medians(rounds: int, works: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each work; they take turns, so that other load hits all alike.
+    """Return the median seconds of each work; they alternate, so that other load affects all.
 
-    One more round than asked is done: the first warms up and does not count.
+    An additional first round is a warm-up and does not count.
     """
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds + 1):
         for name, work in works.items():
-            began = time.perf_counter()
+            start = time.perf_counter()
             work()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(taken[1:]) for name, taken in seconds.items()}

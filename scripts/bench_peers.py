@@ -1,4 +1,4 @@
-"""TorchIO's and MONAI's random affine with the ranges of ours, and loaders that apply it."""
+"""Random affines of TorchIO and MONAI with softseg's ranges, and loaders that apply them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PEERS = ("torchio", "monai")
 
 
 def installed() -> list[str]:
-    """The peers that can be imported here."""
+    """Return the peers that are installed."""
     return [name for name in PEERS if importlib.util.find_spec(name)]
 
 
 def torchio_affine(affine: Affine, height: int, width: int) -> Any:
-    """One scale for all axes and linear labels, as ours has them."""
+    """Return TorchIO's affine with one scale for all axes and linear labels, like softseg's."""
     import torchio
 
     return torchio.RandomAffine(
@@ -37,7 +37,7 @@ def torchio_affine(affine: Affine, height: int, width: int) -> Any:
 
 
 def monai_affine(affine: Affine, height: int, width: int) -> Any:
-    """With a scale for each axis, which MONAI draws; its grid is kept, which is faster."""
+    """Return MONAI's affine, which draws a scale per axis; it caches its grid, which is faster."""
     from monai.transforms import RandAffined
 
     return RandAffined(
@@ -54,20 +54,20 @@ def monai_affine(affine: Affine, height: int, width: int) -> Any:
 
 
 def torchio_subjects(image: Tensor, target: Tensor) -> list[Any]:
-    """Slices (N, C, H, W) and targets (N, K, H, W) as subjects one voxel thick."""
+    """Convert slices (N, C, H, W) and targets (N, K, H, W) to subjects one voxel thick."""
     import torchio
 
     return [
         torchio.Subject(
-            image=torchio.ScalarImage(tensor=one[..., None]),
+            image=torchio.ScalarImage(tensor=pixels[..., None]),
             target=torchio.LabelMap(tensor=labels[..., None]),
         )
-        for one, labels in zip(image, target, strict=True)
+        for pixels, labels in zip(image, target, strict=True)
     ]
 
 
 def monai_slices(image: Tensor, target: Tensor) -> list[dict[str, Tensor]]:
-    """The same as MONAI has them, 2D."""
+    """Convert slices and targets to MONAI's dictionaries, in 2D."""
     pairs = zip(image, target, strict=True)
     return [dict(zip(KEYS, pair, strict=True)) for pair in pairs]
 
@@ -75,7 +75,7 @@ def monai_slices(image: Tensor, target: Tensor) -> list[dict[str, Tensor]]:
 def torchio_batches(
     image: Tensor, target: Tensor, size: int, workers: int
 ) -> Callable[[], Batches]:
-    """An epoch of augmented batches of `size` at each call, by TorchIO's SubjectsLoader."""
+    """Return a function that yields one epoch of augmented batches, by TorchIO's SubjectsLoader."""
     import torchio
 
     transform = torchio_affine(Affine(), *image.shape[2:])
@@ -84,14 +84,14 @@ def torchio_batches(
 
     def epoch() -> Batches:
         for batch in loader:
-            moved, labels = (batch[key]["data"][..., 0] for key in KEYS)
-            yield _batch(moved, labels)
+            image, target = (batch[key]["data"][..., 0] for key in KEYS)
+            yield _batch(image, target)
 
     return epoch
 
 
 def monai_batches(image: Tensor, target: Tensor, size: int, workers: int) -> Callable[[], Batches]:
-    """The same by MONAI's CacheDataset and DataLoader, without metadata, which is faster."""
+    """Return the same by MONAI's CacheDataset and DataLoader; without metadata, which is faster."""
     from monai.data import CacheDataset, DataLoader, set_track_meta
 
     set_track_meta(False)

@@ -1,4 +1,4 @@
-"""A row of `scripts/bench`: preprocessing beside TorchIO's, and what the cache saves."""
+"""A row of `scripts/bench`: preprocessing compared with TorchIO, and the gain of the cache."""
 
 from __future__ import annotations
 
@@ -19,71 +19,74 @@ from softseg.preprocess import Crop, Resample
 from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.stack import SliceStack
 
-VOLUMES, CACHED, WANTED, HIT = 2, 8, 5, 0.05  # TorchIO takes seconds for each
+VOLUMES, CACHED, TARGET, HIT = 2, 8, 5, 0.05  # TorchIO takes seconds per volume
 
 
 def preprocessing_against_torchio(rounds: int) -> Row:
-    """Volumes a second on one core / those of TorchIO's transforms on the same files."""
+    """Volumes per second on one core / those of TorchIO's transforms on the same files."""
     real = real_data("spinal-gm") is not None
     kind = "spinal scans" if real else "phantom"
     row = row_of(
         f"preprocessing, volumes a second / TorchIO's, one core, {kind}",
-        f">= {WANTED} times; a cache hit < {HIT:.0%} of a miss",
+        f">= {TARGET} times; a cache hit < {HIT:.0%} of a miss",
     )
     counts = [n for n in (1, 2) if n <= (os.cpu_count() or 1)]
     measured = {n: in_child(preprocessing_seconds, rounds, n, cores=n) for n in counts}
-    # the target is of scans that are cropped around the cord, not of a phantom's small ones
-    return row | judged(measured) | ({} if real else {"met": None})
+    # the target is for scans that are cropped around the cord, not for a phantom's small ones
+    return row | evaluate_row(measured) | ({} if real else {"met": None})
 
 
-def judged(seconds: dict[int, dict[str, float]]) -> Row:
-    """Value, met and parts of the row, from the seconds a volume by number of cores."""
+def evaluate_row(seconds: dict[int, dict[str, float]]) -> Row:
+    """Return value, met and parts of the row, from the seconds per volume by number of cores."""
     gains, hits = {}, {}
     for cores, taken in seconds.items():
         theirs = min(value for side, value in taken.items() if side.startswith("torchio"))
         gains[f"times faster, {cores} core(s)"] = theirs / taken["softseg"]
         hits[f"cache hit / miss, {cores} core(s)"] = taken["cache hit"] / taken["cache miss"]
     value = gains["times faster, 1 core(s)"]
-    met = value >= WANTED and max(hits.values()) < HIT
+    met = value >= TARGET and max(hits.values()) < HIT
     speed = {
-        f"volumes a second, {cores} core(s)": {side: 1 / one for side, one in taken.items()}
+        f"volumes a second, {cores} core(s)": {
+            side: 1 / seconds_per_volume for side, seconds_per_volume in taken.items()
+        }
         for cores, taken in seconds.items()
     }
     return {"value": value, "met": met, "parts": {**gains, **hits, **speed}}
 
 
 def preprocessing_seconds(rounds: int, cores: int, volumes: int = VOLUMES) -> dict[str, float]:
-    """Median seconds a volume of each side; TorchIO also with a thread a core."""
+    """Return the median seconds per volume of each side; TorchIO also with a thread per core."""
     with tempfile.TemporaryDirectory() as name:
         config, subjects = scans(Path(name), volumes)
         works: dict[str, Callable[[], object]] = {
-            "softseg": partial(stack_of, config, subjects),
-            "torchio": lambda: [torchio_volume(config, one) for one in subjects],
+            "softseg": partial(stack_slices, config, subjects),
+            "torchio": lambda: [torchio_volume(config, subject) for subject in subjects],
         }
         if cores > 1:
             works["torchio, a thread a core"] = lambda: _threaded(config, subjects, cores)
         taken = medians(rounds, works)
-    return {side: one / len(subjects) for side, one in taken.items()} | _cache_seconds(rounds)
+    each = {side: total / len(subjects) for side, total in taken.items()}
+    return each | _cache_seconds(rounds)
 
 
 def _cache_seconds(rounds: int, volumes: int = CACHED) -> dict[str, float]:
-    """Median seconds a volume that is not in the cache, and is put there, and of one that is."""
+    """Return the median seconds per volume of a cache miss, with the write, and of a hit."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config, subjects = scans(folder, volumes)
         kept = _cached(config, folder / "kept")
         works: dict[str, Callable[[], object]] = {
             "cache miss": lambda: _missed(config, subjects, folder),
-            "cache hit": partial(stack_of, kept, subjects),
+            "cache hit": partial(stack_slices, kept, subjects),
         }
         taken = medians(rounds, works)
-    return {side: one / len(subjects) for side, one in taken.items()}
+    return {side: total / len(subjects) for side, total in taken.items()}
 
 
 def scans(folder: Path, volumes: int) -> tuple[Experiment, list[Subject]]:
-    """The shipped experiment on real spinal scans with its crop around the cord, or a phantom's.
+    """Return the experiment on real spinal scans, cropped around the cord, or on a phantom.
 
-    One rater's masks of the phantom are used, since TorchIO fuses none.
+    Of the phantom one rater's masks are used, since TorchIO does not fuse raters.
     """
     if root := real_data("spinal-gm"):
         config = on_cpu("spinal_gm_softseg.yaml", root)
@@ -93,7 +96,7 @@ def scans(folder: Path, volumes: int) -> tuple[Experiment, list[Subject]]:
     return config, subjects[:: max(1, len(subjects) // volumes)][:volumes]
 
 
-def stack_of(config: Experiment, subjects: Sequence[Subject]) -> SliceStack:
+def stack_slices(config: Experiment, subjects: Sequence[Subject]) -> SliceStack:
     return build_stack(subjects, config.dataset, config.preprocess, config.slices)
 
 
@@ -103,11 +106,11 @@ def _cached(config: Experiment, folder: Path) -> Experiment:
 
 
 def _missed(config: Experiment, subjects: Sequence[Subject], folder: Path) -> SliceStack:
-    return stack_of(_cached(config, Path(tempfile.mkdtemp(dir=folder))), subjects)
+    return stack_slices(_cached(config, Path(tempfile.mkdtemp(dir=folder))), subjects)
 
 
 def torchio_volume(config: Experiment, subject: Subject) -> Any:
-    """The same files through TorchIO: canonical, resampled, cropped, standardized."""
+    """Preprocess the same files with TorchIO: canonical, resampled, cropped, standardized."""
     import torchio
 
     files = [*subject.images.values()]
@@ -115,7 +118,7 @@ def torchio_volume(config: Experiment, subject: Subject) -> Any:
     images = {f"image{n}": torchio.ScalarImage(path) for n, path in enumerate(files)}
     labels = {f"target{n}": torchio.LabelMap(path) for n, path in enumerate(masks)}
     roi = {} if subject.roi is None else {"roi": torchio.LabelMap(subject.roi)}
-    # masks' headers are rounded: as they are, TorchIO refuses them beside the image
+    # the masks' headers are rounded, so TorchIO would reject them next to the image
     read = torchio.CopyAffine("image0")(torchio.Subject(**images, **labels, **roi))
     canonical = torchio.ToCanonical()(read)
     resample = next(step for step in config.preprocess if isinstance(step, Resample))

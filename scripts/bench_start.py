@@ -1,4 +1,4 @@
-"""A row of `scripts/bench`: how soon the command helps, and how soon it refuses."""
+"""A row of `scripts/bench`: how fast the command prints its help and rejects a mistake."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 
 from bench_parts import CONFIGS, Row, medians, row_of
 
-HELP, REFUSAL = 0.4, 3.0
+HELP, REJECTION = 0.4, 3.0
 
 
 def start_of_the_command(rounds: int) -> Row:
-    """Seconds until `softseg --help` is printed; until a mistake is refused."""
-    row = row_of("`softseg --help`, seconds", f"< {HELP} without torch; a bad YAML < {REFUSAL}")
+    """Seconds until `softseg --help` is printed, and until a mistake is rejected."""
+    row = row_of("`softseg --help`, seconds", f"< {HELP} without torch; a bad YAML < {REJECTION}")
     with tempfile.TemporaryDirectory() as folder:
         seconds = medians(rounds, works(Path(folder)))
-    torch_is_in = imports("torch", ["--help"])
-    met = seconds["help"] < HELP and seconds["bad YAML"] < REFUSAL and not torch_is_in
-    parts = {"seconds": seconds, "help imports torch": torch_is_in, "rounds": rounds}
+    imports_torch = imports("torch", ["--help"])
+    met = seconds["help"] < HELP and seconds["bad YAML"] < REJECTION and not imports_torch
+    parts = {"seconds": seconds, "help imports torch": imports_torch, "rounds": rounds}
     return row | {"value": seconds["help"], "met": met, "parts": parts}
 
 
 def works(folder: Path) -> dict[str, Callable[[], object]]:
-    """What is called, each in a process of its own; Python alone beside them."""
+    """Return the commands to time, each in its own process, and bare Python."""
     bad = folder / "bad.yaml"
     bad.write_text(f"extends: {CONFIGS / 'scgm_softseg.yaml'}\nname: bad\nmodle: {{filters: 8}}\n")
     return {
@@ -37,7 +37,7 @@ def works(folder: Path) -> dict[str, Callable[[], object]]:
 
 
 def call(arguments: Sequence[str], expected: int, *python: str) -> str:
-    """The command's stderr. Raises RuntimeError unless it ends with the expected status."""
+    """Return the command's stderr; raise RuntimeError unless it ends with the expected status."""
     command = [sys.executable, *python, "-m", "softseg", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != expected:
@@ -46,6 +46,6 @@ def call(arguments: Sequence[str], expected: int, *python: str) -> str:
 
 
 def imports(module: str, arguments: Sequence[str]) -> bool:
-    """Whether the command imports a module on its way."""
+    """Whether the command imports a module."""
     lines = call(arguments, 0, "-X", "importtime").splitlines()
     return any(line.rsplit("|", 1)[-1].strip() == module for line in lines)

@@ -1,4 +1,4 @@
-"""The volume bias of trained losses beside its closed form: `scripts/reproduce bias`."""
+"""The volume bias of trained losses and its closed form: `scripts/reproduce bias`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from bias_closed_form import Region, volume_bias
-from bias_figure import draw
+from bias_figure import plot_bias
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
@@ -35,10 +35,11 @@ ABOUT = (
 KEY = ["parts", "candidate", "probability"]
 
 
-def measured(folders: Sequence[Path]) -> pd.DataFrame:
-    """A row a K, candidate and p: the mean bias over test scans and splits, and the closed form.
+def measure(folders: Sequence[Path]) -> pd.DataFrame:
+    """Return a row per K, candidate and p: the mean bias over test scans and splits, and its
+    closed form.
 
-    `folders` are those of ablations that have been carried out, with their predictions.
+    `folders` are those of finished ablations, with their predictions.
     """
     runs = [entry for folder in folders for entry in read_results(folder).done_runs()]
     rows = pd.DataFrame([row for entry in runs for row in of_run(entry)])
@@ -49,24 +50,24 @@ def measured(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def of_run(entry: RunStatus) -> list[dict[str, object]]:
-    """The bias in each test scan of one run, and what it should be."""
+    """Return the bias in each test scan of one run, and its closed form."""
     experiment, sets = load_config(entry.run.config, Experiment), read_split(entry.run.split)
     subjects = {subject.name: subject for subject in experiment.dataset()}
-    drawn = drawn_shares([subjects[name] for name in sets.train])
+    shares = foreground_shares([subjects[name] for name in sets.train])
     return [
         {
             "candidate": entry.candidate,
             "split": entry.split,
             **expected(entry.candidate, region_of(subjects[name])),
             **of_scan(subjects[name], entry.run.folder / "predictions"),
-            "drawn": drawn[region_of(subjects[name]).probability],
+            "drawn": shares[region_of(subjects[name]).probability],
         }
         for name in sets.test
     ]
 
 
 def expected(candidate: str, region: Region) -> dict[str, float]:
-    """K and p of a region, and the closed form of a loss's bias there."""
+    """Return K and p of a region, and the closed form of a loss's bias there."""
     return {
         "parts": region.parts,
         "probability": region.probability,
@@ -76,7 +77,7 @@ def expected(candidate: str, region: Region) -> dict[str, float]:
 
 
 def of_scan(subject: Subject, predictions: Path) -> dict[str, float]:
-    """The bias of one scan's soft and hard volume, with the certain region as the unit.
+    """Return the bias of a scan's soft and hard volume, with the certain region as the unit.
 
     Also the mean prediction in the certain region and in the background, which should be 1 and 0.
     """
@@ -96,18 +97,18 @@ def of_scan(subject: Subject, predictions: Path) -> dict[str, float]:
 
 
 def region_of(subject: Subject) -> Region:
-    """What the phantom's table says of a scan."""
+    """Return the region of a scan from the phantom's table."""
     p, parts, volume = (subject.columns[k] for k in ("probability", "parts", "relative_volume"))
     return Region(float(p), int(parts), float(volume))
 
 
 def region_file(image: Path) -> Path:
-    """The geometry beside an image: 0 background, 1 certain, 2 and above uncertain."""
+    """Return the region file of an image: 0 background, 1 certain, 2 and above uncertain."""
     return image.with_name(image.name.replace("-image", "-region"))
 
 
-def drawn_shares(subjects: Sequence[Subject]) -> dict[float, float]:
-    """p -> the share of the uncertain region that is foreground in these scans' masks."""
+def foreground_shares(subjects: Sequence[Subject]) -> dict[float, float]:
+    """Return p -> the share of the uncertain region that is foreground in these scans' masks."""
     shares: dict[float, list[float]] = {}
     for subject in subjects:
         [image], [masks] = subject.images.values(), subject.labels.values()
@@ -119,37 +120,37 @@ def drawn_shares(subjects: Sequence[Subject]) -> dict[float, float]:
 
 
 def write(table: pd.DataFrame, folder: Path) -> None:
-    """`bias.csv`, `bias.md` and `bias.png` in a folder, which is made."""
+    """Write `bias.csv`, `bias.md` and `bias.png` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "bias.csv", table.round(4).to_csv(index=False))
     lines = [ABOUT, "", *largest_differences(table), "", *every_row(table)]
     write_atomically(folder / "bias.md", "\n".join(lines) + "\n")
-    draw(table, folder / "bias.png")
+    plot_bias(table, folder / "bias.png")
     print("\n".join(lines))
 
 
 def largest_differences(table: pd.DataFrame) -> list[str]:
-    """How far the measured bias is at most from the closed form, a row a loss, as Markdown."""
+    """Return the largest difference of measured bias and closed form per loss, as Markdown."""
     lines = [
         "| K | loss | largest soft bias | closed form | soft, largest difference | at p |",
         "|---|---|---|---|---|---|",
     ]
     for (parts, name), rows in table.groupby(["parts", "candidate"], sort=False):
         widest = rows.loc[rows["soft_bias"].abs().idxmax()]
-        apart = (rows["soft_bias"] - rows["soft_expected"]).abs()
+        difference = (rows["soft_bias"] - rows["soft_expected"]).abs()
         lines.append(
             f"| {parts} | {name} | {widest.soft_bias:+.3f} | {widest.soft_expected:+.3f} "
-            f"| {apart.max():.3f} | {rows.loc[apart.idxmax()].probability} |"
+            f"| {difference.max():.3f} | {rows.loc[difference.idxmax()].probability} |"
         )
     return lines
 
 
 def every_row(table: pd.DataFrame) -> list[str]:
-    """Each bias as measured, and the closed form in brackets, as Markdown."""
+    """Return every measured bias with the closed form in brackets, as Markdown."""
     lines = ["| K | loss | p | drawn | soft bias | hard bias |", "|---|---|---|---|---|---|"]
     for row in table.itertuples():
         soft = f"{row.soft_bias:+.3f} ({row.soft_expected:+.3f})"
         hard = f"{row.hard_bias:+.3f} ({row.hard_expected:+.3f})"
-        told = f"| {row.parts} | {row.candidate} | {row.probability} | {row.drawn:.3f} "
-        lines.append(f"{told}| {soft} | {hard} |")
+        start = f"| {row.parts} | {row.candidate} | {row.probability} | {row.drawn:.3f} "
+        lines.append(f"{start}| {soft} | {hard} |")
     return lines

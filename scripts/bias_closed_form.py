@@ -1,7 +1,7 @@
-"""What a loss makes of an uncertain region: the prediction with the lowest expected loss.
+"""The prediction with the lowest expected loss in an uncertain region.
 
-A region that is certain, of volume 1, lies beside an uncertain one of volume v that consists of K
-equal parts, each foreground with probability p on its own. Certain voxels are predicted at 1, the
+A certain region of volume 1 is next to an uncertain one of volume v that consists of K equal
+parts, each independently foreground with probability p. Certain voxels are predicted at 1, the
 background at 0, uncertain voxels at q. The bias is that of the predicted volume, v (q - p).
 
 Source: Bertels et al., MedIA 67 (2021) 101833 (arXiv 2211.04161), with K = 1, 4 and 16.
@@ -19,7 +19,7 @@ from scipy.stats import binom
 
 Array = NDArray[np.float64]
 PREDICTIONS = np.linspace(0, 1, 10_001)
-"""The q that are tried."""
+"""The q that are compared."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Region:
     parts: int
     """K, 1 or more, drawn independently"""
     volume: float = 1.0
-    """v, of all parts together, by that of the certain region"""
+    """v, of all parts together, relative to the certain region"""
 
     def mean(self, ratio: Callable[[Array], Array]) -> Array:
-        """The mean over what is drawn; `ratio` takes the foreground's volume within the region."""
+        """Return the mean over all draws of `ratio`, a function of the foreground's volume."""
         counts = np.arange(self.parts + 1)
         chances = binom.pmf(counts, self.parts, self.probability)
         return np.asarray(chances @ ratio(self.volume * counts[:, None] / self.parts))
@@ -43,13 +43,13 @@ class Region:
 def dice(q: Array, region: Region) -> Array:
     """1 - E[(2 I) / (sum q + sum y)]; DML1 and DML2 are the same where the labels are hard."""
     v = region.volume
-    return 1 - region.mean(lambda drawn: 2 * (1 + q * drawn) / (1 + v * q + 1 + drawn))
+    return 1 - region.mean(lambda y: 2 * (1 + q * y) / (1 + v * q + 1 + y))
 
 
 def squared_dice(q: Array, region: Region) -> Array:
     """1 - E[(2 I) / (sum q^2 + sum y^2)]."""
     v = region.volume
-    return 1 - region.mean(lambda drawn: 2 * (1 + q * drawn) / (1 + v * q**2 + 1 + drawn))
+    return 1 - region.mean(lambda y: 2 * (1 + q * y) / (1 + v * q**2 + 1 + y))
 
 
 def cross_entropy(q: Array, region: Region) -> Array:
@@ -59,7 +59,7 @@ def cross_entropy(q: Array, region: Region) -> Array:
 
 
 def adaptive_wing(q: Array, region: Region) -> Array:
-    """Of one voxel, with the parameters of SoftSeg (Gros et al. 2020, Table 1)."""
+    """The loss of one voxel, with the parameters of SoftSeg (Gros et al. 2020, Table 1)."""
     p = region.probability
     return p * _wing(1 - q, power=1.1) + (1 - p) * _wing(q, power=2.1)
 
@@ -82,11 +82,11 @@ EXPECTED: dict[str, Callable[[Array, Region], Array]] = {
 
 
 def best_prediction(candidate: str, region: Region) -> float:
-    """The q with the lowest expected loss, in steps of 0.0001; the lowest q of several."""
+    """Return the q with the lowest expected loss, in steps of 0.0001; of equal ones the lowest."""
     return float(PREDICTIONS[np.argmin(EXPECTED[candidate](PREDICTIONS, region))])
 
 
 def volume_bias(candidate: str, region: Region, hard: bool = False) -> float:
-    """v (q - p), of the soft prediction or of that thresholded at 0.5; positive: too large."""
+    """Return v (q - p) of the soft or the thresholded (`hard`) prediction; positive: too large."""
     q = best_prediction(candidate, region)
     return region.volume * ((float(q >= 0.5) if hard else q) - region.probability)

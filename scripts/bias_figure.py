@@ -1,4 +1,4 @@
-"""Bias against probability: a column a loss, a row a number of parts."""
+"""Plot bias against probability: a column per loss, a row per number of parts."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from matplotlib.figure import Figure
 from softseg.render.figures.style import INK, SMALL, TEXT, WIDTH, save, tidy_axes, wrap
 
 LINES = np.linspace(0.0025, 0.9975, 200)
-"""The p that the closed form is drawn at; not 0.5, where Dice has two optima."""
+"""The p at which the closed form is plotted; not 0.5, where Dice has two optima."""
 STYLES = {
     "soft": {"color": "#3f90da", "marker": "o", "linestyle": "-"},
     "hard": {"color": "#bd1f01", "marker": "x", "linestyle": "--"},
 }
-"""Volume -> how its points and its line are drawn."""
+"""Volume -> style of its points and its line."""
 
 
-def draw(table: pd.DataFrame, path: Path) -> None:
-    """Measured points over closed-form lines, of soft and thresholded volumes.
+def plot_bias(table: pd.DataFrame, path: Path) -> None:
+    """Plot measured points over closed-form lines, of soft and thresholded volumes.
 
     Args:
         table: columns `parts`, `candidate`, `probability`, `soft_bias` and `hard_bias`.
         path: the PNG to write.
     """
-    losses, rows = table["candidate"].unique(), table["parts"].unique()
-    figure = Figure(figsize=(WIDTH, 0.9 + 2.0 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), len(losses), sharex=True, sharey=True, squeeze=False)
-    for line, parts in zip(grid, rows, strict=True):
+    losses, counts = table["candidate"].unique(), table["parts"].unique()
+    figure = Figure(figsize=(WIDTH, 0.9 + 2.0 * len(counts)), layout="constrained")
+    grid = figure.subplots(len(counts), len(losses), sharex=True, sharey=True, squeeze=False)
+    for line, parts in zip(grid, counts, strict=True):
         for axes, loss in zip(line, losses, strict=True):
-            chosen = table[(table["parts"] == parts) & (table["candidate"] == loss)]
-            _panel(axes, chosen, loss, int(parts))
+            rows = table[(table["parts"] == parts) & (table["candidate"] == loss)]
+            _panel(axes, rows, loss, int(parts))
         line[0].set_ylabel(f"K = {parts}", fontsize=TEXT, color=INK)
     for axes, loss in zip(grid[0], losses, strict=True):
         axes.set_title(wrap(loss, 13), fontsize=TEXT, color=INK)

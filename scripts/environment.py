@@ -1,4 +1,4 @@
-"""A virtual environment for the scripts beside this file, made where it is missing or outdated."""
+"""The virtual environment of the scripts; it is created if it is missing or outdated."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def python_with(extra: str | None = None) -> str:
-    """Path of a Python that has softseg (and one of its extras) with the tested versions.
+    """Return the path of a Python with softseg (and one of its extras) in the tested versions.
 
-    The environment lies in .venv or .venv-EXTRA; it is built again when pyproject.toml or
+    The environment is in .venv or .venv-EXTRA; it is rebuilt when pyproject.toml or
     constraints.txt change.
     """
     if sys.version_info < (3, 11):  # noqa: UP036 - people run this with any Python
@@ -23,14 +23,14 @@ def python_with(extra: str | None = None) -> str:
     folder = ROOT / (f".venv-{extra}" if extra else ".venv")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = folder / "installed"
-    wanted = _digest()
-    if not stamp.exists() or stamp.read_text() != wanted:
+    digest = _digest()
+    if not stamp.exists() or stamp.read_text() != digest:
         print(f"installing into {folder.name} ...", flush=True)
         venv.create(folder, with_pip=True, clear=True)
         target = f"{ROOT}[{extra}]" if extra else str(ROOT)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--editable", target]
         subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt")], check=True)
-        stamp.write_text(wanted)
+        stamp.write_text(digest)
     return str(python)
 
 

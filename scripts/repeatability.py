@@ -27,23 +27,23 @@ ABOUT = (
 )
 
 
-def measured(folder: Path, predict: Callable[..., None]) -> pd.DataFrame:
-    """A row a session: volumes of both runs, and how far they are apart.
+def measure(folder: Path, predict: Callable[..., None]) -> pd.DataFrame:
+    """Return one row per session: the volumes of both runs, and their difference.
 
     Args:
-        folder: of an ablation that has been carried out.
+        folder: of a finished ablation.
         predict: calls `softseg predict` with these arguments.
     """
     rows = [row for entry in read_results(folder).done_runs() for row in of_run(entry, predict)]
     table = pd.DataFrame(rows).sort_values("session")
     for kind in ("soft", "binary"):
-        one, two = (table[f"{kind}_{run}_ml"] for run in RUNS)
-        table[f"{kind}_difference"] = 200 * (one - two).abs() / (one + two)
+        first, second = (table[f"{kind}_{run}_ml"] for run in RUNS)
+        table[f"{kind}_difference"] = 200 * (first - second).abs() / (first + second)
     return table
 
 
 def of_run(entry: RunStatus, predict: Callable[..., None]) -> Iterator[dict[str, object]]:
-    """The volumes in both scans of each session that a run was tested on."""
+    """Yield the volumes in both scans of each session that a run was tested on."""
     experiment = load_config(entry.run.config, Experiment)
     subjects = {subject.name: subject for subject in experiment.dataset()}
     for name in read_split(entry.run.split).test:
@@ -58,13 +58,13 @@ def of_run(entry: RunStatus, predict: Callable[..., None]) -> Iterator[dict[str,
 
 
 def volume(out: Path, image: Path, kind: str) -> float:
-    """Volume of a prediction in ml."""
-    one = read_volume(prediction_file(out, image, "gm", kind))  # type: ignore[arg-type]
-    return float(one.data.sum(dtype="float64")) * one.grid.voxel_ml
+    """Return the volume of a prediction in ml."""
+    prediction = read_volume(prediction_file(out, image, "gm", kind))  # type: ignore[arg-type]
+    return float(prediction.data.sum(dtype="float64")) * prediction.grid.voxel_ml
 
 
 def write(table: pd.DataFrame, folder: Path) -> None:
-    """`repeatability.csv` and `repeatability.md` in a folder, which is made."""
+    """Write `repeatability.csv` and `repeatability.md` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     columns = [
         "session", *(f"{kind}_{what}" for kind in ("soft", "binary")

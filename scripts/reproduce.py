@@ -1,4 +1,4 @@
-"""The tables under scripts/results/, each from shipped configurations and commands."""
+"""Reproduce the tables under scripts/results/ from shipped configurations and commands."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 import bias
 import pandas as pd
-import repeatability as repeated
+import repeatability as repeated_scans
 
 from softseg.report.results import read_results
 from softseg.runs.plan_file import RunStatus
 from softseg.runs.thresholds import read_thresholds
 
 RESULTS = Path(__file__).parent / "results"
-# One fixed division of the phantom's centers, five seeds; dropout as in the other configurations.
+# one fixed split of the phantom's centers, five seeds; dropout as in the other configurations
 SEEDS = [
     "splits={name: leave_one_out, by: center, values: [1], validation: [4], repeats: 5}",
     "model.dropout=0.3",
@@ -30,7 +30,7 @@ VARIANTS = {
     "paper's dropout": ["model.dropout_position=every_convolution"],
     "without a prior": [
         "model.dropout_position=before_output_layer",
-        "candidates.Soft-Sig-Wing.model.head.prior=null",  # it alone has one
+        "candidates.Soft-Sig-Wing.model.head.prior=null",  # the only candidate with one
     ],
 }
 ABOUT = (
@@ -69,7 +69,7 @@ def losses_long(jobs: int) -> None:
 
 
 def losses_mean(jobs: int) -> None:
-    """The same four for 12 epochs, on masks of exact partial volume: beside those of `losses`."""
+    """The same four for 12 epochs, on masks of exact partial volume; compare with `losses`."""
     _tables_of("losses_long_ablation", "losses_mean", real("hippocampus"), jobs, *MEAN)
 
 
@@ -78,8 +78,8 @@ def repeatability(jobs: int) -> None:
     data = [f"dataset.root={real('spinal-gm')}"]
     only = ["--candidates", "Soft-ReLU-Wing"]
     folder = ablate("spinal_gm_ablation", "repeatability", data, jobs, *only)
-    repeated.write(
-        repeated.measured(folder, lambda *words: softseg("predict", *words)),
+    repeated_scans.write(
+        repeated_scans.measure(folder, lambda *words: softseg("predict", *words)),
         RESULTS / "repeatability",
     )
 
@@ -98,7 +98,7 @@ def unbalanced(jobs: int) -> None:
 
 
 def real(name: str) -> Path:
-    """The folder of a data set: under SOFTSEG_DATA, or under data/."""
+    """Return the folder of a dataset: under SOFTSEG_DATA, or under data/."""
     return Path(os.environ.get("SOFTSEG_DATA", "data")) / name
 
 
@@ -121,7 +121,7 @@ def candidates(jobs: int) -> None:
 
 
 def volume_bias(jobs: int) -> None:
-    """The volume bias of five losses where the truth is uncertain, beside its closed form."""
+    """The volume bias of five losses where the truth is uncertain, and its closed form."""
     folders = []
     for layout in bias.LAYOUTS:
         root = Path("data") / layout
@@ -129,18 +129,18 @@ def volume_bias(jobs: int) -> None:
             count = str(bias.SUBJECTS)
             softseg("data", "phantom", str(root), "--layout", layout, "--subjects", count)
         folders.append(ablate("bias_ablation", f"bias-{layout}", [f"dataset.root={root}"], jobs))
-    bias.write(bias.measured(folders), RESULTS / "bias")
+    bias.write(bias.measure(folders), RESULTS / "bias")
 
 
 def row_of(entry: RunStatus) -> dict[str, object]:
-    """One run: what it scored, and whether its output was dead at the end."""
+    """Return the scores of one run, and whether its output was dead at the end."""
     scored = pd.read_csv(entry.run.folder / "metrics.csv")
-    last, found = entry.history.iloc[-1], read_thresholds(entry.run.threshold) or {}
+    last, thresholds = entry.history.iloc[-1], read_thresholds(entry.run.threshold) or {}
     return {
         "candidate": entry.candidate,
         "seed": entry.split,
         "test_dice": round(scored["dice"].mean(), 2),
-        "threshold": found["gm"].value,
+        "threshold": thresholds["gm"].value,
         "val_dice_at_0.5": round(last["val_dice"], 2),
         "dead_batches_at_end": int(last["dead_batches"]),
         "dead_scans_at_end": int(last["dead_volumes"]),
@@ -148,7 +148,7 @@ def row_of(entry: RunStatus) -> dict[str, object]:
 
 
 def write(table: pd.DataFrame) -> None:
-    """The rows, and a summary for people."""
+    """Write the rows as CSV, and a summary as Markdown."""
     table.to_csv(RESULTS / "candidates.csv", index=False)
     heading = [
         "| candidate | variant | seeds | test Dice | dead at the end |",
@@ -166,9 +166,9 @@ def write(table: pd.DataFrame) -> None:
 
 
 def ablate(config: str, out: str, sets: list[str], jobs: int, *more: str) -> Path:
-    """Carry out an ablation (what is done already is kept); returns its folder."""
+    """Run an ablation, skipping runs that are done; return its folder."""
     folder = Path("runs/reproduce") / out
-    changes = [word for one in sets for word in ("--set", one)]
+    changes = [word for change in sets for word in ("--set", change)]
     settings = ["--out", str(folder), "--jobs", str(jobs), *more, *changes]
     softseg("ablate", f"configs/{config}.yaml", *settings)
     return folder

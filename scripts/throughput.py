@@ -1,4 +1,4 @@
-"""A row of `scripts/bench`: what `softseg ablate --jobs 2` gains over `--jobs 1`."""
+"""A row of `scripts/bench`: the gain of `softseg ablate --jobs 2` over `--jobs 1`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "phantom_ablation.yaml"
 EPOCHS, SPLITS, SECONDS = 12, 1, 8.0
 CANDIDATES = ("Soft-ReLU-Wing", "Hard-Sig-Dice")
-WANTED = 0.9
+TARGET = 0.9
 
 
 def two_jobs_against_one() -> dict[str, Any]:
-    """Runs an hour with two jobs / with one, as a share of what two bare loops at once reach."""
+    """Runs per hour with two jobs / with one, as a share of the gain of two parallel loops."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         softseg(folder, "data", "phantom", "data/phantom")
@@ -46,8 +46,8 @@ def two_jobs_against_one() -> dict[str, Any]:
     return {
         "name": "ablation: gain of --jobs 2 / gain of two bare step loops at once, CPU, 8 filters",
         "value": round(share, 4),
-        "target": f">= {WANTED}",
-        "met": share >= WANTED,
+        "target": f">= {TARGET}",
+        "met": share >= TARGET,
         "parts": {
             "runs": len(CANDIDATES) * SPLITS,
             **{f"gain over --jobs 1, {n} thread(s)": gains[n] for n in gains},
@@ -59,28 +59,28 @@ def two_jobs_against_one() -> dict[str, Any]:
 
 
 def seconds_of_runs(folder: Path, jobs: int, threads: int) -> float:
-    """What the runs take: the command, less its second call, which only writes the report again."""
+    """Return the seconds of the runs: the command minus a second call, which only reports."""
     out = f"jobs-{jobs}-threads-{threads}"
     return ablate(folder, out, jobs, threads) - ablate(folder, out, jobs, threads)
 
 
 def softseg(folder: Path, *arguments: str) -> float:
-    """Run the command; returns the seconds that passed."""
-    began = time.perf_counter()
+    """Run the command; return its duration in seconds."""
+    start = time.perf_counter()
     command = [sys.executable, "-m", "softseg", *arguments]
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 def ablate(folder: Path, out: str, jobs: int, threads: int, epochs: int = EPOCHS) -> float:
     sets = [f"trainer.max_epochs={epochs}", f"trainer.threads={threads}", "trainer.device=cpu"]
-    chosen = ["--candidates", ",".join(CANDIDATES), "--splits", str(SPLITS), "--jobs", str(jobs)]
-    changes = [word for one in sets for word in ("--set", one)]
-    return softseg(folder, "ablate", str(CONFIG), "--out", f"runs/{out}", *chosen, *changes)
+    options = ["--candidates", ",".join(CANDIDATES), "--splits", str(SPLITS), "--jobs", str(jobs)]
+    changes = [word for change in sets for word in ("--set", change)]
+    return softseg(folder, "ablate", str(CONFIG), "--out", f"runs/{out}", *options, *changes)
 
 
 def steps_per_second(folder: Path, processes: int, threads: int) -> float:
-    """Bare forward, backward and update steps of the same net, in all processes together."""
+    """Return the bare steps per second of the same network, in all processes together."""
     root = f"dataset.root={folder / 'data/phantom'}"
     design = load_design(CONFIG, [root, f"dataset.cache={folder / 'runs/.cache'}"])
     planned = make_plan(design, folder / "bare", Console(quiet=True))[-1]
@@ -99,8 +99,8 @@ def _step_for_a_while(experiment: Experiment, sets: Sets, stack: Path, threads: 
     batch = single_batch(task, rows)
     for _ in range(5):
         train_step(state, task, batch)
-    began, steps = time.perf_counter(), 0
-    while time.perf_counter() - began < SECONDS:
+    start, steps = time.perf_counter(), 0
+    while time.perf_counter() - start < SECONDS:
         train_step(state, task, batch)
         steps += 1
-    return steps / (time.perf_counter() - began)
+    return steps / (time.perf_counter() - start)

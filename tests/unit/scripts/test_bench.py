@@ -1,4 +1,4 @@
-"""The bench: both sides of a row do the same work, and a row says what was measured."""
+"""The bench: both sides of a row do the same work, and a row reports the measurements."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from softseg.runs.data import prepare_data
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
-    """A folder with a small phantom where the bench looks for it."""
+    """A folder with a small phantom in the place that the bench expects."""
     folder = tmp_path_factory.mktemp("bench")
     write_phantom(folder / "phantom", "scgm", subjects=4)
     return folder
@@ -46,7 +46,7 @@ def _no_real_scans(monkeypatch):
     monkeypatch.delenv("SOFTSEG_DATA", raising=False)
 
 
-def test_sides_take_turns_and_the_first_round_does_not_count():
+def test_sides_alternate_and_the_first_round_does_not_count():
     done = []
 
     def work(name, seconds):
@@ -60,27 +60,29 @@ def test_sides_take_turns_and_the_first_round_does_not_count():
     assert 0.02 <= seconds["slow"] < 0.2
 
 
-def test_a_child_is_another_process_with_the_threads_it_was_given():
+def test_a_child_is_another_process_with_the_requested_threads():
     assert in_child(os.getpid) != os.getpid()
     assert in_child(os.getenv, "OMP_NUM_THREADS", cores=3) == "3"
 
 
-def test_a_row_is_shown_with_what_it_took(capsys):
+def test_a_row_is_printed_with_its_duration(capsys):
     rows = [bench.timed(lambda rounds: bench_parts.row_of(f"{rounds} rounds", "printed"), 4)]
     assert set(rows[0]) == {"name", "value", "target", "met", "parts", "took"}
     bench.show(rows)
     assert "4 rounds" in capsys.readouterr().out
 
 
-def test_augmentation_is_held_against_the_fastest_side_of_each_peer():
+def test_augmentation_is_compared_with_the_fastest_side_of_each_peer():
     seconds = {"softseg": 1.0, "torchio": 16.0, "monai": 30.0, "monai without metadata": 9.0}
-    row = bench_augment.judged(seconds)
+    row = bench_augment.evaluate_row(seconds)
     assert (row["value"], row["met"]) == (9.0, False)
-    assert bench_augment.judged({**seconds, "monai without metadata": 11.0})["met"] is True
-    assert bench_augment.judged({"softseg": 1.0, "torchio": 16.0})["met"] is None  # not all there
+    assert bench_augment.evaluate_row({**seconds, "monai without metadata": 11.0})["met"] is True
+    assert (
+        bench_augment.evaluate_row({"softseg": 1.0, "torchio": 16.0})["met"] is None
+    )  # monai is missing
 
 
-def test_feeding_is_held_against_the_best_number_of_workers():
+def test_feeding_is_compared_with_the_best_number_of_workers():
     sides = {
         "softseg": 2.0,
         "bare steps": 1.6,
@@ -89,16 +91,16 @@ def test_feeding_is_held_against_the_best_number_of_workers():
         "monai, 2 workers": 8.0,
         "monai, 0 workers": 4.2,
     }
-    row = bench_feeding.judged({"all cores": sides, "one core": sides})
+    row = bench_feeding.evaluate_row({"all cores": sides, "one core": sides})
     assert (row["value"], row["met"]) == (2.1, True)
     assert row["parts"]["softseg / bare steps"]["all cores"] == 1.25
 
 
 def test_preprocessing_fails_where_a_cache_hit_costs_too_much():
     sides = {"softseg": 1.0, "torchio": 6.0, "cache miss": 2.0, "cache hit": 0.05}
-    row = bench_preprocess.judged({1: sides})
+    row = bench_preprocess.evaluate_row({1: sides})
     assert (row["value"], row["met"]) == (6.0, True)
-    assert bench_preprocess.judged({1: {**sides, "cache hit": 0.2}})["met"] is False
+    assert bench_preprocess.evaluate_row({1: {**sides, "cache hit": 0.2}})["met"] is False
 
 
 def test_every_loss_is_measured():
@@ -109,21 +111,21 @@ def test_every_loss_is_measured():
 
 
 def moved_by(peer, affine, image, target):
-    """The slices (N, 1, H, W) after a peer's transform."""
+    """Return the slices (N, 1, H, W) after a peer's transform."""
     height, width = image.shape[2:]
     if peer == "torchio":
         transform = torchio_affine(affine, height, width)
-        moved = [transform(one) for one in torchio_subjects(image, target)]
+        moved = [transform(subject) for subject in torchio_subjects(image, target)]
         return torch.stack([torch.stack([m[k].data[..., 0] for k in m]) for m in moved], dim=1)
     transform = monai_affine(affine, height, width)
-    moved = [transform(one) for one in monai_slices(image, target)]
+    moved = [transform(pair) for pair in monai_slices(image, target)]
     pairs = [torch.stack([torch.as_tensor(m[k]) for k in ("image", "target")]) for m in moved]
     return torch.stack(pairs, dim=1)
 
 
 @pytest.mark.parametrize("peer", ["torchio", "monai"])
-def test_a_peer_moves_image_and_target_alike_and_as_far_as_ours(peer):
-    """A disc off the center: how far it goes and grows, over many draws."""
+def test_a_peer_transforms_image_and_target_equally_and_as_much_as_softseg(peer):
+    """Compare how far a disc moves and grows over many draws."""
     if importlib.util.find_spec(peer) is None:
         pytest.skip(f"needs {peer}")
     row, column = np.mgrid[:64, :64]
@@ -139,19 +141,19 @@ def test_a_peer_moves_image_and_target_alike_and_as_far_as_ours(peer):
     assert np.abs(angle).std() > 3
 
 
-def test_the_peers_batches_train_the_same_net_and_others_are_refused(phantom):
+def test_the_peers_batches_train_the_same_network_and_others_are_rejected(phantom):
     config = bench_parts.cpu_training(phantom, "model.filters=2", "model.depth=1")
-    state, task = bench_parts.started(config, prepare_data(config, Console(quiet=True)))
-    task = bench_parts.first_slices(task, 11)
+    state, task = bench_parts.start_training(config, prepare_data(config, Console(quiet=True)))
+    task = bench_parts.limit_slices(task, 11)
     image, target = task.stack.image[task.rows], task.stack.target[task.rows]
     bench_feeding.fed_epoch(state, task, torchio_batches(image, target, 8, 0)())
     with pytest.raises(ValueError, match="not"):
         bench_feeding.fed_epoch(state, task, torchio_batches(image[:8], target[:8], 8, 0)())
 
 
-def test_torchios_preprocessing_makes_what_ours_makes(phantom):
+def test_torchios_preprocessing_equals_softsegs(phantom):
     config, [subject] = bench_preprocess.scans(phantom, 1)
-    ours = bench_preprocess.stack_of(config, [subject])
+    ours = bench_preprocess.stack_slices(config, [subject])
     theirs = bench_preprocess.torchio_volume(config, subject)
     image = theirs["image0"].data.permute(3, 0, 1, 2)
     assert image.shape == ours.image.shape
@@ -159,7 +161,7 @@ def test_torchios_preprocessing_makes_what_ours_makes(phantom):
     assert torch.corrcoef(both)[0, 1] > 0.98
 
 
-def test_a_command_that_ends_otherwise_than_expected_is_told():
+def test_a_command_with_an_unexpected_status_raises():
     assert bench_start.imports("typer", ["--help"])
     assert not bench_start.imports("typ", ["--help"])
     with pytest.raises(RuntimeError, match="ended with 2"):

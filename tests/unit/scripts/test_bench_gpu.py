@@ -1,4 +1,4 @@
-"""The rows for a GPU: said to be missing without one, and the same code on a CPU."""
+"""The rows for a GPU: not measured without one, and the same code on a CPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SMALL = bench_gpu.Setting(
 
 @pytest.fixture
 def _few_scans(monkeypatch):
-    """A small phantom in place of the whole one, in every process's folder."""
+    """A small phantom instead of the full one, in the folder of every process."""
     monkeypatch.setattr(
         "bench_parts.write_phantom", lambda root, layout: write_phantom(root, layout, subjects=4)
     )
@@ -29,18 +29,18 @@ def _few_scans(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: it would be measured")
 @pytest.mark.parametrize("row", [bench_gpu.epoch_on_a_gpu, bench_gpu.trainings_at_once])
-def test_without_a_gpu_a_row_says_that_it_was_not_measured(row):
-    told = row(1)
-    assert told["value"] is None
-    assert told["met"] is None
-    assert told["parts"] == {"not measured": "there is no CUDA GPU"}
+def test_without_a_gpu_a_row_is_not_measured(row):
+    result = row(1)
+    assert result["value"] is None
+    assert result["met"] is None
+    assert result["parts"] == {"not measured": "there is no CUDA GPU"}
 
 
 @pytest.mark.usefixtures("_few_scans")
-def test_an_epoch_beside_bare_steps_and_what_a_step_computes():
-    told = bench_gpu.epoch_on_a_gpu(1, SMALL)
-    assert 0.3 < told["value"] < 30
-    parts = told["parts"]
+def test_an_epoch_is_compared_with_bare_steps():
+    result = bench_gpu.epoch_on_a_gpu(1, SMALL)
+    assert 0.3 < result["value"] < 30
+    parts = result["parts"]
     # the last convolution alone: 2 operations x 9 weights x 2 channels a pixel, and thrice as
     # many with both gradients
     assert parts["operations a step"] > 3 * 2 * 9 * 2 * 16 * 16 * 8
@@ -50,9 +50,9 @@ def test_an_epoch_beside_bare_steps_and_what_a_step_computes():
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("_few_scans")
-def test_trainings_beside_each_other():
-    told = bench_gpu.trainings_at_once(1, SMALL)
-    assert set(told["parts"]["gains"]) == {1, 2}
-    assert told["parts"]["gains"][1] == 1
-    assert 0 < told["parts"]["busy share of one"] <= 1
-    assert told["value"] > 0
+def test_parallel_trainings_are_measured():
+    result = bench_gpu.trainings_at_once(1, SMALL)
+    assert set(result["parts"]["gains"]) == {1, 2}
+    assert result["parts"]["gains"][1] == 1
+    assert 0 < result["parts"]["busy share of one"] <= 1
+    assert result["value"] > 0

@@ -1,4 +1,4 @@
-"""The volume-bias experiment: its configuration, what is measured, and the tables made of it."""
+"""The volume-bias experiment: its configuration, its measurements, and its tables."""
 
 from __future__ import annotations
 
@@ -37,26 +37,27 @@ def design(*changes):
 
 
 def test_the_candidates_are_the_five_losses_and_differ_in_nothing_else():
-    found = design()
+    ablation = design()
+    experiments = list(ablation.experiments.values())
     assert CONFIG.read_text().startswith("# softseg ablate configs/bias_ablation.yaml")
-    assert found.ablation.name == "bias_ablation"
-    assert list(found.experiments) == list(EXPECTED)
-    losses = {one.loss.name for one in found.experiments.values()}
+    assert ablation.ablation.name == "bias_ablation"
+    assert list(ablation.experiments) == list(EXPECTED)
+    losses = {experiment.loss.name for experiment in experiments}
     assert losses == {"bce", "dice", "dice_squared", "dml1", "adaptive_wing"}
-    dumps = [one.model_dump(exclude={"name", "loss"}) for one in found.experiments.values()]
-    assert all(one == dumps[0] for one in dumps)
+    dumps = [experiment.model_dump(exclude={"name", "loss"}) for experiment in experiments]
+    assert all(dumped == dumps[0] for dumped in dumps)
 
 
-def test_overlap_is_that_of_one_slice_without_smoothing_as_the_closed_form_has_it():
+def test_overlap_losses_are_per_slice_and_without_smoothing_like_the_closed_form():
     for name in ("Dice", "Squared-Dice", "DML1"):
         loss = design().experiments[name].loss
         assert (loss.batch_dice, loss.smooth) == (False, 0)
 
 
-def test_every_set_has_every_probability_as_often(phantom):
-    found = design(f"dataset.root={phantom}", "splits.test=1")
-    subjects = found.experiments["Dice"].dataset()
-    [split] = found.ablation.splits(subjects, 0)
+def test_every_set_has_every_probability_equally_often(phantom):
+    ablation = design(f"dataset.root={phantom}", "splits.test=1")
+    subjects = ablation.experiments["Dice"].dataset()
+    [split] = ablation.ablation.splits(subjects, 0)
     sets, by_name = split(subjects, 0), {s.name: s for s in subjects}
     for names in (sets.train, sets.validation, sets.test):
         there = sorted(float(by_name[name].columns["probability"]) for name in names)
@@ -64,35 +65,35 @@ def test_every_set_has_every_probability_as_often(phantom):
 
 
 def predicted(subject, folder, levels):
-    """Write a soft prediction that has these values in background, certain and uncertain parts."""
+    """Write a soft prediction with these values in background, certain and uncertain parts."""
     [image] = subject.images.values()
     codes = read_volume(bias.region_file(image)).data.astype(int)
     soft = np.array(levels, np.float32)[codes][None]
     write_predictions(folder, image, soft, [soft[0] >= 0.5], {"lesion": 0.5}, {})
 
 
-def test_the_bias_is_what_is_predicted_beyond_the_expected_volume(phantom, tmp_path):
+def test_the_bias_is_the_predicted_minus_the_expected_volume(phantom, tmp_path):
     subjects = design(f"dataset.root={phantom}").experiments["Dice"].dataset()
     subject = subjects[3]  # p = 0.45
     predicted(subject, tmp_path, (0.02, 0.9, 0.25, 0.5, 0.75, 1))
-    found = bias.of_scan(subject, tmp_path)
-    assert found["soft_bias"] == pytest.approx(2.5 / 4 - 0.45)
-    assert found["hard_bias"] == pytest.approx(3 / 4 - 0.45)
-    assert found["certain"] == pytest.approx(0.9)
-    assert found["background"] == pytest.approx(0.02)
+    scores = bias.of_scan(subject, tmp_path)
+    assert scores["soft_bias"] == pytest.approx(2.5 / 4 - 0.45)
+    assert scores["hard_bias"] == pytest.approx(3 / 4 - 0.45)
+    assert scores["certain"] == pytest.approx(0.9)
+    assert scores["background"] == pytest.approx(0.02)
 
 
-def test_the_drawn_share_is_that_of_the_masks(phantom):
+def test_the_foreground_share_is_that_of_the_masks(phantom):
     subjects = design(f"dataset.root={phantom}").experiments["Dice"].dataset()
-    found = bias.drawn_shares(subjects)
-    assert list(found) == list(uncertain.PROBABILITIES)
+    shares = bias.foreground_shares(subjects)
+    assert list(shares) == list(uncertain.PROBABILITIES)
     masks = [read_volume(phantom / f"s{number:03d}-mask.nii.gz").data for number in (2, 10, 18)]
     share = (np.sum([mask.sum() for mask in masks]) / (3 * 8) - 64) / 64
-    assert found[0.3] == pytest.approx(share)
+    assert shares[0.3] == pytest.approx(share)
 
 
 def table():
-    """As `measured` makes it, of one loss at two probabilities."""
+    """A table like that of `measure`, of one loss at two probabilities."""
     return pd.DataFrame(
         {
             "parts": [4, 4],
@@ -108,7 +109,7 @@ def table():
     )
 
 
-def test_the_tables_set_what_is_measured_beside_the_closed_form(tmp_path, capsys):
+def test_the_tables_show_measurements_and_closed_form(tmp_path, capsys):
     bias.write(table(), tmp_path / "bias")
     assert sorted(f.name for f in (tmp_path / "bias").iterdir()) == [
         "bias.csv", "bias.md", "bias.png",
@@ -121,8 +122,8 @@ def test_the_tables_set_what_is_measured_beside_the_closed_form(tmp_path, capsys
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "bias" / "bias.csv"), table())
 
 
-def carried_out(phantom, folder, *names):
-    """The ablation's folder, with one epoch of these candidates."""
+def run_ablation(phantom, folder, *names):
+    """Run one epoch of these candidates; return the ablation's folder."""
     console = Console(quiet=True)
     sets = ("trainer.max_epochs=1", "trainer.device=cpu", "splits.test=1", "dataset.cache=null")
     one_epoch = design(f"dataset.root={phantom}", *sets)
@@ -136,12 +137,12 @@ def carried_out(phantom, folder, *names):
 
 
 def test_the_ablation_trains_and_each_probability_is_measured(phantom, tmp_path):
-    found = bias.measured([carried_out(phantom, tmp_path / "runs", "Dice", "Adaptive-Wing")])
-    assert list(found["candidate"]) == ["Dice"] * 8 + ["Adaptive-Wing"] * 8
-    assert list(found["probability"]) == list(uncertain.PROBABILITIES) * 2
-    assert (found["runs"] == 1).all()
-    assert found["soft_bias"].between(-0.9, 0.9).all()
-    dice = found[found["candidate"] == "Dice"]
+    scores = bias.measure([run_ablation(phantom, tmp_path / "runs", "Dice", "Adaptive-Wing")])
+    assert list(scores["candidate"]) == ["Dice"] * 8 + ["Adaptive-Wing"] * 8
+    assert list(scores["probability"]) == list(uncertain.PROBABILITIES) * 2
+    assert (scores["runs"] == 1).all()
+    assert scores["soft_bias"].between(-0.9, 0.9).all()
+    dice = scores[scores["candidate"] == "Dice"]
     assert dice["soft_expected"].tolist() == pytest.approx(
         [-0.1, -0.3, -0.4, 0.55, 0.45, 0.4, 0.3, 0.1]
     )

@@ -1,4 +1,4 @@
-"""What each loss makes of an uncertain region, against published numbers and brute force."""
+"""The best prediction of each loss in an uncertain region: published numbers and brute force."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOSSES = {
 
 @pytest.mark.parametrize("name", ["Dice", "DML1"])
 @pytest.mark.parametrize(("volume", "parts"), THRESHOLDS)
-def test_dice_turns_from_nothing_to_all_at_its_threshold(name, volume, parts):
+def test_dice_jumps_from_zero_to_one_at_its_threshold(name, volume, parts):
     p = THRESHOLDS[volume, parts]
     assert best_prediction(name, Region(p - 1e-4, parts, volume)) == 0
     assert best_prediction(name, Region(p + 1e-4, parts, volume)) == 1
@@ -44,20 +44,20 @@ def test_the_bias_of_dice_with_one_part_of_the_certain_size(p, bias):
 
 
 def test_the_bias_of_dice_over_all_probabilities_grows_with_the_parts():
-    """v (1/2 - p*): none for one part, an over-estimation for more."""
+    """v (1/2 - p*): zero for one part, an over-estimation for more."""
     spread = (np.arange(200) + 0.5) / 200
     for parts, mean in {1: 0, 4: 0.064205, 16: 0.080414}.items():
         found = np.mean([volume_bias("Dice", Region(p, parts)) for p in spread])
         assert found == pytest.approx(mean, abs=3e-3)
 
 
-def test_the_squared_dice_keeps_an_optimum_inside():
+def test_the_squared_dice_has_an_optimum_between_zero_and_one():
     golden = {0.1: 0.07058, 0.25: 0.19319, 0.4: 0.33911, 0.5: 0.4492, 0.6: 0.56643, 0.9: 0.90546}
     for p, q in golden.items():
         assert best_prediction("Squared-Dice", Region(p, 1)) == pytest.approx(q, abs=1e-4)
 
 
-def test_the_squared_dice_of_many_parts_nears_its_limit():
+def test_the_squared_dice_of_many_parts_approaches_its_limit():
     for p, v in product((0.25, 0.5, 0.9), (1, 4)):
         limit = (np.sqrt(1 + v * p**2 * (2 + v * p)) - 1) / (v * p)
         found = best_prediction("Squared-Dice", Region(p, 300, v))
@@ -80,8 +80,8 @@ def test_cross_entropy_has_no_bias_whatever_the_region(p, parts, volume):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_expected_loss_is_that_of_the_trained_loss(name):
-    """The mean over all outcomes of two parts, of one voxel each beside one that is certain."""
+def test_the_expected_loss_equals_the_mean_of_the_trained_loss(name):
+    """The mean over all outcomes of two one-voxel parts next to one certain voxel."""
     smooth = {} if name in ("Cross-Entropy", "Adaptive-Wing") else {"smooth": 0.0}
     loss, region = build(LOSSES[name], **smooth), Region(0.3, 2, 2.0)
     for q in (0.05, 0.4, 0.6, 0.95):
@@ -96,7 +96,7 @@ def test_the_expected_loss_is_that_of_the_trained_loss(name):
 
 @pytest.mark.parametrize("name", ["Dice", "Squared-Dice"])
 @pytest.mark.parametrize("p", [0.4, 0.47, 0.7])
-def test_predicting_parts_differently_is_no_better(name, p):
+def test_predicting_the_parts_differently_is_not_better(name, p):
     """Two parts on a grid of pairs: the best pair has equal q."""
     q = np.linspace(0, 1, 51)
     left, right = np.meshgrid(q, q)
