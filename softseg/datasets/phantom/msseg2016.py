@@ -39,7 +39,7 @@ class Center:
     scanner: Scanner
 
 
-# about 96 x 112 x 30 mm each; sagittal scans, as in the challenge, so the first zoom is the largest
+# about 96 x 112 x 30 mm each; sagittal as in the challenge: the first zoom is the thickness
 CENTERS = (
     Center("01", (88, 144, 38), (1.1, 0.78, 0.78), Scanner(300, 1, 1, 0.04, 0.03, 0.12)),
     Center("07", (78, 112, 30), (1.25, 1.0, 1.0), Scanner(180, 1, 1, 0.06, 0.03, 0.08)),
@@ -100,7 +100,7 @@ class Patient:
 
 
 def make_patient(center: int, number: int, seed: int) -> Patient:
-    """Return patient `number` of center `center` (both from 1), which depends on these only."""
+    """Return patient `number` of center `center` (both from 1), determined by these and the seed."""
     rng = np.random.default_rng([seed, 2016, center, number])
     protocol = CENTERS[center - 1]
     scan, zooms = VoxelBox(protocol.shape, protocol.zooms), protocol.zooms

@@ -81,7 +81,7 @@ class CordSubject:
 
 
 def make_subject(site: int, number: int, seed: int) -> CordSubject:
-    """Return subject `number` of site `site` (both from 1), which depends on these only."""
+    """Return subject `number` of site `site` (both from 1), determined by these and the seed."""
     rng = np.random.default_rng([seed, site, number])
     protocol = SITES[site - 1]
     shape = (*protocol.matrix, int(rng.integers(*protocol.slices, endpoint=True)))

@@ -86,7 +86,7 @@ def _squares(center: tuple[int, int], rows: int) -> list[tuple[slice, slice]]:
 
 
 def make_subject(number: int, parts: int, seed: int) -> UncertainSubject:
-    """Return subject `number` (from 1) with `parts` uncertain parts; it depends on these only."""
+    """Return subject `number` (from 1), determined by number, parts and seed."""
     rng = np.random.default_rng([seed, 2021, parts, number])
     level = (number - 1) % len(PROBABILITIES)
     codes = region_map(parts)
