@@ -13,9 +13,9 @@ from softseg.runs.plan_file import CONVERGED_DICE, RunStatus
 
 def report_context(results: Results) -> dict[str, str]:
     """Data, splits, seeds, software and machine, as text."""
-    experiment = results.experiment
+    root = results.experiment.dataset.root
     metadata = [run.run.metadata() for run in results.done_runs()]
-    synthetic = "SYNTHETIC (a phantom), " if _is_synthetic(results) else ""
+    synthetic = "SYNTHETIC (a phantom), " if is_phantom(Path(root)) else ""
     subjects = {name for of_run in metadata for name in of_run.get("data_fingerprint", {})}
     tested = results.metrics["subject"].nunique()
     seeds = sorted({int(of_run["seed"]) for of_run in metadata if "seed" in of_run})
@@ -27,7 +27,7 @@ def report_context(results: Results) -> dict[str, str]:
     commits = [of_run.get("git_commit") or "none (an installed package)" for of_run in metadata]
     finished = [str(of_run.get("done", of_run.get("finished", "–"))) for of_run in metadata]
     return {
-        "data": f"{synthetic}{experiment.dataset.root}: {len(subjects)} subjects, {tested} of them "
+        "data": f"{synthetic}{root}: {len(subjects)} subjects, {tested} of them "
         "tested in one split or more",
         "targets": ", ".join(results.targets),
         "splits": f"{len({run.split for run in results.runs})}, the same for all candidates",
@@ -43,7 +43,7 @@ def report_context(results: Results) -> dict[str, str]:
 def report_warnings(results: Results) -> list[str]:
     """Warnings about the data, missing or failed runs, leaks, truths and sessions."""
     warnings = []
-    if _is_synthetic(results):
+    if is_phantom(Path(results.experiment.dataset.root)):
         warnings.append("The data are SYNTHETIC: these figures say nothing about patients.")
     if failed := [run for run in results.runs if run.status == "failed"]:
         reasons = "; ".join(f"{run.name}: {run.reason.splitlines()[0]}" for run in failed)
@@ -106,10 +106,6 @@ def _truth_warnings(results: Results) -> Iterator[str]:
                 f"{results.reference}, as their raters or targets differ: their scores cannot be "
                 "compared and are not tested. Scores against the same raters can be, and are."
             )
-
-
-def _is_synthetic(results: Results) -> bool:
-    return is_phantom(Path(results.experiment.dataset.root))
 
 
 def _count_runs(runs: Sequence[RunStatus]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from softseg.core.types import AnyArray
@@ -35,40 +34,6 @@ class Example:
     """Of each candidate, in %; NaN if it is undefined."""
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """Two columns of cells for one subject; lengths in inches."""
-
-    figure: Figure
-    example: Example
-    box: slices.Box
-    left: float
-    first: float
-    """Top of the first row."""
-    side: float
-
-    def plot(self, row: int, column: int, mask: AnyArray) -> Axes:
-        """Show a mask over the enlarged image."""
-        axes = self.add_cell(row, column)
-        slices.plot_slice(axes, self.example.image, self.example.pixel_mm, self.box)
-        slices.plot_overlay(axes, mask, self.example.pixel_mm, self.box)
-        return axes
-
-    def add_cell(self, row: int, column: int) -> Axes:
-        return slices.add_cell(self.figure, *self._corner(row, column), self.side)
-
-    def add_text(self, row: int, column: int, text: str, below: bool = False) -> None:
-        """Write a line above or below a cell."""
-        left, top = self._corner(row, column)
-        height = top + self.side + 0.1 if below else top - 0.1
-        slices.add_text(self.figure, left + self.side / 2, height, text, ha="center")
-
-    def _corner(self, row: int, column: int) -> tuple[float, float]:
-        """Left and top of a cell; between two rows is one line of text."""
-        left = self.left + column * (self.side + _GAP)
-        return left, self.first + row * (self.side + _LINE)
-
-
 def plot_examples(examples: Sequence[Example], path: Path) -> None:
     """Plot two columns per subject, such as the worst, median and best, and a row per candidate.
 
@@ -88,7 +53,8 @@ def plot_examples(examples: Sequence[Example], path: Path) -> None:
         left = _LEFT + k * (width + _BETWEEN)
         heading = {"ha": "center", "va": "top", "fontsize": TEXT}
         slices.add_text(figure, left + width / 2, 0.05, title, **heading)
-        _plot_example(_Pair(figure, example, box_of(example), left, first, side), names)
+        zoomed = slices.ZoomedImage(figure, side, example.image, example.pixel_mm, box_of(example))
+        _plot_example(zoomed, example, names, left, first)
     for row, name in enumerate(names, start=1):
         middle = first + row * (side + _LINE) + side / 2
         slices.add_text(figure, _LEFT - 0.1, middle, wrap(name, 14), ha="right", fontsize=TEXT)
@@ -104,23 +70,26 @@ def box_of(example: Example) -> slices.Box:
     return slices.foreground_box(masks, example.pixel_mm)
 
 
-def _plot_example(pair: _Pair, names: Sequence[str]) -> None:
-    """Fill the two columns of a subject."""
-    example, pixel_mm = pair.example, pair.example.pixel_mm
-    axes = pair.add_cell(0, 0)
-    whole = slices.whole_slice(example.image.shape, pixel_mm)
-    slices.plot_slice(axes, example.image, pixel_mm, whole)
-    slices.plot_frame(axes, pair.box)
-    pair.plot(0, 1, example.truth)
-    for row, headings in enumerate((("image", "ground truth"), ("soft", "binary"))):
-        for column, heading in enumerate(headings):
-            pair.add_text(row, column, heading)
-    for row, name in enumerate(names, start=1):
+def _plot_example(
+    zoomed: slices.ZoomedImage, example: Example, names: Sequence[str], left: float, first: float
+) -> None:
+    """Fill the two columns of a subject, from `left`; the first row begins at `first`."""
+    figure, side = zoomed.figure, zoomed.side
+    lefts = (left, left + (side + _GAP))
+    centers = [column + side / 2 for column in lefts]
+    tops = [first + row * (side + _LINE) for row in range(max(2, len(names) + 1))]
+    zoomed.plot_whole(lefts[0], tops[0])
+    zoomed.plot_mask(lefts[1], tops[0], example.truth)
+    for top, headings in zip(tops, (("image", "ground truth"), ("soft", "binary")), strict=False):
+        for center, heading in zip(centers, headings, strict=True):
+            slices.add_text(figure, center, top - 0.1, heading, ha="center")
+    for top, name in zip(tops[1:], names, strict=False):
         if name in example.soft:
-            pair.plot(row, 0, example.soft[name])
+            zoomed.plot_mask(lefts[0], top, example.soft[name])
         if name in example.binary:
-            slices.plot_outline(pair.plot(row, 1, example.binary[name]), example.truth, pixel_mm)
+            axes = zoomed.plot_mask(lefts[1], top, example.binary[name])
+            slices.plot_outline(axes, example.truth, example.pixel_mm)
         if name in example.dice:
             dice = example.dice[name]
             text = "no Dice" if math.isnan(dice) else f"Dice {dice:.1f} %"
-            pair.add_text(row, 1, text, below=True)
+            slices.add_text(figure, centers[1], top + side + 0.1, text, ha="center")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,34 +15,6 @@ from softseg.render.figures.style import TEXT, WIDTH, save, wrap
 _LEFT, _RIGHT, _GAP, _HEAD = 1.35, 0.75, 0.04, 0.3  # inches
 _NOTE = "blue frame: the part that is enlarged"
 _ABSENT = "\nno cell: training had ended, or nothing was kept"
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """The figure and what its cells share."""
-
-    figure: Figure
-    side: float
-    """Of a cell, in inches."""
-    image: AnyArray
-    pixel_mm: slices.PixelSize
-    box: slices.Box
-
-    def left(self, column: int) -> float:
-        return _LEFT + column * (self.side + _GAP)
-
-    def top(self, row: int) -> float:
-        """Row 0 is the image's; the epochs are written between it and row 1."""
-        return (2 * _HEAD if row else _HEAD) + row * (self.side + _GAP)
-
-    def add_title(self, row: int, column: int, text: str) -> None:
-        middle = self.left(column) + self.side / 2
-        slices.add_text(self.figure, middle, self.top(row) - 0.12, text, ha="center", fontsize=TEXT)
-
-    def plot(self, row: int, column: int, prediction: AnyArray) -> None:
-        axes = slices.add_cell(self.figure, self.left(column), self.top(row), self.side)
-        slices.plot_slice(axes, self.image, self.pixel_mm, self.box)
-        slices.plot_overlay(axes, prediction, self.pixel_mm, self.box)
 
 
 def plot_progression(
@@ -74,24 +45,27 @@ def plot_progression(
     height = 2 * _HEAD + (len(candidates) + 1) * (side + _GAP) + 0.1
     last_masks = [row[max(row)] >= 0.5 for row in rows if row]
     box = slices.foreground_box([target > 0, *last_masks], pixel_mm)
-    scene = _Scene(Figure(figsize=(width, height)), side, image, pixel_mm, box)
-    axes = slices.add_cell(scene.figure, scene.left(0), scene.top(0), side)
-    slices.plot_slice(axes, image, pixel_mm, slices.whole_slice(target.shape, pixel_mm))
-    slices.plot_frame(axes, box)
-    scene.plot(0, 1, target)
-    scene.add_title(0, 0, "image")
-    scene.add_title(0, 1, "ground truth")
-    for column, epoch in enumerate(epochs):
-        scene.add_title(1, column, str(epoch) if column else f"epoch {epoch}")
-    scene.add_title(1, len(epochs), "last")
-    for number, (name, predictions) in enumerate(candidates.items(), start=1):
-        _plot_row(scene, number, name, predictions, epochs)
+    figure = Figure(figsize=(width, height))
+    zoomed = slices.ZoomedImage(figure, side, image, pixel_mm, box)
+    lefts = [_LEFT + column * (side + _GAP) for column in range(max(3, columns + 1))]
+    # the epochs are written between the image and the first row of predictions
+    tops = [_HEAD, *(2 * _HEAD + row * (side + _GAP) for row in range(1, len(candidates) + 1))]
+    zoomed.plot_whole(lefts[0], tops[0])
+    zoomed.plot_mask(lefts[1], tops[0], target)
+    titles = [str(epoch) if column else f"epoch {epoch}" for column, epoch in enumerate(epochs)]
+    first = 2 * _HEAD + (side + _GAP)
+    for top, row_titles in ((tops[0], ("image", "ground truth")), (first, (*titles, "last"))):
+        for left, title in zip(lefts, row_titles, strict=False):
+            middle = left + side / 2
+            slices.add_text(figure, middle, top - 0.12, title, ha="center", fontsize=TEXT)
+    for top, (name, predictions) in zip(tops[1:], candidates.items(), strict=True):
+        _plot_row(zoomed, lefts, top, name, predictions, epochs)
     absent = any(epoch not in row or epoch == max(row) for row in rows for epoch in epochs)
-    left = scene.left(2) + 0.2
-    slices.add_color_bar(scene.figure, left, _HEAD)
+    left = lefts[2] + 0.2
+    slices.add_color_bar(figure, left, _HEAD)
     under = _HEAD + slices.COLOR_BAR[1] + 0.05
-    slices.add_text(scene.figure, left, under, _NOTE + absent * _ABSENT, va="top")
-    save(scene.figure, path, crop=True)
+    slices.add_text(figure, left, under, _NOTE + absent * _ABSENT, va="top")
+    save(figure, path, crop=True)
 
 
 def select_epochs(rows: Collection[Mapping[int, AnyArray]], most: int = 7) -> list[int]:
@@ -107,17 +81,21 @@ def select_epochs(rows: Collection[Mapping[int, AnyArray]], most: int = 7) -> li
 
 
 def _plot_row(
-    scene: _Scene, row: int, name: str, predictions: Mapping[int, AnyArray], epochs: list[int]
+    zoomed: slices.ZoomedImage,
+    lefts: Sequence[float],
+    top: float,
+    name: str,
+    predictions: Mapping[int, AnyArray],
+    epochs: list[int],
 ) -> None:
     """Plot a candidate's name, its predictions, and the number of its last epoch."""
-    middle = scene.top(row) + scene.side / 2
-    label = wrap(name, 14)
-    slices.add_text(scene.figure, _LEFT - 0.1, middle, label, ha="right", fontsize=TEXT)
+    figure, middle = zoomed.figure, top + zoomed.side / 2
+    slices.add_text(figure, _LEFT - 0.1, middle, wrap(name, 14), ha="right", fontsize=TEXT)
     last = max(predictions, default=None)
-    for column, epoch in enumerate(epochs):
+    for left, epoch in zip(lefts, epochs, strict=False):
         if epoch in predictions and epoch != last:
-            scene.plot(row, column, predictions[epoch])
+            zoomed.plot_mask(left, top, predictions[epoch])
     if last is not None:
-        scene.plot(row, len(epochs), predictions[last])
+        zoomed.plot_mask(lefts[len(epochs)], top, predictions[last])
     note = "nothing\npredicted" if last is None else f"epoch\n{last}"
-    slices.add_text(scene.figure, scene.left(len(epochs) + 1) + 0.03, middle, note)
+    slices.add_text(figure, lefts[len(epochs) + 1] + 0.03, middle, note)

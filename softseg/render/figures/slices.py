@@ -39,6 +39,32 @@ class Box:
     side: float
 
 
+@dataclass(frozen=True)
+class ZoomedImage:
+    """An image (H, W) and an enlarged part of it, for cells of a figure."""
+
+    figure: Figure
+    side: float
+    """Of a cell, in inches."""
+    image: AnyArray
+    pixel_mm: PixelSize
+    box: Box
+
+    def plot_whole(self, left: float, top: float) -> None:
+        """Show the whole image in a cell, with a frame around the enlarged part."""
+        axes = add_cell(self.figure, left, top, self.side)
+        plot_slice(axes, self.image, self.pixel_mm, whole_slice(self.image.shape, self.pixel_mm))
+        corner, side = (self.box.left, self.box.bottom), self.box.side
+        axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=BLUE, linewidth=1.2))
+
+    def plot_mask(self, left: float, top: float, mask: AnyArray) -> Axes:
+        """Show a mask in [0, 1] over the enlarged part in a cell."""
+        axes = add_cell(self.figure, left, top, self.side)
+        plot_slice(axes, self.image, self.pixel_mm, self.box)
+        plot_overlay(axes, mask, self.pixel_mm, self.box)
+        return axes
+
+
 def add_cell(figure: Figure, left: float, top: float, side: float) -> Axes:
     """Add square axes without ticks; `left` and `top` are inches from the upper left corner."""
     width, height = figure.get_size_inches()
@@ -127,12 +153,6 @@ def plot_outline(axes: Axes, truth: AnyArray, pixel_mm: PixelSize) -> None:
         x = (np.arange(mask.shape[1]) - 0.5) * pixel_mm[0]
         y = (mask.shape[0] - np.arange(mask.shape[0]) - 1.5) * pixel_mm[1]
         axes.contour(x, y, mask.astype(float), [0.5], colors=[BLUE], linewidths=0.9)
-
-
-def plot_frame(axes: Axes, box: Box) -> None:
-    """Draw a thin line around the part that is enlarged elsewhere."""
-    corner = (box.left, box.bottom)
-    axes.add_patch(Rectangle(corner, box.side, box.side, fill=False, edgecolor=BLUE, linewidth=1.2))
 
 
 def _plot_pixels(axes: Axes, shown: AnyArray, pixel_mm: PixelSize, box: Box, **style: Any) -> None:

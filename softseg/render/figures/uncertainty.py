@@ -50,6 +50,10 @@ def plot_uncertainty(targets: Mapping[str, UncertaintyCurves], path: Path) -> No
         right.set_title(f"{name}: calibration", **style.FONT)
         _plot_errors(left, curves)
         _plot_bins(right, curves)
+        for axes in (left, right):
+            if axes.lines:  # below the panel, where the legend covers no line
+                place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.16)}
+                axes.legend(frameon=False, fontsize=style.SMALL, **place)
     style.save(figure, path)
 
 
@@ -70,7 +74,6 @@ def _plot_errors(axes: Axes, curves: UncertaintyCurves) -> None:
     axes.axhline(ideal[-1], color="gray", linewidth=1, linestyle="dotted", label="at random")
     axes.plot(share, ideal, color="gray", linewidth=1, linestyle="dashed", label="ideal")
     axes.set_ylim(0, None)
-    _add_legend_below(axes)
 
 
 def _plot_bins(axes: Axes, curves: UncertaintyCurves) -> None:
@@ -88,10 +91,3 @@ def _plot_bins(axes: Axes, curves: UncertaintyCurves) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_xlabel("predicted value", **style.FONT)
     axes.set_ylabel("mean truth of the bin", **style.FONT)
-    _add_legend_below(axes)
-
-
-def _add_legend_below(axes: Axes) -> None:
-    """Add a legend where it covers no line."""
-    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.16)}
-    axes.legend(frameon=False, fontsize=style.SMALL, **place)

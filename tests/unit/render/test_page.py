@@ -1,4 +1,4 @@
-"""The report's page: one file that shows everything and asks for nothing."""
+"""The report's page: one self-contained file."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ URL_ATTRIBUTES = ("src", "href", "srcset", "data", "poster", "action")
 class Tags(HTMLParser):
     def __init__(self, text):
         super().__init__()
-        self.found, self.text = [], ""
+        self.tags, self.text = [], ""
         self.feed(re.sub("<style>.*</style>", "", text, flags=re.DOTALL))
 
     def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data):
         self.text += data
 
     def named(self, *names):
-        return [(tag, attributes) for tag, attributes in self.found if tag in names]
+        return [(tag, attributes) for tag, attributes in self.tags if tag in names]
 
 
 @pytest.fixture
 def picture(tmp_path):
-    path = tmp_path / "drawn.png"
+    path = tmp_path / "picture.png"
     figure = Drawing(figsize=(1, 1))
     figure.subplots().plot([0, 1])
     figure.savefig(path)
@@ -50,9 +50,11 @@ def written(folder, *sections, title="Ablation", context=None, warnings=()):
 
 
 def test_titles_paragraphs_tables_and_figures_are_on_the_page_in_order(tmp_path, picture):
-    one = Section("Performance", ("First words.",), (TABLE,))
-    two = Section("Training", (), (), (Figure(picture, "Loss by epoch", "Falling curves"),))
-    text = Tags(written(tmp_path, one, two, context={"seed": "7"}, warnings=["SYNTHETIC"])).text
+    first = Section("Performance", ("First words.",), (TABLE,))
+    second = Section("Training", (), (), (Figure(picture, "Loss by epoch", "Falling curves"),))
+    text = Tags(
+        written(tmp_path, first, second, context={"seed": "7"}, warnings=["SYNTHETIC"])
+    ).text
     parts = ["SYNTHETIC", "seed", "7", "Contents", "First words.", "Table title", "84.3", "Note"]
     places = [text.index(part) for part in [*parts, "Loss by epoch"]]
     assert places == sorted(places)
@@ -67,12 +69,12 @@ def test_the_contents_lead_to_the_sections(tmp_path):
     assert len(set(ids)) == 2
 
 
-def test_the_page_asks_for_nothing_and_runs_nothing(tmp_path, picture):
+def test_the_page_has_no_requests_and_no_scripts(tmp_path, picture):
     page = written(tmp_path, Section("A", ("p",), (TABLE,), (Figure(picture, "c", "a"),)))
     tags = Tags(page)
     addresses = [
         attributes[key]
-        for _, attributes in tags.found
+        for _, attributes in tags.tags
         for key in URL_ATTRIBUTES
         if key in attributes
     ]
@@ -83,7 +85,7 @@ def test_the_page_asks_for_nothing_and_runs_nothing(tmp_path, picture):
     assert "default-src 'none'" in policy
 
 
-def test_a_picture_is_inside_byte_for_byte_with_its_words(tmp_path, picture):
+def test_a_picture_is_embedded_byte_for_byte_with_its_description(tmp_path, picture):
     page = written(tmp_path, Section("A", figures=(Figure(picture, "c", 'a "curve"'),)))
     [(_, image)] = Tags(page).named("img")
     head, _, data = image["src"].partition(",")
@@ -100,19 +102,19 @@ def test_every_text_is_escaped(tmp_path, picture):
     assert Tags(page).text.count(EVIL) >= 12
 
 
-def test_each_warning_is_a_box_of_its_own(tmp_path):
+def test_each_warning_has_its_own_box(tmp_path):
     tags = Tags(written(tmp_path, warnings=["2 runs failed", "3 runs did not converge"]))
     boxes = [a for _, a in tags.named("li") if a.get("class") == "warning"]
     assert len(boxes) == 2
     assert "Warning. 2 runs failed" in tags.text
 
 
-def test_what_there_is_none_of_leaves_no_empty_box(tmp_path):
+def test_missing_parts_leave_no_empty_element(tmp_path):
     tags = Tags(written(tmp_path))
     assert tags.named("ul", "dl", "nav", "section") == []
 
 
-def test_the_page_can_be_navigated_without_eyes(tmp_path, picture):
+def test_the_page_can_be_navigated_by_keyboard_and_screen_reader(tmp_path, picture):
     figure = Figure(picture, "c", "a")
     page = written(tmp_path, Section("A", (), (TABLE,), (figure,)), Section("B"))
     tags = Tags(page)
@@ -132,7 +134,7 @@ def test_a_figure_that_does_not_exist_leaves_the_old_page(tmp_path):
     assert (tmp_path / "out" / "page.html").read_text() == old
 
 
-def test_a_file_that_is_no_picture_is_refused(tmp_path):
+def test_a_file_that_is_not_a_picture_raises_an_error(tmp_path):
     (tmp_path / "table.csv").write_text("a,b")
     with pytest.raises(ValueError, match=r"table\.csv"):
         written(tmp_path, Section("A", figures=(Figure(tmp_path / "table.csv", "c", "a"),)))

@@ -83,13 +83,13 @@ def test_best_is_closest_to_the_optimum_on_either_side_of_it():
     assert bold(table, "relative") == {"A"}
 
 
-def test_what_is_shown_equal_is_equally_bold():
+def test_values_that_are_printed_as_equal_are_equally_bold():
     table = made(values(dice={"A": [83.70], "B": [83.7000001], "C": [83.5]}))
     assert bold(table, "Dice") == {"A", "B"}
     assert bold(made(values(rvd={"A": [-3.0], "B": [3.0], "C": [4.0]})), "relative") == {"A", "B"}
 
 
-def test_a_failed_candidate_does_not_blur_the_others():
+def test_a_failed_candidate_does_not_reduce_the_decimals_of_others():
     table = made(values(mse={"A": [0.268], "B": [0.275], "C": [40.0]}))
     assert column(table, "MSE")["B"].text == "0.275"
     assert bold(table, "MSE") == {"A"}
@@ -110,20 +110,20 @@ def test_the_reference_is_marked():
     assert {row[0].text: row[0].mark for row in table.rows} == {"A": "(reference)", "R": ""}
 
 
-def test_a_candidate_without_any_run_has_a_row_that_says_so():
+def test_a_candidate_without_any_run_has_a_row_with_no_run():
     data = values(dice={"A": [80.0, 81.0]}, mse={"A": [0.2, 0.3]})
     table = made(data, counts={"A": (2, 2, 0), "B": (0, 2, 0)}, reference="A")
     assert [cell.text for cell in table.rows[1]] == ["B", "0/2", "0", "no run", "no run"]
     assert bold(table, "Dice") == {"A"}
 
 
-def test_no_values_at_all_still_make_a_table():
+def test_a_table_can_be_made_without_values():
     data = pd.DataFrame({"candidate": [], "unit": [], "dice": []})
     table = made(data, counts={"A": (0, 2, 0)}, reference="A")
     assert column(table, "Dice")["A"].text == "no run"
 
 
-def test_missing_and_failed_runs_are_in_the_row_and_below_the_table():
+def test_missing_and_failed_runs_are_marked_in_the_row_and_named_in_a_note():
     counts = {"A": (38, 40, 3), "R": (40, 40, 0)}
     table = made(values(dice={"A": [80.0], "R": [81.0]}), counts=counts, reference="R")
     done, failed = table.rows[0][1:3]
@@ -133,7 +133,7 @@ def test_missing_and_failed_runs_are_in_the_row_and_below_the_table():
     assert alarm == "! A: 38 of 40 planned runs done; 3 did not converge."
 
 
-def test_a_mean_over_fewer_units_says_over_how_many():
+def test_a_mean_over_fewer_units_has_their_number():
     table = made(values(precision={"A": [80.0, NAN, 90.0], "B": [NAN] * 3, "R": [1.0, 2.0, 3.0]}))
     cells = column(table, "precision")
     assert cells["A"].text == "85.0 ± 7.1\n(n = 2)"
@@ -151,19 +151,19 @@ def test_an_unknown_metric_keeps_its_name_and_has_no_best():
 def test_the_default_metrics_are_those_of_the_evaluation_in_its_order():
     names = ("soft_dice", "volume_ml", "mse_paper", "mse", "rvd", "avd", "recall", "precision")
     table = made(values(dice={"A": [1.0]}, **{name: {"A": [1.0]} for name in names}))
-    shown = [heading.split("\n")[0] for heading in table.header[3:]]
-    assert shown == [
+    headings = [heading.split("\n")[0] for heading in table.header[3:]]
+    assert headings == [
         *("Dice [%]", "precision [%]", "recall [%]", "absolute", "relative"),
         *("MSE [%]", "soft Dice [%]"),
     ]
 
 
-def test_a_metric_that_was_not_measured_is_a_mistake_of_the_user():
+def test_a_metric_that_was_not_measured_raises_an_error():
     with pytest.raises(UserError, match="dicee not measured; choose from: dice"):
         made(values(dice={"A": [80.0]}), metrics=("dice", "dicee"))
 
 
-def test_a_candidate_may_not_vanish_for_want_of_counts():
+def test_a_candidate_without_counts_raises_an_error():
     with pytest.raises(ValueError, match="B"):
         made(values(dice={"A": [80.0], "B": [81.0]}), counts={"A": (1, 1, 0)}, reference="A")
 
@@ -213,7 +213,7 @@ def test_a_comparison_shows_size_interval_both_ps_pairs_and_note():
     assert table.notes == ("signed",)
 
 
-def test_a_comparison_that_could_not_be_tested_shows_dashes_and_why():
+def test_a_comparison_without_pairs_shows_dashes_and_the_reason():
     missing = dict.fromkeys(("median_difference", "low", "high", "p", "p_holm", "zeros"), NAN)
     _, [row, _] = compared({**missing, "pairs": 0, "method": None, "note": "no pairs"}, {})
     assert [row[key] for key in ("p", "Holm p", "zeros", "method")] == ["–", "–", "–", ""]
@@ -233,7 +233,7 @@ def test_each_metric_has_digits_of_its_own():
     assert row["metric"] == "MSE [%]"
 
 
-def test_headings_of_raters_and_of_lesions_by_size_say_what_they_are():
+def test_headings_name_raters_and_sizes_of_lesions():
     columns = {
         "dice_rater_ann_2": {"A": [1.0], "B": [2.0]},
         "ltpr_20_100": {"A": [1.0], "B": [2.0]},

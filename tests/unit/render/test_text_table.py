@@ -1,4 +1,4 @@
-"""One table as CSV, Markdown, LaTeX and HTML: nothing in a text may break any of them."""
+"""A table as CSV, Markdown, LaTeX and HTML, which no text may break."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_pandas_reads_the_csv_back():
 
 
 @given(st.lists(st.text(), min_size=1, max_size=4))
-def test_any_text_comes_back_from_the_csv_but_for_its_white_space(texts):
+def test_any_text_can_be_read_back_from_the_csv_but_for_its_white_space(texts):
     table = TextTable("t", "t", ("h",) * len(texts), (tuple(map(Cell, texts)),))
     [_, row] = csv.reader(io.StringIO(to_csv(table), newline=""))
     assert row == [" ".join(text.split()) for text in texts]
@@ -90,7 +90,7 @@ def test_the_html_is_a_table_with_caption_headings_and_notes():
     assert scopes == ["col"] * 3 + ["row"] * 3
 
 
-def test_the_best_value_is_bold_and_its_minus_a_minus_in_html():
+def test_the_best_value_is_bold_with_a_typographic_minus_in_html():
     assert "<b>−84.3" in to_html(TABLE)
     assert "<b>82.3" not in to_html(TABLE)
     assert "Hard-Sig-Dice" in to_html(TABLE)  # a hyphen stays one
@@ -104,7 +104,7 @@ def test_columns_of_numbers_are_right_aligned_and_others_are_not():
 
 
 @pytest.mark.parametrize("text", ["3D-UNet", "2 pairs are left out", "no run", ""])
-def test_words_with_a_digit_in_them_are_no_numbers(text):
+def test_texts_with_a_digit_are_not_numbers(text):
     assert "| --- | --- |" in to_markdown(
         TextTable("t", "t", ("a", "b"), ((Cell("x"), Cell(text)),))
     )
@@ -129,7 +129,7 @@ def test_markdown_escapes_what_would_be_markup():
     assert text.endswith("second\\_note\n")
 
 
-def test_latex_has_no_special_character_left():
+def test_latex_escapes_all_special_characters():
     body = to_latex(TABLE).replace(" & ", " ").replace("\\\\\n", "\n").replace(r"\\", "")
     for command in (r"\textbackslash{}", r"\textasciicircum{}", r"\textasciitilde{}"):
         assert command in body
@@ -150,7 +150,7 @@ def test_latex_is_a_complete_booktabs_table():
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
 
 
-def test_latex_rows_cannot_be_taken_for_arguments_of_the_line_end():
+def test_latex_rows_are_not_arguments_of_the_line_end():
     table = TextTable("t", "t", ("a",), ((Cell("*"),), (Cell("[2cm] x"),), (Cell("*"),)))
     assert not re.search(r"\\\\\s*[\[*]", to_latex(table))
 
@@ -165,6 +165,6 @@ def test_a_table_is_written_as_three_files(tmp_path):
     ]
 
 
-def test_a_row_with_a_cell_too_few_is_refused():
+def test_a_row_with_too_few_cells_raises_an_error():
     with pytest.raises(ValueError, match="row 2: 1 cells, not 2"):
         TextTable("t", "t", ("a", "b"), ((Cell("x"), Cell("y")), (Cell("x"),)))

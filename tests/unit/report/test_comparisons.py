@@ -40,7 +40,7 @@ def published():
                     error = (100 - score) / 300
                     rows.append((candidate, split, subject, target, score, error))
     columns = ["candidate", "split", "subject", "target", "dice", "mse"]
-    return pd.DataFrame(rows, columns=columns).assign(person=lambda one: one["subject"])
+    return pd.DataFrame(rows, columns=columns).assign(person=lambda table: table["subject"])
 
 
 TABLE = published()
@@ -58,27 +58,29 @@ GM = TABLE[TABLE["target"] == "gm"]
     ],
 )
 def test_a_published_table_has_the_p_values_of_scipy(unit, method, options):
-    found = compare(TABLE, REFERENCE, unit, ["dice"], method)
-    assert len(found) == 2 * 4
-    for one in found:
-        rows = TABLE[TABLE["target"] == one.target]
-        means = rows.groupby(["candidate", unit])[one.metric].mean()  # no run is missing
-        mine, theirs = means[one.candidate], means[REFERENCE]
-        assert one.p == pytest.approx(stats.wilcoxon(mine, theirs, **options).pvalue, rel=1e-12)
-        assert one.pairs == len(mine)
-        assert one.mean == pytest.approx(mine.mean())
-        assert one.reference_mean == pytest.approx(theirs.mean())
-        assert one.median_difference == pytest.approx((mine - theirs).median())
-        assert one.low <= one.median_difference <= one.high
-        assert (one.reference, one.unit, one.note) == (REFERENCE, unit, "")
-        assert one.method == options["method"] if method != "paper" else "paper"
+    comparisons = compare(TABLE, REFERENCE, unit, ["dice"], method)
+    assert len(comparisons) == 2 * 4
+    for comparison in comparisons:
+        rows = TABLE[TABLE["target"] == comparison.target]
+        means = rows.groupby(["candidate", unit])[comparison.metric].mean()  # no run is missing
+        mine, theirs = means[comparison.candidate], means[REFERENCE]
+        assert comparison.p == pytest.approx(
+            stats.wilcoxon(mine, theirs, **options).pvalue, rel=1e-12
+        )
+        assert comparison.pairs == len(mine)
+        assert comparison.mean == pytest.approx(mine.mean())
+        assert comparison.reference_mean == pytest.approx(theirs.mean())
+        assert comparison.median_difference == pytest.approx((mine - theirs).median())
+        assert comparison.low <= comparison.median_difference <= comparison.high
+        assert (comparison.reference, comparison.unit, comparison.note) == (REFERENCE, unit, "")
+        assert comparison.method == ("paper" if method == "paper" else options["method"])
 
 
-def test_the_order_is_targets_then_metrics_then_candidates_as_given():
-    found = compare(TABLE, REFERENCE, "split", ["mse", "dice"])
-    others = [name for name in CANDIDATES if name != REFERENCE]
-    assert [(c.target, c.metric, c.candidate) for c in found] == [
-        (t, m, o) for t in ("gm", "wm") for m in ("mse", "dice") for o in others
+def test_comparisons_are_ordered_by_target_metric_and_candidate():
+    comparisons = compare(TABLE, REFERENCE, "split", ["mse", "dice"])
+    rest = [name for name in CANDIDATES if name != REFERENCE]
+    assert [(c.target, c.metric, c.candidate) for c in comparisons] == [
+        (t, m, o) for t in ("gm", "wm") for m in ("mse", "dice") for o in rest
     ]
 
 
@@ -90,13 +92,13 @@ def test_a_worse_candidate_has_a_negative_difference():
 
 
 def test_holm_counts_the_candidates_of_one_target_and_metric():
-    found = compare(TABLE, REFERENCE, "subject", ["dice", "mse"])
+    comparisons = compare(TABLE, REFERENCE, "subject", ["dice", "mse"])
     for target in ("gm", "wm"):
-        family = [c for c in found if (c.target, c.metric) == (target, "dice")]
+        family = [c for c in comparisons if (c.target, c.metric) == (target, "dice")]
         least, *_, most = sorted(family, key=lambda c: c.p)
         assert least.p_holm == pytest.approx(4 * least.p)  # of four, not of sixteen
         assert most.p_holm >= most.p
-        assert compare(TABLE, REFERENCE, "subject", ["dice"])[:4] == found[:4]
+        assert compare(TABLE, REFERENCE, "subject", ["dice"])[:4] == comparisons[:4]
 
 
 @pytest.mark.parametrize("unit", ["subject", "split"])
@@ -104,17 +106,17 @@ def test_holm_counts_the_candidates_of_one_target_and_metric():
 def test_a_missing_run_leaves_out_its_split_on_both_sides(failed, unit):
     [left] = {"Hard-Sig-Dice", REFERENCE} - {failed}
     table = GM[~((GM["candidate"] == failed) & (GM["split"] == 7))]
-    one = compare(table, REFERENCE, unit, ["dice"])[0]
-    assert one.note == f"scores without a counterpart left out: 4 of {left}"
+    comparison = compare(table, REFERENCE, unit, ["dice"])[0]
+    assert comparison.note == f"scores without a counterpart left out: 4 of {left}"
     without = compare(GM[GM["split"] != 7], REFERENCE, unit, ["dice"])[0]
-    assert replace(one, p_holm=0, note="") == replace(without, p_holm=0)
+    assert replace(comparison, p_holm=0, note="") == replace(without, p_holm=0)
 
 
 def test_a_missing_run_leaves_the_other_candidates_as_they_are():
     table = GM[~((GM["candidate"] == "Hard-Sig-Dice") & (GM["split"] == 7))]
-    [_, *others] = compare(table, REFERENCE, "split", ["dice"])
-    [_, *whole] = compare(GM, REFERENCE, "split", ["dice"])
-    assert [one.p for one in others] == [one.p for one in whole]
+    [_, *rest] = compare(table, REFERENCE, "split", ["dice"])
+    [_, *complete] = compare(GM, REFERENCE, "split", ["dice"])
+    assert [comparison.p for comparison in rest] == [comparison.p for comparison in complete]
 
 
 def test_an_undefined_score_is_left_out_of_its_metric_on_both_sides():
@@ -128,23 +130,30 @@ def test_an_undefined_score_is_left_out_of_its_metric_on_both_sides():
 
 
 @pytest.mark.filterwarnings("error")
-def test_without_common_pairs_there_is_no_p_and_the_others_do_not_pay_for_it():
+def test_without_common_pairs_p_is_undefined_and_not_counted_by_holm():
     never = GM[GM["candidate"] == "Hard-Sig-Dice"].assign(dice=NAN)
     table = pd.concat([GM[GM["candidate"] != "Hard-Sig-Dice"], never])
-    found = compare(table, REFERENCE, "subject", ["dice"])
-    [one] = [c for c in found if c.candidate == "Hard-Sig-Dice"]
-    assert one.pairs == 0
-    assert one.note.startswith("no pairs; scores without a counterpart left out: 160 of")
-    values = (one.p, one.p_holm, one.mean, one.median_difference, one.low, one.high)
+    comparisons = compare(table, REFERENCE, "subject", ["dice"])
+    [comparison] = [c for c in comparisons if c.candidate == "Hard-Sig-Dice"]
+    assert comparison.pairs == 0
+    assert comparison.note.startswith("no pairs; scores without a counterpart left out: 160 of")
+    values = (
+        comparison.p,
+        comparison.p_holm,
+        comparison.mean,
+        comparison.median_difference,
+        comparison.low,
+        comparison.high,
+    )
     assert all(math.isnan(value) for value in values)
-    least = min((c for c in found if c is not one), key=lambda c: c.p)
+    least = min((c for c in comparisons if c is not comparison), key=lambda c: c.p)
     assert least.p_holm == pytest.approx(3 * least.p)
 
 
-def test_a_target_that_only_one_candidate_has_is_compared_with_nothing():
+def test_a_target_of_only_one_candidate_has_no_pairs():
     table = pd.concat([GM, GM[GM["candidate"] == "Hard-Sig-Dice"].assign(target="csf")])
-    found = [c for c in compare(table, REFERENCE, "split", ["dice"]) if c.target == "csf"]
-    assert [c.pairs for c in found] == [0, 0, 0, 0]
+    comparisons = [c for c in compare(table, REFERENCE, "split", ["dice"]) if c.target == "csf"]
+    assert [c.pairs for c in comparisons] == [0, 0, 0, 0]
 
 
 def twins(*differences):
@@ -154,42 +163,49 @@ def twins(*differences):
         for n, d in enumerate(differences)
         for name, score in (("a", 0.1 * n + d), ("b", 0.1 * n))
     ]
-    return pd.DataFrame(rows).assign(person=lambda one: one["subject"])
+    return pd.DataFrame(rows).assign(person=lambda table: table["subject"])
 
 
-def test_equal_steps_are_ties_whatever_their_last_bit():
+def test_differences_that_are_equal_but_for_rounding_are_ties():
     assert len({0.1 * n + 0.3 - 0.1 * n for n in range(8)}) > 1  # binary fractions
-    [one] = compare(twins(*[0.3] * 7, 0), "b", "subject", ["dice"])
-    assert (one.pairs, one.zeros, one.tied, one.method) == (8, 1, 7, "approx")
-    assert one.note == "1 zero difference dropped; 7 differences tied in size"
+    [comparison] = compare(twins(*[0.3] * 7, 0), "b", "subject", ["dice"])
+    assert (comparison.pairs, comparison.zeros, comparison.tied) == (8, 1, 7)
+    assert comparison.method == "approx"
+    assert comparison.note == "1 zero difference dropped; 7 differences tied in size"
 
 
 @pytest.mark.filterwarnings("error")
-def test_identical_candidates_do_not_differ():
-    [one] = compare(twins(0, 0, 0), "b", "subject", ["dice"])
+def test_identical_candidates_have_p_of_one():
+    [comparison] = compare(twins(0, 0, 0), "b", "subject", ["dice"])
     [run] = compare(twins(0, 0, 0), "b", "split", ["dice"])
-    assert (one.p, one.p_holm, one.zeros, one.low, one.high) == (1, 1, 3, 0, 0)
-    assert one.note == run.note == "every difference is zero"
+    assert (comparison.p, comparison.p_holm, comparison.zeros, comparison.low, comparison.high) == (
+        1,
+        1,
+        3,
+        0,
+        0,
+    )
+    assert comparison.note == run.note == "every difference is zero"
     assert run.pairs == 1
 
 
-def test_a_single_candidate_is_compared_with_nothing_and_its_csv_has_a_heading():
+def test_a_single_candidate_has_no_comparison_but_a_csv_header():
     alone = compare(GM[GM["candidate"] == REFERENCE], REFERENCE, "split", ["dice"])
     assert alone == []
     assert list(as_table(alone).columns) == list(Comparison.__annotations__)
 
 
-def test_a_wrong_reference_or_metric_is_named_beside_what_there_is():
+def test_an_unknown_reference_or_metric_is_named_with_the_available_ones():
     with pytest.raises(UserError, match=r"reference 'Soft' .*Hard-Sig-Dice, Hard-ReLU-Wing"):
         compare(TABLE, "Soft", "split", ["dice"])
     with pytest.raises(UserError, match=r"metric 'lfdr' .*dice, mse"):
         compare(TABLE, REFERENCE, "split", ["dice", "lfdr"])
 
 
-def test_the_csv_repeats_byte_for_byte_in_whatever_order_the_runs_came():
+def test_the_csv_does_not_depend_on_the_order_of_the_runs():
     def csv(table):
-        found = compare(table, REFERENCE, "split", ["dice"])
-        return as_table(sorted(found, key=lambda c: c.candidate)).to_csv(index=False)
+        comparisons = compare(table, REFERENCE, "split", ["dice"])
+        return as_table(sorted(comparisons, key=lambda c: c.candidate)).to_csv(index=False)
 
     text = csv(GM)
     assert csv(GM.sample(frac=1, random_state=1)) == text

@@ -1,4 +1,4 @@
-"""Scores of candidates side by side: only what all of them scored counts."""
+"""Scores of several candidates: only what all of them scored counts."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ TABLE = metrics(
 )
 
 
-def test_a_failed_run_of_one_candidate_leaves_its_split_out_of_the_others_average():
-    found = paired_means(scores_by_candidate(TABLE, "gm", "dice"), ["soft", "hard"], "subject")
-    assert found.index.tolist() == ["a", "b"]
-    assert list(found.columns) == ["soft", "hard"]
-    assert found["soft"].tolist() == [80, 60]  # a: not (80 + 90) / 2
-    assert found["hard"].tolist() == [60, 55]
+def test_a_split_with_a_failed_run_is_left_out_of_every_candidates_mean():
+    means = paired_means(scores_by_candidate(TABLE, "gm", "dice"), ["soft", "hard"], "subject")
+    assert means.index.tolist() == ["a", "b"]
+    assert list(means.columns) == ["soft", "hard"]
+    assert means["soft"].tolist() == [80, 60]  # a: not (80 + 90) / 2
+    assert means["hard"].tolist() == [60, 55]
 
 
-def test_a_candidate_alone_is_averaged_over_all_its_splits():
-    found = paired_means(scores_by_candidate(TABLE, "gm", "dice"), ["soft"], "subject")
-    assert found["soft"].tolist() == [85, 60]
+def test_a_single_candidate_is_averaged_over_all_its_splits():
+    means = paired_means(scores_by_candidate(TABLE, "gm", "dice"), ["soft"], "subject")
+    assert means["soft"].tolist() == [85, 60]
 
 
 def test_the_sessions_of_a_person_count_once():
@@ -49,15 +49,15 @@ def test_the_sessions_of_a_person_count_once():
         for name in ("soft", "hard")
     ]
     scored = scores_by_candidate(metrics(*sessions), "gm", "dice")
-    found = paired_means(scored, ["soft", "hard"], "subject")
-    assert found.index.tolist() == ["a", "b"]
-    assert found["hard"].tolist() == [70, 30]
-    assert found["soft"].tolist() == [71, 31]
+    means = paired_means(scored, ["soft", "hard"], "subject")
+    assert means.index.tolist() == ["a", "b"]
+    assert means["hard"].tolist() == [70, 30]
+    assert means["soft"].tolist() == [71, 31]
     [run] = paired_means(scored, ["hard"], "split")["hard"]
     assert run == 60  # of a run, all that it tested counts, as in the paper
 
 
-def test_a_pair_does_not_suffer_from_the_failure_of_a_third_candidate():
+def test_a_pair_does_not_depend_on_a_third_candidate():
     third = pd.concat([TABLE, metrics(("relu", 0, "b", 1.0))])
     scored = scores_by_candidate(third, "gm", "dice")
     pd.testing.assert_frame_equal(
@@ -68,23 +68,23 @@ def test_a_pair_does_not_suffer_from_the_failure_of_a_third_candidate():
     assert paired_means(scored, ["soft", "hard", "relu"], "subject").index.tolist() == ["b"]
 
 
-def test_a_split_is_the_mean_of_its_run_over_the_subjects_both_have():
+def test_a_split_is_averaged_over_the_subjects_of_both_candidates():
     table = TABLE.copy()
     table.loc[1, "dice"] = NAN  # soft, split 0, b
-    found = paired_means(scores_by_candidate(table, "gm", "dice"), ["soft", "hard"], "split")
-    assert found.index.tolist() == [0, 2]
-    assert found["soft"].tolist() == [80, 50]
-    assert found["hard"].tolist() == [60, 45]  # not (60 + 65) / 2
-    whole = paired_means(scores_by_candidate(TABLE, "gm", "dice"), ["soft", "hard"], "split")
-    assert whole["hard"].tolist() == [62.5, 45]
+    means = paired_means(scores_by_candidate(table, "gm", "dice"), ["soft", "hard"], "split")
+    assert means.index.tolist() == [0, 2]
+    assert means["soft"].tolist() == [80, 50]
+    assert means["hard"].tolist() == [60, 45]  # not (60 + 65) / 2
+    complete = paired_means(scores_by_candidate(TABLE, "gm", "dice"), ["soft", "hard"], "split")
+    assert complete["hard"].tolist() == [62.5, 45]
 
 
 @pytest.mark.parametrize("undefined", [NAN, np.inf, -np.inf, None])
-def test_an_undefined_score_pairs_with_nothing(undefined):
+def test_an_undefined_score_is_in_no_pair(undefined):
     table = metrics(("soft", 0, "a", 80.0), ("hard", 0, "a", 7.0), ("soft", 0, "b", 70.0))
     table = pd.concat([table, metrics(("hard", 0, "b", undefined))])
-    found = paired_means(scores_by_candidate(table, "gm", "dice"), ["soft", "hard"], "subject")
-    assert found.index.tolist() == ["a"]
+    means = paired_means(scores_by_candidate(table, "gm", "dice"), ["soft", "hard"], "subject")
+    assert means.index.tolist() == ["a"]
 
 
 def test_scores_without_a_counterpart_are_counted_for_each_side():
@@ -105,7 +105,7 @@ def test_the_order_of_the_rows_does_not_matter():
         )
 
 
-def test_targets_are_kept_apart_and_a_missing_one_has_no_pairs():
+def test_scores_are_of_one_target_and_a_missing_target_has_no_pairs():
     both = pd.concat([TABLE, TABLE.assign(target="wm", dice=1.0)])
     pd.testing.assert_frame_equal(
         scores_by_candidate(both, "gm", "dice"), scores_by_candidate(TABLE, "gm", "dice")
@@ -113,7 +113,7 @@ def test_targets_are_kept_apart_and_a_missing_one_has_no_pairs():
     assert paired_means(scores_by_candidate(TABLE, "csf", "dice"), ["soft", "hard"], "split").empty
 
 
-def test_a_score_that_is_there_twice_is_refused_with_its_place():
+def test_a_repeated_score_raises_an_error_with_subject_and_split():
     again = pd.concat([TABLE, metrics(("hard", 2, "b", 44.0))])
     with pytest.raises(UserError, match="hard has two scores of gm for subject b in split 2"):
         scores_by_candidate(again, "gm", "dice")

@@ -1,4 +1,4 @@
-"""The whole report of an ablation, of half a one, and of a run alone."""
+"""The report of a complete and of an unfinished ablation, and of a single run."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ ALWAYS = ["scores_gm", "thresholds_gm", "density_gm", "volumes_gm", "learning", 
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
-    """The report of an ablation whose scans are gone."""
+    """The report of an ablation without its scans."""
     study = fake.write(tmp_path_factory.mktemp("study"), DONE)
     write_report(study)
     return study
 
 
-def test_raters_and_lesions_have_tables_where_they_were_measured(tmp_path):
+def test_raters_and_lesions_have_tables_if_they_were_measured(tmp_path):
     study = fake.write(tmp_path / "study", DONE)
     for path in study.rglob("metrics.csv"):
         table = pd.read_csv(path)
@@ -51,7 +51,7 @@ def test_raters_and_lesions_have_tables_where_they_were_measured(tmp_path):
     assert {"Raters", "Lesions"} <= set(titles(study))
 
 
-def test_without_raters_and_lesions_there_is_no_such_table(reported):
+def test_without_raters_and_lesions_they_have_no_table(reported):
     assert not {"Raters", "Lesions"} & set(titles(reported))
     assert not list((reported / "tables").glob("raters*"))
 
@@ -74,7 +74,7 @@ def titles(folder):
     return re.findall(r"<h2[^>]*>([^<]*)</h2>", page(folder))
 
 
-def drawn(folder):
+def figure_names(folder):
     return sorted(path.stem for path in (folder / "figures").iterdir())
 
 
@@ -92,16 +92,16 @@ def test_the_page_has_every_section(reported):
     assert "runs on different splits are not independent" in page(reported)
 
 
-def test_where_the_scans_are_gone_the_page_says_so_and_has_all_else(reported):
-    said = "The scans could not be shown: dataset.root: there is no folder nowhere"
-    assert said in page(reported)
-    assert drawn(reported) == sorted(ALWAYS)
+def test_without_scans_only_the_examples_are_missing_from_the_page(reported):
+    reason = "The scans could not be shown: dataset.root: there is no folder nowhere"
+    assert reason in page(reported)
+    assert figure_names(reported) == sorted(ALWAYS)
     assert page(reported).count("data:image/png;base64,") == len(ALWAYS)
 
 
 @pytest.mark.parametrize("unit", ["subject", "split"])
-def test_the_tables_means_are_those_of_the_runs_own_files(reported, unit):
-    """DICE holds what metrics.csv was written from; its levels: candidate, split, subject."""
+def test_means_of_the_table_are_those_of_the_runs_metrics(reported, unit):
+    """DICE has the values of metrics.csv, with the levels candidate, split, subject."""
     table = csv(reported, f"scores_by_{unit}_gm")
     column = next(name for name in table.columns if name.startswith("Dice"))
     for name in fake.NAMES:
@@ -120,8 +120,8 @@ def compared_dice(folder, candidate):
     return float(row["p"].removeprefix("p = ")), float(median)
 
 
-def test_p_is_that_of_the_runs_own_files_by_the_method_asked_for(reported, tmp_path, monkeypatch):
-    """The exact p of six runs that all differ one way is 2 / 2^6; the paper's is smaller."""
+def test_p_values_are_those_of_scipy_for_each_method(reported, tmp_path, monkeypatch):
+    """The exact p of six runs that all differ in one direction is 2 / 2^6; the paper's is smaller."""
     runs = DICE.groupby(level=(0, 1)).mean()
     differences = (runs["Hard"] - runs["Soft"]).to_numpy()
     normal = stats.wilcoxon(differences, method="approx", correction=False).pvalue
@@ -135,7 +135,7 @@ def test_p_is_that_of_the_runs_own_files_by_the_method_asked_for(reported, tmp_p
     assert compared_dice(again, "Hard")[0] == pytest.approx(normal, abs=0.00006)
 
 
-def test_the_worst_the_median_and_the_best_subject_of_the_reference_are_shown(tmp_path):
+def test_examples_are_the_worst_median_and_best_subject_of_the_reference(tmp_path):
     """In a split that every candidate tested; s9, the best, was tested by Soft alone."""
     soft = {"s1": 70.0, "s2": 50.0, "s3": 90.0, "s4": 80.0, "s5": 60.0}
     done = {("Soft", 0): soft, ("Dice", 0): dict.fromkeys(soft, 10.0), ("Soft", 1): {"s9": 99.0}}
@@ -149,13 +149,13 @@ def test_the_worst_the_median_and_the_best_subject_of_the_reference_are_shown(tm
 
 def test_with_scans_and_predictions_there_are_examples(small):
     write_report(small / "study")
-    assert "examples_gm" in drawn(small / "study")
+    assert "examples_gm" in figure_names(small / "study")
     assert "could not be shown" not in page(small / "study")
     assert "The subjects with the worst, the median and the best Dice" in page(small / "study")
 
 
-def test_examples_of_candidates_that_look_at_different_contrasts(small, tmp_path):
-    """Each one's predictions are named after its own first image."""
+def test_examples_of_candidates_with_different_contrasts(small, tmp_path):
+    """Predictions of a candidate are named after its own first image."""
     study = shutil.copytree(small, tmp_path / "x") / "study"
     for scan in (tmp_path / "x/data").glob("*-image.nii.gz"):
         shutil.copy(scan, scan.with_name(scan.name.replace("image", "other")))
@@ -170,11 +170,11 @@ def test_examples_of_candidates_that_look_at_different_contrasts(small, tmp_path
     for path in list((study / "Dice").rglob("*-image_label*")):
         path.rename(path.with_name(path.name.replace("image", "other")))
     write_report(study)
-    assert "examples_gm" in drawn(study)
+    assert "examples_gm" in figure_names(study)
     assert "could not be shown" not in page(study)
 
 
-def test_an_unfinished_ablation_is_reported_with_what_is_missing(tmp_path, small):
+def test_an_unfinished_ablation_has_a_report_that_names_missing_runs(tmp_path, small):
     """The reference has no run yet, and no split is done by two candidates."""
     done = {("Soft", 1): {"site1-sc01": 80.0}, ("Dice", 2): {"site2-sc01": 80.0}}
     planned = [("Hard", 1), ("Wing", 1)]
@@ -191,7 +191,7 @@ def test_an_unfinished_ablation_is_reported_with_what_is_missing(tmp_path, small
         assert part in console.file.getvalue()
 
 
-def test_a_single_run_has_a_report_too(tmp_path):
+def test_a_single_run_has_a_report(tmp_path):
     run = fake.one_run(tmp_path / "run", {"a": 80.0, "b": 70.0})
     write_report(run)
     assert "Scores by run" not in titles(run)
@@ -199,7 +199,7 @@ def test_a_single_run_has_a_report_too(tmp_path):
     assert csv(run, "scores_by_subject_gm").shape[0] == 1
 
 
-def test_nothing_done_is_nothing_to_report(tmp_path):
+def test_without_a_finished_run_there_is_nothing_to_report(tmp_path):
     fake.write(tmp_path, {}, [("Soft", 0)])
     with pytest.raises(UserError, match="nothing to report"):
         write_report(tmp_path)

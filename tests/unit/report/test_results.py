@@ -1,4 +1,4 @@
-"""An ablation's folder read back: which runs are done, which learned, and all their scores."""
+"""Reading an ablation's folder: the status of its runs, convergence, and all scores."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ def study(tmp_path):
     return fake.write(tmp_path / "study", DONE, reference="Dice", wilcoxon="exact")
 
 
-def entry(study, name):
-    return next(one for one in read_results(study).runs if one.name == name)
+def run_named(study, name):
+    return next(run for run in read_results(study).runs if run.name == name)
 
 
-def test_name_reference_method_and_order_are_the_yamls(study):
-    found = read_results(study)
-    assert (found.name, found.reference, found.method) == ("study", "Dice", "exact")
-    assert found.candidates == list(fake.NAMES)
-    assert found.targets == ["gm"]
-    assert [one.name for one in found.runs[:2]] == ["Soft/split-0", "Dice/split-0"]
+def test_name_reference_method_and_order_are_those_of_the_yaml(study):
+    results = read_results(study)
+    assert (results.name, results.reference, results.method) == ("study", "Dice", "exact")
+    assert results.candidates == list(fake.NAMES)
+    assert results.targets == ["gm"]
+    assert [run.name for run in results.runs[:2]] == ["Soft/split-0", "Dice/split-0"]
 
 
 def test_every_score_of_every_run_is_in_one_table(study):
-    found = read_results(study).metrics
-    assert len(found) == 3 * 2 * 2
+    metrics = read_results(study).metrics
+    assert len(metrics) == 3 * 2 * 2
     for (name, k), dice in DONE.items():
-        rows = found[(found["candidate"] == name) & (found["split"] == k)]
+        rows = metrics[(metrics["candidate"] == name) & (metrics["split"] == k)]
         assert dict(zip(rows["subject"], rows["dice"], strict=True)) == pytest.approx(dice)
 
 
-def test_subjects_names_stay_text(tmp_path):
+def test_names_of_subjects_are_read_as_text(tmp_path):
     """A subject `007` is not the number 7."""
     study = fake.write(tmp_path, {("Soft", 0): {"007": 80.0, "1e3": 70.0}})
     assert read_results(study).metrics["subject"].tolist() == ["007", "1e3"]
@@ -51,33 +51,33 @@ def test_a_run_is_done_failed_unfinished_or_not_begun(study):
     fake.write(study, {}, [(name, k) for k in range(3) for name in fake.NAMES])
     fake.fail(study / "Soft/split-2", "loss is not finite\nmore words")
     fake.note(study / "Dice/split-2", status="training")
-    found = {one.name: (one.status, one.reason) for one in read_results(study).runs}
-    assert found["Soft/split-2"] == ("failed", "loss is not finite\nmore words")
-    assert found["Dice/split-2"] == ("unfinished", "")
-    assert found["Hard/split-2"] == ("not begun", "")
-    assert {status for name, (status, _) in found.items() if "split-2" not in name} == {"done"}
+    statuses = {run.name: (run.status, run.reason) for run in read_results(study).runs}
+    assert statuses["Soft/split-2"] == ("failed", "loss is not finite\nmore words")
+    assert statuses["Dice/split-2"] == ("unfinished", "")
+    assert statuses["Hard/split-2"] == ("not begun", "")
+    assert {status for name, (status, _) in statuses.items() if "split-2" not in name} == {"done"}
 
 
 def test_a_trained_run_that_is_not_scored_is_unfinished(study):
-    """The done-mark is written last: a metrics.csv may be half an evaluation's."""
+    """The mark `done` is written last: metrics.csv may be of an unfinished evaluation."""
     fake.note(study / "Soft/split-0", status="finished")
-    assert entry(study, "Soft/split-0").status == "unfinished"
+    assert run_named(study, "Soft/split-0").status == "unfinished"
     table = read_results(study).metrics
     assert len(table[table["candidate"] == "Soft"]) == 2  # of the other split alone
     assert len(table) == 5 * 2
 
 
-def test_a_run_that_was_done_again_after_a_failure_has_not_failed(study):
+def test_a_run_that_succeeded_after_a_failure_is_done(study):
     fake.fail(study / "Soft/split-0", "out of memory")
-    one = entry(study, "Soft/split-0")
-    assert (one.status, one.reason) == ("done", "")
+    run = run_named(study, "Soft/split-0")
+    assert (run.status, run.reason) == ("done", "")
 
 
-def test_done_runs_are_given_by_candidate(study):
+def test_done_runs_can_be_selected_by_candidate(study):
     fake.note(study / "Soft/split-1", status="training")
-    found = read_results(study)
-    assert [one.name for one in found.done_runs("Soft")] == ["Soft/split-0"]
-    assert len(found.done_runs()) == 5
+    results = read_results(study)
+    assert [run.name for run in results.done_runs("Soft")] == ["Soft/split-0"]
+    assert len(results.done_runs()) == 5
 
 
 # validation Dice, dead volumes and largest logit by epoch -> whether that run learned something
@@ -88,33 +88,35 @@ RUNS = {
     "dead to the end": ([40, 80, 0], [0, 0, 1], [3, 3, -0.1], False),
     "dead to the end at 0": ([40, 0], [0, 2], [3, 0], False),
     "recovered": ([0, 0, 60], [2, 1, 0], [-2, -1, 4], True),
-    "one volume dead, others alive": ([40, 60], [1, 1], [3, 3], True),
+    "one volume dead, the rest alive": ([40, 60], [1, 1], [3, 3], True),
     "a low sigmoid": ([20, 30], [0, 0], [-1, -2], True),
     "undefined Dice": ([None, None], [0, 0], [3, 3], False),
 }
 
 
 @pytest.mark.parametrize(("dice", "dead", "logit", "converged"), RUNS.values(), ids=RUNS)
-def test_a_run_converged_if_it_learned_something_and_lives(study, dice, dead, logit, converged):
+def test_a_run_converged_if_dice_reached_ten_percent_and_the_output_is_not_dead(
+    study, dice, dead, logit, converged
+):
     fake.history(study / "Soft/split-0", dice, dead, logit)
-    assert entry(study, "Soft/split-0").converged is converged
+    assert run_named(study, "Soft/split-0").converged is converged
 
 
 def test_a_run_without_history_did_not_converge(study):
     (study / "Soft/split-0/history.csv").unlink()
-    assert entry(study, "Soft/split-0").converged is False
-    assert entry(study, "Soft/split-0").history.empty
+    assert run_named(study, "Soft/split-0").converged is False
+    assert run_named(study, "Soft/split-0").history.empty
 
 
-def test_a_single_runs_folder_is_a_study_of_one(tmp_path):
+def test_the_folder_of_a_single_run_is_an_ablation_of_one_candidate(tmp_path):
     run = fake.one_run(tmp_path / "run", {"a": 80.0, "b": 70.0})
-    found = read_results(run)
-    assert (found.name, found.reference, found.candidates) == ("run", "run", ["run"])
-    assert found.metrics["dice"].tolist() == [80, 70]
-    assert [one.status for one in found.runs] == ["done"]
+    results = read_results(run)
+    assert (results.name, results.reference, results.candidates) == ("run", "run", ["run"])
+    assert results.metrics["dice"].tolist() == [80, 70]
+    assert [run.status for run in results.runs] == ["done"]
 
 
-def test_a_single_run_that_is_not_scored_yet_has_nothing_to_report(tmp_path):
+def test_a_single_run_without_scores_has_nothing_to_report(tmp_path):
     run = fake.one_run(tmp_path / "run", {"a": 80.0})
     (run / "metrics.csv").unlink()
     with pytest.raises(UserError, match="no run is trained and scored yet"):
@@ -130,7 +132,7 @@ def test_a_study_without_a_done_run_has_nothing_to_report(tmp_path):
     assert any_done(study)
 
 
-def test_another_folder_is_refused(tmp_path):
+def test_a_folder_without_a_run_raises_an_error(tmp_path):
     with pytest.raises(UserError, match="is neither an ablation folder nor a run folder"):
         read_results(tmp_path)
 
@@ -139,14 +141,14 @@ def test_another_folder_is_refused(tmp_path):
     "content", ["", "{", "[]", "{}", '{"runs": 3}', '{"runs": [{"candidate": "Soft"}]}',
                 '{"runs": [{"candidate": "Soft", "split": "x"}]}', "\xff"],
 )  # fmt: skip
-def test_a_damaged_plan_is_the_users_to_mend(study, content):
+def test_a_damaged_plan_raises_an_error_with_the_fix(study, content):
     (study / "plan.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=r"plan\.json is damaged .*`softseg ablate` writes it"):
         read_results(study)
 
 
-def test_more_planned_than_begun_is_read_from_the_plan_alone(study):
-    """Not from the folders: one that an older plan left behind is no run of this one."""
+def test_runs_are_those_of_the_plan_and_not_of_the_folders(study):
+    """A folder that an older plan left behind is not a run of this one."""
     fake.one_run(study / "Old/split-0", {"s00": 1.0})
     plan = json.loads((study / "plan.json").read_text())
     assert len(read_results(study).runs) == len(plan["runs"]) == 6

@@ -1,4 +1,4 @@
-"""The report's tables: means, stars, counts of runs, and how every run went."""
+"""The report's tables: means, stars, counts of runs, and the status of every run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SUBJECTS = [f"s{n}" for n in range(7)]
 
 def score_tables(results, target, unit):
     """The paper's table, and the comparisons if there are any."""
-    found = compare_candidates(results, target, unit)
-    means = means_table(results, target, unit, found)
-    return [means, comparisons_table(found, target, unit)] if found else [means]
+    comparisons = compare_candidates(results, target, unit)
+    means = means_table(results, target, unit, comparisons)
+    return [means, comparisons_table(comparisons, target, unit)] if comparisons else [means]
 
 
 def study(folder, done, **how):
@@ -57,13 +57,13 @@ def test_means_and_deviations_are_over_subjects_and_over_runs(tmp_path):
     [runs, _] = score_tables(results, "gm", "split")
     for name, values in (("Soft", soft), ("Dice", dice), ("Hard", hard)):
         for table, means in ((subjects, values.mean(axis=0)), (runs, values.mean(axis=1))):
-            shown = f"{means.mean():.1f} ± {means.std(ddof=1):.1f}"
-            assert by(table, name, "Dice").text == shown
+            text = f"{means.mean():.1f} ± {means.std(ddof=1):.1f}"
+            assert by(table, name, "Dice").text == text
     assert (subjects.name, runs.name) == ("scores_by_subject_gm", "scores_by_split_gm")
 
 
-def test_stars_are_holms_by_subject_and_raw_by_run(tmp_path):
-    """One and the same differences: p = 0.031 of 6 pairs, 0.0625 after Holm's correction."""
+def test_stars_are_for_holms_p_by_subject_and_for_the_raw_p_by_run(tmp_path):
+    """The same differences: p = 0.031 of 6 pairs, 0.0625 after Holm's correction."""
     differences = [1.1, 1.2, 1.3, 1.4, 1.5, 1.6]
     raw = stats.wilcoxon(differences).pvalue
     assert raw < 0.05 < 2 * raw
@@ -84,7 +84,7 @@ def test_stars_are_holms_by_subject_and_raw_by_run(tmp_path):
     assert any("not corrected for several candidates" in note for note in means.notes)
 
 
-def test_a_star_by_subject_is_left_where_holm_agrees(tmp_path):
+def test_a_difference_by_subject_has_a_star_if_holms_p_is_significant(tmp_path):
     soft, worse = shifted(*np.linspace(1, 2, 7))
     assert 2 * stats.wilcoxon(np.linspace(1, 2, 7)).pvalue < 0.05
     [means, _] = score_tables(study(tmp_path, two_splits(soft, worse, worse)), "gm", "subject")
@@ -98,14 +98,14 @@ def test_runs_are_counted_done_of_planned_and_not_converged(tmp_path):
     planned = [(name, k) for name in fake.NAMES for k in range(3)]
     fake.write(tmp_path, done, planned)
     fake.history(tmp_path / "Hard/split-2", [1.0, 2.0])
-    fake.history(tmp_path / "Dice/split-1", [1.0])  # not done: not one that did not converge
+    fake.history(tmp_path / "Dice/split-1", [1.0])  # not done, so it does not count
     [means, *_] = score_tables(read_results(tmp_path), "gm", "subject")
     counts = {name: (row[1].text, row[2].text) for name, row in rows_of(means).items()}
     assert counts == {"Soft": ("3/3", "0"), "Dice": ("2/3", "0"), "Hard": ("1/3", "1")}
     assert "! Hard: 1 of 3 planned runs done; 1 did not converge." in means.notes
 
 
-def test_a_candidate_without_runs_has_a_row_that_says_so(tmp_path):
+def test_a_candidate_without_runs_has_a_row_with_no_run(tmp_path):
     done = fake.scores(splits=2, candidates=("Soft", "Dice"))
     results = study(tmp_path, done, planned=[("Hard", 0), ("Hard", 1)])
     [means, compared] = score_tables(results, "gm", "subject")
@@ -115,7 +115,7 @@ def test_a_candidate_without_runs_has_a_row_that_says_so(tmp_path):
     assert list(rows_of(compared)) == ["Dice"]
 
 
-def test_without_a_run_of_the_reference_there_are_means_but_no_comparison(tmp_path):
+def test_without_a_run_of_the_reference_only_means_are_shown(tmp_path):
     done = fake.scores(splits=2, candidates=("Dice", "Hard"))
     results = study(tmp_path, done, planned=[("Soft", 0)], reference="Soft")
     for unit in ("subject", "split"):
@@ -131,7 +131,7 @@ def test_every_metric_of_every_candidate_is_compared(tmp_path):
 
 
 def other_truth(folder, name, *, soft_only=False, raters=80.0):
-    """As where this candidate fuses raters otherwise, or takes other codes (other raters, too)."""
+    """For example, this candidate fuses raters differently, or takes other labels (and raters)."""
     fake.write(folder, fake.scores())
     for path in folder.rglob("metrics.csv"):
         table = pd.read_csv(path)
@@ -149,7 +149,7 @@ def other_truth(folder, name, *, soft_only=False, raters=80.0):
 
 @pytest.mark.parametrize("soft_only", [False, True])
 def test_against_another_truth_only_scores_against_each_rater_are_tested(tmp_path, soft_only):
-    """An odd number of raters has the same binary majority as mean, but another soft one."""
+    """Majority and mean of an odd number of raters differ only in the soft truth."""
     [means, compared] = other_truth(tmp_path, "Hard", soft_only=soft_only)
     assert by(means, "Hard", "Dice [%]").mark == ""
     assert by(means, "Hard", "Dice with").mark == "**"
@@ -165,7 +165,7 @@ def test_against_other_raters_nothing_is_tested(tmp_path):
     assert {row[0].text for row in compared.rows} == {"Dice"}
 
 
-def test_every_planned_run_is_listed_with_how_it_went(tmp_path):
+def test_every_planned_run_is_listed_with_its_status(tmp_path):
     done = {("Soft", 0): {"a": 80.0}, ("Dice", 0): {"a": 80.0}}
     fake.write(tmp_path, done, [("Soft", 1), ("Dice", 1), ("Hard", 1)])
     fake.history(tmp_path / "Dice/split-0", [4.0, 3.0])

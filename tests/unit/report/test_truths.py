@@ -32,7 +32,7 @@ def metrics(a, b):
 SAME = [(1.0, 1.1), (20.0, 19.5), (0.0, 0.0)]
 
 
-def test_volumes_that_agree_but_for_rounding_are_one_truth():
+def test_volumes_that_are_equal_but_for_rounding_are_the_same_truth():
     assert same_truth(metrics(SAME, [(h, s * (1 + 1e-7)) for h, s in SAME]), "a", "b")
 
 
@@ -42,18 +42,18 @@ def test_one_scan_with_another_binary_or_soft_volume_is_another_truth(other):
     assert not same_truth(metrics(other, SAME), "a", "b")
 
 
-def test_scans_that_only_one_was_tested_on_do_not_count():
+def test_scans_that_only_one_candidate_was_tested_on_do_not_count():
     assert same_truth(metrics(SAME, SAME[:1]), "a", "b")
     assert same_truth(metrics(SAME, []), "a", "never run")
 
 
-def test_tables_of_older_versions_are_compared_by_what_they_have():
+def test_tables_of_older_versions_are_compared_by_their_columns():
     table = metrics(SAME, [(1.0, 5.0), *SAME[1:]]).drop(columns="dV_soft_ml")
     assert same_truth(table, "a", "b")
     assert same_truth(table.drop(columns="volume_truth_ml"), "a", "b")
 
 
-def test_raters_are_the_same_where_they_agree_with_one_another_alike():
+def test_raters_are_the_same_if_the_dice_between_them_is_the_same():
     table = metrics(SAME, SAME)
     assert same_raters(table, "a", "b")
     assert same_raters(table.assign(dice_between_raters=80.0), "a", "b")

@@ -106,14 +106,14 @@ def test_subjects_of_different_shape_and_voxels_are_next_to_each_other(path, sav
 def test_the_first_cell_is_the_whole_slice_with_a_frame_around_the_enlarged_part(
     path, saved_figure
 ):
-    shown = example(["a"])
-    plot_examples([shown], path)
-    whole, *others = slice_axes(saved_figure.figure)
-    assert whole.get_xlim() == (0, 40)
-    [frame] = whole.patches
-    box = box_of(shown)
+    subject = example(["a"])
+    plot_examples([subject], path)
+    first, *rest = slice_axes(saved_figure.figure)
+    assert first.get_xlim() == (0, 40)
+    [frame] = first.patches
+    box = box_of(subject)
     assert (frame.get_x(), frame.get_y(), frame.get_width()) == (box.left, box.bottom, box.side)
-    for axes in others:
+    for axes in rest:
         assert axes.get_xlim() == pytest.approx((box.left, box.left + box.side))
         assert axes.get_ylim() == pytest.approx((box.bottom, box.bottom + box.side))
 

@@ -54,8 +54,8 @@ def plot_missing_examples(path):
     dice = {ODD[0]: NAN, ODD[1]: 100.0}
     masks = dict.fromkeys(ODD, nothing)
     title = "median: sub-amsterdam0001_acq-axial_run-01, the second scan"
-    one = Example(title, nothing + 3, nothing, masks, masks, (0.5, 1.0), dice)
-    plot_examples([one] * 3, path)
+    subject = Example(title, nothing + 3, nothing, masks, masks, (0.5, 1.0), dice)
+    plot_examples([subject] * 3, path)
 
 
 def plot_missing_progression(path):
@@ -199,7 +199,7 @@ def test_ten_candidates_have_colors_of_their_own(tmp_path, saved_figure, names):
 
 
 def test_a_candidate_has_the_color_that_is_passed(tmp_path, saved_figure):
-    wanted = colors(PAPER)
+    passed = colors(PAPER)
     runs = [{0.1: 70.0, 0.3: 90.0, 0.5: 80.0}]
-    plot_thresholds({PAPER[3]: runs}, tmp_path / "t.png", color=wanted)
-    assert saved_figure.figure.axes[0].lines[0].get_color() == wanted[PAPER[3]]
+    plot_thresholds({PAPER[3]: runs}, tmp_path / "t.png", color=passed)
+    assert saved_figure.figure.axes[0].lines[0].get_color() == passed[PAPER[3]]

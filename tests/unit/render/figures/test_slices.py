@@ -22,7 +22,7 @@ def at(shape, *places):
     return mask
 
 
-def test_the_box_is_around_what_is_there_in_mm():
+def test_the_box_is_around_the_foreground_in_mm():
     # 2 x 1 mm pixels: a slice of 100 x 100 mm, foreground of 40 x 20 mm
     mask = at((50, 100), (slice(10, 30), slice(60, 80)))
     box = foreground_box([mask], (2, 1), least=0.3, margin=0.25)
@@ -32,12 +32,12 @@ def test_the_box_is_around_what_is_there_in_mm():
     assert box.bottom + box.side / 2 == pytest.approx(70)
 
 
-def test_a_small_structure_is_shown_in_at_least_a_part_of_the_slice():
+def test_the_box_around_a_small_structure_has_a_least_size():
     box = foreground_box([at((100, 60), (50, 30))], (1, 1), least=0.3)
     assert box.side == pytest.approx(30)
 
 
-def test_the_box_stays_within_the_slice_and_nothing_to_show_is_all_of_it():
+def test_the_box_is_within_the_slice_and_the_whole_slice_without_foreground():
     assert foreground_box([at((100, 100), (0, 0))], (1, 1), least=0.3) == Box(70, 0, 30)
     assert (
         foreground_box([at((100, 50))], (1, 1))
@@ -51,10 +51,10 @@ def test_the_box_stays_within_the_slice_and_nothing_to_show_is_all_of_it():
     st.tuples(st.floats(0.2, 3), st.floats(0.2, 3)),
     st.data(),
 )
-def test_all_foreground_of_all_masks_lies_in_the_box(shape, pixel, data):
+def test_the_box_contains_all_foreground_of_all_masks(shape, pixel, data):
     place = st.tuples(*(st.integers(0, length - 1) for length in shape))
     places = data.draw(st.lists(place, min_size=1, max_size=4))
-    box = foreground_box([at(shape, one) for one in places], pixel)
+    box = foreground_box([at(shape, place) for place in places], pixel)
     width, height = shape[0] * pixel[0], shape[1] * pixel[1]
     assert 0.3 * max(width, height) <= box.side + 1e-6 <= max(width, height) + 1e-5
     for right, front in places:
@@ -91,7 +91,7 @@ def test_a_prediction_is_red_where_it_is_one_and_transparent_where_it_is_zero():
     assert changed.sum() == pytest.approx(2 * 10 * 10, abs=45)
 
 
-def test_the_enlarged_part_is_the_one_in_the_box():
+def test_the_enlarged_part_is_the_box():
     image = np.zeros((40, 20))
     image[30:34, 8:12] = 1  # 6 to 10 mm from the left, 24 to 36 mm from the back
     shown = pixels(image, np.zeros_like(image), Box(2, 18, 24), pixel=(1.0, 3.0))
@@ -100,7 +100,7 @@ def test_the_enlarged_part_is_the_one_in_the_box():
     assert np.mean((shown[:, :, 0] > 127) != white) < 0.03
 
 
-def test_what_lies_outside_of_the_box_does_not_darken_it():
+def test_values_outside_of_the_box_do_not_change_its_gray_levels():
     image = np.tile(np.linspace(0, 1, 20), (20, 1))
     image[0, 0] = 1000
     shown = pixels(image, np.zeros_like(image), Box(0, 10, 10))
@@ -108,7 +108,7 @@ def test_what_lies_outside_of_the_box_does_not_darken_it():
     assert shown[:, :, 0].max() == 255
 
 
-def test_voxels_that_are_not_a_number_leave_the_others_visible():
+def test_nan_voxels_leave_the_others_visible():
     image = np.tile(np.linspace(0, 1, 20), (20, 1))
     image[:4] = np.nan
     shown = pixels(image, np.zeros_like(image), whole_slice(image.shape, (1, 1)))
@@ -116,7 +116,7 @@ def test_voxels_that_are_not_a_number_leave_the_others_visible():
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, np.nan])
-def test_a_slice_of_one_value_is_shown_without_complaint(value):
+def test_a_slice_of_one_value_can_be_shown(value):
     flat = np.full((12, 9), value)
     shown = pixels(
         flat, np.zeros((12, 9)), whole_slice(flat.shape, (1, 1)), truth=np.zeros((12, 9))
@@ -128,7 +128,9 @@ def test_the_outline_runs_along_the_edge_of_the_truth():
     truth = np.zeros((10, 10))
     truth[2:5, 6:9] = 0.5
     box = whole_slice(truth.shape, (1, 1))
-    bare, lined = (pixels(truth * 0, truth * 0, box, truth=one) for one in (truth * 0, truth))
+    bare, lined = (
+        pixels(truth * 0, truth * 0, box, truth=outlined) for outlined in (truth * 0, truth)
+    )
     rows, columns = np.nonzero(np.abs(lined - bare).sum(axis=2) > 60)
     # 2 to 5 mm from the left becomes 50 to 80 pixels; 6 to 9 mm from the back 10 to 40 from above
     assert [rows.min(), rows.max(), columns.min(), columns.max()] == pytest.approx(

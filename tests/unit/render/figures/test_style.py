@@ -48,12 +48,12 @@ def lab(color, seen):
 
 
 @pytest.mark.parametrize("seen", SEEN)
-def test_ten_candidates_are_told_apart_by_everyone(seen):
-    found = colors(TEN)
-    assert list(found) == TEN
-    for one, other in itertools.combinations(found.values(), 2):
+def test_ten_colors_differ_with_each_kind_of_color_blindness(seen):
+    palette = colors(TEN)
+    assert list(palette) == TEN
+    for first, second in itertools.combinations(palette.values(), 2):
         # 2.3 is just noticeable, red against green in deuteranopia some 10
-        assert np.linalg.norm(lab(one, SEEN[seen]) - lab(other, SEEN[seen])) > 15
+        assert np.linalg.norm(lab(first, SEEN[seen]) - lab(second, SEEN[seen])) > 15
 
 
 def test_a_candidate_keeps_its_color_when_others_follow():
@@ -61,8 +61,8 @@ def test_a_candidate_keeps_its_color_when_others_follow():
 
 
 def test_more_than_ten_candidates_repeat_colors():
-    found = colors(map(str, range(23)))
-    assert max(Counter(found.values()).values()) == 3
+    palette = colors(map(str, range(23)))
+    assert max(Counter(palette.values()).values()) == 3
 
 
 def test_a_darker_color_is_darker():
@@ -77,7 +77,7 @@ def test_a_wrapped_name_fits_and_loses_no_letter(name, width):
     assert "".join(lines).replace(" ", "") == name.replace(" ", "")
 
 
-def test_a_name_is_broken_where_a_reader_would():
+def test_a_name_is_broken_after_hyphens_underscores_and_spaces():
     assert wrap("Soft-ReLU-Wing", 14) == "Soft-ReLU-Wing"
     assert wrap("Soft-ReLU-Wing", 10) == "Soft-ReLU-\nWing"
     assert wrap("no_hyphen_at_all", 10) == "no_hyphen_\nat_all"
@@ -86,7 +86,7 @@ def test_a_name_is_broken_where_a_reader_would():
     assert wrap("unbreakable", 4) == "unbr\neaka\nble"
 
 
-def test_numbers_have_about_three_digits_and_a_real_minus_sign():
+def test_numbers_have_about_three_digits_and_a_typographic_minus():
     assert [format_number(x) for x in (123.4, 12.34, 1.234, 0.1234)] == [
         "123",
         "12.3",
@@ -99,7 +99,7 @@ def test_numbers_have_about_three_digits_and_a_real_minus_sign():
     assert format_number(float("nan")) == "undefined"
 
 
-def test_a_figure_is_saved_in_a_folder_made_for_it_and_replaces_the_last_one(tmp_path):
+def test_a_figure_is_saved_in_a_new_folder_and_replaces_the_last_one(tmp_path):
     path = tmp_path / "report" / "figures" / "one.png"
     for inches in (1, 2):
         save(Figure(figsize=(inches, 1)), path)
