@@ -100,7 +100,7 @@ class Patient:
 
 
 def make_patient(center: int, number: int, seed: int) -> Patient:
-    """Return patient `number` of center `center` (both from 1), determined by these and the seed."""
+    """Return patient `number` of center `center` (from 1), determined by these and the seed."""
     rng = np.random.default_rng([seed, 2016, center, number])
     protocol = CENTERS[center - 1]
     scan, zooms = VoxelBox(protocol.shape, protocol.zooms), protocol.zooms
