@@ -1,4 +1,4 @@
-"""The same three subjects laid out for every loader, and what is refused about them."""
+"""The same three subjects in the layout of every loader, and the errors about them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ CONTRASTS = ("T1w", "T2w")
 
 
 @dataclass(frozen=True)
-class Laid:
-    """Three subjects with two contrasts and the target gm, drawn by the raters r1 and r2."""
+class ExampleDataset:
+    """Three subjects with two contrasts and the target gm, segmented by the raters r1 and r2."""
 
     root: Path
     spec: dict[str, Any]
@@ -36,69 +36,71 @@ class Laid:
             (self.root / name).unlink()
 
 
-def files(root: Path) -> Laid:
+def files(root: Path) -> ExampleDataset:
     spec = {"loader": "files", "image": "{subject}/{contrast}.nii*"}
     spec["label"] = "{subject}/gm_{rater}.nii*"
-    return Laid(root, spec, "{}/{}.nii.gz".format, "{}/gm_{}.nii.gz".format)
+    return ExampleDataset(root, spec, "{}/{}.nii.gz".format, "{}/gm_{}.nii.gz".format)
 
 
-def bids(root: Path) -> Laid:
+def bids(root: Path) -> ExampleDataset:
     targets = {"gm": {"suffix": "gm-{rater}", "contrast": "T1w"}}
     mask = "derivatives/labels/{0}/anat/{0}_T1w_gm-{1}.nii.gz".format
-    return Laid(
+    return ExampleDataset(
         root, {"loader": "bids", "targets": targets}, "{0}/anat/{0}_{1}.nii.gz".format, mask
     )
 
 
-def table(root: Path) -> Laid:
+def table(root: Path) -> ExampleDataset:
     spec = {"loader": "table", "file": "list.csv"}
-    return Laid(root, spec, "x/{}{}.nii.gz".format, "y/{}{}.nii.gz".format)
+    return ExampleDataset(root, spec, "x/{}{}.nii.gz".format, "y/{}{}.nii.gz".format)
 
 
-def nnunet(root: Path) -> Laid:
+def nnunet(root: Path) -> ExampleDataset:
     def image(name: str, contrast: str) -> str:
         return f"imagesTr/{name}_{CONTRASTS.index(contrast):04}.nii.gz"
 
-    return Laid(root, {"loader": "nnunet"}, image, lambda name, _: f"labelsTr/{name}.nii.gz")
+    return ExampleDataset(
+        root, {"loader": "nnunet"}, image, lambda name, _: f"labelsTr/{name}.nii.gz"
+    )
 
 
-def tell(root: Path, **changes: Any) -> None:
+def write_dataset_json(root: Path, **changes: Any) -> None:
     channels = {str(number): name for number, name in enumerate(CONTRASTS)}
-    told = {"channel_names": channels, "labels": {"background": 0, "gm": 1}, "numTraining": 3}
-    (root / "dataset.json").write_text(json.dumps({**told, **changes}))
+    content = {"channel_names": channels, "labels": {"background": 0, "gm": 1}, "numTraining": 3}
+    (root / "dataset.json").write_text(json.dumps({**content, **changes}))
 
 
-LOADERS = {one.__name__: one for one in (files, bids, table, nnunet)}
+LOADERS = {loader.__name__: loader for loader in (files, bids, table, nnunet)}
 WITH_RATERS = ["files", "bids", "table"]
 
 
-def lay(loader: str, root: Path) -> Laid:
-    laid = LOADERS[loader](root)
+def make_example(loader: str, root: Path) -> ExampleDataset:
+    example = LOADERS[loader](root)
     lines = ["subject,T1w,T2w,gm:r1,gm:r2"]
     for seed, name in enumerate(NAMES):
-        images = [laid.image(name, contrast) for contrast in CONTRASTS]
-        masks = [laid.mask(name, rater) for rater in ("r1", "r2")]
+        images = [example.image(name, contrast) for contrast in CONTRASTS]
+        masks = [example.mask(name, rater) for rater in ("r1", "r2")]
         for number, path in enumerate(images):
             nifti(root / path, scan(10 * seed + number))
         for path in masks:
             nifti(root / path, ball(soft=False))
         lines.append(",".join([name, *images, *masks]))
     (root / "list.csv").write_text("\n".join(lines) + "\n")
-    tell(root)
-    return laid
+    write_dataset_json(root)
+    return example
 
 
-def refused(laid: Laid, **changes: Any) -> DatasetError:
+def error_of(example: ExampleDataset, **changes: Any) -> DatasetError:
     with pytest.raises(DatasetError) as caught:
-        laid.dataset(**changes)()
-    for word in (*caught.value.problems, str(laid.root), "add the files", "dataset.exclude"):
+        example.dataset(**changes)()
+    for word in (*caught.value.problems, str(example.root), "add the files", "dataset.exclude"):
         assert word in str(caught.value)
     return caught.value
 
 
-def only_of_sub_2(error: DatasetError) -> str:
-    """The one problem, of which nobody else is blamed."""
+def only_problem_of_sub_2(error: DatasetError) -> str:
+    """Return the only problem, which is that of sub-2."""
     [problem] = error.problems
     assert problem.startswith("sub-2: ")
-    assert [one.name for one in error.sound] == ["sub-1", "sub-3"]
+    assert [subject.name for subject in error.sound] == ["sub-1", "sub-3"]
     return problem

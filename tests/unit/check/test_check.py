@@ -1,4 +1,4 @@
-"""Every file read once, judged as training judges it, and kept as facts only."""
+"""Every file is read once, checked as in training, and kept as a summary only."""
 
 from __future__ import annotations
 
@@ -38,48 +38,48 @@ def subject_files(root: Path, name: str = "s", seed: int = 0) -> None:
     write(root / f"{name}_seg-b.nii.gz", ball(soft=False), AFFINE, dtype=np.uint8)
 
 
-def checked(root: Path, **changes):
+def check(root: Path, **changes):
     dataset = data.build(FILES | {"root": str(root)} | changes)
     return check_files(dataset(), dataset)
 
 
-def facts(root: Path, name: str, **changes):
-    [one] = [one for one in checked(root, **changes).files if one.path.name == name]
-    return one
+def summary_of(root: Path, name: str, **changes):
+    [file] = [file for file in check(root, **changes).files if file.path.name == name]
+    return file
 
 
-def test_the_facts_of_an_image_are_those_of_its_voxels(tmp_path):
+def test_the_summary_of_an_image_is_that_of_its_voxels(tmp_path):
     subject_files(tmp_path)
     voxels = np.round(scan(1))
     voxels[:2] = 0
     write(tmp_path / "s_T2w.nii.gz", voxels, AFFINE, dtype=np.int16)
-    one = facts(tmp_path, "s_T2w.nii.gz")
-    there = voxels[voxels != 0].astype(np.float64)
-    assert (one.subject, one.kind, one.name, one.rater) == ("s", "image", "T2w", "")
-    assert one.volume.shape == SHAPE
-    assert one.volume.zooms == pytest.approx(voxel_sizes(AFFINE), abs=5e-4)
-    assert one.volume.orientation == "RAS"
-    assert one.volume.dtype == "int16"
-    assert (one.volume.minimum, one.volume.maximum) == (0, voxels.max())
-    assert one.volume.mean == pytest.approx(there.mean())
-    assert one.volume.std == pytest.approx(there.std(), rel=1e-5)
-    assert one.volume.median == np.median(there)
-    assert one.mask is None
+    file = summary_of(tmp_path, "s_T2w.nii.gz")
+    filled = voxels[voxels != 0].astype(np.float64)
+    assert (file.subject, file.kind, file.name, file.rater) == ("s", "image", "T2w", "")
+    assert file.volume.shape == SHAPE
+    assert file.volume.zooms == pytest.approx(voxel_sizes(AFFINE), abs=5e-4)
+    assert file.volume.orientation == "RAS"
+    assert file.volume.dtype == "int16"
+    assert (file.volume.minimum, file.volume.maximum) == (0, voxels.max())
+    assert file.volume.mean == pytest.approx(filled.mean())
+    assert file.volume.std == pytest.approx(filled.std(), rel=1e-5)
+    assert file.volume.median == np.median(filled)
+    assert file.mask is None
 
 
-def test_the_facts_of_a_soft_mask_are_those_of_what_is_learned(tmp_path):
+def test_the_summary_of_a_soft_mask_is_that_of_the_target(tmp_path):
     subject_files(tmp_path)
-    one = facts(tmp_path, "s_seg-a.nii.gz")
+    file = summary_of(tmp_path, "s_seg-a.nii.gz")
     mask = ball()
-    assert (one.kind, one.name, one.rater) == ("mask", "gm", "a")
+    assert (file.kind, file.name, file.rater) == ("mask", "gm", "a")
     voxel_mm3 = abs(np.linalg.det(AFFINE[:3, :3]))
-    assert one.mask.volume_ml == pytest.approx(mask.sum() * voxel_mm3 / 1000, rel=1e-6)
-    assert one.mask.soft_share == ((mask > 0) & (mask < 1)).sum() / (mask > 0).sum()
-    assert one.mask.values == pytest.approx(sorted(set(mask.ravel().tolist())))
-    assert not one.mask.is_empty
+    assert file.mask.volume_ml == pytest.approx(mask.sum() * voxel_mm3 / 1000, rel=1e-6)
+    assert file.mask.soft_share == ((mask > 0) & (mask < 1)).sum() / (mask > 0).sum()
+    assert file.mask.values == pytest.approx(sorted(set(mask.ravel().tolist())))
+    assert not file.mask.is_empty
 
 
-def test_a_file_of_several_targets_has_a_role_for_each_and_is_read_once(tmp_path, monkeypatch):
+def test_a_file_of_several_targets_has_one_summary_for_each_and_is_read_once(tmp_path, monkeypatch):
     subject_files(tmp_path)
     codes = 3 * ball(soft=False) - (ball() > 0.9)
     (tmp_path / "s_seg-b.nii.gz").unlink()
@@ -92,7 +92,7 @@ def test_a_file_of_several_targets_has_a_role_for_each_and_is_read_once(tmp_path
 
     monkeypatch.setattr(subject_reader, "read_volume", counted)
     targets = {"shell": {"values": [3]}, "core": {"values": [2]}, "none": {"values": [9]}}
-    masks = {one.name: one for one in checked(tmp_path, targets=targets).files if one.mask}
+    masks = {file.name: file for file in check(tmp_path, targets=targets).files if file.mask}
     assert set(opened.values()) == {1}
     assert len(opened) == 3
     voxel_ml = abs(np.linalg.det(AFFINE[:3, :3])) / 1000
@@ -102,7 +102,7 @@ def test_a_file_of_several_targets_has_a_role_for_each_and_is_read_once(tmp_path
     assert masks["none"].mask.values == (0, 2, 3)
 
 
-def test_the_same_voxels_have_the_same_digest_whatever_the_file(tmp_path):
+def test_the_same_voxels_have_the_same_digest_in_every_file_type(tmp_path):
     subject_files(tmp_path)
     whole = np.round(scan(5))
     write(tmp_path / "s_T1w.nii.gz", whole, AFFINE, dtype=np.int16)
@@ -111,12 +111,12 @@ def test_the_same_voxels_have_the_same_digest_whatever_the_file(tmp_path):
     (tmp_path / "s_T2w.nii").write_bytes(content)
     images = {"image": "{subject}_{contrast}.nii*"}
     (tmp_path / "s_T2w.nii.gz").unlink()
-    digests = {one.volume.digest for one in checked(tmp_path, **images).files if not one.mask}
+    digests = {file.volume.digest for file in check(tmp_path, **images).files if not file.mask}
     assert len(digests) == 1
     changed = whole.copy()
     changed[0, 0, 0] += 1
     write(tmp_path / "s_T1w.nii.gz", changed, AFFINE, dtype=np.int16)
-    digests = {one.volume.digest for one in checked(tmp_path, **images).files if not one.mask}
+    digests = {file.volume.digest for file in check(tmp_path, **images).files if not file.mask}
     assert len(digests) == 2
 
 
@@ -145,7 +145,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 @pytest.mark.parametrize("on_grid_mismatch", ["error", "resample"])
-def test_the_errors_are_what_training_refuses_and_the_others_go_on(
+def test_the_errors_are_those_of_training_and_other_subjects_are_read(
     tmp_path, kind, on_grid_mismatch
 ):
     subject_files(tmp_path)
@@ -153,66 +153,66 @@ def test_the_errors_are_what_training_refuses_and_the_others_go_on(
     DAMAGE[kind](tmp_path)
     changes = {"on_grid_mismatch": on_grid_mismatch}
     dataset = data.build(FILES | {"root": str(tmp_path)} | changes)
-    refused = []
+    problems = []
     try:
         load_sample(dataset()[0], dataset)
     except SubjectError as error:
-        refused = error.problems
-    result = checked(tmp_path, **changes)
-    assert sorted(str(one) for one in result.of("error")) == sorted(refused)
-    assert sum(one.subject == "t" for one in result.files) == 4
+        problems = error.problems
+    result = check(tmp_path, **changes)
+    assert sorted(str(error) for error in result.of("error")) == sorted(problems)
+    assert sum(file.subject == "t" for file in result.files) == 4
 
 
 @pytest.mark.parametrize(
     "raters",
-    [{"fusion": "nobody"}, {"weights": {"a": 0, "b": 0}}, {"fusion": "a"}, {"fusion": "mean"}],
+    [{"fusion": "missing"}, {"weights": {"a": 0, "b": 0}}, {"fusion": "a"}, {"fusion": "mean"}],
 )
 def test_raters_that_cannot_be_fused_are_errors(tmp_path, raters):
     subject_files(tmp_path)
     dataset = data.build(FILES | {"root": str(tmp_path)})
     [subject] = dataset()
-    asked = data.build(FILES | {"root": str(tmp_path), "raters": raters})
+    changed_dataset = data.build(FILES | {"root": str(tmp_path), "raters": raters})
     try:
-        load_sample(subject, asked)
+        load_sample(subject, changed_dataset)
         fits = True
     except UserError:
         fits = False
-    assert bool(check_files([subject], asked).of("error")) != fits
+    assert bool(check_files([subject], changed_dataset).of("error")) != fits
 
 
 def test_a_bad_mask_that_training_does_not_read_is_a_warning(tmp_path):
     subject_files(tmp_path)
     truncate(tmp_path / "s_seg-b.nii.gz")
-    result = checked(tmp_path, raters={"fusion": "a"})
+    result = check(tmp_path, raters={"fusion": "a"})
     assert not result.of("error")
     [warning] = result.of("warning")
     assert warning.path == tmp_path / "s_seg-b.nii.gz"
     assert "does not read it" in str(warning)
-    assert len(checked(tmp_path).of("error")) == 1
+    assert len(check(tmp_path).of("error")) == 1
 
 
-def test_a_rater_who_is_not_used_does_not_judge_the_others(tmp_path):
+def test_the_mask_of_an_unused_rater_is_not_the_reference_grid(tmp_path):
     subject_files(tmp_path)
     truncate(tmp_path / "s_T1w.nii.gz")
     truncate(tmp_path / "s_T2w.nii.gz")
     write(tmp_path / "s_seg-a.nii.gz", ball((8, 6, 5)), AFFINE)
-    result = checked(tmp_path, raters={"fusion": "b"})
-    assert [one.path.name for one in result.of("error")] == ["s_T1w.nii.gz", "s_T2w.nii.gz"]
-    assert [one.path.name for one in result.of("warning")] == ["s_seg-a.nii.gz"]
+    result = check(tmp_path, raters={"fusion": "b"})
+    assert [finding.path.name for finding in result.of("error")] == ["s_T1w.nii.gz", "s_T2w.nii.gz"]
+    assert [finding.path.name for finding in result.of("warning")] == ["s_seg-a.nii.gz"]
 
 
-def test_files_come_in_the_subjects_order_and_every_subject_ticks(tmp_path):
+def test_files_are_in_the_order_of_subjects_and_each_subject_advances(tmp_path):
     for number in range(12):
         subject_files(tmp_path, f"s{number}", number)
     dataset = data.build(FILES | {"root": str(tmp_path)})
     ticks = []
     result = check_files(dataset(), dataset, lambda: ticks.append(1), threads=4)
-    names = list(dict.fromkeys(one.subject for one in result.files))
+    names = list(dict.fromkeys(file.subject for file in result.files))
     assert names == [f"s{number}" for number in range(12)]
     assert len(ticks) == 12
 
 
-def test_a_folder_that_may_not_be_entered_is_an_error_of_its_subject(tmp_path, monkeypatch):
+def test_a_file_without_permission_is_an_error_of_its_subject(tmp_path, monkeypatch):
     subject_files(tmp_path)
     subject_files(tmp_path, "t", 1)
     stat = Path.stat

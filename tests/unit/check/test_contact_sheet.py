@@ -1,4 +1,4 @@
-"""The contact sheet: which slice of a subject is shown, which way up, and how pages are filled."""
+"""The contact sheet: which slice of a subject it shows, its orientation, and full pages."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def dataset(root="nowhere", contrasts=("T1w",), targets=("gm",)):
 
 
 def sample(image, *targets, affine=None):
-    """A subject as it is read: (X, Y, Z) of one contrast and of each target."""
+    """Return a subject as it is read: (X, Y, Z) of one contrast and of each target."""
     masks = np.stack(targets) if targets else np.zeros((0, *image.shape), np.float32)
     grid = Grid(image.shape, np.eye(4) if affine is None else affine)
     return Sample(image[None], masks, None, (), grid, {})
 
 
 def masked(*counts):
-    """A mask with so many voxels in each slice."""
+    """Return a mask with the given numbers of voxels in its slices."""
     mask = np.zeros((*SHAPE[:2], len(counts)), np.float32)
     for k, count in enumerate(counts):
         mask[..., k].flat[:count] = 1
@@ -52,25 +52,25 @@ def masked(*counts):
 
 
 def test_the_slice_with_most_foreground_of_all_targets_is_shown():
-    one, two = masked(0, 5, 9, 0, 2, 0, 0), masked(0, 5, 0, 0, 0, 0, 3)
+    first, second = masked(0, 5, 9, 0, 2, 0, 0), masked(0, 5, 0, 0, 0, 0, 3)
     image = scan(1, SHAPE)
-    shown = sheet_entry(sample(image, one, two), "s", "test", dataset(targets=("a", "b")))
-    np.testing.assert_array_equal(shown.images["T1w"], image[..., 1])
-    np.testing.assert_array_equal(shown.masks["b"], two[..., 1])
-    assert (shown.name, shown.note) == ("s", "test 2/7")
+    entry = sheet_entry(sample(image, first, second), "s", "test", dataset(targets=("a", "b")))
+    np.testing.assert_array_equal(entry.images["T1w"], image[..., 1])
+    np.testing.assert_array_equal(entry.masks["b"], second[..., 1])
+    assert (entry.name, entry.note) == ("s", "test 2/7")
 
 
 @pytest.mark.parametrize("masks", [(), (np.zeros(SHAPE, np.float32),)])
-def test_without_foreground_it_is_the_middle_one(masks):
+def test_without_foreground_the_middle_slice_is_shown(masks):
     image = scan(1, SHAPE)
-    shown = sheet_entry(sample(image, *masks), "s", "", dataset())
-    np.testing.assert_array_equal(shown.images["T1w"], image[..., 3])
-    assert shown.note == "slice 4/7"
-    assert len(shown.masks) == len(masks)
+    entry = sheet_entry(sample(image, *masks), "s", "", dataset())
+    np.testing.assert_array_equal(entry.images["T1w"], image[..., 3])
+    assert entry.note == "slice 4/7"
+    assert len(entry.masks) == len(masks)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_slice_stands_the_same_however_the_file_is_stored(axis):
+def test_a_slice_is_the_same_for_every_orientation_of_the_file(axis):
     image, mask = scan(1, SHAPE), np.zeros(SHAPE, np.float32)
     mask[3, 4, 5] = 1
     zooms = np.array([1.0, 2.0, 3.0])
@@ -89,29 +89,31 @@ def test_a_slice_stands_the_same_however_the_file_is_stored(axis):
     assert other.note == straight.note == f"slice {(4, 5, 6)[axis]}/{SHAPE[axis]}"
 
 
-def test_subjects_are_read_one_at_a_time_and_a_bad_one_is_named(tmp_path, monkeypatch):
+def test_one_subject_is_in_memory_at_a_time_and_a_bad_one_is_named(tmp_path, monkeypatch):
     for name in ("s1", "s2", "s3"):
         nifti(tmp_path / f"{name}_T1w.nii.gz", scan(1, SHAPE))
         nifti(tmp_path / f"{name}_seg.nii.gz", ball(SHAPE))
     (tmp_path / "s2_T1w.nii.gz").write_bytes(b"nothing")
     alive, load_sample = [], contact.load_sample
 
-    def watched(*given):
+    def watched(*arguments):
         assert not [volume for volume in alive if volume() is not None]
-        one = load_sample(*given)
-        alive.append(weakref.ref(one.image))
-        return one
+        sample = load_sample(*arguments)
+        alive.append(weakref.ref(sample.image))
+        return sample
 
     monkeypatch.setattr(contact, "load_sample", watched)
     spec = dataset(tmp_path)
-    shown = list(sheet_entries(spec(), spec, SETS))
+    entries = list(sheet_entries(spec(), spec, SETS))
     assert len(alive) == 2
-    assert [one.note.split()[0] for one in shown] == ["train", "cannot", "test"]
-    assert [list(one.images) for one in shown] == [["T1w"]] * 3
-    assert "softseg data check" in shown[1].note
+    assert [entry.note.split()[0] for entry in entries] == ["train", "cannot", "test"]
+    assert [list(entry.images) for entry in entries] == [["T1w"]] * 3
+    assert "softseg data check" in entries[1].note
 
 
-def entry(name="sub-01", contrasts=("T1w",), targets=("gm",), shape=(40, 30), pixel=(1.0, 1.0)):
+def make_entry(
+    name="sub-01", contrasts=("T1w",), targets=("gm",), shape=(40, 30), pixel=(1.0, 1.0)
+):
     mask = np.zeros(shape)
     mask[10:16, 10:16] = 1
     image = np.tile(np.linspace(0, 1, shape[1]), (shape[0], 1))
@@ -119,16 +121,16 @@ def entry(name="sub-01", contrasts=("T1w",), targets=("gm",), shape=(40, 30), pi
                  dict.fromkeys(targets, mask), pixel)  # fmt: skip
 
 
-def shown(figure):
-    """The axes that hold a slice."""
+def slice_axes(figure):
+    """Return the axes with a slice."""
     return [axes for axes in figure.axes if axes.get_facecolor()[:3] == (0, 0, 0)]
 
 
 @pytest.mark.parametrize(("count", "targets"), [(1, ODD), (6, ["gm"]), (12, [])])
-def test_on_a_full_page_every_letter_can_be_read(tmp_path, saved_figure, count, targets):
+def test_all_text_of_a_full_page_is_readable(tmp_path, saved_figure, count, targets):
     contrasts = [f"acq-{k}_T{k}w" for k in range(count)]
     names = [*ODD, *(f"sub-amsterdam{n:04}_ses-02" for n in range(60))]
-    page = next(plot_contact_sheets(entry(name, contrasts, targets) for name in names))
+    page = next(plot_contact_sheets(make_entry(name, contrasts, targets) for name in names))
     assert page.get_size_inches()[1] < 14
     contact.save(page, tmp_path / "page.png")
     saved_figure.assert_readable(tmp_path / "page.png")
@@ -138,22 +140,25 @@ def test_on_a_full_page_every_letter_can_be_read(tmp_path, saved_figure, count, 
 
 
 def test_every_subject_is_on_one_page():
-    pages = list(plot_contact_sheets(entry(f"s{n}", ("T1w", "T2w"), ()) for n in range(28)))
-    assert [len(shown(page)) for page in pages] == [2 * 25, 2 * 3]
+    pages = list(plot_contact_sheets(make_entry(f"s{n}", ("T1w", "T2w"), ()) for n in range(28)))
+    assert [len(slice_axes(page)) for page in pages] == [2 * 25, 2 * 3]
     names = [text.get_text().split("\n")[0] for page in pages for text in page.texts]
     assert [name for name in names if name.startswith("s")] == [f"s{n}" for n in range(28)]
 
 
 def test_slices_of_different_shape_and_voxels_are_drawn_in_mm():
-    wide, small = entry(shape=(60, 20), pixel=(0.5, 2.0)), entry(shape=(8, 9), pixel=(3.0, 3.0))
+    wide, small = (
+        make_entry(shape=(60, 20), pixel=(0.5, 2.0)),
+        make_entry(shape=(8, 9), pixel=(3.0, 3.0)),
+    )
     [page] = plot_contact_sheets([wide, small])
-    for axes, one in zip(shown(page), (wide, small), strict=True):
+    for axes, entry in zip(slice_axes(page), (wide, small), strict=True):
         assert np.ptp(axes.get_xlim()) == pytest.approx(np.ptp(axes.get_ylim()))
         assert axes.get_aspect() in (1, "equal", 1.0)
         [drawn] = axes.images
         left, right, bottom, top = drawn.get_extent()
         size = (right - left, top - bottom)
-        assert size == pytest.approx(np.multiply(one.images["T1w"].shape, one.pixel_mm))
+        assert size == pytest.approx(np.multiply(entry.images["T1w"].shape, entry.pixel_mm))
 
 
 def pixels(figure):
@@ -163,16 +168,16 @@ def pixels(figure):
 
 
 def colored(figure):
-    """Which pixels are neither gray, black nor white."""
-    found = pixels(figure)
-    return np.ptp(found, axis=2) > 60
+    """Return which pixels are neither gray, black nor white."""
+    rgb = pixels(figure)
+    return np.ptp(rgb, axis=2) > 60
 
 
 def test_a_soft_mask_is_outlined_where_it_is_one_half():
     soft = np.tile(np.linspace(0, 1, 41), (40, 1))  # 0.5 at 20.5 pixels from the back
-    one = SheetEntry("s", "n", {"T1w": np.zeros((40, 41))}, {"gm": soft})
-    [page] = plot_contact_sheets([one])
-    [axes] = shown(page)
+    entry = SheetEntry("s", "n", {"T1w": np.zeros((40, 41))}, {"gm": soft})
+    [page] = plot_contact_sheets([entry])
+    [axes] = slice_axes(page)
     [line] = axes.collections
     corners = np.concatenate([path.vertices for path in line.get_paths()])
     inner = corners[(corners[:, 0] > 1) & (corners[:, 0] < 39)]
@@ -181,32 +186,32 @@ def test_a_soft_mask_is_outlined_where_it_is_one_half():
 
 
 def test_each_target_has_its_color_and_an_empty_one_no_outline():
-    both = entry(targets=("gm", "wm"))
+    both = make_entry(targets=("gm", "wm"))
     masks = {"gm": both.masks["gm"], "wm": np.zeros((40, 30))}
     [page] = plot_contact_sheets([SheetEntry("s", "n", both.images, masks)])
-    assert len(shown(page)[0].collections) == 1
+    assert len(slice_axes(page)[0].collections) == 1
     masks["wm"] = np.roll(masks["gm"], 10, axis=0)
     [page] = plot_contact_sheets([SheetEntry("s", "n", both.images, masks)])
-    colors = [tuple(c.get_edgecolor()[0]) for c in shown(page)[0].collections]
+    colors = [tuple(c.get_edgecolor()[0]) for c in slice_axes(page)[0].collections]
     assert len(set(colors)) == 2
     legend = [line.get_color() for line in page.artists if line.get_color() != "none"]
     assert len(legend) == 2
 
 
-def test_only_one_page_of_entries_is_taken_at_a_time():
+def test_the_entries_of_one_page_are_in_memory_at_a_time():
     taken = []
-    pages = plot_contact_sheets(taken.append(n) or entry(f"s{n}") for n in range(100))
+    pages = plot_contact_sheets(taken.append(n) or make_entry(f"s{n}") for n in range(100))
     next(pages)
     assert len(taken) <= 25
 
 
-def test_nobody_is_no_page():
+def test_without_subjects_there_is_no_page():
     assert list(plot_contact_sheets([])) == []
 
 
-def test_the_files_are_a_png_a_page_and_one_pdf_of_them_all(tmp_path):
+def test_there_is_a_png_for_each_page_and_one_pdf_of_all_pages(tmp_path):
     paths = contact.write_contact_sheets(
-        (entry(f"s{n}", targets=()) for n in range(27)), tmp_path / "new"
+        (make_entry(f"s{n}", targets=()) for n in range(27)), tmp_path / "new"
     )
     assert [path.name for path in paths] == ["contact-01.png", "contact-02.png", "contact.pdf"]
     assert sorted((tmp_path / "new").iterdir()) == sorted(paths)
@@ -221,9 +226,9 @@ def test_the_files_are_a_png_a_page_and_one_pdf_of_them_all(tmp_path):
 def test_an_unreadable_subject_is_black(tmp_path):
     bad = SheetEntry("s", "cannot be read", {"T1w": np.zeros((1, 1))}, {})
     [page] = plot_contact_sheets([bad])
-    [axes] = shown(page)
-    found = pixels(page)
+    [axes] = slice_axes(page)
+    rgb = pixels(page)
     box = axes.get_window_extent()
-    middle = found[int(found.shape[0] - (box.y0 + box.y1) / 2), int((box.x0 + box.x1) / 2)]
+    middle = rgb[int(rgb.shape[0] - (box.y0 + box.y1) / 2), int((box.x0 + box.x1) / 2)]
     assert middle.tolist() == [0, 0, 0]
     assert not colored(page).any()

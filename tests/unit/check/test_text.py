@@ -1,4 +1,4 @@
-"""What was checked, as lines, tables and JSON; and the whole of the command's work."""
+"""The result of a check as lines, tables and JSON, and the work of the whole command."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ SPLIT = {"by": "center", "test": [1], "validation": [2]}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three centers of two subjects with four raters each, who all drew the same."""
+    """Three centers of two subjects with four raters each, with the same masks."""
     return scgm(tmp_path / "data", centers=3, subjects=2)
 
 
-def checked(root: Path, spec=SCGM, split=SPLIT, pairs: Path | None = None):
+def check(root: Path, spec=SCGM, split=SPLIT, pairs: Path | None = None):
     dataset = data.build(spec | {"root": str(root)})
-    division = parse_component(TypeAdapter(Split), split)
-    return check_dataset(dataset, division, 0, Console(file=io.StringIO()), pairs)
+    built_split = parse_component(TypeAdapter(Split), split)
+    return check_dataset(dataset, built_split, 0, Console(file=io.StringIO()), pairs)
 
 
-def test_the_lines_tell_what_the_files_are_like(tmp_path):
+def test_the_lines_describe_the_files(tmp_path):
     root = bids(tmp_path, ["sub-1", "sub-2", "sub-3"])
     nifti(root / "sub-2/anat/sub-2_T1w.nii.gz", scan(2), np.diag([-2, 1, 1, 1]))
     nifti(root / "derivatives/labels/sub-2/anat/sub-2_T1w_seg-manual.nii.gz", 0 * ball(),
           np.diag([-2, 1, 1, 1]))  # fmt: skip
     spec = {"loader": "bids", "contrasts": ["T1w"], "targets": {"gm": {"suffix": "seg-manual"}}}
-    told = checked(root, spec, {"test": ["sub-3"], "validation": 1})
-    text = "\n".join(as_lines(told))
+    result = check(root, spec, {"test": ["sub-3"], "validation": 1})
+    text = "\n".join(as_lines(result))
     for line in (
         "subjects    3 (train 1, validation 1, test 1)",
         "files       6 read",
@@ -67,40 +67,43 @@ def test_the_lines_tell_what_the_files_are_like(tmp_path):
     assert text.endswith("warnings")
 
 
-def test_at_most_ten_lines_of_a_kind_and_the_count_of_the_rest(tmp_path):
+def test_at_most_ten_lines_of_a_kind_are_listed_and_the_rest_counted(tmp_path):
     names = [f"sub-{n:02}" for n in range(1, 14)]
     root = bids(tmp_path, names)
     for n, name in enumerate(names):
         nifti(root / f"derivatives/labels/{name}/anat/{name}_T1w_seg-manual.nii.gz", 0 * ball())
         (root / f"{name}/anat/{name}_T1w.nii.gz").write_bytes(b"nothing" * n)
     spec = {"loader": "bids", "contrasts": ["T1w"], "targets": {"gm": {"suffix": "seg-manual"}}}
-    told = checked(root, spec, {"test": 1, "validation": 1})
-    empty = [line for line in as_lines(told) if "holds no voxel" in line]
+    result = check(root, spec, {"test": 1, "validation": 1})
+    empty = [line for line in as_lines(result) if "holds no voxel" in line]
     assert len(empty) == 10
-    assert "warning: empty mask (13): check that there is none in this scan" in as_lines(told)
-    assert "  - and 3 more: empty mask (--json has all)" in as_lines(told)
-    error = as_error(told)
+    assert "warning: empty mask (13): check that there is none in this scan" in as_lines(result)
+    assert "  - and 3 more: empty mask (--json has all)" in as_lines(result)
+    error = as_error(result)
     assert isinstance(error, UserError)
     assert str(error).startswith("14 problem(s) in the data")  # and no target in training
     assert str(error).count("valid NIfTI") + str(error).count("truncated") == 10
     assert "and 3 more: rejected file" in str(error)
-    assert len([one for one in as_json(told)["findings"] if one["severity"] == "error"]) == 14
+    assert (
+        len([finding for finding in as_json(result)["findings"] if finding["severity"] == "error"])
+        == 14
+    )
 
 
-def test_sound_files_have_nothing_to_refuse(tmp_path):
+def test_sound_files_have_no_errors(tmp_path):
     root = bids(tmp_path, ["sub-1", "sub-2", "sub-3"])
     for n in range(1, 4):
         mask = ball()
         mask[0, 0, 0] = n / 10
         nifti(root / f"derivatives/labels/sub-{n}/anat/sub-{n}_T1w_seg-manual.nii.gz", mask)
     spec = {"loader": "bids", "contrasts": ["T1w"], "targets": {"gm": {"suffix": "seg-manual"}}}
-    told = checked(root, spec, {"test": 1, "validation": 1})
-    assert as_error(told) is None
-    assert as_lines(told)[-1] == "no problem found"
+    result = check(root, spec, {"test": 1, "validation": 1})
+    assert as_error(result) is None
+    assert as_lines(result)[-1] == "no problem found"
 
 
-def test_the_table_of_pairs_is_a_data_set_of_its_own(folder, tmp_path):
-    told = checked(folder, pairs=folder / "lists/pairs.csv")
+def test_the_table_of_pairs_is_a_data_set_of_the_loader_table(folder, tmp_path):
+    result = check(folder, pairs=folder / "lists/pairs.csv")
     table = pd.read_csv(folder / "lists/pairs.csv", dtype=str)
     assert list(table.columns) == ["subject", "set", "T2star", *(f"gm:{r}" for r in "1234")]
     assert dict(zip(table["subject"], table["set"], strict=True)) == {
@@ -114,13 +117,13 @@ def test_the_table_of_pairs_is_a_data_set_of_its_own(folder, tmp_path):
          "contrasts": ["T2star"], "targets": {"gm": {"values": [1]}}}
     )()  # fmt: skip
     assert [(s.name, s.images, s.labels) for s in listed] == [
-        (s.name, s.images, s.labels) for s in told.subjects
+        (s.name, s.images, s.labels) for s in result.subjects
     ]
-    assert pairs_frame(told).equals(table)
+    assert pairs_frame(result).equals(table)
 
 
-def test_the_table_of_files_has_each_file_once_in_each_role(folder):
-    table = files_frame(checked(folder))
+def test_the_table_of_files_has_a_row_for_each_file_and_role(folder):
+    table = files_frame(check(folder))
     assert len(table) == 6 * 5
     assert (table["path"].map(Path).map(Path.exists)).all()
     assert table["kind"].value_counts().to_dict() == {"mask": 24, "image": 6}
@@ -132,16 +135,16 @@ def test_the_table_of_files_has_each_file_once_in_each_role(folder):
 
 def test_the_json_is_strict_and_has_the_same_keys_for_every_file(folder):
     nifti(folder / "site1-sc01-image.nii.gz", np.zeros(SHAPE))  # mean of no voxel: not a number
-    told = as_json(checked(folder))
-    text = json.dumps(told, allow_nan=False)
-    assert json.loads(text) == told
-    assert list(told) == ["root", "counts", "findings", "subjects", "files"]
-    assert len({tuple(one) for one in told["files"]}) == 1
-    [zero] = [one for one in told["files"] if one["path"].endswith("site1-sc01-image.nii.gz")]
+    content = as_json(check(folder))
+    text = json.dumps(content, allow_nan=False)
+    assert json.loads(text) == content
+    assert list(content) == ["root", "counts", "findings", "subjects", "files"]
+    assert len({tuple(file) for file in content["files"]}) == 1
+    [zero] = [file for file in content["files"] if file["path"].endswith("site1-sc01-image.nii.gz")]
     assert zero["mean"] is None
     assert zero["values"] is None
-    assert told["counts"]["error"] == 0
-    assert told["counts"]["warning"] == len([f for f in told["findings"] if f["subject"]])
+    assert content["counts"]["error"] == 0
+    assert content["counts"]["warning"] == len([f for f in content["findings"] if f["subject"]])
     for key in as_json.__doc__.split("`")[1::2]:
         assert f'"{key}"' in text or key in ("error", "warning", "note"), key
 
@@ -150,29 +153,29 @@ def test_missing_files_are_errors_and_the_other_subjects_are_read(folder):
     (folder / "site2-sc01-image.nii.gz").unlink()
     for rater in "1234":
         (folder / f"site3-sc02-mask-r{rater}.nii.gz").unlink()
-    told = checked(folder)
-    missing = told.of("error")
-    assert [one.subject for one in missing] == ["site2-sc01", "site3-sc02"]
-    assert "no T2star image" in str(as_error(told))
-    assert "site3-sc02: no mask of gm" in str(as_error(told))
-    assert {one.subject for one in told.files} == {
+    result = check(folder)
+    missing = result.of("error")
+    assert [finding.subject for finding in missing] == ["site2-sc01", "site3-sc02"]
+    assert "no T2star image" in str(as_error(result))
+    assert "site3-sc02: no mask of gm" in str(as_error(result))
+    assert {file.subject for file in result.files} == {
         "site1-sc01", "site1-sc02", "site2-sc02", "site3-sc01"
     }  # fmt: skip
 
 
-def test_a_split_that_cannot_be_is_an_error_and_the_files_are_read(folder):
-    told = checked(folder, split={"by": "centr"})
-    assert [one.kind for one in told.of("error")] == ["split"]
-    assert "did you mean 'center'?" in str(as_error(told))
-    assert len(told.files) == 30
+def test_an_impossible_split_is_an_error_and_the_files_are_read(folder):
+    result = check(folder, split={"by": "centr"})
+    assert [finding.kind for finding in result.of("error")] == ["split"]
+    assert "did you mean 'center'?" in str(as_error(result))
+    assert len(result.files) == 30
 
 
-def test_a_folder_that_is_not_there_is_refused_at_once(tmp_path):
+def test_a_missing_folder_is_rejected_at_once(tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
-        checked(tmp_path / "nowhere")
+        check(tmp_path / "nowhere")
 
 
-def test_a_person_on_both_sides_of_the_split(tmp_path):
+def test_a_person_in_two_sets_is_a_warning(tmp_path):
     names = ["sub-1_ses-a", "sub-1_ses-b", "sub-2", "sub-3", "sub-4"]
     root = bids(tmp_path, names)
     (root / "split.json").write_text(
@@ -180,32 +183,32 @@ def test_a_person_on_both_sides_of_the_split(tmp_path):
                     "test": ["sub-1_ses-b"]})
     )  # fmt: skip
     spec = {"loader": "bids", "contrasts": ["T1w"], "targets": {"gm": {"suffix": "seg-manual"}}}
-    told = checked(root, spec, {"file": str(root / "split.json")})
-    [torn] = [one for one in told.findings if one.kind == "person in several sets"]
-    assert torn.severity == "warning"
-    assert "subject sub-1" in torn.what
-    assert "train: sub-1_ses-a, test: sub-1_ses-b" in torn.what
-    kept = checked(root, spec, {"test": 1, "validation": 1})
-    assert not [one for one in kept.findings if one.kind == "person in several sets"]
+    result = check(root, spec, {"file": str(root / "split.json")})
+    [finding] = [finding for finding in result.findings if finding.kind == "person in several sets"]
+    assert finding.severity == "warning"
+    assert "subject sub-1" in finding.what
+    assert "train: sub-1_ses-a, test: sub-1_ses-b" in finding.what
+    kept = check(root, spec, {"test": 1, "validation": 1})
+    assert not [finding for finding in kept.findings if finding.kind == "person in several sets"]
 
 
-def test_the_column_that_divides_within_is_a_person_too(folder):
+def test_groups_of_the_within_column_in_two_sets_are_reported(folder):
     (folder / "people.csv").write_text(
         "subject,person\nsite1-sc01,p\nsite1-sc02,q\nsite2-sc01,p\nsite2-sc02,r\n"
         "site3-sc01,t\nsite3-sc02,u\n"
     )
     split = {"by": "center", "test": [1], "validation": 1, "within": "person"}
-    told = checked(folder, SCGM | {"table": "people.csv"}, split)
-    [torn] = [one for one in told.findings if one.kind == "person in several sets"]
-    assert "person p" in torn.what
+    result = check(folder, SCGM | {"table": "people.csv"}, split)
+    [finding] = [finding for finding in result.findings if finding.kind == "person in several sets"]
+    assert "person p" in finding.what
 
 
-def test_a_column_person_is_looked_at_whatever_the_split_goes_by(folder):
+def test_persons_in_two_sets_are_reported_for_every_split_column(folder):
     (folder / "people.csv").write_text(
         "subject,person\nsite1-sc01,p\nsite1-sc02,n/a\nsite2-sc01,p\nsite2-sc02,n/a\n"
         "site3-sc01,n/a\nsite3-sc02,u\n"
     )
     split = {"by": "center", "test": [1], "validation": 1}
-    told = checked(folder, SCGM | {"table": "people.csv"}, split)
-    [torn] = [one for one in told.findings if one.kind == "person in several sets"]
-    assert "person p is in several sets" in torn.what
+    result = check(folder, SCGM | {"table": "people.csv"}, split)
+    [finding] = [finding for finding in result.findings if finding.kind == "person in several sets"]
+    assert "person p is in several sets" in finding.what

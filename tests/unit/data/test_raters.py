@@ -60,7 +60,7 @@ def test_one_rater_can_be_chosen_by_text_or_number(fusion: str | int) -> None:
     assert Raters(fusion=fusion)(masks).item() == np.float32(0.7)
 
 
-def test_an_unknown_rater_is_refused_with_those_there_are() -> None:
+def test_an_unknown_rater_is_rejected_with_a_list_of_the_raters() -> None:
     there = "majority, mean, staple, random and r1, r2, r3"
     with pytest.raises(UserError, match=rf"no rater 'r4'.*{there}"):
         Raters(fusion="r4")(voxel(1, 0, 1))
@@ -71,7 +71,7 @@ def test_an_unknown_rater_is_refused_with_those_there_are() -> None:
 
 
 @pytest.mark.parametrize("expected", [0, [], True, "r1", 2.5])
-def test_expected_raters_are_names_or_a_number_above_0(expected: object) -> None:
+def test_required_raters_are_names_or_a_number_above_0(expected: object) -> None:
     with pytest.raises(ValidationError, match="expected"):
         Raters.model_validate_json(json.dumps({"expected": expected}))
 

@@ -67,9 +67,9 @@ def test_masks_of_every_type_become_float32(folder: Path, dtype: Any) -> None:
 
 
 def test_softness_is_counted_before_and_after_fusion(folder: Path) -> None:
-    one = loaded(folder)
+    single = loaded(folder)
     soft, positive = int(((ball() > 0) & (ball() < 1)).sum()), int((ball() > 0).sum())
-    assert one.soft == {"files": (soft, positive), "raters": (soft, positive)}
+    assert single.soft == {"files": (soft, positive), "raters": (soft, positive)}
     nifti(folder / "s_seg-b.nii.gz", ball(soft=False), AFFINE, dtype=np.uint8)
     hard = int(ball(soft=False).sum())
     fused = loaded(folder).soft
@@ -88,7 +88,7 @@ def test_codes_make_targets_and_a_code_may_be_absent(folder: Path) -> None:
     assert not sample.target[2].any()
 
 
-def test_codes_without_a_choice_are_refused_with_their_values(folder: Path) -> None:
+def test_codes_without_a_choice_are_rejected_with_their_values(folder: Path) -> None:
     codes = np.arange(np.prod(SHAPE)).reshape(SHAPE) % 6
     path = nifti(folder / "s_seg-a.nii.gz", codes, AFFINE, dtype=np.uint8)
     [problem] = problems(folder)
@@ -97,12 +97,12 @@ def test_codes_without_a_choice_are_refused_with_their_values(folder: Path) -> N
     assert "dataset.targets.gm.values" in problem
 
 
-def test_a_soft_mask_with_codes_is_refused(folder: Path) -> None:
+def test_chosen_codes_for_a_soft_mask_are_rejected(folder: Path) -> None:
     [problem] = problems(folder, targets={"gm": {"values": [1]}})
     assert "fractions" in problem
 
 
-def test_values_a_little_outside_are_clipped_and_others_refused(folder: Path) -> None:
+def test_values_slightly_outside_0_to_1_are_clipped_and_others_rejected(folder: Path) -> None:
     path = folder / "s_seg-a.nii.gz"
     nifti(path, ball() * 1.0019 - 0.0009, AFFINE)
     sample = loaded(folder)
@@ -112,12 +112,12 @@ def test_values_a_little_outside_are_clipped_and_others_refused(folder: Path) ->
 
 
 @pytest.mark.parametrize("mm", [0.0, 1e-3])
-def test_a_header_difference_of_rounding_is_tolerated(folder: Path, mm: float) -> None:
+def test_rounding_of_a_header_is_tolerated(folder: Path, mm: float) -> None:
     nifti(folder / "s_seg-a.nii.gz", ball(), shifted(mm))
     assert loaded(folder).target.any()
 
 
-def test_a_mask_2_mm_off_is_refused_with_the_distance(folder: Path) -> None:
+def test_a_mask_2_mm_off_is_rejected_with_the_distance(folder: Path) -> None:
     path = nifti(folder / "s_seg-a.nii.gz", ball(), shifted(2.0))
     [problem] = problems(folder)
     assert problem.startswith(f"{path}: is up to 2 mm away from")
@@ -131,8 +131,8 @@ def test_every_problem_of_a_subject_is_reported_at_once(folder: Path) -> None:
     nifti(folder / "s_roi.nii.gz", ball((8, 6)), AFFINE)
     truncated = folder / "s_seg-c.nii.gz"
     truncated.write_bytes((folder / "s_T1w.nii.gz").read_bytes()[:300])
-    found = problems(folder, roi="{subject}_roi.nii.gz", targets={"gm": {}, "again": {}})
-    text = "\n".join(found)
+    messages = problems(folder, roi="{subject}_roi.nii.gz", targets={"gm": {}, "again": {}})
+    text = "\n".join(messages)
     for part in (
         "s_T2w.nii.gz: has the shape (8, 6, 5), but",
         "s_seg-a.nii.gz: 192 of its 192 voxels are NaN",
@@ -155,7 +155,7 @@ def test_only_the_chosen_raters_file_is_read(folder: Path) -> None:
     np.testing.assert_array_equal(loaded(folder, raters={"fusion": "a"}).target[0], ball())
 
 
-def test_a_roi_is_read_and_its_codes_are_inside(folder: Path) -> None:
+def test_every_code_of_the_roi_is_inside(folder: Path) -> None:
     nifti(folder / "s_roi.nii.gz", 7 * ball(soft=False), AFFINE)
     roi = loaded(folder, roi="{subject}_roi.nii.gz").roi
     assert roi is not None
@@ -168,7 +168,7 @@ def test_without_labels_no_mask_is_opened(folder: Path) -> None:
     assert sample.target.shape == (0, *SHAPE)
 
 
-def test_errors_survive_the_way_back_from_a_process() -> None:
+def test_errors_can_be_pickled() -> None:
     error = pickle.loads(pickle.dumps(SubjectError("s", ["a", "b"])))
     assert error.problems == ["a", "b"]
 
@@ -194,17 +194,17 @@ def test_real_scans_load_with_their_masks(real_data: Path, name: str) -> None:
 
 
 @pytest.mark.real_data
-def test_real_raters_fuse_to_the_soft_mean_that_came_with_them(real_data: Path) -> None:
+def test_the_mean_of_real_raters_equals_the_distributed_soft_mean(real_data: Path) -> None:
     base = {"loader": "bids", "root": str(real_data / "multirater"), "contrasts": ["PC"]}
     raters = {"targets": {"cell": {"suffix": "cell-rater{rater}"}}, "raters": {"fusion": "mean"}}
-    given = {"targets": {"cell": {"suffix": "cell-softmean"}}}
-    ours, theirs = (data.build({**base, **changes}) for changes in (raters, given))
-    one = load_sample(ours()[0], ours).target
-    np.testing.assert_allclose(one, load_sample(theirs()[0], theirs).target, atol=1e-3)
-    assert ((one > 0) & (one < 1)).any()
+    distributed = {"targets": {"cell": {"suffix": "cell-softmean"}}}
+    ours, theirs = (data.build({**base, **changes}) for changes in (raters, distributed))
+    mean = load_sample(ours()[0], ours).target
+    np.testing.assert_allclose(mean, load_sample(theirs()[0], theirs).target, atol=1e-3)
+    assert ((mean > 0) & (mean < 1)).any()
 
 
-def test_other_grids_are_refused_with_both_ways_to_mend_it(folder: Path) -> None:
+def test_other_grids_are_rejected_with_the_key_to_resample_them(folder: Path) -> None:
     nifti(folder / "s_T2w.nii.gz", scan(2, (4, 6, 4)), AFFINE)
     [problem] = problems(folder)
     assert "(4, 6, 4)" in problem
@@ -212,14 +212,14 @@ def test_other_grids_are_refused_with_both_ways_to_mend_it(folder: Path) -> None
     assert "dataset.on_grid_mismatch: resample" in problem
 
 
-def test_other_grids_are_resampled_onto_the_first_contrasts_when_told_to(folder: Path) -> None:
-    """Half the resolution along the first axis; a mask there comes out soft between its voxels."""
+def test_other_grids_are_resampled_onto_that_of_the_first_contrast(folder: Path) -> None:
+    """Half the resolution along the first axis; the resampled mask is soft between its voxels."""
     wide = AFFINE @ np.diag([2.0, 1, 1, 1])
     slope = np.arange(4.0)[:, None, None] * np.ones((4, 6, 4))
     nifti(folder / "s_T2w.nii.gz", slope, wide)
     nifti(folder / "s_seg-a.nii.gz", slope >= 2, wide, dtype="uint8")
     sample = loaded(folder, on_grid_mismatch="resample")
-    expected = [0, 0.5, 1, 1.5, 2, 2.5, 3, 3]  # beyond the last center its value goes on
+    expected = [0, 0.5, 1, 1.5, 2, 2.5, 3, 3]  # beyond the last center its value is repeated
     np.testing.assert_allclose(sample.image[1][:, 3, 2], expected, atol=1e-5)
     expected = [0, 0, 0, 0.5, 1, 1, 1, 1]
     np.testing.assert_allclose(sample.target[0][:, 3, 2], expected, atol=1e-5)
@@ -229,16 +229,16 @@ def test_other_grids_are_resampled_onto_the_first_contrasts_when_told_to(folder:
 def test_codes_are_chosen_before_a_mask_is_resampled(folder: Path) -> None:
     """Between code 0 and code 3 there is no code 1 or 2."""
     wide = AFFINE @ np.diag([2.0, 1, 1, 1])
-    drawn = np.repeat([0, 3, 0, 3], 24).reshape(4, 6, 4)
-    nifti(folder / "s_seg-a.nii.gz", drawn, wide, dtype="uint8")
+    codes = np.repeat([0, 3, 0, 3], 24).reshape(4, 6, 4)
+    nifti(folder / "s_seg-a.nii.gz", codes, wide, dtype="uint8")
     targets = {"one": {"values": [1]}, "three": {"values": [3]}}
     sample = loaded(folder, on_grid_mismatch="resample", targets=targets)
     assert not sample.target[0].any()
     np.testing.assert_allclose(sample.target[1][:4, 3, 2], [0, 0.5, 1, 0.5], atol=1e-5)
 
 
-def test_a_mask_cut_to_its_box_is_nothing_beyond_it(folder: Path) -> None:
-    """As files that hold a solid block only: there is no background in them to go on with."""
+def test_a_resampled_mask_cropped_to_its_box_is_0_outside_the_box(folder: Path) -> None:
+    """Such files hold a solid block only, without any background to extend."""
     cut = AFFINE.copy()
     cut[:3, 3] += AFFINE[:3, :3] @ [2, 1, 1]
     nifti(folder / "s_seg-a.nii.gz", np.ones((3, 3, 2)), cut, dtype="uint8")

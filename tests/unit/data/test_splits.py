@@ -42,7 +42,7 @@ def column_of(subjects: list[Subject], names: tuple[str, ...], column: str) -> s
     return {s.columns[column] for s in subjects if s.name in names}
 
 
-def refusal(spec: Split, subjects: list[Subject]) -> str:
+def error_of(spec: Split, subjects: list[Subject]) -> str:
     with pytest.raises(UserError) as caught:
         spec(subjects, 0)
     return str(caught.value)
@@ -53,7 +53,7 @@ def test_the_default_is_60_20_20_of_the_subjects() -> None:
     assert [len(s) for s in (sets.train, sets.validation, sets.test)] == [12, 4, 4]
 
 
-def test_one_center_out_and_one_for_validation() -> None:
+def test_one_center_is_tested_and_one_validates() -> None:
     subjects = centers()
     sets = split(by="center", test=[1], validation=1)(subjects, 0)
     assert column_of(subjects, sets.test, "center") == {"1"}
@@ -61,7 +61,7 @@ def test_one_center_out_and_one_for_validation() -> None:
     assert len(column_of(subjects, sets.train, "center")) == 2
 
 
-def test_one_center_out_and_the_others_persons_divided() -> None:
+def test_one_center_is_tested_and_the_persons_of_the_others_are_divided() -> None:
     subjects = centers()
     sets = split(by="center", test=["2"], validation=0.5, within="person")(subjects, 0)
     assert column_of(subjects, sets.test, "center") == {"2"}
@@ -72,20 +72,20 @@ def test_one_center_out_and_the_others_persons_divided() -> None:
     assert len(validation) == 9 - len(train)
 
 
-def test_fixed_lists() -> None:
+def test_sets_can_be_lists_of_subjects() -> None:
     names = [f"c1-s{n}" for n in range(5)]
     sets = split(test=names[:2], validation=names[2:3])(centers(1), 0)
     assert sets == Sets(tuple(names[3:]), tuple(names[2:3]), tuple(names[:2]))
 
 
-def test_values_are_left_out_one_at_a_time() -> None:
+def test_each_fold_leaves_out_one_listed_value() -> None:
     subjects = centers()
     for fold, center in enumerate(["3", "1"]):
         sets = split(by="center", folds=[3, 1], fold=fold, validation=1)(subjects, 0)
         assert column_of(subjects, sets.test, "center") == {center}
 
 
-def test_seed_decides_and_the_order_of_subjects_does_not() -> None:
+def test_a_split_depends_on_the_seed_and_not_on_the_order_of_subjects() -> None:
     subjects = centers()
     sets = split()(subjects, 1)
     assert split()(subjects[::-1], 1) == sets
@@ -93,7 +93,7 @@ def test_seed_decides_and_the_order_of_subjects_does_not() -> None:
     assert split(seed=1)(subjects, 2) == sets
 
 
-def test_a_draw_is_the_same_on_every_machine() -> None:
+def test_a_random_split_is_the_same_on_every_machine() -> None:
     """Golden: a run's split must not change with a new version of anything."""
     sets = split(by="center", test=1, validation=1)(centers(), 0)
     assert (sets.test[0], sets.validation[0]) == ("c3-s0", "c2-s0")
@@ -111,7 +111,7 @@ shares = st.one_of(st.integers(1, 3), st.floats(0.05, 0.5))
     within=st.sampled_from([None, "subject", "number"]),
     seed=st.integers(0, 2**32),
 )
-def test_sets_are_disjoint_and_whole_and_groups_stay_together(
+def test_sets_are_disjoint_and_complete_and_keep_groups_together(
     people: list[tuple[int, int]],
     test: float,
     validation: float,
@@ -122,7 +122,7 @@ def test_sets_are_disjoint_and_whole_and_groups_stay_together(
     spec = split(by="center", test=test, validation=validation, within=within)
     try:
         sets = spec(subjects, seed)
-    except UserError:  # too few groups; that it says so is tested below
+    except UserError:  # too few groups; its message is tested below
         return
     assert all_of(sets) == sorted(s.name for s in subjects), "each subject in exactly one set"
     assert sets.train
@@ -139,7 +139,7 @@ def test_sets_are_disjoint_and_whole_and_groups_stay_together(
 def test_folds_test_every_group_exactly_once(count: int, k: int, seed: int) -> None:
     subjects = centers(count, 2)
     if k > count:
-        assert "folds of" in refusal(split(by="center", folds=k), subjects)
+        assert "folds of" in error_of(split(by="center", folds=k), subjects)
         return
     sets = [split(by="center", folds=k, fold=n, validation=1)(subjects, seed) for n in range(k)]
     tested = [name for one in sets for name in one.test]
@@ -161,13 +161,13 @@ def test_folds_test_every_group_exactly_once(count: int, k: int, seed: int) -> N
         ({"by": "center", "folds": [1, 7], "fold": 0}, "split.folds: no subject has center '7'"),
     ],
 )
-def test_what_the_data_cannot_give_is_refused(spec: dict[str, Any], part: str) -> None:
-    assert part in refusal(split(**spec), centers())
+def test_a_split_that_the_data_do_not_allow_is_rejected(spec: dict[str, Any], part: str) -> None:
+    assert part in error_of(split(**spec), centers())
 
 
-def test_subjects_without_a_value_are_named() -> None:
+def test_subjects_without_the_column_are_listed() -> None:
     mixed = [*centers(1), subject("x"), subject("y")]
-    assert "no column 'center' for x, y" in refusal(split(by="center"), mixed)
+    assert "no column 'center' for x, y" in error_of(split(by="center"), mixed)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_subjects_without_a_value_are_named() -> None:
         {"file": "a.json", "validation": 1}, {"file": "a.json", "folds": 3}, {"seed": -1},
     ],
 )  # fmt: skip
-def test_impossible_specs_are_refused(spec: dict[str, Any]) -> None:
+def test_impossible_keys_are_rejected(spec: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         split(**spec)
 
@@ -190,7 +190,7 @@ def test_a_resolved_spec_builds_the_same_split(spec: dict[str, Any]) -> None:
     assert split(**built.model_dump(mode="json")) == built
 
 
-def test_split_json_is_read_back(tmp_path: Path) -> None:
+def test_a_written_split_json_is_read_back(tmp_path: Path) -> None:
     subjects = centers()
     sets = split()(subjects, 3)
     write_split(tmp_path / "split.json", sets)
@@ -212,19 +212,21 @@ def test_split_json_is_read_back(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_split_file_that_does_not_fit_is_refused(tmp_path: Path, content: str, part: str) -> None:
+def test_a_split_file_that_does_not_fit_is_rejected(
+    tmp_path: Path, content: str, part: str
+) -> None:
     path = tmp_path / "split.json"
     path.write_text(content)
-    message = refusal(split(file=str(path)), centers())
+    message = error_of(split(file=str(path)), centers())
     assert message.startswith(str(path))
     assert part in message
 
 
-def test_a_split_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    assert "cannot be read" in refusal(split(file=str(tmp_path / "no.json")), centers())
+def test_a_missing_split_file_is_rejected(tmp_path: Path) -> None:
+    assert "cannot be read" in error_of(split(file=str(tmp_path / "no.json")), centers())
 
 
-def test_a_person_of_two_centers_in_test_and_training_is_told(
+def test_a_person_of_two_centers_in_test_and_training_is_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     subjects = [*centers(), subject("again", center="1", person="p2.0")]

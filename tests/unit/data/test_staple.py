@@ -37,16 +37,16 @@ def expectation_maximization(votes, rounds=400):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_it_is_the_papers_expectation_maximization(seed):
+def test_staple_equals_the_expectation_maximization_of_the_paper(seed):
     _, masks = raters(seed)
-    found = staple(masks)
-    assert found.dtype == np.float32
+    fused = staple(masks)
+    assert fused.dtype == np.float32
     # raters' stray voxels reach the whole volume here, so the box is all of it
-    expected = expectation_maximization(masks).reshape(found.shape)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    expected = expectation_maximization(masks).reshape(fused.shape)
+    np.testing.assert_allclose(fused, expected, atol=1e-3)
 
 
-def test_it_trusts_the_better_raters_more_than_a_majority_does():
+def test_staple_is_nearer_to_the_truth_than_the_majority():
     truth, masks = raters(errors=((0.01, 0.01), (0.3, 0.3), (0.3, 0.3)))
     fused = {fusion: Raters(fusion=fusion)(dict(zip("abc", masks, strict=True))) for fusion in
              ("majority", "staple")}  # fmt: skip
@@ -55,20 +55,20 @@ def test_it_trusts_the_better_raters_more_than_a_majority_does():
     assert ((fused["staple"] > 0.01) & (fused["staple"] < 0.99)).any()  # soft
 
 
-def test_more_background_around_changes_nothing():
+def test_more_background_does_not_change_staple():
     _, masks = raters(errors=((0.0, 0.05), (0.0, 0.2), (0.0, 0.1)))
     wide = np.pad(masks, ((0, 0), (9, 9), (9, 9), (9, 9)))
-    found = staple(wide)
-    assert (found[:5] == 0).all()
+    fused = staple(wide)
+    assert (fused[:5] == 0).all()
     again = staple(np.pad(wide, ((0, 0), (5, 5), (5, 5), (5, 5))))
-    np.testing.assert_array_equal(again[5:-5, 5:-5, 5:-5], found)
+    np.testing.assert_array_equal(again[5:-5, 5:-5, 5:-5], fused)
 
 
-def test_nobody_sees_anything():
+def test_without_foreground_staple_is_0():
     assert not staple(np.zeros((3, 4, 4, 4), np.float32)).any()
 
 
-def test_weights_count_in_the_mean_and_in_the_majority():
+def test_weights_apply_to_mean_and_majority():
     masks = {"a": np.ones((1, 1, 1), np.float32), "b": np.zeros((1, 1, 1), np.float32)}
     masks["c"] = masks["b"]
     assert Raters(fusion="mean", weights={"a": 2.0})(masks).item() == pytest.approx(0.5)
@@ -77,7 +77,7 @@ def test_weights_count_in_the_mean_and_in_the_majority():
     assert Raters(weights={"b": 0.0, "c": 0.0})(masks).item() == 1
 
 
-def test_weights_that_leave_nobody_or_do_not_count_are_refused():
+def test_weights_of_0_or_without_effect_are_rejected():
     masks = {"a": np.ones((1, 1, 1), np.float32), "b": np.ones((1, 1, 1), np.float32)}
     with pytest.raises(UserError, match="all have weight 0"):
         Raters(weights={"a": 0.0, "b": 0.0})(masks)
@@ -86,6 +86,6 @@ def test_weights_that_leave_nobody_or_do_not_count_are_refused():
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_where_all_agree_everywhere_there_is_nothing_to_estimate(value):
-    found = staple(np.full((3, 5, 4, 3), value, np.float32))
-    assert (found == value).all()
+def test_equal_votes_in_every_voxel_are_the_result(value):
+    fused = staple(np.full((3, 5, 4, 3), value, np.float32))
+    assert (fused == value).all()

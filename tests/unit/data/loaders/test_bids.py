@@ -25,7 +25,7 @@ def dataset(root: Path, **changes: Any) -> data.BidsDataset:
     return built
 
 
-def refusal(built: data.BidsDataset) -> str:
+def error_of(built: data.BidsDataset) -> str:
     with pytest.raises(UserError) as caught:
         built()
     return str(caught.value)
@@ -41,20 +41,20 @@ def test_images_masks_and_participants_are_found(tmp_path: Path) -> None:
     assert subjects[1].columns == {"subject": "sub-02", "sex": "n/a"}
 
 
-def test_a_contrast_never_matches_an_image_with_more_entities(tmp_path: Path) -> None:
+def test_a_contrast_does_not_match_an_image_with_more_entities(tmp_path: Path) -> None:
     names = ["T1w", "ce-gad_T1w", "run-1_T1w", "acq-ax_T1w", "desc-x_T1w", "run-2_ce-gad_T1w"]
     bids(tmp_path, names=["sub-01"], contrasts=names)
     for contrast in ("T1w", "ce-gad_T1w", "run-2_ce-gad_T1w"):
         built = dataset(tmp_path, contrasts=[contrast], targets={"a": {"suffix": "seg-manual"}})
         if contrast != "T1w":  # the mask is named after T1w
-            message = refusal(built)
+            message = error_of(built)
             assert "no mask of a" in message
             assert f"sub-01_{contrast}_seg-manual.nii.gz" in message
             continue
         assert [i.name for s in built() for i in s.images.values()] == ["sub-01_T1w.nii.gz"]
 
 
-def test_entities_may_be_named_in_another_order(tmp_path: Path) -> None:
+def test_entities_can_be_named_in_any_order(tmp_path: Path) -> None:
     bids(tmp_path, names=["sub-01"], contrasts=["ce-gad_run-1_T1w"])
     assert len(dataset(tmp_path, contrasts=["run-1_ce-gad_T1w"])()) == 1
 
@@ -71,18 +71,18 @@ def test_sessions_are_subjects_of_one_person(tmp_path: Path) -> None:
     assert subjects[1].columns == {"subject": "sub-2", "session": "ses-2", "center": "A"}
 
 
-def test_a_column_tells_whose_sessions_are_subjects_by_themselves(tmp_path: Path) -> None:
+def test_a_column_person_joins_sessions_that_are_subjects(tmp_path: Path) -> None:
     names = ["sub-7Ses1", "sub-7Ses2", "sub-8"]
     bids(tmp_path, names=names, columns={"person": ["7", "7", "n/a"]})
     assert [one.person for one in dataset(tmp_path)()] == ["7", "7", "sub-8"]
 
 
-def test_a_mask_suffix_is_matched_whole(tmp_path: Path) -> None:
+def test_a_mask_suffix_matches_completely(tmp_path: Path) -> None:
     bids(tmp_path, suffix="gmseg-manual")
-    assert "no mask of gm" in refusal(dataset(tmp_path))
+    assert "no mask of gm" in error_of(dataset(tmp_path))
 
 
-def test_raters_are_told_by_the_suffix(tmp_path: Path) -> None:
+def test_raters_are_read_from_the_suffix(tmp_path: Path) -> None:
     bids(tmp_path, suffix="cell-rater01")
     bids(tmp_path, suffix="cell-rater10")
     bids(tmp_path, suffix="cell-gold")
@@ -97,30 +97,31 @@ def test_the_contrast_of_a_mask_is_found_or_chosen(tmp_path: Path) -> None:
     chosen = {"gm": {"suffix": "seg-manual", "contrast": "FLAIR"}}
     assert all("FLAIR" in s.labels["gm"][""].name for s in dataset(tmp_path, targets=chosen)())
     bids(tmp_path, contrasts=["T1w", "FLAIR"])
-    message = refusal(dataset(tmp_path, **both))
+    message = error_of(dataset(tmp_path, **both))
     assert "several contrasts (FLAIR, T1w)" in message
     assert "dataset.targets.gm.contrast" in message
 
 
-def test_a_roi_is_a_suffix_and_must_be_there(tmp_path: Path) -> None:
+def test_the_roi_has_a_suffix_and_must_exist(tmp_path: Path) -> None:
     bids(tmp_path)
     bids(tmp_path, suffix="cord")
     roi = dataset(tmp_path, roi="cord")()[0].roi
     assert roi is not None
     assert roi.name == "sub-01_T1w_cord.nii.gz"
     roi.unlink()
-    assert "sub-01: no ROI mask (looked for derivatives/labels/sub-01/*/sub-01_T1w_cord" in refusal(
-        dataset(tmp_path, roi="cord")
+    assert (
+        "sub-01: no ROI mask (looked for derivatives/labels/sub-01/*/sub-01_T1w_cord"
+        in error_of(dataset(tmp_path, roi="cord"))
     )
 
 
-def test_every_missing_file_is_in_one_message(tmp_path: Path) -> None:
+def test_every_missing_file_is_listed_in_one_error(tmp_path: Path) -> None:
     bids(tmp_path, names=["sub-01", "sub-02", "sub-03"], contrasts=["T1w", "T2w"])
     (tmp_path / "sub-01/anat/sub-01_T2w.nii.gz").unlink()
     (tmp_path / "derivatives/labels/sub-02/anat/sub-02_T1w_seg-manual.nii.gz").unlink()
     nifti(tmp_path / "sub-02/anat/sub-02_T1w.nii", scan())
     shutil.rmtree(tmp_path / "sub-03")
-    message = refusal(dataset(tmp_path, contrasts=["T1w", "T2w"]))
+    message = error_of(dataset(tmp_path, contrasts=["T1w", "T2w"]))
     assert "5 problem(s)" in message
     for part in (
         "sub-01: no T2w image (looked for sub-01/*/sub-01_T2w.nii.gz)",
@@ -132,7 +133,7 @@ def test_every_missing_file_is_in_one_message(tmp_path: Path) -> None:
         assert part in message
 
 
-def test_subjects_scanned_otherwise_are_left_out_and_told(
+def test_subjects_with_other_contrasts_are_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bids(tmp_path, names=["sub-05"], contrasts=["T2w"])
@@ -142,13 +143,13 @@ def test_subjects_scanned_otherwise_are_left_out_and_told(
     assert "1 subject(s) without T1w left out: sub-05" in caplog.text
 
 
-def test_an_empty_folder_and_a_missing_one_are_told_apart(tmp_path: Path) -> None:
-    assert "there is no folder" in refusal(dataset(tmp_path / "nowhere"))
-    message = refusal(dataset(tmp_path))
+def test_an_empty_folder_and_a_missing_one_have_different_errors(tmp_path: Path) -> None:
+    assert "there is no folder" in error_of(dataset(tmp_path / "nowhere"))
+    message = error_of(dataset(tmp_path))
     assert "it is empty" in message
     assert "sub-*_T1w.nii.gz" in message
     bids(tmp_path, contrasts=["T2w"])
-    assert "sub-01/, sub-02/, sub-03/" in refusal(dataset(tmp_path))
+    assert "sub-01/, sub-02/, sub-03/" in error_of(dataset(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -160,12 +161,12 @@ def test_an_empty_folder_and_a_missing_one_are_told_apart(tmp_path: Path) -> Non
         ("", "is empty"),
     ],
 )
-def test_a_broken_participants_table_is_refused(tmp_path: Path, table: str, part: str) -> None:
+def test_a_broken_participants_table_is_rejected(tmp_path: Path, table: str, part: str) -> None:
     (bids(tmp_path) / "participants.tsv").write_text(table)
-    assert part in refusal(dataset(tmp_path))
+    assert part in error_of(dataset(tmp_path))
 
 
-def test_participants_may_be_named_without_sub_or_be_absent(tmp_path: Path) -> None:
+def test_participants_can_be_named_without_sub_or_be_absent(tmp_path: Path) -> None:
     (bids(tmp_path) / "participants.tsv").write_text("participant_id\tsex\n01\tF\n")
     assert [s.columns.get("sex") for s in dataset(tmp_path)()] == ["F", None, None]
     (tmp_path / "participants.tsv").unlink()
@@ -186,7 +187,7 @@ def test_participants_may_be_named_without_sub_or_be_absent(tmp_path: Path) -> N
         ({"image": "a"}, "Extra inputs"),
     ],
 )
-def test_impossible_specs_are_refused(changes: dict[str, Any], part: str) -> None:
+def test_impossible_keys_are_rejected(changes: dict[str, Any], part: str) -> None:
     with pytest.raises(ValidationError, match=part):
         dataset(Path("data"), **changes)
 
@@ -211,7 +212,7 @@ def test_a_resolved_spec_builds_the_same_data_set(tmp_path: Path) -> None:
                         "targets": {"lumen": {"suffix": "lumen-rater{rater}"}}}, 35, {7}),
     ],
 )  # fmt: skip
-def test_real_data_sets_are_found_whole(
+def test_real_data_sets_are_found_completely(
     real_data: Path, folder: str, changes: dict[str, Any], count: int, raters: set[int]
 ) -> None:
     subjects = dataset(real_data / folder, **changes)()

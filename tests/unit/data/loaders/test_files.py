@@ -27,7 +27,7 @@ def challenge(root: Path, **changes: Any) -> data.FilesDataset:
     return dataset(root, **{"targets": {"gm": {"values": [1]}}, **changes})
 
 
-def refusal(built: data.FilesDataset) -> str:
+def error_of(built: data.FilesDataset) -> str:
     with pytest.raises(UserError) as caught:
         built()
     return str(caught.value)
@@ -52,7 +52,7 @@ def test_the_scgm_preset_finds_subjects_raters_and_centers(tmp_path: Path) -> No
     assert first.columns["center"] == "1"
 
 
-def test_subjects_of_two_centers_with_one_number_are_two_people(tmp_path: Path) -> None:
+def test_subjects_with_the_same_number_at_two_centers_are_two_persons(tmp_path: Path) -> None:
     subjects = challenge(scgm(tmp_path))()
     assert len({s.columns["subject"] for s in subjects}) == len(subjects) == 6
 
@@ -63,7 +63,7 @@ def test_names_are_in_natural_order(tmp_path: Path) -> None:
     assert [s.name for s in built()] == ["s1", "s2", "s10"]
 
 
-def test_nested_contrasts_and_sessions(tmp_path: Path) -> None:
+def test_contrasts_and_sessions_can_be_folders(tmp_path: Path) -> None:
     for name in ("01/a", "01/b", "02/a"):
         put(tmp_path, *(f"{name}/{what}.nii" for what in ("t1", "t1ce", "seg")))
     built = dataset(
@@ -79,13 +79,13 @@ def test_nested_contrasts_and_sessions(tmp_path: Path) -> None:
     assert [s.columns["session"] for s in subjects] == ["a", "b", "a"]
 
 
-def test_a_placeholder_that_occurs_twice_matches_one_text(tmp_path: Path) -> None:
+def test_a_repeated_placeholder_matches_the_same_text(tmp_path: Path) -> None:
     put(tmp_path, "01/01_T1w.nii", "01/02_T1w.nii", "01/01_seg.nii")
     image, label = "{subject}/{subject}_T1w.nii", "{subject}/{subject}_seg.nii"
     assert [s.name for s in dataset(tmp_path, image=image, label=label)()] == ["01"]
 
 
-def test_a_contrast_is_matched_whole_and_a_mask_is_no_image(tmp_path: Path) -> None:
+def test_a_contrast_matches_completely_and_a_mask_is_not_an_image(tmp_path: Path) -> None:
     put(tmp_path, "01_T1w.nii", "01_ce-T1w.nii", "01_mask.nii")
     label = "{subject}_mask.nii"
     subjects = dataset(tmp_path, image="{subject}_{contrast}.nii", label=label)()
@@ -96,13 +96,13 @@ def test_a_contrast_is_matched_whole_and_a_mask_is_no_image(tmp_path: Path) -> N
     ]
 
 
-def test_a_wildcard_stands_for_any_piece_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
+def test_a_wildcard_matches_any_piece_and_no_hidden_file(tmp_path: Path) -> None:
     put(tmp_path, "01_2020_T1w.nii", "._01_2020_T1w.nii", "01_seg.nii")
     built = dataset(tmp_path, image="{subject}_*_T1w.nii", label="{subject}_seg.nii")
     assert [s.name for s in built()] == ["01"]
 
 
-def test_a_target_may_have_its_own_label_and_a_roi_is_found(tmp_path: Path) -> None:
+def test_a_target_can_have_its_own_label_and_the_roi_is_found(tmp_path: Path) -> None:
     put(tmp_path, "01.img.nii", "01.gm.nii", "01.wm.nii", "01.cord.nii")
     built = dataset(
         tmp_path,
@@ -119,7 +119,7 @@ def test_a_target_may_have_its_own_label_and_a_roi_is_found(tmp_path: Path) -> N
     assert subject.roi == tmp_path / "01.cord.nii"
 
 
-def test_one_mask_may_serve_every_session(tmp_path: Path) -> None:
+def test_one_mask_can_belong_to_every_session(tmp_path: Path) -> None:
     put(tmp_path, "01_a.nii", "01_b.nii", "masks/01.nii")
     built = dataset(tmp_path, image="{subject}_{session}.nii", label="masks/{subject}.nii")
     assert [s.labels["gm"][""].name for s in built()] == ["01.nii", "01.nii"]
@@ -133,25 +133,25 @@ def test_a_table_gives_columns_by_name_or_by_subject(tmp_path: Path) -> None:
     assert (columns[1]["sex"], columns[1]["center"]) == ("M", "1")
 
 
-def test_a_root_that_is_not_there_says_how_to_get_the_data(tmp_path: Path) -> None:
-    message = refusal(challenge(tmp_path / "scgm"))
+def test_the_error_for_a_missing_root_explains_how_to_get_the_data(tmp_path: Path) -> None:
+    message = error_of(challenge(tmp_path / "scgm"))
     assert str(tmp_path / "scgm") in message
     assert f"softseg data phantom {tmp_path / 'scgm'}" in message
-    assert "--set dataset.root" in refusal(dataset(tmp_path / "x", image="{subject}", label="a"))
+    assert "--set dataset.root" in error_of(dataset(tmp_path / "x", image="{subject}", label="a"))
 
 
-def test_when_nothing_matches_it_says_what_was_sought_and_what_is_there(tmp_path: Path) -> None:
-    message = refusal(challenge(put(tmp_path, "sub-01_T1w.nii.gz")))
+def test_without_a_match_the_error_has_the_pattern_and_the_existing_files(tmp_path: Path) -> None:
+    message = error_of(challenge(put(tmp_path, "sub-01_T1w.nii.gz")))
     assert "site{center}-sc{subject}-image.nii.gz" in message
     assert "sub-01_T1w.nii.gz" in message
     (tmp_path / "empty").mkdir()
-    assert "it is empty" in refusal(challenge(tmp_path / "empty"))
+    assert "it is empty" in error_of(challenge(tmp_path / "empty"))
 
 
-def test_all_missing_and_ambiguous_files_are_one_message(tmp_path: Path) -> None:
+def test_all_missing_and_ambiguous_files_are_listed_in_one_error(tmp_path: Path) -> None:
     put(tmp_path, "01_T1w.nii", "01_seg.nii", "02_T1w.nii", "02_T2w.nii", "03_seg.nii")
     put(tmp_path, "04_T1w.nii", "04_T2w.nii", "x_04_seg.nii", "y_04_seg.nii")
-    message = refusal(
+    message = error_of(
         dataset(
             tmp_path,
             contrasts=["T1w", "T2w"],
@@ -175,14 +175,14 @@ def test_all_missing_and_ambiguous_files_are_one_message(tmp_path: Path) -> None
 def test_two_images_of_one_name_are_ambiguous(tmp_path: Path) -> None:
     put(tmp_path, "a/01.nii", "b/01.nii", "01_seg.nii")
     built = dataset(tmp_path, image="*/{subject}.nii", label="{subject}_seg.nii")
-    assert "01: 2 files match T1w" in refusal(built)
+    assert "01: 2 files match T1w" in error_of(built)
 
 
 def test_masks_named_after_two_contrasts_need_a_choice(tmp_path: Path) -> None:
     put(tmp_path, "01_T1w.nii", "01_T2w.nii", "01_T1w_seg.nii", "01_T2w_seg.nii")
     paths = {"image": "{subject}_{contrast}.nii", "label": "{subject}_{contrast}_seg.nii"}
     both = {"contrasts": ["T1w", "T2w"], **paths}
-    assert "dataset.targets.gm.contrast" in refusal(dataset(tmp_path, **both))
+    assert "dataset.targets.gm.contrast" in error_of(dataset(tmp_path, **both))
     [subject] = dataset(tmp_path, targets={"gm": {"contrast": "T2w"}}, **both)()
     assert subject.labels["gm"][""].name == "01_T2w_seg.nii"
     [subject] = dataset(tmp_path, **paths)()
@@ -194,17 +194,17 @@ def test_excluded_subjects_are_left_out_and_must_exist(tmp_path: Path) -> None:
     (tmp_path / "site1-sc02-mask-r1.nii.gz").unlink()
     for rater in (2, 3, 4):
         (tmp_path / f"site1-sc02-mask-r{rater}.nii.gz").unlink()
-    assert "site1-sc02: no mask of gm" in refusal(challenge(tmp_path))
+    assert "site1-sc02: no mask of gm" in error_of(challenge(tmp_path))
     names = [s.name for s in challenge(tmp_path, exclude=["site1-sc02"])()]
     assert names == ["site1-sc01", "site1-sc03"]
-    message = refusal(challenge(tmp_path, exclude=["site1-sc2"]))
+    message = error_of(challenge(tmp_path, exclude=["site1-sc2"]))
     assert "did you mean 'site1-sc02'?" in message
 
 
-def test_a_chosen_rater_must_be_there_for_every_subject(tmp_path: Path) -> None:
+def test_every_subject_must_have_the_chosen_rater(tmp_path: Path) -> None:
     scgm(tmp_path, centers=1, subjects=2)
     (tmp_path / "site1-sc02-mask-r3.nii.gz").unlink()
-    message = refusal(challenge(tmp_path, raters={"fusion": 3}))
+    message = error_of(challenge(tmp_path, raters={"fusion": 3}))
     assert "site1-sc02: dataset.raters.fusion: no rater '3'" in message
     assert "majority, mean, staple, random and 1, 2, 4" in message
     assert challenge(tmp_path, raters={"fusion": 2})()
@@ -235,7 +235,7 @@ def test_a_chosen_rater_must_be_there_for_every_subject(tmp_path: Path) -> None:
         ({"layout": "brats"}, "scgm"),
     ],
 )
-def test_impossible_specs_are_refused(changes: dict[str, Any], part: str) -> None:
+def test_impossible_keys_are_rejected(changes: dict[str, Any], part: str) -> None:
     with pytest.raises(
         ValidationError, match=part.replace("{", r"\{") if "\\" not in part else part
     ):
@@ -247,7 +247,7 @@ def test_a_resolved_spec_builds_the_same_data_set(tmp_path: Path) -> None:
     assert data.build(built.model_dump(mode="json")) == built == data.build(built)
 
 
-def test_nothing_is_said_when_nothing_is_left_out(
+def test_without_subjects_left_out_there_is_no_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -259,7 +259,7 @@ WORD = st.text("abcXYZ019-", min_size=1, max_size=6)
 
 
 @given(subject=WORD, center=st.integers(0, 99), rater=WORD)
-def test_a_pattern_gives_back_what_it_was_filled_with(
+def test_a_filled_pattern_matches_with_the_same_values(
     subject: str, center: int, rater: str
 ) -> None:
     values = {"subject": subject, "center": str(center), "rater": rater}

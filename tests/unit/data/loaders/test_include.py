@@ -1,4 +1,4 @@
-"""`dataset.include` keeps the subjects it names, and says when it names what is not there."""
+"""`dataset.include` selects subjects, and reports columns and values that do not exist."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def names(root: Path, include: dict[str, Any], **changes: Any) -> list[str]:
     return [subject.name for subject in data.build(spec | changes)()]
 
 
-def test_everyone_is_used_unless_some_are_named(root: Path) -> None:
+def test_without_include_all_subjects_are_used(root: Path) -> None:
     assert len(names(root, {})) == 6
 
 
-def test_subjects_are_kept_by_name_or_by_a_column(root: Path) -> None:
+def test_subjects_are_selected_by_name_or_by_a_column(root: Path) -> None:
     named = ["site2-sc03", "site1-sc01"]
     assert names(root, {"subject": named}) == sorted(named)
     assert names(root, {"center": [2]}) == ["site2-sc01", "site2-sc02", "site2-sc03"]
@@ -36,12 +36,12 @@ def test_subjects_are_kept_by_name_or_by_a_column(root: Path) -> None:
     assert names(root, {"center": [2]}, exclude=["site2-sc02"]) == ["site2-sc01", "site2-sc03"]
 
 
-def test_columns_of_a_table_count_too(root: Path) -> None:
+def test_subjects_are_selected_by_a_column_of_a_table(root: Path) -> None:
     (root / "who.csv").write_text("name,sex\nsite1-sc02,F\n")
     assert names(root, {"sex": ["F"]}, table="who.csv") == ["site1-sc02"]
 
 
-def test_who_is_not_named_may_be_incomplete(tmp_path: Path) -> None:
+def test_subjects_that_are_not_included_can_be_incomplete(tmp_path: Path) -> None:
     scgm(tmp_path, centers=1, subjects=2)
     for mask in tmp_path.glob("site1-sc02-mask-*"):
         mask.unlink()
@@ -63,23 +63,25 @@ def test_who_is_not_named_may_be_incomplete(tmp_path: Path) -> None:
         ({"center": [1], "subject": ["site2-sc01"]}, "no subject fits all of center, subject"),
     ],
 )
-def test_what_is_not_there_is_named(root: Path, include: dict[str, Any], message: str) -> None:
+def test_an_unknown_column_or_value_is_reported(
+    root: Path, include: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         names(root, include)
 
 
 @pytest.mark.parametrize("values", [[], ["1", 1], [0.5], "1"])
-def test_impossible_values_are_refused(root: Path, values: object) -> None:
+def test_impossible_values_are_rejected(root: Path, values: object) -> None:
     with pytest.raises(ValidationError):
         names(root, {"center": values})
 
 
-def test_an_empty_folder_is_told_as_such(tmp_path: Path) -> None:
+def test_an_empty_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="it is empty"):
         names(tmp_path, {"center": [1]})
 
 
-def test_it_holds_for_every_loader(tmp_path: Path) -> None:
+def test_include_applies_to_the_loader_bids(tmp_path: Path) -> None:
     spec = {"loader": "bids", "root": str(bids(tmp_path)), "contrasts": ["T1w"]}
     spec |= {"targets": {"gm": {"suffix": "seg-manual"}}, "include": {"subject": ["sub-02"]}}
     assert [subject.name for subject in data.build(spec)()] == ["sub-02"]

@@ -1,4 +1,4 @@
-"""The presets find subjects, contrasts and raters in folders laid out as the challenges' are."""
+"""The presets find subjects, contrasts and raters in the folder layouts of the challenges."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def built(root: Path, layout: str, **changes: Any) -> data.FilesDataset:
 
 @pytest.fixture
 def patients(tmp_path: Path) -> Path:
-    """Two patients at center 01 and one at 07, who has the number of another."""
+    """Two patients at center 01 and one at 07, with the number of another patient."""
     for place in ("Center_01/Patient_01", "Center_01/Patient_02", "Center_07/Patient_01"):
         folder = tmp_path / place
         for contrast in CONTRASTS["msseg2016"]:
@@ -52,7 +52,7 @@ def gliomas(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_patients_of_two_centers_with_one_number_are_two(patients: Path) -> None:
+def test_patients_with_the_same_number_at_two_centers_are_two_subjects(patients: Path) -> None:
     subjects = built(patients, "msseg2016")()
     names = ["center01-patient01", "center01-patient02", "center07-patient01"]
     assert [s.name for s in subjects] == names
@@ -60,7 +60,7 @@ def test_patients_of_two_centers_with_one_number_are_two(patients: Path) -> None
     assert [s.columns["subject"] for s in subjects] == names
 
 
-def test_the_preprocessed_scans_and_the_consensus_are_used(patients: Path) -> None:
+def test_msseg2016_uses_the_preprocessed_scans_and_the_consensus(patients: Path) -> None:
     last = built(patients, "msseg2016")()[-1]
     folder = patients / "Center_07" / "Patient_01"
     assert last.images == {
@@ -70,7 +70,7 @@ def test_the_preprocessed_scans_and_the_consensus_are_used(patients: Path) -> No
     assert last.labels == {"x": {"": folder / "Masks" / "Consensus.nii.gz"}}
 
 
-def test_the_seven_raters_may_be_used_instead_without_the_consensus(patients: Path) -> None:
+def test_msseg2016_raters_uses_the_seven_raters_without_the_consensus(patients: Path) -> None:
     first = built(patients, "msseg2016_raters")()[0]
     masks = patients / "Center_01" / "Patient_01" / "Masks"
     assert first.labels["x"] == {
@@ -81,7 +81,7 @@ def test_the_seven_raters_may_be_used_instead_without_the_consensus(patients: Pa
         built(patients, "msseg2016_raters", raters={"fusion": 8})()
 
 
-def test_gliomas_of_both_grades_are_found_and_told_apart(gliomas: Path) -> None:
+def test_gliomas_of_both_grades_are_found_with_their_grade(gliomas: Path) -> None:
     subjects = built(gliomas, "brats2019")()
     assert [(s.name, s.columns["grade"]) for s in subjects] == [
         ("2013_27_1", "HGG"),
@@ -95,7 +95,7 @@ def test_gliomas_of_both_grades_are_found_and_told_apart(gliomas: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", list(LAYOUTS))
-def test_a_hint_names_a_phantom_that_there_is(tmp_path: Path, layout: str) -> None:
+def test_each_hint_names_an_existing_phantom(tmp_path: Path, layout: str) -> None:
     hint = LAYOUTS[layout].hint.format(root=tmp_path)  # type: ignore[index]
     command = hint.split("`")[1].split()
     assert command[:4] == ["softseg", "data", "phantom", str(tmp_path)]
@@ -105,6 +105,6 @@ def test_a_hint_names_a_phantom_that_there_is(tmp_path: Path, layout: str) -> No
     assert "after registration at http" in hint
 
 
-def test_a_missing_folder_is_answered_with_the_hint(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_folder_has_the_hint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--layout brats2019. makes a synthetic look-alike"):
         built(tmp_path / "none", "brats2019")()

@@ -1,4 +1,4 @@
-"""The loader `nnunet`: nnU-Net's raw folders, held against their dataset.json."""
+"""The loader `nnunet`: nnU-Net's raw folders, compared with their dataset.json."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def dataset(root, contrasts=("T2", "ADC"), values=(1,)):
     return build({**spec, "contrasts": list(contrasts)})
 
 
-def test_channels_are_contrasts_by_their_names(root):
+def test_contrasts_are_channel_names(root):
     one, two = dataset(root, ["ADC", "T2"])()
     assert [one.name, two.name] == ["pat_01", "pat_02"]
     assert list(one.images) == ["ADC", "T2"]
@@ -48,7 +48,7 @@ def test_channels_are_contrasts_by_their_names(root):
     assert one.labels == {"PZ": {"": root / "labelsTr/pat_01.nii.gz"}}
 
 
-def test_the_first_version_of_dataset_json_is_read_too(root):
+def test_version_1_of_dataset_json_is_read(root):
     old = {k: v for k, v in TOLD.items() if k not in ("channel_names", "file_ending")}
     labels = {"0": "background", "1": "PZ"}
     (root / "dataset.json").write_text(
@@ -57,7 +57,7 @@ def test_the_first_version_of_dataset_json_is_read_too(root):
     assert len(dataset(root)()) == 2
 
 
-def test_all_missing_files_are_named_at_once(root):
+def test_all_missing_files_are_listed_in_one_error(root):
     (root / "imagesTr/pat_01_0001.nii.gz").unlink()
     (root / "labelsTr/pat_02.nii.gz").unlink()
     with pytest.raises(UserError) as error:
@@ -66,13 +66,13 @@ def test_all_missing_files_are_named_at_once(root):
     assert "pat_02: no mask of PZ (looked for labelsTr/pat_02.nii.gz)" in str(error.value)
 
 
-def test_another_number_of_cases_than_told_is_refused(root):
+def test_another_number_of_cases_than_numtraining_is_rejected(root):
     tell(root, numTraining=3)
     with pytest.raises(UserError, match=r"numTraining is 3, but .* hold 2 cases"):
         dataset(root)()
 
 
-def test_all_that_disagrees_with_the_folders_is_said_with_the_missing_files(root):
+def test_all_disagreements_with_the_folders_are_listed_with_the_missing_files(root):
     tell(root, numTraining=3)
     for name in ("imagesTr/pat_03_0002.nii.gz", "imagesTr/pat_02.nii.gz", "labelsTr/pat_04.nii"):
         makers.nifti(root / name, makers.scan())
@@ -92,7 +92,7 @@ def test_all_that_disagrees_with_the_folders_is_said_with_the_missing_files(root
     assert [one.name for one in error.value.sound] == ["pat_02"]
 
 
-def test_another_ending_than_told_is_refused_with_what_there_is(root):
+def test_a_wrong_file_ending_is_rejected_with_the_existing_files(root):
     tell(root, file_ending=".nii")
     with pytest.raises(UserError) as error:
         dataset(root)()
@@ -102,35 +102,35 @@ def test_another_ending_than_told_is_refused_with_what_there_is(root):
     assert "file_ending is .nii, but imagesTr holds pat_01_0000.nii.gz" in str(error.value)
 
 
-def test_a_channel_that_is_not_asked_for_may_be_missing(root):
+def test_a_channel_that_is_not_used_may_be_missing(root):
     (root / "imagesTr/pat_01_0001.nii.gz").unlink()
     assert len(dataset(root, ["T2"])()) == 2
 
 
-def test_hidden_files_are_no_cases(root):
+def test_hidden_files_are_not_cases(root):
     for name in ("imagesTr/._pat_01_0000.nii.gz", "labelsTr/._pat_01.nii.gz"):
         (root / name).write_bytes(b"what macOS leaves on other systems' disks")
     assert [one.name for one in dataset(root)()] == ["pat_01", "pat_02"]
 
 
-def test_a_channel_that_it_does_not_know(root):
+def test_an_unknown_channel_is_rejected(root):
     with pytest.raises(UserError, match=r"no channel 'T1'.*channels are ADC, T2"):
         dataset(root, ["T1"])()
 
 
-def test_a_code_that_it_does_not_know(root):
+def test_an_unknown_code_is_rejected(root):
     with pytest.raises(UserError, match=r"targets\.PZ\.values: .* no code 7; it has .*PZ \[1\]"):
         dataset(root, values=[7])()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"channel_names": {"0": "T2"}}'])
-def test_a_dataset_json_that_is_none(root, content):
+def test_a_dataset_json_without_its_keys_is_rejected(root, content):
     (root / "dataset.json").write_text(content)
     with pytest.raises(UserError, match=r"dataset\.json: is not a dataset\.json of nnU-Net"):
         dataset(root)()
 
 
-def test_a_folder_without_it(root):
+def test_a_folder_without_dataset_json_is_rejected(root):
     (root / "dataset.json").unlink()
     with pytest.raises(UserError, match="is the folder in nnU-Net's raw format"):
         dataset(root)()

@@ -1,4 +1,4 @@
-"""Tables about subjects: what is ambiguous in them is refused."""
+"""Tables about subjects: ambiguous tables are rejected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_values_stay_text(tmp_path: Path) -> None:
         ("subject,T1\na,one.nii,two.nii\n", "line 2 has more values"),
     ],
 )
-def test_an_ambiguous_table_is_refused(tmp_path: Path, text: str, words: str) -> None:
+def test_an_ambiguous_table_is_rejected(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "table.csv"
     path.write_text(text)
     with pytest.raises(UserError, match=rf"table\.csv: {words}"):

@@ -1,4 +1,4 @@
-"""The loader `table`: a CSV says where every file is."""
+"""The loader `table`: a CSV has the path of every file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def dataset(root, **more):
     return build(spec)
 
 
-def test_files_raters_and_columns_are_what_the_table_says(root):
+def test_files_raters_and_columns_come_from_the_table(root):
     one, two = dataset(root, roi="brain")()
     assert one.name == "p1"
     assert one.images == {"T1": root / "x/1_t1.nii.gz", "T2": root / "x/1_t2.nii.gz"}
@@ -64,7 +64,7 @@ def test_a_column_that_is_not_used_is_for_splits(root):
     assert "T2" not in one.columns
 
 
-def test_all_missing_files_are_named_at_once(root):
+def test_all_missing_files_are_listed_in_one_error(root):
     (root / "x/1_t2.nii.gz").unlink()
     (root / "m/2a.nii.gz").unlink()
     with pytest.raises(UserError) as error:
@@ -73,7 +73,7 @@ def test_all_missing_files_are_named_at_once(root):
     assert "p2: no mask of lesion (looked for m/2a.nii.gz" in str(error.value)
 
 
-def test_an_empty_cell_is_told_by_its_column_and_table(root):
+def test_an_empty_cell_is_reported_with_its_column_and_table(root):
     write(root, p2="p2,x/2_t1.nii.gz,,n/a,,b/2.nii.gz,Rome")
     with pytest.raises(DatasetError) as error:
         dataset(root)()
@@ -98,18 +98,18 @@ def test_a_subject_without_any_path_is_left_out(root):
         ({"file": "path.csv"}, "path.csv: cannot be read"),
     ],
 )
-def test_what_the_table_lacks_is_named(root, change, words):
+def test_a_missing_column_is_reported(root, change, words):
     with pytest.raises(UserError, match=words):
         dataset(root, **change)()
 
 
 @pytest.mark.parametrize("path", ["../secret.nii.gz", "/etc/hostname"])
-def test_a_path_outside_the_root_is_refused(root, path):
+def test_a_path_outside_the_root_is_rejected(root, path):
     write(root, p1=ROWS["p1"].replace("x/1_t1.nii.gz", path))
     with pytest.raises(UserError, match=f"p1: {re.escape(path)} is not below"):
         dataset(root)()
 
 
-def test_a_pattern_has_no_place_here(root):
+def test_a_suffix_is_rejected(root):
     with pytest.raises(ValueError, match="the table has the paths of masks"):
         dataset(root, targets={"lesion": {"suffix": "seg"}})

@@ -28,7 +28,7 @@ def test_zooms_and_voxel_volume_of_an_oblique_grid() -> None:
     assert grid.voxel_ml == pytest.approx(0.5 * 0.6 * 3.0 / 1000)
 
 
-def test_a_shift_is_a_distance_in_mm_and_rotation_adds_up_along_the_matrix() -> None:
+def test_corner_distance_is_in_mm_and_rotations_add_up_along_the_matrix() -> None:
     grid = Grid((101, 1, 1), np.eye(4))
     assert corner_distance(grid, shifted(grid, 2.0)) == pytest.approx(2.0)
     turned = grid.affine.copy()
@@ -42,7 +42,7 @@ def test_header_rounding_is_tolerated_and_a_real_shift_is_not(mm: float, same: b
     assert same_place(grid, shifted(grid, mm)) is same
 
 
-def test_another_shape_is_another_place() -> None:
+def test_grids_of_another_shape_are_not_in_the_same_place() -> None:
     assert not same_place(Grid((8, 6, 4), np.eye(4)), Grid((8, 6, 5), np.eye(4)))
 
 
@@ -52,14 +52,14 @@ def test_canonical_voxels_are_those_of_nibabel(codes: str) -> None:
     turns = nib.orientations.axcodes2ornt(codes)
     affine = np.diag([1.0, 2.0, 3.0, 1.0]) @ nib.orientations.inv_ornt_aff(turns, (3, 4, 5))
     grid = Grid((3, 4, 5), affine)
-    for volume, found in zip(voxels, canonical_voxels(voxels, grid), strict=True):
+    for volume, turned in zip(voxels, canonical_voxels(voxels, grid), strict=True):
         expected = nib.as_closest_canonical(nib.Nifti1Image(volume, affine))
-        np.testing.assert_array_equal(found, np.asarray(expected.dataobj))
-        np.testing.assert_array_equal(found, canonical_voxels(volume, grid))
-        assert found.shape == canonical(grid).shape
+        np.testing.assert_array_equal(turned, np.asarray(expected.dataobj))
+        np.testing.assert_array_equal(turned, canonical_voxels(volume, grid))
+        assert turned.shape == canonical(grid).shape
 
 
-def test_of_an_upright_slice_the_patients_right_is_on_the_left_and_the_front_is_up() -> None:
+def test_an_upright_slice_has_the_patients_right_on_the_left_and_the_front_up() -> None:
     slices = np.zeros((2, 5, 7))
     slices[1, 4, 6] = 1  # the last row is the most right, the last column the most anterior
     shown = upright(slices)

@@ -18,12 +18,12 @@ GEOMETRY = ("dim", "pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c
             "xyzt_units")  # fmt: skip
 
 
-def refusal(path: Path) -> str:
+def error_of(path: Path) -> str:
     with pytest.raises(FileError) as caught:
         read_volume(path)
     assert caught.value.path == path
     assert str(caught.value).startswith(f"{path}: ")
-    assert "; " in str(caught.value), "no mend"
+    assert "; " in str(caught.value), "no fix"
     return str(caught.value)
 
 
@@ -50,7 +50,7 @@ def test_the_headers_slope_is_applied(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "read_as"), [((8, 6), (8, 6, 1)), ((8, 6, 4, 1), SHAPE), ((8, 6, 4, 1, 1), SHAPE)]
 )
-def test_one_volume_has_three_dimensions_however_it_is_stored(
+def test_a_single_volume_has_three_dimensions_for_every_stored_shape(
     tmp_path: Path, shape: tuple[int, ...], read_as: tuple[int, ...]
 ) -> None:
     path = nifti(tmp_path / "a.nii.gz", np.arange(np.prod(shape)).reshape(shape), dtype=np.int16)
@@ -72,33 +72,33 @@ def test_read_grid_needs_only_the_header(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.6, 0.99])
-def test_a_truncated_file_is_refused(tmp_path: Path, name: str, share: float) -> None:
+def test_a_truncated_file_is_rejected(tmp_path: Path, name: str, share: float) -> None:
     path = nifti(tmp_path / name, scan(0, (20, 20, 20)))
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    refusal(path)
+    error_of(path)
 
 
-def test_a_truncated_file_is_said_to_be_truncated(tmp_path: Path) -> None:
+def test_the_error_of_a_truncated_file_names_the_cause(tmp_path: Path) -> None:
     path = nifti(tmp_path / "a.nii.gz", scan(0, (20, 20, 20)))
     path.write_bytes(path.read_bytes()[:5000])
-    assert "truncated" in refusal(path)
+    assert "truncated" in error_of(path)
     plain = nifti(tmp_path / "a.nii", scan(0, (20, 20, 20)))
     plain.write_bytes(plain.read_bytes()[:5000])
-    assert "truncated (5000 bytes of the 32352" in refusal(plain)
+    assert "truncated (5000 bytes of the 32352" in error_of(plain)
 
 
-def test_a_flipped_bit_in_the_voxels_is_noticed(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_the_voxels_is_detected(tmp_path: Path) -> None:
     """Of a stored (level 0) gzip block only the checksum at the very end tells."""
     path = nifti(tmp_path / "a.nii", ball((20, 20, 20)))
     content = bytearray(gzip.compress(path.read_bytes(), compresslevel=0))
     content[20000] ^= 1
     packed = tmp_path / "a.nii.gz"
     packed.write_bytes(content)
-    assert "damaged" in refusal(packed)
+    assert "damaged" in error_of(packed)
 
 
-def test_no_single_flipped_byte_in_a_header_escapes_as_another_error(tmp_path: Path) -> None:
+def test_a_flipped_byte_in_a_header_is_harmless_or_raises_file_error(tmp_path: Path) -> None:
     content = nifti(tmp_path / "a.nii", scan()).read_bytes()
     for position in range(348):
         for value in (0, 0xFF):
@@ -108,50 +108,50 @@ def test_no_single_flipped_byte_in_a_header_escapes_as_another_error(tmp_path: P
                 assert np.isfinite(read_volume(path).data).all()
 
 
-def test_what_is_no_nifti_is_refused(tmp_path: Path) -> None:
+def test_other_files_than_nifti_are_rejected(tmp_path: Path) -> None:
     text = tmp_path / "a.nii.gz"
     text.write_text("version https://git-lfs.github.com/spec/v1\n" * 20)
-    assert "NIfTI" in refusal(text)
-    assert "does not exist" in refusal(tmp_path / "missing.nii.gz")
-    assert "not a file" in refusal(tmp_path)
+    assert "NIfTI" in error_of(text)
+    assert "does not exist" in error_of(tmp_path / "missing.nii.gz")
+    assert "not a file" in error_of(tmp_path)
     link = tmp_path / "link.nii.gz"
     link.symlink_to(tmp_path / "not-fetched")
-    assert "link" in refusal(link)
+    assert "link" in error_of(link)
 
 
 @pytest.mark.parametrize(("bad", "count"), [(np.nan, 3), (np.inf, 1), (-np.inf, 2)])
 def test_voxels_that_are_not_finite_are_counted(tmp_path: Path, bad: float, count: int) -> None:
     data = scan()
     data.flat[:count] = bad
-    assert f"{count} of its {data.size} voxels" in refusal(nifti(tmp_path / "a.nii.gz", data))
+    assert f"{count} of its {data.size} voxels" in error_of(nifti(tmp_path / "a.nii.gz", data))
 
 
-def test_several_volumes_are_refused_with_their_number(tmp_path: Path) -> None:
+def test_several_volumes_are_rejected_with_their_number(tmp_path: Path) -> None:
     path = nifti(tmp_path / "a.nii.gz", scan(0, (*SHAPE, 3)))
-    assert "3 frames" in refusal(path)
-    assert "save one frame as a file" in refusal(path)
+    assert "3 frames" in error_of(path)
+    assert "save one frame as a file" in error_of(path)
 
 
 @pytest.mark.parametrize(
     ("kind", "word"),
     [(np.complex64, "complex"), (np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]), "RGB")],
 )
-def test_voxels_that_are_no_real_numbers_are_refused(tmp_path: Path, kind: Any, word: str) -> None:
-    assert word in refusal(nifti(tmp_path / "a.nii.gz", np.zeros(SHAPE, kind)))
+def test_complex_and_color_voxels_are_rejected(tmp_path: Path, kind: Any, word: str) -> None:
+    assert word in error_of(nifti(tmp_path / "a.nii.gz", np.zeros(SHAPE, kind)))
 
 
-def test_an_affine_that_places_voxels_nowhere_is_refused(tmp_path: Path) -> None:
+def test_unusable_affines_are_rejected(tmp_path: Path) -> None:
     for row, value, word in ((2, 0.0, "singular"), (1, np.nan, "NaN")):
         path = nifti(tmp_path / "a.nii", scan())
         content = bytearray(path.read_bytes())
         start = 280 + 16 * row  # srow_x, srow_y, srow_z
         content[start : start + 12] = np.full(3, value, "<f4").tobytes()
         path.write_bytes(content)
-        assert word in refusal(path)
+        assert word in error_of(path)
 
 
-def test_errors_survive_the_way_back_from_a_process(tmp_path: Path) -> None:
-    error = FileError(tmp_path, "is bad", "mend it")
+def test_errors_can_be_pickled(tmp_path: Path) -> None:
+    error = FileError(tmp_path, "is bad", "fix it")
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.path) == (str(error), tmp_path)
 
@@ -160,7 +160,7 @@ def test_errors_survive_the_way_back_from_a_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lps", [False, True])
 @pytest.mark.parametrize("shape", [SHAPE, (8, 6, 4, 1), (8, 6)])
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
-def test_a_prediction_lies_exactly_on_the_grid_of_its_input(
+def test_a_written_file_is_exactly_on_the_grid_of_its_source(
     tmp_path: Path, codes: tuple[int, int], lps: bool, shape: tuple[int, ...], dtype: Any
 ) -> None:
     data = np.arange(np.prod(shape)).reshape(shape)
@@ -178,7 +178,7 @@ def test_a_prediction_lies_exactly_on_the_grid_of_its_input(
     np.testing.assert_array_equal(again.data, mask)
 
 
-def test_a_prediction_keeps_nothing_of_the_scan_but_its_place(tmp_path: Path) -> None:
+def test_a_written_file_takes_only_the_geometry_of_its_source(tmp_path: Path) -> None:
     image = nib.Nifti1Image(scan(), oblique())
     image.header.set_xyzt_units("micron", "sec")
     image.header["descrip"] = b"Jane Doe"
@@ -198,7 +198,7 @@ def test_a_prediction_keeps_nothing_of_the_scan_but_its_place(tmp_path: Path) ->
     assert raw.tolist() == [1, 0]
 
 
-def test_writing_refuses_what_would_lose_something(tmp_path: Path) -> None:
+def test_writing_rejects_values_that_would_change(tmp_path: Path) -> None:
     source = nifti(tmp_path / "in.nii.gz", scan())
     out = tmp_path / "out.nii.gz"
     with pytest.raises(ValueError, match="uint8 would change"):
@@ -225,7 +225,7 @@ def test_a_real_lps_scan_without_sform_gets_a_prediction_on_its_grid(
 
 
 @pytest.mark.parametrize("shape", [(8, 6, 4, 3), (8, 6, 4, 1, 3)])
-def test_one_of_several_volumes_is_read_and_written_beside_its_source(tmp_path, shape):
+def test_one_of_several_volumes_is_read_and_is_a_source_of_geometry(tmp_path, shape):
     stored = np.random.default_rng(0).integers(0, 900, shape).astype(np.int16)
     path = nifti(tmp_path / "bold.nii.gz", stored, oblique(), codes=(1, 2))
     for number in range(3):
@@ -244,6 +244,6 @@ def test_one_of_several_volumes_is_read_and_written_beside_its_source(tmp_path, 
     assert np.array_equal(ours["pixdim"][:4], theirs["pixdim"][:4])
 
 
-def test_a_single_volume_is_read_whatever_number_is_asked_for(tmp_path):
+def test_a_single_volume_is_read_for_any_frame(tmp_path):
     path = nifti(tmp_path / "a.nii.gz", scan())
     assert np.array_equal(read_volume(path, 5).data, read_volume(path).data)

@@ -20,7 +20,7 @@ def where(grid: Grid) -> np.ndarray:
     return apply_affine(grid.affine, np.moveaxis(np.indices(grid.shape), 0, -1))
 
 
-def test_a_field_that_is_linear_in_the_scanner_is_read_exactly_on_a_rotated_grid() -> None:
+def test_a_linear_field_is_resampled_exactly_onto_a_rotated_grid() -> None:
     source, target = turned(0.2, (1, 2, 1.5), (30, 20, 24)), turned(-0.1, (0.7, 1, 3), (9, 8, 4))
     field = where(source) @ [1.0, -2.0, 0.5] + 400
     read = regrid(field, source, target)
@@ -38,7 +38,7 @@ def test_outside_the_scan_is_background() -> None:
     np.testing.assert_array_equal(read[4:8], np.arange(64.0).reshape(4, 4, 4))
 
 
-def test_beyond_a_mask_that_is_cut_to_its_box_is_no_foreground() -> None:
+def test_a_mask_cropped_to_its_box_is_0_outside_the_box() -> None:
     source, target = turned(0.0, (1, 1, 1), (4, 4, 4)), turned(0.0, (1, 1, 1), (12, 4, 4))
     read = regrid(np.ones(source.shape), source, target, mask=True)
     assert (read[4:8] == 1).all()
