@@ -142,9 +142,9 @@ def test_folds_test_every_group_exactly_once(count: int, k: int, seed: int) -> N
         assert "folds of" in error_of(split(by="center", folds=k), subjects)
         return
     sets = [split(by="center", folds=k, fold=n, validation=1)(subjects, seed) for n in range(k)]
-    tested = [name for one in sets for name in one.test]
+    tested = [name for fold in sets for name in fold.test]
     assert sorted(tested) == sorted(s.name for s in subjects)
-    sizes = [len(one.test) // 2 for one in sets]
+    sizes = [len(fold.test) // 2 for fold in sets]
     assert max(sizes) - min(sizes) <= 1
 
 

@@ -67,14 +67,14 @@ def test_sessions_are_subjects_of_one_person(tmp_path: Path) -> None:
     )
     subjects = dataset(tmp_path)()
     assert [s.name for s in subjects] == ["sub-2_ses-1", "sub-2_ses-2", "sub-3", "sub-10_ses-1"]
-    assert [one.person for one in subjects] == ["sub-2", "sub-2", "sub-3", "sub-10"]
+    assert [subject.person for subject in subjects] == ["sub-2", "sub-2", "sub-3", "sub-10"]
     assert subjects[1].columns == {"subject": "sub-2", "session": "ses-2", "center": "A"}
 
 
 def test_a_column_person_joins_sessions_that_are_subjects(tmp_path: Path) -> None:
     names = ["sub-7Ses1", "sub-7Ses2", "sub-8"]
     bids(tmp_path, names=names, columns={"person": ["7", "7", "n/a"]})
-    assert [one.person for one in dataset(tmp_path)()] == ["7", "7", "sub-8"]
+    assert [subject.person for subject in dataset(tmp_path)()] == ["7", "7", "sub-8"]
 
 
 def test_a_mask_suffix_matches_completely(tmp_path: Path) -> None:

@@ -41,11 +41,11 @@ def dataset(root, contrasts=("T2", "ADC"), values=(1,)):
 
 
 def test_contrasts_are_channel_names(root):
-    one, two = dataset(root, ["ADC", "T2"])()
-    assert [one.name, two.name] == ["pat_01", "pat_02"]
-    assert list(one.images) == ["ADC", "T2"]
-    assert one.images["ADC"] == root / "imagesTr/pat_01_0001.nii.gz"
-    assert one.labels == {"PZ": {"": root / "labelsTr/pat_01.nii.gz"}}
+    first, second = dataset(root, ["ADC", "T2"])()
+    assert [first.name, second.name] == ["pat_01", "pat_02"]
+    assert list(first.images) == ["ADC", "T2"]
+    assert first.images["ADC"] == root / "imagesTr/pat_01_0001.nii.gz"
+    assert first.labels == {"PZ": {"": root / "labelsTr/pat_01.nii.gz"}}
 
 
 def test_version_1_of_dataset_json_is_read(root):
@@ -89,7 +89,7 @@ def test_all_disagreements_with_the_folders_are_listed_with_the_missing_files(ro
     assert "numTraining is 3" in number
     assert "hold 2 cases (pat_01, pat_02); files are missing, or correct" in number
     assert missing.startswith("pat_01: no ADC image (looked for")
-    assert [one.name for one in error.value.sound] == ["pat_02"]
+    assert [subject.name for subject in error.value.sound] == ["pat_02"]
 
 
 def test_a_wrong_file_ending_is_rejected_with_the_existing_files(root):
@@ -110,7 +110,7 @@ def test_a_channel_that_is_not_used_may_be_missing(root):
 def test_hidden_files_are_not_cases(root):
     for name in ("imagesTr/._pat_01_0000.nii.gz", "labelsTr/._pat_01.nii.gz"):
         (root / name).write_bytes(b"what macOS leaves on other systems' disks")
-    assert [one.name for one in dataset(root)()] == ["pat_01", "pat_02"]
+    assert [subject.name for subject in dataset(root)()] == ["pat_01", "pat_02"]
 
 
 def test_an_unknown_channel_is_rejected(root):

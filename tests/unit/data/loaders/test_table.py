@@ -47,21 +47,21 @@ def dataset(root, **more):
 
 
 def test_files_raters_and_columns_come_from_the_table(root):
-    one, two = dataset(root, roi="brain")()
-    assert one.name == "p1"
-    assert one.images == {"T1": root / "x/1_t1.nii.gz", "T2": root / "x/1_t2.nii.gz"}
-    assert one.labels == {"lesion": {"a": root / "m/1a.nii.gz", "b": root / "m/1b.nii.gz"}}
-    assert (one.roi, dict(one.columns)) == (
+    first, second = dataset(root, roi="brain")()
+    assert first.name == "p1"
+    assert first.images == {"T1": root / "x/1_t1.nii.gz", "T2": root / "x/1_t2.nii.gz"}
+    assert first.labels == {"lesion": {"a": root / "m/1a.nii.gz", "b": root / "m/1b.nii.gz"}}
+    assert (first.roi, dict(first.columns)) == (
         root / "b/1.nii.gz",
         {"subject": "p1", "center": "Bonn"},
     )
-    assert two.labels == {"lesion": {"a": root / "m/2a.nii.gz"}}
+    assert second.labels == {"lesion": {"a": root / "m/2a.nii.gz"}}
 
 
 def test_a_column_that_is_not_used_is_for_splits(root):
-    [one, _] = dataset(root, contrasts=["T2"])()
-    assert one.columns["T1"] == "x/1_t1.nii.gz"
-    assert "T2" not in one.columns
+    [first, _] = dataset(root, contrasts=["T2"])()
+    assert first.columns["T1"] == "x/1_t1.nii.gz"
+    assert "T2" not in first.columns
 
 
 def test_all_missing_files_are_listed_in_one_error(root):
@@ -86,7 +86,7 @@ def test_an_empty_cell_is_reported_with_its_column_and_table(root):
 
 def test_a_subject_without_any_path_is_left_out(root):
     write(root, p2="p2,,n/a,,,,Rome")
-    assert [one.name for one in dataset(root)()] == ["p1"]
+    assert [subject.name for subject in dataset(root)()] == ["p1"]
 
 
 @pytest.mark.parametrize(
