@@ -121,7 +121,7 @@ def compared_dice(folder, candidate):
 
 
 def test_p_values_are_those_of_scipy_for_each_method(reported, tmp_path, monkeypatch):
-    """The exact p of six runs that all differ in one direction is 2 / 2^6; the paper's is smaller."""
+    """Exact: 2 / 2^6 for six runs that all differ in one direction; the paper's p is smaller."""
     runs = DICE.groupby(level=(0, 1)).mean()
     differences = (runs["Hard"] - runs["Soft"]).to_numpy()
     normal = stats.wilcoxon(differences, method="approx", correction=False).pvalue
