@@ -1,4 +1,4 @@
-"""A sound NIfTI file in pieces, so that a kind of damage can spoil one of them."""
+"""A valid NIfTI file in parts, so that a kind of damage can change one of them."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ Bytes = Callable[[Rng, bytes], bytes]
 
 @dataclass
 class Draft:
-    """Header (of either NIfTI and byte order, nothing about it is checked), voxels, packing."""
+    """Header (of either NIfTI version and byte order, unchecked), voxels and compression."""
 
     header: Any
     voxels: NDArray[Any]
     """As stored, before slope and intercept."""
     packed: bool
     between: bytes = bytes(4)
-    """What lies between header and voxels: four bytes, then extensions."""
+    """Bytes between header and voxels: four bytes, then extensions."""
     scaling: tuple[float, float] = (1.0, 0.0)
-    """What a right reader takes slope and intercept to be."""
+    """Slope and intercept that a correct reader uses."""
     affine: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
 
     def content(self) -> bytes:
-        """The file before it is packed."""
+        """Return the file before compression."""
         stored = self.voxels.astype(self.voxels.dtype.newbyteorder(self.header.endianness))
         return self.header.binaryblock + self.between + stored.tobytes(order="F")
 
     def save(self, folder: Path, content: bytes | None = None, name: str = "scan") -> Made:
-        """Write the file, or other `content` in its place, packed if it is to be."""
+        """Write the file, or other `content` instead, compressed if it is `packed`."""
         content = self.content() if content is None else content
         path = folder / (f"{name}.nii.gz" if self.packed else f"{name}.nii")
         path.write_bytes(gzip.compress(content, 1) if self.packed else content)
@@ -59,7 +59,7 @@ def sound(
     version: int | None = None,
     packed: bool | None = None,
 ) -> Draft:
-    """A sound file; whatever is not chosen is drawn. Small, but no smaller than 1.5 kB."""
+    """Create a valid file with random properties, except the given ones; at least 1.5 kB."""
     dtype = dtype or str(rng.choice(DTYPES))
     shape = shape or tuple(int(n) for n in rng.integers(11, 16, 3))
     version = version or int(rng.integers(1, 3))
@@ -76,7 +76,7 @@ def sound(
 
 
 def scale(draft: Draft, rng: Rng) -> None:
-    """Half of the files of integers have a slope and an intercept."""
+    """Give half of the integer files a slope and an intercept."""
     draft.header.set_slope_inter(1, 0)
     if draft.voxels.dtype.kind in "iu" and rng.integers(2):
         slope, inter = rng.uniform(0.5, 2), rng.uniform(-9, 9)
@@ -85,7 +85,7 @@ def scale(draft: Draft, rng: Rng) -> None:
 
 
 def place(draft: Draft, affine: NDArray[np.float64]) -> None:
-    """Put the same affine into qform and sform; the sform's rounding is what is read."""
+    """Write the same affine into qform and sform; readers use the sform, with its rounding."""
     header, zooms = draft.header, np.linalg.norm(affine[:3, :3], axis=0)
     header["pixdim"][1:4] = zooms
     header.set_qform(affine, 1)
@@ -94,7 +94,7 @@ def place(draft: Draft, affine: NDArray[np.float64]) -> None:
 
 
 def with_draft(damage: Callable[[Rng, Draft], None], **choices: Any) -> Write:
-    """A kind that spoils a part of the draft before it is saved."""
+    """Return a writer that damages a part of the draft before it is saved."""
 
     def write(rng: Rng, folder: Path) -> Made:
         draft = sound(rng, **choices)
@@ -105,7 +105,7 @@ def with_draft(damage: Callable[[Rng, Draft], None], **choices: Any) -> Write:
 
 
 def with_fields(version: int | None = None, **values: Any) -> Write:
-    """A kind whose header holds these values, whatever they mean."""
+    """Return a writer whose header has these values."""
 
     def damage(rng: Rng, draft: Draft) -> None:
         for name, value in values.items():
@@ -115,7 +115,7 @@ def with_fields(version: int | None = None, **values: Any) -> Write:
 
 
 def with_content(damage: Bytes, **choices: Any) -> Write:
-    """A kind that spoils the bytes before they are packed."""
+    """Return a writer that damages the bytes before compression."""
 
     def write(rng: Rng, folder: Path) -> Made:
         draft = sound(rng, **choices)
@@ -125,7 +125,7 @@ def with_content(damage: Bytes, **choices: Any) -> Write:
 
 
 def with_packed(damage: Bytes) -> Write:
-    """A kind that spoils the gzip stream."""
+    """Return a writer that damages the gzip stream."""
 
     def write(rng: Rng, folder: Path) -> Made:
         made = sound(rng, packed=True).save(folder)

@@ -1,4 +1,4 @@
-"""What a kind of damage is: how its files are made, and what must become of them."""
+"""Kinds of damage: how their files are written, and the expected outcome of reading them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Accepted:
-    """The file is read; `how` says what becomes of its oddity."""
+    """The file is read; `how` describes how its peculiarity is handled."""
 
     how: str
 
 
 @dataclass(frozen=True, init=False)
 class Rejected:
-    """The file is refused by name, with a mend, in a message that holds these words."""
+    """The file is rejected in a message with its name, a fix and these words."""
 
     words: tuple[str, ...]
 
@@ -30,7 +30,7 @@ class Rejected:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """A file, and what a right reader finds in it if it accepts it."""
+    """A file, and the content that a correct reader returns if it accepts the file."""
 
     path: Path
     data: NDArray[np.float64]
@@ -44,13 +44,13 @@ Inject = Callable[[pytest.MonkeyPatch, Path], None]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of damage; `write` makes a file of it, another one for every seed."""
+    """One kind of damage; `write` creates a different file of it for every seed."""
 
     name: str
     write: Write
     outcome: Accepted | Rejected
     inject: Inject | None = None
-    """A fault of the system, for what cannot be made on disk (root may read everything)."""
+    """A fault of the system, for damage that cannot exist on disk (root may read everything)."""
 
     def __str__(self) -> str:
         return self.name

@@ -15,7 +15,7 @@ WIDE = (40, 30, 20)
 
 
 def entry(name: str, index: Any, value: Any, **choices: Any) -> Write:
-    """A kind with a header whose array `name` holds `value` at `index`."""
+    """Return a writer whose header array `name` has `value` at `index`."""
 
     def damage(rng: Rng, draft: Draft) -> None:
         draft.header[name][index] = value(rng) if callable(value) else value
@@ -77,7 +77,7 @@ def _bad_axis(least: int, most: int) -> Write:
 
 
 def _single_slice_without_thickness(rng: Rng, draft: Draft) -> None:
-    """What 2D tools write: there is nothing to be said about the third axis."""
+    """2D tools write no thickness for the third axis."""
     draft.header["pixdim"][3] = 0
 
 

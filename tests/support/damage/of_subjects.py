@@ -1,4 +1,4 @@
-"""Damage to what belongs together: a subject's scan, mask and region of interest."""
+"""Damage to the files of a subject: its scan, mask and region of interest."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Holds = Callable[[Sample], bool]
 
 @dataclass(frozen=True)
 class SubjectKind:
-    """One thing that is wrong with subject `b`; subject `a` is sound, with another scan."""
+    """One problem of subject `b`; subject `a` is valid and has another scan."""
 
     name: str
     spoil: Callable[[Rng, Path], object]
-    """Damages the folder of `b`, which holds a scan, a soft mask and an ROI, all sound."""
+    """Damages the folder of `b`, which has a valid scan, soft mask and ROI."""
     outcome: Accepted | Rejected
     at: str | None = MASK
-    """The file that is refused; None: the subject, in which something is missing."""
+    """The file that is rejected; None: the subject, since a file is missing."""
     holds: Holds = lambda sample: True
-    """What is so of the subject as it is loaded, if it is."""
+    """A condition that the loaded subject must meet."""
     warned: str = ""
-    """The kind of finding by which `data check` tells of it."""
+    """The kind of finding that `data check` reports."""
     keys: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of the data set."""
+    """Keys of the dataset."""
 
     def __str__(self) -> str:
         return self.name
@@ -51,7 +51,7 @@ def affine_of(folder: Path) -> Any:
 
 
 def put(name: str, make: Callable[[Rng], Any], affine: Any = None, **more: Any) -> Any:
-    """A spoiler that writes other voxels, and another affine if `affine` says so."""
+    """Return a function that writes other voxels and, with `affine`, another affine."""
 
     def spoil(rng: Rng, folder: Path) -> None:
         own = affine_of(folder)
@@ -70,7 +70,7 @@ def codes(most: int) -> Any:
 
 
 def scaled(rng: Rng, folder: Path) -> None:
-    """Integers whose slope makes 0.99999994 of 1, in float32 the next below it."""
+    """Write integers with a slope that turns 1 into 0.99999994, the next lower float32."""
     path = put_mask(rng, folder)
     content = bytearray(path.read_bytes())
     content[112:120] = np.array([np.nextafter(np.float32(1), np.float32(0)), 0], "<f4").tobytes()

@@ -46,12 +46,14 @@ def wide(dtype: str) -> Write:
 
 
 def extended(size: Any, code: int = 6, held: int = 32) -> Write:
-    """A header extension of `held` bytes that says it has `size`."""
+    """Return a writer of a header extension of `held` bytes that declares `size`."""
 
     def damage(rng: Rng, draft: Draft) -> None:
-        told = size(rng) if callable(size) else size
+        declared = size(rng) if callable(size) else size
         order = draft.header.endianness
-        draft.between = struct.pack(order + "4bii", 1, 0, 0, 0, told, code) + rng.bytes(held - 8)
+        draft.between = struct.pack(order + "4bii", 1, 0, 0, 0, declared, code) + rng.bytes(
+            held - 8
+        )
         draft.header["vox_offset"] += held
 
     return with_draft(damage)
