@@ -72,7 +72,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table; raises ValueError if a row has not as many cells as the header.
+    """A table; raises ValueError if a row does not have as many cells as the header.
 
     `name` is the stem of its files (`table_splits`); `notes` are printed below it.
     """
@@ -138,7 +138,7 @@ def to_html(table: TextTable) -> Markup:
     Columns of numbers have the class `number`, columns of sentences the class `long`.
     """
     kinds = []
-    for numeric, column in zip(_numeric(table), _columns(table), strict=True):
+    for column, numeric in zip(_columns(table), _numeric(table), strict=False):  # maybe none
         longest = max(map(len, column), default=0)
         kinds.append("number" if numeric else "long" if longest > _LONG else "short")
 
@@ -150,7 +150,7 @@ def to_html(table: TextTable) -> Markup:
 
 
 def to_rich(table: TextTable) -> Table:
-    """The table for a terminal."""
+    """The table for printing in a terminal."""
     title, notes = escape(table.title), escape("\n".join(table.notes))
     printed = Table(title=title, title_justify="left", caption=notes)
     printed.caption_justify = "left"

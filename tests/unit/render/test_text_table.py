@@ -168,3 +168,9 @@ def test_a_table_is_written_as_three_files(tmp_path):
 def test_a_row_with_too_few_cells_raises_an_error():
     with pytest.raises(ValueError, match="row 2: 1 cells, not 2"):
         TextTable("t", "t", ("a", "b"), ((Cell("x"), Cell("y")), (Cell("x"),)))
+
+
+def test_a_table_without_columns_can_be_written(tmp_path):
+    table = TextTable("t", "t", (), ())
+    assert Reader(to_html(table)).open == []
+    assert len(write_table(table, tmp_path)) == 3
