@@ -126,10 +126,7 @@ def is_outlier_in_log(values: Float64Array) -> BoolArray:
 
 
 def _outlying_files(
-    files: Sequence[FileSummary],
-    kind: str,
-    properties: Mapping[str, Property],
-    test: OutlierTest,
+    files: Sequence[FileSummary], kind: str, properties: Mapping[str, Property], test: OutlierTest
 ) -> Iterator[Finding]:
     """Yield a finding for each file of a cohort with one or more outlying properties."""
     if len({file.subject for file in files}) < MIN_SUBJECTS:

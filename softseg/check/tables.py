@@ -45,21 +45,6 @@ def write_pairs(path: Path, result: CheckResult) -> None:
     write_atomically(path, pairs_frame(result).to_csv(index=False, lineterminator="\n"))
 
 
-def files_frame(result: CheckResult) -> pd.DataFrame:
-    """Return a row for every file that could be read, in each of its roles.
-
-    Columns: those of `files` in `as_json`, in that order; shape and zooms as `a x b x c`, values
-    joined by spaces.
-    """
-    rows = [_record(file, result) for file in result.files]
-    for row in rows:
-        row["shape"], row["zooms_mm"] = (
-            " x ".join(f"{number:g}" for number in row[key]) for key in ("shape", "zooms_mm")
-        )
-        row["values"] = " ".join(f"{value:g}" for value in row["values"] or ())
-    return pd.DataFrame(rows)
-
-
 def as_json(result: CheckResult) -> dict[str, Any]:
     """Return everything in types that JSON has; NaN and infinity are None.
 

@@ -123,8 +123,11 @@ class Split(Component):
                 "leave some for training"
             )
         if self.within is not None:
-            tested = [subject for value in test for subject in groups[value]]
-            _warn_of_shared(self.within, tested, left)
+            tested = (subject for value in test for subject in groups[value])
+            shared = {subject.columns.get(self.within, "") for subject in tested} & left.keys()
+            if shared:  # a person scanned in two centers; only the user knows if it is intended
+                message = "split: %s %s both in the test set and outside it"
+                _log.warning(message, self.within, listing(shared))
         return Sets(_names(left, train), _names(left, validation), _names(groups, test))
 
 
@@ -155,12 +158,7 @@ def require_group(value: str, groups: Groups, key: str, column: str) -> str:
 
 
 def choose_groups(
-    share: float | tuple[str | int, ...],
-    groups: Groups,
-    total: int,
-    rng: np.random.Generator,
-    key: str,
-    column: str,
+    share: Share, groups: Groups, total: int, rng: np.random.Generator, key: str, column: str
 ) -> list[str]:
     """Choose the listed groups, or at random a number or a fraction of `total` (at least one).
 
@@ -176,12 +174,7 @@ def choose_groups(
 
 
 def groups_of_fold(
-    folds: int | tuple[str | int, ...],
-    fold: int,
-    groups: Groups,
-    rng: np.random.Generator,
-    key: str,
-    column: str,
+    folds: int | Values, fold: int, groups: Groups, rng: np.random.Generator, key: str, column: str
 ) -> list[str]:
     """Return the groups of one fold: of k shuffled near-equal parts, or the one value left out."""
     if isinstance(folds, tuple):
@@ -195,16 +188,6 @@ def shuffle_groups(groups: Groups, rng: np.random.Generator) -> list[str]:
     """Return the groups' values in an order that depends on the generator only."""
     names = sorted(groups, key=lambda name: (natural_key(name), name))
     return [names[index] for index in rng.permutation(len(names))]
-
-
-def _warn_of_shared(column: str, tested: Sequence[Subject], left: Groups) -> None:
-    """Warn of e.g. a person who was scanned in two centers and is in test and training.
-
-    Only the user knows whether that is intended.
-    """
-    shared = {subject.columns.get(column, "") for subject in tested} & left.keys()
-    if shared:
-        _log.warning("split: %s %s both in the test set and outside it", column, listing(shared))
 
 
 def _names(groups: Groups, values: Iterable[str]) -> tuple[str, ...]:

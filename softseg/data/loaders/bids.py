@@ -66,11 +66,7 @@ class BidsDataset(DatasetFields):
         return self
 
     def __call__(self) -> list[Subject]:
-        """Find the subjects, in natural order of their names.
-
-        Raises UserError if the root does not exist, if nothing matches, or, in one error, for
-        every image or mask that is missing or ambiguous.
-        """
+        """Find the subjects, in natural order. Raises UserError as `resolve_subjects` does."""
         root = self.existing_root()
         participants = root / "participants.tsv"
         rows = read_table(participants, "participant_id") if participants.is_file() else {}

@@ -108,11 +108,7 @@ class FilesDataset(DatasetFields):
         return Pattern(self.id or preset or "_".join(f"{{{name}}}" for name in self._identity))
 
     def __call__(self) -> list[Subject]:
-        """Find the subjects, in natural order of their names.
-
-        Raises UserError if the root does not exist, if nothing matches, or, in one error, for
-        every image or mask that is missing or ambiguous.
-        """
+        """Find the subjects, in natural order. Raises UserError as `resolve_subjects` does."""
         root = self.existing_root()
         rows = read_table(root / self.table) if self.table else {}
         images = self._image.find(root, self.contrasts)

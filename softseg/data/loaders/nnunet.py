@@ -66,11 +66,10 @@ class NnunetDataset(DatasetFields):
     loader: Literal["nnunet"]
 
     def __call__(self) -> list[Subject]:
-        """Find the training cases, in natural order of their names.
+        """Find the training cases, in natural order.
 
-        Raises UserError if root or dataset.json does not exist, if dataset.json disagrees with the
-        configuration, or, in one error, for every disagreement between it and the folders and every
-        file that is missing.
+        Raises UserError if dataset.json disagrees with the configuration, and, as
+        `resolve_subjects`, for every disagreement with the folders and every missing file.
         """
         root = self.existing_root()
         path = root / "dataset.json"

@@ -39,10 +39,9 @@ class TableDataset(DatasetFields):
         return self
 
     def __call__(self) -> list[Subject]:
-        """Find the subjects, in natural order of their names.
+        """Find the subjects, in natural order.
 
-        Raises UserError if root, table or a column does not exist, or, in one error, for every
-        file that is missing, including the mask of one of several raters.
+        Raises UserError if a column does not exist, and as `resolve_subjects` does.
         """
         root = self.existing_root()
         path = root / self.file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from softseg import data
-from softseg.check import as_error, as_json, as_lines, check_dataset, files_frame, pairs_frame
+from softseg.check import as_error, as_json, as_lines, check_dataset, pairs_frame
 from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Split
@@ -122,14 +123,14 @@ def test_the_table_of_pairs_is_a_data_set_of_the_loader_table(folder, tmp_path):
     assert pairs_frame(result).equals(table)
 
 
-def test_the_table_of_files_has_a_row_for_each_file_and_role(folder):
-    table = files_frame(check(folder))
-    assert len(table) == 6 * 5
-    assert (table["path"].map(Path).map(Path.exists)).all()
-    assert table["kind"].value_counts().to_dict() == {"mask": 24, "image": 6}
-    first = table[(table["subject"] == "site3-sc01") & (table["rater"] == "2")].iloc[0]
-    assert (first["shape"], first["set"], first["dtype"]) == ("8 x 6 x 4", "train", "uint8")
-    assert first["values"] == "0 1 2"
+def test_the_json_has_a_record_for_each_file_and_role(folder):
+    files = as_json(check(folder))["files"]
+    assert len(files) == 6 * 5
+    assert all(Path(file["path"]).exists() for file in files)
+    assert Counter(file["kind"] for file in files) == {"mask": 24, "image": 6}
+    [first] = [f for f in files if (f["subject"], f["rater"]) == ("site3-sc01", "2")]
+    assert (first["shape"], first["set"], first["dtype"]) == ([8, 6, 4], "train", "uint8")
+    assert first["values"] == [0, 1, 2]
     assert first["volume_ml"] == pytest.approx((ball(soft=False) > 0).sum() / 1000)
 
 
