@@ -58,7 +58,9 @@ def test_a_node_that_dies_loses_no_run(cluster, tmp_path):
         assert is_done(Run(root / run))
         assert completed_epochs(Run(root / run)) == 100
     # one run was started twice, the second time from its last epoch
-    resumed = [run for run in RUNS[:2] if "from epoch" in (root / f"{run}.log").read_text()]
+    resumed = [
+        run for run in RUNS[:2] if "resuming with epoch" in (root / f"{run}.log").read_text()
+    ]
     assert len(resumed) == 1
     assert resumed[0] in on_both
     assert not list(folder.glob(".softseg-*"))
