@@ -23,8 +23,7 @@ def ivadomed(
     ] = False,
 ) -> None:
     """Convert an ivadomed configuration to a YAML; print what became of every key."""
-    from softseg.interop.from_ivadomed import convert, write_config
-    from softseg.interop.from_ivadomed.convert import show
+    from softseg.interop.from_ivadomed.convert import convert, show, write_config
 
     converted = convert(file)
     write_config(converted, file, out, overwrite)
@@ -44,7 +43,7 @@ def to_ivadomed(
     ] = False,
 ) -> None:
     """Export a model for tools that read ivadomed's packages; print what is not preserved."""
-    from softseg.interop.to_ivadomed.export import show
-    from softseg.interop.to_ivadomed.export import to_ivadomed as export
+    from softseg.interop.to_ivadomed import show
+    from softseg.interop.to_ivadomed import to_ivadomed as export
 
     show(export(model, out, overwrite), open_console())

@@ -8,7 +8,7 @@ by the keys: those that only 2.2 (the paper's) or only 2.9 reads.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +18,14 @@ from softseg.config.yaml.tree import ConfigTree, KeyPath, Location, dotted
 from softseg.config.yaml.write import WIDTH, write
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
-from softseg.interop.from_ivadomed.dataset import convert_dataset
+from softseg.interop.from_ivadomed.dataset import convert_dataset, convert_split
 from softseg.interop.from_ivadomed.evaluation import convert_evaluation
-from softseg.interop.from_ivadomed.loss import convert_loss
 from softseg.interop.from_ivadomed.model import convert_model
-from softseg.interop.from_ivadomed.outcomes import OFF, Conversion, KeyOutcome, assemble
-from softseg.interop.from_ivadomed.read import IvadomedConfig, read_ivadomed
-from softseg.interop.from_ivadomed.split import convert_split
+from softseg.interop.from_ivadomed.outcomes import OFF, Conversion, Outcomes
+from softseg.interop.from_ivadomed.read import read_ivadomed
 from softseg.interop.from_ivadomed.training import (
     convert_general,
+    convert_loss,
     convert_training,
     convert_uncertainty,
 )
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 
 # in the order of the YAML's sections
-_CONVERTERS: tuple[Callable[[IvadomedConfig], Iterator[KeyOutcome]], ...] = (
+_CONVERTERS = (
     convert_general,
     convert_dataset,
     convert_split,
@@ -63,8 +62,10 @@ def convert(file: Path) -> Conversion:
     train with.
     """
     config = read_ivadomed(file)
-    outcomes = [outcome for converter in _CONVERTERS for outcome in converter(config)]
-    conversion = assemble(config, outcomes)
+    outcomes = Outcomes(config)
+    for converter in _CONVERTERS:
+        converter(config, outcomes)
+    conversion = outcomes.conversion()
     try:
         validate(ConfigTree.at(conversion.yaml, Location(str(file))), Experiment)
     except UserError as error:

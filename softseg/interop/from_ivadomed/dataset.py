@@ -1,26 +1,18 @@
-"""Convert `loader_parameters` to `dataset`: a BIDS folder, its contrasts and its masks."""
+"""Convert `loader_parameters` to `dataset`, a BIDS folder with masks, and `split_dataset`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
+from typing import Any
 
-from softseg.interop.from_ivadomed.outcomes import (
-    OWN_RECORD,
-    KeyOutcome,
-    carry_over,
-    contribute,
-    leave_out,
-    leave_out_unless_off,
-    warn,
-    write_fixed,
-)
+from softseg.interop.from_ivadomed.outcomes import NOT_READ, OFF, OWN_RECORD, Outcomes
 from softseg.interop.from_ivadomed.read import IvadomedConfig
-from softseg.interop.from_ivadomed.split import needs_columns
 
 _L = "loader_parameters"
 _CONTRASTS = f"{_L}.contrast_params.training_validation"
+_SUFFIX = f"{_L}.target_suffix"
 _ONE_ROOT = "a data set has one root: only the first folder is carried over; put the other \
 subjects into it"
 _MIXED = "not multichannel: ivadomed mixed the contrasts as samples of one channel, which softseg \
@@ -32,150 +24,122 @@ _DERIVATIVES = (
 )
 # what the loader bids takes; ivadomed also takes suffixes that BIDS does not have, as `ce-T1w`
 _BIDS_CONTRAST = re.compile(r"([A-Za-z0-9]+-[A-Za-z0-9]+_)*[A-Za-z0-9]+")
-_SELECTION = "loader_parameters.subject_selection"
-_SUFFIX = "loader_parameters.target_suffix"
+_NUMBER = "ivadomed drew this many subjects at random; here all that match are used, unless \
+dataset.include names them"
 _ONE_MASK = "one mask per subject: the JSON does not say how raters were combined"
 _ODD_RATERS = "the suffixes of a target's raters differ in more than the rater's name: only the \
 first is carried over; rename the masks so that they differ in the rater's name only"
 _RANDOM = "ivadomed drew one rater for each sample and epoch; softseg does too, and validates and \
 tests with their mean"
 
+_S = "split_dataset"
+_METHOD, _DATA_TYPE = f"{_S}.split_method", f"{_S}.data_testing.data_type"  # of 2.9
+_CENTER = "institution_id"  # the column that ivadomed 2.2 takes centers from
+_FILE = "a joblib file can run programs, so it is not read: write its lists of subjects as JSON, \
+{train, validation, test}, and name that in split.file"
+_FROM_FILE = "ivadomed took its sets from this file and ignored the other keys of the split: the \
+YAML draws new ones by those keys"
+_SEED = "softseg has another random generator: the sets differ from ivadomed's"
 
-def convert_dataset(config: IvadomedConfig) -> Iterator[KeyOutcome]:
-    """Convert `dataset`, except for `slices`."""
+
+def convert_dataset(config: IvadomedConfig, outcomes: Outcomes) -> None:
+    """Convert `loader_parameters`, except for its filters of slices."""
     listed = config.items(_CONTRASTS, str)
     contrasts = listed if config.flag(f"{_L}.multichannel", False) else listed[:1]
     not_bids = [contrast for contrast in contrasts if not _BIDS_CONTRAST.fullmatch(contrast)]
     bids = not not_bids
-    if not_bids:
+    if bids:
+        outcomes.write(("dataset", "loader"), "bids")
+        outcomes.write(("dataset", "derivatives"), "labels", _DERIVATIVES)
+    else:
         note = f"a BIDS folder, but {', '.join(not_bids)} is not a BIDS suffix: read by patterns"
         image = "{subject}/*/{subject}_{contrast}.nii.gz"
         sessions = "with sessions, add {session} folders here and below"
-        yield write_fixed(("dataset", "loader"), "files", note)
-        yield write_fixed(("dataset", "image"), image, sessions)
-    else:
-        yield write_fixed(("dataset", "loader"), "bids")
-        yield write_fixed(("dataset", "derivatives"), "labels", _DERIVATIVES)
-    yield from _root(config)
-    yield from _contrasts(config, contrasts)
-    yield from convert_targets(config, contrasts, bids)
+        outcomes.write(("dataset", "loader"), "files", note)
+        outcomes.write(("dataset", "image"), image, sessions)
+    _convert_root(config, outcomes)
+    _convert_contrasts(config, outcomes, listed, contrasts)
+    _convert_targets(config, outcomes, contrasts, bids)
     key = f"{_L}.roi_params.suffix"
     if config.get(key):
         suffix = config.text(key, "").lstrip("_")
-        yield carry_over(config, key, ("dataset", "roi"), _mask(suffix, bids))
+        outcomes.carry_over(key, ("dataset", "roi"), _mask(suffix, bids))
     else:
-        yield leave_out_unless_off(config, key, "")
-    yield from convert_selection(config, bids)
-    yield from _keys_without_counterpart(config)
+        outcomes.leave_out(key, OFF)
+    _convert_selection(config, outcomes, bids)
+    _report_without_counterpart(config, outcomes)
 
 
-def _root(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+def _convert_root(config: IvadomedConfig, outcomes: Outcomes) -> None:
     """Convert the data set's folder: one in ivadomed 2.2, a list in 2.9."""
     root = ("dataset", "root")
     old, new = f"{_L}.bids_path", f"{_L}.path_data"
     if config.version == "2.2":
-        yield carry_over(config, old, root, config.text(old, "path_data"))
-        yield warn(old, "ivadomed 2.9 does not read it (there it is path_data)")
+        outcomes.carry_over(old, root, config.text(old, "path_data"))
+        outcomes.warn(old, "ivadomed 2.9 does not read it (there it is path_data)")
         return
     value = config.get(new, "path_data")
     folders = [value] if isinstance(value, str) else config.items(new, str)
-    yield carry_over(config, new, root, folders[0] if folders else "path_data")
+    outcomes.carry_over(new, root, folders[0] if folders else "path_data")
     if len(folders) > 1:
-        yield leave_out(new, _ONE_ROOT)
-    yield warn(old, "ivadomed 2.9 does not read it and ignored it")
+        outcomes.leave_out(new, _ONE_ROOT)
+    outcomes.warn(old, NOT_READ)
 
 
-def _contrasts(config: IvadomedConfig, contrasts: Sequence[str]) -> Iterator[KeyOutcome]:
+def _convert_contrasts(
+    config: IvadomedConfig, outcomes: Outcomes, listed: Sequence[str], contrasts: Sequence[str]
+) -> None:
     """Convert the contrasts, one channel each, and leave out what ivadomed did with others."""
     params, multichannel = f"{_L}.contrast_params", f"{_L}.multichannel"
-    listed = config.items(_CONTRASTS, str)
     path = ("dataset", "contrasts")
-    yield carry_over(config, _CONTRASTS, path, contrasts)
-    yield contribute(multichannel, path, f"multichannel: {config.as_json(multichannel)}")
+    outcomes.carry_over(_CONTRASTS, path, contrasts)
+    outcomes.contribute(multichannel, path, f"multichannel: {config.as_json(multichannel)}")
     if len(contrasts) < len(listed):
-        yield leave_out(_CONTRASTS, _MIXED)
+        outcomes.leave_out(_CONTRASTS, _MIXED)
     same = config.items(f"{params}.testing", str) == listed
     reason = "the same as training_validation" if same else "tests use the contrasts of training"
-    yield leave_out(f"{params}.testing", reason)
+    outcomes.leave_out(f"{params}.testing", reason)
     balance = f"{params}.balance"
     for key in [balance, *(f"{balance}.{name}" for name in config.mapping(balance))]:
-        yield leave_out_unless_off(config, key, "all images of a contrast are used")
-    yield leave_out(f"{params}.contrast_lst", f"{OWN_RECORD}: the contrasts above")
+        outcomes.leave_out_unless_off(key, "all images of a contrast are used")
+    outcomes.leave_out(f"{params}.contrast_lst", f"{OWN_RECORD}: the contrasts above")
     dropout = "softseg does not drop whole contrasts in training"
-    yield leave_out_unless_off(config, f"{_L}.is_input_dropout", dropout)
+    outcomes.leave_out_unless_off(f"{_L}.is_input_dropout", dropout)
 
 
-def _keys_without_counterpart(config: IvadomedConfig) -> Iterator[KeyOutcome]:
-    """Report keys without a counterpart; the published MS parameters have a loss among them."""
-    bids = "the loader needs no description of BIDS; for other folders use loader: files"
-    yield leave_out_unless_off(config, f"{_L}.bids_config", bids)
-    yield leave_out(f"{_L}.bids_validate", "all problems of a data set are always reported")
-    extensions = config.items(f"{_L}.extensions", str)
-    nifti_only = all(extension in (".nii", ".nii.gz") for extension in extensions)
-    reason = "NIfTI files are read in any case" if nifti_only else "only NIfTI files are read"
-    yield leave_out_unless_off(config, f"{_L}.extensions", reason)
-    if config.has(f"{_L}.loss"):
-        loss = config.get("training_parameters.loss.name", "DiceLoss")
-        yield warn(f"{_L}.loss.*", _MISPLACED_LOSS.format(loss))
-    for key in ("target_ground_truth", "target_sessions", "metadata_type", "model_params"):
-        yield leave_out(f"{_L}.{key}", OWN_RECORD)
-
-
-def convert_selection(config: IvadomedConfig, bids: bool) -> Iterator[KeyOutcome]:
-    """Convert the choice of subjects to `dataset.include` if all values are of one column."""
-    columns = config.items(f"{_SELECTION}.metadata", str)
-    values = config.items(f"{_SELECTION}.value", (str, int))
-    one_column = len(set(columns)) == 1 and bool(values)
-    for key in (f"{_SELECTION}.metadata", f"{_SELECTION}.value"):
-        if one_column:
-            path, unique = ("dataset", "include", columns[0]), list(dict.fromkeys(values))
-            yield KeyOutcome(key, path, unique, note=f"{key}: {config.as_json(key)}")
-        else:
-            reason = "dataset.include chooses subjects by values of one column, not of several"
-            yield leave_out_unless_off(config, key, reason)
-    number = "ivadomed drew this many subjects at random; here all that match are used, unless \
-dataset.include names them"
-    yield leave_out_unless_off(config, f"{_SELECTION}.n", number)
-    if not bids and (one_column or needs_columns(config)):
-        note = "the columns to choose subjects by"
-        yield write_fixed(("dataset", "table"), "participants.tsv", note)
-
-
-def convert_targets(
-    config: IvadomedConfig, contrasts: Sequence[str], bids: bool
-) -> Iterator[KeyOutcome]:
+def _convert_targets(
+    config: IvadomedConfig, outcomes: Outcomes, contrasts: Sequence[str], bids: bool
+) -> None:
     """Convert each suffix to a target, or each list with the suffixes of several raters."""
     entries = config.items(_SUFFIX, (str, list))
     raters = [entry for entry in entries if isinstance(entry, list)]
     if any(not names or not all(isinstance(n, str) for n in names) for names in raters):
         raise config.error(_SUFFIX, "must hold texts or lists of texts", entries)
-    suffixes = [_pattern([entry] if isinstance(entry, str) else entry) for entry in entries]
-    targets = {_target_name(suffix): _mask(suffix, bids) for suffix in suffixes}
-    if len(targets) < len(suffixes):
-        raise config.error(_SUFFIX, "must name each mask once", entries)
     field = "suffix" if bids else "label"
-    values = {name: {field: mask} for name, mask in targets.items()}
+    targets = {}
+    for entry in entries:
+        suffix = _pattern([entry] if isinstance(entry, str) else entry)
+        # a target's name has letters, digits, `-` and `_`
+        bare = suffix.replace("{rater}", "").strip("_-")
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", bare) or "target"
+        targets[name] = {field: _mask(suffix, bids)}
+    if len(targets) < len(entries):
+        raise config.error(_SUFFIX, "must name each mask once", entries)
     path = ("dataset", "targets")
-    yield carry_over(config, _SUFFIX, path, values, "" if raters else _ONE_MASK)
+    outcomes.carry_over(_SUFFIX, path, targets, "" if raters else _ONE_MASK)
     if raters:
-        yield write_fixed(("dataset", "raters", "fusion"), "random", _RANDOM)
+        outcomes.write(("dataset", "raters", "fusion"), "random", _RANDOM)
     if any("{rater}" not in _pattern(names) for names in raters if len(names) > 1):
-        yield leave_out(_SUFFIX, _ODD_RATERS)
+        outcomes.leave_out(_SUFFIX, _ODD_RATERS)
     if len(contrasts) > 1:
         note = "if several contrasts have a mask, choose one with targets.X.contrast"
-        yield write_fixed(path, values, note)
+        outcomes.write(path, targets, note)
 
 
 def _mask(suffix: str, bids: bool) -> str:
     """Return how the loader names a mask: by its suffix in `bids`, by a pattern in `files`."""
     pattern = f"derivatives/labels/{{subject}}/*/{{subject}}_{{contrast}}_{suffix}.nii.gz"
     return suffix if bids else pattern
-
-
-def _target_name(suffix: str) -> str:
-    """Return the suffix as a target's name: letters, digits, `-` and `_`."""
-    bare = suffix.replace("{rater}", "").strip("_-")
-    return re.sub(r"[^A-Za-z0-9_-]", "_", bare) or "target"
 
 
 def _pattern(suffixes: Sequence[str]) -> str:
@@ -193,3 +157,111 @@ def _pattern(suffixes: Sequence[str]) -> str:
 def _shared_start(names: Sequence[str]) -> str:
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     return "".join(letters[0] for letters in same)
+
+
+def _convert_selection(config: IvadomedConfig, outcomes: Outcomes, bids: bool) -> None:
+    """Convert the choice of subjects to `dataset.include` if all values are of one column."""
+    selection = f"{_L}.subject_selection"
+    columns = config.items(f"{selection}.metadata", str)
+    values = config.items(f"{selection}.value", (str, int))
+    one_column = len(set(columns)) == 1 and bool(values)
+    for key in (f"{selection}.metadata", f"{selection}.value"):
+        if one_column:
+            unique = list(dict.fromkeys(values))
+            outcomes.carry_over(key, ("dataset", "include", columns[0]), unique)
+        else:
+            reason = "dataset.include chooses subjects by values of one column, not of several"
+            outcomes.leave_out_unless_off(key, reason)
+    outcomes.leave_out_unless_off(f"{selection}.n", _NUMBER)
+    if not bids and (one_column or _split_columns(config) != ("subject", "subject")):
+        note = "the columns to choose subjects by"
+        outcomes.write(("dataset", "table"), "participants.tsv", note)
+
+
+def _report_without_counterpart(config: IvadomedConfig, outcomes: Outcomes) -> None:
+    """Report keys without a counterpart; the published MS parameters have a loss among them."""
+    bids = "the loader needs no description of BIDS; for other folders use loader: files"
+    outcomes.leave_out_unless_off(f"{_L}.bids_config", bids)
+    outcomes.leave_out(f"{_L}.bids_validate", "all problems of a data set are always reported")
+    extensions = config.items(f"{_L}.extensions", str)
+    nifti_only = all(extension in (".nii", ".nii.gz") for extension in extensions)
+    reason = "NIfTI files are read in any case" if nifti_only else "only NIfTI files are read"
+    outcomes.leave_out_unless_off(f"{_L}.extensions", reason)
+    if config.has(f"{_L}.loss"):
+        loss = config.get("training_parameters.loss.name", "DiceLoss")
+        outcomes.warn(f"{_L}.loss.*", _MISPLACED_LOSS.format(loss))
+    for key in ("target_ground_truth", "target_sessions", "metadata_type", "model_params"):
+        outcomes.leave_out(f"{_L}.{key}", OWN_RECORD)
+
+
+def convert_split(config: IvadomedConfig, outcomes: Outcomes) -> None:
+    """Convert the split: by subject, or by one column for testing and by subject for the rest."""
+    by, within = _split_columns(config)
+    if config.version == "2.2":
+        key, ignored = f"{_S}.method", "ivadomed 2.9 ignores it (there: split_method, data_testing)"
+    else:
+        key, ignored = _DATA_TYPE if config.get(_DATA_TYPE) else _METHOD, NOT_READ
+    outcomes.carry_over(key, ("split", "by"), by)
+    _convert_sets(config, outcomes, by, within)
+    outcomes.carry_over_number(f"{_S}.random_seed", ("split", "seed"), 6, _SEED)
+    outcomes.leave_out_unless_off(f"{_S}.fname_split", _FILE)
+    if config.get(f"{_S}.fname_split"):
+        outcomes.warn(f"{_S}.fname_split", _FROM_FILE)
+    outcomes.leave_out_unless_off(f"{_S}.balance", "sets are not balanced by a column")
+    outcomes.leave_out(f"{_S}.control_randomness", "every random stream is always seeded")
+    for name in ("method", "center_test"):
+        outcomes.warn(f"{_S}.{name}", ignored)
+    if config.version == "2.9" and not config.get(_DATA_TYPE):
+        outcomes.leave_out(_DATA_TYPE, "empty: the test set is drawn by split_method")
+    elif config.version == "2.9" and by == within:
+        outcomes.leave_out(_METHOD, "the same column as data_type, which is split.by")
+
+
+def _split_columns(config: IvadomedConfig) -> tuple[str, str]:
+    """Return the column that is divided for testing, and that for training and validation."""
+    if config.version == "2.2":
+        by = _CENTER if config.get(f"{_S}.method") == "per_center" else "subject"
+        return by, "subject"
+    data_type = config.text(_DATA_TYPE, "") if config.get(_DATA_TYPE) else ""
+    within = config.text(_METHOD, "participant_id")
+    by = data_type or within
+    names = {"participant_id": "subject"}
+    return names.get(by, by), names.get(within, within)
+
+
+def _convert_sets(config: IvadomedConfig, outcomes: Outcomes, by: str, within: str) -> None:
+    """Convert the test set (named values, or a share of `by`) and the share that trains.
+
+    If `within` is another column than `by`, it divides what is outside the test set.
+    """
+    divided = by != within
+    key = f"{_S}.center_test" if config.version == "2.2" else f"{_S}.data_testing.data_value"
+    values = config.items(key, (str, int))
+    test = config.number(f"{_S}.test_fraction", 0.2)
+    train = config.number(f"{_S}.train_fraction", 0.6)
+    if values and (divided or config.version == "2.9"):
+        outcomes.carry_over(key, ("split", "test"), values)
+        outcomes.leave_out(f"{_S}.test_fraction", "ivadomed ignored it: the test set is named")
+    else:
+        outcomes.leave_out_unless_off(key, "ivadomed read it with the method per_center only")
+        note = "" if 0 < test < 1 else "the test set needs at least one group"
+        outcomes.carry_over(f"{_S}.test_fraction", ("split", "test"), _share(test), note)
+    if divided and config.version == "2.2":
+        note = "ivadomed held out the center and divided the subjects of all others"
+        outcomes.write(("split", "within"), within, note)
+    elif divided:
+        outcomes.carry_over(_METHOD, ("split", "within"), within)
+    if not divided:
+        share, note = 1 - train - test, "the rest after train_fraction and test_fraction"
+    elif config.version == "2.2":
+        share, note = 1 - train, "train_fraction was of the subjects outside the test set"
+    else:
+        share = 1 - train / (1 - test) if test < 1 else 0
+        note = "of the subjects outside the test set, if that has test_fraction of them"
+    outcomes.carry_over(f"{_S}.train_fraction", ("split", "validation"), _share(share), note)
+
+
+def _share(share: float) -> Any:
+    """Return a share that a split takes, to 4 digits; for 0 or 1, the number 1 of groups."""
+    rounded = round(float(share), 4)
+    return rounded if 0 < rounded < 1 else 1

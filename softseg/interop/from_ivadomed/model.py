@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from softseg.interop.from_ivadomed.outcomes import (
-    OFF,
-    OWN_RECORD,
-    WHOLE_SLICES,
-    KeyOutcome,
-    carry_over,
-    carry_over_number,
-    contribute,
-    leave_out,
-    leave_out_unless_off,
-    warn,
-    write_fixed,
-)
+from softseg.interop.from_ivadomed.outcomes import OFF, OWN_RECORD, WHOLE_SLICES, Outcomes
 from softseg.interop.from_ivadomed.read import IvadomedConfig
 
 _M = "default_model"
@@ -37,67 +23,61 @@ _OTHERS = {
 }  # fmt: skip
 
 
-def convert_model(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+def convert_model(config: IvadomedConfig, outcomes: Outcomes) -> None:
     """Convert the network to a U-Net with ivadomed's blocks and the dropout that was in effect."""
     name = config.text(f"{_M}.name", "Unet")
-    yield carry_over(config, f"{_M}.name", ("model", "name"), "unet2d")
+    outcomes.carry_over(f"{_M}.name", ("model", "name"), "unet2d")
     if name != "Unet":
-        yield leave_out(f"{_M}.name", f"there is no {name}: {_ONLY_UNET}")
+        outcomes.leave_out(f"{_M}.name", f"there is no {name}: {_ONLY_UNET}")
     if config.flag(f"{_M}.is_2d", True):
-        yield contribute(f"{_M}.is_2d", ("model", "name"))
+        outcomes.contribute(f"{_M}.is_2d", ("model", "name"))
     else:
-        yield leave_out(f"{_M}.is_2d", _ONLY_UNET)
-    yield carry_over_number(config, f"{_M}.depth", ("model", "depth"), 3)
-    yield carry_over_number(config, f"{_M}.n_filters", ("model", "filters"), 64)
-    yield write_fixed(("model", "block"), "conv_relu_norm", "ivadomed's order")
-    yield carry_over_number(config, f"{_M}.bn_momentum", ("model", "norm_momentum"), 0.1)
+        outcomes.leave_out(f"{_M}.is_2d", _ONLY_UNET)
+    outcomes.carry_over_number(f"{_M}.depth", ("model", "depth"), 3)
+    outcomes.carry_over_number(f"{_M}.n_filters", ("model", "filters"), 64)
+    outcomes.write(("model", "block"), "conv_relu_norm", "ivadomed's order")
+    outcomes.carry_over_number(f"{_M}.bn_momentum", ("model", "norm_momentum"), 0.1)
     for key in ("length_2D", "stride_2D"):
-        yield leave_out_unless_off(config, f"{_M}.{key}", WHOLE_SLICES)
+        outcomes.leave_out_unless_off(f"{_M}.{key}", WHOLE_SLICES)
     for key in ("in_channel", "out_channel", "folder_name"):
-        yield leave_out(f"{_M}.{key}", OWN_RECORD)
-    yield from _dropout(config)
-    yield from _head(config)
-    for architecture, keys in _OTHERS.items():
-        applied = bool(config.get(f"{architecture}.applied"))
-        reason = f"there is no {architecture}: {_ONLY_UNET}"
-        yield leave_out_unless_off(config, f"{architecture}.applied", reason)
-        for key in keys:
-            key = f"{architecture}.{key}"  # without `applied` nothing reads it
-            yield leave_out_unless_off(config, key, reason) if applied else leave_out(key, OFF)
-
-
-def _dropout(config: IvadomedConfig) -> Iterator[KeyOutcome]:
-    """Convert the dropout rate to the one that ivadomed's network really had."""
+        outcomes.leave_out(f"{_M}.{key}", OWN_RECORD)
     key, path = f"{_M}.dropout_rate", ("model", "dropout")
     rate = config.number(key, 0.3)
     if config.version == "2.2":
         note = f"not read by ivadomed before September 2021, which had {_IGNORED_RATE}"
-        yield carry_over(config, key, path, _IGNORED_RATE, note)
-        yield warn(key, _DROPOUT.format(_IGNORED_RATE, rate))
+        outcomes.carry_over(key, path, _IGNORED_RATE, note)
+        outcomes.warn(key, _DROPOUT.format(_IGNORED_RATE, rate))
     else:
         note = f"ivadomed before September 2021 did not read it and had {_IGNORED_RATE}"
-        yield carry_over(config, key, path, rate, note)
-    yield write_fixed(("model", "dropout_by"), "channel", "as in ivadomed")
+        outcomes.carry_over(key, path, rate, note)
+    outcomes.write(("model", "dropout_by"), "channel", "as in ivadomed")
     note = "as in ivadomed; if a NormReLU head dies with it, use before_output_layer"
-    yield write_fixed(("model", "dropout_position"), "every_convolution", note)
+    outcomes.write(("model", "dropout_position"), "every_convolution", note)
+    _convert_head(config, outcomes)
+    for architecture, keys in _OTHERS.items():
+        applied = bool(config.get(f"{architecture}.applied"))
+        reason = f"there is no {architecture}: {_ONLY_UNET}"
+        outcomes.leave_out_unless_off(f"{architecture}.applied", reason)
+        for name in keys:  # without `applied` nothing reads them
+            outcomes.leave_out_unless_off(f"{architecture}.{name}", reason if applied else OFF)
 
 
-def _head(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+def _convert_head(config: IvadomedConfig, outcomes: Outcomes) -> None:
     """Convert the final activation: `relu` in ivadomed 2.2, `final_activation` in 2.9."""
     path = ("model", "head", "name")
     relu, final = f"{_M}.relu", f"{_M}.final_activation"
     if config.version == "2.2":
         name = "normrelu" if config.flag(relu, False) else "sigmoid"
-        yield carry_over(config, relu, path, name)
-        yield warn(relu, _RELU.format(name))
+        outcomes.carry_over(relu, path, name)
+        outcomes.warn(relu, _RELU.format(name))
         return
     activation = config.text(final, "sigmoid")
     if config.get("FiLMedUnet.applied"):
-        yield write_fixed(path, "sigmoid", "as in FiLMedUnet, whatever final_activation is")
-        yield warn(final, "FiLMedUnet ignores it and has a sigmoid; so has the YAML")
+        outcomes.write(path, "sigmoid", "as in FiLMedUnet, whatever final_activation is")
+        outcomes.warn(final, "FiLMedUnet ignores it and has a sigmoid; so has the YAML")
     else:
         name = "normrelu" if activation == "relu" else "sigmoid"
-        yield carry_over(config, final, path, name)
+        outcomes.carry_over(final, path, name)
     if activation not in ("relu", "sigmoid"):
-        yield leave_out(final, f"there is no {activation}: each target has a sigmoid of its own")
-    yield warn(relu, f"ivadomed 2.9 ignored it: the YAML has its final_activation, {activation}")
+        outcomes.leave_out(final, f"there is no {activation}: each target has a sigmoid of its own")
+    outcomes.warn(relu, f"ivadomed 2.9 ignored it: the YAML has its final_activation, {activation}")

@@ -8,32 +8,17 @@ from typing import Any
 
 from softseg.config.yaml.tree import KeyPath, dotted, lookup
 from softseg.core.names import did_you_mean
-from softseg.interop.from_ivadomed.read import IvadomedConfig, Version
+from softseg.interop.from_ivadomed.read import IvadomedConfig, Version, leaves
 
 # reasons that several sections share
 OFF = "off: there is nothing to carry over"
 OWN_RECORD = "ivadomed writes it for its own records"
 WHOLE_SLICES = "training takes whole slices, not patches"
+NOT_READ = "ivadomed 2.9 does not read it and ignored it"
 _UNKNOWN = "unknown: ivadomed has no such key and ignored it, so it is not in the YAML"
 _REPEATED = "written more than once; ivadomed read the last one, and so does the YAML"
-# lists of steps; an outcome names a step instead of its index
-_CHAINS: tuple[KeyPath, ...] = (("preprocess",), ("augment",), ("evaluate", "postprocess"))
-
-
-@dataclass(frozen=True)
-class KeyOutcome:
-    """What becomes of one key of ivadomed, or a key of the YAML without a counterpart there.
-
-    A key that the JSON does not have can only contribute the value of a path, not be reported.
-    """
-
-    key: str | None = None  # of ivadomed, dotted; `a.*` is everything below a
-    path: KeyPath | None = None  # in the YAML; a step of a chain is named, not counted
-    value: Any = None
-    writes: bool = True  # False: another outcome writes the value of the path
-    note: str = ""  # the comment above the key of the YAML
-    left_out: str = ""  # why the key is not carried over
-    warning: str = ""  # what ivadomed really did, which is what the YAML contains
+# lists of steps; while outcomes are collected, a path names a step instead of its index
+_CHAINS = (("preprocess",), ("augment",), ("evaluate", "postprocess"))
 
 
 @dataclass(frozen=True)
@@ -54,132 +39,110 @@ class Conversion:
     """The version of ivadomed that the configuration is for."""
 
 
-def carry_over(
-    config: IvadomedConfig, key: str, path: KeyPath, value: Any, note: str = ""
-) -> KeyOutcome:
-    """Write a key to the YAML; if the JSON does not have it, the value is ivadomed's default."""
-    origin = f"{key}: {config.as_json(key) if config.has(key) else 'by default'}"
-    return KeyOutcome(key, path, value, note=f"{origin}; {note}" if note else origin)
+class Outcomes:
+    """Collects what becomes of each key of one configuration.
 
+    Keys of ivadomed are dotted; `a.*` is everything below a. A key that the JSON does not have can
+    give the YAML a value, ivadomed's default, but is in none of the lists.
+    """
 
-def carry_over_number(
-    config: IvadomedConfig, key: str, path: KeyPath, default: float, note: str = ""
-) -> KeyOutcome:
-    """Write a number to the YAML; raises UserError if the JSON has another value."""
-    return carry_over(config, key, path, config.number(key, default), note)
+    def __init__(self, config: IvadomedConfig) -> None:
+        self.config = config
+        self.keys: set[str] = set()
+        self.values: dict[str, Any] = {}
+        self.carried_over: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
+        self.warnings: dict[str, str] = {}
+        self.notes: dict[tuple[str, ...], str] = {}
 
+    def write(self, path: tuple[str, ...], value: Any, note: str = "") -> None:
+        """Write a key to the YAML, with a note above it."""
+        section = self.values
+        for part in path[:-1]:
+            section = section.setdefault(part, {})
+        section[path[-1]] = value
+        self._add_note(path, note)
 
-def contribute(key: str, path: KeyPath, note: str = "") -> KeyOutcome:
-    """Report a further key that contributes to a path whose value another outcome writes."""
-    return KeyOutcome(key, path, writes=False, note=note)
+    def carry_over(self, key: str, path: tuple[str, ...], value: Any, note: str = "") -> None:
+        """Write a key to the YAML; the value is ivadomed's default if the JSON has none."""
+        origin = self.config.as_json(key) if self.config.has(key) else "by default"
+        self.write(path, value, f"{key}: {origin}")
+        self._add_note(path, note)
+        self.contribute(key, path)
 
+    def carry_over_number(
+        self, key: str, path: tuple[str, ...], default: float, note: str = ""
+    ) -> None:
+        """Write a number to the YAML; raises UserError if the JSON has another value."""
+        self.carry_over(key, path, self.config.number(key, default), note)
 
-def leave_out(key: str, reason: str) -> KeyOutcome:
-    """Report a key that does not go into the YAML."""
-    return KeyOutcome(key, left_out=reason)
+    def contribute(self, key: str, path: tuple[str, ...], note: str = "") -> None:
+        """Report a key that contributes to the value of a path, which is written elsewhere."""
+        if self._is_in_json(key):
+            earlier = self.carried_over.get(key)
+            self.carried_over[key] = f"{earlier}, {'.'.join(path)}" if earlier else ".".join(path)
+            self._add_note(path, note)
 
+    def leave_out(self, key: str, reason: str) -> None:
+        """Report a key that does not go into the YAML."""
+        if self._is_in_json(key):
+            self.left_out[key] = reason
 
-def leave_out_unless_off(
-    config: IvadomedConfig, key: str, reason: str, off: Sequence[Any] = ()
-) -> KeyOutcome:
-    """Report the same of a feature that may be off: null, false, empty, or a value in `off`."""
-    value = config.get(key)
-    is_off = value in (None, False, [], {}) or value in off
-    return KeyOutcome(key, left_out=OFF if is_off else reason)
+    def leave_out_unless_off(self, key: str, reason: str, off: Sequence[Any] = ()) -> None:
+        """Report the same of a feature that may be off: null, false, empty, or a value in `off`."""
+        value = self.config.get(key)
+        is_off = value in (None, False, [], {}) or value in off
+        self.leave_out(key, OFF if is_off else reason)
 
+    def warn(self, key: str, warning: str) -> None:
+        """Report a key for which ivadomed did something else than the JSON says."""
+        if self._is_in_json(key):
+            self.warnings[key] = warning
 
-def warn(key: str, warning: str) -> KeyOutcome:
-    """Report a key for which ivadomed did something else than the JSON says."""
-    return KeyOutcome(key, warning=warning)
+    def conversion(self) -> Conversion:
+        """Return the conversion that all outcomes make up; keys without an outcome are warnings."""
+        self._report_other_keys()
+        notes = {self._counted(path): note for path, note in self.notes.items()}
+        for *above, name in _CHAINS:
+            section = lookup(self.values, tuple(above)) or {}
+            if name in section:
+                section[name] = [{step: fields} for step, fields in section[name].items()]
+        lists = self.carried_over, self.left_out, self.warnings
+        return Conversion(self.values, *lists, notes, self.config.version)
 
+    def _is_in_json(self, key: str) -> bool:
+        """Return whether the JSON has a key that an outcome is about, which is known from now."""
+        self.keys.add(key)
+        return self.config.has(key.removesuffix(".*"))
 
-def write_fixed(path: KeyPath, value: Any, note: str = "") -> KeyOutcome:
-    """Write a key to the YAML for something that ivadomed always does."""
-    return KeyOutcome(path=path, value=value, note=note)
+    def _add_note(self, path: tuple[str, ...], note: str) -> None:
+        if note:
+            earlier = self.notes.get(path)
+            self.notes[path] = f"{earlier}; {note}" if earlier else note
 
+    def _report_other_keys(self) -> None:
+        """Report keys without an outcome: sections that are empty, and unknown or repeated keys."""
+        for leaf in leaves(self.config.data):
+            key = dotted(leaf)
+            is_section = any(known.startswith(f"{key}.") for known in self.keys)
+            if key not in self.keys and is_section and lookup(self.config.data, leaf) in ({}, None):
+                self.left_out[key] = OFF
+            elif not any(_covers(known, leaf) for known in self.keys):
+                split_keys = (known.split(".") for known in self.keys)
+                siblings = [name for *above, name in split_keys if tuple(above) == leaf[:-1]]
+                self.warnings[key] = _UNKNOWN + did_you_mean(str(leaf[-1]), siblings)
+        self.warnings |= {dotted((name,)): _REPEATED for name in self.config.repeated_keys}
 
-def assemble(config: IvadomedConfig, outcomes: Sequence[KeyOutcome]) -> Conversion:
-    """Return the conversion that all outcomes make up; keys without an outcome are warnings."""
-    nested = _nested_values(outcomes)
-    carried_over: dict[str, str] = {}
-    left_out: dict[str, str] = {}
-    warnings: dict[str, str] = {}
-    notes: dict[KeyPath, str] = {}
-    for outcome in outcomes:
-        key, path = outcome.key, outcome.path
-        in_json = key is not None and config.has(key.removesuffix(".*"))
-        if path is not None and outcome.note and (outcome.writes or in_json):
-            counted = _with_step_indices(path, nested)
-            notes[counted] = _joined(notes.get(counted), outcome.note, "; ")
-        if key is None or not in_json:
-            continue
-        if path is not None:
-            carried_over[key] = _joined(carried_over.get(key), ".".join(map(str, path)), ", ")
-        if outcome.left_out:
-            left_out[key] = outcome.left_out
-        if outcome.warning:
-            warnings[key] = outcome.warning
-    known_keys = {outcome.key for outcome in outcomes if outcome.key is not None}
-    for leaf in config.leaves():
-        if _is_empty_section(config, leaf, known_keys):
-            left_out[dotted(leaf)] = OFF
-        elif not any(_covers(key, leaf) for key in known_keys):
-            siblings = [key.split(".")[-1] for key in known_keys
-                        if tuple(key.split(".")[:-1]) == leaf[:-1]]  # fmt: skip
-            warnings[dotted(leaf)] = _UNKNOWN + did_you_mean(str(leaf[-1]), siblings)
-    warnings |= {dotted((name,)): _REPEATED for name in config.repeated_keys}
-    yaml = _with_chains(nested)
-    return Conversion(yaml, carried_over, left_out, warnings, notes, config.version)
-
-
-def _nested_values(outcomes: Sequence[KeyOutcome]) -> dict[str, Any]:
-    """Return the values of all paths as nested mappings, with steps under their names."""
-    nested: dict[str, Any] = {}
-    for outcome in outcomes:
-        if outcome.path is not None and outcome.writes:
-            parent = nested
-            for part in outcome.path[:-1]:
-                parent = parent.setdefault(str(part), {})
-            parent[str(outcome.path[-1])] = outcome.value
-    return nested
-
-
-def _with_chains(nested: dict[str, Any], parent: KeyPath = ()) -> dict[str, Any]:
-    """Return the same with chains as lists of single-key mappings, in the order of outcomes."""
-    built: dict[str, Any] = {}
-    for key, value in nested.items():
-        if (*parent, key) in _CHAINS:
-            built[key] = [{step: fields} for step, fields in value.items()]
-        else:
-            built[key] = _with_chains(value, (*parent, key)) if isinstance(value, dict) else value
-    return built
-
-
-def _with_step_indices(path: KeyPath, nested: dict[str, Any]) -> KeyPath:
-    """Return a path with its step counted, not named: ("augment", 0, "affine", "scale")."""
-    for chain in _CHAINS:
-        depth = len(chain)
-        if path[:depth] == chain and len(path) > depth:
-            return (*chain, list(lookup(nested, chain)).index(path[depth]), *path[depth:])
-    return path
-
-
-def _joined(old: str | None, new: str, separator: str) -> str:
-    return f"{old}{separator}{new}" if old and new else old or new
+    def _counted(self, path: tuple[str, ...]) -> KeyPath:
+        """Return a path with its step counted, not named: ("augment", 0, "affine", "scale")."""
+        for chain in _CHAINS:
+            depth = len(chain)
+            if path[:depth] == chain and len(path) > depth:
+                return (*chain, list(lookup(self.values, chain)).index(path[depth]), *path[depth:])
+        return path
 
 
 def _covers(key: str, leaf: KeyPath) -> bool:
     """Return whether the key of an outcome is a leaf of the JSON, or contains it (`a.*`)."""
     parts = tuple(key.split("."))
     return leaf[: len(parts) - 1] == parts[:-1] if parts[-1] == "*" else leaf == parts
-
-
-def _is_empty_section(config: IvadomedConfig, leaf: KeyPath, known_keys: set[str]) -> bool:
-    """Return whether a leaf is a section of ivadomed that is empty or null in the JSON."""
-    prefix = ".".join(map(str, leaf)) + "."
-    empty = lookup(config.data, leaf) in ({}, None)
-    return (
-        empty
-        and prefix[:-1] not in known_keys
-        and any(key.startswith(prefix) for key in known_keys)
-    )

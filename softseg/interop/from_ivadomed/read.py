@@ -56,40 +56,34 @@ class IvadomedConfig:
 
     def number(self, key: str, default: float) -> Any:
         """Return a number; raises UserError for anything else."""
-        value = default if self.get(key) is None else self.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(key, "must be a number", value)
-        return value
+        return self._typed(key, default, (int, float), "must be a number")
 
     def flag(self, key: str, default: bool) -> bool:
         """Return true or false; raises UserError for anything else."""
-        value = default if self.get(key) is None else self.get(key)
-        if not isinstance(value, bool):
-            raise self.error(key, "must be true or false", value)
-        return value
+        return bool(self._typed(key, default, (bool,), "must be true or false"))
 
     def text(self, key: str, default: str) -> str:
         """Return a text; raises UserError for anything else."""
-        value = default if self.get(key) is None else self.get(key)
-        if not isinstance(value, str):
-            raise self.error(key, "must be a text", value)
-        return value
+        return str(self._typed(key, default, (str,), "must be a text"))
 
     def items(self, key: str, kind: type | tuple[type, ...]) -> list[Any]:
         """Return a list of one type of values, empty if there is none; raises UserError."""
-        value = self.get(key)
-        if value is None:
-            return []
-        if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
+        value: list[Any] = self._typed(key, [], (list,), "must be a list")
+        if not all(isinstance(item, kind) for item in value):
             raise self.error(key, "must be a list", value)
         return value
 
     def mapping(self, key: str) -> dict[str, Any]:
         """Return a mapping, empty if there is none; raises UserError for anything else."""
-        value = self.get(key)
-        if value is not None and not isinstance(value, dict):
-            raise self.error(key, "must be a mapping, { }", value)
-        return value or {}
+        value: dict[str, Any] = self._typed(key, {}, (dict,), "must be a mapping, { }")
+        return value
+
+    def _typed(self, key: str, default: Any, kinds: tuple[type, ...], problem: str) -> Any:
+        """Return a value of one of some types; a bool is not an int."""
+        value = default if self.get(key) is None else self.get(key)
+        if type(value) not in kinds:
+            raise self.error(key, problem, value)
+        return value
 
     def as_json(self, key: str) -> str:
         """Return the value of a key as the JSON has it, in one line of ASCII."""
@@ -99,10 +93,6 @@ class IvadomedConfig:
     def error(self, key: str, problem: str, value: Any) -> UserError:
         """Return the error for a value that ivadomed cannot take."""
         return UserError(f"{self.file}: {key}: {problem}, not {json.dumps(value)[:60]}")
-
-    def leaves(self) -> Iterator[KeyPath]:
-        """Yield the path of every value that is not a mapping, or an empty one."""
-        return _leaves(self.data, ())
 
 
 def read_ivadomed(file: Path) -> IvadomedConfig:
@@ -167,9 +157,10 @@ def _parse(file: Path, text: str, repeated_keys: list[str]) -> Any:
         raise UserError(f"{file}: nested too deeply to be a configuration") from None
 
 
-def _leaves(data: Any, parent: KeyPath) -> Iterator[KeyPath]:
+def leaves(data: Any, parent: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yield the path of every value that is not a mapping, or an empty one."""
     if not isinstance(data, dict) or not data:
         yield parent
         return
     for key, value in data.items():
-        yield from _leaves(value, (*parent, key))
+        yield from leaves(value, (*parent, key))

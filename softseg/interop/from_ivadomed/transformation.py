@@ -1,22 +1,10 @@
-"""Convert `transformation` to `preprocess` and `augment`, and the slices to `slices`."""
+"""Convert `transformation` to `preprocess` and `augment`, and the filters of slices to `slices`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from softseg.interop.from_ivadomed.augmentation import AUGMENTATIONS, convert_augmentation
-from softseg.interop.from_ivadomed.outcomes import (
-    OFF,
-    WHOLE_SLICES,
-    KeyOutcome,
-    carry_over,
-    contribute,
-    leave_out,
-    leave_out_unless_off,
-    warn,
-    write_fixed,
-)
+from softseg.interop.from_ivadomed.outcomes import OFF, WHOLE_SLICES, Outcomes
 from softseg.interop.from_ivadomed.read import IvadomedConfig
 
 _T = "transformation"
@@ -34,6 +22,49 @@ _IN_PLANE = "ivadomed resampled each slice in its plane and never along the thir
 does the YAML"
 _JOINTLY = "ivadomed 2.2 normalized all contrasts together: the YAML normalizes each on its own, \
 as ivadomed has since 2021"
+_SETS = "ivadomed applied it to {}: the YAML augments training only"
+_ALWAYS = "ivadomed 2.2 flipped along every axis every time, by mistake: the YAML flips along \
+each axis with probability 0.5"
+_STANDARDIZED = (
+    "ivadomed changed intensities at this step's place in the chain, mostly raw ones: the \
+YAML changes standardized ones by the same numbers, so check these numbers"
+)
+_LEFT_OUT = {
+    "ElasticTransform": (
+        ("alpha_range", "sigma_range", "p"),
+        "TorchIO has other parameters for it: write augment: - RandomElasticDeformation: {...}",
+    ),
+    "RandomShiftIntensity": (
+        ("shift_range", "prob"),
+        "an offset, which normalizing each slice afterwards removes again",
+    ),
+    "HistogramClipping": (("min_percentile", "max_percentile"), "intensities are not clipped"),
+    "Clahe": (("clip_limit", "kernel_size"), "histograms are not equalized"),
+    "DilateGT": (
+        ("dilation_factor",),
+        "masks are not dilated: they are soft by their partial volume",
+    ),
+    "BoundingBoxCrop": (
+        ("size",),
+        "there is no bounding box of another model; preprocess.crop with around: roi is similar",
+    ),
+}
+# ivadomed's name -> (TorchIO's, {its parameter: (TorchIO's, default)})
+_TORCHIO: dict[str, tuple[str, dict[str, tuple[str, Any]]]] = {
+    "RandomGamma": (
+        "RandomGamma",
+        {"log_gamma_range": ("log_gamma", [-0.3, 0.3]), "p": ("p", 0.5)},
+    ),
+    "RandomBlur": ("RandomBlur", {"sigma_range": ("std", [0.0, 2.0]), "p": ("p", 0.5)}),
+    "RandomBiasField": (
+        "RandomBiasField",
+        {"coefficients": ("coefficients", 0.5), "order": ("order", 3), "p": ("p", 0.5)},
+    ),
+    "AdditiveGaussianNoise": ("RandomNoise", {"mean": ("mean", 0.0), "std": ("std", 0.01)}),
+}
+# augmentations that move images and masks; those of TorchIO change images only
+_MOVING = ("RandomAffine", "RandomReverse")
+_AUGMENTATIONS = (*_MOVING, *_TORCHIO, *_LEFT_OUT)
 _F = f"{_L}.slice_filter_params"
 _ABSENT = f"{_F}.filter_absent_class"
 _ANY_ABSENT = "slices without any target are excluded (exclude: empty_target), not those without \
@@ -44,52 +75,52 @@ _EXCLUDE = ("slices", "exclude")
 _RULES = {"filter_empty_input": ("empty_input", True), "filter_empty_mask": ("empty_target", False)}
 
 
-def convert_transformation(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+def convert_transformation(config: IvadomedConfig, outcomes: Outcomes) -> None:
     """Convert the steps in the order of the JSON, except that each slice is normalized last."""
     steps = config.mapping(_T)
     for name in steps:
-        yield from _common_keys(name)
+        _report_common_keys(outcomes, name)
         if name == "Resample":
-            yield from _resample(config)
+            _convert_resample(config, outcomes)
         elif name in ("CenterCrop", "ROICrop"):
-            yield from _crop(config, name)
+            _convert_crop(config, outcomes, name)
     if "NormalizeInstance" in steps:
         key, over = f"{_T}.NormalizeInstance", ("preprocess", "standardize", "over")
         note = f"{key}: each slice, again after its augmentation, whatever the order in the JSON"
-        yield write_fixed(over, "slice", note)
-        yield contribute(key, over)
-        yield contribute(f"{key}.applied_to", over)
+        outcomes.write(over, "slice", note)
+        outcomes.contribute(key, over)
+        outcomes.contribute(f"{key}.applied_to", over)
         if config.version == "2.2" and config.flag(f"{_L}.multichannel", False):
-            yield warn(f"{_L}.multichannel", _JOINTLY)
+            outcomes.warn(f"{_L}.multichannel", _JOINTLY)
     for name in steps:
-        if name in AUGMENTATIONS:
-            yield from convert_augmentation(config, name)
+        if name in _AUGMENTATIONS:
+            _convert_augmentation(config, outcomes, name)
     soft = f"{_L}.soft_gt"
     if config.flag(soft, False):
-        yield contribute(soft, ("augment",), f"{soft}: true, so masks are not made binary")
+        outcomes.contribute(soft, ("augment",), f"{soft}: true, so masks are not made binary")
         return
     note = "masks are made binary after all other steps"
-    yield carry_over(config, soft, ("augment", "binarize", "threshold"), 0.5, note)
+    outcomes.carry_over(soft, ("augment", "binarize", "threshold"), 0.5, note)
     if config.version == "2.2":
-        yield warn(soft, _ROUNDED)
+        outcomes.warn(soft, _ROUNDED)
 
 
-def _common_keys(name: str) -> Iterator[KeyOutcome]:
+def _report_common_keys(outcomes: Outcomes, name: str) -> None:
     """Report `applied_to`, `dataset_type` and `preprocessing`, which every step may have."""
     key = f"{_T}.{name}"
-    if name not in _PREPROCESSING and name not in AUGMENTATIONS:
+    if name not in _PREPROCESSING and name not in _AUGMENTATIONS:
         return  # the keys of an unknown transformation are reported as unknown
     if name == "NumpyToTensor":
-        yield leave_out(key, "an internal step of ivadomed")
+        outcomes.leave_out(key, "an internal step of ivadomed")
     reason = "softseg knows which steps are applied once per volume (preprocess)"
-    yield leave_out(f"{key}.preprocessing", reason)
+    outcomes.leave_out(f"{key}.preprocessing", reason)
     if name != "NormalizeInstance":
-        yield leave_out(f"{key}.applied_to", _APPLIED_TO)
+        outcomes.leave_out(f"{key}.applied_to", _APPLIED_TO)
     if name in _PREPROCESSING:
-        yield leave_out(f"{key}.dataset_type", "all sets are preprocessed in the same way")
+        outcomes.leave_out(f"{key}.dataset_type", "all sets are preprocessed in the same way")
 
 
-def _resample(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+def _convert_resample(config: IvadomedConfig, outcomes: Outcomes) -> None:
     """Convert the spacing of a slice to zooms of its two axes; the third is not resampled."""
     zooms = ("preprocess", "resample", "zooms")
     keys = [f"{_T}.Resample.{name}" for name in ("hspace", "wspace")]
@@ -97,13 +128,13 @@ def _resample(config: IvadomedConfig) -> Iterator[KeyOutcome]:
     value = _in_file_order(config, height, width)
     value.insert(_AXES.get(config.text(f"{_L}.slice_axis", "axial"), 2), None)
     for key in keys:
-        yield carry_over(config, key, zooms, value)
-    yield write_fixed(("preprocess", "resample", "image_order"), 2, "as in ivadomed")
-    yield write_fixed(("preprocess", "resample", "label_order"), 1, "as in ivadomed")
-    yield warn(f"{_T}.Resample.dspace", _IN_PLANE)
+        outcomes.carry_over(key, zooms, value)
+    outcomes.write(("preprocess", "resample", "image_order"), 2, "as in ivadomed")
+    outcomes.write(("preprocess", "resample", "label_order"), 1, "as in ivadomed")
+    outcomes.warn(f"{_T}.Resample.dspace", _IN_PLANE)
 
 
-def _crop(config: IvadomedConfig, name: str) -> Iterator[KeyOutcome]:
+def _convert_crop(config: IvadomedConfig, outcomes: Outcomes, name: str) -> None:
     """Convert a crop around the center or the ROI."""
     key = f"{_T}.{name}.size"
     size = config.items(key, int)
@@ -111,14 +142,14 @@ def _crop(config: IvadomedConfig, name: str) -> Iterator[KeyOutcome]:
         raise config.error(key, "must be two whole numbers", config.get(key))
     note = "" if len(size) == 2 else "the third is along the slices, which are not cropped"
     in_plane = _in_file_order(config, size[0], size[1])
-    yield carry_over(config, key, ("preprocess", "crop", "size"), in_plane, note)
+    outcomes.carry_over(key, ("preprocess", "crop", "size"), in_plane, note)
     around = ("preprocess", "crop", "around")
     if name == "ROICrop" and config.get(f"{_L}.roi_params.suffix"):
-        yield write_fixed(around, "roi", _AROUND_ROI)
-        return
-    yield write_fixed(around, "image")
-    if name == "ROICrop":
-        yield warn(key, _NO_ROI)
+        outcomes.write(around, "roi", _AROUND_ROI)
+    else:
+        outcomes.write(around, "image")
+        if name == "ROICrop":
+            outcomes.warn(key, _NO_ROI)
 
 
 def _in_file_order(config: IvadomedConfig, height: Any, width: Any) -> list[Any]:
@@ -130,36 +161,106 @@ def _in_file_order(config: IvadomedConfig, height: Any, width: Any) -> list[Any]
     return [height, width] if axial else [width, height]
 
 
-def convert_slices(config: IvadomedConfig) -> Iterator[KeyOutcome]:
+def _convert_augmentation(config: IvadomedConfig, outcomes: Outcomes, name: str) -> None:
+    """Convert one step of the chain, or report why it is left out."""
+    key = f"transformation.{name}"
+    types = f"{key}.dataset_type"
+    sets = config.items(types, str)
+    if name in _LEFT_OUT:
+        parameters, reason = _LEFT_OUT[name]
+        for step_key in (key, *(f"{key}.{parameter}" for parameter in parameters), types):
+            outcomes.leave_out(step_key, reason)
+        return
+    if name == "RandomAffine":
+        _convert_affine(config, outcomes, key)
+    elif name == "RandomReverse":
+        flip = ("augment", "RandomFlip")
+        outcomes.carry_over(key, (*flip, "axes"), [0, 1])
+        outcomes.write((*flip, "flip_probability"), 0.5)
+        outcomes.write((*flip, "p"), 1)
+        if config.version == "2.2":
+            outcomes.warn(key, _ALWAYS)
+    else:
+        _convert_torchio(config, outcomes, key, name)
+    outcomes.contribute(types, ("augment",))
+    if sets != ["training"]:
+        outcomes.warn(types if sets else key, _SETS.format(", ".join(sets) or "all sets"))
+    applied = config.items(f"{key}.applied_to", str)
+    if name in _MOVING and applied and "gt" not in applied:
+        outcomes.warn(f"{key}.applied_to", "ivadomed did not move the mask: the YAML moves both")
+
+
+def _convert_affine(config: IvadomedConfig, outcomes: Outcomes, key: str) -> None:
+    """Convert ranges of rotation, translation and scale to their largest values."""
+    step = ("augment", "affine")
+    degrees = config.get(f"{key}.degrees", 0)
+    angles = degrees if isinstance(degrees, list) and degrees else [degrees]
+    if not all(isinstance(angle, int | float) for angle in angles):
+        raise config.error(f"{key}.degrees", "must be degrees", degrees)
+    note = "always applied"
+    if len(angles) > 1 and angles[0] != -angles[1]:
+        note = "ivadomed drew from this range, softseg draws symmetrically about 0"
+    largest = float(max(abs(angle) for angle in angles))
+    outcomes.carry_over(f"{key}.degrees", (*step, "rotation"), largest, note)
+    translation, scale = (
+        float(max(config.items(f"{key}.{name}", (int, float))[:2], default=0.0))  # in plane
+        for name in ("translate", "scale")
+    )
+    note = "ivadomed rounded it to whole pixels"
+    outcomes.carry_over(f"{key}.translate", (*step, "translation"), translation, note)
+    note = "ivadomed drew one factor for each axis, softseg draws one for both"
+    outcomes.carry_over(f"{key}.scale", (*step, "scale"), scale, note)
+
+
+def _convert_torchio(config: IvadomedConfig, outcomes: Outcomes, key: str, name: str) -> None:
+    """Convert a step to the TorchIO transform that ivadomed called, or its equivalent."""
+    ours, parameters = _TORCHIO[name]
+    for theirs, (parameter, default) in parameters.items():
+        value = config.get(f"{key}.{theirs}", default)
+        if name == "AdditiveGaussianNoise":
+            value = [config.number(f"{key}.{theirs}", default)] * 2  # TorchIO draws from a range
+        if name == "RandomBiasField" and theirs == "p":
+            value = config.number(f"{key}.p", default) ** 2
+            message = f"ivadomed applies this probability twice: the YAML has p: {value:g}"
+            outcomes.warn(f"{key}.p", message)
+        outcomes.carry_over(f"{key}.{theirs}", ("augment", ours, parameter), value)
+    if name != "RandomBlur":  # an offset or a factor of the intensities does not change a blur
+        outcomes.warn(key, _STANDARDIZED)
+    if name == "AdditiveGaussianNoise":
+        outcomes.write(("augment", ours, "p"), 1, "always applied")
+
+
+def convert_slices(config: IvadomedConfig, outcomes: Outcomes) -> None:
     """Convert the axis of the slices, and the filters that exclude some of them."""
     axis = config.text(f"{_L}.slice_axis", "axial")
-    yield carry_over(config, f"{_L}.slice_axis", ("slices", "axis"), axis)
+    outcomes.carry_over(f"{_L}.slice_axis", ("slices", "axis"), axis)
     # ivadomed looks at the ROI mask only with ROICrop
     uses_roi = bool(config.get(f"{_L}.roi_params.suffix")) and config.has(f"{_T}.ROICrop")
     one_target = len(config.items(f"{_L}.target_suffix", (str, list))) == 1
     absent_class = one_target and config.flag(_ABSENT, False)
-    exclude = [
-        rule for key, (rule, default) in _RULES.items() if config.flag(f"{_F}.{key}", default)
-    ]
+    flags = {rule: config.flag(f"{_F}.{key}", default) for key, (rule, default) in _RULES.items()}
+    exclude = [rule for rule, on in flags.items() if on]
     if absent_class and "empty_target" not in exclude:
         exclude.append("empty_target")
     if uses_roi:
         exclude.append("no_roi")
     for key in _RULES:
-        yield carry_over(config, f"{_F}.{key}", _EXCLUDE, exclude)
+        outcomes.carry_over(f"{_F}.{key}", _EXCLUDE, exclude)
     if absent_class:
         note = "with one target the same as filter_empty_mask"
-        yield carry_over(config, _ABSENT, _EXCLUDE, exclude, note)
+        outcomes.carry_over(_ABSENT, _EXCLUDE, exclude, note)
     else:
-        yield leave_out_unless_off(config, _ABSENT, _ANY_ABSENT)
+        outcomes.leave_out_unless_off(_ABSENT, _ANY_ABSENT)
     roi = f"{_L}.roi_params.slice_filter_roi"
     if uses_roi:
         note = "ivadomed dropped slices with at most this many ROI voxels; here those with 0"
-        yield carry_over(config, roi, _EXCLUDE, exclude, note)
+        outcomes.carry_over(roi, _EXCLUDE, exclude, note)
+    elif config.get(roi) is None:
+        outcomes.leave_out(roi, OFF)
     else:
-        yield leave_out(roi, OFF) if config.get(roi) is None else warn(roi, _INERT)
+        outcomes.warn(roi, _INERT)
     classifier = "slices are not chosen by a classifier"
-    yield leave_out_unless_off(config, f"{_F}.filter_classification", classifier)
-    yield leave_out_unless_off(config, f"{_F}.classifier_path", classifier)
+    for key in ("filter_classification", "classifier_path"):
+        outcomes.leave_out_unless_off(f"{_F}.{key}", classifier)
     for key in ("filter_empty_mask", "filter_empty_input", "filter_absent_class"):
-        yield leave_out_unless_off(config, f"{_L}.patch_filter_params.{key}", WHOLE_SLICES)
+        outcomes.leave_out_unless_off(f"{_L}.patch_filter_params.{key}", WHOLE_SLICES)

@@ -7,7 +7,7 @@ from pathlib import Path
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.datasets.phantom import write_phantom
-from softseg.interop.from_ivadomed import convert, write_config
+from softseg.interop.from_ivadomed.convert import convert, write_config
 from tests.support import makers
 from tests.support.ivadomed.published import CONTRASTS, SUFFIX, published, save
 

@@ -17,8 +17,8 @@ from softseg.core.errors import UserError
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.segment import segment
-from softseg.interop.to_ivadomed import export as ivadomed
-from softseg.interop.to_ivadomed.ivadomed_json import differences, ivadomed_config
+from softseg.interop import to_ivadomed as ivadomed
+from softseg.interop.to_ivadomed import differences, ivadomed_config
 from tests.support import makers
 from tests.support.models import seen
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
-from softseg.interop.from_ivadomed import convert, write_config
+from softseg.interop.from_ivadomed.convert import convert, write_config
 from tests.support.ivadomed.everything import EVERYTHING
 from tests.support.ivadomed.published import NAMES, published, save
 

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softseg.interop.from_ivadomed import convert, write_config
+from softseg.interop.from_ivadomed.convert import convert, write_config
 from tests.support.ivadomed.everything import EVERYTHING
 from tests.support.ivadomed.published import NAMES, changed, published, save
 

@@ -7,7 +7,7 @@ import torch
 
 from softseg import losses
 from softseg.core.errors import UserError
-from softseg.interop.from_ivadomed import convert
+from softseg.interop.from_ivadomed.convert import convert
 from tests.support.ivadomed.published import changed, published, save
 
 WING = {"theta": 0.5, "alpha": 2.1, "omega": 14, "epsilon": 1}

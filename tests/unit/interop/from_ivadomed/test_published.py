@@ -6,7 +6,7 @@ import pytest
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.interop.from_ivadomed import convert, write_config
+from softseg.interop.from_ivadomed.convert import convert, write_config
 from tests.support.ivadomed.published import CONTRASTS, NAMES, changed, published, save
 
 

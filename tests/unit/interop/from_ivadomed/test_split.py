@@ -7,7 +7,7 @@ import json
 import pytest
 
 from softseg.data import Split, Subject
-from softseg.interop.from_ivadomed import convert
+from softseg.interop.from_ivadomed.convert import convert
 from tests.support.ivadomed.everything import EVERYTHING
 from tests.support.ivadomed.published import changed, published, save
 

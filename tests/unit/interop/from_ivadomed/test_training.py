@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from softseg.interop.from_ivadomed import convert
+from softseg.interop.from_ivadomed.convert import convert
 from tests.support.ivadomed.everything import EVERYTHING
 from tests.support.ivadomed.published import changed, published, save
 

@@ -1,1 +1,0 @@
-"""Export of a package to a model that ivadomed's tools read."""
