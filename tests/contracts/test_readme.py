@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib import import_module
 
 import pytest
 
@@ -101,6 +102,20 @@ def test_the_python_examples_run(folder, monkeypatch):
 def test_every_file_that_the_readme_names_exists():
     for name in re.findall(r"`((?:scripts|configs)/[\w./]+)", README):
         assert (ROOT / name).exists(), name
+
+
+def test_every_module_and_function_of_the_architecture_exists():
+    section = README.split("## Architecture")[1].split("## Reliability")[0]
+    functions = re.findall(r"`([\w/]+/\w+)\.(?!py`)(\w+)`", section)
+    assert functions
+    for module, function in functions:
+        assert hasattr(import_module(f"softseg.{module.replace('/', '.')}"), function), function
+    for path in re.findall(r"`([\w/]+/(?:\w+\.py)?)`", section):
+        assert (ROOT / "softseg" / path).exists(), path
+    folders = re.findall(r"^  (\w.*?)   ", section, flags=re.MULTILINE)
+    named = {name for line in folders for name in re.findall(r"(\w+)/", line)}
+    existing = {path.parent.name for path in (ROOT / "softseg").glob("*/__init__.py")}
+    assert named == existing
 
 
 @pytest.mark.long
