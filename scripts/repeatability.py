@@ -20,10 +20,10 @@ RUNS = ("run-1", "run-2")
 ABOUT = (
     "Gray matter volume [ml] of two scans of one session (`run-1`, `run-2`), segmented by networks "
     "that were trained on `run-1` of persons of other centers (Soft-ReLU-Wing of "
-    "`configs/spinal_gm_ablation.yaml`, 8 filters, six persons in all). The box lies around the "
+    "`configs/spinal_gm_ablation.yaml`, 8 filters, six persons in all). The box is around the "
     "cord mask of `run-1` for both. Difference: 200 |V1 - V2| / (V1 + V2) [%]. Soft: the sum of "
-    "the soft values; binary: of voxels from the searched threshold on. Six persons show the way; "
-    "they are no study."
+    "the soft values; binary: of voxels from the searched threshold on. Six persons are a "
+    "demonstration, not a study."
 )
 
 
