@@ -14,7 +14,7 @@ from softseg.core.types import Float32Array
 from softseg.data.nifti.grid import Grid, corner_distance
 from softseg.data.nifti.io import Volume
 from softseg.data.sample import count_soft, digest_of
-from softseg.metrics.volume import volume_ml
+from softseg.metrics.overlap import volume_ml
 
 Kind = Literal["image", "mask", "roi"]
 _MAX_VALUES = 256

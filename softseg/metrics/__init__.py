@@ -5,21 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from softseg.core.types import AnyArray, BoolArray
-from softseg.metrics.overlap import dice, precision, recall, soft_dice
-from softseg.metrics.volume import avd, mse, mse_paper, rvd, volume_ml
-
-__all__ = [
-    "avd",
-    "binarize",
-    "dice",
-    "mse",
-    "mse_paper",
-    "precision",
-    "recall",
-    "rvd",
-    "soft_dice",
-    "volume_ml",
-]
 
 TRUTH_THRESHOLD = 0.5
 """The fraction of a voxel from which the truth of the binary metrics is foreground."""

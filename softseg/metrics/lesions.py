@@ -71,22 +71,14 @@ class Components:
         """Return the number of voxels (n,) of each component in another mask (X, Y, Z)."""
         return np.bincount(self.labels[other], minlength=self.sizes.size + 1)[1:]
 
-    def mask_of(self, selected: BoolArray) -> BoolArray:
-        """Return the mask (X, Y, Z) of the components that `selected` (n,) marks."""
-        return np.concatenate([[False], selected])[self.labels]
+    def select(self, selected: BoolArray) -> Components:
+        """Return the components that `selected` (n,) marks, numbered anew."""
+        numbers = np.concatenate([[0], np.cumsum(selected) * selected]).astype(np.int32)
+        return Components(numbers[self.labels], self.sizes[selected])
 
-
-@dataclass(frozen=True, eq=False)
-class _Lesions:
-    """The lesions of one mask that are large enough to count, (n,) each."""
-
-    bin: NDArray[np.intp]
-    detected: BoolArray
-
-    def in_bin(self, index: int) -> _Lesions:
-        """Return the lesions of one size bin."""
-        inside = self.bin == index
-        return _Lesions(self.bin[inside], self.detected[inside])
+    def at_least(self, minimum: float, unit: SizeUnit, voxel_mm3: float) -> Components:
+        """Return the components that reach a minimum size, rounding of `voxel_mm3` aside."""
+        return self.select(self.sizes_in(unit, voxel_mm3) >= minimum * (1 - ROUNDING))
 
 
 def score_lesions(
@@ -115,48 +107,40 @@ def score_lesions(
         ValueError: the shapes differ, or a mask is not boolean.
     """
     check_masks(mask, truth)
-    predicted = components(mask, rules.connectivity)
-    true = components(truth, rules.connectivity)
-    predicted_sizes = predicted.sizes_in(rules.unit, voxel_mm3)
-    true_sizes = true.sizes_in(rules.unit, voxel_mm3)
-    predicted_counts = at_least(predicted_sizes, rules.minimum)
-    true_counts = at_least(true_sizes, rules.minimum)
-    predicted_lesions = _detect(
-        predicted, predicted_sizes, predicted_counts, true.mask_of(true_counts), rules
+    predicted, true = (
+        components(volume, rules.connectivity).at_least(rules.minimum, rules.unit, voxel_mm3)
+        for volume in (mask, truth)
     )
-    true_lesions = _detect(
-        true, true_sizes, true_counts, predicted.mask_of(predicted_counts), rules
+    predicted_hits, true_hits = (
+        lesions.overlap_with(other.labels > 0) >= np.minimum(lesions.sizes, rules.overlap)
+        for lesions, other in ((predicted, true), (true, predicted))
     )
-    false, detected = count(~predicted_lesions.detected), count(true_lesions.detected)
-    scores = _rates(predicted_lesions, true_lesions)
-    scores["lfdr_paper"] = percent(false, false + detected) if true_counts.any() else float("nan")
+    scores = _rates(predicted_hits, true_hits)
+    false = count(~predicted_hits)
+    scores["lfdr_paper"] = (
+        percent(false, false + count(true_hits)) if true_hits.size else float("nan")
+    )
+    if not rules.size_bins:
+        return scores
+    limits = np.multiply(rules.size_bins, 1 + ROUNDING)
+    predicted_bins, true_bins = (
+        np.searchsorted(limits, lesions.sizes_in(rules.unit, voxel_mm3))
+        for lesions in (predicted, true)
+    )
     ends = [str(end).removesuffix(".0") for end in (0.0, *rules.size_bins, np.inf)]
-    for index, (low, high) in enumerate(pairwise(ends) if rules.size_bins else []):
-        rates = _rates(predicted_lesions.in_bin(index), true_lesions.in_bin(index))
+    for index, (low, high) in enumerate(pairwise(ends)):
+        rates = _rates(predicted_hits[predicted_bins == index], true_hits[true_bins == index])
         scores |= {f"{name}_{low}_{high}": value for name, value in rates.items()}
     return scores
 
 
-def _detect(
-    lesions: Components,
-    sizes: Float64Array,
-    counted: BoolArray,
-    other: BoolArray,
-    rules: LesionRules,
-) -> _Lesions:
-    """Return the counted lesions, each with its bin and whether the other mask detects it."""
-    detected = lesions.overlap_with(other) >= np.minimum(lesions.sizes, rules.overlap)
-    bins = np.searchsorted(np.multiply(rules.size_bins, 1 + ROUNDING), sizes)
-    return _Lesions(bins[counted], detected[counted])
-
-
-def _rates(predicted: _Lesions, true: _Lesions) -> dict[str, float]:
-    """Return the detection rates in percent and the numbers of lesions."""
+def _rates(predicted_hits: BoolArray, true_hits: BoolArray) -> dict[str, float]:
+    """Return the rates in percent and the numbers of lesions, given which are detected, (n,)."""
     return {
-        "ltpr": percent(count(true.detected), true.detected.size),
-        "lfdr": percent(count(~predicted.detected), predicted.detected.size),
-        "lesions_truth": float(true.detected.size),
-        "lesions_pred": float(predicted.detected.size),
+        "ltpr": percent(count(true_hits), true_hits.size),
+        "lfdr": percent(count(~predicted_hits), predicted_hits.size),
+        "lesions_truth": float(true_hits.size),
+        "lesions_pred": float(predicted_hits.size),
     }
 
 
@@ -166,12 +150,6 @@ def components(mask: BoolArray, connectivity: Connectivity) -> Components:
     labels = np.empty(mask.shape, dtype=np.int32)
     number: int = ndimage.label(mask, structure, output=labels)
     return Components(labels, np.bincount(labels[mask], minlength=number + 1)[1:])
-
-
-def at_least(sizes: Float64Array, minimum: float) -> BoolArray:
-    """Return which sizes reach a minimum, rounding of the voxel's volume aside."""
-    reached: BoolArray = sizes >= minimum * (1 - ROUNDING)
-    return reached
 
 
 def check_masks(*masks: BoolArray) -> None:

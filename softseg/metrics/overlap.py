@@ -1,10 +1,49 @@
-"""Overlap of a prediction and a truth, in percent; volumes (X, Y, Z) on one grid."""
+"""Overlap, volume and soft error, which are always computed; volumes (X, Y, Z) on one grid."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from softseg.core.types import BoolArray, FloatArray
+from softseg.metrics import TRUTH_THRESHOLD, binarize
+
+
+def score_overlap_and_volume(
+    probability: FloatArray, truth: FloatArray, mask: BoolArray, voxel_ml: float, slice_axis: int
+) -> dict[str, float]:
+    """Compute overlap, volume and soft error: the columns that `metrics.csv` always has.
+
+    Args:
+        probability: soft prediction (X, Y, Z) in [0, 1].
+        truth: (X, Y, Z) in [0, 1], soft or 0/1; the binary metrics take values >= 0.5.
+        mask: binary prediction (X, Y, Z).
+        voxel_ml: volume of one voxel in milliliters.
+        slice_axis: the axis along which the model sliced the volume, for `mse_paper`.
+
+    Returns:
+        Percent, or milliliters where the name says so; NaN where a metric is not defined.
+        `mse`, `soft_dice` and `soft_volume_ml` are of the soft prediction, all others of the
+        binary one.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if probability.shape != truth.shape:
+        raise ValueError(f"prediction {probability.shape} and truth {truth.shape} differ in shape")
+    true_mask = binarize(truth, TRUTH_THRESHOLD)
+    return {
+        "dice": dice(mask, true_mask),
+        "precision": precision(mask, true_mask),
+        "recall": recall(mask, true_mask),
+        "avd": avd(mask, true_mask),
+        "rvd": rvd(mask, true_mask),
+        "mse": mse(probability, truth),
+        "mse_paper": mse_paper(mask, true_mask, slice_axis),
+        "soft_dice": soft_dice(probability, truth),
+        "volume_ml": volume_ml(mask, voxel_ml),
+        "volume_truth_ml": volume_ml(true_mask, voxel_ml),
+        "soft_volume_ml": volume_ml(probability, voxel_ml),
+    }
 
 
 def dice(prediction: BoolArray, truth: BoolArray) -> float:
@@ -30,6 +69,44 @@ def soft_dice(probability: FloatArray, truth: FloatArray) -> float:
     """
     overlap = 2 * np.sum(probability * truth, dtype=np.float64)
     return percent(overlap, np.sum(probability, dtype=np.float64) + np.sum(truth, dtype=np.float64))
+
+
+def rvd(prediction: BoolArray, truth: BoolArray) -> float:
+    """Return the relative volume difference (V_truth - V_prediction) / V_truth, in percent.
+
+    Sign as in the tables of Gros et al. 2020: **negative is over-segmentation**. At most 100,
+    without a lower bound; NaN if the truth is empty.
+    """
+    true = count(truth)
+    return percent(true - count(prediction), true)
+
+
+def avd(prediction: BoolArray, truth: BoolArray) -> float:
+    """Return the absolute volume difference |rvd|, in percent; NaN if the truth is empty."""
+    return abs(rvd(prediction, truth))
+
+
+def volume_ml(mask: BoolArray | FloatArray, voxel_ml: float) -> float:
+    """Return the volume of a binary or soft mask: the sum of its voxels, each of `voxel_ml` ml."""
+    return float(np.sum(mask, dtype=np.float64)) * voxel_ml
+
+
+def mse(probability: FloatArray, truth: FloatArray) -> float:
+    """Return the mean over voxels of the squared error of soft volumes, 0 to 100 %.
+
+    The truth's own softness counts: this is the Brier score where the truth is 0 or 1.
+    """
+    error = np.subtract(probability, truth, dtype=np.float64)
+    return 100.0 * float(np.mean(np.square(error)))
+
+
+def mse_paper(prediction: BoolArray, truth: BoolArray, slice_axis: int = 2) -> float:
+    """Return the figure that Gros et al. 2020 call MSE, in percent, to compare with their tables.
+
+    Of binary masks, the mean squared error within each slice, *summed* over the slices along
+    `slice_axis`: it grows with the number of slices and may exceed 100.
+    """
+    return percent(count(prediction ^ truth), truth.size // truth.shape[slice_axis])
 
 
 def count(mask: BoolArray) -> int:

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from softseg.core.component import Component, parse_component, single_key_union
 from softseg.core.types import BoolArray
-from softseg.metrics.lesions import Connectivity, SizeUnit, at_least, check_masks, components
+from softseg.metrics.lesions import Connectivity, SizeUnit, check_masks, components
 
 
 class RemoveSmall(Component):
@@ -27,8 +27,7 @@ class RemoveSmall(Component):
     def __call__(self, mask: BoolArray, voxel_mm3: float, slice_axis: int) -> BoolArray:  # noqa: ARG002
         """Return the mask (X, Y, Z) without the small objects."""
         objects = components(mask, self.connectivity)
-        sizes = objects.sizes_in(self.unit, voxel_mm3)
-        return objects.mask_of(at_least(sizes, self.minimum))
+        return objects.at_least(self.minimum, self.unit, voxel_mm3).labels > 0
 
 
 class KeepLargest(Component):
@@ -46,8 +45,8 @@ class KeepLargest(Component):
         objects = components(mask, self.connectivity)
         if not objects.sizes.size:
             return mask
-        largest = objects.mask_of(objects.sizes == objects.sizes.max())
-        first: BoolArray = objects.labels == objects.labels.flat[np.argmax(largest)]
+        largest = objects.select(objects.sizes == objects.sizes.max()).labels
+        first: BoolArray = largest == largest.flat[np.argmax(largest > 0)]
         return first
 
 

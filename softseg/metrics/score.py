@@ -9,15 +9,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from softseg.core.component import Component
-from softseg.core.types import BoolArray, Float32Array, FloatArray
+from softseg.core.types import BoolArray, Float32Array
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.agreement import agreement
 from softseg.metrics.calibration import ReliabilityBins, region, reliability, score_calibration
 from softseg.metrics.lesions import LesionRules, score_lesions
-from softseg.metrics.overlap import dice, precision, recall, soft_dice
+from softseg.metrics.overlap import score_overlap_and_volume
 from softseg.metrics.postprocess import PostprocessStep, postprocess
 from softseg.metrics.surface import score_surface
-from softseg.metrics.volume import avd, mse, mse_paper, rvd, volume_ml
 from softseg.metrics.volume_bias import score_volume_bias
 
 
@@ -103,45 +102,3 @@ class Evaluate(Component):
             rater_masks = {name: binarize(soft, TRUTH_THRESHOLD) for name, soft in raters.items()}
             scores |= agreement(mask, rater_masks)
         return TargetEvaluation(mask, scores, bins)
-
-
-def score_overlap_and_volume(
-    probability: FloatArray,
-    truth: FloatArray,
-    mask: BoolArray,
-    voxel_ml: float,
-    slice_axis: int = 2,
-) -> dict[str, float]:
-    """Compute overlap, volume and soft error: the columns that `metrics.csv` always has.
-
-    Args:
-        probability: soft prediction (X, Y, Z) in [0, 1].
-        truth: (X, Y, Z) in [0, 1], soft or 0/1; the binary metrics take values >= 0.5.
-        mask: binary prediction (X, Y, Z).
-        voxel_ml: volume of one voxel in milliliters.
-        slice_axis: the axis along which the model sliced the volume, for `mse_paper`.
-
-    Returns:
-        Percent, or milliliters where the name says so; NaN where a metric is not defined
-        (an empty truth or prediction; see each metric). `mse`, `soft_dice` and
-        `soft_volume_ml` are of the soft prediction, all others of the binary one.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    if probability.shape != truth.shape:
-        raise ValueError(f"prediction {probability.shape} and truth {truth.shape} differ in shape")
-    true_mask = binarize(truth, TRUTH_THRESHOLD)
-    return {
-        "dice": dice(mask, true_mask),
-        "precision": precision(mask, true_mask),
-        "recall": recall(mask, true_mask),
-        "avd": avd(mask, true_mask),
-        "rvd": rvd(mask, true_mask),
-        "mse": mse(probability, truth),
-        "mse_paper": mse_paper(mask, true_mask, slice_axis),
-        "soft_dice": soft_dice(probability, truth),
-        "volume_ml": volume_ml(mask, voxel_ml),
-        "volume_truth_ml": volume_ml(true_mask, voxel_ml),
-        "soft_volume_ml": volume_ml(probability, voxel_ml),
-    }

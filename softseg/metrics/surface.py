@@ -29,9 +29,15 @@ def score_surface(
         tolerance_mm: distance up to which `surface_dice` counts a surface voxel as right, >= 0.
 
     Returns:
-        `hd95_mm`, `assd_mm` in mm and `surface_dice` in percent; each NaN where a mask is empty,
-        or both are: there is no surface to measure to (MONAI's surface Dice is 0 where only one
-        is).
+        `hd95_mm`: the 95 % Hausdorff distance, the larger of both directions' 95th percentiles,
+        interpolated linearly, as in MONAI. Others take one percentile of the distances of both
+        directions together, which can be much smaller where one surface is large.
+        `assd_mm`: the average symmetric surface distance, over both surfaces' voxels.
+        `surface_dice`: the normalized surface Dice, the share of both surfaces within the
+        tolerance, in percent. Every surface voxel counts as one (as in MONAI; Nikolov et al. 2018
+        weigh it by its area), and a distance of exactly the tolerance is within.
+        Each is NaN where a mask is empty: there is no surface to measure to (MONAI's surface Dice
+        is 0 where only one is empty).
 
     Raises:
         ValueError: the shapes differ, or a mask is not boolean.
@@ -40,36 +46,13 @@ def score_surface(
     if not (mask.any() and truth.any()):
         return dict.fromkeys(["hd95_mm", "assd_mm", "surface_dice"], float("nan"))
     to_truth, to_mask = surface_distances(mask, truth, zooms)
-    return {
-        "hd95_mm": hd95(to_truth, to_mask),
-        "assd_mm": assd(to_truth, to_mask),
-        "surface_dice": surface_dice(to_truth, to_mask, tolerance_mm),
-    }
-
-
-def hd95(to_truth: Float64Array, to_mask: Float64Array) -> float:
-    """Return the 95 % Hausdorff distance in mm: the larger of both directions' 95th percentiles.
-
-    Both as in MONAI, and percentiles interpolated linearly. Others take one percentile of the
-    distances of both directions together, which can be much smaller where one surface is large.
-    """
-    return float(max(np.percentile(to_truth, 95), np.percentile(to_mask, 95)))
-
-
-def assd(to_truth: Float64Array, to_mask: Float64Array) -> float:
-    """Return the average symmetric surface distance in mm: the mean over both surfaces' voxels."""
-    return float(np.mean(np.concatenate([to_truth, to_mask])))
-
-
-def surface_dice(to_truth: Float64Array, to_mask: Float64Array, tolerance_mm: float) -> float:
-    """Return the normalized surface Dice: the share of both surfaces within the tolerance, 0-100 %.
-
-    Every surface voxel counts as one (as in MONAI; Nikolov et al. 2018 weigh it by its area).
-    A distance of exactly the tolerance is within, rounding of float32 zooms aside.
-    """
     limit = tolerance_mm * (1 + ROUNDING)
     within = count(to_truth <= limit) + count(to_mask <= limit)
-    return percent(within, to_truth.size + to_mask.size)
+    return {
+        "hd95_mm": float(max(np.percentile(to_truth, 95), np.percentile(to_mask, 95))),
+        "assd_mm": float(np.mean(np.concatenate([to_truth, to_mask]))),
+        "surface_dice": percent(within, to_truth.size + to_mask.size),
+    }
 
 
 def surface_distances(

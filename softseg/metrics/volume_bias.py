@@ -10,7 +10,7 @@ from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, FloatArray
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.bootstrap import mean_interval
-from softseg.metrics.volume import volume_ml
+from softseg.metrics.overlap import volume_ml
 
 if TYPE_CHECKING:
     import pandas as pd

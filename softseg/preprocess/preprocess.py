@@ -13,7 +13,8 @@ from softseg.core.errors import UserError
 from softseg.core.names import natural_key
 from softseg.core.types import Float32Array, Float64Array, FloatArray
 from softseg.data.sample import Counts, Sample, count_soft, digest_of
-from softseg.metrics import TRUTH_THRESHOLD, binarize, dice
+from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.metrics.overlap import dice
 from softseg.preprocess.distance_maps import slice_maps
 from softseg.preprocess.geometry import (
     Geometry,

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import logit
 
 from softseg.core.types import Float64Array, FloatArray
-from softseg.metrics.volume import volume_ml
+from softseg.metrics.overlap import volume_ml
 
 LOWEST = float(np.finfo(np.float32).tiny)
 HIGHEST = 1 - 2.0**-24

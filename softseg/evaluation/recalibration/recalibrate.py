@@ -23,8 +23,7 @@ from softseg.evaluation.threshold_search import best_threshold, dice_curve, thre
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.calibration import region, score_calibration
 from softseg.metrics.headings import HEADINGS
-from softseg.metrics.overlap import dice
-from softseg.metrics.volume import volume_ml
+from softseg.metrics.overlap import dice, volume_ml
 from softseg.metrics.volume_bias import score_volume_bias
 from softseg.runs.folder import Run, set_suffix
 

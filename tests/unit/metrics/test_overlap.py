@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from softseg.metrics import dice, precision, recall, soft_dice
+from softseg.metrics.overlap import dice, precision, recall, soft_dice
 
 SHAPES = hnp.array_shapes(min_dims=3, max_dims=3, max_side=4)
 PAIRS = SHAPES.flatmap(lambda shape: st.tuples(*[hnp.arrays(bool, shape)] * 2))

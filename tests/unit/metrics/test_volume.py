@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from softseg.metrics import avd, mse, mse_paper, rvd, volume_ml
+from softseg.metrics.overlap import avd, mse, mse_paper, rvd, volume_ml
 
 SHAPES = hnp.array_shapes(min_dims=3, max_dims=3, max_side=4)
 PAIRS = SHAPES.flatmap(lambda shape: st.tuples(*[hnp.arrays(bool, shape)] * 2))

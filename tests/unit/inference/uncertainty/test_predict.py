@@ -22,7 +22,7 @@ from softseg.inference.scans import find_scans
 from softseg.inference.segment import segment
 from softseg.inference.uncertainty.predict import predict_with_ensemble, predict_with_sampling
 from softseg.inference.uncertainty.sampling import Sampling
-from softseg.metrics import dice
+from softseg.metrics.overlap import dice
 from softseg.models import heads
 from tests.support import makers
 from tests.support.models import seen

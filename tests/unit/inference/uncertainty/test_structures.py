@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 from softseg.data.nifti.grid import Grid
 from softseg.inference.uncertainty.maps import Prediction, collect_samples
 from softseg.inference.uncertainty.structures import mean_pairwise_dice, score_structures
-from softseg.metrics import dice
 from softseg.metrics.lesions import LesionRules
+from softseg.metrics.overlap import dice
 
 SHAPE = (20, 12, 4)
 GRID = Grid(SHAPE, np.diag([0.5, 0.5, 2.0, 1.0]))  # 0.5 mm3, 0.0005 ml
