@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field
 from torch import Generator, Tensor
 
 from softseg.augment.affine import Affine, apply_affine
 from softseg.augment.batch import Batch
-from softseg.augment.binarize import Binarize
 from softseg.augment.torchio import TorchioTransform
-from softseg.core.component import parse_component, single_key_union
+from softseg.core.component import Component, SingleKey
 from softseg.preprocess.standardize import standardize_slices
 
 __all__ = [
@@ -24,32 +23,41 @@ __all__ = [
     "TorchioTransform",
     "apply_affine",
     "augment",
-    "build",
     "harden",
     "restandardize",
 ]
 
-Step = Affine | Binarize | TorchioTransform
-if TYPE_CHECKING:
-    AugmentStep = Step
-else:
-    AugmentStep = single_key_union(Step)
+
+class Binarize(Component):
+    """Make the target 0 or 1, usually after all other steps (SoftSeg 2.1.1, Table 2).
+
+    In validation the targets are binarized for the loss too.
+    """
+
+    name: Literal["binarize"] = "binarize"
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Values at or above it become 1."""
+
+    def __call__(self, batch: Batch, generator: Generator | None = None) -> Batch:  # noqa: ARG002
+        """Return the batch with a hard target; this step is not random."""
+        return replace(batch, target=self.harden(batch.target))
+
+    def harden(self, target: Tensor) -> Tensor:
+        """Return the target (B, K, H, W) as float32 of 0 and 1."""
+        return (target >= self.threshold).to(target.dtype)
 
 
-def build(spec: Any) -> tuple[Step, ...]:
-    """Validate a YAML's `augment:` list and return its steps, for `augment`."""
-    steps: tuple[Step, ...] = parse_component(TypeAdapter(tuple[AugmentStep, ...]), spec)
-    return steps
+AugmentStep = Annotated[Affine | Binarize | TorchioTransform, SingleKey]
 
 
-def augment(batch: Batch, steps: Sequence[Step], generator: Generator) -> Batch:
+def augment(batch: Batch, steps: Sequence[AugmentStep], generator: Generator) -> Batch:
     """Apply the steps in their order; all randomness comes from `generator` (a CPU one)."""
     for step in steps:
         batch = step(batch, generator)
     return batch
 
 
-def harden(target: Tensor, steps: Sequence[Step]) -> Tensor:
+def harden(target: Tensor, steps: Sequence[AugmentStep]) -> Tensor:
     """Apply only the steps that binarize, to a validation target (B, K, H, W), for the loss."""
     for step in steps:
         if isinstance(step, Binarize):

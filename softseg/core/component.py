@@ -3,7 +3,7 @@
 A component (a loader, step, head, loss, schedule) subclasses `Component`; `softseg config show`
 and the JSON Schema print the docstring under each field; calling the component does the work.
 Families whose members carry a `name` (losses, heads) are plain discriminated unions; families
-written as single-key mappings in a list (`- affine: {...}`) are made with `single_key_union`.
+written as single-key mappings in a list (`- affine: {...}`) are annotated with `SingleKey`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     TypeAdapter,
-    WrapSerializer,
-    WrapValidator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import core_schema
 
 T = TypeVar("T")
 
@@ -64,42 +63,43 @@ def parse_component(family: TypeAdapter[T], spec: Any) -> T:
     return family.validate_json(json.dumps(spec))
 
 
-def single_key_union(union: Any) -> Any:
-    """Return the type of one step of a chain, for a union of components distinguished by `name`.
+class SingleKey:
+    """Marks the union of a chain's steps, which a YAML writes as `affine: {...}`.
 
-    A YAML writes such a step as a single-key mapping, `affine: {...}`.
+    In `Annotated[Affine | Binarize, SingleKey]` the key is the `name` of a step, and may be
+    without fields. The step's own mapping with a `name` is valid too.
     """
-    family = Annotated[union, Field(discriminator="name")]
-    adapter: TypeAdapter[Any] = TypeAdapter(family)
 
-    def validate(step: Any, handler: Any) -> Any:
-        # pydantic passes a step as Python data, where a strict tuple rejects a YAML's list
-        if isinstance(step, dict):
-            return parse_component(adapter, _with_name(step))
-        return handler(step)
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, union: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        family: Any = Annotated[union, Field(discriminator="name")]
+        adapter: TypeAdapter[Any] = TypeAdapter(family)
 
-    def serialize(step: Any, handler: Any) -> dict[str, Any]:
-        fields = handler(step)
-        return {fields.pop("name"): fields}
+        def validate(step: Any, as_component: Any) -> Any:
+            if not isinstance(step, dict):
+                return as_component(step)
+            if len(step) == 1 and "name" not in step:
+                [(name, fields)] = step.items()
+                if fields is None or isinstance(fields, dict):
+                    step = {**(fields or {}), "name": name}
+            # pydantic passes a step as Python data, where a strict tuple rejects a YAML's list
+            return parse_component(adapter, step)
 
-    return Annotated[family, WrapValidator(validate), WrapSerializer(serialize), SingleKeySchema]
+        def serialize(step: Any, as_fields: Any) -> dict[str, Any]:
+            fields = as_fields(step)
+            return {fields.pop("name"): fields}
 
-
-def _with_name(step: dict[str, Any]) -> dict[str, Any]:
-    """Convert `{"affine": {...}}`, as a YAML writes a step, to `{"name": "affine", ...}`."""
-    if len(step) == 1 and "name" not in step:
-        [(name, fields)] = step.items()
-        if fields is None or isinstance(fields, dict):
-            return {**(fields or {}), "name": name}
-    return step
-
-
-class SingleKeySchema:
-    """Rewrites the JSON Schema of a family of steps to the single-key form of a YAML."""
+        return core_schema.no_info_wrap_validator_function(
+            validate,
+            handler.generate_schema(family),
+            serialization=core_schema.wrap_serializer_function_ser_schema(serialize),
+        )
 
     @classmethod
     def __get_pydantic_json_schema__(
-        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+        cls, core: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         union = handler(core)
         members = [handler.resolve_ref_schema(member) for member in union.get("oneOf", [union])]
@@ -110,7 +110,6 @@ def _single_key_options(schema: JsonSchemaValue) -> list[JsonSchemaValue]:
     """Return one single-key object for each name that the schema of a step allows."""
     properties = dict(schema["properties"])
     name = properties.pop("name")
-    names = name.get("enum") or [name["const"]]
     fields = {**schema, "properties": properties}
     fields["required"] = [key for key in schema.get("required", []) if key != "name"]
     return [
@@ -120,5 +119,5 @@ def _single_key_options(schema: JsonSchemaValue) -> list[JsonSchemaValue]:
             "required": [name],
             "additionalProperties": False,
         }
-        for name in names
+        for name in name.get("enum") or [name["const"]]
     ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 from scipy import ndimage
 
-from softseg.core.component import Component, parse_component, single_key_union
+from softseg.core.component import Component, SingleKey
 from softseg.core.types import BoolArray
 from softseg.metrics.lesions import Connectivity, SizeUnit, check_masks, components
 
@@ -70,27 +70,17 @@ class FillHoles(Component):
         return ndimage.binary_fill_holes(mask, faces)
 
 
-Step = RemoveSmall | KeepLargest | FillHoles
-if TYPE_CHECKING:
-    PostprocessStep = Step
-else:
-    PostprocessStep = single_key_union(Step)
-
-
-def build(spec: Any) -> tuple[Step, ...]:
-    """Validate a YAML's `postprocess:` list and return its steps."""
-    steps: tuple[Step, ...] = parse_component(TypeAdapter(tuple[PostprocessStep, ...]), spec)
-    return steps
+PostprocessStep = Annotated[RemoveSmall | KeepLargest | FillHoles, SingleKey]
 
 
 def postprocess(
-    mask: BoolArray, steps: Sequence[Step], voxel_mm3: float, slice_axis: int = 2
+    mask: BoolArray, steps: Sequence[PostprocessStep], voxel_mm3: float, slice_axis: int = 2
 ) -> BoolArray:
-    """Apply steps to a mask in their order and return a new mask; without steps, the mask itself.
+    """Apply steps to a mask and return a new one; without steps, return the mask itself.
 
     Args:
         mask: (X, Y, Z) in native space, thresholded.
-        steps: as `build` returns them.
+        steps: applied in their order.
         voxel_mm3: volume of one voxel in cubic millimeters.
         slice_axis: the axis along which the model sliced the volume, for `over: slice`.
 

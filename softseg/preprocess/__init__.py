@@ -6,11 +6,11 @@ them), and `stack` joins the slices of all subjects. `geometry` is the way there
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, TypeAdapter
 
-from softseg.core.component import parse_component, single_key_union
+from softseg.core.component import SingleKey, parse_component
 from softseg.preprocess.crop import Crop
 from softseg.preprocess.geometry import Geometry, Step
 from softseg.preprocess.preprocess import VolumeSlices, preprocess
@@ -44,10 +44,7 @@ def _validate_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     return steps
 
 
-if TYPE_CHECKING:
-    Chain = tuple[Step, ...]
-else:
-    Chain = Annotated[tuple[single_key_union(Step), ...], AfterValidator(_validate_steps)]
+Chain = Annotated[tuple[Annotated[Step, SingleKey], ...], AfterValidator(_validate_steps)]
 
 
 def build(spec: Any) -> tuple[Step, ...]:

@@ -30,7 +30,7 @@ class Task:
     foreground: Tensor  # (N,) bool, whether each of them holds any target, on the CPU
     rater_counts: Tensor  # (S,) number of raters of each slice of the stack, on the stack's device
     validation: tuple[StackedVolume, ...]
-    augment: tuple[augment.Step, ...]
+    augment: tuple[augment.AugmentStep, ...]
     restandardize: bool  # standardize each slice after augmentation too (the order of the paper)
     loss: Loss
     trainer: Trainer

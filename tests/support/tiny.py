@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from softseg import augment, losses, models
+from softseg import losses, models
 from softseg.config.trainer import Trainer
 from softseg.core import seeds
 from softseg.data.nifti.grid import Grid
@@ -16,6 +16,7 @@ from softseg.preprocess.preprocess import VolumeStatistics
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.training.state import initial_state
 from softseg.training.task import Task
+from tests.support.steps import augment_steps
 
 SIZE = 24
 GRID = Grid((SIZE, SIZE, 4), np.eye(4))
@@ -51,7 +52,7 @@ def tiny_task(stack=None, loss="adaptive_wing", steps=({"affine": {}},), seed=0,
         foreground=stack.has_target(stack.rows(names[:-1])),
         rater_counts=stack.rater_counts(),
         validation=tuple(stack.volumes_of(names[-1:])),
-        augment=augment.build(list(steps)),
+        augment=augment_steps(list(steps)),
         restandardize=False,
         loss=losses.build({"name": loss}),
         trainer=Trainer(**{"device": "cpu", "batch_size": 4, "max_epochs": 3, **trainer}),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from softseg.core.component import Component, single_key_union
+from softseg.core.component import Component, SingleKey
 
 
 class Dice(Component):
@@ -105,7 +105,7 @@ class Trainer(Component):
 
 
 Loss = Annotated[Dice | Wing, Field(discriminator="name")]
-Step = single_key_union(Affine | Binarize)
+Step = Annotated[Affine | Binarize, SingleKey]
 
 
 class Files(Component):

@@ -7,8 +7,9 @@ import pytest
 import torch
 import torchio
 
-from softseg.augment import Affine, Batch, apply_affine, augment, build
+from softseg.augment import Affine, Batch, apply_affine, augment
 from softseg.core.seeds import generator
+from tests.support.steps import augment_steps
 
 
 def disc(height=48, width=40, radius=9.0):
@@ -73,7 +74,7 @@ def test_every_slice_has_its_own_parameters_within_the_ranges():
 
 def test_the_same_seed_gives_the_same_batch():
     batch = batch_of(disc(), disc())
-    steps = build([{"affine": {}}, {"binarize": {}}])
+    steps = augment_steps([{"affine": {}}, {"binarize": {}}])
     first, again = (augment(batch, steps, generator(3, "augment", 7)) for _ in range(2))
     assert torch.equal(first.image, again.image)
     other = augment(batch, steps, generator(3, "augment", 8))

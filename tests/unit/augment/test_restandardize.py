@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from softseg.augment import Batch, augment, build, restandardize
+from softseg.augment import Batch, augment, restandardize
 from softseg.core.seeds import generator
 from softseg.preprocess.standardize import standardize_slices
+from tests.support.steps import augment_steps
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def each_slice(image):
 
 
 def test_the_result_is_that_of_standardizing_augmented_raw_slices(raw):
-    steps = build([{"affine": {"rotation": 40, "translation": 0.2}}])
+    steps = augment_steps([{"affine": {"rotation": 40, "translation": 0.2}}])
     published = each_slice(augment(raw, steps, generator(1, "augment")).image)
     ours = restandardize(augment(standardized(raw), steps, generator(1, "augment")))
     np.testing.assert_allclose(ours.image, published, atol=1e-4)

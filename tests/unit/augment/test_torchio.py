@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from softseg.augment import Batch, augment, build
+from softseg.augment import Batch, augment
 from softseg.core.seeds import generator
+from tests.support.steps import augment_steps
 
 SPATIAL = {
     "RandomAffine": {"degrees": 20},
@@ -36,7 +37,7 @@ def batch():
 
 @pytest.mark.parametrize("name", SPATIAL)
 def test_spatial_transforms_move_the_soft_target_by_linear_interpolation(batch, name):
-    moved = augment(batch, build([{name: SPATIAL[name]}]), generator(1, "x"))
+    moved = augment(batch, augment_steps([{name: SPATIAL[name]}]), generator(1, "x"))
     assert moved.target.dtype == torch.float32
     assert not torch.equal(moved.target, batch.target) or name == "RandomFlip"
     assert moved.target.sum() == pytest.approx(float(batch.target.sum()), rel=0.25)
@@ -47,7 +48,7 @@ def test_spatial_transforms_move_the_soft_target_by_linear_interpolation(batch, 
 
 @pytest.mark.parametrize("name", INTENSITY)
 def test_intensity_transforms_do_not_change_the_target(batch, name):
-    changed = augment(batch, build([{name: {}}]), generator(1, "x"))
+    changed = augment(batch, augment_steps([{name: {}}]), generator(1, "x"))
     assert torch.equal(changed.target, batch.target)
     assert changed.image.shape == batch.image.shape
     assert changed.image.isfinite().all()
@@ -59,7 +60,7 @@ def test_a_target_moves_with_its_image():
     target = torch.zeros(1, 1, 40, 40)
     target[:, :, 8:20, 12:30] = 1
     both = Batch(target.clone() * 2 - 1, target, torch.full((1, 1), -1.0))
-    steps = build([{"RandomAffine": {"degrees": 25, "translation": 3}}])
+    steps = augment_steps([{"RandomAffine": {"degrees": 25, "translation": 3}}])
     moved = augment(both, steps, generator(5, "x"))
     assert torch.allclose(moved.image, moved.target * 2 - 1, atol=1e-4)
 
@@ -69,7 +70,9 @@ def test_no_slice_is_shifted_out_of_its_plane(translation):
     """TorchIO takes a translation for three axes, and one slice has no neighbors to move in."""
     target = torch.zeros(40, 1, 40, 40)
     target[:, :, 12:28, 12:28] = 1
-    steps = build([{"RandomAffine": {"degrees": 10, "translation": translation, "scales": 0}}])
+    steps = augment_steps(
+        [{"RandomAffine": {"degrees": 10, "translation": translation, "scales": 0}}]
+    )
     both = Batch(target.clone(), target, torch.zeros(40, 1))
     moved = augment(both, steps, generator(3, "x"))
     left = moved.target.sum(dim=(1, 2, 3)) / target[0].sum()
@@ -79,7 +82,7 @@ def test_no_slice_is_shifted_out_of_its_plane(translation):
 
 
 def test_randomness_comes_from_the_generator_and_changes_no_other(batch):
-    steps = build([{"RandomNoise": {}}])
+    steps = augment_steps([{"RandomNoise": {}}])
     torch.manual_seed(11)
     state = torch.get_rng_state()
     one = augment(batch, steps, generator(2, "x"))
@@ -91,10 +94,12 @@ def test_randomness_comes_from_the_generator_and_changes_no_other(batch):
 def test_a_flip_moves_the_maps_of_a_contour_loss_and_noise_does_not(batch):
     maps = {"half_pixel": torch.randn(3, 1, 40, 32) * 9}
     batch = replace(batch, maps=maps)
-    flip = build([{"RandomFlip": {"axes": [0], "flip_probability": 1}}])
+    flip = augment_steps([{"RandomFlip": {"axes": [0], "flip_probability": 1}}])
     flipped = augment(batch, flip, generator(1, "x")).maps["half_pixel"]
     torch.testing.assert_close(flipped, maps["half_pixel"].flip(2))
-    noisy = augment(batch, build([{"RandomNoise": {}}]), generator(1, "x")).maps["half_pixel"]
+    noisy = augment(batch, augment_steps([{"RandomNoise": {}}]), generator(1, "x")).maps[
+        "half_pixel"
+    ]
     assert torch.equal(noisy, maps["half_pixel"])
 
 
@@ -108,4 +113,4 @@ def test_a_flip_moves_the_maps_of_a_contour_loss_and_noise_does_not(batch):
 )
 def test_parameters_that_torchio_rejects_are_rejected_when_the_yaml_is_read(step, message):
     with pytest.raises(ValueError, match=message):
-        build([step])
+        augment_steps([step])

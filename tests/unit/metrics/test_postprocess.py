@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from softseg.metrics.postprocess import PostprocessStep, build, postprocess
+from softseg.metrics.postprocess import postprocess
 from tests.support.lesions import masks, objects
+from tests.support.steps import POSTPROCESS, postprocess_steps
 
 CONNECTIVITIES = st.sampled_from([6, 18, 26])
 ONE = masks(1).map(lambda volumes: volumes[0])
@@ -21,7 +22,7 @@ def of_voxels(voxels, shape):
 
 
 def one_step(mask, name, fields=None, voxel_mm3=1.0, slice_axis=2):
-    return postprocess(mask, build([{name: fields}]), voxel_mm3, slice_axis)
+    return postprocess(mask, postprocess_steps([{name: fields}]), voxel_mm3, slice_axis)
 
 
 @settings(max_examples=200, deadline=None)
@@ -76,8 +77,8 @@ def test_steps_are_applied_in_their_order():
     ring[:3] = True
     ring[1, 1] = False  # 8 voxels, 9 when filled
     remove, fill = {"remove_small": {"minimum": 9}}, {"fill_holes": {"over": "slice"}}
-    assert not postprocess(ring, build([remove, fill]), 1.0).any()
-    assert postprocess(ring, build([fill, remove]), 1.0).sum() == 9
+    assert not postprocess(ring, postprocess_steps([remove, fill]), 1.0).any()
+    assert postprocess(ring, postprocess_steps([fill, remove]), 1.0).sum() == 9
 
 
 def test_remove_small_has_the_minimum_of_the_published_configuration():
@@ -101,12 +102,12 @@ def test_an_empty_mask_stays_empty_and_the_input_is_not_modified(step):
 
 def test_without_steps_the_mask_is_the_same():
     mask = np.random.default_rng(0).random((3, 3, 3)) < 0.4
-    assert np.array_equal(postprocess(mask, build([]), 1.0), mask)
+    assert np.array_equal(postprocess(mask, postprocess_steps([]), 1.0), mask)
 
 
 def test_soft_masks_are_rejected():
     with pytest.raises(ValueError, match="binarize"):
-        postprocess(np.ones((2, 2, 2), np.float32), build([{"fill_holes": None}]), 1.0)
+        postprocess(np.ones((2, 2, 2), np.float32), postprocess_steps([{"fill_holes": None}]), 1.0)
 
 
 def test_a_chain_is_written_as_it_was_read():
@@ -115,8 +116,7 @@ def test_a_chain_is_written_as_it_was_read():
         {"keep_largest": {"connectivity": 6}},
         {"fill_holes": {"over": "slice"}},
     ]
-    chain = TypeAdapter(tuple[PostprocessStep, ...])
-    assert chain.dump_python(build(spec), mode="json") == spec
+    assert POSTPROCESS.dump_python(postprocess_steps(spec), mode="json") == spec
 
 
 @pytest.mark.parametrize(
@@ -132,4 +132,4 @@ def test_a_chain_is_written_as_it_was_read():
 )
 def test_impossible_steps_are_rejected(step):
     with pytest.raises(ValidationError):
-        build([step])
+        postprocess_steps([step])

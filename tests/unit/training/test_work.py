@@ -14,11 +14,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from softseg import augment, losses
+from softseg import losses
 from softseg.training import loop
 from softseg.training.batches import epoch_batches
 from softseg.training.loop import train_epoch, validate
 from tests.support.losses import EVERY, label
+from tests.support.steps import augment_steps
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
 BOUNDARY = {
@@ -74,7 +75,7 @@ def everything(loss):
     volumes = tuple(replace(volume, raters=2) for volume in stack.volumes)
     stack = replace(stack, raters=drawn, maps=drawn[:, :1], volumes=volumes)
     task = tiny_task(stack, oversample_foreground=0.5, clip_gradient=1.0)
-    steps = augment.build([{"affine": {}}, {"binarize": {}}])
+    steps = augment_steps([{"affine": {}}, {"binarize": {}}])
     return replace(task, loss=losses.build(loss), augment=steps, restandardize=True)
 
 

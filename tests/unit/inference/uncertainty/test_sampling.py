@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from softseg import augment, models
+from softseg import models
 from softseg.core.errors import UserError
 from softseg.inference.uncertainty.sampling import Sampling, check_varies, soft_samples
 from softseg.models import heads
 from softseg.models.predictor import Predictor
+from tests.support.steps import augment_steps
 
-AFFINE = augment.build([{"affine": {"rotation": 10, "scale": 0.1, "translation": 0.05}}])
-FLIP = augment.build([{"RandomFlip": {"axes": [1], "p": 1}}])
+AFFINE = augment_steps([{"affine": {"rotation": 10, "scale": 0.1, "translation": 0.05}}])
+FLIP = augment_steps([{"RandomFlip": {"axes": [1], "p": 1}}])
 
 
 def predictor(network, batch_size=16, head="sigmoid", targets=1):
@@ -241,7 +242,7 @@ def test_a_model_with_nothing_to_vary_is_rejected():
     with pytest.raises(UserError, match=r"runs/x was trained without dropout \(model.dropout is 0"):
         check_varies(Sampling("mc-dropout"), without, AFFINE, "runs/x")
     with pytest.raises(UserError, match=r"runs/x was trained without affine or RandomFlip"):
-        check_varies(Sampling("tta"), without, augment.build([{"binarize": {}}]), "runs/x")
+        check_varies(Sampling("tta"), without, augment_steps([{"binarize": {}}]), "runs/x")
     check_varies(Sampling("tta"), without, FLIP, "runs/x")
     check_varies(Sampling("mc-dropout"), predictor(unet()), (), "runs/x")
 

@@ -1,0 +1,20 @@
+"""Chains of steps, made from the lists that a YAML holds."""
+
+from __future__ import annotations
+
+from pydantic import TypeAdapter
+
+from softseg.augment import AugmentStep
+from softseg.core.component import parse_component
+from softseg.metrics.postprocess import PostprocessStep
+
+POSTPROCESS = TypeAdapter(tuple[PostprocessStep, ...])
+AUGMENT = TypeAdapter(tuple[AugmentStep, ...])
+
+
+def augment_steps(spec):
+    return parse_component(AUGMENT, spec)
+
+
+def postprocess_steps(spec):
+    return parse_component(POSTPROCESS, spec)
