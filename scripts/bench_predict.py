@@ -33,7 +33,7 @@ def scoring_against_predicting(rounds: int) -> Row:
         model, scans = open_model(run.folder, "cpu"), scans_of(config)
         works = {
             "eval": lambda: evaluate(Run(run.folder), quiet, search=True),
-            "predict": lambda: predict_scans(model, scans, Path(folder) / "out", quiet),
+            "predict": lambda: predict_scans([model], scans, Path(folder) / "out", quiet),
         }
         seconds = medians(rounds, works)
     ratio = seconds["eval"] / seconds["predict"]

@@ -122,7 +122,7 @@ def predict(
     voxel = None if center is None else ",".join(map(str, center))
     assignment = assign_rois(opened, scans, None if roi is None else Path(roi), voxel)
     options = Options(threshold=threshold, center=assignment.center)
-    done = predict_scans(opened, assignment.scans, Path(out), _console(quiet), options)
+    done = predict_scans([opened], assignment.scans, Path(out), _console(quiet), options)
     if problems := [*assignment.problems, *done.problems]:
         raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)
     return done.written

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from softseg.cli.options import Samples, Seed, Threshold
 from softseg.core.console import open_console
-
-if TYPE_CHECKING:
-    from softseg.inference.model import Model
 
 
 def predict(
@@ -60,46 +57,27 @@ def predict(
     """Segment new scans with a trained model."""
     check_options(uncertainty, samples, seed, candidate)
     from softseg.core.errors import combined_error
+    from softseg.inference.model import open_ensemble, open_model
     from softseg.inference.predict import Options, predict_scans
     from softseg.inference.roi import assign_rois
     from softseg.inference.scans import find_scans
+    from softseg.inference.uncertainty.sampling import Sampling
 
-    console, members = open_console(), _open_models(model, uncertainty, candidate, device)
-    opened = members[0]
-    scans = [replace(scan, frame=frame) for scan in find_scans(inputs, opened.contrasts)]
-    assignment = assign_rois(opened, scans, roi, center)
-    options = Options(threshold, assignment.center, training_crop, batch_size)
-    if uncertainty is None:
-        done = predict_scans(opened, assignment.scans, out, console, options)
+    console, sampling = open_console(), None
+    if uncertainty == "ensemble":
+        models = open_ensemble(model, candidate, device)
     else:
-        from softseg.inference.uncertainty.predict import (
-            predict_with_ensemble,
-            predict_with_sampling,
-        )
-        from softseg.inference.uncertainty.sampling import Sampling
-
-        if uncertainty == "ensemble":
-            done = predict_with_ensemble(members, assignment.scans, out, console, options)
-        else:
+        models = [open_model(model, device)]
+        if uncertainty is not None:
             sampling = Sampling(uncertainty, samples or 20, seed or 0)
-            done = predict_with_sampling(opened, assignment.scans, out, console, options, sampling)
+    scans = [replace(scan, frame=frame) for scan in find_scans(inputs, models[0].contrasts)]
+    assignment = assign_rois(models[0], scans, roi, center)
+    options = Options(threshold, assignment.center, training_crop, batch_size)
+    done = predict_scans(models, assignment.scans, out, console, options, sampling)
     problems = [*assignment.problems, *done.problems]
     console.print(f"{out}: {len(done.written)} files", highlight=False, markup=False)
     if problems:
         raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)
-
-
-def _open_models(
-    model: Path, method: str | None, candidate: str | None, device: str
-) -> list[Model]:
-    """Open the model, or all members of an ensemble."""
-    if method == "ensemble":
-        from softseg.inference.model import open_ensemble
-
-        return open_ensemble(model, candidate, device)
-    from softseg.inference.model import open_model
-
-    return [open_model(model, device)]
 
 
 def check_options(

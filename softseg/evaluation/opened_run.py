@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
@@ -15,9 +14,10 @@ from softseg.core.errors import UserError
 from softseg.core.types import Float32Array
 from softseg.data import Sets, Subject, read_split
 from softseg.data.sample import Sample, load_sample
-from softseg.inference.prepared_scan import to_native
+from softseg.inference.segment import PreparedScan
 from softseg.models.predictor import Predictor
 from softseg.preprocess.stack import SliceStack, StackedVolume
+from softseg.preprocess.standardize import standardizes_per_slice
 from softseg.runs.build import load_predictor, resolve_hardware
 from softseg.runs.data import load_stack
 from softseg.runs.folder import Run
@@ -40,18 +40,17 @@ class OpenedRun:
         """The segmented structures, in the order of the YAML."""
         return list(self.experiment.dataset.targets)
 
-    def image_of(self, volume: StackedVolume) -> Tensor:
-        """All slices (S, C, H, W) of a volume."""
-        return self.stack.image[volume.start : volume.stop]
+    def prepared(self, volume: StackedVolume) -> PreparedScan:
+        """The slices of a volume, which are no larger than in training."""
+        slices = self.experiment.slices
+        image = self.stack.image[volume.start : volume.stop]
+        per_slice = standardizes_per_slice(self.experiment.preprocess)
+        return PreparedScan(image, volume.geometry, slices, None, per_slice)
 
     def load_sample(self, volume: StackedVolume) -> Sample:
         """Read the native masks of a volume, those of every rater included."""
         subject = self.subjects[volume.subject]
         return load_sample(subject, self.experiment.dataset, every_rater=True)
-
-    def to_native(self, volume: StackedVolume, soft: Tensor) -> Float32Array:
-        """Soft segmentation (S, K, H, W) of a volume -> (K, X, Y, Z) in native space."""
-        return to_native(soft, self.experiment.slices, volume.geometry)
 
 
 def open_run(
@@ -102,5 +101,6 @@ def iter_predictions(
     `description` is the text of the progress bar.
     """
     for volume in track_volumes(opened, members, description, console):
-        soft = opened.to_native(volume, opened.predict(opened.image_of(volume)))
+        prepared = opened.prepared(volume)
+        soft = prepared.to_native(opened.predict(prepared.image))
         yield opened.subjects[volume.subject], soft, opened.load_sample(volume)

@@ -11,7 +11,6 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from torch import Tensor
 
 from softseg.core.files import write_atomically
 from softseg.evaluation.opened_run import OpenedRun, open_run, track_volumes
@@ -22,12 +21,10 @@ from softseg.evaluation.uncertainty_scores import (
     UncertaintyScores,
     score_uncertainty,
 )
-from softseg.inference.segment import LogitsFunction, after_standardization
 from softseg.inference.uncertainty.maps import summarize
-from softseg.inference.uncertainty.sampling import Sampling, check_varies, soft_samples
+from softseg.inference.uncertainty.sampling import Sampling, check_varies, native_samples
 from softseg.metrics.headings import HEADINGS
 from softseg.preprocess.stack import StackedVolume
-from softseg.preprocess.standardize import standardizes_per_slice
 from softseg.render.figures.uncertainty import UncertaintyCurves, plot_uncertainty
 from softseg.runs.folder import Run, set_suffix
 
@@ -97,18 +94,11 @@ def evaluate_uncertainty(
 
 def _sample(opened: OpenedRun, sampling: Sampling, volume: StackedVolume) -> list[SampledTarget]:
     """The deterministic prediction of each target of a volume, with the maps of its samples."""
-    predict, experiment, image = opened.predict, opened.experiment, opened.image_of(volume)
-    logits = predict.logits(image)
-
-    def forward(logits_of: LogitsFunction, slices: Tensor) -> Tensor:
-        # a transformed slice is standardized again if training did so
-        if standardizes_per_slice(experiment.preprocess):
-            logits_of = after_standardization(logits_of)
-        return logits_of(slices)
-
-    softs = soft_samples(sampling, predict, experiment.augment, image, logits, forward)
-    maps = summarize(opened.to_native(volume, soft) for soft in softs)
-    deterministic = opened.to_native(volume, predict.soft(logits))
+    predict, prepared = opened.predict, opened.prepared(volume)
+    logits = predict.logits(prepared.image)  # the stack's slices are standardized already
+    augment = opened.experiment.augment
+    maps = summarize(native_samples(sampling, predict, augment, prepared, logits))
+    deterministic = prepared.to_native(predict.soft(logits))
     arrays = (deterministic, maps.mean, maps.entropy, maps.mutual_information)
     return [SampledTarget(*(array[k] for array in arrays)) for k in range(len(deterministic))]
 

@@ -49,6 +49,12 @@ class Model:
         epoch, software = self.metadata.get("epoch"), self.metadata.get("softseg", "unknown")
         return f"epoch {epoch}, softseg {software}"
 
+    def used_thresholds(self, threshold: float | None) -> dict[str, float]:
+        """Target -> least soft value of foreground: `threshold`, else the model's, else 0.5."""
+        if threshold is None and self.thresholds is not None:
+            return {target: self.thresholds[target] for target in self.targets}
+        return dict.fromkeys(self.targets, 0.5 if threshold is None else threshold)
+
 
 def open_model(source: Path, device: str = "auto") -> Model:
     """Open a run's folder or a package. Raises UserError for anything else."""

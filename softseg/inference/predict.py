@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from softseg.core.device import out_of_memory
 from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, Float32Array
-from softseg.data.nifti.grid import Grid, canonical
+from softseg.data import Subject
+from softseg.data.nifti.file_error import FileError
+from softseg.data.nifti.grid import Grid, canonical, regrid, same_place
+from softseg.data.nifti.io import read_grid, read_volume
+from softseg.data.sample import Sample, SubjectError, load_sample
 from softseg.inference.model import Model
-from softseg.inference.prepared_scan import crop_around
-from softseg.inference.read_scan import read_scan
 from softseg.inference.scans import Scan
-from softseg.inference.segment import segment
+from softseg.inference.segment import (
+    crop_around,
+    masks_of,
+    prepare_scan,
+    segment,
+    sized_predictor,
+    volume_logits,
+)
+from softseg.inference.uncertainty.maps import (
+    SampleMasks,
+    Uncertainty,
+    collect_samples,
+    write_maps,
+)
+from softseg.inference.uncertainty.sampling import Sampling, check_varies, native_samples
+from softseg.inference.uncertainty.structures import score_structures, write_scores
 from softseg.inference.write import describe_folder, write_predictions
-from softseg.metrics import binarize
-from softseg.metrics.postprocess import postprocess
-from softseg.preprocess.geometry import Geometry
+from softseg.metrics.lesions import LesionRules
+
+MAX_ZOOM_RATIO = 8.0
+"""How many times smaller or larger than in training voxels may be. Headers in cm, m or µm, by
+mistake, differ more."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +62,60 @@ class Result:
     problems: list[str]  # scans that could not be segmented, and why
 
 
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The segmentation of one scan and, if it was predicted several times, what the samples are."""
+
+    soft: Float32Array  # (K, X, Y, Z)
+    thresholds: Mapping[str, float]
+    samples: tuple[Uncertainty, SampleMasks] | None = None
+
+
 def predict_scans(
-    model: Model, scans: Sequence[Scan], out: Path, console: Console, options: Options = Options()
+    models: Sequence[Model],
+    scans: Sequence[Scan],
+    out: Path,
+    console: Console,
+    options: Options = Options(),
+    sampling: Sampling | None = None,
 ) -> Result:
     """Segment scans and write soft and binary predictions on their own grids, below `out`.
 
-    Raises UserError for options that the model cannot use.
+    Several models are an ensemble. With one, or with `sampling` of one model, the maps and scores
+    of the uncertainty are written, too (SoftSeg 4.4.4).
+
+    Raises UserError for options that a model cannot use, and for a model with nothing to vary.
     """
-    check_crop([model], options)
-    report_default_threshold([model], options, console)
-    thresholds = thresholds_of(model, options.threshold)
-    metadata = sidecar_metadata(model, options)
-
-    def predict_scan(scan: Scan) -> list[Path]:
-        sample = read_scan(scan, model)
-        soft = segment(model, sample, options.center, options.training_crop, options.batch_size)
-        return write_scan(model, scan, sample.grid, soft, thresholds, out, metadata)
-
-    return for_each_scan(scans, predict_scan, out, model.experiment.name, console)
+    model = models[0]
+    check_crop(models, options)
+    if sampling is not None:
+        check_varies(sampling, model.predict, model.experiment.augment, str(model.source))
+    for member in models:
+        if member.thresholds is None and options.threshold is None:
+            message = f"{member.source}: no threshold was searched for: using 0.5"
+            console.print(message, markup=False)
+    metadata = sidecar_metadata(models, options, sampling)
+    result = Result([], [])
+    for scan in track(scans, "segmenting", console=console, disable=not console.is_terminal):
+        first = str(scan.first_image)
+        try:
+            sample = read_scan(scan, model)
+            prediction = predict_sample(models, sample, options, sampling)
+            result.written.extend(write_scan(model, scan, sample.grid, prediction, out, metadata))
+        except UserError as error:
+            message = str(error)
+            result.problems.append(message if first in message else f"{first}: {message}")
+        except OSError as error:
+            result.problems.append(f"{error.filename or scan.name}: {error.strerror or error}")
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            result.problems.append(
+                f"{first}: needs more memory than is free; lower --batch-size, or crop it"
+            )
+    if any(scan.name.startswith("sub-") for scan in scans) and result.written:  # BIDS
+        describe_folder(out, model.experiment.name)
+    return result
 
 
 def check_crop(models: Sequence[Model], options: Options) -> None:
@@ -74,92 +130,153 @@ def check_crop(models: Sequence[Model], options: Options) -> None:
             )
 
 
-def report_default_threshold(models: Sequence[Model], options: Options, console: Console) -> None:
-    """Print which models use 0.5 because no threshold was searched for."""
-    for model in models:
-        if model.thresholds is None and options.threshold is None:
-            console.print(f"{model.source}: no threshold was searched for: using 0.5", markup=False)
-
-
-def for_each_scan(
-    scans: Sequence[Scan],
-    predict_scan: Callable[[Scan], list[Path]],
-    out: Path,
-    name: str,
-    console: Console,
-) -> Result:
-    """Predict the scans one after the other, and describe the folder `out` if they are BIDS.
-
-    `predict_scan` writes the predictions of a scan and returns the NIfTI files; it may raise
-    UserError or OSError, or run out of memory. `name` is that of the model.
-    """
-    result = Result([], [])
-    for scan in track(scans, "segmenting", console=console, disable=not console.is_terminal):
-        first = str(scan.first_image)
-        try:
-            result.written.extend(predict_scan(scan))
-        except UserError as error:
-            message = str(error)
-            result.problems.append(message if first in message else f"{first}: {message}")
-        except OSError as error:
-            result.problems.append(f"{error.filename or scan.name}: {error.strerror or error}")
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            result.problems.append(
-                f"{first}: needs more memory than is free; lower --batch-size, or crop it"
-            )
-    if any(scan.name.startswith("sub-") for scan in scans) and result.written:
-        describe_folder(out, name)
-    return result
-
-
-def write_scan(
-    model: Model,
-    scan: Scan,
-    grid: Grid,
-    soft: Float32Array,
-    thresholds: Mapping[str, float],
-    out: Path,
-    metadata: Mapping[str, object],
-) -> list[Path]:
-    """Write a scan's soft predictions (K, X, Y, Z) and their masks; return the NIfTI files."""
-    masks = masks_of(model, soft, thresholds, grid)
-    metadata = {**metadata, "Sources": [str(path) for path in scan.images.values()]}
-    if scan.roi is not None:
-        metadata["ROI"] = str(scan.roi)
-    if scan.frame is not None:
-        metadata["Frame"] = scan.frame
-    folder = out / scan.subfolder
-    return write_predictions(folder, scan.first_image, soft, masks, thresholds, metadata)
-
-
-def thresholds_of(model: Model, threshold: float | None) -> dict[str, float]:
-    """Target -> least soft value of foreground: `threshold`, else the model's, else 0.5."""
-    if threshold is None and model.thresholds is not None:
-        return {target: model.thresholds[target] for target in model.targets}
-    return dict.fromkeys(model.targets, 0.5 if threshold is None else threshold)
-
-
-def masks_of(
-    model: Model, soft: Float32Array, thresholds: Mapping[str, float], grid: Grid
-) -> list[BoolArray]:
-    """The binary segmentations (X, Y, Z) of soft ones (K, X, Y, Z), postprocessed as in `eval`."""
-    axis = Geometry(grid, canonical(grid)).native_axis(model.experiment.slices.axis_index)
-    steps, voxel_mm3 = model.experiment.evaluate.postprocess, 1000 * grid.voxel_ml
-    return [
-        postprocess(binarize(values, threshold), steps, voxel_mm3, axis)
-        for values, threshold in zip(soft, thresholds.values(), strict=True)
-    ]
-
-
-def sidecar_metadata(model: Model, options: Options) -> dict[str, object]:
+def sidecar_metadata(
+    models: Sequence[Model], options: Options, sampling: Sampling | None
+) -> dict[str, object]:
     """What the sidecars record of how a prediction was made."""
-    metadata: dict[str, object] = {"Model": model.experiment.name, "ModelVersion": model.version}
+    model = models[0]
+    metadata: dict[str, object] = {"Model": model.experiment.name}
+    if len(models) == 1:
+        metadata["ModelVersion"] = model.version
     if options.center is not None:
         metadata["CropCenterVoxel"] = list(options.center)
     if options.training_crop:
         metadata["LookedAt"] = "the crop in the middle of the image; 0 elsewhere"
     if steps := model.experiment.evaluate.steps:
         metadata["Postprocessing"] = steps
+    if len(models) > 1:
+        members = [f"{member.source}, {member.version}" for member in models]
+        method = {"Method": "ensemble", "Samples": len(models), "Members": members}
+        metadata["Uncertainty"] = method
+    if sampling is not None:
+        metadata["Uncertainty"] = sampling.metadata(model.experiment)
     return metadata
+
+
+def read_scan(scan: Scan, model: Model) -> Sample:
+    """Read the scan's images and its ROI mask, on the grid of the images.
+
+    Raises UserError, in one message, for a missing contrast, for files that cannot be read or do
+    not belong together, for a frame that none of them has, and for voxels of a size that no scan
+    of the training came near.
+    """
+    if scan.missing is not None:
+        raise UserError(scan.missing)
+    if scan.frame and all(_has_one_frame(path) for path in scan.images.values()):
+        raise FileError(
+            scan.first_image,
+            f"holds one frame; there is no frame {scan.frame}",
+            "leave out --frame",
+        )
+    subject = Subject(scan.name, dict(scan.images), {}, None, {})
+    try:
+        sample = load_sample(subject, model.experiment.dataset, labels=False, frame=scan.frame)
+    except SubjectError as error:
+        raise UserError("; ".join(error.problems)) from None
+    _check_voxel_size(scan.first_image, sample.grid, model)
+    if scan.roi is None:
+        return sample
+    mask = read_volume(scan.roi)
+    roi = np.clip(mask.data, 0, 1)
+    if not same_place(mask.grid, sample.grid):
+        roi = regrid(roi, mask.grid, sample.grid, mask=True)
+    return replace(sample, roi=roi)
+
+
+def _has_one_frame(path: Path) -> bool:
+    """Whether a file can be read and holds a single volume."""
+    try:
+        read_grid(path)
+    except FileError:  # it has several frames, or `load_sample` will report what is wrong
+        return False
+    return True
+
+
+def _check_voxel_size(path: Path, grid: Grid, model: Model) -> None:
+    """Raise FileError for voxels far from the training's sizes, if the model records them."""
+    trained_zooms = model.metadata.get("native_zooms_mm")
+    if not trained_zooms:
+        return
+    zooms, (smallest, largest) = canonical(grid).zooms, np.array(trained_zooms)
+    if (zooms < smallest / MAX_ZOOM_RATIO).any() or (zooms > largest * MAX_ZOOM_RATIO).any():
+        size = " x ".join(f"{zoom:.3g}" for zoom in zooms)
+        ranges = " x ".join(f"{a:.3g}-{b:.3g}" for a, b in zip(smallest, largest, strict=True))
+        raise FileError(
+            path,
+            f"has voxels of {size} mm, the model was trained on {ranges} mm",
+            "fix the sizes in its header (are they in another unit?)",
+        )
+
+
+def predict_sample(
+    models: Sequence[Model], sample: Sample, options: Options, sampling: Sampling | None
+) -> Prediction:
+    """Segment one scan: once, as often as `sampling` says, or by each member of an ensemble.
+
+    With `sampling`, the segmentation is that of the deterministic pass, as without. That of an
+    ensemble is the mean of its members, each with its own preprocessing, scale and threshold; the
+    mask is where it reaches the mean of their thresholds.
+    """
+    model, thresholds = models[0], [model.used_thresholds(options.threshold) for model in models]
+    region = options.center, options.training_crop
+    if sampling is not None:
+        prepared = prepare_scan(model.experiment, sample, *region)
+        predict = sized_predictor(model, prepared, options.batch_size)
+        logits = volume_logits(predict.logits, prepared)
+        augment = model.experiment.augment
+        softs = native_samples(sampling, predict, augment, prepared, logits)
+        samples = ((soft, masks_of(model, soft, thresholds[0], sample.grid)) for soft in softs)
+        soft = prepared.to_native(predict.soft(logits))
+        return Prediction(soft, thresholds[0], collect_samples(samples))
+    if len(models) == 1:
+        soft = segment(model, sample, *region, options.batch_size)
+        return Prediction(soft, thresholds[0])
+
+    def members() -> Iterator[tuple[Float32Array, list[BoolArray]]]:
+        for member, own in zip(models, thresholds, strict=True):
+            soft = segment(member, sample, *region, options.batch_size)
+            yield soft, masks_of(member, soft, own, sample.grid)
+
+    uncertainty, masks = collect_samples(members())
+    mean = {target: float(np.mean([own[target] for own in thresholds])) for target in model.targets}
+    return Prediction(uncertainty.mean, mean, (uncertainty, masks))
+
+
+def write_scan(
+    model: Model,
+    scan: Scan,
+    grid: Grid,
+    prediction: Prediction,
+    out: Path,
+    metadata: Mapping[str, object],
+) -> list[Path]:
+    """Write the segmentation of a scan, and maps and scores of its samples; return the NIfTIs."""
+    soft, thresholds = prediction.soft, prediction.thresholds
+    masks = masks_of(model, soft, thresholds, grid)
+    sources: dict[str, object] = {"Sources": [str(path) for path in scan.images.values()]}
+    if scan.roi is not None:
+        sources["ROI"] = str(scan.roi)
+    if scan.frame is not None:
+        sources["Frame"] = scan.frame
+    folder, source = out / scan.subfolder, scan.first_image
+    written = write_predictions(folder, source, soft, masks, thresholds, {**metadata, **sources})
+    if prediction.samples is None:
+        return written
+    uncertainty, sample_masks = prediction.samples
+    written += write_maps(folder, source, model.targets, uncertainty, metadata)
+    rules = model.experiment.evaluate.lesions or LesionRules()
+    method = metadata["Uncertainty"]
+    assert isinstance(method, dict)
+    rows = [
+        {
+            "scan": str(scan.subfolder / scan.name),
+            "target": target,
+            **row,
+            "method": method["Method"],
+            "samples": method["Samples"],
+        }
+        for k, target in enumerate(model.targets)
+        for row in score_structures(masks[k], sample_masks, k, uncertainty.entropy[k], grid, rules)
+    ]
+    write_scores(out / "uncertainty.csv", rows)
+    return written

@@ -12,8 +12,8 @@ from softseg.core.errors import UserError, combined_error
 from softseg.core.names import listing
 from softseg.data.nifti.stem import file_stem, nifti_stem
 from softseg.inference.model import Model
-from softseg.inference.prepared_scan import requires_roi
 from softseg.inference.scans import Scan
+from softseg.inference.segment import requires_roi
 
 
 @dataclass(frozen=True)

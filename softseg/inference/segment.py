@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
+import numpy as np
 from torch import Tensor
 
+from softseg.config.experiment import Experiment
 from softseg.core import device
-from softseg.core.types import Float32Array
+from softseg.core.errors import UserError
+from softseg.core.types import BoolArray, Float32Array, Float64Array
+from softseg.data.nifti.grid import Grid, canonical
 from softseg.data.sample import Sample
 from softseg.inference.model import Model
-from softseg.inference.patches import sliding_window_logits
-from softseg.inference.prepared_scan import PreparedScan, prepare_scan
+from softseg.inference.patches import Size, sliding_window_logits
+from softseg.metrics import binarize
+from softseg.metrics.postprocess import postprocess
 from softseg.models.predictor import Predictor
-from softseg.preprocess.standardize import standardize_slices
+from softseg.preprocess import Crop, Slices, Step
+from softseg.preprocess.geometry import Geometry, center_of_mass, needs_roi, plan_geometry
+from softseg.preprocess.preprocess import standardized_images
+from softseg.preprocess.standardize import (
+    Standardize,
+    standardize_slices,
+    standardizes_per_slice,
+)
 
 LogitsFunction = Callable[[Tensor], Tensor]
 """Slices or patches (S, C, H, W) -> their logits (S, K, H, W)."""
 _LIVE_MAPS = 8
 """About how many of the first level's feature maps a U-Net in evaluation holds at once."""
+
+
+@dataclass(frozen=True)
+class PreparedScan:
+    """All slices of one scan, ready for the network."""
+
+    image: Tensor  # (S, C, H, W) float32
+    geometry: Geometry
+    slices: Slices
+    patch_size: Size | None  # of the slices in training; None: training did not fix it
+    standardize_slices: bool  # each patch is standardized on its own (the paper's order)
+
+    def to_native(self, soft: Tensor) -> Float32Array:
+        """Soft segmentation (S, K, H, W) -> (K, X, Y, Z) on the scan's own grid, in [0, 1].
+
+        It is 0 outside the crop.
+        """
+        return np.stack([self.geometry.to_native(target) for target in self.slices.stack(soft)])
 
 
 def segment(
@@ -46,6 +77,88 @@ def segment(
     return prepared.to_native(predict.soft(volume_logits(predict.logits, prepared)))
 
 
+def prepare_scan(
+    experiment: Experiment,
+    sample: Sample,
+    center: Sequence[float] | None = None,
+    training_crop: bool = False,
+) -> PreparedScan:
+    """Preprocess one scan as in training; see `segment` for the arguments.
+
+    Without `training_crop`, a scan that is larger than the crop in the middle is kept whole. Raises
+    UserError for a model that was trained around an ROI if there is none, and for a center outside
+    the image.
+    """
+    steps, slices = experiment.preprocess, _every_slice(experiment)
+    middle = _box_center(steps, slices, sample, center)
+    patch_size = None
+    if any(isinstance(step, Crop) for step in steps):
+        shape = plan_geometry(sample.grid, steps, slices, middle).network.shape
+        height, width = (shape[axis] for axis in slices.in_plane)
+        patch_size = (height, width)
+    if not training_crop:
+        steps = _without_cutting(steps, slices, sample.grid)
+    geometry = plan_geometry(sample.grid, steps, slices, middle)
+    image, _ = standardized_images(sample, steps, geometry)
+    return PreparedScan(
+        slices.cut(image), geometry, slices, patch_size, standardizes_per_slice(steps)
+    )
+
+
+def _every_slice(experiment: Experiment) -> Slices:
+    """The options of slices with no slice excluded, since every slice is predicted."""
+    return experiment.slices.model_copy(update={"exclude": ()})
+
+
+def requires_roi(experiment: Experiment) -> bool:
+    """Whether a scan can be segmented only with an ROI mask or the middle of a box."""
+    return needs_roi(experiment.preprocess, _every_slice(experiment))
+
+
+def crop_around(experiment: Experiment) -> Literal["image", "roi"] | None:
+    """What training cropped around; None if it used whole images."""
+    steps = experiment.preprocess
+    return next((step.around for step in steps if isinstance(step, Crop)), None)
+
+
+def _box_center(
+    steps: Sequence[Step], slices: Slices, sample: Sample, center: Sequence[float] | None
+) -> Float64Array | None:
+    """World position (3,) of the middle of the box; None if the steps need no ROI."""
+    if not needs_roi(steps, slices):
+        return None
+    needs_mask = any(isinstance(step, Standardize) and step.region == "roi" for step in steps)
+    if center is not None and not needs_mask:
+        shape = sample.grid.shape
+        if not all(-0.5 <= at <= n - 0.5 for at, n in zip(center, shape, strict=True)):
+            raise UserError(
+                f"--center {','.join(f'{at:g}' for at in center)} is outside the image of "
+                f"{' x '.join(map(str, shape))} voxels; give the index of a voxel, from 0, not "
+                "millimeters"
+            )
+        return np.asarray(sample.grid.affine @ [*center, 1.0])[:3]
+    if sample.roi is None:
+        other = "" if needs_mask else ", or the middle of a box with --center"
+        raise UserError(f"the model was trained around an ROI: give its mask with --roi{other}")
+    middle = center_of_mass(sample.roi, sample.grid)
+    if middle is None:
+        raise UserError("the ROI mask is empty; fix it, or give the middle of a box with --center")
+    return middle
+
+
+def _without_cutting(steps: Sequence[Step], slices: Slices, native: Grid) -> tuple[Step, ...]:
+    """The steps with a crop around the image that only pads; one around an ROI stays as it is."""
+    changed: list[Step] = []
+    for number, step in enumerate(steps):
+        if isinstance(step, Crop) and step.around == "image":
+            before = plan_geometry(native, steps[:number], slices, None).network.shape
+            pairs = zip(step.size, (before[axis] for axis in slices.in_plane), strict=True)
+            changed.append(step.model_copy(update={"size": tuple(max(pair) for pair in pairs)}))
+        else:
+            changed.append(step)
+    return tuple(changed)
+
+
 def sized_predictor(model: Model, prepared: PreparedScan, batch_size: int | None) -> Predictor:
     """The model's predictor, by default with a batch that takes a quarter of the free memory."""
     if batch_size is None:
@@ -59,18 +172,24 @@ def sized_predictor(model: Model, prepared: PreparedScan, batch_size: int | None
 
 def volume_logits(logits_of: LogitsFunction, prepared: PreparedScan) -> Tensor:
     """The logits (S, K, H, W) of a whole scan; large slices are blended from patches."""
-    if prepared.standardize_slices:
-        logits_of = after_standardization(logits_of)
-    if prepared.patch_size is None:
-        return logits_of(prepared.image)
-    return sliding_window_logits(logits_of, prepared.image, prepared.patch_size)
-
-
-def after_standardization(logits_of: LogitsFunction) -> LogitsFunction:
-    """A function that standardizes each slice or patch on its own before `logits_of`."""
 
     def logits_of_standardized(image: Tensor) -> Tensor:
         no_fill = image.new_zeros(image.shape[:2])
         return logits_of(standardize_slices(image, no_fill)[0])
 
-    return logits_of_standardized
+    forward = logits_of_standardized if prepared.standardize_slices else logits_of
+    if prepared.patch_size is None:
+        return forward(prepared.image)
+    return sliding_window_logits(forward, prepared.image, prepared.patch_size)
+
+
+def masks_of(
+    model: Model, soft: Float32Array, thresholds: Mapping[str, float], grid: Grid
+) -> list[BoolArray]:
+    """The binary segmentations (X, Y, Z) of soft ones (K, X, Y, Z), postprocessed as in `eval`."""
+    axis = Geometry(grid, canonical(grid)).native_axis(model.experiment.slices.axis_index)
+    steps, voxel_mm3 = model.experiment.evaluate.postprocess, 1000 * grid.voxel_ml
+    return [
+        postprocess(binarize(values, threshold), steps, voxel_mm3, axis)
+        for values, threshold in zip(soft, thresholds.values(), strict=True)
+    ]

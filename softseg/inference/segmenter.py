@@ -14,8 +14,7 @@ from softseg.core.types import Float32Array, Float64Array
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.model import Model
-from softseg.inference.prepared_scan import requires_roi
-from softseg.inference.segment import segment
+from softseg.inference.segment import requires_roi, segment
 
 Number = TypeVar("Number", np.float32, np.float64)
 

@@ -1,26 +1,32 @@
-"""Summarize several predictions of a scan voxel by voxel, and keep their masks.
+"""Summarize several predictions of a scan voxel by voxel, keep their masks, and write the maps.
 
 Entropies are in nats: at most ln 2 = 0.693 for a voxel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
 from softseg.core.types import BoolArray, Float32Array, FloatArray
+from softseg.data.nifti.stem import file_stem
+from softseg.inference.write import SOFTWARE, write_with_sidecar
 
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """One sample: a scan's soft predictions (K, X, Y, Z) in [0, 1] and their K masks."""
-
-    soft: FloatArray
-    masks: Sequence[BoolArray]
+_MAPS = {
+    "mean": ("desc-mean_probseg", "mean of the samples, 0 to 1"),
+    "variance": ("desc-variance_uncertainty", "variance of the samples, 0 to 0.25"),
+    "entropy": ("desc-entropy_uncertainty", "entropy of the mean in nats, 0 to 0.693"),
+    "mutual_information": (
+        "desc-mutualinfo_uncertainty",
+        "entropy of the mean less the mean entropy of the samples in nats, 0 to 0.693",
+    ),
+}
+"""Field of `Uncertainty` -> ending of the file's name, and description."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,17 +64,20 @@ def binary_entropy(probability: FloatArray) -> Float32Array:
     return np.asarray(entr(probability) + entr(1 - probability), dtype=np.float32)
 
 
-def collect_samples(samples: Iterable[Prediction]) -> tuple[Uncertainty, SampleMasks]:
+def collect_samples(
+    samples: Iterable[tuple[FloatArray, Sequence[BoolArray]]],
+) -> tuple[Uncertainty, SampleMasks]:
     """Summarize samples, one in memory at a time; of each only its masks are kept, packed.
 
-    Raises ValueError if there is no sample.
+    A sample is a soft prediction (K, X, Y, Z) in [0, 1] and its K masks. Raises ValueError if there
+    is none.
     """
     packed: list[NDArray[np.uint8]] = []
 
     def soft_predictions() -> Iterator[FloatArray]:
-        for sample in samples:
-            packed.append(np.stack([np.packbits(mask) for mask in sample.masks]))
-            yield sample.soft
+        for soft, masks in samples:
+            packed.append(np.stack([np.packbits(mask) for mask in masks]))
+            yield soft
 
     uncertainty = summarize(soft_predictions())
     return uncertainty, SampleMasks(np.stack(packed), uncertainty.mean.shape[1:])
@@ -95,3 +104,27 @@ def summarize(samples: Iterable[FloatArray]) -> Uncertainty:
     entropy = binary_entropy(mean)
     information = np.maximum(entropy - entropies / np.float32(count), 0)  # < 0 by rounding only
     return Uncertainty(mean, squares / np.float32(count), entropy, information)
+
+
+def write_maps(
+    folder: Path,
+    source: Path,
+    targets: Sequence[str],
+    uncertainty: Uncertainty,
+    metadata: Mapping[str, object],
+) -> list[Path]:
+    """Write each target's maps as float32 on the grid of `source`, with sidecars.
+
+    `<source>_label-<target>_desc-mean_probseg.nii.gz`, and `_desc-variance_uncertainty`,
+    `_desc-entropy_uncertainty`, `_desc-mutualinfo_uncertainty`. Returns the NIfTI paths.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for k, target in enumerate(targets):
+        for field, (ending, description) in _MAPS.items():
+            path = folder / f"{file_stem(source)}_label-{target}_{ending}.nii.gz"
+            own = {"Label": target, "Description": description, "GeneratedBy": [SOFTWARE]}
+            data = getattr(uncertainty, field)[k]
+            write_with_sidecar(path, data, source, np.float32, {**metadata, **own})
+            written.append(path)
+    return written

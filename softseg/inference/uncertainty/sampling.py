@@ -6,7 +6,7 @@ SoftSeg 4.4.4.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol, cast
 
@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from softseg.augment import AugmentStep
+from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
-from softseg.inference.segment import LogitsFunction
+from softseg.core.types import Float32Array
+from softseg.inference.segment import LogitsFunction, PreparedScan, volume_logits
 from softseg.inference.uncertainty.mc_dropout import has_dropout, row_generators, sampled_logits
 from softseg.inference.uncertainty.tta import apply_transform, draw_transforms
 from softseg.models.predictor import Predictor
@@ -33,6 +35,18 @@ class Sampling:
     method: Method
     samples: int = 20
     seed: int = 0
+
+    def metadata(self, experiment: Experiment) -> dict[str, object]:
+        """What the sidecars record: the method, and the steps of the training that `tta` uses."""
+        recorded: dict[str, object] = {
+            "Method": self.method,
+            "Samples": self.samples,
+            "Seed": self.seed,
+        }
+        if self.method == "tta":
+            steps = experiment.model_dump(mode="json")["augment"]
+            recorded["Moves"] = [step for step in steps if set(step) & {"affine", "RandomFlip"}]
+        return recorded
 
 
 class _Head(Protocol):
@@ -54,6 +68,24 @@ def check_varies(
             f"{source} was trained without affine or RandomFlip (augment), so tta has nothing to "
             "vary; use mc-dropout or ensemble"
         )
+
+
+def native_samples(
+    sampling: Sampling,
+    predict: Predictor,
+    augment: Sequence[AugmentStep],
+    prepared: PreparedScan,
+    deterministic: Tensor,
+) -> Iterator[Float32Array]:
+    """Yield the samples (K, X, Y, Z) of a scan on its own grid; see `soft_samples`."""
+
+    def forward(logits_of: LogitsFunction, image: Tensor) -> Tensor:
+        # a transformed slice is standardized again if training did so
+        return volume_logits(logits_of, replace(prepared, image=image))
+
+    image = prepared.image
+    for soft in soft_samples(sampling, predict, augment, image, deterministic, forward):
+        yield prepared.to_native(soft)
 
 
 @torch.no_grad()

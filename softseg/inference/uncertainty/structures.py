@@ -1,11 +1,17 @@
-"""How far the samples of a scan agree on each connected structure of its final mask."""
+"""How far the samples of a scan agree on each connected structure: the rows of uncertainty.csv."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from softseg.core.errors import UserError
+from softseg.core.files import write_atomically
 from softseg.core.types import BoolArray, FloatArray
 from softseg.data.nifti.grid import Grid
 from softseg.inference.uncertainty.maps import SampleMasks
@@ -13,6 +19,7 @@ from softseg.metrics.lesions import Components, LesionRules, components
 
 Row = dict[str, object]
 
+_LAST_COLUMNS = ("i", "j", "k", "method", "samples")
 _NO_VOXELS = (np.zeros(0, np.intp),)
 _CHUNK = 1 << 20
 """Voxels in one matrix product; float32 counts to 2^24 exactly."""
@@ -115,3 +122,27 @@ def mean_pairwise_dice(votes: BoolArray) -> float:
     total = sizes[first] + sizes[second]
     defined = total > 0
     return float((200 * both[defined] / total[defined]).mean()) if defined.any() else float("nan")
+
+
+def write_scores(path: Path, rows: Sequence[Row]) -> None:
+    """Add a scan's rows to the table of all scans, replacing earlier ones of the same targets.
+
+    Raises UserError if the file is not such a table.
+    """
+    table = pd.DataFrame(rows)
+    if path.is_file():
+        types = {"scan": str, "target": str, "structure": str}  # a scan may be called NA
+        try:
+            earlier = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+            earlier = earlier[~_keys(earlier).isin(_keys(table))]
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path} is damaged ({error}); move it away") from error
+        table = pd.concat([earlier, table], ignore_index=True)
+    order = [name for name in table if name not in _LAST_COLUMNS]
+    order += [name for name in _LAST_COLUMNS if name in table]
+    integers = {name: table[name].astype("Int64") for name in "ijk" if name in table}
+    write_atomically(path, table.assign(**integers)[order].to_csv(index=False))
+
+
+def _keys(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[["scan", "target"]])

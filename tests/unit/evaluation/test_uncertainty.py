@@ -19,9 +19,8 @@ from softseg.core.errors import UserError
 from softseg.evaluation.evaluate import evaluate
 from softseg.evaluation.uncertainty import evaluate_uncertainty, print_uncertainty
 from softseg.inference.model import open_model
-from softseg.inference.predict import Options
+from softseg.inference.predict import Options, predict_scans
 from softseg.inference.scans import find_scans
-from softseg.inference.uncertainty.predict import predict_with_sampling
 from softseg.inference.uncertainty.sampling import Sampling
 from softseg.metrics.calibration import region
 from softseg.runs.folder import Run
@@ -117,7 +116,7 @@ def test_samples_and_ranks_equal_those_of_predict(run, tmp_path):
     data = load_config(run.config, Experiment).dataset.existing_root()
     scans = find_scans([data / "site1-sc01-image.nii.gz"], ["T2star"])
     model = open_model(run.folder)
-    predict_with_sampling(model, scans, tmp_path, plain(), Options(training_crop=True), FEW)
+    predict_scans([model], scans, tmp_path, plain(), Options(training_crop=True), FEW)
     masks = [nib.load(data / f"site1-sc01-mask-r{r}.nii.gz") for r in (1, 2, 3, 4)]
     outlines = np.array([np.asarray(mask.dataobj) == 1 for mask in masks])
     truth = (outlines.sum(axis=0) > 2).astype(np.float32)

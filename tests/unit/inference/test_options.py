@@ -14,7 +14,6 @@ from rich.console import Console
 from softseg.core.errors import UserError
 from softseg.inference.predict import Options, predict_scans
 from softseg.inference.scans import find_scans
-from softseg.inference.uncertainty.predict import predict_with_ensemble, predict_with_sampling
 from softseg.inference.uncertainty.sampling import Sampling
 from tests.support import makers
 from tests.support.models import seen
@@ -22,19 +21,11 @@ from tests.support.models import seen
 SHAPE = (11, 9, 4)
 
 
-def sampled(model, scans, out, console, options):
-    return predict_with_sampling(model, scans, out, console, options, Sampling("tta", 2, 0))
-
-
-def ensemble(model, scans, out, console, options):
-    return predict_with_ensemble([model, model], scans, out, console, options)
-
-
 def run(model, inputs, out, **more):
     """`softseg predict` with --frame, or with other options."""
     frame, options = more.pop("frame", None), Options(**more)
     scans = [replace(scan, frame=frame) for scan in find_scans(inputs, model.contrasts)]
-    return predict_scans(model, scans, out, Console(file=io.StringIO()), options)
+    return predict_scans([model], scans, out, Console(file=io.StringIO()), options)
 
 
 @pytest.fixture
@@ -53,14 +44,16 @@ def data(path):
         ("[{standardize: {}}, {crop: {size: [8, 6], around: roi}}]", "boxes around an ROI"),
     ],
 )
-@pytest.mark.parametrize("how", [predict_scans, sampled, ensemble])
+@pytest.mark.parametrize(("count", "sampling"), [(1, None), (1, Sampling("tta", 2, 0)), (2, None)])
 def test_training_crop_is_rejected_if_training_did_not_crop_the_middle(
-    scan, tmp_path, how, preprocess, trained
+    scan, tmp_path, count, sampling, preprocess, trained
 ):
     model = seen(f"preprocess={preprocess}", "dataset.roi='{subject}_roi.nii.gz'")
     options, scans = Options(training_crop=True), find_scans([scan], ["T1w"])
     with pytest.raises(UserError, match=f"model was trained on {trained}, .*--training-crop"):
-        how(model, scans, tmp_path / "out", Console(quiet=True), options)
+        predict_scans(
+            [model] * count, scans, tmp_path / "out", Console(quiet=True), options, sampling
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -25,7 +25,7 @@ DEFAULT = Options()
 def run(model, inputs, out, options=DEFAULT):
     console = Console(file=io.StringIO(), width=300)
     scans = find_scans(inputs, model.contrasts)
-    return predict_scans(model, scans, out, console, options), console.file.getvalue()
+    return predict_scans([model], scans, out, console, options), console.file.getvalue()
 
 
 @pytest.fixture
@@ -151,8 +151,8 @@ def test_an_roi_mask_on_another_grid_is_resampled_to_the_scan(scan, tmp_path):
     mask = makers.nifti(tmp_path / "fine.nii.gz", fine, half)
     scans = [replace(found, roi=mask) for found in find_scans([scan], ["T1w"])]
     console = Console(file=io.StringIO())
-    predict_scans(model, scans, tmp_path / "out", console)
-    predict_scans(model, find_scans([scan], ["T1w"]), tmp_path / "box", console,
+    predict_scans([model], scans, tmp_path / "out", console)
+    predict_scans([model], find_scans([scan], ["T1w"]), tmp_path / "box", console,
                 Options(center=(8.75, 2.75, 1.75)))  # fmt: skip
     name = "p1_label-lesion_probseg.nii.gz"
     assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "box" / name).read_bytes()

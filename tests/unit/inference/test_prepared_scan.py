@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from softseg.inference.prepared_scan import crop_around, prepare_scan
-from softseg.inference.segment import segment
+from softseg.inference.segment import crop_around, prepare_scan, segment
 from tests.support import makers
 from tests.support.models import Seen, sample, seen
 

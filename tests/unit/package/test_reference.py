@@ -176,7 +176,7 @@ def test_a_package_made_on_the_command_line_predicts_the_same_without_torch(run,
     read_package(path)  # softseg accepts it
     model = open_model(path, "cpu")
     predict_scans(
-        model, find_scans([str(image)], model.contrasts), tmp_path / "out", quiet_console()
+        [model], find_scans([str(image)], model.contrasts), tmp_path / "out", quiet_console()
     )
     with zipfile.ZipFile(path) as archive:
         archive.extract("predict_onnx.py", tmp_path)

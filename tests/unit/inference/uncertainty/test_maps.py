@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from softseg.inference.uncertainty.maps import (
-    Prediction,
+    Uncertainty,
     binary_entropy,
     collect_samples,
     summarize,
+    write_maps,
 )
+from tests.support import makers
 
 
 def volume(*values):
@@ -74,7 +76,7 @@ def test_entropy_is_finite_at_certainty():
 @given(arrays(np.bool_, (4, 2, 3, 5, 2)))
 def test_masks_are_unchanged_by_packing(masks):
     soft = np.zeros((2, 3, 5, 2), np.float32)
-    _, kept = collect_samples(Prediction(soft, list(sample)) for sample in masks)
+    _, kept = collect_samples((soft, list(sample)) for sample in masks)
     assert kept.packed.nbytes == 4 * 2 * 4  # 30 voxels are 4 bytes
     for k in (0, 1):
         assert np.array_equal(kept.union(k), masks[:, k].any(axis=0))
@@ -85,3 +87,17 @@ def test_masks_are_unchanged_by_packing(masks):
 def test_no_sample_is_an_error():
     with pytest.raises(ValueError, match="no sample"):
         summarize([])
+
+
+def test_maps_are_named_after_their_scan_for_every_ending(tmp_path):
+    values = np.zeros((1, *makers.SHAPE), np.float32)
+    uncertainty = Uncertainty(values, values, values, values)
+    names = set()
+    for name in ("X.NII.GZ", "Y.NII.GZ", "z.nii"):
+        plain = makers.nifti(tmp_path / "plain.nii", makers.scan())
+        source = plain.rename(tmp_path / name)
+        names |= {path.name for path in write_maps(tmp_path / "o", source, ["gm"], uncertainty, {})}
+    ending = "label-gm_desc-mean_probseg.nii.gz"
+    assert {name for name in names if name.endswith(ending)} == {
+        f"X.NII.GZ_{ending}", f"Y.NII.GZ_{ending}", f"z_{ending}"
+    }  # fmt: skip

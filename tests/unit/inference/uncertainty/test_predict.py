@@ -20,7 +20,6 @@ from softseg.data.sample import Sample
 from softseg.inference.predict import Options, predict_scans
 from softseg.inference.scans import find_scans
 from softseg.inference.segment import segment
-from softseg.inference.uncertainty.predict import predict_with_ensemble, predict_with_sampling
 from softseg.inference.uncertainty.sampling import Sampling
 from softseg.metrics.overlap import dice
 from softseg.models import heads
@@ -69,9 +68,7 @@ def plain():
 
 def sampled(model, scan, out, method="mc-dropout", options=Options(), samples=7, seed=0):  # noqa: B008
     scans = find_scans([scan], model.contrasts)
-    return predict_with_sampling(
-        model, scans, out, plain(), options, Sampling(method, samples, seed)
-    )
+    return predict_scans([model], scans, out, plain(), options, Sampling(method, samples, seed))
 
 
 def data(folder, ending, name="p1"):
@@ -80,7 +77,7 @@ def data(folder, ending, name="p1"):
 
 @pytest.mark.parametrize("method", ["mc-dropout", "tta"])
 def test_prediction_and_mask_are_those_without_uncertainty(method, scan, tmp_path):
-    predict_scans(noisy(), find_scans([scan], ["T1w"]), tmp_path / "without", plain())
+    predict_scans([noisy()], find_scans([scan], ["T1w"]), tmp_path / "without", plain())
     done = sampled(noisy(), scan, tmp_path / "with", method)
     for kind in ("probseg", "mask"):
         assert np.array_equal(data(tmp_path / "with", kind), data(tmp_path / "without", kind))
@@ -174,9 +171,7 @@ def members():
 
 def test_an_ensemble_predicts_the_mean_of_its_members_at_their_mean_threshold(scan, tmp_path):
     models = members()
-    done = predict_with_ensemble(
-        models, find_scans([scan], ["T1w"]), tmp_path / "out", plain(), Options()
-    )
+    done = predict_scans(models, find_scans([scan], ["T1w"]), tmp_path / "out", plain())
     assert len(done.written) == 6
     volume, grid = read_volume(scan), read_grid(scan)
     sample = Sample(volume.data[None], np.zeros((0, *SHAPE), np.float32), None, (), grid, {})
@@ -194,8 +189,8 @@ def test_an_ensemble_predicts_the_mean_of_its_members_at_their_mean_threshold(sc
 
 def test_scores_of_an_ensemble_compare_the_masks_of_its_members(scan, tmp_path):
     for number, model in enumerate(members()):
-        predict_scans(model, find_scans([scan], ["T1w"]), tmp_path / str(number), plain())
-    predict_with_ensemble(members(), find_scans([scan], ["T1w"]), tmp_path, plain(), Options())
+        predict_scans([model], find_scans([scan], ["T1w"]), tmp_path / str(number), plain())
+    predict_scans(members(), find_scans([scan], ["T1w"]), tmp_path, plain())
     masks = [data(tmp_path / str(number), "mask") > 0 for number in range(3)]
     pairs = [dice(masks[a], masks[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
     everything = pd.read_csv(tmp_path / "uncertainty.csv").iloc[0]

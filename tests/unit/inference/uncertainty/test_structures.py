@@ -5,14 +5,20 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from softseg.core.errors import UserError
 from softseg.data.nifti.grid import Grid
-from softseg.inference.uncertainty.maps import Prediction, collect_samples
-from softseg.inference.uncertainty.structures import mean_pairwise_dice, score_structures
+from softseg.inference.uncertainty.maps import collect_samples
+from softseg.inference.uncertainty.structures import (
+    mean_pairwise_dice,
+    score_structures,
+    write_scores,
+)
 from softseg.metrics.lesions import LesionRules
 from softseg.metrics.overlap import dice
 
@@ -29,9 +35,7 @@ def box(*corners):
 
 
 def scores(final, masks, entropy=None):
-    kept = collect_samples(Prediction(np.zeros((1, *SHAPE), np.float32), [mask]) for mask in masks)[
-        1
-    ]
+    kept = collect_samples((np.zeros((1, *SHAPE), np.float32), [mask]) for mask in masks)[1]
     entropy = np.zeros(SHAPE, np.float32) if entropy is None else entropy
     return score_structures(final, kept, 0, entropy, GRID, LesionRules())
 
@@ -104,3 +108,29 @@ def test_the_mean_over_pairs_is_the_mean_of_the_defined_dice(votes):
     defined = [value for value in values if not np.isnan(value)]
     expected = np.mean(defined) if defined else np.nan
     assert mean_pairwise_dice(votes) == pytest.approx(expected, nan_ok=True)
+
+
+def row(scan, target, method="tta"):
+    return {"scan": scan, "target": target, "structure": "all", "voxels": 3, "method": method}
+
+
+def test_rows_of_other_targets_and_scans_stay(tmp_path):
+    path = tmp_path / "uncertainty.csv"
+    write_scores(path, [row("p1", "gm"), row("p1", "csf")])
+    write_scores(path, [row("p1", "lesion")])
+    write_scores(path, [row("p2", "gm")])
+    write_scores(path, [row("p1", "gm", "mc-dropout")])
+    table = pd.read_csv(path)
+    assert {(entry.scan, entry.target): entry.method for entry in table.itertuples()} == {
+        ("p1", "csf"): "tta", ("p1", "lesion"): "tta", ("p2", "gm"): "tta",
+        ("p1", "gm"): "mc-dropout",
+    }  # fmt: skip
+    assert len(table) == 4
+
+
+@pytest.mark.parametrize("columns", ["a,b", "scan,structure"])
+def test_another_table_is_rejected(tmp_path, columns):
+    path = tmp_path / "uncertainty.csv"
+    path.write_text(f"{columns}\n1,2\n")
+    with pytest.raises(UserError, match=r"is damaged .*; move it away"):
+        write_scores(path, [row("p1", "gm")])
