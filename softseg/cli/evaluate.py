@@ -41,7 +41,7 @@ def evaluate(
     if threshold_search and threshold is not None:
         raise typer.BadParameter("--threshold-search and --threshold exclude each other")
     from softseg.evaluation import evaluate as evaluation
-    from softseg.evaluation.recalibration import recalibrate as recalibration
+    from softseg.evaluation.recalibration.recalibrate import recalibrate as fit_and_compare
     from softseg.runs.folder import find_run
 
     console, trained, sets = open_console(), find_run(run), changes(set_, device)
@@ -55,14 +55,10 @@ def evaluate(
     )
     evaluation.print_evaluation(trained, scored, split, console)
     if recalibrate:
-        effect = recalibration.recalibrate(trained, recalibrate, console, split, sets, threshold)
-        recalibration.print_recalibration(trained, recalibrate, effect, split, console)
+        fit_and_compare(trained, recalibrate, console, split, sets, threshold)
     if uncertainty:
-        from softseg.evaluation import uncertainty as uncertainty_evaluation
+        from softseg.evaluation.uncertainty import evaluate_uncertainty
         from softseg.inference.uncertainty.sampling import Sampling
 
         sampling = Sampling(uncertainty, samples or 20, seed or 0)
-        scores = uncertainty_evaluation.evaluate_uncertainty(
-            trained, sampling, console, split, sets, threshold
-        )
-        uncertainty_evaluation.print_uncertainty(trained, sampling, scores, split, console)
+        evaluate_uncertainty(trained, sampling, console, split, sets, threshold)

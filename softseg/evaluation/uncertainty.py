@@ -40,7 +40,7 @@ def evaluate_uncertainty(
     sets: Sequence[str] = (),
     threshold: float | None = None,
 ) -> pd.DataFrame:
-    """Sample a set; write tables and figures/uncertainty-<method>.png into the run's folder.
+    """Sample a set; write tables and figures/uncertainty-<method>.png, and print the mean scores.
 
     Scores are taken within 5 mm of the truth (`metrics.calibration.region`), where the background
     does not dominate, from masks without postprocessing.
@@ -48,7 +48,7 @@ def evaluate_uncertainty(
     Args:
         run: a trained run.
         sampling: mc-dropout or tta.
-        console: where progress is shown.
+        console: where progress and the scores are printed.
         split: the set to sample.
         sets: `key=value` changes of the run's configuration.
         threshold: in [0, 1], least soft value of foreground; None: the searched one, or 0.5.
@@ -77,7 +77,7 @@ def evaluate_uncertainty(
             by_target[target].append(scores)
             rows.append({"subject": volume.subject, "target": target, **scores.scores})
     table = pd.DataFrame(rows)
-    stem = _file_stem(sampling, split)
+    stem = f"uncertainty-{sampling.method}{set_suffix(split)}"
     write_atomically(run.folder / f"{stem}.csv", table.to_csv(index=False))
     figures = {target: _figure_data(volumes) for target, volumes in by_target.items()}
     parts = [
@@ -89,6 +89,10 @@ def evaluate_uncertainty(
         curves = pd.concat(parts).to_csv(index=False)
         write_atomically(run.folder / f"{stem}-retained.csv", curves)
     plot_uncertainty(figures, run.folder / "figures" / f"{stem}.png")
+    title = f"Uncertainty by {sampling.method}, {sampling.samples} samples, {split} set"
+    console.print(scores_table(table, title))
+    files = f"{stem}.csv, {stem}-retained.csv, figures/{stem}.png"
+    console.print(f"{run.folder}: {files}", highlight=False, markup=False)
     return table
 
 
@@ -118,15 +122,8 @@ def _figure_data(volumes: Sequence[UncertaintyScores]) -> UncertaintyCurves:
     return UncertaintyCurves(errors, ideal, bins)
 
 
-def _file_stem(sampling: Sampling, split: str) -> str:
-    return f"uncertainty-{sampling.method}{set_suffix(split)}"
-
-
-def print_uncertainty(
-    run: Run, sampling: Sampling, table: pd.DataFrame, split: str, console: Console
-) -> None:
-    """Print the mean scores over subjects without and with samples."""
-    title = f"Uncertainty by {sampling.method}, {sampling.samples} samples, {split} set"
+def scores_table(table: pd.DataFrame, title: str) -> Table:
+    """Return the mean scores over subjects without and with samples, for the terminal."""
     printed = Table(title=title, title_justify="left")
     headings = ("target", "metric", "without", "samples", "mutual information", "n")
     for heading in headings:
@@ -140,7 +137,4 @@ def print_uncertainty(
                 count = str(rows[columns[0]].count())
                 heading = escape(HEADINGS[metric].column)
                 printed.add_row(escape(str(target)), heading, *cells, count)
-    console.print(printed)
-    stem = _file_stem(sampling, split)
-    files = f"{stem}.csv, {stem}-retained.csv, figures/{stem}.png"
-    console.print(f"{run.folder}: {files}", highlight=False, markup=False)
+    return printed

@@ -34,21 +34,14 @@ def check_same_config(run: Run, experiment: Experiment) -> None:
 def config_differences(run: Run, experiment: Experiment) -> list[str]:
     """Return the lines of this configuration that the run's own configuration lacks.
 
-    Empty if the two are equal or the run has not started. A key that the run does not have, since
-    it started with an older version, has its default.
+    Empty if the two are equal or the run has not started.
     """
     if not run.config.is_file():
         return []
     current = dump(experiment)
     if run.config.read_bytes() == current.encode():
         return []
-    recorded = load_config(run.config, Experiment)
-    if recorded.trainer.memory_format == "auto":
-        # older versions did not record `memory_format`, which changes results by rounding only
-        update = {"memory_format": experiment.trainer.memory_format}
-        trainer = recorded.trainer.model_copy(update=update)
-        recorded = recorded.model_copy(update={"trainer": trainer})
-    before = dump(recorded)
+    before = dump(load_config(run.config, Experiment))
     if before == current:
         return []
     lines = [line.strip() for line in current.splitlines() if line not in before.splitlines()]

@@ -77,7 +77,7 @@ def _parse(target: str, entry: dict[str, Any]) -> Threshold:
     if not all(map(math.isfinite, numbers)) or not on_curve:
         raise ValueError(f"{str(value)[:40]} is not a threshold of its curve")
     checksum = _checksum(target, threshold)
-    if entry.get("checksum", checksum) != checksum:  # older versions wrote no checksum
+    if entry["checksum"] != checksum:
         raise ValueError("its checksum does not match")
     return threshold
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from softseg.inference.write import write_predictions
+from softseg.runs.thresholds import Threshold, write_thresholds
 from tests.support import makers, project
 
 NAMES = ("Soft", "Dice", "Hard")
@@ -76,8 +77,7 @@ def one_run(folder: Path, dice, seed=0, root="nowhere") -> Path:
     metrics(dice).to_csv(folder / "metrics.csv", index=False)
     history(folder, [40.0, 80.0, 75.0])
     curve = {threshold: 80 - 40 * abs(float(threshold) - 0.4) for threshold in THRESHOLDS}
-    stored = {"targets": {"gm": {"threshold": 0.4, "curve": curve}}, "subjects": ["a"]}
-    (folder / "threshold.json").write_text(json.dumps(stored))
+    write_thresholds(folder / "threshold.json", {"gm": Threshold(0.4, curve)}, ["a"])
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Fit recalibrations of soft predictions on validation volumes, and store them as JSON.
+"""Recalibrations of soft predictions, fitted on validation volumes and written as JSON.
 
 Do not fit on training volumes, where a network is more confident than elsewhere.
 """
@@ -6,36 +6,165 @@ Do not fit on training volumes, where a network is more confident than elsewhere
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from pydantic import ValidationError
 from scipy.optimize import isotonic_regression, root_scalar
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import linregress
 
 from softseg.core.component import Component
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
-from softseg.evaluation.recalibration.evidence import Evidence
-from softseg.evaluation.recalibration.maps import (
-    Monotone,
-    Recalibration,
-    Temperature,
-    VolumeCorrection,
-)
+from softseg.core.types import Float32Array, Float64Array, FloatArray
+from softseg.metrics.overlap import volume_ml
 
+LOWEST = float(np.finfo(np.float32).tiny)
+HIGHEST = 1 - 2.0**-24
+"""The smallest and the largest normal float32 number in (0, 1)."""
+# bins of the logit: fine both at the background's tiny values and, at q = 0.5, to 0.002
+_FIRST, _LAST, _BINS_PER_UNIT = -88, 17, 128
+BINS = (_LAST - _FIRST) * _BINS_PER_UNIT
 HOTTEST = 20.0
 """Temperatures are searched from 1 / HOTTEST to HOTTEST."""
 FEWEST_VOLUMES = 3
 """Any two points are on a line, so two volumes do not show whether the next one is."""
 
 
-class _File(Component):
-    """The content of recalibration.json."""
+class Temperature(Component):
+    """p = sigmoid(logit(q) / T), of a sigmoid head (Guo et al. 2017).
+
+    A voxel of exactly 0 stays 0: it is outside the segmented region, or its value underflowed, and
+    a small value at every such voxel would add up over the whole scan.
+    """
+
+    name: Literal["temperature"] = "temperature"
+    temperature: float
+    """T: above 1 the prediction was over-confident, below 1 under-confident."""
+
+    def __call__(self, probability: FloatArray) -> Float32Array:
+        """A soft map with values in [0, 1], of any shape -> the recalibrated one, float32."""
+        positive = probability > 0
+        mapped = np.zeros(probability.shape, dtype=np.float32)
+        mapped[positive] = expit(logits_of(probability[positive]) / self.temperature)
+        return mapped
+
+
+class Monotone(Component):
+    """A piecewise linear map through fitted points, which never falls (isotonic regression).
+
+    0 stays 0. The truth's mean at q = 0 is the share of missed structure in all background, so it
+    depends on how much of the body the scan shows. Assigned to every such voxel, it would add up to
+    a volume that can exceed the structure's. 1 does not stay 1: that would keep over-confidence.
+    """
+
+    name: Literal["monotone"] = "monotone"
+    predicted: tuple[float, ...]
+    """q of the points, rising from 0; beyond the last one the map is constant."""
+    observed: tuple[float, ...]
+    """Mean truth at each point: 0 at the first, then never falling."""
+
+    def __call__(self, probability: FloatArray) -> Float32Array:
+        """A soft map with values in [0, 1], of any shape -> the recalibrated one, float32."""
+        positive = probability > 0
+        mapped = np.zeros(probability.shape, dtype=np.float32)
+        mapped[positive] = np.interp(probability[positive], self.predicted, self.observed)
+        return mapped
+
+
+class VolumeCorrection(Component):
+    """V' = a + b V, of volumes in ml; the map stays as it is (Bertels et al. 2021)."""
+
+    name: Literal["volume"] = "volume"
+    intercept_ml: float
+    """a"""
+    slope: float
+    """b"""
+
+    def __call__(self, volume_ml: float) -> float:
+        """A soft volume in ml -> the corrected one, at least 0."""
+        return max(0.0, self.intercept_ml + self.slope * volume_ml)
+
+
+Recalibration = Temperature | Monotone | VolumeCorrection
+
+
+class RecalibrationFile(Component):
+    """The content of recalibration.json: each target's map, and the subjects it was fitted on."""
 
     targets: dict[str, Recalibration]
     subjects: tuple[str, ...]
+
+
+def write_recalibrations(
+    path: Path, recalibrations: Mapping[str, Recalibration], subjects: Sequence[str]
+) -> None:
+    """Write each target's recalibration and the subjects on which they were fitted."""
+    content = RecalibrationFile(targets=dict(recalibrations), subjects=tuple(subjects))
+    write_atomically(path, content.model_dump_json(indent=2) + "\n")
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a recalibration is fitted on, of a size that does not grow with the scans.
+
+    Sums over the voxels with q > 0 in each fine bin of logit(q), and every volume in ml.
+    """
+
+    voxels: Float64Array  # (BINS,)
+    predicted: Float64Array  # (BINS,): sum of q
+    logits: Float64Array  # (BINS,): sum of logit(q)
+    true: Float64Array  # (BINS,): sum of y
+    volumes_ml: tuple[tuple[float, float], ...]  # predicted and true soft volume of each
+
+    def __add__(self, other: Evidence) -> Evidence:
+        """The evidence of both sets of volumes together."""
+        return Evidence(
+            self.voxels + other.voxels,
+            self.predicted + other.predicted,
+            self.logits + other.logits,
+            self.true + other.true,
+            self.volumes_ml + other.volumes_ml,
+        )
+
+
+def collect_evidence(probability: FloatArray, truth: FloatArray, voxel_ml: float) -> Evidence:
+    """Return the evidence of one volume; add up those of a set.
+
+    All voxels of the scan count, not a region around the truth: a fitted map will be applied
+    without a truth. Voxels of exactly 0 are left out, since no map changes them.
+
+    Args:
+        probability: soft prediction q (X, Y, Z) in [0, 1]; taken as float32, as in files.
+        truth: y (X, Y, Z) in [0, 1].
+        voxel_ml: volume of one voxel in milliliters.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if probability.shape != truth.shape:
+        raise ValueError(f"prediction {probability.shape} and truth {truth.shape} differ in shape")
+    volumes = (volume_ml(probability, voxel_ml), volume_ml(truth, voxel_ml))
+    none = np.zeros(BINS)
+    total = Evidence(none, none, none, none, (volumes,))
+    for plane, true_plane in zip(probability, truth, strict=True):  # bounds the memory
+        foreground = plane.astype(np.float32) > 0
+        q = plane[foreground].astype(np.float32).astype(np.float64)
+        y, logits = true_plane[foreground].astype(np.float64), logits_of(q)
+        bins = np.clip((logits - _FIRST) * _BINS_PER_UNIT, 0, BINS - 1).astype(np.int64)
+        voxels, predicted, logit_sums, true = (
+            np.bincount(bins, weights=values, minlength=BINS).astype(np.float64)
+            for values in (np.ones_like(q), q, logits, y)
+        )
+        total += Evidence(voxels, predicted, logit_sums, true, ())
+    return total
+
+
+def logits_of(probability: FloatArray) -> Float64Array:
+    """ln(q / (1 - q)) of values in [0, 1], any shape, clipped to `LOWEST` and `HIGHEST`."""
+    return np.asarray(logit(np.clip(probability.astype(np.float64), LOWEST, HIGHEST)))
 
 
 def fit(name: str, evidence: Evidence) -> Recalibration:
@@ -121,30 +250,6 @@ _FITS: Mapping[str, Callable[[Evidence], Recalibration]] = {
     "monotone": fit_monotone,
     "volume": fit_volume,
 }
-
-
-def write_recalibrations(
-    path: Path, recalibrations: Mapping[str, Recalibration], subjects: Sequence[str]
-) -> None:
-    """Write each target's recalibration and the subjects on which they were fitted."""
-    content = _File(targets=dict(recalibrations), subjects=tuple(subjects))
-    write_atomically(path, content.model_dump_json(indent=2) + "\n")
-
-
-def read_recalibrations(path: Path) -> dict[str, Recalibration] | None:
-    """Read what `write_recalibrations` wrote; None if there is no file.
-
-    Raises UserError for a damaged file.
-    """
-    try:
-        return _File.model_validate_json(path.read_bytes()).targets
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        reason = ": ".join(filter(None, [key, first["msg"]]))
-        raise UserError(f"{path} is damaged ({reason}); fit the recalibration again") from error
 
 
 def _require_voxels(evidence: Evidence) -> None:

@@ -16,9 +16,14 @@ from softseg.core.files import write_atomically
 from softseg.core.types import BoolArray, FloatArray
 from softseg.data.nifti.grid import Grid
 from softseg.evaluation.opened_run import OpenedRun, iter_predictions, open_run
-from softseg.evaluation.recalibration.evidence import Evidence, collect_evidence
-from softseg.evaluation.recalibration.fit import fit, write_recalibrations
-from softseg.evaluation.recalibration.maps import Recalibration, VolumeCorrection
+from softseg.evaluation.recalibration.fit import (
+    Evidence,
+    Recalibration,
+    VolumeCorrection,
+    collect_evidence,
+    fit,
+    write_recalibrations,
+)
 from softseg.evaluation.threshold_search import best_threshold, dice_curve, thresholds_of
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.calibration import region, score_calibration
@@ -39,12 +44,12 @@ def recalibrate(
     sets: Sequence[str] = (),
     threshold: float | None = None,
 ) -> pd.DataFrame:
-    """Fit on the validation volumes; write recalibration.json, and the effect on a set.
+    """Fit on the validation volumes; write recalibration.json; write and print the effect on a set.
 
     Args:
         run: a trained run.
         name: temperature (of a sigmoid head), monotone, or volume.
-        console: where progress is shown.
+        console: where progress and the effect are printed.
         split: the set whose metrics before and after are in recalibration.csv (of another set
             than the test set, recalibration-<set>.csv).
         sets: `key=value` changes of the run's configuration.
@@ -80,7 +85,11 @@ def recalibrate(
         tables.append(effect.assign(target=target))
     table = pd.concat(tables).reset_index()[["target", "metric", "before", "after", "n"]]
     write_recalibrations(run.folder / "recalibration.json", recalibrations, members)
-    write_atomically(run.folder / _table_name(split), table.to_csv(index=False))
+    file = f"recalibration{set_suffix(split)}.csv"
+    write_atomically(run.folder / file, table.to_csv(index=False))
+    console.print(effect_table(table, f"Recalibration by {name}, {split} set"))
+    files = f"recalibration.json (fitted on the validation scans), {file}"
+    console.print(f"{run.folder}: {files}", highlight=False, markup=False)
     return table
 
 
@@ -147,21 +156,13 @@ def _scores(
     }
 
 
-def _table_name(split: str) -> str:
-    return f"recalibration{set_suffix(split)}.csv"
-
-
-def print_recalibration(
-    run: Run, name: str, effect: pd.DataFrame, split: str, console: Console
-) -> None:
-    """Print the metrics before and after."""
-    table = Table(title=f"Recalibration by {name}, {split} set", title_justify="left")
+def effect_table(effect: pd.DataFrame, title: str) -> Table:
+    """Return the metrics before and after, for the terminal."""
+    table = Table(title=title, title_justify="left")
     for heading in ("target", "metric", "before", "after", "n"):
         table.add_column(heading, justify="left" if heading in ("target", "metric") else "right")
     for row in effect.to_dict("records"):
         numbers = (f"{row[when]:.4g}" for when in ("before", "after"))
         heading = HEADINGS[str(row["metric"])].short
         table.add_row(escape(str(row["target"])), escape(heading), *numbers, str(row["n"]))
-    console.print(table)
-    files = f"recalibration.json (fitted on the validation scans), {_table_name(split)}"
-    console.print(f"{run.folder}: {files}", highlight=False, markup=False)
+    return table

@@ -7,6 +7,7 @@ import random
 import zipfile
 
 import numpy as np
+import pytest
 import torch
 
 from softseg.core.errors import UserError
@@ -97,10 +98,9 @@ def test_a_flipped_bit_of_a_threshold_changes_nothing_unnoticed(tmp_path):
     assert rejected > 250
 
 
-def test_a_threshold_of_an_older_version_without_checksum_is_read(tmp_path):
+def test_a_threshold_without_checksum_is_rejected(tmp_path):
     path = tmp_path / "threshold.json"
     targets = {"gm": {"threshold": 0.45, "curve": {"0.45": 81.5}}}
     path.write_text(json.dumps({"targets": targets, "subjects": []}))
-    thresholds = read_thresholds(path)
-    assert thresholds is not None
-    assert thresholds["gm"].value == 0.45
+    with pytest.raises(UserError, match=r"threshold\.json is damaged \('checksum'\)"):
+        read_thresholds(path)

@@ -18,7 +18,7 @@ from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.evaluation.evaluate import evaluate, print_evaluation
 from softseg.runs.folder import Run
-from softseg.runs.thresholds import read_thresholds
+from softseg.runs.thresholds import Threshold, read_thresholds, write_thresholds
 from softseg.training import train as experiment
 from tests.support import makers, project
 
@@ -192,8 +192,8 @@ def test_the_curve_is_the_mean_dice_of_the_native_predictions(searched, run):
 
 
 def test_a_stored_threshold_is_used_by_default(run):
-    kept = {"targets": {"gm": {"threshold": 0.2, "curve": {"0.20": 50.0}}}, "subjects": []}
-    run.threshold.write_text(json.dumps(kept))
+    write_thresholds(run.threshold, {"gm": Threshold(0.2, {"0.20": 50.0})}, [])
+    kept = json.loads(run.threshold.read_text())
     console = plain()
     assert evaluate(run, console).thresholds == {"gm": 0.2}
     assert "using 0.5" not in console.file.getvalue()
@@ -202,8 +202,8 @@ def test_a_stored_threshold_is_used_by_default(run):
 
 
 def test_a_given_threshold_takes_precedence_and_keeps_the_stored_one(run):
-    kept = {"targets": {"gm": {"threshold": 0.2, "curve": {"0.20": 50.0}}}, "subjects": []}
-    run.threshold.write_text(json.dumps(kept))
+    write_thresholds(run.threshold, {"gm": Threshold(0.2, {"0.20": 50.0})}, [])
+    kept = json.loads(run.threshold.read_text())
     assert evaluate(run, plain(), threshold=0.7).thresholds == {"gm": 0.7}
     assert json.loads(run.threshold.read_text()) == kept
 

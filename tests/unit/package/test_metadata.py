@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import torch
 
@@ -11,6 +12,7 @@ from softseg.datasets.phantom import write_phantom
 from softseg.evaluation.evaluate import evaluate
 from softseg.package import read_package, write_package
 from softseg.runs.checkpoint import read_checkpoint
+from softseg.runs.thresholds import read_thresholds, write_thresholds
 from tests.support.packaged_run import packaging_output, quiet_console
 
 
@@ -26,10 +28,8 @@ def test_the_fingerprint_depends_on_the_data_and_not_on_names(copied, package, t
 
 
 def test_scores_at_another_threshold_are_reported(copied, tmp_path):
-    stored = json.loads(copied.threshold.read_text())
-    stored["targets"]["gm"]["threshold"] = 0.95
-    del stored["targets"]["gm"]["checksum"]  # as older versions wrote it
-    copied.threshold.write_text(json.dumps(stored))
+    searched = read_thresholds(copied.threshold)["gm"]
+    write_thresholds(copied.threshold, {"gm": replace(searched, value=0.95)}, [])
     assert "scores are of another threshold" in packaging_output(copied, tmp_path / "m")
 
 

@@ -103,14 +103,6 @@ def test_the_memory_format_changes_rounding_only_and_is_written_down(softseg):
     assert not same(*(weights(run) for run in runs.values()))  # it was another format
 
 
-def test_a_run_of_a_version_that_did_not_write_the_format_goes_on(softseg):
-    run = softseg("old")
-    config = run / "config.yaml"
-    lines = config.read_text().splitlines(keepends=True)
-    config.write_text("".join(line for line in lines if "memory_format" not in line))
-    softseg("old", more=["--resume"])  # refused, it would end with status 2
-
-
 def test_what_the_yaml_leaves_open_stays_as_the_run_began_when_it_is_resumed(softseg, monkeypatch):
     """As where a cluster gives it another number of cores the next time."""
     softseg("cut", "trainer.threads=null")

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from softseg.data.nifti.grid import Grid
-from softseg.evaluation.recalibration.evidence import collect_evidence
-from softseg.evaluation.recalibration.fit import fit_temperature
-from softseg.evaluation.recalibration.maps import Temperature, VolumeCorrection
+from softseg.evaluation.recalibration.fit import (
+    Temperature,
+    VolumeCorrection,
+    collect_evidence,
+    fit_temperature,
+)
 from softseg.evaluation.recalibration.recalibrate import before_and_after
 
 ZOOMS = (1.0, 2.0, 5.0)  # a voxel of 0.01 ml
