@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,22 +13,48 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically, write_json
-from softseg.core.types import BoolArray, Float32Array
+from softseg.core.types import Float32Array
 from softseg.data import Subject
 from softseg.data.sample import Sample
 from softseg.data.splits import SETS
 from softseg.data.synthetic import is_phantom
 from softseg.evaluation.opened_run import OpenedRun, iter_predictions, open_run
-from softseg.evaluation.summary import metrics_table, summarize
 from softseg.evaluation.threshold_search import search_thresholds, thresholds_of
 from softseg.inference.write import describe_folder, write_predictions
 from softseg.metrics.calibration import ReliabilityBins, bins_to_table
+from softseg.metrics.headings import HEADINGS
 from softseg.metrics.score import TargetEvaluation
 from softseg.preprocess.stack import SliceStack
 from softseg.runs.folder import Run, predictions_folder, set_suffix, subject_predictions_folder
+
+Moments = dict[str, float | int | None]  # mean, std, n
+
+_PRINTED = (
+    "dice",
+    "precision",
+    "recall",
+    "avd",
+    "rvd",
+    "mse",
+    "soft_dice",
+    "dV_soft_ml",
+    "ece",
+    "ltpr",
+    "lfdr",
+    "hd95_mm",
+    "assd_mm",
+    "surface_dice",
+    "dice_raters",
+    "dice_between_raters",
+    "ged",
+)
+"""Metrics of the printed table; those that were not measured are left out."""
+_NOT_METRICS = ("subject", "person", "target", "group", "threshold")
 
 
 @dataclass(frozen=True)
@@ -69,6 +96,9 @@ def evaluate(
         search_thresholds(opened, console)
     thresholds = thresholds_of(opened, threshold, console)
     describe_folder(predictions_folder(run, split), opened.experiment.name)
+    metadata: dict[str, object] = {"Model": opened.experiment.name}
+    if steps := opened.experiment.evaluate.steps:
+        metadata["Postprocessing"] = steps
     rows: list[dict[str, object]] = []
     bins: dict[str, list[ReliabilityBins]] = defaultdict(list)
     members = getattr(opened.sets, split)
@@ -82,8 +112,10 @@ def evaluate(
             if scored.reliability is not None:
                 bins[target].append(scored.reliability)
         folder = subject_predictions_folder(run, opened.experiment, subject, split)
+        images = list(subject.images.values())
         masks = [scored.mask for scored in targets.values()]
-        _write_predictions(opened, subject, folder, soft, masks, thresholds)
+        sources = {"Sources": [str(path) for path in images]}
+        write_predictions(folder, images[0], soft, masks, thresholds, {**sources, **metadata})
     table = pd.DataFrame(rows)
     _write_tables(opened, table, bins, split)
     return RunEvaluation(thresholds, table, is_phantom(Path(opened.experiment.dataset.root)))
@@ -117,33 +149,13 @@ def _evaluate_subject(
     return targets
 
 
-def _write_predictions(
-    opened: OpenedRun,
-    subject: Subject,
-    folder: Path,
-    soft: Float32Array,
-    masks: Sequence[BoolArray],
-    thresholds: Mapping[str, float],
-) -> None:
-    """Write a subject's soft and binary predictions."""
-    steps = opened.experiment.evaluate.steps
-    sources = list(subject.images.values())
-    metadata: dict[str, object] = {
-        "Sources": [str(path) for path in sources],
-        "Model": opened.experiment.name,
-    }
-    if steps:
-        metadata["Postprocessing"] = steps
-    write_predictions(folder, sources[0], soft, masks, thresholds, metadata)
-
-
 def _write_tables(
     opened: OpenedRun, table: pd.DataFrame, bins: Mapping[str, list[ReliabilityBins]], split: str
 ) -> None:
     """Write the tables and their summary; names of other sets than the test set end in the set."""
     metrics, summary, reliability = (opened.run.folder / name for name in _table_names(split))
     write_atomically(metrics, table.to_csv(index=False))
-    write_json(summary, summarize(table))
+    write_json(summary, summarize_metrics(table))
     if bins:
         tables = [
             bins_to_table(reduce(add, volumes)).assign(target=target)
@@ -174,3 +186,46 @@ def print_evaluation(run: Run, scored: RunEvaluation, split: str, console: Conso
     tables = [name for name in _table_names(split) if (run.folder / name).exists()]
     files = ", ".join([*tables, f"{predictions_folder(run, split).name}/"])
     console.print(f"{run.folder}: {files}", highlight=False, markup=False)
+
+
+def summarize_metrics(table: pd.DataFrame) -> dict[str, dict[str, Moments]]:
+    """Return {target: {metric: {mean, std, n}}} over subjects; n counts the defined values.
+
+    std is the sample standard deviation (ddof 1); an undefined mean or std is None.
+    """
+    metrics = [name for name in table.columns if name not in _NOT_METRICS]
+    summary: dict[str, dict[str, Moments]] = {}
+    for target, rows in table.groupby("target", sort=False):
+        moments = summary[str(target)] = {}
+        for metric in metrics:
+            mean, std = float(rows[metric].mean()), float(rows[metric].std())
+            moments[str(metric)] = {
+                "mean": None if math.isnan(mean) else mean,
+                "std": None if math.isnan(std) else std,
+                "n": int(rows[metric].count()),
+            }
+    return summary
+
+
+def metrics_table(table: pd.DataFrame, title: str) -> Table:
+    """Return the mean and standard deviation of each metric, a row per metric."""
+    printed = Table(title=escape(title), title_justify="left")
+    printed.add_column("metric", no_wrap=True)
+    summary = summarize_metrics(table)
+    for target in summary:
+        printed.add_column(escape(target), justify="right", no_wrap=True)
+    counts = table["target"].value_counts()
+    printed.add_row("scans", *(str(counts[target]) for target in summary))
+    for metric in (name for name in _PRINTED if name in table.columns):
+        cells = (_cell(moments[metric]) for moments in summary.values())
+        printed.add_row(escape(HEADINGS[metric].short), *cells)
+    return printed
+
+
+def _cell(moments: Moments) -> str:
+    """`mean ± std` with about three significant digits."""
+    mean, std = moments["mean"], moments["std"]
+    if mean is None:
+        return "undefined"
+    places = 1 if abs(mean) >= 10 else 2 if abs(mean) >= 0.1 else 4
+    return f"{mean:.{places}f}" + ("" if std is None else f" ± {std:.{places}f}")

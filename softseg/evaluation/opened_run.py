@@ -42,8 +42,7 @@ class OpenedRun:
 
     def prepared(self, volume: StackedVolume) -> PreparedScan:
         """The slices of a volume, which are no larger than in training."""
-        slices = self.experiment.slices
-        image = self.stack.image[volume.start : volume.stop]
+        image, slices = self.stack.image[volume.start : volume.stop], self.experiment.slices
         per_slice = standardizes_per_slice(self.experiment.preprocess)
         return PreparedScan(image, volume.geometry, slices, None, per_slice)
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 
-from softseg.core.files import replacing
 from softseg.core.types import Float64Array, FloatArray
 from softseg.evaluation.opened_run import OpenedRun, iter_predictions
 from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.render.figures import style
 from softseg.runs.thresholds import Threshold, stored_thresholds, threshold_key, write_thresholds
 
 # 0.05, 0.10 .. 0.95, written so that each is the float nearest to its decimal
@@ -89,9 +89,7 @@ def plot_threshold_curves(thresholds: Mapping[str, Threshold], path: Path) -> No
     axes.set(xlabel="threshold", ylabel="mean Dice [%]", xlim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="best")
-    path.parent.mkdir(exist_ok=True)
-    with replacing(path) as part:
-        figure.savefig(part, dpi=150, format="png")
+    style.save(figure, path)
 
 
 def thresholds_of(opened: OpenedRun, threshold: float | None, console: Console) -> dict[str, float]:

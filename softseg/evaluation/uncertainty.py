@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from softseg.core.files import write_atomically
-from softseg.evaluation.opened_run import OpenedRun, open_run, track_volumes
+from softseg.evaluation.opened_run import open_run, track_volumes
 from softseg.evaluation.threshold_search import thresholds_of
 from softseg.evaluation.uncertainty_scores import (
     RETAINED,
@@ -24,7 +24,6 @@ from softseg.evaluation.uncertainty_scores import (
 from softseg.inference.uncertainty.maps import summarize
 from softseg.inference.uncertainty.sampling import Sampling, check_varies, native_samples
 from softseg.metrics.headings import HEADINGS
-from softseg.preprocess.stack import StackedVolume
 from softseg.render.figures.uncertainty import UncertaintyCurves, plot_uncertainty
 from softseg.runs.folder import Run, set_suffix
 
@@ -53,12 +52,8 @@ def evaluate_uncertainty(
         sets: `key=value` changes of the run's configuration.
         threshold: in [0, 1], least soft value of foreground; None: the searched one, or 0.5.
 
-    Returns:
-        uncertainty-<method>.csv: a row per subject and target, with the scores of
-        `score_uncertainty`.
-
-    Raises:
-        UserError: the run cannot be evaluated, or has nothing to vary.
+    Returns uncertainty-<method>.csv: a row per subject and target, with the scores of
+    `score_uncertainty`. Raises UserError if the run cannot be evaluated, or has nothing to vary.
     """
     # a compiled network would keep running without dropout, as it was compiled
     opened = open_run(run, console, (split,), [*sets, "trainer.compile=false"])
@@ -68,12 +63,18 @@ def evaluate_uncertainty(
     by_target: dict[str, list[UncertaintyScores]] = {target: [] for target in opened.targets}
     members = getattr(opened.sets, split)
     for volume in track_volumes(opened, members, f"sampling {split}", console):
-        targets = _sample(opened, sampling, volume)
+        predict, prepared = opened.predict, opened.prepared(volume)
+        logits = predict.logits(prepared.image)  # the stack's slices are standardized already
+        augment = opened.experiment.augment
+        maps = summarize(native_samples(sampling, predict, augment, prepared, logits))
+        soft = prepared.to_native(predict.soft(logits))
         sample = opened.load_sample(volume)
         zooms = sample.grid.zooms.tolist()
         for k, target in enumerate(opened.targets):
             raters = sample.raters[k] if len(sample.raters[k]) > 1 else None
-            scores = score_uncertainty(targets[k], sample.target[k], raters, thresholds[k], zooms)
+            arrays = (soft, maps.mean, maps.entropy, maps.mutual_information)
+            prediction = SampledTarget(*(array[k] for array in arrays))
+            scores = score_uncertainty(prediction, sample.target[k], raters, thresholds[k], zooms)
             by_target[target].append(scores)
             rows.append({"subject": volume.subject, "target": target, **scores.scores})
     table = pd.DataFrame(rows)
@@ -94,17 +95,6 @@ def evaluate_uncertainty(
     files = f"{stem}.csv, {stem}-retained.csv, figures/{stem}.png"
     console.print(f"{run.folder}: {files}", highlight=False, markup=False)
     return table
-
-
-def _sample(opened: OpenedRun, sampling: Sampling, volume: StackedVolume) -> list[SampledTarget]:
-    """The deterministic prediction of each target of a volume, with the maps of its samples."""
-    predict, prepared = opened.predict, opened.prepared(volume)
-    logits = predict.logits(prepared.image)  # the stack's slices are standardized already
-    augment = opened.experiment.augment
-    maps = summarize(native_samples(sampling, predict, augment, prepared, logits))
-    deterministic = prepared.to_native(predict.soft(logits))
-    arrays = (deterministic, maps.mean, maps.entropy, maps.mutual_information)
-    return [SampledTarget(*(array[k] for array in arrays)) for k in range(len(deterministic))]
 
 
 def _figure_data(volumes: Sequence[UncertaintyScores]) -> UncertaintyCurves:

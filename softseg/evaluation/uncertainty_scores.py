@@ -60,7 +60,7 @@ def score_uncertainty(
     """Compare a prediction with the truth and, near the truth, with several raters.
 
     Args:
-        prediction: the deterministic prediction and its samples.
+        prediction: without and with samples.
         truth: (X, Y, Z) in [0, 1].
         raters: rater -> mask (X, Y, Z) in [0, 1], or None.
         threshold: least soft value of foreground.

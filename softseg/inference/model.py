@@ -99,13 +99,9 @@ def _values(thresholds: Mapping[str, Threshold] | None) -> dict[str, float] | No
 def open_ensemble(folder: Path, candidate: str | None = None, device: str = "auto") -> list[Model]:
     """Open every finished run of a candidate: a network per split, each with its own threshold.
 
-    Args:
-        folder: an ablation's folder.
-        candidate: the candidate's name; None if the ablation has only one.
-        device: where to compute.
-
-    Raises UserError if the folder is not an ablation's, if the candidate is ambiguous or unknown,
-    and if fewer than two of its runs are finished.
+    `candidate` may be None if the ablation has only one. Raises UserError if the folder is not an
+    ablation's, if the candidate is ambiguous or unknown, and if fewer than two of its runs are
+    finished.
     """
     if not (folder / CONFIG).is_file():
         raise UserError(

@@ -146,10 +146,14 @@ def sidecar_metadata(
         metadata["Postprocessing"] = steps
     if len(models) > 1:
         members = [f"{member.source}, {member.version}" for member in models]
-        method = {"Method": "ensemble", "Samples": len(models), "Members": members}
-        metadata["Uncertainty"] = method
+        metadata["Uncertainty"] = {"Method": "ensemble", "Samples": len(models), "Members": members}
     if sampling is not None:
-        metadata["Uncertainty"] = sampling.metadata(model.experiment)
+        method: dict[str, object] = {"Method": sampling.method, "Samples": sampling.samples}
+        method["Seed"] = sampling.seed
+        if sampling.method == "tta":
+            steps = model.experiment.model_dump(mode="json")["augment"]
+            method["Moves"] = [step for step in steps if set(step) & {"affine", "RandomFlip"}]
+        metadata["Uncertainty"] = method
     return metadata
 
 

@@ -85,25 +85,25 @@ def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[S
 def _images_of(argument: str, contrasts: tuple[str, ...], problems: list[str]) -> Iterator[_Image]:
     """Yield the images of these contrasts that one argument of the command names."""
     path = Path(argument)
-    contrast, _, file = argument.partition("=")
-    if contrast in contrasts and file and not path.exists():
-        yield _Image(Path(file), Path(), Path(), _ASSIGNED, contrast)
+    contrast, _, named = argument.partition("=")
+    if contrast in contrasts and named and not path.exists():
+        yield _Image(Path(named), Path(), Path(), _ASSIGNED, contrast)
     elif path.is_dir() and any(path.glob("sub-*/")):
-        for image in _nifti_files(path, "sub-*/**/sub-*.nii*"):
-            if match := _scan_and_contrast_in_bids(image, contrasts):
-                subfolder = image.relative_to(path).parent
-                yield _Image(image, subfolder, subfolder.parent, *match)
+        for file in _nifti_files(path, "sub-*/**/sub-*.nii*"):
+            if match := _scan_and_contrast_in_bids(file, contrasts):
+                subfolder = file.relative_to(path).parent
+                yield _Image(file, subfolder, subfolder.parent, *match)
     elif path.is_dir():
         files = list(_nifti_files(path, "**/*.nii*"))
         if len(contrasts) == 1:
             files = [file for file in files if _ends_in(contrasts[0], nifti_stem(file))] or files
-        for image in files:
-            if match := _scan_and_contrast(image, contrasts):
-                yield _image(image, image.relative_to(path).parent, match, contrasts)
+        for file in files:
+            if image := _image(file, file.relative_to(path).parent, contrasts):
+                yield image
     elif not path.exists():
         problems.append(f"{path}: there is no such file or folder")
-    elif match := _scan_and_contrast(path, contrasts):
-        yield _image(path, Path(), match, contrasts)
+    elif image := _image(path, Path(), contrasts):
+        yield image
     else:
         problems.append(
             f"{path}: its name does not end in one of {', '.join(contrasts)}; write what it is, "
@@ -116,47 +116,32 @@ def _nifti_files(folder: Path, pattern: str) -> Iterator[Path]:
     for path in sorted(folder.glob(pattern)):
         parts = path.relative_to(folder).parts
         hidden = any(part.startswith(".") or part == "derivatives" for part in parts)
-        if (
-            path.is_file()
-            and nifti_stem(path)
-            and not hidden
-            and not _OUTPUT.fullmatch(nifti_stem(path))
-        ):
+        stem = nifti_stem(path)
+        if path.is_file() and stem and not hidden and not _OUTPUT.fullmatch(stem):
             yield path
 
 
-def _image(
-    path: Path, subfolder: Path, match: tuple[str, str], contrasts: tuple[str, ...]
-) -> _Image:
-    """An image outside a BIDS data set; if its folder names its scan, so does its subfolder."""
-    if subfolder == Path() and _is_named_by_folder(path, contrasts):
-        subfolder = Path(_folder_of(path))
-    return _Image(path, subfolder, subfolder, *match)
-
-
-def _scan_and_contrast(path: Path, contrasts: tuple[str, ...]) -> tuple[str, str] | None:
-    """The scan and the contrast of a file; None if its name ends in none of the contrasts."""
+def _image(path: Path, subfolder: Path, contrasts: tuple[str, ...]) -> _Image | None:
+    """An image outside a BIDS data set; None if its name ends in none of the contrasts."""
     stem = nifti_stem(path) or path.name
-    if _is_named_by_folder(path, contrasts):
-        return _folder_of(path), stem
+    if nifti_stem(path) in contrasts:  # named after its contrast only, so its folder names the scan
+        folder = _folder_of(path)
+        subfolder = Path(folder) if subfolder == Path() else subfolder
+        return _Image(path, subfolder, subfolder, folder, stem)
     if len(contrasts) == 1:
-        return stem, contrasts[0]
+        return _Image(path, subfolder, subfolder, stem, contrasts[0])
     endings = {f"{n:04d}": contrast for n, contrast in enumerate(contrasts)}
     endings |= {contrast: contrast for contrast in contrasts}
     for ending in sorted(endings, key=len, reverse=True):  # ce-gad_T1w before T1w
         if _ends_in(ending, stem) and stem != ending:
-            return stem[: -len(ending) - 1], endings[ending]
+            scan = stem[: -len(ending) - 1]
+            return _Image(path, subfolder, subfolder, scan, endings[ending])
     return None
 
 
 def _ends_in(ending: str, stem: str) -> bool:
     """Whether a name is this, or ends in it after a `_` or `-`."""
     return re.search(rf"(^|[_-]){re.escape(ending)}$", stem) is not None
-
-
-def _is_named_by_folder(path: Path, contrasts: tuple[str, ...]) -> bool:
-    """Whether a file is named after its contrast only, so that its folder names the scan."""
-    return nifti_stem(path) in contrasts
 
 
 def _folder_of(path: Path) -> str:
@@ -184,11 +169,8 @@ def _contrast_signature(stem: str) -> tuple[frozenset[str], str]:
 
 def _with_distinct_folders(images: Sequence[_Image]) -> list[_Image]:
     """The images; scans of the same name get the names of their folders as subfolders."""
-    counts = Counter(
-        (image.scan, image.contrast)
-        for image in images
-        if image.shared_folder == Path() and image.scan != _ASSIGNED
-    )
+    loose = [image for image in images if image.shared_folder == Path()]
+    counts = Counter((image.scan, image.contrast) for image in loose if image.scan != _ASSIGNED)
     ambiguous = {scan for (scan, _), count in counts.items() if count > 1}
     distinct = []
     for image in images:

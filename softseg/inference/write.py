@@ -36,14 +36,11 @@ def write_predictions(
     written = []
     for values, mask, (target, threshold) in zip(soft, masks, thresholds.items(), strict=True):
         shared = {**metadata, "Label": target, "GeneratedBy": [SOFTWARE]}
-        files: tuple[tuple[Kind, AnyArray, Any, dict[str, object]], ...] = (
-            ("probseg", values, np.float32, shared),
-            ("mask", mask, np.uint8, {**shared, "Threshold": threshold}),
-        )
-        for kind, data, dtype, sidecar in files:
-            path = prediction_file(folder, source, target, kind)
-            write_with_sidecar(path, data, source, dtype, sidecar)
-            written.append(path)
+        soft_file = prediction_file(folder, source, target, "probseg")
+        write_with_sidecar(soft_file, values, source, np.float32, shared)
+        mask_file = prediction_file(folder, source, target, "mask")
+        write_with_sidecar(mask_file, mask, source, np.uint8, {**shared, "Threshold": threshold})
+        written += [soft_file, mask_file]
     return written
 
 
@@ -67,8 +64,14 @@ def describe_folder(folder: Path, model: str) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "dataset_description.json"
-    if path.exists() and not _is_by_softseg(path):
-        return
+    if path.exists():
+        try:
+            generators = json.loads(path.read_bytes())["GeneratedBy"]
+            by_softseg = any(generator["Name"] == SOFTWARE["Name"] for generator in generators)
+        except (ValueError, LookupError, TypeError):
+            by_softseg = False
+        if not by_softseg:
+            return
     description = {
         "Name": f"Segmentations by {model}",
         "BIDSVersion": "1.10.0",
@@ -76,12 +79,3 @@ def describe_folder(folder: Path, model: str) -> None:
         "GeneratedBy": [SOFTWARE],
     }
     write_json(path, description)
-
-
-def _is_by_softseg(description: Path) -> bool:
-    """Whether a dataset_description.json names softseg among its generators."""
-    try:
-        generators = json.loads(description.read_bytes())["GeneratedBy"]
-        return any(generator["Name"] == SOFTWARE["Name"] for generator in generators)
-    except (ValueError, LookupError, TypeError):
-        return False

@@ -62,15 +62,14 @@ def load_stack(
     known_problems: Sequence[str] = (),
 ) -> SliceStack:
     """Preprocess subjects, or read them from the cache, with a progress bar."""
-    chain, slices, maps = experiment.preprocess, experiment.slices, experiment.loss.required_maps
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading and preprocessing", total=len(subjects))
         return build_stack(
             subjects,
             experiment.dataset,
-            chain,
-            slices,
-            maps,
+            experiment.preprocess,
+            experiment.slices,
+            experiment.loss.required_maps,
             lambda: bar.advance(task),
             known_problems,
         )

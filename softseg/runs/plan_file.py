@@ -76,14 +76,10 @@ def _checked_name(candidate: Any) -> str:
 
 def run_status(candidate: str, split: int, run: Run, scored: bool) -> RunStatus:
     """Return the status and history of one run."""
-    reason = ""
+    status, reason = "done", ""
     if not scored:
+        status = "unfinished" if run.exists() else "not begun"
         with suppress(OSError):  # there is no such file unless the last attempt failed
             reason = run.failure.read_text(errors="replace").strip()
-    if scored:
-        status = "done"
-    elif reason:
-        status = "failed"
-    else:
-        status = "unfinished" if run.exists() else "not begun"
+            status = "failed" if reason else status
     return RunStatus(candidate, split, run, status, reason, read_history(run.folder))

@@ -1,13 +1,12 @@
-"""Recalibrations of soft predictions, fitted on validation volumes and written as JSON.
+"""Recalibrations of soft predictions, fitted on validation volumes.
 
 Do not fit on training volumes, where a network is more confident than elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,7 +16,6 @@ from scipy.stats import linregress
 
 from softseg.core.component import Component
 from softseg.core.errors import UserError
-from softseg.core.files import write_atomically
 from softseg.core.types import Float32Array, Float64Array, FloatArray
 from softseg.metrics.overlap import volume_ml
 
@@ -98,14 +96,6 @@ class RecalibrationFile(Component):
     subjects: tuple[str, ...]
 
 
-def write_recalibrations(
-    path: Path, recalibrations: Mapping[str, Recalibration], subjects: Sequence[str]
-) -> None:
-    """Write each target's recalibration and the subjects on which they were fitted."""
-    content = RecalibrationFile(targets=dict(recalibrations), subjects=tuple(subjects))
-    write_atomically(path, content.model_dump_json(indent=2) + "\n")
-
-
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """What a recalibration is fitted on, of a size that does not grow with the scans.
@@ -141,8 +131,7 @@ def collect_evidence(probability: FloatArray, truth: FloatArray, voxel_ml: float
         truth: y (X, Y, Z) in [0, 1].
         voxel_ml: volume of one voxel in milliliters.
 
-    Raises:
-        ValueError: the shapes differ.
+    Raises ValueError if the shapes differ.
     """
     if probability.shape != truth.shape:
         raise ValueError(f"prediction {probability.shape} and truth {truth.shape} differ in shape")
@@ -181,10 +170,8 @@ def fit_temperature(evidence: Evidence) -> Temperature:
     """Return the T that minimizes the mean BCE of sigmoid(logit(q) / T) against the soft truth.
 
     BCE is convex in 1/T; its derivative is sum over voxels of (p - y) logit(q). All voxels of a
-    fine bin have its mean logit, which moves T by less than 1e-4.
-
-    Raises:
-        UserError: nothing was predicted, or the best T is not within 1/20 to 20.
+    fine bin have its mean logit, which moves T by less than 1e-4. Raises UserError if nothing was
+    predicted, or if the best T is not within 1/20 to 20.
     """
     _require_voxels(evidence)
     filled = evidence.voxels > 0
@@ -207,10 +194,8 @@ def fit_monotone(evidence: Evidence) -> Monotone:
     """Return the least-squares increasing step function of q, its steps joined by lines.
 
     Isotonic regression (pool adjacent violators; Zadrozny and Elkan 2002) of each fine bin's mean
-    truth, weighted by its voxels. Of pooled bins only the ends are kept.
-
-    Raises:
-        UserError: nothing was predicted.
+    truth, weighted by its voxels. Of pooled bins only the ends are kept. Raises UserError if
+    nothing was predicted.
     """
     _require_voxels(evidence)
     filled = evidence.voxels > 0
@@ -227,8 +212,7 @@ def fit_monotone(evidence: Evidence) -> Monotone:
 def fit_volume(evidence: Evidence) -> VolumeCorrection:
     """Return the least-squares line from predicted to true soft volumes (Bertels et al. 2021).
 
-    Raises:
-        UserError: there are fewer than 3 volumes, or all predicted ones are equal.
+    Raises UserError if there are fewer than 3 volumes, or if all predicted ones are equal.
     """
     predicted, true = np.array(evidence.volumes_ml, dtype=np.float64).reshape(-1, 2).T
     if len(predicted) < FEWEST_VOLUMES:

@@ -19,10 +19,10 @@ from softseg.evaluation.opened_run import OpenedRun, iter_predictions, open_run
 from softseg.evaluation.recalibration.fit import (
     Evidence,
     Recalibration,
+    RecalibrationFile,
     VolumeCorrection,
     collect_evidence,
     fit,
-    write_recalibrations,
 )
 from softseg.evaluation.threshold_search import best_threshold, dice_curve, thresholds_of
 from softseg.metrics import TRUTH_THRESHOLD, binarize
@@ -50,16 +50,13 @@ def recalibrate(
         run: a trained run.
         name: temperature (of a sigmoid head), monotone, or volume.
         console: where progress and the effect are printed.
-        split: the set whose metrics before and after are in recalibration.csv (of another set
-            than the test set, recalibration-<set>.csv).
+        split: the set that is compared before and after.
         sets: `key=value` changes of the run's configuration.
         threshold: in [0, 1], for the values before; None: the searched one, or 0.5.
 
-    Returns:
-        A row per target and metric: `target`, `metric`, `before`, `after`, `n`.
-
-    Raises:
-        UserError: the recalibration is not for this head, or cannot be fitted on these volumes.
+    Returns recalibration.csv (of another set than the test set, recalibration-<set>.csv): a row per
+    target and metric, with the columns `target`, `metric`, `before`, `after`, `n`. Raises UserError
+    if the recalibration is not for this head, or cannot be fitted on these volumes.
     """
     opened = open_run(run, console, ("validation", split), sets)
     head = opened.experiment.model.head.name
@@ -84,7 +81,8 @@ def recalibrate(
         effect = before_and_after(volumes, recalibration, (before, after))
         tables.append(effect.assign(target=target))
     table = pd.concat(tables).reset_index()[["target", "metric", "before", "after", "n"]]
-    write_recalibrations(run.folder / "recalibration.json", recalibrations, members)
+    fitted = RecalibrationFile(targets=recalibrations, subjects=tuple(members))
+    write_atomically(run.folder / "recalibration.json", fitted.model_dump_json(indent=2) + "\n")
     file = f"recalibration{set_suffix(split)}.csv"
     write_atomically(run.folder / file, table.to_csv(index=False))
     console.print(effect_table(table, f"Recalibration by {name}, {split} set"))
@@ -117,11 +115,10 @@ def before_and_after(
         thresholds: of foreground, before and after: a map changes the values, so search the
             threshold again on the mapped ones.
 
-    Returns:
-        Index `metric`: `ece`, `ace`, `brier` in [0, 1] within `metrics.calibration.region`;
-        `dV_soft_ml`, `dV_hard_ml`, positive for over-estimation; `dice` in percent, of the binary
-        masks. Columns `before`, `after`, and `n`, the number of volumes where both are defined,
-        which are those in both means.
+    The index `metric` has `ece`, `ace`, `brier` in [0, 1] within `metrics.calibration.region`;
+    `dV_soft_ml`, `dV_hard_ml`, positive for over-estimation; `dice` of the binary masks in percent.
+    The columns are `before`, `after`, and `n`, the number of volumes where both are defined, over
+    which both means are.
     """
     rows_before, rows_after = [], []
     for soft, truth, grid in volumes:

@@ -19,9 +19,9 @@ from softseg.models.predictor import Predictor, with_halved_batches
 _LAYERS = (nn.Dropout, nn.Dropout2d)
 
 
-def has_dropout(model: nn.Module) -> bool:
-    """Whether a network has any dropout."""
-    return any(True for _ in _dropout_layers(model))
+def dropout_layers(model: nn.Module) -> Iterable[nn.Dropout | nn.Dropout2d]:
+    """The layers of a network that drop anything."""
+    return (layer for layer in model.modules() if isinstance(layer, _LAYERS) and layer.p > 0)
 
 
 def row_generators(slices: int, numbers: range, seed: int, device: torch.device) -> list[Generator]:
@@ -82,13 +82,9 @@ def active_dropout(model: nn.Module, generators: Sequence[Generator]) -> Iterato
         noise = torch.stack([random_bytes(shape, generator) for generator in generators])
         return output * (noise < kept).to(output.dtype).mul_(256 / kept)
 
-    handles = [layer.register_forward_hook(drop) for layer in _dropout_layers(model)]
+    handles = [layer.register_forward_hook(drop) for layer in dropout_layers(model)]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _dropout_layers(model: nn.Module) -> Iterable[nn.Dropout | nn.Dropout2d]:
-    return (layer for layer in model.modules() if isinstance(layer, _LAYERS) and layer.p > 0)

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from softseg.augment import AugmentStep
-from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.core.types import Float32Array
 from softseg.inference.segment import LogitsFunction, PreparedScan, volume_logits
-from softseg.inference.uncertainty.mc_dropout import has_dropout, row_generators, sampled_logits
+from softseg.inference.uncertainty.mc_dropout import dropout_layers, row_generators, sampled_logits
 from softseg.inference.uncertainty.tta import apply_transform, draw_transforms
 from softseg.models.predictor import Predictor
 
@@ -36,18 +35,6 @@ class Sampling:
     samples: int = 20
     seed: int = 0
 
-    def metadata(self, experiment: Experiment) -> dict[str, object]:
-        """What the sidecars record: the method, and the steps of the training that `tta` uses."""
-        recorded: dict[str, object] = {
-            "Method": self.method,
-            "Samples": self.samples,
-            "Seed": self.seed,
-        }
-        if self.method == "tta":
-            steps = experiment.model_dump(mode="json")["augment"]
-            recorded["Moves"] = [step for step in steps if set(step) & {"affine", "RandomFlip"}]
-        return recorded
-
 
 class _Head(Protocol):
     def divisor(self, logits: Tensor) -> Tensor: ...
@@ -58,7 +45,7 @@ def check_varies(
     sampling: Sampling, predict: Predictor, augment: Sequence[AugmentStep], source: str
 ) -> None:
     """Raise UserError if all samples would be equal; `source` names the model in the message."""
-    if sampling.method == "mc-dropout" and not has_dropout(predict.model):
+    if sampling.method == "mc-dropout" and not any(dropout_layers(predict.model)):
         raise UserError(
             f"{source} was trained without dropout (model.dropout is 0), so mc-dropout has nothing "
             "to vary; use tta or ensemble"
@@ -126,7 +113,7 @@ def soft_samples(
             stacked = torch.cat([apply_transform(image, transform) for transform in transforms])
             parts = forward(predict.logits, stacked).split(len(image))
             passes = [
-                apply_transform(part, transform.inverse())
+                apply_transform(part, transform, inverse=True)
                 for part, transform in zip(parts, transforms, strict=True)
             ]
         for logits in passes:

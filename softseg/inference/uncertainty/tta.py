@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,11 +19,6 @@ class Transform:
 
     linear: Tensor  # (2, 2) on pixels (H, W) from the middle
     shift: Tensor  # (2,) along H and W, as a share of the slice's size; after the linear part
-    inverted: bool = False  # apply the inverse
-
-    def inverse(self) -> Transform:
-        """The transform that undoes this one."""
-        return replace(self, inverted=not self.inverted)
 
 
 def draw_transforms(
@@ -59,13 +54,16 @@ def draw_transforms(
     return transforms
 
 
-def apply_transform(slices: Tensor, transform: Transform) -> Tensor:
-    """Transform slices (S, C, H, W) by linear interpolation; border pixels extend outward."""
+def apply_transform(slices: Tensor, transform: Transform, inverse: bool = False) -> Tensor:
+    """Transform slices (S, C, H, W), or undo it, by linear interpolation.
+
+    Border pixels extend outward.
+    """
     size = torch.tensor(slices.shape[2:], dtype=torch.float32)
     forward = torch.eye(3)  # source -> destination, both in [-1, 1], H before W
     forward[:2, :2] = transform.linear * size / size[:, None]
     forward[:2, 2] = 2 * transform.shift
-    backward = forward if transform.inverted else torch.linalg.inv(forward)
+    backward = forward if inverse else torch.linalg.inv(forward)
     theta = backward[[1, 0]][:, [1, 0, 2]]  # `affine_grid` has x = W first
     grid = F.affine_grid(
         theta.expand(len(slices), 2, 3).to(slices), list(slices.shape), align_corners=False

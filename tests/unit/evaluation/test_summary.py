@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from softseg.evaluation.summary import metrics_table, summarize
+from softseg.evaluation.evaluate import metrics_table, summarize_metrics
 
 NAN = float("nan")
 METRICS = ("dice", "precision", "recall", "avd", "rvd", "mse", "soft_dice")
@@ -33,7 +33,7 @@ def table(*rows):
 
 def test_each_target_has_mean_sample_standard_deviation_and_n():
     rows = [("wm", 80.0), ("gm", 60.0), ("wm", 90.0), ("wm", 97.0)]
-    summary = summarize(table(*rows))
+    summary = summarize_metrics(table(*rows))
     assert list(summary) == ["wm", "gm"]  # the order of the model's channels
     values = [80.0, 90.0, 97.0]
     assert summary["wm"]["dice"] == pytest.approx(
@@ -43,13 +43,13 @@ def test_each_target_has_mean_sample_standard_deviation_and_n():
 
 
 def test_undefined_values_are_neither_averaged_nor_counted():
-    summary = summarize(table(("gm", 80.0), ("gm", NAN), ("gm", 90.0)))
+    summary = summarize_metrics(table(("gm", 80.0), ("gm", NAN), ("gm", 90.0)))
     assert summary["gm"]["dice"]["n"] == 2
     assert summary["gm"]["dice"]["mean"] == 85
 
 
 def test_undefined_moments_are_null_in_the_json():
-    summary = summarize(table(("gm", NAN), ("wm", 80.0)))
+    summary = summarize_metrics(table(("gm", NAN), ("wm", 80.0)))
     assert summary["gm"]["dice"] == {"mean": None, "std": None, "n": 0}
     assert summary["wm"]["dice"] == {"mean": 80.0, "std": None, "n": 1}
     assert "NaN" not in json.dumps(summary, allow_nan=False)

@@ -16,6 +16,7 @@ from scipy.optimize import minimize_scalar
 from softseg.core.errors import UserError
 from softseg.evaluation.recalibration.fit import (
     Monotone,
+    RecalibrationFile,
     Temperature,
     VolumeCorrection,
     collect_evidence,
@@ -23,7 +24,6 @@ from softseg.evaluation.recalibration.fit import (
     fit_monotone,
     fit_temperature,
     fit_volume,
-    write_recalibrations,
 )
 
 LOGITS = np.random.default_rng(0).normal(-3, 3, (40, 50, 30))
@@ -198,10 +198,10 @@ ALL = [
 ]
 
 
-def test_a_file_keeps_each_targets_recalibration_to_the_bit(tmp_path):
-    path, recalibrations = tmp_path / "r.json", dict(zip("abc", ALL, strict=True))
-    write_recalibrations(path, recalibrations, ["s1", "s2"])
-    written = json.loads(path.read_text())
+def test_a_file_keeps_each_targets_recalibration_to_the_bit():
+    recalibrations = dict(zip("abc", ALL, strict=True))
+    content = RecalibrationFile(targets=recalibrations, subjects=("s1", "s2"))
+    written = json.loads(content.model_dump_json(indent=2))
     assert written["targets"] == {
         "a": {"name": "temperature", "temperature": 1 / 3},
         "b": {"name": "monotone", "predicted": [0.0, 0.1, 1.0], "observed": [0.0, 1 / 7, 0.9]},
