@@ -28,8 +28,7 @@ BINS = 10
 MARGIN_MM = 5.0
 """Largest distance to the truth at which voxels count: beyond the partial volume of the edge, the
 usual error of a contour and the next thick slice, but not the easy background."""
-TRACE = 0.01
-"""Truth below it counts as background."""
+_TRACE = 0.01
 _COLUMNS = ("voxels", "sum_predicted", "sum_truth")
 
 
@@ -64,7 +63,7 @@ def region(truth: FloatArray, zooms: Sequence[float], margin_mm: float = MARGIN_
         zooms: (3,) size of a voxel in mm.
         margin_mm: 0 or more, between the voxels' centers.
     """
-    inside, near = binarize(truth, TRACE), np.zeros(truth.shape, dtype=bool)
+    inside, near = binarize(truth, _TRACE), np.zeros(truth.shape, dtype=bool)
     if not inside.any():
         return near
     [smallest_box] = ndimage.find_objects(inside.view(np.uint8))
@@ -83,16 +82,20 @@ def score_calibration(
 ) -> dict[str, float]:
     """Compute `ece`, `ace` and `brier` of a volume, in [0, 1], 0 is best; NaN if the ROI is empty.
 
+    `brier` is the mean of (q - y)^2 (Brier 1950); unlike `ece` it also falls when a prediction
+    separates voxels better.
+
     Args:
         probability: soft prediction (X, Y, Z) in [0, 1].
         truth: (X, Y, Z) in [0, 1].
         roi: the voxels that count, (X, Y, Z), as returned by `region`.
         bins: number of bins of `ece` and `ace`.
     """
+    q, y = _within(probability, truth, roi)
     return {
         "ece": ece(reliability(probability, truth, roi, bins)),
-        "ace": ace(probability, truth, roi, bins),
-        "brier": brier(probability, truth, roi),
+        "ace": ace(q, y, bins),
+        "brier": float(np.mean(np.square(q - y))) if q.size else float("nan"),
     }
 
 
@@ -123,15 +126,14 @@ def ece(bins: ReliabilityBins) -> float:
     return float(np.abs(bins.true - bins.predicted).sum()) / voxels if voxels else float("nan")
 
 
-def ace(probability: FloatArray, truth: FloatArray, roi: BoolArray, bins: int = BINS) -> float:
+def ace(q: Float64Array, y: Float64Array, bins: int) -> float:
     """Return the adaptive calibration error: mean |mean y - mean q| over bins of equal counts.
 
-    In [0, 1]; NaN where the ROI is empty (Nixon et al. 2019). Where `bins` does not divide the
-    voxels, the first bins have one more; fewer voxels than bins make a bin each. Voxels with the
-    same q may fall into two bins: both then use their mean y, so the order of voxels is
+    Of voxels (N,); in [0, 1]; NaN without a voxel (Nixon et al. 2019). Where `bins` does not
+    divide the voxels, the first bins have one more; fewer voxels than bins make a bin each. Voxels
+    with the same q may fall into two bins: both then use their mean y, so the order of voxels is
     irrelevant.
     """
-    q, y = _within(probability, truth, roi)
     if not q.size:
         return float("nan")
     values, index, counts = np.unique(q, return_inverse=True, return_counts=True)
@@ -139,15 +141,6 @@ def ace(probability: FloatArray, truth: FloatArray, roi: BoolArray, bins: int = 
     differences = np.repeat(mean_truth - values, counts)  # y - q of each voxel, sorted by q
     parts = np.array_split(differences, min(bins, q.size))
     return float(np.mean([abs(part.mean()) for part in parts]))
-
-
-def brier(probability: FloatArray, truth: FloatArray, roi: BoolArray) -> float:
-    """Return the mean of (q - y)^2 within the ROI, in [0, 1]; NaN if it is empty (Brier 1950).
-
-    Unlike ECE it also falls when a prediction separates voxels better.
-    """
-    q, y = _within(probability, truth, roi)
-    return float(np.mean(np.square(q - y))) if q.size else float("nan")
 
 
 def bins_to_table(bins: ReliabilityBins) -> pd.DataFrame:

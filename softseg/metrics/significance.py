@@ -1,8 +1,8 @@
-"""The Wilcoxon signed-rank test on paired differences, and Holm's correction for several."""
+"""The Wilcoxon signed-rank test, Holm's correction for several tests, and bootstrap intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,9 +20,6 @@ paper: the same without correction for continuity, as in the analysis published 
     al. 2020; its p-values are smaller than those of `approx`.
 auto: exact for at most 50 differences without zeros and ties, otherwise approx.
 """
-
-EXACT_UP_TO = 50
-"""The most differences for which `auto` is exact, as in scipy."""
 
 _SIGNIFICANT = 0.05  # section 2.4.1
 
@@ -55,6 +52,8 @@ def wilcoxon(differences: ArrayLike, method: Method = "auto") -> Wilcoxon:
     Raises:
         ValueError: a difference is not finite, or the method is unknown.
     """
+    from scipy import stats  # slow to import, and every YAML that is read comes through here
+
     values = np.asarray(differences, dtype=np.float64).ravel()
     if not np.isfinite(values).all():
         raise ValueError("differences must be finite: leave out pairs with an undefined value")
@@ -65,25 +64,16 @@ def wilcoxon(differences: ArrayLike, method: Method = "auto") -> Wilcoxon:
     _, counts = np.unique(np.abs(nonzero), return_counts=True)
     tied = int(counts[counts > 1].sum())
     if method == "auto":
-        is_exact = len(nonzero) <= EXACT_UP_TO and not zeros and not tied
+        is_exact = len(nonzero) <= 50 and not zeros and not tied  # as in scipy
         method = "exact" if is_exact else "approx"
     note = "; ".join(_notes(len(nonzero), zeros, tied, method))
     if not len(nonzero):
         return Wilcoxon(1.0 if zeros else float("nan"), "", len(values), zeros, tied, note)
-    return Wilcoxon(_p_value(nonzero, method), method, len(values), zeros, tied, note)
-
-
-def _p_value(nonzero: Float64Array, method: Method) -> float:
-    """Compute the p-value of differences without zeros.
-
-    scipy's treatment of zeros differs between its methods and versions.
-    """
-    from scipy import stats  # slow to import, and every YAML that is read comes through here
-
+    # without zeros, which scipy's methods and versions treat differently
     result: Any = stats.wilcoxon(
         nonzero, method="exact" if method == "exact" else "approx", correction=method == "approx"
     )
-    return float(result.pvalue)
+    return Wilcoxon(float(result.pvalue), method, len(values), zeros, tied, note)
 
 
 def _notes(nonzero: int, zeros: int, tied: int, method: Method) -> Iterator[str]:
@@ -114,3 +104,47 @@ def holm(p_values: ArrayLike) -> Float64Array:
     adjusted = np.full_like(values, np.nan)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
+
+
+def mean_interval(values: ArrayLike) -> tuple[float, float]:
+    """Return the 95 % bootstrap percentile interval of the mean; NaN for fewer than two values.
+
+    Of (N,) values by 10 000 resamples, as in Bertels et al. 2021.
+    """
+    sample = np.asarray(values, dtype=np.float64).ravel()
+    if len(sample) < 2:
+        return float("nan"), float("nan")
+    if len(np.unique(sample)) == 1:  # scipy rejects one value and warns of equal ones
+        return float(sample[0]), float(sample[0])
+    interval = _bootstrap(sample, np.mean, resamples=10_000).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def median_interval(values: ArrayLike) -> tuple[float, float]:
+    """Return the 95 % bootstrap percentile interval of the median of (N,) values; NaN without any.
+
+    The same values always have the same interval.
+    """
+    sample = np.asarray(values, dtype=np.float64).ravel()
+    if not len(sample):
+        return float("nan"), float("nan")
+    if len(np.unique(sample)) == 1:  # scipy rejects one value and warns of equal ones
+        return float(sample[0]), float(sample[0])
+    result = _bootstrap(sample, np.median, resamples=9999)
+    # scipy's own interval is off by a last bit between equal medians, so may miss the median
+    low, high = np.percentile(result.bootstrap_distribution, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _bootstrap(sample: Float64Array, statistic: Callable[..., Any], resamples: int) -> Any:
+    """Return scipy's result for a statistic of (N,) values that are not all equal."""
+    from scipy import stats  # slow to import, and every YAML that is read comes through here
+
+    return stats.bootstrap(
+        (sample,),
+        statistic,
+        n_resamples=resamples,
+        batch=1000,  # resamples at once: bounds the memory, whatever the number of subjects
+        method="percentile",
+        random_state=np.random.default_rng(0),  # `rng` needs scipy 1.15
+    )

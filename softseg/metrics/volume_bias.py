@@ -9,8 +9,8 @@ import numpy as np
 from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, FloatArray
 from softseg.metrics import TRUTH_THRESHOLD, binarize
-from softseg.metrics.bootstrap import mean_interval
 from softseg.metrics.overlap import volume_ml
+from softseg.metrics.significance import mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 MEASURES = {"soft": "dV_soft_ml", "hard": "dV_hard_ml"}
 """Kind of volume -> the column of its difference."""
-EVERYWHERE = "all"
-"""The name of the group in a table without groups."""
-UNKNOWN = "unknown"
-"""The name of the group of subjects without a group."""
 _GROUP = "__group"  # a name that no user's column has
 
 
@@ -30,17 +26,9 @@ def score_volume_bias(
 ) -> dict[str, float]:
     """Return predicted minus true volume in milliliters: **positive is over-estimation**.
 
-    That is the opposite sign of `rvd`.
-
-    Args:
-        probability: soft prediction q (X, Y, Z) in [0, 1].
-        truth: soft or binary truth y (X, Y, Z) in [0, 1].
-        mask: binary prediction (X, Y, Z), at the run's threshold.
-        voxel_ml: volume of one voxel in milliliters.
-
-    Returns:
-        `dV_soft_ml` = V(q) - V(y), the volumes of soft masks; `dV_hard_ml`, that of the mask minus
-        that of truth >= 0.5. Both are defined for an empty truth, too.
+    That is the opposite sign of `rvd`. `dV_soft_ml` is V(q) - V(y) of the soft prediction and
+    truth, (X, Y, Z) in [0, 1]; `dV_hard_ml` is V(mask) - V(y >= 0.5), of the prediction at the
+    run's threshold. Both are defined for an empty truth, too.
     """
     true_mask = binarize(truth, TRUTH_THRESHOLD)
     return {
@@ -56,7 +44,8 @@ def volume_bias_table(frame: pd.DataFrame, group: str | None = None) -> pd.DataF
         frame: columns `person`, `target`, `dV_soft_ml`, `dV_hard_ml` and that of the group, such
             as `center`. Several rows of a person (splits, sessions) are averaged first, so that
             the bootstrap resamples persons. NaN is left out.
-        group: the column to group the subjects by; None: all together, as the group "all".
+        group: the column to group the subjects by, those without a value as "unknown"; None: all
+            together, as the group "all".
 
     Returns:
         One row for each target, group and volume, in the order of first appearance: `target`,
@@ -75,8 +64,8 @@ def volume_bias_table(frame: pd.DataFrame, group: str | None = None) -> pd.DataF
             f"the metrics have no column {', '.join(missing)}, which the volume bias needs; "
             f"their columns are {', '.join(map(str, frame.columns))}"
         )
-    group_names = EVERYWHERE if group is None else frame[group].astype(object)
-    grouped = frame.assign(**{_GROUP: group_names}).fillna({_GROUP: UNKNOWN})
+    group_names = "all" if group is None else frame[group].astype(object)
+    grouped = frame.assign(**{_GROUP: group_names}).fillna({_GROUP: "unknown"})
     rows = []
     for (target, name), members in grouped.groupby(["target", _GROUP], sort=False):
         persons = members.groupby("person", sort=False)[list(MEASURES.values())].mean()

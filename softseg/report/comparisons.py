@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from softseg.core.errors import UserError
-from softseg.metrics.bootstrap import median_interval
-from softseg.metrics.significance import Method, holm, wilcoxon
+from softseg.metrics.significance import Method, holm, median_interval, wilcoxon
 from softseg.report.pairing import Unit, count_unmatched, paired_means, scores_by_candidate
 
 PER_SPLIT_CAUTION = (

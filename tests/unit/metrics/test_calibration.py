@@ -19,7 +19,6 @@ from softseg.metrics.calibration import (
     ace,
     bins_from_table,
     bins_to_table,
-    brier,
     ece,
     region,
     reliability,
@@ -67,7 +66,7 @@ def test_published_figures_of_six_voxels():
     assert result["brier"] == pytest.approx(0.0991667, abs=1e-6)
     # one voxel a bin, all bins weighing the same: the mean of |y - q|
     assert result["ace"] == pytest.approx(0.233333, abs=1e-6)
-    assert ace(Q, Y, everywhere(Q), bins=2) == pytest.approx((0.45 / 3 + 0.55 / 3) / 2, abs=1e-6)
+    assert ace(Q.ravel(), Y.ravel(), bins=2) == pytest.approx((0.45 / 3 + 0.55 / 3) / 2, abs=1e-6)
 
 
 @FEW
@@ -88,8 +87,7 @@ def test_ace_without_ties_is_the_mean_over_parts_of_the_sorted_voxels(volume, bi
     q, y, roi = volume
     values, first = np.unique(q[roi], return_index=True)
     y = y[roi][first].astype(np.float64)
-    roi = np.ones((len(values), 1, 1), bool)
-    result = ace(values.reshape(-1, 1, 1), y.reshape(-1, 1, 1), roi, bins)
+    result = ace(values.astype(np.float64), y, bins)
     parts = zip(*(np.array_split(side, bins) for side in (values.astype(float), y)), strict=True)
     gaps = [abs(a.mean() - b.mean()) for a, b in parts if a.size]
     assert result == pytest.approx(np.mean(gaps) if gaps else math.nan, abs=1e-9, nan_ok=True)
@@ -101,15 +99,15 @@ def test_ace_does_not_depend_on_the_order_of_equal_predictions(volume, bins, ran
     q, y, _ = volume
     order = list(range(q.size))
     random.shuffle(order)
-    before = ace(q, y, everywhere(q), bins)
-    q, y = (side.reshape(-1, 1, 1)[order] for side in (q, y))
-    assert ace(q, y, everywhere(q), bins) == pytest.approx(before, abs=1e-9)
+    q, y = (side.ravel().astype(np.float64) for side in (q, y))
+    before = ace(q, y, bins)
+    assert ace(q[order], y[order], bins) == pytest.approx(before, abs=1e-9)
 
 
 def test_tied_voxels_in_two_bins_have_their_mean_truth_in_both():
-    q, y = line(0.5, 0.5, 0.5, 0.5), line(0, 0, 1, 1)
+    q, y = np.full(4, 0.5), np.array([0.0, 0.0, 1.0, 1.0])
     # in either order of the file one bin would be all wrong and the other all right
-    assert ace(q, y, everywhere(q), bins=2) == 0
+    assert ace(q, y, bins=2) == 0
 
 
 @FEW
@@ -154,7 +152,8 @@ def test_a_value_rounded_to_float32_is_in_the_bin_of_its_decimal():
 
 def test_brier_counts_the_voxels_of_the_region_only():
     roi = line(1, 1, 0) > 0
-    assert brier(line(0.5, 1, 1), line(0, 1, 0), roi) == pytest.approx(0.125)
+    result = score_calibration(line(0.5, 1, 1), line(0, 1, 0), roi)
+    assert result["brier"] == pytest.approx(0.125)
 
 
 def test_without_a_truth_there_is_no_region_and_no_error():

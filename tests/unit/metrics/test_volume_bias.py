@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from softseg.core.errors import UserError
-from softseg.metrics.bootstrap import mean_interval
 from softseg.metrics.overlap import rvd
+from softseg.metrics.significance import mean_interval
 from softseg.metrics.volume_bias import score_volume_bias, volume_bias_table
 
 NAN = float("nan")
