@@ -107,18 +107,15 @@ class UnifiedFocal(OverlapLoss):
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one loss per target, (K,), or per sample and target, (B, K)."""
-        focal = self._focal_term(prediction, target).mean(dim=self.axes)
-        foreground = power(self._tversky_distance(prediction, target), 1 - self.gamma)
-        background = self._tversky_distance(1 - prediction, 1 - target)
-        return self.weight * (foreground + background) / 2 + (1 - self.weight) * focal
-
-    def _focal_term(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return F of the formula for each voxel, (B, K, H, W)."""
         foreground = -self.delta * target * log(prediction, self.epsilon)
         background = -(1 - self.delta) * (1 - target) * log(1 - prediction, self.epsilon)
         if self.gamma > 0:
             background = background * power(prediction, self.gamma)
-        return foreground + background
+        focal = (foreground + background).mean(dim=self.axes)
+        target_distance = power(self._tversky_distance(prediction, target), 1 - self.gamma)
+        background_distance = self._tversky_distance(1 - prediction, 1 - target)
+        tversky = (target_distance + background_distance) / 2
+        return self.weight * tversky + (1 - self.weight) * focal
 
     def _tversky_distance(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return 1 - TI of a class per target, (K,), or per sample and target, (B, K)."""

@@ -1,4 +1,7 @@
-"""Dice losses: linear, squared, generalized and Dice++."""
+"""Dice losses: linear, squared, generalized and Dice++; Dice and Jaccard semimetric losses.
+
+Of these the squared and the semimetric losses are valid for soft targets.
+"""
 
 from __future__ import annotations
 
@@ -113,14 +116,103 @@ class GeneralizedDice(OverlapLoss):
         if self.background:
             prediction = torch.cat([prediction, 1 - prediction], dim=1)
             target = torch.cat([target, 1 - target], dim=1)
-        weight = _class_weights(self.total(target))
+        volume = self.total(target)
+        present = volume > 0
+        smallest = volume.masked_fill(~present, torch.inf).amin(-1, keepdim=True)
+        weight = torch.where(present, (smallest / volume).square(), 1)
         agreed = prediction * target
         wrong = self.total(prediction + target - 2 * agreed)
         return self.share((weight * wrong).sum(-1), 2 * (weight * self.total(agreed)).sum(-1))
 
 
-def _class_weights(volume: Tensor) -> Tensor:
-    """Return (smallest / volume)^2 of the volumes (..., L) of classes; 1 for absent classes."""
-    present = volume > 0
-    smallest = volume.masked_fill(~present, torch.inf).amin(-1, keepdim=True)
-    return torch.where(present, (smallest / volume).square(), 1)
+class Dml1(OverlapLoss):
+    """1 - (2 M + s) / (sum(p) + sum(y) + s), M = sum(min(p, y)), for each target.
+
+    M is the published (sum(p) + sum(y) - sum(|p - y|)) / 2, so this is
+    sum(|p - y|) / (sum(p) + sum(y) + s). For hard targets it is `dice`, value and gradient.
+
+    Source: Wang, Popordanoska, Bertels, Lemmens and Blaschko, Dice Semimetric Losses, MICCAI
+    2023 (arXiv 2303.16296). The s of their code is half of this one.
+
+    Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
+    it is `dice` and has its volume bias: average the labels instead.
+
+    Range: 0 to 1. Gradient: 0 at the minimum itself, but next to it each voxel pulls with
+    1 / (2 sum(y) + s), however small its error.
+    """
+
+    name: Literal["dml1"] = "dml1"
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
+        error = self.total((prediction - target).abs())
+        return self.share(error, 2 * self.total(torch.minimum(prediction, target)))
+
+
+class Dml2(OverlapLoss):
+    """1 - (2 I + s) / (2 I + sum(|p - y|) + s), I = sum(p y), for each target.
+
+    For hard targets it is `dice`.
+
+    Source: Wang, Popordanoska, Bertels, Lemmens and Blaschko, Dice Semimetric Losses, MICCAI
+    2023 (arXiv 2303.16296).
+
+    Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
+    it is `dice` and has its volume bias: average the labels instead.
+
+    Range: 0 to 1. Gradient: 0 at the minimum itself, but next to it each voxel pulls with
+    1 / (2 sum(y^2) + s), however small its error; faint targets pull harder than with `dml1`.
+    """
+
+    name: Literal["dml2"] = "dml2"
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
+        error = self.total((prediction - target).abs())
+        return self.share(error, 2 * self.total(prediction * target))
+
+
+class Jml1(OverlapLoss):
+    """1 - (M + s) / (M + sum(|p - y|) + s), M = sum(min(p, y)), for each target.
+
+    With s = 0 the published 1 - (c - d) / (c + d), where c = sum(p) + sum(y) and
+    d = sum(|p - y|). For hard targets it is the soft Jaccard loss.
+
+    Source: Wang, Ning and Blaschko, Jaccard Metric Losses, NeurIPS 2023 (arXiv 2302.05666); s as
+    in their later code.
+
+    Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
+    it is the soft Jaccard loss, with its minimum at hard masks: average the labels instead.
+
+    Range: 0 to 1. Gradient: 0 at the minimum itself, but next to it each voxel pulls with
+    1 / (sum(y) + s), however small its error.
+    """
+
+    name: Literal["jml1"] = "jml1"
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
+        error = self.total((prediction - target).abs())
+        return self.share(error, self.total(torch.minimum(prediction, target)))
+
+
+class Jml2(OverlapLoss):
+    """1 - (I + s) / (I + sum(|p - y|) + s), I = sum(p y), for each target.
+
+    For hard targets it is the soft Jaccard loss.
+
+    Source: Wang, Ning and Blaschko, Jaccard Metric Losses, NeurIPS 2023 (arXiv 2302.05666).
+
+    Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
+    it is the soft Jaccard loss, with its minimum at hard masks: average the labels instead.
+
+    Range: 0 to 1. Gradient: 0 at the minimum itself, but next to it each voxel pulls with
+    1 / (sum(y^2) + s), however small its error; faint targets pull harder than with `jml1`.
+    """
+
+    name: Literal["jml2"] = "jml2"
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return one loss per target, (K,), or per sample and target, (B, K)."""
+        error = self.total((prediction - target).abs())
+        return self.share(error, self.total(prediction * target))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from softseg.losses import contour, cross_entropy, dice, regression, semimetric, tversky, wing
+from softseg.losses import contour, cross_entropy, dice, regression, tversky
 
 SingleLoss = (
-    wing.AdaptiveWing
-    | wing.Wing
+    regression.AdaptiveWing
+    | regression.Wing
     | regression.Mse
     | regression.L1
     | regression.Huber
     | dice.Dice
     | dice.DiceSquared
-    | semimetric.Dml1
-    | semimetric.Dml2
-    | semimetric.Jml1
-    | semimetric.Jml2
+    | dice.Dml1
+    | dice.Dml2
+    | dice.Jml1
+    | dice.Jml2
     | dice.GeneralizedDice
     | tversky.Tversky
     | tversky.FocalTversky

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from softseg.core.component import Component, parse_component
-from softseg.losses.schedules import Weight, final_epoch, weight_at
+from softseg.losses.combination import Weight, final_epoch, weight_at
 
 
 class Weighted(Component):
