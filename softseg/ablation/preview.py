@@ -13,7 +13,7 @@ from rich.table import Table
 from softseg.ablation.folder import check_existing, write_shared_stacks
 from softseg.ablation.plan import PlannedRun
 from softseg.ablation.progress import completed_epochs
-from softseg.core.progress import whole_seconds
+from softseg.core.console import whole_seconds
 from softseg.preprocess.cache.shared_stack import read_shared_stack
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from softseg.ablation.plan import PlannedRun
 from softseg.ablation.run_one import Outcome
-from softseg.core.progress import ProgressBar, whole_seconds
+from softseg.core.console import ProgressBar, whole_seconds
 from softseg.runs.folder import Run
 
 

@@ -56,10 +56,11 @@ class TorchioTransform(Component):
         """Reject parameters that the transform does not take, by asking TorchIO."""
         allowed = set(inspect.signature(self._class()).parameters) - {"kwargs"} | {"p"}
         allowed -= set(_FIXED.get(self.name, {}))
-        for key in self._parameters():
+        parameters = self.model_extra or {}
+        for key in parameters:
             if key not in allowed:
                 raise ValueError(f"{self.name} takes {', '.join(sorted(allowed))}; not `{key}`")
-        axes = self._parameters().get("axes", [])
+        axes = parameters.get("axes", [])
         if not isinstance(axes, list | tuple) or any(axis not in (0, 1) for axis in axes):
             raise ValueError(f"{self.name}: axes is a list of a slice's axes, 0 and 1")
         try:
@@ -73,14 +74,11 @@ class TorchioTransform(Component):
 
         return getattr(torchio, self.name)
 
-    def _parameters(self) -> dict[str, Any]:
-        return self.model_extra or {}
-
     def _transform(self) -> Any:
         """Create the TorchIO transform."""
         parameters = {
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in self._parameters().items()
+            for name, value in (self.model_extra or {}).items()
         }
         transform = self._class()(**parameters, **_FIXED.get(self.name, {}))
         if self.name == "RandomAffine":  # TorchIO would shift a slice out of its own plane

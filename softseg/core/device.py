@@ -48,8 +48,7 @@ def has_room(device: torch.device, n_bytes: int) -> bool:
     """Whether a stack of `n_bytes` fits on a device and leaves enough memory to train with."""
     if device.type != "cuda":
         return True  # on the CPU the stack is already in memory, which MPS shares
-    free, _ = torch.cuda.mem_get_info(device)
-    return n_bytes <= _STACK_SHARE * free
+    return n_bytes <= _STACK_SHARE * free_bytes(device)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -7,7 +7,7 @@ import time
 from rich.console import Console
 from torch import Tensor
 
-from softseg.core.progress import ProgressBar, whole_seconds
+from softseg.core.console import ProgressBar, whole_seconds
 from softseg.training.state import Record, State
 
 ESTIMATE_AFTER = 2

@@ -15,7 +15,7 @@ from softseg.config.yaml.read import parse_yaml
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.model import Model
-from softseg.models.heads.sigmoid import SigmoidHead
+from softseg.models.heads import SigmoidHead
 from softseg.models.predictor import Predictor
 
 YAML = """\

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pydantic import ValidationError
 
 from softseg.models import heads
 
@@ -16,6 +18,13 @@ LOGITS = hnp.arrays(
     st.tuples(*(st.integers(1, 3) for _ in range(4))),
     elements=st.floats(allow_nan=False, width=32),
 )
+
+SPECS = [
+    {"name": "sigmoid"},
+    {"name": "normrelu"},
+    {"name": "normrelu", "scope": "sample"},
+    {"name": "normrelu", "scope": "running"},
+]
 
 
 def normrelu(targets=1, **fields):
@@ -158,3 +167,64 @@ def test_the_running_scale_is_saved():
 def test_a_running_scale_for_another_number_of_targets_is_rejected(train):
     with pytest.raises(ValueError, match="1 targets was given 2"):
         normrelu(scope="running").train(train)(torch.ones(1, 2, 3, 3))
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda s: "-".join(s.values()))
+def test_with_its_own_divisor_a_head_makes_its_prediction(spec):
+    head = heads.build(spec, targets=2)
+    head(torch.tensor([3.0, 7.0]).view(1, 2, 1, 1).expand(4, 2, 5, 5))  # a running maximum
+    head.eval()
+    logits = torch.randn(4, 2, 5, 5, generator=torch.Generator().manual_seed(0)) * 3
+    assert torch.equal(head.forward_with_divisor(logits, head.divisor(logits)), head(logits))
+
+
+def test_each_target_has_its_divisor_and_larger_logits_become_one():
+    head = heads.build({"name": "normrelu"}, targets=2).eval()
+    divisor = head.divisor(torch.tensor([[4.0, 10.0], [2.0, -1.0]]).view(2, 2, 1, 1))
+    soft = head.forward_with_divisor(
+        torch.tensor([[1.0, 15.0], [-3.0, 2.5]]).view(2, 2, 1, 1), divisor
+    )
+    assert soft.flatten().tolist() == [0.25, 1.0, 0.0, 0.25]
+
+
+def test_a_dead_volume_has_a_divisor_of_one():
+    head = heads.build({"name": "normrelu"}).eval()
+    divisor = head.divisor(torch.full((2, 1, 3, 3), -1.0))
+    assert head.forward_with_divisor(torch.full((1, 1, 1, 1), 0.5), divisor).item() == 0.5
+
+
+def test_a_sigmoid_ignores_the_divisor():
+    head = heads.build({"name": "sigmoid"}).eval()
+    logits = torch.linspace(-4, 4, 9).view(1, 1, 3, 3)
+    assert torch.equal(head.forward_with_divisor(logits, torch.tensor(7.0)), torch.sigmoid(logits))
+
+
+def test_the_sigmoid_head_is_the_logistic_function_in_float32():
+    logits = torch.tensor([-1000.0, 0.0, math.log(3), 1000.0], dtype=torch.bfloat16)
+    out = heads.build({"name": "sigmoid"})(logits.view(1, 1, 2, 2))
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(
+        out.flatten(), torch.tensor([0.0, 0.5, 0.75, 1.0]), atol=2e-3, rtol=0
+    )
+
+
+def test_a_prior_is_the_initial_prediction_of_every_voxel():
+    bias = heads.Sigmoid(prior=0.02).initial_bias()
+    assert bias is not None
+    assert torch.sigmoid(torch.tensor(bias)).item() == pytest.approx(0.02)
+
+
+def test_without_a_bias_or_prior_there_is_no_initial_bias():
+    assert heads.Sigmoid().initial_bias() is None
+    assert heads.Sigmoid(bias=-4.0).initial_bias() == -4.0
+
+
+def test_bias_and_prior_exclude_each_other():
+    with pytest.raises(ValidationError, match="not both"):
+        heads.build({"name": "sigmoid", "bias": -4, "prior": 0.1})
+
+
+@pytest.mark.parametrize("prior", [0, 1, -0.1])
+def test_a_prior_outside_of_0_to_1_is_rejected(prior):
+    with pytest.raises(ValidationError):
+        heads.build({"name": "sigmoid", "prior": prior})

@@ -1,17 +1,67 @@
-"""NormReLU, the head of SoftSeg: a ReLU divided by its maximum."""
+"""Heads: logits (B, K, H, W) -> prediction in [0, 1], float32, of the same shape.
+
+NormReLU is the head of SoftSeg: a ReLU divided by its maximum.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, TypeAdapter, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softseg.core.component import Component
+from softseg.core.component import Component, parse_component
 
-Scope = Literal["batch", "sample", "running"]
+
+class Sigmoid(Component):
+    """The logistic function, for each target separately.
+
+    With the Adaptive Wing loss a network that starts at sigmoid(0) = 0.5 everywhere learns to
+    push the background down and stalls there; with a bias or a prior it starts at the background.
+    """
+
+    name: Literal["sigmoid"] = "sigmoid"
+    bias: float | None = None
+    """Initial output bias in logits (-4 starts every voxel at 0.018); null: random, as in the \
+paper"""
+    prior: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of foreground voxels, 0 to 1, at which every voxel starts; an alternative to `bias`"""
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Self:
+        """Reject a bias next to a prior."""
+        if self.bias is not None and self.prior is not None:
+            raise ValueError("give a bias or a prior, not both: the prior sets the bias")
+        return self
+
+    def initial_bias(self) -> float | None:
+        """Return the initial bias of the model's last convolution; None leaves it random."""
+        if self.prior is None:
+            return self.bias
+        return math.log(self.prior / (1 - self.prior))
+
+    def __call__(self, targets: int = 1) -> nn.Module:  # noqa: ARG002 - as every head
+        """Create the module: logits (B, K, H, W) -> (0, 1)."""
+        return SigmoidHead()
+
+
+class SigmoidHead(nn.Module):
+    """The logistic function in float32 (float64 stays)."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return the prediction of logits (B, K, H, W), same shape."""
+        return torch.sigmoid(logits.to(torch.promote_types(logits.dtype, torch.float32)))
+
+    def divisor(self, logits: Tensor) -> Tensor:
+        """Return ones (1, K, 1, 1): only a NormReLU divides."""
+        return torch.ones((1, logits.shape[1], 1, 1), device=logits.device)
+
+    def forward_with_divisor(self, logits: Tensor, divisor: Tensor) -> Tensor:  # noqa: ARG002
+        """Return the prediction; the divisor, which a NormReLU needs, has no effect."""
+        return self.forward(logits)
 
 
 class NormRelu(Component):
@@ -23,7 +73,7 @@ class NormRelu(Component):
     """
 
     name: Literal["normrelu"] = "normrelu"
-    scope: Scope = "batch"
+    scope: Literal["batch", "sample", "running"] = "batch"
     """Training divides by the maximum over the batch (the paper's) or over each sample; \
 validation and inference by the maximum over the whole volume; `running` trains like `batch` and \
 predicts with the average of the training maxima, for volumes that may be empty"""
@@ -49,7 +99,7 @@ class NormReluHead(nn.Module):
     target's finite logits 0; NaN stays NaN, so that a diverged training is noticed.
     """
 
-    def __init__(self, scope: Scope = "batch", momentum: float = 0.1, targets: int = 1) -> None:
+    def __init__(self, scope: str, momentum: float, targets: int) -> None:
         super().__init__()
         self.scope = scope
         self.scale = RunningMaximum(momentum, targets) if scope == "running" else None
@@ -140,3 +190,18 @@ def is_dead(output: Tensor) -> Tensor:
     """
     values = output.detach()
     return values.amax(dim=(0, 2, 3)) < torch.finfo(values.dtype).tiny
+
+
+Head = Annotated[Sigmoid | NormRelu, Field(discriminator="name")]
+_family: TypeAdapter[Sigmoid | NormRelu] = TypeAdapter(Head)
+
+
+def build(spec: Any, targets: int = 1) -> nn.Module:
+    """Build the head that a YAML's `head:` describes, such as `{"name": "normrelu"}`.
+
+    The module takes logits (B, K, H, W) of K = `targets` outputs in any float type; it computes
+    and returns float32 (float64 stays float64), values in [0, 1].
+
+    Raises pydantic.ValidationError if the spec names no head, or a field is wrong.
+    """
+    return parse_component(_family, spec)(targets)
