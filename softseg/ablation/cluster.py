@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from softseg.ablation.design import Cluster
-from softseg.ablation.jobs import attempt, die_with_parent, record_failure
+from softseg.ablation.jobs import die_with_parent
 from softseg.ablation.plan import PlannedRun
-from softseg.ablation.run_one import Outcome
+from softseg.ablation.run_one import Outcome, record_failure, run_one
 from softseg.core.errors import UserError
 
 _LOCK_TIMEOUT = 60.0  # seconds until the process of a lost node has released its run
@@ -86,4 +86,4 @@ def _run_on_node(planned: PlannedRun, stack: Path, folder: Path, token: Path) ->
     os.chdir(folder)  # paths in a configuration are relative to it
     planned.run.log.parent.mkdir(parents=True, exist_ok=True)
     with planned.run.log.open("a", buffering=1) as log:
-        return attempt(planned, stack, log, lock_timeout=_LOCK_TIMEOUT)
+        return run_one(planned, stack, log, lock_timeout=_LOCK_TIMEOUT)

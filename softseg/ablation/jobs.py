@@ -8,21 +8,15 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TextIO
-
-from rich.console import Console
 
 from softseg.ablation.plan import PlannedRun
-from softseg.ablation.run_one import Outcome, run_one
-from softseg.core.errors import TrainingError, UserError
-from softseg.core.files import write_atomically
+from softseg.ablation.run_one import Outcome, record_failure, run_one
 
 _FORKSERVER = "forkserver" in multiprocessing.get_all_start_methods()
 _STOP_TIMEOUT = 30.0  # seconds in which an interrupted run may write its checkpoint
@@ -126,30 +120,9 @@ def _run_in_worker(planned: PlannedRun, stack: Path, result: Connection, gpu: st
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
-            result.send(attempt(planned, stack, log))
+            result.send(run_one(planned, stack, log))
         except KeyboardInterrupt:
             sys.exit(130)
-
-
-def attempt(planned: PlannedRun, stack: Path, log: TextIO, lock_timeout: float = 5.0) -> Outcome:
-    """Train and evaluate one run; every error becomes a failed outcome."""
-    console = Console(file=log, soft_wrap=True, width=160)
-    planned.run.failure.unlink(missing_ok=True)
-    try:
-        return run_one(planned, stack, console, lock_timeout)
-    except (UserError, TrainingError) as error:
-        reason = str(error)
-    except Exception as error:
-        traceback.print_exc(file=log)
-        reason = f"{type(error).__name__}: {error}"
-    print(f"failed: {reason}", file=log, flush=True)
-    return record_failure(planned, reason)
-
-
-def record_failure(planned: PlannedRun, reason: str) -> Outcome:
-    """Write the reason to a file next to the run's folder, for the report."""
-    write_atomically(planned.run.failure, reason + "\n")
-    return Outcome("failed", reason)
 
 
 def die_with_parent() -> None:

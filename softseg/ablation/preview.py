@@ -12,15 +12,17 @@ from rich.table import Table
 
 from softseg.ablation.folder import check_existing, write_shared_stacks
 from softseg.ablation.plan import PlannedRun
-from softseg.ablation.progress import completed_epochs
 from softseg.core.console import whole_seconds
 from softseg.preprocess.cache.shared_stack import read_shared_stack
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
-from softseg.runs.folder import is_done, seconds_by_stage
+from softseg.runs.folder import is_done, read_history, seconds_by_stage
 from softseg.runs.plan_file import STACKS
+from softseg.training.profile import bare_step_seconds, steps_per_epoch
 from softseg.training.task import build_task, new_state
-from softseg.training.timing import VALIDATION_SHARE, bare_step_seconds, steps_per_epoch
+
+_VALIDATION_SHARE = 0.3
+"""Time of the validation of an epoch as a share of its training part, approximately."""
 
 
 def show_plan(
@@ -65,7 +67,7 @@ def _state(planned: PlannedRun) -> str:
         return "done"
     if planned.run.exists():
         epochs = planned.experiment.trainer.max_epochs
-        return f"epoch {completed_epochs(planned.run)} of {epochs}"
+        return f"epoch {len(read_history(planned.run.folder))} of {epochs}"
     return "failed" if planned.run.failure.exists() else "to do"
 
 
@@ -91,5 +93,5 @@ def _seconds_from_steps(todo: Sequence[PlannedRun], stacks: Mapping[int, Path]) 
         step_seconds = bare_step_seconds(state, task, repeats=3, warm_up=1)
         epoch_seconds = step_seconds * steps_per_epoch(task)
         epochs = experiment.trainer.max_epochs
-        seconds[candidate] = epoch_seconds * epochs * (1 + VALIDATION_SHARE)
+        seconds[candidate] = epoch_seconds * epochs * (1 + _VALIDATION_SHARE)
     return sum(seconds[planned.candidate] for planned in todo)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from rich.console import Console
 
 from softseg.ablation.plan import PlannedRun
+from softseg.core.errors import TrainingError, UserError
+from softseg.core.files import write_atomically
 from softseg.evaluation.evaluate import evaluate
 from softseg.preprocess.cache.shared_stack import read_shared_stack
 from softseg.runs.data import PreparedData
@@ -26,28 +29,44 @@ class Outcome:
     reason: str = ""
 
 
-def run_one(
-    planned: PlannedRun, stack: Path, console: Console, lock_timeout: float = 5.0
-) -> Outcome:
-    """Train, search the threshold and evaluate; results that are on disk are kept.
+def run_one(planned: PlannedRun, stack: Path, log: TextIO, lock_timeout: float = 5.0) -> Outcome:
+    """Train, search the threshold and evaluate; every error becomes a failed outcome.
+
+    Results that are on disk are kept.
 
     Args:
         planned: The run.
         stack: File with the shared slices of its data (see `preprocess.cache.shared_stack`).
-        console: Where progress is printed.
+        log: Where progress and errors are printed.
         lock_timeout: Seconds to wait for a run locked by another process, which may be dying.
     """
-    run = planned.run
+    planned.run.failure.unlink(missing_ok=True)
     try:
-        with lock(run, lock_timeout):
-            if not is_done(run):
-                prepared = PreparedData(planned.sets, read_shared_stack(stack))
-                train(planned.experiment, run.folder, console, resume=True, prepared=prepared)
-                began = time.perf_counter()
-                evaluate(run, console, search=True, stack=prepared.stack)
-                run.update_metadata(
-                    done=timestamp(), evaluation_seconds=time.perf_counter() - began
-                )
+        with lock(planned.run, lock_timeout):
+            if not is_done(planned.run):
+                _train_and_evaluate(planned, stack, Console(file=log, soft_wrap=True, width=160))
+        return Outcome("done")
     except LockedError:
         return Outcome("locked", "locked by another process")
-    return Outcome("done")
+    except (UserError, TrainingError) as error:
+        reason = str(error)
+    except Exception as error:
+        traceback.print_exc(file=log)
+        reason = f"{type(error).__name__}: {error}"
+    print(f"failed: {reason}", file=log, flush=True)
+    return record_failure(planned, reason)
+
+
+def _train_and_evaluate(planned: PlannedRun, stack: Path, console: Console) -> None:
+    """Do all that a run consists of; its `done` mark is written last."""
+    run, prepared = planned.run, PreparedData(planned.sets, read_shared_stack(stack))
+    train(planned.experiment, run.folder, console, resume=True, prepared=prepared)
+    began = time.perf_counter()
+    evaluate(run, console, search=True, stack=prepared.stack)
+    run.update_metadata(done=timestamp(), evaluation_seconds=time.perf_counter() - began)
+
+
+def record_failure(planned: PlannedRun, reason: str) -> Outcome:
+    """Write the reason to a file next to the run's folder, for the report."""
+    write_atomically(planned.run.failure, reason + "\n")
+    return Outcome("failed", reason)

@@ -1,8 +1,9 @@
-"""Run the missing runs of an ablation; `run_plan` reads from top to bottom."""
+"""Run the missing runs of an ablation, and show their progress."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from softseg.ablation.folder import (
 )
 from softseg.ablation.jobs import run_here, start_fork_server
 from softseg.ablation.plan import PlannedRun
-from softseg.ablation.progress import AblationProgress
 from softseg.ablation.run_one import Outcome
-from softseg.runs.folder import is_done
+from softseg.core.console import ProgressBar, whole_seconds
+from softseg.core.files import read_json
+from softseg.runs.folder import is_done, read_history
 from softseg.runs.plan_file import STACKS
 
 
@@ -75,3 +77,55 @@ def _gpus(design: Design) -> list[str]:
     count = torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # the user's selection, if any
     return visible.split(",")[:count] if visible else [str(n) for n in range(count)]
+
+
+class AblationProgress(ProgressBar):
+    """Counts completed runs and epochs, and estimates the maximum time left."""
+
+    def __init__(self, console: Console, todo: Sequence[PlannedRun]) -> None:
+        super().__init__(console, "runs", len(todo), "{task.fields[status]}", status="starting")
+        self._count = len(todo)
+        self._remaining = {planned.number: planned for planned in todo}
+        self._began = time.perf_counter()
+        self._epochs_at_start = self._epochs_left()
+
+    def refresh(self) -> None:
+        """Read how many epochs the runs have completed, and show the time left."""
+        if self.console.is_terminal:
+            self.update(status=self._status())
+
+    def run_ended(self, planned: PlannedRun, outcome: Outcome) -> None:
+        """Print how a run ended."""
+        del self._remaining[planned.number]
+        done = self._count - len(self._remaining)
+        self.update(completed=done)
+        if outcome.status == "done":
+            summary = read_json(planned.run.folder / "summary.json")
+            dice = {target: metrics["dice"]["mean"] for target, metrics in summary.items()}
+            result = ", ".join(
+                f"{target} test Dice " + ("undefined" if mean is None else f"{mean:.1f} %")
+                for target, mean in dice.items()
+            )
+        elif outcome.status == "failed":
+            result = f"FAILED: {outcome.reason} (see {planned.run.log})"
+        else:
+            result = f"skipped: {outcome.reason}"
+        line = f"{done}/{self._count} {planned.name}: {result} · {self._status()}"
+        self.console.print(line, highlight=False, markup=False)
+
+    def _status(self) -> str:
+        """The epochs and the time left, or the time that all runs took."""
+        seconds = time.perf_counter() - self._began
+        if not self._remaining:
+            return f"took {whole_seconds(seconds)}"
+        left = self._epochs_left()
+        done = self._epochs_at_start - left
+        if done <= 0:
+            return f"{left} epochs left at most"
+        return f"{left} epochs, about {whole_seconds(seconds / done * left)} left at most"
+
+    def _epochs_left(self) -> int:
+        return sum(
+            planned.experiment.trainer.max_epochs - len(read_history(planned.run.folder))
+            for planned in self._remaining.values()
+        )

@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 
 from softseg import augment
 from softseg.augment import Batch
+from softseg.core.device import phase
 from softseg.core.ranks import BatchShare
-from softseg.training.profile import phase
 from softseg.training.task import Task
 
 
@@ -60,9 +60,10 @@ def epoch_batches(
         raters: the random generator that chooses raters.
     """
     parts = order.to(task.stack.image.device).split(task.trainer.batch_size)
-    on_device = task.stack.image.device == task.device
-    batches = direct_batches if on_device else prefetched_batches
-    for batch in batches(task, parts, raters):
+    batches: Iterator[Batch] = (collate(task, rows, raters) for rows in parts)
+    if task.stack.image.device != task.device:
+        batches = prefetched_batches(task, parts, raters)
+    for batch in batches:
         with phase("augmentation"):
             augmented = augment.augment(batch, task.augment, augmentation)
             if task.restandardize:
@@ -70,14 +71,8 @@ def epoch_batches(
         yield augmented
 
 
-def direct_batches(task: Task, parts: Sequence[Tensor], raters: Generator) -> Iterator[Batch]:
-    """Batches of slices that are on the device already."""
-    for rows in parts:
-        yield collate(task, rows, raters)
-
-
 def prefetched_batches(task: Task, parts: Sequence[Tensor], raters: Generator) -> Iterator[Batch]:
-    """The same from the host: a thread collates the next batch while the device computes.
+    """Batches of slices on the host: a thread collates the next one while the device computes.
 
     From pinned memory the copy to a GPU does not make the host wait.
     """
@@ -102,7 +97,7 @@ def collate(task: Task, rows: Tensor, raters: Generator) -> Batch:
 
     With several raters, the target of a slice is the mask of one of them.
     """
-    stack, part = task.stack, task.processes.part(len(rows))
+    stack, part = task.stack, task.processes.batch_share(len(rows))
     rows = part.of(rows) if part else rows
     target = stack.target[rows]
     if stack.raters.shape[1]:

@@ -67,25 +67,18 @@ class Mismatch:
 
 
 @dataclass(frozen=True)
-class CopiedLayers:
-    """Which layers of a network received the weights of a source, and which did not."""
-
-    copied: tuple[str, ...]
-    mismatches: tuple[Mismatch, ...]
-
-
-@dataclass(frozen=True)
 class FineTuning:
     """A training that starts from the weights of a source."""
 
     source: SourceWeights
-    layers: CopiedLayers
+    copied: tuple[str, ...]  # layers that received the source's weights
+    mismatches: tuple[Mismatch, ...]
     tested: tuple[str, ...] = ()  # test subjects that the source is known to have learned from
 
     def summary(self) -> list[str]:
         """Lines for the run's summary: the source, and every layer that does not match."""
-        count = len(self.layers.copied)
-        warnings = [str(mismatch) for mismatch in self.layers.mismatches]
+        count = len(self.copied)
+        warnings = [str(mismatch) for mismatch in self.mismatches]
         if self.source.trained_on is None:
             warnings.append(
                 f"{self.source.path} does not record which scans it was trained on; check that "
@@ -108,8 +101,8 @@ class FineTuning:
             "source": str(self.source.path),
             "version": self.source.version,
             "sha256": self.source.sha256,
-            "layers_taken": len(self.layers.copied),
-            "layers_that_did_not_fit": [asdict(mismatch) for mismatch in self.layers.mismatches],
+            "layers_taken": len(self.copied),
+            "layers_that_did_not_fit": [asdict(mismatch) for mismatch in self.mismatches],
             "test_subjects_it_was_trained_on": None if digests is None else list(self.tested),
             "trained_on": None if digests is None else sorted(digests),
         }
@@ -147,8 +140,8 @@ def read_source(path: Path) -> SourceWeights:
 
     Raises UserError for anything else, and for weights that are missing or damaged.
     """
-    if Run(path).config.is_file():
-        run = Run(path)
+    run = Run(path)
+    if run.config.is_file():
         saved = read_checkpoint(run.best)
         version = _version({**run.metadata(), "epoch": saved["epoch"]})
         block = load_config(run.config, Experiment).model.block
@@ -174,7 +167,7 @@ def _version(metadata: Mapping[str, Any]) -> str:
 def _trained_on(run: Run) -> frozenset[str] | None:
     """Digests of the scans that a run's weights have learned from or were selected by.
 
-    Includes those of its own source. None where an older version has not recorded them.
+    Includes those of its own source. None if it or its source has not recorded them.
     """
     metadata = run.metadata()
     digests = metadata.get("image_digests")
@@ -196,42 +189,38 @@ def load_initial_weights(
     """
     if source is None:
         return None
-    layers = copy_matching_layers(state.model, source.model)
-    if not layers.copied:
-        reasons = [str(mismatch) for mismatch in layers.mismatches]
+    copied, mismatches = copy_matching_layers(state.model, source.model)
+    if not copied:
+        reasons = [str(mismatch) for mismatch in mismatches]
         raise combined_error(f"init_from: no layer of {source.path} fits this network", reasons)
-    _check_frozen_blocks(state.model, layers)
-    head = copy_matching_layers(state.head, source.head)
-    fresh = [replace(m, layer=f"head.{m.layer}") for m in head.mismatches if m.here is not None]
-    digests = source.trained_on or frozenset()
-    tested = tuple(name for name, own in test_digests.items() if digests.intersection(own))
-    return FineTuning(source, CopiedLayers(layers.copied, (*layers.mismatches, *fresh)), tested)
-
-
-def _check_frozen_blocks(network: nn.Module, layers: CopiedLayers) -> None:
-    """Reject frozen blocks that would keep the random weights they were initialized with."""
-    blocks = [name for name, part in network.named_modules() if isinstance(part, Frozen)]
-    random = [
+    blocks = [name for name, part in state.model.named_modules() if isinstance(part, Frozen)]
+    if random := [
         str(mismatch)
-        for mismatch in layers.mismatches
+        for mismatch in mismatches
         if mismatch.here is not None and mismatch.layer.rpartition(".")[0] in blocks
-    ]
-    if random:
+    ]:
         raise combined_error(
             "init_from.frozen_blocks: freeze fewer, as these would never learn", random
         )
+    _, of_head = copy_matching_layers(state.head, source.head)
+    mismatches += [replace(m, layer=f"head.{m.layer}") for m in of_head if m.here is not None]
+    digests = source.trained_on or frozenset()
+    tested = tuple(name for name, own in test_digests.items() if digests.intersection(own))
+    return FineTuning(source, tuple(copied), tuple(mismatches), tested)
 
 
 @torch.no_grad()
-def copy_matching_layers(module: nn.Module, weights: Mapping[str, Tensor]) -> CopiedLayers:
-    """Copy the weights of every layer that matches; a layer that does not is left as it is.
+def copy_matching_layers(
+    module: nn.Module, weights: Mapping[str, Tensor]
+) -> tuple[list[str], list[Mismatch]]:
+    """Copy the weights of every layer that matches; return the copied layers and the others.
 
     A layer matches when the source has one of its name with tensors of the same names and shapes.
     Layers of a block are identified by their rank among those with weights, so a dropout between
     them, which has none, makes no difference.
     """
     here, there = _layers(module.state_dict()), _layers(weights)
-    copied, mismatches = [], []
+    copied, mismatches = list[str](), list[Mismatch]()
     for key in here | there:
         own, other = here.get(key), there.get(key)
         if mismatch := _first_mismatch(own, other):
@@ -240,7 +229,7 @@ def copy_matching_layers(module: nn.Module, weights: Mapping[str, Tensor]) -> Co
             copied.append(own.name)
             for name, tensor in own.tensors.items():
                 tensor.copy_(other.tensors[name])
-    return CopiedLayers(tuple(copied), tuple(mismatches))
+    return copied, mismatches
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ reads once, at the end of the epoch.
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -15,13 +16,12 @@ from torch import Tensor, nn
 from softseg import augment
 from softseg.augment import Batch
 from softseg.core import seeds
-from softseg.core.device import autocast, synchronize
+from softseg.core.device import autocast, phase, synchronize
 from softseg.core.errors import TrainingError
 from softseg.models.heads import is_dead
 from softseg.models.predictor import Predictor
 from softseg.training.batches import distance_maps, epoch_batches, epoch_order
-from softseg.training.profile import phase
-from softseg.training.state import Record, State, is_finite
+from softseg.training.state import Record, State
 from softseg.training.task import Observer, Task
 
 
@@ -68,7 +68,7 @@ def advance(state: State, task: Task, record: Record) -> bool:
 
     Raises TrainingError when a loss of the epoch is not finite.
     """
-    if not is_finite(record):
+    if not (math.isfinite(record["train_loss"]) and math.isfinite(record["val_loss"])):
         raise TrainingError(
             f"the loss of epoch {record['epoch']:.0f} is not a finite number (training "
             f"{record['train_loss']}, validation {record['val_loss']}); the last good epoch is "

@@ -1,27 +1,30 @@
-"""Where the time of an epoch goes: `softseg train --profile`."""
+"""Where the time of an epoch goes: the phases of a step, and the network alone."""
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile, record_function, schedule
+from torch.profiler import ProfilerActivity, profile, schedule
 
-from softseg.training.state import Record, State
+from softseg.core.device import synchronize
+from softseg.training.batches import single_batch
+from softseg.training.distributed.processes import SINGLE
+from softseg.training.loop import train_step
+from softseg.training.state import Record, State, initial_state
+from softseg.training.task import Task
 
 PHASES = ("gathering", "augmentation", "network", "head and loss", "backward", "update")
 WARM_UP, STEPS = 5, 20
-
-
-def phase(name: str) -> record_function:
-    """Name a part of a step in a profile; costs next to nothing when none is recorded."""
-    return record_function(f"softseg: {name}")
 
 
 class Profile:
@@ -89,3 +92,30 @@ class Profile:
             if event := events.get(f"softseg: {name}"):
                 total = event.device_time_total if self._on_device else event.cpu_time_total
                 self.phases[name] = total / 1e6 / self._steps
+
+
+def bare_step_seconds(state: State, task: Task, repeats: int = 5, warm_up: int = 2) -> float:
+    """Return the median time of forward, backward and update on one batch already on the device.
+
+    A copy of the network is trained, so that measuring leaves the training as it is. One of several
+    processes measures its own share of a batch, without the others.
+    """
+    twin = initial_state(copy.deepcopy(state.model), copy.deepcopy(state.head), task.trainer)
+    twin.model.train()
+    twin.head.train()
+    size = math.ceil(task.trainer.batch_size / task.processes.world_size)
+    trainer = task.trainer.model_copy(update={"batch_size": size})
+    batch = single_batch(replace(task, processes=SINGLE, trainer=trainer), task.rows[:size])
+    times = []
+    for _ in range(warm_up + repeats):
+        synchronize(task.device)
+        start = time.perf_counter()
+        train_step(twin, task, batch)
+        synchronize(task.device)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[warm_up:])
+
+
+def steps_per_epoch(task: Task) -> float:
+    """Return how many full batches an epoch amounts to (the last one may be a part of a batch)."""
+    return len(task.rows) / task.trainer.batch_size

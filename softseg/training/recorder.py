@@ -1,22 +1,28 @@
-"""Writes the results of every epoch: checkpoints, history.csv, previews, TensorBoard."""
+"""What observes a training: a recorder that writes every epoch, a display that prints it."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from softseg.core.console import ProgressBar, whole_seconds
 from softseg.core.files import write_atomically
 from softseg.data.nifti.grid import upright
 from softseg.training.previews import write_preview, write_preview_slice
 from softseg.training.state import Record, State, save, save_weights
 
+ESTIMATE_AFTER = 2
+"""Epochs after which the duration is estimated; the first one alone includes warming up."""
+
 
 class RunRecorder:
-    """Observes a training and writes its run's folder.
+    """Writes the results of every epoch: checkpoints, history.csv, previews, TensorBoard.
 
     `images` (P, C, H, W) and `targets` (P, K, H, W) are the preview slices.
     """
@@ -37,8 +43,16 @@ class RunRecorder:
 
     def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:
         """Write one epoch; `last.pt` last, since resuming from it repeats everything else."""
-        self._log(record, preview)
-        write_preview(self.folder, state.epoch, preview[0])
+        epoch = state.epoch
+        for key, value in record.items():
+            if key != "epoch":
+                self._board.add_scalar(key, value, epoch)
+        if self.images_every and (epoch == 1 or epoch % self.images_every == 0):
+            columns = (*self._preview_columns, preview[:, :1].cpu())
+            # (P, 1, W, 3H): input, target, prediction of each slice next to each other
+            rows = np.concatenate([upright(column.numpy()) for column in columns], axis=3)
+            self._board.add_images("input | target | prediction", rows, epoch)
+        write_preview(self.folder, epoch, preview[0])
         if best:
             save_weights(state, self.folder / "checkpoints" / "best.pt")
         table = pd.DataFrame(state.history).astype({"epoch": int})
@@ -49,20 +63,67 @@ class RunRecorder:
         """Flush TensorBoard's events."""
         self._board.close()
 
-    def _log(self, record: Record, preview: Tensor) -> None:
-        """Write the scalars of an epoch, and pictures if they are due, to TensorBoard."""
-        epoch = int(record["epoch"])
-        for key, value in record.items():
-            if key != "epoch":
-                self._board.add_scalar(key, value, epoch)
-        if self.images_every and (epoch == 1 or epoch % self.images_every == 0):
-            columns = (*self._preview_columns, preview[:, :1].cpu())
-            # (P, 1, W, 3H): input, target, prediction of each slice next to each other
-            rows = np.concatenate([upright(column.numpy()) for column in columns], axis=3)
-            self._board.add_images("input | target | prediction", rows, epoch)
-
 
 def normalized(image: Tensor) -> Tensor:
     """Each slice (P, 1, H, W) stretched to [0, 1] for viewing."""
     low, high = image.amin(dim=(2, 3), keepdim=True), image.amax(dim=(2, 3), keepdim=True)
     return ((image - low) / (high - low).clamp_min(1e-6)).cpu()
+
+
+class ProgressDisplay(ProgressBar):
+    """Shows loss, Dice, slices/s and the time left; warns of a dead output."""
+
+    def __init__(self, console: Console, epochs: int, done: int, slices: int) -> None:
+        text = "{task.fields[within]:>4.0%} · {task.fields[news]}"
+        super().__init__(
+            console, "epoch", epochs, text, completed=done, width=12, within=0.0, news=""
+        )
+        self.epochs = epochs
+        self._first_epoch = done
+        self._start = time.perf_counter()
+        self._slices, self._slices_done = slices, 0
+
+    def step(self, slices: int) -> None:
+        """Advance within the epoch; nothing is read from the device."""
+        self._slices_done += slices
+        self.update(within=self._slices_done / self._slices)
+
+    def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:  # noqa: ARG002
+        """Show the result of an epoch, and after the first epochs how long the training takes."""
+        self._slices_done = 0
+        done_here = state.epoch - self._first_epoch
+        seconds_per_epoch = (time.perf_counter() - self._start) / done_here
+        left = whole_seconds(seconds_per_epoch * (self.epochs - state.epoch))
+        news = (
+            f"loss {record['train_loss']:.4f} · validation {record['val_loss']:.4f}"
+            f"{'*' if best else ' '} Dice {record['val_dice']:.1f} % · "
+            f"{self._slices / max(record['train_seconds'], 1e-9):.0f} slices/s · "
+            f"{left} left at most"
+        )
+        self.update(completed=state.epoch, within=0.0, news=news)
+        if not self.console.is_terminal or state.epoch % 10 == 0 or state.epoch == 1:
+            self.console.print(f"epoch {state.epoch}/{self.epochs} · {news}", highlight=False)
+        if done_here == ESTIMATE_AFTER and state.epoch < self.epochs:
+            self.console.print(
+                f"estimate  {self.epochs} epochs at most, about {left} left "
+                f"({seconds_per_epoch:.1f} s per epoch)",
+                highlight=False,
+            )
+        self._warn_of_dead_output(record)
+
+    def _warn_of_dead_output(self, record: Record) -> None:
+        """Print which batches and scans of the epoch had a target without any positive output."""
+        dead = [
+            f"{record[key]:.0f} {what}"
+            for key, what in (("dead_batches", "batch(es)"), ("dead_volumes", "validation scan(s)"))
+            if record[key]
+        ]
+        if dead:
+            self.console.print(
+                f"  warning: a target has no positive output in {' and '.join(dead)} of epoch "
+                f"{record['epoch']:.0f}, largest logit {record['largest_logit']:.3g}; if this "
+                "stays, the network is dead: give model.head.bias a larger value or lower "
+                "trainer.learning_rate",
+                style="yellow",
+                highlight=False,
+            )

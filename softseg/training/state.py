@@ -103,8 +103,3 @@ def restore(state: State, path: Path) -> None:
         raise UserError(
             f"{path}: is not a checkpoint of this training ({reason}). {RECOVERY}"
         ) from error
-
-
-def is_finite(record: Record) -> bool:
-    """Whether the losses of an epoch are numbers."""
-    return math.isfinite(record["train_loss"]) and math.isfinite(record["val_loss"])

@@ -24,17 +24,19 @@ from softseg.runs.data import PreparedData
 from softseg.runs.folder import Run, check_folder, create_folder, timestamp
 from softseg.runs.provenance import changed_versions, start_metadata
 from softseg.runs.resume import check_same_config, check_same_data, with_recorded_hardware
-from softseg.training.distributed.processes import SingleProcess, processes_of
-from softseg.training.distributed.setup import on_own_device, prepare_shared_data
+from softseg.training.distributed.processes import (
+    SingleProcess,
+    on_own_device,
+    prepare_shared_data,
+    processes_of,
+)
 from softseg.training.fine_tuning import FineTuning, load_initial_weights, source_weights
 from softseg.training.loop import fit, is_finished, preview_slice
-from softseg.training.profile import Profile
-from softseg.training.progress import ProgressDisplay
-from softseg.training.recorder import RunRecorder
+from softseg.training.profile import Profile, bare_step_seconds, steps_per_epoch
+from softseg.training.recorder import ProgressDisplay, RunRecorder
 from softseg.training.run_summary import summarize
 from softseg.training.state import Record, State, restore
 from softseg.training.task import Observer, Task, build_task, new_state
-from softseg.training.timing import bare_step_seconds, steps_per_epoch
 
 
 def train(
@@ -64,7 +66,7 @@ def train(
     finite, KeyboardInterrupt when interrupted; the last completed epoch is on disk in both cases.
     """
     run, processes = Run(folder), processes_of(ranks)
-    if not processes.is_first:
+    if not processes.first:
         _train_along(experiment, run, resume, prepared, processes)
         return run
     check_folder(run, resume, overwrite)
@@ -91,7 +93,7 @@ def train(
         return run
     _print_summary(console, run, experiment, prepared, task, state, fine_tuning)
     _write_plan(run, experiment, prepared, fingerprints, fine_tuning)
-    run.update_metadata(processes=processes.count, **start_metadata(run, state.epoch))
+    run.update_metadata(processes=processes.world_size, **start_metadata(run, state.epoch))
     _fit_and_record(run, state, task, console, profile)
     _finish(run, state, task, console)
     return run
@@ -127,7 +129,7 @@ def _train_along(
     own = (state.epoch, prepared.stack.fingerprints())
     if start is None or (start.epoch, start.fingerprints) != own:
         raise UserError(
-            f"process {processes.ranks.rank} has other data or another last epoch than process 0; "
+            f"process {processes.rank} has other data or another last epoch than process 0; "
             f"on several machines the data and {run.folder} must be the same for all"
         )
     if not start.done:
@@ -155,8 +157,8 @@ def _print_summary(
     """Print what is about to be trained, and what has changed since a resumed run began."""
     summary = summarize(experiment, prepared, state, fine_tuning)
     console.print(summary, highlight=False, markup=False)
-    if task.processes.count > 1:
-        console.print(f"processes {task.processes.count}, each with its part of every batch")
+    if task.processes.world_size > 1:
+        console.print(f"processes {task.processes.world_size}, each with its part of every batch")
     for change in changed_versions(run) if state.epoch else ():
         console.print(f"warning   {change}: results may differ in their last bits", markup=False)
 

@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,7 +33,11 @@ def run_as_rank(command: Callable[[], None], ranks: Ranks) -> None:
     """
     store = _join(ranks)
     try:
-        with _silence_other_ranks(ranks):
+        with ExitStack() as silenced:
+            if not ranks.first:
+                null = silenced.enter_context(Path(os.devnull).open("w"))
+                silenced.enter_context(redirect_stdout(null))
+                silenced.enter_context(redirect_stderr(null))
             command()
     except BaseException as error:
         if status := _exit_status(error):
@@ -64,16 +68,6 @@ def _end_after_grace_period(*_: object) -> None:
     """Continue, so that the first does not hang in the middle of a step, but not for long."""
     if hasattr(signal, "alarm"):  # not on Windows
         signal.alarm(_GRACE)
-
-
-@contextmanager
-def _silence_other_ranks(ranks: Ranks) -> Iterator[None]:
-    """Discard the output of every process but the first."""
-    if ranks.first:
-        yield
-        return
-    with Path(os.devnull).open("w") as null, redirect_stdout(null), redirect_stderr(null):
-        yield
 
 
 def _exit_status(error: BaseException) -> int:

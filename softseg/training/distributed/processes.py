@@ -3,55 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from softseg.core.ranks import SINGLE_PROCESS, BatchShare, Ranks
+from softseg.config.experiment import Experiment
+from softseg.core.errors import UserError
+from softseg.core.memory import half_of_memory_gb
+from softseg.core.ranks import Ranks
+from softseg.runs.data import PreparedData, prepare_data
 
 T = TypeVar("T")
 _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class SingleProcess:
-    """A training on one process: it owns every slice and volume, and communicates with nobody."""
-
-    ranks: Ranks = SINGLE_PROCESS
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this process writes the run's folder and prints."""
-        return self.ranks.first
-
-    @property
-    def count(self) -> int:
-        """Number of processes."""
-        return self.ranks.world_size
+class SingleProcess(Ranks):
+    """A training on one process: it owns every slice and volume, and communicates with no other."""
 
     def wrap_ddp(self, model: nn.Module, device: torch.device) -> nn.Module:  # noqa: ARG002
-        """The network whose backward pass averages gradients over the processes.
+        """Return the network whose backward pass averages gradients over the processes.
 
         All processes start from the weights of the first one. The model itself is inside: its
         state dict has no prefix.
         """
         return model
-
-    def part(self, slices: int) -> BatchShare | None:
-        """The part of a batch of so many slices that this process computes; None for all of it."""
-        return self.ranks.batch_share(slices)
-
-    def own(self, items: Sequence[T]) -> Sequence[T]:
-        """The items that this process computes."""
-        return self.ranks.own(items)
-
-    def stream(self, name: str) -> str:
-        """Name of this process's own random stream; the first one's is that of a single process."""
-        return self.ranks.stream(name)
 
     def reduce_epoch(self, totals: Tensor, modules: Iterable[nn.Module]) -> Tensor:  # noqa: ARG002
         """Combine the totals of an epoch, (2,): weighted sum of losses, batches with a dead target.
@@ -64,7 +45,7 @@ class SingleProcess:
     def gather_volumes(
         self, values: Sequence[Tensor], shape: Sequence[int], like: Tensor
     ) -> Tensor:
-        """The results of all validation volumes, in order, on every process.
+        """Return the results of all validation volumes, in order, on every process.
 
         Args:
             values: the results, (...) each, of the volumes that `own` gives this process.
@@ -75,7 +56,7 @@ class SingleProcess:
         return torch.stack(list(values[: shape[0]]))
 
     def broadcast_from_first(self, value: T | None) -> T | None:
-        """The first process's value, on every process."""
+        """Return the first process's value, on every process."""
         return value
 
     def first_rank_first(self, work: Callable[[], T]) -> T:
@@ -91,14 +72,14 @@ class LaunchedProcess(SingleProcess):
     """One of several processes that torchrun launched."""
 
     def wrap_ddp(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The network in DistributedDataParallel."""
+        """Wrap the network in DistributedDataParallel."""
         device_ids = [device.index] if device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=device_ids)
 
     def reduce_epoch(self, totals: Tensor, modules: Iterable[nn.Module]) -> Tensor:
         """See `SingleProcess.reduce_epoch`."""
         dist.all_reduce(totals[:1])
-        totals[:1] /= self.count
+        totals[:1] /= self.world_size
         dist.all_reduce(totals[1:], dist.ReduceOp.MAX)
         for module in modules:
             for buffer in module.buffers():
@@ -123,11 +104,48 @@ class LaunchedProcess(SingleProcess):
 
     def first_rank_first(self, work: Callable[[], T]) -> T:
         """See `SingleProcess.first_rank_first`: the others find the cache filled."""
-        early = work() if self.ranks.local_rank == 0 else None
+        early = work() if self.local_rank == 0 else None
         dist.all_reduce(torch.zeros(1))  # a barrier that uses gloo whatever the device
         return work() if early is None else early
 
 
 def processes_of(ranks: Ranks) -> SingleProcess:
-    """The object through which a training communicates."""
-    return SingleProcess(ranks) if ranks.world_size == 1 else LaunchedProcess(ranks)
+    """Return the object through which a training communicates."""
+    kind = SingleProcess if ranks.world_size == 1 else LaunchedProcess
+    return kind(**asdict(ranks))
+
+
+def on_own_device(experiment: Experiment, processes: SingleProcess) -> Experiment:
+    """Return the experiment on this process's own device; unchanged for a single process.
+
+    Raises UserError for a batch with fewer slices than there are processes, and for a device that
+    several processes cannot share.
+    """
+    trainer, count, local_rank = experiment.trainer, processes.world_size, processes.local_rank
+    if count == 1:
+        return experiment
+    if trainer.batch_size < count:
+        raise UserError(
+            f"trainer.batch_size is {trainer.batch_size}, of all {count} processes "
+            "together: each needs a slice; raise it or start fewer processes"
+        )
+    if trainer.device == "mps":
+        raise UserError("trainer.device: mps is for one process; several train on cuda or cpu")
+    has_gpu = trainer.device.startswith("cuda") or torch.cuda.is_available()
+    device = "cpu" if trainer.device == "cpu" or not has_gpu else f"cuda:{local_rank}"
+    if device != "cpu" and local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(local_rank)
+    own_trainer = trainer.model_copy(update={"device": device})
+    return experiment.model_copy(update={"trainer": own_trainer})
+
+
+def prepare_shared_data(
+    experiment: Experiment, console: Console, processes: SingleProcess
+) -> PreparedData:
+    """Prepare the data on every process; those of one machine share its memory and its cache."""
+    dataset, sharing = experiment.dataset, processes.local_world_size
+    if sharing > 1:
+        memory_gb = (dataset.memory_gb or half_of_memory_gb()) / sharing
+        dataset = dataset.model_copy(update={"memory_gb": memory_gb})
+        experiment = experiment.model_copy(update={"dataset": dataset})
+    return processes.first_rank_first(lambda: prepare_data(experiment, console))

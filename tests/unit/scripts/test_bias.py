@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import bias
 import numpy as np
 import pandas as pd
@@ -132,7 +134,7 @@ def run_ablation(phantom, folder, *names):
     stacks = write_shared_stacks(picked, folder / STACKS, console)
     write_plan(one_epoch, plan, folder)
     for planned in picked:
-        assert run_one(planned, stacks[planned.number], console).status == "done"
+        assert run_one(planned, stacks[planned.number], io.StringIO()).status == "done"
     return folder
 
 

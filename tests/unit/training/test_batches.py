@@ -10,7 +10,7 @@ import torch
 from softseg.core import seeds
 from softseg.core.device import has_room
 from softseg.training import loop
-from softseg.training.batches import direct_batches, epoch_batches, prefetched_batches, single_batch
+from softseg.training.batches import collate, epoch_batches, prefetched_batches, single_batch
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task, with_raters
 
 
@@ -39,6 +39,12 @@ def seeded(seed=3):
     return torch.Generator().manual_seed(seed)
 
 
+def direct_batches(task, parts):
+    """The batches of slices that are on the device already, without augmentation."""
+    raters = seeded()
+    return [collate(task, rows, raters) for rows in parts]
+
+
 def same(one, other):
     tensors = [(one.image, other.image), (one.target, other.target), (one.fill, other.fill)]
     tensors += [(one.maps[kind], other.maps[kind]) for kind in ("half_pixel",)]
@@ -49,7 +55,7 @@ def same(one, other):
 def test_gathering_ahead_gives_the_same_batches_in_the_same_order(task, count):
     parts = torch.arange(2 * count).split(2)
     near, far = (
-        list(direct_batches(task, parts, seeded())),
+        direct_batches(task, parts),
         list(prefetched_batches(task, parts, seeded())),
     )
     assert len(near) == len(far) == count
@@ -65,7 +71,7 @@ def test_feeding_covers_the_order_and_augments(task):
     order = torch.randperm(12, generator=seeded())
     batches = list(epoch_batches(task, order, seeded(), seeded()))
     assert [len(batch.image) for batch in batches] == [4, 4, 4]
-    plain = list(direct_batches(task, order.split(4), seeded()))
+    plain = direct_batches(task, order.split(4))
     assert not any(same(one, other) for one, other in zip(batches, plain, strict=True))
     still = replace(task, augment=())
     batches = list(epoch_batches(still, order, seeded(), seeded()))

@@ -22,8 +22,7 @@ from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.core.ranks import SINGLE_PROCESS, Ranks, from_environment
 from softseg.training.batches import epoch_batches
-from softseg.training.distributed.processes import processes_of
-from softseg.training.distributed.setup import on_own_device
+from softseg.training.distributed.processes import on_own_device, processes_of
 from tests.support import project
 from tests.support.several import Commands, Several, warm_up
 from tests.support.several_tiny import tiny_rank, tiny_training

@@ -1,4 +1,4 @@
-"""What a network takes from another's weights, and what stays frozen while it trains."""
+"""Which layers are copied from a source, and which stay frozen during training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def network(channels=1, targets=1, seed=0, **spec):
 
 
 def marked(*size, value=7, **spec):
-    """A trained network, as it were: every number in it is the same."""
+    """A network in which every weight and statistic has the same value."""
     made = network(*size, **spec)
     for tensor in made.state_dict().values():
         tensor.fill_(value)
@@ -39,6 +39,11 @@ def weighted(net):
             block, _, index = name.rpartition(".")
             blocks.setdefault(block if index.isdigit() else name, []).append(part)
     return blocks
+
+
+def mismatches(net, source):
+    """The messages about the layers of a network that do not match those of a source."""
+    return [str(mismatch) for mismatch in copy_matching_layers(net, source.state_dict())[1]]
 
 
 def shapes(part):
@@ -65,61 +70,54 @@ def networks(draw):
 
 @settings(deadline=None, max_examples=40)
 @given(networks(), networks())
-def test_a_layer_is_taken_whole_where_it_fits_and_else_stays_whole_as_it_was(here, there):
+def test_a_layer_is_copied_if_it_matches_and_otherwise_left_unchanged(here, there):
     """Whatever contrasts, targets, filters, depth and dropout either network has."""
     mine, theirs = network(*here[0], **here[1]), marked(*there[0], **there[1])
     before = copy.deepcopy(mine)
-    found = copy_matching_layers(mine, theirs.state_dict())
+    copied, differing = copy_matching_layers(mine, theirs.state_dict())
     blocks, sources, untouched = weighted(mine), weighted(theirs), weighted(before)
     names = {part: name for name, part in mine.named_modules()}
-    taken = set()
+    expected = set()
     for block, layers in blocks.items():
         for n, layer in enumerate(layers):
             candidates = sources.get(block, [])
             fits = n < len(candidates) and shapes(candidates[n]) == shapes(layer)
             if fits:
-                taken.add(names[layer])
+                expected.add(names[layer])
             assert is_marked(layer) or not fits
             old = untouched[block][n].state_dict()
             kept = all(torch.equal(t, old[name]) for name, t in layer.state_dict().items())
             assert fits or kept
-    assert set(found.copied) == taken
-    fresh = {one.layer for one in found.mismatches if one.here is not None}
-    assert fresh == {names[layer] for layers in blocks.values() for layer in layers} - taken
+    assert set(copied) == expected
+    fresh = {mismatch.layer for mismatch in differing if mismatch.here is not None}
+    assert fresh == {names[layer] for layers in blocks.values() for layer in layers} - expected
 
 
-def test_other_contrasts_and_targets_are_told_by_layer_with_both_shapes():
-    found = copy_matching_layers(network(2, 3), marked(1, 1).state_dict())
-    assert [str(one) for one in found.mismatches] == [
+def test_other_contrasts_and_targets_are_reported_by_layer_with_both_shapes():
+    assert mismatches(network(2, 3), marked(1, 1)) == [
         "encoder.0.0 is newly initialized: its weight is (2, 1, 3, 3) in the source, "
         "(2, 2, 3, 3) here",
         "last is newly initialized: its weight is (1, 2, 3, 3) in the source, (3, 2, 3, 3) here",
     ]
 
 
-def test_other_depths_are_told_both_ways():
-    deeper = [
-        str(one) for one in copy_matching_layers(network(depth=2), marked().state_dict()).mismatches
-    ]
-    assert (
+def test_other_depths_are_reported_in_both_directions():
+    fresh = (
         "encoder.1.0 is newly initialized: its weight is missing in the source, (4, 2, 3, 3) here"
-        in (deeper)
     )
-    shallower = [
-        str(one) for one in copy_matching_layers(network(), marked(depth=2).state_dict()).mismatches
-    ]
-    assert "encoder.1.0 of the source is not used here (its weight is (4, 2, 3, 3))" in shallower
+    assert fresh in mismatches(network(depth=2), marked())
+    unused = "encoder.1.0 of the source is not used here (its weight is (4, 2, 3, 3))"
+    assert unused in mismatches(network(), marked(depth=2))
 
 
-def test_an_instance_norm_takes_from_a_batch_norm_but_not_the_other_way():
-    """A batch norm needs statistics, which an instance norm has none of."""
+def test_an_instance_norm_copies_from_a_batch_norm_but_not_the_reverse():
+    """A batch norm needs statistics, which an instance norm does not have."""
     norms = [f"{block}.{n}" for block in ("encoder.0", "bottom", "decoder.0") for n in (1, 5)]
     batch, instance = marked(norm="batch"), marked(norm="instance")
-    assert not copy_matching_layers(network(norm="instance"), batch.state_dict()).mismatches
-    found = copy_matching_layers(network(norm="batch"), instance.state_dict()).mismatches
-    assert [one.layer for one in found] == norms
-    told = "encoder.0.1 is newly initialized: its running_mean is missing in the source, (2,) here"
-    assert str(found[0]) == told
+    assert not mismatches(network(norm="instance"), batch)
+    messages = mismatches(network(norm="batch"), instance)
+    missing = "is newly initialized: its running_mean is missing in the source, (2,) here"
+    assert messages == [f"{layer} {missing}" for layer in norms]
 
 
 def test_a_last_convolution_that_does_not_fit_keeps_the_heads_initial_bias():
@@ -131,7 +129,7 @@ def test_a_last_convolution_that_does_not_fit_keeps_the_heads_initial_bias():
     assert again.last.bias.tolist() == [7]
 
 
-def test_weights_of_another_precision_come_in_the_networks_own():
+def test_weights_of_another_precision_are_converted_to_the_networks():
     mine, half = network(), {n: t.half() for n, t in marked().state_dict().items()}
     copy_matching_layers(mine, half)
     assert {p.dtype for p in mine.parameters()} == {torch.float32}
@@ -139,7 +137,7 @@ def test_weights_of_another_precision_come_in_the_networks_own():
 
 
 @pytest.mark.parametrize("depth", [1, 4])
-def test_blocks_are_frozen_in_the_order_data_pass_them(depth):
+def test_blocks_are_frozen_in_the_order_of_the_forward_pass(depth):
     names = [f"encoder.{n}" for n in range(depth)]
     names += ["bottom", *(f"decoder.{n}" for n in range(depth))]
     assert block_names(network(depth=depth)) == names
@@ -168,7 +166,7 @@ def frozen_state(count, **model):
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_what_is_frozen_comes_out_of_a_training_as_it_went_in(norm):
+def test_frozen_blocks_are_unchanged_by_training(norm):
     """Running statistics too; everything behind it learns."""
     task, state = frozen_state(2, norm=norm)
     before = copy.deepcopy(state.model.state_dict())
@@ -192,7 +190,7 @@ def test_a_frozen_block_computes_in_training_as_in_evaluation():
         assert not torch.equal(net.encoder[1](outputs[0]), net.encoder[1](outputs[0]))
 
 
-def test_the_optimizer_gets_only_what_trains():
+def test_the_optimizer_has_only_parameters_that_train():
     _, state = frozen_state(5)
     [group] = state.optimizer.param_groups
     last = state.model.last

@@ -19,8 +19,7 @@ from rich.console import Console
 
 from softseg.training import loop
 from softseg.training.loop import fit, train_epoch
-from softseg.training.progress import ProgressDisplay
-from softseg.training.recorder import RunRecorder
+from softseg.training.recorder import ProgressDisplay, RunRecorder
 from tests.support import project
 from tests.support.tiny import Watcher, tiny_state, tiny_task
 

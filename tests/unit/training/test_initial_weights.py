@@ -164,7 +164,7 @@ def test_the_scale_of_a_running_normrelu_is_taken_where_the_source_has_one(train
     source = train("running", running)
     experiment = resolve_hardware(load_config(tmp_path / "tiny.yaml", Experiment, [running]))
     state = new_state(experiment, torch.device("cpu"))
-    assert load_initial_weights(state, read_source(source), {}).layers.mismatches == ()
+    assert load_initial_weights(state, read_source(source), {}).mismatches == ()
     expected = torch.load(source / "checkpoints/best.pt", weights_only=True)["head"]
     assert same(state.head.state_dict(), expected)
     assert expected["scale.maximum"] != 1

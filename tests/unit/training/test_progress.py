@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from softseg.training.progress import ProgressDisplay
+from softseg.training.recorder import ProgressDisplay
 from tests.support.tiny import tiny_state, tiny_task
 
 RECORD = {
@@ -64,7 +64,7 @@ def test_the_best_epoch_so_far_has_a_star(state):
 def test_the_time_left_counts_from_where_this_sitting_began(state, monkeypatch):
     """Resumed after 30 of 40: what 2 epochs took here, 4 times over for the 8 to come."""
     clock = iter([100.0, 110.0, 120.0])
-    monkeypatch.setattr("softseg.training.progress.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("softseg.training.recorder.time.perf_counter", lambda: next(clock))
     lines = shown(state, epochs=(31, 32), done=30).splitlines()
     assert "0:01:30 left at most" in lines[0]  # 10 s for 1, 9 to come
     assert "0:01:20 left at most" in lines[1]  # 20 s for 2, 8 to come
