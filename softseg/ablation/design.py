@@ -13,8 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 from softseg.ablation.schemes import Scheme
 from softseg.config.experiment import Experiment
 from softseg.config.load import is_ablation, load_tree, validate
-from softseg.config.merge import with_locations
-from softseg.config.overrides import apply_differences
+from softseg.config.merge import apply_differences, with_locations
 from softseg.config.yaml.tree import ConfigTree
 from softseg.core.component import Component
 from softseg.core.errors import UserError

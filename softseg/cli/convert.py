@@ -46,4 +46,4 @@ def to_ivadomed(
     from softseg.interop.to_ivadomed import show
     from softseg.interop.to_ivadomed import to_ivadomed as export
 
-    show(export(model, out, overwrite), open_console())
+    show(*export(model, out, overwrite), open_console())

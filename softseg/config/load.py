@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.config.merge import read_extended
+from softseg.config.merge import apply_sets, read_extended
 from softseg.config.messages.explain import explain
-from softseg.config.overrides import apply_sets
 from softseg.config.yaml.tree import ConfigTree
 from softseg.config.yaml.write import write
 from softseg.core.component import Component, parse_component
@@ -23,12 +22,7 @@ M = TypeVar("M", bound=Component)
 
 
 def load_config(path: Path, model: type[M], sets: Sequence[str] = ()) -> M:
-    """Read, extend, override and validate a config.
-
-    Args:
-        path: The YAML file.
-        model: The class that the config must describe.
-        sets: `key=value` of the command line's `--set`, in order.
+    """Read a config with its `extends`, apply each `key=value` of `sets`, and validate it.
 
     Raises `UserError` that names every problem with its file, line and key.
     """

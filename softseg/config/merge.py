@@ -1,22 +1,37 @@
-"""`extends`: a config that states its differences from another file.
+"""Merge configs: a file over the one it `extends`, and `--set a.b.c=value` over both.
 
 Mappings merge key by key; lists and scalars are replaced. A mapping that names its component
 (`name`, or a dataset's `loader`) is replaced as a whole when that name changes, because the
-parameters of the old component mean nothing to the new one.
+parameters of the old component mean nothing to the new one: `loss.name=dice` drops those of the
+loss before it. Numbers reach into lists: `augment.1.binarize.threshold=0.5`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from softseg.config.messages.describe import describe_value
-from softseg.config.yaml.read import read_yaml
-from softseg.config.yaml.tree import TAGS, ConfigTree, has_path
+from softseg.config.yaml.read import (
+    MAX_DEPTH,
+    MAX_KEY,
+    invalid_key_reason,
+    parse_yaml,
+    read_yaml,
+)
+from softseg.config.yaml.tree import (
+    TAGS,
+    ConfigTree,
+    KeyPath,
+    Location,
+    dotted,
+    has_path,
+    printable,
+)
 from softseg.core.errors import UserError
-from softseg.core.names import nearest
+from softseg.core.names import did_you_mean
 
 
 def read_extended(path: Path) -> ConfigTree:
@@ -41,24 +56,6 @@ def read_extended(path: Path) -> ConfigTree:
     return tree
 
 
-def merge_data(base: Any, over: Any, top: bool = False) -> Any:
-    """Return `over` merged over `base`.
-
-    `top`: both are whole configs, whose `name` is the run's and does not choose a component.
-    """
-    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
-        return over
-    if not top and any(tag in base and over.get(tag, base[tag]) != base[tag] for tag in TAGS):
-        return over
-    return {**base, **{key: merge_data(base.get(key), over[key]) for key in over}}
-
-
-def with_locations(data: Any, base: ConfigTree, over: ConfigTree) -> ConfigTree:
-    """Return merged data as a tree; a key's location is in `over` if that wrote the key."""
-    locations = {**base.locations, **over.locations}
-    return ConfigTree(data, {path: at for path, at in locations.items() if has_path(data, path)})
-
-
 def _without_extends(tree: ConfigTree) -> ConfigTree:
     data = {key: value for key, value in tree.data.items() if key != "extends"}
     return with_locations(data, tree, tree)
@@ -76,10 +73,98 @@ def _extended_file(tree: ConfigTree, path: Path) -> Path:
     except OSError as error:  # such as a name that is too long
         message = f"{describe_value(name)}: {error.strerror}"
         raise UserError(tree.problem(("extends",), message)) from None
+    hint = "; the path is relative to the file that contains it"
     if not file.parent.is_dir():
-        hint = f" (no folder {file.parent}; the path is relative to the file that contains it)"
-    elif similar := nearest(file.name, [other.name for other in file.parent.iterdir()]):
-        hint = f"; did you mean `{similar}`?"
+        hint = f" (no folder {file.parent}{hint})"
     else:
-        hint = "; the path is relative to the file that contains it"
+        hint = did_you_mean(file.name, [other.name for other in file.parent.iterdir()]) or hint
     raise UserError(tree.problem(("extends",), f"no file {file}{hint}"))
+
+
+def apply_sets(tree: ConfigTree, sets: Iterable[str]) -> ConfigTree:
+    """Apply each `key=value` of the command line in turn; the last value of a key counts."""
+    for assignment in sets:
+        key, equals, text = assignment.partition("=")
+        if reason := invalid_key_reason(key):
+            raise UserError(f"--set {describe_value(key)}: {reason}")
+        source = f"--set {printable(key)}"
+        if not equals or not all(part.strip() for part in key.split(".")):
+            start = printable(assignment[:MAX_KEY])
+            raise UserError(f"--set {start}: must be KEY=VALUE, as --set trainer.max_epochs=5")
+        value = parse_yaml(text, source).data
+        tree = apply_differences(tree, ConfigTree.at({key.strip(): value}, Location(source)))
+    return tree
+
+
+def apply_differences(tree: ConfigTree, differences: ConfigTree) -> ConfigTree:
+    """Return a config with differences applied, as `extends` would.
+
+    A key of the differences may be dotted to reach inside (`augment.0.affine.scale`).
+    """
+    for key in differences.data or {}:
+        value = differences.subtree((key,))
+        location = value.location(())
+        path = _resolve(tree.data, key, location)
+        if path[0] == "extends":
+            raise UserError(f"{location}: `extends` belongs in the file; set the keys that differ")
+        if len(path) + max(map(len, value.locations)) >= MAX_DEPTH:
+            raise UserError(f"{location}: nested deeper than {MAX_DEPTH} levels")
+        data = _merged_at(tree.data, path, value.data, top=True)
+        parents = {path[:depth]: location for depth in range(len(path))}
+        written = {(*path, *inner): at for inner, at in value.locations.items()}
+        base = ConfigTree(None, {**parents, **tree.locations})
+        tree = with_locations(data, base, ConfigTree(None, written))
+    return tree
+
+
+def _resolve(data: Any, key: str, location: Location) -> KeyPath:
+    """Return the path of a dotted key: ("augment", 1, "binarize") where `augment` is a list."""
+    path: KeyPath = ()
+    for part in key.split("."):
+        if isinstance(data, list):
+            index = int(part) if part.isascii() and part.isdigit() and len(part) < 10 else len(data)
+            if index >= len(data):
+                items = [
+                    f"{i} ({next(iter(item))})"
+                    if isinstance(item, Mapping) and len(item) == 1
+                    else str(i)
+                    for i, item in enumerate(data)
+                ]
+                message = f"{dotted(path)} is a list; instead of `{part}` name one of its items: "
+                raise UserError(f"{location}: {message}{', '.join(items) or 'none'}")
+            path, data = (*path, index), data[index]
+        elif data is None or isinstance(data, Mapping):
+            path, data = (*path, part), (data or {}).get(part)
+        else:
+            message = f"{dotted(path)} is {describe_value(data)}, so it has no key `{part}`"
+            raise UserError(f"{location}: {message}")
+    return path
+
+
+def _merged_at(data: Any, path: KeyPath, value: Any, top: bool = False) -> Any:
+    """Return a copy of the data with a value merged in at a resolved path."""
+    if not path:
+        return merge_data(data, value)
+    key, rest = path[0], path[1:]
+    if isinstance(data, list) and isinstance(key, int):
+        return [_merged_at(item, rest, value) if i == key else item for i, item in enumerate(data)]
+    below = data.get(key) if isinstance(data, Mapping) else None
+    return merge_data(data, {key: _merged_at(below, rest, value)}, top=top)
+
+
+def merge_data(base: Any, over: Any, top: bool = False) -> Any:
+    """Return `over` merged over `base`.
+
+    `top`: both are whole configs, whose `name` is the run's and does not choose a component.
+    """
+    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
+        return over
+    if not top and any(tag in base and over.get(tag, base[tag]) != base[tag] for tag in TAGS):
+        return over
+    return {**base, **{key: merge_data(base.get(key), over[key]) for key in over}}
+
+
+def with_locations(data: Any, base: ConfigTree, over: ConfigTree) -> ConfigTree:
+    """Return merged data as a tree; a key's location is in `over` if that wrote the key."""
+    locations = {**base.locations, **over.locations}
+    return ConfigTree(data, {path: at for path, at in locations.items() if has_path(data, path)})

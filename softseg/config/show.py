@@ -11,11 +11,6 @@ from softseg.config.yaml.tree import KeyPath, lookup
 from softseg.config.yaml.write import WIDTH, inline, write
 from softseg.core.component import Component
 
-_EXTENDS = {
-    "type": "string",
-    "description": "The config file that this one states its differences from, relative to this "
-    "one.",
-}
 # keywords of a schema under which other schemas have names of the user's choice
 _NAMED = ("properties", "patternProperties", "$defs")
 # keywords that hold values, not schemas
@@ -49,7 +44,9 @@ def schema(model: type[Component]) -> dict[str, Any]:
     optional = {f"partial.{name}": _partial(part) for name, part in full.get("$defs", {}).items()}
     whole = {key: value for key, value in full.items() if key != "$defs"}
     partial = _partial(whole)
-    partial["properties"] = {"extends": _EXTENDS, **partial.get("properties", {})}
+    base = "The config file that this one states its differences from, relative to this one."
+    extends = {"type": "string", "description": base}
+    partial["properties"] = {"extends": extends, **partial.get("properties", {})}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": full["title"],

@@ -22,16 +22,10 @@ def is_utf8(name: str) -> bool:
     return True
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the name most similar to `name`, or None if none is similar."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return close[0] if close else None
-
-
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` if one of the names is similar to `name`, otherwise ''."""
-    similar = nearest(name, names)
-    return "" if similar is None else f" (did you mean '{similar}'?)"
+    similar = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean '{similar[0]}'?)" if similar else ""
 
 
 def listing(names: Iterable[str], limit: int = 10) -> str:

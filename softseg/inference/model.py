@@ -9,7 +9,7 @@ from typing import Any
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import validate
-from softseg.config.overrides import apply_sets
+from softseg.config.merge import apply_sets
 from softseg.config.yaml.read import parse_yaml, read_yaml
 from softseg.config.yaml.tree import ConfigTree
 from softseg.core.errors import UserError

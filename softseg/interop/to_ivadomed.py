@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,14 +23,6 @@ from softseg.preprocess import Crop, Resample, Slices, Standardize
 
 JsonObject = dict[str, Any]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class IvadomedExport:
-    """The folder of an exported model, and what ivadomed does differently with the model."""
-
-    folder: Path
-    differences: Sequence[str]
 
 
 class NetworkWithHead(nn.Module):
@@ -50,11 +41,12 @@ class NetworkWithHead(nn.Module):
         return soft.mT if self.transposed else soft
 
 
-def to_ivadomed(source: Path, out: Path, overwrite: bool = False) -> IvadomedExport:
+def to_ivadomed(source: Path, out: Path, overwrite: bool = False) -> tuple[Path, list[str]]:
     """Write `out`/name/name.onnx and name.json for a package or a run; `out` must exist.
 
-    Raises UserError without the extra `onnx`, if the folder `out`/name exists (unless
-    `overwrite`), and for a model with preprocessing that ivadomed cannot do.
+    Returns the folder, and sentences on what ivadomed does differently with the model. Raises
+    UserError without the extra `onnx`, if the folder `out`/name exists (unless `overwrite`), and
+    for a model with preprocessing that ivadomed cannot do.
     """
     check_installed()
     model = open_model(source, "cpu")
@@ -72,13 +64,13 @@ def to_ivadomed(source: Path, out: Path, overwrite: bool = False) -> IvadomedExp
     folder.mkdir(exist_ok=True)
     write_atomically(folder / f"{experiment.name}.onnx", graph)
     write_atomically(folder / f"{experiment.name}.json", config)
-    return IvadomedExport(folder, differences(experiment, model.thresholds))
+    return folder, differences(experiment, model.thresholds)
 
 
-def show(export: IvadomedExport, console: Console) -> None:
+def show(folder: Path, sentences: Sequence[str], console: Console) -> None:
     """Print where the model was written, and what is not preserved."""
-    heading = f"{export.folder}: for ivadomed's segment_volume, which differs from softseg in that:"
-    for line in [heading, *(f"  - {line}" for line in export.differences)]:
+    heading = f"{folder}: for ivadomed's segment_volume, which differs from softseg in that:"
+    for line in [heading, *(f"  - {line}" for line in sentences)]:
         console.print(line, markup=False, highlight=False)
 
 
@@ -189,15 +181,24 @@ def _transformations(experiment: Experiment) -> Iterator[tuple[str, JsonObject]]
         yield "NormalizeInstance", {"applied_to": ["im"]}
 
 
-def _step(experiment: Experiment, kind: type[T]) -> T | None:
-    return next((step for step in experiment.preprocess if isinstance(step, kind)), None)
-
-
-def differences(experiment: Experiment, thresholds: Mapping[str, float] | None) -> Sequence[str]:
+def differences(experiment: Experiment, thresholds: Mapping[str, float] | None) -> list[str]:
     """Return what ivadomed does differently than `softseg predict` with this model, by sentence."""
+    sentences = list(_preprocessing_differences(experiment))
+    head = experiment.model.head
+    if head.name == "normrelu" and head.scope != "running":
+        sentences.append(
+            "NormReLU divides by the maximum of a batch of training_parameters.batch_size "
+            f"({experiment.trainer.batch_size}) slices, not of the scan: the results are the same "
+            "with a batch_size of at least the scan's number of slices"
+        )
+    sentences.append("predictions up to 0.01 become 0")
+    if thresholds is not None:
+        values = ", ".join(f"{target} {value:.2f}" for target, value in thresholds.items())
+        sentences.append(f"thresholds ({values}) are not applied: pass them as binarize_prediction")
+    if experiment.evaluate.postprocess:
+        sentences.append("postprocessing is not carried over")
     return [
-        *_preprocessing_differences(experiment),
-        *_output_differences(experiment, thresholds),
+        *sentences,
         "model card, license, scores and checksums stay in the package",
         "the model can only predict (onnxruntime 1.14 or newer): there is no .pt to train on",
     ]
@@ -228,20 +229,5 @@ def _preprocessing_differences(experiment: Experiment) -> Iterator[str]:
         )
 
 
-def _output_differences(
-    experiment: Experiment, thresholds: Mapping[str, float] | None
-) -> Iterator[str]:
-    """Yield how the values of a prediction differ."""
-    head = experiment.model.head
-    if head.name == "normrelu" and head.scope != "running":
-        yield (
-            "NormReLU divides by the maximum of a batch of training_parameters.batch_size "
-            f"({experiment.trainer.batch_size}) slices, not of the scan: the results are the same "
-            "with a batch_size of at least the scan's number of slices"
-        )
-    yield "predictions up to 0.01 become 0"
-    if thresholds is not None:
-        values = ", ".join(f"{target} {value:.2f}" for target, value in thresholds.items())
-        yield f"thresholds ({values}) are not applied: pass them as binarize_prediction"
-    if experiment.evaluate.postprocess:
-        yield "postprocessing is not carried over"
+def _step(experiment: Experiment, kind: type[T]) -> T | None:
+    return next((step for step in experiment.preprocess if isinstance(step, kind)), None)

@@ -315,8 +315,8 @@ splits: {name: leave_one_out, validation: 1}
     ("old", "new", "words"),
     [
         ("  soft: {}\n", "  soft: {}\n  soft: {}\n", ["both.yaml:5", "candidates.soft", "twice"]),
-        ("name: dice", "nmae: dice", ["both.yaml:5", "loss.nmae", "did you mean `name`?"]),
-        ("name: dice", "name: dcie", ["both.yaml:5", "loss.name", "did you mean `dice`?"]),
+        ("name: dice", "nmae: dice", ["both.yaml:5", "loss.nmae", "did you mean 'name'?"]),
+        ("name: dice", "name: dcie", ["both.yaml:5", "loss.name", "did you mean 'dice'?"]),
         ("leave_one_out", "leave_one_out, values: [9]", ["splits.values", "'9'", "1, 2, 3"]),
         ("leave_one_out", "leave_one_out, by: centre", ["splits.by", "centre", "center"]),
         ("validation: 1", "validation: 2", ["split 0", "splits.validation", "leave some"]),

@@ -10,7 +10,7 @@ from torch import nn
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import validate
-from softseg.config.overrides import apply_sets
+from softseg.config.merge import apply_sets
 from softseg.config.yaml.read import parse_yaml
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample

@@ -7,23 +7,15 @@ from typing import Any
 
 Schema = dict[str, Any]
 
-_SINGULAR = {
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "text",
-    "boolean": "true or false",
-    "null": "null",
-    "array": "a list",
-    "object": "a mapping",
-}
-_PLURAL = {
-    "integer": "whole numbers",
-    "number": "numbers",
-    "string": "texts",
-    "boolean": "true or false",
-    "null": "null",
-    "array": "lists",
-    "object": "mappings",
+# one value of a type, and several
+_TYPES = {
+    "integer": ("a whole number", "whole numbers"),
+    "number": ("a number", "numbers"),
+    "string": ("text", "texts"),
+    "boolean": ("true or false", "true or false"),
+    "null": ("null", "null"),
+    "array": ("a list", "lists"),
+    "object": ("a mapping", "mappings"),
 }
 _BOUNDS = {
     "exclusiveMinimum": "above",
@@ -76,7 +68,7 @@ def describe_types(options: list[Schema], bounds: bool = False) -> str:
 def _describe_type(option: Schema, bounds: bool) -> str:
     """Return one type: `a number above 0`, `a list of 3 numbers`."""
     if option.get("type") != "array":
-        name = _SINGULAR.get(option.get("type", ""), "anything")
+        name, _ = _TYPES.get(option.get("type", ""), ("anything", ""))
         limits = [f"{text} {format_number(option[key])}" for key, text in _BOUNDS.items()
                   if key in option]  # fmt: skip
         return f"{name} {' and '.join(limits)}" if bounds and limits else name
@@ -86,7 +78,7 @@ def _describe_type(option: Schema, bounds: bool) -> str:
         return f"a list from {quoted(literals)}"
     kinds = {member.get("type", "object" if member else "") for member in members}
     kinds -= {"integer"} if "number" in kinds else set()
-    plural = " or ".join(_PLURAL[kind] for kind in _PLURAL if kind in kinds) or "items"
+    plural = " or ".join(name for kind, (_, name) in _TYPES.items() if kind in kinds) or "items"
     plural = f"({plural})" if len(kinds) > 1 else plural
     low, high = option.get("minItems", 0), option.get("maxItems")
     return f"a list of {low} {plural}" if low == high else f"a list of {plural}"

@@ -26,14 +26,13 @@ from softseg.config.yaml.tree import (
     problems_error,
 )
 from softseg.core.errors import UserError
-from softseg.core.names import nearest
+from softseg.core.names import did_you_mean
 
 _BOUNDS = {
     "greater_than": ("gt", "above"),
     "greater_than_equal": ("ge", "at least"),
     "less_than": ("lt", "below"),
     "less_than_equal": ("le", "at most"),
-    "multiple_of": ("multiple_of", "a multiple of"),
 }
 _LENGTHS = {"too_short": ("min_length", "at least"), "too_long": ("max_length", "at most")}
 
@@ -96,7 +95,7 @@ class _Messages:
             case "extra_forbidden":
                 top = ["extends"] if len(path) == 1 else []
                 keys = self.schema.keys(path[:-1], self.data) + top
-                return path, f"unknown key; {_suggestion(path[-1], keys)}"
+                return path, f"unknown key{_suggestion(path[-1], keys)}"
             case "union_tag_invalid":
                 return self._wrong_name(path, detail["ctx"]["discriminator"].strip("'"))
             case "union_tag_not_found":
@@ -115,10 +114,10 @@ class _Messages:
         step_names = self.schema.keys(path, self.data)
         if tag not in mapping:
             [step] = mapping
-            return (*path, step), f"unknown step; {_suggestion(step, step_names)}"
+            return (*path, step), f"unknown step{_suggestion(step, step_names)}"
         _, names = self.schema.tag(path, self.data) or (tag, step_names)
         message = f"must be {describe_types([{'enum': names}])}, not {describe_value(mapping[tag])}"
-        return (*path, tag), _with_hint(message, _did_you_mean(mapping[tag], names))
+        return (*path, tag), message + did_you_mean(str(mapping[tag]), names)
 
     def _mismatch(self, path: KeyPath) -> tuple[KeyPath, str]:
         """Return the message for a value of another type than the key takes."""
@@ -129,7 +128,7 @@ class _Messages:
         if names and isinstance(value, dict):
             return path, f"the key `{tag}` is missing: {describe_types([{'enum': names}])}"
         message = f"must be {describe_types(self._options(path))}, not {describe_value(value)}"
-        return path, _with_hint(message, self._hint(path, value, tag, names))
+        return path, message + self._hint(path, value, tag, names)
 
     def _not_a_step(self, path: KeyPath, value: Any) -> tuple[KeyPath, str]:
         """Return the message for an item of a chain that is not a single-key mapping."""
@@ -143,19 +142,19 @@ class _Messages:
             return path, f"{form}; this one has {len(value)} keys: {quoted(value)}"
         return path, f"{form}, not {describe_value(value)}; steps are {quoted(names)}"
 
-    def _hint(self, path: KeyPath, value: Any, tag: str, names: list[str]) -> str | None:
-        """Return what to write instead of a value of the wrong type, if that is known."""
+    def _hint(self, path: KeyPath, value: Any, tag: str, names: list[str]) -> str:
+        """Return what to write instead of a value of the wrong type, "" if that is not known."""
         if names:
             example = value if value in names else "..."
-            return f"write {{{tag}: {example}}} (there are {quoted(names)})"
+            return f"; write {{{tag}: {example}}} (there are {quoted(names)})"
         options = self._options(path)
         if isinstance(value, int | float) and describe_types(options) == "text":
-            return "put it in quotes"
+            return "; put it in quotes"
         literals = [str(choice) for option in options for choice in choices(option)]
-        if isinstance(value, str) and (hint := _did_you_mean(value, literals)):
+        if isinstance(value, str) and (hint := did_you_mean(value, literals)):
             return hint
         keys = self.schema.keys(path, self.data)
-        return f"its keys are {quoted(keys)}" if keys else None
+        return f"; its keys are {quoted(keys)}" if keys else ""
 
     def _wrong_value(self, path: KeyPath, detail: ErrorDetails) -> str:
         """Return the message for a value of the right type that the key does not take."""
@@ -191,20 +190,12 @@ def _is_mismatch(detail: ErrorDetails) -> bool:
     return kind.endswith("_type") or kind in ("literal_error", "enum", "int_from_float")
 
 
-def _with_hint(message: str, hint: str | None) -> str:
-    return f"{message}; {hint}" if hint else message
-
-
 def _items(count: int) -> str:
     return f"{count} item" if count == 1 else f"{count} items"
 
 
 def _suggestion(name: Any, valid: list[str]) -> str:
+    """Return what to write instead of an unknown name: the similar one, or the choices."""
     if not valid:
-        return "no keys are taken here; remove it"
-    return _did_you_mean(name, valid) or f"valid here: {quoted(valid)}"
-
-
-def _did_you_mean(name: Any, valid: list[str]) -> str | None:
-    similar = nearest(str(name), valid)
-    return None if similar is None else f"did you mean `{similar}`?"
+        return "; no keys are taken here; remove it"
+    return did_you_mean(str(name), valid) or f"; valid here: {quoted(valid)}"

@@ -10,28 +10,16 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import core_schema
 
 from softseg.config.messages.describe import Schema, choices
 from softseg.config.yaml.tree import KeyPath, has_key, lookup
-
-
-class _WithFactories(GenerateJsonSchema):
-    """Writes the defaults that a factory makes, too."""
-
-    def get_default_value(self, schema: core_schema.WithDefaultSchema) -> Any:
-        factory = schema.get("default_factory")
-        if factory is None or schema.get("default_factory_takes_data"):
-            return super().get_default_value(schema)
-        return factory()  # type: ignore[call-arg]
 
 
 class ModelSchema:
     """The JSON Schema of a model, looked up by key path."""
 
     def __init__(self, model: type[BaseModel]) -> None:
-        self.schema: Schema = model.model_json_schema(schema_generator=_WithFactories)
+        self.schema: Schema = model.model_json_schema()
 
     def nodes(self, path: KeyPath, data: Any) -> list[Schema]:
         """Return the schemas, as written (with description and default), that govern a key."""

@@ -7,6 +7,8 @@ whatever could surprise (equal keys, tags, anchors, not-a-number) is rejected wi
 
 from __future__ import annotations
 
+import math
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,6 @@ from typing import Any
 
 import yaml
 
-from softseg.config.yaml.scalars import TAG, add_core_scalars, invalid_key_reason, parse_scalar
 from softseg.config.yaml.tree import (
     ConfigTree,
     KeyPath,
@@ -29,6 +30,20 @@ MAX_BYTES = 500_000
 MAX_DEPTH = 50
 MAX_TOKENS = 20_000  # `key: value` has 4, an item of a list 2
 MAX_KEYS = 500  # of one mapping
+MAX_KEY = 200  # characters; YAML takes no key of more than 1024 without a `?`
+
+TAG = "tag:yaml.org,2002:"
+CORE_SCALARS = [
+    ("null", r"|~|null|Null|NULL", ["", "~", "n", "N"]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+]
 
 _QUOTES = "text that starts with one of * & ! % @ ` { [ or contains ': ' needs quotes"
 _INDENTATION = "keys of one mapping start in the same column, with spaces"
@@ -100,6 +115,12 @@ def read_text(path: Path, limit: int = MAX_BYTES) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None
+
+
+def add_core_scalars(resolver: Any) -> None:
+    """Teach a PyYAML loader or dumper class the scalars of YAML 1.2's core schema."""
+    for name, pattern, first in CORE_SCALARS:
+        resolver.add_implicit_resolver(TAG + name, re.compile(rf"(?:{pattern})\Z"), first)
 
 
 class _Composer(yaml.SafeLoader):
@@ -178,33 +199,29 @@ class _Converter:
         self.problems: list[str] = []
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
+        """Return the data of a node, without what has a problem."""
         if isinstance(node, yaml.SequenceNode):
             return [self._child(item, item, (*path, i)) for i, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            data: dict[str, Any] = {}
+            if len(node.value) > MAX_KEYS:
+                self._add_problem(node, path, f"more than {MAX_KEYS} keys: this is not a config")
+                return data
+            for key, value in node.value:
+                key_path = (*path, key.value)
+                if reason := _invalid_key_node_reason(key):
+                    self._add_problem(key, path, reason)
+                elif key.value in data:
+                    first = self.locations[key_path]
+                    self._add_problem(key, key_path, f"written twice (also {first}); keep one")
+                else:
+                    data[key.value] = self._child(key, value, key_path)
+            return data
         try:
             return parse_scalar(node.tag.removeprefix(TAG), node.value)
         except ValueError as error:
             self._add_problem(node, path, str(error))
             return None
-
-    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
-        """Return the mapping of a node, without the keys that have a problem."""
-        data: dict[str, Any] = {}
-        if len(node.value) > MAX_KEYS:
-            self._add_problem(node, path, f"more than {MAX_KEYS} keys: this is not a config")
-            return data
-        for key, value in node.value:
-            if reason := _invalid_key_node_reason(key):
-                self._add_problem(key, path, reason)
-            elif key.value in data:
-                first = self.locations[*path, key.value]
-                self._add_problem(
-                    key, (*path, key.value), f"written twice (also {first}); keep one"
-                )
-            else:
-                data[key.value] = self._child(key, value, (*path, key.value))
-        return data
 
     def _child(self, start: yaml.Node, node: yaml.Node, path: KeyPath) -> Any:
         self.locations[path] = self.location(start.start_mark.line)
@@ -213,6 +230,32 @@ class _Converter:
     def _add_problem(self, node: yaml.Node, path: KeyPath, message: str) -> None:
         location = self.location(node.start_mark.line)
         self.problems.append(located_message(location, path, message))
+
+
+def parse_scalar(kind: str, text: str) -> Any:
+    """Return the value of a scalar of the core schema; raises ValueError for a bad value."""
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() == "true"
+    if kind == "int":
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        digits = text if base == 10 else text[2:]
+        whole = int(digits, base) if len(digits) <= 25 else None
+        if whole is None or abs(whole) >= 2**63:
+            raise ValueError("the number is too large (64 bits hold 19 digits)")
+        return whole
+    if kind == "float":
+        # YAML writes infinity with a dot that Python does not know
+        number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        if not math.isfinite(number):
+            raise ValueError(f"must be a finite number, not {text[:40]}")
+        return number
+    if not _is_encodable(text):
+        raise ValueError("the text holds half a character (a lone surrogate)")
+    if "\0" in text:
+        raise ValueError("the text holds a NUL character, which no name or path has")
+    return text
 
 
 def _invalid_key_node_reason(key: yaml.Node) -> str | None:
@@ -226,3 +269,15 @@ def _invalid_key_node_reason(key: yaml.Node) -> str | None:
     if key.tag != TAG + "str":
         return f'the key {key.value or "(empty)"} must be text; put it in quotes: "{key.value}"'
     return None
+
+
+def invalid_key_reason(key: str) -> str | None:
+    """Return why the text cannot be a key, or None if it can."""
+    if len(key) > MAX_KEY:
+        return f"a key of {len(key)} characters; at most {MAX_KEY} are allowed"
+    return None if _is_encodable(key) else "a key holds half a character (a lone surrogate)"
+
+
+def _is_encodable(text: str) -> bool:
+    """Return whether text can be written as UTF-8: it has no half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -71,10 +71,7 @@ def located_message(location: Location, path: KeyPath, message: str) -> str:
 def problems_error(source: str, problems: Sequence[str], more: int = 0) -> UserError:
     """Return the error for one problem or several; of very many it lists the first.
 
-    Args:
-        source: The file that was read, or `--set KEY`.
-        problems: Messages with their locations, in order.
-        more: The number of further problems without a message.
+    `more` is the number of further problems without a message.
     """
     count = len(problems) + more
     if count == 1:

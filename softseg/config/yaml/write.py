@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from softseg.config.yaml.scalars import add_core_scalars
+from softseg.config.yaml.read import add_core_scalars
 from softseg.config.yaml.tree import TAGS, KeyPath
 
 WIDTH = 100

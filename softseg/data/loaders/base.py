@@ -36,7 +36,7 @@ class DatasetFields(Component):
     """How the masks of several raters are fused into one."""
     exclude: tuple[str, ...] = ()
     """Names of subjects to leave out."""
-    include: dict[str, IncludedValues] = Field(default_factory=dict)
+    include: dict[str, IncludedValues] = Field(default={})
     """The subjects to use: a column and the values that are kept, e.g. {subject: [a, b]} or
     {center: [1, 2]}; of several columns, all must fit. {}: all subjects."""
     cache: str | None = "runs/.cache"

@@ -1,14 +1,12 @@
 """`softseg convert ivadomed`: convert one configuration of ivadomed to a YAML file.
 
 The YAML contains what was **really trained**: where ivadomed ignored a key, it has what ivadomed
-did instead, with the JSON's value in the comment next to it. The version of ivadomed is recognized
-by the keys: those that only 2.2 (the paper's) or only 2.9 reads.
+did instead, with the JSON's value in the comment next to it.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +19,7 @@ from softseg.core.files import write_atomically
 from softseg.interop.from_ivadomed.dataset import convert_dataset, convert_split
 from softseg.interop.from_ivadomed.evaluation import convert_evaluation
 from softseg.interop.from_ivadomed.model import convert_model
-from softseg.interop.from_ivadomed.outcomes import OFF, Conversion, Outcomes
+from softseg.interop.from_ivadomed.outcomes import OFF, Outcomes
 from softseg.interop.from_ivadomed.read import read_ivadomed
 from softseg.interop.from_ivadomed.training import (
     convert_general,
@@ -54,7 +52,7 @@ contains what was really trained: where ivadomed ignored a key, it has what ivad
 The comment above each key names the key of ivadomed and its value in the JSON."""
 
 
-def convert(file: Path) -> Conversion:
+def convert(file: Path) -> Outcomes:
     """Return the experiment of a configuration of ivadomed, and what became of each of its keys.
 
     Every key of the JSON is in `carried_over`, `left_out` or `warnings`. Raises UserError for a
@@ -65,63 +63,59 @@ def convert(file: Path) -> Conversion:
     outcomes = Outcomes(config)
     for converter in _CONVERTERS:
         converter(config, outcomes)
-    conversion = outcomes.conversion()
+    outcomes.finish()
     try:
-        validate(ConfigTree.at(conversion.yaml, Location(str(file))), Experiment)
+        validate(ConfigTree.at(outcomes.yaml, Location(str(file))), Experiment)
     except UserError as error:
         heading = f"{file}: softseg cannot train this; fix the JSON and convert it again"
         raise UserError(f"{heading}\n{error}") from None
-    return conversion
+    return outcomes
 
 
-def write_config(conversion: Conversion, file: Path, out: Path, overwrite: bool = False) -> None:
+def write_config(outcomes: Outcomes, file: Path, out: Path, overwrite: bool = False) -> None:
     """Write the YAML with its comments; raises UserError if it exists, unless `overwrite`."""
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists: name another file, or --overwrite it")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder; make it first")
-    write_atomically(out, as_text(conversion, file, out))
+    write_atomically(out, as_text(outcomes, file, out))
 
 
-def show(conversion: Conversion, out: Path, console: Console) -> None:
+def show(outcomes: Outcomes, out: Path, console: Console) -> None:
     """Print the keys carried over, those left out, and where ivadomed did something else."""
-    lines = [*report(conversion), "", f"{out}: softseg train {out}"]
+    lines = [f"read as a configuration of ivadomed {outcomes.config.version}"]
+    lines += [f"carried over ({len(outcomes.carried_over)}):"]
+    lines += [f"  {key} -> {path}" for key, path in outcomes.carried_over.items()]
+    sections = {
+        "not carried over": outcomes.left_out,
+        "warnings: what ivadomed really did": outcomes.warnings,
+    }
+    for title, reasons in sections.items():
+        lines += [f"{title} ({len(reasons)}):"]
+        lines += [f"  {', '.join(keys)}: {text}" for text, keys in _by_reason(reasons).items()]
+    lines += ["", f"{out}: softseg train {out}"]
     console.print("\n".join(lines), highlight=False, markup=False)
 
 
-def report(conversion: Conversion) -> Iterator[str]:
-    """Yield the lines of the three lists."""
-    yield f"read as a configuration of ivadomed {conversion.version}"
-    yield f"carried over ({len(conversion.carried_over)}):"
-    yield from (f"  {key} -> {path}" for key, path in conversion.carried_over.items())
-    sections = {
-        "not carried over": conversion.left_out,
-        "warnings: what ivadomed really did": conversion.warnings,
-    }
-    for title, reasons in sections.items():
-        yield f"{title} ({len(reasons)}):"
-        yield from (f"  {', '.join(keys)}: {text}" for text, keys in by_reason(reasons).items())
-
-
-def as_text(conversion: Conversion, file: Path, out: Path) -> str:
-    """Return the YAML with its comments; loading it gives `conversion.yaml`."""
-    about = _ABOUT.format(file=dotted((file.name,)), version=conversion.version)
+def as_text(outcomes: Outcomes, file: Path, out: Path) -> str:
+    """Return the YAML with its comments; loading it gives `outcomes.yaml`."""
+    about = _ABOUT.format(file=dotted((file.name,)), version=outcomes.config.version)
     header = [f"softseg train {dotted((str(out),))}", "", *_wrapped(about, 0)]
-    left_out = {key: reason for key, reason in conversion.left_out.items() if reason != OFF}
-    for title, reasons in (("Warnings:", conversion.warnings), ("Not carried over:", left_out)):
+    left_out = {key: reason for key, reason in outcomes.left_out.items() if reason != OFF}
+    for title, reasons in (("Warnings:", outcomes.warnings), ("Not carried over:", left_out)):
         if reasons:
             header += ["", title]
-        for reason, keys in by_reason(reasons).items():
+        for reason, keys in _by_reason(reasons).items():
             header += _wrapped(f"- {', '.join(keys)}: {reason}", 0, further="  ")
 
     def notes(path: KeyPath) -> list[str]:
-        lines = _wrapped(conversion.notes.get(path, ""), 2 * len(path))
+        lines = _wrapped(outcomes.notes.get(path, ""), 2 * len(path))
         return ["", *lines] if len(path) == 1 else lines  # an empty line between sections
 
-    return "".join(f"# {line}".rstrip() + "\n" for line in header) + write(conversion.yaml, notes)
+    return "".join(f"# {line}".rstrip() + "\n" for line in header) + write(outcomes.yaml, notes)
 
 
-def by_reason(reasons: dict[str, str]) -> dict[str, list[str]]:
+def _by_reason(reasons: dict[str, str]) -> dict[str, list[str]]:
     """Return each reason with all keys that have it, in order."""
     keys_by_reason: dict[str, list[str]] = {}
     for key, reason in reasons.items():

@@ -57,7 +57,17 @@ def convert_dataset(config: IvadomedConfig, outcomes: Outcomes) -> None:
         sessions = "with sessions, add {session} folders here and below"
         outcomes.write(("dataset", "loader"), "files", note)
         outcomes.write(("dataset", "image"), image, sessions)
-    _convert_root(config, outcomes)
+    root, old, new = ("dataset", "root"), f"{_L}.bids_path", f"{_L}.path_data"
+    if config.version == "2.2":
+        outcomes.carry_over(old, root, config.text(old, "path_data"))
+        outcomes.warn(old, "ivadomed 2.9 does not read it (there it is path_data)")
+    else:
+        value = config.get(new, "path_data")
+        folders = [value] if isinstance(value, str) else config.items(new, str)
+        outcomes.carry_over(new, root, folders[0] if folders else "path_data")
+        if len(folders) > 1:
+            outcomes.leave_out(new, _ONE_ROOT)
+        outcomes.warn(old, NOT_READ)
     _convert_contrasts(config, outcomes, listed, contrasts)
     _convert_targets(config, outcomes, contrasts, bids)
     key = f"{_L}.roi_params.suffix"
@@ -68,22 +78,6 @@ def convert_dataset(config: IvadomedConfig, outcomes: Outcomes) -> None:
         outcomes.leave_out(key, OFF)
     _convert_selection(config, outcomes, bids)
     _report_without_counterpart(config, outcomes)
-
-
-def _convert_root(config: IvadomedConfig, outcomes: Outcomes) -> None:
-    """Convert the data set's folder: one in ivadomed 2.2, a list in 2.9."""
-    root = ("dataset", "root")
-    old, new = f"{_L}.bids_path", f"{_L}.path_data"
-    if config.version == "2.2":
-        outcomes.carry_over(old, root, config.text(old, "path_data"))
-        outcomes.warn(old, "ivadomed 2.9 does not read it (there it is path_data)")
-        return
-    value = config.get(new, "path_data")
-    folders = [value] if isinstance(value, str) else config.items(new, str)
-    outcomes.carry_over(new, root, folders[0] if folders else "path_data")
-    if len(folders) > 1:
-        outcomes.leave_out(new, _ONE_ROOT)
-    outcomes.warn(old, NOT_READ)
 
 
 def _convert_contrasts(

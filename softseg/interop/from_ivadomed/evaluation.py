@@ -19,10 +19,20 @@ _LESIONS = ("evaluate", "lesions")
 
 
 def convert_evaluation(config: IvadomedConfig, outcomes: Outcomes) -> None:
-    """Convert postprocessing and metrics; a threshold is an option of `softseg eval`, not a key."""
+    """Convert postprocessing and metrics; report the option of `softseg eval` for a threshold."""
     for name in config.mapping(_P):
         _convert_step(config, outcomes, name)
-    _report_threshold(config, outcomes)
+    old, new = "testing_parameters.binarize_prediction", f"{_P}.binarize_prediction.thr"
+    for key in (new, old):
+        value = config.get(key)
+        option = "softseg eval --threshold-search, or --threshold"
+        if type(value) in (int, float) and 0 <= value <= 1:
+            option = f"softseg eval --threshold {value:g}, or --threshold-search"
+        outcomes.leave_out(key, _SOFT if value == -1 else f"not a key of a YAML: {option}")
+    if config.version == "2.9":
+        outcomes.warn(old, "ivadomed 2.9 does not read testing_parameters and ignored it")
+    else:
+        outcomes.warn(old, _NOT_2_9.format("postprocessing.binarize_prediction"))
     removes_small = config.version == "2.2" and config.has(_SMALL)
     if removes_small:  # from both masks, before scoring
         _convert_remove_small(config, outcomes, _SMALL)
@@ -52,8 +62,8 @@ def _convert_step(config: IvadomedConfig, outcomes: Outcomes, name: str) -> None
         outcomes.leave_out_unless_off(f"{key}.thr", reason, off=[-1])
     elif name in ("uncertainty", "threshold_uncertainty"):
         off = config.get(f"{key}.thr") in (-1, None)
+        reason = OFF if off else "uncertain voxels are not left out of the scores"
         for field in ("thr", "suffix"):
-            reason = OFF if off else "uncertain voxels are not left out of the scores"
             outcomes.leave_out(f"{key}.{field}", reason)
 
 
@@ -72,21 +82,6 @@ def _convert_remove_small(config: IvadomedConfig, outcomes: Outcomes, key: str) 
     if differ:
         reason = "targets share one size: only the smallest is carried over"
         outcomes.leave_out(f"{key}.thr", reason)
-
-
-def _report_threshold(config: IvadomedConfig, outcomes: Outcomes) -> None:
-    """Report the threshold with the option of `softseg eval` that replaces it."""
-    old, new = "testing_parameters.binarize_prediction", f"{_P}.binarize_prediction.thr"
-    for key in (new, old):
-        value = config.get(key)
-        option = "softseg eval --threshold-search, or --threshold"
-        if type(value) in (int, float) and 0 <= value <= 1:
-            option = f"softseg eval --threshold {value:g}, or --threshold-search"
-        outcomes.leave_out(key, _SOFT if value == -1 else f"not a key of a YAML: {option}")
-    if config.version == "2.9":
-        outcomes.warn(old, "ivadomed 2.9 does not read testing_parameters and ignored it")
-    else:
-        outcomes.warn(old, _NOT_2_9.format("postprocessing.binarize_prediction"))
 
 
 def _convert_lesions(config: IvadomedConfig, outcomes: Outcomes, removes_small: bool) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from softseg.config.yaml.tree import KeyPath, dotted, lookup
 from softseg.core.names import did_you_mean
-from softseg.interop.from_ivadomed.read import IvadomedConfig, Version, leaves
+from softseg.interop.from_ivadomed.read import IvadomedConfig, leaves
 
 # reasons that several sections share
 OFF = "off: there is nothing to carry over"
@@ -21,43 +20,26 @@ _REPEATED = "written more than once; ivadomed read the last one, and so does the
 _CHAINS = (("preprocess",), ("augment",), ("evaluate", "postprocess"))
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """An experiment converted from a configuration of ivadomed."""
-
-    yaml: dict[str, Any]
-    """The experiment, as a YAML file holds it."""
-    carried_over: dict[str, str]
-    """Key of ivadomed -> key of the YAML (several are joined by `, `)."""
-    left_out: dict[str, str]
-    """Key of ivadomed -> why it is not carried over."""
-    warnings: dict[str, str]
-    """Key of ivadomed -> what ivadomed really did, which is what the YAML contains."""
-    notes: dict[KeyPath, str]
-    """Key of the YAML -> what the JSON contains about it."""
-    version: Version
-    """The version of ivadomed that the configuration is for."""
-
-
 class Outcomes:
-    """Collects what becomes of each key of one configuration.
+    """The YAML that a configuration of ivadomed becomes, and what becomes of each of its keys.
 
     Keys of ivadomed are dotted; `a.*` is everything below a. A key that the JSON does not have can
-    give the YAML a value, ivadomed's default, but is in none of the lists.
+    give the YAML a value, ivadomed's default, but is in none of the three lists.
     """
 
     def __init__(self, config: IvadomedConfig) -> None:
         self.config = config
-        self.keys: set[str] = set()
-        self.values: dict[str, Any] = {}
-        self.carried_over: dict[str, str] = {}
-        self.left_out: dict[str, str] = {}
-        self.warnings: dict[str, str] = {}
-        self.notes: dict[tuple[str, ...], str] = {}
+        self.keys: set[str] = set()  # all that have an outcome, in the JSON or not
+        self.yaml: dict[str, Any] = {}  # the experiment, as a YAML file holds it
+        self.notes: dict[KeyPath, str] = {}  # key of the YAML -> what the JSON contains about it
+        # each by key of ivadomed
+        self.carried_over: dict[str, str] = {}  # keys of the YAML, joined by `, `
+        self.left_out: dict[str, str] = {}  # why it is not carried over
+        self.warnings: dict[str, str] = {}  # what ivadomed really did, and so does the YAML
 
     def write(self, path: tuple[str, ...], value: Any, note: str = "") -> None:
         """Write a key to the YAML, with a note above it."""
-        section = self.values
+        section = self.yaml
         for part in path[:-1]:
             section = section.setdefault(part, {})
         section[path[-1]] = value
@@ -99,16 +81,14 @@ class Outcomes:
         if self._is_in_json(key):
             self.warnings[key] = warning
 
-    def conversion(self) -> Conversion:
-        """Return the conversion that all outcomes make up; keys without an outcome are warnings."""
+    def finish(self) -> None:
+        """Report keys without an outcome, and make lists of the chains of steps."""
         self._report_other_keys()
-        notes = {self._counted(path): note for path, note in self.notes.items()}
+        self.notes = {self._counted(path): note for path, note in self.notes.items()}
         for *above, name in _CHAINS:
-            section = lookup(self.values, tuple(above)) or {}
+            section = lookup(self.yaml, tuple(above)) or {}
             if name in section:
                 section[name] = [{step: fields} for step, fields in section[name].items()]
-        lists = self.carried_over, self.left_out, self.warnings
-        return Conversion(self.values, *lists, notes, self.config.version)
 
     def _is_in_json(self, key: str) -> bool:
         """Return whether the JSON has a key that an outcome is about, which is known from now."""
@@ -133,12 +113,12 @@ class Outcomes:
                 self.warnings[key] = _UNKNOWN + did_you_mean(str(leaf[-1]), siblings)
         self.warnings |= {dotted((name,)): _REPEATED for name in self.config.repeated_keys}
 
-    def _counted(self, path: tuple[str, ...]) -> KeyPath:
+    def _counted(self, path: KeyPath) -> KeyPath:
         """Return a path with its step counted, not named: ("augment", 0, "affine", "scale")."""
         for chain in _CHAINS:
             depth = len(chain)
             if path[:depth] == chain and len(path) > depth:
-                return (*chain, list(lookup(self.values, chain)).index(path[depth]), *path[depth:])
+                return (*chain, list(lookup(self.yaml, chain)).index(path[depth]), *path[depth:])
         return path
 
 

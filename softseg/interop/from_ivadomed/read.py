@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from softseg.config.yaml.read import read_text
-from softseg.config.yaml.tree import KeyPath, has_key, has_path
+from softseg.config.yaml.tree import KeyPath, has_path
 from softseg.core.errors import UserError
 
 MAX_BYTES = 1_000_000
@@ -34,8 +35,13 @@ class IvadomedConfig:
 
     file: Path
     data: dict[str, Any]
-    version: Version
     repeated_keys: tuple[str, ...] = ()  # written more than once; the last one counts
+
+    @cached_property
+    def version(self) -> Version:
+        """The version that the JSON is for: 2.9, unless it has keys that only 2.2 reads."""
+        is_old = any(map(self.has, _ONLY_2_2)) and not any(map(self.has, _ONLY_2_9))
+        return "2.2" if is_old else "2.9"
 
     def has(self, key: str) -> bool:
         """Return whether the JSON has this key, possibly null."""
@@ -49,7 +55,7 @@ class IvadomedConfig:
                 return default
             if not isinstance(data, dict):
                 raise self.error(key, "its section must be a mapping, { }", data)
-            if not has_key(data, part):
+            if part not in data:
                 return default
             data = data[part]
         return data
@@ -108,12 +114,7 @@ def read_ivadomed(file: Path) -> IvadomedConfig:
             f"{file}:1: not a configuration of ivadomed, which is a mapping, {{ }}; give its "
             "config.json"
         )
-
-    def has_any(keys: tuple[str, ...]) -> bool:
-        return any(has_path(data, tuple(key.split("."))) for key in keys)
-
-    version: Version = "2.2" if has_any(_ONLY_2_2) and not has_any(_ONLY_2_9) else "2.9"
-    config = IvadomedConfig(file, data, version, tuple(repeated_keys))
+    config = IvadomedConfig(file, data, tuple(repeated_keys))
     for key in ("contrast_params.training_validation", "target_suffix"):
         if not config.get(f"loader_parameters.{key}"):
             raise UserError(

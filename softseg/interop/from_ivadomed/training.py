@@ -181,7 +181,6 @@ _COUNTERPARTS = {
         "mse", fixed=_SUM, note="ivadomed halves it, which makes no difference to Adam"
     ),
 }
-_COMBINED = ("LossCombination", "FocalDiceLoss")
 _FOCAL_DICE = "a sum of the two losses; ivadomed has ln(focal) - beta ln(Dice), which softseg does \
 not have"
 
@@ -192,7 +191,14 @@ def convert_loss(config: IvadomedConfig, outcomes: Outcomes) -> None:
     if name == "LossCombination":
         _convert_combination(config, outcomes)
     elif name == "FocalDiceLoss":
-        _convert_focal_dice(config, outcomes)
+        gamma, alpha = (config.get(f"{_LOSS}.{theirs}", default) for theirs, _, default in _FOCAL)
+        beta = config.number(f"{_LOSS}.beta", 1)
+        focal = {"name": "focal", "gamma": gamma, "alpha": alpha, "reduction": "mean"}
+        terms = [{"loss": focal, "weight": 1.0}, {"loss": {"name": "dice"}, "weight": float(beta)}]
+        outcomes.write(("loss", "name"), "combination")
+        outcomes.leave_out(f"{_LOSS}.name", _FOCAL_DICE)
+        for key in ("gamma", "alpha", "beta"):
+            outcomes.carry_over(f"{_LOSS}.{key}", ("loss", "terms"), terms)
     else:
         loss = _counterpart(config, name)
         outcomes.carry_over(f"{_LOSS}.name", ("loss", "name"), loss.name, loss.note)
@@ -207,7 +213,7 @@ def convert_loss(config: IvadomedConfig, outcomes: Outcomes) -> None:
 
 def _counterpart(config: IvadomedConfig, name: str) -> _Counterpart:
     if name not in _COUNTERPARTS:
-        hint = did_you_mean(name, [*_COUNTERPARTS, *_COMBINED])
+        hint = did_you_mean(name, [*_COUNTERPARTS, "LossCombination", "FocalDiceLoss"])
         raise UserError(f"{config.file}: {_LOSS}.name: ivadomed has no loss {name!r}{hint}")
     return _COUNTERPARTS[name]
 
@@ -231,15 +237,3 @@ def _convert_combination(config: IvadomedConfig, outcomes: Outcomes) -> None:
     outcomes.carry_over(f"{_LOSS}.name", ("loss", "name"), "combination")
     outcomes.carry_over(f"{_LOSS}.losses_list", ("loss", "terms"), terms)
     outcomes.carry_over(f"{_LOSS}.params_list", ("loss", "terms"), terms)
-
-
-def _convert_focal_dice(config: IvadomedConfig, outcomes: Outcomes) -> None:
-    """Convert a loss without a counterpart to the sum of its two parts."""
-    gamma, alpha = (config.get(f"{_LOSS}.{theirs}", default) for theirs, _, default in _FOCAL)
-    beta = config.number(f"{_LOSS}.beta", 1)
-    focal = {"name": "focal", "gamma": gamma, "alpha": alpha, "reduction": "mean"}
-    terms = [{"loss": focal, "weight": 1.0}, {"loss": {"name": "dice"}, "weight": float(beta)}]
-    outcomes.write(("loss", "name"), "combination")
-    outcomes.leave_out(f"{_LOSS}.name", _FOCAL_DICE)
-    for key in ("gamma", "alpha", "beta"):
-        outcomes.carry_over(f"{_LOSS}.{key}", ("loss", "terms"), terms)

@@ -79,7 +79,8 @@ def convert_transformation(config: IvadomedConfig, outcomes: Outcomes) -> None:
     """Convert the steps in the order of the JSON, except that each slice is normalized last."""
     steps = config.mapping(_T)
     for name in steps:
-        _report_common_keys(outcomes, name)
+        if name in (*_PREPROCESSING, *_AUGMENTATIONS):  # the keys of others are reported as unknown
+            _report_common_keys(outcomes, name)
         if name == "Resample":
             _convert_resample(config, outcomes)
         elif name in ("CenterCrop", "ROICrop"):
@@ -108,8 +109,6 @@ def convert_transformation(config: IvadomedConfig, outcomes: Outcomes) -> None:
 def _report_common_keys(outcomes: Outcomes, name: str) -> None:
     """Report `applied_to`, `dataset_type` and `preprocessing`, which every step may have."""
     key = f"{_T}.{name}"
-    if name not in _PREPROCESSING and name not in _AUGMENTATIONS:
-        return  # the keys of an unknown transformation are reported as unknown
     if name == "NumpyToTensor":
         outcomes.leave_out(key, "an internal step of ivadomed")
     reason = "softseg knows which steps are applied once per volume (preprocess)"
@@ -163,7 +162,7 @@ def _in_file_order(config: IvadomedConfig, height: Any, width: Any) -> list[Any]
 
 def _convert_augmentation(config: IvadomedConfig, outcomes: Outcomes, name: str) -> None:
     """Convert one step of the chain, or report why it is left out."""
-    key = f"transformation.{name}"
+    key = f"{_T}.{name}"
     types = f"{key}.dataset_type"
     sets = config.items(types, str)
     if name in _LEFT_OUT:

@@ -150,7 +150,7 @@ class Toy(Component):
     """What to minimize."""
     auxiliary: Loss | None = None
     """A second loss."""
-    trainer: Trainer = Field(default_factory=Trainer)
+    trainer: Trainer = Trainer()
     """How to train."""
 
 

@@ -131,14 +131,14 @@ cluster: {gpus: 0.25}
 MISTAKES = {
     "a key that a section lacks": (
         "candidates:\n  A: {}\n  B:\n    trainer: {max_epoch: 3}\n",
-        7, "trainer.max_epoch: unknown key; did you mean `max_epochs`?",
+        7, "trainer.max_epoch: unknown key (did you mean 'max_epochs'?)",
     ),
     "the same, dotted": (
         "candidates:\n  A: {}\n  B:\n    trainer.max_epoch: 3\n",
-        7, "trainer.max_epoch: unknown key; did you mean `max_epochs`?",
+        7, "trainer.max_epoch: unknown key (did you mean 'max_epochs'?)",
     ),
     "an unknown component": (
-        "candidates:\n  A: {loss: {name: dicee}}\n", 5, "did you mean `dice`?",
+        "candidates:\n  A: {loss: {name: dicee}}\n", 5, "did you mean 'dice'?",
     ),
     "an index beyond a list's end": (
         "candidates:\n  A: {augment.3.affine.scale: 0.1}\n", 5, "augment is a list",

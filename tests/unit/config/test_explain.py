@@ -22,18 +22,18 @@ def _message(write: Write, old: str, new: str, *sets: str) -> str:
     ("old", "new", "message"),
     [
         # unknown keys and names
-        ("max_epochs", "max_epoch", "11: trainer.max_epoch: unknown key; did you mean `max_epochs`?"),
-        ("theta: 0.5", "theta: 0.5, omga: 1", "9: loss.omga: unknown key; did you mean `omega`?"),
+        ("max_epochs", "max_epoch", "11: trainer.max_epoch: unknown key (did you mean 'max_epochs'?)"),
+        ("theta: 0.5", "theta: 0.5, omga: 1", "9: loss.omga: unknown key (did you mean 'omega'?)"),
         ("theta: 0.5", "theta: 0.5, smooth: 1", "9: loss.smooth: unknown key; valid here: `name`, `omega`, `theta`"),
-        ("rotation:", "rotations:", "7: augment.0.affine.rotations: unknown key; did you mean `rotation`?"),
-        ("values: [1]", "values: [1], valu: 1", "5: dataset.targets.gm.valu: unknown key; did you mean `values`?"),
-        ("name: toy", "name: toy\nextend: y", "2: extend: unknown key; did you mean `extends`?"),
-        ("max_epochs: 5", "early_stopping: {patence: 5}", "11: trainer.early_stopping.patence: unknown key; did you mean `patience`?"),
-        ("name: wing", "name: wings", "9: loss.name: must be one of `dice`, `wing`, `adaptive_wing`, not text 'wings'; did you mean `wing`?"),
+        ("rotation:", "rotations:", "7: augment.0.affine.rotations: unknown key (did you mean 'rotation'?)"),
+        ("values: [1]", "values: [1], valu: 1", "5: dataset.targets.gm.valu: unknown key (did you mean 'values'?)"),
+        ("name: toy", "name: toy\nextend: y", "2: extend: unknown key (did you mean 'extends'?)"),
+        ("max_epochs: 5", "early_stopping: {patence: 5}", "11: trainer.early_stopping.patence: unknown key (did you mean 'patience'?)"),
+        ("name: wing", "name: wings", "9: loss.name: must be one of `dice`, `wing`, `adaptive_wing`, not text 'wings' (did you mean 'wing'?)"),
         ("name: wing", "name: 3", "9: loss.name: must be one of `dice`, `wing`, `adaptive_wing`, not 3"),
-        ("loader: files", "loader: file", "3: dataset.loader: must be one of `files`, `bids`, not text 'file'; did you mean `files`?"),
-        ("binarize:", "binarise:", "8: augment.1.binarise: unknown step; did you mean `binarize`?"),
-        ("binarize:", "{name: binarise}", "8: augment.1.name: must be one of `affine`, `binarize`, not text 'binarise'; did you mean `binarize`?"),
+        ("loader: files", "loader: file", "3: dataset.loader: must be one of `files`, `bids`, not text 'file' (did you mean 'files'?)"),
+        ("binarize:", "binarise:", "8: augment.1.binarise: unknown step (did you mean 'binarize'?)"),
+        ("binarize:", "{name: binarise}", "8: augment.1.name: must be one of `affine`, `binarize`, not text 'binarise' (did you mean 'binarize'?)"),
         # missing keys, at their parent
         ("name: toy", "seed: 1", "1: the key `name` is missing (Name of the run and of its folder)"),
         (", theta: 0.5", "", "9: loss: the key `theta` is missing (Where the curve turns linear)"),
@@ -46,7 +46,7 @@ def _message(write: Write, old: str, new: str, *sets: str) -> str:
         ("max_epochs: 5", "max_epochs: true", "11: trainer.max_epochs: must be a whole number, not true"),
         ("max_epochs: 5", "max_epochs:", "11: trainer.max_epochs: must be a whole number, not empty (null)"),
         ("max_epochs: 5", "compile: yes", "11: trainer.compile: must be true or false, not text 'yes'"),
-        ("max_epochs: 5", "threads: aut", "11: trainer.threads: must be `auto` or a whole number or null, not text 'aut'; did you mean `auto`?"),
+        ("max_epochs: 5", "threads: aut", "11: trainer.threads: must be `auto` or a whole number or null, not text 'aut' (did you mean 'auto'?)"),
         ("max_epochs: 5", "early_stopping: 5", "11: trainer.early_stopping: must be a mapping or null, not 5; its keys are `patience`, `epsilon`"),
         ("name: toy", "name: 5", "1: name: must be text, not 5; put it in quotes"),
         ("[1]", "1", "5: dataset.targets.gm.values: must be a list of whole numbers, not 1"),
@@ -82,7 +82,7 @@ def test_all_mistakes_are_listed_in_the_order_of_the_file(write: Write) -> None:
     )
     assert message.splitlines() == [
         "x.yaml: 4 problems",
-        "  - x.yaml:11: trainer.bath_size: unknown key; did you mean `batch_size`?",
+        "  - x.yaml:11: trainer.bath_size: unknown key (did you mean 'batch_size'?)",
         "  - x.yaml:12: trainer.max_epochs: must be at least 1, not 0",
         "  - x.yaml:13: model.depth: must be at most 6, not 9",
         "  - x.yaml:13: model.head.name: must be `sigmoid`, not text 'relu'",
@@ -106,5 +106,5 @@ def test_a_mistake_on_the_command_line_names_the_set(write: Write) -> None:
         "--set trainer.max_epochs: must be at least 1, not 0"
     )
     assert _message(write, "name", "name", "loss={name: dice, smoth: 1}").startswith(
-        "--set loss: loss.smoth: unknown key; did you mean `smooth`?"
+        "--set loss: loss.smoth: unknown key (did you mean 'smooth'?)"
     )

@@ -83,7 +83,7 @@ def test_each_extends_of_a_chain_is_relative_to_its_own_file(write: Write) -> No
 @pytest.mark.parametrize(
     ("extends", "message"),
     [
-        ("bose.yaml", "no file configs/bose.yaml; did you mean `base.yaml`?"),
+        ("bose.yaml", "no file configs/bose.yaml (did you mean 'base.yaml'?)"),
         ("nowhere/base.yaml", "no folder configs/nowhere"),
         ("x.yaml", "leads back to configs/x.yaml: a cycle"),
         ("loop.yaml", "leads back to configs/x.yaml: a cycle"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softseg.config.overrides import apply_differences, apply_sets
+from softseg.config.merge import apply_differences, apply_sets
 from softseg.config.yaml.tree import ConfigTree, Location, key_paths
 from softseg.core.errors import UserError
 

@@ -48,17 +48,17 @@ def test_a_sagittal_model_of_two_contrasts_and_targets_predicts_the_same(tmp_pat
     model = seen(*sets, network=network, thresholds={"lesion": 0.35, "cord": 0.5})
     object.__setattr__(model.predict, "head", models.heads.build(spec.model.head, 2))
     monkeypatch.setattr(ivadomed, "open_model", lambda *_: model)
-    exported = ivadomed.to_ivadomed(tmp_path, tmp_path)
+    folder, sentences = ivadomed.to_ivadomed(tmp_path, tmp_path)
     scans = np.stack([makers.scan(k, (6, 13, 10)) for k in (1, 2)])
     none = np.zeros((0, 6, 13, 10), np.float32)
     wanted = segment(model, Sample(scans, none, None, (), Grid((6, 13, 10), np.eye(4)), {}))
-    prediction = predicted_by_ivadomed(exported.folder, scans, "sagittal")
+    prediction = predicted_by_ivadomed(folder, scans, "sagittal")
     assert wanted.std() > 0.05
     assert prediction == pytest.approx(wanted, abs=1e-4)
-    config = json.loads((exported.folder / "seen.json").read_text())
+    config = json.loads((folder / "seen.json").read_text())
     assert config["loader_parameters"]["multichannel"] is True
     assert config["loader_parameters"]["target_suffix"] == ["_lesion", "_cord"]
-    assert any("lesion 0.35, cord 0.50" in line for line in exported.differences)
+    assert any("lesion 0.35, cord 0.50" in line for line in sentences)
 
 
 def test_the_command_exports_a_package_and_prints_the_differences(packed, tmp_path, monkeypatch):

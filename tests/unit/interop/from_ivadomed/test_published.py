@@ -143,7 +143,7 @@ def test_early_stopping_epsilon_is_converted_from_percent_to_a_share(converted):
 def test_a_key_of_2_2_in_a_file_for_2_9_is_ignored(converted):
     config = changed(published("scgm"), gpu=..., gpu_ids=[0], log_directory=..., path_output="out")
     conversion, experiment = converted(config)
-    assert conversion.version == "2.9"
+    assert conversion.config.version == "2.9"
     assert experiment.model.head.name == "sigmoid"
     assert experiment.model.dropout == 0.3
     for key in ("default_model.relu", "testing_parameters.binarize_prediction"):
