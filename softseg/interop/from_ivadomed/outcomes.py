@@ -60,14 +60,14 @@ class Outcomes:
 
     def contribute(self, key: str, path: tuple[str, ...], note: str = "") -> None:
         """Report a key that contributes to the value of a path, which is written elsewhere."""
-        if self._is_in_json(key):
+        if self._register(key):
             earlier = self.carried_over.get(key)
             self.carried_over[key] = f"{earlier}, {'.'.join(path)}" if earlier else ".".join(path)
             self._add_note(path, note)
 
     def leave_out(self, key: str, reason: str) -> None:
         """Report a key that does not go into the YAML."""
-        if self._is_in_json(key):
+        if self._register(key):
             self.left_out[key] = reason
 
     def leave_out_unless_off(self, key: str, reason: str, off: Sequence[Any] = ()) -> None:
@@ -78,7 +78,7 @@ class Outcomes:
 
     def warn(self, key: str, warning: str) -> None:
         """Report a key for which ivadomed did something else than the JSON says."""
-        if self._is_in_json(key):
+        if self._register(key):
             self.warnings[key] = warning
 
     def finish(self) -> None:
@@ -90,8 +90,8 @@ class Outcomes:
             if name in section:
                 section[name] = [{step: fields} for step, fields in section[name].items()]
 
-    def _is_in_json(self, key: str) -> bool:
-        """Return whether the JSON has a key that an outcome is about, which is known from now."""
+    def _register(self, key: str) -> bool:
+        """Note that a key has an outcome; return whether the JSON has the key."""
         self.keys.add(key)
         return self.config.has(key.removesuffix(".*"))
 
@@ -104,11 +104,11 @@ class Outcomes:
         """Report keys without an outcome: sections that are empty, and unknown or repeated keys."""
         for leaf in leaves(self.config.data):
             key = dotted(leaf)
-            is_section = any(known.startswith(f"{key}.") for known in self.keys)
+            is_section = any(name.startswith(f"{key}.") for name in self.keys)
             if key not in self.keys and is_section and lookup(self.config.data, leaf) in ({}, None):
                 self.left_out[key] = OFF
-            elif not any(_covers(known, leaf) for known in self.keys):
-                split_keys = (known.split(".") for known in self.keys)
+            elif not any(_covers(name, leaf) for name in self.keys):
+                split_keys = (name.split(".") for name in self.keys)
                 siblings = [name for *above, name in split_keys if tuple(above) == leaf[:-1]]
                 self.warnings[key] = _UNKNOWN + did_you_mean(str(leaf[-1]), siblings)
         self.warnings |= {dotted((name,)): _REPEATED for name in self.config.repeated_keys}
