@@ -46,10 +46,7 @@ class PreparedScan:
     standardize_slices: bool  # each patch is standardized on its own (the paper's order)
 
     def to_native(self, soft: Tensor) -> Float32Array:
-        """Soft segmentation (S, K, H, W) -> (K, X, Y, Z) on the scan's own grid, in [0, 1].
-
-        It is 0 outside the crop.
-        """
+        """Slices (S, K, H, W) in [0, 1] -> (K, X, Y, Z) on the scan's grid, 0 outside the crop."""
         return np.stack([self.geometry.to_native(target) for target in self.slices.stack(soft)])
 
 

@@ -6,7 +6,6 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -59,19 +58,15 @@ def read_plan(folder: Path) -> list[RunStatus]:
     """
     try:
         planned = read_json(folder / PLAN)["runs"]
-        names = [(_checked_name(entry["candidate"]), int(entry["split"])) for entry in planned]
+        entries = [(str(entry["candidate"]), int(entry["split"])) for entry in planned]
+        for name, _ in entries:
+            if not re.fullmatch(CANDIDATE_NAME, name):  # such as a path
+                raise ValueError(f"{name[:40]!r} is not the name of a candidate")
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         message = f"{folder / PLAN} is damaged ({error}); `softseg ablate` writes it again"
         raise UserError(message) from error
-    runs = [(name, split, Run(folder / name / f"split-{split}")) for name, split in names]
+    runs = [(name, split, Run(folder / name / f"split-{split}")) for name, split in entries]
     return [run_status(name, split, run, is_done(run)) for name, split, run in runs]
-
-
-def _checked_name(candidate: Any) -> str:
-    """Return a candidate's name; raise ValueError for anything else, such as a path."""
-    if not re.fullmatch(CANDIDATE_NAME, str(candidate)):
-        raise ValueError(f"{str(candidate)[:40]!r} is not the name of a candidate")
-    return str(candidate)
 
 
 def run_status(candidate: str, split: int, run: Run, scored: bool) -> RunStatus:
