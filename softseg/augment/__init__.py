@@ -32,6 +32,8 @@ class Binarize(Component):
     """Make the target 0 or 1, usually after all other steps (SoftSeg 2.1.1, Table 2).
 
     In validation the targets are binarized for the loss too.
+
+    Example: `- binarize: {threshold: 0.5}`
     """
 
     name: Literal["binarize"] = "binarize"

@@ -21,6 +21,8 @@ class Affine(Component):
 
     Linear interpolation for image and target, so a hard mask comes out soft at its edge. Outside
     the slice the image is its standardized background and the target 0.
+
+    Example: `- affine: {rotation: 10, translation: 0.05, scale: 0.2}`
     """
 
     name: Literal["affine"] = "affine"

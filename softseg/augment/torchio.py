@@ -29,7 +29,7 @@ _FIXED: dict[str, dict[str, Any]] = {
 
 
 class TorchioTransform(Component):
-    """A transform of TorchIO 1.x with its own parameters, e.g. `RandomBlur: {std: [0, 1]}`.
+    """A transform of TorchIO 1.x with its own parameters. Example: `- RandomBlur: {std: [0, 1]}`
 
     TorchIO gets a slice as a volume of one layer with 1 mm voxels, so lengths are in pixels, and
     nothing leaves its plane. Every transform takes `p`, the probability that a slice is changed.

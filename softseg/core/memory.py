@@ -36,11 +36,7 @@ def _pages_in_bytes(name: str, unknown: float) -> float:
     """Return the number of memory pages that sysconf calls `name`, in bytes; else `unknown`."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf(name)
-    except (
-        AttributeError,
-        ValueError,
-        OSError,
-    ):  # Windows; macOS knows fewer names
+    except (AttributeError, ValueError, OSError):  # Windows; macOS has fewer names
         return unknown
 
 

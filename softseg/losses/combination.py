@@ -20,7 +20,7 @@ Epoch = Annotated[int, Field(ge=0)]
 
 
 class ConstantWeight(Component):
-    """The same weight in every epoch, like a plain number."""
+    """A constant weight, the same as a number. Example: `weight: {name: constant, value: 0.5}`"""
 
     name: Literal["constant"] = "constant"
     value: Number
@@ -37,7 +37,10 @@ class ConstantWeight(Component):
 
 
 class LinearWeight(Component):
-    """A weight that goes from `start` to `stop` in equal steps; constant before and after."""
+    """A weight that goes from `start` to `stop` in equal steps; constant before and after.
+
+    Example: `weight: {name: linear, first: 10, last: 50, start: 1, stop: 0.1}`
+    """
 
     name: Literal["linear"] = "linear"
     first: Epoch
@@ -78,6 +81,7 @@ class RebalanceWeight(Component):
     """The boundary loss paper's schedule: alpha of the regional loss, 1 - alpha of the contour's.
 
     alpha = max(floor, 1 - step epoch). Source: Kervadec et al., MIDL 2019 (arXiv 1812.07032).
+    Example: `weight: {name: rebalance, role: contour}`
     """
 
     # Their code differs: alpha stops at 0.1, and the contour's weight begins at 0.01 and keeps
@@ -132,6 +136,9 @@ class Combination(Component):
     Minimum: valid for soft targets if each term with a weight is; otherwise between the terms'
     own. Range and gradient: the weighted sums. Values in epochs of different weights are
     not comparable.
+
+    Example: `loss: {name: combination, terms: [{loss: {name: dice}, weight: 0.5},
+    {loss: {name: boundary}, weight: 0.01}]}`
     """
 
     name: Literal["combination"] = "combination"

@@ -152,13 +152,10 @@ class Dml1(OverlapLoss):
 class Dml2(OverlapLoss):
     """1 - (2 I + s) / (2 I + sum(|p - y|) + s), I = sum(p y), for each target.
 
-    For hard targets it is `dice`.
-
-    Source: Wang, Popordanoska, Bertels, Lemmens and Blaschko, Dice Semimetric Losses, MICCAI
-    2023 (arXiv 2303.16296).
+    For hard targets it is `dice`. Source: that of `dml1`.
 
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
-    it is `dice` and has its volume bias: average the labels instead.
+    it is `dice`, as `dml1` is.
 
     Range: 0 to 1. Gradient: 0 at the minimum itself, but next to it each voxel pulls with
     1 / (2 sum(y^2) + s), however small its error; faint targets pull harder than with `dml1`.
@@ -199,12 +196,10 @@ class Jml1(OverlapLoss):
 class Jml2(OverlapLoss):
     """1 - (I + s) / (I + sum(|p - y|) + s), I = sum(p y), for each target.
 
-    For hard targets it is the soft Jaccard loss.
-
-    Source: Wang, Ning and Blaschko, Jaccard Metric Losses, NeurIPS 2023 (arXiv 2302.05666).
+    For hard targets it is the soft Jaccard loss. Source: that of `jml1`.
 
     Minimum: 0 at prediction = target only, for soft targets too (valid). For sampled hard labels
-    it is the soft Jaccard loss, with its minimum at hard masks: average the labels instead.
+    it is the soft Jaccard loss, as `jml1` is.
 
     Range: 0 to 1. Gradient: 0 at the minimum itself, but next to it each voxel pulls with
     1 / (sum(y^2) + s), however small its error; faint targets pull harder than with `jml1`.

@@ -13,11 +13,7 @@ from softseg.metrics.overlap import dice
 
 
 def agreement(mask: BoolArray, raters: Mapping[str, BoolArray]) -> dict[str, float]:
-    """Compare a binary prediction with the raters of one target of one scan.
-
-    Args:
-        mask: the prediction (X, Y, Z).
-        raters: rater -> mask (X, Y, Z); at least one.
+    """Compare a binary prediction with the raters of one target, at least one; masks (X, Y, Z).
 
     Returns:
         `dice_rater_<name>` of the prediction with each rater, their mean `dice_raters`, the mean

@@ -58,10 +58,7 @@ def region(truth: FloatArray, zooms: Sequence[float], margin_mm: float = MARGIN_
     millions of voxels. The region does not depend on the prediction, so all candidates are scored
     on the same voxels; false positives further away show in the volume bias and the LFDR.
 
-    Args:
-        truth: (X, Y, Z) in [0, 1].
-        zooms: (3,) size of a voxel in mm.
-        margin_mm: 0 or more, between the voxels' centers.
+    `zooms` (3,) is the size of a voxel in mm; the margin, 0 or more, is between voxels' centers.
     """
     inside, near = binarize(truth, _TRACE), np.zeros(truth.shape, dtype=bool)
     if not inside.any():

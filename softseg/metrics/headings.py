@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 
 _SIZE_BIN = re.compile(r"(ltpr|lfdr|lesions_truth|lesions_pred)_([\d.]+)_([\d.]+|inf)")
-_RATER = "dice_rater_"
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,8 @@ def heading_of(metric: str) -> Heading:
 
     A metric that is not in `HEADINGS` keeps its name and has no optimum.
     """
-    if metric.startswith(_RATER):
-        return Heading("Dice", "%", 100, detail=f"with {metric.removeprefix(_RATER)}")
+    if metric.startswith("dice_rater_"):
+        return Heading("Dice", "%", 100, detail=f"with {metric.removeprefix('dice_rater_')}")
     if match := _SIZE_BIN.fullmatch(metric):
         of_all_sizes, low, high = match.groups()
         whole = HEADINGS[of_all_sizes]

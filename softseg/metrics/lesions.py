@@ -29,7 +29,10 @@ ROUNDING = 1e-6
 
 
 class LesionRules(Component):
-    """What counts as a lesion, and when it is detected (SoftSeg 2.4.2 and its configuration)."""
+    """What counts as a lesion, and when it is detected (SoftSeg 2.4.2 and its configuration).
+
+    Example: `lesions: {minimum: 5, unit: mm3, size_bins: [20, 100]}`
+    """
 
     connectivity: Connectivity = 18
     overlap: Annotated[int, Field(ge=1)] = 3
@@ -86,11 +89,7 @@ def score_lesions(
 ) -> dict[str, float]:
     """Compute the lesion detection rates of a predicted mask, in percent, and lesion counts.
 
-    Args:
-        mask: predicted (X, Y, Z).
-        truth: (X, Y, Z).
-        rules: what counts as a lesion, and when it is detected.
-        voxel_mm3: volume of one voxel in cubic millimeters.
+    Both masks are (X, Y, Z); a voxel has a volume of `voxel_mm3` cubic millimeters.
 
     Returns:
         `ltpr`: share of the true lesions that are detected; NaN without a true lesion.

@@ -13,20 +13,10 @@ def score_overlap_and_volume(
 ) -> dict[str, float]:
     """Compute overlap, volume and soft error: the columns that `metrics.csv` always has.
 
-    Args:
-        probability: soft prediction (X, Y, Z) in [0, 1].
-        truth: (X, Y, Z) in [0, 1], soft or 0/1; the binary metrics take values >= 0.5.
-        mask: binary prediction (X, Y, Z).
-        voxel_ml: volume of one voxel in milliliters.
-        slice_axis: the axis along which the model sliced the volume, for `mse_paper`.
-
-    Returns:
-        Percent, or milliliters where the name says so; NaN where a metric is not defined.
-        `mse`, `soft_dice` and `soft_volume_ml` are of the soft prediction, all others of the
-        binary one.
-
-    Raises:
-        ValueError: the shapes differ.
+    All but `mse_paper` along `slice_axis` are of the volumes (X, Y, Z): `mse`, `soft_dice` and
+    `soft_volume_ml` of the soft prediction and truth in [0, 1], the others of the binary
+    prediction `mask` and of truth >= 0.5. Percent, or milliliters where the name says so; NaN
+    where a metric is not defined. Raises ValueError if the shapes differ.
     """
     if probability.shape != truth.shape:
         raise ValueError(f"prediction {probability.shape} and truth {truth.shape} differ in shape")

@@ -15,7 +15,7 @@ from softseg.metrics.lesions import Connectivity, SizeUnit, check_masks, compone
 
 
 class RemoveSmall(Component):
-    """Remove objects smaller than a minimum."""
+    """Remove objects smaller than a minimum. Example: `- remove_small: {minimum: 5, unit: mm3}`"""
 
     name: Literal["remove_small"] = "remove_small"
     minimum: Annotated[float, Field(ge=0)] = 3
@@ -33,8 +33,9 @@ class RemoveSmall(Component):
 class KeepLargest(Component):
     """Keep only the object with the most voxels.
 
-    Of equally large objects, the one with the first voxel: the lowest index along the first axis
-    of the file, then along the second, then along the third.
+    Of equally large objects, the one with the first voxel in the order of the file's axes.
+
+    Example: `- keep_largest: {connectivity: 26}`
     """
 
     name: Literal["keep_largest"] = "keep_largest"
@@ -55,6 +56,8 @@ class FillHoles(Component):
 
     Background is enclosed if no path over common faces (within a slice: edges of pixels) leads
     out of it, so foreground that meets only at corners closes a hole.
+
+    Example: `- fill_holes: {over: slice}`
     """
 
     name: Literal["fill_holes"] = "fill_holes"
@@ -76,16 +79,10 @@ PostprocessStep = Annotated[RemoveSmall | KeepLargest | FillHoles, SingleKey]
 def postprocess(
     mask: BoolArray, steps: Sequence[PostprocessStep], voxel_mm3: float, slice_axis: int = 2
 ) -> BoolArray:
-    """Apply steps to a mask and return a new one; without steps, return the mask itself.
+    """Apply steps to a thresholded mask (X, Y, Z) in native space; none return the mask itself.
 
-    Args:
-        mask: (X, Y, Z) in native space, thresholded.
-        steps: applied in their order.
-        voxel_mm3: volume of one voxel in cubic millimeters.
-        slice_axis: the axis along which the model sliced the volume, for `over: slice`.
-
-    Raises:
-        ValueError: the mask is not boolean.
+    Voxels have `voxel_mm3` cubic millimeters; the model sliced the volume along `slice_axis`.
+    Raises ValueError if the mask is not boolean.
     """
     check_masks(mask)
     for step in steps:

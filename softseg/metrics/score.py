@@ -21,7 +21,10 @@ from softseg.metrics.volume_bias import score_volume_bias
 
 
 class Metrics(Component):
-    """Optional metrics. Overlap, volume and soft error are always computed."""
+    """Optional metrics. Overlap, volume and soft error are always computed.
+
+    Example: `metrics: {surface_tolerance_mm: 2, calibration_margin_mm: null}`
+    """
 
     surface_tolerance_mm: Annotated[float, Field(ge=0)] | None = None
     """Compute surface distances: hd95_mm, assd_mm, and surface_dice at this tolerance in mm;
@@ -46,7 +49,10 @@ class TargetEvaluation:
 
 
 class Evaluate(Component):
-    """How predictions are binarized and scored, in the native space of each scan."""
+    """How predictions are binarized and scored, in the native space of each scan.
+
+    Example: `evaluate: {postprocess: [keep_largest: {}], lesions: {}}`
+    """
 
     postprocess: tuple[PostprocessStep, ...] = ()
     """Steps applied to each binary prediction after thresholding, in this order: remove_small,

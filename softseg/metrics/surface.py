@@ -22,11 +22,8 @@ def score_surface(
 ) -> dict[str, float]:
     """Compute all surface metrics of a predicted mask.
 
-    Args:
-        mask: predicted (X, Y, Z).
-        truth: (X, Y, Z).
-        zooms: (3,) size of a voxel along each axis in mm.
-        tolerance_mm: distance up to which `surface_dice` counts a surface voxel as right, >= 0.
+    `zooms` (3,) is the size of a voxel in mm, `tolerance_mm` (0 or more) the distance up to which
+    `surface_dice` counts a surface voxel as right.
 
     Returns:
         `hd95_mm`: the 95 % Hausdorff distance, the larger of both directions' 95th percentiles,

@@ -17,17 +17,12 @@ _family: TypeAdapter[Unet2d] = TypeAdapter(Model)
 
 
 def build(spec: Any, channels: int = 1, targets: int = 1) -> nn.Module:
-    """Build the network that a YAML's `model:` describes, freshly initialized.
+    """Build the network of a YAML's `model:`, such as `{"name": "unet2d", "filters": 64}`.
 
-    Its forward returns logits. The head is a separate module (`softseg.models.heads.build`), but
-    the initial bias that the spec's head defines is set here.
+    Freshly initialized, for C = `channels` input contrasts and K = `targets` outputs, it returns
+    logits. The head is a separate module (`softseg.models.heads.build`), but the initial bias that
+    the spec's head defines is set here.
 
-    Args:
-        spec: the content of the YAML, such as `{"name": "unet2d", "depth": 3, "filters": 64}`.
-        channels: number C of input contrasts.
-        targets: number K of outputs.
-
-    Raises:
-        pydantic.ValidationError: the spec names no model, or a field is wrong.
+    Raises pydantic.ValidationError if the spec names no model, or a field is wrong.
     """
     return parse_component(_family, spec)(channels, targets)

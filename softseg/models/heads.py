@@ -21,6 +21,8 @@ class Sigmoid(Component):
 
     With the Adaptive Wing loss a network that starts at sigmoid(0) = 0.5 everywhere learns to
     push the background down and stalls there; with a bias or a prior it starts at the background.
+
+    Example: `head: {name: sigmoid, prior: 0.02}`
     """
 
     name: Literal["sigmoid"] = "sigmoid"
@@ -70,6 +72,8 @@ class NormRelu(Component):
     Soft values are easy to learn, because nothing pulls them to 0 or 1; the largest is always 1.
     Where no activation is positive the output is 0 and no gradient flows: it is dead. A
     positive `bias` keeps an untrained network from dying.
+
+    Example: `head: {name: normrelu, scope: running}`
     """
 
     name: Literal["normrelu"] = "normrelu"

@@ -20,6 +20,8 @@ class Unet2d(BlockOptions):
 
     Each level of the encoder doubles the filters and halves the slice; the bottom does not
     double. The decoder upsamples, concatenates the encoder's features and halves again.
+
+    Example: `model: {name: unet2d, depth: 4, filters: 32, dropout: 0.2, head: {name: sigmoid}}`
     """
 
     name: Literal["unet2d"] = "unet2d"
@@ -31,12 +33,7 @@ class Unet2d(BlockOptions):
     """Head that turns logits into a prediction in [0, 1]: `sigmoid` or `normrelu`"""
 
     def __call__(self, channels: int = 1, targets: int = 1) -> Unet2dNetwork:
-        """Create the network, freshly initialized from torch's global generator.
-
-        Args:
-            channels: number C of input contrasts.
-            targets: number K of outputs.
-        """
+        """Create the network, freshly initialized from torch's global generator."""
         network = Unet2dNetwork(self, channels, targets)
         bias = self.head.initial_bias()
         if bias is not None and network.last.bias is not None:
