@@ -64,7 +64,7 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The segmentation of one scan and, if it was predicted several times, what the samples are."""
+    """The segmentation of one scan and, if there are samples, their summary and their masks."""
 
     soft: Float32Array  # (K, X, Y, Z)
     thresholds: Mapping[str, float]
@@ -81,8 +81,8 @@ def predict_scans(
 ) -> Result:
     """Segment scans and write soft and binary predictions on their own grids, below `out`.
 
-    Several models are an ensemble. With one, or with `sampling` of one model, the maps and scores
-    of the uncertainty are written, too (SoftSeg 4.4.4).
+    Several models are an ensemble. For an ensemble, and for one model with `sampling`, the maps and
+    scores of the uncertainty are written, too (SoftSeg 4.4.4).
 
     Raises UserError for options that a model cannot use, and for a model with nothing to vary.
     """
@@ -215,11 +215,11 @@ def _check_voxel_size(path: Path, grid: Grid, model: Model) -> None:
 def predict_sample(
     models: Sequence[Model], sample: Sample, options: Options, sampling: Sampling | None
 ) -> Prediction:
-    """Segment one scan: once, as often as `sampling` says, or by each member of an ensemble.
+    """Segment one scan by one model, by one model with samples, or by an ensemble.
 
-    With `sampling`, the segmentation is that of the deterministic pass, as without. That of an
-    ensemble is the mean of its members, each with its own preprocessing, scale and threshold; the
-    mask is where it reaches the mean of their thresholds.
+    With `sampling`, the segmentation is still that of the deterministic pass. That of an ensemble
+    is the mean of its members, each with its own preprocessing, scale and threshold; its mask is
+    where the mean reaches the mean of their thresholds.
     """
     model, thresholds = models[0], [model.used_thresholds(options.threshold) for model in models]
     region = options.center, options.training_crop
