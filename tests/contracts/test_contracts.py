@@ -16,7 +16,6 @@ import torch
 
 import softseg
 from softseg.augment import Batch, augment
-from softseg.augment import build as build_augment
 from softseg.core.seeds import generator
 from softseg.data import build as build_dataset
 from softseg.data.raters import Raters
@@ -24,6 +23,7 @@ from softseg.data.sample import load_sample
 from softseg.preprocess import Slices, preprocess
 from softseg.preprocess import build as build_chain
 from tests.support import makers, project
+from tests.support.steps import augment_steps
 
 PACKAGE = Path(softseg.__file__).parent
 SPEC = {
@@ -48,10 +48,10 @@ def test_1_softness_uint8_masks_stay_soft_from_file_to_batch(tmp_path, fusion):
     soft, positive = volume.statistics.soft_counts["preprocess"]
     assert soft > 0.2 * positive
     batch = Batch(volume.image, volume.target, volume.fill)
-    moved = augment(batch, build_augment([{"affine": {}}]), generator(0, "x")).target
+    moved = augment(batch, augment_steps([{"affine": {}}]), generator(0, "x")).target
     assert moved.dtype == torch.float32
     assert ((moved > 0) & (moved < 1)).sum() > 0.2 * (moved > 0).sum()
-    hard = augment(batch, build_augment([{"affine": {}}, {"binarize": {}}]), generator(0, "x"))
+    hard = augment(batch, augment_steps([{"affine": {}}, {"binarize": {}}]), generator(0, "x"))
     assert set(hard.target.unique().tolist()) == {0.0, 1.0}
 
 
