@@ -18,7 +18,7 @@ from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
 from softseg.inference.model import open_model
-from softseg.package.onnx import build_network, check_installed, to_onnx
+from softseg.package.onnx import network_with_weights, check_installed, to_onnx
 from softseg.preprocess import Crop, Resample, Slices, Standardize
 
 JsonObject = dict[str, Any]
@@ -57,7 +57,7 @@ def to_ivadomed(source: Path, out: Path, overwrite: bool = False) -> tuple[Path,
     if folder.exists() and not (overwrite and folder.is_dir()):
         raise UserError(f"{folder} exists already; add --overwrite, or choose another folder")
     config = json.dumps(ivadomed_config(experiment), indent=4) + "\n"
-    network = build_network(experiment, predict.model.state_dict())
+    network = network_with_weights(experiment, predict.model.state_dict())
     transposed = has_transposed_slices(experiment.slices)
     with_head = NetworkWithHead(network, predict.head, transposed).eval()
     graph = to_onnx(with_head, experiment, output="output")

@@ -1,4 +1,4 @@
-"""`about.json` and `thresholds.json`: their schemas, and how they are collected from a run."""
+"""What a package records about a run: `about.json`, `thresholds.json`, the anonymous experiment."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from softseg.core.component import Component, parse_component
 from softseg.core.errors import UserError
 from softseg.core.files import read_json
 from softseg.data import Sets
+from softseg.data.loaders.files import FilesDataset
+from softseg.data.raters import Raters
 from softseg.data.splits import SETS
 from softseg.data.synthetic import is_phantom
+from softseg.data.targets import Target
 from softseg.preprocess import Slices
 from softseg.preprocess.geometry import needs_roi
 from softseg.runs.folder import Run
@@ -58,8 +61,8 @@ class TrainingData(Component):
     """How the masks of several raters were fused."""
 
 
-class Attribution(Component):
-    """Fields that the author of a package provides."""
+class ModelMetadata(Component):
+    """`about.json`: the metadata of a packaged model; the first four are given by its author."""
 
     license: str | None = None
     """License of the model, e.g. CC-BY-4.0."""
@@ -69,11 +72,6 @@ class Attribution(Component):
     """Authors of the model."""
     description: str | None = None
     """Purpose of the model, in a paragraph."""
-
-
-class ModelMetadata(Attribution):
-    """`about.json`: the metadata of a packaged model."""
-
     name: Printable
     contrasts: tuple[Printable, ...]
     """The input channels, in their order."""
@@ -90,7 +88,7 @@ class ModelMetadata(Attribution):
     trained_with: dict[str, str]
     """Versions of softseg and of its libraries."""
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
-    """SHA-256 of the sorted fingerprints of all subjects' data; null: an old run without them."""
+    """SHA-256 of the sorted fingerprints of all subjects' data; null: not recorded."""
     summary: TrainingData
     scores: dict[str, dict[str, MetricSummary]]
     """Target -> metric -> its summary over the test set; {}: the model was not evaluated."""
@@ -143,7 +141,7 @@ def asks_for_roi(experiment: Experiment) -> bool:
 
 
 def collect_metadata(
-    run: Run, experiment: Experiment, sets: Sets, epoch: int, attribution: Attribution
+    run: Run, experiment: Experiment, sets: Sets, epoch: int, attribution: dict[str, Any]
 ) -> ModelMetadata:
     """Return the metadata of a run's best weights. Raises UserError for damaged files."""
     recorded, dataset = run.metadata(), experiment.dataset
@@ -154,7 +152,7 @@ def collect_metadata(
     scored = recorded.get("scored_epoch", epoch) == epoch
     scored &= recorded.get("scored_postprocess", steps) == steps
     fields = {
-        **attribution.model_dump(mode="json"),
+        **attribution,
         "name": experiment.name,
         "contrasts": dataset.contrasts,
         "targets": list(dataset.targets),
@@ -229,3 +227,41 @@ def _score_thresholds(run: Run) -> dict[str, float]:
         raise UserError(f"{path} is damaged ({error}); run eval again") from error
     thresholds = table.groupby("target")["threshold"].first()
     return {str(target): float(value) for target, value in thresholds.items()}
+
+
+def anonymize(experiment: Experiment) -> Experiment:
+    """Return the experiment with placeholders for its files, and with the default split.
+
+    Everything that the network's input and output depend on is kept. Names of folders, files,
+    subjects, centers, raters and devices are left out: only the keys listed here are copied, so a
+    key that a later version adds cannot leak.
+    """
+    dataset, raters = experiment.dataset, experiment.dataset.raters
+    targets = {
+        name: Target(values=target.values, label=f"{{subject}}/mask-{name}.nii.gz")
+        for name, target in dataset.targets.items()
+    }
+    placeholder = FilesDataset(
+        root="data",
+        image="{subject}/image-{contrast}.nii.gz",
+        roi="{subject}/roi.nii.gz" if dataset.roi is not None else None,
+        contrasts=dataset.contrasts,
+        targets=targets,
+        raters=Raters(fusion=raters.fusion if raters.chosen is None else "majority"),
+        on_grid_mismatch=dataset.on_grid_mismatch,
+        cache=None,
+    )
+    # bf16 suited the training's machine; the graph of --onnx computes in float32 everywhere
+    hardware = {"device": "auto", "threads": None, "precision": "float32", "memory_format": "auto"}
+    return Experiment(
+        name=experiment.name,
+        seed=experiment.seed,
+        dataset=placeholder,
+        preprocess=experiment.preprocess,
+        slices=experiment.slices,
+        augment=experiment.augment,
+        model=experiment.model,
+        loss=experiment.loss,
+        trainer=experiment.trainer.model_copy(update=hardware),
+        evaluate=experiment.evaluate,
+    )

@@ -20,7 +20,7 @@ from softseg import models
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.package import reference
-from softseg.package.format import GRAPH, REFERENCE, SCRIPT
+from softseg.package.archive import GRAPH, REFERENCE, SCRIPT
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -52,7 +52,7 @@ def onnx_entries(
     return {
         REFERENCE: (json.dumps(settings, indent=2) + "\n").encode(),
         SCRIPT: Path(reference.__file__).read_bytes(),
-        GRAPH: to_onnx(build_network(experiment, model), experiment),
+        GRAPH: to_onnx(network_with_weights(experiment, model), experiment),
     }
 
 
@@ -77,7 +77,7 @@ def pipeline_settings(experiment: Experiment, head: Mapping[str, Tensor]) -> dic
     }
 
 
-def build_network(experiment: Experiment, weights: Mapping[str, Tensor]) -> nn.Module:
+def network_with_weights(experiment: Experiment, weights: Mapping[str, Tensor]) -> nn.Module:
     """Return the experiment's network on the CPU with these weights, in evaluation mode."""
     dataset = experiment.dataset
     network = models.build(experiment.model, len(dataset.contrasts), len(dataset.targets))

@@ -18,26 +18,25 @@ from softseg.config.load import dump, validate
 from softseg.config.yaml.read import parse_yaml
 from softseg.core.errors import UserError
 from softseg.core.version import __version__
-from softseg.package.anonymize import anonymize
-from softseg.package.archive import check_entries, open_archive, read_entry
-from softseg.package.format import (
+from softseg.package.archive import (
     ABOUT,
     ADVICE,
     CARD,
     CONFIG,
     HEAD,
-    LIMITS,
     MANIFEST,
     MODEL,
-    OPTIONAL,
     THRESHOLDS,
     Manifest,
     PackageError,
     check_checksums,
+    check_entries,
+    open_archive,
+    read_entry,
     read_json_entry,
     read_manifest,
 )
-from softseg.package.metadata import ModelMetadata, Thresholds, asks_for_roi
+from softseg.package.metadata import ModelMetadata, Thresholds, anonymize, asks_for_roi
 from softseg.runs.thresholds import Threshold
 
 Weights = dict[str, Tensor]
@@ -78,10 +77,7 @@ def read_package(path: Path) -> Package:
 
 
 def parse_package(path: Path, contents: Mapping[str, bytes], manifest: Manifest) -> Package:
-    """Return the package of these entries. Raises PackageError if one is missing or invalid."""
-    for name in LIMITS:
-        if name not in contents and name not in OPTIONAL:
-            raise PackageError(f"lacks {name}")
+    """Return the package of these entries. Raises PackageError if one is invalid."""
     experiment = _parse_config(contents[CONFIG], manifest.softseg)
     dataset, targets = experiment.dataset, tuple(experiment.dataset.targets)
     metadata = read_json_entry(ModelMetadata, ABOUT, contents[ABOUT])

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
-from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import read_split
-from softseg.package.anonymize import anonymize
-from softseg.package.archive import has_package_header, write_archive
-from softseg.package.card import model_card
-from softseg.package.format import (
+from softseg.package.archive import (
     ABOUT,
     CARD,
     CONFIG,
@@ -30,10 +27,13 @@ from softseg.package.format import (
     MODEL,
     THRESHOLDS,
     PackageError,
+    has_package_header,
     json_entry,
     make_manifest,
+    write_archive,
 )
-from softseg.package.metadata import Attribution, ModelMetadata, Thresholds, collect_metadata
+from softseg.package.card import model_card
+from softseg.package.metadata import ModelMetadata, Thresholds, anonymize, collect_metadata
 from softseg.package.onnx import check_installed, onnx_entries
 from softseg.package.read import parse_package
 from softseg.runs.checkpoint import read_checkpoint
@@ -77,7 +77,16 @@ def write_package(
     epoch = int(checkpoint["epoch"])
     entry = _thresholds(run, list(experiment.dataset.targets), epoch)
     thresholds = entry.values() if entry else {}
-    attribution = _attribution(license, citation, authors, description)
+    attribution = {  # empty text counts as missing
+        "license": license or None,
+        "citation": citation or None,
+        "authors": list(authors),
+        "description": description or None,
+    }
+    try:
+        json.dumps(attribution, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:  # of a command line in another encoding
+        raise UserError("license, citation, authors and description must be text") from error
     metadata = collect_metadata(run, experiment, read_split(run.split), epoch, attribution)
     anonymous = anonymize(experiment)
     contents = {
@@ -89,11 +98,10 @@ def write_package(
     }
     if entry is not None:
         contents[THRESHOLDS] = json_entry(entry)
-    contents[MANIFEST] = json_entry(make_manifest(contents))
     _check_readable(run, contents)
     if onnx:
         contents |= onnx_entries(experiment, checkpoint["model"], checkpoint["head"])
-        contents[MANIFEST] = json_entry(make_manifest(contents))
+    contents[MANIFEST] = json_entry(make_manifest(contents))
     _check_sizes(run, contents)
     write_archive(path, contents)
     for warning in _warnings(metadata, thresholds):
@@ -126,22 +134,6 @@ def _thresholds(run: Run, targets: list[str], epoch: int) -> Thresholds | None:
     except ValidationError as error:
         message = f"{run.threshold} is damaged; run eval with --threshold-search again"
         raise UserError(message) from error
-
-
-def _attribution(
-    license: str | None, citation: str | None, authors: Sequence[str], description: str | None
-) -> Attribution:
-    """The arguments of the command line, validated; empty text counts as missing."""
-    fields = {
-        "license": license or None,
-        "citation": citation or None,
-        "authors": list(authors),
-        "description": description or None,
-    }
-    try:
-        return parse_component(TypeAdapter(Attribution), fields)
-    except ValidationError as error:  # a lone surrogate, from a command line in another encoding
-        raise UserError("license, citation, authors and description must be text") from error
 
 
 def _weights_entry(weights: Mapping[str, Tensor]) -> bytes:

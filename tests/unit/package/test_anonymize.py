@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
 from softseg.core.component import parse_component
-from softseg.package.anonymize import anonymize
+from softseg.package.metadata import anonymize
 
 COMMON = {"root": "/home/jane/SECRET", "cache": "/scratch/SECRET", "exclude": ["SECRET-03"]}
 RATERS = {"fusion": "mean", "weights": {"Dr SECRET": 2}, "required": ["Dr SECRET"]}

@@ -17,7 +17,7 @@ from softseg import models
 from softseg.core.errors import UserError
 from softseg.package import onnx as onnx_export
 from softseg.package import write_package
-from softseg.package.format import LARGEST
+from softseg.package.archive import LARGEST
 from softseg.package.onnx import pipeline_settings, to_onnx
 from tests.support.models import seen
 from tests.support.packaged_run import break_weights, quiet_console
