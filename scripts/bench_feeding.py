@@ -23,8 +23,7 @@ from rich.console import Console
 from softseg.augment import Batch
 from softseg.runs.data import prepare_data
 from softseg.training.loop import train_epoch, train_step
-from softseg.training.state import State
-from softseg.training.task import Task
+from softseg.training.task import State, Task
 
 SLICES, TARGET = 128, 2
 CORES = {"all cores": None, "one core": 1}

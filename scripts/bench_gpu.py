@@ -23,8 +23,7 @@ from softseg.runs.data import prepare_data
 from softseg.training.batches import single_batch
 from softseg.training.loop import train_epoch, train_step
 from softseg.training.profile import PHASES, Profile
-from softseg.training.state import State
-from softseg.training.task import Task
+from softseg.training.task import State, Task
 
 NO_GPU = {"not measured": "there is no CUDA GPU"}
 TRAININGS, EPOCHS, SLICES = 200, 200, 300  # of the paper's SCGM ablation: 5 candidates x 40 splits

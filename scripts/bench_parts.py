@@ -19,8 +19,7 @@ from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData, prepare_data
 from softseg.training.batches import single_batch
 from softseg.training.loop import train_step
-from softseg.training.state import State
-from softseg.training.task import Task, build_task, new_state
+from softseg.training.task import State, Task, build_task, new_state
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 Row = dict[str, Any]

@@ -41,7 +41,7 @@ def run_here(
     that a run costs no start-up time and a crash ends only its own run. With GPUs, each job sees
     one of them, assigned in turn.
     """
-    context = _context()
+    context = multiprocessing.get_context("forkserver" if _FORKSERVER else "spawn")
     waiting, running = list(plan), list[_Worker]()
     try:
         while waiting or running:
@@ -68,17 +68,8 @@ def start_fork_server() -> None:
     if _FORKSERVER:
         from multiprocessing import forkserver  # not on Windows
 
-        _context()
+        forkserver.set_forkserver_preload([__name__])
         forkserver.ensure_running()
-
-
-def _context() -> BaseContext:
-    """The context in which runs are started; its fork server preloads this module."""
-    if not _FORKSERVER:  # Windows
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
 
 
 def _start(

@@ -94,16 +94,14 @@ def pick(
 
 def _subjects_by_candidate(design: Design, console: Console) -> dict[str, list[Subject]]:
     """The subjects of each candidate; candidates with equal `dataset` sections share the list."""
-    sections = {
-        name: experiment.dataset.model_dump_json()
-        for name, experiment in design.experiments.items()
-    }
-    subjects: dict[str, list[Subject]] = {}
-    for name, section in sections.items():
-        subjects[section] = subjects.get(section) or list_subjects(
-            design.experiments[name], console
-        )
-    return {name: subjects[section] for name, section in sections.items()}
+    subjects_of_section: dict[str, list[Subject]] = {}
+    subjects = {}
+    for name, experiment in design.experiments.items():
+        section = experiment.dataset.model_dump_json()
+        if section not in subjects_of_section:
+            subjects_of_section[section] = list_subjects(experiment, console)
+        subjects[name] = subjects_of_section[section]
+    return subjects
 
 
 def _common_sets(

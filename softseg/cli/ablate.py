@@ -45,8 +45,7 @@ def ablate(
     """Train and evaluate every candidate on every split; skips runs that are already finished."""
     from softseg.ablation.design import load_design
     from softseg.ablation.plan import make_plan, pick
-    from softseg.ablation.preview import show_plan
-    from softseg.ablation.run_plan import run_plan
+    from softseg.ablation.run_plan import run_plan, show_plan
 
     if sum((jobs > 1, cluster is not None, run_index is not None)) > 1:
         raise typer.BadParameter("--jobs, --cluster and --run-index exclude each other")

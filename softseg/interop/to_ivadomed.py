@@ -18,7 +18,7 @@ from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
 from softseg.inference.model import open_model
-from softseg.package.onnx import network_with_weights, check_installed, to_onnx
+from softseg.package.onnx import check_installed, network_with_weights, to_onnx
 from softseg.preprocess import Crop, Resample, Slices, Standardize
 
 JsonObject = dict[str, Any]

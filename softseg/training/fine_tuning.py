@@ -20,7 +20,7 @@ from softseg.models.blocks import Frozen
 from softseg.package import read_package
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.folder import Run
-from softseg.training.state import State
+from softseg.training.task import State
 
 
 @dataclass(frozen=True)

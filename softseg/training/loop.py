@@ -21,8 +21,7 @@ from softseg.core.errors import TrainingError
 from softseg.models.heads import is_dead
 from softseg.models.predictor import Predictor
 from softseg.training.batches import distance_maps, epoch_batches, epoch_order
-from softseg.training.state import Record, State
-from softseg.training.task import Observer, Task
+from softseg.training.task import Observer, Record, State, Task
 
 
 def fit(state: State, task: Task, observer: Observer) -> None:

@@ -20,8 +20,7 @@ from softseg.core.device import synchronize
 from softseg.training.batches import single_batch
 from softseg.training.distributed.processes import SINGLE
 from softseg.training.loop import train_step
-from softseg.training.state import Record, State, initial_state
-from softseg.training.task import Task
+from softseg.training.task import Record, State, Task, initial_state
 
 PHASES = ("gathering", "augmentation", "network", "head and loss", "backward", "update")
 WARM_UP, STEPS = 5, 20

@@ -15,7 +15,7 @@ from softseg.core.console import ProgressBar, whole_seconds
 from softseg.core.files import write_atomically
 from softseg.data.nifti.grid import upright
 from softseg.training.previews import write_preview, write_preview_slice
-from softseg.training.state import Record, State, save, save_weights
+from softseg.training.task import Record, State, save, save_weights
 
 ESTIMATE_AFTER = 2
 """Epochs after which the duration is estimated; the first one alone includes warming up."""

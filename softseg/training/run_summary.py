@@ -18,7 +18,7 @@ from softseg.data.synthetic import is_phantom
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.runs.data import PreparedData, nonsquare_message
 from softseg.training.fine_tuning import FineTuning
-from softseg.training.state import State
+from softseg.training.task import State
 
 
 def summarize(

@@ -35,8 +35,7 @@ from softseg.training.loop import fit, is_finished, preview_slice
 from softseg.training.profile import Profile, bare_step_seconds, steps_per_epoch
 from softseg.training.recorder import ProgressDisplay, RunRecorder
 from softseg.training.run_summary import summarize
-from softseg.training.state import Record, State, restore
-from softseg.training.task import Observer, Task, build_task, new_state
+from softseg.training.task import Observer, Record, State, Task, build_task, new_state, restore
 
 
 def train(

@@ -14,8 +14,7 @@ from softseg.data.nifti.grid import Grid
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeStatistics
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.training.state import initial_state
-from softseg.training.task import Task
+from softseg.training.task import Task, initial_state
 from tests.support.steps import augment_steps
 
 SIZE = 24

@@ -16,7 +16,7 @@ from softseg.preprocess import Slices, preprocess
 from softseg.preprocess.cache.entry import TENSORS, read_entry, write_entry
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.thresholds import read_thresholds, write_thresholds
-from softseg.training import state as states
+from softseg.training import task as states
 from tests.support import makers
 from tests.support.preprocess_samples import noise, sample
 from tests.support.tiny import tiny_state, tiny_task

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from softseg.ablation import preview
+from softseg.ablation import run_plan
 from softseg.config.load import dump
 from tests.support import ablation_folder as fake
 
@@ -36,7 +36,7 @@ def finish(planned, epochs, evaluation):
 
 def output(plan, picked, tmp_path, jobs=1):
     console = Console(file=io.StringIO(), width=200)
-    preview.show_plan(plan, picked, tmp_path / "runs", console, jobs)
+    run_plan.show_plan(plan, picked, tmp_path / "runs", console, jobs)
     return console.file.getvalue()
 
 
@@ -109,7 +109,7 @@ def test_without_a_run_done_the_steps_of_each_candidate_are_timed(plan, tmp_path
         timed.append(task.loss.name)
         return seconds[task.loss.name]
 
-    monkeypatch.setattr(preview, "bare_step_seconds", step_seconds)
+    monkeypatch.setattr(run_plan, "bare_step_seconds", step_seconds)
     text = output(plan, plan, tmp_path, jobs=2)
     assert sorted(timed) == ["adaptive_wing", "dice"]  # each candidate once, not each run
     assert estimate(text) == timedelta(seconds=round(1.3 * 4 * 3 * (100 + 50) / 2))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.ablation.schemes import Scheme
+from softseg.ablation.design import Scheme
 from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Sets, Subject, write_split

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softseg.config.trainer import EarlyStopping
-from softseg.training.state import StoppingProgress
+from softseg.training.task import StoppingProgress
 
 
 def epochs_until_stop(losses, rule):

@@ -14,7 +14,7 @@ from softseg import models
 from softseg.models.blocks import Frozen, block_names, freeze
 from softseg.training.fine_tuning import copy_matching_layers
 from softseg.training.loop import fit
-from softseg.training.state import initial_state
+from softseg.training.task import initial_state
 from tests.support.tiny import Watcher, tiny_state, tiny_task
 
 

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from softseg.core.errors import TrainingError
 from softseg.models.predictor import Predictor
 from softseg.training import loop
-from softseg.training import state as states
+from softseg.training import task as states
 from softseg.training.batches import single_batch
 from softseg.training.loop import fit, train_epoch, validate
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task

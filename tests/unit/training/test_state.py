@@ -10,8 +10,8 @@ import torch
 
 from softseg.core.errors import UserError
 from softseg.runs.checkpoint import read_checkpoint
-from softseg.training import state as states
-from softseg.training.state import StoppingProgress
+from softseg.training import task as states
+from softseg.training.task import StoppingProgress
 from tests.support.tiny import tiny_state, tiny_task
 
 
