@@ -156,7 +156,7 @@ def test_6_closed_yaml_names_file_line_key_and_the_nearest_valid_key(tmp_path):
     assert status == 2
     assert "tiny.yaml:18" in err
     assert "trainer.batchsize" in err
-    assert "`batch_size`" in err
+    assert "did you mean 'batch_size'?" in err
     assert "Traceback" not in err
     assert not (tmp_path / "runs").exists()
 
