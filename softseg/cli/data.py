@@ -104,6 +104,7 @@ def download(
     folder: Annotated[Path, typer.Argument(help="Folder of the dataset.", metavar="DIR")],
 ) -> None:
     """Download a public dataset; resumes an interrupted download, downloads nothing twice."""
-    from softseg.datasets.download import download_and_report
+    from softseg.datasets.download import report_download
+    from softseg.datasets.download.sources import find_source
 
-    download_and_report(name, folder, open_console())
+    report_download(find_source(name), folder, open_console())

@@ -1,33 +1,31 @@
-"""Download what is missing of a public data set into a folder."""
+"""Download what is missing of a public data set into a folder.
+
+A file gets its name only when it is complete and its checksum is right.
+"""
 
 from __future__ import annotations
 
 import errno
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
+import pooch  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 
 from softseg.core.errors import UserError
-from softseg.core.files import write_atomically
-from softseg.datasets.download.checksums import download_file, record_checksum
+from softseg.core.files import read_json, write_atomically, write_json
 from softseg.datasets.download.sources import Archive, FileSet
-from softseg.datasets.download.transfer import Progress
+from softseg.datasets.download.transfer import Downloader, Progress
 from softseg.datasets.download.unpack import unpack
 
-
-@dataclass(frozen=True)
-class Downloaded:
-    """The root of a data set, and how many of its files had to be downloaded."""
-
-    root: Path
-    downloaded: int
+RECORD = "checksums.json"
+"""The checksums of earlier downloads into a folder."""
 
 
-def download_missing(source: Archive | FileSet, folder: Path, progress: Progress) -> Downloaded:
-    """Download what is missing of a data set; a call after an interruption resumes.
+def download_missing(source: Archive | FileSet, folder: Path, progress: Progress) -> int:
+    """Download what is missing of a data set; return the number of files that were downloaded.
 
+    A call after an interruption resumes.
     Every file is complete and has the right checksum, or does not exist. Archives are unpacked and
     deleted. Raises UserError if the folder cannot be written to, for any network error, for a
     wrong checksum and for an archive that is rejected; OSError if the disk is full.
@@ -54,11 +52,11 @@ def download_missing(source: Archive | FileSet, folder: Path, progress: Progress
         ) from None
 
 
-def _download_archive(source: Archive, folder: Path, progress: Progress) -> Downloaded:
+def _download_archive(source: Archive, folder: Path, progress: Progress) -> int:
     """Download and unpack an archive, unless its folder exists; the archive is always deleted."""
-    root, archive = folder / source.folder, folder / source.file
-    if root.exists():
-        return Downloaded(root, 0)
+    archive = folder / source.file
+    if source.root(folder).exists():
+        return 0
     download_file(source.address, folder, source.file, source.checksum, progress)
     try:
         unpack(archive, source.folder, source.largest)
@@ -68,10 +66,10 @@ def _download_archive(source: Archive, folder: Path, progress: Progress) -> Down
         archive.unlink()  # it would be rejected every time
         raise
     archive.unlink()
-    return Downloaded(root, 1)
+    return 1
 
 
-def _download_files(source: FileSet, folder: Path, progress: Progress) -> Downloaded:
+def _download_files(source: FileSet, folder: Path, progress: Progress) -> int:
     """Download the missing files of a file set, and write its small ones."""
     downloaded = 0
     for path in source.all_paths:
@@ -82,4 +80,61 @@ def _download_files(source: FileSet, folder: Path, progress: Progress) -> Downlo
     for path, text in source.written.items():
         if not (folder / path).exists():  # the user may have added columns
             write_atomically(folder / path, text)
-    return Downloaded(folder, downloaded)
+    return downloaded
+
+
+def download_file(
+    url: str, folder: Path, name: str, checksum: str | None, progress: Progress
+) -> bool:
+    """Download a URL to `folder/name` unless the right file exists; return whether it did so.
+
+    `checksum` is SHA-256 or `md5:...`; None: the recorded one or, the first time, any.
+    Raises UserError when the file cannot be downloaded completely or is not the right one; then
+    no file has its name.
+    """
+    target = folder / name
+    expected = checksum or recorded_checksums(folder).get(name)
+    if target.is_file() and pooch.hashes.hash_matches(target, expected):
+        return False
+    # pooch logs every file, and checksums that are not known
+    pooch.get_logger().setLevel("WARNING")
+    downloader = Downloader(target.with_name(f"{target.name}.part"), name, progress)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        pooch.retrieve(url, expected, fname=name, path=folder, downloader=downloader)
+    except ValueError as error:
+        mismatch = str(error).split(". ")[0]  # expected and actual; the rest is for programmers
+        advice = "try again; if it fails again, the file was changed at its source: do not use it"
+        if not checksum:
+            advice = (
+                f"the file was changed at its source since the first download; to accept the new "
+                f"one, remove {name} from {folder / RECORD}"
+            )
+        message = f"{url}: {mismatch}; the downloaded file was deleted; {advice}"
+        raise UserError(message) from error
+    return True
+
+
+def recorded_checksums(folder: Path) -> dict[str, str]:
+    """Return name -> SHA-256 of the files that earlier downloads wrote to a folder.
+
+    Raises UserError if the record is not valid.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return {}
+    try:
+        return {str(name): str(checksum) for name, checksum in read_json(path).items()}
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: is not a record of checksums ({error}); delete it, and the files are "
+            "accepted as they are"
+        ) from error
+
+
+def record_checksum(folder: Path, name: str) -> None:
+    """Record the SHA-256 of a file, with which later downloads are compared."""
+    checksums = recorded_checksums(folder)
+    if name not in checksums:
+        checksums[name] = pooch.file_hash(folder / name)
+        write_json(folder / RECORD, dict(sorted(checksums.items())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
@@ -51,6 +52,10 @@ class Archive(_Described):
         """The archive's name."""
         return self.address.rpartition("/")[2]
 
+    def root(self, folder: Path) -> Path:
+        """Return the data set's folder, if it is downloaded to `folder`."""
+        return folder / self.folder
+
 
 class FileSet(_Described):
     """Single files below one URL."""
@@ -74,6 +79,10 @@ class FileSet(_Described):
         listed = [path.format(case=n) for n in numbers for path in self.paths]
         return list(dict.fromkeys([*listed, *self.checksums]))
 
+    def root(self, folder: Path) -> Path:
+        """Return the data set's folder, if it is downloaded to `folder`."""
+        return folder
+
 
 class ByRegistration(_Described):
     """A data set that its owners provide after registration."""
@@ -96,14 +105,9 @@ def table() -> dict[str, Source]:
     return parse_component(_TABLE, yaml.safe_load(text))
 
 
-def names() -> tuple[str, ...]:
-    """Return the names that `softseg data download` takes."""
-    return tuple(table())
-
-
 def find_source(name: str) -> Source:
     """Return the data set of this name. Raises UserError, listing the names, for another."""
     if name not in table():
-        hint = did_you_mean(name, names())
-        raise UserError(f"no data set is called '{name}'{hint}; available: {', '.join(names())}")
+        hint = did_you_mean(name, table())
+        raise UserError(f"no data set is called '{name}'{hint}; available: {', '.join(table())}")
     return table()[name]

@@ -9,7 +9,6 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from gzip import BadGzipFile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -21,12 +20,8 @@ _BROKEN = (
     RuntimeError,  # an encrypted zip
 )  # fmt: skip
 
-
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    size: int  # bytes, unpacked
-    is_plain: bool  # a file or a folder, not a link or a device
+_Member = tuple[str, int, bool]
+"""Name, bytes when unpacked, and whether it is a file or a folder, not a link or a device."""
 
 
 def unpack(archive: Path, folder: str, largest: int | None = None) -> Path:
@@ -58,7 +53,7 @@ def _unpack_all(archive: Path, into: Path, bound: int) -> None:
     """Check and unpack a tar or zip."""
     if not zipfile.is_zipfile(archive):
         with tarfile.open(archive) as tar:
-            _check(archive, (_Member(m.name, m.size, m.isreg() or m.isdir()) for m in tar), bound)
+            _check(archive, ((m.name, m.size, m.isreg() or m.isdir()) for m in tar), bound)
             tar.extractall(into, filter="data")
         return
     with zipfile.ZipFile(archive) as zipped:
@@ -67,7 +62,7 @@ def _unpack_all(archive: Path, into: Path, bound: int) -> None:
             # zip has Unix's file type in the upper half; 0: written on another system
             mode = stat.S_IFMT(info.external_attr >> 16)
             is_plain = mode in (0, stat.S_IFREG, stat.S_IFDIR)
-            members.append(_Member(info.filename, info.file_size, is_plain))
+            members.append((info.filename, info.file_size, is_plain))
         _check(archive, members, bound)
         zipped.extractall(into)
 
@@ -75,15 +70,15 @@ def _unpack_all(archive: Path, into: Path, bound: int) -> None:
 def _check(archive: Path, members: Iterable[_Member], bound: int) -> None:
     """Raise UserError at the first member that a data set never has, or that exceeds the bound."""
     total = 0
-    for member in members:
-        total += member.size
-        windows = PureWindowsPath(member.name)  # takes both `/` and `\`
-        absolute = PurePosixPath(member.name).is_absolute() or windows.drive or windows.root
+    for name, size, is_plain in members:
+        total += size
+        windows = PureWindowsPath(name)  # takes both `/` and `\`
+        absolute = PurePosixPath(name).is_absolute() or windows.drive or windows.root
         problem = ""
         if absolute or ".." in windows.parts:
-            problem = f"contains a path outside its folder: {member.name!r}"
-        elif not member.is_plain:
-            problem = f"contains a link or a device: {member.name!r}"
+            problem = f"contains a path outside its folder: {name!r}"
+        elif not is_plain:
+            problem = f"contains a link or a device: {name!r}"
         elif total > bound:
             problem = f"unpacks to more than {bound:,} bytes"
         if problem:

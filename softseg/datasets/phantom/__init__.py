@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,6 @@ from softseg.core.errors import UserError
 from softseg.core.version import __version__
 from softseg.data.synthetic import MARK
 from softseg.datasets.phantom import brats2019, msseg2016, scgm, uncertain
-from softseg.datasets.phantom.files import complete_folder
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,23 @@ def write_phantom(
             f"{subjects} subjects: the {layout} phantom has at most {most}, because of the digits "
             "in its file names; ask for fewer"
         )
-    with complete_folder(folder) as unfinished:
+    target = folder.resolve()
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target} is a file: name a new folder for the phantom")
+    if target.exists() and any(target.iterdir()):
+        raise UserError(
+            f"{target} already contains files: name a new or an empty folder for the phantom, "
+            "or delete that one"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        unfinished = Path(scratch) / "unfinished"  # mkdir, for the permissions the user expects
+        unfinished.mkdir()
         LAYOUTS[layout].write(unfinished, subjects, seed)
         origin = {"version": __version__, "layout": layout, "subjects": subjects, "seed": seed}
         text = README.format(**origin) + LAYOUTS[layout].files
         (unfinished / "README").write_text(text, encoding="utf-8")
+        if target.exists():
+            target.rmdir()
+        unfinished.rename(target)
     return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -1,8 +1,7 @@
 """A synthetic imitation of BraTS 2019 (Menze et al. 2015, Bakas et al. 2017), in its layout.
 
-`HGG/BraTS19_PHANTOM_NNN_1/`, and `LGG/` every fourth, with `BraTS19_PHANTOM_NNN_1_flair.nii.gz`,
-`_t1`, `_t1ce`, `_t2`, `_seg` (1 necrosis, 2 edema, 4 enhancing), and, unlike any real data set,
-`_fraction`: the exact share of tumor core (1 and 4).
+A glioma is necrosis within a rim that takes up contrast agent, surrounded by edema. A low grade
+glioma has no rim: its core is solid and takes up no contrast agent.
 """
 
 from __future__ import annotations
@@ -16,10 +15,15 @@ from numpy.typing import NDArray
 
 from softseg.core.types import AnyArray, FloatArray
 from softseg.datasets.phantom.brain import Brain, brain_tissues, sample_brain
-from softseg.datasets.phantom.files import save_nifti
 from softseg.datasets.phantom.partial_volume import VoxelBox, approximate_fractions, cover_box
-from softseg.datasets.phantom.scanner import Contrast, Head, Scanner, simulate_contrast
-from softseg.datasets.phantom.tumor import GRADES, Tumor, sample_tumor
+from softseg.datasets.phantom.scanner import (
+    Contrast,
+    Head,
+    Scanner,
+    save_nifti,
+    simulate_contrast,
+)
+from softseg.datasets.phantom.shapes import Blob, Ripple, sample_blob, sample_ripple
 
 SCAN = VoxelBox((96, 112, 28), (1.0, 1.0, 1.0))
 NECROSIS, EDEMA, ENHANCING = 1, 2, 4
@@ -28,6 +32,11 @@ NECROSIS, EDEMA, ENHANCING = 1, 2, 4
 # axes to the left, to the back and up, as in the challenge
 AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1, 0, SCAN.shape[1] - 1], [0, 0, 1, 0], [0, 0, 0, 1]])
 MAX_SUBJECTS = 999  # three digits
+
+GRADES = ("HGG", "LGG")
+
+VOLUMES = (800.0, 6000.0)
+"""Smallest and largest tumor core, mm3, in a brain at two thirds of its size."""
 
 # pathology: necrosis, edema, enhancing rim
 CONTRASTS = {
@@ -54,6 +63,55 @@ without a rim; edema surrounds both. They are analytic shapes; the fraction is t
 one mask for each subject, without a rater's errors.
 """
 """What the README says about the files."""
+
+
+@dataclass(frozen=True)
+class Tumor:
+    """The shape parameters of one tumor; lengths in mm. All shapes are nested."""
+
+    core: Blob
+    rim: float
+    """mean thickness of the enhancing rim; 0: no rim"""
+    ripple: Ripple
+    """makes rim and edema uneven"""
+    edema: float
+    """how far the edema reaches beyond the core on average"""
+
+    @property
+    def reach(self) -> float:
+        """The radius of a ball about the core's center that contains the whole tumor."""
+        return self.core.reach + 2.2 * self.edema
+
+    def core_depth(self, brain: Brain, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
+        """Return the depth in the core, which stays in the brain and outside the ventricles."""
+        within = np.minimum(brain.outline(x, y, z) - 1, -brain.ventricle(x, y, z))
+        return np.asarray(np.minimum(self.core(x, y, z), within))
+
+    def layers(self, brain: Brain, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
+        """Return the depths in the necrosis and in the whole tumor, (2, X, Y, Z).
+
+        The edema stays in white matter.
+        """
+        core = self.core_depth(brain, x, y, z)
+        blob, wave = self.core(x, y, z), self.ripple(x, y, z)
+        necrosis = np.minimum(core, blob - self.rim * (1 + 0.6 * wave))
+        white = brain.layers(x, y, z)[2]
+        edema = np.minimum(blob + self.edema * (1 + 1.2 * wave), white)
+        return np.stack([necrosis, np.maximum(core, edema)])
+
+
+def sample_tumor(rng: np.random.Generator, brain: Brain, grade: str, reach: float) -> Tumor:
+    """Sample a tumor in one hemisphere, with its center within `reach` mm of the middle slice."""
+    while True:
+        x, y, z = (rng.uniform(-1, 1, 3) * (26, 32, reach)).tolist()
+        smallest, largest = VOLUMES
+        volume = smallest * (largest / smallest) ** rng.random()
+        core = sample_blob(rng, (x, y, z), volume, 0.3)
+        rim, edema = rng.uniform((1.6, 3.0), (2.8, 7.0))
+        ripple = sample_ripple(rng, 22.0)
+        depth = brain.outline(*(np.asarray(v) for v in core.center))
+        if abs(x) > 9 and float(depth) > 0.8 * core.reach + 3:
+            return Tumor(core, float(rim) if grade == "HGG" else 0.0, ripple, float(edema))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,20 +171,15 @@ def _images(rng: np.random.Generator, head: Head, grade: str) -> dict[str, NDArr
     return images
 
 
-def save_subject(subject: TumorSubject, folder: Path) -> None:
-    """Write one subject's files into `GRADE/BraTS19_NAME`, with the challenge's axes."""
-    folder.mkdir(parents=True)
-    volumes: dict[str, AnyArray] = {
-        **subject.images,
-        "seg": subject.mask,
-        "fraction": subject.fraction.astype(np.float32),
-    }
-    for what, data in volumes.items():
-        save_nifti(folder / f"{folder.name}_{what}.nii.gz", data[::-1, ::-1], AFFINE)
-
-
 def write_brats2019(folder: Path, subjects: int, seed: int) -> None:
     """Write `subjects` subjects into `folder`; every fourth has a low grade glioma."""
     for number in range(1, subjects + 1):
-        subject = make_subject(number, seed)
-        save_subject(subject, folder / subject.grade / f"BraTS19_PHANTOM_{number:03d}_1")
+        subject, name = make_subject(number, seed), f"BraTS19_PHANTOM_{number:03d}_1"
+        volumes: dict[str, AnyArray] = {
+            **subject.images,
+            "seg": subject.mask,
+            "fraction": subject.fraction.astype(np.float32),
+        }
+        for what, data in volumes.items():
+            path = folder / subject.grade / name / f"{name}_{what}.nii.gz"
+            save_nifti(path, data[::-1, ::-1], AFFINE)

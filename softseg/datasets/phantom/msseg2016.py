@@ -1,8 +1,6 @@
 """A synthetic imitation of the MS lesions of MICCAI 2016 (Commowick et al. 2018).
 
-Three centers, five contrasts, seven experts, in the challenge's layout: `Center_CC/Patient_NN/`
-with `Preprocessed_Data/` and `Masks/`, and, unlike any real data set, `Masks/Fraction.nii.gz`: the
-exact share of lesion.
+Three centers, five contrasts, seven experts, in the challenge's layout.
 """
 
 from __future__ import annotations
@@ -13,17 +11,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from softseg.core.types import BoolArray, Float64Array, FloatArray
+from softseg.core.types import AnyArray, BoolArray, Float64Array, FloatArray
 from softseg.datasets.phantom.brain import Brain, brain_tissues, sample_brain
-from softseg.datasets.phantom.files import save_nifti
-from softseg.datasets.phantom.lesions import Findings, sample_findings
+from softseg.datasets.phantom.lesions import EXPERTS, Findings, expert_mask, sample_findings
 from softseg.datasets.phantom.partial_volume import VoxelBox
-from softseg.datasets.phantom.raters import EXPERTS, expert_mask
 from softseg.datasets.phantom.scanner import (
     Contrast,
     Head,
     Scanner,
+    Zooms,
     sample_affine,
+    save_nifti,
     simulate_contrast,
 )
 
@@ -34,7 +32,7 @@ class Center:
 
     name: str
     shape: tuple[int, int, int]
-    zooms: tuple[float, float, float]
+    zooms: Zooms
     """mm"""
     scanner: Scanner
 
@@ -120,26 +118,18 @@ def make_patient(center: int, number: int, seed: int) -> Patient:
     return Patient(brain, findings, affine, fraction, head.mask, images, raters)
 
 
-def save_patient(patient: Patient, folder: Path) -> None:
-    """Write one patient's files below `Center_CC/Patient_NN`."""
-
-    def save(what: str, data: FloatArray | NDArray[np.integer] | BoolArray) -> None:
-        path = folder / f"{what}.nii.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_nifti(path, data, patient.affine)
-
-    for name, image in patient.images.items():
-        save(f"Preprocessed_Data/{name}_preprocessed", image)
-    save("Masks/Brain_Mask", patient.mask.astype(np.uint8))
-    save("Masks/Consensus", patient.consensus)
-    save("Masks/Fraction", patient.fraction.astype(np.float32))
-    for rater, mask in enumerate(patient.raters, start=1):
-        save(f"Masks/ManualSegmentation_{rater}", mask)
-
-
 def write_msseg2016(folder: Path, subjects: int, seed: int) -> None:
     """Write `subjects` patients into `folder`, at the three centers in turn."""
     for index in range(subjects):
         number, center = index // len(CENTERS) + 1, index % len(CENTERS) + 1
-        patient = folder / f"Center_{CENTERS[center - 1].name}" / f"Patient_{number:02d}"
-        save_patient(make_patient(center, number, seed), patient)
+        patient = make_patient(center, number, seed)
+        volumes: dict[str, AnyArray] = {
+            **{f"Preprocessed_Data/{n}_preprocessed": image for n, image in patient.images.items()},
+            "Masks/Brain_Mask": patient.mask.astype(np.uint8),
+            "Masks/Consensus": patient.consensus,
+            "Masks/Fraction": patient.fraction.astype(np.float32),
+            **{f"Masks/ManualSegmentation_{k}": mask for k, mask in enumerate(patient.raters, 1)},
+        }
+        for what, data in volumes.items():
+            files = folder / f"Center_{CENTERS[center - 1].name}" / f"Patient_{number:02d}"
+            save_nifti(files / f"{what}.nii.gz", data, patient.affine)

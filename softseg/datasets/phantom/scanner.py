@@ -1,22 +1,29 @@
-"""The simulated scanner: from tissue fractions to images, by mixing, coil sensitivity and noise.
+"""The simulated scanner: from tissue fractions to images and their files.
 
+Tissues are mixed by their fractions; then come the coil's sensitivity and noise.
 In T2*-weighted images of the cord, gray matter is a little brighter than white matter (ratio 1.1
 to 1.2), cerebrospinal fluid about twice as bright, bone and air dark.
 """
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from softseg.core.types import BoolArray, Float64Array, FloatArray
+from softseg.core.types import AnyArray, BoolArray, Float64Array, FloatArray
 from softseg.datasets.phantom.partial_volume import centers
 from softseg.datasets.phantom.shapes import Point, ellipse
 
 Zooms = tuple[float, float, float]
+
+MAX_DEVIATION = 2.5
+"""The largest displacement of a rater's edge, in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,13 @@ def smooth_field(
     return scaled
 
 
+def edge_deviation(
+    rng: np.random.Generator, shape: tuple[int, ...], sigmas: tuple[float, ...]
+) -> FloatArray:
+    """Return how far a rater's edge is from the true one (X, Y, Z), in standard deviations."""
+    return np.clip(smooth_field(rng, shape, sigmas), -MAX_DEVIATION, MAX_DEVIATION)
+
+
 def sample_affine(
     rng: np.random.Generator,
     shape: tuple[int, int, int],
@@ -171,3 +185,15 @@ def sample_affine(
     center = rng.uniform(*centers)
     affine[:3, 3] = center - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine
+
+
+def save_nifti(path: Path, data: AnyArray, affine: Float64Array) -> None:
+    """Write `data` (X, Y, Z), in its own dtype, as .nii.gz without time stamp or file name."""
+    image = nib.Nifti1Image(data, affine)
+    image.set_qform(affine, code="scanner")
+    image.set_sform(affine, code="scanner")
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"softseg phantom: synthetic, no patient"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", 6, fileobj=raw, mtime=0) as packed:
+        packed.write(image.to_bytes())

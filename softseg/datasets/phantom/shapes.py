@@ -141,12 +141,9 @@ def _length(x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def blend(first: FloatArray, second: FloatArray, width: float) -> FloatArray:
-    """Return the union of two shapes, its inner corners rounded over `width` mm (0: sharp)."""
-    union = np.maximum(first, second)
-    if width == 0:
-        return union
+    """Return the union of two shapes, its inner corners rounded over `width` mm."""
     near = np.maximum(width - np.abs(first - second), 0)
-    rounded: FloatArray = union + near**2 / (4 * width)
+    rounded: FloatArray = np.maximum(first, second) + near**2 / (4 * width)
     return rounded
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softseg.core.files import write_atomically
-from softseg.datasets.phantom.files import save_nifti
+from softseg.datasets.phantom.scanner import save_nifti
 
 PROBABILITIES = (0.1, 0.3, 0.4, 0.45, 0.55, 0.6, 0.7, 0.9)
 """That a part is foreground; a subject has one of them, eight subjects in turn have all."""

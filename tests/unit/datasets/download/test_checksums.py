@@ -8,7 +8,11 @@ import json
 import pytest
 
 from softseg.core.errors import UserError
-from softseg.datasets.download.checksums import download_file, record_checksum, recorded_checksums
+from softseg.datasets.download.download_missing import (
+    download_file,
+    record_checksum,
+    recorded_checksums,
+)
 from tests.support.download.server import serving
 
 RIGHT, WRONG = b"a scan" * 1000, b"A scan" * 1000

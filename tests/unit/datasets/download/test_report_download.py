@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -16,8 +15,7 @@ from softseg import data
 from softseg.config.load import load_experiment
 from softseg.core.errors import UserError
 from softseg.data.sample import load_sample
-from softseg.datasets import download as download_package
-from softseg.datasets.download import download, download_and_report, names, report_download
+from softseg.datasets.download import report_download
 from softseg.datasets.download.sources import Archive, FileSet, find_source, table
 from tests.support import makers
 from tests.support.download.archives import tar
@@ -112,7 +110,7 @@ def test_a_second_call_reports_that_the_data_set_is_complete(tmp_path):
 @pytest.mark.parametrize("name", ["scgm", "msseg2016", "brats2019"])
 def test_for_a_challenge_the_report_says_where_to_register_and_where_files_go(tmp_path, name):
     text = io.StringIO()
-    download_and_report(name, tmp_path / "data", Console(file=text, width=60))
+    report_download(find_source(name), tmp_path / "data", Console(file=text, width=60))
     assert "nothing was downloaded" in text.getvalue()
     assert "after registration at http" in text.getvalue()
     assert not (tmp_path / "data").exists()
@@ -122,27 +120,15 @@ def test_for_a_challenge_the_report_says_where_to_register_and_where_files_go(tm
     command = re.search(r"`softseg data check (\S+) --set (\S+)`", text.getvalue())
     loaded = load_experiment(REPOSITORY / command[1], [command[2]])
     assert loaded.dataset.root == str(tmp_path / "data")
-    with pytest.raises(UserError, match="after registration at http"):
-        download(name, tmp_path)
-
-
-def test_download_returns_the_root_and_calls_progress(tmp_path, monkeypatch):
-    calls = []
-    with serving(a_nii=b"abc") as server:
-        source = served(find_source("ms-lesions"), server)
-        monkeypatch.setattr(download_package, "find_source", lambda name: source)
-        assert download("any", tmp_path, lambda *call: calls.append(call)) == tmp_path
-    assert calls == [("a.nii", 3, 3)]
 
 
 def test_an_unknown_name_is_rejected_with_the_nearest_one():
     with pytest.raises(UserError, match=r"did you mean 'hippocampus'\?.*gm-challenge-data"):
-        download_and_report("hipocampus", Path("x"), Console())
+        find_source("hipocampus")
 
 
 def test_every_entry_of_the_table_is_valid():
-    assert names() == tuple(table())
-    for name in names():
+    for name in table():
         source = find_source(name)
         assert (REPOSITORY / source.config).is_file(), name
         if isinstance(source, Archive | FileSet):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from softseg.core.errors import UserError
 from softseg.datasets.download import transfer
-from softseg.datasets.download.checksums import download_file
+from softseg.datasets.download.download_missing import download_file
 from tests.support.download.server import Server, serving
 
 CONTENT = random.Random(0).randbytes(400_000)

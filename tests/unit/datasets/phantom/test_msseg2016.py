@@ -18,9 +18,9 @@ from softseg.core.errors import UserError
 from softseg.data.sample import load_sample
 from softseg.data.synthetic import is_phantom
 from softseg.datasets.phantom import lesions, msseg2016, write_phantom
+from softseg.datasets.phantom.lesions import Expert, expert_mask
 from softseg.datasets.phantom.msseg2016 import CENTERS, Patient, make_patient
 from softseg.datasets.phantom.partial_volume import VoxelBox, centers
-from softseg.datasets.phantom.raters import Expert, expert_mask
 from tests.support.paths import CONFIGS
 
 CONFIG = CONFIGS / "ms_softseg.yaml"

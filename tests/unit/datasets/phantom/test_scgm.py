@@ -6,6 +6,7 @@ import hashlib
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -19,9 +20,8 @@ from softseg.core.errors import UserError
 from softseg.datasets.phantom import scgm as scgm_module
 from softseg.datasets.phantom import write_phantom
 from softseg.datasets.phantom.partial_volume import centers
-from softseg.datasets.phantom.raters import rater_mask
 from softseg.datasets.phantom.scanner import Tissues, mix_tissues
-from softseg.datasets.phantom.scgm import SITES, CordSubject, make_subject
+from softseg.datasets.phantom.scgm import SITES, CordSubject, make_subject, rater_mask
 
 make = cache(make_subject)
 
@@ -254,13 +254,13 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 
 
 def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = scgm_module.save_subject
+    save = scgm_module.save_nifti
 
-    def interrupted(subject: CordSubject, stem: Path) -> None:
-        save(subject, stem)
+    def interrupted(path: Path, *volume: Any) -> None:
+        save(path, *volume)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scgm_module, "save_subject", interrupted)
+    monkeypatch.setattr(scgm_module, "save_nifti", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_phantom(tmp_path / "scgm", subjects=2)
     assert list(tmp_path.iterdir()) == []
