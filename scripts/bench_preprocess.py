@@ -15,9 +15,9 @@ from bench_parts import Row, medians, on_cpu, phantom, real_data, row_of
 
 from softseg.config.experiment import Experiment
 from softseg.data import Subject
-from softseg.preprocess import Crop, Resample
 from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.stack import SliceStack
+from softseg.preprocess.steps import Crop, Resample
 
 VOLUMES, CACHED, TARGET, HIT = 2, 8, 5, 0.05  # TorchIO takes seconds per volume
 

@@ -18,7 +18,7 @@ from softseg.ablation.folder import write_shared_stacks
 from softseg.ablation.plan import make_plan
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
-from softseg.preprocess.cache.shared_stack import read_shared_stack
+from softseg.preprocess.stack import read_shared_stack
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.training.batches import single_batch

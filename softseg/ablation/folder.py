@@ -16,8 +16,7 @@ from softseg.config.load import dump
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import write_atomically
 from softseg.data import read_split
-from softseg.preprocess.cache.shared_stack import write_shared_stack
-from softseg.preprocess.stack import SliceStack
+from softseg.preprocess.stack import SliceStack, write_shared_stack
 from softseg.runs.data import check_sets, list_subjects, load_stack
 from softseg.runs.folder import Run, is_done
 from softseg.runs.plan_file import CONFIG, PLAN, STACKS

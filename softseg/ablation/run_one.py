@@ -14,7 +14,7 @@ from softseg.ablation.plan import PlannedRun
 from softseg.core.errors import TrainingError, UserError
 from softseg.core.files import write_atomically
 from softseg.evaluation.evaluate import evaluate
-from softseg.preprocess.cache.shared_stack import read_shared_stack
+from softseg.preprocess.stack import read_shared_stack
 from softseg.runs.data import PreparedData
 from softseg.runs.folder import is_done, timestamp
 from softseg.runs.lock import LockedError, lock
@@ -36,7 +36,7 @@ def run_one(planned: PlannedRun, stack: Path, log: TextIO, lock_timeout: float =
 
     Args:
         planned: The run.
-        stack: File with the shared slices of its data (see `preprocess.cache.shared_stack`).
+        stack: File with the shared slices of its data (see `preprocess.stack`).
         log: Where progress and errors are printed.
         lock_timeout: Seconds to wait for a run locked by another process, which may be dying.
     """

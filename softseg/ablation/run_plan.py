@@ -25,7 +25,7 @@ from softseg.ablation.plan import PlannedRun
 from softseg.ablation.run_one import Outcome
 from softseg.core.console import ProgressBar, whole_seconds
 from softseg.core.files import read_json
-from softseg.preprocess.cache.shared_stack import read_shared_stack
+from softseg.preprocess.stack import read_shared_stack
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.runs.folder import is_done, read_history, seconds_by_stage

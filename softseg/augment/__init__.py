@@ -13,7 +13,7 @@ from softseg.augment.affine import Affine, apply_affine
 from softseg.augment.batch import Batch
 from softseg.augment.torchio import TorchioTransform
 from softseg.core.component import Component, SingleKey
-from softseg.preprocess.standardize import standardize_slices
+from softseg.preprocess.steps import standardize_slices
 
 __all__ = [
     "Affine",

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from softseg.augment.batch import Batch
 from softseg.core.component import Component
-from softseg.preprocess.distance_maps import is_length
+from softseg.preprocess.distance_maps import KINDS
 
 
 class Affine(Component):
@@ -75,7 +75,7 @@ def _transform_maps(maps: Mapping[str, Tensor], grid: Tensor, scale: Tensor) -> 
     transformed = {}
     for kind, values in maps.items():
         moved = F.grid_sample(values, grid, "bilinear", padding_mode="border", align_corners=False)
-        transformed[kind] = moved * scale[:, None, None, None] if is_length(kind) else moved
+        transformed[kind] = moved * scale[:, None, None, None] if KINDS[kind].is_length else moved
     return transformed
 
 

@@ -13,8 +13,8 @@ from softseg.data import Dataset, Split
 from softseg.losses import Loss, contour_only
 from softseg.metrics.score import Evaluate
 from softseg.models import Model
-from softseg.preprocess import Chain, Slices
-from softseg.preprocess.geometry import needs_roi
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.steps import Chain, needs_roi
 
 
 class InitFrom(Component):

@@ -17,7 +17,7 @@ from softseg.data.sample import Sample, load_sample
 from softseg.inference.segment import PreparedScan
 from softseg.models.predictor import Predictor
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.preprocess.standardize import standardizes_per_slice
+from softseg.preprocess.steps import standardizes_per_slice
 from softseg.runs.build import load_predictor, resolve_hardware
 from softseg.runs.data import load_stack
 from softseg.runs.folder import Run

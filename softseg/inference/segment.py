@@ -20,11 +20,14 @@ from softseg.inference.patches import Size, sliding_window_logits
 from softseg.metrics import binarize
 from softseg.metrics.postprocess import postprocess
 from softseg.models.predictor import Predictor
-from softseg.preprocess import Crop, Slices, Step
-from softseg.preprocess.geometry import Geometry, center_of_mass, needs_roi, plan_geometry
+from softseg.preprocess.geometry import Geometry, center_of_mass, plan_geometry
 from softseg.preprocess.preprocess import standardized_images
-from softseg.preprocess.standardize import (
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.steps import (
+    Crop,
     Standardize,
+    Step,
+    needs_roi,
     standardize_slices,
     standardizes_per_slice,
 )

@@ -19,7 +19,8 @@ from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
 from softseg.inference.model import open_model
 from softseg.package.onnx import check_installed, network_with_weights, to_onnx
-from softseg.preprocess import Crop, Resample, Slices, Standardize
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.steps import Crop, Resample, Standardize
 
 JsonObject = dict[str, Any]
 T = TypeVar("T")

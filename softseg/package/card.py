@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from softseg.config.experiment import Experiment
 from softseg.config.yaml.write import inline
 from softseg.package.metadata import ModelMetadata
-from softseg.preprocess import Crop
+from softseg.preprocess.steps import Crop
 from softseg.render.text_table import Cell, TextTable, to_markdown
 from softseg.runs.thresholds import Threshold
 

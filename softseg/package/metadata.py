@@ -21,8 +21,8 @@ from softseg.data.raters import Raters
 from softseg.data.splits import SETS
 from softseg.data.synthetic import is_phantom
 from softseg.data.targets import Target
-from softseg.preprocess import Slices
-from softseg.preprocess.geometry import needs_roi
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.steps import needs_roi
 from softseg.runs.folder import Run
 from softseg.runs.thresholds import Threshold, threshold_key
 

@@ -15,12 +15,11 @@ from softseg.core.errors import UserError, combined_error
 from softseg.core.memory import GIB, half_of_memory_gb, release_free_memory
 from softseg.data import Dataset, Subject
 from softseg.data.sample import SubjectError, load_sample
-from softseg.preprocess.cache.entry import entry_key, read_or_create
-from softseg.preprocess.cache.eviction import evict, eviction_suspended
-from softseg.preprocess.geometry import Step
+from softseg.preprocess.cache import entry_key, evict, eviction_suspended, read_or_create
 from softseg.preprocess.preprocess import VolumeSlices, preprocess
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.stack import SliceStack, assemble_stack
+from softseg.preprocess.steps import Step
 
 _MAX_THREADS = 8  # subjects in memory while they are preprocessed
 _MAX_NAME = 48  # characters of a subject in a file name, which has at most 255 bytes

@@ -12,19 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, distance_transform_edt
 from torch import Tensor
 
 from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, Float32Array, Float64Array, FloatArray
-from softseg.data.nifti.grid import Grid
 from softseg.metrics import TRUTH_THRESHOLD, binarize
-from softseg.preprocess.crop import Crop
-from softseg.preprocess.geometry import Geometry, Step, plan_geometry
+from softseg.preprocess.geometry import Geometry, plan_geometry
 from softseg.preprocess.interpolation import resample
-from softseg.preprocess.resample import label_interpolation
 from softseg.preprocess.slices import Slices
+from softseg.preprocess.steps import Crop, Step, label_interpolation
 
 Spacing = tuple[float, float]
 
@@ -53,24 +50,24 @@ def slice_maps(
     inside = binarize(slices.cut(np.stack(resampled)).numpy(), TRUTH_THRESHOLD)
     height, width = uncropped.network.zooms[list(slices.in_plane)]
     spacing = (float(height), float(width))
-    crop = np.ix_(*_crop_indices(uncropped.network, geometry.network, slices))
+    offset = np.linalg.solve(uncropped.network.affine, geometry.network.affine)[:3, 3]
+    start = np.rint(offset).astype(int)
+    if np.abs(offset - start).max() > 1e-3:  # voxels
+        raise UserError("a contour loss needs the step `crop` after `resample`, not before it")
+    rows_and_columns = [
+        np.clip(
+            start[axis] + np.arange(geometry.network.shape[axis]),
+            0,
+            uncropped.network.shape[axis] - 1,
+        )
+        for axis in slices.in_plane
+    ]
+    crop = np.ix_(*rows_and_columns)
     maps = []
     for kind in kinds:
         rows = [[contour_map(mask, spacing, kind)[crop] for mask in masks] for masks in inside]
         maps.append(torch.from_numpy(np.array(rows, dtype=np.float32)))
     return maps
-
-
-def _crop_indices(uncropped: Grid, network: Grid, slices: Slices) -> list[NDArray[np.int_]]:
-    """Return the rows and the columns of an uncropped slice that the network's slice shows."""
-    offset = np.linalg.solve(uncropped.affine, network.affine)[:3, 3]
-    start = np.rint(offset).astype(int)
-    if np.abs(offset - start).max() > 1e-3:  # voxels
-        raise UserError("a contour loss needs the step `crop` after `resample`, not before it")
-    return [
-        np.clip(start[axis] + np.arange(network.shape[axis]), 0, uncropped.shape[axis] - 1)
-        for axis in slices.in_plane
-    ]
 
 
 def contour_map(mask: BoolArray, spacing: Spacing, kind: str) -> Float32Array:
@@ -91,21 +88,14 @@ def contour_map(mask: BoolArray, spacing: Spacing, kind: str) -> Float32Array:
     """
     if mask.dtype != np.bool_ or mask.ndim != 2:
         raise ValueError(f"a map needs a boolean mask (H, W), not {mask.dtype} {mask.shape}")
-    definition = _kind_of(kind)
+    if kind not in KINDS:
+        raise ValueError(f"unknown map {kind!r}; the maps are {', '.join(KINDS)}")
+    definition = KINDS[kind]
     inside = ~mask if definition.of_background else mask
     if inside.all() or not inside.any():
         value = definition.full if inside.any() else definition.absent
         return np.full(mask.shape, value, np.float32)
     return definition.compute(inside, spacing).astype(np.float32)
-
-
-def is_length(kind: str) -> bool:
-    """Return whether a kind is a distance, which grows when augmentation enlarges its slice.
-
-    Raises:
-        ValueError: the kind is unknown.
-    """
-    return _kind_of(kind).is_length
 
 
 def half_pixel(mask: BoolArray, spacing: Spacing) -> Float64Array:
@@ -153,7 +143,7 @@ class Kind:
     """The definition of a map; `compute` is called for masks with a contour only."""
 
     compute: Callable[[BoolArray, Spacing], Float64Array]  # (H, W) and mm -> (H, W)
-    is_length: bool = True  # in mm, or in pixels
+    is_length: bool = True  # in mm or pixels: grows when augmentation enlarges its slice
     of_background: bool = False  # computed for the complement of the mask
     absent: float = 0.0  # everywhere, for an empty mask
     full: float = 0.0  # everywhere, for a mask that fills its slice
@@ -167,12 +157,6 @@ KINDS = {
     "rrw": Kind(rrw, is_length=False, absent=1.0, full=-1.0),
     "rrw_background": Kind(rrw, is_length=False, of_background=True, absent=1.0, full=-1.0),
 }
-
-
-def _kind_of(kind: str) -> Kind:
-    if kind not in KINDS:
-        raise ValueError(f"unknown map {kind!r}; the maps are {', '.join(KINDS)}")
-    return KINDS[kind]
 
 
 def _distance(mask: BoolArray, spacing: Spacing) -> Float64Array:

@@ -13,13 +13,9 @@ import numpy as np
 
 from softseg.core.types import Float32Array, Float64Array, FloatArray
 from softseg.data.nifti.grid import Grid, canonical
-from softseg.preprocess.crop import Crop
 from softseg.preprocess.interpolation import resample
-from softseg.preprocess.resample import Resample
 from softseg.preprocess.slices import Slices
-from softseg.preprocess.standardize import Standardize
-
-Step = Standardize | Resample | Crop
+from softseg.preprocess.steps import Crop, Resample, Step
 
 
 @dataclass(frozen=True)
@@ -53,15 +49,6 @@ def plan_geometry(
         elif isinstance(step, Crop):
             grid = step(grid, slices.in_plane, center)
     return Geometry(native, grid)
-
-
-def needs_roi(steps: Sequence[Step], slices: Slices) -> bool:
-    """Return whether a chain uses an ROI mask."""
-    return "no_roi" in slices.exclude or any(
-        (isinstance(step, Crop) and step.around == "roi")
-        or (isinstance(step, Standardize) and step.region == "roi")
-        for step in steps
-    )
 
 
 def center_of_mass(mask: FloatArray, grid: Grid) -> Float64Array | None:

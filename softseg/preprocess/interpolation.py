@@ -8,7 +8,7 @@ and reads only the voxels that the target grid needs.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy import ndimage, sparse
@@ -44,7 +44,14 @@ def resample(
 
     Returns a float32 array of the target's shape. Raises ValueError for a rotated target.
     """
-    axes, steps, offsets = _axis_maps(source, target)
+    # for each target axis: the source axis along it, its step and its offset in source voxels
+    matrix = np.linalg.solve(source.affine, target.affine)
+    linear = matrix[:3, :3]
+    axes = tuple(int(a) for a in np.abs(linear).argmax(axis=0))
+    steps, offsets = linear[list(axes), range(3)], matrix[list(axes), 3]
+    rest = np.abs(linear).sum(axis=0) - np.abs(steps)
+    if sorted(axes) != [0, 1, 2] or (rest > 1e-3 * np.abs(steps)).any():
+        raise ValueError("the grids are rotated against each other: no axis-wise map exists")
     resampled = np.asarray(volume, dtype=np.float32).transpose(axes)
     inside = []
     for axis in range(3):
@@ -59,18 +66,6 @@ def resample(
     filled = np.full(target.shape, fill, dtype=np.float32)
     filled[np.ix_(*inside)] = resampled
     return filled
-
-
-def _axis_maps(source: Grid, target: Grid) -> tuple[tuple[int, ...], Any, Any]:
-    """For each target axis: the source axis along it, its step and its offset in source voxels."""
-    matrix = np.linalg.solve(source.affine, target.affine)
-    linear = matrix[:3, :3]
-    axes = tuple(int(a) for a in np.abs(linear).argmax(axis=0))
-    steps = linear[list(axes), range(3)]
-    rest = np.abs(linear).sum(axis=0) - np.abs(steps)
-    if sorted(axes) != [0, 1, 2] or (rest > 1e-3 * np.abs(steps)).any():
-        raise ValueError("the grids are rotated against each other: no axis-wise map exists")
-    return axes, steps, matrix[list(axes), 3]
 
 
 def _resample_axis(

@@ -16,19 +16,16 @@ from softseg.data.sample import Counts, Sample, count_soft, digest_of
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.overlap import dice
 from softseg.preprocess.distance_maps import slice_maps
-from softseg.preprocess.geometry import (
-    Geometry,
-    Step,
-    center_of_mass,
-    needs_roi,
-    plan_geometry,
-)
+from softseg.preprocess.geometry import Geometry, center_of_mass, plan_geometry
 from softseg.preprocess.interpolation import Order, resample
-from softseg.preprocess.resample import Resample, label_interpolation
 from softseg.preprocess.slices import Slices
-from softseg.preprocess.standardize import (
+from softseg.preprocess.steps import (
+    Resample,
     Standardize,
+    Step,
+    label_interpolation,
     measure_intensity,
+    needs_roi,
     standardize_slices,
     standardizes_per_slice,
 )

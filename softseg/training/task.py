@@ -19,7 +19,7 @@ from softseg.core import device as hardware
 from softseg.core.errors import UserError
 from softseg.losses import Loss
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.preprocess.standardize import standardizes_per_slice
+from softseg.preprocess.steps import standardizes_per_slice
 from softseg.runs.build import build_network, on_device
 from softseg.runs.checkpoint import RECOVERY, read_checkpoint, write_checkpoint
 from softseg.runs.data import PreparedData

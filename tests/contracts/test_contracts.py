@@ -20,10 +20,10 @@ from softseg.core.seeds import generator
 from softseg.data import build as build_dataset
 from softseg.data.raters import Raters
 from softseg.data.sample import load_sample
-from softseg.preprocess import Slices, preprocess
-from softseg.preprocess import build as build_chain
+from softseg.preprocess.preprocess import preprocess
+from softseg.preprocess.slices import Slices
 from tests.support import makers, project
-from tests.support.steps import augment_steps
+from tests.support.steps import augment_steps, preprocess_steps
 
 PACKAGE = Path(softseg.__file__).parent
 SPEC = {
@@ -42,7 +42,9 @@ def test_1_softness_uint8_masks_stay_soft_from_file_to_batch(tmp_path, fusion):
     [subject] = dataset()
     sample = load_sample(subject, dataset)
     assert sample.target.dtype == np.float32
-    chain = build_chain([{"resample": {"zooms": [0.4, 0.4, None]}}, {"crop": {"size": [24, 24]}}])
+    chain = preprocess_steps(
+        [{"resample": {"zooms": [0.4, 0.4, None]}}, {"crop": {"size": [24, 24]}}]
+    )
     volume = preprocess(sample, chain, Slices())
     assert volume.target.dtype == torch.float32
     soft, positive = volume.statistics.soft_counts["preprocess"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from softseg.data import build as build_dataset
-from softseg.preprocess import Slices
-from softseg.preprocess import build as build_chain
 from softseg.preprocess.build_stack import build_stack
+from softseg.preprocess.slices import Slices
+from tests.support.steps import preprocess_steps
 
 CHAIN = [{"standardize": {}}, {"crop": {"size": [6, 6]}}]
 
@@ -23,7 +23,7 @@ def built(root, chain=CHAIN, slices=None, cache="cache", tick=lambda: None, **da
         **dataset,
     }
     loader = build_dataset(spec)
-    return build_stack(loader(), loader, build_chain(chain), slices or Slices(), tick=tick)
+    return build_stack(loader(), loader, preprocess_steps(chain), slices or Slices(), tick=tick)
 
 
 def same_tensors(stack, other):

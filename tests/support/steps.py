@@ -7,9 +7,11 @@ from pydantic import TypeAdapter
 from softseg.augment import AugmentStep
 from softseg.core.component import parse_component
 from softseg.metrics.postprocess import PostprocessStep
+from softseg.preprocess.steps import Chain
 
 POSTPROCESS = TypeAdapter(tuple[PostprocessStep, ...])
 AUGMENT = TypeAdapter(tuple[AugmentStep, ...])
+PREPROCESS = TypeAdapter(Chain)
 
 
 def augment_steps(spec):
@@ -18,3 +20,7 @@ def augment_steps(spec):
 
 def postprocess_steps(spec):
     return parse_component(POSTPROCESS, spec)
+
+
+def preprocess_steps(spec):
+    return parse_component(PREPROCESS, spec)

@@ -12,8 +12,9 @@ import torch
 
 from softseg.core.errors import UserError
 from softseg.evaluation.threshold_search import best_threshold
-from softseg.preprocess import Slices, preprocess
-from softseg.preprocess.cache.entry import TENSORS, read_entry, write_entry
+from softseg.preprocess.cache import TENSORS, read_entry, write_entry
+from softseg.preprocess.preprocess import preprocess
+from softseg.preprocess.slices import Slices
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.thresholds import read_thresholds, write_thresholds
 from softseg.training import task as states

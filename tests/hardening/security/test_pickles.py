@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from softseg.core.errors import UserError
-from softseg.preprocess.cache.entry import read_entry
-from softseg.preprocess.cache.shared_stack import read_shared_stack
+from softseg.preprocess.cache import read_entry
+from softseg.preprocess.stack import read_shared_stack
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.training.previews import read_progression
 

@@ -8,7 +8,7 @@ import torch
 
 from softseg.augment import Batch, augment, restandardize
 from softseg.core.seeds import generator
-from softseg.preprocess.standardize import standardize_slices
+from softseg.preprocess.steps import standardize_slices
 from tests.support.steps import augment_steps
 
 

@@ -16,12 +16,12 @@ import torch
 from softseg.core.errors import UserError
 from softseg.data import build as build_dataset
 from softseg.data import subject_reader
-from softseg.preprocess import Slices
-from softseg.preprocess import build as build_chain
 from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.preprocess import preprocess
+from softseg.preprocess.slices import Slices
 from tests.support import makers
 from tests.support.built_stacks import CHAIN, built, same_tensors
+from tests.support.steps import preprocess_steps
 
 
 @pytest.fixture
@@ -196,7 +196,9 @@ def count_reads(tmp_path, monkeypatch):
             return read(path, volume)
 
         monkeypatch.setattr(subject_reader, "read_volume", counted_read)
-        build_stack(subjects_of_dataset, dataset, build_chain(CHAIN), Slices(), maps=["half_pixel"])
+        build_stack(
+            subjects_of_dataset, dataset, preprocess_steps(CHAIN), Slices(), maps=["half_pixel"]
+        )
         return counts
 
     return build_and_count

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from softseg.preprocess import Crop, Resample, Slices, Standardize, build, preprocess
+from softseg.preprocess.preprocess import preprocess
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.steps import Crop, Resample, Standardize
 from tests.support.preprocess_samples import noise, sample
+from tests.support.steps import preprocess_steps
 
 
 def test_the_published_chain_in_short_form():
@@ -18,10 +21,10 @@ def test_the_published_chain_in_short_form():
         {"crop": {"size": [128, 128], "around": "image"}},
     ]
     expected = (Standardize(), Resample(zooms=(0.25, 0.25, None)), Crop(size=(128, 128)))
-    assert build(chain) == expected
-    assert build(expected_as_yaml(expected)) == expected
-    assert build([{"standardize": None}]) == (Standardize(),)
-    assert build([]) == ()
+    assert preprocess_steps(chain) == expected
+    assert preprocess_steps(expected_as_yaml(expected)) == expected
+    assert preprocess_steps([{"standardize": None}]) == (Standardize(),)
+    assert preprocess_steps([]) == ()
 
 
 def expected_as_yaml(steps):
@@ -52,16 +55,18 @@ INVALID = [
 @pytest.mark.parametrize(("chain", "message"), INVALID)
 def test_invalid_chains_are_rejected_when_the_yaml_is_read(chain, message):
     with pytest.raises(ValidationError, match=message):
-        build(chain)
+        preprocess_steps(chain)
 
 
 def test_standardizing_slices_may_be_the_only_step_or_the_last():
-    assert build([{"standardize": {"over": "slice"}}])
-    assert build([{"crop": {"size": [4, 4]}}, {"standardize": {"over": "slice"}}])
+    assert preprocess_steps([{"standardize": {"over": "slice"}}])
+    assert preprocess_steps([{"crop": {"size": [4, 4]}}, {"standardize": {"over": "slice"}}])
 
 
 def network_shape(*chain, shape=(16, 12, 3)):
-    return preprocess(sample(noise(shape)), build(list(chain)), Slices()).geometry.network
+    return preprocess(
+        sample(noise(shape)), preprocess_steps(list(chain)), Slices()
+    ).geometry.network
 
 
 def test_the_size_of_a_crop_counts_voxels_of_the_grid_before_it():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from softseg.preprocess.distance_maps import KINDS, contour_map, is_length
+from softseg.preprocess.distance_maps import KINDS, contour_map
 
 ROW = np.zeros((1, 10), dtype=bool)
 ROW[0, 3:8] = True
@@ -151,9 +151,9 @@ def test_lengths_grow_with_the_slice_and_relative_maps_do_not(kind):
     mask[10:31, 10:31] = True
     small = contour_map(mask, (1.0, 1.0), kind)
     large = contour_map(mask.repeat(2, 0).repeat(2, 1), (1.0, 1.0), kind)[::2, ::2]
-    factor = 2 if is_length(kind) else 1
-    assert np.abs(large - factor * small).max() < (2 if is_length(kind) else 0.1)
-    assert np.abs(large - small).max() > 8 or not is_length(kind)
+    factor = 2 if KINDS[kind].is_length else 1
+    assert np.abs(large - factor * small).max() < (2 if KINDS[kind].is_length else 0.1)
+    assert np.abs(large - small).max() > 8 or not KINDS[kind].is_length
 
 
 @every_kind
@@ -164,6 +164,5 @@ def test_a_soft_mask_is_rejected(kind):
 
 
 def test_an_unknown_kind_is_rejected_with_the_list_of_kinds():
-    for use in (lambda: contour_map(ROW, (1, 1), "sdf"), lambda: is_length("sdf")):
-        with pytest.raises(ValueError, match=r"'sdf'.*half_pixel, published"):
-            use()
+    with pytest.raises(ValueError, match=r"'sdf'.*half_pixel, published"):
+        contour_map(ROW, (1, 1), "sdf")

@@ -10,9 +10,10 @@ from nibabel.affines import apply_affine
 from nibabel.orientations import aff2axcodes, axcodes2ornt, inv_ornt_aff
 
 from softseg.data.nifti.grid import Grid, canonical, corner_distance
-from softseg.preprocess import Crop, Resample, Slices
 from softseg.preprocess.geometry import Geometry, center_of_mass, plan_geometry
 from softseg.preprocess.interpolation import resample
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.steps import Crop, Resample
 
 CODES = [
     f"{x}{y}{z}" if order == 0 else f"{y}{z}{x}"

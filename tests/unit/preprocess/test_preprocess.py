@@ -10,8 +10,9 @@ import torch
 from scipy import ndimage
 
 from softseg.core.errors import UserError
-from softseg.preprocess import Crop, Resample, Slices, Standardize, preprocess
-from softseg.preprocess.preprocess import count_soft
+from softseg.preprocess.preprocess import count_soft, preprocess
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.steps import Crop, Resample, Standardize
 from tests.support import makers
 from tests.support.preprocess_samples import noise, sample
 

@@ -22,7 +22,8 @@ from softseg.data.nifti.io import read_volume
 from softseg.data.sample import Sample
 from softseg.inference.segment import segment
 from softseg.inference.write import write_predictions
-from softseg.preprocess import Slices, build, preprocess
+from softseg.preprocess.preprocess import preprocess
+from softseg.preprocess.slices import Slices
 from tests.support.models import seen
 from tests.support.preprocess_samples import noise, sample
 from tests.support.preprocess_stored import (
@@ -33,6 +34,7 @@ from tests.support.preprocess_stored import (
     oriented_affine,
     reoriented,
 )
+from tests.support.steps import preprocess_steps
 
 AXES = ("sagittal", "coronal", "axial")
 ANGLES = st.tuples(*[st.floats(-0.2, 0.2)] * 3)  # radians: the nearest axis stays the nearest
@@ -60,7 +62,7 @@ def test_the_network_sees_the_same_slices_however_the_file_is_stored(orientation
     shape, size = (7, 10, 6), (8, 5)
     image, mask = noise(shape), noise(shape, seed=1, low=0.01, high=1)
     slices = Slices(axis=axis, exclude=())
-    chain = build([{"crop": {"size": list(size)}}])
+    chain = preprocess_steps([{"crop": {"size": list(size)}}])
     affine = oriented_affine(orientation, (0.5, 0.7, 3), (0.1, -0.05, 0.15))
     subject = sample(reoriented(image, orientation), reoriented(mask, orientation), affine=affine)
     volume = preprocess(subject, chain, slices)
@@ -92,7 +94,7 @@ def test_without_resampling_a_mask_is_restored_to_the_bit(
     size = [
         int(n) + extra for n, extra in zip(np.delete(shape, AXES.index(axis)), more, strict=True)
     ]
-    chain = build([{"standardize": {}}, {"crop": {"size": size}}])
+    chain = preprocess_steps([{"standardize": {}}, {"crop": {"size": size}}])
     slices = Slices(axis=axis, exclude=())
     native = reoriented(mask, orientation)
     volume = preprocess(
@@ -130,7 +132,7 @@ def test_resampling_there_and_back_keeps_99_percent_dice_and_moves_nothing(
     steps = [{"resample": {"zooms": resampling(zooms, finer), "label_order": order}}]
     slices = Slices(axis=axis, exclude=())
     native, affine = reoriented(mask, orientation), oriented_affine(orientation, zooms, angles)
-    volume = preprocess(sample(native, native, affine=affine), build(steps), slices)
+    volume = preprocess(sample(native, native, affine=affine), preprocess_steps(steps), slices)
     back = back_to_native(volume, slices)
     assert dice(back >= 0.5, native >= 0.5) >= 0.99
     network = slices.stack(volume.target)[0]

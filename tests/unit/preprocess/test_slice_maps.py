@@ -8,9 +8,11 @@ import torch
 
 from softseg.augment import Batch, apply_affine
 from softseg.core.errors import UserError
-from softseg.preprocess import Slices, build, preprocess
 from softseg.preprocess.distance_maps import contour_map
+from softseg.preprocess.preprocess import preprocess
+from softseg.preprocess.slices import Slices
 from tests.support.preprocess_samples import noise, sample
+from tests.support.steps import preprocess_steps
 
 AFFINE = np.diag([0.5, 2.0, 3.0, 1.0])
 
@@ -26,7 +28,7 @@ def target_mask(shape=(24, 16, 3)):
 
 def maps_of(mask, steps=(), kinds=("half_pixel",), affine=AFFINE, slices=None):
     subject = sample(noise(mask.shape), mask, affine=affine)
-    return preprocess(subject, build(list(steps)), slices or Slices(), map_kinds=kinds)
+    return preprocess(subject, preprocess_steps(list(steps)), slices or Slices(), map_kinds=kinds)
 
 
 def test_maps_are_those_of_each_slice_in_mm():

@@ -8,9 +8,10 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from softseg.core.component import parse_component
-from softseg.preprocess import Slices, preprocess
-from softseg.preprocess import build as build_chain
+from softseg.preprocess.preprocess import preprocess
+from softseg.preprocess.slices import Slices
 from tests.support.preprocess_samples import noise, sample
+from tests.support.steps import preprocess_steps
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
@@ -82,5 +83,5 @@ def test_a_constant_slice_is_empty_after_resampling_too(zoom):
     """Interpolation leaves float32 rounding on a constant, which is not content."""
     volume = noise((8, 8, 3))
     volume[:, :, 1] = 1234.567
-    steps = build_chain([{"standardize": {}}, {"resample": {"zooms": [zoom, zoom, None]}}])
+    steps = preprocess_steps([{"standardize": {}}, {"resample": {"zooms": [zoom, zoom, None]}}])
     assert preprocess(sample(volume), steps, Slices()).keep.tolist() == [True, False, True]

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from softseg.core.errors import UserError
-from softseg.preprocess import Crop, Slices, preprocess
-from softseg.preprocess.cache.entry import TENSORS
+from softseg.preprocess.cache import TENSORS
+from softseg.preprocess.preprocess import preprocess
+from softseg.preprocess.slices import Slices
 from softseg.preprocess.stack import LARGE, assemble_stack
+from softseg.preprocess.steps import Crop
 from tests.support.preprocess_samples import noise, sample
 
 NAMES = ["a", "b", "c"]

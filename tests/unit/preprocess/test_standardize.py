@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softseg.core.errors import UserError
-from softseg.preprocess import Crop, Slices, Standardize, preprocess
-from softseg.preprocess.standardize import measure_intensity, standardize_slices
+from softseg.preprocess.preprocess import preprocess
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.steps import Crop, Standardize, measure_intensity, standardize_slices
 from tests.support.preprocess_samples import noise, sample
 
 

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from softseg.preprocess import Crop, Slices, preprocess
-from softseg.preprocess.cache.entry import read_entry, write_entry
-from softseg.preprocess.cache.eviction import evict, eviction_suspended, mark_used
+from softseg.preprocess.cache import evict, eviction_suspended, mark_used, read_entry, write_entry
+from softseg.preprocess.preprocess import preprocess
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.steps import Crop
 from tests.support import makers
 from tests.support.preprocess_samples import noise, sample
 
@@ -115,7 +116,7 @@ def test_files_of_others_do_not_count_towards_the_limit(tmp_path):
 WORK = """\
 import sys, time
 from pathlib import Path
-from softseg.preprocess.cache.eviction import eviction_suspended
+from softseg.preprocess.cache import eviction_suspended
 with eviction_suspended(Path(sys.argv[1])):
     print("preparing", flush=True)
     time.sleep(600)

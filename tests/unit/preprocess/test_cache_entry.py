@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from softseg.core.errors import TrainingError
-from softseg.preprocess import Crop, Slices, Standardize, preprocess
-from softseg.preprocess.cache.entry import entry_key, read_entry, write_entry
+from softseg.preprocess.cache import entry_key, read_entry, write_entry
+from softseg.preprocess.preprocess import preprocess
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.steps import Crop, Standardize
 from tests.support import makers
 from tests.support.preprocess_samples import noise, sample
 

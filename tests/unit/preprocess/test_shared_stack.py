@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 
 from softseg.core.errors import UserError
 from softseg.data.nifti.grid import Grid
-from softseg.preprocess.cache.shared_stack import read_shared_stack, write_shared_stack
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeStatistics
-from softseg.preprocess.stack import SliceStack, StackedVolume
+from softseg.preprocess.stack import (
+    SliceStack,
+    StackedVolume,
+    read_shared_stack,
+    write_shared_stack,
+)
 from tests.support import makers
 
 TENSORS = ("image", "target", "fill", "keep")

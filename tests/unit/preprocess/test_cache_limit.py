@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from softseg.preprocess.cache.eviction import evict
+from softseg.preprocess.cache import evict
 from tests.support import makers
 from tests.support.built_stacks import built, same_tensors
 
