@@ -17,7 +17,7 @@ from softseg.config.yaml.tree import ConfigTree
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError
 from softseg.data import Split, Subject
-from softseg.data.splits import Share, Values, group_by, require_group
+from softseg.data.splits import Share, Values, group_by, require_groups
 from softseg.metrics.significance import Method
 from softseg.runs.plan_file import CANDIDATE_NAME
 
@@ -98,10 +98,7 @@ class LeaveOneOut(GroupScheme):
         Repeats are the outer loop, so that the first N splits cover the values evenly for any N.
         """
         groups = group_by(subjects, self.by, "splits.by")
-        values = [
-            require_group(str(value), groups, "splits.values", self.by)
-            for value in self.values or groups
-        ]
+        values = require_groups(self.values or groups, groups, "splits.values", self.by)
         return [
             Split(by=self.by, test=(value,), validation=self.validation, within=self.within)
             for _ in range(self.repeats)

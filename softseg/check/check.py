@@ -14,28 +14,30 @@ from rich.console import Console
 from rich.progress import Progress
 
 from softseg.check.file_checks import find_outliers, find_unusual_files
-from softseg.check.findings import CheckResult, Finding, sort_findings
+from softseg.check.findings import (
+    CheckResult,
+    FileSummary,
+    Finding,
+    Kind,
+    VolumeSummary,
+    sort_findings,
+    summarize_mask,
+    summarize_volume,
+)
+from softseg.check.output import pairs_frame
 from softseg.check.split_checks import (
     find_duplicates,
     find_groups_in_several_sets,
     find_targets_without_foreground,
 )
-from softseg.check.summaries import (
-    FileSummary,
-    Kind,
-    MaskSummary,
-    VolumeSummary,
-    summarize_mask,
-    summarize_volume,
-)
-from softseg.check.tables import write_pairs
 from softseg.core.errors import UserError
+from softseg.core.files import write_atomically
 from softseg.data import Dataset, DatasetError, Split
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.nifti.io import FileError, Volume, read_dtype
+from softseg.data.nifti.io import FileError, read_dtype
+from softseg.data.sample import SubjectReader, soft_mask
 from softseg.data.splits import Sets
 from softseg.data.subject import Subject
-from softseg.data.subject_reader import SubjectReader, soft_mask
 
 THREADS = min(os.cpu_count() or 1, 8)
 """Subjects in memory at a time."""
@@ -72,7 +74,8 @@ def check_dataset(
         problems += find_groups_in_several_sets(subjects, split, sets)
     result = replace(result, findings=sort_findings([*result.findings, *problems]))
     if pairs is not None:
-        write_pairs(pairs, result)
+        pairs.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(pairs, pairs_frame(result).to_csv(index=False, lineterminator="\n"))
     return result
 
 
@@ -106,30 +109,6 @@ def check_files(
 def _check_subject(
     subject: Subject, dataset: DatasetFields
 ) -> tuple[list[FileSummary], list[Finding]]:
-    """Check one subject; an error of the operating system is a finding, too."""
-    try:
-        return _summarize_files(subject, dataset)
-    except OSError as error:  # a folder without permission, a disk that fails
-        what, do = error.strerror or str(error), "check its disk and its permissions"
-        path = Path(error.filename) if error.filename else None
-        return [], [Finding("error", "rejected file", what, do, subject.name, path)]
-
-
-@dataclass(frozen=True)
-class _FileRole:
-    """A file of the subject and its role."""
-
-    path: Path
-    kind: Kind
-    name: str = ""
-    rater: str = ""
-    is_used: bool = True
-    """False for a mask by a rater whom `dataset.raters.fusion` does not choose."""
-
-
-def _summarize_files(
-    subject: Subject, dataset: DatasetFields
-) -> tuple[list[FileSummary], list[Finding]]:
     """Read every file of a subject once; return summaries of readable files, and the problems.
 
     The errors are those of `softseg.data.sample.load_sample`. A problem of a rater's mask that
@@ -140,21 +119,24 @@ def _summarize_files(
     files: list[FileSummary] = []
     findings = list(_unfit_raters(subject, dataset))
     for role in _file_roles(subject, dataset):
-        path = role.path
+        path, name = role.path, role.name
         try:
             volume = reader.read(path)
             if volume is None:
                 continue
             if path not in volumes:
-                assert reader.reference is not None  # the first file that could be read
-                volumes[path] = summarize_volume(volume, reader.reference.grid, read_dtype(path))
+                assert reader.reference is not None  # that of the first file that could be read
+                volumes[path] = summarize_volume(volume, reader.reference, read_dtype(path))
             files.append(
-                FileSummary(
-                    subject.name, path, role.kind, role.name, role.rater, volumes[path], None
-                )
+                FileSummary(subject.name, path, role.kind, name, role.rater, volumes[path], None)
             )
-            if role.kind != "image":
-                files[-1] = replace(files[-1], mask=_summarize_mask(role, volume, dataset))
+            if role.kind == "image":
+                continue
+            mask = np.clip(volume.data, 0, 1)
+            if role.kind == "mask":
+                mask = soft_mask(volume.data, path, name, dataset.targets[name].values)
+            summary = summarize_mask(volume.data, mask, volume.grid.voxel_ml)
+            files[-1] = replace(files[-1], mask=summary)
         except FileError as error:
             _, what, do = error.args
             finding = Finding("error", "rejected file", what, do, subject.name, path)
@@ -179,6 +161,18 @@ def _unfit_raters(subject: Subject, dataset: DatasetFields) -> Iterator[Finding]
             yield Finding("error", "unfit raters", str(error), do, subject.name)
 
 
+@dataclass(frozen=True)
+class _FileRole:
+    """A file of the subject and its role."""
+
+    path: Path
+    kind: Kind
+    name: str = ""
+    rater: str = ""
+    is_used: bool = True
+    """False for a mask by a rater whom `dataset.raters.fusion` does not choose."""
+
+
 def _file_roles(subject: Subject, dataset: DatasetFields) -> list[_FileRole]:
     """Return every file in the order of `load_sample`; files that training does not read are last.
 
@@ -194,13 +188,3 @@ def _file_roles(subject: Subject, dataset: DatasetFields) -> list[_FileRole]:
     if subject.roi is not None:
         roles.append(_FileRole(subject.roi, "roi"))
     return sorted(roles, key=lambda role: not role.is_used)
-
-
-def _summarize_mask(role: _FileRole, volume: Volume, dataset: DatasetFields) -> MaskSummary:
-    """Return the summary of a mask or ROI. Raises FileError for values that are not a mask."""
-    if role.kind == "roi":
-        mask = np.clip(volume.data, 0, 1)
-    else:
-        values = dataset.targets[role.name].values
-        mask = soft_mask(role.path, volume.data, role.name, values)
-    return summarize_mask(volume.data, mask, volume.grid.voxel_ml)

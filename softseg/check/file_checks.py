@@ -9,12 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from softseg.check.findings import Finding
-from softseg.check.summaries import FileSummary, Kind, VolumeSummary, format_shape, format_zooms
+from softseg.check.findings import (
+    FileSummary,
+    Finding,
+    Kind,
+    VolumeSummary,
+    format_shape,
+    format_zooms,
+)
 from softseg.core.types import BoolArray, Float64Array
-from softseg.data.loaders.base import DatasetFields
-from softseg.data.subject_reader import TOLERANCE, format_values
-from softseg.data.targets import Target
+from softseg.data.loaders.base import DatasetFields, Target
+from softseg.data.sample import TOLERANCE, format_values
 
 ALIGNED_MM = 1e-3
 """Files that are at most this far from the first contrast are on the same grid."""
@@ -24,10 +29,10 @@ def find_unusual_files(files: Sequence[FileSummary], dataset: DatasetFields) -> 
     """Yield constant images, empty masks, files on another grid, and codes of no target."""
     for file in files:
         if file.kind == "image" and file.volume.is_constant:
-            what = f"every voxel is {file.volume.minimum:g}"
+            what = f"every voxel is {file.volume.min:g}"
             do = "convert it again from its source, or leave the subject out with dataset.exclude"
             yield Finding("warning", "constant image", what, do, file.subject, file.path)
-        if file.mask is not None and file.mask.is_empty:
+        if file.mask is not None and file.mask.empty:
             structure = file.name or "the region of interest"
             do = "check that there is none in this scan"
             if file.kind == "roi":
@@ -83,27 +88,23 @@ MAX_DEVIATION = 6.0
 """Robust standard deviations from the median."""
 _LOOK = "look at it, and leave the subject out with dataset.exclude if it is wrong"
 _LEAST_SCALE = 0.01
-Property = Callable[[FileSummary], float]
-OutlierTest = Callable[[Float64Array], BoolArray]
-_INTENSITIES: Mapping[str, Property] = {
-    "median intensity": lambda file: file.volume.median,
-    "standard deviation": lambda file: file.volume.std,
-}
-_VOLUME: Mapping[str, Property] = {
-    "volume [ml]": lambda file: file.mask.volume_ml if file.mask else 0.0
-}
 
 
 def find_outliers(files: Sequence[FileSummary]) -> Iterator[Finding]:
     """Yield grids, intensities and volumes far from those of the other subjects."""
-    yield from _unlike_most(files, "zooms", lambda volume: format_zooms(volume.zooms))
+    yield from _unlike_most(files, "zooms", lambda volume: format_zooms(volume.zooms_mm))
     yield from _unlike_most(files, "orientation", lambda volume: volume.orientation)
     for images in _by_name(files, "image").values():
         filled = [file for file in images if not isnan(file.volume.median)]
-        yield from _outlying_files(filled, "unusual intensity", _INTENSITIES, is_outlier)
+        intensities = {
+            "median intensity": [file.volume.median for file in filled],
+            "standard deviation": [file.volume.std for file in filled],
+        }
+        yield from _outlying_files(filled, "unusual intensity", intensities, is_outlier)
     for masks in _by_name(files, "mask").values():
-        filled = [file for file in masks if file.mask and not file.mask.is_empty]
-        yield from _outlying_files(filled, "unusual volume", _VOLUME, is_outlier_in_log)
+        filled = [file for file in masks if file.mask and not file.mask.empty]
+        volumes = {"volume [ml]": [file.mask.volume_ml for file in filled if file.mask]}
+        yield from _outlying_files(filled, "unusual volume", volumes, is_outlier_in_log)
 
 
 def is_outlier(values: Float64Array, least_scale: float | None = None) -> BoolArray:
@@ -126,14 +127,17 @@ def is_outlier_in_log(values: Float64Array) -> BoolArray:
 
 
 def _outlying_files(
-    files: Sequence[FileSummary], kind: str, properties: Mapping[str, Property], test: OutlierTest
+    files: Sequence[FileSummary],
+    kind: str,
+    properties: Mapping[str, Sequence[float]],
+    test: Callable[[Float64Array], BoolArray],
 ) -> Iterator[Finding]:
     """Yield a finding for each file of a cohort with one or more outlying properties."""
     if len({file.subject for file in files}) < MIN_SUBJECTS:
         return
     texts: list[list[str]] = [[] for _ in files]
-    for name, value_of in properties.items():
-        values = np.array([value_of(file) for file in files])
+    for name, values_of_files in properties.items():
+        values = np.array(values_of_files)
         outlying = test(values)
         low, high = values[~outlying].min(), values[~outlying].max()  # at least half of all
         for index in np.flatnonzero(outlying):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from softseg.check.findings import Finding
-from softseg.check.summaries import FileSummary
+from softseg.check.findings import FileSummary, Finding
 from softseg.core.names import listing, natural_key
+from softseg.data.sample import format_values
 from softseg.data.splits import SETS, Sets, Split, set_of
 from softseg.data.subject import Subject
-from softseg.data.subject_reader import format_values
 
 
 def find_groups_in_several_sets(
@@ -43,9 +42,9 @@ def find_targets_without_foreground(
             for file in files
             if file.kind == "mask" and file.name == target and file.subject in sets.train
         ]
-        empty = [mask for mask in masks if mask is not None and mask.is_empty]
+        empty = [mask for mask in masks if mask is not None and mask.empty]
         if masks and len(empty) == len(masks):
-            held = format_values(value for mask in empty for value in mask.values)
+            held = format_values([value for mask in empty for value in mask.values])
             what = f"no training subject has a voxel of {target}; its masks hold the values {held}"
             do = f"check them and dataset.targets.{target}.values"
             yield Finding("error", "target without foreground", what, do)
@@ -65,7 +64,7 @@ def find_duplicates(files: Sequence[FileSummary], sets: Sets | None) -> Iterator
     images = [file for file in files if file.kind == "image" and not file.volume.is_constant]
     for group in _equal_files(images):
         yield _duplicate_image(group, sets)
-    masks = [file for file in files if file.kind == "mask" and file.mask and not file.mask.is_empty]
+    masks = [file for file in files if file.kind == "mask" and file.mask and not file.mask.empty]
     for group in _equal_files(masks):
         if len({file.subject for file in group}) > 1:
             what = f"is the same mask as {_others(group, sets)}"

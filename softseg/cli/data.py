@@ -35,20 +35,19 @@ def check(
     """Read every file of a dataset once; report errors, warnings and notes."""
     import json
 
-    from softseg import check as checks
+    from softseg.check.check import check_dataset
+    from softseg.check.output import as_error, as_json, as_lines
     from softseg.config.load import load_experiment
     from softseg.runs.data import prepare_data
     from softseg.training.run_summary import summarize_data
 
     console, experiment = open_console(), load_experiment(config, set_ or [])
-    result = checks.check_dataset(
-        experiment.dataset, experiment.split, experiment.seed, console, pairs
-    )
+    result = check_dataset(experiment.dataset, experiment.split, experiment.seed, console, pairs)
     if json_:
-        print(json.dumps(checks.as_json(result), indent=2))
+        print(json.dumps(as_json(result), indent=2))
         sys.exit(2 if result.of("error") else 0)
-    console.print("\n".join(checks.as_lines(result)), highlight=False, markup=False)
-    if error := checks.as_error(result):
+    console.print("\n".join(as_lines(result)), highlight=False, markup=False)
+    if error := as_error(result):
         raise error
     if preprocess:
         prepared = prepare_data(experiment, console)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -33,3 +33,8 @@ def listing(names: Iterable[str], limit: int = 10) -> str:
     ordered = sorted(set(names), key=natural_key)
     more = len(ordered) - limit
     return ", ".join(ordered[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def unknown_name(kind: str, name: str, names: Collection[str]) -> str:
+    """Return `no column 'centr' (did you mean 'center'?); columns are center, subject`."""
+    return f"no {kind} '{name}'{did_you_mean(name, names)}; {kind}s are {listing(names)}"

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from softseg.core.errors import UserError
 from softseg.core.types import Float32Array
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.nifti.grid import Grid
+from softseg.data.nifti.checks import FileError
+from softseg.data.nifti.grid import Grid, corner_distance, may_overlap, regrid, same_place
+from softseg.data.nifti.io import Volume, read_volume
 from softseg.data.subject import Subject
-from softseg.data.subject_reader import SubjectReader
 
 Counts = tuple[int, int]  # (soft voxels, voxels above 0)
+TOLERANCE = 1e-3
+"""Largest difference between a stored value and the value it means, as files hold scaled integers
+and resampled values."""
+_RESAMPLE = "resample it onto that image's grid, or let dataset.on_grid_mismatch: resample do so"
 
 
 class SubjectError(UserError):
@@ -45,7 +53,7 @@ class Sample:
     """For each target rater -> mask (X, Y, Z) in [0, 1]; if one rater is chosen, only that rater
     unless all were requested."""
     grid: Grid
-    soft: dict[str, tuple[int, int]]
+    soft: dict[str, Counts]
     """Stage (`files`: masks as read; `raters`: fused) -> (voxels strictly between 0 and 1, voxels
     above 0), summed over targets and, for `files`, over raters."""
 
@@ -67,21 +75,20 @@ def load_sample(
     mask values outside [0, 1] if no codes were chosen, a rater without a mask.
     """
     reader = SubjectReader(regrid=dataset.on_grid_mismatch == "resample", frame=frame)
-    images = [reader.image(path) for path in subject.images.values()]
+    images = [reader.on_reference(path) for path in subject.images.values()]
     masks = _read_masks(reader, subject, dataset, every_rater) if labels else []
-    roi = None if subject.roi is None else reader.image(subject.roi, mask=True)
+    roi = None if subject.roi is None else reader.on_reference(subject.roi, mask=True)
     sound = [image for image in images if image is not None]
     if reader.problems or reader.reference is None:
         raise SubjectError(subject.name, reader.problems)
-    grid = reader.reference.grid
     fused = [dataset.raters(raters) for raters in masks]
     return Sample(
         image=np.stack(sound),
-        target=np.stack(fused) if fused else np.zeros((0, *grid.shape), np.float32),
+        target=np.stack(fused) if fused else np.zeros((0, *reader.reference.shape), np.float32),
         # an ROI may have any codes: all that is above 0 is inside
         roi=None if roi is None else np.clip(roi, 0, 1),
         raters=tuple(masks),
-        grid=grid,
+        grid=reader.reference,
         soft={
             "files": count_soft(mask for raters in masks for mask in raters.values()),
             "raters": count_soft(fused),
@@ -92,17 +99,124 @@ def load_sample(
 def _read_masks(
     reader: SubjectReader, subject: Subject, dataset: DatasetFields, every_rater: bool
 ) -> list[dict[str, Float32Array]]:
-    """Return rater -> mask for each target; only the chosen rater unless `every_rater`."""
+    """Return rater -> mask for each target; only the chosen rater unless `every_rater`.
+
+    Masks with a problem are left out.
+    """
     masks = []
+    chosen = None if every_rater else dataset.raters.chosen
     for name, target in dataset.targets.items():
         files = subject.labels.get(name, {})
         wrong = dataset.raters.chosen_rater_problem(files) if files else f"no mask of {name}"
         if wrong:
             reader.problems.append(f"{subject.name}: {wrong}")
-        chosen = None if every_rater else dataset.raters.chosen
-        used = {rater: path for rater, path in files.items() if chosen in (None, rater)}
-        masks.append(reader.masks(used, name, target))
+        by_rater = {}
+        for rater, path in files.items():
+            if chosen in (None, rater):
+                to_mask = partial(soft_mask, path=path, name=name, values=target.values)
+                mask = reader.on_reference(path, to_mask, mask=True)
+                if mask is not None:
+                    by_rater[rater] = mask
+        masks.append(by_rater)
     return masks
+
+
+@dataclass
+class SubjectReader:
+    """Reads each file once, notes every problem, and compares grids with the first image's.
+
+    With `regrid`, volumes on another grid are resampled onto that of the first image.
+    """
+
+    regrid: bool = False
+    frame: int | None = None  # index of the frame, for 4D files
+    problems: list[str] = field(default_factory=list)
+    reference: Grid | None = None
+    _reference_path: Path = Path()
+    _volumes: dict[Path, Volume | None] = field(default_factory=dict)
+
+    def on_reference(
+        self,
+        path: Path,
+        to_mask: Callable[[Float32Array], Float32Array] | None = None,
+        *,
+        mask: bool = False,
+    ) -> Float32Array | None:
+        """Return an image or a mask on the reference grid; None after a problem."""
+        try:
+            volume = self.read(path)
+            if volume is None:
+                return None
+            # codes are chosen before resampling: values between two codes mean nothing
+            data = volume.data if to_mask is None else to_mask(volume.data)
+        except FileError as error:
+            self.problems.append(str(error))
+            return None
+        assert self.reference is not None  # that of the first file that could be read
+        if same_place(volume.grid, self.reference):
+            return data
+        return regrid(data, volume.grid, self.reference, mask=mask)
+
+    def read(self, path: Path) -> Volume | None:
+        """Return a volume on its own grid; None if the file was rejected before.
+
+        Raises FileError, the first time, for a bad file and for a grid that does not fit.
+        """
+        if path not in self._volumes:
+            self._volumes[path] = None
+            volume = read_volume(path, self.frame)
+            self._check_grid(path, volume)
+            self._volumes[path] = volume
+        return self._volumes[path]
+
+    def _check_grid(self, path: Path, volume: Volume) -> None:
+        """Raise FileError for a grid that does not fit that of the first image."""
+        if self.reference is None:
+            self.reference, self._reference_path = volume.grid, path
+        grid, reference = volume.grid, self.reference
+        if self.regrid:
+            if not may_overlap(grid, reference):
+                wrong = f"does not overlap {self._reference_path}"
+                fix = "fix its affine, or check that it is the right file"
+                raise FileError(path, wrong, fix)
+            return
+        if grid.shape != reference.shape:
+            wrong = f"has the shape {grid.shape}, but {self._reference_path} has {reference.shape}"
+            raise FileError(path, wrong, _RESAMPLE)
+        if not same_place(grid, reference):
+            distance = corner_distance(grid, reference)
+            wrong = f"is up to {distance:.3g} mm away from {self._reference_path}"
+            raise FileError(path, wrong, f"fix its affine, or {_RESAMPLE}")
+
+
+def soft_mask(
+    data: Float32Array, path: Path, name: str, values: Sequence[float] | None
+) -> Float32Array:
+    """Return the mask of target `name` in [0, 1], from the voxels of the file at `path`.
+
+    With label codes `values`: 1 where the voxel is one of them. Without: the voxels themselves,
+    clipped to [0, 1]. Raises FileError for voxels outside [0, 1] if no codes were chosen, and for
+    fractions if codes were.
+    """
+    if values is None:
+        if data.min() < -TOLERANCE or data.max() > 1 + TOLERANCE:
+            wrong = f"holds the values {format_values(data)}: not a soft mask in [0, 1]"
+            raise FileError(path, wrong, f"choose the codes with dataset.targets.{name}.values")
+        return np.clip(data, 0, 1)
+    mask = np.zeros(data.shape, dtype=bool)
+    for code in values:
+        mask |= np.abs(data - np.float32(code)) <= TOLERANCE
+    if (~mask & (np.abs(data - np.rint(data)) > TOLERANCE)).any():
+        wrong = f"holds the values {format_values(data)}, fractions, but codes were chosen"
+        raise FileError(path, wrong, f"remove dataset.targets.{name}.values to keep it soft")
+    return mask.astype(np.float32)
+
+
+def format_values(values: ArrayLike, limit: int = 10) -> str:
+    """Return `0, 1, 2`: distinct values, rising; of more than `limit` the last, and how many."""
+    rising = np.unique(values)
+    more = f" .. {rising[-1]:g} ({len(rising)} values)" if len(rising) > limit else ""
+    return ", ".join(f"{value:g}" for value in rising[:limit]) + more
 
 
 def count_soft(masks: Iterable[Float32Array]) -> Counts:

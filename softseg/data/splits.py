@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError
 from softseg.core.files import read_json, write_json
-from softseg.core.names import did_you_mean, listing, natural_key
+from softseg.core.names import did_you_mean, listing, natural_key, unknown_name
 from softseg.core.seeds import seed_of
 from softseg.data.subject import Subject, no_subject_has
 
@@ -101,11 +101,8 @@ class Split(Component):
             return _sets_of_file(self.file, subjects)
         rng = np.random.default_rng(seed_of(seed if self.seed is None else self.seed, "split"))
         groups = group_by(subjects, self.by, "split.by")
-        if self.folds is not None:
-            test = groups_of_fold(self.folds, self.fold, groups, rng, "split.folds", self.by)
-        else:
-            share = self.test or _DEFAULT
-            test = choose_groups(share, groups, len(groups), rng, "split.test", self.by)
+        test = self._test_groups(groups, rng)
+        tested = [subject for value in test for subject in groups[value]]
         rest = [
             subject for value, group in groups.items() if value not in test for subject in group
         ]
@@ -113,22 +110,36 @@ class Split(Component):
             raise UserError(f"split.test: takes all of {listing(groups)}; leave some for training")
         column, key = (self.within, "split.within") if self.within else (self.by, "split.by")
         left = group_by(rest, column, key)
+        tested_values = {subject.columns.get(column, "") for subject in tested}
+        if isinstance(self.validation, tuple):
+            _check_not_tested(self.validation, tested_values - left.keys(), column)
         total = len(groups) if self.within is None else len(left)
         share = self.validation or _DEFAULT
-        validation = choose_groups(share, left, total, rng, "split.validation", column)
+        validation = _choose_groups(share, left, total, rng, "split.validation", column)
         train = [value for value in left if value not in validation]
         if not train:
             raise UserError(
                 f"split.validation: takes all that is left, {listing(left)}; "
                 "leave some for training"
             )
-        if self.within is not None:
-            tested = (subject for value in test for subject in groups[value])
-            shared = {subject.columns.get(self.within, "") for subject in tested} & left.keys()
-            if shared:  # a person scanned in two centers; only the user knows if it is intended
-                message = "split: %s %s both in the test set and outside it"
-                _log.warning(message, self.within, listing(shared))
+        # a person scanned in two centers; only the user knows if it is intended
+        if shared := tested_values & left.keys():
+            message = "split: %s %s both in the test set and outside it"
+            _log.warning(message, column, listing(shared))
         return Sets(_names(left, train), _names(left, validation), _names(groups, test))
+
+    def _test_groups(self, groups: Groups, rng: np.random.Generator) -> list[str]:
+        """Return the groups of the test set: of one fold, or else of `test`."""
+        if self.folds is None:
+            share = self.test or _DEFAULT
+            return _choose_groups(share, groups, len(groups), rng, "split.test", self.by)
+        if isinstance(self.folds, tuple):
+            return [require_groups(self.folds, groups, "split.folds", self.by)[self.fold]]
+        if self.folds > len(groups):
+            count = f"{self.folds} folds of {len(groups)} group(s)"
+            raise UserError(f"split.folds: {count}: {listing(groups)}")
+        parts = np.array_split(_shuffled(groups, rng), self.folds)
+        return [str(value) for value in parts[self.fold]]
 
 
 def group_by(subjects: Sequence[Subject], column: str, key: str) -> Groups:
@@ -150,14 +161,19 @@ def group_by(subjects: Sequence[Subject], column: str, key: str) -> Groups:
     return groups
 
 
-def require_group(value: str, groups: Groups, key: str, column: str) -> str:
-    """Return the value if a subject has it; otherwise raise UserError, naming the YAML's `key`."""
-    if value not in groups:
-        raise UserError(f"{key}: {no_subject_has(column, value, groups)}")
-    return value
+def require_groups(values: Iterable[str | int], groups: Groups, key: str, column: str) -> list[str]:
+    """Return the values as text.
+
+    Raises UserError, naming the YAML's `key`, for one that no subject has in `column`.
+    """
+    names = [str(value) for value in values]
+    for name in names:
+        if name not in groups:
+            raise UserError(f"{key}: {no_subject_has(column, name, groups)}")
+    return names
 
 
-def choose_groups(
+def _choose_groups(
     share: Share, groups: Groups, total: int, rng: np.random.Generator, key: str, column: str
 ) -> list[str]:
     """Choose the listed groups, or at random a number or a fraction of `total` (at least one).
@@ -166,25 +182,26 @@ def choose_groups(
     more groups than there are.
     """
     if isinstance(share, tuple):
-        return [require_group(str(value), groups, key, column) for value in share]
+        return require_groups(share, groups, key, column)
     count = share if isinstance(share, int) else max(1, math.floor(share * total + 0.5))
     if count > len(groups):
         raise UserError(f"{key}: cannot take {count} of {len(groups)} group(s): {listing(groups)}")
-    return shuffle_groups(groups, rng)[:count]
+    return _shuffled(groups, rng)[:count]
 
 
-def groups_of_fold(
-    folds: int | Values, fold: int, groups: Groups, rng: np.random.Generator, key: str, column: str
-) -> list[str]:
-    """Return the groups of one fold: of k shuffled near-equal parts, or the one value left out."""
-    if isinstance(folds, tuple):
-        return [[require_group(str(value), groups, key, column) for value in folds][fold]]
-    if folds > len(groups):
-        raise UserError(f"{key}: {folds} folds of {len(groups)} group(s): {listing(groups)}")
-    return [str(value) for value in np.array_split(shuffle_groups(groups, rng), folds)[fold]]
+def _check_not_tested(values: Values, tested: Collection[str], column: str) -> None:
+    """Raise UserError for a validation value of which all subjects are in the test set."""
+    for value in map(str, values):
+        if value in tested:
+            which = f"the subjects of {column} '{value}' are"
+            if column == "subject":
+                which = f"subject '{value}' is"
+            raise UserError(
+                f"split.validation: {which} in the test set; leave it out of one of the two"
+            )
 
 
-def shuffle_groups(groups: Groups, rng: np.random.Generator) -> list[str]:
+def _shuffled(groups: Groups, rng: np.random.Generator) -> list[str]:
     """Return the groups' values in an order that depends on the generator only."""
     names = sorted(groups, key=lambda name: (natural_key(name), name))
     return [names[index] for index in rng.permutation(len(names))]
@@ -201,8 +218,7 @@ def _sets_of_file(path: str, subjects: Sequence[Subject]) -> Sets:
     names = {subject.name for subject in subjects}
     for name in (*sets.train, *sets.validation, *sets.test):
         if name not in names:
-            near = did_you_mean(name, names)
-            raise UserError(f"{path}: no subject '{name}'{near}; subjects are {listing(names)}")
+            raise UserError(f"{path}: {unknown_name('subject', name, names)}")
     return sets
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from softseg.core.errors import UserError
-from softseg.core.names import did_you_mean, listing
+from softseg.core.names import did_you_mean, listing, unknown_name
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class Subject:
 
 def no_subject_has(column: str, value: str, available: Collection[str]) -> str:
     """Return the message that no subject has a value in a column, with the available values."""
-    which = f"no subject '{value}'" if column == "subject" else f"no subject has {column} '{value}'"
-    return f"{which}{did_you_mean(value, available)}; values are {listing(available)}"
+    if column == "subject":
+        return unknown_name("subject", value, available)
+    near = did_you_mean(value, available)
+    return f"no subject has {column} '{value}'{near}; values are {listing(available)}"
 
 
 class DatasetError(UserError):

@@ -14,7 +14,7 @@ from softseg.core.device import out_of_memory
 from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, Float32Array
 from softseg.data import Subject
-from softseg.data.nifti.file_error import FileError
+from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.grid import Grid, canonical, regrid, same_place
 from softseg.data.nifti.io import read_grid, read_volume
 from softseg.data.sample import Sample, SubjectError, load_sample

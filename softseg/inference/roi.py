@@ -10,7 +10,7 @@ from pathlib import Path
 
 from softseg.core.errors import UserError, combined_error
 from softseg.core.names import listing
-from softseg.data.nifti.stem import file_stem, nifti_stem
+from softseg.data.nifti.io import file_stem, nifti_stem
 from softseg.inference.model import Model
 from softseg.inference.scans import Scan
 from softseg.inference.segment import requires_roi

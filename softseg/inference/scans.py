@@ -11,7 +11,7 @@ from pathlib import Path
 from softseg.config.yaml.tree import printable
 from softseg.core.errors import combined_error
 from softseg.core.names import listing, natural_key
-from softseg.data.nifti.stem import file_stem, nifti_stem
+from softseg.data.nifti.io import file_stem, nifti_stem
 
 _SCAN_ENTITIES = ("sub-", "ses-", "run-")  # they distinguish scans, not contrasts
 _OUTPUT = re.compile(r".+_label-.+_[a-z]+")  # what `softseg predict` wrote

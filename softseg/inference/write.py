@@ -12,8 +12,7 @@ import numpy as np
 from softseg.core.files import write_json
 from softseg.core.types import AnyArray, BoolArray, Float32Array
 from softseg.core.version import __version__
-from softseg.data.nifti.io import write_like
-from softseg.data.nifti.stem import file_stem
+from softseg.data.nifti.io import file_stem, write_like
 
 Kind = Literal["probseg", "mask"]  # soft, binary: the suffixes of BIDS derivatives
 SOFTWARE = {"Name": "softseg", "Version": __version__}

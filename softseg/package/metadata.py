@@ -16,11 +16,11 @@ from softseg.core.component import Component, parse_component
 from softseg.core.errors import UserError
 from softseg.core.files import read_json
 from softseg.data import Sets
+from softseg.data.loaders.base import Target
 from softseg.data.loaders.files import FilesDataset
 from softseg.data.raters import Raters
 from softseg.data.splits import SETS
 from softseg.data.synthetic import is_phantom
-from softseg.data.targets import Target
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.steps import needs_roi
 from softseg.runs.folder import Run

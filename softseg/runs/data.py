@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
@@ -13,7 +14,8 @@ from softseg.augment import Affine
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.data import DatasetError, Sets, Subject
-from softseg.data.subject_reader import format_values_in
+from softseg.data.nifti.io import read_volume
+from softseg.data.sample import format_values
 from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.stack import SliceStack
 
@@ -104,9 +106,10 @@ def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> Non
     # slices do not know the codes of their masks, so these are read again
     training = [subject for subject in experiment.dataset() if subject.name in sets.train]
     masks = {path for subject in training for path in subject.labels[target].values()}
+    values = np.concatenate([np.unique(read_volume(path).data) for path in masks])
     raise UserError(
         f"no training subject has a voxel of {target} inside the crop; its masks hold the values "
-        f"{format_values_in(masks)}; check them and dataset.targets.{target}.values"
+        f"{format_values(values)}; check them and dataset.targets.{target}.values"
     )
 
 

@@ -12,14 +12,30 @@ from pydantic import Field, field_validator
 
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError, combined_error
-from softseg.core.names import did_you_mean, is_utf8, listing, natural_key
+from softseg.core.names import is_utf8, listing, natural_key, unknown_name
 from softseg.data.loaders.subject_files import IncludedValues, SubjectFiles, select_subjects
 from softseg.data.raters import Raters
 from softseg.data.subject import DatasetError, Subject
-from softseg.data.targets import Target
 
 TargetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 _log = logging.getLogger(__name__)
+
+
+class Target(Component):
+    """A structure to segment, one output channel of the model, and where its mask comes from."""
+
+    values: Annotated[tuple[int | float, ...], Field(min_length=1)] | None = None
+    """Label codes that make up this target, e.g. [1] or [1, 4]; null: the mask itself is the soft
+    mask, with values in [0, 1]."""
+    label: str | None = None
+    """Path pattern of this target's mask, in place of the data set's `label` (loader `files`)."""
+    suffix: str | None = None
+    """What follows the image's name in the mask's name, e.g. seg-manual; may hold {rater}, e.g.
+    seg-rater{rater} (loader `bids`, which needs it)."""
+    contrast: str | None = None
+    """The contrast whose image the mask is named after; null: the one that has a mask."""
+
+    _distinct = field_validator("values")(check_distinct)
 
 
 class DatasetFields(Component):
@@ -88,10 +104,7 @@ class DatasetFields(Component):
         names = {files.name for files in candidates}
         unknown = [name for name in self.exclude if name not in names]
         if unknown and names:
-            near = did_you_mean(unknown[0], names)
-            raise UserError(
-                f"dataset.exclude: no subject '{unknown[0]}'{near}; subjects are {listing(names)}"
-            )
+            raise UserError(f"dataset.exclude: {unknown_name('subject', unknown[0], names)}")
         selected = select_subjects(candidates, self.include)
         kept = [files for files in selected if files.name not in self.exclude]
         complete = [files for files in kept if files.images or files.labels or files.is_named]

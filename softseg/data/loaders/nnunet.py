@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import read_json
-from softseg.core.names import did_you_mean, listing
+from softseg.core.names import listing, unknown_name
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.subject_files import MaskFile, SubjectFiles
 from softseg.data.subject import Subject
@@ -93,10 +93,7 @@ class NnunetDataset(DatasetFields):
         channels = description.channels
         for contrast in self.contrasts:
             if contrast not in channels:
-                near = did_you_mean(contrast, channels)
-                raise UserError(
-                    f"{path}: no channel '{contrast}'{near}; channels are {listing(channels)}"
-                )
+                raise UserError(f"{path}: {unknown_name('channel', contrast, channels)}")
             if list(description.names.values()).count(contrast) > 1:
                 raise UserError(
                     f"{path}: several channels are called '{contrast}'; give each a name of its own"

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from softseg.core.component import check_distinct
 from softseg.core.errors import UserError
-from softseg.core.names import did_you_mean, listing
+from softseg.core.names import listing, unknown_name
 from softseg.data.subject import no_subject_has
 
 IncludedValues = Annotated[
@@ -76,10 +76,7 @@ def select_subjects(
         available = {files.columns[column] for files in candidates if column in files.columns}
         if not available:
             columns = {name for files in candidates for name in files.columns}
-            raise UserError(
-                f"dataset.include: no column '{column}'{did_you_mean(column, columns)}; "
-                f"columns are {listing(columns)}"
-            )
+            raise UserError(f"dataset.include: {unknown_name('column', column, columns)}")
         wanted = [str(value) for value in values]
         for value in wanted:
             if value not in available:

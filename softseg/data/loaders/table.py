@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
@@ -9,12 +10,12 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from softseg.core.errors import UserError
-from softseg.core.names import did_you_mean, listing
+from softseg.core.names import unknown_name
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.loaders.read_table import read_table
 from softseg.data.loaders.subject_files import MaskFile, SubjectFiles
 from softseg.data.subject import Subject
 
+Rows = dict[str, dict[str, str]]  # value of the key column -> the other columns
 _EMPTY = ("", "n/a")
 
 
@@ -51,8 +52,7 @@ class TableDataset(DatasetFields):
         required = [*self.contrasts, *([self.roi] if self.roi else [])]
         for name in [*required, *self.targets]:
             if name not in columns and (name in required or name not in targets):
-                near = did_you_mean(name, columns)
-                raise UserError(f"{path}: no column '{name}'{near}; columns are {listing(columns)}")
+                raise UserError(f"{path}: {unknown_name('column', name, columns)}")
         files = [self._subject_files(root, name, row) for name, row in rows.items()]
         return self.resolve_subjects(root, files, f"the paths in {self.file}")
 
@@ -112,3 +112,37 @@ def _existing_file(root: Path, cell: str, name: str) -> Path | None:
     if ".." in Path(cell).parts or not path.is_relative_to(root):
         raise UserError(f"{name}: {cell} is not below {root}; dataset.root must hold all files")
     return path if path.is_file() else None
+
+
+def read_table(path: Path, key: str | None = None) -> Rows:
+    """Read a table: its key column's value -> the other columns, `n/a` kept as text.
+
+    `key` names the column that identifies a row; None means the first one. Raises UserError for a
+    file that is missing or is not a table, lacks the column, or has two columns of one name or two
+    rows for one key.
+    """
+    delimiter = "," if path.suffix == ".csv" else "\t"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            # a short line's missing values and a long line's surplus must not become None
+            reader = csv.DictReader(file, delimiter=delimiter, restval="n/a", restkey="surplus")
+            header = list(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as a table ({error}); fix it") from error
+    if repeated := [name for name in header if header.count(name) > 1]:
+        raise UserError(f"{path}: two columns are called '{repeated[0]}'; rename or delete one")
+    for number, row in enumerate(rows, start=2):
+        if "surplus" in row:
+            raise UserError(f"{path}: line {number} has more values than the header has columns")
+    if not rows:
+        raise UserError(f"{path}: is empty; give it a header line and a line per subject")
+    key = key or next(iter(rows[0]))
+    if key not in rows[0]:
+        raise UserError(f"{path}: {unknown_name('column', key, rows[0])}")
+    table: Rows = {}
+    for row in rows:
+        name = row.pop(key)
+        if table.setdefault(name, row) is not row:
+            raise UserError(f"{path}: two lines for '{name}'; keep one")
+    return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,22 +19,33 @@ from numpy.typing import ArrayLike
 
 from softseg.core.files import replacing
 from softseg.core.types import AnyArray, Float32Array
-from softseg.data.nifti.file_error import FileError, file_errors
-from softseg.data.nifti.grid import Grid
-from softseg.data.nifti.header_checks import (
+from softseg.data.nifti.checks import (
     PADDING,
+    FileError,
     check_finite,
     check_header,
     check_length,
     check_memory,
     declared_bytes,
+    file_errors,
     grid_of,
 )
+from softseg.data.nifti.grid import Grid
 
-__all__ = ["FileError", "Volume", "read_volume", "read_dtype", "read_grid", "write_like"]
+__all__ = [
+    "FileError",
+    "Volume",
+    "file_stem",
+    "nifti_stem",
+    "read_dtype",
+    "read_grid",
+    "read_volume",
+    "write_like",
+]
 
 # nibabel also prints what is wrong with a header; the error has it already
 _QUIET = logging.Logger("quiet", level=logging.CRITICAL + 1)
+_ENDING = re.compile(r"\.nii(\.gz)?\Z")
 _GZIP = b"\x1f\x8b"
 _BLOCK = 1 << 16  # bytes of a gzip file that are unpacked at a time
 _HEADER_BYTES = 540  # of NIfTI-2; the header of NIfTI-1 is shorter
@@ -175,3 +187,18 @@ def _read_header(path: Path) -> tuple[Any, Any]:
     check_header(header)
     header.check_fix(logger=_QUIET)  # raises an error for what cannot be fixed
     return image_class, header
+
+
+def file_stem(path: Path) -> str:
+    """Return a file's name without .nii or .nii.gz; any other name is returned unchanged."""
+    return _ENDING.sub("", path.name)
+
+
+def nifti_stem(path: Path) -> str:
+    """Return a NIfTI file's name without .nii or .nii.gz.
+
+    Empty for a hidden file (macOS leaves `._scan.nii.gz` next to `scan.nii.gz`) and for a file
+    without such an ending.
+    """
+    stem = file_stem(path)
+    return "" if stem == path.name or stem.startswith(".") else stem

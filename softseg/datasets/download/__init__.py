@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 from rich.progress import Progress as ProgressBar
 
-from softseg.data.loaders.layouts import LAYOUTS
+from softseg.data.loaders.files import LAYOUTS
 from softseg.datasets.download.download_missing import download_missing
 from softseg.datasets.download.sources import ByRegistration, Source
 

@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter
 from softseg.core.component import Component, parse_component
 from softseg.core.errors import UserError
 from softseg.core.names import did_you_mean
-from softseg.data.loaders.layouts import LayoutName
+from softseg.data.loaders.files import LayoutName
 
 Checksum = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|md5:[0-9a-f]{32})$")]
 """SHA-256 in hexadecimal, or `md5:` and an MD5."""

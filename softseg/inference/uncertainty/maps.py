@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import entr
 
 from softseg.core.types import BoolArray, Float32Array, FloatArray
-from softseg.data.nifti.stem import file_stem
+from softseg.data.nifti.io import file_stem
 from softseg.inference.write import SOFTWARE, write_with_sidecar
 
 _MAPS = {

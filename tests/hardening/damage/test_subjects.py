@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from softseg import data
-from softseg.check import check_files
+from softseg.check.check import check_files
 from softseg.data import DatasetError
 from softseg.data.sample import SubjectError, load_sample
 from tests.support.damage.kinds import Accepted, Rejected

@@ -111,7 +111,7 @@ def test_candidates_with_different_subjects_are_rejected(plan_of, data):
         ("{name: random, repeats: 2, validation: 5}", "split 0: splits.validation: takes all"),
         (
             "{name: leave_one_out, validation: [2]}",
-            "split 1: splits.validation: no subject has center '2'",
+            "split 1: splits.validation: the subjects of center '2' are in the test set",
         ),
         ("{name: kfold, folds: 9}", "split 0: splits.folds: 9 folds of 6 group(s)"),
         ("{name: leave_one_out, within: persn}", "split 0: splits.within: no column 'persn'"),

@@ -13,9 +13,9 @@ import pytest
 from nibabel.affines import voxel_sizes
 
 from softseg import data
-from softseg.check import check_files
+from softseg.check.check import check_files
 from softseg.core.errors import UserError
-from softseg.data import subject_reader
+from softseg.data import sample
 from softseg.data.nifti import io as nifti
 from softseg.data.sample import SubjectError, load_sample
 from tests.support.makers import SHAPE, ball, oblique, scan
@@ -57,10 +57,10 @@ def test_the_summary_of_an_image_is_that_of_its_voxels(tmp_path):
     filled = voxels[voxels != 0].astype(np.float64)
     assert (file.subject, file.kind, file.name, file.rater) == ("s", "image", "T2w", "")
     assert file.volume.shape == SHAPE
-    assert file.volume.zooms == pytest.approx(voxel_sizes(AFFINE), abs=5e-4)
+    assert file.volume.zooms_mm == pytest.approx(voxel_sizes(AFFINE), abs=5e-4)
     assert file.volume.orientation == "RAS"
     assert file.volume.dtype == "int16"
-    assert (file.volume.minimum, file.volume.maximum) == (0, voxels.max())
+    assert (file.volume.min, file.volume.max) == (0, voxels.max())
     assert file.volume.mean == pytest.approx(filled.mean())
     assert file.volume.std == pytest.approx(filled.std(), rel=1e-5)
     assert file.volume.median == np.median(filled)
@@ -76,7 +76,7 @@ def test_the_summary_of_a_soft_mask_is_that_of_the_target(tmp_path):
     assert file.mask.volume_ml == pytest.approx(mask.sum() * voxel_mm3 / 1000, rel=1e-6)
     assert file.mask.soft_share == ((mask > 0) & (mask < 1)).sum() / (mask > 0).sum()
     assert file.mask.values == pytest.approx(sorted(set(mask.ravel().tolist())))
-    assert not file.mask.is_empty
+    assert not file.mask.empty
 
 
 def test_a_file_of_several_targets_has_one_summary_for_each_and_is_read_once(tmp_path, monkeypatch):
@@ -90,7 +90,7 @@ def test_a_file_of_several_targets_has_one_summary_for_each_and_is_read_once(tmp
         opened.update([path])
         return nifti.read_volume(path, volume)
 
-    monkeypatch.setattr(subject_reader, "read_volume", counted)
+    monkeypatch.setattr(sample, "read_volume", counted)
     targets = {"shell": {"values": [3]}, "core": {"values": [2]}, "none": {"values": [9]}}
     masks = {file.name: file for file in check(tmp_path, targets=targets).files if file.mask}
     assert set(opened.values()) == {1}
@@ -98,7 +98,7 @@ def test_a_file_of_several_targets_has_one_summary_for_each_and_is_read_once(tmp
     voxel_ml = abs(np.linalg.det(AFFINE[:3, :3])) / 1000
     assert masks["core"].mask.volume_ml == pytest.approx((codes == 2).sum() * voxel_ml)
     assert masks["shell"].mask.volume_ml == pytest.approx((codes == 3).sum() * voxel_ml)
-    assert masks["none"].mask.is_empty
+    assert masks["none"].mask.empty
     assert masks["none"].mask.values == (0, 2, 3)
 
 
@@ -234,7 +234,7 @@ PEAK = """
 import sys
 from pathlib import Path
 from softseg import data
-from softseg.check import check_files
+from softseg.check.check import check_files
 from softseg.core.memory import host_peak_bytes
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 dataset = data.build({

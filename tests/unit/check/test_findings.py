@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from softseg import data
-from softseg.check import check_files
+from softseg.check.check import check_files
 from softseg.check.file_checks import is_outlier, is_outlier_in_log
 from softseg.data import Sets
 from tests.support.makers import SHAPE, ball, nifti, scan

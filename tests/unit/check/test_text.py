@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from softseg import data
-from softseg.check import as_error, as_json, as_lines, check_dataset, pairs_frame
+from softseg.check.check import check_dataset
+from softseg.check.output import as_error, as_json, as_lines, pairs_frame
 from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Split

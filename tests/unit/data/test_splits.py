@@ -154,7 +154,7 @@ def test_folds_test_every_group_exactly_once(count: int, k: int, seed: int) -> N
         ({"by": "centr"}, "split.by: no column 'centr' (did you mean 'center'?); columns are"),
         ({"within": "persn"}, "split.within: no column 'persn' (did you mean 'person'?)"),
         ({"by": "center", "test": ["12"]}, "split.test: no subject has center '12'"),
-        ({"by": "center", "test": [1], "validation": [1]}, "validation: no subject has center '1'"),
+        ({"by": "center", "validation": ["12"]}, "validation: no subject has center '12'"),
         ({"by": "center", "test": 9}, "cannot take 9 of 4 group(s): 1, 2, 3, 4"),
         ({"by": "center", "test": 4}, "split.test: takes all"),
         ({"by": "center", "test": 1, "validation": 3}, "split.validation: takes all"),
@@ -163,6 +163,32 @@ def test_folds_test_every_group_exactly_once(count: int, k: int, seed: int) -> N
 )
 def test_a_split_that_the_data_do_not_allow_is_rejected(spec: dict[str, Any], part: str) -> None:
     assert part in error_of(split(**spec), centers())
+
+
+@pytest.mark.parametrize(
+    ("spec", "group"),
+    [
+        ({"by": "center", "test": [1], "validation": [1]}, "center '1'"),
+        (
+            {"by": "center", "folds": [2, 3], "fold": 1, "validation": ["4", "3"]},
+            "center '3'",
+        ),
+        (
+            {"by": "center", "test": [1], "within": "person", "validation": ["p1.0"]},
+            "person 'p1.0'",
+        ),
+    ],
+)
+def test_a_validation_value_that_is_in_the_test_set_is_rejected(
+    spec: dict[str, Any], group: str
+) -> None:
+    message = error_of(split(**spec), centers())
+    assert message.startswith(f"split.validation: the subjects of {group} are in the test set; ")
+
+
+def test_a_validation_subject_that_is_in_the_test_set_is_rejected() -> None:
+    message = error_of(split(test=["c1-s0"], validation=["c1-s1", "c1-s0"]), centers())
+    assert message.startswith("split.validation: subject 'c1-s0' is in the test set; ")
 
 
 def test_subjects_without_the_column_are_listed() -> None:

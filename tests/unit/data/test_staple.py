@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from softseg.core.errors import UserError
-from softseg.data.raters import Raters
-from softseg.data.staple import staple
+from softseg.data.raters import Raters, staple
 
 
 def raters(seed=0, shape=(12, 14, 6), errors=((0.02, 0.02), (0.1, 0.05), (0.3, 0.3))):

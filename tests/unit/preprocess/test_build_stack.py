@@ -15,7 +15,7 @@ import torch
 
 from softseg.core.errors import UserError
 from softseg.data import build as build_dataset
-from softseg.data import subject_reader
+from softseg.data import sample
 from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.preprocess import preprocess
 from softseg.preprocess.slices import Slices
@@ -181,7 +181,7 @@ def test_two_runs_at_once_preprocess_each_scan_once(root, monkeypatch):
 @pytest.fixture
 def count_reads(tmp_path, monkeypatch):
     """A function that builds n subjects' stack and returns how often each file was read."""
-    read = subject_reader.read_volume
+    read = sample.read_volume
 
     def build_and_count(subjects, cache=None):
         root = makers.scgm(tmp_path / f"data-{subjects}", centers=1, subjects=subjects)
@@ -195,7 +195,7 @@ def count_reads(tmp_path, monkeypatch):
             counts[Path(path).name] += 1
             return read(path, volume)
 
-        monkeypatch.setattr(subject_reader, "read_volume", counted_read)
+        monkeypatch.setattr(sample, "read_volume", counted_read)
         build_stack(
             subjects_of_dataset, dataset, preprocess_steps(CHAIN), Slices(), maps=["half_pixel"]
         )

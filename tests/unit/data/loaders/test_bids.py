@@ -156,7 +156,7 @@ def test_an_empty_folder_and_a_missing_one_have_different_errors(tmp_path: Path)
     ("table", "part"),
     [
         ("participant_id\tsex\nsub-01\tF\nsub-01\tM\n", "two lines for 'sub-01'"),
-        ("subject\tsex\nsub-01\tF\n", "no column participant_id"),
+        ("subject\tsex\nsub-01\tF\n", "no column 'participant_id'"),
         ("participant_id\tsex\nsub-01\tF\tx\n", "line 2 has more values"),
         ("", "is empty"),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from softseg import data
 from softseg.core.errors import UserError
-from softseg.data.loaders.layouts import LAYOUTS
+from softseg.data.loaders.files import LAYOUTS
 from softseg.datasets.phantom import LAYOUTS as PHANTOMS
 from tests.support.makers import ball, nifti, scan
 

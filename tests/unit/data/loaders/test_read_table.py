@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from softseg.core.errors import UserError
-from softseg.data.loaders.read_table import read_table
+from softseg.data.loaders.table import read_table
 
 
 def test_values_stay_text(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from softseg.data.nifti.stem import file_stem, nifti_stem
+from softseg.data.nifti.io import file_stem, nifti_stem
 
 
 @pytest.mark.parametrize(

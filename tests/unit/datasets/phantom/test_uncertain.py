@@ -13,7 +13,7 @@ from scipy.stats import binom, spearmanr
 
 from softseg import data
 from softseg.core.errors import UserError
-from softseg.data.loaders.read_table import read_table
+from softseg.data.loaders.table import read_table
 from softseg.data.nifti.io import read_volume
 from softseg.data.sample import load_sample
 from softseg.data.synthetic import is_phantom
