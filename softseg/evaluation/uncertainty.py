@@ -24,7 +24,7 @@ from softseg.evaluation.uncertainty_scores import (
 from softseg.inference.uncertainty.maps import summarize
 from softseg.inference.uncertainty.sampling import Sampling, check_varies, native_samples
 from softseg.metrics.headings import HEADINGS
-from softseg.render.figures.uncertainty import UncertaintyCurves, plot_uncertainty
+from softseg.render.figures.calibration import UncertaintyCurves, plot_uncertainty
 from softseg.runs.folder import Run, set_suffix
 
 _PAIRS = ("dice", "ece", "ace", "brier")

@@ -16,17 +16,13 @@ from softseg.core.seeds import seed_of
 from softseg.core.types import Float32Array
 from softseg.data.nifti.io import read_volume
 from softseg.metrics.calibration import bins_from_table
-from softseg.render.figures.bland_altman import plot_bland_altman
-from softseg.render.figures.density import plot_density
-from softseg.render.figures.examples import plot_examples
-from softseg.render.figures.learning import plot_learning_curves
-from softseg.render.figures.progression import plot_progression
-from softseg.render.figures.reliability import plot_reliability
+from softseg.render.figures.calibration import plot_reliability
+from softseg.render.figures.learning import plot_learning_curves, plot_timing
+from softseg.render.figures.predictions import plot_examples, plot_progression
 from softseg.render.figures.scores import plot_scores
+from softseg.render.figures.softness import plot_density, plot_thresholds
 from softseg.render.figures.style import colors
-from softseg.render.figures.thresholds import plot_thresholds
-from softseg.render.figures.timing import plot_timing
-from softseg.render.figures.volume_bias import plot_volume_bias
+from softseg.render.figures.volumes import plot_bland_altman, plot_volume_bias
 from softseg.render.page import Figure
 from softseg.report.examples import read_examples
 from softseg.report.pairing import paired_means, scores_by_candidate
@@ -81,7 +77,7 @@ def _plot_scores(results: Results, target: str, path: Path) -> str:
         name: paired_means(table, [name], "subject")[name].to_numpy()
         for name in results.scored_candidates
     }
-    plot_scores(values, path, color=colors(results.candidates))
+    plot_scores(values, path, colors(results.candidates))
     return (
         f"Test Dice of {target} in native space: a dot is a subject (mean over the splits that "
         "tested it)."
@@ -132,7 +128,7 @@ def _plot_thresholds(results: Results, target: str, path: Path) -> str:
             for of_run in thresholds
             if target in of_run
         ]
-    plot_thresholds(curves, path, color=colors(results.candidates))
+    plot_thresholds(curves, path, colors(results.candidates))
     return (
         f"Dice of {target} against the threshold, on training and validation scans: mean over "
         "runs, their range, and the threshold that each run chose."
@@ -148,7 +144,7 @@ def _plot_density(results: Results, target: str, path: Path) -> str:
         folders = [predictions_folder(run.run) for run in results.done_runs(name)]
         files = [file for folder in folders for file in sorted(folder.rglob(pattern))]
         values[name] = _sample_positive_values(files)
-    plot_density(values, path, color=colors(results.candidates))
+    plot_density(values, path, colors(results.candidates))
     return (
         f"Distribution of the non-zero predicted values of {target} in the test scans (kernel "
         "density, area 1); an equal number of voxels of each scan."
@@ -190,7 +186,7 @@ def _plot_volumes(results: Results, target: str, path: Path) -> str:
         rows = of_target[of_target["candidate"] == name]
         means = rows.groupby("subject")[["volume_ml", "volume_truth_ml"]].mean()
         volumes[name] = (means["volume_ml"].to_numpy(), means["volume_truth_ml"].to_numpy())
-    plot_bland_altman(volumes, path, color=colors(results.candidates))
+    plot_bland_altman(volumes, path, colors(results.candidates))
     return (
         f"Bland-Altman plots of the volume of {target}: predicted minus true volume of each "
         "scan (mean over the splits that tested it), bias and limits of agreement "
@@ -217,7 +213,7 @@ def _plot_reliability(results: Results, target: str, path: Path) -> str | None:
             bins[name] = reduce(operator.add, parts)
     if not bins:
         return None
-    plot_reliability(bins, path, color=colors(results.candidates))
+    plot_reliability(bins, path, colors(results.candidates))
     return (
         f"Reliability of {target}: the mean truth of voxels by their predicted value, over the "
         "test scans of all runs."
@@ -227,7 +223,7 @@ def _plot_reliability(results: Results, target: str, path: Path) -> str | None:
 @_figure("volume_bias", "Dots with intervals: predicted minus true volume by group and candidate.")
 def _plot_volume_bias(results: Results, target: str, path: Path) -> str:
     """Plot the mean of predicted minus true volume by group."""
-    plot_volume_bias(results.volume_biases[target], path, color=colors(results.candidates))
+    plot_volume_bias(results.volume_biases[target], path, colors(results.candidates))
     return (
         f"Bias of the volume of {target}, with its 95 % bootstrap interval over subjects (mean "
         "over the splits that tested them)."
@@ -243,7 +239,7 @@ def _plot_learning(results: Results, _: str, path: Path) -> str:
     histories = {
         name: [run.history for run in results.done_runs(name)] for name in results.scored_candidates
     }
-    plot_learning_curves(histories, path, color=colors(results.candidates))
+    plot_learning_curves(histories, path, colors(results.candidates))
     return (
         "Learning curves. Losses of different kinds cannot be compared with each other; "
         "validation Dice is at threshold 0.5, so it understates candidates with a low threshold."

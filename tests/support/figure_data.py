@@ -10,17 +10,29 @@ import pandas as pd
 from scipy import stats
 
 from softseg.metrics.calibration import ReliabilityBins
-from softseg.render.figures.bland_altman import plot_bland_altman
-from softseg.render.figures.density import plot_density
-from softseg.render.figures.examples import Example, plot_examples
-from softseg.render.figures.learning import plot_learning_curves
-from softseg.render.figures.progression import plot_progression
-from softseg.render.figures.reliability import plot_reliability
-from softseg.render.figures.scores import plot_scores
-from softseg.render.figures.thresholds import plot_thresholds
-from softseg.render.figures.timing import plot_timing
-from softseg.render.figures.uncertainty import UncertaintyCurves, plot_uncertainty
-from softseg.render.figures.volume_bias import plot_volume_bias
+from softseg.render.figures import calibration, learning, scores, softness, volumes
+from softseg.render.figures.calibration import UncertaintyCurves, plot_uncertainty
+from softseg.render.figures.learning import plot_timing
+from softseg.render.figures.predictions import Example, plot_examples, plot_progression
+from softseg.render.figures.style import colors
+
+
+def _colored(plot_function):
+    """The figure in the colors of its own candidates, unless others are given."""
+
+    def plot_colored(data, path, color=None):
+        plot_function(data, path, color or colors(data))
+
+    return plot_colored
+
+
+plot_bland_altman = _colored(volumes.plot_bland_altman)
+plot_volume_bias = _colored(volumes.plot_volume_bias)
+plot_density = _colored(softness.plot_density)
+plot_thresholds = _colored(softness.plot_thresholds)
+plot_learning_curves = _colored(learning.plot_learning_curves)
+plot_reliability = _colored(calibration.plot_reliability)
+plot_scores = _colored(scores.plot_scores)
 
 BINS = ReliabilityBins(
     np.array([1000, 0, 1, 50]), np.array([100.0, 0, 0.6, 45]), np.array([50.0, 0, 1.0, 45])
@@ -102,7 +114,7 @@ def _reliability(names, path):
 
 
 def _scores(names, path):
-    plot_scores({name: np.linspace(-1500, 70, 40) for name in names}, path, label="RVD [%]")
+    plot_scores({name: np.linspace(-1500, 70, 40) for name in names}, path)
 
 
 def _thresholds(names, path):

@@ -1,1 +1,1 @@
-"""Figures of an ablation's report: each function takes plain data and writes one PNG."""
+"""Figures of a report: each function plots plain data into one PNG file, its `path`."""

@@ -1,18 +1,22 @@
-"""Learning curves: losses and validation Dice over epochs, all runs of each candidate."""
+"""Learning curves of all runs of each candidate, and where their time went."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from softseg.render.figures import style
+from softseg.render.figures.style import Colors
 
 _COLUMNS = {
     "train_loss": "training loss",
@@ -22,23 +26,16 @@ _COLUMNS = {
 
 
 def plot_learning_curves(
-    histories: Mapping[str, Sequence[pd.DataFrame]],
-    path: Path,
-    *,
-    color: Mapping[str, str] | None = None,
+    histories: Mapping[str, Sequence[pd.DataFrame]], path: Path, color: Colors
 ) -> None:
     """Plot a row per candidate: training loss, validation loss, validation Dice [%].
 
     The two losses of a candidate share an axis, so that overfitting shows as a gap; losses of
     different candidates do not (Dice and Adaptive Wing cannot be compared). Dice does.
 
-    Args:
-        histories: `history.csv` of each run of each candidate: columns epoch, train_loss,
-            val_loss, val_dice [%]; runs may differ in length. A candidate may have no run.
-        path: the PNG to write.
-        color: of each candidate; `style.colors(histories)` by default.
+    histories: `history.csv` of each run of each candidate: columns epoch, train_loss, val_loss,
+    val_dice [%]; runs may differ in length. A candidate may have no run.
     """
-    color = color or style.colors(histories)
     figure = Figure(figsize=(style.WIDTH, 0.9 + 1.45 * len(histories)), layout="constrained")
     grid = figure.subplots(len(histories), 3, squeeze=False, sharex=True)
     for row, (name, runs) in zip(grid, histories.items(), strict=True):
@@ -102,3 +99,48 @@ def _plot_runs(axes: Axes, runs: Sequence[pd.Series[Any]], color: str) -> None:
     dot = "o" if len(middle) == 1 else None  # a line needs two points
     shade = style.darker(color) if several else color
     axes.plot(middle.index, middle, color=shade, linewidth=1.5, marker=dot, markersize=4)
+
+
+def plot_timing(seconds: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Plot a stacked bar per candidate, a part per stage, with the total at its end.
+
+    seconds: of each stage of each candidate; a stage may be missing, NaN counts as 0.
+    """
+    seconds = {
+        name: {stage: time if math.isfinite(time) else 0.0 for stage, time in parts.items()}
+        for name, parts in seconds.items()
+    }
+    divisor, unit = time_unit([sum(parts.values()) for parts in seconds.values()])
+    figure = Figure(figsize=(style.WIDTH, 1.3 + 0.45 * len(seconds)), layout="constrained")
+    axes = figure.subplots()
+    style.tidy_axes(axes, grid="x")
+    rows = range(len(seconds))
+    ends = [0.0] * len(seconds)
+    stages = list(dict.fromkeys(stage for parts in seconds.values() for stage in parts))
+    step = 0.9 / max(1, len(stages) - 1)
+    for k, stage in enumerate(stages):
+        # from dark to light: no candidate's colors, and different in black and white
+        shade = to_hex(colormaps["cividis"](0.05 + k * step))
+        widths = [parts.get(stage, 0) / divisor for parts in seconds.values()]
+        axes.barh(rows, widths, 0.62, ends, color=shade, edgecolor="white", lw=0.5, label=stage)
+        ends = [end + width for end, width in zip(ends, widths, strict=True)]
+    for row, end in zip(rows, ends, strict=True):
+        # on white, as grid lines may run behind it
+        background = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        total = f"{style.format_number(end, max(ends))} {unit}"
+        axes.annotate(total, (end, row), bbox=background, **style.SMALL_FONT, **place)
+    axes.set_yticks(rows, [style.wrap(name, 18) for name in seconds], fontsize=style.SMALL)
+    axes.set_xlabel(f"time [{unit}]", **style.FONT)
+    axes.set_xlim(0, 1.12 * max(ends) or 1)  # room for the totals
+    axes.set_ylim(len(seconds) - 0.5, -0.5)  # the first candidate on top
+    style.add_legend(figure, 5)
+    style.save(figure, path)
+
+
+def time_unit(totals: list[float]) -> tuple[float, str]:
+    """Seconds and name of the unit in which the largest total reads well."""
+    longest = max(totals)
+    if longest < 120:
+        return 1.0, "s"
+    return (60.0, "min") if longest < 120 * 60 else (3600.0, "h")

@@ -11,24 +11,14 @@ from matplotlib.figure import Figure
 
 from softseg.core.types import AnyArray, Float64Array
 from softseg.render.figures import style
+from softseg.render.figures.style import Colors
 
 
-def plot_scores(
-    values: Mapping[str, AnyArray],
-    path: Path,
-    label: str = "Dice [%]",
-    *,
-    color: Mapping[str, str] | None = None,
-) -> None:
+def plot_scores(values: Mapping[str, AnyArray], path: Path, color: Colors) -> None:
     """Plot a strip per candidate: a dot per subject, a box from the first to the third quartile.
 
-    Args:
-        values: of each candidate, one value per subject, (N,); NaN is left out and counted.
-        path: the PNG to write.
-        label: name and unit of the values.
-        color: of each candidate; `style.colors(values)` by default.
+    values: Dice [%] of each candidate, one per subject, (N,); NaN is left out and counted.
     """
-    color = color or style.colors(values)
     finite = {}
     for name, all_scores in values.items():
         flat = np.asarray(all_scores, dtype=np.float64)
@@ -55,7 +45,7 @@ def plot_scores(
         range(len(values)), [style.wrap(name, 18) for name in values], fontsize=style.SMALL
     )
     axes.set_ylim(len(values) - 0.5, -0.5)  # the first candidate on top
-    axes.set_xlabel(f"{label}   (dot: subject, box: quartiles, line: median)", **style.FONT)
+    axes.set_xlabel("Dice [%]   (dot: subject, box: quartiles, line: median)", **style.FONT)
     style.save(figure, path)
 
 

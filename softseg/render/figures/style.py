@@ -44,6 +44,9 @@ _PALETTE = (
 )
 _MARKERS = "os^Dv"
 
+Colors = Mapping[str, str]
+"""Candidate -> its color, the same in every figure: `colors` of all candidates."""
+
 
 def colors(candidates: Iterable[str]) -> dict[str, str]:
     """Return a color (#rrggbb) for each candidate; they repeat from the eleventh on.

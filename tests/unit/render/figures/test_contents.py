@@ -11,18 +11,11 @@ import pytest
 from matplotlib.colors import to_hex
 
 from softseg.metrics.volume_bias import volume_bias_table
-from softseg.render.figures.bland_altman import plot_bland_altman
-from softseg.render.figures.density import density, plot_density
-from softseg.render.figures.examples import box_of, plot_examples
-from softseg.render.figures.learning import plot_learning_curves
-from softseg.render.figures.progression import plot_progression
-from softseg.render.figures.reliability import plot_reliability
-from softseg.render.figures.scores import plot_scores
+from softseg.render.figures.calibration import plot_uncertainty
+from softseg.render.figures.learning import plot_timing
+from softseg.render.figures.predictions import box_of, plot_examples, plot_progression
+from softseg.render.figures.softness import density
 from softseg.render.figures.style import colors
-from softseg.render.figures.thresholds import plot_thresholds
-from softseg.render.figures.timing import plot_timing
-from softseg.render.figures.uncertainty import plot_uncertainty
-from softseg.render.figures.volume_bias import plot_volume_bias
 from tests.support.figure_data import (
     BINS,
     CURVES,
@@ -36,6 +29,13 @@ from tests.support.figure_data import (
     example,
     history,
     plot,
+    plot_bland_altman,
+    plot_density,
+    plot_learning_curves,
+    plot_reliability,
+    plot_scores,
+    plot_thresholds,
+    plot_volume_bias,
 )
 from tests.support.figures import PAPER, TEN, slice_axes
 
@@ -60,15 +60,15 @@ def dots(axes):
 
 
 def test_bias_and_limits_are_lines_and_numbers(path, saved_figure):
-    plot_bland_altman({"a": (np.array(LARGE), np.array(MINI))}, path, unit="l/min")
+    plot_bland_altman({"a": (np.array(LARGE), np.array(MINI))}, path)
     saved_figure.assert_readable(path)
     [axes] = saved_figure.figure.axes
     minus = "\N{MINUS SIGN}"
-    assert axes.get_title() == f"a\nbias {minus}2.1 l/min\nlimits {minus}78.1 to +73.9 l/min"
+    assert axes.get_title() == f"a\nbias {minus}2.1 ml\nlimits {minus}78.1 to +73.9 ml"
     heights = sorted(line.get_ydata()[0] for line in axes.lines)
     assert heights == pytest.approx([-78.1, -2.1, 0, 73.9], abs=0.1)
     assert len(axes.collections[0].get_offsets()) == 17
-    assert any("[l/min]" in text for text in saved_figure.texts)
+    assert any("[ml]" in text for text in saved_figure.texts)
 
 
 def test_panels_of_volumes_have_the_same_axes(path, saved_figure):

@@ -7,18 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from softseg.render.figures.bland_altman import plot_bland_altman
-from softseg.render.figures.density import plot_density
-from softseg.render.figures.examples import Example, plot_examples
-from softseg.render.figures.learning import plot_learning_curves
-from softseg.render.figures.progression import plot_progression
-from softseg.render.figures.reliability import plot_reliability
-from softseg.render.figures.scores import plot_scores
+from softseg.render.figures.calibration import UncertaintyCurves, plot_uncertainty
+from softseg.render.figures.learning import plot_timing
+from softseg.render.figures.predictions import Example, plot_examples, plot_progression
 from softseg.render.figures.style import colors
-from softseg.render.figures.thresholds import plot_thresholds
-from softseg.render.figures.timing import plot_timing
-from softseg.render.figures.uncertainty import UncertaintyCurves, plot_uncertainty
-from softseg.render.figures.volume_bias import plot_volume_bias
 from tests.support.figure_data import (
     BINS,
     FIGURES,
@@ -28,6 +20,13 @@ from tests.support.figure_data import (
     example,
     history,
     plot,
+    plot_bland_altman,
+    plot_density,
+    plot_learning_curves,
+    plot_reliability,
+    plot_scores,
+    plot_thresholds,
+    plot_volume_bias,
 )
 from tests.support.figures import ODD, PAPER, TEN, TWELVE, slice_axes
 
@@ -61,7 +60,7 @@ def plot_missing_examples(path):
 def plot_missing_progression(path):
     nothing = np.zeros((9, 12))
     candidates = {ODD[0]: {1: nothing, 2: nothing}, ODD[1]: {}, ODD[2]: {3: nothing * NAN}}
-    plot_progression(candidates, nothing + 4, nothing, path, pixel_mm=(0.5, 2.0))
+    plot_progression(candidates, nothing + 4, nothing, path)
 
 
 def plot_missing_learning(path):
@@ -99,7 +98,6 @@ MISSING = {
     "scores": lambda path: plot_scores(
         {ODD[0]: np.array([NAN, NAN]), ODD[1]: np.array([]), ODD[2]: np.full(3, 7.0)},
         path,
-        label="AVD [%]",
     ),
     "thresholds": plot_missing_thresholds,
     "timing": lambda path: plot_timing({ODD[0]: {}, ODD[1]: {"a": NAN, "b": 0.0}}, path),
@@ -124,7 +122,7 @@ MESSAGES = {
     "progression": {"nothing\npredicted": 1},
     "reliability": {".*no voxel.*": 2, ".*_one_without.*": 1},
     "reliability of one candidate": {"a\nno voxel": 1},
-    "scores": {"n = 0 of 2": 1, "n = 0": 1, r"AVD \[%\].*": 1},
+    "scores": {"n = 0 of 2": 1, "n = 0": 1, r"Dice \[%\].*": 1},
     "thresholds": {"no run": 1, "Dice undefined": 1},
     "timing": {"0.00 s": 2},
     "uncertainty": {"no truth in these scans": 1, r"mean of samples \(no voxel\)": 1},
@@ -201,5 +199,5 @@ def test_ten_candidates_have_colors_of_their_own(tmp_path, saved_figure, names):
 def test_a_candidate_has_the_color_that_is_passed(tmp_path, saved_figure):
     passed = colors(PAPER)
     runs = [{0.1: 70.0, 0.3: 90.0, 0.5: 80.0}]
-    plot_thresholds({PAPER[3]: runs}, tmp_path / "t.png", color=passed)
+    plot_thresholds({PAPER[3]: runs}, tmp_path / "t.png", passed)
     assert saved_figure.figure.axes[0].lines[0].get_color() == passed[PAPER[3]]

@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from softseg.render.figures import density, learning, scores, thresholds, timing
-from softseg.render.figures.bland_altman import agreement, means_and_differences
-from softseg.render.figures.examples import box_of
-from softseg.render.figures.progression import select_epochs
+from softseg.render.figures import learning, scores, softness
+from softseg.render.figures.predictions import box_of, select_epochs
+from softseg.render.figures.volumes import agreement, means_and_differences
 from tests.support.figure_data import SOFT, beta, example
 
 NAN = float("nan")
@@ -54,27 +53,27 @@ def test_the_limits_use_the_sample_deviation_and_are_undefined_for_one_subject()
 
 @pytest.mark.parametrize("values", [beta(2, 5), beta(0.3, 0.3), beta(1, 1), beta(80, 0.5)])
 def test_the_density_has_an_area_of_one_within_zero_and_one(values):
-    heights = density.density(values, AT)
+    heights = softness.density(values, AT)
     assert np.trapezoid(heights, AT) == pytest.approx(1, abs=0.01)
 
 
 def test_the_density_is_that_of_the_distribution_of_the_values():
-    heights = density.density(beta(3, 4), AT)
+    heights = softness.density(beta(3, 4), AT)
     np.testing.assert_allclose(heights, stats.beta(3, 4).pdf(AT), atol=0.12)
     # even at both ends, where a kernel without a mirror would show half of it
-    np.testing.assert_allclose(density.density(beta(1, 1), AT), 1, atol=0.06)
+    np.testing.assert_allclose(softness.density(beta(1, 1), AT), 1, atol=0.06)
 
 
 def test_a_nearly_binary_prediction_has_a_spike_of_bounded_height():
-    heights = density.density(np.array([0.999, 1.0] * 500), AT)
-    assert 30 < heights.max() < 2 / density.NARROWEST
+    heights = softness.density(np.array([0.999, 1.0] * 500), AT)
+    assert 30 < heights.max() < 2 / softness.NARROWEST
 
 
 def test_a_single_value_has_no_density():
-    assert density.density(np.ones(50), AT) is None
-    assert density.density(np.array([0.3]), AT) is None
-    assert density.density(np.array([]), AT) is None
-    assert density.density(np.array([1, 1 - 1e-16, 1e-300 + 1]), AT) is None
+    assert softness.density(np.ones(50), AT) is None
+    assert softness.density(np.array([0.3]), AT) is None
+    assert softness.density(np.array([]), AT) is None
+    assert softness.density(np.array([1, 1 - 1e-16, 1e-300 + 1]), AT) is None
 
 
 def test_the_enlarged_box_holds_every_candidates_mask():
@@ -134,14 +133,14 @@ def test_dots_are_spread_in_the_same_way_every_time():
 
 
 def test_the_best_threshold_of_equals_is_the_largest():
-    assert thresholds.best({0.5: 80.0, 0.7: 80.0, 0.6: 80.0, 0.1: 3.0}) == (0.7, 80.0)
-    assert thresholds.best({0.9: NAN, 0.2: 1.0, 0.1: NAN}) == (0.2, 1.0)
-    assert thresholds.best({0.9: NAN}) is None
-    assert thresholds.best({}) is None
+    assert softness.best_threshold({0.5: 80.0, 0.7: 80.0, 0.6: 80.0, 0.1: 3.0}) == (0.7, 80.0)
+    assert softness.best_threshold({0.9: NAN, 0.2: 1.0, 0.1: NAN}) == (0.2, 1.0)
+    assert softness.best_threshold({0.9: NAN}) is None
+    assert softness.best_threshold({}) is None
 
 
 def test_mean_and_range_at_each_threshold_leave_out_undefined_dice():
-    table = thresholds.summary([*RUNS, {0.3: NAN, 0.1: 20.0}])
+    table = softness.summarize_runs([*RUNS, {0.3: NAN, 0.1: 20.0}])
     assert table.loc[0.1].tolist() == [50, 20, 70]
     assert table.loc[0.3].tolist() == [80, 70, 90]
     assert table.index.tolist() == [0.1, 0.3, 0.5]
@@ -152,6 +151,6 @@ def test_mean_and_range_at_each_threshold_leave_out_undefined_dice():
     [(90, "s"), (119, "s"), (300, "min"), (7100, "min"), (7300, "h"), (1e6, "h")],
 )
 def test_the_unit_of_time_suits_the_longest_candidate(longest, unit):
-    divisor, name = timing.time_unit([1.0, longest])
+    divisor, name = learning.time_unit([1.0, longest])
     assert name == unit
     assert divisor == {"s": 1, "min": 60, "h": 3600}[unit]
