@@ -1,44 +1,16 @@
-"""Tables in the layout of Gros et al. 2020 (Tables 3 to 5), and the comparisons behind them."""
+"""Tables in the layout of Gros et al. 2020 (Tables 3 to 5)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
-from softseg.core.errors import UserError
 from softseg.metrics.headings import heading_of
 from softseg.render.text_table import Cell, TextTable
 
-DEFAULT_METRICS = (
-    "dice",
-    "precision",
-    "recall",
-    "avd",
-    "rvd",
-    "mse",
-    "soft_dice",
-    "ltpr",
-    "lfdr",
-    "hd95_mm",
-    "assd_mm",
-    "surface_dice",
-    "dice_raters",
-    "dice_between_raters",
-    "ged",
-)
-"""Shown if they were measured."""
 SIGNIFICANT = 0.05
-_ABSENT = "–"
-
-
-def p_text(p: float) -> str:
-    """Format a p-value: `p = 0.0011`, `p < 0.0001`, or a dash if there was no test."""
-    if math.isnan(p):
-        return _ABSENT
-    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
 
 
 def decimals(sizes: Iterable[float]) -> int:
@@ -58,9 +30,8 @@ def paper_table(
     *,
     name: str,
     title: str,
-    metrics: Sequence[str] | None = None,
-    unit: str = "runs",
-    test: str = "two-sided Wilcoxon signed-rank test",
+    unit: str,
+    test: str = "",
 ) -> TextTable:
     """Mean ± sample standard deviation over units, a row per candidate in the order of `counts`.
 
@@ -68,84 +39,35 @@ def paper_table(
     that are printed as equal are equally bold. `**` is p < 0.05 against the reference.
 
     Args:
-        values: columns candidate, unit (split or subject), and one per metric; NaN is undefined.
+        values: columns candidate, unit (split or subject), and the metrics; NaN is undefined.
         p_values: p of (candidate, metric) against the reference; a pair may be missing.
         reference: the candidate that the others are compared with.
         counts: the runs of each candidate: done, planned, and not converged among the done.
         name, title: as in `TextTable`.
-        metrics: columns of `values` to show; None: those of DEFAULT_METRICS that it has.
         unit: what one row of `values` is, in the plural.
-        test: the source of the p-values.
+        test: the source of the p-values, if there are any.
 
-    Raises:
-        UserError: a metric to show is not a column of `values`.
-        ValueError: `counts` lacks the reference or a candidate of `values`.
+    Raises ValueError if `counts` lacks the reference or a candidate of `values`.
     """
     if missing := {reference, *values["candidate"]} - set(counts):
         raise ValueError(f"no counts of runs for: {', '.join(sorted(missing))}")
-    measured = [str(column) for column in values.columns if column not in ("candidate", "unit")]
-    if unknown := ", ".join(metric for metric in metrics or () if metric not in measured):
-        available = ", ".join(measured)
-        raise UserError(f"metrics of the report: {unknown} not measured; choose from: {available}")
-    selected = list(metrics or (metric for metric in DEFAULT_METRICS if metric in measured))
-    columns = [_metric_cells(metric, values, counts, p_values) for metric in selected]
+    metrics = [str(column) for column in values.columns if column not in ("candidate", "unit")]
+    columns = [_metric_cells(metric, values, counts, p_values) for metric in metrics]
     rows = []
     for candidate, (done, planned, failed) in counts.items():
-        alarms = (done < planned, failed > 0)
-        texts = (f"{done}/{planned}", f"{failed}")
-        rows.append(
-            (
-                Cell(candidate, mark="(reference)" if candidate == reference else ""),
-                *(
-                    Cell(text, bold=alarm, mark="!" if alarm else "")
-                    for text, alarm in zip(texts, alarms, strict=True)
-                ),
-                *(column[candidate] for column in columns),
-            )
-        )
+        name_cell = Cell(candidate, mark="(reference)" if candidate == reference else "")
+        missing_runs, failed_runs = done < planned, failed > 0
+        done_cell = Cell(f"{done}/{planned}", missing_runs, "!" if missing_runs else "")
+        failed_cell = Cell(f"{failed}", failed_runs, "!" if failed_runs else "")
+        cells = (column[candidate] for column in columns)
+        rows.append((name_cell, done_cell, failed_cell, *cells))
     header = ["candidate", "runs done\nof planned", "not\nconverged"]
-    for heading in map(heading_of, selected):
+    for heading in map(heading_of, metrics):
         optimum = "" if heading.optimum is None else f"\nopt. {heading.optimum:g}"
         header.append(f"{heading.column}{optimum}")
-    cells = [cell for row in rows for cell in row]
-    notes = _notes(cells, counts, unit, f"{test} against {reference}")
+    shown = [cell for row in rows for cell in row]
+    notes = _notes(shown, counts, unit, f"{test} against {reference}")
     return TextTable(name, title, tuple(header), tuple(rows), tuple(notes))
-
-
-def comparison_table(
-    comparisons: pd.DataFrame, *, name: str, title: str, notes: tuple[str, ...] = ()
-) -> TextTable:
-    """A row per comparison of a candidate with its reference, in the order given.
-
-    Args:
-        comparisons: columns target, metric, candidate, reference, unit, pairs, zeros, tied,
-            median_difference, low, high (its 95 % interval), p, p_holm, method, note.
-        name, title, notes: as in `TextTable`; a note should explain the sign of a difference.
-    """
-    named = ("candidate", "reference", "target", "metric", "pairs", "zeros", "tied")
-    tested = ("median difference\n[95 % interval]", "p", "Holm p", "method", "note")
-    bounds = comparisons[["median_difference", "low", "high"]].astype(float).abs().max(axis=1)
-    places = bounds.groupby(comparisons["metric"]).agg(decimals)
-    rows = tuple(
-        _comparison_row(row, int(places[row["metric"]])) for row in comparisons.to_dict("records")
-    )
-    return TextTable(name, title, named + tested, rows, notes)
-
-
-def _comparison_row(row: Mapping[Any, Any], places: int) -> tuple[Cell, ...]:
-    """The cells of one comparison; `places` are the decimals of its difference."""
-    low, middle, high = (float(row[key]) for key in ("low", "median_difference", "high"))
-    interval = "" if math.isnan(low + high) else f" [{low:z.{places}f}, {high:z.{places}f}]"
-    texts = (
-        *(str(row[key]) for key in ("candidate", "reference", "target")),
-        heading_of(row["metric"]).line,
-        f"{row['pairs']:.0f} {row['unit']}{'s' * (row['pairs'] != 1)}",
-        *(_ABSENT if pd.isna(row[key]) else f"{row[key]:.0f}" for key in ("zeros", "tied")),
-        _ABSENT if math.isnan(middle) else f"{middle:z.{places}f}{interval}",
-        *(p_text(float(row[key])) for key in ("p", "p_holm")),
-        *("" if pd.isna(row[key]) else str(row[key]) for key in ("method", "note")),
-    )
-    return tuple(map(Cell, texts))
 
 
 def _metric_cells(

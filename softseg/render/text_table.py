@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment
@@ -37,28 +38,6 @@ _LATEX = {
     **{"–": r"\textendash{}", "—": r"\textemdash{}"},
 }
 _LONG = 20
-_HTML = """\
-{% macro show(cell) %}
-{% if cell.bold %}<b>{{ lines(cell.text) }}</b>{% else %}{{ lines(cell.text) }}{% endif %}
-{% if cell.mark %}&nbsp;<span class="mark">{{ cell.mark }}</span>{% endif %}
-{% endmacro %}
-<div class="table">
-<div class="scroll" role="region" tabindex="0" aria-label="{{ table.title }}">
-<table>
-<caption><span>{{ lines(table.title) }}</span></caption>
-<thead><tr>{% for text in table.header %}
-<th scope="col" class="{{ kinds[loop.index0] }}">{{ lines(text) }}</th>
-{% endfor %}</tr></thead>
-<tbody>{% for row in table.rows %}
-<tr><th scope="row">{{ show(row[0]) }}</th>{% for cell in row[1:] %}
-<td class="{{ kinds[loop.index] }}">{{ show(cell) }}</td>
-{% endfor %}</tr>
-{% endfor %}</tbody>
-</table>
-</div>
-{% for note in table.notes %}<p class="note">{{ lines(note) }}</p>
-{% endfor %}</div>
-"""
 
 
 @dataclass(frozen=True)
@@ -145,7 +124,8 @@ def to_html(table: TextTable) -> Markup:
     def lines(text: str) -> Markup:
         return Markup("<br>").join(_typographic(line) for line in text.splitlines())
 
-    template = Environment(autoescape=True, trim_blocks=True).from_string(_HTML)
+    source = files("softseg.render").joinpath("table.html").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, trim_blocks=True).from_string(source)
     return Markup(template.render(table=table, kinds=kinds, lines=lines))
 
 

@@ -1,11 +1,10 @@
-"""The figures of a report: each reads its data from the runs, plots a PNG and returns a caption."""
+"""The figures of a report: each reads its data from the runs and plots it into a PNG."""
 
 from __future__ import annotations
 
 import operator
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
@@ -34,43 +33,7 @@ from softseg.training.previews import read_progression
 _SAMPLE = 20_000  # voxels of a candidate: enough for a density
 
 
-Plot = Callable[[Results, str, Path], str | None]
-"""Plots the results of a target into a file; returns the caption, or None if it has no data."""
-
-
-@dataclass(frozen=True)
-class ReportFigure:
-    """One figure of the report, and what it shows for readers who cannot see it."""
-
-    plot: Plot
-    alt: str
-
-
-FIGURES: dict[str, ReportFigure] = {}
-
-
-def _figure(name: str, alt: str) -> Callable[[Plot], Plot]:
-    """Add the decorated function to `FIGURES`."""
-
-    def add(plot: Plot) -> Plot:
-        FIGURES[name] = ReportFigure(plot, alt)
-        return plot
-
-    return add
-
-
-def write_figure(name: str, results: Results, folder: Path, target: str = "") -> tuple[Figure, ...]:
-    """Write one of `FIGURES`, `<name>_<target>.png`; returns () if there is nothing to plot.
-
-    Raises UserError if it needs scans that no longer exist.
-    """
-    path = folder / (f"{name}_{target}.png" if target else f"{name}.png")
-    caption = FIGURES[name].plot(results, target, path)
-    return () if caption is None else (Figure(path, caption, FIGURES[name].alt),)
-
-
-@_figure("scores", "Dots and quartiles of the subjects' Dice, for each candidate.")
-def _plot_scores(results: Results, target: str, path: Path) -> str:
+def _plot_scores(results: Results, target: str, path: Path) -> Figure:
     """Plot each subject's Dice, averaged over the splits that tested it."""
     table = scores_by_candidate(results.metrics, target, "dice")
     values = {
@@ -78,14 +41,15 @@ def _plot_scores(results: Results, target: str, path: Path) -> str:
         for name in results.scored_candidates
     }
     plot_scores(values, path, colors(results.candidates))
-    return (
+    return Figure(
+        path,
         f"Test Dice of {target} in native space: a dot is a subject (mean over the splits that "
-        "tested it)."
+        "tested it).",
+        alt="Dots and quartiles of the subjects' Dice, for each candidate.",
     )
 
 
-@_figure("progression", "A grid of slices: candidates in rows, epochs in columns.")
-def _plot_progression(results: Results, target: str, path: Path) -> str | None:
+def _plot_progression(results: Results, target: str, path: Path) -> Figure | None:
     """Plot one validation slice as each candidate learned it (Figure 2), if one was kept."""
     split = min(run.split for run in results.done_runs())
     previews = {
@@ -110,15 +74,16 @@ def _plot_progression(results: Results, target: str, path: Path) -> str | None:
     }
     plot_progression(predictions, first.image[0], first.target[k], path)
     others = ", ".join(sorted(available.keys() - predictions.keys()))
-    return (
+    return Figure(
+        path,
         f"Learning progression of {target} on one validation slice of split {split}: predictions "
         "from 0 (transparent) to 1 (red). The last column is each candidate's last epoch."
-        + (f" Not shown, as their slice is another: {others}." if others else "")
+        + (f" Not shown, as their slice is another: {others}." if others else ""),
+        alt="A grid of slices: candidates in rows, epochs in columns.",
     )
 
 
-@_figure("thresholds", "Curves of Dice over thresholds, a panel per candidate.")
-def _plot_thresholds(results: Results, target: str, path: Path) -> str:
+def _plot_thresholds(results: Results, target: str, path: Path) -> Figure:
     """Plot Dice against the threshold (Figure 3)."""
     curves: dict[str, list[dict[float, float]]] = {}
     for name in results.scored_candidates:
@@ -129,14 +94,15 @@ def _plot_thresholds(results: Results, target: str, path: Path) -> str:
             if target in of_run
         ]
     plot_thresholds(curves, path, colors(results.candidates))
-    return (
+    return Figure(
+        path,
         f"Dice of {target} against the threshold, on training and validation scans: mean over "
-        "runs, their range, and the threshold that each run chose."
+        "runs, their range, and the threshold that each run chose.",
+        alt="Curves of Dice over thresholds, a panel per candidate.",
     )
 
 
-@_figure("density", "Density curves of predicted values, one per candidate.")
-def _plot_density(results: Results, target: str, path: Path) -> str:
+def _plot_density(results: Results, target: str, path: Path) -> Figure:
     """Plot the distribution of a sample of the soft predictions (Figure 4)."""
     values = {}
     for name in results.scored_candidates:
@@ -145,9 +111,11 @@ def _plot_density(results: Results, target: str, path: Path) -> str:
         files = [file for folder in folders for file in sorted(folder.rglob(pattern))]
         values[name] = _sample_positive_values(files)
     plot_density(values, path, colors(results.candidates))
-    return (
+    return Figure(
+        path,
         f"Distribution of the non-zero predicted values of {target} in the test scans (kernel "
-        "density, area 1); an equal number of voxels of each scan."
+        "density, area 1); an equal number of voxels of each scan.",
+        alt="Density curves of predicted values, one per candidate.",
     )
 
 
@@ -163,22 +131,22 @@ def _sample_positive_values(files: list[Path]) -> Float32Array:
     return np.concatenate(samples)
 
 
-@_figure("examples", "Slices of three subjects in columns, candidates in rows.")
-def _plot_examples(results: Results, target: str, path: Path) -> str | None:
+def _plot_examples(results: Results, target: str, path: Path) -> Figure | None:
     """Plot the worst, median and best subject (Figures 5 to 7), if candidates share a test."""
     examples = read_examples(results, target)
     if not examples:
         return None
     plot_examples(examples, path)
-    return (
+    return Figure(
+        path,
         f"The subjects with the worst, the median and the best Dice of {target} by "
         f"{results.ranked_by}: image and ground truth, then each candidate's soft prediction "
-        "(left, from 0, transparent, to 1, red) and binary prediction (right) with its Dice [%]."
+        "(left, from 0, transparent, to 1, red) and binary prediction (right) with its Dice [%].",
+        alt="Slices of three subjects in columns, candidates in rows.",
     )
 
 
-@_figure("volumes", "Differences of volumes over their means, a panel per candidate.")
-def _plot_volumes(results: Results, target: str, path: Path) -> str:
+def _plot_volumes(results: Results, target: str, path: Path) -> Figure:
     """Plot the agreement of predicted and true volumes, in ml."""
     of_target = results.metrics[results.metrics["target"] == target]
     volumes = {}
@@ -187,18 +155,16 @@ def _plot_volumes(results: Results, target: str, path: Path) -> str:
         means = rows.groupby("subject")[["volume_ml", "volume_truth_ml"]].mean()
         volumes[name] = (means["volume_ml"].to_numpy(), means["volume_truth_ml"].to_numpy())
     plot_bland_altman(volumes, path, colors(results.candidates))
-    return (
+    return Figure(
+        path,
         f"Bland-Altman plots of the volume of {target}: predicted minus true volume of each "
         "scan (mean over the splits that tested it), bias and limits of agreement "
-        "(bias ± 1.96 SD)."
+        "(bias ± 1.96 SD).",
+        alt="Differences of volumes over their means, a panel per candidate.",
     )
 
 
-@_figure(
-    "reliability",
-    "Lines of the mean truth over the predicted value for each candidate, and voxel counts.",
-)
-def _plot_reliability(results: Results, target: str, path: Path) -> str | None:
+def _plot_reliability(results: Results, target: str, path: Path) -> Figure | None:
     """Plot the reliability diagram over the test scans of all runs, if bins were written."""
     bins = {}
     for name in results.candidates:
@@ -214,40 +180,41 @@ def _plot_reliability(results: Results, target: str, path: Path) -> str | None:
     if not bins:
         return None
     plot_reliability(bins, path, colors(results.candidates))
-    return (
+    return Figure(
+        path,
         f"Reliability of {target}: the mean truth of voxels by their predicted value, over the "
-        "test scans of all runs."
+        "test scans of all runs.",
+        alt="Lines of the mean truth over the predicted value for each candidate, and voxel "
+        "counts.",
     )
 
 
-@_figure("volume_bias", "Dots with intervals: predicted minus true volume by group and candidate.")
-def _plot_volume_bias(results: Results, target: str, path: Path) -> str:
+def _plot_volume_bias(results: Results, target: str, path: Path) -> Figure:
     """Plot the mean of predicted minus true volume by group."""
     plot_volume_bias(results.volume_biases[target], path, colors(results.candidates))
-    return (
+    return Figure(
+        path,
         f"Bias of the volume of {target}, with its 95 % bootstrap interval over subjects (mean "
-        "over the splits that tested them)."
+        "over the splits that tested them).",
+        alt="Dots with intervals: predicted minus true volume by group and candidate.",
     )
 
 
-@_figure(
-    "learning",
-    "Training loss, validation loss and validation Dice over epochs, a row per candidate.",
-)
-def _plot_learning(results: Results, _: str, path: Path) -> str:
+def _plot_learning(results: Results, _: str, path: Path) -> Figure:
     """Plot losses and validation Dice over the epochs."""
     histories = {
         name: [run.history for run in results.done_runs(name)] for name in results.scored_candidates
     }
     plot_learning_curves(histories, path, colors(results.candidates))
-    return (
+    return Figure(
+        path,
         "Learning curves. Losses of different kinds cannot be compared with each other; "
-        "validation Dice is at threshold 0.5, so it understates candidates with a low threshold."
+        "validation Dice is at threshold 0.5, so it understates candidates with a low threshold.",
+        alt="Training loss, validation loss and validation Dice over epochs, a row per candidate.",
     )
 
 
-@_figure("timing", "Stacked bars of time, one per candidate.")
-def _plot_timing(results: Results, _: str, path: Path) -> str:
+def _plot_timing(results: Results, _: str, path: Path) -> Figure:
     """Plot the time of each stage, over all runs of a candidate."""
     seconds: dict[str, Counter[str]] = {}
     for name in results.scored_candidates:
@@ -255,7 +222,34 @@ def _plot_timing(results: Results, _: str, path: Path) -> str:
         for run in results.done_runs(name):
             seconds[name].update(seconds_by_stage(run.run))
     plot_timing(seconds, path)
-    return (
+    return Figure(
+        path,
         "Time per stage, all runs of a candidate together. Runs at the same time share the "
-        "machine, so their times add up to more than the time that passed."
+        "machine, so their times add up to more than the time that passed.",
+        alt="Stacked bars of time, one per candidate.",
     )
+
+
+FIGURES: dict[str, Callable[[Results, str, Path], Figure | None]] = {
+    "scores": _plot_scores,
+    "progression": _plot_progression,
+    "thresholds": _plot_thresholds,
+    "density": _plot_density,
+    "examples": _plot_examples,
+    "volumes": _plot_volumes,
+    "reliability": _plot_reliability,
+    "volume_bias": _plot_volume_bias,
+    "learning": _plot_learning,
+    "timing": _plot_timing,
+}
+"""Each plots the results of a target into a file; None: there is no data for it."""
+
+
+def write_figure(name: str, results: Results, folder: Path, target: str = "") -> tuple[Figure, ...]:
+    """Write one of `FIGURES`, `<name>_<target>.png`; returns () if there is nothing to plot.
+
+    Raises UserError if it needs scans that no longer exist.
+    """
+    path = folder / (f"{name}_{target}.png" if target else f"{name}.png")
+    figure = FIGURES[name](results, target, path)
+    return () if figure is None else (figure,)

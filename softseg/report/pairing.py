@@ -84,15 +84,13 @@ def _defined(scores: pd.DataFrame) -> pd.DataFrame:
 def same_truth(metrics: pd.DataFrame, candidate: str, reference: str) -> bool:
     """Whether two candidates' truths have the same volumes, binary and soft, in every scan.
 
-    Args:
-        metrics: rows of metrics.csv with `candidate` and `split`; volumes that an older version did
-            not write are not compared.
-        candidate, reference: values of the column `candidate`.
+    `metrics` has rows of metrics.csv with `candidate` and `split`.
     """
-    volumes = [metrics[name] for name in ("volume_truth_ml",) if name in metrics]
-    if {"soft_volume_ml", "dV_soft_ml"} <= set(metrics):
-        volumes.append(metrics["soft_volume_ml"] - metrics["dV_soft_ml"])
-    return all(_agree(metrics, values, candidate, reference) for values in volumes)
+    soft_volume = metrics["soft_volume_ml"] - metrics["dV_soft_ml"]
+    return all(
+        _agree(metrics, values, candidate, reference)
+        for values in (metrics["volume_truth_ml"], soft_volume)
+    )
 
 
 def same_raters(metrics: pd.DataFrame, candidate: str, reference: str) -> bool:

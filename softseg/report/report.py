@@ -12,7 +12,6 @@ from rich.console import Console
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
 from softseg.metrics.significance import Method
-from softseg.metrics.volume_bias import MEASURES
 from softseg.render.page import Section, write_page
 from softseg.render.text_table import TextTable, to_rich, write_table
 from softseg.report.comparisons import PER_SPLIT_CAUTION, Comparison, as_table
@@ -142,17 +141,16 @@ def _figure_sections(results: Results, folder: Path) -> Iterator[Section]:
         yield _examples_section(results, target, folder)
         volumes = write_figure("volumes", results, folder, target)
         yield Section(f"Volumes of {target}", figures=volumes)
-        if set(MEASURES.values()) <= set(results.metrics):  # not scored by an older version
-            tables = (
-                details_table(results, target, "calibration", ("ece", "ace", "brier", "dV_")),
-                bias_table(results, target),
-            )
-            diagrams = (
-                *write_figure("reliability", results, folder, target),
-                *write_figure("volume_bias", results, folder, target),
-            )
-            title = f"Calibration and volume bias of {target}"
-            yield Section(title, (_CALIBRATION,), tables, diagrams)
+        tables = (
+            details_table(results, target, "calibration", ("ece", "ace", "brier", "dV_")),
+            bias_table(results, target),
+        )
+        diagrams = (
+            *write_figure("reliability", results, folder, target),
+            *write_figure("volume_bias", results, folder, target),
+        )
+        title = f"Calibration and volume bias of {target}"
+        yield Section(title, (_CALIBRATION,), tables, diagrams)
     yield Section("Learning curves", figures=write_figure("learning", results, folder))
     yield Section("Where the time went", figures=write_figure("timing", results, folder))
     yield Section("Runs", tables=(runs_table(results),))

@@ -90,8 +90,7 @@ def read_results(folder: Path) -> Results:
             f"{folder}: no run is trained and scored yet, so there is nothing to report"
         )
     experiment = load_config(done[0].run.config, Experiment)
-    metrics = _with_persons(_read_metrics(done), experiment)
-    return Results(name, reference, method, tuple(runs), experiment, metrics)
+    return Results(name, reference, method, tuple(runs), experiment, _read_metrics(done))
 
 
 def _read_metrics(done: Sequence[RunStatus]) -> pd.DataFrame:
@@ -109,18 +108,3 @@ def _read_metrics(done: Sequence[RunStatus]) -> pd.DataFrame:
         table.insert(1, "split", run.split)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
-
-
-def _with_persons(metrics: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
-    """Fill the column `person` of runs that were scored before it existed, from the data set.
-
-    If the data set cannot be read, each scan counts as a person.
-    """
-    if "person" in metrics and metrics["person"].notna().all():
-        return metrics
-    try:
-        persons = {subject.name: subject.person for subject in experiment.dataset()}
-    except UserError:
-        persons = {}
-    scans = metrics["subject"]
-    return metrics.assign(person=scans.map(persons) if set(scans) <= persons.keys() else scans)

@@ -7,16 +7,35 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from softseg.metrics.headings import HEADINGS
-from softseg.render.paper_table import DEFAULT_METRICS, comparison_table, decimals, paper_table
+from softseg.metrics.headings import HEADINGS, heading_of
+from softseg.render.paper_table import decimals, paper_table
 from softseg.render.text_table import Cell, TextTable
 from softseg.report.comparisons import Comparison, as_table, compare
 from softseg.report.pairing import COLUMN, Unit, same_raters, same_truth
 from softseg.report.results import Results
 
+DEFAULT_METRICS = (
+    "dice",
+    "precision",
+    "recall",
+    "avd",
+    "rvd",
+    "mse",
+    "soft_dice",
+    "ltpr",
+    "lfdr",
+    "hd95_mm",
+    "assd_mm",
+    "surface_dice",
+    "dice_raters",
+    "dice_between_raters",
+    "ged",
+)
+"""Metrics of the main tables, if they were measured."""
 SIGN = "A median difference is the candidate minus the reference, in the metric's unit."
 _UNITS = {"subject": "subjects", "split": "runs"}
 _AGAINST_RATERS = ("dice_raters", "ged")
+_ABSENT = "–"
 
 
 def means_table(
@@ -63,7 +82,6 @@ def details_table(results: Results, target: str, name: str, prefixes: Sequence[s
         _counts(results),
         name=f"{name}_{target}",
         title=f"{name.capitalize()} of {target} in the test scans, mean over subjects",
-        metrics=metrics,
         unit="subjects",
     )
 
@@ -93,13 +111,48 @@ def compare_candidates(results: Results, target: str, unit: Unit) -> list[Compar
 
 
 def comparisons_table(comparisons: Sequence[Comparison], target: str, unit: Unit) -> TextTable:
-    """The comparisons behind the stars."""
-    return comparison_table(
-        as_table(comparisons),
+    """The comparisons behind the stars, a row each."""
+    header = (
+        *("candidate", "reference", "target", "metric", "pairs", "zeros", "tied"),
+        *("median difference\n[95 % interval]", "p", "Holm p", "method", "note"),
+    )
+    table = as_table(comparisons)
+    bounds = table[["median_difference", "low", "high"]].abs().max(axis=1)
+    places = bounds.groupby(table["metric"]).agg(decimals)
+    rows = []
+    for comparison in comparisons:
+        middle, low, high = comparison.median_difference, comparison.low, comparison.high
+        difference = _with_interval(middle, low, high, int(places[comparison.metric]))
+        texts = (
+            *(comparison.candidate, comparison.reference, comparison.target),
+            heading_of(comparison.metric).line,
+            f"{comparison.pairs} {unit}{'s' * (comparison.pairs != 1)}",
+            *(str(comparison.zeros), str(comparison.tied)),
+            _ABSENT if math.isnan(middle) else difference,
+            *(p_text(comparison.p), p_text(comparison.p_holm)),
+            *(comparison.method, comparison.note),
+        )
+        rows.append(tuple(map(Cell, texts)))
+    return TextTable(
         name=f"comparisons_by_{unit}_{target}",
         title=f"Candidates against the reference on {target}, paired by {unit}",
+        header=header,
+        rows=tuple(rows),
         notes=(SIGN, "Holm p: corrected for the candidates compared on one metric."),
     )
+
+
+def p_text(p: float) -> str:
+    """Format a p-value: `p = 0.0011`, `p < 0.0001`, or a dash if there was no test."""
+    if math.isnan(p):
+        return _ABSENT
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
+
+
+def _with_interval(value: float, low: float, high: float, places: int) -> str:
+    """A value and its interval, if it has one, in so many decimals."""
+    text = f"{value:z.{places}f}"
+    return text if math.isnan(low + high) else f"{text} [{low:z.{places}f}, {high:z.{places}f}]"
 
 
 def bias_table(results: Results, target: str) -> TextTable:
@@ -112,9 +165,9 @@ def bias_table(results: Results, target: str) -> TextTable:
     places = decimals(row["bias_ml"] for _, row in rows if math.isfinite(row["bias_ml"]))
     cells = []
     for name, row in rows:
-        bias, low, high = row["bias_ml"], row["low_ml"], row["high_ml"]
-        interval = "" if math.isnan(low) else f" [{low:z.{places}f}, {high:z.{places}f}]"
-        text = "undefined" if math.isnan(bias) else f"{bias:z.{places}f}{interval}"
+        bias = row["bias_ml"]
+        text = _with_interval(bias, row["low_ml"], row["high_ml"], places)
+        text = "undefined" if math.isnan(bias) else text
         texts = (name, row["group"], row["volume"], row["n"], text)
         cells.append(tuple(Cell(str(value)) for value in texts))
     header = ("candidate", "group", "volume", "subjects", "bias [ml]\n[95 % interval]")

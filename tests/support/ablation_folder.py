@@ -83,12 +83,14 @@ def one_run(folder: Path, dice, seed=0, root="nowhere") -> Path:
 
 def metrics(dice):
     """A metrics.csv: every metric depends on Dice, and no two are equal."""
-    table = pd.DataFrame({"subject": list(dice), "target": "gm"})
+    names = list(dice)
+    table = pd.DataFrame({"subject": names, "person": names, "target": "gm"})
     values = pd.Series(list(dice.values()), dtype=float)
     for number, metric in enumerate(METRICS):
         table[metric] = values + number if number < 3 else (100 - values) / (1 + number)
     truth = [sum(map(ord, name)) / 100 for name in dice]  # the same for all candidates
-    return table.assign(threshold=0.4, volume_truth_ml=truth)
+    table = table.assign(threshold=0.4, volume_truth_ml=truth, dV_hard_ml=0.5)
+    return table.assign(dV_soft_ml=table["soft_volume_ml"] - truth)
 
 
 def history(folder: Path, val_dice, dead=(0,), logit=(3.0,)):

@@ -1,4 +1,4 @@
-"""The paper's table: means, bold, stars, counts; and the table of comparisons."""
+"""The paper's table: means, bold, stars, counts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import statistics
 import pandas as pd
 import pytest
 
-from softseg.core.errors import UserError
-from softseg.render.paper_table import comparison_table, decimals, p_text, paper_table
+from softseg.render.paper_table import decimals, paper_table
 
 NAN = math.nan
 
@@ -29,7 +28,8 @@ def values(**columns):
 def made(data, p_values=None, counts=None, **options):
     counts = counts or dict.fromkeys(data["candidate"].unique(), (2, 2, 0))
     reference = options.pop("reference", list(counts)[-1])
-    return paper_table(data, p_values or {}, reference, counts, name="t", title="T", **options)
+    options = {"name": "t", "title": "T", "unit": "runs", "test": "a test"} | options
+    return paper_table(data, p_values or {}, reference, counts, **options)
 
 
 def column(table, heading):
@@ -143,40 +143,14 @@ def test_a_mean_over_fewer_units_has_their_number():
 
 
 def test_an_unknown_metric_keeps_its_name_and_has_no_best():
-    table = made(values(mine={"A": [61.9], "R": [57.7]}), metrics=("mine",))
+    table = made(values(mine={"A": [61.9], "R": [57.7]}))
     assert table.header[-1] == "mine"
     assert bold(table, "mine") == set()
-
-
-def test_the_default_metrics_are_those_of_the_evaluation_in_its_order():
-    names = ("soft_dice", "volume_ml", "mse_paper", "mse", "rvd", "avd", "recall", "precision")
-    table = made(values(dice={"A": [1.0]}, **{name: {"A": [1.0]} for name in names}))
-    headings = [heading.split("\n")[0] for heading in table.header[3:]]
-    assert headings == [
-        *("Dice [%]", "precision [%]", "recall [%]", "absolute", "relative"),
-        *("MSE [%]", "soft Dice [%]"),
-    ]
-
-
-def test_a_metric_that_was_not_measured_raises_an_error():
-    with pytest.raises(UserError, match="dicee not measured; choose from: dice"):
-        made(values(dice={"A": [80.0]}), metrics=("dice", "dicee"))
 
 
 def test_a_candidate_without_counts_raises_an_error():
     with pytest.raises(ValueError, match="B"):
         made(values(dice={"A": [80.0], "B": [81.0]}), counts={"A": (1, 1, 0)}, reference="A")
-
-
-@pytest.mark.parametrize(
-    ("p", "text"),
-    [
-        *((0.0011, "p = 0.0011"), (0.000099, "p < 0.0001"), (0.0001, "p = 0.0001")),
-        *((NAN, "–"), (1.0, "p = 1.0000"), (0.0, "p < 0.0001")),
-    ],
-)
-def test_p_values_are_written_in_full_down_to_a_ten_thousandth(p, text):
-    assert p_text(p) == text
 
 
 @pytest.mark.parametrize(
@@ -187,52 +161,6 @@ def test_three_digits_of_the_typical_size_are_shown(sizes, places):
     assert decimals(sizes) == places
 
 
-COMPARISON = {
-    **{"target": "gm", "metric": "dice", "candidate": "A", "reference": "R", "unit": "split"},
-    **{"pairs": 40, "zeros": 1, "tied": 2, "median_difference": -1.204, "low": -2.306},
-    **{"high": -0.101, "p": 0.0011, "p_holm": 0.00441, "method": "exact", "note": ""},
-}
-
-
-def compared(*changes):
-    rows = [{**COMPARISON, **change} for change in changes]
-    table = comparison_table(pd.DataFrame(rows), name="c", title="C", notes=("signed",))
-    heads = [heading.replace("\n", " ") for heading in table.header]
-    return table, [dict(zip(heads, [c.text for c in row], strict=True)) for row in table.rows]
-
-
-def test_a_comparison_shows_size_interval_both_ps_pairs_and_note():
-    table, [row] = compared({"note": "2 splits left out"})
-    assert row == {
-        **{"candidate": "A", "reference": "R", "target": "gm", "metric": "Dice [%]"},
-        **{"pairs": "40 splits", "zeros": "1", "tied": "2"},
-        "median difference [95 % interval]": "-1.20 [-2.31, -0.10]",
-        **{"p": "p = 0.0011", "Holm p": "p = 0.0044", "method": "exact"},
-        "note": "2 splits left out",
-    }
-    assert table.notes == ("signed",)
-
-
-def test_a_comparison_without_pairs_shows_dashes_and_the_reason():
-    missing = dict.fromkeys(("median_difference", "low", "high", "p", "p_holm", "zeros"), NAN)
-    _, [row, _] = compared({**missing, "pairs": 0, "method": None, "note": "no pairs"}, {})
-    assert [row[key] for key in ("p", "Holm p", "zeros", "method")] == ["–", "–", "–", ""]
-    assert row["median difference [95 % interval]"] == "–"
-    assert (row["pairs"], row["note"]) == ("0 splits", "no pairs")
-
-
-def test_a_difference_without_an_interval_is_shown_alone():
-    _, [row] = compared({"low": NAN, "high": NAN})
-    assert row["median difference [95 % interval]"] == "-1.20"
-
-
-def test_each_metric_has_digits_of_its_own():
-    small = {"metric": "mse", "median_difference": 0.0123, "low": 0.001, "high": 0.04}
-    _, [_, row] = compared({}, small)
-    assert row["median difference [95 % interval]"] == "0.0123 [0.0010, 0.0400]"
-    assert row["metric"] == "MSE [%]"
-
-
 def test_headings_name_raters_and_sizes_of_lesions():
     columns = {
         "dice_rater_ann_2": {"A": [1.0], "B": [2.0]},
@@ -240,7 +168,7 @@ def test_headings_name_raters_and_sizes_of_lesions():
         "lfdr_100_inf": {"A": [1.0], "B": [2.0]},
         "lesions_truth_0_20": {"A": [1.0], "B": [2.0]},
     }
-    table = made(values(**columns), metrics=list(columns))
+    table = made(values(**columns))
     assert table.header[3:] == (
         "Dice [%]\nwith ann_2\nopt. 100",
         "LTPR [%]\n20 to 100\nopt. 100",

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 
 import pandas as pd
-import pytest
 
 from softseg.datasets.phantom import README
 from softseg.report.context import report_context, report_warnings
 from softseg.report.results import read_results
 from tests.support import ablation_folder as fake
-from tests.support.makers import scgm
 
 
 def change(run, **more):
@@ -118,26 +116,6 @@ def test_candidates_with_another_truth_have_a_warning(tmp_path):
     table.assign(volume_truth_ml=table["volume_truth_ml"] * 1.1).to_csv(path, index=False)
     [warning] = report_warnings(read_results(tmp_path))
     assert warning.startswith("Dice, Hard are scored against ANOTHER TRUTH of gm than Soft")
-
-
-@pytest.mark.parametrize("before", [["0"], ["0", "1"]])
-def test_persons_of_older_runs_are_read_from_the_data_set(tmp_path, before):
-    """Of some runs or of all, so that no session counts as a person."""
-    root = tmp_path / "data"
-    scgm(root, centers=2, subjects=2)
-    scans = [[f"site{k}-sc0{n}" for n in (1, 2)] for k in (1, 2)]
-    rows = "".join(f"{name},{p}\n" for pair, p in zip(scans, "pq", strict=True) for name in pair)
-    (root / "persons.csv").write_text(f"subject,person\n{rows}")
-    done = {("Soft", k): dict.fromkeys(pair, 80.0) for k, pair in enumerate(scans)}
-    study = fake.write(tmp_path / "study", done, root=root)
-    for path in study.rglob("*.yaml"):
-        text = path.read_text().replace("loader: files", "loader: files\n  table: persons.csv")
-        path.write_text(text)
-    for split, persons in (("0", ["p", "p"]), ("1", ["q", "q"])):
-        path = study / f"Soft/split-{split}/metrics.csv"
-        if split not in before:
-            pd.read_csv(path).assign(person=persons).to_csv(path, index=False)
-    assert read_results(study).metrics["person"].tolist() == ["p", "p", "q", "q"]
 
 
 def test_sessions_of_a_person_have_a_warning(tmp_path):

@@ -24,7 +24,15 @@ from tests.support import ablation_folder as fake
 
 DONE = fake.scores(splits=6, subjects=2)
 DICE = pd.Series({(name, k, s): dice for (name, k), run in DONE.items() for s, dice in run.items()})
-ALWAYS = ["scores_gm", "thresholds_gm", "density_gm", "volumes_gm", "learning", "timing"]
+ALWAYS = [
+    "scores_gm",
+    "thresholds_gm",
+    "density_gm",
+    "volumes_gm",
+    "volume_bias_gm",
+    "learning",
+    "timing",
+]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +93,8 @@ def csv(folder, name):
 def test_the_page_has_every_section(reported):
     expected = [
         "Scores by subject", "Scores by run", "Softness of gm", "Examples of gm",
-        "Volumes of gm", "Learning curves", "Where the time went", "Runs",
+        "Volumes of gm", "Calibration and volume bias of gm", "Learning curves",
+        "Where the time went", "Runs",
     ]  # fmt: skip
     assert [title for title in titles(reported) if title in expected] == expected
     assert "Ablation study" in page(reported)

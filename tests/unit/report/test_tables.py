@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from softseg.report.comparisons import Comparison
 from softseg.report.results import read_results
-from softseg.report.tables import compare_candidates, comparisons_table, means_table, runs_table
+from softseg.report.tables import (
+    compare_candidates,
+    comparisons_table,
+    means_table,
+    p_text,
+    runs_table,
+)
 from tests.support import ablation_folder as fake
 
+NAN = float("nan")
 SUBJECTS = [f"s{n}" for n in range(7)]
 
 
@@ -192,3 +202,77 @@ def test_each_target_has_its_own_scores(tmp_path, target):
     [means, _] = score_tables(read_results(tmp_path), target, "subject")
     assert (by(means, "Soft", "Dice").text == "50.0 ± 0.0") == (target == "wm")
     assert means.name == f"scores_by_subject_{target}"
+
+
+def test_the_metrics_of_the_main_table_are_in_the_order_of_the_evaluation(tmp_path):
+    """Whatever the order of the columns; the volume and the paper's MSE have no column."""
+    fake.write(tmp_path, fake.scores(splits=2))
+    for file in tmp_path.rglob("metrics.csv"):
+        table = pd.read_csv(file)
+        table[table.columns[::-1]].to_csv(file, index=False)
+    [means, _] = score_tables(read_results(tmp_path), "gm", "subject")
+    assert [heading.split("\n")[0] for heading in means.header[3:]] == [
+        *("Dice [%]", "precision [%]", "recall [%]", "absolute", "relative"),
+        *("MSE [%]", "soft Dice [%]"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        *((0.0011, "p = 0.0011"), (0.000099, "p < 0.0001"), (0.0001, "p = 0.0001")),
+        *((NAN, "–"), (1.0, "p = 1.0000"), (0.0, "p < 0.0001")),
+    ],
+)
+def test_p_values_are_written_in_full_down_to_a_ten_thousandth(p, text):
+    assert p_text(p) == text
+
+
+COMPARISON = Comparison(
+    **{"target": "gm", "metric": "dice", "candidate": "A", "reference": "R", "unit": "split"},
+    **{"pairs": 40, "zeros": 1, "tied": 2, "median_difference": -1.204, "low": -2.306},
+    **{"high": -0.101, "p": 0.0011, "p_holm": 0.00441, "method": "exact", "note": ""},
+    **{"mean": 80.0, "reference_mean": 81.2},
+)
+
+
+def compared(*changes):
+    """The table of comparisons that differ from COMPARISON in these fields, and its rows."""
+    comparisons = [replace(COMPARISON, **change) for change in changes]
+    table = comparisons_table(comparisons, "gm", "split")
+    heads = [heading.replace("\n", " ") for heading in table.header]
+    return table, [dict(zip(heads, [c.text for c in row], strict=True)) for row in table.rows]
+
+
+def test_a_comparison_shows_size_interval_both_ps_pairs_and_note():
+    table, [row] = compared({"note": "2 splits left out"})
+    assert row == {
+        **{"candidate": "A", "reference": "R", "target": "gm", "metric": "Dice [%]"},
+        **{"pairs": "40 splits", "zeros": "1", "tied": "2"},
+        "median difference [95 % interval]": "-1.20 [-2.31, -0.10]",
+        **{"p": "p = 0.0011", "Holm p": "p = 0.0044", "method": "exact"},
+        "note": "2 splits left out",
+    }
+    assert table.notes[0].startswith("A median difference is the candidate minus the reference")
+
+
+def test_a_comparison_without_pairs_shows_dashes_and_the_reason():
+    missing = dict.fromkeys(("median_difference", "low", "high", "p", "p_holm"), NAN)
+    _, [row, _] = compared(
+        {**missing, "pairs": 0, "zeros": 0, "method": "", "note": "no pairs"}, {}
+    )
+    assert [row[key] for key in ("p", "Holm p", "zeros", "method")] == ["–", "–", "0", ""]
+    assert row["median difference [95 % interval]"] == "–"
+    assert (row["pairs"], row["note"]) == ("0 splits", "no pairs")
+
+
+def test_a_difference_without_an_interval_is_shown_alone():
+    _, [row] = compared({"low": NAN, "high": NAN})
+    assert row["median difference [95 % interval]"] == "-1.20"
+
+
+def test_each_metric_has_digits_of_its_own():
+    small = {"metric": "mse", "median_difference": 0.0123, "low": 0.001, "high": 0.04}
+    _, [_, row] = compared({}, small)
+    assert row["median difference [95 % interval]"] == "0.0123 [0.0010, 0.0400]"
+    assert row["metric"] == "MSE [%]"

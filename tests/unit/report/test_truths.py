@@ -47,12 +47,6 @@ def test_scans_that_only_one_candidate_was_tested_on_do_not_count():
     assert same_truth(metrics(SAME, []), "a", "never run")
 
 
-def test_tables_of_older_versions_are_compared_by_their_columns():
-    table = metrics(SAME, [(1.0, 5.0), *SAME[1:]]).drop(columns="dV_soft_ml")
-    assert same_truth(table, "a", "b")
-    assert same_truth(table.drop(columns="volume_truth_ml"), "a", "b")
-
-
 def test_raters_are_the_same_if_the_dice_between_them_is_the_same():
     table = metrics(SAME, SAME)
     assert same_raters(table, "a", "b")
