@@ -33,7 +33,7 @@ from softseg.training.previews import read_progression
 _SAMPLE = 20_000  # voxels of a candidate: enough for a density
 
 
-def _plot_scores(results: Results, target: str, path: Path) -> Figure:
+def write_scores(results: Results, target: str, path: Path) -> Figure:
     """Plot each subject's Dice, averaged over the splits that tested it."""
     table = scores_by_candidate(results.metrics, target, "dice")
     values = {
@@ -49,7 +49,7 @@ def _plot_scores(results: Results, target: str, path: Path) -> Figure:
     )
 
 
-def _plot_progression(results: Results, target: str, path: Path) -> Figure | None:
+def write_progression(results: Results, target: str, path: Path) -> Figure | None:
     """Plot one validation slice as each candidate learned it (Figure 2), if one was kept."""
     split = min(run.split for run in results.done_runs())
     previews = {
@@ -83,7 +83,7 @@ def _plot_progression(results: Results, target: str, path: Path) -> Figure | Non
     )
 
 
-def _plot_thresholds(results: Results, target: str, path: Path) -> Figure:
+def write_thresholds(results: Results, target: str, path: Path) -> Figure:
     """Plot Dice against the threshold (Figure 3)."""
     curves: dict[str, list[dict[float, float]]] = {}
     for name in results.scored_candidates:
@@ -102,7 +102,7 @@ def _plot_thresholds(results: Results, target: str, path: Path) -> Figure:
     )
 
 
-def _plot_density(results: Results, target: str, path: Path) -> Figure:
+def write_density(results: Results, target: str, path: Path) -> Figure:
     """Plot the distribution of a sample of the soft predictions (Figure 4)."""
     values = {}
     for name in results.scored_candidates:
@@ -131,7 +131,7 @@ def _sample_positive_values(files: list[Path]) -> Float32Array:
     return np.concatenate(samples)
 
 
-def _plot_examples(results: Results, target: str, path: Path) -> Figure | None:
+def write_examples(results: Results, target: str, path: Path) -> Figure | None:
     """Plot the worst, median and best subject (Figures 5 to 7), if candidates share a test."""
     examples = read_examples(results, target)
     if not examples:
@@ -146,7 +146,7 @@ def _plot_examples(results: Results, target: str, path: Path) -> Figure | None:
     )
 
 
-def _plot_volumes(results: Results, target: str, path: Path) -> Figure:
+def write_volumes(results: Results, target: str, path: Path) -> Figure:
     """Plot the agreement of predicted and true volumes, in ml."""
     of_target = results.metrics[results.metrics["target"] == target]
     volumes = {}
@@ -164,7 +164,7 @@ def _plot_volumes(results: Results, target: str, path: Path) -> Figure:
     )
 
 
-def _plot_reliability(results: Results, target: str, path: Path) -> Figure | None:
+def write_reliability(results: Results, target: str, path: Path) -> Figure | None:
     """Plot the reliability diagram over the test scans of all runs, if bins were written."""
     bins = {}
     for name in results.candidates:
@@ -189,7 +189,7 @@ def _plot_reliability(results: Results, target: str, path: Path) -> Figure | Non
     )
 
 
-def _plot_volume_bias(results: Results, target: str, path: Path) -> Figure:
+def write_volume_bias(results: Results, target: str, path: Path) -> Figure:
     """Plot the mean of predicted minus true volume by group."""
     plot_volume_bias(results.volume_biases[target], path, colors(results.candidates))
     return Figure(
@@ -200,7 +200,7 @@ def _plot_volume_bias(results: Results, target: str, path: Path) -> Figure:
     )
 
 
-def _plot_learning(results: Results, _: str, path: Path) -> Figure:
+def write_learning(results: Results, _: str, path: Path) -> Figure:
     """Plot losses and validation Dice over the epochs."""
     histories = {
         name: [run.history for run in results.done_runs(name)] for name in results.scored_candidates
@@ -214,7 +214,7 @@ def _plot_learning(results: Results, _: str, path: Path) -> Figure:
     )
 
 
-def _plot_timing(results: Results, _: str, path: Path) -> Figure:
+def write_timing(results: Results, _: str, path: Path) -> Figure:
     """Plot the time of each stage, over all runs of a candidate."""
     seconds: dict[str, Counter[str]] = {}
     for name in results.scored_candidates:
@@ -231,16 +231,16 @@ def _plot_timing(results: Results, _: str, path: Path) -> Figure:
 
 
 FIGURES: dict[str, Callable[[Results, str, Path], Figure | None]] = {
-    "scores": _plot_scores,
-    "progression": _plot_progression,
-    "thresholds": _plot_thresholds,
-    "density": _plot_density,
-    "examples": _plot_examples,
-    "volumes": _plot_volumes,
-    "reliability": _plot_reliability,
-    "volume_bias": _plot_volume_bias,
-    "learning": _plot_learning,
-    "timing": _plot_timing,
+    "scores": write_scores,
+    "progression": write_progression,
+    "thresholds": write_thresholds,
+    "density": write_density,
+    "examples": write_examples,
+    "volumes": write_volumes,
+    "reliability": write_reliability,
+    "volume_bias": write_volume_bias,
+    "learning": write_learning,
+    "timing": write_timing,
 }
 """Each plots the results of a target into a file; None: there is no data for it."""
 
