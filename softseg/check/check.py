@@ -34,7 +34,8 @@ from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
 from softseg.data import Dataset, DatasetError, Split
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.nifti.io import FileError, read_dtype
+from softseg.data.nifti.checks import FileError
+from softseg.data.nifti.io import read_dtype
 from softseg.data.sample import SubjectReader, soft_mask
 from softseg.data.splits import Sets
 from softseg.data.subject import Subject

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isnan
 from pathlib import Path
@@ -12,7 +12,6 @@ import numpy as np
 from softseg.check.findings import (
     FileSummary,
     Finding,
-    Kind,
     VolumeSummary,
     format_shape,
     format_zooms,
@@ -94,15 +93,20 @@ def find_outliers(files: Sequence[FileSummary]) -> Iterator[Finding]:
     """Yield grids, intensities and volumes far from those of the other subjects."""
     yield from _unlike_most(files, "zooms", lambda volume: format_zooms(volume.zooms_mm))
     yield from _unlike_most(files, "orientation", lambda volume: volume.orientation)
-    for images in _by_name(files, "image").values():
-        filled = [file for file in images if not isnan(file.volume.median)]
+    images: dict[str, list[FileSummary]] = defaultdict(list)
+    masks: dict[str, list[FileSummary]] = defaultdict(list)
+    for file in files:
+        if file.kind == "image" and not isnan(file.volume.median):
+            images[file.name].append(file)
+        if file.kind == "mask" and file.mask and not file.mask.empty:
+            masks[file.name].append(file)
+    for filled in images.values():
         intensities = {
             "median intensity": [file.volume.median for file in filled],
             "standard deviation": [file.volume.std for file in filled],
         }
         yield from _outlying_files(filled, "unusual intensity", intensities, is_outlier)
-    for masks in _by_name(files, "mask").values():
-        filled = [file for file in masks if file.mask and not file.mask.empty]
+    for filled in masks.values():
         volumes = {"volume [ml]": [file.mask.volume_ml for file in filled if file.mask]}
         yield from _outlying_files(filled, "unusual volume", volumes, is_outlier_in_log)
 
@@ -162,12 +166,3 @@ def _unlike_most(
             if value != usual and 2 * count > len(values):
                 what = f"has the {kind} {value}, but {count} of {len(values)} subjects have {usual}"
                 yield Finding("warning", f"unusual {kind}", what, _LOOK, file.subject, file.path)
-
-
-def _by_name(files: Iterable[FileSummary], kind: Kind) -> dict[str, list[FileSummary]]:
-    """Return the images of each contrast or the masks of each target."""
-    groups: dict[str, list[FileSummary]] = {}
-    for file in files:
-        if file.kind == kind:
-            groups.setdefault(file.name, []).append(file)
-    return groups

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from softseg.cli.options import Sets
 from softseg.core.console import open_console
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from softseg.ablation.run_one import Outcome
 
 
 def ablate(
@@ -46,6 +40,7 @@ def ablate(
     from softseg.ablation.design import load_design
     from softseg.ablation.plan import make_plan, pick
     from softseg.ablation.run_plan import run_plan, show_plan
+    from softseg.runs.plan_file import any_done
 
     if sum((jobs > 1, cluster is not None, run_index is not None)) > 1:
         raise typer.BadParameter("--jobs, --cluster and --run-index exclude each other")
@@ -57,14 +52,6 @@ def ablate(
         show_plan(runs, selected, folder, console, jobs)
         return
     outcomes = run_plan(design, runs, selected, folder, console, jobs, cluster)
-    sys.exit(_conclude(outcomes, folder, console, report=run_index is None))
-
-
-def _conclude(outcomes: Sequence[Outcome], folder: Path, console: Console, *, report: bool) -> int:
-    """Report what is done, print what is not, and return the exit status."""
-    from softseg.report.report import show, write_report
-    from softseg.runs.plan_file import any_done
-
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     locked = sum(outcome.status == "locked" for outcome in outcomes)
     if failed:
@@ -73,6 +60,8 @@ def _conclude(outcomes: Sequence[Outcome], folder: Path, console: Console, *, re
         console.print(
             f"{locked} run(s) skipped: locked by another process; rerun the command when it is done"
         )
-    if report and any_done(folder):
+    if run_index is None and any_done(folder):
+        from softseg.report.report import show, write_report
+
         show(write_report(folder), folder, console)
-    return 1 if failed or locked else 0
+    sys.exit(1 if failed or locked else 0)

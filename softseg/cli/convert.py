@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from softseg.cli.options import Overwrite
 from softseg.core.console import open_console
 
 app = typer.Typer(help="Import from and export to other tools.", no_args_is_help=True)
@@ -18,9 +19,7 @@ def ivadomed(
         Path, typer.Argument(help="Configuration of ivadomed 2.2 or 2.9 (JSON).", metavar="FILE")
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The YAML to write.", metavar="FILE")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing YAML.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Convert an ivadomed configuration to a YAML; print what became of every key."""
     from softseg.interop.from_ivadomed.convert import convert, show, write_config
@@ -38,9 +37,7 @@ def to_ivadomed(
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Folder in which the model's folder is created.")
     ],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the files of an existing model.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Export a model for tools that read ivadomed's packages; print what is not preserved."""
     from softseg.interop.to_ivadomed import show

@@ -6,10 +6,15 @@ Subcommands import torch and other slow packages inside their functions, so that
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import errno
+import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
@@ -22,10 +27,9 @@ from softseg.cli import (
     package,
     predict,
     report,
-    torchrun,
     train,
 )
-from softseg.cli.signals import interruptible
+from softseg.core.ranks import from_environment
 
 app = typer.Typer(
     help="Train soft medical image segmentation from a YAML.",
@@ -43,6 +47,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 app.add_typer(convert.app, name="convert")
 
+_RETRY_SECONDS = 0.05  # until a lost interruption is raised again
 _WRONG_PATH = (
     FileExistsError,
     FileNotFoundError,
@@ -61,7 +66,7 @@ def main() -> None:
     atexit.register(_ignore_signals)
     with interruptible() as interrupted:
         try:
-            torchrun.run(app)
+            _run_in_ranks()
         except KeyboardInterrupt:  # outside typer, which ends in the same way
             sys.exit(130)
         except UserError as error:
@@ -84,3 +89,63 @@ def main() -> None:
 def _ignore_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+def _run_in_ranks() -> None:
+    """Run the command; under `torchrun -m softseg train ...` every process runs it.
+
+    Raises UserError, in one of the processes, for another subcommand than `train`: all processes
+    would do the same work and overwrite each other's files.
+    """
+    ranks = from_environment()
+    if ranks.world_size == 1:
+        app()
+        return
+    from softseg.core.errors import UserError
+    from softseg.training.distributed.launch import run_as_rank
+
+    def only_train() -> None:
+        if sys.argv[1:2] != ["train"]:
+            command = " ".join(["softseg", *sys.argv[1:2]])
+            raise UserError(f"`{command}` runs in one process: start it without torchrun")
+        app()
+
+    run_as_rank(only_train, ranks)
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """Let SIGINT (Ctrl-C) and SIGTERM (of a cluster) raise KeyboardInterrupt at any point.
+
+    The yielded event is set when one comes.
+
+    During an import, Python or a library may turn the KeyboardInterrupt into another error; in a
+    callback it is lost, as Python only prints it. A lost one is raised again. A SIGINT that was
+    ignored from the start, as for a background job of a shell, stays ignored.
+    """
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    def interrupt_main_thread() -> None:
+        if os.name == "posix":
+            os.kill(os.getpid(), signal.SIGTERM)  # also ends a blocking system call
+        else:
+            _thread.interrupt_main()
+
+    def retry_if_lost(unraisable: sys.UnraisableHookArgs) -> None:
+        if unraisable.exc_type is not KeyboardInterrupt:
+            before(unraisable)
+            return
+        threading.Timer(_RETRY_SECONDS, interrupt_main_thread).start()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    before, sys.unraisablehook = sys.unraisablehook, retry_if_lost
+    try:
+        yield interrupted
+    finally:
+        sys.unraisablehook = before

@@ -25,6 +25,7 @@ Samples = Annotated[
     int | None, typer.Option(min=2, help="Forward passes for --uncertainty (default: 20).")
 ]
 Seed = Annotated[int | None, typer.Option(help="Random seed for --uncertainty (default: 0).")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 RunFolder = Annotated[
     str | None, typer.Argument(help="A run's folder (default: the newest finished training).")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from softseg.cli.options import RunFolder
+from softseg.cli.options import Overwrite, RunFolder
 from softseg.core.console import open_console
 
 
@@ -26,9 +26,7 @@ def package(
         bool,
         typer.Option("--onnx", help="Add an ONNX graph, and a script that runs it without torch."),
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing package.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a trained run into one file that `softseg predict` takes."""
     from softseg.package import write_package

@@ -18,15 +18,11 @@ Loader = FilesDataset | BidsDataset | TableDataset | NnunetDataset
 Dataset = Annotated[Loader, Field(discriminator="loader")]
 
 __all__ = [
-    "BidsDataset",
     "Dataset",
     "DatasetError",
-    "FilesDataset",
-    "NnunetDataset",
     "Sets",
     "Split",
     "Subject",
-    "TableDataset",
     "build",
     "read_split",
     "write_split",

@@ -49,7 +49,8 @@ class Raters(Component):
         return None if self.fusion in _FUSIONS else str(self.fusion)
 
     @property
-    def _required_names(self) -> tuple[str, ...]:
+    def required_names(self) -> tuple[str, ...]:
+        """The raters who are required by name."""
         return tuple(map(str, self.required)) if isinstance(self.required, tuple) else ()
 
     def chosen_rater_problem(self, raters: Collection[str]) -> str | None:
@@ -64,18 +65,10 @@ class Raters(Component):
             return
         if problem := self.chosen_rater_problem(raters):
             raise UserError(f"dataset.raters.fusion: {problem}")
-        for key, names in (("weights", self.weights or ()), ("required", self._required_names)):
+        for key, names in (("weights", self.weights or ()), ("required", self.required_names)):
             for name in names:
                 if name not in raters:
                     raise UserError(f"dataset.raters.{key}: {_no_rater(name, raters)}")
-
-    def missing_required(self, raters: Collection[str]) -> list[str]:
-        """Return the raters that are required by name and are not among `raters`."""
-        return [name for name in self._required_names if name not in raters]
-
-    def are_too_few(self, raters: Collection[str]) -> bool:
-        """Return whether there are fewer raters than the number that is required."""
-        return isinstance(self.required, int) and len(raters) < self.required
 
     def __call__(self, masks: Mapping[str, Float32Array]) -> Float32Array:
         """Fuse rater -> mask (X, Y, Z) in [0, 1] into one, float32 in [0, 1], on the native grid.

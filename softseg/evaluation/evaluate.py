@@ -22,7 +22,7 @@ from softseg.core.types import Float32Array
 from softseg.data import Subject
 from softseg.data.sample import Sample
 from softseg.data.splits import SETS
-from softseg.data.synthetic import is_phantom
+from softseg.datasets.phantom import is_phantom
 from softseg.evaluation.opened_run import OpenedRun, iter_predictions, open_run
 from softseg.evaluation.threshold_search import search_thresholds, thresholds_of
 from softseg.inference.write import describe_folder, write_predictions

@@ -20,7 +20,7 @@ from softseg.data.loaders.base import Target
 from softseg.data.loaders.files import FilesDataset
 from softseg.data.raters import Raters
 from softseg.data.splits import SETS
-from softseg.data.synthetic import is_phantom
+from softseg.datasets.phantom import is_phantom
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.steps import needs_roi
 from softseg.runs.folder import Run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from softseg.data.synthetic import is_phantom
+from softseg.datasets.phantom import is_phantom
 from softseg.report.pairing import same_truth
 from softseg.report.results import Results
 from softseg.runs.plan_file import CONVERGED_DICE, RunStatus

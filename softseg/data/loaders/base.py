@@ -219,16 +219,15 @@ def _rater_problems(
     if set(raters) == {""}:
         available = "its masks are not distinguished by {rater}"
     missing = files.missing_raters.get(target, [])
-    for rater in missing:
+    required = [name for name in rules.required_names if name not in (*raters, *missing)]
+    for rater in (*missing, *required):
         place = files.mask_location(target, rater)
-        yield f"no mask of {target}{_by(rater)} (looked for {place}; {available})"
-    for rater in rules.missing_required([*raters, *missing]):
-        detail = f"looked for {files.mask_location(target, rater)}; {available}"
-        yield f"no mask of {target}{_by(rater)} ({detail}; see dataset.raters.required)"
-    if rules.are_too_few(raters):
+        see = "; see dataset.raters.required" if rater in required else ""
+        yield f"no mask of {target}{_by(rater)} (looked for {place}; {available}{see})"
+    if isinstance(rules.required, int) and len(raters) < rules.required:
         detail = f"looked for {files.mask_location(target)}; {available}"
-        required = f"dataset.raters.required is {rules.required}"
-        yield f"{len(raters)} mask(s) of {target}, but {required} ({detail})"
+        number = f"dataset.raters.required is {rules.required}"
+        yield f"{len(raters)} mask(s) of {target}, but {number} ({detail})"
 
 
 def _roi(files: SubjectFiles, contrasts: Sequence[str], problems: list[str]) -> Path | None:

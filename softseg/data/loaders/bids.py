@@ -87,12 +87,12 @@ class BidsDataset(DatasetFields):
         for path, stem in session.files(root):
             contrast = wanted.get(_signature(stem))
             if contrast is not None:
-                files.images.setdefault(contrast, []).append(path)
+                files.images[contrast].append(path)
         derivatives = list(session.files(masks_root))
         for name, target in self.targets.items():
             contrasts = (target.contrast,) if target.contrast else self.contrasts
             for mask in _masks_of(derivatives, target.suffix or "", contrasts):
-                files.add_label(name, mask)
+                files.labels[name].append(mask)
         if self.roi is not None:
             files.rois.extend(_masks_of(derivatives, self.roi, self.contrasts))
         return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ class Layout:
     id: str
     hint: str  # holds {root}
 
+
+_NO_LAYOUT = Layout("", "", "", "")
 
 # MICCAI 2016: 3 centers with 5 patients each, numbered from 1 at every center
 _PATIENT = "Center_{center}/Patient_{subject}"
@@ -129,21 +132,20 @@ class FilesDataset(DatasetFields):
             raise ValueError(f"{key}.contrast: there is no {{contrast}} in {label.text!r}")
 
     @property
-    def _preset(self) -> Layout | None:
-        return LAYOUTS[self.layout] if self.layout else None
+    def _preset(self) -> Layout:
+        return LAYOUTS[self.layout] if self.layout else _NO_LAYOUT
 
     @property
     def hint(self) -> str:
         """How to get the data, for the message that they are missing."""
-        return self._preset.hint.format(root=self.root) if self._preset else super().hint
+        return self._preset.hint.format(root=self.root) or super().hint
 
     @property
     def _image(self) -> Pattern:
-        return Pattern(self.image or (self._preset.image if self._preset else ""))
+        return Pattern(self.image or self._preset.image)
 
     def _label(self, target: str) -> Pattern:
-        own = self.targets[target].label or self.label
-        return Pattern(own or (self._preset.label if self._preset else ""))
+        return Pattern(self.targets[target].label or self.label or self._preset.label)
 
     @property
     def _identity(self) -> tuple[str, ...]:
@@ -153,7 +155,7 @@ class FilesDataset(DatasetFields):
     @property
     def _id(self) -> Pattern:
         # the layout's id goes with the layout's image pattern only
-        preset = self._preset.id if self._preset and self.image is None else None
+        preset = self._preset.id if self.image is None else ""
         return Pattern(self.id or preset or "_".join(f"{{{name}}}" for name in self._identity))
 
     def __call__(self) -> list[Subject]:
@@ -197,21 +199,18 @@ class FilesDataset(DatasetFields):
 
         for path, values in images.items():
             contrast = values.get("contrast", self.contrasts[0])
-            subject_of(values).images.setdefault(contrast, []).append(path)
+            subject_of(values).images[contrast].append(path)
         with_images = dict(by_identity)
         for name, pattern, matches in masks:
-            owners: dict[tuple[str, ...], list[SubjectFiles]] = {}
+            owners: dict[tuple[str, ...], list[SubjectFiles]] = defaultdict(list)
             for identity, subject in with_images.items():
                 key = tuple(text for part, text in sorted(identity) if part in pattern.placeholders)
-                owners.setdefault(key, []).append(subject)
+                owners[key].append(subject)
             for path, values in matches.items():
                 key = tuple(text for _, text in sorted(_identity_of(values)))
                 mask = MaskFile(path, values.get("contrast", ""), values.get("rater", ""))
                 for subject in owners.get(key) or [subject_of(values)]:
-                    if name == _ROI:
-                        subject.rois.append(mask)
-                    else:
-                        subject.add_label(name, mask)
+                    (subject.rois if name == _ROI else subject.labels[name]).append(mask)
         return list(by_name.values())
 
     def _new_subject(self, name: str, identity: dict[str, str], rows: Rows) -> SubjectFiles:

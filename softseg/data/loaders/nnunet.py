@@ -129,7 +129,7 @@ class NnunetDataset(DatasetFields):
                     case(name).images[contrast] = [path]
         for path in _visible_files(root / "labelsTr", f"*{ending}"):
             for target in self.targets:
-                case(path.name.removesuffix(ending)).add_label(target, MaskFile(path))
+                case(path.name.removesuffix(ending)).labels[target].append(MaskFile(path))
         return list(cases.values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,20 +36,16 @@ class SubjectFiles:
 
     name: str
     columns: dict[str, str]
-    images: dict[str, list[Path]] = field(default_factory=dict)
-    labels: dict[str, list[MaskFile]] = field(default_factory=dict)
+    images: defaultdict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    labels: defaultdict[str, list[MaskFile]] = field(default_factory=lambda: defaultdict(list))
     rois: list[MaskFile] = field(default_factory=list)
     searched: Mapping[str, str] = field(default_factory=dict)
     """Where the loader searched, as a path with `*`: `image <contrast>`, `roi`, `mask <target>`
     (where {rater} stands for a rater), and of tables `mask <target> by rater <rater>`."""
-    missing_raters: dict[str, list[str]] = field(default_factory=dict)
+    missing_raters: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Target -> raters whose mask a table names, although there is no such file."""
     is_named: bool = False
     """Whether a table names files of this subject, which is then never silently left out."""
-
-    def add_label(self, target: str, mask: MaskFile) -> None:
-        """Add a mask of one target."""
-        self.labels.setdefault(target, []).append(mask)
 
     def mask_location(self, target: str, rater: str | None = None) -> str:
         """Return where the mask of a target was searched: that of one rater, or of any."""

@@ -77,9 +77,9 @@ class TableDataset(DatasetFields):
                 files.images[contrast] = [path]
         for column, (target, rater) in masks.items():
             if path := _existing_file(root, row[column], name):
-                files.add_label(target, MaskFile(path, rater=rater))
+                files.labels[target].append(MaskFile(path, rater=rater))
             elif row[column] not in _EMPTY:
-                files.missing_raters.setdefault(target, []).append(rater)
+                files.missing_raters[target].append(rater)
         if self.roi and (path := _existing_file(root, row[self.roi], name)):
             files.rois.append(MaskFile(path))
         return files

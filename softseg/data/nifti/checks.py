@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import math
 import stat
 import struct
@@ -30,7 +31,7 @@ _CODES = range(6)  # of qform and sform
 # them, rounding is as large as voxels, and a resampled grid would not fit in memory.
 _ZOOMS = (1e-6, 1e6)
 _MAX_POSITION = 1e9
-_DAMAGED = (EOFError, zlib.error)
+_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # what nibabel raises for files that have no valid header, in the order of its modules
 _UNREADABLE = (

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import math
 import os
 import re
-import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -18,10 +18,9 @@ from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import ArrayLike
 
 from softseg.core.files import replacing
-from softseg.core.types import AnyArray, Float32Array
+from softseg.core.types import Float32Array
 from softseg.data.nifti.checks import (
     PADDING,
-    FileError,
     check_finite,
     check_header,
     check_length,
@@ -32,22 +31,10 @@ from softseg.data.nifti.checks import (
 )
 from softseg.data.nifti.grid import Grid
 
-__all__ = [
-    "FileError",
-    "Volume",
-    "file_stem",
-    "nifti_stem",
-    "read_dtype",
-    "read_grid",
-    "read_volume",
-    "write_like",
-]
-
 # nibabel also prints what is wrong with a header; the error has it already
 _QUIET = logging.Logger("quiet", level=logging.CRITICAL + 1)
 _ENDING = re.compile(r"\.nii(\.gz)?\Z")
 _GZIP = b"\x1f\x8b"
-_BLOCK = 1 << 16  # bytes of a gzip file that are unpacked at a time
 _HEADER_BYTES = 540  # of NIfTI-2; the header of NIfTI-1 is shorter
 # Fields that place the voxels; intent, description, scaling and extensions belong to the source.
 _GEOMETRY = ("dim", "pixdim", "xyzt_units", "dim_info", "qform_code", "sform_code",
@@ -112,7 +99,12 @@ def write_like(path: str | Path, data: ArrayLike, source: str | Path, dtype: Any
     that uint8 would change; FileError for a bad source.
     """
     path, source = Path(path), Path(source)
-    values = _cast(np.asarray(data), np.dtype(dtype))
+    dtype = np.dtype(dtype)
+    if dtype not in (np.float32, np.uint8):
+        raise ValueError(f"masks are written as float32 or uint8, not {dtype}")
+    values = np.asarray(data).astype(dtype)
+    if dtype == np.uint8 and not np.array_equal(values, np.asarray(data)):
+        raise ValueError("soft values must be written as float32: uint8 would change them")
     with file_errors(source):
         image_class, source_header = _read_header(source)
         shape = grid_of(source, source_header, frame=0).shape
@@ -130,46 +122,18 @@ def write_like(path: str | Path, data: ArrayLike, source: str | Path, dtype: Any
         image.to_filename(part)
 
 
-def _cast(data: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
-    """Return the values in their type on disk; raise ValueError if that changes soft values."""
-    if dtype not in (np.dtype(np.float32), np.dtype(np.uint8)):
-        raise ValueError(f"masks are written as float32 or uint8, not {dtype}")
-    values = data.astype(dtype)
-    if dtype == np.uint8 and not np.array_equal(values, data):
-        raise ValueError("soft values must be written as float32: uint8 would change them")
-    return values
-
-
 def _read_start(path: Path, limit: int) -> bytes:
-    """Return the first `limit` bytes of a file, unpacked; all of it if it is not longer."""
+    """Return the first `limit` bytes of a file, unpacked; all of it if it is not longer.
+
+    If that is all of a packed file, every checksum in it is verified.
+    """
     with path.open("rb") as file:
         is_packed = file.read(2) == _GZIP
         file.seek(0)
-        if is_packed:
-            return _unpack(file, limit)
-        return file.read(min(limit, os.fstat(file.fileno()).st_size))
-
-
-def _unpack(file: BinaryIO, limit: int) -> bytes:
-    """Return the first `limit` bytes that a gzip file holds, verifying every checksum on the way.
-
-    Raises EOFError if it ends too early, zlib.error if it is damaged.
-    """
-    pieces, left = [], limit
-    member, block = zlib.decompressobj(wbits=31), file.read(_BLOCK)
-    while block and left:
-        if member.eof:  # zeros may follow, or another member
-            block = block.lstrip(b"\0")
-            if not block:
-                block = file.read(_BLOCK)
-                continue
-            member = zlib.decompressobj(wbits=31)
-        pieces.append(member.decompress(block, left))
-        left -= len(pieces[-1])
-        block = member.unused_data or file.read(_BLOCK)
-    if left and not member.eof:
-        raise EOFError("its gzip stream has no end")
-    return b"".join(pieces)
+        if not is_packed:
+            return file.read(min(limit, os.fstat(file.fileno()).st_size))
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            return unpacked.read(limit)
 
 
 def _read_header(path: Path) -> tuple[Any, Any]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from softseg.core.errors import UserError
 from softseg.core.version import __version__
-from softseg.data.synthetic import MARK
 from softseg.datasets.phantom import brats2019, msseg2016, scgm, uncertain
 
 
@@ -40,6 +39,8 @@ LAYOUTS = {
     },
 }
 
+MARK = "SYNTHETIC DATA"
+"""First words of the README of every phantom, so that every result on it is marked."""
 README = (
     MARK
     + """: a phantom in the layout of {layout}, computed by a program. No patient, no volunteer,
@@ -93,3 +94,12 @@ def write_phantom(
             target.rmdir()
         unfinished.rename(target)
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def is_phantom(folder: Path) -> bool:
+    """Return whether `write_phantom` made this data set, which the first words of README state."""
+    try:
+        with (folder / "README").open(encoding="utf-8", errors="replace") as readme:
+            return readme.read(len(MARK)) == MARK
+    except OSError:
+        return False

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from softseg.data.nifti.io import FileError, Volume, read_grid, read_volume, write_like
+from softseg.data.nifti.checks import FileError
+from softseg.data.nifti.io import Volume, read_grid, read_volume, write_like
 from tests.support.damage.every import KINDS
 from tests.support.damage.kinds import Accepted, Kind, Made
 from tests.support.damage.messages import check_message

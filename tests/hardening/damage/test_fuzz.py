@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softseg.data.nifti.io import FileError, read_grid, read_volume
+from softseg.data.nifti.checks import FileError
+from softseg.data.nifti.io import read_grid, read_volume
 from tests.support.damage.draft import sound
 from tests.support.damage.messages import check_message
 

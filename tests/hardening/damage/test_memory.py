@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures Linux 
 CHILD = r"""
 import json, re, resource, sys, traceback
 from pathlib import Path
-from softseg.data.nifti.io import FileError, read_volume
+from softseg.data.nifti.checks import FileError
+from softseg.data.nifti.io import read_volume
 
 def peak():  # getrusage would also count the parent process
     return 1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])

@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from softseg.data.nifti.io import FileError, read_grid, read_volume, write_like
+from softseg.data.nifti.checks import FileError
+from softseg.data.nifti.io import read_grid, read_volume, write_like
 from tests.support.makers import SHAPE, ball, nifti, oblique, scan
 
 GEOMETRY = ("dim", "pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",

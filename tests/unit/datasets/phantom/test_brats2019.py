@@ -16,8 +16,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.data.sample import load_sample
-from softseg.data.synthetic import is_phantom
-from softseg.datasets.phantom import brats2019, write_phantom
+from softseg.datasets.phantom import brats2019, is_phantom, write_phantom
 from softseg.datasets.phantom.brats2019 import SCAN, TumorSubject, make_subject
 from softseg.datasets.phantom.partial_volume import centers
 from tests.support.paths import CONFIGS

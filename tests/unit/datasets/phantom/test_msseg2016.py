@@ -16,8 +16,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.data.sample import load_sample
-from softseg.data.synthetic import is_phantom
-from softseg.datasets.phantom import lesions, msseg2016, write_phantom
+from softseg.datasets.phantom import is_phantom, lesions, msseg2016, write_phantom
 from softseg.datasets.phantom.lesions import Expert, expert_mask
 from softseg.datasets.phantom.msseg2016 import CENTERS, Patient, make_patient
 from softseg.datasets.phantom.partial_volume import VoxelBox, centers

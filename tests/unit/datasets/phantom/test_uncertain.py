@@ -16,8 +16,7 @@ from softseg.core.errors import UserError
 from softseg.data.loaders.table import read_table
 from softseg.data.nifti.io import read_volume
 from softseg.data.sample import load_sample
-from softseg.data.synthetic import is_phantom
-from softseg.datasets.phantom import write_phantom
+from softseg.datasets.phantom import is_phantom, write_phantom
 from softseg.datasets.phantom.uncertain import PROBABILITIES, make_subject, region_map
 
 make = cache(make_subject)
