@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from softseg.data.sample import SubjectReader, soft_mask
 from softseg.data.splits import Sets
 from softseg.data.subject import Subject
 
+FileRole = tuple[Path, Kind, str, str]  # file, its kind, contrast or target, rater
 THREADS = min(os.cpu_count() or 1, 8)
 """Subjects in memory at a time."""
 
@@ -120,7 +121,7 @@ def _check_subject(
     files: list[FileSummary] = []
     findings = list(_unfit_raters(subject, dataset))
     for role in _file_roles(subject, dataset):
-        path, name = role.path, role.name
+        path, kind, name, rater = role
         try:
             volume = reader.read(path)
             if volume is None:
@@ -128,23 +129,21 @@ def _check_subject(
             if path not in volumes:
                 assert reader.reference is not None  # that of the first file that could be read
                 volumes[path] = summarize_volume(volume, reader.reference, read_dtype(path))
-            files.append(
-                FileSummary(subject.name, path, role.kind, name, role.rater, volumes[path], None)
-            )
-            if role.kind == "image":
+            files.append(FileSummary(subject.name, path, kind, name, rater, volumes[path], None))
+            if kind == "image":
                 continue
             mask = np.clip(volume.data, 0, 1)
-            if role.kind == "mask":
+            if kind == "mask":
                 mask = soft_mask(volume.data, path, name, dataset.targets[name].values)
             summary = summarize_mask(volume.data, mask, volume.grid.voxel_ml)
             files[-1] = replace(files[-1], mask=summary)
         except FileError as error:
             _, what, do = error.args
             finding = Finding("error", "rejected file", what, do, subject.name, path)
-            if not role.is_used:
+            if _is_unused(role, dataset):
                 unused = "training does not read it: dataset.raters.fusion chooses another rater"
-                kind, do = "rejected file of an unused rater", f"{do} ({unused})"
-                finding = replace(finding, severity="warning", kind=kind, do=do)
+                of_unused, do = "rejected file of an unused rater", f"{do} ({unused})"
+                finding = replace(finding, severity="warning", kind=of_unused, do=do)
             findings.append(finding)
     return files, findings
 
@@ -162,30 +161,25 @@ def _unfit_raters(subject: Subject, dataset: DatasetFields) -> Iterator[Finding]
             yield Finding("error", "unfit raters", str(error), do, subject.name)
 
 
-@dataclass(frozen=True)
-class _FileRole:
-    """A file of the subject and its role."""
-
-    path: Path
-    kind: Kind
-    name: str = ""
-    rater: str = ""
-    is_used: bool = True
-    """False for a mask by a rater whom `dataset.raters.fusion` does not choose."""
-
-
-def _file_roles(subject: Subject, dataset: DatasetFields) -> list[_FileRole]:
+def _file_roles(subject: Subject, dataset: DatasetFields) -> list[FileRole]:
     """Return every file in the order of `load_sample`; files that training does not read are last.
 
     The order matters, as the first file that can be read is the reference of all others' grids.
     """
-    chosen = dataset.raters.chosen
-    roles = [_FileRole(path, "image", contrast) for contrast, path in subject.images.items()]
+    roles: list[FileRole] = [
+        (path, "image", contrast, "") for contrast, path in subject.images.items()
+    ]
     roles += [
-        _FileRole(path, "mask", target, rater, chosen is None or rater == chosen)
+        (path, "mask", target, rater)
         for target in dataset.targets
         for rater, path in subject.labels.get(target, {}).items()
     ]
     if subject.roi is not None:
-        roles.append(_FileRole(subject.roi, "roi"))
-    return sorted(roles, key=lambda role: not role.is_used)
+        roles.append((subject.roi, "roi", "", ""))
+    return sorted(roles, key=lambda role: _is_unused(role, dataset))
+
+
+def _is_unused(role: FileRole, dataset: DatasetFields) -> bool:
+    """Return whether it is a mask by a rater whom `dataset.raters.fusion` does not choose."""
+    _, kind, _, rater = role
+    return kind == "mask" and dataset.raters.chosen not in (None, rater)

@@ -102,47 +102,29 @@ def plot_contact_sheets(entries: Iterable[SheetEntry]) -> Iterator[Figure]:
     """
     remaining = iter(entries)
     while first := next(remaining, None):
-        layout = _Layout(len(first.images))
-        yield _plot_page([first, *islice(remaining, layout.per_page - 1)], layout)
+        per_row, side, _ = _layout(len(first.images))
+        rows = max(1, int(_ROWS_HEIGHT / (side + 3 * _LINE)))  # each with three lines of text
+        per_page = min(_MAX_SUBJECTS, rows * per_row)
+        yield _plot_page([first, *islice(remaining, per_page - 1)])
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """The arrangement of subjects with so many contrasts on a page; lengths in inches."""
-
-    contrasts: int
-
-    @property
-    def per_row(self) -> int:
-        """Subjects in a row."""
-        return max(1, min(5, 10 // self.contrasts))
-
-    @property
-    def side(self) -> float:
-        """Side of a cell."""
-        gaps = (self.per_row - 1) * _SUBJECT_GAP + self.per_row * (self.contrasts - 1) * _CELL_GAP
-        return _whole_pixels(min(1.6, (WIDTH - 2 * _EDGE - gaps) / (self.per_row * self.contrasts)))
-
-    @property
-    def width(self) -> float:
-        """Width of a subject."""
-        return self.contrasts * (self.side + _CELL_GAP) - _CELL_GAP
-
-    @property
-    def per_page(self) -> int:
-        """Subjects on a page, if each has three lines of text."""
-        rows = max(1, int(_ROWS_HEIGHT / (self.side + 3 * _LINE)))
-        return min(_MAX_SUBJECTS, rows * self.per_row)
+def _layout(contrasts: int) -> tuple[int, float, float]:
+    """Return the subjects in a row, the side of a cell and the width of a subject, in inches."""
+    per_row = max(1, min(5, 10 // contrasts))
+    gaps = (per_row - 1) * _SUBJECT_GAP + per_row * (contrasts - 1) * _CELL_GAP
+    side = _whole_pixels(min(1.6, (WIDTH - 2 * _EDGE - gaps) / (per_row * contrasts)))
+    return per_row, side, contrasts * (side + _CELL_GAP) - _CELL_GAP
 
 
-def _plot_page(page: Sequence[SheetEntry], layout: _Layout) -> Figure:
+def _plot_page(page: Sequence[SheetEntry]) -> Figure:
     """Plot the legend and, row by row, each subject's cells with the text under them."""
-    letters = int(layout.width * _LETTERS)
+    per_row, side, width = _layout(len(page[0].images))
+    letters = int(width * _LETTERS)
     texts = [f"{wrap(entry.name, letters)}\n{wrap(entry.note, letters)}" for entry in page]
-    step = _whole_pixels(layout.side + _LINE * (1.5 + max(text.count("\n") for text in texts)))
+    step = _whole_pixels(side + _LINE * (1.5 + max(text.count("\n") for text in texts)))
     legend = _legend(page)
     top = _whole_pixels(_EDGE + _LINE * len(legend) + 0.08)
-    height = top + step * math.ceil(len(page) / layout.per_row)
+    height = top + step * math.ceil(len(page) / per_row)
     figure = Figure(figsize=(WIDTH, height))
     for number, (text, color) in enumerate(legend):
         line_top = _EDGE + (number + 0.5) * _LINE
@@ -150,12 +132,12 @@ def _plot_page(page: Sequence[SheetEntry], layout: _Layout) -> Figure:
         figure.add_artist(Line2D(ends, [1 - line_top / height] * 2, color=color, linewidth=2))
         slices.add_text(figure, _EDGE + 0.33 * (color != "none"), line_top, text)
     for number, (entry, text) in enumerate(zip(page, texts, strict=True)):
-        row, column = divmod(number, layout.per_row)
-        left, upper = _EDGE + column * (layout.width + _SUBJECT_GAP), top + row * step
+        row, column = divmod(number, per_row)
+        left, upper = _EDGE + column * (width + _SUBJECT_GAP), top + row * step
         for k, image in enumerate(entry.images.values()):
-            cell_left = _whole_pixels(left + k * (layout.side + _CELL_GAP))
-            _plot_slice(slices.add_cell(figure, cell_left, upper, layout.side), entry, image)
-        below = (left + layout.width / 2, upper + layout.side + 0.04)
+            cell_left = _whole_pixels(left + k * (side + _CELL_GAP))
+            _plot_slice(slices.add_cell(figure, cell_left, upper, side), entry, image)
+        below = (left + width / 2, upper + side + 0.04)
         slices.add_text(figure, *below, text, ha="center", va="top", linespacing=1.1)
     return figure
 

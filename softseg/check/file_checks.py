@@ -40,26 +40,19 @@ def find_unusual_files(files: Sequence[FileSummary], dataset: DatasetFields) -> 
             others = f", but the values {format_values(values)}" if values else ""
             what = f"holds no voxel of {structure}{others}"
             yield Finding("warning", "empty mask", what, do, file.subject, file.path)
-    is_resampled = dataset.on_grid_mismatch == "resample"
+    consequence = "training takes their voxels as the same"
+    if dataset.on_grid_mismatch == "resample":
+        consequence = "training resamples it where that matters"
     for file in {file.path: file for file in files}.values():
-        yield from _grid_mismatch(file, is_resampled)
-    yield from _unused_codes(files, dataset.targets)
-
-
-def _grid_mismatch(file: FileSummary, is_resampled: bool) -> Iterator[Finding]:
-    """Yield a file that is accepted, but not exactly on the grid of the first contrast."""
-    distance = file.volume.away_mm
-    if isnan(distance):
-        shape = format_shape(file.volume.shape)
-        what = f"has the shape {shape}, which is not that of the first contrast"
-    elif distance > ALIGNED_MM:
+        distance = file.volume.away_mm
         what = f"is up to {distance:.2g} mm away from the first contrast"
-    else:
-        return
-    do = "nothing, if both show the same place: training takes their voxels as the same"
-    if is_resampled:
-        do = "nothing, if both show the same place: training resamples it where that matters"
-    yield Finding("warning", "another grid", what, do, file.subject, file.path)
+        if isnan(distance):
+            shape = format_shape(file.volume.shape)
+            what = f"has the shape {shape}, which is not that of the first contrast"
+        if not distance <= ALIGNED_MM:
+            do = f"nothing, if both show the same place: {consequence}"
+            yield Finding("warning", "another grid", what, do, file.subject, file.path)
+    yield from _unused_codes(files, dataset.targets)
 
 
 def _unused_codes(files: Sequence[FileSummary], targets: Mapping[str, Target]) -> Iterator[Finding]:

@@ -63,7 +63,16 @@ def find_duplicates(files: Sequence[FileSummary], sets: Sets | None) -> Iterator
     """
     images = [file for file in files if file.kind == "image" and not file.volume.is_constant]
     for group in _equal_files(images):
-        yield _duplicate_image(group, sets)
+        first, members = group[0], {set_of(file.subject, sets) for file in group}
+        own = f" ({set_of(first.subject, sets)})" if sets else ""
+        what = f"has the same voxels{own} as {_others(group, sets)}"
+        names = {"train": "training", "validation": "validation"}
+        learned = " and ".join(text for name, text in names.items() if name in members)
+        if "test" in members and learned:
+            kind = f"same image content in {learned} and test"
+            yield Finding("error", kind, what, _ONE_SIDE, first.subject, first.path)
+        else:
+            yield _warning(group, "same image content", what, _WHICH)
     masks = [file for file in files if file.kind == "mask" and file.mask and not file.mask.empty]
     for group in _equal_files(masks):
         if len({file.subject for file in group}) > 1:
@@ -89,19 +98,6 @@ def _equal_files(files: Iterable[FileSummary]) -> list[list[FileSummary]]:
         group = groups.setdefault(file.volume.digest, {})
         group.setdefault((file.subject, file.path), file)
     return [list(group.values()) for group in groups.values() if len(group) > 1]
-
-
-def _duplicate_image(group: Sequence[FileSummary], sets: Sets | None) -> Finding:
-    """Return the finding about equal images: an error if they are in the test set and another."""
-    members = {set_of(file.subject, sets) for file in group}
-    own = f" ({set_of(group[0].subject, sets)})" if sets else ""
-    what = f"has the same voxels{own} as {_others(group, sets)}"
-    names = {"train": "training", "validation": "validation"}
-    learned = " and ".join(text for name, text in names.items() if name in members)
-    if "test" in members and learned:
-        kind, first = f"same image content in {learned} and test", group[0]
-        return Finding("error", kind, what, _ONE_SIDE, first.subject, first.path)
-    return _warning(group, "same image content", what, _WHICH)
 
 
 def _others(group: Sequence[FileSummary], sets: Sets | None) -> str:

@@ -63,18 +63,16 @@ def main() -> None:
 
     # by then all files are written: a signal during the interpreter's shutdown must not change
     # the exit status of a command that is done
-    atexit.register(_ignore_signals)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        atexit.register(signal.signal, number, signal.SIG_IGN)
     with interruptible() as interrupted:
         try:
             _run_in_ranks()
         except KeyboardInterrupt:  # outside typer, which ends in the same way
             sys.exit(130)
-        except UserError as error:
+        except (UserError, TrainingError) as error:
             print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-        except TrainingError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(1)
+            sys.exit(2 if isinstance(error, UserError) else 1)
         except OSError as error:  # a wrong path is the user's mistake, a full disk is not
             path = error.filename or "a file"
             print(f"error: {path}: {error.strerror or error}", file=sys.stderr)
@@ -84,11 +82,6 @@ def main() -> None:
             if not interrupted.is_set():
                 raise
             sys.exit(130)
-
-
-def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _run_in_ranks() -> None:

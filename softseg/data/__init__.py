@@ -28,9 +28,7 @@ __all__ = [
     "write_split",
 ]
 
-_FAMILY: TypeAdapter[Loader] = TypeAdapter(Dataset)
-
 
 def build(spec: Any) -> Loader:
     """The data set that a YAML's `dataset:` describes; calling it finds its subjects."""
-    return parse_component(_FAMILY, spec)
+    return parse_component(TypeAdapter[Loader](Dataset), spec)

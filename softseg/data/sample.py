@@ -200,7 +200,8 @@ def soft_mask(
     """
     if values is None:
         if data.min() < -TOLERANCE or data.max() > 1 + TOLERANCE:
-            wrong = f"holds the values {format_values(data)}: not a soft mask in [0, 1]"
+            wrong = "so it is not a soft mask between 0 and 1"
+            wrong = f"holds the values {format_values(data)}, {wrong}"
             raise FileError(path, wrong, f"choose the codes with dataset.targets.{name}.values")
         return np.clip(data, 0, 1)
     mask = np.zeros(data.shape, dtype=bool)

@@ -13,9 +13,14 @@ from pydantic import Field, field_validator
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError, combined_error
 from softseg.core.names import is_utf8, listing, natural_key, unknown_name
-from softseg.data.loaders.subject_files import IncludedValues, SubjectFiles, select_subjects
 from softseg.data.raters import Raters
-from softseg.data.subject import DatasetError, Subject
+from softseg.data.subject import (
+    DatasetError,
+    IncludedValues,
+    Subject,
+    SubjectFiles,
+    select_subjects,
+)
 
 TargetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 _log = logging.getLogger(__name__)
@@ -151,7 +156,16 @@ def _warn_of_unequal_raters(subjects: Sequence[Subject]) -> None:
 def validate_subject(files: SubjectFiles, dataset: DatasetFields) -> tuple[Subject, list[str]]:
     """Return the subject, and everything that is missing or ambiguous about it."""
     problems: list[str] = []
-    images = _images(files, dataset.contrasts, problems)
+    images = {}
+    for contrast in dataset.contrasts:
+        paths = files.images.get(contrast, [])
+        if not paths:
+            place = files.searched[f"image {contrast}"]
+            problems.append(f"no {contrast} image (looked for {place})")
+        elif len(paths) > 1:
+            problems.append(_ambiguous(paths, contrast))
+        else:
+            images[contrast] = paths[0]
     labels = {
         target: _masks_by_rater(files, target, dataset, problems) for target in dataset.targets
     }
@@ -164,21 +178,6 @@ def validate_subject(files: SubjectFiles, dataset: DatasetFields) -> tuple[Subje
     ]
     subject = Subject(files.name, images, labels, roi, files.columns)
     return subject, [f"{files.name}: {problem}" for problem in problems]
-
-
-def _images(files: SubjectFiles, contrasts: Sequence[str], problems: list[str]) -> dict[str, Path]:
-    """Return contrast -> image; add what is missing or ambiguous to `problems`."""
-    images = {}
-    for contrast in contrasts:
-        paths = files.images.get(contrast, [])
-        if not paths:
-            place = files.searched[f"image {contrast}"]
-            problems.append(f"no {contrast} image (looked for {place})")
-        elif len(paths) > 1:
-            problems.append(_ambiguous(paths, contrast))
-        else:
-            images[contrast] = paths[0]
-    return images
 
 
 def _masks_by_rater(

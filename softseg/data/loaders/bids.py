@@ -12,10 +12,9 @@ from pydantic import field_validator, model_validator
 
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.patterns import Pattern, check_pattern
-from softseg.data.loaders.subject_files import MaskFile, SubjectFiles
 from softseg.data.loaders.table import Rows, read_table
 from softseg.data.nifti.io import nifti_stem
-from softseg.data.subject import Subject
+from softseg.data.subject import MaskFile, Subject, SubjectFiles
 
 _CONTRAST = re.compile(r"([A-Za-z0-9]+-[A-Za-z0-9]+_)*[A-Za-z0-9]+")
 Signature = tuple[frozenset[str], str]  # entities and suffix

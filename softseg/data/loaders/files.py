@@ -12,9 +12,8 @@ from pydantic import model_validator
 
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.patterns import PathPattern, Pattern, check_pattern
-from softseg.data.loaders.subject_files import MaskFile, SubjectFiles
 from softseg.data.loaders.table import Rows, read_table
-from softseg.data.subject import Subject
+from softseg.data.subject import MaskFile, Subject, SubjectFiles
 
 Matches = dict[Path, dict[str, str]]  # file -> placeholder -> text
 Identity = tuple[tuple[str, str], ...]  # placeholders that distinguish subjects, with their texts
@@ -113,23 +112,19 @@ class FilesDataset(DatasetFields):
         _check_placeholders("image", self._image, (*self._identity, "contrast"))
         if self.roi is not None:
             _check_placeholders("roi", Pattern(self.roi), (*self._identity, "contrast"))
-        for name in self.targets:
-            self._check_target(name)
+        for name, target in self.targets.items():
+            key = f"targets.{name}"
+            if target.suffix is not None:
+                raise ValueError(f"{key}.suffix: is for the loader bids; here it is {key}.label")
+            if target.label is not None:
+                check_pattern(target.label)
+            elif self.layout is None and self.label is None:
+                raise ValueError("label: write a path pattern, or choose a layout")
+            label = self._label(name)
+            _check_placeholders(f"{key}.label", label, (*self._identity, "contrast", "rater"))
+            if target.contrast is not None and "contrast" not in label.placeholders:
+                raise ValueError(f"{key}.contrast: there is no {{contrast}} in {label.text!r}")
         return self
-
-    def _check_target(self, name: str) -> None:
-        """Raise ValueError for keys of a target that this loader cannot use."""
-        target, key = self.targets[name], f"targets.{name}"
-        if target.suffix is not None:
-            raise ValueError(f"{key}.suffix: is for the loader bids; here it is {key}.label")
-        if target.label is not None:
-            check_pattern(target.label)
-        elif self.layout is None and self.label is None:
-            raise ValueError("label: write a path pattern, or choose a layout")
-        label = self._label(name)
-        _check_placeholders(f"{key}.label", label, (*self._identity, "contrast", "rater"))
-        if target.contrast is not None and "contrast" not in label.placeholders:
-            raise ValueError(f"{key}.contrast: there is no {{contrast}} in {label.text!r}")
 
     @property
     def _preset(self) -> Layout:
@@ -210,7 +205,8 @@ class FilesDataset(DatasetFields):
                 key = tuple(text for _, text in sorted(_identity_of(values)))
                 mask = MaskFile(path, values.get("contrast", ""), values.get("rater", ""))
                 for subject in owners.get(key) or [subject_of(values)]:
-                    (subject.rois if name == _ROI else subject.labels[name]).append(mask)
+                    of_target = subject.rois if name == _ROI else subject.labels[name]
+                    of_target.append(mask)
         return list(by_name.values())
 
     def _new_subject(self, name: str, identity: dict[str, str], rows: Rows) -> SubjectFiles:

@@ -11,8 +11,7 @@ from softseg.core.errors import UserError, combined_error
 from softseg.core.files import read_json
 from softseg.core.names import listing, unknown_name
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.loaders.subject_files import MaskFile, SubjectFiles
-from softseg.data.subject import Subject
+from softseg.data.subject import MaskFile, Subject, SubjectFiles
 
 
 @dataclass(frozen=True)
@@ -23,11 +22,6 @@ class _DatasetJson:
     codes: dict[str, list[float]]  # label -> its codes
     cases: int
     ending: str
-
-    @property
-    def channels(self) -> dict[str, int]:
-        """Channel -> its number in file names."""
-        return {name: number for number, name in self.names.items()}
 
     @classmethod
     def read(cls, path: Path) -> _DatasetJson:
@@ -90,11 +84,11 @@ class NnunetDataset(DatasetFields):
 
     def _check_description(self, path: Path, description: _DatasetJson) -> None:
         """Raise UserError for a contrast or a code that dataset.json does not have."""
-        channels = description.channels
+        channels = list(description.names.values())
         for contrast in self.contrasts:
             if contrast not in channels:
                 raise UserError(f"{path}: {unknown_name('channel', contrast, channels)}")
-            if list(description.names.values()).count(contrast) > 1:
+            if channels.count(contrast) > 1:
                 raise UserError(
                     f"{path}: several channels are called '{contrast}'; give each a name of its own"
                 )
@@ -110,7 +104,8 @@ class NnunetDataset(DatasetFields):
     def _subject_files(self, root: Path, description: _DatasetJson) -> list[SubjectFiles]:
         """Return every case that has an image or a mask."""
         ending = description.ending
-        numbers = {c: f"{description.channels[c]:04}" for c in self.contrasts}
+        channels = {name: f"{number:04}" for number, name in description.names.items()}
+        numbers = {contrast: channels[contrast] for contrast in self.contrasts}
         cases: dict[str, SubjectFiles] = {}
 
         def case(name: str) -> SubjectFiles:

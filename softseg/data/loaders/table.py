@@ -12,8 +12,7 @@ from pydantic import model_validator
 from softseg.core.errors import UserError
 from softseg.core.names import unknown_name
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.loaders.subject_files import MaskFile, SubjectFiles
-from softseg.data.subject import Subject
+from softseg.data.subject import MaskFile, Subject, SubjectFiles
 
 Rows = dict[str, dict[str, str]]  # value of the key column -> the other columns
 _EMPTY = ("", "n/a")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import math
 import stat
 import struct
@@ -31,7 +30,7 @@ _CODES = range(6)  # of qform and sform
 # them, rounding is as large as voxels, and a resampled grid would not fit in memory.
 _ZOOMS = (1e-6, 1e6)
 _MAX_POSITION = 1e9
-_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
+_DAMAGED = (EOFError, zlib.error)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # what nibabel raises for files that have no valid header, in the order of its modules
 _UNREADABLE = (
@@ -62,7 +61,8 @@ class FileError(UserError):
 def file_errors(path: Path) -> Iterator[None]:
     """Raise whatever goes wrong while one file is read as a `FileError` with its path."""
     try:
-        _check_is_file(path)
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise FileError(path, "is not a file", "name a NIfTI file (.nii or .nii.gz)")
         yield
     except _DAMAGED as error:
         wrong = f"is truncated or damaged ({_first_line(error)})"
@@ -71,7 +71,12 @@ def file_errors(path: Path) -> Iterator[None]:
         raise FileError(path, "is not readable", "change its permissions") from error
     except OSError as error:
         wrong = f"cannot be read ({error.strerror or _first_line(error)})"
-        raise FileError(path, wrong, "check its name and its disk") from error
+        fix = "check its name and its disk"
+        if error.errno in _ABSENT:
+            wrong, fix = "does not exist", "check the path"
+            if path.is_symlink():
+                wrong, fix = "is a link to a file that does not exist", "fetch its content"
+        raise FileError(path, wrong, fix) from error
     except MemoryError as error:
         fix = "crop it, or leave the subject out with dataset.exclude"
         raise FileError(path, "needs more memory than is free", fix) from error
@@ -82,21 +87,6 @@ def file_errors(path: Path) -> Iterator[None]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _check_is_file(path: Path) -> None:
-    """Raise FileError for a path where there is no file, and for a folder or device."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        if error.errno not in _ABSENT:
-            raise
-        if path.is_symlink():
-            wrong = "is a link to a file that does not exist"
-            raise FileError(path, wrong, "fetch its content") from error
-        raise FileError(path, "does not exist", "check the path") from error
-    if not stat.S_ISREG(mode):
-        raise FileError(path, "is not a file", "name a NIfTI file (.nii or .nii.gz)")
 
 
 def check_header(header: Any) -> None:

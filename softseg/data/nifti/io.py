@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import math
 import os
 import re
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -35,6 +35,7 @@ from softseg.data.nifti.grid import Grid
 _QUIET = logging.Logger("quiet", level=logging.CRITICAL + 1)
 _ENDING = re.compile(r"\.nii(\.gz)?\Z")
 _GZIP = b"\x1f\x8b"
+_BLOCK = 1 << 16  # bytes of a gzip file that are unpacked at a time
 _HEADER_BYTES = 540  # of NIfTI-2; the header of NIfTI-1 is shorter
 # Fields that place the voxels; intent, description, scaling and extensions belong to the source.
 _GEOMETRY = ("dim", "pixdim", "xyzt_units", "dim_info", "qform_code", "sform_code",
@@ -123,17 +124,36 @@ def write_like(path: str | Path, data: ArrayLike, source: str | Path, dtype: Any
 
 
 def _read_start(path: Path, limit: int) -> bytes:
-    """Return the first `limit` bytes of a file, unpacked; all of it if it is not longer.
-
-    If that is all of a packed file, every checksum in it is verified.
-    """
+    """Return the first `limit` bytes of a file, unpacked; all of it if it is not longer."""
     with path.open("rb") as file:
         is_packed = file.read(2) == _GZIP
         file.seek(0)
-        if not is_packed:
-            return file.read(min(limit, os.fstat(file.fileno()).st_size))
-        with gzip.GzipFile(fileobj=file) as unpacked:
-            return unpacked.read(limit)
+        if is_packed:
+            return _unpack(file, limit)
+        return file.read(min(limit, os.fstat(file.fileno()).st_size))
+
+
+def _unpack(file: BinaryIO, limit: int) -> bytes:
+    """Return the first `limit` bytes that a gzip file holds, verifying every checksum on the way.
+
+    Raises EOFError if it ends too early, zlib.error if it is damaged. Unlike the module gzip, zlib
+    rejects unknown flags and verifies the checksum of a header.
+    """
+    pieces, left = [], limit
+    member, block = zlib.decompressobj(wbits=31), file.read(_BLOCK)
+    while block and left:
+        if member.eof:  # zeros may follow, or another member
+            block = block.lstrip(b"\0")
+            if not block:
+                block = file.read(_BLOCK)
+                continue
+            member = zlib.decompressobj(wbits=31)
+        pieces.append(member.decompress(block, left))
+        left -= len(pieces[-1])
+        block = member.unused_data or file.read(_BLOCK)
+    if left and not member.eof:
+        raise EOFError("its gzip stream has no end")
+    return b"".join(pieces)
 
 
 def _read_header(path: Path) -> tuple[Any, Any]:
