@@ -16,7 +16,7 @@ from softseg.config.load import dump
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import write_atomically
 from softseg.data import read_split
-from softseg.preprocess.stack import SliceStack, write_shared_stack
+from softseg.preprocess.stack import write_shared_stack
 from softseg.runs.data import check_sets, list_subjects, load_stack
 from softseg.runs.folder import Run, is_done
 from softseg.runs.plan_file import CONFIG, PLAN, STACKS
@@ -90,24 +90,19 @@ def write_shared_stacks(
         groups.setdefault(f"{sections} {planned.experiment.loss.required_maps}", []).append(planned)
     files: dict[int, Path] = {}
     for group in groups.values():
-        path = write_shared_stack(_checked_stack(group, console), folder)
+        experiment = group[0].experiment
+        used = frozenset[str]().union(*(planned.sets.members for planned in group))
+        subjects = [s for s in list_subjects(experiment, console) if s.name in used]
+        stack = load_stack(experiment, subjects, console)
+        # the sets depend on the split only, so one run of each split is enough
+        for planned in {planned.split: planned for planned in group}.values():
+            try:
+                check_sets(planned.experiment, stack, planned.sets)
+            except UserError as error:
+                raise UserError(f"{planned.name}: {error}") from None
+        path = write_shared_stack(stack, folder)
         files |= {planned.number: path for planned in group}
     return files
-
-
-def _checked_stack(group: Sequence[PlannedRun], console: Console) -> SliceStack:
-    """The slices of every subject that a run of the group uses, once its sets are checked."""
-    experiment = group[0].experiment
-    used = frozenset[str]().union(*(planned.sets.members for planned in group))
-    subjects = [subject for subject in list_subjects(experiment, console) if subject.name in used]
-    stack = load_stack(experiment, subjects, console)
-    # the sets depend on the split only, so one run of each split is enough
-    for planned in {planned.split: planned for planned in group}.values():
-        try:
-            check_sets(planned.experiment, stack, planned.sets)
-        except UserError as error:
-            raise UserError(f"{planned.name}: {error}") from None
-    return stack
 
 
 def delete_shared_stacks(plan: Sequence[PlannedRun], folder: Path) -> None:

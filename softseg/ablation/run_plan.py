@@ -20,7 +20,7 @@ from softseg.ablation.folder import (
     write_plan,
     write_shared_stacks,
 )
-from softseg.ablation.jobs import run_here, start_fork_server
+from softseg.ablation.jobs import run_here, run_on_cluster, start_fork_server
 from softseg.ablation.plan import PlannedRun
 from softseg.ablation.run_one import Outcome
 from softseg.core.console import ProgressBar, whole_seconds
@@ -64,8 +64,6 @@ def run_plan(
     if cluster is None:
         results = run_here(todo, stacks, jobs, _gpus(design))
     else:
-        from softseg.ablation.cluster import run_on_cluster
-
         results = run_on_cluster(cluster, todo, stacks, design.ablation.cluster)
     outcomes = []
     with AblationProgress(console, todo) as progress:

@@ -98,7 +98,11 @@ def write_package(
     }
     if entry is not None:
         contents[THRESHOLDS] = json_entry(entry)
-    _check_readable(run, contents)
+    try:
+        parse_package(run.folder, contents, make_manifest(contents))  # as `read_package` will
+    except PackageError as error:
+        message = f"{run.folder} cannot be packaged: it {error}; train or evaluate it again"
+        raise UserError(message) from error
     if onnx:
         contents |= onnx_entries(experiment, checkpoint["model"], checkpoint["head"])
     contents[MANIFEST] = json_entry(make_manifest(contents))
@@ -144,15 +148,6 @@ def _weights_entry(weights: Mapping[str, Tensor]) -> bytes:
         name: tensor.detach().cpu().clone(memory_format=layout) for name, tensor in weights.items()
     }
     return safetensors.torch.save(plain)
-
-
-def _check_readable(run: Run, contents: Mapping[str, bytes]) -> None:
-    """Raise UserError if `read_package` would reject the package."""
-    try:
-        parse_package(run.folder, contents, make_manifest(contents))
-    except PackageError as error:
-        message = f"{run.folder} cannot be packaged: it {error}; train or evaluate it again"
-        raise UserError(message) from error
 
 
 def _check_sizes(run: Run, contents: Mapping[str, bytes]) -> None:

@@ -28,7 +28,7 @@ from softseg.report.pairing import paired_means, scores_by_candidate
 from softseg.report.results import Results
 from softseg.runs.folder import predictions_folder, seconds_by_stage
 from softseg.runs.thresholds import read_thresholds
-from softseg.training.previews import read_progression
+from softseg.training.recorder import read_progression
 
 _SAMPLE = 20_000  # voxels of a candidate: enough for a density
 

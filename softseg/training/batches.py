@@ -49,15 +49,10 @@ def _sample(rows: Tensor, count: int, shuffle: Generator) -> Tensor:
 def epoch_batches(
     task: Task, order: Tensor, augmentation: Generator, raters: Generator
 ) -> Iterator[Batch]:
-    """Augmented batches on the task's device, of the slices `order` (N,), in that order.
+    """Augmented batches on the task's device, of the slices `order` (N,) on the CPU, in that order.
 
-    With several processes, only this process's part of each batch.
-
-    Args:
-        task: the training; its stack may be on another device.
-        order: (N,) the slices of an epoch, on the CPU.
-        augmentation: the random generator of augmentation.
-        raters: the random generator that chooses raters.
+    With several processes, only this process's part of each batch. `raters` is the random generator
+    that chooses one of several raters.
     """
     parts = order.to(task.stack.image.device).split(task.trainer.batch_size)
     batches: Iterator[Batch] = (collate(task, rows, raters) for rows in parts)
@@ -129,7 +124,7 @@ def sample_rater(
     return raters[torch.arange(len(raters), device=raters.device), sampled]
 
 
-def single_batch(task: Task, rows: Tensor, seed: int = 0) -> Batch:
+def single_batch(task: Task, rows: Tensor) -> Batch:
     """One augmented batch of the slices `rows` (B,) on the task's device, for measuring."""
-    augmentation, raters = (torch.Generator().manual_seed(seed) for _ in range(2))
+    augmentation, raters = (torch.Generator().manual_seed(0) for _ in range(2))
     return next(epoch_batches(task, rows, augmentation, raters))

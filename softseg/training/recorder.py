@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from softseg.core.console import ProgressBar, whole_seconds
 from softseg.core.files import write_atomically
+from softseg.core.types import Float32Array
 from softseg.data.nifti.grid import upright
-from softseg.training.previews import write_preview, write_preview_slice
-from softseg.training.task import Record, State, save, save_weights
+from softseg.training.task import Record, State, save_state, save_weights
 
 ESTIMATE_AFTER = 2
 """Epochs after which the duration is estimated; the first one alone includes warming up."""
+_SLICE, _LAST = "slice", "last"
 
 
 class RunRecorder:
@@ -30,6 +34,8 @@ class RunRecorder:
     def __init__(
         self, folder: Path, start_epoch: int, images: Tensor, targets: Tensor, images_every: int
     ) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow, and reports do not need it
+
         self.folder = folder
         self.images_every = images_every
         self._preview_columns = [normalized(images[:, :1]), targets[:, :1].cpu()]
@@ -57,7 +63,7 @@ class RunRecorder:
             save_weights(state, self.folder / "checkpoints" / "best.pt")
         table = pd.DataFrame(state.history).astype({"epoch": int})
         write_atomically(self.folder / "history.csv", table.to_csv(index=False))
-        save(state, self.folder / "checkpoints" / "last.pt")
+        save_state(state, self.folder / "checkpoints" / "last.pt")
 
     def close(self) -> None:
         """Flush TensorBoard's events."""
@@ -127,3 +133,57 @@ class ProgressDisplay(ProgressBar):
                 style="yellow",
                 highlight=False,
             )
+
+
+@dataclass(frozen=True)
+class Progression:
+    """Predictions of one validation slice in the course of training (SoftSeg Figure 2)."""
+
+    image: Float32Array  # (C, H, W)
+    target: Float32Array  # (K, H, W) in [0, 1]
+    predictions: dict[int, Float32Array]  # epoch -> (K, H, W) in [0, 1], in the order of epochs
+
+
+def write_preview_slice(folder: Path, image: Tensor, target: Tensor) -> None:
+    """Write the slice itself, image (C, H, W) and target (K, H, W)."""
+    (folder / "previews").mkdir(exist_ok=True)
+    _write(folder, _SLICE, image=image, target=target)
+
+
+def write_preview(folder: Path, epoch: int, prediction: Tensor) -> None:
+    """Write the prediction (K, H, W) of one epoch: as the last one, and by its number if kept."""
+    names = [_LAST, f"epoch-{epoch:05}"] if is_kept(epoch) else [_LAST]
+    for name in names:
+        _write(folder, name, prediction=prediction, epoch=np.array(epoch))
+
+
+def is_kept(epoch: int) -> bool:
+    """Whether an epoch is one of 1, 2, 5, 10, 20, 50, 100 ..."""
+    return epoch in {digit * 10 ** (len(str(epoch)) - 1) for digit in (1, 2, 5)}
+
+
+def read_progression(folder: Path) -> Progression | None:
+    """The previews in a run's folder; None if there are none or they are incomplete."""
+    try:
+        preview = load_file(folder / "previews" / f"{_SLICE}.safetensors")
+        files = [
+            load_file(path) for path in sorted((folder / "previews").glob("[el]*.safetensors"))
+        ]
+        predictions = {int(f["epoch"]): f["prediction"].astype(np.float32) for f in files}
+    except (OSError, SafetensorError, KeyError):
+        return None
+    ordered = {epoch: predictions[epoch] for epoch in sorted(predictions)}
+    image, target = (preview[name].astype(np.float32) for name in ("image", "target"))
+    return Progression(image, target, ordered)
+
+
+def _write(folder: Path, name: str, **values: Tensor | NDArray[np.int_]) -> None:
+    """Write arrays as float16, limited to its range: a scan may not be standardized."""
+    largest = float(np.finfo(np.float16).max)
+    arrays = {
+        key: value.cpu().clamp(-largest, largest).numpy().astype(np.float16)
+        if isinstance(value, Tensor)
+        else value
+        for key, value in values.items()
+    }
+    write_atomically(folder / "previews" / f"{name}.safetensors", save(arrays))

@@ -75,7 +75,7 @@ def initial_state(model: nn.Module, head: nn.Module, trainer: Trainer) -> State:
     return State(model, head, optimizer, trainer.schedule(optimizer, trainer.max_epochs))
 
 
-def save(state: State, path: Path) -> None:
+def save_state(state: State, path: Path) -> None:
     """Write everything that resuming needs, whole or not at all."""
     modules = {name: getattr(state, name).state_dict() for name in _STATEFUL}
     progress = {"epoch": state.epoch, "progress": asdict(state.progress), "history": state.history}
@@ -89,7 +89,7 @@ def save_weights(state: State, path: Path) -> None:
 
 
 def restore(state: State, path: Path) -> None:
-    """Load what `save` wrote. Raises UserError if the checkpoint is of another training."""
+    """Load what `save_state` wrote. Raises UserError if the checkpoint is of another training."""
     saved = read_checkpoint(path)
     try:
         for name in _STATEFUL:

@@ -52,9 +52,6 @@ def train(
     """Train one experiment into a run's folder.
 
     Args:
-        experiment: the validated configuration.
-        folder: the run's folder.
-        console: where the summary and the progress are printed.
         resume: continue after the last completed epoch of the run in the folder.
         overwrite: delete a run in the folder first.
         prepared: the experiment's data, if already loaded (an ablation's runs share them).

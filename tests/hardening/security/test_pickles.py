@@ -18,7 +18,7 @@ from softseg.core.errors import UserError
 from softseg.preprocess.cache import read_entry
 from softseg.preprocess.stack import read_shared_stack
 from softseg.runs.checkpoint import read_checkpoint
-from softseg.training.previews import read_progression
+from softseg.training.recorder import read_progression
 
 MARK = "pwned"
 

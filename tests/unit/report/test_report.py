@@ -19,7 +19,7 @@ from softseg.report.examples import select_subjects
 from softseg.report.figures import write_figure
 from softseg.report.report import show, write_report
 from softseg.report.results import read_results
-from softseg.training.previews import write_preview, write_preview_slice
+from softseg.training.recorder import write_preview, write_preview_slice
 from tests.support import ablation_folder as fake
 
 DONE = fake.scores(splits=6, subjects=2)

@@ -44,7 +44,7 @@ def test_resuming_after_any_epoch_ends_with_the_same_bits(tmp_path):
 
         class Killed(Watcher):
             def epoch(self, state, record, best, preview):
-                states.save(state, tmp_path / "last.pt")
+                states.save_state(state, tmp_path / "last.pt")
                 if state.epoch == stop:  # noqa: B023
                     raise KeyboardInterrupt
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from softseg.training.previews import is_kept, read_progression, write_preview, write_preview_slice
+from softseg.training.recorder import is_kept, read_progression, write_preview, write_preview_slice
 
 KEPT = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
 

@@ -136,7 +136,7 @@ def test_the_table_is_never_behind_the_checkpoint(tmp_path, monkeypatch):
     def killed(state, path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "save", killed)
+    monkeypatch.setattr(module, "save_state", killed)
     task = tiny_task(max_epochs=1)
     images = task.stack.image[:1]
     keeper = module.RunRecorder(tmp_path, 0, images, images, 0)

@@ -20,7 +20,7 @@ def test_a_saved_state_comes_back_equal(tmp_path):
     one = tiny_state(task)
     one.epoch, one.history = 2, [{"epoch": 1, "val_loss": 0.5}]
     one.progress = StoppingProgress(best=0.25, reference=0.5, waited=1)
-    states.save(one, tmp_path / "last.pt")
+    states.save_state(one, tmp_path / "last.pt")
     two = tiny_state(tiny_task(seed=4))
     states.restore(two, tmp_path / "last.pt")
     assert two.epoch == 2
@@ -32,7 +32,7 @@ def test_a_saved_state_comes_back_equal(tmp_path):
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, damage):
     path = tmp_path / "last.pt"
-    states.save(tiny_state(tiny_task()), path)
+    states.save_state(tiny_state(tiny_task()), path)
     content = bytearray(path.read_bytes())
     if damage == "flipped":
         content[len(content) // 2] ^= 0xFF
@@ -60,7 +60,7 @@ def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path, monkeypatch):
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
     state = tiny_state(tiny_task())
-    states.save(state, path)
+    states.save_state(state, path)
     before = path.read_bytes()
 
     def fails(*args, **kwargs):
@@ -68,6 +68,6 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", fails)
     with pytest.raises(OSError, match="disk full"):
-        states.save(state, path)
+        states.save_state(state, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
