@@ -51,7 +51,7 @@ def train(
     Raises TrainingError if training breaks down (the loss is not finite).
     """
     if resume and overwrite:
-        raise UserError("resume and overwrite exclude each other: choose one")
+        raise UserError("resume and overwrite cannot be combined: choose one")
     experiment = load_experiment(Path(config), list(changes))
     folder = Path("runs") / experiment.name if out is None else Path(out)
     console = _console(quiet)

@@ -94,8 +94,9 @@ def write_shared_stacks(
         used = frozenset[str]().union(*(planned.sets.members for planned in group))
         subjects = [s for s in list_subjects(experiment, console) if s.name in used]
         stack = load_stack(experiment, subjects, console)
-        # the sets depend on the split only, so one run of each split is enough
-        for planned in {planned.split: planned for planned in group}.values():
+        # besides the group's sections, the check depends on the sets and on the augmentation
+        checked = {(p.split, p.experiment.model_dump_json(include={"augment"})): p for p in group}
+        for planned in checked.values():
             try:
                 check_sets(planned.experiment, stack, planned.sets)
             except UserError as error:

@@ -43,7 +43,7 @@ def ablate(
     from softseg.runs.plan_file import any_done
 
     if sum((jobs > 1, cluster is not None, run_index is not None)) > 1:
-        raise typer.BadParameter("--jobs, --cluster and --run-index exclude each other")
+        raise typer.BadParameter("--jobs, --cluster and --run-index cannot be combined")
     console, design = open_console(), load_design(config, set_ or [])
     folder = out or Path("runs") / design.ablation.name
     runs = make_plan(design, folder, console)

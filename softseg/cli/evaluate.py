@@ -39,7 +39,7 @@ def evaluate(
     """Score a trained run in the native space of each scan."""
     check_options(uncertainty, samples, seed, None)
     if threshold_search and threshold is not None:
-        raise typer.BadParameter("--threshold-search and --threshold exclude each other")
+        raise typer.BadParameter("--threshold-search and --threshold cannot be combined")
     from softseg.evaluation import evaluate as evaluation
     from softseg.evaluation.recalibration.recalibrate import recalibrate as fit_and_compare
     from softseg.runs.folder import find_run

@@ -33,7 +33,7 @@ def train(
     from softseg.config.load import load_experiment
 
     if resume and overwrite:
-        raise typer.BadParameter("--resume and --overwrite exclude each other")
+        raise typer.BadParameter("--resume and --overwrite cannot be combined")
     experiment = load_experiment(config, changes(set_, device))
     # only now, as it imports torch: a mistake in the YAML is reported at once
     from softseg.core.ranks import from_environment

@@ -44,7 +44,8 @@ class EarlyStopping(Component):
     patience: Annotated[int, Field(ge=0)] = 50
     """Number of epochs without improvement after which training stops; 0 stops at the first."""
     epsilon: Annotated[float, Field(ge=0)] = 0.001
-    """Relative improvement that counts: the loss falls below the best one by this share of it."""
+    """Minimum relative decrease of the validation loss that counts as an improvement, compared with
+    the loss of the last improvement (0.001 is 0.1 %)."""
 
 
 class Trainer(Component):

@@ -56,11 +56,11 @@ class Split(Component):
     """Column whose values are kept together: subject (a person, with all sessions), center,
     session, or any column of participants.tsv or of dataset.table."""
     test: Share | None = None
-    """Test groups: a fraction of all, a number, or a list of values of `by`; at least one. null:
-    0.2, unless folds or file choose."""
+    """Groups in the test set: a fraction of all groups, a number, or a list of values of `by`; at
+    least one group is used. null: 0.2, unless `folds` or `file` is set."""
     validation: Share | None = None
-    """Validation groups, of those left: a fraction (of all groups; with `within`, of the groups
-    left), a number, or a list of values; at least one. null: 0.2, unless file chooses."""
+    """Groups in the validation set, out of the rest: a fraction (of all groups; with `within`, of
+    the rest), a number, or a list of values; at least one. null: 0.2, unless `file` is set."""
     within: str | None = None
     """Column that divides what is left after the test set into training and validation; null:
     `by`. E.g. by: center, within: subject tests one center and divides the subjects of the
@@ -71,7 +71,8 @@ class Split(Component):
     fold: Annotated[int, Field(ge=0)] = 0
     """Index of the fold that is the test set, counted from 0."""
     file: str | None = None
-    """A split.json with fixed lists, instead of all the above; below the working directory."""
+    """Path of a split.json with fixed sets, relative to the working directory; it replaces by,
+    test, validation, within and folds."""
     seed: Annotated[int, Field(ge=0)] | None = None
     """Random seed of the split; null: the experiment's."""
 

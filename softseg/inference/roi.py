@@ -44,7 +44,7 @@ def assign_rois(
             f"{model.source} was not trained around an ROI: leave out --roi and --center"
         )
     if roi is not None and center is not None:
-        raise UserError("--roi and --center exclude each other: give one of them")
+        raise UserError("--roi and --center cannot be combined: give one of them")
     if roi is not None:
         dataset = model.experiment.dataset
         suffix = dataset.roi if dataset.loader == "bids" else None

@@ -97,7 +97,7 @@ class Wing(BaseLoss):
     omega: Annotated[float, Field(gt=0)] = 10.0
     """Error, in units of the target, above which the loss is linear; also its scale"""
     epsilon: Annotated[float, Field(ge=1e-6)] = 2.0
-    """Error at which the logarithm begins to bend; the smaller, the steeper near 0"""
+    """Width of the steep region around an error of 0; a smaller value makes it steeper"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one loss per voxel, (B, K, H, W)."""
@@ -127,7 +127,7 @@ class AdaptiveWing(BaseLoss):
 
     name: Literal["adaptive_wing"] = "adaptive_wing"
     epsilon: Annotated[float, Field(ge=1e-6)] = 1.0
-    """Error at which the logarithm begins to bend; the smaller, the steeper near 0"""
+    """Width of the steep region around an error of 0; a smaller value makes it steeper"""
     alpha: Annotated[float, Field(gt=2)] = 2.1
     """Above 2, so that the exponent alpha - y stays above 1 at y = 1 and the gradient finite"""
     theta: Annotated[float, Field(gt=0)] = 0.5

@@ -27,13 +27,13 @@ rounded to n/256, at least 1/256"""
     dropout_position: Literal["every_convolution", "block_end", "before_output_layer"] = (
         "every_convolution"
     )
-    """After every convolution (the paper's), after every block, or only before the last \
+    """After every convolution (as in the paper), after every block, or only before the last \
 convolution. Dropout before a batch norm makes its statistics differ between training and \
 evaluation, which can leave a NormReLU dead in evaluation; `before_output_layer` avoids that"""
     block: Literal["conv_norm_relu", "conv_relu_norm"] = "conv_norm_relu"
     """Order of norm and ReLU after a convolution"""
     norm: Literal["batch", "instance"] = "batch"
-    """Batch norm (the paper's), or instance norm: each slice on its own, in training and in \
+    """Batch norm (as in the paper), or instance norm: each slice on its own, in training and in \
 evaluation; it needs more than one voxel at the bottom"""
     norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Weight of the newest batch in batch norm's running statistics; the published configurations \

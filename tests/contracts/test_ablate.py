@@ -100,7 +100,7 @@ def test_a_repeatedly_killed_ablation_ends_with_the_same_tables(
 
 
 def test_an_interrupted_ablation_stops_its_runs_and_exits_with_130(tmp_path):
-    folder = make(tmp_path, "trainer: {max_epochs: 2000}\n")
+    folder = make(tmp_path, "trainer: {max_epochs: 100000, early_stopping: null}\n")
     process = project.start(folder, "ablate", "both.yaml", "--jobs", "2", "--splits", "1")
     histories = [folder / "runs/both" / run / "history.csv" for run in RUNS[:2]]
     while not all(path.exists() for path in histories) and process.poll() is None:

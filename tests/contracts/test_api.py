@@ -115,7 +115,7 @@ def test_resume_and_overwrite_exclude_each_other(trained):
     folder, run, _ = trained
     before = (run / "checkpoints/best.pt").read_bytes()
     changes = [f"dataset.root={folder / 'data'}", *CHANGES]
-    with pytest.raises(UserError, match="resume and overwrite exclude each other"):
+    with pytest.raises(UserError, match="resume and overwrite cannot be combined"):
         softseg.train(
             folder / "tiny.yaml", changes=changes, out=run, resume=True, overwrite=True, quiet=True
         )

@@ -59,7 +59,7 @@ class DatasetFields(Component):
     """Names of subjects to leave out."""
     include: dict[str, IncludedValues] = Field(default={})
     """The subjects to use: a column and the values that are kept, e.g. {subject: [a, b]} or
-    {center: [1, 2]}; of several columns, all must fit. {}: all subjects."""
+    {center: [1, 2]}; a subject must match all columns that are given. {}: all subjects."""
     cache: str | None = "runs/.cache"
     """Folder for preprocessed volumes, relative to the working directory; null: keep none."""
     cache_gb: Annotated[float, Field(gt=0)] | None = 50.0

@@ -61,7 +61,9 @@ def recalibrate(
     opened = open_run(run, console, ("validation", split), sets)
     head = opened.experiment.model.head.name
     if name == "temperature" and head != "sigmoid":
-        raise UserError(f"temperature: is for a sigmoid head, this run has {head}; use monotone")
+        raise UserError(
+            f"temperature scaling requires a sigmoid head, this run has {head}; use monotone"
+        )
     evidence: dict[str, list[Evidence]] = {target: [] for target in opened.targets}
     members = opened.sets.validation
     for _, soft, sample in iter_predictions(opened, members, "fitting", console):

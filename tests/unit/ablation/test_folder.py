@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
 
+from softseg.ablation import folder as folder_module
 from softseg.ablation.design import Ablation
 from softseg.ablation.folder import (
     check_existing,
     check_initial_weights,
     delete_shared_stacks,
     write_plan,
+    write_shared_stacks,
 )
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
@@ -151,3 +154,17 @@ def test_the_shared_slices_stay_until_every_run_is_done(study, tmp_path):
         delete_shared_stacks(plan, tmp_path / "runs")
     assert not stack.exists()
     assert all(planned.run.config.exists() for planned in plan)
+
+
+def test_the_sets_are_checked_for_each_split_and_each_augmentation(study, tmp_path, monkeypatch):
+    """Rotated contour maps in pixels that are not square depend on the augmentation, too."""
+    checked = []
+    monkeypatch.setattr(
+        folder_module, "check_sets", lambda experiment, stack, sets: checked.append(experiment.name)
+    )
+    candidates = "candidates={Soft: {}, Still: {augment: []}, Dice: {loss: {name: dice}}}"
+    _, plan = study(candidates)
+    write_shared_stacks(plan, tmp_path / "stacks", Console(quiet=True))
+    splits = len({planned.split for planned in plan})
+    assert checked.count("Still") == splits
+    assert len(checked) == 2 * splits

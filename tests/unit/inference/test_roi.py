@@ -130,7 +130,7 @@ def test_a_misspelled_roi_is_reported(scans, tmp_path):
 
 def test_a_mask_and_a_center_exclude_each_other(scans, tmp_path):
     mask = masks(tmp_path / "roi", "cord.nii.gz") / "cord.nii.gz"
-    with pytest.raises(UserError, match="--roi and --center exclude each other"):
+    with pytest.raises(UserError, match="--roi and --center cannot be combined"):
         assign_rois(around(), scans[:1], mask, "3,4,5")
 
 

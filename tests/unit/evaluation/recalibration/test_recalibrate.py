@@ -125,7 +125,7 @@ def test_temperature_is_rejected_for_another_head(run):
     text = run.config.read_text().replace("name: sigmoid", "name: normrelu")
     text = "\n".join(line for line in text.splitlines() if "prior:" not in line)
     run.config.write_text(text)
-    with pytest.raises(UserError, match="is for a sigmoid head, this run has normrelu"):
+    with pytest.raises(UserError, match="requires a sigmoid head, this run has normrelu"):
         recalibrate(run, "temperature", plain())
     assert not (run.folder / "recalibration.json").exists()
 
