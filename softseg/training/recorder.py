@@ -146,15 +146,22 @@ class Progression:
 
 def write_preview_slice(folder: Path, image: Tensor, target: Tensor) -> None:
     """Write the slice itself, image (C, H, W) and target (K, H, W)."""
-    (folder / "previews").mkdir(exist_ok=True)
-    _write(folder, _SLICE, image=image, target=target)
+    path = folder / "previews" / f"{_SLICE}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, save({"image": _float16(image), "target": _float16(target)}))
 
 
 def write_preview(folder: Path, epoch: int, prediction: Tensor) -> None:
     """Write the prediction (K, H, W) of one epoch: as the last one, and by its number if kept."""
-    names = [_LAST, f"epoch-{epoch:05}"] if is_kept(epoch) else [_LAST]
-    for name in names:
-        _write(folder, name, prediction=prediction, epoch=np.array(epoch))
+    content = save({"prediction": _float16(prediction), "epoch": np.array(epoch)})
+    for name in [_LAST, f"epoch-{epoch:05}"] if is_kept(epoch) else [_LAST]:
+        write_atomically(folder / "previews" / f"{name}.safetensors", content)
+
+
+def _float16(values: Tensor) -> NDArray[np.float16]:
+    """The values limited to the range of float16: a scan may not be standardized."""
+    largest = float(np.finfo(np.float16).max)
+    return values.cpu().clamp(-largest, largest).numpy().astype(np.float16)
 
 
 def is_kept(epoch: int) -> bool:
@@ -166,24 +173,11 @@ def read_progression(folder: Path) -> Progression | None:
     """The previews in a run's folder; None if there are none or they are incomplete."""
     try:
         preview = load_file(folder / "previews" / f"{_SLICE}.safetensors")
-        files = [
-            load_file(path) for path in sorted((folder / "previews").glob("[el]*.safetensors"))
-        ]
+        paths = sorted((folder / "previews").glob("[el]*.safetensors"))
+        files = [load_file(path) for path in paths]
         predictions = {int(f["epoch"]): f["prediction"].astype(np.float32) for f in files}
     except (OSError, SafetensorError, KeyError):
         return None
     ordered = {epoch: predictions[epoch] for epoch in sorted(predictions)}
     image, target = (preview[name].astype(np.float32) for name in ("image", "target"))
     return Progression(image, target, ordered)
-
-
-def _write(folder: Path, name: str, **values: Tensor | NDArray[np.int_]) -> None:
-    """Write arrays as float16, limited to its range: a scan may not be standardized."""
-    largest = float(np.finfo(np.float16).max)
-    arrays = {
-        key: value.cpu().clamp(-largest, largest).numpy().astype(np.float16)
-        if isinstance(value, Tensor)
-        else value
-        for key, value in values.items()
-    }
-    write_atomically(folder / "previews" / f"{name}.safetensors", save(arrays))
