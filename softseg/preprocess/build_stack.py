@@ -37,18 +37,9 @@ def build_stack(
     """Load, check and preprocess every subject, or read it from the cache (`dataset.cache`).
 
     Threads suffice, because decompression and matrix products release the interpreter's lock.
-    Afterwards the cache is brought below `dataset.cache_gb`.
-
-    Args:
-        subjects: the subjects, in the order of the stack.
-        dataset: how they are loaded, and where the cache is.
-        steps: the preprocessing chain.
-        slices: how volumes are cut.
-        maps: the kinds of distance maps that the loss needs.
-        tick: called after each subject.
-        known_problems: problems of the dataset that were found earlier.
-
-    Raises one UserError that lists the known problems and every bad file of the dataset.
+    Afterwards the cache is brought below `dataset.cache_gb`. `maps` are the kinds of distance maps
+    that the loss needs; `tick` is called after each subject. Raises one UserError that lists the
+    `known_problems` of the dataset and every bad file of it.
     """
     folder = None if dataset.cache is None else Path(dataset.cache)
     with_raters = dataset.raters.fusion == "random"

@@ -64,14 +64,9 @@ def preprocess(
 ) -> VolumeSlices:
     """Standardize, orient, resample and crop one subject's scan and cut it into slices.
 
-    Only the box that the crop keeps is resampled, in one interpolation for all steps.
-
-    Args:
-        sample: the scan and its masks on the native grid.
-        steps: the chain.
-        slices: how the volume is cut.
-        with_raters: also return every rater's masks (for `raters: {fusion: random}`).
-        map_kinds: the kinds of distance maps that the loss needs.
+    Only the box that the crop keeps is resampled, in one interpolation for all steps. With
+    `with_raters`, every rater's masks are returned, too (for `raters: {fusion: random}`);
+    `map_kinds` are the kinds of distance maps that the loss needs.
 
     Raises UserError for a step that needs an ROI where the subject has none (or an empty one).
     """
@@ -84,10 +79,13 @@ def preprocess(
     roi = None
     if sample.roi is not None:
         roi = slices.cut(_resampled_masks(sample.roi[None], steps, geometry))
-    raters = [
-        slices.cut(_resampled_masks(rater, steps, geometry))
-        for rater in (_masks_of_raters(sample) if with_raters else [])
-    ]
+    names = {name for masks_of_raters in sample.raters for name in masks_of_raters}
+    raters = []
+    for name in sorted(names, key=natural_key) if with_raters else []:
+        # a target without this rater has its fused mask
+        targets = zip(sample.raters, sample.target, strict=True)
+        rater = np.stack([masks_of_raters.get(name, fused) for masks_of_raters, fused in targets])
+        raters.append(slices.cut(_resampled_masks(rater, steps, geometry)))
     keep = slices.keep_mask(pixels, target, roi)
     fill = torch.from_numpy(background).expand(len(pixels), -1)
     if standardizes_per_slice(steps):
@@ -139,15 +137,6 @@ def _resampled_masks(masks: FloatArray, steps: Sequence[Step], geometry: Geometr
     order = label_interpolation(steps)
     resampled = [resample(mask, geometry.native, geometry.network, order) for mask in masks]
     return np.clip(np.stack(resampled), 0.0, 1.0)
-
-
-def _masks_of_raters(sample: Sample) -> list[FloatArray]:
-    """Return each rater's masks (K, X, Y, Z), the fused one for targets without that rater."""
-    names = sorted({name for masks in sample.raters for name in masks}, key=natural_key)
-    return [
-        np.stack([masks.get(name, sample.target[k]) for k, masks in enumerate(sample.raters)])
-        for name in names
-    ]
 
 
 def _stacked(tensors: Sequence[Tensor], like: Tensor) -> Tensor:

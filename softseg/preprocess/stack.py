@@ -122,16 +122,20 @@ def assemble_stack(
 ) -> SliceStack:
     """Copy the volumes into one block for each tensor, releasing every volume once it is copied.
 
-    Args:
-        subjects: the names, in order.
-        parts: their volumes; the list is emptied.
-        limit: bytes that a stack may use in memory.
-        folder: where a larger one is written.
+    `parts` are the subjects' volumes; the list is emptied. A stack of more than `limit` bytes is
+    written to `folder`.
 
     Raises UserError when in-plane sizes differ (no `crop` step), and when a stack is too large
     and there is no folder for it.
     """
-    _check_sizes(subjects, parts)
+    examples: dict[tuple[int, int], str] = {}
+    for subject, part in zip(subjects, parts, strict=True):
+        examples.setdefault((part.image.shape[2], part.image.shape[3]), subject)
+    if len(examples) > 1:
+        raise combined_error(
+            "slices of different sizes cannot share a batch; add a `crop` step to preprocess:",
+            (f"{h} x {w} pixels, e.g. {subject}" for (h, w), subject in examples.items()),
+        )
     size = sum(getattr(part, name).nbytes for part in parts for name in LARGE)
     if size > limit and folder is None:
         raise UserError(
@@ -158,18 +162,6 @@ def assemble_stack(
         release_free_memory()
     tensors = {name: block.finish() for name, block in blocks.items()}
     return SliceStack(**tensors, fill=torch.cat(fill), keep=torch.cat(keep), volumes=tuple(volumes))
-
-
-def _check_sizes(subjects: Sequence[str], parts: Sequence[VolumeSlices]) -> None:
-    """Raise UserError with an example of each in-plane size, if there are several."""
-    examples: dict[tuple[int, int], str] = {}
-    for subject, part in zip(subjects, parts, strict=True):
-        examples.setdefault((part.image.shape[2], part.image.shape[3]), subject)
-    if len(examples) > 1:
-        raise combined_error(
-            "slices of different sizes cannot share a batch; add a `crop` step to preprocess:",
-            (f"{h} x {w} pixels, e.g. {subject}" for (h, w), subject in examples.items()),
-        )
 
 
 class _Block:

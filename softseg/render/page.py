@@ -43,18 +43,12 @@ def write_page(
 ) -> None:
     """Write one self-contained page: pictures and styles inside, no script, no request.
 
-    All texts are plain and are escaped.
+    All texts are plain and are escaped. Warnings are shown above everything else, a box for each;
+    then `context`, what the results depend on (data, versions, seed, date); then the sections, with
+    their titles as the table of contents.
 
-    Args:
-        path: the file; its folder is created if necessary.
-        title: the page's heading.
-        context: what the results depend on (data, versions, seed, date), shown first.
-        warnings: shown above everything else, a box for each.
-        sections: the body, in order; their titles are the table of contents.
-
-    Raises:
-        FileNotFoundError: a figure's file does not exist.
-        ValueError: a figure's file is not a picture by its name.
+    Raises FileNotFoundError if a figure's file does not exist, and ValueError if its name is not
+    that of a picture.
     """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

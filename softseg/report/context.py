@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from softseg.datasets.phantom import is_phantom
-from softseg.report.pairing import same_truth
+from softseg.report.comparisons import same_truth
 from softseg.report.results import Results
 from softseg.runs.plan_file import CONVERGED_DICE, RunStatus
 

@@ -14,7 +14,7 @@ from softseg.data.nifti.io import read_volume
 from softseg.data.sample import load_sample
 from softseg.inference.write import Kind, prediction_file
 from softseg.render.figures.predictions import Example
-from softseg.report.pairing import scores_by_candidate
+from softseg.report.comparisons import scores_by_candidate
 from softseg.report.results import Results
 from softseg.runs.folder import subject_predictions_folder
 

@@ -23,8 +23,8 @@ from softseg.render.figures.softness import plot_density, plot_thresholds
 from softseg.render.figures.style import colors
 from softseg.render.figures.volumes import plot_bland_altman, plot_volume_bias
 from softseg.render.page import Figure
+from softseg.report.comparisons import paired_means, scores_by_candidate
 from softseg.report.examples import read_examples
-from softseg.report.pairing import paired_means, scores_by_candidate
 from softseg.report.results import Results
 from softseg.runs.folder import predictions_folder, seconds_by_stage
 from softseg.runs.thresholds import read_thresholds

@@ -14,10 +14,9 @@ from softseg.core.files import write_atomically
 from softseg.metrics.significance import Method
 from softseg.render.page import Section, write_page
 from softseg.render.text_table import TextTable, to_rich, write_table
-from softseg.report.comparisons import PER_SPLIT_CAUTION, Comparison, as_table
+from softseg.report.comparisons import PER_SPLIT_CAUTION, UNITS, Comparison, Unit, as_table
 from softseg.report.context import report_context, report_warnings
 from softseg.report.figures import write_figure
-from softseg.report.pairing import UNITS, Unit
 from softseg.report.results import Results, read_results
 from softseg.report.tables import (
     SIGN,

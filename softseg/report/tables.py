@@ -10,8 +10,15 @@ import pandas as pd
 from softseg.metrics.headings import HEADINGS, heading_of
 from softseg.render.paper_table import decimals, paper_table
 from softseg.render.text_table import Cell, TextTable
-from softseg.report.comparisons import Comparison, as_table, compare
-from softseg.report.pairing import COLUMN, Unit, same_raters, same_truth
+from softseg.report.comparisons import (
+    COLUMN,
+    Comparison,
+    Unit,
+    as_table,
+    compare,
+    same_raters,
+    same_truth,
+)
 from softseg.report.results import Results
 
 DEFAULT_METRICS = (

@@ -47,8 +47,7 @@ def report_download(source: Source, folder: Path, console: Console) -> None:
         def progress(name: str, done: int, total: int | None) -> None:
             bar.update(task, description=Path(name).name, completed=done, total=total)
 
-        downloaded = download_missing(source, folder, progress)
-    root = source.root(folder)
+        root, downloaded = download_missing(source, folder, progress)
     if downloaded:
         files = "1 file" if downloaded == 1 else f"{downloaded} files"
         _print(console, f"downloaded {files}: {root}")

@@ -22,8 +22,10 @@ RECORD = "checksums.json"
 """The checksums of earlier downloads into a folder."""
 
 
-def download_missing(source: Archive | FileSet, folder: Path, progress: Progress) -> int:
-    """Download what is missing of a data set; return the number of files that were downloaded.
+def download_missing(
+    source: Archive | FileSet, folder: Path, progress: Progress
+) -> tuple[Path, int]:
+    """Download what is missing of a data set; return its root and the number of files downloaded.
 
     A call after an interruption resumes.
     Every file is complete and has the right checksum, or does not exist. Archives are unpacked and
@@ -52,11 +54,11 @@ def download_missing(source: Archive | FileSet, folder: Path, progress: Progress
         ) from None
 
 
-def _download_archive(source: Archive, folder: Path, progress: Progress) -> int:
+def _download_archive(source: Archive, folder: Path, progress: Progress) -> tuple[Path, int]:
     """Download and unpack an archive, unless its folder exists; the archive is always deleted."""
-    archive = folder / source.file
-    if source.root(folder).exists():
-        return 0
+    root, archive = folder / source.folder, folder / source.file
+    if root.exists():
+        return root, 0
     download_file(source.address, folder, source.file, source.checksum, progress)
     try:
         unpack(archive, source.folder, source.largest)
@@ -66,10 +68,10 @@ def _download_archive(source: Archive, folder: Path, progress: Progress) -> int:
         archive.unlink()  # it would be rejected every time
         raise
     archive.unlink()
-    return 1
+    return root, 1
 
 
-def _download_files(source: FileSet, folder: Path, progress: Progress) -> int:
+def _download_files(source: FileSet, folder: Path, progress: Progress) -> tuple[Path, int]:
     """Download the missing files of a file set, and write its small ones."""
     downloaded = 0
     for path in source.all_paths:
@@ -80,7 +82,7 @@ def _download_files(source: FileSet, folder: Path, progress: Progress) -> int:
     for path, text in source.written.items():
         if not (folder / path).exists():  # the user may have added columns
             write_atomically(folder / path, text)
-    return downloaded
+    return folder, downloaded
 
 
 def download_file(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
@@ -52,10 +51,6 @@ class Archive(_Described):
         """The archive's name."""
         return self.address.rpartition("/")[2]
 
-    def root(self, folder: Path) -> Path:
-        """Return the data set's folder, if it is downloaded to `folder`."""
-        return folder / self.folder
-
 
 class FileSet(_Described):
     """Single files below one URL."""
@@ -78,10 +73,6 @@ class FileSet(_Described):
         numbers = range(1, self.cases + 1)
         listed = [path.format(case=n) for n in numbers for path in self.paths]
         return list(dict.fromkeys([*listed, *self.checksums]))
-
-    def root(self, folder: Path) -> Path:
-        """Return the data set's folder, if it is downloaded to `folder`."""
-        return folder
 
 
 class ByRegistration(_Described):

@@ -66,7 +66,11 @@ class Downloader:
     def _request(self, url: str) -> tuple[requests.Response, int]:
         """Return the server's response, and the position in the file at which it starts."""
         size = self.part.stat().st_size if self.part.exists() else 0
-        validator = self._noted_validator(url)
+        try:
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            validator = note["validator"] if note["address"] == url else None
+        except (OSError, ValueError, KeyError, TypeError):
+            validator = None  # the part cannot be resumed
         if size and validator:
             response = _get(url, {"Range": f"bytes={size}-", "If-Range": validator})
             # some servers do not know If-Range, so its version is compared as well
@@ -86,14 +90,6 @@ class Downloader:
                 "later; if the error persists, the file has moved: look for the data set's page"
             )
         return response, 0
-
-    def _noted_validator(self, url: str) -> str | None:
-        """Return the validator of the part's version of an address; None: it cannot be resumed."""
-        try:
-            note = json.loads(self._note.read_text(encoding="utf-8"))
-            return note["validator"] if note["address"] == url else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
     def _write(self, response: requests.Response, url: str, done: int) -> None:
         """Append a response to the part, of which `done` bytes exist."""

@@ -27,14 +27,10 @@ _Member = tuple[str, int, bool]
 def unpack(archive: Path, folder: str, largest: int | None = None) -> Path:
     """Unpack a folder of a tar or zip next to the archive, all or nothing.
 
-    Args:
-        archive: the file.
-        folder: the folder in it to keep, a name without `/`.
-        largest: the most bytes that the archive may unpack to; None: ten times its own size.
-
-    Returns the folder, which must not exist before. Raises UserError, and leaves nothing, when the
-    archive is broken, has no such folder, unpacks to more, or contains a link, a device, or a path
-    that is absolute or contains `..`.
+    `folder` is a name without `/`; `largest` is the most bytes that the archive may unpack to,
+    None: ten times its own size. Returns the folder, which must not exist before. Raises UserError,
+    and leaves nothing, when the archive is broken, has no such folder, unpacks to more, or contains
+    a link, a device, or a path that is absolute or contains `..`.
     """
     bound = largest or TIMES * archive.stat().st_size
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=archive.parent) as scratch:

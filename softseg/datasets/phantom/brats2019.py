@@ -139,7 +139,20 @@ def make_subject(number: int, seed: int) -> TumorSubject:
     head = Head(tissues, (necrosis, whole - core, core - necrosis), outline >= 0.5)
     mask = np.where(whole >= 0.5, EDEMA, 0)
     mask[core >= 0.5] = np.where(necrosis >= core / 2, NECROSIS, ENHANCING)[core >= 0.5]
-    return TumorSubject(grade, brain, tumor, core, mask.astype(np.uint8), _images(rng, head, grade))
+    scanner = Scanner(
+        white=rng.uniform(150, 900),
+        gray=1,
+        fluid=1,
+        noise=rng.uniform(0.03, 0.06),
+        texture=0.04,
+        bias=rng.uniform(0.05, 0.2),
+    )
+    images = {}
+    for name, contrast in CONTRASTS.items():
+        brightness = SOLID[name] if grade == "LGG" else contrast.pathology[0]
+        contrast = replace(contrast, pathology=(brightness, *contrast.pathology[1:]))
+        images[name] = simulate_contrast(rng, head, contrast, scanner, SCAN.zooms)
+    return TumorSubject(grade, brain, tumor, core, mask.astype(np.uint8), images)
 
 
 def tumor_fractions(tumor: Tumor, brain: Brain) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -151,24 +164,6 @@ def tumor_fractions(tumor: Tumor, brain: Brain) -> tuple[FloatArray, FloatArray,
     layers = approximate_fractions(partial(tumor.layers, brain), wide)
     necrosis[wide.slices], whole[wide.slices] = layers
     return core, np.minimum(necrosis, core), np.maximum(whole, core)
-
-
-def _images(rng: np.random.Generator, head: Head, grade: str) -> dict[str, NDArray[np.int16]]:
-    """Return one image for each contrast, from the subject's own scanner."""
-    scanner = Scanner(
-        white=rng.uniform(150, 900),
-        gray=1,
-        fluid=1,
-        noise=rng.uniform(0.03, 0.06),
-        texture=0.04,
-        bias=rng.uniform(0.05, 0.2),
-    )
-    images = {}
-    for name, contrast in CONTRASTS.items():
-        core = SOLID[name] if grade == "LGG" else contrast.pathology[0]
-        contrast = replace(contrast, pathology=(core, *contrast.pathology[1:]))
-        images[name] = simulate_contrast(rng, head, contrast, scanner, SCAN.zooms)
-    return images
 
 
 def write_brats2019(folder: Path, subjects: int, seed: int) -> None:

@@ -120,16 +120,12 @@ def _fits(lesion: Lesion, brain: Brain, others: Sequence[Lesion]) -> bool:
     inside = white > 0 and solid > 0.6 * min(blob.axes)
     below_folds = outline > brain.sulci + 0.6 * blob.reach
     near = not lesion.periventricular or -float(brain.ventricle(x, y, z)) < blob.reach + 1.5
-    return (
-        inside
-        and below_folds
-        and near
-        and all(
-            float(np.linalg.norm(np.subtract(blob.center, other.blob.center)))
-            > blob.reach + other.blob.reach + GAP
-            for other in others
-        )
+    apart = all(
+        float(np.linalg.norm(np.subtract(blob.center, other.blob.center)))
+        > blob.reach + other.blob.reach + GAP
+        for other in others
     )
+    return inside and below_folds and near and apart
 
 
 @dataclass(frozen=True)

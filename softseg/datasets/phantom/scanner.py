@@ -89,8 +89,8 @@ def simulate_contrast(
     signal = mix_tissues(Tissues(**remaining), np.zeros(1), scanner)
     for share, brightness in zip(head.pathology, contrast.pathology, strict=True):
         signal = signal + scanner.white * brightness * share
-    shape = (signal.shape[0], signal.shape[1], signal.shape[2])
-    image = add_noise(rng, signal * receive_field(rng, shape, zooms, scanner), scanner)
+    field = receive_field(rng, signal.shape, zooms, scanner)
+    image = add_noise(rng, signal * field, scanner)
     image[~head.mask] = 0
     return image
 
@@ -108,17 +108,15 @@ def surroundings(rng: np.random.Generator, sac: FloatArray, zooms: Zooms) -> Flo
 
     `sac` is the depth in the sac (X, Y, Z) in mm. Edges are one voxel wide.
     """
-    shape = (sac.shape[0], sac.shape[1], sac.shape[2])
-    x, y = np.meshgrid(
-        *[centers(n, s) for n, s in zip(shape[:2], zooms[:2], strict=True)], indexing="ij"
-    )
-    half_x, half_y = shape[0] * zooms[0] / 2, shape[1] * zooms[1] / 2
+    lines = [centers(sac.shape[axis], zooms[axis]) for axis in (0, 1)]
+    x, y = np.meshgrid(*lines, indexing="ij")
+    half_x, half_y = sac.shape[0] * zooms[0] / 2, sac.shape[1] * zooms[1] / 2
 
     def inside(depth: FloatArray) -> FloatArray:
         share: FloatArray = np.clip(depth / zooms[0] + 0.5, 0, 1)
         return share[..., None] if depth.ndim == 2 else share
 
-    muscle = 0.55 * (1 + 0.25 * smooth_field(rng, shape, (2 / zooms[0], 2 / zooms[1], 0.5)))
+    muscle = 0.55 * (1 + 0.25 * smooth_field(rng, sac.shape, (2 / zooms[0], 2 / zooms[1], 0.5)))
     body = inside(ellipse(x, y, np.asarray(half_x - 1), np.asarray(half_y - 1)))
     vertebra = inside(ellipse(x, y - 15, np.asarray(10.0), np.asarray(6.5)))
     bone = inside(sac + 2.5)
@@ -129,7 +127,7 @@ def surroundings(rng: np.random.Generator, sac: FloatArray, zooms: Zooms) -> Flo
 
 
 def receive_field(
-    rng: np.random.Generator, shape: tuple[int, int, int], zooms: Zooms, scanner: Scanner
+    rng: np.random.Generator, shape: tuple[int, ...], zooms: Zooms, scanner: Scanner
 ) -> FloatArray:
     """Return a smooth multiplicative field (X, Y, Z): a slope and a bowl, times texture."""
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")

@@ -69,7 +69,6 @@ site.
 """
 """What the README says about the files."""
 
-
 GRAY, WHITE = 1, 2
 """The codes of a mask."""
 

@@ -130,10 +130,9 @@ def plot_timing(seconds: Mapping[str, Mapping[str, float]], path: Path) -> None:
         place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
         total = f"{style.format_number(end, max(ends))} {unit}"
         axes.annotate(total, (end, row), bbox=background, **style.SMALL_FONT, **place)
-    axes.set_yticks(rows, [style.wrap(name, 18) for name in seconds], fontsize=style.SMALL)
+    style.label_rows(axes, [style.wrap(name, 18) for name in seconds])
     axes.set_xlabel(f"time [{unit}]", **style.FONT)
     axes.set_xlim(0, 1.12 * max(ends) or 1)  # room for the totals
-    axes.set_ylim(len(seconds) - 0.5, -0.5)  # the first candidate on top
     style.add_legend(figure, 5)
     style.save(figure, path)
 

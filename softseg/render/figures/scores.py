@@ -41,10 +41,7 @@ def plot_scores(values: Mapping[str, AnyArray], path: Path, color: Colors) -> No
             note = f"median {style.format_number(float(np.median(scores)), largest)}\n{note}"
         right_of_axes = axes.get_yaxis_transform()
         axes.text(1.01, row, note, transform=right_of_axes, va="center", **style.SMALL_FONT)
-    axes.set_yticks(
-        range(len(values)), [style.wrap(name, 18) for name in values], fontsize=style.SMALL
-    )
-    axes.set_ylim(len(values) - 0.5, -0.5)  # the first candidate on top
+    style.label_rows(axes, [style.wrap(name, 18) for name in values])
     axes.set_xlabel("Dice [%]   (dot: subject, box: quartiles, line: median)", **style.FONT)
     style.save(figure, path)
 

@@ -133,6 +133,12 @@ def tidy_axes(axes: Axes, grid: str = "both") -> None:
     axes.tick_params(labelsize=SMALL, color="#888888", labelcolor=INK)
 
 
+def label_rows(axes: Axes, names: Collection[str]) -> None:
+    """Write each name left of its row, the first on top."""
+    axes.set_yticks(range(len(names)), list(names), fontsize=SMALL)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
 def add_message(axes: Axes, text: str) -> None:
     """Write in the middle of an empty panel, on white, as grid lines may run behind it."""
     background = {"facecolor": "white", "edgecolor": "none", "pad": 2}

@@ -45,17 +45,10 @@ def plot_bland_altman(
         limits = agreement(difference)
         style.tidy_axes(axes)
         axes.axhline(0, color="gray", linewidth=0.8)
-        dots: dict[str, Any] = {
-            "s": 20,
-            "color": color[name],
-            "edgecolors": style.darker(color[name]),
-        }
-        axes.scatter(mean, difference, linewidths=0.4, zorder=3, **dots)
-        for height, dash in (
-            (limits.bias, "solid"),
-            (limits.low, "dashed"),
-            (limits.high, "dashed"),
-        ):
+        dots: dict[str, Any] = {"color": color[name], "edgecolors": style.darker(color[name])}
+        axes.scatter(mean, difference, s=20, linewidths=0.4, zorder=3, **dots)
+        lines = ((limits.bias, "solid"), (limits.low, "dashed"), (limits.high, "dashed"))
+        for height, dash in lines:
             if np.isfinite(height):
                 axes.axhline(height, color=style.INK, linewidth=1.2, linestyle=dash, zorder=2)
         style.title_panel(axes, name, f"\n{_describe(limits)}")
@@ -111,9 +104,7 @@ def plot_volume_bias(tables: Mapping[str, pd.DataFrame], path: Path, color: Colo
             rows[name] = biases.astype(float)
         _plot_panel(axes, rows, color)
         axes.set_title(title, **style.FONT)
-    names = [_row_name(group, tables) for group in groups]
-    panels[0].set_yticks(range(len(groups)), names, fontsize=style.SMALL)
-    panels[0].set_ylim(len(groups) - 0.5, -0.5)  # the first center on top
+    style.label_rows(panels[0], [_row_name(group, tables) for group in groups])
     note = "(dot: mean, line: 95 % bootstrap interval)"
     figure.supxlabel(f"predicted \N{MINUS SIGN} true volume [ml]   {note}", **style.FONT)
     handles, labels = panels[0].get_legend_handles_labels()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from softseg.core.errors import UserError
-from softseg.report.pairing import count_unmatched, paired_means, scores_by_candidate
+from softseg.report.comparisons import count_unmatched, paired_means, scores_by_candidate
 
 NAN = float("nan")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from softseg.report.pairing import same_raters, same_truth
+from softseg.report.comparisons import same_raters, same_truth
 
 
 def metrics(a, b):

@@ -47,18 +47,17 @@ def visible(folder):
 def test_an_archive_is_unpacked_and_deleted(server, tmp_path):
     folder = tmp_path / "data" / "new"
     source = archive(server, hashlib.sha256(TAR).hexdigest())
-    assert get(source, folder) == 1
-    assert source.root(folder) == folder / "set"
+    assert get(source, folder) == (folder / "set", 1)
     assert (folder / "set/imagesTr/a.nii").read_bytes() == b"image" * 1000
     assert visible(folder) == ["set"]
 
 
 def test_a_second_call_sends_no_request(server, tmp_path):
     for source in (archive(server), file_set(server)):
-        assert get(source, tmp_path) > 0
+        assert get(source, tmp_path)[1] > 0
     requests = len(server.requests)
     for source in (archive(server), file_set(server)):
-        assert get(source, tmp_path) == 0
+        assert get(source, tmp_path)[1] == 0
     assert len(server.requests) == requests
 
 
@@ -83,7 +82,7 @@ def test_a_rejected_archive_leaves_nothing_and_is_not_recorded(server, tmp_path)
 def test_checksums_of_single_files_are_recorded_and_small_files_written(server, tmp_path):
     checksums = {"a1.nii": hashlib.sha256(b"one").hexdigest()}
     source = file_set(server, checksums=checksums, written={"participants.tsv": "participant_id\n"})
-    assert get(source, tmp_path) == 2
+    assert get(source, tmp_path)[1] == 2
     assert [(tmp_path / f"a{n}.nii").read_bytes() for n in (1, 2)] == [b"one", b"two"]
     record = json.loads((tmp_path / "checksums.json").read_text())
     assert record == {"a2.nii": hashlib.sha256(b"two").hexdigest()}
@@ -95,7 +94,7 @@ def test_only_missing_files_are_downloaded_and_the_users_table_is_kept(server, t
     get(source, tmp_path)
     (tmp_path / "a1.nii").unlink()
     (tmp_path / "participants.tsv").write_text("mine\n")
-    assert get(source, tmp_path) == 1
+    assert get(source, tmp_path)[1] == 1
     assert (tmp_path / "a1.nii").read_bytes() == b"one"
     assert (tmp_path / "participants.tsv").read_text() == "mine\n"
 
@@ -106,7 +105,7 @@ def test_files_before_a_failing_one_are_kept(server, tmp_path):
         get(file_set(server), tmp_path)
     assert visible(tmp_path) == ["a1.nii", "checksums.json"]
     server.files["a2.nii"] = two
-    assert get(file_set(server), tmp_path) == 1
+    assert get(file_set(server), tmp_path)[1] == 1
 
 
 def test_a_folder_that_is_a_file_is_rejected(server, tmp_path):
