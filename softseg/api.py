@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 
 from softseg.config.load import load_experiment
 from softseg.core.console import open_console
@@ -54,7 +53,7 @@ def train(
         raise UserError("resume and overwrite cannot be combined: choose one")
     experiment = load_experiment(Path(config), list(changes))
     folder = Path("runs") / experiment.name if out is None else Path(out)
-    console = _console(quiet)
+    console = open_console(quiet)
     with exclusive(Run(folder)):
         run = training.train(experiment, folder, console, resume=resume, overwrite=overwrite)
         return run.folder
@@ -81,7 +80,7 @@ def evaluate(
     """
     scored = evaluation.evaluate(
         Run(Path(run)),
-        _console(quiet),
+        open_console(quiet),
         search=threshold_search,
         threshold=threshold,
         split=split,
@@ -122,7 +121,7 @@ def predict(
     voxel = None if center is None else ",".join(map(str, center))
     assignment = assign_rois(opened, scans, None if roi is None else Path(roi), voxel)
     options = Options(threshold=threshold, center=assignment.center)
-    done = predict_scans([opened], assignment.scans, Path(out), _console(quiet), options)
+    done = predict_scans([opened], assignment.scans, Path(out), open_console(quiet), options)
     if problems := [*assignment.problems, *done.problems]:
         raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)
     return done.written
@@ -131,7 +130,3 @@ def predict(
 def load_model(path: PathLike, device: str = "auto") -> Segmenter:
     """Open a run's folder or a package, for `load_model(path)(array, affine=affine)`."""
     return Segmenter(open_model(Path(path), device))
-
-
-def _console(quiet: bool) -> Console:
-    return Console(quiet=True) if quiet else open_console()

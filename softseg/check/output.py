@@ -174,12 +174,11 @@ def pairs_frame(result: CheckResult) -> pd.DataFrame:
         for target, raters in subject.labels.items():
             paths |= {f"{target}:{r}" if r else target: path for r, path in raters.items()}
         paths |= {} if subject.roi is None else {"roi": subject.roi}
-        relative = {
-            name: path.relative_to(result.root) if path.is_relative_to(result.root) else path
-            for name, path in paths.items()
-        }
         row = {"subject": subject.name, "set": set_of(subject.name, result.sets)}
-        rows.append(row | {name: path.as_posix() for name, path in relative.items()})
+        for name, path in paths.items():
+            is_below = path.is_relative_to(result.root)
+            row[name] = (path.relative_to(result.root) if is_below else path).as_posix()
+        rows.append(row)
     return pd.DataFrame(rows).fillna("")
 
 

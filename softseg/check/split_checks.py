@@ -89,12 +89,8 @@ def find_duplicates(files: Sequence[FileSummary], sets: Sets | None) -> Iterator
 
 def _equal_files(files: Iterable[FileSummary]) -> list[list[FileSummary]]:
     """Return groups of several files (or one file of several subjects) with equal voxels."""
-
-    def order(file: FileSummary) -> tuple[object, ...]:
-        return natural_key(file.subject), natural_key(file.path.as_posix())
-
     groups: dict[str, dict[tuple[str, Path], FileSummary]] = {}
-    for file in sorted(files, key=order):
+    for file in sorted(files, key=lambda f: (natural_key(f.subject), natural_key(str(f.path)))):
         group = groups.setdefault(file.volume.digest, {})
         group.setdefault((file.subject, file.path), file)
     return [list(group.values()) for group in groups.values() if len(group) > 1]

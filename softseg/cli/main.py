@@ -29,6 +29,7 @@ from softseg.cli import (
     report,
     train,
 )
+from softseg.core.errors import TrainingError, UserError
 from softseg.core.ranks import from_environment
 
 app = typer.Typer(
@@ -59,8 +60,6 @@ _WRONG_PATH = (
 
 def main() -> None:
     """Run the command; exit with 0: done, 2: wrong input, 130: interrupted, 1: anything else."""
-    from softseg.core.errors import TrainingError, UserError
-
     # by then all files are written: a signal during the interpreter's shutdown must not change
     # the exit status of a command that is done
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -94,7 +93,6 @@ def _run_in_ranks() -> None:
     if ranks.world_size == 1:
         app()
         return
-    from softseg.core.errors import UserError
     from softseg.training.distributed.launch import run_as_rank
 
     def only_train() -> None:

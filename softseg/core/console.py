@@ -10,12 +10,12 @@ if TYPE_CHECKING:  # rich is slow to import, and every command comes through her
     from rich.console import Console
 
 
-def open_console() -> Console:
-    """Return a console that prints to standard output; its lines do not wrap in a pipe."""
+def open_console(quiet: bool = False) -> Console:
+    """Return a console for standard output, or a silent one; its lines do not wrap in a pipe."""
     from rich.console import Console
 
-    if sys.stdout.isatty():
-        return Console()
+    if quiet or sys.stdout.isatty():
+        return Console(quiet=quiet)
     return Console(soft_wrap=True, width=160)  # a pipe has no width of its own
 
 

@@ -160,17 +160,13 @@ class SubjectReader:
     def read(self, path: Path) -> Volume | None:
         """Return a volume on its own grid; None if the file was rejected before.
 
-        Raises FileError, the first time, for a bad file and for a grid that does not fit.
+        Raises FileError, the first time, for a bad file and for a grid that does not fit that of
+        the first image.
         """
-        if path not in self._volumes:
-            self._volumes[path] = None
-            volume = read_volume(path, self.frame)
-            self._check_grid(path, volume)
-            self._volumes[path] = volume
-        return self._volumes[path]
-
-    def _check_grid(self, path: Path, volume: Volume) -> None:
-        """Raise FileError for a grid that does not fit that of the first image."""
+        if path in self._volumes:
+            return self._volumes[path]
+        self._volumes[path] = None
+        volume = read_volume(path, self.frame)
         if self.reference is None:
             self.reference, self._reference_path = volume.grid, path
         grid, reference = volume.grid, self.reference
@@ -179,14 +175,15 @@ class SubjectReader:
                 wrong = f"does not overlap {self._reference_path}"
                 fix = "fix its affine, or check that it is the right file"
                 raise FileError(path, wrong, fix)
-            return
-        if grid.shape != reference.shape:
+        elif grid.shape != reference.shape:
             wrong = f"has the shape {grid.shape}, but {self._reference_path} has {reference.shape}"
             raise FileError(path, wrong, _RESAMPLE)
-        if not same_place(grid, reference):
+        elif not same_place(grid, reference):
             distance = corner_distance(grid, reference)
             wrong = f"is up to {distance:.3g} mm away from {self._reference_path}"
             raise FileError(path, wrong, f"fix its affine, or {_RESAMPLE}")
+        self._volumes[path] = volume
+        return volume
 
 
 def soft_mask(

@@ -21,10 +21,8 @@ from softseg.core.seeds import seed_of
 from softseg.data.subject import Subject, no_subject_has
 
 SETS = ("train", "validation", "test")
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
 Values = Annotated[tuple[str | int, ...], Field(min_length=1)]
-Share = Count | Fraction | Values
+Share = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Values
 Groups = dict[str, list[Subject]]  # value of a column -> its subjects
 _DEFAULT: Share = 0.2
 _log = logging.getLogger(__name__)

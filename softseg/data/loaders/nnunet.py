@@ -137,8 +137,8 @@ def _folder_problems(root: Path, description: _DatasetJson) -> Iterator[str]:
     """Yield what is wrong with NIfTI files that do not fit file_ending or channel_names."""
     path, ending = root / "dataset.json", description.ending
     for folder in ("imagesTr", "labelsTr"):
-        names = [file.name for file in _visible_files(root / folder, "*.nii*")]
-        others = [name for name in names if not name.endswith(ending)]
+        files = _visible_files(root / folder, "*.nii*")
+        others = [file.name for file in files if not file.name.endswith(ending)]
         if others:
             yield (
                 f"{path}: file_ending is {ending}, but {folder} holds {listing(others)}; rename or "

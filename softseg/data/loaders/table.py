@@ -15,6 +15,7 @@ from softseg.data.loaders.base import DatasetFields
 from softseg.data.subject import MaskFile, Subject, SubjectFiles
 
 Rows = dict[str, dict[str, str]]  # value of the key column -> the other columns
+Masks = dict[str, tuple[str, str]]  # column -> target, rater
 _EMPTY = ("", "n/a")
 
 
@@ -47,22 +48,25 @@ class TableDataset(DatasetFields):
         path = root / self.file
         rows = read_table(path, "subject")
         columns = list(next(iter(rows.values()), {}))
-        targets = {column.partition(":")[0] for column in columns}
-        required = [*self.contrasts, *([self.roi] if self.roi else [])]
-        for name in [*required, *self.targets]:
-            if name not in columns and (name in required or name not in targets):
-                raise UserError(f"{path}: {unknown_name('column', name, columns)}")
-        files = [self._subject_files(root, name, row) for name, row in rows.items()]
-        return self.resolve_subjects(root, files, f"the paths in {self.file}")
-
-    def _subject_files(self, root: Path, name: str, row: Mapping[str, str]) -> SubjectFiles:
-        """Return the files that one line names and that exist."""
-        parts = {column: column.partition(":") for column in row}
+        parts = {column: column.partition(":") for column in columns}
         masks = {
             column: (target, rater)
             for column, (target, _, rater) in parts.items()
             if target in self.targets
         }
+        required = [*self.contrasts, *([self.roi] if self.roi else [])]
+        missing = [name for name in required if name not in columns]
+        with_masks = {target for target, _ in masks.values()}
+        missing += [target for target in self.targets if target not in with_masks]
+        if missing:
+            raise UserError(f"{path}: {unknown_name('column', missing[0], columns)}")
+        files = [self._subject_files(root, name, row, masks) for name, row in rows.items()]
+        return self.resolve_subjects(root, files, f"the paths in {self.file}")
+
+    def _subject_files(
+        self, root: Path, name: str, row: Mapping[str, str], masks: Masks
+    ) -> SubjectFiles:
+        """Return the files that one line names and that exist."""
         used = {*self.contrasts, *masks, *([self.roi] if self.roi else [])}
         columns = {key: value for key, value in row.items() if key not in used}
         files = SubjectFiles(
@@ -83,9 +87,7 @@ class TableDataset(DatasetFields):
             files.rois.append(MaskFile(path))
         return files
 
-    def _searched(
-        self, row: Mapping[str, str], masks: Mapping[str, tuple[str, str]]
-    ) -> dict[str, str]:
+    def _searched(self, row: Mapping[str, str], masks: Masks) -> dict[str, str]:
         """Return the paths in the cells of a line, or the columns of those that are empty."""
 
         def cells(*columns: str) -> str:
