@@ -84,7 +84,7 @@ def evaluate(
         search=threshold_search,
         threshold=threshold,
         split=split,
-        sets=changes,
+        changes=changes,
     )
     return scored.table
 

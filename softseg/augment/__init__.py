@@ -29,9 +29,10 @@ __all__ = [
 
 
 class Binarize(Component):
-    """Make the target 0 or 1, usually after all other steps (SoftSeg 2.1.1, Table 2).
+    """Make the target 0 or 1, usually after all other steps.
 
-    In validation the targets are binarized for the loss too.
+    Source: Gros et al. 2020, section 2.1.1 and Table 2. In validation the targets are binarized
+    for the loss too.
 
     Example: `- binarize: {threshold: 0.5}`
     """

@@ -17,7 +17,9 @@ from softseg.preprocess.distance_maps import KINDS
 
 
 class Affine(Component):
-    """Rotation, translation and one isotropic scale, always applied (SoftSeg 2.3.3, Table 1).
+    """Rotation, translation and one isotropic scale, always applied.
+
+    Source: Gros et al. 2020, section 2.3.3 and Table 1.
 
     Linear interpolation for image and target, so a hard mask comes out soft at its edge. Outside
     the slice the image is its standardized background and the target 0.

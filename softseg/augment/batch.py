@@ -26,7 +26,7 @@ class Batch:
         return len(self.image) if self.share is None else self.share.batch_size
 
     @property
-    def weight(self) -> float:
+    def share_weight(self) -> float:
         """Weight of this process's mean loss in the mean over processes."""
         return 1.0 if self.share is None else self.share.weight
 

@@ -44,21 +44,21 @@ def evaluate(
     from softseg.evaluation.recalibration.recalibrate import recalibrate as fit_and_compare
     from softseg.runs.folder import find_run
 
-    console, trained, sets = open_console(), find_run(run), changes(set_, device)
+    console, trained, assignments = open_console(), find_run(run), changes(set_, device)
     scored = evaluation.evaluate(
         trained,
         console,
         search=threshold_search,
         threshold=threshold,
         split=split,
-        sets=sets,
+        changes=assignments,
     )
     evaluation.print_evaluation(trained, scored, split, console)
     if recalibrate:
-        fit_and_compare(trained, recalibrate, console, split, sets, threshold)
+        fit_and_compare(trained, recalibrate, console, split, assignments, threshold)
     if uncertainty:
         from softseg.evaluation.uncertainty import evaluate_uncertainty
         from softseg.inference.uncertainty.sampling import Sampling
 
         sampling = Sampling(uncertainty, samples or 20, seed or 0)
-        evaluate_uncertainty(trained, sampling, console, split, sets, threshold)
+        evaluate_uncertainty(trained, sampling, console, split, assignments, threshold)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.config.merge import apply_sets, read_extended
+from softseg.config.merge import apply_changes, read_extended
 from softseg.config.messages.explain import explain
 from softseg.config.yaml.tree import ConfigTree
 from softseg.config.yaml.write import write
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Component)
 
 
-def load_config(path: Path, model: type[M], sets: Sequence[str] = ()) -> M:
-    """Read a config with its `extends`, apply each `key=value` of `sets`, and validate it.
+def load_config(path: Path, model: type[M], changes: Sequence[str] = ()) -> M:
+    """Read a config with its `extends`, apply each `key=value` of `changes`, and validate it.
 
     Raises `UserError` that names every problem with its file, line and key.
     """
-    return validate(load_tree(path, sets), model)
+    return validate(load_tree(path, changes), model)
 
 
-def load_experiment(path: Path, sets: Sequence[str] = ()) -> Experiment:
+def load_experiment(path: Path, changes: Sequence[str] = ()) -> Experiment:
     """Read an experiment; raises `UserError` also for an ablation, naming the command for it."""
     # imported here because its losses and networks import torch, which takes seconds
     from softseg.config.experiment import Experiment
 
-    tree = load_tree(path, sets)
+    tree = load_tree(path, changes)
     if is_ablation(tree):
         raise UserError(
             f"{path} is an ablation; run it with softseg ablate, or check its data and splits with "
@@ -43,9 +43,9 @@ def load_experiment(path: Path, sets: Sequence[str] = ()) -> Experiment:
     return validate(tree, Experiment)
 
 
-def load_tree(path: Path, sets: Sequence[str] = ()) -> ConfigTree:
+def load_tree(path: Path, changes: Sequence[str] = ()) -> ConfigTree:
     """Read a config with its `extends` and `--set` applied, without validating it."""
-    return apply_sets(read_extended(path), sets)
+    return apply_changes(read_extended(path), changes)
 
 
 def is_ablation(tree: ConfigTree) -> bool:

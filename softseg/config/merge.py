@@ -81,9 +81,9 @@ def _extended_file(tree: ConfigTree, path: Path) -> Path:
     raise UserError(tree.problem(("extends",), f"no file {file}{hint}"))
 
 
-def apply_sets(tree: ConfigTree, sets: Iterable[str]) -> ConfigTree:
+def apply_changes(tree: ConfigTree, changes: Iterable[str]) -> ConfigTree:
     """Apply each `key=value` of the command line in turn; the last value of a key counts."""
-    for assignment in sets:
+    for assignment in changes:
         key, equals, text = assignment.partition("=")
         if reason := invalid_key_reason(key):
             raise UserError(f"--set {describe_value(key)}: {reason}")

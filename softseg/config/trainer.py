@@ -14,7 +14,7 @@ from softseg.core.device import Precision
 
 
 class Cosine(Component):
-    """Cosine annealing of the learning rate, one step per epoch (SoftSeg 2.3.6)."""
+    """Cosine annealing of the learning rate, a step per epoch (Gros et al. 2020, section 2.3.6)."""
 
     name: Literal["cosine"] = "cosine"
     minimum: Annotated[float, Field(ge=0)] = 0.0

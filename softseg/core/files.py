@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: temporary name, fsync, rename (contract 7)."""
+"""Files that are written whole or not at all: temporary name, fsync, rename."""
 
 from __future__ import annotations
 

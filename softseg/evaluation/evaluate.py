@@ -1,4 +1,4 @@
-"""Score a trained run in the native space of each scan (SoftSeg 2.4)."""
+"""Score a trained run in the native space of each scan (Gros et al. 2020, section 2.4)."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ def evaluate(
     search: bool = False,
     threshold: float | None = None,
     split: str = "test",
-    sets: Sequence[str] = (),
+    changes: Sequence[str] = (),
     stack: SliceStack | None = None,
 ) -> RunEvaluation:
     """Score a run on one of its sets and write metrics.csv, summary.json and predictions/.
 
     With `search`, the threshold of each target is first searched on training and validation volumes
-    and stored in threshold.json. `sets` are `key=value` changes of the run's configuration, such as
-    dataset.root or trainer.device. `stack` holds its slices if they are already loaded. If training
-    crops, everything outside the crop is predicted 0 (as with `predict --training-crop`).
+    and stored in threshold.json. `changes` are `key=value` changes of the run's configuration, such
+    as dataset.root or trainer.device. `stack` holds its slices if they are already loaded. If
+    training crops, everything outside the crop is predicted 0 (as `predict --training-crop` does).
 
     Raises UserError for a run that cannot be evaluated, and for invalid arguments.
     """
@@ -91,7 +91,7 @@ def evaluate(
         raise UserError("a threshold is either searched for or given: leave out one of the two")
     check_threshold(threshold)
     searched = ("train", "validation") if search else ()
-    opened = open_run(run, console, (split, *searched), sets, stack)
+    opened = open_run(run, console, (split, *searched), changes, stack)
     if search:
         search_thresholds(opened, console)
     thresholds = thresholds_of(opened, threshold, console)

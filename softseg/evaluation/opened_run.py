@@ -32,7 +32,7 @@ class OpenedRun:
     sets: Sets
     subjects: dict[str, Subject]
     stack: SliceStack
-    predict: Predictor
+    predictor: Predictor
     epoch: int  # of the weights
 
     @property
@@ -66,7 +66,7 @@ def open_run(
     """
     experiment = resolve_hardware(load_config(run.config, Experiment, changes))
     sets = read_split(run.split)
-    predict, epoch = load_predictor(run, experiment)
+    predictor, epoch = load_predictor(run, experiment)
     if (status := run.metadata().get("status")) != "finished":
         unfinished = f"warning: this training is not finished ({status}): epoch {epoch} is used"
         console.print(unfinished, markup=False)
@@ -80,7 +80,7 @@ def open_run(
     stack = stack or load_stack(experiment, list(subjects.values()), console)
     if changed := run.changed_subjects(stack.fingerprints()):
         console.print(f"warning: data changed since training: {', '.join(changed)}", markup=False)
-    return OpenedRun(run, experiment, sets, subjects, stack, predict, epoch)
+    return OpenedRun(run, experiment, sets, subjects, stack, predictor, epoch)
 
 
 def track_volumes(
@@ -101,5 +101,5 @@ def iter_predictions(
     """
     for volume in track_volumes(opened, members, description, console):
         prepared = opened.prepared(volume)
-        soft = prepared.to_native(opened.predict(prepared.image))
+        soft = prepared.to_native(opened.predictor(prepared.image))
         yield opened.subjects[volume.subject], soft, opened.load_sample(volume)

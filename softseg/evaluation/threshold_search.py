@@ -1,4 +1,4 @@
-"""Search the threshold with the best Dice for each target (SoftSeg 2.4.2, 3.2)."""
+"""Search each target's threshold with the best Dice (Gros et al. 2020, sections 2.4.2, 3.2)."""
 
 from __future__ import annotations
 

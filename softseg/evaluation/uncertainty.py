@@ -36,7 +36,7 @@ def evaluate_uncertainty(
     sampling: Sampling,
     console: Console,
     split: str = "test",
-    sets: Sequence[str] = (),
+    changes: Sequence[str] = (),
     threshold: float | None = None,
 ) -> pd.DataFrame:
     """Sample a set; write tables and figures/uncertainty-<method>.png, and print the mean scores.
@@ -49,25 +49,25 @@ def evaluate_uncertainty(
         sampling: mc-dropout or tta.
         console: where progress and the scores are printed.
         split: the set to sample.
-        sets: `key=value` changes of the run's configuration.
+        changes: `key=value` changes of the run's configuration.
         threshold: in [0, 1], least soft value of foreground; None: the searched one, or 0.5.
 
     Returns uncertainty-<method>.csv: a row per subject and target, with the scores of
     `score_uncertainty`. Raises UserError if the run cannot be evaluated, or has nothing to vary.
     """
     # a compiled network would keep running without dropout, as it was compiled
-    opened = open_run(run, console, (split,), [*sets, "trainer.compile=false"])
-    check_varies(sampling, opened.predict, opened.experiment.augment, str(run.folder))
+    opened = open_run(run, console, (split,), [*changes, "trainer.compile=false"])
+    check_varies(sampling, opened.predictor, opened.experiment.augment, str(run.folder))
     thresholds = list(thresholds_of(opened, threshold, console).values())
     rows: list[dict[str, object]] = []
     by_target: dict[str, list[UncertaintyScores]] = {target: [] for target in opened.targets}
     members = getattr(opened.sets, split)
     for volume in track_volumes(opened, members, f"sampling {split}", console):
-        predict, prepared = opened.predict, opened.prepared(volume)
-        logits = predict.logits(prepared.image)  # the stack's slices are standardized already
+        predictor, prepared = opened.predictor, opened.prepared(volume)
+        logits = predictor.logits(prepared.image)  # the stack's slices are standardized already
         augment = opened.experiment.augment
-        maps = summarize(native_samples(sampling, predict, augment, prepared, logits))
-        soft = prepared.to_native(predict.soft(logits))
+        maps = summarize(native_samples(sampling, predictor, augment, prepared, logits))
+        soft = prepared.to_native(predictor.soft(logits))
         sample = opened.load_sample(volume)
         zooms = sample.grid.zooms.tolist()
         for k, target in enumerate(opened.targets):

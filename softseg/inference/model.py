@@ -9,7 +9,7 @@ from typing import Any
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import validate
-from softseg.config.merge import apply_sets
+from softseg.config.merge import apply_changes
 from softseg.config.yaml.read import parse_yaml, read_yaml
 from softseg.config.yaml.tree import ConfigTree
 from softseg.core.errors import UserError
@@ -29,7 +29,7 @@ class Model:
 
     source: Path
     experiment: Experiment
-    predict: Predictor
+    predictor: Predictor
     thresholds: dict[str, float] | None  # target -> threshold; None: none was searched for
     metadata: Mapping[str, Any]  # of its training: epoch, versions, native_zooms_mm
 
@@ -64,8 +64,8 @@ def open_model(source: Path, device: str = "auto") -> Model:
         package = read_package(source)
         experiment = _on_this_machine(parse_yaml(package.config, str(source)), device)
         weights = {"model": package.model, "head": package.head}
-        predict = build_predictor(experiment, weights, str(source))
-        return Model(source, experiment, predict, _values(package.thresholds), package.metadata)
+        predictor = build_predictor(experiment, weights, str(source))
+        return Model(source, experiment, predictor, _values(package.thresholds), package.metadata)
     if (source / CONFIG).is_file():
         raise UserError(
             f"{source} is an ablation: name one of its runs, or add --uncertainty ensemble"
@@ -77,16 +77,16 @@ def open_model(source: Path, device: str = "auto") -> Model:
             "`softseg package` wrote"
         )
     experiment = _on_this_machine(read_yaml(run.config), device)
-    predict, epoch = load_predictor(run, experiment)
+    predictor, epoch = load_predictor(run, experiment)
     thresholds = stored_thresholds(run, list(experiment.dataset.targets), epoch)
     metadata = run.metadata()
     metadata |= {"epoch": epoch, "softseg": metadata.get("versions", {}).get("softseg")}
-    return Model(source, experiment, predict, _values(thresholds), metadata)
+    return Model(source, experiment, predictor, _values(thresholds), metadata)
 
 
 def _on_this_machine(config: ConfigTree, device: str) -> Experiment:
     """The experiment of a stored configuration, with this machine's device and threads."""
-    tree = apply_sets(config, [*_MACHINE_DEFAULTS, f"trainer.device={device}"])
+    tree = apply_changes(config, [*_MACHINE_DEFAULTS, f"trainer.device={device}"])
     return resolve_hardware(validate(tree, Experiment))
 
 

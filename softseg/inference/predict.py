@@ -89,7 +89,7 @@ def predict_scans(
     model = models[0]
     check_crop(models, options)
     if sampling is not None:
-        check_varies(sampling, model.predict, model.experiment.augment, str(model.source))
+        check_varies(sampling, model.predictor, model.experiment.augment, str(model.source))
     for member in models:
         if member.thresholds is None and options.threshold is None:
             message = f"{member.source}: no threshold was searched for: using 0.5"
@@ -225,12 +225,12 @@ def predict_sample(
     region = options.center, options.training_crop
     if sampling is not None:
         prepared = prepare_scan(model.experiment, sample, *region)
-        predict = sized_predictor(model, prepared, options.batch_size)
-        logits = volume_logits(predict.logits, prepared)
+        predictor = sized_predictor(model, prepared, options.batch_size)
+        logits = volume_logits(predictor.logits, prepared)
         augment = model.experiment.augment
-        softs = native_samples(sampling, predict, augment, prepared, logits)
+        softs = native_samples(sampling, predictor, augment, prepared, logits)
         samples = ((soft, masks_of(model, soft, thresholds[0], sample.grid)) for soft in softs)
-        soft = prepared.to_native(predict.soft(logits))
+        soft = prepared.to_native(predictor.soft(logits))
         return Prediction(soft, thresholds[0], collect_samples(samples))
     if len(models) == 1:
         soft = segment(model, sample, *region, options.batch_size)

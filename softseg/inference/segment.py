@@ -67,14 +67,13 @@ def segment(
         sample: the scan; its target masks are ignored.
         center: index (3,) of the voxel in the middle of the box, instead of an ROI mask.
         training_crop: segment only the crop in the middle, as in training; 0 elsewhere.
-        batch_size: slices at once; None: as many as fit into memory. It does not change the result
-            (contract 5: to 1e-5).
+        batch_size: slices at once; None: as many as fit into memory. Results agree to 1e-5.
 
     Raises UserError for a model that needs an ROI.
     """
     prepared = prepare_scan(model.experiment, sample, center, training_crop)
-    predict = sized_predictor(model, prepared, batch_size)
-    return prepared.to_native(predict.soft(volume_logits(predict.logits, prepared)))
+    predictor = sized_predictor(model, prepared, batch_size)
+    return prepared.to_native(predictor.soft(volume_logits(predictor.logits, prepared)))
 
 
 def prepare_scan(
@@ -165,9 +164,9 @@ def sized_predictor(model: Model, prepared: PreparedScan, batch_size: int | None
         height, width = prepared.patch_size or prepared.image.shape[2:]
         filters = max(model.experiment.model.filters, len(model.contrasts))
         one_slice = 4 * _LIVE_MAPS * filters * height * width
-        free = device.free_bytes(model.predict.device) / 4
+        free = device.free_bytes(model.predictor.device) / 4
         batch_size = int(min(max(free // one_slice, 1), 64))
-    return replace(model.predict, batch_size=batch_size)
+    return replace(model.predictor, batch_size=batch_size)
 
 
 def volume_logits(logits_of: LogitsFunction, prepared: PreparedScan) -> Tensor:

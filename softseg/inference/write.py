@@ -1,4 +1,4 @@
-"""Write predictions on the native grid, soft and binary next to each other (contract 2)."""
+"""Write predictions on the native grid, soft and binary next to each other."""
 
 from __future__ import annotations
 

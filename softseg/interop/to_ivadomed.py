@@ -51,16 +51,16 @@ def to_ivadomed(source: Path, out: Path, overwrite: bool = False) -> tuple[Path,
     """
     check_installed()
     model = open_model(source, "cpu")
-    experiment, predict = model.experiment, model.predict
+    experiment, predictor = model.experiment, model.predictor
     if not out.is_dir():
         raise UserError(f"there is no folder {out}; make it first")
     folder = out / experiment.name
     if folder.exists() and not (overwrite and folder.is_dir()):
         raise UserError(f"{folder} exists already; add --overwrite, or choose another folder")
     config = json.dumps(ivadomed_config(experiment), indent=4) + "\n"
-    network = network_with_weights(experiment, predict.model.state_dict())
+    network = network_with_weights(experiment, predictor.model.state_dict())
     transposed = has_transposed_slices(experiment.slices)
-    with_head = NetworkWithHead(network, predict.head, transposed).eval()
+    with_head = NetworkWithHead(network, predictor.head, transposed).eval()
     graph = to_onnx(with_head, experiment, output="output")
     folder.mkdir(exist_ok=True)
     write_atomically(folder / f"{experiment.name}.onnx", graph)

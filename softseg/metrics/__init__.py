@@ -13,7 +13,7 @@ TRUTH_THRESHOLD = 0.5
 def binarize(probability: AnyArray, threshold: float) -> BoolArray:
     """Return which voxels are foreground: `probability >= threshold`, both as float32.
 
-    The only place that decides this. A file holds 0.3 as the float32 next to it, which a
-    comparison in float64 would call smaller.
+    The only place that decides this for scores and written masks. A file holds 0.3 as the float32
+    next to it, which a comparison in float64 would call smaller.
     """
     return np.asarray(probability, dtype=np.float32) >= np.float32(threshold)

@@ -29,7 +29,9 @@ ROUNDING = 1e-6
 
 
 class LesionRules(Component):
-    """What counts as a lesion, and when it is detected (SoftSeg 2.4.2 and its configuration).
+    """What counts as a lesion, and when it is detected.
+
+    Source: Gros et al. 2020, section 2.4.2, and the configuration of its experiments.
 
     Example: `lesions: {minimum: 5, unit: mm3, size_bins: [20, 100]}`
     """

@@ -12,7 +12,13 @@ from softseg.core.component import Component
 from softseg.core.types import BoolArray, Float32Array
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.agreement import agreement
-from softseg.metrics.calibration import ReliabilityBins, region, reliability, score_calibration
+from softseg.metrics.calibration import (
+    MARGIN_MM,
+    ReliabilityBins,
+    region,
+    reliability,
+    score_calibration,
+)
 from softseg.metrics.lesions import LesionRules, score_lesions
 from softseg.metrics.overlap import score_overlap_and_volume
 from softseg.metrics.postprocess import PostprocessStep, postprocess
@@ -29,7 +35,7 @@ class Metrics(Component):
     surface_tolerance_mm: Annotated[float, Field(ge=0)] | None = None
     """Compute surface distances: hd95_mm, assd_mm, and surface_dice at this tolerance in mm;
     null: do not."""
-    calibration_margin_mm: Annotated[float, Field(ge=0)] | None = 5.0
+    calibration_margin_mm: Annotated[float, Field(ge=0)] | None = MARGIN_MM
     """Largest distance to the truth, in mm, at which voxels count for ece, ace, brier and the
     reliability diagram; null: do not compute them."""
     group_by: str = "center"
@@ -41,7 +47,7 @@ class Metrics(Component):
 
 @dataclass(frozen=True, eq=False)
 class TargetEvaluation:
-    """The binary mask made of one soft prediction, and the scores of both."""
+    """The binary mask made from one soft prediction, and the scores of both."""
 
     mask: BoolArray  # (X, Y, Z)
     scores: dict[str, float]  # a row of metrics.csv

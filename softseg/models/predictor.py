@@ -16,7 +16,7 @@ class Predictor:
     """A network and its head, ready to segment.
 
     The head sees a whole volume at once, so a NormReLU's maximum, and with it the prediction,
-    does not depend on how the slices were batched (contract 5).
+    does not depend on how the slices were batched.
     """
 
     model: nn.Module

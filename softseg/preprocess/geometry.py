@@ -1,4 +1,4 @@
-"""The recorded geometry of a volume's preprocessing and its exact inverse (contract 2).
+"""The recorded geometry of a volume's preprocessing and its exact inverse.
 
 The record is two grids: the native one and the network's. Every step keeps the world coordinates
 of the voxels that it keeps, so the two affines alone lead there and back.

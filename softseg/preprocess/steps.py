@@ -26,7 +26,9 @@ _SAME = 1e-3  # relative difference below which two zooms count as equal: header
 
 
 class Standardize(Component):
-    """Subtract the mean and divide by the standard deviation, for each contrast (SoftSeg 2.3.4).
+    """Subtract the mean and divide by the standard deviation, for each contrast.
+
+    Source: Gros et al. 2020, section 2.3.4.
 
     Over the volume, the statistics come from the whole native scan before any crop, so training,
     ROI and patch prediction agree. Over the slice, they come from each preprocessed slice and
@@ -48,7 +50,7 @@ class Standardize(Component):
 
 
 class Resample(Component):
-    """Resample every volume to the same voxel size (SoftSeg 2.3.2).
+    """Resample every volume to the same voxel size (Gros et al. 2020, section 2.3.2).
 
     The field of view keeps its center; its size is rounded to whole voxels.
     """

@@ -17,7 +17,7 @@ RECOVERY = "Restore it from a copy, or train again with --overwrite"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint onto the CPU; only tensors and plain values, never code (contract 7).
+    """Load a checkpoint onto the CPU; only tensors and plain values, never code.
 
     Raises UserError if the file is missing, damaged or holds anything else.
     """

@@ -18,7 +18,7 @@ from softseg.training.task import Task
 
 
 def epoch_order(
-    rows: Tensor, foreground: Tensor, share: float | None, shuffle: Generator
+    rows: Tensor, foreground: Tensor, share: float | None, generator: Generator
 ) -> Tensor:
     """The slices of one epoch in random order, (N,), as many as there are.
 
@@ -28,45 +28,47 @@ def epoch_order(
         share: the share of the epoch's slices that hold a target, in (0, 1]; None takes every
             slice once. Within either kind, the numbers of times that slices occur differ by one at
             most.
-        shuffle: the random generator.
+        generator: the random generator of the order.
     """
     if share is None or foreground.all() or not foreground.any():
-        return rows[torch.randperm(len(rows), generator=shuffle)]
+        return rows[torch.randperm(len(rows), generator=generator)]
     count = min(len(rows), max(1, round(share * len(rows))))
-    inside = _sample(rows[foreground], count, shuffle)
-    outside = _sample(rows[~foreground], len(rows) - count, shuffle)
+    inside = _sample(rows[foreground], count, generator)
+    outside = _sample(rows[~foreground], len(rows) - count, generator)
     sampled = torch.cat([inside, outside])
-    return sampled[torch.randperm(len(sampled), generator=shuffle)]
+    return sampled[torch.randperm(len(sampled), generator=generator)]
 
 
-def _sample(rows: Tensor, count: int, shuffle: Generator) -> Tensor:
-    """`count` of the rows: all of them as often as possible, then some of them once more."""
+def _sample(rows: Tensor, count: int, generator: Generator) -> Tensor:
+    """`count` of the rows: every row equally often, and a random part of them once more."""
     rounds = math.ceil(count / len(rows))
-    shuffled = [rows[torch.randperm(len(rows), generator=shuffle)] for _ in range(rounds)]
+    shuffled = [rows[torch.randperm(len(rows), generator=generator)] for _ in range(rounds)]
     return torch.cat([*shuffled, rows[:0]])[:count]
 
 
 def epoch_batches(
-    task: Task, order: Tensor, augmentation: Generator, raters: Generator
+    task: Task, order: Tensor, augmentation_generator: Generator, rater_generator: Generator
 ) -> Iterator[Batch]:
     """Augmented batches on the task's device, of the slices `order` (N,) on the CPU, in that order.
 
-    With several processes, only this process's part of each batch. `raters` is the random generator
-    that chooses one of several raters.
+    With several processes, only this process's part of each batch. `rater_generator` chooses one of
+    several raters.
     """
     parts = order.to(task.stack.image.device).split(task.trainer.batch_size)
-    batches: Iterator[Batch] = (collate(task, rows, raters) for rows in parts)
+    batches: Iterator[Batch] = (collate(task, rows, rater_generator) for rows in parts)
     if task.stack.image.device != task.device:
-        batches = prefetched_batches(task, parts, raters)
+        batches = prefetched_batches(task, parts, rater_generator)
     for batch in batches:
         with phase("augmentation"):
-            augmented = augment.augment(batch, task.augment, augmentation)
+            augmented = augment.augment(batch, task.augment, augmentation_generator)
             if task.restandardize:
                 augmented = augment.restandardize(augmented)
         yield augmented
 
 
-def prefetched_batches(task: Task, parts: Sequence[Tensor], raters: Generator) -> Iterator[Batch]:
+def prefetched_batches(
+    task: Task, parts: Sequence[Tensor], rater_generator: Generator
+) -> Iterator[Batch]:
     """Batches of slices on the host: a thread collates the next one while the device computes.
 
     From pinned memory the copy to a GPU does not make the host wait.
@@ -74,7 +76,7 @@ def prefetched_batches(task: Task, parts: Sequence[Tensor], raters: Generator) -
     pinned = task.device.type == "cuda"
 
     def collate_pinned(rows: Tensor) -> Batch:
-        batch = collate(task, rows, raters)
+        batch = collate(task, rows, rater_generator)
         return batch.map_tensors(Tensor.pin_memory) if pinned else batch
 
     with ThreadPoolExecutor(1) as pool:
@@ -87,7 +89,7 @@ def prefetched_batches(task: Task, parts: Sequence[Tensor], raters: Generator) -
 
 
 @phase("gathering")
-def collate(task: Task, rows: Tensor, raters: Generator) -> Batch:
+def collate(task: Task, rows: Tensor, rater_generator: Generator) -> Batch:
     """This process's part of the slices `rows` (B,) of the stack, on the stack's device.
 
     With several raters, the target of a slice is the mask of one of them.
@@ -96,7 +98,7 @@ def collate(task: Task, rows: Tensor, raters: Generator) -> Batch:
     rows = part.of(rows) if part else rows
     target = stack.target[rows]
     if stack.raters.shape[1]:
-        target = sample_rater(stack.raters[rows], task.rater_counts[rows], raters, part)
+        target = sample_rater(stack.raters[rows], task.rater_counts[rows], rater_generator, part)
     return Batch(stack.image[rows], target, stack.fill[rows], distance_maps(task, rows), part)
 
 
@@ -126,5 +128,5 @@ def sample_rater(
 
 def single_batch(task: Task, rows: Tensor) -> Batch:
     """One augmented batch of the slices `rows` (B,) on the task's device, for measuring."""
-    augmentation, raters = (torch.Generator().manual_seed(0) for _ in range(2))
-    return next(epoch_batches(task, rows, augmentation, raters))
+    generators = (torch.Generator().manual_seed(0) for _ in range(2))
+    return next(epoch_batches(task, rows, *generators))

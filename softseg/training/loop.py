@@ -37,7 +37,7 @@ def fit(state: State, task: Task, observer: Observer) -> None:
         synchronize(task.device)
         middle = time.perf_counter()
         validation_values, preview = validate(state, task)
-        # the only place in an epoch where the host waits for the device
+        # the only place in an epoch where values are read back from the device
         values = torch.cat([training_values, validation_values]).tolist()
         train_loss, dead_batches, val_loss, val_dice, largest_logit, dead_volumes = values
         record = {
@@ -92,14 +92,15 @@ def train_epoch(
     state.head.train()
     epoch = state.epoch + 1
     seeds.reseed_torch(task.seed, task.processes.stream("dropout"), epoch)
-    shuffle = seeds.generator(task.seed, "shuffle", epoch)
-    augmentation = seeds.generator(task.seed, "augment", epoch)
-    raters = seeds.generator(task.seed, "raters", epoch)
-    order = epoch_order(task.rows, task.foreground, task.trainer.oversample_foreground, shuffle)
+    shuffle_generator = seeds.generator(task.seed, "shuffle", epoch)
+    augmentation_generator = seeds.generator(task.seed, "augment", epoch)
+    rater_generator = seeds.generator(task.seed, "raters", epoch)
+    share = task.trainer.oversample_foreground
+    order = epoch_order(task.rows, task.foreground, share, shuffle_generator)
     totals = torch.zeros(2, device=task.device)
-    for batch in epoch_batches(task, order, augmentation, raters):
+    for batch in epoch_batches(task, order, augmentation_generator, rater_generator):
         loss, output = train_step(state, task, batch, network)
-        totals[0] += loss.detach() * (batch.weight * batch.batch_size)
+        totals[0] += loss.detach() * (batch.share_weight * batch.batch_size)
         totals[1] += is_dead(output).any()
         observer.step(batch.batch_size)
     totals = task.processes.reduce_epoch(totals, (state.model, state.head))
@@ -117,7 +118,7 @@ def train_step(
         output = state.head(logits.float())
         loss = task.loss.at(state.epoch)(output, batch.target, batch.maps)
     with phase("backward"):
-        (loss * batch.weight).backward()
+        (loss * batch.share_weight).backward()
     with phase("update"):
         if task.trainer.clip_gradient is not None:
             groups = state.optimizer.param_groups
@@ -139,7 +140,7 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
         state.model, state.head, task.device, task.trainer.precision, 2 * task.trainer.batch_size
     )
     state.head.eval()
-    # the loss with the weights of the last epoch, so that epochs can be compared
+    # always with the term weights of the schedule's final epoch, so that epochs can be compared
     validation_loss = task.loss.at(task.trainer.max_epochs - 1)
     values, previews = [], []
     for volume in task.processes.own(task.validation):

@@ -23,7 +23,7 @@ from softseg.preprocess.steps import standardizes_per_slice
 from softseg.runs.build import build_network, on_device
 from softseg.runs.checkpoint import RECOVERY, read_checkpoint, write_checkpoint
 from softseg.runs.data import PreparedData
-from softseg.training.distributed.processes import SINGLE, SingleProcess
+from softseg.training.distributed.processes import SINGLE, Processes
 
 Record = dict[str, float]
 _STATEFUL = ("model", "head", "optimizer", "schedule")  # parts of a state with a state dict
@@ -119,7 +119,7 @@ class Task:
     trainer: Trainer
     seed: int
     device: torch.device
-    processes: SingleProcess = SINGLE
+    processes: Processes = SINGLE
 
 
 class Observer(Protocol):
@@ -136,7 +136,7 @@ class Observer(Protocol):
 
 
 def build_task(
-    experiment: Experiment, prepared: PreparedData, processes: SingleProcess = SINGLE
+    experiment: Experiment, prepared: PreparedData, processes: Processes = SINGLE
 ) -> Task:
     """The task of an experiment, its slices on the device if they fit there."""
     sets, stack = prepared.sets, prepared.stack

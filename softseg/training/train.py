@@ -25,7 +25,7 @@ from softseg.runs.folder import Run, check_folder, create_folder, timestamp
 from softseg.runs.provenance import changed_versions, start_metadata
 from softseg.runs.resume import check_same_config, check_same_data, with_recorded_hardware
 from softseg.training.distributed.processes import (
-    SingleProcess,
+    Processes,
     on_own_device,
     prepare_shared_data,
     processes_of,
@@ -109,7 +109,7 @@ def _train_along(
     run: Run,
     resume: bool,
     prepared: PreparedData | None,
-    processes: SingleProcess,
+    processes: Processes,
 ) -> None:
     """Train as another process than the first: the same, without writing the run's folder.
 
@@ -132,9 +132,7 @@ def _train_along(
         fit(state, task, _Observers(()))
 
 
-def _resolved(
-    experiment: Experiment, run: Run, resume: bool, processes: SingleProcess
-) -> Experiment:
+def _resolved(experiment: Experiment, run: Run, resume: bool, processes: Processes) -> Experiment:
     """The experiment with device, threads and precision of this process, or of the resumed run."""
     if resume:
         experiment = with_recorded_hardware(experiment, run)

@@ -10,7 +10,7 @@ from torch import nn
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import validate
-from softseg.config.merge import apply_sets
+from softseg.config.merge import apply_changes
 from softseg.config.yaml.read import parse_yaml
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
@@ -44,7 +44,7 @@ class Seen(nn.Module):
 
 def seen(*sets: str, thresholds=None, metadata=None, network=None) -> Model:
     """A model that segments bright pixels."""
-    tree = apply_sets(parse_yaml(YAML, "models.py"), sets)
+    tree = apply_changes(parse_yaml(YAML, "models.py"), sets)
     predict = Predictor(network or Seen(), SigmoidHead(), torch.device("cpu"))
     return Model(Path("model"), validate(tree, Experiment), predict, thresholds, metadata or {})
 

@@ -6,9 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError, combined_error
@@ -46,6 +46,9 @@ class Target(Component):
 class DatasetFields(Component):
     """The keys that all loaders have."""
 
+    unused_target_keys: ClassVar[dict[str, str]] = {}
+    """The keys of a target that this loader does not use -> what to do without them."""
+
     root: str
     """Folder of the data set; relative to the working directory, or absolute."""
     contrasts: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -75,6 +78,14 @@ class DatasetFields(Component):
     """Where the ROI mask is; null: there is none."""
 
     _distinct = field_validator("contrasts", "exclude")(check_distinct)
+
+    @model_validator(mode="after")
+    def _reject_unused_target_keys(self) -> Self:
+        for name, target in self.targets.items():
+            for key, remedy in self.unused_target_keys.items():
+                if getattr(target, key) is not None:
+                    raise ValueError(f"targets.{name}.{key}: {remedy}")
+        return self
 
     @property
     def hint(self) -> str:

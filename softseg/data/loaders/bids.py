@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -27,6 +27,8 @@ class BidsDataset(DatasetFields):
     contrast by itself. Each session is a subject by itself, `sub-X_ses-Y`; the column `subject`
     keeps the sessions of a person together. Splits can use the columns of participants.tsv.
     """
+
+    unused_target_keys: ClassVar = {"label": "is for the loader files; here it is suffix"}
 
     loader: Literal["bids"] = "bids"
     derivatives: str = "labels"
@@ -55,8 +57,6 @@ class BidsDataset(DatasetFields):
         """Raise ValueError for keys of targets and ROI that this loader cannot use."""
         for name, target in self.targets.items():
             key = f"targets.{name}"
-            if target.label is not None:
-                raise ValueError(f"{key}.label: is for the loader files; here it is {key}.suffix")
             if target.suffix is None:
                 raise ValueError(f"{key}.suffix: write it, e.g. suffix: seg-manual")
             _check_suffix(f"{key}.suffix", target.suffix, ("rater",))

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -78,6 +78,8 @@ class FilesDataset(DatasetFields):
     without `/`; `*` matches any piece.
     """
 
+    unused_target_keys: ClassVar = {"suffix": "is for the loader bids; here it is label"}
+
     loader: Literal["files"] = "files"
     layout: LayoutName | None = None
     """A preset of the patterns below: scgm (Spinal Cord Gray Matter challenge), msseg2016 (multiple
@@ -114,8 +116,6 @@ class FilesDataset(DatasetFields):
             _check_placeholders("roi", Pattern(self.roi), (*self._identity, "contrast"))
         for name, target in self.targets.items():
             key = f"targets.{name}"
-            if target.suffix is not None:
-                raise ValueError(f"{key}.suffix: is for the loader bids; here it is {key}.label")
             if target.label is not None:
                 check_pattern(target.label)
             elif self.layout is None and self.label is None:

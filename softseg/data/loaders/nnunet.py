@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import field_validator
 
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import read_json
@@ -57,7 +59,17 @@ class NnunetDataset(DatasetFields):
     Contrasts are the channel names of dataset.json. A target's `values` are codes of its labels.
     """
 
+    unused_target_keys: ClassVar = dict.fromkeys(
+        ("label", "suffix", "contrast"), "remove it: masks are labelsTr/<case>"
+    )
+
     loader: Literal["nnunet"]
+
+    @field_validator("roi")
+    @classmethod
+    def _reject_roi(cls, roi: str | None) -> None:
+        if roi is not None:
+            raise ValueError("nnU-Net's format has no ROI masks: remove it, or use loader: files")
 
     def __call__(self) -> list[Subject]:
         """Find the training cases, in natural order.

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
-
-from pydantic import model_validator
+from typing import ClassVar, Literal
 
 from softseg.core.errors import UserError
 from softseg.core.names import unknown_name
@@ -26,18 +24,13 @@ class TableDataset(DatasetFields):
     raters have columns `target:rater`); `roi`, if dataset.roi names it; all others are for splits.
     """
 
+    unused_target_keys: ClassVar = dict.fromkeys(
+        ("label", "suffix", "contrast"), "remove it: the table has the paths of masks"
+    )
+
     loader: Literal["table"]
     file: str
     """The table, TSV or CSV, relative to root. An empty cell or n/a: there is no such file."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        """Raise ValueError for keys that describe where masks are."""
-        for name, target in self.targets.items():
-            for key in ("label", "suffix", "contrast"):
-                if getattr(target, key) is not None:
-                    raise ValueError(f"targets.{name}.{key}: the table has the paths of masks")
-        return self
 
     def __call__(self) -> list[Subject]:
         """Find the subjects, in natural order.

@@ -41,7 +41,7 @@ def recalibrate(
     name: str,
     console: Console,
     split: str = "test",
-    sets: Sequence[str] = (),
+    changes: Sequence[str] = (),
     threshold: float | None = None,
 ) -> pd.DataFrame:
     """Fit on the validation volumes; write recalibration.json; write and print the effect on a set.
@@ -51,14 +51,14 @@ def recalibrate(
         name: temperature (of a sigmoid head), monotone, or volume.
         console: where progress and the effect are printed.
         split: the set that is compared before and after.
-        sets: `key=value` changes of the run's configuration.
+        changes: `key=value` changes of the run's configuration.
         threshold: in [0, 1], for the values before; None: the searched one, or 0.5.
 
     Returns recalibration.csv (of another set than the test set, recalibration-<set>.csv): a row per
     target and metric, with the columns `target`, `metric`, `before`, `after`, `n`. Raises UserError
     if the recalibration is not for this head, or cannot be fitted on these volumes.
     """
-    opened = open_run(run, console, ("validation", split), sets)
+    opened = open_run(run, console, ("validation", split), changes)
     head = opened.experiment.model.head.name
     if name == "temperature" and head != "sigmoid":
         raise UserError(

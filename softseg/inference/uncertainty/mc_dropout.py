@@ -34,7 +34,7 @@ def row_generators(slices: int, numbers: range, seed: int, device: torch.device)
 
 
 def sampled_logits(
-    predict: Predictor, generators: Sequence[Generator], count: int, image: Tensor
+    predictor: Predictor, generators: Sequence[Generator], count: int, image: Tensor
 ) -> Tensor:
     """Slices (S, C, H, W) -> logits (S * count, K, H, W), each slice `count` times.
 
@@ -42,7 +42,7 @@ def sampled_logits(
     numbers.
 
     Args:
-        predict: the network, and how many slices it takes at once.
+        predictor: the network, and how many slices it takes at once.
         generators: the S * count generators; they continue from their present state.
         count: samples per slice.
         image: slices, or a patch of each.
@@ -54,11 +54,11 @@ def sampled_logits(
             generator.set_state(state)  # an attempt that ran out of memory has drawn from it
         logits = []
         for rows in torch.arange(len(generators)).split(size):
-            with active_dropout(predict.model, [generators[row] for row in rows.tolist()]):
-                logits.append(predict.at_once(image[rows.to(image.device) // count]))
+            with active_dropout(predictor.model, [generators[row] for row in rows.tolist()]):
+                logits.append(predictor.at_once(image[rows.to(image.device) // count]))
         return torch.cat(logits)
 
-    return with_halved_batches(in_batches, predict.batch_size)
+    return with_halved_batches(in_batches, predictor.batch_size)
 
 
 @contextmanager

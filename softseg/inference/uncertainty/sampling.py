@@ -42,10 +42,10 @@ class _Head(Protocol):
 
 
 def check_varies(
-    sampling: Sampling, predict: Predictor, augment: Sequence[AugmentStep], source: str
+    sampling: Sampling, predictor: Predictor, augment: Sequence[AugmentStep], source: str
 ) -> None:
     """Raise UserError if all samples would be equal; `source` names the model in the message."""
-    if sampling.method == "mc-dropout" and not any(dropout_layers(predict.model)):
+    if sampling.method == "mc-dropout" and not any(dropout_layers(predictor.model)):
         raise UserError(
             f"{source} was trained without dropout (model.dropout is 0), so mc-dropout has nothing "
             "to vary; use tta or ensemble"
@@ -59,7 +59,7 @@ def check_varies(
 
 def native_samples(
     sampling: Sampling,
-    predict: Predictor,
+    predictor: Predictor,
     augment: Sequence[AugmentStep],
     prepared: PreparedScan,
     deterministic: Tensor,
@@ -71,14 +71,14 @@ def native_samples(
         return volume_logits(logits_of, replace(prepared, image=image))
 
     image = prepared.image
-    for soft in soft_samples(sampling, predict, augment, image, deterministic, forward):
+    for soft in soft_samples(sampling, predictor, augment, image, deterministic, forward):
         yield prepared.to_native(soft)
 
 
 @torch.no_grad()
 def soft_samples(
     sampling: Sampling,
-    predict: Predictor,
+    predictor: Predictor,
     augment: Sequence[AugmentStep],
     image: Tensor,
     deterministic: Tensor,
@@ -88,30 +88,30 @@ def soft_samples(
 
     A NormReLU divides each by the divisor of the deterministic pass. Samples depend on the seed and
     the volume, not on how slices were batched. Several share a batch if there is room, with at most
-    `predict.batch_size` slices at once.
+    `predictor.batch_size` slices at once.
 
     Args:
         sampling: method, number of samples, and their seed.
-        predict: the network; all layers but dropout are in evaluation mode.
+        predictor: the network; all layers but dropout are in evaluation mode.
         augment: the steps of the training, of which `tta` uses the spatial ones.
         image: all slices (S, C, H, W) of the volume.
         deterministic: logits (S, K, H, W) of the deterministic pass.
         forward: how whole slices are passed to the network.
     """
-    head = cast(_Head, predict.head.eval())
+    head = cast(_Head, predictor.head.eval())
     divisor = head.divisor(deterministic)
-    together = max(1, predict.batch_size // len(image))
+    together = max(1, predictor.batch_size // len(image))
     for first in range(0, sampling.samples, together):
         numbers = range(first, min(first + together, sampling.samples))
         if sampling.method == "mc-dropout":
-            generators = row_generators(len(image), numbers, sampling.seed, predict.device)
-            sampled = partial(sampled_logits, predict, generators, len(numbers))
+            generators = row_generators(len(image), numbers, sampling.seed, predictor.device)
+            sampled = partial(sampled_logits, predictor, generators, len(numbers))
             shape = (len(image), len(numbers))
             passes: Sequence[Tensor] = forward(sampled, image).unflatten(0, shape).unbind(1)
         else:
             transforms = draw_transforms(augment, numbers, sampling.seed)
             stacked = torch.cat([apply_transform(image, transform) for transform in transforms])
-            parts = forward(predict.logits, stacked).split(len(image))
+            parts = forward(predictor.logits, stacked).split(len(image))
             passes = [
                 apply_transform(part, transform, inverse=True)
                 for part, transform in zip(parts, transforms, strict=True)

@@ -23,15 +23,11 @@ _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class SingleProcess(Ranks):
-    """A training on one process: it owns every slice and volume, and communicates with no other."""
+class Processes(Ranks):
+    """The processes of one training; this class is for a single one: no method has an effect."""
 
     def wrap_ddp(self, model: nn.Module, device: torch.device) -> nn.Module:  # noqa: ARG002
-        """Return the network whose backward pass averages gradients over the processes.
-
-        All processes start from the weights of the first one. The model itself is inside: its
-        state dict has no prefix.
-        """
+        """Return the network whose backward pass averages gradients: of one process, the model."""
         return model
 
     def reduce_epoch(self, totals: Tensor, modules: Iterable[nn.Module]) -> Tensor:  # noqa: ARG002
@@ -64,20 +60,20 @@ class SingleProcess(Ranks):
         return work()
 
 
-SINGLE = SingleProcess()
+SINGLE = Processes()
 
 
 @dataclass(frozen=True)
-class LaunchedProcess(SingleProcess):
-    """One of several processes that torchrun launched."""
+class TorchrunProcesses(Processes):
+    """Several processes that torchrun launched, as one of them communicates with the others."""
 
     def wrap_ddp(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Wrap the network in DistributedDataParallel."""
+        """Wrap the network in DistributedDataParallel; all start from the first one's weights."""
         device_ids = [device.index] if device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=device_ids)
 
     def reduce_epoch(self, totals: Tensor, modules: Iterable[nn.Module]) -> Tensor:
-        """See `SingleProcess.reduce_epoch`."""
+        """See `Processes.reduce_epoch`."""
         dist.all_reduce(totals[:1])
         totals[:1] /= self.world_size
         dist.all_reduce(totals[1:], dist.ReduceOp.MAX)
@@ -89,7 +85,7 @@ class LaunchedProcess(SingleProcess):
     def gather_volumes(
         self, values: Sequence[Tensor], shape: Sequence[int], like: Tensor
     ) -> Tensor:
-        """See `SingleProcess.gather_volumes`. Zeros are added to each value: nothing is rounded."""
+        """See `Processes.gather_volumes`. Zeros are added to each value: nothing is rounded."""
         results = like.new_zeros(shape)
         for row, value in zip(self.own(range(len(results))), values, strict=False):
             results[row] = value
@@ -97,25 +93,25 @@ class LaunchedProcess(SingleProcess):
         return results
 
     def broadcast_from_first(self, value: T | None) -> T | None:
-        """See `SingleProcess.broadcast_from_first`."""
+        """See `Processes.broadcast_from_first`."""
         values = [value]
         dist.broadcast_object_list(values, src=0, device=_CPU)
         return values[0]
 
     def first_rank_first(self, work: Callable[[], T]) -> T:
-        """See `SingleProcess.first_rank_first`: the others find the cache filled."""
+        """See `Processes.first_rank_first`: the others find the cache filled."""
         early = work() if self.local_rank == 0 else None
         dist.all_reduce(torch.zeros(1))  # a barrier that uses gloo whatever the device
         return work() if early is None else early
 
 
-def processes_of(ranks: Ranks) -> SingleProcess:
+def processes_of(ranks: Ranks) -> Processes:
     """Return the object through which a training communicates."""
-    kind = SingleProcess if ranks.world_size == 1 else LaunchedProcess
+    kind = Processes if ranks.world_size == 1 else TorchrunProcesses
     return kind(**asdict(ranks))
 
 
-def on_own_device(experiment: Experiment, processes: SingleProcess) -> Experiment:
+def on_own_device(experiment: Experiment, processes: Processes) -> Experiment:
     """Return the experiment on this process's own device; unchanged for a single process.
 
     Raises UserError for a batch with fewer slices than there are processes, and for a device that
@@ -140,7 +136,7 @@ def on_own_device(experiment: Experiment, processes: SingleProcess) -> Experimen
 
 
 def prepare_shared_data(
-    experiment: Experiment, console: Console, processes: SingleProcess
+    experiment: Experiment, console: Console, processes: Processes
 ) -> PreparedData:
     """Prepare the data on every process; those of one machine share its memory and its cache."""
     dataset, sharing = experiment.dataset, processes.local_world_size

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softseg.config.merge import apply_differences, apply_sets
+from softseg.config.merge import apply_changes, apply_differences
 from softseg.config.yaml.tree import ConfigTree, Location, key_paths
 from softseg.core.errors import UserError
 
@@ -46,13 +46,13 @@ def _tree() -> ConfigTree:
     ],
 )  # fmt: skip
 def test_a_set_changes_its_key_and_nothing_else(text: str, key: str, value: object) -> None:
-    tree = apply_sets(_tree(), [text])
+    tree = apply_changes(_tree(), [text])
     assert tree.data == {**BASE, key: value}
     assert _tree().data == BASE, "the original tree is unchanged"
 
 
 def test_sets_are_applied_in_turn_and_the_last_value_counts() -> None:
-    tree = apply_sets(_tree(), ["loss.name=dice", "loss.per=batch", "seed=1", "seed=2"])
+    tree = apply_changes(_tree(), ["loss.name=dice", "loss.per=batch", "seed=1", "seed=2"])
     assert tree.data["loss"] == {"name": "dice", "per": "batch"}
     assert tree.data["seed"] == 2
 
@@ -77,13 +77,13 @@ def test_sets_are_applied_in_turn_and_the_last_value_counts() -> None:
 )
 def test_the_error_about_a_wrong_set_quotes_it(text: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        apply_sets(_tree(), [text])
+        apply_changes(_tree(), [text])
     assert str(caught.value).startswith(f"--set {text.partition('=')[0]}")
     assert message in str(caught.value)
 
 
 def test_locations_distinguish_set_keys_from_keys_of_the_file() -> None:
-    tree = apply_sets(_tree(), ["augment.1.binarize.threshold=0.4", "loss.name=dice"])
+    tree = apply_changes(_tree(), ["augment.1.binarize.threshold=0.4", "loss.name=dice"])
     assert str(tree.location(("augment", 1, "binarize", "threshold"))) == (
         "--set augment.1.binarize.threshold"
     )

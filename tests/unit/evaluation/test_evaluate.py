@@ -226,7 +226,7 @@ def test_without_calibration_an_earlier_reliability_csv_is_removed(run):
     assert (run.folder / "reliability.csv").exists()
     console = plain()
     change = "evaluate.metrics.calibration_margin_mm=null"
-    print_evaluation(run, evaluate(run, console, sets=[change]), "test", console)
+    print_evaluation(run, evaluate(run, console, changes=[change]), "test", console)
     assert not (run.folder / "reliability.csv").exists()
     assert "reliability.csv" not in console.file.getvalue()
 
@@ -322,7 +322,7 @@ def test_changed_data_and_an_unfinished_training_are_reported(run):
 
 def test_the_data_may_be_moved(run, tmp_path):
     shutil.move(run.folder.parent / "data", tmp_path / "moved")
-    scored = evaluate(run, plain(), sets=[f"dataset.root={tmp_path / 'moved'}"])
+    scored = evaluate(run, plain(), changes=[f"dataset.root={tmp_path / 'moved'}"])
     assert len(scored.table) == 2
 
 
@@ -334,7 +334,7 @@ def test_the_evaluate_section_adds_postprocessing_and_metrics(trained, tmp_path)
         "evaluate.lesions={size_bins: [20]}",
         "evaluate.metrics={surface_tolerance_mm: 1, raters: false}",
     ]
-    table = evaluate(run, plain(), threshold=0.3, sets=sets).table
+    table = evaluate(run, plain(), threshold=0.3, changes=sets).table
     more = {"ltpr", "lfdr", "ltpr_0_20", "lesions_truth", "hd95_mm", "assd_mm", "surface_dice"}
     assert more <= set(table)
     assert "ged" not in table

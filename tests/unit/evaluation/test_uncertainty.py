@@ -130,7 +130,7 @@ def test_samples_and_ranks_equal_those_of_predict(run, tmp_path):
 
 def test_ranks_include_raters_who_are_not_the_truth(run):
     every = evaluate_uncertainty(run, FEW, plain())
-    chosen = evaluate_uncertainty(run, FEW, plain(), sets=["dataset.raters={fusion: '2'}"])
+    chosen = evaluate_uncertainty(run, FEW, plain(), changes=["dataset.raters={fusion: '2'}"])
     assert chosen["rank_entropy"][0] == pytest.approx(every["rank_entropy"][0], abs=0.05)
 
 
@@ -142,5 +142,5 @@ def test_another_set_has_files_of_its_own(run):
 
 def test_a_run_with_nothing_to_vary_is_rejected_at_once(run):
     with pytest.raises(UserError, match=r"was trained without affine or RandomFlip"):
-        evaluate_uncertainty(run, Sampling("tta"), plain(), sets=["augment=[]"])
+        evaluate_uncertainty(run, Sampling("tta"), plain(), changes=["augment=[]"])
     assert not (run.folder / "uncertainty-tta.csv").exists()

@@ -46,7 +46,7 @@ def test_a_sagittal_model_of_two_contrasts_and_targets_predicts_the_same(tmp_pat
     spec = seen(*sets).experiment
     network = models.build(spec.model, 2, 2)
     model = seen(*sets, network=network, thresholds={"lesion": 0.35, "cord": 0.5})
-    object.__setattr__(model.predict, "head", models.heads.build(spec.model.head, 2))
+    object.__setattr__(model.predictor, "head", models.heads.build(spec.model.head, 2))
     monkeypatch.setattr(ivadomed, "open_model", lambda *_: model)
     folder, sentences = ivadomed.to_ivadomed(tmp_path, tmp_path)
     scans = np.stack([makers.scan(k, (6, 13, 10)) for k in (1, 2)])

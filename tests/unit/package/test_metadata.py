@@ -50,7 +50,7 @@ def test_scores_of_other_weights_are_left_out_until_these_are_scored(copied, tmp
 
 
 def test_scores_with_other_postprocessing_than_the_package_has_are_left_out(copied, tmp_path):
-    evaluate(copied, quiet_console(), sets=["evaluate.postprocess=[{keep_largest: {}}]"])
+    evaluate(copied, quiet_console(), changes=["evaluate.postprocess=[{keep_largest: {}}]"])
     assert "with other postprocessing" in packaging_output(copied, tmp_path / "m")
     assert read_package(tmp_path / "m").metadata["scores"] == {}
     evaluate(copied, quiet_console())

@@ -64,7 +64,7 @@ def both(networks, tmp_path, sample, *sets, maximum=None, center=None):
     if maximum:
         head.scale.maximum.copy_(torch.tensor(maximum))
     model = seen(*sets, network=network)
-    model = replace(model, predict=replace(model.predict, head=head))
+    model = replace(model, predictor=replace(model.predictor, head=head))
     settings = pipeline_settings(spec, head.state_dict())
     contents = {"reference.json": json_bytes(settings), "model.onnx": graph}
     opened = reference.open_package(str(write_zip(tmp_path / "m.softseg", contents)))

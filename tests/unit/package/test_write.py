@@ -46,7 +46,7 @@ def test_a_package_of_a_bf16_training_segments_in_float32_as_its_graph_does(
     write_package(copied, tmp_path / "m", quiet_console())
     image = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     float32, repackaged, bf16 = (
-        open_model(path, "cpu").predict(image) for path in (packed, tmp_path / "m", copied.folder)
+        open_model(path, "cpu").predictor(image) for path in (packed, tmp_path / "m", copied.folder)
     )
     assert torch.equal(repackaged, float32)
     assert not torch.equal(bf16, float32)

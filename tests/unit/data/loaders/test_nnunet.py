@@ -40,6 +40,20 @@ def dataset(root, contrasts=("T2", "ADC"), values=(1,)):
     return build({**spec, "contrasts": list(contrasts)})
 
 
+@pytest.mark.parametrize("key", ["label", "suffix", "contrast"])
+def test_keys_of_targets_that_other_loaders_use_are_rejected(key):
+    spec = {"loader": "nnunet", "root": "data", "contrasts": ["T2"]}
+    spec["targets"] = {"PZ": {key: "T2"}}
+    with pytest.raises(ValueError, match=rf"targets\.PZ\.{key}: remove it: masks are labelsTr"):
+        build(spec)
+
+
+def test_a_roi_is_rejected(root):
+    spec = {"loader": "nnunet", "root": str(root), "contrasts": ["T2"], "targets": {"PZ": {}}}
+    with pytest.raises(ValueError, match="remove it, or use loader: files"):
+        build({**spec, "roi": "seg"})
+
+
 def test_contrasts_are_channel_names(root):
     first, second = dataset(root, ["ADC", "T2"])()
     assert [first.name, second.name] == ["pat_01", "pat_02"]

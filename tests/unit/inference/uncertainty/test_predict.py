@@ -213,7 +213,9 @@ def test_maps_in_the_input_folder_are_not_scans(scan, tmp_path):
 
 def test_a_normrelu_model_keeps_the_scale_of_the_deterministic_pass(scan, tmp_path):
     model = noisy("preprocess=[{standardize: {}}]")
-    model = replace(model, predict=replace(model.predict, head=heads.build({"name": "normrelu"})))
+    model = replace(
+        model, predictor=replace(model.predictor, head=heads.build({"name": "normrelu"}))
+    )
     sampled(model, scan, tmp_path)
     # dropout divides kept values by 0.6, so bright pixels exceed the scale and are clipped
     raw = (
