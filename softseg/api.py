@@ -37,7 +37,7 @@ def train(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Path:
-    """Train the experiment of a YAML; returns the run's folder.
+    """Train the experiment of a YAML file; returns the run's folder.
 
     Args:
         config: the YAML file.

@@ -33,7 +33,7 @@ from softseg.core.errors import TrainingError, UserError
 from softseg.core.ranks import from_environment
 
 app = typer.Typer(
-    help="Train soft medical image segmentation from a YAML.",
+    help="Train soft medical image segmentation from a YAML file.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -29,7 +29,7 @@ def train(
         bool, typer.Option("--profile", help="Write a trace and print where an epoch's time goes.")
     ] = False,
 ) -> None:
-    """Train the experiment of a YAML."""
+    """Train the experiment of a YAML file."""
     from softseg.config.load import load_experiment
 
     if resume and overwrite:

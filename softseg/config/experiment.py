@@ -50,13 +50,14 @@ class Experiment(Component):
     split: Split = Split()
     """Which subjects train, validate and test."""
     preprocess: Chain = ()
-    """Steps applied once to each volume, in this order: standardize, resample, crop. Volumes are
-    first brought to the closest canonical orientation (RAS+)."""
+    """Steps applied once to each volume, in the order of the list, after it is brought to the
+    closest canonical orientation (RAS+). Available: standardize, resample, crop. The position of
+    `standardize: {over: volume}` has no effect."""
     slices: Slices = Slices()
     """How volumes become 2D slices."""
     augment: tuple[AugmentStep, ...] = ()
-    """Steps applied to each training batch, in this order: affine, binarize, or a TorchIO transform
-    by its name."""
+    """Steps applied to each training batch, in the order of the list. Available: affine, binarize,
+    and TorchIO transforms by their names."""
     model: Model
     """The network and its head."""
     init_from: InitFromOrText | None = None

@@ -1,4 +1,4 @@
-"""Base class of everything that a YAML can name: typed, documented, validated, frozen fields.
+"""Base class of everything that a YAML file can name: typed, documented, validated, frozen fields.
 
 A component (a loader, step, head, loss, schedule) subclasses `Component`; `softseg config show`
 and the JSON Schema print the docstring under each field; calling the component does the work.
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Component(BaseModel):
-    """A frozen mapping of a YAML: unknown keys are rejected, nothing is converted silently."""
+    """A frozen mapping in a YAML file: unknown keys are rejected, nothing is converted silently."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -52,7 +52,7 @@ def check_distinct(values: T) -> T:
 
 
 def parse_component(family: TypeAdapter[T], spec: Any) -> T:
-    """Validate the content of a YAML against a family of components.
+    """Validate the content of a YAML file against a family of components.
 
     The content passes through JSON, so that strictness means the YAML's own types: a list may
     become a tuple, a string never becomes a number. Raises `pydantic.ValidationError` (a
@@ -64,7 +64,7 @@ def parse_component(family: TypeAdapter[T], spec: Any) -> T:
 
 
 class SingleKey:
-    """Marks the union of a chain's steps, which a YAML writes as `affine: {...}`.
+    """Marks the union of a chain's steps, which a YAML file writes as `affine: {...}`.
 
     In `Annotated[Affine | Binarize, SingleKey]` the key is the `name` of a step, and may be
     without fields. The step's own mapping with a `name` is valid too.

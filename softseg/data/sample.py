@@ -50,8 +50,8 @@ class Sample:
     roi: Float32Array | None
     """(X, Y, Z) float32 in [0, 1], or None if the data set has no ROI."""
     raters: tuple[dict[str, Float32Array], ...]
-    """For each target rater -> mask (X, Y, Z) in [0, 1]; if one rater is chosen, only that rater
-    unless all were requested."""
+    """One dict per target: rater -> mask (X, Y, Z) in [0, 1]; if one rater is chosen, only that
+    rater unless all were requested."""
     grid: Grid
     soft: dict[str, Counts]
     """Stage (`files`: masks as read; `raters`: fused) -> (voxels strictly between 0 and 1, voxels

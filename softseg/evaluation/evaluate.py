@@ -34,26 +34,6 @@ from softseg.runs.folder import Run, predictions_folder, set_suffix, subject_pre
 
 Moments = dict[str, float | int | None]  # mean, std, n
 
-_PRINTED = (
-    "dice",
-    "precision",
-    "recall",
-    "avd",
-    "rvd",
-    "mse",
-    "soft_dice",
-    "dV_soft_ml",
-    "ece",
-    "ltpr",
-    "lfdr",
-    "hd95_mm",
-    "assd_mm",
-    "surface_dice",
-    "dice_raters",
-    "dice_between_raters",
-    "ged",
-)
-"""Metrics of the printed table; those that were not measured are left out."""
 _NOT_METRICS = ("subject", "person", "target", "group", "threshold")
 
 
@@ -216,9 +196,11 @@ def metrics_table(table: pd.DataFrame, title: str) -> Table:
         printed.add_column(escape(target), justify="right", no_wrap=True)
     counts = table["target"].value_counts()
     printed.add_row("scans", *(str(counts[target]) for target in summary))
-    for metric in (name for name in _PRINTED if name in table.columns):
+    for metric, heading in HEADINGS.items():
+        if not heading.printed or metric not in table.columns:
+            continue
         cells = (_cell(moments[metric]) for moments in summary.values())
-        printed.add_row(escape(HEADINGS[metric].short), *cells)
+        printed.add_row(escape(heading.short), *cells)
     return printed
 
 

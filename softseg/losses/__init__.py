@@ -1,6 +1,6 @@
 """Losses: prediction and target, both (B, K, H, W) in [0, 1] -> a scalar to minimize.
 
-`build` makes one from YAML; every class in the table of `family.py` is also an attribute of this
+`build` makes one from YAML; every class in the union of `family.py` is also an attribute of this
 package, e.g. `softseg.losses.Dice`.
 """
 
@@ -22,7 +22,7 @@ _family: TypeAdapter[SingleLoss | Combination] = TypeAdapter(Loss)
 
 
 def build(spec: Any) -> SingleLoss | Combination:
-    """Build the loss that a YAML's `loss:` describes; call it with a prediction and a target.
+    """Build the loss that the section `loss:` describes; call it with a prediction and a target.
 
     Args:
         spec: the content of the YAML, such as `{"name": "adaptive_wing", "omega": 8}`.
@@ -40,7 +40,7 @@ def build(spec: Any) -> SingleLoss | Combination:
 
 
 def __getattr__(name: str) -> type[BaseLoss]:
-    """Return a class of the table by its name, so that the table is the only place to add one."""
+    """Return a class of the union by its name, so that the union is the only place to add one."""
     classes: dict[str, type[BaseLoss]] = {loss.__name__: loss for loss in get_args(SingleLoss)}
     if name not in classes:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The table of losses: a new loss is one class in a module of this folder and one line here."""
+"""The union of losses: a new loss is one class in a module of this folder and one line here."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ SingleLoss = (
     | contour.Boundary
     | contour.RegionWise
 )
-"""Every loss but `combination`, which weighs them; the `name` in a YAML selects one."""
+"""Every loss but `combination`, which weighs them; the `name` in a YAML file selects one."""

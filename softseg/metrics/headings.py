@@ -21,6 +21,10 @@ class Heading:
     """What the field writes for a long name."""
     detail: str = ""
     """What sets this column apart from others of its metric: a rater, a range of lesion sizes."""
+    printed: bool = False
+    """Whether `softseg eval` prints it."""
+    in_report: bool = False
+    """Whether the report shows it, and tests its differences if it has an optimum."""
 
     @property
     def column(self) -> str:
@@ -42,26 +46,26 @@ class Heading:
 
 
 HEADINGS = {
-    "dice": Heading("Dice", "%", 100),
-    "precision": Heading("precision", "%", 100),
-    "recall": Heading("recall", "%", 100),
-    "avd": Heading("absolute\nvolume\ndifference", "%", 0, "AVD"),
-    "rvd": Heading("relative\nvolume\ndifference", "%", 0, "RVD"),
-    "mse": Heading("MSE", "%", 0),
+    "dice": Heading("Dice", "%", 100, printed=True, in_report=True),
+    "precision": Heading("precision", "%", 100, printed=True, in_report=True),
+    "recall": Heading("recall", "%", 100, printed=True, in_report=True),
+    "avd": Heading("absolute\nvolume\ndifference", "%", 0, "AVD", printed=True, in_report=True),
+    "rvd": Heading("relative\nvolume\ndifference", "%", 0, "RVD", printed=True, in_report=True),
+    "mse": Heading("MSE", "%", 0, printed=True, in_report=True),
     "mse_paper": Heading("MSE as in\nthe paper", "%", 0),
-    "soft_dice": Heading("soft Dice", "%", 100),
-    "ltpr": Heading("LTPR", "%", 100),
-    "lfdr": Heading("LFDR", "%", 0),
-    "hd95_mm": Heading("HD95", "mm", 0),
-    "assd_mm": Heading("ASSD", "mm", 0),
-    "surface_dice": Heading("surface\nDice", "%", 100),
-    "dice_raters": Heading("Dice with\nraters", "%", 100),
-    "dice_between_raters": Heading("Dice between\nraters", "%"),
-    "ged": Heading("energy\ndistance", "", 0, "GED"),
-    "ece": Heading("ECE", "", 0),
+    "soft_dice": Heading("soft Dice", "%", 100, printed=True, in_report=True),
+    "dV_soft_ml": Heading("soft volume\nbias", "ml", 0, printed=True),
+    "ece": Heading("ECE", "", 0, printed=True),
+    "ltpr": Heading("LTPR", "%", 100, printed=True, in_report=True),
+    "lfdr": Heading("LFDR", "%", 0, printed=True, in_report=True),
+    "hd95_mm": Heading("HD95", "mm", 0, printed=True, in_report=True),
+    "assd_mm": Heading("ASSD", "mm", 0, printed=True, in_report=True),
+    "surface_dice": Heading("surface\nDice", "%", 100, printed=True, in_report=True),
+    "dice_raters": Heading("Dice with\nraters", "%", 100, printed=True, in_report=True),
+    "dice_between_raters": Heading("Dice between\nraters", "%", printed=True, in_report=True),
+    "ged": Heading("energy\ndistance", "", 0, "GED", printed=True, in_report=True),
     "ace": Heading("ACE", "", 0),
     "brier": Heading("Brier\nscore", "", 0),
-    "dV_soft_ml": Heading("soft volume\nbias", "ml", 0),
     "dV_hard_ml": Heading("hard volume\nbias", "ml", 0),
     "lfdr_paper": Heading("LFDR as in\nthe paper", "%", 0),
     "lesions_truth": Heading("lesions\nin the truth"),
@@ -69,7 +73,7 @@ HEADINGS = {
     "retained_error": Heading("error over\nretained shares", "%", 0),
     "rank": Heading("rank correlation\nwith raters", "", 1),
 }
-"""Metric -> heading, in the order of the tables; see `heading_of` for the others."""
+"""Metric -> heading, in the order of the printed table and the report; see also `heading_of`."""
 
 
 def heading_of(metric: str) -> Heading:

@@ -1,4 +1,4 @@
-"""The `evaluate:` section of a YAML: from one soft prediction of a target to its scores."""
+"""The `evaluate:` section of a YAML file: from one soft prediction of a target to its scores."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class Evaluate(Component):
     """
 
     postprocess: tuple[PostprocessStep, ...] = ()
-    """Steps applied to each binary prediction after thresholding, in this order: remove_small,
-    keep_largest, fill_holes. The threshold search runs without them."""
+    """Steps applied to each binary prediction after thresholding, in the order of the list.
+    Available: remove_small, keep_largest, fill_holes. The threshold search runs without them."""
     metrics: Metrics = Metrics()
     """Optional metrics."""
     lesions: LesionRules | None = None
@@ -71,7 +71,7 @@ class Evaluate(Component):
 
     @property
     def steps(self) -> list[Any]:
-        """The postprocessing steps as a YAML or a sidecar holds them."""
+        """The postprocessing steps as a YAML file or a sidecar holds them."""
         return list(self.model_dump(mode="json")["postprocess"])
 
     def __call__(

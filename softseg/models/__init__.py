@@ -17,7 +17,7 @@ _family: TypeAdapter[Unet2d] = TypeAdapter(Model)
 
 
 def build(spec: Any, channels: int = 1, targets: int = 1) -> nn.Module:
-    """Build the network of a YAML's `model:`, such as `{"name": "unet2d", "filters": 64}`.
+    """Build the network that the section `model:` describes: `{"name": "unet2d", "filters": 64}`.
 
     Freshly initialized, for C = `channels` input contrasts and K = `targets` outputs, it returns
     logits. The head is a separate module (`softseg.models.heads.build`), but the initial bias that

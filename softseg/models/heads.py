@@ -201,7 +201,7 @@ _family: TypeAdapter[Sigmoid | NormRelu] = TypeAdapter(Head)
 
 
 def build(spec: Any, targets: int = 1) -> nn.Module:
-    """Build the head that a YAML's `head:` describes, such as `{"name": "normrelu"}`.
+    """Build the head that the section `head:` describes, such as `{"name": "normrelu"}`.
 
     The module takes logits (B, K, H, W) of K = `targets` outputs in any float type; it computes
     and returns float32 (float64 stays float64), values in [0, 1].

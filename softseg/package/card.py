@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from softseg.config.experiment import Experiment
 from softseg.config.yaml.write import inline
+from softseg.metrics.headings import heading_of
 from softseg.package.metadata import ModelMetadata
 from softseg.preprocess.steps import Crop
 from softseg.render.text_table import Cell, TextTable, to_markdown
@@ -93,10 +94,7 @@ def _training_blocks(
     if not metadata.scores:
         yield "The model was not evaluated."
         return
-    scores = (
-        "On the test subjects, in the native space of each scan, named as in `metrics.csv`; Dice,\n"
-        "precision, recall, volume differences and MSE are in percent."
-    )
+    scores = "On the test subjects, in the native space of each scan, named as in `metrics.csv`."
     if any(isinstance(step, Crop) and step.around == "image" for step in experiment.preprocess):
         scores += (
             "\nScores and threshold refer to the training's crop, in the middle of a scan."
@@ -117,7 +115,9 @@ def _score_table(metadata: ModelMetadata) -> TextTable:
             value = "undefined" if summary.mean is None else f"{summary.mean:.4g}"
             if summary.mean is not None and summary.std is not None:
                 value += f" ± {summary.std:.2g}"
-            rows.append((Cell(target), Cell(metric), Cell(value), Cell(str(summary.n))))
+            unit = heading_of(metric).unit
+            texts = (target, f"{metric} [{unit}]" if unit else metric, value, str(summary.n))
+            rows.append(tuple(map(Cell, texts)))
     title = f"Mean ± standard deviation over scans{threshold}"
     return TextTable("scores", title, ("target", "metric", "value", "n"), tuple(rows))
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,6 @@ def build_stack(
     `known_problems` of the dataset and every bad file of it.
     """
     folder = None if dataset.cache is None else Path(dataset.cache)
-    with_raters = dataset.raters.fusion == "random"
     recipe = {
         "steps": [step.model_dump(mode="json") for step in steps],
         "slices": slices.model_dump(mode="json"),
@@ -52,10 +52,8 @@ def build_stack(
     }
     used: list[Path] = []
 
-    def volume_of(subject: Subject) -> VolumeSlices:
-        def create() -> VolumeSlices:
-            return preprocess(load_sample(subject, dataset), steps, slices, with_raters, maps)
-
+    def read_or_preprocess(subject: Subject) -> VolumeSlices:
+        create = partial(_preprocess, subject, dataset, steps, slices, maps)
         if folder is None:
             return create()
         entry = _entry_path(folder, subject, dataset, recipe)
@@ -63,12 +61,19 @@ def build_stack(
         return read_or_create(entry, create)
 
     with nullcontext() if folder is None else eviction_suspended(folder):
-        volumes = _all_volumes(subjects, volume_of, dataset, tick, known_problems)
+        volumes = _all_volumes(subjects, read_or_preprocess, dataset, tick, known_problems)
         limit = GIB * (dataset.memory_gb or half_of_memory_gb())
         stack = assemble_stack([s.name for s in subjects], volumes, limit, dataset.cache)
     if folder is not None:
         evict(folder, GIB * (dataset.cache_gb or math.inf), used)
     return stack
+
+
+def _preprocess(
+    subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Slices, maps: Sequence[str]
+) -> VolumeSlices:
+    with_raters = dataset.raters.fusion == "random"
+    return preprocess(load_sample(subject, dataset), steps, slices, with_raters, maps)
 
 
 def _all_volumes(

@@ -119,7 +119,8 @@ def standardized_images(
 ) -> tuple[Float32Array, Float32Array]:
     """Return each contrast on the network's grid (C, X, Y, Z), and its background value (C,).
 
-    Standardizing is linear, so it is applied after resampling, with the native statistics.
+    Standardization is affine and commutes with interpolation, because the weights sum to 1, so it
+    is applied after resampling, with the native statistics.
     """
     standardize = next((s for s in steps if isinstance(s, Standardize)), None)
     order: Order = next((s.image_order for s in steps if isinstance(s, Resample)), 1)

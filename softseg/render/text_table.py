@@ -1,7 +1,7 @@
 """A table of short texts as CSV, Markdown, LaTeX, HTML, or for a terminal.
 
 Line breaks in a text stay breaks in Markdown, LaTeX and HTML, and become a space in CSV. Special
-characters of a format are escaped, so that names from a YAML cannot break a table.
+characters of a format are escaped, so that names from a YAML file cannot break a table.
 """
 
 from __future__ import annotations

@@ -21,23 +21,7 @@ from softseg.report.comparisons import (
 )
 from softseg.report.results import Results
 
-DEFAULT_METRICS = (
-    "dice",
-    "precision",
-    "recall",
-    "avd",
-    "rvd",
-    "mse",
-    "soft_dice",
-    "ltpr",
-    "lfdr",
-    "hd95_mm",
-    "assd_mm",
-    "surface_dice",
-    "dice_raters",
-    "dice_between_raters",
-    "ged",
-)
+DEFAULT_METRICS = tuple(name for name, heading in HEADINGS.items() if heading.in_report)
 """Metrics of the main tables, if they were measured."""
 SIGN = "A median difference is the candidate minus the reference, in the metric's unit."
 _UNITS = {"subject": "subjects", "split": "runs"}

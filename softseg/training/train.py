@@ -111,7 +111,7 @@ def _train_along(
     prepared: PreparedData | None,
     processes: Processes,
 ) -> None:
-    """Train as another process than the first: the same, without writing the run's folder.
+    """Train as a process other than the first: the same, without writing the run's folder.
 
     Raises UserError where this process has other data or another last epoch than the first.
     """

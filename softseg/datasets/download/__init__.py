@@ -55,7 +55,11 @@ def report_download(source: Source, folder: Path, console: Console) -> None:
         _print(console, f"already complete: {root}")
     if source.dataset:
         section = source.dataset.replace("{root}", root.as_posix()).rstrip().splitlines()
-        _print(console, f"read it with a YAML that extends {source.config} and contains:", *section)
+        _print(
+            console,
+            f"read it with a YAML file that extends {source.config} and contains:",
+            *section,
+        )
     else:
         _print(console, f"read it with {_check_command(source, root)}")
 
