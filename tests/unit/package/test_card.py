@@ -8,7 +8,7 @@ import json
 def test_the_card_has_scores_with_their_count_threshold_and_license(run, package):
     card = package.card
     dice = json.loads((run.folder / "summary.json").read_text())["gm"]["dice"]
-    [row] = [line for line in card.splitlines() if line.startswith("| gm | dice |")]
+    [row] = [line for line in card.splitlines() if line.startswith("| gm | dice [%] |")]
     mean, n = row.split("|")[3].split("±")[0], row.split("|")[4]
     assert abs(float(mean) - dice["mean"]) < 0.01
     assert int(n) == dice["n"] == 2
