@@ -27,8 +27,8 @@ class Raters(Component):
     estimates, soft) | random (in training the mask of one rater, drawn again for each slice and
     epoch, the same rater for all targets; otherwise the mean) | the name of one rater."""
     weights: dict[str, Annotated[float, Field(ge=0)]] | None = None
-    """Weight of each rater in `majority` and `mean` (SoftSeg 4.4.2), such as years of experience;
-    raters not listed have weight 1. null: equal weights."""
+    """Weight of each rater in `majority` and `mean` (Gros et al. 2020, section 4.4.2), such as
+    years of experience; raters not listed have weight 1. null: equal weights."""
     required: (
         Annotated[tuple[str | int, ...], Field(min_length=1)] | Annotated[int, Field(ge=1)] | None
     ) = None

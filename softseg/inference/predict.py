@@ -82,7 +82,7 @@ def predict_scans(
     """Segment scans and write soft and binary predictions on their own grids, below `out`.
 
     Several models are an ensemble. For an ensemble, and for one model with `sampling`, the maps and
-    scores of the uncertainty are written, too (SoftSeg 4.4.4).
+    scores of the uncertainty are written, too (Gros et al. 2020, section 4.4.4).
 
     Raises UserError for options that a model cannot use, and for a model with nothing to vary.
     """

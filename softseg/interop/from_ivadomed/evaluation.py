@@ -28,7 +28,7 @@ def convert_evaluation(config: IvadomedConfig, outcomes: Outcomes) -> None:
         option = "softseg eval --threshold-search, or --threshold"
         if type(value) in (int, float) and 0 <= value <= 1:
             option = f"softseg eval --threshold {value:g}, or --threshold-search"
-        outcomes.leave_out(key, _SOFT if value == -1 else f"not a key of a YAML: {option}")
+        outcomes.leave_out(key, _SOFT if value == -1 else f"not a key of softseg: {option}")
     if config.version == "2.9":
         outcomes.warn(old, "ivadomed 2.9 does not read testing_parameters and ignored it")
     else:

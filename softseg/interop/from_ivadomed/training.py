@@ -128,7 +128,7 @@ def _convert_balance(config: IvadomedConfig, outcomes: Outcomes) -> None:
 
 def convert_uncertainty(config: IvadomedConfig, outcomes: Outcomes) -> None:
     """Report the keys of uncertainty: at the top in 2.9, below `testing_parameters` in 2.2."""
-    reason = "not a key of a YAML: uncertainty is an option of softseg predict"
+    reason = "not a key of softseg: uncertainty is an option of softseg predict"
     for section in ("uncertainty", "testing_parameters.uncertainty"):
         kinds = [config.get(f"{section}.{kind}") for kind in ("epistemic", "aleatoric")]
         on = any(kinds) and config.get(f"{section}.n_it", 0) != 0

@@ -1,6 +1,7 @@
 """Calibration: the true share of tissue against the predicted one (Guo et al. 2017).
 
-With the error against retained voxels, for uncertainty from samples (SoftSeg 4.4.4).
+With the error against retained voxels, for uncertainty from samples (Gros et al. 2020, section
+4.4.4).
 """
 
 from __future__ import annotations
