@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from softseg.core.errors import UserError
+from softseg.core.names import unknown_name
 from softseg.metrics.significance import Method, holm, median_interval, wilcoxon
 
 PER_SPLIT_CAUTION = (
@@ -83,9 +84,11 @@ def compare(
     Raises UserError if the reference or a metric does not exist, or a score exists twice.
     """
     candidates = [str(name) for name in metrics["candidate"].unique()]
-    _check_name(reference, candidates, "candidate", "reference")
+    if reference not in candidates:
+        raise UserError(f"reference: {unknown_name('candidate', reference, candidates)}")
     for metric in metrics_named:
-        _check_name(metric, [str(name) for name in metrics.columns], "column", "metric")
+        if metric not in metrics:
+            raise UserError(f"metric: {unknown_name('column', metric, list(metrics))}")
     others = [name for name in candidates if name != reference]
     comparisons: list[Comparison] = []
     for target in metrics["target"].unique():
@@ -147,14 +150,6 @@ def _compare_pair(
         method=test.method,
         note="; ".join(filter(None, notes)),
     )
-
-
-def _check_name(name: str, available: Sequence[str], kind: str, role: str) -> None:
-    if name not in available:
-        raise UserError(
-            f"the {role} {name!r} is not a {kind} of the metrics; choose from "
-            f"{', '.join(available)}"
-        )
 
 
 def scores_by_candidate(metrics: pd.DataFrame, target: str, metric: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from softseg.core.component import Component, parse_component
 from softseg.core.errors import UserError
-from softseg.core.names import did_you_mean
+from softseg.core.names import unknown_name
 from softseg.data.loaders.files import LayoutName
 
 Checksum = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|md5:[0-9a-f]{32})$")]
@@ -99,6 +99,5 @@ def table() -> dict[str, Source]:
 def find_source(name: str) -> Source:
     """Return the data set of this name. Raises UserError, listing the names, for another."""
     if name not in table():
-        hint = did_you_mean(name, table())
-        raise UserError(f"no data set is called '{name}'{hint}; available: {', '.join(table())}")
+        raise UserError(unknown_name("data set", name, table()))
     return table()[name]

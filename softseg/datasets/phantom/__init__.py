@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from softseg.core.errors import UserError
+from softseg.core.names import unknown_name
 from softseg.core.version import __version__
 from softseg.datasets.phantom import brats2019, msseg2016, scgm, uncertain
 
@@ -64,7 +65,7 @@ def write_phantom(
     already, or a parameter is impossible.
     """
     if layout not in LAYOUTS:
-        raise UserError(f"no phantom has the layout {layout!r}: choose from {', '.join(LAYOUTS)}")
+        raise UserError(f"phantom: {unknown_name('layout', layout, LAYOUTS)}")
     if subjects < 1:
         raise UserError(f"{subjects} subjects: a phantom needs at least 1")
     if seed < 0:

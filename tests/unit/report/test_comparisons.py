@@ -191,9 +191,11 @@ def test_a_single_candidate_has_no_comparison_but_a_csv_header():
 
 
 def test_an_unknown_reference_or_metric_is_named_with_the_available_ones():
-    with pytest.raises(UserError, match=r"reference 'Soft' .*Hard-Sig-Dice, Hard-ReLU-Wing"):
+    with pytest.raises(
+        UserError, match=r"reference: no candidate 'Soft'.*Hard-ReLU-Wing, Hard-Sig-Dice"
+    ):
         compare(TABLE, "Soft", "split", ["dice"])
-    with pytest.raises(UserError, match=r"metric 'lfdr' .*dice, mse"):
+    with pytest.raises(UserError, match=r"metric: no column 'lfdr'.*dice, mse"):
         compare(TABLE, REFERENCE, "split", ["dice", "lfdr"])
 
 
