@@ -86,9 +86,10 @@ def compare(
     candidates = [str(name) for name in metrics["candidate"].unique()]
     if reference not in candidates:
         raise UserError(f"reference: {unknown_name('candidate', reference, candidates)}")
+    columns = [str(name) for name in metrics.columns]
     for metric in metrics_named:
-        if metric not in metrics:
-            raise UserError(f"metric: {unknown_name('column', metric, list(metrics))}")
+        if metric not in columns:
+            raise UserError(f"metric: {unknown_name('column', metric, columns)}")
     others = [name for name in candidates if name != reference]
     comparisons: list[Comparison] = []
     for target in metrics["target"].unique():
