@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from softseg.ablation import jobs
+from softseg.runs.folder import Run
 
 # the child writes to the output of its parent, which ends when both of them have ended
 PARENT = """
@@ -40,3 +46,16 @@ def test_it_ends_soon_after_its_parent_was_killed(parent):
 def test_it_continues_while_its_parent_lives(parent):
     assert parent.stdout.readline() == "begun\n"
     assert parent.stdout.readline() == "still here\n"
+
+
+def test_a_run_whose_process_ends_without_a_result_has_failed(tmp_path):
+    run = Run(tmp_path / "split-0")
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=os._exit, args=(7,))
+    process.start()
+    sender.close()
+    outcome = jobs._outcome(jobs._Worker(SimpleNamespace(run=run), process, receiver, 0))
+    assert outcome.status == "failed"
+    assert "without a result (status 7)" in outcome.reason
+    assert run.failure.read_text() == f"{outcome.reason}\n"

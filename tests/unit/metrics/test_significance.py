@@ -247,3 +247,11 @@ def test_the_interval_of_a_mean_is_reproducible_and_needs_two_values():
 def test_the_interval_of_a_mean_is_within_the_values(values):
     low, high = mean_interval(values)
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+
+
+def test_the_resamples_are_those_of_seed_0():
+    values = np.random.default_rng(1).normal(size=31)
+    rng = np.random.default_rng(0)
+    means = [values[rng.integers(0, 31, (1000, 31))].mean(axis=1) for _ in range(10)]
+    expected = np.percentile(np.concatenate(means), [2.5, 97.5])
+    assert mean_interval(values) == pytest.approx(tuple(expected), rel=1e-12)

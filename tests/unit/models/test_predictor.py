@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from softseg import models
-from softseg.models.predictor import Predictor
+from softseg.models.predictor import Predictor, with_halved_batches
 
 
 def predictor(head, batch_size):
@@ -49,3 +49,28 @@ def test_predicting_uses_no_dropout_and_does_not_change_batch_statistics():
     predict = predictor({"name": "normrelu"}, 4)
     volume = torch.randn(5, 1, 24, 20)
     assert torch.equal(predict(volume), predict(volume))
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_batch_that_does_not_fit_is_halved_without_losing_a_slice(most):
+    volume = torch.arange(11.0)
+
+    def compute(size):
+        if size > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return torch.cat(list(volume.split(size)))
+
+    assert torch.equal(with_halved_batches(compute, 7), volume)
+
+
+def test_a_single_slice_that_does_not_fit_raises_the_error():
+    sizes = []
+
+    def compute(size):
+        sizes.append(size)
+        assert len(sizes) < 9, "it tries forever"
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        with_halved_batches(compute, 7)
+    assert sizes == [7, 3, 1]

@@ -220,3 +220,12 @@ def test_the_script_rejects_what_it_cannot_segment(packed, networks, tmp_path, c
     with pytest.raises(SystemExit):
         reference.main([str(path), str(image), str(other), "out.nii.gz"])
     assert "b.nii.gz is not on the grid of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("config", ["as-in-the-paper", "crop-first"])
+def test_intensities_below_0_are_padded_with_0_in_both(networks, tmp_path, config):
+    sample = sample_of(*SCANS["small"])
+    shifted = replace(sample, image=sample.image - np.float32(np.median(sample.image)))
+    assert shifted.image.min() < 0 < shifted.image.max()
+    ours, theirs = both(networks, tmp_path, shifted, *CONFIGS[config])
+    assert theirs == pytest.approx(ours, abs=1e-4)

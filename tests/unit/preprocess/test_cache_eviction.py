@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from softseg.preprocess import cache
 from softseg.preprocess.cache import evict, eviction_suspended, mark_used, read_entry, write_entry
 from softseg.preprocess.preprocess import preprocess
 from softseg.preprocess.slices import Slices
@@ -202,3 +203,18 @@ def test_a_read_only_cache_is_used_as_it_is(tmp_path, monkeypatch):
 def test_evicting_from_a_missing_folder_does_nothing(tmp_path):
     evict(tmp_path / "none", 1, [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_entry_that_is_used_while_others_are_deleted_is_kept(tmp_path, monkeypatch):
+    used, unused = (entry(tmp_path, number, kilobytes=1) for number in (1, 2))
+    is_ours = cache._is_ours
+
+    def is_ours_and_used_meanwhile(path):
+        if path == used:
+            mark_used(used)
+        return is_ours(path)
+
+    monkeypatch.setattr(cache, "_is_ours", is_ours_and_used_meanwhile)
+    evict(tmp_path, 0, [])
+    assert used.exists()
+    assert not unused.exists()

@@ -13,7 +13,7 @@ from softseg.models.predictor import Predictor
 from softseg.training import loop
 from softseg.training import task as states
 from softseg.training.batches import single_batch
-from softseg.training.loop import fit, train_epoch, validate
+from softseg.training.loop import advance, fit, train_epoch, validate
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
 
@@ -177,3 +177,25 @@ def test_one_dead_target_among_several_is_counted():
     state.model.last = last
     assert train_epoch(state, task, Watcher())[1] == 3
     assert validate(state, task)[0][3] == 1
+
+
+def test_of_equal_validation_losses_the_first_is_the_best():
+    task = tiny_task()
+    state = tiny_state(task)
+    state.optimizer.step()
+    losses = [0.5, 0.5, 0.25, 0.25]
+    records = [{"epoch": n, "train_loss": 1.0, "val_loss": x} for n, x in enumerate(losses, 1)]
+    best = [advance(state, task, record) for record in records]
+    assert best == [True, False, True, False]
+
+
+def test_the_running_maximum_of_a_head_is_restored(tmp_path):
+    head = {"name": "normrelu", "scope": "running"}
+    one = tiny_state(tiny_task(), head=head)
+    one.head.scale.maximum.fill_(3)
+    one.head.scale.seen.fill_(True)
+    states.save_state(one, tmp_path / "last.pt")
+    two = tiny_state(tiny_task(), head=head)
+    states.restore(two, tmp_path / "last.pt")
+    assert two.head.scale.maximum.tolist() == [3]
+    assert two.head.scale.seen.tolist() == [True]

@@ -278,7 +278,7 @@ def test_the_readme_says_that_it_is_synthetic(phantom: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"layout": "scmg"}, "'scmg': choose from scgm"),
+        ({"layout": "scmg"}, r"no layout 'scmg' \(did you mean 'scgm'\?\); layouts are brats2019"),
         ({"subjects": 0}, "at least 1"),
         ({"subjects": 397}, "at most 396"),
         ({"seed": -1}, "0 or larger"),
