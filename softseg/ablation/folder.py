@@ -27,19 +27,21 @@ from softseg.training.fine_tuning import read_source
 def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
     """Raise UserError if runs in the folder have another configuration or other sets."""
     if Run(folder).exists():
-        raise UserError(f"{folder} is the folder of a single training; choose another --out")
+        raise UserError(
+            f"{folder} is the folder of a single run, not of an ablation; choose another --out"
+        )
     problems = []
     for planned in plan:
         run = planned.run
         differing = config_differences(run, with_recorded_hardware(planned.experiment, run))
         if run.split.is_file() and read_split(run.split) != planned.sets:
-            differing.append("its subjects: the data set has changed since")
+            differing.append("its subjects: the dataset has changed since the run started")
         if differing:
             problems.append(f"{run.folder}: {'; '.join(differing)}")
     if problems:
         raise combined_error(
-            f"{folder} holds runs of another plan ({len(problems)}); choose another --out, or "
-            "delete them. They differ in:",
+            f"{folder} contains {len(problems)} run(s) of another configuration or with other "
+            "subjects; choose another --out, or delete them. What differs (then -> now):",
             problems,
         )
 

@@ -29,7 +29,7 @@ from softseg.preprocess.stack import read_shared_stack
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.runs.folder import is_done, read_history, seconds_by_stage
-from softseg.runs.plan_file import STACKS
+from softseg.runs.plan_file import STACKS, run_status
 from softseg.training.profile import bare_step_seconds, steps_per_epoch
 from softseg.training.task import build_task, new_state
 
@@ -151,23 +151,26 @@ def show_plan(
     If no run is done yet, a few steps of each candidate are timed on this machine.
     """
     check_existing(plan, folder)
-    table = Table("run", "candidate", "split", "training", "validation", "test", "state")
+    table = Table("run", "candidate", "split", "training", "validation", "test", "status")
     for planned in picked:
         sets = planned.sets
         sizes = [str(len(names)) for names in (sets.train, sets.validation, sets.test)]
         number, split = str(planned.number), str(planned.split)
-        table.add_row(number, planned.candidate, split, *sizes, _state(planned))
+        table.add_row(number, planned.candidate, split, *sizes, _status_text(planned))
     console.print(table)
     todo = [planned for planned in picked if not is_done(planned.run)]
     done = [planned for planned in plan if is_done(planned.run)]
     if not todo:
-        console.print("all of them are done")
+        console.print("all of these runs are done")
         return
     if done:
-        seconds, source = _seconds_from_done(done, todo), f"the {len(done)} done"
+        seconds, source = _seconds_from_done(done, todo), f"{len(done)} run(s) done"
     else:
         stacks = write_shared_stacks(todo, folder / STACKS, console)
-        seconds, source = _seconds_from_steps(todo, stacks), "a few steps of each, no evaluation"
+        seconds, source = (
+            _seconds_from_steps(todo, stacks),
+            "a few steps of each candidate, without evaluation",
+        )
     console.print(
         f"{len(todo)} of {len(picked)} runs to do: at most about {whole_seconds(seconds / jobs)} "
         f"with --jobs {jobs} on this machine (estimated from {source})",
@@ -175,14 +178,11 @@ def show_plan(
     )
 
 
-def _state(planned: PlannedRun) -> str:
-    """`done`, `epoch 3 of 200`, `failed` or `to do`."""
-    if is_done(planned.run):
-        return "done"
-    if planned.run.exists():
-        epochs = planned.experiment.trainer.max_epochs
-        return f"epoch {len(read_history(planned.run.folder))} of {epochs}"
-    return "failed" if planned.run.failure.exists() else "to do"
+def _status_text(planned: PlannedRun) -> str:
+    """The status of a run as in the report; an unfinished one with its epochs: `epoch 3 of 200`."""
+    run = run_status(planned.candidate, planned.split, planned.run, is_done(planned.run))
+    epochs = f", epoch {len(run.history)} of {planned.experiment.trainer.max_epochs}"
+    return run.status + (epochs if run.status == "unfinished" else "")
 
 
 def _seconds_from_done(done: Sequence[PlannedRun], todo: Sequence[PlannedRun]) -> float:

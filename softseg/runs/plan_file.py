@@ -38,12 +38,15 @@ class RunStatus:
 
     @property
     def converged(self) -> bool:
-        """Whether validation Dice ever reached 10 % and the output was alive at the end."""
+        """Whether validation Dice ever reached 10 %, and no target's output is 0 everywhere.
+
+        The output is that of the last epoch.
+        """
         if self.history.empty:
             return False
         last = self.history.iloc[-1]
-        dead = last["dead_volumes"] > 0 and last["largest_logit"] <= 0
-        return bool(self.history["val_dice"].max() >= CONVERGED_DICE and not dead)
+        zero_everywhere = last["dead_volumes"] > 0 and last["largest_logit"] <= 0
+        return bool(self.history["val_dice"].max() >= CONVERGED_DICE and not zero_everywhere)
 
 
 def any_done(folder: Path) -> bool:
@@ -70,7 +73,11 @@ def read_plan(folder: Path) -> list[RunStatus]:
 
 
 def run_status(candidate: str, split: int, run: Run, scored: bool) -> RunStatus:
-    """Return the status and history of one run."""
+    """Return the status and history of one run: the only place that decides on a status.
+
+    `scored` is whether the run is trained and evaluated. A failure of the last attempt counts until
+    the next attempt begins, also if the run has completed some epochs.
+    """
     status, reason = "done", ""
     if not scored:
         status = "unfinished" if run.exists() else "not begun"

@@ -32,11 +32,11 @@ def test_an_empty_folder_and_one_of_the_same_plan_are_accepted(study, tmp_path):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("trainer.learning_rate=0.5", "learning_rate: 0.5"),
-        ("seed=3", "seed: 3"),
-        ("dataset.raters.fusion=mean", "fusion: mean"),
-        ("trainer.threads=2", "threads: 2"),
-        ("splits.within=subject", "within: subject"),
+        ("trainer.learning_rate=0.5", "trainer.learning_rate: 0.001 -> 0.5"),
+        ("seed=3", "seed: 0 -> 3"),
+        ("dataset.raters.fusion=mean", " -> mean"),
+        ("trainer.threads=2", "trainer.threads: 1 -> 2"),
+        ("splits.within=subject", " -> subject"),
     ],
 )
 def test_runs_of_another_configuration_are_listed_with_the_difference(
@@ -47,7 +47,7 @@ def test_runs_of_another_configuration_are_listed_with_the_difference(
     with pytest.raises(UserError) as caught:
         check_existing(study(change)[1], tmp_path / "runs")
     heading, *lines = str(caught.value).splitlines()
-    assert heading.startswith(f"{tmp_path / 'runs'} holds runs of another plan (2); choose another")
+    assert heading.startswith(f"{tmp_path / 'runs'} contains 2 run(s) of another configuration")
     assert [text.split(":")[0].strip(" -") for text in lines] == [
         str(tmp_path / "runs/Soft/split-0"), str(tmp_path / "runs/Dice/split-0")
     ]  # fmt: skip
@@ -59,8 +59,8 @@ def test_a_key_of_one_candidate_concerns_its_runs_only(study, tmp_path):
         begin(planned)
     with pytest.raises(UserError) as caught:
         check_existing(study("candidates.Dice.loss.smooth=0.5")[1], tmp_path / "runs")
-    assert "another plan (1)" in str(caught.value)
-    assert f"{tmp_path / 'runs/Dice/split-0'}: smooth: 0.5" in str(caught.value)
+    assert "contains 1 run(s) of another configuration" in str(caught.value)
+    assert f"{tmp_path / 'runs/Dice/split-0'}: loss.smooth: 1.0 -> 0.5" in str(caught.value)
 
 
 def test_hardware_that_a_run_resolved_itself_is_not_a_difference(study, tmp_path):
@@ -77,7 +77,7 @@ def test_a_device_that_the_yaml_names_is_compared(study, tmp_path):
     plan[0].run.update_metadata(device="cuda")
     text = plan[0].run.config.read_text().replace("device: cpu", "device: cuda")
     plan[0].run.config.write_text(text)
-    with pytest.raises(UserError, match="device: cpu"):
+    with pytest.raises(UserError, match=r"trainer\.device: cuda -> cpu"):
         check_existing(plan, tmp_path / "runs")
 
 
@@ -96,7 +96,7 @@ def test_runs_done_on_other_sets_are_rejected(study, tmp_path):
     finish(plan[0])
     sets = plan[0].sets
     write_split(plan[0].run.split, Sets(sets.validation, sets.train, sets.test))
-    with pytest.raises(UserError, match="the data set has changed since"):
+    with pytest.raises(UserError, match="the dataset has changed since"):
         check_existing(plan, tmp_path / "runs")
 
 
@@ -104,7 +104,9 @@ def test_the_folder_of_a_single_training_is_rejected(study, tmp_path):
     _, plan = study()
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/run.json").write_text('{"status": "finished"}')
-    with pytest.raises(UserError, match="is the folder of a single training; choose another --out"):
+    with pytest.raises(
+        UserError, match="is the folder of a single run, not of an ablation; choose another --out"
+    ):
         check_existing(plan, tmp_path / "runs")
 
 

@@ -1,4 +1,4 @@
-"""`softseg ablate --plan`: the states of the runs, and how long the missing ones will take."""
+"""`softseg ablate --plan`: the status of each run, and how long the missing ones will take."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def estimate(text):
     return timedelta(hours=int(hours), minutes=int(minutes), seconds=int(seconds))
 
 
-def test_every_run_is_listed_with_its_sets_and_state(plan, tmp_path):
+def test_every_run_is_listed_with_its_sets_and_status(plan, tmp_path):
     finish(plan[0], 2, 5.0)
     begin(plan[1], 1)
     fake.fail(plan[2].run.folder, "loss is not finite")
@@ -55,8 +55,15 @@ def test_every_run_is_listed_with_its_sets_and_state(plan, tmp_path):
         if line.startswith("│")
     ]
     assert rows[0] == ["0", "Soft", "0", "2", "2", "2", "done"]
-    assert rows[1] == ["1", "Dice", "0", "2", "2", "2", "epoch 1 of 2"]
-    assert [row[-1] for row in rows[2:]] == ["failed", "to do", "to do", "to do"]
+    assert rows[1] == ["1", "Dice", "0", "2", "2", "2", "unfinished, epoch 1 of 2"]
+    assert [row[-1] for row in rows[2:]] == ["failed", "not begun", "not begun", "not begun"]
+
+
+def test_a_run_that_failed_after_some_epochs_has_the_status_of_the_report(plan, tmp_path):
+    begin(plan[0], 1)
+    fake.fail(plan[0].run.folder, "loss is not finite")
+    row = next(line for line in output(plan, plan, tmp_path).splitlines() if "Soft" in line)
+    assert row.split("│")[-2].strip() == "failed"
 
 
 def test_a_missing_run_takes_as_long_as_its_candidates_runs_done(plan, tmp_path):
@@ -66,7 +73,7 @@ def test_a_missing_run_takes_as_long_as_its_candidates_runs_done(plan, tmp_path)
     text = output(plan, plan, tmp_path)
     assert estimate(text) == timedelta(seconds=30 + 2 * 120)
     assert "3 of 6 runs to do" in text
-    assert "from the 3 done" in text
+    assert "from 3 run(s) done" in text
 
 
 def test_a_candidate_without_a_run_done_takes_as_long_as_the_others(plan, tmp_path):
@@ -91,13 +98,13 @@ def test_jobs_share_the_time_and_runs_not_picked_cost_none(plan, tmp_path):
 
 def test_a_done_run_that_was_not_picked_counts_for_the_estimate(plan, tmp_path):
     finish(plan[0], 2, 6.0)
-    assert "from the 1 done" in output(plan, plan[4:5], tmp_path)
+    assert "from 1 run(s) done" in output(plan, plan[4:5], tmp_path)
 
 
 def test_a_finished_ablation_is_reported_as_done(plan, tmp_path):
     for planned in plan:
         finish(planned, 2, 6.0)
-    assert "all of them are done" in output(plan, plan, tmp_path)
+    assert "all of these runs are done" in output(plan, plan, tmp_path)
 
 
 def test_without_a_run_done_the_steps_of_each_candidate_are_timed(plan, tmp_path, monkeypatch):
