@@ -13,13 +13,16 @@ from softseg.core.console import open_console
 
 
 def ablate(
-    config: Annotated[Path, typer.Argument(help="YAML of the ablation.", metavar="CONFIG")],
+    config: Annotated[Path, typer.Argument(help="YAML file of the ablation.", metavar="CONFIG")],
     set_: Sets = None,
     out: Annotated[
         Path | None, typer.Option(help="The ablation's folder (default: runs/<name>).")
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Only show the runs and an estimate of their time.")
+        bool,
+        typer.Option(
+            "--plan", help="Only list the runs, their status and an estimate of the time left."
+        ),
     ] = False,
     candidates: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these candidates.")
@@ -33,10 +36,13 @@ def ablate(
         str | None, typer.Option(metavar="ADDRESS", help="Run on Ray: auto, or ray://HOST:PORT.")
     ] = None,
     run_index: Annotated[
-        int | None, typer.Option(metavar="K", help="Only run number K of the plan, from 0.")
+        int | None,
+        typer.Option(
+            metavar="K", help="Only run number K of the plan (see --plan), counted from 0."
+        ),
     ] = None,
 ) -> None:
-    """Train and evaluate every candidate on every split; skips runs that are already finished."""
+    """Train and evaluate every candidate on every split; skip runs that are already done."""
     from softseg.ablation.design import load_design
     from softseg.ablation.plan import make_plan, pick
     from softseg.ablation.run_plan import run_plan, show_plan

@@ -8,12 +8,14 @@ import typer
 
 from softseg.cli.options import ConfigFile, Sets
 
-app = typer.Typer(help="Show or describe configurations.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show a configuration, or the schema of all configurations.", no_args_is_help=True
+)
 
 
 @app.command()
 def show(config: ConfigFile, set_: Sets = None) -> None:
-    """Print the resolved YAML with the meaning and default of every key."""
+    """Print the resolved configuration with the meaning and default of every key."""
     from softseg.ablation.design import load_design
     from softseg.config.load import is_ablation, load_experiment, load_tree
     from softseg.config.show import show as render
@@ -28,7 +30,7 @@ def show(config: ConfigFile, set_: Sets = None) -> None:
 @app.command()
 def schema(
     ablation: Annotated[
-        bool, typer.Option("--ablation", help="The schema of an ablation.")
+        bool, typer.Option("--ablation", help="Print the schema of an ablation instead.")
     ] = False,
 ) -> None:
     """Print the JSON Schema of a configuration, for editors."""

@@ -10,7 +10,9 @@ import typer
 from softseg.cli.options import Overwrite
 from softseg.core.console import open_console
 
-app = typer.Typer(help="Import from and export to other tools.", no_args_is_help=True)
+app = typer.Typer(
+    help="Import configurations from other tools; export models to them.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -18,7 +20,7 @@ def ivadomed(
     file: Annotated[
         Path, typer.Argument(help="Configuration of ivadomed 2.2 or 2.9 (JSON).", metavar="FILE")
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The YAML to write.", metavar="FILE")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="YAML file to write.", metavar="FILE")],
     overwrite: Overwrite = False,
 ) -> None:
     """Convert an ivadomed configuration to a YAML file; print what became of every key."""

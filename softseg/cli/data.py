@@ -22,13 +22,13 @@ def check(
     set_: Sets = None,
     json_: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
     pairs: Annotated[
-        Path | None, typer.Option(help="Write the files of each subject to this CSV.")
+        Path | None, typer.Option(help="Write the files of each subject to this CSV file.")
     ] = None,
     preprocess: Annotated[
         bool,
         typer.Option(
             "--preprocess",
-            help="Also preprocess: print how soft masks stay and what the crop cuts off.",
+            help="Also preprocess: print the share of soft voxels and what the crop cuts off.",
         ),
     ] = False,
 ) -> None:
@@ -59,7 +59,7 @@ def check(
 def summary(
     config: ConfigFile,
     set_: Sets = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the pictures.")] = Path(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the contact sheets.")] = Path(
         "contact"
     ),
 ) -> None:
@@ -78,7 +78,9 @@ def summary(
 @app.command()
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Folder to write to.", metavar="DIR")],
-    layout: Annotated[str, typer.Option(help="Dataset whose folder layout to imitate.")] = "scgm",
+    layout: Annotated[
+        str, typer.Option(help="Dataset from which the folder layout is taken.")
+    ] = "scgm",
     subjects: Annotated[int, typer.Option(min=1, help="Number of scans.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same bytes.")] = 0,
 ) -> None:

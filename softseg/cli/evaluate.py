@@ -15,7 +15,10 @@ def evaluate(
     run: RunFolder = None,
     threshold_search: Annotated[
         bool,
-        typer.Option("--threshold-search", help="Find the best threshold on training+validation."),
+        typer.Option(
+            "--threshold-search",
+            help="Search the best threshold on the training and validation sets.",
+        ),
     ] = False,
     threshold: Threshold = None,
     split: Annotated[
@@ -23,7 +26,9 @@ def evaluate(
     ] = "test",
     recalibrate: Annotated[
         Literal["temperature", "monotone", "volume"] | None,
-        typer.Option(help="Fit a recalibration on the validation set; show before and after."),
+        typer.Option(
+            help="Fit a recalibration on the validation set; print the scores before and after it."
+        ),
     ] = None,
     uncertainty: Annotated[
         Literal["mc-dropout", "tta"] | None,

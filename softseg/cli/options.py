@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
-ConfigFile = Annotated[Path, typer.Argument(help="YAML of the experiment.", metavar="CONFIG")]
+ConfigFile = Annotated[Path, typer.Argument(help="YAML file of the experiment.", metavar="CONFIG")]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. trainer.max_epochs=5."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key of the configuration, e.g. trainer.max_epochs=5; repeatable.",
+    ),
 ]
 Device = Annotated[str | None, typer.Option(help="Device to compute on, e.g. cuda:1 or cpu.")]
 Threshold = Annotated[
@@ -27,7 +31,7 @@ Samples = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Random seed for --uncertainty (default: 0).")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 RunFolder = Annotated[
-    str | None, typer.Argument(help="A run's folder (default: the newest finished training).")
+    str | None, typer.Argument(help="A run's folder (default: the newest finished run in runs/).")
 ]
 
 

@@ -28,7 +28,7 @@ def package(
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a trained run into one file that `softseg predict` takes."""
+    """Write a trained run into one file that `softseg predict` can use."""
     from softseg.package import write_package
     from softseg.runs.folder import find_run
 

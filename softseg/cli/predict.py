@@ -34,7 +34,7 @@ def predict(
     ] = None,
     threshold: Threshold = None,
     frame: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Frame of a 4D scan, from 0.")
+        int | None, typer.Option(min=0, metavar="N", help="Frame of a 4D scan, counted from 0.")
     ] = None,
     training_crop: Annotated[
         bool,
@@ -75,7 +75,8 @@ def predict(
     options = Options(threshold, assignment.center, training_crop, batch_size)
     done = predict_scans(models, assignment.scans, out, console, options, sampling)
     problems = [*assignment.problems, *done.problems]
-    console.print(f"{out}: {len(done.written)} files", highlight=False, markup=False)
+    written = f"{len(done.written)} files" if done.written else "no predictions were written"
+    console.print(f"{out}: {written}", highlight=False, markup=False)
     if problems:
         raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)
 

@@ -16,7 +16,7 @@ def report(
     ],
     wilcoxon: Annotated[
         Literal["auto", "exact", "approx", "paper"] | None,
-        typer.Option(help="Method of the Wilcoxon test (default: that of the YAML)."),
+        typer.Option(help="Method of the Wilcoxon test (default: that of the configuration)."),
     ] = None,
 ) -> None:
     """Write tables, figures and report.html of an ablation or of a single run."""

@@ -35,7 +35,7 @@ def train(
     if resume and overwrite:
         raise typer.BadParameter("--resume and --overwrite cannot be combined")
     experiment = load_experiment(config, changes(set_, device))
-    # only now, as it imports torch: a mistake in the YAML is reported at once
+    # only now, as it imports torch: a mistake in the configuration is reported at once
     from softseg.core.ranks import from_environment
     from softseg.runs.folder import Run
     from softseg.runs.lock import exclusive

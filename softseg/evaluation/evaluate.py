@@ -66,9 +66,9 @@ def evaluate(
     Raises UserError for a run that cannot be evaluated, and for invalid arguments.
     """
     if split not in SETS:
-        raise UserError(f"split is {', '.join(SETS[:-1])} or {SETS[-1]}, not `{split}`")
+        raise UserError(f"split must be {', '.join(SETS[:-1])} or {SETS[-1]}, not `{split}`")
     if search and threshold is not None:
-        raise UserError("a threshold is either searched for or given: leave out one of the two")
+        raise UserError("threshold and threshold_search cannot be combined: leave out one of them")
     check_threshold(threshold)
     searched = ("train", "validation") if search else ()
     opened = open_run(run, console, (split, *searched), changes, stack)
@@ -106,7 +106,7 @@ def check_threshold(threshold: float | None) -> None:
     if threshold is None:
         return
     if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
-        raise UserError(f"a threshold is from 0 to 1, not {threshold!r}")
+        raise UserError(f"the threshold must be a number from 0 to 1, not {threshold!r}")
 
 
 def _evaluate_subject(

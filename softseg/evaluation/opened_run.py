@@ -37,7 +37,7 @@ class OpenedRun:
 
     @property
     def targets(self) -> list[str]:
-        """The segmented structures, in the order of the YAML."""
+        """The segmented structures, in the order of the configuration."""
         return list(self.experiment.dataset.targets)
 
     def prepared(self, volume: StackedVolume) -> PreparedScan:
@@ -55,11 +55,11 @@ class OpenedRun:
 def open_run(
     run: Run,
     console: Console,
-    splits: Sequence[str],
+    set_names: Sequence[str],
     changes: Sequence[str],
     stack: SliceStack | None = None,
 ) -> OpenedRun:
-    """Open a run with the subjects of these sets.
+    """Open a run with the subjects of these sets (`train`, `validation`, `test`).
 
     `changes` are `key=value` changes of its configuration; `stack` holds its slices if they are
     already loaded. Raises UserError for a run that cannot be evaluated.
@@ -68,18 +68,21 @@ def open_run(
     sets = read_split(run.split)
     predictor, epoch = load_predictor(run, experiment)
     if (status := run.metadata().get("status")) != "finished":
-        unfinished = f"warning: this training is not finished ({status}): epoch {epoch} is used"
+        unfinished = f"warning: training is not finished ({status}); using epoch {epoch}, the best"
         console.print(unfinished, markup=False)
-    required = {name for split in splits for name in getattr(sets, split)}
+    required = {name for set_name in set_names for name in getattr(sets, set_name)}
     subjects = {s.name: s for s in experiment.dataset() if s.name in required}
     if missing := sorted(required - subjects.keys()):
         raise UserError(
-            f"{experiment.dataset.root} no longer holds {', '.join(missing)}, which {run.split} "
-            "names; restore them, or train again"
+            f"{experiment.dataset.root} does not contain {', '.join(missing)}, which {run.split} "
+            "lists; restore these subjects, set dataset.root to the folder that has them, or train "
+            "again"
         )
     stack = stack or load_stack(experiment, list(subjects.values()), console)
     if changed := run.changed_subjects(stack.fingerprints()):
-        console.print(f"warning: data changed since training: {', '.join(changed)}", markup=False)
+        console.print(
+            f"warning: images or masks changed since training: {', '.join(changed)}", markup=False
+        )
     return OpenedRun(run, experiment, sets, subjects, stack, predictor, epoch)
 
 

@@ -74,6 +74,13 @@ def search_thresholds(opened: OpenedRun, console: Console) -> None:
             f"{len(members)} training and validation scans)",
             highlight=False,
         )
+        if threshold.dice == 0:
+            console.print(
+                f"warning: the mean Dice of {target} is 0 % at every threshold, so "
+                f"{threshold.value:.2f} is arbitrary. No prediction overlaps its mask: train "
+                "longer, or check the masks with `softseg data check`",
+                highlight=False,
+            )
 
 
 def plot_threshold_curves(thresholds: Mapping[str, Threshold], path: Path) -> None:
@@ -98,6 +105,8 @@ def thresholds_of(opened: OpenedRun, threshold: float | None, console: Console) 
         return dict.fromkeys(opened.targets, threshold)
     stored = stored_thresholds(opened.run, opened.targets, opened.epoch)
     if stored is None:
-        console.print("no threshold was searched for: using 0.5 (see --threshold-search)")
+        console.print(
+            "no threshold was searched for: using 0.5 (see softseg eval --threshold-search)"
+        )
         return dict.fromkeys(opened.targets, 0.5)
     return {target: stored[target].value for target in opened.targets}

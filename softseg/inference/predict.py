@@ -111,7 +111,7 @@ def predict_scans(
             if not out_of_memory(error):
                 raise
             result.problems.append(
-                f"{first}: needs more memory than is free; lower --batch-size, or crop it"
+                f"{first}: needs more memory than is free; lower --batch-size, or crop the scan"
             )
     if any(scan.name.startswith("sub-") for scan in scans) and result.written:  # BIDS
         describe_folder(out, model.experiment.name)
@@ -169,7 +169,7 @@ def read_scan(scan: Scan, model: Model) -> Sample:
     if scan.frame and all(_has_one_frame(path) for path in scan.images.values()):
         raise FileError(
             scan.first_image,
-            f"holds one frame; there is no frame {scan.frame}",
+            f"has one frame, so there is no frame {scan.frame}",
             "leave out --frame",
         )
     subject = Subject(scan.name, dict(scan.images), {}, None, {})

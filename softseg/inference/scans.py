@@ -1,4 +1,4 @@
-"""The scans to segment: single files, files in folders, and BIDS data sets."""
+"""The scans to segment: single files, files in folders, and BIDS datasets."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ LIMITS = {
 
 OPTIONAL = {THRESHOLDS, REFERENCE, SCRIPT, GRAPH}
 
-ADVICE = "download it again, or make it again with `softseg package`"
+ADVICE = "download it again, or write it again with `softseg package`"
 
 M = TypeVar("M", bound=Component)
 _VERSION = r"^[0-9A-Za-z.+!-]{1,40}$"  # it is printed
@@ -101,7 +101,7 @@ def read_manifest(data: bytes) -> Manifest:
         raise PackageError(f"is damaged: {MANIFEST} is not JSON") from error
     version = content.get("format") if isinstance(content, dict) else None
     if type(version) is not int or version < 1:
-        raise PackageError(f"is not a package: {MANIFEST} declares no format")
+        raise PackageError(f"is not a package: {MANIFEST} contains no format version")
     if version > FORMAT:
         writer = content.get("softseg")
         valid = isinstance(writer, str) and re.fullmatch(_VERSION, writer)
@@ -188,7 +188,7 @@ def _check_end_record(stream: BinaryIO) -> None:
     stream.seek(max(0, size - _END.size))
     end = stream.read(_END.size)
     if len(end) < _END.size or not end.startswith(b"PK\5\6"):
-        raise PackageError("is cut off, or not a package: its end is not that of a zip")
+        raise PackageError("is incomplete or not a package: its end is not that of a zip archive")
     _, disk, first_disk, count_here, count, length, begin, comment = _END.unpack(end)
     one_disk = (disk, first_disk, comment, count_here) == (0, 0, 0, count)
     if not one_disk or begin + length + _END.size != size:
@@ -234,7 +234,7 @@ def _check_entry(entry: zipfile.ZipInfo, available: int) -> None:
     if entry.compress_type != zipfile.ZIP_STORED:
         raise PackageError(f"is rejected: {name} is compressed; a package stores its entries")
     if entry.compress_size != entry.file_size:
-        raise PackageError(f"is damaged: {name} has two sizes")
+        raise PackageError(f"is damaged: it records two sizes of {name}")
     if entry.header_offset + entry.file_size > available:  # before memory is allocated for it
         raise PackageError(f"is damaged: {name} has more bytes than the file")
 

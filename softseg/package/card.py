@@ -48,7 +48,7 @@ def _model_blocks(metadata: ModelMetadata, experiment: Experiment) -> Iterator[s
         f"- input channels, in this order: {_code(metadata.contrasts)}\n"
         f"- network: `{model.name}`, depth {model.depth}, {model.filters} filters\n"
         f"- head `{model.head.name}`, trained with the loss `{experiment.loss.name}`\n"
-        f"- weights: epoch {metadata.epoch}; the training is {metadata.status}"
+        f"- weights: epoch {metadata.epoch}; training status: {metadata.status}"
     )
 
     yield "## Preprocessing"
@@ -97,7 +97,7 @@ def _training_blocks(
     scores = "On the test subjects, in the native space of each scan, named as in `metrics.csv`."
     if any(isinstance(step, Crop) and step.around == "image" for step in experiment.preprocess):
         scores += (
-            "\nScores and threshold refer to the training's crop, in the middle of a scan."
+            "\nScores and threshold refer to the crop used in training, in the middle of a scan."
             "\n`softseg predict --training-crop` segments only that; otherwise larger scans are"
             "\nsegmented as a whole, with everything in them that looks like the target."
         )
@@ -134,22 +134,22 @@ def _usage_blocks(metadata: ModelMetadata) -> Iterator[str]:
     yield "## Limits"
     limits = [
         "- Research software: not a medical device, not for diagnosis.",
-        "- Scans that differ from those of the training (contrast, resolution, field, center,",
+        "- Scans that differ from the training scans (contrast, resolution, field, center,",
         "  disease, age) may be segmented wrongly, without any sign of it.",
     ]
     if metadata.scores:
         count = metadata.summary.subjects["test"]
         limits.append(
-            f"- The scores are of {count} subjects of the same data set; check your own first."
+            f"- The scores are of {count} subjects of the same dataset; check your own first."
         )
     if metadata.status != "finished":
-        limits.append(f"- The training did not finish ({metadata.status}).")
+        limits.append(f"- Training did not finish ({metadata.status}).")
     if metadata.needs_roi:
-        limits.append("- It sees only the box around an ROI, which each scan must have.")
+        limits.append("- It segments only a box around an ROI, so each scan needs an ROI mask.")
     yield "\n".join(limits)
 
     yield "## License and citation"
-    license = metadata.license or "none was given, so ask the authors before you use the model"
+    license = metadata.license or "not stated, so ask the authors before you use the model"
     authors = ", ".join(metadata.authors) or "not given"
     versions = ", ".join(f"{name} {version}" for name, version in metadata.trained_with.items())
     yield (

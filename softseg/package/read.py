@@ -129,7 +129,7 @@ def _read_weights(name: str, data: bytes) -> Weights:
         raise PackageError(f"is damaged: {name} does not hold weights") from error
     for key, tensor in weights.items():
         if not torch.isfinite(tensor).all():
-            raise PackageError(f"is useless: {name}: {key[:80]!r} holds NaN or infinity")
+            raise PackageError(f"cannot be used: {name}: {key[:80]!r} contains NaN or infinity")
     return weights
 
 

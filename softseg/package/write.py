@@ -41,8 +41,8 @@ from softseg.runs.folder import Run
 from softseg.runs.thresholds import Threshold, stored_thresholds
 
 _NOTE = """\
-# What this model was trained with. Folders, files, names and the machine are left out: dataset.root
-# and the file patterns, split, trainer.device and the like are placeholders.
+# The configuration that this model was trained with. Paths, names of subjects and the machine are
+# replaced by placeholders, for example in dataset.root, split and trainer.device.
 """
 
 
@@ -86,7 +86,9 @@ def write_package(
     try:
         json.dumps(attribution, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:  # of a command line in another encoding
-        raise UserError("license, citation, authors and description must be text") from error
+        raise UserError(
+            "--license, --citation, --author and --description must be valid Unicode text"
+        ) from error
     metadata = collect_metadata(run, experiment, read_split(run.split), epoch, attribution)
     anonymous = anonymize(experiment)
     contents = {
@@ -101,7 +103,7 @@ def write_package(
     try:
         parse_package(run.folder, contents, make_manifest(contents))  # as `read_package` will
     except PackageError as error:
-        message = f"{run.folder} cannot be packaged: it {error}; train or evaluate it again"
+        message = f"{run.folder} cannot be packaged: it {error}; train or evaluate the run again"
         raise UserError(message) from error
     if onnx:
         contents |= onnx_entries(experiment, checkpoint["model"], checkpoint["head"])
@@ -119,7 +121,7 @@ def write_package(
 def _check_destination(path: Path, overwrite: bool) -> None:
     """Raise UserError unless a package may be written to `path`."""
     if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}; make it first")
+        raise UserError(f"{path}: there is no folder {path.parent}; create it first")
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file, e.g. {path / 'model.softseg'}")
     if not path.exists():
@@ -164,23 +166,33 @@ def _check_sizes(run: Run, contents: Mapping[str, bytes]) -> None:
 
 
 def _warnings(metadata: ModelMetadata, thresholds: Mapping[str, Threshold]) -> Iterator[str]:
-    """What the users of the package will miss."""
+    """Yield what the users of the package will miss."""
     if metadata.status != "finished":
         yield (
-            f"this training is not finished ({metadata.status}): epoch {metadata.epoch} is packaged"
+            f"training is not finished ({metadata.status}); the package contains the weights of "
+            f"epoch {metadata.epoch}"
         )
     if not thresholds:
-        yield "no threshold was searched for: 0.5 will be used (see eval --threshold-search)"
+        yield (
+            "no threshold was searched for: softseg predict will use 0.5 (see softseg eval "
+            "--threshold-search)"
+        )
     if not metadata.scores:
         yield (
-            "these weights were not evaluated, or with other postprocessing: the card has no "
-            "scores; run eval and package again"
+            "these weights were not evaluated with this postprocessing, so the model card has no "
+            "scores; run softseg eval, then package again"
         )
     used = {target: threshold.value for target, threshold in thresholds.items()}
     used = used or dict.fromkeys(metadata.targets, 0.5)
     if metadata.scored_at and metadata.scored_at != used:
-        yield "the scores are of another threshold than the package's; run eval and package again"
+        yield (
+            "the scores in the model card were computed at another threshold than that of the "
+            "package; run softseg eval, then package again"
+        )
     if metadata.summary.synthetic is None:
-        yield "the data are not available, so the card cannot say whether they are synthetic"
+        yield (
+            "the training data are not available, so the model card cannot state whether they are "
+            "synthetic"
+        )
     if metadata.license is None:
-        yield "no license, so it is unclear whether the model may be used; add --license"
+        yield "without a license, nobody knows whether they may use the model; add --license"

@@ -1,4 +1,4 @@
-"""What the results of an ablation depend on, and warnings that its readers must not miss."""
+"""The data, splits and machine of the results in a report, and warnings about them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def report_context(results: Results) -> dict[str, str]:
     commits = [of_run.get("git_commit") or "none (an installed package)" for of_run in metadata]
     finished = [str(of_run.get("done", of_run.get("finished", "–"))) for of_run in metadata]
     return {
-        "data": f"{synthetic}{root}: {len(subjects)} subjects, {tested} of them "
-        "tested in one split or more",
+        "data": f"{synthetic}{root}: {len(subjects)} subjects, {tested} of them in the test set "
+        "of at least one split",
         "targets": ", ".join(results.targets),
         "splits": f"{len({run.split for run in results.runs})}, the same for all candidates",
         "reference": results.reference,
@@ -50,13 +50,14 @@ def report_warnings(results: Results) -> list[str]:
         warnings.append(f"{_count_runs(failed)} failed and are in no table. {reasons}")
     if missing := [run for run in results.runs if run.status in ("unfinished", "not begun")]:
         warnings.append(
-            f"{_count_runs(missing)} not done yet: run `softseg ablate` again. The tables hold "
-            "the others only."
+            f"{_count_runs(missing)} not done yet: run `softseg ablate` again. The tables contain "
+            "only the runs that are done."
         )
     if unconverged := [run for run in results.done_runs() if not run.converged]:
         warnings.append(
-            f"{_count_runs(unconverged)} did not converge (best validation Dice under "
-            f"{CONVERGED_DICE:.0f} %, or a dead output at the end) and are in all tables: "
+            f"{_count_runs(unconverged)} did not converge (best validation Dice below "
+            f"{CONVERGED_DICE:.0f} %, or a target with an output of 0 everywhere at the end). They "
+            "are in all tables nevertheless: "
             f"{_join_distinct(run.name for run in unconverged)}"
         )
     warnings += [*_leak_warnings(results), *_truth_warnings(results)]
@@ -103,8 +104,9 @@ def _truth_warnings(results: Results) -> Iterator[str]:
         if others:
             yield (
                 f"{', '.join(others)} are scored against ANOTHER TRUTH of {target} than "
-                f"{results.reference}, as their raters or targets differ: their scores cannot be "
-                "compared and are not tested. Scores against the same raters can be, and are."
+                f"{results.reference}, because they combine raters differently or use other "
+                "labels: these scores cannot be compared and are not tested. Scores against the "
+                "same raters can be compared, and are tested."
             )
 
 

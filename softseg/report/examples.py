@@ -39,13 +39,13 @@ def select_subjects(results: Results, target: str) -> dict[str, tuple[str, int]]
 def read_examples(results: Results, target: str) -> list[Example]:
     """Read the slice with most foreground of each selected subject, with all predictions.
 
-    Raises UserError if the data set no longer has the subjects.
+    Raises UserError if the dataset no longer has the subjects.
     """
     subjects = {subject.name: subject for subject in results.experiment.dataset()}
     selected = select_subjects(results, target)
     if missing := {name for name, _ in selected.values()} - subjects.keys():
         root = results.experiment.dataset.root
-        raise UserError(f"{root} no longer holds {', '.join(sorted(missing))}")
+        raise UserError(f"{root} does not contain {', '.join(sorted(missing))}")
     return [
         _read_example(results, target, subjects[name], split, f"{label}: {name}")
         for label, (name, split) in selected.items()

@@ -37,7 +37,7 @@ class Results:
 
     @property
     def scored_candidates(self) -> list[str]:
-        """Candidates with a run that is done, in the order of the YAML."""
+        """Candidates with a run that is done, in the order of the configuration."""
         return [name for name in self.candidates if self.done_runs(name)]
 
     @property
@@ -87,7 +87,7 @@ def read_results(folder: Path) -> Results:
     done = [run for run in runs if run.status == "done"]
     if not done:
         raise UserError(
-            f"{folder}: no run is trained and scored yet, so there is nothing to report"
+            f"{folder}: there is nothing to report, because no run is trained and evaluated yet"
         )
     experiment = load_config(done[0].run.config, Experiment)
     return Results(name, reference, method, tuple(runs), experiment, _read_metrics(done))

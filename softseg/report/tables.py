@@ -186,7 +186,8 @@ def runs_table(results: Results) -> TextTable:
             )
         )
     note = (
-        "Converged: the best validation Dice reached 10 %, and the output was not dead at the end."
+        "Converged: the best validation Dice reached 10 %, and no target had an output of 0 "
+        "everywhere at the end."
     )
     return TextTable("runs", "All planned runs", header, tuple(rows), (note,))
 

@@ -28,7 +28,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such checkpoint; train first, or name another run") from None
     except Exception as error:  # torch raises a different class for each kind of damage
         if type(error).__name__ == "UnpicklingError":  # torch's message explains how to run it
-            problem = "holds more than weights, which could run code; do not use it"
+            problem = "contains more than weights, which could run code; do not use it"
         else:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             problem = f"cannot be read ({reason}); it is damaged or not a checkpoint"

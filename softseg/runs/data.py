@@ -85,7 +85,7 @@ def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
     """
     for name, members in (("training", sets.train), ("validation", sets.validation)):
         if len(stack.rows(members)) == 0:
-            raise UserError(f"slices.exclude leaves no {name} slice; keep more of them")
+            raise UserError(f"slices.exclude excludes every {name} slice; exclude fewer")
     _check_targets(experiment, stack, sets)
     if experiment.loss.required_maps and (oblong := nonsquare_message(experiment, stack, sets)):
         raise UserError(
@@ -108,8 +108,8 @@ def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> Non
     masks = {path for subject in training for path in subject.labels[target].values()}
     values = np.concatenate([np.unique(read_volume(path).data) for path in masks])
     raise UserError(
-        f"no training subject has a voxel of {target} inside the crop; its masks hold the values "
-        f"{format_values(values)}; check them and dataset.targets.{target}.values"
+        f"no training subject has a voxel of {target} inside the crop; its masks contain the "
+        f"values {format_values(values)}; check the masks and dataset.targets.{target}.values"
     )
 
 

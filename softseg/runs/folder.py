@@ -33,7 +33,7 @@ class Run:
 
     @property
     def last(self) -> Path:
-        """The checkpoint of the last completed epoch, from which a training resumes."""
+        """The checkpoint of the last completed epoch, from which training resumes."""
         return self.folder / "checkpoints" / "last.pt"
 
     @property
@@ -61,7 +61,7 @@ class Run:
         return folder.with_name(f"{folder.name}.{kind}")
 
     def exists(self) -> bool:
-        """Whether a training has started in this folder: run.json is written first."""
+        """Whether training has started in this folder: run.json is written first."""
         return "status" in self.metadata()
 
     def metadata(self) -> dict[str, Any]:
@@ -84,7 +84,8 @@ class Run:
         """
         if self.damaged:
             raise UserError(
-                f"{self.folder / 'run.json'} is damaged; restore it from a copy, or train again"
+                f"{self.folder / 'run.json'} is damaged; restore it from a copy, or train again "
+                "with --overwrite"
             )
         write_json(self.folder / "run.json", {**self.metadata(), **fields})
 
@@ -105,7 +106,8 @@ def check_folder(run: Run, resume: bool, overwrite: bool) -> None:
     """Raise UserError if the folder is not empty and may be neither resumed nor overwritten."""
     if overwrite and run.folder.is_symlink():
         raise UserError(
-            f"{run.folder} is a link; name the folder that it leads to, or choose another --out"
+            f"{run.folder} is a symbolic link, which --overwrite does not follow; name its target, "
+            "or choose another --out"
         )
     if not _in_use(run.folder) or (resume and run.exists()):
         return
@@ -120,7 +122,7 @@ def check_folder(run: Run, resume: bool, overwrite: bool) -> None:
             f"{run.folder} exists already; add --resume or --overwrite, or choose another --out"
         )
     if not run.exists():
-        raise UserError(f"{run.folder} is not a softseg run, so --overwrite leaves it alone")
+        raise UserError(f"{run.folder} is not a softseg run, so --overwrite does not delete it")
 
 
 def _in_use(folder: Path) -> bool:
@@ -143,7 +145,7 @@ def create_folder(run: Run, overwrite: bool) -> None:
 
 
 def find_run(name: str | None, root: Path = Path("runs")) -> Run:
-    """Return the run of a folder, or the newest finished training under `root`, also of ablations.
+    """Return the run of a folder, or the newest finished run under `root`, ablations included.
 
     Raises UserError if there is none.
     """
@@ -155,7 +157,7 @@ def find_run(name: str | None, root: Path = Path("runs")) -> Run:
     runs = [Run(path.parent) for path in root.rglob("run.json")]
     finished = [run for run in runs if run.metadata().get("status") == "finished"]
     if not finished:
-        raise UserError(f"no finished training under {root}/; train first or name a run's folder")
+        raise UserError(f"there is no finished run in {root}/; train first, or name a run's folder")
     return max(finished, key=lambda run: str(run.metadata().get("finished", "")))
 
 

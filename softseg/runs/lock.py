@@ -1,4 +1,4 @@
-"""Exclusive lock on a run's folder, held for the duration of a training."""
+"""Exclusive lock on a run's folder, held while training in it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _PACKAGES = ("softseg", "torch", "numpy", "scipy", "nibabel", "torchio", "pydant
 
 
 def start_metadata(run: Run, epoch: int) -> dict[str, Any]:
-    """Return what run.json records when a training starts, or resumes after `epoch`."""
+    """Return what run.json records when training starts, or resumes after `epoch`."""
     if epoch == 0:
         return {"started": timestamp(), **provenance()}
     resumed = {"at": timestamp(), "after_epoch": epoch, **provenance()}

@@ -93,8 +93,8 @@ def stored_thresholds(run: Run, targets: list[str], epoch: int) -> dict[str, Thr
     searched = run.metadata().get("threshold_epoch", epoch)
     if searched != epoch:  # the run was resumed after the search
         raise UserError(
-            f"{run.threshold} was found with the weights of epoch {searched}, the best are "
-            f"now those of epoch {epoch}; run eval with --threshold-search again"
+            f"{run.threshold} was searched with the weights of epoch {searched}, but the best "
+            f"weights are now those of epoch {epoch}; run eval with --threshold-search again"
         )
     if missing := [target for target in targets if target not in stored]:
         raise UserError(

@@ -77,7 +77,7 @@ def normalized(image: Tensor) -> Tensor:
 
 
 class ProgressDisplay(ProgressBar):
-    """Shows loss, Dice, slices/s and the time left; warns of a dead output."""
+    """Shows loss, Dice, slices/s and the time left; warns of an output of 0 everywhere."""
 
     def __init__(self, console: Console, epochs: int, done: int, slices: int) -> None:
         text = "{task.fields[within]:>4.0%} · {task.fields[news]}"
@@ -115,21 +115,21 @@ class ProgressDisplay(ProgressBar):
                 f"({seconds_per_epoch:.1f} s per epoch)",
                 highlight=False,
             )
-        self._warn_of_dead_output(record)
+        self._warn_of_zero_output(record)
 
-    def _warn_of_dead_output(self, record: Record) -> None:
-        """Print which batches and scans of the epoch had a target without any positive output."""
-        dead = [
+    def _warn_of_zero_output(self, record: Record) -> None:
+        """Print in how many batches and scans of the epoch a target's output was 0 everywhere."""
+        zero = [
             f"{record[key]:.0f} {what}"
             for key, what in (("dead_batches", "batch(es)"), ("dead_volumes", "validation scan(s)"))
             if record[key]
         ]
-        if dead:
+        if zero:
             self.console.print(
-                f"  warning: a target has no positive output in {' and '.join(dead)} of epoch "
-                f"{record['epoch']:.0f}, largest logit {record['largest_logit']:.3g}; if this "
-                "stays, the network is dead: give model.head.bias a larger value or lower "
-                "trainer.learning_rate",
+                f"  warning: the output of a target is 0 everywhere in {' and '.join(zero)} of "
+                f"epoch {record['epoch']:.0f}, largest logit {record['largest_logit']:.3g}. "
+                "Where it is 0, nothing is learned: if this continues, give model.head.bias a "
+                "larger value or lower trainer.learning_rate",
                 style="yellow",
                 highlight=False,
             )

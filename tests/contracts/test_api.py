@@ -134,11 +134,11 @@ def test_a_run_locked_by_another_process_is_not_trained(trained):
 def test_an_invalid_threshold_is_rejected_before_anything_is_written(trained, tmp_path, threshold):
     folder, run, _ = trained
     scan = folder / "data/site1-sc01-image.nii.gz"
-    with pytest.raises(UserError, match="a threshold is from 0 to 1, not"):
+    with pytest.raises(UserError, match="the threshold must be a number from 0 to 1, not"):
         softseg.predict(run, [scan], tmp_path / "out", threshold=threshold, quiet=True)
     assert not (tmp_path / "out").exists()
     before = (run / "metrics.csv").read_bytes()
-    with pytest.raises(UserError, match="a threshold is from 0 to 1, not"):
+    with pytest.raises(UserError, match="the threshold must be a number from 0 to 1, not"):
         softseg.evaluate(run, threshold=threshold, quiet=True)
     assert (run / "metrics.csv").read_bytes() == before
 
@@ -150,7 +150,7 @@ def test_an_unknown_set_is_rejected_with_a_list_of_the_sets(trained):
 
 def test_threshold_and_threshold_search_exclude_each_other(trained):
     before = (trained[1] / "threshold.json").read_bytes()
-    with pytest.raises(UserError, match="searched for or given"):
+    with pytest.raises(UserError, match="threshold_search cannot be combined"):
         softseg.evaluate(trained[1], threshold=0.3, threshold_search=True, quiet=True)
     assert (trained[1] / "threshold.json").read_bytes() == before
 

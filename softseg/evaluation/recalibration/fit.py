@@ -241,5 +241,6 @@ def _require_voxels(evidence: Evidence) -> None:
     if not evidence.voxels.any():
         raise UserError(
             "recalibration: every voxel of these volumes is predicted 0, so there is nothing to "
-            "fit; train longer, or look for a dead output"
+            "fit; train longer. If largest_logit in history.csv stays at or below 0, the NormReLU "
+            "head outputs 0 everywhere: raise model.head.bias"
         )

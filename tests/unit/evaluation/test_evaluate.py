@@ -280,7 +280,7 @@ def test_weights_of_another_network_are_rejected(run):
 def test_a_removed_subject_is_named(run):
     for path in (run.folder.parent / "data").glob("site1-sc02-*"):
         path.unlink()
-    with pytest.raises(UserError, match=r"no longer holds site1-sc02, which .*split\.json names"):
+    with pytest.raises(UserError, match=r"does not contain site1-sc02, which .*split\.json lists"):
         evaluate(run, plain())
     evaluate(run, plain(), split="validation")  # which does not need it
 
@@ -316,7 +316,7 @@ def test_changed_data_and_an_unfinished_training_are_reported(run):
     console = plain()
     evaluate(run, console)
     printed = console.file.getvalue()
-    assert "data changed since training: site1-sc02" in printed
+    assert "images or masks changed since training: site1-sc02" in printed
     assert "not finished (interrupted)" in printed
 
 

@@ -127,5 +127,8 @@ def test_an_ablation_without_uncertainty_is_rejected(
 ):
     code, output = command(monkeypatch, capsys, ablation, trained.folder, "-o", tmp_path / "out")
     assert code == 2
-    assert "is an ablation: name one of its runs, or add --uncertainty ensemble" in output
+    assert (
+        "is the folder of an ablation: name one of its runs, or add --uncertainty ensemble"
+        in output
+    )
     assert Run(ablation / "A/split-0").exists()

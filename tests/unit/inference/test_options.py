@@ -96,7 +96,7 @@ def test_a_frame_that_a_scan_does_not_have_is_rejected(bold, scan, tmp_path):
     single = makers.nifti(tmp_path / "one.nii.gz", bold[..., :1])
     for path in (scan, single):
         (problem,) = run(seen(), [path], tmp_path / "out", frame=7).problems
-        assert f"{path}: holds one frame; there is no frame 7; leave out --frame" in problem
+        assert f"{path}: has one frame, so there is no frame 7; leave out --frame" in problem
         assert run(seen(), [path], tmp_path / "out", frame=0).problems == []
 
 

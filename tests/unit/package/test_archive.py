@@ -110,7 +110,7 @@ def without(name):
         (linked, "README.md is a link"),
         (encrypted, "is rejected: model.safetensors is encrypted"),
         (compressed, "is compressed"),
-        (empty, "cut off, or not a package"),
+        (empty, "incomplete or not a package"),
         (crowded, "lists 70 entries"),
     ],
 )

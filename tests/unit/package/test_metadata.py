@@ -30,7 +30,7 @@ def test_the_fingerprint_depends_on_the_data_and_not_on_names(copied, package, t
 def test_scores_at_another_threshold_are_reported(copied, tmp_path):
     searched = read_thresholds(copied.threshold)["gm"]
     write_thresholds(copied.threshold, {"gm": replace(searched, value=0.95)}, [])
-    assert "scores are of another threshold" in packaging_output(copied, tmp_path / "m")
+    assert "computed at another threshold" in packaging_output(copied, tmp_path / "m")
 
 
 def test_scores_of_other_weights_are_left_out_until_these_are_scored(copied, tmp_path):
@@ -38,12 +38,12 @@ def test_scores_of_other_weights_are_left_out_until_these_are_scored(copied, tmp
     epoch = checkpoint["epoch"] + 40  # evaluated, then resumed
     torch.save({**checkpoint, "epoch": epoch}, copied.best)
     copied.update_metadata(threshold_epoch=epoch)
-    assert "were not evaluated" in packaging_output(copied, tmp_path / "m")
+    assert "were not evaluated with this" in packaging_output(copied, tmp_path / "m")
     package = read_package(tmp_path / "m")
     assert (package.metadata["scores"], package.metadata["scored_at"]) == ({}, {})
     assert "The model was not evaluated" in package.card
     evaluate(copied, quiet_console(), split="validation")
-    assert "were not evaluated" in packaging_output(copied, tmp_path / "still")
+    assert "were not evaluated with this" in packaging_output(copied, tmp_path / "still")
     evaluate(copied, quiet_console())
     assert "evaluated" not in packaging_output(copied, tmp_path / "n")
     assert read_package(tmp_path / "n").metadata["scores"]["gm"]["dice"]["n"] == 2
@@ -51,7 +51,7 @@ def test_scores_of_other_weights_are_left_out_until_these_are_scored(copied, tmp
 
 def test_scores_with_other_postprocessing_than_the_package_has_are_left_out(copied, tmp_path):
     evaluate(copied, quiet_console(), changes=["evaluate.postprocess=[{keep_largest: {}}]"])
-    assert "with other postprocessing" in packaging_output(copied, tmp_path / "m")
+    assert "not evaluated with this postprocessing" in packaging_output(copied, tmp_path / "m")
     assert read_package(tmp_path / "m").metadata["scores"] == {}
     evaluate(copied, quiet_console())
     write_package(copied, tmp_path / "n", quiet_console())
@@ -76,5 +76,5 @@ def test_the_card_of_a_model_trained_on_a_phantom_says_synthetic(run, copied, tm
     assert package.metadata["summary"]["synthetic"] is True
     assert "SYNTHETIC" in package.card.splitlines()[2]
     shutil.rmtree(tmp_path / "phantom")
-    assert "cannot say whether they are synthetic" in packaging_output(copied, tmp_path / "n")
+    assert "cannot state whether they are synthetic" in packaging_output(copied, tmp_path / "n")
     assert read_package(tmp_path / "n").metadata["summary"]["synthetic"] is None

@@ -92,7 +92,7 @@ def with_filters(number):
         (with_entry("model.safetensors", b"\xff" * 100), "does not hold weights"),
         (with_entry("head.safetensors", b""), "does not hold weights"),
         (with_tensor([1.0]), "does not fit config.yaml ('extra')"),
-        (with_tensor([float("nan")]), "'extra' holds NaN or infinity"),
+        (with_tensor([float("nan")]), "'extra' contains NaN or infinity"),
         (with_entry("about.json", b"[1]"), "about.json"),
         (with_entry("about.json", b"{" * 100_000), "about.json"),
         (with_json("about.json", epoch="two"), "about.json: 'epoch: "),

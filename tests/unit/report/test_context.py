@@ -20,7 +20,7 @@ def change(run, **more):
 def test_the_context_has_data_splits_seeds_and_machine(tmp_path):
     fake.write(tmp_path, fake.scores(splits=3), reference="Dice")
     context = report_context(read_results(tmp_path))
-    assert context["data"] == "nowhere: 6 subjects, 6 of them tested in one split or more"
+    assert context["data"] == "nowhere: 6 subjects, 6 of them in the test set of at least one split"
     assert (context["targets"], context["reference"]) == ("gm", "Dice")
     assert context["splits"] == "3, the same for all candidates"
     assert context["seeds"] == "0; 1; 2"
@@ -33,7 +33,7 @@ def test_subjects_that_no_split_tested_are_counted_as_data(tmp_path):
     fake.write(tmp_path, fake.scores(splits=2))
     change(tmp_path / "Soft/split-0", data_fingerprint=dict.fromkeys(["s00", "x", "y"], "0f"))
     assert report_context(read_results(tmp_path))["data"].startswith(
-        "nowhere: 6 subjects, 4 of them tested"
+        "nowhere: 6 subjects, 4 of them in the test set"
     )
 
 
@@ -92,7 +92,7 @@ def test_a_single_run_has_its_own_context(tmp_path):
     run = fake.one_run(tmp_path / "run", {"a": 80.0, "b": 70.0}, seed=4)
     context = report_context(read_results(run))
     assert context["seeds"] == "4"
-    assert context["data"].startswith("nowhere: 2 subjects, 2 of them tested")
+    assert context["data"].startswith("nowhere: 2 subjects, 2 of them in the test set")
     assert report_warnings(read_results(run)) == []
 
 

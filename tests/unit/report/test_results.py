@@ -119,14 +119,14 @@ def test_the_folder_of_a_single_run_is_an_ablation_of_one_candidate(tmp_path):
 def test_a_single_run_without_scores_has_nothing_to_report(tmp_path):
     run = fake.one_run(tmp_path / "run", {"a": 80.0})
     (run / "metrics.csv").unlink()
-    with pytest.raises(UserError, match="no run is trained and scored yet"):
+    with pytest.raises(UserError, match="no run is trained and evaluated yet"):
         read_results(run)
 
 
 def test_a_study_without_a_done_run_has_nothing_to_report(tmp_path):
     study = fake.write(tmp_path / "study", {}, [("Soft", 0)])
     assert not any_done(study)
-    with pytest.raises(UserError, match=r"study: no run is trained and scored yet"):
+    with pytest.raises(UserError, match=r"study: there is nothing to report, because no run"):
         read_results(study)
     fake.one_run(study / "Soft/split-0", {"a": 80.0})
     assert any_done(study)

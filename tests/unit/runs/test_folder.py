@@ -59,7 +59,7 @@ def test_overwriting_empties_the_runs_folder(tmp_path):
 
 def test_overwrite_rejects_a_folder_that_is_not_a_run(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="is not a softseg run, so --overwrite leaves it alone"):
+    with pytest.raises(UserError, match="is not a softseg run, so --overwrite does not delete it"):
         check_folder(Run(tmp_path), resume=False, overwrite=True)
     assert (tmp_path / "thesis.tex").exists()
 
@@ -114,7 +114,7 @@ def test_a_run_with_a_damaged_run_json_is_ignored(tmp_path, content):
 def test_a_missing_finished_training_is_a_user_error(tmp_path):
     make_run(tmp_path / "runs/new", status="training")
     for root in (tmp_path / "runs", tmp_path / "nowhere"):
-        with pytest.raises(UserError, match=r"no finished training under .*train first or name"):
+        with pytest.raises(UserError, match=r"there is no finished run in .*train first, or name"):
             find_run(None, root)
 
 

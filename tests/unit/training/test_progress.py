@@ -85,7 +85,7 @@ def test_a_terminal_keeps_only_every_tenth_line_beside_its_bar(state):
 
 def test_a_dead_output_is_warned_of_with_what_to_do(state):
     text = shown(state, dead_batches=3.0, dead_volumes=1.0, largest_logit=-0.25)
-    assert "no positive output in 3 batch(es) and 1 validation scan(s) of epoch 1" in text
+    assert "is 0 everywhere in 3 batch(es) and 1 validation scan(s) of epoch 1" in text
     assert "largest logit -0.25" in text
     assert "model.head.bias" in text
     assert "trainer.learning_rate" in text
