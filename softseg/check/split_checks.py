@@ -45,8 +45,8 @@ def find_targets_without_foreground(
         empty = [mask for mask in masks if mask is not None and mask.empty]
         if masks and len(empty) == len(masks):
             held = format_values([value for mask in empty for value in mask.values])
-            what = f"no training subject has a voxel of {target}; its masks hold the values {held}"
-            do = f"check them and dataset.targets.{target}.values"
+            what = f"no training subject has a voxel of {target}; its masks contain {held}"
+            do = f"check the masks and dataset.targets.{target}.values"
             yield Finding("error", "target without foreground", what, do)
 
 

@@ -19,10 +19,7 @@ def ablate(
         Path | None, typer.Option(help="The ablation's folder (default: runs/<name>).")
     ] = None,
     plan: Annotated[
-        bool,
-        typer.Option(
-            "--plan", help="Only list the runs, their status and an estimate of the time left."
-        ),
+        bool, typer.Option("--plan", help="Only list the runs and their status; estimate the time.")
     ] = False,
     candidates: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these candidates.")
@@ -36,10 +33,7 @@ def ablate(
         str | None, typer.Option(metavar="ADDRESS", help="Run on Ray: auto, or ray://HOST:PORT.")
     ] = None,
     run_index: Annotated[
-        int | None,
-        typer.Option(
-            metavar="K", help="Only run number K of the plan (see --plan), counted from 0."
-        ),
+        int | None, typer.Option(metavar="K", help="Only run number K, as --plan counts them.")
     ] = None,
 ) -> None:
     """Train and evaluate every candidate on every split; skip runs that are already done."""

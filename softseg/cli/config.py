@@ -8,9 +8,7 @@ import typer
 
 from softseg.cli.options import ConfigFile, Sets
 
-app = typer.Typer(
-    help="Show a configuration, or the schema of all configurations.", no_args_is_help=True
-)
+app = typer.Typer(help="Show a configuration, or the schema of all.", no_args_is_help=True)
 
 
 @app.command()

@@ -10,9 +10,7 @@ import typer
 from softseg.cli.options import Overwrite
 from softseg.core.console import open_console
 
-app = typer.Typer(
-    help="Import configurations from other tools; export models to them.", no_args_is_help=True
-)
+app = typer.Typer(help="Import from ivadomed, or export to it.", no_args_is_help=True)
 
 
 @app.command()

@@ -78,9 +78,7 @@ def summary(
 @app.command()
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Folder to write to.", metavar="DIR")],
-    layout: Annotated[
-        str, typer.Option(help="Dataset from which the folder layout is taken.")
-    ] = "scgm",
+    layout: Annotated[str, typer.Option(help="Dataset with the folder layout to use.")] = "scgm",
     subjects: Annotated[int, typer.Option(min=1, help="Number of scans.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same bytes.")] = 0,
 ) -> None:

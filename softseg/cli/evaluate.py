@@ -15,10 +15,7 @@ def evaluate(
     run: RunFolder = None,
     threshold_search: Annotated[
         bool,
-        typer.Option(
-            "--threshold-search",
-            help="Search the best threshold on the training and validation sets.",
-        ),
+        typer.Option("--threshold-search", help="Find the best threshold, without the test set."),
     ] = False,
     threshold: Threshold = None,
     split: Annotated[
@@ -26,9 +23,7 @@ def evaluate(
     ] = "test",
     recalibrate: Annotated[
         Literal["temperature", "monotone", "volume"] | None,
-        typer.Option(
-            help="Fit a recalibration on the validation set; print the scores before and after it."
-        ),
+        typer.Option(help="Fit a recalibration on the validation set; print its effect on scores."),
     ] = None,
     uncertainty: Annotated[
         Literal["mc-dropout", "tta"] | None,

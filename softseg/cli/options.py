@@ -10,11 +10,7 @@ import typer
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file of the experiment.", metavar="CONFIG")]
 Sets = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change one key of the configuration, e.g. trainer.max_epochs=5; repeatable.",
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a key: trainer.max_epochs=5; repeatable."),
 ]
 Device = Annotated[str | None, typer.Option(help="Device to compute on, e.g. cuda:1 or cpu.")]
 Threshold = Annotated[

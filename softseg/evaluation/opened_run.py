@@ -75,8 +75,7 @@ def open_run(
     if missing := sorted(required - subjects.keys()):
         raise UserError(
             f"{experiment.dataset.root} does not contain {', '.join(missing)}, which {run.split} "
-            "lists; restore these subjects, set dataset.root to the folder that has them, or train "
-            "again"
+            "lists; restore these subjects, set dataset.root to their folder, or train again"
         )
     stack = stack or load_stack(experiment, list(subjects.values()), console)
     if changed := run.changed_subjects(stack.fingerprints()):

@@ -76,10 +76,8 @@ def search_thresholds(opened: OpenedRun, console: Console) -> None:
         )
         if threshold.dice == 0:
             console.print(
-                f"warning: the mean Dice of {target} is 0 % at every threshold, so "
-                f"{threshold.value:.2f} is arbitrary. No prediction overlaps its mask: train "
-                "longer, or check the masks with `softseg data check`",
-                highlight=False,
+                f"warning: no threshold gives {target} a Dice above 0, so this one is arbitrary; "
+                "train longer, or check the masks with softseg data check",
             )
 
 

@@ -68,8 +68,7 @@ def open_model(source: Path, device: str = "auto") -> Model:
         return Model(source, experiment, predictor, _values(package.thresholds), package.metadata)
     if (source / CONFIG).is_file():
         raise UserError(
-            f"{source} is the folder of an ablation: name one of its runs, or add --uncertainty "
-            "ensemble"
+            f"{source} is an ablation folder: name one of its runs, or add --uncertainty ensemble"
         )
     run = Run(source)
     if not run.config.is_file():

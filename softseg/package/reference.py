@@ -260,9 +260,7 @@ def open_package(package: str) -> tuple[dict[str, Any], Network]:
 
     with zipfile.ZipFile(package) as archive:
         if "model.onnx" not in archive.namelist():
-            raise SystemExit(
-                f"{package} contains no ONNX graph: write it with `softseg package --onnx`"
-            )
+            raise SystemExit(f"{package} contains no ONNX graph: package it with --onnx")
         settings, graph = json.loads(archive.read("reference.json")), archive.read("model.onnx")
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 

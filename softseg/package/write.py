@@ -168,15 +168,9 @@ def _check_sizes(run: Run, contents: Mapping[str, bytes]) -> None:
 def _warnings(metadata: ModelMetadata, thresholds: Mapping[str, Threshold]) -> Iterator[str]:
     """Yield what the users of the package will miss."""
     if metadata.status != "finished":
-        yield (
-            f"training is not finished ({metadata.status}); the package contains the weights of "
-            f"epoch {metadata.epoch}"
-        )
+        yield f"training is not finished ({metadata.status}); epoch {metadata.epoch} is packaged"
     if not thresholds:
-        yield (
-            "no threshold was searched for: softseg predict will use 0.5 (see softseg eval "
-            "--threshold-search)"
-        )
+        yield "no threshold was searched for: 0.5 is used (see softseg eval --threshold-search)"
     if not metadata.scores:
         yield (
             "these weights were not evaluated with this postprocessing, so the model card has no "
@@ -185,14 +179,8 @@ def _warnings(metadata: ModelMetadata, thresholds: Mapping[str, Threshold]) -> I
     used = {target: threshold.value for target, threshold in thresholds.items()}
     used = used or dict.fromkeys(metadata.targets, 0.5)
     if metadata.scored_at and metadata.scored_at != used:
-        yield (
-            "the scores in the model card were computed at another threshold than that of the "
-            "package; run softseg eval, then package again"
-        )
+        yield "the scores are those of another threshold than the package's; run eval, then package"
     if metadata.summary.synthetic is None:
-        yield (
-            "the training data are not available, so the model card cannot state whether they are "
-            "synthetic"
-        )
+        yield "the training data are missing, so the card cannot state whether they are synthetic"
     if metadata.license is None:
         yield "without a license, nobody knows whether they may use the model; add --license"

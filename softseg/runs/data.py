@@ -108,8 +108,8 @@ def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> Non
     masks = {path for subject in training for path in subject.labels[target].values()}
     values = np.concatenate([np.unique(read_volume(path).data) for path in masks])
     raise UserError(
-        f"no training subject has a voxel of {target} inside the crop; its masks contain the "
-        f"values {format_values(values)}; check the masks and dataset.targets.{target}.values"
+        f"no training subject has a voxel of {target} inside the crop; its masks contain "
+        f"{format_values(values)}; check the masks and dataset.targets.{target}.values"
     )
 
 

@@ -27,7 +27,7 @@ class RunStatus:
     candidate: str
     split: int
     run: Run
-    status: str  # done | failed | unfinished | not begun
+    status: str  # done | failed | unfinished | not begun: the words of --plan and of the report
     reason: str  # of a failure
     history: pd.DataFrame  # one row per epoch; empty if there is none
 
@@ -38,10 +38,7 @@ class RunStatus:
 
     @property
     def converged(self) -> bool:
-        """Whether validation Dice ever reached 10 %, and no target's output is 0 everywhere.
-
-        The output is that of the last epoch.
-        """
+        """Whether validation Dice reached 10 %, and no output is 0 everywhere at the end."""
         if self.history.empty:
             return False
         last = self.history.iloc[-1]
@@ -73,11 +70,7 @@ def read_plan(folder: Path) -> list[RunStatus]:
 
 
 def run_status(candidate: str, split: int, run: Run, scored: bool) -> RunStatus:
-    """Return the status and history of one run: the only place that decides on a status.
-
-    `scored` is whether the run is trained and evaluated. A failure of the last attempt counts until
-    the next attempt begins, also if the run has completed some epochs.
-    """
+    """Return the status and history of a run; it failed if its last attempt did, at any epoch."""
     status, reason = "done", ""
     if not scored:
         status = "unfinished" if run.exists() else "not begun"

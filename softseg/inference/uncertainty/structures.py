@@ -136,9 +136,7 @@ def write_scores(path: Path, rows: Sequence[Row]) -> None:
             earlier = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
             earlier = earlier[~_keys(earlier).isin(_keys(table))]
         except (KeyError, ValueError) as error:
-            raise UserError(
-                f"{path} is damaged ({error}); move it to another folder, and predict again"
-            ) from error
+            raise UserError(f"{path} is damaged ({error}); delete it, or move it away") from error
         table = pd.concat([earlier, table], ignore_index=True)
     order = [name for name in table if name not in _LAST_COLUMNS]
     order += [name for name in _LAST_COLUMNS if name in table]

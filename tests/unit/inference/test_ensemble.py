@@ -127,8 +127,5 @@ def test_an_ablation_without_uncertainty_is_rejected(
 ):
     code, output = command(monkeypatch, capsys, ablation, trained.folder, "-o", tmp_path / "out")
     assert code == 2
-    assert (
-        "is the folder of an ablation: name one of its runs, or add --uncertainty ensemble"
-        in output
-    )
+    assert "is an ablation folder: name one of its runs, or add --uncertainty ensemble" in output
     assert Run(ablation / "A/split-0").exists()

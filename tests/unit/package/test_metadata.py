@@ -30,7 +30,7 @@ def test_the_fingerprint_depends_on_the_data_and_not_on_names(copied, package, t
 def test_scores_at_another_threshold_are_reported(copied, tmp_path):
     searched = read_thresholds(copied.threshold)["gm"]
     write_thresholds(copied.threshold, {"gm": replace(searched, value=0.95)}, [])
-    assert "computed at another threshold" in packaging_output(copied, tmp_path / "m")
+    assert "scores are those of another threshold" in packaging_output(copied, tmp_path / "m")
 
 
 def test_scores_of_other_weights_are_left_out_until_these_are_scored(copied, tmp_path):

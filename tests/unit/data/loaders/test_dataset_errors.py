@@ -154,7 +154,7 @@ DEFECTS = {
     "no such code": (
         lambda: None,
         "targets.gm.values=[3]",
-        "its masks contain the values 0, 1, 2; check the masks and dataset.targets.gm.values",
+        "its masks contain 0, 1, 2; check the masks and dataset.targets.gm.values",
     ),
     "another grid": (
         coarsen_image,

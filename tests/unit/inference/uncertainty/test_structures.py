@@ -132,5 +132,5 @@ def test_rows_of_other_targets_and_scans_stay(tmp_path):
 def test_another_table_is_rejected(tmp_path, columns):
     path = tmp_path / "uncertainty.csv"
     path.write_text(f"{columns}\n1,2\n")
-    with pytest.raises(UserError, match=r"is damaged .*; move it to another folder"):
+    with pytest.raises(UserError, match=r"is damaged .*; delete it, or move it away"):
         write_scores(path, [row("p1", "gm")])
