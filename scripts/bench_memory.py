@@ -1,4 +1,4 @@
-"""A row of `scripts/bench`: the memory of a training beyond that of its bare steps."""
+"""A row of `scripts/bench`: the memory of training beyond that of its bare steps."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SHIPPED = ("empty cache", "filled cache")  # of a first and a second training
 
 
 def memory_against_the_stack(_: int) -> Row:
-    """(Peak of a training - peak of its bare steps) / size of the slices, the larger of two ways.
+    """(Peak of training - peak of its bare steps) / size of the slices, the larger of two ways.
 
-    A training reads and preprocesses its scans, or reads them from the cache, trains and
+    Training reads and preprocesses its scans, or reads them from the cache, trains and
     validates. Measured once: how much freed memory returns to the system varies by up to a fifth
     of the slices.
     """

@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 class Silent:
-    """An observer of a training that does nothing."""
+    """An observer of training that does nothing."""
 
     def step(self, slices: int) -> None:
         """Do nothing."""

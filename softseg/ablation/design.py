@@ -1,4 +1,4 @@
-"""The YAML of an ablation: an experiment, candidates that differ from it, and splits."""
+"""The YAML file of an ablation: an experiment, candidates that differ from it, and splits."""
 
 from __future__ import annotations
 

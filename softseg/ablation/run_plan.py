@@ -79,7 +79,7 @@ def run_plan(
 
 
 def _gpus(design: Design) -> list[str]:
-    """The CUDA devices to distribute runs over; none if the YAML names one device, or the CPU."""
+    """The CUDA devices to distribute runs over; none if trainer.device is a single one or cpu."""
     if design.ablation.trainer.device not in ("auto", "cuda"):
         return []
     count = torch.cuda.device_count()

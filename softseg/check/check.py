@@ -1,4 +1,4 @@
-"""Check a data set: find and divide its subjects, read every file once, report problems."""
+"""Check a dataset: find and divide its subjects, read every file once, report problems."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ THREADS = min(os.cpu_count() or 1, 8)
 def check_dataset(
     dataset: Dataset, split: Split, seed: int, console: Console, pairs: Path | None = None
 ) -> CheckResult:
-    """Find, divide and check a data set's subjects; write the table of pairs if there is a path.
+    """Find, divide and check a dataset's subjects; write the table of pairs if there is a path.
 
     Files that are missing or bad and a split that is impossible are errors among the findings. Only
-    a data set without any subject raises UserError.
+    a dataset without any subject raises UserError.
     """
     problems: list[Finding] = []
     sets = None

@@ -138,7 +138,7 @@ def format_zooms(zooms: Iterable[float]) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """A message about one file, one subject, or (without either) the data set."""
+    """A message about one file, one subject, or (without either) the dataset."""
 
     severity: Severity
     kind: str
@@ -158,7 +158,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The files of a data set and what was found in them."""
+    """The files of a dataset and what was found in them."""
 
     root: Path
     subjects: tuple[Subject, ...]

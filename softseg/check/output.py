@@ -166,7 +166,7 @@ def pairs_frame(result: CheckResult) -> pd.DataFrame:
 
     Columns: `subject`; `set`, train, validation, test or empty; a column for each contrast; one for
     each target (`target:rater` if there are several raters); `roi`, if there are any. Paths are
-    relative to the data set's root, as the loader `table` reads them; a missing file is empty.
+    relative to the dataset's root, as the loader `table` reads them; a missing file is empty.
     """
     rows = []
     for subject in result.subjects:
@@ -186,7 +186,7 @@ def as_json(result: CheckResult) -> dict[str, Any]:
     """Return everything in types that JSON has; NaN and infinity are None.
 
     `root`; `counts`: number of `error`, `warning`, `note`; `findings`: each `severity`, `kind`,
-    `subject` and `path` (None if it is about the data set), `what`, `do`; `subjects`: each
+    `subject` and `path` (None if it is about the dataset), `what`, `do`; `subjects`: each
     `subject`, `set` (train, validation, test or None), `columns`; `files`, a record for every role
     of a file: `path`, `subject`, `set`, `kind` (image, mask, roi), `name` (contrast or target),
     `rater`, `shape`, `zooms_mm`, `orientation`, `dtype`, `min`, `max`, and of the voxels other than

@@ -1,4 +1,4 @@
-"""The Experiment: all settings of one training, one field per section of its YAML file."""
+"""The Experiment: all settings of one run, one field per section of its YAML file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from softseg.preprocess.steps import Chain, needs_roi
 
 
 class InitFrom(Component):
-    """Fine-tuning: training starts from the weights of another training."""
+    """Fine-tuning: training starts from the weights of another run or a package."""
 
     model: Annotated[str, Field(min_length=1)]
     """A run's folder (the weights of its best epoch) or a `.softseg` package; absolute, or relative

@@ -21,7 +21,7 @@ class Cosine(Component):
     """Learning rate at `max_epochs`; training that stops earlier does not reach it."""
 
     def __call__(self, optimizer: Optimizer, max_epochs: int) -> LRScheduler:
-        """Return the learning rate schedule of one training."""
+        """Return the learning rate schedule of one run."""
         return CosineAnnealingLR(optimizer, T_max=max_epochs, eta_min=self.minimum)
 
 
@@ -31,7 +31,7 @@ class Constant(Component):
     name: Literal["constant"] = "constant"
 
     def __call__(self, optimizer: Optimizer, max_epochs: int) -> LRScheduler:  # noqa: ARG002
-        """Return the learning rate schedule of one training."""
+        """Return the learning rate schedule of one run."""
         return ConstantLR(optimizer, factor=1.0)
 
 

@@ -54,7 +54,7 @@ def check_distinct(values: T) -> T:
 def parse_component(family: TypeAdapter[T], spec: Any) -> T:
     """Validate the content of a YAML file against a family of components.
 
-    The content passes through JSON, so that strictness means the YAML's own types: a list may
+    The content passes through JSON, so that strictness means YAML's own types: a list may
     become a tuple, a string never becomes a number. Raises `pydantic.ValidationError` (a
     `ValueError`).
     """
@@ -84,7 +84,7 @@ class SingleKey:
                 [(name, fields)] = step.items()
                 if fields is None or isinstance(fields, dict):
                     step = {**(fields or {}), "name": name}
-            # pydantic passes a step as Python data, where a strict tuple rejects a YAML's list
+            # pydantic passes a step as Python data, where a strict tuple rejects a YAML file's list
             return parse_component(adapter, step)
 
         def serialize(step: Any, as_fields: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class BatchShare:
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among the processes of one training, in torch.distributed's terms."""
+    """This process among the processes of one run, in torch.distributed's terms."""
 
     rank: int = 0
     world_size: int = 1

@@ -30,5 +30,5 @@ __all__ = [
 
 
 def build(spec: Any) -> Loader:
-    """The data set that the section `dataset:` describes; calling it finds its subjects."""
+    """The dataset that the section `dataset:` describes; calling it finds its subjects."""
     return parse_component(TypeAdapter[Loader](Dataset), spec)

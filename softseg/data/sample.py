@@ -48,7 +48,7 @@ class Sample:
     target: Float32Array
     """(K, X, Y, Z) float32 in [0, 1], soft where the masks are; K = 0 without labels."""
     roi: Float32Array | None
-    """(X, Y, Z) float32 in [0, 1], or None if the data set has no ROI."""
+    """(X, Y, Z) float32 in [0, 1], or None if the dataset has no ROI."""
     raters: tuple[dict[str, Float32Array], ...]
     """One dict per target: rater -> mask (X, Y, Z) in [0, 1]; if one rater is chosen, only that
     rater unless all were requested."""

@@ -144,7 +144,7 @@ class Split(Component):
 def group_by(subjects: Sequence[Subject], column: str, key: str) -> Groups:
     """Return the subjects of each value of a column, values in natural order.
 
-    Raises UserError, naming the YAML's `key`, if a subject does not have the column.
+    Raises UserError, naming the `key` of the configuration, if a subject does not have the column.
     """
     without = [subject.name for subject in subjects if column not in subject.columns]
     if without:
@@ -163,7 +163,7 @@ def group_by(subjects: Sequence[Subject], column: str, key: str) -> Groups:
 def require_groups(values: Iterable[str | int], groups: Groups, key: str, column: str) -> list[str]:
     """Return the values as text.
 
-    Raises UserError, naming the YAML's `key`, for one that no subject has in `column`.
+    Raises UserError, naming the configuration's `key`, for one that no subject has in `column`.
     """
     names = [str(value) for value in values]
     for name in names:
@@ -177,8 +177,8 @@ def _choose_groups(
 ) -> list[str]:
     """Choose the listed groups, or at random a number or a fraction of `total` (at least one).
 
-    Raises UserError, naming the YAML's `key`, for a value that no subject has in `column` and for
-    more groups than there are.
+    Raises UserError, naming the configuration's `key`, for a value that no subject has in `column`
+    and for more groups than there are.
     """
     if isinstance(share, tuple):
         return require_groups(share, groups, key, column)

@@ -25,13 +25,13 @@ class Subject:
     """The files of one subject, none of which has been opened yet."""
 
     name: str
-    """Unique in the data set: `site1-sc01`, `sub-X`, `sub-X_ses-Y`."""
+    """Unique in the dataset: `site1-sc01`, `sub-X`, `sub-X_ses-Y`."""
     images: dict[str, Path]
     """Contrast -> file, in the order of the config."""
     labels: dict[str, dict[str, Path]]
     """Target -> rater -> file; without raters the only rater is the empty name."""
     roi: Path | None
-    """Mask of the region of interest, if the data set has one."""
+    """Mask of the region of interest, if the dataset has one."""
     columns: Mapping[str, str]
     """What splits can go by: `subject` (the person; shared by the sessions of one), placeholders
     such as `center` and `session`, and the columns of participants.tsv or the table."""

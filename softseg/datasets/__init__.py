@@ -1,1 +1,1 @@
-"""Data sets that softseg makes (phantoms) or downloads."""
+"""Datasets that softseg makes (phantoms) or downloads."""

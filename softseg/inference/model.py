@@ -31,7 +31,7 @@ class Model:
     experiment: Experiment
     predictor: Predictor
     thresholds: dict[str, float] | None  # target -> threshold; None: none was searched for
-    metadata: Mapping[str, Any]  # of its training: epoch, versions, native_zooms_mm
+    metadata: Mapping[str, Any]  # of its run: epoch, versions, native_zooms_mm
 
     @property
     def contrasts(self) -> tuple[str, ...]:

@@ -162,7 +162,7 @@ def read_scan(scan: Scan, model: Model) -> Sample:
 
     Raises UserError, in one message, for a missing contrast, for files that cannot be read or do
     not belong together, for a frame that none of them has, and for voxels of a size that no scan
-    of the training came near.
+    of the training set came near.
     """
     if scan.missing is not None:
         raise UserError(scan.missing)

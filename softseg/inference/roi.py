@@ -73,7 +73,7 @@ def _with_masks(
     begins with the names of two images, the longer one counts (`p1_repeat_roi.nii.gz` belongs to
     `p1_repeat`, not to `p1`). If several scans have images of the same name, the mask of each is in
     a subfolder, as its predictions are. Predictions of `targets` are not ROI masks. Of several
-    masks, the one with `suffix` is taken, which is the suffix of ROI masks in the model's data set.
+    masks, the one with `suffix` is taken, which is the suffix of ROI masks in the model's dataset.
 
     Raises UserError if there is no such path, for one file and several scans, or if no scan has a
     mask.

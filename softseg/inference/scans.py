@@ -53,7 +53,7 @@ def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[S
     contrast, if there are any. For a model of several contrasts, the contrast of a file is the end
     of its name (`patient1_FLAIR.nii.gz`, or `patient1_0000.nii.gz` for the first contrast), its
     whole name (`patient1/FLAIR.nii.gz`), or given with it (`FLAIR=any_name.nii.gz`, for one scan).
-    In a BIDS data set, the entities of the contrast must be those of the file, except `run`: each
+    In a BIDS dataset, the entities of the contrast must be those of the file, except `run`: each
     run is a scan of its own. Scans of the same name are distinguished by their folders.
 
     Raises one UserError for everything that is ambiguous or would be written to the same file, and
@@ -122,7 +122,7 @@ def _nifti_files(folder: Path, pattern: str) -> Iterator[Path]:
 
 
 def _image(path: Path, subfolder: Path, contrasts: tuple[str, ...]) -> _Image | None:
-    """An image outside a BIDS data set; None if its name ends in none of the contrasts."""
+    """An image outside a BIDS dataset; None if its name ends in none of the contrasts."""
     stem = nifti_stem(path) or path.name
     if nifti_stem(path) in contrasts:  # named after its contrast only, so its folder names the scan
         folder = _folder_of(path)
@@ -151,7 +151,7 @@ def _folder_of(path: Path) -> str:
 
 
 def _scan_and_contrast_in_bids(path: Path, contrasts: tuple[str, ...]) -> tuple[str, str] | None:
-    """The scan and the contrast of a file in a BIDS data set, from its entities."""
+    """The scan and the contrast of a file in a BIDS dataset, from its entities."""
     stem = nifti_stem(path)
     by_signature = {_contrast_signature(contrast): contrast for contrast in contrasts}
     contrast = by_signature.get(_contrast_signature(stem))

@@ -25,7 +25,7 @@ def build(spec: Any) -> SingleLoss | Combination:
     """Build the loss that the section `loss:` describes; call it with a prediction and a target.
 
     Args:
-        spec: the content of the YAML, such as `{"name": "adaptive_wing", "omega": 8}`.
+        spec: the content of the YAML file, such as `{"name": "adaptive_wing", "omega": 8}`.
 
     Returns:
         A function of prediction and target, both (B, K, H, W), to a scalar; it computes in

@@ -82,9 +82,9 @@ class ModelMetadata(Component):
     epoch: Count
     """The epoch of the weights."""
     status: Annotated[str, Field(max_length=100), AfterValidator(_check_printable)]
-    """finished, or how else the training ended."""
+    """finished, or how else training ended."""
     created: str | None
-    """When the training finished; the time of packaging is not recorded."""
+    """When training finished; the time of packaging is not recorded."""
     trained_with: dict[str, str]
     """Versions of softseg and of its libraries."""
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None

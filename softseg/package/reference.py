@@ -107,7 +107,7 @@ def network_grid(
     """Return the network's grid of a scan.
 
     With `widen`, a crop around the middle of the image only pads, so that the whole scan is
-    segmented; without, the grid is that of the training, whose slices have the size of the windows.
+    segmented; without, the grid is that of training, whose slices have the size of the windows.
     """
     crop = steps.get("crop", {"around": "image", "size": ()})
     sizes = dict(zip([k for k in range(3) if k != slice_axis], crop["size"], strict=False))

@@ -65,7 +65,7 @@ _CALIBRATION = (
 def write_report(folder: Path, method: Method | None = None) -> Results:
     """Write report.html, figures/ and tables/ into an ablation's folder, or a single run's.
 
-    `method` replaces the YAML's `wilcoxon`. Raises UserError if there is nothing to report.
+    `method` replaces the configured `wilcoxon`. Raises UserError if there is nothing to report.
     """
     results = read_results(folder)
     results = results if method is None else replace(results, method=method)

@@ -32,7 +32,7 @@ class Results:
 
     @property
     def candidates(self) -> list[str]:
-        """In the order of the YAML."""
+        """In the order of the configuration."""
         return list(dict.fromkeys(run.candidate for run in self.runs))
 
     @property
@@ -42,7 +42,7 @@ class Results:
 
     @property
     def targets(self) -> list[str]:
-        """In the order of the YAML."""
+        """In the order of the configuration."""
         return list(self.experiment.dataset.targets)
 
     @property

@@ -1,4 +1,4 @@
-"""Fine-tuning: a training that starts from the weights of a run or a package (`init_from`)."""
+"""Fine-tuning: training that starts from the weights of a run or a package (`init_from`)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class FineTuning:
-    """A training that starts from the weights of a source."""
+    """Training that starts from the weights of a source."""
 
     source: SourceWeights
     copied: tuple[str, ...]  # layers that received the source's weights
@@ -159,7 +159,7 @@ def read_source(path: Path) -> SourceWeights:
 
 
 def _version(metadata: Mapping[str, Any]) -> str:
-    """`epoch 12`, with the status of a training that did not finish."""
+    """`epoch 12`, with the status of a run that did not finish."""
     status = metadata.get("status", "unknown")
     return f"epoch {metadata['epoch']}{'' if status == 'finished' else f' ({status})'}"
 
@@ -182,7 +182,7 @@ def _trained_on(run: Run) -> frozenset[str] | None:
 def load_initial_weights(
     state: State, source: SourceWeights | None, test_digests: Mapping[str, Collection[str]]
 ) -> FineTuning | None:
-    """Copy a source's weights into a training that has not begun; None without a source.
+    """Copy a source's weights into the state before the first step; None without a source.
 
     `test_digests`: test subject -> the digests of its images. Raises UserError where no layer
     matches, or a frozen one does not.

@@ -27,7 +27,7 @@ WARM_UP, STEPS = 5, 20
 
 
 class Profile:
-    """Observes a training: records a trace of some steps and prints where the time goes."""
+    """Observes training: records a trace of some steps and prints where the time goes."""
 
     def __init__(self, folder: Path, device: torch.device, steps: int = STEPS) -> None:
         self.trace = folder / "profile" / "trace.json.gz"

@@ -1,4 +1,4 @@
-"""What observes a training: a recorder that writes every epoch, a display that prints it."""
+"""What observes training: a recorder that writes every epoch, a display that prints it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class ProgressDisplay(ProgressBar):
         self.update(within=self._slices_done / self._slices)
 
     def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:  # noqa: ARG002
-        """Show the result of an epoch, and after the first epochs how long the training takes."""
+        """Show the result of an epoch, and after the first epochs how long training takes."""
         self._slices_done = 0
         done_here = state.epoch - self._first_epoch
         seconds_per_epoch = (time.perf_counter() - self._start) / done_here

@@ -1,4 +1,4 @@
-"""What a training works on: a `Task`, which does not change, and its `State`, which does."""
+"""What training works on: a `Task`, which does not change, and its `State`, which does."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class State:
 
 
 def initial_state(model: nn.Module, head: nn.Module, trainer: Trainer) -> State:
-    """The state of a training that has not begun; the optimizer leaves out frozen parameters."""
+    """The state before the first step of training; the optimizer leaves out frozen parameters."""
     parameters = [p for p in (*model.parameters(), *head.parameters()) if p.requires_grad]
     optimizer = Adam(parameters, lr=trainer.learning_rate)
     return State(model, head, optimizer, trainer.schedule(optimizer, trainer.max_epochs))
@@ -89,7 +89,7 @@ def save_weights(state: State, path: Path) -> None:
 
 
 def restore(state: State, path: Path) -> None:
-    """Load what `save_state` wrote. Raises UserError if the checkpoint is of another training."""
+    """Load what `save_state` wrote. Raises UserError if the checkpoint is of another run."""
     saved = read_checkpoint(path)
     try:
         for name in _STATEFUL:
@@ -106,7 +106,7 @@ def restore(state: State, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """Everything a training needs that does not change while it runs."""
+    """Everything training needs that does not change while it runs."""
 
     stack: SliceStack  # on the device or, where it does not fit there, on the host
     rows: Tensor  # (N,) indices of the training slices, on the CPU
@@ -123,7 +123,7 @@ class Task:
 
 
 class Observer(Protocol):
-    """What a training reports its progress to."""
+    """What training reports its progress to."""
 
     def step(self, slices: int) -> None:
         """Called after every training step."""
@@ -162,6 +162,6 @@ def build_task(
 
 
 def new_state(experiment: Experiment, device: torch.device) -> State:
-    """The state of a training that has not begun."""
+    """The state before the first step of training."""
     network, head = on_device(*build_network(experiment), experiment.trainer, device)
     return initial_state(network, head, experiment.trainer)

@@ -125,7 +125,7 @@ def fail(folder: Path, reason: str):
 
 
 def scans(root: Path, study: Path, done):
-    """The scans of these runs' subjects, in the layout of the YAML, and their predictions."""
+    """The scans of these runs' subjects, in the layout of the YAML file, and their predictions."""
     for number, name in enumerate(sorted({name for dice in done.values() for name in dice})):
         makers.nifti(root / f"{name}-image.nii.gz", makers.scan(number))
         for rater in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""A data set in the layout scgm, built into a slice stack, with a cache next to it."""
+"""A dataset in the layout scgm, built into a slice stack, with a cache next to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHAIN = [{"standardize": {}}, {"crop": {"size": [6, 6]}}]
 
 
 def built(root, chain=CHAIN, slices=None, cache="cache", tick=lambda: None, **dataset):
-    """The stack of the data set in `root`; `cache` is a folder next to it, or None."""
+    """The stack of the dataset in `root`; `cache` is a folder next to it, or None."""
     spec = {
         **({} if "loader" in dataset else {"loader": "files", "layout": "scgm"}),
         "root": str(root),

@@ -1,4 +1,4 @@
-"""Every loss that a YAML can name, and targets, maps and minimizers to test losses with."""
+"""Every loss that a YAML file can name, and targets, maps and minimizers to test losses with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny data sets on disk for tests: NIfTI files whose every property the test chooses."""
+"""Tiny datasets on disk for tests: NIfTI files whose every property the test chooses."""
 
 from __future__ import annotations
 

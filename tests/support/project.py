@@ -35,7 +35,7 @@ trainer:
 
 
 def make(folder: Path, more: str = "") -> Path:
-    """data/ with 3 centers of 2 subjects, and tiny.yaml; returns the YAML."""
+    """data/ with 3 centers of 2 subjects, and tiny.yaml; returns the YAML file."""
     makers.scgm(folder / "data", centers=3, subjects=2)
     config = folder / "tiny.yaml"
     config.write_text(YAML + more)

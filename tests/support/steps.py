@@ -1,4 +1,4 @@
-"""Chains of steps, made from the lists that a YAML holds."""
+"""Chains of steps, made from the lists that a YAML file holds."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Loaders: how the files of a data set become subjects."""
+"""Loaders: how the files of a dataset become subjects."""

@@ -33,7 +33,7 @@ class Target(Component):
     """Label codes that make up this target, e.g. [1] or [1, 4]; null: the mask itself is the soft
     mask, with values in [0, 1]."""
     label: str | None = None
-    """Path pattern of this target's mask, in place of the data set's `label` (loader `files`)."""
+    """Path pattern of this target's mask, in place of the dataset's `label` (loader `files`)."""
     suffix: str | None = None
     """What follows the image's name in the mask's name, e.g. seg-manual; may hold {rater}, e.g.
     seg-rater{rater} (loader `bids`, which needs it)."""
@@ -50,7 +50,7 @@ class DatasetFields(Component):
     """The keys of a target that this loader does not use -> what to do without them."""
 
     root: str
-    """Folder of the data set; relative to the working directory, or absolute."""
+    """Folder of the dataset; relative to the working directory, or absolute."""
     contrasts: Annotated[tuple[str, ...], Field(min_length=1)]
     """The input channels, in this order; every subject must have them all."""
     targets: Annotated[dict[TargetName, Target], Field(min_length=1)]
@@ -93,7 +93,7 @@ class DatasetFields(Component):
         return "correct dataset.root, or give it with --set dataset.root=FOLDER"
 
     def existing_root(self) -> Path:
-        """Return the folder of the data set.
+        """Return the folder of the dataset.
 
         Raises UserError, with how to get the data, if it does not exist.
         """
@@ -112,7 +112,7 @@ class DatasetFields(Component):
         """Return the subjects to use, in natural order.
 
         `searched` is the pattern of the images, for the message that there are none; `problems`
-        are those of the data set as a whole (`<place>: <what>`).
+        are those of the dataset as a whole (`<place>: <what>`).
 
         Raises UserError for a key that names a subject or rater that does not exist, and if no
         subject has an image; DatasetError for everything that is missing or ambiguous.
@@ -136,7 +136,7 @@ class DatasetFields(Component):
         problems = [*problems, *(problem for _, own in validated for problem in own)]
         if problems:
             heading = (
-                f"{len(problems)} problem(s) in the data set {root} "
+                f"{len(problems)} problem(s) in the dataset {root} "
                 "(add the files, or leave subjects out by name with dataset.exclude):"
             )
             sound = [subject for subject, own in validated if not own]

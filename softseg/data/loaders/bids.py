@@ -21,7 +21,7 @@ Signature = tuple[frozenset[str], str]  # entities and suffix
 
 
 class BidsDataset(DatasetFields):
-    """Subjects from a BIDS data set.
+    """Subjects from a BIDS dataset.
 
     A contrast names every entity except sub and ses: `T1w` never matches `ce-gad_T1w`, which is a
     contrast by itself. Each session is a subject by itself, `sub-X_ses-Y`; the column `subject`

@@ -1,4 +1,4 @@
-"""Download public data sets and print how to cite and to read them."""
+"""Download public datasets and print how to cite and to read them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from softseg.datasets.download.sources import ByRegistration, Source
 
 
 def report_download(source: Source, folder: Path, console: Console) -> None:
-    """Download a data set and print its license, what to cite and how to read it.
+    """Download a dataset and print its license, what to cite and how to read it.
 
     For one that requires registration, only print where to register and where its files go.
     Raises what `download_missing` raises.
@@ -24,7 +24,7 @@ def report_download(source: Source, folder: Path, console: Console) -> None:
         layout = LAYOUTS[source.layout]
         _print(
             console,
-            "nothing was downloaded: the owners of this data set provide it after registration",
+            "nothing was downloaded: the owners of this dataset provide it after registration",
             layout.hint.format(root=folder),
             f"images: {folder / layout.image}",
             f"masks: {folder / layout.label}",

@@ -1,4 +1,4 @@
-"""Download what is missing of a public data set into a folder.
+"""Download what is missing of a public dataset into a folder.
 
 A file gets its name only when it is complete and its checksum is right.
 """
@@ -25,7 +25,7 @@ RECORD = "checksums.json"
 def download_missing(
     source: Archive | FileSet, folder: Path, progress: Progress
 ) -> tuple[Path, int]:
-    """Download what is missing of a data set; return its root and the number of files downloaded.
+    """Download what is missing of a dataset; return its root and the number of files downloaded.
 
     A call after an interruption resumes.
     Every file is complete and has the right checksum, or does not exist. Archives are unpacked and

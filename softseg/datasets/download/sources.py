@@ -1,4 +1,4 @@
-"""The table of public data sets that can be downloaded or registered for: `sources.yaml`."""
+"""The table of public datasets that can be downloaded or registered for: `sources.yaml`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Checksum = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|md5:[0-9a-f]{32})$")]
 
 
 class _Described(Component):
-    """The description of every data set, which the command prints."""
+    """The description of every dataset, which the command prints."""
 
     title: str
     """What it contains, in one line."""
@@ -42,7 +42,7 @@ class Archive(_Described):
     checksum: Checksum | None
     """null: not known; the checksum of the first download is recorded."""
     folder: str
-    """The folder in it that contains the data set."""
+    """The folder in it that contains the dataset."""
     largest: int | None = None
     """The most bytes that it may unpack to; null: ten times its own size."""
 
@@ -76,7 +76,7 @@ class FileSet(_Described):
 
 
 class ByRegistration(_Described):
-    """A data set that its owners provide after registration."""
+    """A dataset that its owners provide after registration."""
 
     kind: Literal["registration"]
     layout: LayoutName
@@ -91,13 +91,13 @@ _TABLE: TypeAdapter[dict[str, Source]] = TypeAdapter(
 
 @cache
 def table() -> dict[str, Source]:
-    """Return name -> data set, in the file's order."""
+    """Return name -> dataset, in the file's order."""
     text = files("softseg.datasets.download").joinpath("sources.yaml").read_text(encoding="utf-8")
     return parse_component(_TABLE, yaml.safe_load(text))
 
 
 def find_source(name: str) -> Source:
-    """Return the data set of this name. Raises UserError, listing the names, for another."""
+    """Return the dataset of this name. Raises UserError, listing the names, for another."""
     if name not in table():
-        raise UserError(unknown_name("data set", name, table()))
+        raise UserError(unknown_name("dataset", name, table()))
     return table()[name]

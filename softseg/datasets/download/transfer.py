@@ -87,7 +87,7 @@ class Downloader:
             response.close()
             raise UserError(
                 f"{url}: the server answered {response.status_code} {response.reason}; try again "
-                "later; if the error persists, the file has moved: look for the data set's page"
+                "later; if the error persists, the file has moved: look for the dataset's page"
             )
         return response, 0
 

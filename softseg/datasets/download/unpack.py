@@ -41,7 +41,7 @@ def unpack(archive: Path, folder: str, largest: int | None = None) -> Path:
                 f"{archive}: is not a complete archive ({error}); download it again"
             ) from error
         if not (Path(scratch) / folder).is_dir():
-            raise UserError(f"{archive}: contains no folder {folder}; the data set was changed")
+            raise UserError(f"{archive}: contains no folder {folder}; the dataset was changed")
         return (Path(scratch) / folder).rename(archive.parent / folder)
 
 
@@ -64,7 +64,7 @@ def _unpack_all(archive: Path, into: Path, bound: int) -> None:
 
 
 def _check(archive: Path, members: Iterable[_Member], bound: int) -> None:
-    """Raise UserError at the first member that a data set never has, or that exceeds the bound."""
+    """Raise UserError at the first member that a dataset never has, or that exceeds the bound."""
     total = 0
     for name, size, is_plain in members:
         total += size
@@ -79,5 +79,5 @@ def _check(archive: Path, members: Iterable[_Member], bound: int) -> None:
             problem = f"unpacks to more than {bound:,} bytes"
         if problem:
             raise UserError(
-                f"{archive}: rejected, because it {problem}; report it to the data set's owners"
+                f"{archive}: rejected, because it {problem}; report it to the dataset's owners"
             )

@@ -1,4 +1,4 @@
-"""Synthetic data sets with known ground truth, written by `write_phantom`."""
+"""Synthetic datasets with known ground truth, written by `write_phantom`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from softseg.datasets.phantom import brats2019, msseg2016, scgm, uncertain
 
 @dataclass(frozen=True)
 class PhantomLayout:
-    """A data set's folder layout that a phantom imitates."""
+    """A dataset's folder layout that a phantom imitates."""
 
     write: Callable[[Path, int, int], None]
     """(folder, number of subjects, seed)"""
@@ -58,7 +58,7 @@ The same command with the same version writes the same files.
 def write_phantom(
     folder: Path, layout: str = "scgm", subjects: int = 20, seed: int = 0
 ) -> list[Path]:
-    """Write a synthetic data set into a new or empty folder, all or nothing.
+    """Write a synthetic dataset into a new or empty folder, all or nothing.
 
     The same version and seed give the same bytes, and a larger number of subjects the same
     first ones. Returns the files written, sorted. Raises `UserError` if the folder contains files
@@ -98,7 +98,7 @@ def write_phantom(
 
 
 def is_phantom(folder: Path) -> bool:
-    """Return whether `write_phantom` made this data set, which the first words of README state."""
+    """Return whether `write_phantom` made this dataset, which the first words of README state."""
     try:
         with (folder / "README").open(encoding="utf-8", errors="replace") as readme:
             return readme.read(len(MARK)) == MARK

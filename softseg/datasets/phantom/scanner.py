@@ -60,7 +60,7 @@ class Contrast:
     gray: float
     fluid: float
     pathology: tuple[float, ...]
-    """one for each kind of pathology, in the order of the data set's own module"""
+    """one for each kind of pathology, in the order of the dataset's own module"""
 
 
 @dataclass(frozen=True, eq=False)

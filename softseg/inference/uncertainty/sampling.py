@@ -93,7 +93,7 @@ def soft_samples(
     Args:
         sampling: method, number of samples, and their seed.
         predictor: the network; all layers but dropout are in evaluation mode.
-        augment: the steps of the training, of which `tta` uses the spatial ones.
+        augment: the steps used in training, of which `tta` uses the spatial ones.
         image: all slices (S, C, H, W) of the volume.
         deterministic: logits (S, K, H, W) of the deterministic pass.
         forward: how whole slices are passed to the network.

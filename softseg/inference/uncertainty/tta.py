@@ -29,7 +29,7 @@ def draw_transforms(
     It is the training's `affine`, within its ranges, and a flip half of the time along each axis
     of its `RandomFlip`. Other transforms are not used: a network that never saw a flipped or
     rotated slice would show the uncertainty of its training, not of the scan. All slices of a scan
-    share a sample's transform. The list is empty for a training with neither.
+    share a sample's transform. The list is empty if training used neither.
     """
     affine = next((step for step in augment if isinstance(step, Affine)), None)
     axes: set[int] = set()

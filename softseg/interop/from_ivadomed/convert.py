@@ -1,7 +1,7 @@
 """`softseg convert ivadomed`: convert one configuration of ivadomed to a YAML file.
 
-The YAML contains what was **really trained**: where ivadomed ignored a key, it has what ivadomed
-did instead, with the JSON's value in the comment next to it.
+The YAML file contains what was **really trained**: where ivadomed ignored a key, it has what
+ivadomed did instead, with the JSON's value in the comment next to it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-# in the order of the YAML's sections
+# in the order of the sections
 _CONVERTERS = (
     convert_general,
     convert_dataset,
@@ -73,7 +73,7 @@ def convert(file: Path) -> Outcomes:
 
 
 def write_config(outcomes: Outcomes, file: Path, out: Path, overwrite: bool = False) -> None:
-    """Write the YAML with its comments; raises UserError if it exists, unless `overwrite`."""
+    """Write the YAML file with its comments; raises UserError if it exists, unless `overwrite`."""
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists: name another file, or --overwrite it")
     if not out.parent.is_dir():
@@ -98,7 +98,7 @@ def show(outcomes: Outcomes, out: Path, console: Console) -> None:
 
 
 def as_text(outcomes: Outcomes, file: Path, out: Path) -> str:
-    """Return the YAML with its comments; loading it gives `outcomes.yaml`."""
+    """Return the YAML file with its comments; loading it gives `outcomes.yaml`."""
     about = _ABOUT.format(file=dotted((file.name,)), version=outcomes.config.version)
     header = [f"softseg train {dotted((str(out),))}", "", *_wrapped(about, 0)]
     left_out = {key: reason for key, reason in outcomes.left_out.items() if reason != OFF}

@@ -13,12 +13,12 @@ from softseg.interop.from_ivadomed.read import IvadomedConfig
 _L = "loader_parameters"
 _CONTRASTS = f"{_L}.contrast_params.training_validation"
 _SUFFIX = f"{_L}.target_suffix"
-_ONE_ROOT = "a data set has one root: only the first folder is carried over; put the other \
+_ONE_ROOT = "a dataset has one root: only the first folder is carried over; put the other \
 subjects into it"
 _MIXED = "not multichannel: ivadomed mixed the contrasts as samples of one channel, which softseg \
 cannot do; only the first is carried over"
 _MISPLACED_LOSS = "ivadomed does not read a loss here and ignored it: it trained with \
-training_parameters.loss, {}, and so does the YAML"
+training_parameters.loss, {}, and so does the YAML file"
 _DERIVATIVES = (
     "ivadomed looks for masks in all of derivatives/, softseg in one folder of it: labels"
 )
@@ -176,7 +176,7 @@ def _report_without_counterpart(config: IvadomedConfig, outcomes: Outcomes) -> N
     """Report keys without a counterpart; the published MS parameters have a loss among them."""
     bids = "the loader needs no description of BIDS; for other folders use loader: files"
     outcomes.leave_out_unless_off(f"{_L}.bids_config", bids)
-    outcomes.leave_out(f"{_L}.bids_validate", "all problems of a data set are always reported")
+    outcomes.leave_out(f"{_L}.bids_validate", "all problems of a dataset are always reported")
     extensions = config.items(f"{_L}.extensions", str)
     nifti_only = all(extension in (".nii", ".nii.gz") for extension in extensions)
     reason = "NIfTI files are read in any case" if nifti_only else "only NIfTI files are read"

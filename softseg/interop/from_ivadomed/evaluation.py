@@ -9,7 +9,7 @@ from softseg.interop.from_ivadomed.read import IvadomedConfig
 
 _P = "postprocessing"
 _STEPS = ("evaluate", "postprocess")
-_NOT_2_9 = "ivadomed 2.9 ignores it (there it is {}): the YAML applies it as 2.2 did"
+_NOT_2_9 = "ivadomed 2.9 ignores it (there it is {}): the YAML file applies it as 2.2 did"
 _UNITS = {"vox": "voxels", "mm3": "mm3"}
 _SOFT = "ivadomed scored soft predictions; softseg reports soft and binary scores next to each \
 other: softseg eval --threshold-search"

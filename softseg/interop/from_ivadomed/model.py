@@ -8,10 +8,10 @@ from softseg.interop.from_ivadomed.read import IvadomedConfig
 _M = "default_model"
 _IGNORED_RATE = 0.4  # the default of ivadomed's networks before September 2021
 _DROPOUT = "ivadomed before September 2021 passed it under a name that the network did not read: \
-it trained with the network's default, {}, and so does the YAML (the JSON has {:g})"
+it trained with the network's default, {}, and so does the YAML file (the JSON has {:g})"
 _RELU = "ivadomed 2.2 read it; 2.9 ignores it and trains a sigmoid (there it is final_activation): \
-the YAML has {}"
-_ONLY_UNET = "softseg trains a 2D U-Net only, which the YAML has"
+the YAML file has {}"
+_ONLY_UNET = "softseg trains a 2D U-Net only, which the YAML file has"
 # keys of the other architectures, in addition to `applied`
 _OTHERS = {
     "FiLMedUnet": ("metadata", "film_layers", "film_onehotencoder", "n_metadata", "name"),
@@ -74,10 +74,10 @@ def _convert_head(config: IvadomedConfig, outcomes: Outcomes) -> None:
     activation = config.text(final, "sigmoid")
     if config.get("FiLMedUnet.applied"):
         outcomes.write(path, "sigmoid", "as in FiLMedUnet, whatever final_activation is")
-        outcomes.warn(final, "FiLMedUnet ignores it and has a sigmoid; so has the YAML")
+        outcomes.warn(final, "FiLMedUnet ignores it and has a sigmoid; so has the YAML file")
     else:
         name = "normrelu" if activation == "relu" else "sigmoid"
         outcomes.carry_over(final, path, name)
     if activation not in ("relu", "sigmoid"):
         outcomes.leave_out(final, f"there is no {activation}: each target has a sigmoid of its own")
-    outcomes.warn(relu, f"ivadomed 2.9 ignored it: the YAML has its final_activation, {activation}")
+    outcomes.warn(relu, f"ivadomed 2.9 ignored it: its final_activation, {activation}, is used")

@@ -1,4 +1,4 @@
-"""What becomes of each key of ivadomed: the outcomes that the YAML and the report are made of."""
+"""What becomes of each key of ivadomed: the source of the YAML file and the report."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ OFF = "off: there is nothing to carry over"
 OWN_RECORD = "ivadomed writes it for its own records"
 WHOLE_SLICES = "training takes whole slices, not patches"
 NOT_READ = "ivadomed 2.9 does not read it and ignored it"
-_UNKNOWN = "unknown: ivadomed has no such key and ignored it, so it is not in the YAML"
-_REPEATED = "written more than once; ivadomed read the last one, and so does the YAML"
+_UNKNOWN = "unknown: ivadomed has no such key and ignored it, so it is not in the YAML file"
+_REPEATED = "written more than once; ivadomed read the last one, and so does the YAML file"
 # lists of steps; while outcomes are collected, a path names a step instead of its index
 _CHAINS = (("preprocess",), ("augment",), ("evaluate", "postprocess"))
 
 
 class Outcomes:
-    """The YAML that a configuration of ivadomed becomes, and what becomes of each of its keys.
+    """The YAML file that a configuration of ivadomed becomes, and what becomes of each of its keys.
 
     Keys of ivadomed are dotted; `a.*` is everything below a. A key that the JSON does not have can
-    give the YAML a value, ivadomed's default, but is in none of the three lists.
+    give the YAML file a value, ivadomed's default, but is in none of the three lists.
     """
 
     def __init__(self, config: IvadomedConfig) -> None:
         self.config = config
         self.keys: set[str] = set()  # all that have an outcome, in the JSON or not
         self.yaml: dict[str, Any] = {}  # the experiment, as a YAML file holds it
-        self.notes: dict[KeyPath, str] = {}  # key of the YAML -> what the JSON contains about it
+        self.notes: dict[KeyPath, str] = {}  # key in YAML -> what the JSON contains about it
         # each by key of ivadomed
-        self.carried_over: dict[str, str] = {}  # keys of the YAML, joined by `, `
+        self.carried_over: dict[str, str] = {}  # keys of the YAML file, joined by `, `
         self.left_out: dict[str, str] = {}  # why it is not carried over
-        self.warnings: dict[str, str] = {}  # what ivadomed really did, and so does the YAML
+        self.warnings: dict[str, str] = {}  # what ivadomed really did, and so does the YAML file
 
     def write(self, path: tuple[str, ...], value: Any, note: str = "") -> None:
-        """Write a key to the YAML, with a note above it."""
+        """Write a key to the YAML file, with a note above it."""
         section = self.yaml
         for part in path[:-1]:
             section = section.setdefault(part, {})
@@ -46,7 +46,7 @@ class Outcomes:
         self._add_note(path, note)
 
     def carry_over(self, key: str, path: tuple[str, ...], value: Any, note: str = "") -> None:
-        """Write a key to the YAML; the value is ivadomed's default if the JSON has none."""
+        """Write a key to the YAML file; the value is ivadomed's default if the JSON has none."""
         origin = self.config.as_json(key) if self.config.has(key) else "by default"
         self.write(path, value, f"{key}: {origin}")
         self._add_note(path, note)
@@ -55,7 +55,7 @@ class Outcomes:
     def carry_over_number(
         self, key: str, path: tuple[str, ...], default: float, note: str = ""
     ) -> None:
-        """Write a number to the YAML; raises UserError if the JSON has another value."""
+        """Write a number to the YAML file; raises UserError if the JSON has another value."""
         self.carry_over(key, path, self.config.number(key, default), note)
 
     def contribute(self, key: str, path: tuple[str, ...], note: str = "") -> None:
@@ -66,7 +66,7 @@ class Outcomes:
             self._add_note(path, note)
 
     def leave_out(self, key: str, reason: str) -> None:
-        """Report a key that does not go into the YAML."""
+        """Report a key that does not go into the YAML file."""
         if self._register(key):
             self.left_out[key] = reason
 

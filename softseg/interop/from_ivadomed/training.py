@@ -19,7 +19,7 @@ _BALANCED = ("trainer", "oversample_foreground")
 _NEAREST = {"CosineAnnealingWarmRestarts": "cosine", "CyclicLR": "constant"}
 _BY_MASK = "slices are balanced by their masks only"
 _PATIENCE = "ivadomed compared each epoch with the one before and never reset its counter: it \
-stopped after this many bad epochs in all; the YAML stops after this many without a new best"
+stopped after this many bad epochs in all; the YAML file stops after this many without a new best"
 _PRETRAINED = "network files of ivadomed are not read: training starts from random weights, or \
 from a run or a package of softseg (init_from)"
 _FOLDER = "a run's folder is runs/<name>, or `softseg train --out`"

@@ -12,19 +12,19 @@ _L = "loader_parameters"
 _APPLIED_TO = "images, masks and ROI are moved together, intensities change in images only"
 _AROUND_ROI = "ivadomed cropped each slice around its own ROI, softseg all slices of a volume \
 around one center"
-_NO_ROI = "without roi_params.suffix ivadomed has no ROI to crop around: the YAML crops around the \
-center"
+_NO_ROI = "without roi_params.suffix ivadomed has no ROI to crop around: the YAML file crops \
+around the center"
 _ROUNDED = "ivadomed 2.2 also rounded masks to 0 and 1 after resampling and after the affine: the \
-YAML makes them binary once, at the end"
+YAML file makes them binary once, at the end"
 _PREPROCESSING = ("Resample", "CenterCrop", "ROICrop", "NormalizeInstance", "NumpyToTensor")
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 _IN_PLANE = "ivadomed resampled each slice in its plane and never along the third axis: neither \
-does the YAML"
-_JOINTLY = "ivadomed 2.2 normalized all contrasts together: the YAML normalizes each on its own, \
-as ivadomed has since 2021"
-_SETS = "ivadomed applied it to {}: the YAML augments training only"
-_ALWAYS = "ivadomed 2.2 flipped along every axis every time, by mistake: the YAML flips along \
-each axis with probability 0.5"
+does the YAML file"
+_JOINTLY = "ivadomed 2.2 normalized all contrasts together: the YAML file normalizes each on its \
+own, as ivadomed has since 2021"
+_SETS = "ivadomed applied it to {}: the YAML file augments training only"
+_ALWAYS = "ivadomed 2.2 flipped along every axis every time, by mistake: the YAML file flips \
+along each axis with probability 0.5"
 _STANDARDIZED = (
     "ivadomed changed intensities at this step's place in the chain, mostly raw ones: the \
 YAML changes standardized ones by the same numbers, so check these numbers"
@@ -70,7 +70,7 @@ _ABSENT = f"{_F}.filter_absent_class"
 _ANY_ABSENT = "slices without any target are excluded (exclude: empty_target), not those without \
 one of several"
 _INERT = "ivadomed reads it only with roi_params.suffix and ROICrop: it dropped no slice, and \
-neither does the YAML"
+neither does the YAML file"
 _EXCLUDE = ("slices", "exclude")
 _RULES = {"filter_empty_input": ("empty_input", True), "filter_empty_mask": ("empty_target", False)}
 
@@ -186,7 +186,7 @@ def _convert_augmentation(config: IvadomedConfig, outcomes: Outcomes, name: str)
         outcomes.warn(types if sets else key, _SETS.format(", ".join(sets) or "all sets"))
     applied = config.items(f"{key}.applied_to", str)
     if name in _MOVING and applied and "gt" not in applied:
-        outcomes.warn(f"{key}.applied_to", "ivadomed did not move the mask: the YAML moves both")
+        outcomes.warn(f"{key}.applied_to", "ivadomed did not move the mask: here both are moved")
 
 
 def _convert_affine(config: IvadomedConfig, outcomes: Outcomes, key: str) -> None:
@@ -220,7 +220,7 @@ def _convert_torchio(config: IvadomedConfig, outcomes: Outcomes, key: str, name:
             value = [config.number(f"{key}.{theirs}", default)] * 2  # TorchIO draws from a range
         if name == "RandomBiasField" and theirs == "p":
             value = config.number(f"{key}.p", default) ** 2
-            message = f"ivadomed applies this probability twice: the YAML has p: {value:g}"
+            message = f"ivadomed applies this probability twice: the YAML file has p: {value:g}"
             outcomes.warn(f"{key}.p", message)
         outcomes.carry_over(f"{key}.{theirs}", ("augment", ours, parameter), value)
     if name != "RandomBlur":  # an offset or a factor of the intensities does not change a blur

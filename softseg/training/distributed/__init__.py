@@ -1,4 +1,4 @@
-"""One training on several processes that torchrun launches.
+"""Training on several processes that torchrun launches.
 
 `torchrun --nproc-per-node N -m softseg train CONFIG` starts them. `trainer.batch_size` counts the
 slices of all processes together: each process computes its part of every batch, with the

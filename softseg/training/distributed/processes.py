@@ -1,4 +1,4 @@
-"""The processes of one training, behind one object that does nothing when there is only one."""
+"""The processes of one run, behind one object that does nothing when there is only one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Processes(Ranks):
-    """The processes of one training; this class is for a single one: no method has an effect."""
+    """The processes of one run; this class is for a single one: no method has an effect."""
 
     def wrap_ddp(self, model: nn.Module, device: torch.device) -> nn.Module:  # noqa: ARG002
         """Return the network whose backward pass averages gradients: of one process, the model."""
@@ -106,7 +106,7 @@ class TorchrunProcesses(Processes):
 
 
 def processes_of(ranks: Ranks) -> Processes:
-    """Return the object through which a training communicates."""
+    """Return the object through which the processes of a run communicate."""
     kind = Processes if ranks.world_size == 1 else TorchrunProcesses
     return kind(**asdict(ranks))
 

@@ -119,11 +119,11 @@ class Files(Component):
 
 
 class Bids(Component):
-    """Scans of a BIDS data set."""
+    """Scans of a BIDS dataset."""
 
     loader: Literal["bids"] = "bids"
     root: Path
-    """Folder of the data set."""
+    """Folder of the dataset."""
     suffix: str = "T1w"
     """The scans' suffix."""
 

@@ -48,7 +48,7 @@ class Study:
         return folder
 
     def random_call(self, calls: tuple[str, ...], state: str, rng: random.Random) -> int:
-        """Return the number of a random one of these calls in a training from this state on."""
+        """Return the number of a random one of these calls in a run from this state on."""
         return rng.randint(1, sum(self.calls[state][call] for call in calls))
 
 

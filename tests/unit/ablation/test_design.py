@@ -1,4 +1,4 @@
-"""The YAML of an ablation: the experiments of its candidates, and the errors for mistakes."""
+"""The YAML file of an ablation: the experiments of its candidates, and the errors for mistakes."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_a_run_made_before_a_key_existed_has_its_default(study, tmp_path):
 
 
 def test_runs_done_on_other_sets_are_rejected(study, tmp_path):
-    """With `random` and `kfold`, added or removed subjects change the sets, not the YAML."""
+    """With `random` and `kfold`, added or removed subjects change the sets, not the YAML file."""
     _, plan = study()
     finish(plan[0])
     sets = plan[0].sets

@@ -38,7 +38,7 @@ def plain():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A project with a finished training; each test works on a copy."""
+    """A project with a finished run; each test works on a copy."""
     folder = tmp_path_factory.mktemp("project")
     config = project.make(folder)
     for number, name in enumerate(TEST):  # subjects, and one of four raters, that differ

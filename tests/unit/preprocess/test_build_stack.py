@@ -1,4 +1,4 @@
-"""A data set, preprocessed or from the cache; all its problems in one error; the work counted."""
+"""A dataset, preprocessed or from the cache; all its problems in one error; the work counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `preprocess:` list of a YAML: which chains are valid, and what their order means."""
+"""The `preprocess:` list of a YAML file: which chains are valid, and what their order means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What grows with the epochs of a training: its history, and nothing else."""
+"""What grows with the epochs of training: its history, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: `init_from` in a YAML, through the command."""
+"""Fine-tuning: `init_from` in a YAML file, through the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees of a training: a line an epoch where there is no terminal, and warnings."""
+"""What a person sees of training: a line an epoch where there is no terminal, and warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training leaves behind: history.csv, checkpoints, TensorBoard's scalars and pictures."""
+"""What training leaves behind: history.csv, checkpoints, TensorBoard's scalars and pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every loader reports what is wrong with a data set: subject, file or key, and what to do."""
+"""Every loader reports what is wrong with a dataset: subject, file or key, and what to do."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def test_masks_named_after_two_contrasts_need_a_choice(tmp_path: Path) -> None:
     [subject] = dataset(tmp_path, targets={"gm": {"contrast": "T2w"}}, **both)()
     assert subject.labels["gm"][""].name == "01_T2w_seg.nii"
     [subject] = dataset(tmp_path, **paths)()
-    assert subject.labels["gm"][""].name == "01_T1w_seg.nii", "the only contrast of the data set"
+    assert subject.labels["gm"][""].name == "01_T1w_seg.nii", "the only contrast of the dataset"
 
 
 def test_excluded_subjects_are_left_out_and_must_exist(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A data set is downloaded once and completely; files that exist are not changed."""
+"""A dataset is downloaded once and completely; files that exist are not changed."""
 
 from __future__ import annotations
 

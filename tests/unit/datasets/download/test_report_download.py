@@ -1,4 +1,4 @@
-"""The command prints how to read a downloaded data set; the table of data sets is valid."""
+"""The command prints how to read a downloaded dataset; the table of datasets is valid."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def printed_report(source, folder):
 
 
 def fake_file(folder, path, label):
-    """One file of a data set, as bytes."""
+    """One file of a dataset, as bytes."""
     content = makers.ball(soft=False) if label else makers.scan()
     return makers.nifti(folder / path, content, dtype="float32").read_bytes()
 
 
 def read_as_printed(printed, folder):
-    """The dataset and subjects of the printed `dataset:` section, in a YAML as a user writes it."""
+    """The dataset and subjects of the printed `dataset:` section, in a YAML file of a user."""
     config = re.search(r"extends (\S+) and contains:\n", printed)
     above = os.path.relpath(REPOSITORY / config[1], folder)
     (folder / "mine.yaml").write_text(f"extends: {above}\n{printed[config.end() :]}")
@@ -45,7 +45,7 @@ def read_as_printed(printed, folder):
 
 
 def served(source, server):
-    """The same data set on the test's server, where its files have other checksums."""
+    """The same dataset on the test's server, where its files have other checksums."""
     if isinstance(source, Archive):
         return source.model_copy(update={"address": f"{server.address}set.tar", "checksum": None})
     paths = tuple(server.files)

@@ -1,4 +1,4 @@
-"""For any value of any key, converting gives a YAML that loads, or one error."""
+"""For any value of any key, converting gives a YAML file that loads, or one error."""
 
 from __future__ import annotations
 

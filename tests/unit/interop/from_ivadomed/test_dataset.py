@@ -1,4 +1,4 @@
-"""`loader_parameters` is converted to a data set: channels, masks, raters, ROI, subjects."""
+"""`loader_parameters` is converted to a dataset: channels, masks, raters, ROI, subjects."""
 
 from __future__ import annotations
 

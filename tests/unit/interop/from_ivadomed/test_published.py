@@ -12,7 +12,7 @@ from tests.support.ivadomed.published import CONTRASTS, NAMES, changed, publishe
 
 @pytest.fixture
 def converted(tmp_path):
-    """Convert a configuration; returns the conversion and the experiment of the YAML."""
+    """Convert a configuration; returns the conversion and the experiment of the YAML file."""
 
     def run(config):
         file, out = save(config, tmp_path), tmp_path / "out.yaml"
