@@ -1,4 +1,4 @@
-"""Rows of `scripts/bench` that need a CUDA GPU: one and several trainings of the paper."""
+"""Rows of `scripts/bench` that need a CUDA GPU: one and several runs of the paper."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Setting:
     device: str = "cuda"
     changes: tuple[str, ...] = ("trainer.precision=bf16",)
     at_once: tuple[int, ...] = (1, 2, 4, 8)
-    seconds: float = 15.0  # duration of parallel trainings
+    seconds: float = 15.0  # duration of parallel runs
 
 
 def epoch_on_a_gpu(rounds: int, setting: Setting = Setting()) -> Row:
@@ -75,7 +75,7 @@ def run_and_wait(task: Task, work: Callable[[], object]) -> None:
 def achieved(state: State, task: Task, epoch_seconds: float) -> dict[str, object]:
     """Return the operations of a step, their rate, that of a large product, and hours.
 
-    The hours are those of an ablation of 200 trainings, from the number of slices alone.
+    The hours are those of an ablation of 200 runs, from the number of slices alone.
     """
     batch = single_batch(task, task.rows[: task.trainer.batch_size])
     with FlopCounterMode(display=False) as counter:
@@ -122,7 +122,7 @@ def trainings_at_once(_: int, setting: Setting = Setting()) -> Row:
 
 
 def epochs_a_second(processes: int, folder: Path, setting: Setting) -> float:
-    """Return the epochs per second of parallel trainings, in total."""
+    """Return the epochs per second of parallel runs, in total."""
     arguments = [str(folder), str(setting.seconds), setting.device, *setting.changes]
     command = [sys.executable, str(Path(__file__)), *arguments]
     children = [
@@ -146,7 +146,7 @@ def busy_share(folder: Path, setting: Setting) -> float:
 
 
 def _main() -> None:
-    """Run one of several parallel trainings; print its epochs per second."""
+    """Run one of several parallel runs; print its epochs per second."""
     folder, seconds, device, *changes = sys.argv[1:]
     state, task = paper_training(Path(folder), Setting(device, tuple(changes)))
     run_and_wait(task, lambda: train_epoch(state, task, Silent()))

@@ -19,7 +19,7 @@ from softseg.training.loop import train_epoch, train_step, validate
 
 SLICES, TARGET = 256, 1.5
 WAYS = {"empty cache": "cache", "filled cache": "cache", "no cache": "null"}
-SHIPPED = ("empty cache", "filled cache")  # of a first and a second training
+SHIPPED = ("empty cache", "filled cache")  # of a first and a second run
 
 
 def memory_against_the_stack(_: int) -> Row:

@@ -72,9 +72,6 @@ def batch_with_maps(loss, *shape):
 def test_the_specs_of_these_tests_are_the_whole_family():
     mapping = TypeAdapter(losses.Loss).json_schema()["discriminator"]["mapping"]
     assert set(mapping) == {spec["name"] for spec in EVERY + CONTOUR} | {"combination"}
-    assert len({spec["name"] for spec in EVERY}) == 18
-    assert len(mapping) == 21
-    assert len({term["loss"]["name"] for term in ALL_COMBINED["terms"]}) == 20
 
 
 @every
