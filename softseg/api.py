@@ -83,7 +83,7 @@ def evaluate(
         open_console(quiet),
         search=threshold_search,
         threshold=threshold,
-        split=split,
+        set_name=split,
         changes=changes,
     )
     return scored.table

@@ -50,7 +50,7 @@ def evaluate(
         console,
         search=threshold_search,
         threshold=threshold,
-        split=split,
+        set_name=split,
         changes=assignments,
     )
     evaluation.print_evaluation(trained, scored, split, console)

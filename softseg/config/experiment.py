@@ -73,7 +73,7 @@ class Experiment(Component):
     @model_validator(mode="after")
     def _has_the_roi_it_needs(self) -> Self:
         if self.dataset.roi is None and needs_roi(self.preprocess, self.slices):
-            raise ValueError("a step needs an ROI mask; name it with dataset.roi")
+            raise ValueError("a step of preprocess or slices needs an ROI mask: set dataset.roi")
         return self
 
     @model_validator(mode="after")
@@ -81,14 +81,14 @@ class Experiment(Component):
         """Check that the head and the augmentation fit a loss with distance maps."""
         if self.model.head.name == "normrelu" and contour_only(self.loss):
             raise ValueError(
-                "loss: a contour loss alone kills a NormReLU head: it first lowers all outputs, "
-                "and below 0 they have no gradient; combine it with another loss "
+                "loss: a NormReLU head cannot learn from a contour loss alone: it first lowers all "
+                "outputs, and below 0 they have no gradient; combine it with another loss "
                 "(loss: {name: combination, ...}), or use head: {name: sigmoid}"
             )
         if self.loss.required_maps and self.dataset.raters.fusion == "random":
             raise ValueError(
                 "loss: the distance maps of a contour loss are computed once, from one mask, so "
-                "they cannot follow a rater who is drawn anew each epoch; use "
+                "they cannot follow a rater that is drawn at random in each epoch; use "
                 "dataset.raters: {fusion: mean}"
             )
         bending = [s.name for s in self.augment if isinstance(s, TorchioTransform) and s.bends]

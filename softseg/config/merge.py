@@ -45,7 +45,7 @@ def read_extended(path: Path) -> ConfigTree:
     while "extends" in chain[-1].data:
         path = _extended_file(chain[-1], path)
         if path.resolve() in seen:
-            message = f"leads back to {path}: a cycle; remove one of its `extends`"
+            message = f"leads back to {path}, a cycle: remove one of these `extends`"
             raise UserError(chain[-1].problem(("extends",), message))
         seen.append(path.resolve())
         chain.append(read_yaml(path))
@@ -130,7 +130,7 @@ def _resolve(data: Any, key: str, location: Location) -> KeyPath:
                     else str(i)
                     for i, item in enumerate(data)
                 ]
-                message = f"{dotted(path)} is a list; instead of `{part}` name one of its items: "
+                message = f"{dotted(path)} is a list; instead of `{part}` write an item's number: "
                 raise UserError(f"{location}: {message}{', '.join(items) or 'none'}")
             path, data = (*path, index), data[index]
         elif data is None or isinstance(data, Mapping):

@@ -44,7 +44,7 @@ def schema(model: type[Component]) -> dict[str, Any]:
     optional = {f"partial.{name}": _partial(part) for name, part in full.get("$defs", {}).items()}
     whole = {key: value for key, value in full.items() if key != "$defs"}
     partial = _partial(whole)
-    base = "The config file that this one states its differences from, relative to this one."
+    base = "The YAML file that this one changes; its path is relative to this file."
     extends = {"type": "string", "description": base}
     partial["properties"] = {"extends": extends, **partial.get("properties", {})}
     return {

@@ -52,7 +52,7 @@ def evaluate(
     *,
     search: bool = False,
     threshold: float | None = None,
-    split: str = "test",
+    set_name: str = "test",
     changes: Sequence[str] = (),
     stack: SliceStack | None = None,
 ) -> RunEvaluation:
@@ -65,24 +65,24 @@ def evaluate(
 
     Raises UserError for a run that cannot be evaluated, and for invalid arguments.
     """
-    if split not in SETS:
-        raise UserError(f"split must be {', '.join(SETS[:-1])} or {SETS[-1]}, not `{split}`")
+    if set_name not in SETS:
+        raise UserError(f"split must be {', '.join(SETS[:-1])} or {SETS[-1]}, not `{set_name}`")
     if search and threshold is not None:
         raise UserError("threshold and threshold_search cannot be combined: leave out one of them")
     check_threshold(threshold)
     searched = ("train", "validation") if search else ()
-    opened = open_run(run, console, (split, *searched), changes, stack)
+    opened = open_run(run, console, (set_name, *searched), changes, stack)
     if search:
         search_thresholds(opened, console)
     thresholds = thresholds_of(opened, threshold, console)
-    describe_folder(predictions_folder(run, split), opened.experiment.name)
+    describe_folder(predictions_folder(run, set_name), opened.experiment.name)
     metadata: dict[str, object] = {"Model": opened.experiment.name}
     if steps := opened.experiment.evaluate.steps:
         metadata["Postprocessing"] = steps
     rows: list[dict[str, object]] = []
     bins: dict[str, list[ReliabilityBins]] = defaultdict(list)
-    members = getattr(opened.sets, split)
-    for subject, soft, sample in iter_predictions(opened, members, f"scoring {split}", console):
+    members = getattr(opened.sets, set_name)
+    for subject, soft, sample in iter_predictions(opened, members, f"scoring {set_name}", console):
         targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
         group = subject.columns.get(opened.experiment.evaluate.metrics.group_by)
         for target, scored in targets.items():
@@ -91,13 +91,13 @@ def evaluate(
             rows.append({**row, **scored.scores, "threshold": thresholds[target]})
             if scored.reliability is not None:
                 bins[target].append(scored.reliability)
-        folder = subject_predictions_folder(run, opened.experiment, subject, split)
+        folder = subject_predictions_folder(run, opened.experiment, subject, set_name)
         images = list(subject.images.values())
         masks = [scored.mask for scored in targets.values()]
         sources = {"Sources": [str(path) for path in images]}
         write_predictions(folder, images[0], soft, masks, thresholds, {**sources, **metadata})
     table = pd.DataFrame(rows)
-    _write_tables(opened, table, bins, split)
+    _write_tables(opened, table, bins, set_name)
     return RunEvaluation(thresholds, table, is_phantom(Path(opened.experiment.dataset.root)))
 
 
@@ -130,10 +130,10 @@ def _evaluate_subject(
 
 
 def _write_tables(
-    opened: OpenedRun, table: pd.DataFrame, bins: Mapping[str, list[ReliabilityBins]], split: str
+    opened: OpenedRun, table: pd.DataFrame, bins: Mapping[str, list[ReliabilityBins]], set_name: str
 ) -> None:
     """Write the tables and their summary; names of other sets than the test set end in the set."""
-    metrics, summary, reliability = (opened.run.folder / name for name in _table_names(split))
+    metrics, summary, reliability = (opened.run.folder / name for name in _table_names(set_name))
     write_atomically(metrics, table.to_csv(index=False))
     write_json(summary, summarize_metrics(table))
     if bins:
@@ -144,27 +144,27 @@ def _write_tables(
         write_atomically(reliability, pd.concat(tables).to_csv(index=False))
     else:  # without calibration, the file of an earlier evaluation is about other predictions
         reliability.unlink(missing_ok=True)
-    if split == "test":  # so that a package can check that its weights and steps were scored
+    if set_name == "test":  # so that a package can check that its weights and steps were scored
         steps = opened.experiment.evaluate.steps
         opened.run.update_metadata(scored_epoch=opened.epoch, scored_postprocess=steps)
 
 
-def _table_names(split: str) -> tuple[str, str, str]:
-    suffix = set_suffix(split)
+def _table_names(set_name: str) -> tuple[str, str, str]:
+    suffix = set_suffix(set_name)
     return f"metrics{suffix}.csv", f"summary{suffix}.json", f"reliability{suffix}.csv"
 
 
-def print_evaluation(run: Run, scored: RunEvaluation, split: str, console: Console) -> None:
+def print_evaluation(run: Run, scored: RunEvaluation, set_name: str, console: Console) -> None:
     """Print the table of an evaluation and the files written."""
     used = ", ".join(f"{target} {value:.2f}" for target, value in scored.thresholds.items())
-    title = f"{run.folder.resolve().name}, {split} set, at {used}"
+    title = f"{run.folder.resolve().name}, {set_name} set, at {used}"
     console.print(metrics_table(scored.table, title))
     if scored.synthetic:
         console.print(
             "The data are SYNTHETIC (a phantom): these figures say nothing about patients."
         )
-    tables = [name for name in _table_names(split) if (run.folder / name).exists()]
-    files = ", ".join([*tables, f"{predictions_folder(run, split).name}/"])
+    tables = [name for name in _table_names(set_name) if (run.folder / name).exists()]
+    files = ", ".join([*tables, f"{predictions_folder(run, set_name).name}/"])
     console.print(f"{run.folder}: {files}", highlight=False, markup=False)
 
 

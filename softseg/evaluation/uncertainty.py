@@ -35,7 +35,7 @@ def evaluate_uncertainty(
     run: Run,
     sampling: Sampling,
     console: Console,
-    split: str = "test",
+    set_name: str = "test",
     changes: Sequence[str] = (),
     threshold: float | None = None,
 ) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def evaluate_uncertainty(
         run: a trained run.
         sampling: mc-dropout or tta.
         console: where progress and the scores are printed.
-        split: the set to sample.
+        set_name: the set to sample.
         changes: `key=value` changes of the run's configuration.
         threshold: in [0, 1], least soft value of foreground; None: the searched one, or 0.5.
 
@@ -56,13 +56,13 @@ def evaluate_uncertainty(
     `score_uncertainty`. Raises UserError if the run cannot be evaluated, or has nothing to vary.
     """
     # a compiled network would keep running without dropout, as it was compiled
-    opened = open_run(run, console, (split,), [*changes, "trainer.compile=false"])
+    opened = open_run(run, console, (set_name,), [*changes, "trainer.compile=false"])
     check_varies(sampling, opened.predictor, opened.experiment.augment, str(run.folder))
     thresholds = list(thresholds_of(opened, threshold, console).values())
     rows: list[dict[str, object]] = []
     by_target: dict[str, list[UncertaintyScores]] = {target: [] for target in opened.targets}
-    members = getattr(opened.sets, split)
-    for volume in track_volumes(opened, members, f"sampling {split}", console):
+    members = getattr(opened.sets, set_name)
+    for volume in track_volumes(opened, members, f"sampling {set_name}", console):
         predictor, prepared = opened.predictor, opened.prepared(volume)
         logits = predictor.logits(prepared.image)  # the stack's slices are standardized already
         augment = opened.experiment.augment
@@ -78,7 +78,7 @@ def evaluate_uncertainty(
             by_target[target].append(scores)
             rows.append({"subject": volume.subject, "target": target, **scores.scores})
     table = pd.DataFrame(rows)
-    stem = f"uncertainty-{sampling.method}{set_suffix(split)}"
+    stem = f"uncertainty-{sampling.method}{set_suffix(set_name)}"
     write_atomically(run.folder / f"{stem}.csv", table.to_csv(index=False))
     figures = {target: _figure_data(volumes) for target, volumes in by_target.items()}
     parts = [
@@ -90,7 +90,7 @@ def evaluate_uncertainty(
         curves = pd.concat(parts).to_csv(index=False)
         write_atomically(run.folder / f"{stem}-retained.csv", curves)
     plot_uncertainty(figures, run.folder / "figures" / f"{stem}.png")
-    title = f"Uncertainty by {sampling.method}, {sampling.samples} samples, {split} set"
+    title = f"Uncertainty by {sampling.method}, {sampling.samples} samples, {set_name} set"
     console.print(scores_table(table, title))
     files = f"{stem}.csv, {stem}-retained.csv, figures/{stem}.png"
     console.print(f"{run.folder}: {files}", highlight=False, markup=False)

@@ -185,20 +185,20 @@ def read_history(folder: Path) -> pd.DataFrame:
         return pd.DataFrame()
 
 
-def set_suffix(split: str) -> str:
+def set_suffix(set_name: str) -> str:
     """Return the suffix of a set's file names: empty for the test set, which reports show."""
-    return "" if split == "test" else f"-{split}"
+    return "" if set_name == "test" else f"-{set_name}"
 
 
-def predictions_folder(run: Run, split: str = "test") -> Path:
+def predictions_folder(run: Run, set_name: str = "test") -> Path:
     """Return the folder of the predictions for a set."""
-    return run.folder / f"predictions{set_suffix(split)}"
+    return run.folder / f"predictions{set_suffix(set_name)}"
 
 
 def subject_predictions_folder(
-    run: Run, experiment: Experiment, subject: Subject, split: str = "test"
+    run: Run, experiment: Experiment, subject: Subject, set_name: str = "test"
 ) -> Path:
     """Return the folder of a subject's predictions: that of its first image in the dataset."""
     first = next(iter(subject.images.values()))
     relative = first.parent.relative_to(experiment.dataset.existing_root())
-    return predictions_folder(run, split) / relative
+    return predictions_folder(run, set_name) / relative

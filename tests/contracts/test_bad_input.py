@@ -370,4 +370,4 @@ def test_a_contour_loss_rejects_random_raters(softseg, tmp_path):
     changes = (f"loss={{name: combination, terms: {terms}}}", "dataset.raters={fusion: random}")
     status, err = softseg("train", "tiny.yaml", *(w for c in changes for w in ("--set", c)))
     assert status == 2
-    assert "a rater who is drawn anew each epoch; use dataset.raters: {fusion: mean}" in err
+    assert "a rater that is drawn at random in each epoch; use dataset.raters: {" in err

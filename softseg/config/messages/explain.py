@@ -120,7 +120,7 @@ class _Messages:
         return (*path, tag), message + did_you_mean(str(mapping[tag]), names)
 
     def _mismatch(self, path: KeyPath) -> tuple[KeyPath, str]:
-        """Return the message for a value of another type than the key takes."""
+        """Return the message for a value of a type that the key does not accept."""
         value = lookup(self.data, path)
         if self.schema.is_step(path, self.data):
             return self._not_a_step(path, value)
@@ -146,7 +146,7 @@ class _Messages:
         """Return what to write instead of a value of the wrong type, "" if that is not known."""
         if names:
             example = value if value in names else "..."
-            return f"; write {{{tag}: {example}}} (there are {quoted(names)})"
+            return f"; write {{{tag}: {example}}} (available: {quoted(names)})"
         options = self._options(path)
         if isinstance(value, int | float) and describe_types(options) == "text":
             return "; put it in quotes"
@@ -157,7 +157,7 @@ class _Messages:
         return f"; its keys are {quoted(keys)}" if keys else ""
 
     def _wrong_value(self, path: KeyPath, detail: ErrorDetails) -> str:
-        """Return the message for a value of the right type that the key does not take."""
+        """Return the message for a value of the right type that the key does not accept."""
         kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
         if kind in ("value_error", "assertion_error"):
             return str(context.get("error") or detail["msg"])
@@ -197,5 +197,5 @@ def _items(count: int) -> str:
 def _suggestion(name: Any, valid: list[str]) -> str:
     """Return what to write instead of an unknown name: the similar one, or the choices."""
     if not valid:
-        return "; no keys are taken here; remove it"
+        return "; this section has no keys: remove it"
     return did_you_mean(str(name), valid) or f"; valid here: {quoted(valid)}"

@@ -40,7 +40,7 @@ def recalibrate(
     run: Run,
     name: str,
     console: Console,
-    split: str = "test",
+    set_name: str = "test",
     changes: Sequence[str] = (),
     threshold: float | None = None,
 ) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def recalibrate(
         run: a trained run.
         name: temperature (of a sigmoid head), monotone, or volume.
         console: where progress and the effect are printed.
-        split: the set that is compared before and after.
+        set_name: the set that is compared before and after.
         changes: `key=value` changes of the run's configuration.
         threshold: in [0, 1], for the values before; None: the searched one, or 0.5.
 
@@ -58,7 +58,8 @@ def recalibrate(
     target and metric, with the columns `target`, `metric`, `before`, `after`, `n`. Raises UserError
     if the recalibration is not for this head, or cannot be fitted on these volumes.
     """
-    opened = open_run(run, console, ("validation", split), changes)
+    opened = open_run(run, console, ("validation", set_name), changes)
+    compared = getattr(opened.sets, set_name)
     head = opened.experiment.model.head.name
     if name == "temperature" and head != "sigmoid":
         raise UserError(
@@ -79,15 +80,15 @@ def recalibrate(
             validation = _volumes(opened, k, members, "searching the threshold", console)
             curves = [dice_curve(recalibration(soft), truth) for soft, truth, _ in validation]
             after = best_threshold(curves).value
-        volumes = _volumes(opened, k, getattr(opened.sets, split), f"scoring {split}", console)
+        volumes = _volumes(opened, k, compared, f"scoring {set_name}", console)
         effect = before_and_after(volumes, recalibration, (before, after))
         tables.append(effect.assign(target=target))
     table = pd.concat(tables).reset_index()[["target", "metric", "before", "after", "n"]]
     fitted = RecalibrationFile(targets=recalibrations, subjects=tuple(members))
     write_atomically(run.folder / "recalibration.json", fitted.model_dump_json(indent=2) + "\n")
-    file = f"recalibration{set_suffix(split)}.csv"
+    file = f"recalibration{set_suffix(set_name)}.csv"
     write_atomically(run.folder / file, table.to_csv(index=False))
-    console.print(effect_table(table, f"Recalibration by {name}, {split} set"))
+    console.print(effect_table(table, f"Recalibration by {name}, {set_name} set"))
     files = f"recalibration.json (fitted on the validation scans), {file}"
     console.print(f"{run.folder}: {files}", highlight=False, markup=False)
     return table

@@ -85,8 +85,8 @@ def test_each_extends_of_a_chain_is_relative_to_its_own_file(write: Write) -> No
     [
         ("bose.yaml", "no file configs/bose.yaml (did you mean 'base.yaml'?)"),
         ("nowhere/base.yaml", "no folder configs/nowhere"),
-        ("x.yaml", "leads back to configs/x.yaml: a cycle"),
-        ("loop.yaml", "leads back to configs/x.yaml: a cycle"),
+        ("x.yaml", "leads back to configs/x.yaml, a cycle"),
+        ("loop.yaml", "leads back to configs/x.yaml, a cycle"),
         ("[base.yaml]", "must be the name of one YAML file"),
         ("", "must be the name of one YAML file"),
     ],

@@ -187,7 +187,7 @@ def test_the_curve_is_the_mean_dice_of_the_native_predictions(searched, run):
     curve = json.loads(searched_run.threshold.read_text())["targets"]["gm"]["curve"]
     dices = []
     for split in ("train", "validation"):
-        dices += evaluate(run, plain(), threshold=0.25, split=split).table["dice"].tolist()
+        dices += evaluate(run, plain(), threshold=0.25, set_name=split).table["dice"].tolist()
     assert curve["0.25"] == pytest.approx(np.mean(dices), abs=1e-5)
 
 
@@ -235,7 +235,7 @@ def test_another_set_does_not_change_the_files_of_the_test_set(run):
     evaluate(run, plain())
     names = ["metrics.csv", "summary.json", "predictions"]
     before = [content(run.folder / name) for name in names]
-    evaluate(run, plain(), split="validation")
+    evaluate(run, plain(), set_name="validation")
     assert [content(run.folder / name) for name in names] == before
     written = {path.name[:10] for path in (run.folder / "predictions-validation").glob("*.nii.gz")}
     assert written == {"site2-sc01", "site2-sc02"}
@@ -282,7 +282,7 @@ def test_a_removed_subject_is_named(run):
         path.unlink()
     with pytest.raises(UserError, match=r"does not contain site1-sc02, which .*split\.json lists"):
         evaluate(run, plain())
-    evaluate(run, plain(), split="validation")  # which does not need it
+    evaluate(run, plain(), set_name="validation")  # which does not need it
 
 
 def test_a_missing_split_json_is_named(run):

@@ -135,7 +135,7 @@ def test_ranks_include_raters_who_are_not_the_truth(run):
 
 
 def test_another_set_has_files_of_its_own(run):
-    evaluate_uncertainty(run, FEW, plain(), split="validation")
+    evaluate_uncertainty(run, FEW, plain(), set_name="validation")
     assert (run.folder / "uncertainty-mc-dropout-validation.csv").is_file()
     assert not (run.folder / "uncertainty-mc-dropout.csv").exists()
 

@@ -42,7 +42,7 @@ def test_scores_of_other_weights_are_left_out_until_these_are_scored(copied, tmp
     package = read_package(tmp_path / "m")
     assert (package.metadata["scores"], package.metadata["scored_at"]) == ({}, {})
     assert "The model was not evaluated" in package.card
-    evaluate(copied, quiet_console(), split="validation")
+    evaluate(copied, quiet_console(), set_name="validation")
     assert "were not evaluated with this" in packaging_output(copied, tmp_path / "still")
     evaluate(copied, quiet_console())
     assert "evaluated" not in packaging_output(copied, tmp_path / "n")

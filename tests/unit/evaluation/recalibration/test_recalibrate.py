@@ -65,7 +65,7 @@ def test_temperature_is_fitted_on_validation_scans_and_applied_to_test_scans(run
     assert list(effect.columns) == ["target", "metric", "before", "after", "n"]
     assert set(rows(effect).index) == {"ece", "ace", "brier", "dV_soft_ml", "dV_hard_ml", "dice"}
     pd.testing.assert_frame_equal(effect, pd.read_csv(run.folder / "recalibration.csv"))
-    trained_on = recalibrate(run, "temperature", plain(), split="train")
+    trained_on = recalibrate(run, "temperature", plain(), set_name="train")
     kept_apart = [pd.read_csv(run.folder / f"recalibration{of}.csv") for of in ("", "-train")]
     pd.testing.assert_frame_equal(effect, kept_apart[0])
     pd.testing.assert_frame_equal(trained_on, kept_apart[1])
@@ -73,7 +73,7 @@ def test_temperature_is_fitted_on_validation_scans_and_applied_to_test_scans(run
 
 def voxels(run, split):
     """All soft values above 0 and their truth, from the files of an evaluation."""
-    evaluate(run, plain(), split=split)
+    evaluate(run, plain(), set_name=split)
     nib = pytest.importorskip("nibabel")
     members = json.loads((run.folder / "split.json").read_text())[split]
     root = load_config(run.config, Experiment).dataset.root
@@ -109,13 +109,13 @@ def test_before_is_at_the_given_threshold(run):
 
 
 def test_a_monotone_map_reduces_the_volume_bias_of_the_scans_that_it_was_fitted_on(run):
-    effect = rows(recalibrate(run, "monotone", plain(), split="validation"))
+    effect = rows(recalibrate(run, "monotone", plain(), set_name="validation"))
     assert effect["before"]["brier"] > 0
     assert abs(effect["after"]["dV_soft_ml"]) < abs(effect["before"]["dV_soft_ml"])
 
 
 def test_a_volume_correction_changes_the_soft_volume_only(run):
-    effect = rows(recalibrate(run, "volume", plain(), split="validation"))
+    effect = rows(recalibrate(run, "volume", plain(), set_name="validation"))
     changed = effect[effect["before"] != effect["after"]]
     assert list(changed.index) == ["dV_soft_ml"]
     assert effect["after"]["dV_soft_ml"] == pytest.approx(0, abs=1e-6)  # a least-squares line
