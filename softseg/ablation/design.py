@@ -171,7 +171,7 @@ class Ablation(Experiment):
                     "folder of that name"
                 )
             if (other := seen.setdefault(name.lower(), name)) != name:
-                raise ValueError(f"{other} and {name} would share a folder; rename one")
+                raise ValueError(f"{other} and {name} differ only in case; rename one")
         return candidates
 
     @field_validator("reference")

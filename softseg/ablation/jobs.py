@@ -194,7 +194,7 @@ def _run_on_node(planned: PlannedRun, stack: Path, folder: Path, token: Path) ->
     """The task that Ray starts on a node, in a process of its own."""
     die_with_parent()  # Ray's process on the node ends when the cluster loses the node
     if not token.exists():
-        reason = f"{os.uname().nodename} does not see {folder}; put it on a disk that nodes share"
+        reason = f"{os.uname().nodename} cannot see {folder}; use a disk that all nodes share"
         return Outcome("failed", reason)
     os.chdir(folder)  # paths in a configuration are relative to it
     planned.run.log.parent.mkdir(parents=True, exist_ok=True)

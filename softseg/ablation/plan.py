@@ -130,7 +130,7 @@ def _split_numbers(text: str | None, count: int) -> set[int]:
     if text is None:
         return set(range(count))
     if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", text):
-        raise UserError(f"--splits {text}: write how many (3), or which (0,3-5)")
+        raise UserError(f"--splits {text}: write a number of splits (3) or a selection (0,3-5)")
     spans = [[int(end) for end in part.split("-")] for part in text.split(",")]
     if spans == [[spans[0][0]]]:  # a number alone is a count
         spans = [[0, spans[0][0] - 1]]

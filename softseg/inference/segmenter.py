@@ -118,5 +118,5 @@ def _finite(name: str, values: ArrayLike, dtype: type[Number]) -> NDArray[Number
     except (TypeError, ValueError):
         raise UserError(f"the {name} must be an array of numbers") from None
     if not np.isfinite(numbers).all():
-        raise UserError(f"the {name} holds NaN or infinity; replace them before")
+        raise UserError(f"the {name} holds NaN or infinity; replace them first")
     return numbers

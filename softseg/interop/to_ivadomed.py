@@ -53,7 +53,7 @@ def to_ivadomed(source: Path, out: Path, overwrite: bool = False) -> tuple[Path,
     model = open_model(source, "cpu")
     experiment, predictor = model.experiment, model.predictor
     if not out.is_dir():
-        raise UserError(f"there is no folder {out}; make it first")
+        raise UserError(f"there is no folder {out}; create it first")
     folder = out / experiment.name
     if folder.exists() and not (overwrite and folder.is_dir()):
         raise UserError(f"{folder} exists already; add --overwrite, or choose another folder")
@@ -70,7 +70,7 @@ def to_ivadomed(source: Path, out: Path, overwrite: bool = False) -> tuple[Path,
 
 def show(folder: Path, sentences: Sequence[str], console: Console) -> None:
     """Print where the model was written, and what is not preserved."""
-    heading = f"{folder}: for ivadomed's segment_volume, which differs from softseg in that:"
+    heading = f"{folder}: written for ivadomed's segment_volume. Its results differ from softseg's:"
     for line in [heading, *(f"  - {line}" for line in sentences)]:
         console.print(line, markup=False, highlight=False)
 
@@ -175,8 +175,8 @@ def _transformations(experiment: Experiment) -> Iterator[tuple[str, JsonObject]]
             yield "Resample", {"hspace": step.zooms[height], "wspace": step.zooms[width],
                                "dspace": across}  # fmt: skip
         elif step.zooms[height] is not None or step.zooms[width] is not None:
-            raise UserError("ivadomed resamples both axes of a slice or none, this model one of "
-                            "them: it cannot be exported")  # fmt: skip
+            raise UserError("this model cannot be exported: it resamples one axis of a slice, "
+                            "ivadomed both or none")  # fmt: skip
     yield "NumpyToTensor", {}
     if normalized:
         yield "NormalizeInstance", {"applied_to": ["im"]}
@@ -192,7 +192,7 @@ def differences(experiment: Experiment, thresholds: Mapping[str, float] | None) 
             f"({experiment.trainer.batch_size}) slices, not of the scan: the results are the same "
             "with a batch_size of at least the scan's number of slices"
         )
-    sentences.append("predictions up to 0.01 become 0")
+    sentences.append("predicted values up to 0.01 become 0")
     if thresholds is not None:
         values = ", ".join(f"{target} {value:.2f}" for target, value in thresholds.items())
         sentences.append(f"thresholds ({values}) are not applied: pass them as binarize_prediction")
@@ -200,8 +200,8 @@ def differences(experiment: Experiment, thresholds: Mapping[str, float] | None) 
         sentences.append("postprocessing is not carried over")
     return [
         *sentences,
-        "model card, license, scores and checksums stay in the package",
-        "the model can only predict (onnxruntime 1.14 or newer): there is no .pt to train on",
+        "model card, license, scores and checksums are not exported",
+        "the model predicts (onnxruntime 1.14 or newer) but cannot be trained further",
     ]
 
 
@@ -218,7 +218,7 @@ def _preprocessing_differences(experiment: Experiment) -> Iterator[str]:
     if resample is not None:
         yield "resampling and its inverse keep the corner voxels in place, not the field of view"
         if resample.zooms[experiment.slices.axis_index] is not None:
-            yield "slices are not resampled across: their distance stays the scan's"
+            yield "the distance between slices is not resampled: it stays that of the scan"
         if resample.image_order != 2:
             yield f"images are resampled with splines of order 2, not {resample.image_order}"
     if crop is not None and crop.around == "image":

@@ -50,11 +50,11 @@ class Comparison:
     tied: int
     """Differences, without the zeros, that have the same size as another one."""
     mean: float
-    """Of the candidate, over the pairs."""
+    """Mean of the candidate over the pairs."""
     reference_mean: float
-    """Of the reference, over the same pairs."""
+    """Mean of the reference over the same pairs."""
     median_difference: float
-    """Of candidate minus reference."""
+    """Median over the pairs of candidate minus reference."""
     low: float
     """Lower end of the 95 % interval of the median difference."""
     high: float

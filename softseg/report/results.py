@@ -21,7 +21,7 @@ from softseg.runs.plan_file import CONFIG, PLAN, RunStatus, read_plan, run_statu
 
 @dataclass(frozen=True)
 class Results:
-    """An ablation as far as it has got."""
+    """The results of the runs that are done, of an ablation or a single run."""
 
     name: str
     reference: str
@@ -32,7 +32,7 @@ class Results:
 
     @property
     def candidates(self) -> list[str]:
-        """In the order of the configuration."""
+        """The planned candidates, in the order of the configuration."""
         return list(dict.fromkeys(run.candidate for run in self.runs))
 
     @property
@@ -42,7 +42,7 @@ class Results:
 
     @property
     def targets(self) -> list[str]:
-        """In the order of the configuration."""
+        """The segmented structures, in the order of the configuration."""
         return list(self.experiment.dataset.targets)
 
     @property

@@ -75,9 +75,9 @@ def convert(file: Path) -> Outcomes:
 def write_config(outcomes: Outcomes, file: Path, out: Path, overwrite: bool = False) -> None:
     """Write the YAML file with its comments; raises UserError if it exists, unless `overwrite`."""
     if out.exists() and not overwrite:
-        raise UserError(f"{out} exists: name another file, or --overwrite it")
+        raise UserError(f"{out} exists already: name another file, or add --overwrite")
     if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder; make it first")
+        raise UserError(f"{out.parent}: no such folder; create it first")
     write_atomically(out, as_text(outcomes, file, out))
 
 
@@ -88,12 +88,12 @@ def show(outcomes: Outcomes, out: Path, console: Console) -> None:
     lines += [f"  {key} -> {path}" for key, path in outcomes.carried_over.items()]
     sections = {
         "not carried over": outcomes.left_out,
-        "warnings: what ivadomed really did": outcomes.warnings,
+        "warnings: what ivadomed did differently than its configuration says": outcomes.warnings,
     }
     for title, reasons in sections.items():
         lines += [f"{title} ({len(reasons)}):"]
         lines += [f"  {', '.join(keys)}: {text}" for text, keys in _by_reason(reasons).items()]
-    lines += ["", f"{out}: softseg train {out}"]
+    lines += ["", f"wrote {out}; train with it: softseg train {out}"]
     console.print("\n".join(lines), highlight=False, markup=False)
 
 

@@ -108,7 +108,7 @@ def _convert_targets(
     entries = config.items(_SUFFIX, (str, list))
     raters = [entry for entry in entries if isinstance(entry, list)]
     if any(not names or not all(isinstance(n, str) for n in names) for names in raters):
-        raise config.error(_SUFFIX, "must hold texts or lists of texts", entries)
+        raise config.error(_SUFFIX, "must contain text or lists of text", entries)
     field = "suffix" if bids else "label"
     targets = {}
     for entry in entries:
@@ -248,7 +248,7 @@ def _convert_sets(config: IvadomedConfig, outcomes: Outcomes, by: str, within: s
     if not divided:
         share, note = 1 - train - test, "the rest after train_fraction and test_fraction"
     elif config.version == "2.2":
-        share, note = 1 - train, "train_fraction was of the subjects outside the test set"
+        share, note = 1 - train, "ivadomed took train_fraction of the subjects outside the test set"
     else:
         share = 1 - train / (1 - test) if test < 1 else 0
         note = "of the subjects outside the test set, if that has test_fraction of them"

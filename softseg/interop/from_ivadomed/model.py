@@ -51,7 +51,7 @@ def convert_model(config: IvadomedConfig, outcomes: Outcomes) -> None:
         note = f"ivadomed before September 2021 did not read it and had {_IGNORED_RATE}"
         outcomes.carry_over(key, path, rate, note)
     outcomes.write(("model", "dropout_by"), "channel", "as in ivadomed")
-    note = "as in ivadomed; if a NormReLU head dies with it, use before_output_layer"
+    note = "as in ivadomed; if a NormReLU head then outputs 0 everywhere, use before_output_layer"
     outcomes.write(("model", "dropout_position"), "every_convolution", note)
     _convert_head(config, outcomes)
     for architecture, keys in _OTHERS.items():

@@ -70,7 +70,7 @@ class IvadomedConfig:
 
     def text(self, key: str, default: str) -> str:
         """Return a text; raises UserError for anything else."""
-        return str(self._typed(key, default, (str,), "must be a text"))
+        return str(self._typed(key, default, (str,), "must be text"))
 
     def items(self, key: str, kind: type | tuple[type, ...]) -> list[Any]:
         """Return a list of one type of values, empty if there is none; raises UserError."""

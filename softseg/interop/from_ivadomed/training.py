@@ -155,14 +155,16 @@ _TVERSKY = (("alpha", "fp_weight", 0.7), ("beta", "fn_weight", 0.3), ("smooth", 
 _FOCAL = (("gamma", "gamma", 2), ("alpha", "alpha", 0.25))
 _WING = (("theta", "theta", 0.5), ("alpha", "alpha", 2.1), ("omega", "omega", 14),
          ("epsilon", "epsilon", 1))  # fmt: skip
-_DICE = "ivadomed's is this minus 1, over all targets at once; softseg averages over targets"
+_DICE = (
+    "ivadomed's loss is this one minus 1, over all targets at once; softseg averages over targets"
+)
 _COUNTERPARTS = {
     "AdapWingLoss": _Counterpart("adaptive_wing", _WING, _SUM, note="ivadomed sums over the batch"),
     "DiceLoss": _Counterpart("dice", (("smooth", "smooth", 1.0),), note=_DICE),
     "MultiClassDiceLoss": _Counterpart(
         "dice",
         left_out=(("classes_of_interest", "all targets count"),),
-        note="ivadomed's is this minus 1",
+        note="ivadomed's loss is this one minus 1",
     ),
     "BinaryCrossEntropyLoss": _Counterpart("bce"),
     "FocalLoss": _Counterpart(
@@ -175,7 +177,7 @@ _COUNTERPARTS = {
         (("epsilon", "weights are not limited: an absent class has the largest one"),),
         "nearly the same: ivadomed also weights the slices of a batch",
     ),
-    "TverskyLoss": _Counterpart("tversky", _TVERSKY, note="ivadomed's is this minus 1"),
+    "TverskyLoss": _Counterpart("tversky", _TVERSKY, note="ivadomed's loss is this one minus 1"),
     "FocalTverskyLoss": _Counterpart("focal_tversky", (*_TVERSKY, ("gamma", "gamma", 1.33))),
     "L2loss": _Counterpart(
         "mse", fixed=_SUM, note="ivadomed halves it, which makes no difference to Adam"

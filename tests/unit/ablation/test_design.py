@@ -145,7 +145,7 @@ MISTAKES = {
     ),
     "the same name twice": ("candidates:\n  A: {}\n  A: {}\n", 6, "candidates.A: written twice"),
     "names that would share a folder": (
-        "candidates:\n  A: {}\n  a: {}\n", 4, "A and a would share a folder; rename one",
+        "candidates:\n  A: {}\n  a: {}\n", 4, "A and a differ only in case; rename one",
     ),
     **{
         f"the reserved name {name}": (

@@ -177,7 +177,7 @@ def test_splits_that_are_not_in_the_plan_are_rejected(plan_of, splits):
 @pytest.mark.parametrize("splits", ["x", "", "1,", "-1", "1-", "1.5", "0,a-2", "0-1-2"])
 def test_splits_that_are_not_numbers_or_ranges_are_rejected(plan_of, splits):
     message = error_of(pick, plan_of(), None, splits, None)
-    assert message == f"--splits {splits}: write how many (3), or which (0,3-5)"
+    assert message == f"--splits {splits}: write a number of splits (3) or a selection (0,3-5)"
 
 
 def test_candidates_and_a_single_run_are_picked(plan_of):

@@ -69,7 +69,7 @@ def test_too_deeply_nested_json_is_rejected(tmp_path):
         ({"training_parameters__loss": "DiceLoss"}, "loss.name: its section must be a mapping"),
         ({"loader_parameters__soft_gt": 1}, "soft_gt: must be true or false, not 1"),
         ({"loader_parameters__target_suffix": "_seg"}, "target_suffix: must be a list"),
-        ({"loader_parameters__slice_axis": ["axial"]}, "slice_axis: must be a text"),
+        ({"loader_parameters__slice_axis": ["axial"]}, "slice_axis: must be text"),
         ({"transformation__CenterCrop": {"size": [128]}}, "CenterCrop.size: must be two"),
     ],
 )
