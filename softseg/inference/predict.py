@@ -197,7 +197,7 @@ def _has_one_frame(path: Path) -> bool:
 
 
 def _check_voxel_size(path: Path, grid: Grid, model: Model) -> None:
-    """Raise FileError for voxels far from the training's sizes, if the model records them."""
+    """Raise FileError for voxels far from the training sizes, if the model records them."""
     trained_zooms = model.metadata.get("native_zooms_mm")
     if not trained_zooms:
         return

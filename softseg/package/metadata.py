@@ -51,7 +51,7 @@ class MetricSummary(Component):
 
 
 class TrainingData(Component):
-    """The training's data, without names or paths."""
+    """The data of the run, without names or paths."""
 
     subjects: dict[Literal["train", "validation", "test"], Count]
     """Number of subjects in each set."""
@@ -95,7 +95,7 @@ class ModelMetadata(Component):
     scored_at: dict[str, Share]
     """Target -> the threshold of those scores."""
     native_zooms_mm: tuple[Zooms, Zooms] | None = None
-    """The smallest and the largest voxels of the training's scans; null: not recorded."""
+    """The smallest and the largest voxels of the training scans; null: not recorded."""
 
 
 class TargetThreshold(Component):
@@ -251,7 +251,7 @@ def anonymize(experiment: Experiment) -> Experiment:
         on_grid_mismatch=dataset.on_grid_mismatch,
         cache=None,
     )
-    # bf16 suited the training's machine; the graph of --onnx computes in float32 everywhere
+    # bf16 suited the machine of the run; the graph of --onnx computes in float32 everywhere
     hardware = {"device": "auto", "threads": None, "precision": "float32", "memory_format": "auto"}
     return Experiment(
         name=experiment.name,

@@ -24,9 +24,9 @@ class Transform:
 def draw_transforms(
     augment: Sequence[AugmentStep], numbers: Iterable[int], seed: int
 ) -> list[Transform]:
-    """Draw a random transform from the training's augmentation for each sample's number.
+    """Draw a random transform from the augmentation of training for each sample's number.
 
-    It is the training's `affine`, within its ranges, and a flip half of the time along each axis
+    It is the `affine` of training, within its ranges, and a flip half of the time along each axis
     of its `RandomFlip`. Other transforms are not used: a network that never saw a flipped or
     rotated slice would show the uncertainty of its training, not of the scan. All slices of a scan
     share a sample's transform. The list is empty if training used neither.
