@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 from torch import Tensor
 from torch.nn import functional as F
 
 from softseg.core.component import Component
+
+BatchCount = Callable[[Tensor], Tensor]
+"""Number of values of this process -> the number by which its sum is divided, where several
+processes share a batch, so that the mean over processes is that of all values of the batch."""
 
 
 class BaseLoss(Component):
@@ -19,6 +23,9 @@ class BaseLoss(Component):
     A subclass defines `forward`; callers call the loss itself. It is computed in float32 (float64
     stays float64) with autocast off: in bfloat16 small errors vanish, and in float16 sums
     overflow. Target and maps are constants: no gradient flows into them.
+
+    Ignored voxels, where the target is unknown, are no values of the loss. `forward` gets a
+    prediction, a target and maps of 0 there, and `__call__` leaves out what it returns for them.
     """
 
     reduction: Literal["mean", "sum"] = "mean"
@@ -31,6 +38,7 @@ grows with the batch and the slice)"""
     All arguments have shape (B, K, H, W) and the same float type; the maps are those of
     `required_maps`, in that order.
     """
+    _ignored: Tensor | None = PrivateAttr(default=None)  # (B, K, H, W) bool, while `forward` runs
 
     @property
     def required_maps(self) -> tuple[str, ...]:
@@ -42,14 +50,23 @@ grows with the batch and the slice)"""
         return self
 
     def __call__(
-        self, prediction: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        maps: Mapping[str, Tensor] | None = None,
+        ignore: Tensor | None = None,
+        batch_count: BatchCount | None = None,
     ) -> Tensor:
         """Compute the loss of a prediction and a target, both (B, K, H, W) in [0, 1]: a scalar.
 
         Args:
             prediction: soft, the output of the head.
             target: soft or hard.
-            maps: kind -> map (B, K, H, W) for each kind in `required_maps`; others are ignored.
+            maps: kind -> map (B, K, H, W) for each kind in `required_maps`; others are not used.
+            ignore: (B, K, H, W), above 0 where the target is unknown; None: known everywhere. These
+                voxels count neither in sums nor in the number of values of a mean, and have no
+                gradient. A target without any other voxel counts in no mean over targets.
+            batch_count: where several processes share a batch with ignored voxels.
 
         Raises:
             ValueError: a map is missing, or shapes differ (they would broadcast to a wrong loss).
@@ -61,7 +78,8 @@ grows with the batch and the slice)"""
                     f"the loss needs a map {kind!r}; given: {', '.join(maps) or 'none'}"
                 )
         required = {kind: maps[kind] for kind in self.required_maps}
-        for name, tensor in {"target": target, **required}.items():
+        compared = {"target": target, **required, **({} if ignore is None else {"ignore": ignore})}
+        for name, tensor in compared.items():
             if prediction.shape != tensor.shape:
                 raise ValueError(
                     f"prediction {tuple(prediction.shape)} and {name} {tuple(tensor.shape)} "
@@ -72,8 +90,30 @@ grows with the batch and the slice)"""
             target, *constants = (
                 tensor.detach().to(dtype) for tensor in (target, *required.values())
             )
-            values = self.forward(prediction.to(dtype), target, *constants)
+            arguments = [prediction.to(dtype), target, *constants]
+            if ignore is not None:
+                return self._reduce_known(arguments, ignore > 0, batch_count)
+            values = self.forward(*arguments)
             return values.mean() if self.reduction == "mean" else values.sum()
+
+    def _reduce_known(
+        self, arguments: list[Tensor], ignored: Tensor, batch_count: BatchCount | None
+    ) -> Tensor:
+        """Return the loss of the voxels that are not ignored; 0 if all are."""
+        loss = self.model_copy()
+        loss._ignored = ignored
+        values = loss.forward(*(tensor.masked_fill(ignored, 0) for tensor in arguments))
+        left_out = loss._ignored_values(values)
+        total = values.masked_fill(left_out, 0).sum()
+        if self.reduction == "sum":
+            return total
+        count = (~left_out).sum()
+        return total / (batch_count(count) if batch_count else count).clamp(min=1)
+
+    def _ignored_values(self, values: Tensor) -> Tensor:
+        """Return which values that `forward` returned do not count; here, of ignored voxels."""
+        assert self._ignored is not None
+        return _for_classes(self._ignored, values)
 
 
 class ContourLoss(BaseLoss):
@@ -99,8 +139,25 @@ those of each sample"""
         return (0, 2, 3) if self.batch_dice else (2, 3)
 
     def total(self, values: Tensor) -> Tensor:
-        """The sums of (B, K, H, W): one per target, (K,), or per sample and target, (B, K)."""
+        """The sums of (B, K, H, W): one per target, (K,), or per sample and target, (B, K).
+
+        Ignored voxels do not count; K may be the classes, targets and then their complements.
+        """
+        if self._ignored is not None:
+            values = values.masked_fill(_for_classes(self._ignored, values), 0)
         return values.sum(dim=self.axes)
+
+    def average(self, values: Tensor) -> Tensor:
+        """The means of (B, K, H, W) over the same voxels as in `total`; 0 without a voxel."""
+        if self._ignored is None:
+            return values.mean(dim=self.axes)
+        return self.total(values) / self.total(torch.ones_like(values)).clamp(min=1)
+
+    def _ignored_values(self, values: Tensor) -> Tensor:
+        """Return which targets (or samples and targets) have ignored voxels only."""
+        assert self._ignored is not None
+        empty = (~self._ignored).sum(dim=self.axes) == 0
+        return empty if values.ndim == empty.ndim else empty.all(-1)  # one value for all targets
 
     def share(self, disagreement: Tensor, agreement: Tensor) -> Tensor:
         """disagreement / (disagreement + agreement + s), of sums of one shape, both 0 or above.
@@ -108,6 +165,11 @@ those of each sample"""
         The same as 1 - (agreement + s) / (...), but exactly 0 where nothing disagrees.
         """
         return ratio(disagreement, disagreement + agreement + self.smooth, nothing=0)
+
+
+def _for_classes(ignored: Tensor, values: Tensor) -> Tensor:
+    """Repeat what is ignored (B, K, H, W) for each kind of class of values (B, n K, H, W)."""
+    return torch.cat([ignored] * (values.shape[1] // ignored.shape[1]), dim=1)
 
 
 def ratio(part: Tensor, whole: Tensor, nothing: float) -> Tensor:

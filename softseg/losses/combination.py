@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from softseg.core.component import Component
-from softseg.losses.base import ContourLoss
+from softseg.losses.base import BatchCount, ContourLoss
 from softseg.losses.family import SingleLoss
 from softseg.preprocess.distance_maps import KINDS
 
@@ -172,7 +172,12 @@ class Combination(Component):
         return self.model_copy(update={"terms": tuple(term.at(epoch) for term in self.terms)})
 
     def __call__(
-        self, prediction: Tensor, target: Tensor, maps: Mapping[str, Tensor] | None = None
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        maps: Mapping[str, Tensor] | None = None,
+        ignore: Tensor | None = None,
+        batch_count: BatchCount | None = None,
     ) -> Tensor:
         """Compute the loss as `BaseLoss` does; a term of weight 0 is not computed.
 
@@ -186,7 +191,8 @@ class Combination(Component):
                     f"a {term.weight.name} weight changes over epochs; call loss.at(epoch)(...)"
                 )
             if term.weight > 0:
-                weighted.append(term.weight * term.loss(prediction, target, maps))
+                value = term.loss(prediction, target, maps, ignore, batch_count)
+                weighted.append(term.weight * value)
         return torch.stack(weighted).sum()
 
 

@@ -111,7 +111,7 @@ class UnifiedFocal(OverlapLoss):
         background = -(1 - self.delta) * (1 - target) * log(1 - prediction, self.epsilon)
         if self.gamma > 0:
             background = background * power(prediction, self.gamma)
-        focal = (foreground + background).mean(dim=self.axes)
+        focal = self.average(foreground + background)
         target_distance = power(self._tversky_distance(prediction, target), 1 - self.gamma)
         background_distance = self._tversky_distance(1 - prediction, 1 - target)
         tversky = (target_distance + background_distance) / 2
