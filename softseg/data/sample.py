@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from softseg.core.errors import UserError
-from softseg.core.types import Float32Array
+from softseg.core.types import BoolArray, Float32Array
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.grid import Grid, corner_distance, may_overlap, regrid, same_place
@@ -56,6 +56,13 @@ class Sample:
     soft: dict[str, Counts]
     """Stage (`files`: masks as read; `raters`: fused) -> (voxels strictly between 0 and 1, voxels
     above 0), summed over targets and, for `files`, over raters."""
+    ignore: BoolArray | None = None
+    """(K, X, Y, Z), the voxels whose truth is unknown, where `target` and all raters' masks are 0;
+    None if no target of the dataset has codes to ignore."""
+
+    def ignored(self, k: int) -> BoolArray | None:
+        """Return the voxels (X, Y, Z) of one target that do not count; None if all do."""
+        return None if self.ignore is None else self.ignore[k]
 
 
 def load_sample(

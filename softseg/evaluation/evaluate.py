@@ -124,7 +124,14 @@ def _evaluate_subject(
     for k, (target, threshold) in enumerate(thresholds.items()):
         raters = sample.raters[k] if len(sample.raters[k]) > 1 else None
         targets[target] = opened.experiment.evaluate(
-            soft[k], sample.target[k], threshold, zooms, voxel_ml, axis, raters
+            soft[k],
+            sample.target[k],
+            threshold,
+            zooms,
+            voxel_ml,
+            axis,
+            raters,
+            sample.ignored(k),
         )
     return targets
 

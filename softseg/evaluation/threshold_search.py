@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 
-from softseg.core.types import Float64Array, FloatArray
+from softseg.core.types import BoolArray, Float64Array, FloatArray
 from softseg.evaluation.opened_run import OpenedRun, iter_predictions
-from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.metrics import TRUTH_THRESHOLD, binarize, without_ignored
 from softseg.render.figures import style
 from softseg.runs.thresholds import Threshold, stored_thresholds, threshold_key, write_thresholds
 
@@ -20,11 +20,15 @@ from softseg.runs.thresholds import Threshold, stored_thresholds, threshold_key,
 THRESHOLDS = tuple(k / 20 for k in range(1, 20))
 
 
-def dice_curve(probability: FloatArray, truth: FloatArray) -> Float64Array:
+def dice_curve(
+    probability: FloatArray, truth: FloatArray, ignore: BoolArray | None = None
+) -> Float64Array:
     """Return the Dice [%] of one volume at every threshold, (19,), from two histograms.
 
     Truth is foreground at >= 0.5. NaN if both truth and prediction are empty; 0 if only one is.
+    Voxels that `ignore` marks, (X, Y, Z), do not count.
     """
+    probability, truth = (without_ignored(soft, ignore) for soft in (probability, truth))
     foreground = binarize(truth, TRUTH_THRESHOLD)
     predicted = _count_from(probability)
     both = _count_from(probability[foreground])
@@ -63,7 +67,8 @@ def search_thresholds(opened: OpenedRun, console: Console) -> None:
     curves: dict[str, list[Float64Array]] = {target: [] for target in opened.targets}
     for _, soft, sample in iter_predictions(opened, members, "searching the threshold", console):
         for k, target in enumerate(opened.targets):
-            curves[target].append(dice_curve(soft[k], sample.target[k]))
+            curve = dice_curve(soft[k], sample.target[k], sample.ignored(k))
+            curves[target].append(curve)
     thresholds = {target: best_threshold(volumes) for target, volumes in curves.items()}
     write_thresholds(opened.run.threshold, thresholds, members)
     opened.run.update_metadata(threshold_epoch=opened.epoch)

@@ -74,7 +74,8 @@ def evaluate_uncertainty(
             raters = sample.raters[k] if len(sample.raters[k]) > 1 else None
             arrays = (soft, maps.mean, maps.entropy, maps.mutual_information)
             prediction = SampledTarget(*(array[k] for array in arrays))
-            scores = score_uncertainty(prediction, sample.target[k], raters, thresholds[k], zooms)
+            truth, ignore = sample.target[k], sample.ignored(k)
+            scores = score_uncertainty(prediction, truth, raters, thresholds[k], zooms, ignore)
             by_target[target].append(scores)
             rows.append({"subject": volume.subject, "target": target, **scores.scores})
     table = pd.DataFrame(rows)

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from softseg.core.types import BoolArray, Float64Array, FloatArray
 from softseg.inference.uncertainty.maps import binary_entropy
-from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.metrics import TRUTH_THRESHOLD, binarize, without_ignored
 from softseg.metrics.calibration import ReliabilityBins, region, reliability, score_calibration
 from softseg.metrics.overlap import dice
 
@@ -56,6 +56,7 @@ def score_uncertainty(
     raters: Mapping[str, FloatArray] | None,
     threshold: float,
     zooms: Sequence[float],
+    ignore: BoolArray | None = None,
 ) -> UncertaintyScores:
     """Compare a prediction with the truth and, near the truth, with several raters.
 
@@ -65,6 +66,7 @@ def score_uncertainty(
         raters: rater -> mask (X, Y, Z) in [0, 1], or None.
         threshold: least soft value of foreground.
         zooms: (3,) size of a voxel in mm.
+        ignore: (X, Y, Z), the voxels whose truth is unknown, which do not count; None: none.
 
     Returns:
         Scores: `dice` [%], `ece`, `ace`, `brier`, each `_without` samples (the deterministic pass)
@@ -72,12 +74,15 @@ def score_uncertainty(
         `rank_correlation` with the variance over raters, by the deterministic value's own entropy
         (`_without`), the samples' `_entropy` and their `_mutualinfo`.
     """
+    truth = without_ignored(truth, ignore)
     roi, true = region(truth, zooms), binarize(truth, TRUTH_THRESHOLD)
+    roi = roi if ignore is None else roi & ~ignore
     wrong = binarize(prediction.soft, threshold) != true
     scores: dict[str, float] = {}
     bins: dict[str, ReliabilityBins] = {}
     for name, soft in (("without", prediction.soft), ("with", prediction.mean)):
-        metrics = {"dice": dice(binarize(soft, threshold), true)}
+        known = without_ignored(soft, ignore)
+        metrics = {"dice": dice(binarize(known, threshold), true)}
         metrics |= score_calibration(soft, truth, roi)
         scores |= {f"{metric}_{name}": value for metric, value in metrics.items()}
         bins[name] = reliability(soft, truth, roi)

@@ -1,10 +1,15 @@
-"""Metrics of one target of one volume, in the native space of its scan."""
+"""Metrics of one target of one volume, in the native space of its scan.
+
+Voxels that the ground truth leaves open (`ignore`) are removed from prediction and truth before
+anything is computed: they count as background of both, and not at all in means over voxels. A
+structure that continues into them is scored as its known part, with a surface at their border.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from softseg.core.types import AnyArray, BoolArray
+from softseg.core.types import AnyArray, BoolArray, FloatArray
 
 TRUTH_THRESHOLD = 0.5
 """The fraction of a voxel from which the truth of the binary metrics is foreground."""
@@ -17,3 +22,8 @@ def binarize(probability: AnyArray, threshold: float) -> BoolArray:
     next to it, which a comparison in float64 would call smaller.
     """
     return np.asarray(probability, dtype=np.float32) >= np.float32(threshold)
+
+
+def without_ignored(values: FloatArray, ignore: BoolArray | None) -> FloatArray:
+    """Return a prediction or truth (X, Y, Z) with 0 in the voxels to ignore; None ignores none."""
+    return values if ignore is None else np.where(ignore, values.dtype.type(0), values)

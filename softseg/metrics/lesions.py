@@ -91,7 +91,9 @@ def score_lesions(
 ) -> dict[str, float]:
     """Compute the lesion detection rates of a predicted mask, in percent, and lesion counts.
 
-    Both masks are (X, Y, Z); a voxel has a volume of `voxel_mm3` cubic millimeters.
+    Both masks are (X, Y, Z); a voxel has a volume of `voxel_mm3` cubic millimeters. Ignored voxels
+    must be removed from both before: a lesion that continues into them has the size of its known
+    part, and two parts on either side of them are two lesions.
 
     Returns:
         `ltpr`: share of the true lesions that are detected; NaN without a true lesion.

@@ -9,14 +9,20 @@ from softseg.metrics import TRUTH_THRESHOLD, binarize
 
 
 def score_overlap_and_volume(
-    probability: FloatArray, truth: FloatArray, mask: BoolArray, voxel_ml: float, slice_axis: int
+    probability: FloatArray,
+    truth: FloatArray,
+    mask: BoolArray,
+    voxel_ml: float,
+    slice_axis: int,
+    ignore: BoolArray | None = None,
 ) -> dict[str, float]:
     """Compute overlap, volume and soft error: the columns that `metrics.csv` always has.
 
     All but `mse_paper` along `slice_axis` are of the volumes (X, Y, Z): `mse`, `soft_dice` and
     `soft_volume_ml` of the soft prediction and truth in [0, 1], the others of the binary
     prediction `mask` and of truth >= 0.5. Percent, or milliliters where the name says so; NaN
-    where a metric is not defined. Raises ValueError if the shapes differ.
+    where a metric is not defined. `ignore` marks voxels that do not count; prediction, truth and
+    mask must be 0 there. Raises ValueError if the shapes differ.
     """
     if probability.shape != truth.shape:
         raise ValueError(f"prediction {probability.shape} and truth {truth.shape} differ in shape")
@@ -27,8 +33,8 @@ def score_overlap_and_volume(
         "recall": recall(mask, true_mask),
         "avd": avd(mask, true_mask),
         "rvd": rvd(mask, true_mask),
-        "mse": mse(probability, truth),
-        "mse_paper": mse_paper(mask, true_mask, slice_axis),
+        "mse": mse(probability, truth, ignore),
+        "mse_paper": mse_paper(mask, true_mask, slice_axis, ignore),
         "soft_dice": soft_dice(probability, truth),
         "volume_ml": volume_ml(mask, voxel_ml),
         "volume_truth_ml": volume_ml(true_mask, voxel_ml),
@@ -81,21 +87,35 @@ def volume_ml(mask: BoolArray | FloatArray, voxel_ml: float) -> float:
     return float(np.sum(mask, dtype=np.float64)) * voxel_ml
 
 
-def mse(probability: FloatArray, truth: FloatArray) -> float:
+def mse(probability: FloatArray, truth: FloatArray, ignore: BoolArray | None = None) -> float:
     """Return the mean over voxels of the squared error of soft volumes, 0 to 100 %.
 
-    The truth's own softness counts: this is the Brier score where the truth is 0 or 1.
+    The truth's own softness counts: this is the Brier score where the truth is 0 or 1. The mean is
+    over the voxels that are not ignored; NaN if all are.
     """
     error = np.subtract(probability, truth, dtype=np.float64)
+    if ignore is not None:
+        error = error[~ignore]
+    if not error.size:
+        return float("nan")
     return 100.0 * float(np.mean(np.square(error)))
 
 
-def mse_paper(prediction: BoolArray, truth: BoolArray, slice_axis: int = 2) -> float:
+def mse_paper(
+    prediction: BoolArray, truth: BoolArray, slice_axis: int = 2, ignore: BoolArray | None = None
+) -> float:
     """Return the figure that Gros et al. 2020 call MSE, in percent, to compare with their tables.
 
     Of binary masks, the mean squared error within each slice, *summed* over the slices along
-    `slice_axis`: it grows with the number of slices and may exceed 100.
+    `slice_axis`: it grows with the number of slices and may exceed 100. The mean of a slice is over
+    its voxels that are not ignored; slices without one are left out.
     """
+    if ignore is not None:
+        in_plane = tuple(axis for axis in range(truth.ndim) if axis != slice_axis)
+        wrong = np.count_nonzero((prediction ^ truth) & ~ignore, axis=in_plane)
+        voxels = np.count_nonzero(~ignore, axis=in_plane)
+        shares = wrong[voxels > 0] / voxels[voxels > 0]
+        return 100.0 * float(shares.sum()) if shares.size else float("nan")
     return percent(count(prediction ^ truth), truth.size // truth.shape[slice_axis])
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from softseg.core.component import Component
 from softseg.core.types import BoolArray, Float32Array
-from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.metrics import TRUTH_THRESHOLD, binarize, without_ignored
 from softseg.metrics.agreement import agreement
 from softseg.metrics.calibration import (
     MARGIN_MM,
@@ -20,7 +20,7 @@ from softseg.metrics.calibration import (
     score_calibration,
 )
 from softseg.metrics.lesions import LesionRules, score_lesions
-from softseg.metrics.overlap import score_overlap_and_volume
+from softseg.metrics.overlap import score_overlap_and_volume, volume_ml
 from softseg.metrics.postprocess import PostprocessStep, postprocess
 from softseg.metrics.surface import score_surface
 from softseg.metrics.volume_bias import score_volume_bias
@@ -83,6 +83,7 @@ class Evaluate(Component):
         voxel_ml: float,
         slice_axis: int = 2,
         raters: Mapping[str, Float32Array] | None = None,
+        ignore: BoolArray | None = None,
     ) -> TargetEvaluation:
         """Binarize a prediction and score it.
 
@@ -94,16 +95,25 @@ class Evaluate(Component):
             voxel_ml: its volume in milliliters; less than the product where the axes are skewed.
             slice_axis: the axis along which the model sliced the volume.
             raters: rater -> mask (X, Y, Z) in [0, 1], where there are several.
+            ignore: (X, Y, Z), the voxels whose truth is unknown, or None. They are removed from
+                prediction and truth after postprocessing, for every score; the returned mask
+                keeps them. `ignored_ml` is their volume; if no other voxel is left, all other
+                scores are NaN.
         """
         voxel_mm3 = 1000 * voxel_ml
         thresholded = binarize(probability, threshold)
-        mask = postprocess(thresholded, self.postprocess, voxel_mm3, slice_axis)
+        predicted = mask = postprocess(thresholded, self.postprocess, voxel_mm3, slice_axis)
+        if ignore is not None:
+            probability, truth = (without_ignored(soft, ignore) for soft in (probability, truth))
+            raters = {name: without_ignored(soft, ignore) for name, soft in (raters or {}).items()}
+            mask = predicted & ~ignore
         true_mask = binarize(truth, TRUTH_THRESHOLD)
-        scores = score_overlap_and_volume(probability, truth, mask, voxel_ml, slice_axis)
+        scores = score_overlap_and_volume(probability, truth, mask, voxel_ml, slice_axis, ignore)
         scores |= score_volume_bias(probability, truth, mask, voxel_ml)
         bins = None
         if (margin := self.metrics.calibration_margin_mm) is not None:
             near = region(truth, zooms, margin)
+            near = near if ignore is None else near & ~ignore
             scores |= score_calibration(probability, truth, near)
             bins = reliability(probability, truth, near)
         if (tolerance := self.metrics.surface_tolerance_mm) is not None:
@@ -113,4 +123,7 @@ class Evaluate(Component):
         if raters and self.metrics.raters:
             rater_masks = {name: binarize(soft, TRUTH_THRESHOLD) for name, soft in raters.items()}
             scores |= agreement(mask, rater_masks)
-        return TargetEvaluation(mask, scores, bins)
+        if ignore is not None:
+            scores = dict.fromkeys(scores, float("nan")) if ignore.all() else scores
+            scores["ignored_ml"] = volume_ml(ignore, voxel_ml)
+        return TargetEvaluation(predicted, scores, bins)

@@ -23,7 +23,8 @@ def score_surface(
     """Compute all surface metrics of a predicted mask.
 
     `zooms` (3,) is the size of a voxel in mm, `tolerance_mm` (0 or more) the distance up to which
-    `surface_dice` counts a surface voxel as right.
+    `surface_dice` counts a surface voxel as right. Ignored voxels must be removed from both masks
+    before, so that both have the same surface where they are cut off.
 
     Returns:
         `hd95_mm`: the 95 % Hausdorff distance, the larger of both directions' 95th percentiles,

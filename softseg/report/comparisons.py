@@ -200,13 +200,15 @@ def _defined(scores: pd.DataFrame) -> pd.DataFrame:
 def same_truth(metrics: pd.DataFrame, candidate: str, reference: str) -> bool:
     """Whether two candidates' truths have the same volumes, binary and soft, in every scan.
 
+    The ignored volumes must be the same, too: otherwise they were scored on different voxels.
+
     `metrics` has rows of metrics.csv with `candidate` and `split`.
     """
     soft_volume = metrics["soft_volume_ml"] - metrics["dV_soft_ml"]
-    return all(
-        _agree(metrics, values, candidate, reference)
-        for values in (metrics["volume_truth_ml"], soft_volume)
-    )
+    volumes = [metrics["volume_truth_ml"], soft_volume]
+    if "ignored_ml" in metrics:  # where no candidate ignores voxels, there is no such column
+        volumes.append(metrics["ignored_ml"].fillna(0))
+    return all(_agree(metrics, values, candidate, reference) for values in volumes)
 
 
 def same_raters(metrics: pd.DataFrame, candidate: str, reference: str) -> bool:

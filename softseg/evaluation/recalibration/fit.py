@@ -16,7 +16,8 @@ from scipy.stats import linregress
 
 from softseg.core.component import Component
 from softseg.core.errors import UserError
-from softseg.core.types import Float32Array, Float64Array, FloatArray
+from softseg.core.types import BoolArray, Float32Array, Float64Array, FloatArray
+from softseg.metrics import without_ignored
 from softseg.metrics.overlap import volume_ml
 
 LOWEST = float(np.finfo(np.float32).tiny)
@@ -120,7 +121,9 @@ class Evidence:
         )
 
 
-def collect_evidence(probability: FloatArray, truth: FloatArray, voxel_ml: float) -> Evidence:
+def collect_evidence(
+    probability: FloatArray, truth: FloatArray, voxel_ml: float, ignore: BoolArray | None = None
+) -> Evidence:
     """Return the evidence of one volume; add up those of a set.
 
     All voxels of the scan count, not a region around the truth: a fitted map will be applied
@@ -130,11 +133,13 @@ def collect_evidence(probability: FloatArray, truth: FloatArray, voxel_ml: float
         probability: soft prediction q (X, Y, Z) in [0, 1]; taken as float32, as in files.
         truth: y (X, Y, Z) in [0, 1].
         voxel_ml: volume of one voxel in milliliters.
+        ignore: (X, Y, Z), the voxels whose truth is unknown, which do not count; None: none.
 
     Raises ValueError if the shapes differ.
     """
     if probability.shape != truth.shape:
         raise ValueError(f"prediction {probability.shape} and truth {truth.shape} differ in shape")
+    probability, truth = (without_ignored(soft, ignore) for soft in (probability, truth))
     volumes = (volume_ml(probability, voxel_ml), volume_ml(truth, voxel_ml))
     none = np.zeros(BINS)
     total = Evidence(none, none, none, none, (volumes,))

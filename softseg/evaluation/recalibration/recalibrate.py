@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from operator import add
+from typing import NamedTuple
 
 import pandas as pd
 from rich.console import Console
@@ -25,15 +26,22 @@ from softseg.evaluation.recalibration.fit import (
     fit,
 )
 from softseg.evaluation.threshold_search import best_threshold, dice_curve, thresholds_of
-from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.metrics import TRUTH_THRESHOLD, binarize, without_ignored
 from softseg.metrics.calibration import region, score_calibration
 from softseg.metrics.headings import HEADINGS
 from softseg.metrics.overlap import dice, volume_ml
 from softseg.metrics.volume_bias import score_volume_bias
 from softseg.runs.folder import Run, set_suffix
 
-Volume = tuple[FloatArray, FloatArray, Grid]
-"""Soft prediction and truth, both (X, Y, Z) in [0, 1], and their grid."""
+
+class Volume(NamedTuple):
+    """One target of a volume: soft prediction and truth, both (X, Y, Z) in [0, 1]."""
+
+    soft: FloatArray
+    truth: FloatArray
+    grid: Grid
+    ignore: BoolArray | None = None
+    """(X, Y, Z), the voxels whose truth is unknown."""
 
 
 def recalibrate(
@@ -69,7 +77,8 @@ def recalibrate(
     members = opened.sets.validation
     for _, soft, sample in iter_predictions(opened, members, "fitting", console):
         for k, target in enumerate(opened.targets):
-            part = collect_evidence(soft[k], sample.target[k], sample.grid.voxel_ml)
+            truth, voxel_ml = sample.target[k], sample.grid.voxel_ml
+            part = collect_evidence(soft[k], truth, voxel_ml, sample.ignored(k))
             evidence[target].append(part)
     recalibrations = {target: fit(name, reduce(add, parts)) for target, parts in evidence.items()}
     thresholds = thresholds_of(opened, threshold, console)
@@ -78,7 +87,7 @@ def recalibrate(
         before = after = thresholds[target]
         if not isinstance(recalibration, VolumeCorrection):  # which leaves the values as they are
             validation = _volumes(opened, k, members, "searching the threshold", console)
-            curves = [dice_curve(recalibration(soft), truth) for soft, truth, _ in validation]
+            curves = [dice_curve(recalibration(v.soft), v.truth, v.ignore) for v in validation]
             after = best_threshold(curves).value
         volumes = _volumes(opened, k, compared, f"scoring {set_name}", console)
         effect = before_and_after(volumes, recalibration, (before, after))
@@ -98,7 +107,7 @@ def _volumes(
     opened: OpenedRun, k: int, members: Sequence[str], description: str, console: Console
 ) -> Iterator[Volume]:
     for _, soft, sample in iter_predictions(opened, members, description, console):
-        yield soft[k], sample.target[k], sample.grid
+        yield Volume(soft[k], sample.target[k], sample.grid, sample.ignored(k))
 
 
 def before_and_after(
@@ -124,8 +133,10 @@ def before_and_after(
     which both means are.
     """
     rows_before, rows_after = [], []
-    for soft, truth, grid in volumes:
+    for prediction, unmasked_truth, grid, ignore in volumes:
+        soft, truth = (without_ignored(v, ignore) for v in (prediction, unmasked_truth))
         roi, voxel_ml = region(truth, grid.zooms.tolist()), grid.voxel_ml
+        roi = roi if ignore is None else roi & ~ignore
         before = _scores(soft, truth, roi, voxel_ml, thresholds[0])
         if isinstance(recalibration, VolumeCorrection):
             corrected_ml = recalibration(volume_ml(soft, voxel_ml))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from softseg.data.nifti.grid import Grid
 from softseg.evaluation.recalibration.fit import (
+    Monotone,
     Temperature,
     VolumeCorrection,
     collect_evidence,
     fit_temperature,
 )
-from softseg.evaluation.recalibration.recalibrate import before_and_after
+from softseg.evaluation.recalibration.recalibrate import Volume, before_and_after
 
 ZOOMS = (1.0, 2.0, 5.0)  # a voxel of 0.01 ml
 
 
 def on_grid(q, y):
-    return q, y, Grid(q.shape, np.diag([*ZOOMS, 1.0]))
+    return Volume(q, y, Grid(q.shape, np.diag([*ZOOMS, 1.0])))
 
 
 METRICS = ["ece", "ace", "brier", "dV_soft_ml", "dV_hard_ml", "dice"]
@@ -56,7 +58,7 @@ def test_each_mean_is_over_volumes_and_each_threshold_is_its_own():
 def test_a_corrected_volume_changes_the_soft_volume_only():
     volumes = [volume(seed) for seed in (3, 4)]
     table = before_and_after(volumes, VolumeCorrection(intercept_ml=1, slope=0.5), (0.5, 0.9))
-    expected = np.mean([1 + 0.5 * 0.01 * q.sum() - 0.01 * y.sum() for q, y, _ in volumes])
+    expected = np.mean([1 + 0.5 * 0.01 * q.sum() - 0.01 * y.sum() for q, y, *_ in volumes])
     assert table.loc["dV_soft_ml", "after"] == pytest.approx(expected)
     others = table.drop("dV_soft_ml")
     assert (others["before"] == others["after"]).all()
@@ -87,6 +89,25 @@ def test_the_volume_of_a_skewed_voxel_is_not_the_product_of_its_edges():
     affine = np.diag([*ZOOMS, 1.0])
     affine[1, 2] = 3  # the third axis is skewed
     table = before_and_after(
-        [(q, y, Grid(q.shape, affine))], Temperature(temperature=1), (0.5, 0.5)
+        [Volume(q, y, Grid(q.shape, affine))], Temperature(temperature=1), (0.5, 0.5)
     )
     assert table.loc["dV_hard_ml", "before"] == pytest.approx(8 * 0.01)
+
+
+@pytest.mark.parametrize(
+    "recalibration",
+    [
+        Temperature(temperature=2),
+        Monotone(predicted=(0.0, 1.0), observed=(0.0, 0.8)),
+        VolumeCorrection(intercept_ml=1, slope=0.5),
+    ],
+    ids=lambda recalibration: recalibration.name,
+)
+def test_ignored_voxels_do_not_count(recalibration):
+    """As if they had been cut off."""
+    q, y, grid, _ = volume(6)
+    ignore = np.zeros(q.shape, dtype=bool)
+    ignore[5:] = True
+    table = before_and_after([Volume(q, y, grid, ignore)], recalibration, (0.5, 0.5))
+    alone = before_and_after([on_grid(q[:5], y[:5])], recalibration, (0.5, 0.5))
+    pd.testing.assert_frame_equal(table, alone)
