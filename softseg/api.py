@@ -66,6 +66,7 @@ def evaluate(
     threshold: float | None = None,
     split: str = "test",
     changes: Sequence[str] = (),
+    overwrite: bool = False,
     quiet: bool = False,
 ) -> pd.DataFrame:
     """Score a trained run in native space; returns one row per subject and target.
@@ -76,6 +77,7 @@ def evaluate(
         threshold: binarization threshold in [0, 1]; None: that of a threshold search, or 0.5.
         split: train, validation or test.
         changes: changes of the run's configuration, as for `--set`.
+        overwrite: replace the results of a run that is part of an ablation.
         quiet: print nothing.
     """
     scored = evaluation.evaluate(
@@ -85,6 +87,7 @@ def evaluate(
         threshold=threshold,
         set_name=split,
         changes=changes,
+        overwrite=overwrite,
     )
     return scored.table
 

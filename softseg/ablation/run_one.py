@@ -62,7 +62,7 @@ def _train_and_evaluate(planned: PlannedRun, stack: Path, console: Console) -> N
     run, prepared = planned.run, PreparedData(planned.sets, read_shared_stack(stack))
     train(planned.experiment, run.folder, console, resume=True, prepared=prepared)
     began = time.perf_counter()
-    evaluate(run, console, search=True, stack=prepared.stack)
+    evaluate(run, console, search=True, overwrite=True, stack=prepared.stack)
     run.update_metadata(done=timestamp(), evaluation_seconds=time.perf_counter() - began)
 
 

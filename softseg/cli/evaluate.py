@@ -33,6 +33,10 @@ def evaluate(
     ] = None,
     samples: Samples = None,
     seed: Seed = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace results of a run that is part of an ablation."),
+    ] = False,
     set_: Sets = None,
     device: Device = None,
 ) -> None:
@@ -52,6 +56,7 @@ def evaluate(
         threshold=threshold,
         set_name=split,
         changes=assignments,
+        overwrite=overwrite,
     )
     evaluation.print_evaluation(trained, scored, split, console)
     if recalibrate:

@@ -27,7 +27,10 @@ Samples = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Random seed for --uncertainty (default: 0).")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 RunFolder = Annotated[
-    str | None, typer.Argument(help="A run's folder (default: the newest finished run in runs/).")
+    str | None,
+    typer.Argument(
+        help="A run's folder (default: the newest finished run in runs/ outside of ablations)."
+    ),
 ]
 
 

@@ -54,13 +54,15 @@ def evaluate(
     threshold: float | None = None,
     set_name: str = "test",
     changes: Sequence[str] = (),
+    overwrite: bool = False,
     stack: SliceStack | None = None,
 ) -> RunEvaluation:
     """Score a run on one of its sets and write metrics.csv, summary.json and predictions/.
 
     With `search`, the threshold of each target is first searched on training and validation volumes
     and stored in threshold.json. `changes` are `key=value` changes of the run's configuration, such
-    as dataset.root or trainer.device. `stack` holds its slices if they are already loaded. If
+    as dataset.root or trainer.device. `overwrite` allows to replace the results of a run of an
+    ablation, which its report shows. `stack` holds its slices if they are already loaded. If
     training crops, everything outside the crop is predicted 0 (as `predict --training-crop` does).
 
     Raises UserError for a run that cannot be evaluated, and for invalid arguments.
@@ -70,6 +72,12 @@ def evaluate(
     if search and threshold is not None:
         raise UserError("threshold and threshold_search cannot be combined: leave out one of them")
     check_threshold(threshold)
+    if run.ablation and not overwrite and (search or set_name == "test"):
+        raise UserError(
+            f"{run.folder} is part of the ablation in {run.ablation}; add --overwrite to replace "
+            "the results that its report shows, or score another set, which has files of its own, "
+            "without a threshold search (--split validation)"
+        )
     searched = ("train", "validation") if search else ()
     opened = open_run(run, console, (set_name, *searched), changes, stack)
     if search:

@@ -10,9 +10,10 @@ from rich.progress import track
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
-from softseg.core.errors import UserError
+from softseg.core.errors import UserError, combined_error
 from softseg.core.types import Float32Array
 from softseg.data import Sets, Subject, read_split
+from softseg.data.loaders.base import DatasetFields
 from softseg.data.sample import Sample, load_sample
 from softseg.inference.segment import PreparedScan
 from softseg.models.predictor import Predictor
@@ -21,6 +22,13 @@ from softseg.preprocess.steps import standardizes_per_slice
 from softseg.runs.build import load_predictor, resolve_hardware
 from softseg.runs.data import load_stack
 from softseg.runs.folder import Run
+from softseg.runs.resume import changed_keys
+
+_MACHINE = tuple(
+    f"trainer.{key}"
+    for key in ("batch_size", "compile", "device", "memory_format", "precision", "threads")
+)
+"""Keys of the trainer that an evaluation reads, too."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,9 @@ def open_run(
     `changes` are `key=value` changes of its configuration; `stack` holds its slices if they are
     already loaded. Raises UserError for a run that cannot be evaluated.
     """
-    experiment = resolve_hardware(load_config(run.config, Experiment, changes))
+    experiment = load_config(run.config, Experiment, changes)
+    check_changes(run, experiment)
+    experiment = resolve_hardware(experiment)
     sets = read_split(run.split)
     predictor, epoch = load_predictor(run, experiment)
     if (status := run.metadata().get("status")) != "finished":
@@ -83,6 +93,50 @@ def open_run(
             f"warning: images or masks changed since training: {', '.join(changed)}", markup=False
         )
     return OpenedRun(run, experiment, sets, subjects, stack, predictor, epoch)
+
+
+def check_changes(run: Run, experiment: Experiment) -> None:
+    """Raise UserError, naming each key, for changes that an evaluation of a run cannot honor.
+
+    It reads neither the keys of the training nor others than the run's sets, and the weights belong
+    to one network and one preprocessing.
+    """
+    trained = load_config(run.config, Experiment)
+    problems = [
+        f"{key}: {values}: {reason}"
+        for key, values in changed_keys(trained, experiment).items()
+        if (reason := _reason_against(key, run))
+    ]
+    problems += _channel_problems(trained.dataset, experiment.dataset)
+    if problems:
+        raise combined_error(
+            "these keys cannot be changed in an evaluation (then -> now); leave them out:", problems
+        )
+
+
+def _reason_against(key: str, run: Run) -> str:
+    """Return why a key cannot be changed in an evaluation, and what to do; empty if it can."""
+    section = key.partition(".")[0]
+    if section in ("dataset", "evaluate") or key in _MACHINE:
+        return ""
+    if section == "split":
+        return f"the sets are those in {run.split}; score another of them with --split"
+    if section in ("model", "preprocess", "slices"):
+        return "the weights were trained with the first value; train another run with the second"
+    return "it has no effect after training"
+
+
+def _channel_problems(trained: DatasetFields, changed: DatasetFields) -> Iterator[str]:
+    """Yield a message for other inputs or outputs than those of the network."""
+    for key, then, now in (
+        ("contrasts", trained.contrasts, changed.contrasts),
+        ("targets", tuple(trained.targets), tuple(changed.targets)),
+    ):
+        if then != now:
+            yield (
+                f"dataset.{key}: {', '.join(then)} -> {', '.join(now)}: the network has the first, "
+                "in this order"
+            )
 
 
 def track_volumes(

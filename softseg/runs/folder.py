@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,9 @@ from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.core.files import delete_folder, read_json, temporary_files, write_json
 from softseg.data import Subject
+
+ABLATION_FILES = ("ablation.yaml", "plan.json")
+"""The configuration and the plan in an ablation's folder."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,15 @@ class Run:
     def _next_to_folder(self, kind: str) -> Path:
         folder = self.folder.resolve() if not self.folder.name else self.folder  # "." or ".."
         return folder.with_name(f"{folder.name}.{kind}")
+
+    @property
+    def ablation(self) -> Path | None:
+        """The ablation's folder `x` of a run `x/<candidate>/split-<k>`; None for any other run."""
+        folder = self.folder.resolve()  # a link to such a run is part of the ablation, too
+        if len(folder.parents) < 2 or not re.fullmatch(r"split-\d+", folder.name):
+            return None
+        above = folder.parents[1]
+        return above if any((above / name).is_file() for name in ABLATION_FILES) else None
 
     def exists(self) -> bool:
         """Whether training has started in this folder: run.json is written first."""
@@ -145,7 +158,7 @@ def create_folder(run: Run, overwrite: bool) -> None:
 
 
 def find_run(name: str | None, root: Path = Path("runs")) -> Run:
-    """Return the run of a folder, or the newest finished run under `root`, ablations included.
+    """Return the run of a folder, or the newest finished run under `root` outside of ablations.
 
     Raises UserError if there is none.
     """
@@ -156,9 +169,13 @@ def find_run(name: str | None, root: Path = Path("runs")) -> Run:
         return run
     runs = [Run(path.parent) for path in root.rglob("run.json")]
     finished = [run for run in runs if run.metadata().get("status") == "finished"]
-    if not finished:
-        raise UserError(f"there is no finished run in {root}/; train first, or name a run's folder")
-    return max(finished, key=lambda run: str(run.metadata().get("finished", "")))
+    alone = [run for run in finished if run.ablation is None]
+    if not alone:
+        outside = " outside of an ablation" if finished else ""
+        raise UserError(
+            f"there is no finished run in {root}/{outside}; train first, or name a run's folder"
+        )
+    return max(alone, key=lambda run: str(run.metadata().get("finished", "")))
 
 
 def is_done(run: Run) -> bool:

@@ -11,9 +11,10 @@ import pandas as pd
 
 from softseg.core.errors import UserError
 from softseg.core.files import read_json
-from softseg.runs.folder import Run, is_done, read_history
+from softseg.runs.folder import ABLATION_FILES, Run, is_done, read_history
 
-CONFIG, PLAN, STACKS = "ablation.yaml", "plan.json", ".stacks"
+CONFIG, PLAN = ABLATION_FILES
+STACKS = ".stacks"
 """Names in an ablation's folder."""
 CANDIDATE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """A candidate's name, which is also the name of a folder."""

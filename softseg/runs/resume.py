@@ -47,11 +47,16 @@ def config_differences(run: Run, experiment: Experiment) -> list[str]:
     current = dump(experiment)
     if run.config.read_bytes() == current.encode():
         return []
-    then, now = load_config(run.config, Experiment), experiment
-    return list(_differences((), then.model_dump(mode="json"), now.model_dump(mode="json")))
+    changed = changed_keys(load_config(run.config, Experiment), experiment)
+    return [f"{key}: {values}" for key, values in changed.items()]
 
 
-def _differences(path: KeyPath, then: Any, now: Any) -> Iterator[str]:
+def changed_keys(then: Experiment, now: Experiment) -> dict[str, str]:
+    """Return key -> `200 -> 300` for each key that differs, such as `trainer.max_epochs`."""
+    return dict(_differences((), then.model_dump(mode="json"), now.model_dump(mode="json")))
+
+
+def _differences(path: KeyPath, then: Any, now: Any) -> Iterator[tuple[str, str]]:
     """Yield each differing key with both values; sections with other keys are compared whole."""
     if inline(then) == inline(now):  # as text, which distinguishes 1 and 1.0
         return
@@ -59,7 +64,7 @@ def _differences(path: KeyPath, then: Any, now: Any) -> Iterator[str]:
         for key in then:
             yield from _differences((*path, key), then[key], now[key])
     else:
-        yield f"{dotted(path)}: {inline(then)} -> {inline(now)}"
+        yield dotted(path), f"{inline(then)} -> {inline(now)}"
 
 
 def check_same_data(run: Run, sets: Sets, data: dict[str, str]) -> None:

@@ -88,11 +88,33 @@ def test_temporary_files_of_a_killed_process_are_ignored_and_deleted(tmp_path):
     assert list(run.folder.iterdir()) == []
 
 
-def test_the_newest_finished_training_may_be_part_of_an_ablation(tmp_path):
-    make_finished(tmp_path / "zz_old", "2024-03-01T10:00:00+00:00")
-    nested = make_finished(tmp_path / "ablation/soft/split-3", "2024-03-02T09:00:00+00:00")
-    make_finished(tmp_path / "ablation/hard/split-3", "2024-03-02T08:59:59+00:00")
+def make_ablation_run(folder, when, file="plan.json"):
+    run = make_finished(folder / "soft/split-3", when)
+    (folder / file).write_text("{}")
+    return run
+
+
+@pytest.mark.parametrize("file", ["plan.json", "ablation.yaml"])
+def test_the_newest_finished_training_outside_of_ablations_is_found(tmp_path, file):
+    single = make_finished(tmp_path / "single", "2024-03-01T10:00:00+00:00")
+    nested = make_finished(tmp_path / "of/mine/split-1", "2024-03-01T10:00:01+00:00")
+    newer = make_ablation_run(tmp_path / "ablation", "2024-03-02T09:00:00+00:00", file)
+    assert newer.ablation == (tmp_path / "ablation").resolve()
+    assert single.ablation is nested.ablation is None
     assert find_run(None, tmp_path).folder == nested.folder
+    assert find_run(str(newer.folder)).folder == newer.folder
+
+
+def test_a_link_to_a_run_of_an_ablation_is_part_of_it(tmp_path):
+    target = make_ablation_run(tmp_path / "ablation", "2024-03-02T09:00:00+00:00")
+    (tmp_path / "best").symlink_to(target.folder)
+    assert Run(tmp_path / "best").ablation == (tmp_path / "ablation").resolve()
+
+
+def test_only_runs_of_ablations_are_a_user_error(tmp_path):
+    make_ablation_run(tmp_path / "ablation", "2024-03-02T09:00:00+00:00")
+    with pytest.raises(UserError, match=r"no finished run in .* outside of an ablation; train"):
+        find_run(None, tmp_path)
 
 
 @pytest.mark.parametrize("status", ["training", "interrupted", "failed"])
