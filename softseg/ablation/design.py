@@ -17,7 +17,7 @@ from softseg.config.yaml.tree import ConfigTree
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError
 from softseg.data import Split, Subject
-from softseg.data.splits import Share, Values, group_by, require_groups
+from softseg.data.splits import GroupSelection, Values, group_by, require_groups
 from softseg.metrics.significance import Method
 from softseg.runs.plan_file import CANDIDATE_NAME
 
@@ -30,7 +30,7 @@ class GroupScheme(Component):
     by: str = "subject"
     """Column whose values are kept together: subject (a person, with all sessions), center,
     session, or any column of participants.tsv or of dataset.table."""
-    validation: Share | None = None
+    validation: GroupSelection | None = None
     """Validation groups, of those outside the test set: a fraction (of all groups; with `within`,
     of the remaining groups), a number, or a list of values; at least one. null: 0.2."""
     within: str | None = None
@@ -46,7 +46,7 @@ class RandomSplits(GroupScheme):
     name: Literal["random"]
     repeats: Count
     """Number of splits."""
-    test: Share = 0.2
+    test: GroupSelection = 0.2
     """Test groups of each split: a fraction of all groups, a number, or a list of values; at least
     one."""
 

@@ -32,7 +32,7 @@ class Affine(Component):
     """Degrees: the angle is sampled uniformly from [-rotation, rotation]; slices rotate in pixels,
     as if these were square."""
     translation: Annotated[float, Field(ge=0, le=1)] = 0.03
-    """Share of the slice's size, sampled uniformly from [-translation, translation] per axis."""
+    """Fraction of the slice's size, sampled uniformly from [-translation, translation] per axis."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """The factor is sampled uniformly from [1 - scale, 1 + scale], one for both axes."""
 
@@ -55,7 +55,7 @@ def apply_affine(batch: Batch, parameters: Tensor) -> Batch:
     """Transform every slice: rotate about its center, shift, then scale about the center.
 
     Parameters (B, 4): angle in radians (from the H axis towards the W axis), scale factor
-    (above 1 magnifies), shift along H and W as a share of the slice's size. Order and result are
+    (above 1 magnifies), shift along H and W as a fraction of the slice's size. Order and result are
     those of TorchIO's `Affine`.
     """
     channels = batch.image.shape[1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from softseg.core.ranks import BatchShare
+from softseg.core.ranks import BatchPart
 
 
 @dataclass(frozen=True)
@@ -18,21 +18,21 @@ class Batch:
     target: Tensor  # (B, K, H, W) float32 in [0, 1]
     fill: Tensor  # (B, C): the standardized background, which is outside of the image
     maps: Mapping[str, Tensor] = field(default_factory=dict)  # kind -> (B, K, H, W), for the loss
-    share: BatchShare | None = None  # which slices of the batch these are; None: all
+    part: BatchPart | None = None  # which slices of the batch these are; None: all
 
     @property
     def batch_size(self) -> int:
         """Number of slices over all processes."""
-        return len(self.image) if self.share is None else self.share.batch_size
+        return len(self.image) if self.part is None else self.part.batch_size
 
     @property
     def share_weight(self) -> float:
         """Weight of this process's mean loss in the mean over processes."""
-        return 1.0 if self.share is None else self.share.weight
+        return 1.0 if self.part is None else self.part.weight
 
     def own_share(self, values: Tensor) -> Tensor:
         """Return these slices' part of values for the batch of all processes, (batch_size, ...)."""
-        return values if self.share is None else self.share.of(values)
+        return values if self.part is None else self.part.of(values)
 
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with a function applied to every tensor, such as a copy to a device."""

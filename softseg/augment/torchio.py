@@ -3,7 +3,7 @@
 They run slice by slice on CPU copies of the batch, which is slow (see the bench). The target is
 transformed as float32 with linear interpolation, so it stays soft.
 
-All slices of a batch share one random stream. A process with a share of the batch therefore also
+All slices of a batch share one random stream. A process with a part of the batch therefore also
 transforms the slices before its own, only to advance the stream.
 """
 
@@ -100,7 +100,7 @@ class TorchioTransform(Component):
         # TorchIO draws from torch's global generator, whose state must not change for others
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            skipped = batch.share.first if batch.share else 0
+            skipped = batch.part.first if batch.part else 0
             for _ in range(skipped):  # random numbers depend on shapes only
                 _transform_slice(transform, image[0], labels[0])
             pairs = [

@@ -64,7 +64,7 @@ class MaskSummary:
     distinct: int
     """The number of all distinct voxels."""
     soft_share: float
-    """Share of soft voxels (below 1) among those above 0, in [0, 1]; 0 for an empty mask."""
+    """Fraction of soft voxels (below 1) among those above 0, in [0, 1]; 0 for an empty mask."""
     volume_ml: float
     """Sum of the mask, whose values are in [0, 1]."""
     empty: bool

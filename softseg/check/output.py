@@ -60,13 +60,13 @@ def as_lines(result: CheckResult) -> list[str]:
     total = [f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count]
     return [
         *_describe_files(result),
-        *_grouped(result, "warning"),
-        *_grouped(result, "note"),
+        *_findings_by_kind(result, "warning"),
+        *_findings_by_kind(result, "note"),
         ", ".join(total) if total else "no problem found",
     ]
 
 
-def _grouped(result: CheckResult, severity: Severity) -> list[str]:
+def _findings_by_kind(result: CheckResult, severity: Severity) -> list[str]:
     """Return a heading for each kind with what to do about it, followed by its findings."""
     kinds: dict[tuple[str, str], list[Finding]] = {}
     for finding in result.of(severity):
@@ -102,13 +102,15 @@ def _describe_files(result: CheckResult) -> list[str]:
         if file.mask is not None:
             masks.setdefault(file.name or "roi", []).append(file.mask)
     grids = firsts.values()
-    types = [f"{kind}s {_counted(of_kind.values())}" for kind, of_kind in stored.items() if of_kind]
+    types = [
+        f"{kind}s {_count_values(of_kind.values())}" for kind, of_kind in stored.items() if of_kind
+    ]
     return [
         _line("subjects", f"{len(result.subjects)}{f' ({sizes})' if sizes else ''}"),
         _line("files", f"{len({file.path for file in result.files})} read"),
-        _line("shape", _counted(format_shape(volume.shape) for volume in grids)),
-        _line("zooms", _counted(format_zooms(volume.zooms_mm) for volume in grids)),
-        _line("orientation", _counted(volume.orientation for volume in grids)),
+        _line("shape", _count_values(format_shape(volume.shape) for volume in grids)),
+        _line("zooms", _count_values(format_zooms(volume.zooms_mm) for volume in grids)),
+        _line("orientation", _count_values(volume.orientation for volume in grids)),
         *([_line("stored as", "; ".join(types))] if types else []),
         *(_line(name, _describe_images(images)) for name, images in contrasts.items()),
         *(_line(name, _describe_masks(of_name)) for name, of_name in masks.items()),
@@ -119,7 +121,7 @@ def _line(topic: str, text: str) -> str:
     return f"{topic:<{_TOPIC_WIDTH}}{text}" if len(topic) < _TOPIC_WIDTH else f"{topic}  {text}"
 
 
-def _counted(texts: Iterable[str]) -> str:
+def _count_values(texts: Iterable[str]) -> str:
     """Return `RAS (12), LPS (1)`: the most frequent first, at most 5."""
     counts = Counter(texts).most_common()
     listed = ", ".join(f"{text} ({count})" for text, count in counts[:_MAX_CHOICES])

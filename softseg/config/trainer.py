@@ -54,7 +54,7 @@ class Trainer(Component):
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 8
     """Number of slices in one training step."""
     oversample_foreground: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of an epoch's slices that contain a target, if fewer do; the number of slices in an
+    """Fraction of an epoch's slices that contain a target, if fewer do; the number of slices in an
     epoch stays the same. null: each slice once."""
     max_epochs: Annotated[int, Field(ge=1)] = 200
     """Maximum number of passes over the training slices; the cosine schedule spans all of them."""

@@ -1,4 +1,4 @@
-"""Rank of this process under torchrun, and its share of each batch."""
+"""Rank of this process under torchrun, and its part of each batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class BatchShare:
+class BatchPart:
     """The consecutive slices of one batch that a process computes."""
 
     first: int  # index of its first slice in the batch
@@ -42,20 +42,20 @@ class Ranks:
         """Whether this is the process that writes and prints."""
         return self.rank == 0
 
-    def batch_share(self, slices: int) -> BatchShare | None:
-        """Return this process's share of a batch of `slices`; None if it is the only process.
+    def batch_part(self, slices: int) -> BatchPart | None:
+        """Return this process's part of a batch of `slices`; None if it is the only process.
 
-        Shares differ by one slice at most. If there are fewer slices than processes, a process
+        Parts differ by one slice at most. If there are fewer slices than processes, a process
         without one takes the first with a weight of 0, since every process must compute a gradient.
         """
         if self.world_size == 1:
             return None
-        share, more = divmod(slices, self.world_size)
-        count = share + (self.rank < more)
+        size, more = divmod(slices, self.world_size)
+        count = size + (self.rank < more)
         if count == 0:
-            return BatchShare(0, 1, slices, 0.0)
-        first = share * self.rank + min(self.rank, more)
-        return BatchShare(first, count, slices, count * self.world_size / slices)
+            return BatchPart(0, 1, slices, 0.0)
+        first = size * self.rank + min(self.rank, more)
+        return BatchPart(first, count, slices, count * self.world_size / slices)
 
     def own(self, items: Sequence[T]) -> Sequence[T]:
         """Return every `world_size`-th item, from index `rank` on."""

@@ -22,9 +22,9 @@ from softseg.data.subject import Subject, no_subject_has
 
 SETS = ("train", "validation", "test")
 Values = Annotated[tuple[str | int, ...], Field(min_length=1)]
-Share = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Values
+GroupSelection = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Values
 Groups = dict[str, list[Subject]]  # value of a column -> its subjects
-_DEFAULT: Share = 0.2
+_DEFAULT: GroupSelection = 0.2
 _log = logging.getLogger(__name__)
 
 
@@ -53,10 +53,10 @@ class Split(Component):
     by: str = "subject"
     """Column whose values are kept together: subject (a person, with all sessions), center,
     session, or any column of participants.tsv or of dataset.table."""
-    test: Share | None = None
+    test: GroupSelection | None = None
     """Groups in the test set: a fraction of all groups, a number, or a list of values of `by`; at
     least one group is used. null: 0.2, unless `folds` or `file` is set."""
-    validation: Share | None = None
+    validation: GroupSelection | None = None
     """Groups in the validation set, out of the rest: a fraction (of all groups; with `within`, of
     the rest), a number, or a list of values; at least one. null: 0.2, unless `file` is set."""
     within: str | None = None
@@ -113,8 +113,8 @@ class Split(Component):
         if isinstance(self.validation, tuple):
             _check_not_tested(self.validation, tested_values - left.keys(), column)
         total = len(groups) if self.within is None else len(left)
-        share = self.validation or _DEFAULT
-        validation = _choose_groups(share, left, total, rng, "split.validation", column)
+        selection = self.validation or _DEFAULT
+        validation = _choose_groups(selection, left, total, rng, "split.validation", column)
         train = [value for value in left if value not in validation]
         if not train:
             raise UserError(
@@ -130,14 +130,14 @@ class Split(Component):
     def _test_groups(self, groups: Groups, rng: np.random.Generator) -> list[str]:
         """Return the groups of the test set: of one fold, or else of `test`."""
         if self.folds is None:
-            share = self.test or _DEFAULT
-            return _choose_groups(share, groups, len(groups), rng, "split.test", self.by)
+            selection = self.test or _DEFAULT
+            return _choose_groups(selection, groups, len(groups), rng, "split.test", self.by)
         if isinstance(self.folds, tuple):
             return [require_groups(self.folds, groups, "split.folds", self.by)[self.fold]]
         if self.folds > len(groups):
             count = f"{self.folds} folds of {len(groups)} group(s)"
             raise UserError(f"split.folds: {count}: {listing(groups)}")
-        parts = np.array_split(_shuffled(groups, rng), self.folds)
+        parts = np.array_split(_shuffle(groups, rng), self.folds)
         return [str(value) for value in parts[self.fold]]
 
 
@@ -173,19 +173,24 @@ def require_groups(values: Iterable[str | int], groups: Groups, key: str, column
 
 
 def _choose_groups(
-    share: Share, groups: Groups, total: int, rng: np.random.Generator, key: str, column: str
+    selection: GroupSelection,
+    groups: Groups,
+    total: int,
+    rng: np.random.Generator,
+    key: str,
+    column: str,
 ) -> list[str]:
     """Choose the listed groups, or at random a number or a fraction of `total` (at least one).
 
     Raises UserError, naming the configuration's `key`, for a value that no subject has in `column`
     and for more groups than there are.
     """
-    if isinstance(share, tuple):
-        return require_groups(share, groups, key, column)
-    count = share if isinstance(share, int) else max(1, math.floor(share * total + 0.5))
+    if isinstance(selection, tuple):
+        return require_groups(selection, groups, key, column)
+    count = selection if isinstance(selection, int) else max(1, math.floor(selection * total + 0.5))
     if count > len(groups):
         raise UserError(f"{key}: cannot take {count} of {len(groups)} group(s): {listing(groups)}")
-    return _shuffled(groups, rng)[:count]
+    return _shuffle(groups, rng)[:count]
 
 
 def _check_not_tested(values: Values, tested: Collection[str], column: str) -> None:
@@ -200,7 +205,7 @@ def _check_not_tested(values: Values, tested: Collection[str], column: str) -> N
             )
 
 
-def _shuffled(groups: Groups, rng: np.random.Generator) -> list[str]:
+def _shuffle(groups: Groups, rng: np.random.Generator) -> list[str]:
     """Return the groups' values in an order that depends on the generator only."""
     names = sorted(groups, key=lambda name: (natural_key(name), name))
     return [names[index] for index in rng.permutation(len(names))]

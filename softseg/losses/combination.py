@@ -68,8 +68,8 @@ class LinearWeight(Component):
             return self.stop
         if epoch <= self.first:
             return self.start
-        share = (epoch - self.first) / (self.last - self.first)
-        return (1 - share) * self.start + share * self.stop
+        progress = (epoch - self.first) / (self.last - self.first)
+        return (1 - progress) * self.start + progress * self.stop
 
     @property
     def final_epoch(self) -> int:

@@ -97,7 +97,7 @@ class UnifiedFocal(OverlapLoss):
 
     name: Literal["unified_focal"] = "unified_focal"
     weight: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of the focal Tversky loss; the rest is the focal loss"""
+    """Weight of the focal Tversky loss; the rest is the focal loss"""
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.6
     """Weight of foreground and of false negatives; of background and false positives 1 - delta"""
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -121,4 +121,4 @@ class UnifiedFocal(OverlapLoss):
         """Return 1 - TI of a class per target, (K,), or per sample and target, (B, K)."""
         agreed = prediction * target
         wrong = (1 - self.delta) * (prediction - agreed) + self.delta * (target - agreed)
-        return self.share(self.total(wrong), self.total(agreed))
+        return self.error_ratio(self.total(wrong), self.total(agreed))

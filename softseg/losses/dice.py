@@ -65,7 +65,7 @@ class DicePlusPlus(OverlapLoss):
         # rounding may make an error negative, of which a power is NaN
         false_positive = F.relu(prediction - agreed) ** self.gamma
         false_negative = F.relu(target - agreed) ** self.gamma
-        return self.share(self.total(false_positive + false_negative), 2 * self.total(agreed))
+        return self.error_ratio(self.total(false_positive + false_negative), 2 * self.total(agreed))
 
 
 class DiceSquared(OverlapLoss):
@@ -87,7 +87,7 @@ class DiceSquared(OverlapLoss):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one loss per target, (K,), or per sample and target, (B, K)."""
         squared_error = self.total((prediction - target).square())
-        return self.share(squared_error, 2 * self.total(prediction * target))
+        return self.error_ratio(squared_error, 2 * self.total(prediction * target))
 
 
 class GeneralizedDice(OverlapLoss):
@@ -122,7 +122,7 @@ class GeneralizedDice(OverlapLoss):
         weight = torch.where(present, (smallest / volume).square(), 1)
         agreed = prediction * target
         wrong = self.total(prediction + target - 2 * agreed)
-        return self.share((weight * wrong).sum(-1), 2 * (weight * self.total(agreed)).sum(-1))
+        return self.error_ratio((weight * wrong).sum(-1), 2 * (weight * self.total(agreed)).sum(-1))
 
 
 class Dml1(OverlapLoss):
@@ -146,7 +146,7 @@ class Dml1(OverlapLoss):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one loss per target, (K,), or per sample and target, (B, K)."""
         error = self.total((prediction - target).abs())
-        return self.share(error, 2 * self.total(torch.minimum(prediction, target)))
+        return self.error_ratio(error, 2 * self.total(torch.minimum(prediction, target)))
 
 
 class Dml2(OverlapLoss):
@@ -166,7 +166,7 @@ class Dml2(OverlapLoss):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one loss per target, (K,), or per sample and target, (B, K)."""
         error = self.total((prediction - target).abs())
-        return self.share(error, 2 * self.total(prediction * target))
+        return self.error_ratio(error, 2 * self.total(prediction * target))
 
 
 class Jml1(OverlapLoss):
@@ -190,7 +190,7 @@ class Jml1(OverlapLoss):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one loss per target, (K,), or per sample and target, (B, K)."""
         error = self.total((prediction - target).abs())
-        return self.share(error, self.total(torch.minimum(prediction, target)))
+        return self.error_ratio(error, self.total(torch.minimum(prediction, target)))
 
 
 class Jml2(OverlapLoss):
@@ -210,4 +210,4 @@ class Jml2(OverlapLoss):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one loss per target, (K,), or per sample and target, (B, K)."""
         error = self.total((prediction - target).abs())
-        return self.share(error, self.total(prediction * target))
+        return self.error_ratio(error, self.total(prediction * target))

@@ -160,8 +160,8 @@ class AdaptiveWing(BaseLoss):
         # the power as the exponential of a logarithm, twice as fast as a tensor to the power of a
         # tensor; softplus is log1p of an exponential
         curve = F.softplus(exponent * (small.log() - math.log(self.epsilon)))
-        share = torch.sigmoid(exponent * math.log(self.theta / self.epsilon))  # r / (1 + r)
-        line = exponent / self.theta * share * F.relu(error - self.theta)
+        fraction = torch.sigmoid(exponent * math.log(self.theta / self.epsilon))  # r / (1 + r)
+        line = exponent / self.theta * fraction * F.relu(error - self.theta)
         values = self.omega * (curve + line)
         if on_cpu:
             return values

@@ -31,7 +31,7 @@ class TverskyIndex(OverlapLoss):
             agreed, error = torch.minimum(prediction, target), prediction - target
             false_positive, false_negative = F.relu(error), F.relu(-error)
         wrong = self.fp_weight * false_positive + self.fn_weight * false_negative
-        return self.share(self.total(wrong), self.total(agreed))
+        return self.error_ratio(self.total(wrong), self.total(agreed))
 
 
 class Tversky(TverskyIndex):

@@ -96,9 +96,9 @@ def score_lesions(
     part, and two parts on either side of them are two lesions.
 
     Returns:
-        `ltpr`: share of the true lesions that are detected; NaN without a true lesion.
-        `lfdr`: share of the predicted lesions that are false, that is, not detected in the truth;
-        NaN without a predicted lesion.
+        `ltpr`: fraction of the true lesions that are detected; NaN without a true lesion.
+        `lfdr`: fraction of the predicted lesions that are false, that is, not detected in the
+        truth; NaN without a predicted lesion.
         `lfdr_paper`: as the code of Gros et al. 2020 counts, false predicted lesions / (false
         predicted + detected *true* lesions), for comparing with their Table 4. It differs where
         one lesion meets several; NaN without a true lesion.

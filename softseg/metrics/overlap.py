@@ -49,12 +49,12 @@ def dice(prediction: BoolArray, truth: BoolArray) -> float:
 
 
 def precision(prediction: BoolArray, truth: BoolArray) -> float:
-    """Return the share of the prediction that is true, 0 to 100 %; NaN if it is empty."""
+    """Return the percentage of the prediction that is true; NaN if it is empty."""
     return percent(count(prediction & truth), count(prediction))
 
 
 def recall(prediction: BoolArray, truth: BoolArray) -> float:
-    """Return the share of the truth that is predicted, 0 to 100 %; NaN if the truth is empty."""
+    """Return the percentage of the truth that is predicted; NaN if the truth is empty."""
     return percent(count(prediction & truth), count(truth))
 
 

@@ -31,7 +31,7 @@ def score_surface(
         interpolated linearly, as in MONAI. Others take one percentile of the distances of both
         directions together, which can be much smaller where one surface is large.
         `assd_mm`: the average symmetric surface distance, over both surfaces' voxels.
-        `surface_dice`: the normalized surface Dice, the share of both surfaces within the
+        `surface_dice`: the normalized surface Dice, the fraction of both surfaces within the
         tolerance, in percent. Every surface voxel counts as one (as in MONAI; Nikolov et al. 2018
         weigh it by its area), and a distance of exactly the tolerance is within.
         Each is NaN where a mask is empty: there is no surface to measure to (MONAI's surface Dice

@@ -20,7 +20,7 @@ class BlockOptions(Component):
     """
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    """Share of activations set to 0 in training, from 0 (none) to below 1; by element it is \
+    """Fraction of activations set to 0 in training, from 0 (none) to below 1; by element it is \
 rounded to n/256, at least 1/256"""
     dropout_by: Literal["element", "channel"] = "element"
     """Unit that is dropped: single activations, or a whole channel of a sample"""
@@ -74,9 +74,9 @@ class ByteDropout(nn.Dropout):
     """Element dropout that takes one random byte per element, from torch's global generator.
 
     On a CPU, random numbers are most of the cost of dropout; here eight elements share one random
-    64-bit number. The kept share is a whole number of 256ths, and kept values are divided by
-    exactly that share, so the expectation is the input. A GPU has cheap random numbers of its own
-    and uses torch's dropout, with the same share.
+    64-bit number. The kept fraction is a whole number of 256ths, and kept values are divided by
+    exactly that fraction, so the expectation is the input. A GPU has cheap random numbers of its
+    own and uses torch's dropout, with the same fraction.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -94,7 +94,7 @@ class ByteDropout(nn.Dropout):
 
 
 def kept_of(p: float) -> int:
-    """Return how many of 256 byte values are kept if a share p is dropped: 1 to 255."""
+    """Return how many of 256 byte values are kept if a fraction p is dropped: 1 to 255."""
     return min(255, max(1, round(256 * (1 - p))))
 
 

@@ -30,7 +30,7 @@ class Sigmoid(Component):
     """Initial output bias in logits (-4 starts every voxel at 0.018); null: random, as in the \
 paper"""
     prior: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of foreground voxels, 0 to 1, at which every voxel starts; an alternative to `bias`"""
+    """Fraction of foreground voxels at which every voxel starts; an alternative to `bias`"""
 
     @model_validator(mode="after")
     def _check_start(self) -> Self:

@@ -37,7 +37,7 @@ class VolumeStatistics:
 
     soft_counts: dict[str, Counts]  # stage -> (soft, positive) voxels, in the order of the stages
     dice_ceiling: tuple[float, ...]  # per target: Dice [%] of the mask resampled there and back
-    kept_share: tuple[float, ...]  # per target: share of the mask in the crop; NaN if it is empty
+    kept_share: tuple[float, ...]  # per target: fraction of the mask in the crop; NaN if empty
     image_digests: tuple[str, ...] = ()  # per contrast: digest of its native voxels
 
 
@@ -95,8 +95,8 @@ def preprocess(
         target=target,
         fill=fill.contiguous(),
         keep=keep,
-        raters=_stacked(raters, target),
-        maps=_stacked(slice_maps(sample.target, steps, slices, geometry, map_kinds), target),
+        raters=_stack_or_empty(raters, target),
+        maps=_stack_or_empty(slice_maps(sample.target, steps, slices, geometry, map_kinds), target),
         geometry=geometry,
         statistics=_statistics(sample, masks, geometry),
     )
@@ -140,7 +140,7 @@ def _resampled_masks(masks: FloatArray, steps: Sequence[Step], geometry: Geometr
     return np.clip(np.stack(resampled), 0.0, 1.0)
 
 
-def _stacked(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
+def _stack_or_empty(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
     """Stack N tensors (S, K, H, W), shaped `like` one, to (S, N, K, H, W); N may be 0."""
     slices, *rest = like.shape
     return torch.stack(list(tensors), dim=1) if tensors else like.new_empty((slices, 0, *rest))

@@ -65,12 +65,12 @@ class SliceStack:
         return [volume for volume in self.volumes if volume.subject in names]
 
     def rows(self, subjects: Iterable[str]) -> Tensor:
-        """Return the indices (N,) of the slices of these subjects that take part in training."""
-        rows = [self.training_rows(volume) for volume in self.volumes_of(subjects)]
+        """Return the indices (N,) of the slices of these subjects that `keep` selects."""
+        rows = [self.kept_rows(volume) for volume in self.volumes_of(subjects)]
         return torch.cat(rows) if rows else torch.empty(0, dtype=torch.long)
 
-    def training_rows(self, volume: StackedVolume) -> Tensor:
-        """Return the indices (N,) of a volume's slices that take part in training, on the CPU."""
+    def kept_rows(self, volume: StackedVolume) -> Tensor:
+        """Return the indices (N,) of a volume's slices that `keep` selects, on the CPU."""
         rows = torch.arange(volume.start, volume.stop)
         return rows[self.keep[rows]]
 

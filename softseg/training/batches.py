@@ -13,26 +13,26 @@ from torch import Generator, Tensor
 from softseg import augment
 from softseg.augment import Batch
 from softseg.core.device import phase
-from softseg.core.ranks import BatchShare
+from softseg.core.ranks import BatchPart
 from softseg.training.task import Task
 
 
 def epoch_order(
-    rows: Tensor, foreground: Tensor, share: float | None, generator: Generator
+    rows: Tensor, foreground: Tensor, foreground_fraction: float | None, generator: Generator
 ) -> Tensor:
     """The slices of one epoch in random order, (N,), as many as there are.
 
     Args:
         rows: (N,) the training slices.
         foreground: (N,) bool, whether each of them holds any target.
-        share: the share of the epoch's slices that hold a target, in (0, 1]; None takes every
-            slice once. Within either kind, the numbers of times that slices occur differ by one at
-            most.
+        foreground_fraction: the fraction of the epoch's slices that hold a target, in (0, 1]; None
+            takes every slice once. Within either kind, the numbers of times that slices occur
+            differ by one at most.
         generator: the random generator of the order.
     """
-    if share is None or foreground.all() or not foreground.any():
+    if foreground_fraction is None or foreground.all() or not foreground.any():
         return rows[torch.randperm(len(rows), generator=generator)]
-    count = min(len(rows), max(1, round(share * len(rows))))
+    count = min(len(rows), max(1, round(foreground_fraction * len(rows))))
     inside = _sample(rows[foreground], count, generator)
     outside = _sample(rows[~foreground], len(rows) - count, generator)
     sampled = torch.cat([inside, outside])
@@ -94,7 +94,7 @@ def collate(task: Task, rows: Tensor, rater_generator: Generator) -> Batch:
 
     With several raters, the target of a slice is the mask of one of them.
     """
-    stack, part = task.stack, task.processes.batch_share(len(rows))
+    stack, part = task.stack, task.processes.batch_part(len(rows))
     rows = part.of(rows) if part else rows
     target = stack.target[rows]
     if stack.raters.shape[1]:
@@ -110,7 +110,7 @@ def distance_maps(task: Task, rows: Tensor) -> dict[str, Tensor]:
 
 
 def sample_rater(
-    raters: Tensor, counts: Tensor, generator: Generator, part: BatchShare | None = None
+    raters: Tensor, counts: Tensor, generator: Generator, part: BatchPart | None = None
 ) -> Tensor:
     """The masks of one rater of each slice, (B, K, H, W), each rater equally likely.
 

@@ -95,8 +95,8 @@ def train_epoch(
     shuffle_generator = seeds.generator(task.seed, "shuffle", epoch)
     augmentation_generator = seeds.generator(task.seed, "augment", epoch)
     rater_generator = seeds.generator(task.seed, "raters", epoch)
-    share = task.trainer.oversample_foreground
-    order = epoch_order(task.rows, task.foreground, share, shuffle_generator)
+    foreground_fraction = task.trainer.oversample_foreground
+    order = epoch_order(task.rows, task.foreground, foreground_fraction, shuffle_generator)
     totals = torch.zeros(2, device=task.device)
     for batch in epoch_batches(task, order, augmentation_generator, rater_generator):
         loss, output = train_step(state, task, batch, network)
@@ -144,7 +144,7 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     validation_loss = task.loss.at(task.trainer.max_epochs - 1)
     values, previews = [], []
     for volume in task.processes.own(task.validation):
-        kept = task.stack.training_rows(volume).to(task.stack.image.device)
+        kept = task.stack.kept_rows(volume).to(task.stack.image.device)
         logits = predictor.logits(task.stack.image[kept])
         soft = state.head(logits)
         truth = task.stack.target[kept].to(task.device)

@@ -96,8 +96,8 @@ class Profile:
 def bare_step_seconds(state: State, task: Task, repeats: int = 5, warm_up: int = 2) -> float:
     """Return the median time of forward, backward and update on one batch already on the device.
 
-    A copy of the network is trained, so that measuring leaves the training as it is. One of several
-    processes measures its own share of a batch, without the others.
+    A copy of the network is trained, so that measuring leaves the run as it is. One of several
+    processes measures its own part of a batch, without the others.
     """
     twin = initial_state(copy.deepcopy(state.model), copy.deepcopy(state.head), task.trainer)
     twin.model.train()

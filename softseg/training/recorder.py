@@ -38,7 +38,7 @@ class RunRecorder:
 
         self.folder = folder
         self.images_every = images_every
-        self._preview_columns = [normalized(images[:, :1]), targets[:, :1].cpu()]
+        self._preview_columns = [stretch_contrast(images[:, :1]), targets[:, :1].cpu()]
         (folder / "checkpoints").mkdir(exist_ok=True)
         write_preview_slice(folder, images[0], targets[0])
         # a resumed run overwrites what the interrupted one logged after its last checkpoint
@@ -70,7 +70,7 @@ class RunRecorder:
         self._board.close()
 
 
-def normalized(image: Tensor) -> Tensor:
+def stretch_contrast(image: Tensor) -> Tensor:
     """Each slice (P, 1, H, W) stretched to [0, 1] for viewing."""
     low, high = image.amin(dim=(2, 3), keepdim=True), image.amax(dim=(2, 3), keepdim=True)
     return ((image - low) / (high - low).clamp_min(1e-6)).cpu()

@@ -68,15 +68,15 @@ def summarize_data(experiment: Experiment, sets: Sets, stack: SliceStack) -> lis
 
 
 def softness_line(experiment: Experiment, sets: Sets, stack: SliceStack) -> str:
-    """Share of soft voxels (of those above 0) after every stage of the training data."""
+    """Percentage of soft voxels (of those above 0) after every stage of the training data."""
     totals: dict[str, Counts] = {}
     for volume in stack.volumes_of(sets.train):
         for stage, (soft, positive) in volume.statistics.soft_counts.items():
             soft_sum, positive_sum = totals.get(stage, (0, 0))
             totals[stage] = (soft_sum + soft, positive_sum + positive)
-    shares = {stage: _percent(counts) for stage, counts in totals.items()}
-    shares |= _augmented_shares(experiment, sets, stack)
-    chain = " -> ".join(f"{stage} {share:.1f} %" for stage, share in shares.items())
+    percentages = {stage: _percent(counts) for stage, counts in totals.items()}
+    percentages |= _percent_by_augmentation(experiment, sets, stack)
+    chain = " -> ".join(f"{stage} {percentage:.1f} %" for stage, percentage in percentages.items())
     binarize = [step for step in experiment.augment if isinstance(step, Binarize)]
     fate = f"BINARIZED at {binarize[-1].threshold}" if binarize else "not binarized"
     is_random = experiment.dataset.raters.fusion == "random"
@@ -89,22 +89,24 @@ def _percent(counts: Counts) -> float:
     return 100 * soft / positive if positive else 0.0
 
 
-def _augmented_shares(experiment: Experiment, sets: Sets, stack: SliceStack) -> dict[str, float]:
-    """The same share after each augmentation step, on up to 64 training slices."""
+def _percent_by_augmentation(
+    experiment: Experiment, sets: Sets, stack: SliceStack
+) -> dict[str, float]:
+    """The same percentage after each augmentation step, on up to 64 training slices."""
     rows = stack.rows(sets.train)
     rows = rows[torch.linspace(0, len(rows) - 1, min(64, len(rows))).long()]
     batch = Batch(stack.image[rows].cpu(), stack.target[rows].cpu(), stack.fill[rows].cpu())
     generator = seeds.generator(experiment.seed, "header")
-    shares: dict[str, float] = {}
+    percentages: dict[str, float] = {}
     for step in experiment.augment:
         batch = augment.augment(batch, [step], generator)
-        again = " again" * sum(name.split()[0] == step.name for name in shares)
-        shares[step.name + again] = _percent(count_soft([batch.target.numpy()]))
-    return shares
+        again = " again" * sum(name.split()[0] == step.name for name in percentages)
+        percentages[step.name + again] = _percent(count_soft([batch.target.numpy()]))
+    return percentages
 
 
 def geometry_lines(volumes: Sequence[StackedVolume], targets: Sequence[str]) -> list[str]:
-    """For each target, the best Dice that the resolution allows and the share in the crop."""
+    """For each target, the best Dice that the resolution allows and the percentage in the crop."""
     lines = []
     for k, target in enumerate(targets):
         # NaN, which is not >= 0, is the value of an empty mask

@@ -100,7 +100,7 @@ def restore(state: State, path: Path) -> None:
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{path}: is not a checkpoint of this training ({reason}). {RECOVERY}"
+            f"{path}: is not a checkpoint of this run ({reason}). {RECOVERY}"
         ) from error
 
 
@@ -148,9 +148,7 @@ def build_task(
         rows=rows,
         foreground=stack.has_target(rows),
         rater_counts=stack.rater_counts().to(near.image.device),
-        validation=tuple(
-            v for v in stack.volumes_of(sets.validation) if len(stack.training_rows(v))
-        ),
+        validation=tuple(v for v in stack.volumes_of(sets.validation) if len(stack.kept_rows(v))),
         augment=experiment.augment,
         restandardize=standardizes_per_slice(experiment.preprocess),
         loss=experiment.loss,

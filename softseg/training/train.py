@@ -63,10 +63,10 @@ def train(
     """
     run, processes = Run(folder), processes_of(ranks)
     if not processes.first:
-        _train_along(experiment, run, resume, prepared, processes)
+        _train_as_other_rank(experiment, run, resume, prepared, processes)
         return run
     check_folder(run, resume, overwrite)
-    experiment = _resolved(experiment, run, resume, processes)
+    experiment = _resolve_process_hardware(experiment, run, resume, processes)
     if resume:
         check_same_config(run, experiment)
     source = source_weights(experiment, run, resume)
@@ -88,7 +88,7 @@ def train(
         console.print(f"{run.folder} is already trained: {state.epoch} epochs", markup=False)
         return run
     _print_summary(console, run, experiment, prepared, task, state, fine_tuning)
-    _write_plan(run, experiment, prepared, fingerprints, fine_tuning)
+    _write_run_files(run, experiment, prepared, fingerprints, fine_tuning)
     run.update_metadata(processes=processes.world_size, **start_metadata(run, state.epoch))
     _fit_and_record(run, state, task, console, profile)
     _finish(run, state, task, console)
@@ -104,7 +104,7 @@ class _StartPoint:
     done: bool  # whether nothing is left to train
 
 
-def _train_along(
+def _train_as_other_rank(
     experiment: Experiment,
     run: Run,
     resume: bool,
@@ -115,7 +115,7 @@ def _train_along(
 
     Raises UserError where this process has other data or another last epoch than the first.
     """
-    experiment = _resolved(experiment, run, resume, processes)
+    experiment = _resolve_process_hardware(experiment, run, resume, processes)
     prepared = prepared or prepare_shared_data(experiment, Console(quiet=True), processes)
     task = build_task(experiment, prepared, processes)
     state = new_state(experiment, task.device)
@@ -132,7 +132,9 @@ def _train_along(
         fit(state, task, _Observers(()))
 
 
-def _resolved(experiment: Experiment, run: Run, resume: bool, processes: Processes) -> Experiment:
+def _resolve_process_hardware(
+    experiment: Experiment, run: Run, resume: bool, processes: Processes
+) -> Experiment:
     """The experiment with device, threads and precision of this process, or of the resumed run."""
     if resume:
         experiment = with_recorded_hardware(experiment, run)
@@ -157,14 +159,14 @@ def _print_summary(
         console.print(f"warning   {change}: results may differ in their last bits", markup=False)
 
 
-def _write_plan(
+def _write_run_files(
     run: Run,
     experiment: Experiment,
     prepared: PreparedData,
     fingerprints: dict[str, str],
     fine_tuning: FineTuning | None,
 ) -> None:
-    """Write what the run is about to do: run.json, split.json and config.yaml."""
+    """Write run.json, split.json and config.yaml of a run that is about to train."""
     trainer = experiment.trainer
     run.update_metadata(
         status="training",
@@ -227,7 +229,7 @@ def _preview_slices(task: Task) -> tuple[Tensor, Tensor]:
     stack = task.stack
     rows = []
     for volume in task.validation[:4]:
-        kept = stack.training_rows(volume)
+        kept = stack.kept_rows(volume)
         rows.append(kept[preview_slice(stack.target[kept]).cpu()])
     preview_rows = torch.cat(rows)
     return stack.image[preview_rows], stack.target[preview_rows]

@@ -71,7 +71,9 @@ class ModelSchema:
     def doc(self, path: KeyPath, data: Any) -> str:
         """Return a key's documentation in one line; if it has none of its own, its type's."""
         for node in self.nodes(path, data):
-            text: str = node.get("description") or self._resolved(node).get("description", "")
+            text: str = node.get("description") or self._follow_reference(node).get(
+                "description", ""
+            )
             return " ".join(text.split())
         return ""
 
@@ -91,11 +93,11 @@ class ModelSchema:
         return [child for child in children if child is not None]
 
     def _members(self, node: Schema) -> list[Schema]:
-        node = self._resolved(node)
+        node = self._follow_reference(node)
         union = node.get("oneOf") or node.get("anyOf")
         return [m for part in union for m in self._members(part)] if union else [node]
 
-    def _resolved(self, node: Schema) -> Schema:
+    def _follow_reference(self, node: Schema) -> Schema:
         """Return the schema that a reference points to."""
         while "$ref" in node:
             node = self.schema["$defs"][node["$ref"].rpartition("/")[2]]
@@ -104,7 +106,7 @@ class ModelSchema:
     def _tags(self, nodes: list[Schema]) -> set[str | None]:
         """Return the keys that discriminate the unions among the nodes; None for steps."""
         tags: set[str | None] = set()
-        for node in map(self._resolved, nodes):
+        for node in map(self._follow_reference, nodes):
             if "oneOf" in node:
                 tags.add(node.get("discriminator", {}).get("propertyName"))
             tags |= self._tags(node.get("anyOf", []))

@@ -81,7 +81,9 @@ class BidsDataset(DatasetFields):
         self, root: Path, masks_root: Path, session: _Session, rows: Rows
     ) -> SubjectFiles:
         """Return the images, masks and ROI masks of one session."""
-        files = SubjectFiles(session.name, session.columns(rows), searched=self._searched(session))
+        files = SubjectFiles(
+            session.name, session.columns(rows), searched=self._search_paths(session)
+        )
         wanted = {_signature(contrast): contrast for contrast in self.contrasts}
         for path, stem in session.files(root):
             contrast = wanted.get(_signature(stem))
@@ -96,7 +98,7 @@ class BidsDataset(DatasetFields):
             files.rois.extend(_masks_of(derivatives, self.roi, self.contrasts))
         return files
 
-    def _searched(self, session: _Session) -> dict[str, str]:
+    def _search_paths(self, session: _Session) -> dict[str, str]:
         """Return where the files of a session are searched, for the message that one is missing."""
         stem = f"{session.folder}/*/{session.name}"
 

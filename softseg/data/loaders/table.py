@@ -65,7 +65,7 @@ class TableDataset(DatasetFields):
         files = SubjectFiles(
             name,
             {"subject": name, **columns},
-            searched=self._searched(row, masks),
+            searched=self._search_paths(row, masks),
             is_named=any(row[key] not in _EMPTY for key in used),
         )
         for contrast in self.contrasts:
@@ -80,7 +80,7 @@ class TableDataset(DatasetFields):
             files.rois.append(MaskFile(path))
         return files
 
-    def _searched(self, row: Mapping[str, str], masks: Masks) -> dict[str, str]:
+    def _search_paths(self, row: Mapping[str, str], masks: Masks) -> dict[str, str]:
         """Return the paths in the cells of a line, or the columns of those that are empty."""
 
         def cells(*columns: str) -> str:

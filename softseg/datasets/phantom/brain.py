@@ -13,7 +13,7 @@ import numpy as np
 from softseg.core.types import FloatArray
 from softseg.datasets.phantom.partial_volume import VoxelBox, approximate_fractions
 from softseg.datasets.phantom.scanner import Tissues
-from softseg.datasets.phantom.shapes import Ripple, blend, ellipsoid, rotated, sample_ripple
+from softseg.datasets.phantom.shapes import Ripple, blend, ellipsoid, rotate, sample_ripple
 
 FOLD = 15.0
 """Wavelength of the cortical folds, mm."""
@@ -68,8 +68,8 @@ class Brain:
         """Return the depth in the two lateral ventricles and the third one."""
         u, v, w = self.local(x, y, z)
         side, wide = np.abs(u) * (1 + self.asymmetry * np.sign(u)), self.ventricles
-        front = rotated(side - 4.2, v - 10, np.asarray(-0.3))
-        back = rotated(side - 6.0, v + 11, np.asarray(0.3))
+        front = rotate(side - 4.2, v - 10, np.asarray(-0.3))
+        back = rotate(side - 6.0, v + 11, np.asarray(0.3))
         horns = blend(
             ellipsoid(*front, w - 1, (2.3 * wide, 9.5, 6.5)),
             ellipsoid(*back, w - 2, (2.7 * wide, 12.5, 6.5)),
@@ -83,7 +83,7 @@ class Brain:
         side = np.abs(u) * (1 + self.asymmetry * np.sign(u))
         caudate = ellipsoid(side - 8.3, v - 9, w, (2.4, 5.5, 6))
         thalamus = ellipsoid(side - 5.5, v + 4, w + 4, (4.2, 6.5, 5.5))
-        oblique = rotated(side - 16, v - 1, np.asarray(-0.25))
+        oblique = rotate(side - 16, v - 1, np.asarray(-0.25))
         putamen = ellipsoid(*oblique, w + 3, (3.0, 9.0, 6))
         return np.maximum(np.maximum(caudate, thalamus), putamen)
 
@@ -113,6 +113,6 @@ def sample_brain(rng: np.random.Generator) -> Brain:
 
 
 def brain_tissues(brain: Brain, box: VoxelBox) -> tuple[Tissues, FloatArray]:
-    """Return the disjoint shares of gray, white and fluid, and the outline's, (X, Y, Z) each."""
+    """Return the disjoint fractions of gray, white and fluid, and the outline's, (X, Y, Z) each."""
     outline, solid, white = approximate_fractions(brain.layers, box)
     return Tissues(gray=solid - white, white=white, fluid=outline - solid), outline

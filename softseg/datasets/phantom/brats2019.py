@@ -122,7 +122,7 @@ class TumorSubject:
     brain: Brain
     tumor: Tumor
     fraction: FloatArray
-    """the truth: share of each voxel that is tumor core"""
+    """the truth: fraction of each voxel that is tumor core"""
     mask: NDArray[np.uint8]
     images: dict[str, NDArray[np.int16]]
     """one for each contrast, 0 outside the brain"""
@@ -156,7 +156,7 @@ def make_subject(number: int, seed: int) -> TumorSubject:
 
 
 def tumor_fractions(tumor: Tumor, brain: Brain) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the shares of each voxel (X, Y, Z) that are core (exact), necrosis and whole tumor."""
+    """Return the fractions of each voxel (X, Y, Z): core (exact), necrosis and whole tumor."""
     tight = SCAN.around(tumor.core.center, tumor.core.reach + 2)
     wide = SCAN.around(tumor.core.center, tumor.reach + 2)
     core, necrosis, whole = np.zeros((3, *SCAN.shape))

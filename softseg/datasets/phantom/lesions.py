@@ -62,14 +62,14 @@ class Findings:
 
     lesions: tuple[Lesion, ...]
     fractions: FloatArray
-    """share of the voxel that is lesion or faint spot, [0, 1]"""
+    """fraction of the voxel that is lesion or faint spot, [0, 1]"""
     level: FloatArray
     """depth in mm in the nearest of them, at least -HALF_BOX"""
     nearest: NDArray[np.int_]
     """index of the nearest one in `lesions`; -1 far from all"""
 
     def fraction_of(self, selected: Sequence[bool]) -> FloatArray:
-        """Return the share of each voxel that the selected lesions fill."""
+        """Return the fraction of each voxel that the selected lesions fill."""
         return np.asarray(self.fractions * np.append(selected, False)[self.nearest])
 
 
@@ -100,13 +100,13 @@ def sample_findings(rng: np.random.Generator, brain: Brain, scan: VoxelBox) -> F
 def _sample_lesion(rng: np.random.Generator, scan: VoxelBox, real: bool, large: bool) -> Lesion:
     """Sample a lesion anywhere in the scan; a faint spot is small."""
     x, y, z = (rng.uniform(-1, 1, 3) * (np.array(scan.shape) * scan.zooms / 2 - 2)).tolist()
-    share = rng.random() ** 2
+    exponent = rng.random() ** 2
     if large:
-        share = (1 + share) / 2
+        exponent = (1 + exponent) / 2
     elif not real:
-        share = 0.3 * share
+        exponent = 0.3 * exponent
     smallest, largest = VOLUMES
-    volume = smallest * (largest / smallest) ** share
+    volume = smallest * (largest / smallest) ** exponent
     blob = sample_blob(rng, (x, y, z), volume, 0.25)
     enhancing, periventricular = rng.random(2) < (0.15 if real else 0, 0.4)
     return Lesion(blob, real, bool(enhancing), bool(periventricular))

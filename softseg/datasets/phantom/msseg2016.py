@@ -83,7 +83,7 @@ class Patient:
     findings: Findings
     affine: Float64Array
     fraction: FloatArray
-    """the truth: share of each voxel that is lesion"""
+    """the truth: fraction of each voxel that is lesion"""
     mask: BoolArray
     """the brain mask"""
     images: dict[str, NDArray[np.int16]]

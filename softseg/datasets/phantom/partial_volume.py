@@ -1,4 +1,4 @@
-"""Partial volume: what share of each voxel a shape fills, by supersampling near its edge.
+"""Partial volume: what fraction of each voxel a shape fills, by supersampling near its edge.
 
 `cover_slices` is for thick slices about the spinal cord, `cover_box` for nearly cubic voxels of a
 box; both are exact to about a hundredth. `approximate_fractions` is for whole heads: smooth edges
@@ -40,7 +40,7 @@ class Coverage:
     """How a shape covers a volume; both arrays (X, Y, Z)."""
 
     fraction: FloatArray
-    """share of the voxel inside the shape, [0, 1]"""
+    """fraction of the voxel inside the shape, [0, 1]"""
     level: FloatArray
     """median depth in mm over the voxel's points: >= 0 where the fraction is >= 0.5"""
 
@@ -146,7 +146,7 @@ def cover_box(depth: Depth, box: VoxelBox) -> Coverage:
 
 
 def approximate_fractions(depth: Depth, box: VoxelBox) -> FloatArray:
-    """Return about the share of each voxel inside a shape: near an edge from 2 x 2 x 2 points.
+    """Return about the fraction of each voxel inside a shape: near an edge from 2 x 2 x 2 points.
 
     Each point stands for an edge that is flat over half a voxel. (X, Y, Z), or (N, X, Y, Z) for N
     shapes with stacked depths.

@@ -46,7 +46,7 @@ class Scanner:
 
 @dataclass(frozen=True, eq=False)
 class Tissues:
-    """The share of each voxel, (X, Y, Z) each in [0, 1], that is gray, white, or fluid."""
+    """The fraction of each voxel, (X, Y, Z) each in [0, 1], that is gray, white, or fluid."""
 
     gray: FloatArray
     white: FloatArray
@@ -70,7 +70,7 @@ class Head:
     tissues: Tissues
     """of the healthy brain"""
     pathology: tuple[FloatArray, ...]
-    """the shares of each voxel that are pathological; together at most 1"""
+    """the fractions of each voxel that are pathological; together at most 1"""
     mask: BoolArray
     """the brain mask"""
 
@@ -87,8 +87,8 @@ def simulate_contrast(
         replaced = np.minimum(missing, healthy)
         remaining[name], missing = healthy - replaced, missing - replaced
     signal = mix_tissues(Tissues(**remaining), np.zeros(1), scanner)
-    for share, brightness in zip(head.pathology, contrast.pathology, strict=True):
-        signal = signal + scanner.white * brightness * share
+    for fraction, brightness in zip(head.pathology, contrast.pathology, strict=True):
+        signal = signal + scanner.white * brightness * fraction
     field = receive_field(rng, signal.shape, zooms, scanner)
     image = add_noise(rng, signal * field, scanner)
     image[~head.mask] = 0
@@ -113,8 +113,8 @@ def surroundings(rng: np.random.Generator, sac: FloatArray, zooms: Zooms) -> Flo
     half_x, half_y = sac.shape[0] * zooms[0] / 2, sac.shape[1] * zooms[1] / 2
 
     def inside(depth: FloatArray) -> FloatArray:
-        share: FloatArray = np.clip(depth / zooms[0] + 0.5, 0, 1)
-        return share[..., None] if depth.ndim == 2 else share
+        fraction: FloatArray = np.clip(depth / zooms[0] + 0.5, 0, 1)
+        return fraction[..., None] if depth.ndim == 2 else fraction
 
     muscle = 0.55 * (1 + 0.25 * smooth_field(rng, sac.shape, (2 / zooms[0], 2 / zooms[1], 0.5)))
     body = inside(ellipse(x, y, np.asarray(half_x - 1), np.asarray(half_y - 1)))

@@ -31,7 +31,7 @@ from softseg.datasets.phantom.scanner import (
     save_nifti,
     surroundings,
 )
-from softseg.datasets.phantom.shapes import Curve, blend, ellipse, horn, rotated
+from softseg.datasets.phantom.shapes import Curve, blend, ellipse, horn, rotate
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Anatomy:
 
     def local(self, x: FloatArray, y: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return coordinates about the cord's own center, along its own axes."""
-        return rotated(x - self.center_x(z), y - self.center_y(z), self.angle(z))
+        return rotate(x - self.center_x(z), y - self.center_y(z), self.angle(z))
 
     def sac(self, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
         """Return the depth in the dural sac: cerebrospinal fluid, and the cord in it."""
@@ -151,7 +151,7 @@ class Anatomy:
         """Return the depth in the right half of a butterfly of nominal size (x >= 0)."""
         ventral, dorsal = self.ventral(z), self.dorsal(z)
         ones = np.ones_like(ventral)
-        head_x, head_y = rotated(x - 2.05, y - 1.05, np.asarray(-0.5))
+        head_x, head_y = rotate(x - 2.05, y - 1.05, np.asarray(-0.5))
         head = ellipse(head_x, head_y, 1.2 * ventral, 0.88 * ventral)
         neck_end = (1.15 * ones, -0.35 * ones, 0.5 * ones)
         neck = horn(x, y, (1.75 * ones, 0.8 * ones, 0.62 * ones), neck_end)
@@ -201,14 +201,14 @@ def rater_mask(
     """
     sigmas = (RATER_SMOOTHNESS / zooms[0], RATER_SMOOTHNESS / zooms[1], 0.5)
 
-    def displaced(level: FloatArray) -> BoolArray:
+    def displace(level: FloatArray) -> BoolArray:
         inside = np.zeros(level.shape, dtype=bool)
         box = find_objects((level > -EDGE_MARGIN).astype(int))[0]
         deviation = edge_deviation(rng, level[box].shape, sigmas)
         inside[box] = level[box] + (offset + RATER_SD * (MAJORITY_SHIFT + deviation)) >= 0
         return inside
 
-    is_gray, is_cord = displaced(gray), displaced(cord)
+    is_gray, is_cord = displace(gray), displace(cord)
     mask = np.where(is_cord, WHITE, 0)
     mask[is_gray & is_cord] = GRAY
     return mask.astype(np.uint8)

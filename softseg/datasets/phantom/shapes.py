@@ -76,8 +76,8 @@ class Blob:
     def __call__(self, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
         """Return the depth in the blob, to first order at its edge."""
         u, v, w = x - self.center[0], y - self.center[1], z - self.center[2]
-        u, v = rotated(u, v, np.asarray(self.angles[0]))
-        v, w = rotated(v, w, np.asarray(self.angles[1]))
+        u, v = rotate(u, v, np.asarray(self.angles[0]))
+        v, w = rotate(v, w, np.asarray(self.angles[1]))
         return ellipsoid(u, v, w, self.axes) + self.height * self.ripple(x, y, z)
 
 
@@ -88,7 +88,7 @@ def sample_ripple(rng: np.random.Generator, wavelength: float) -> Ripple:
 
 
 def sample_blob(rng: np.random.Generator, center: Point, volume: float, uneven: float) -> Blob:
-    """Sample a blob of about `volume` mm3; its edge varies by the share `uneven` of its radius."""
+    """Sample a blob of about `volume` mm3; its radius varies by the fraction `uneven`."""
     radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
     stretch = np.exp(rng.uniform(-0.35, 0.35, 3))
     a, b, c = radius * stretch / np.prod(stretch) ** (1 / 3)
@@ -128,10 +128,10 @@ def horn(
     """
     along_x, along_y = end[0] - start[0], end[1] - start[1]
     from_x, from_y = x - start[0], y - start[1]
-    share = (from_x * along_x + from_y * along_y) / (along_x**2 + along_y**2)
-    share = np.clip(share, 0, 1)
-    radius = start[2] + share * (end[2] - start[2])
-    depth: FloatArray = radius - _length(from_x - share * along_x, from_y - share * along_y)
+    position = (from_x * along_x + from_y * along_y) / (along_x**2 + along_y**2)
+    position = np.clip(position, 0, 1)
+    radius = start[2] + position * (end[2] - start[2])
+    depth: FloatArray = radius - _length(from_x - position * along_x, from_y - position * along_y)
     return depth
 
 
@@ -147,7 +147,7 @@ def blend(first: FloatArray, second: FloatArray, width: float) -> FloatArray:
     return rounded
 
 
-def rotated(x: FloatArray, y: FloatArray, angle: FloatArray) -> tuple[FloatArray, FloatArray]:
+def rotate(x: FloatArray, y: FloatArray, angle: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return coordinates in a frame that is rotated by `angle` radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     return cos * x + sin * y, cos * y - sin * x

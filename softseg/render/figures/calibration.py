@@ -1,4 +1,4 @@
-"""Calibration: the true share of tissue against the predicted one (Guo et al. 2017).
+"""Calibration: the true fraction of tissue against the predicted one (Guo et al. 2017).
 
 With the error against retained voxels, for uncertainty from samples (Gros et al. 2020, section
 4.4.4).
@@ -130,12 +130,12 @@ def _plot_errors(axes: Axes, curves: UncertaintyCurves) -> None:
     if ideal is None:
         style.add_message(axes, "no truth in these scans")
         return
-    share = 100 * np.arange(1, len(ideal) + 1) / len(ideal)
+    percent = 100 * np.arange(1, len(ideal) + 1) / len(ideal)
     for measure, error in curves.errors.items():
         label = f"by {_MEASURES[measure]} (mean {style.format_number(float(error.mean()))})"
-        axes.plot(share, error, color=_COLOR[measure], linewidth=1.8, label=label)
+        axes.plot(percent, error, color=_COLOR[measure], linewidth=1.8, label=label)
     axes.axhline(ideal[-1], color="gray", linewidth=1, linestyle="dotted", label="at random")
-    axes.plot(share, ideal, color="gray", linewidth=1, linestyle="dashed", label="ideal")
+    axes.plot(percent, ideal, color="gray", linewidth=1, linestyle="dashed", label="ideal")
     axes.set_ylim(0, None)
 
 

@@ -105,8 +105,8 @@ def foreground_box(
 ) -> Box:
     """The square around the foreground of boolean masks (H, W), with a margin on each side.
 
-    `margin` is a share of the foreground's extent, `least` the least share of the slice's longer
-    side. Without foreground it is the whole slice. The box is within the slice if it can be.
+    `margin` is a fraction of the foreground's extent, `least` the least fraction of the slice's
+    longer side. Without foreground it is the whole slice. The box is within the slice if it can be.
     """
     foreground = upright(np.max([np.asarray(mask, dtype=bool) for mask in masks], axis=0))
     whole = whole_slice(masks[0].shape, pixel_mm)

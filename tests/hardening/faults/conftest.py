@@ -1,4 +1,4 @@
-"""How many faults each test injects (`--faults`), and the undisturbed training."""
+"""How many faults each test injects (`--faults`), and the undisturbed run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rng(request: pytest.FixtureRequest) -> random.Random:
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory):
-    """An undisturbed training; see `study.Study`."""
+    """An undisturbed run; see `study.Study`."""
     from tests.support.faults.study import run_study  # not on Windows
 
     with pytest.MonkeyPatch.context() as patch:

@@ -43,7 +43,7 @@ def assert_files_complete(folder: Path) -> None:
 
 
 def assert_resumes(folder: Path, study: Study) -> None:
-    """The files are complete, and resuming ends like the undisturbed training."""
+    """The files are complete, and resuming ends like the undisturbed run."""
     assert_files_complete(folder / "runs")
     _assert_history_is_a_start(folder / "runs/tiny", study.finished)
     assert_one_message(softseg(folder, *RESUME), 0)

@@ -1,4 +1,4 @@
-"""An undisturbed training, and the states in which disturbed trainings start."""
+"""An undisturbed run, and the states in which disturbed runs start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATES = ("new", "cached", "half")  # no files; a filled cache; a filled cache a
 
 @dataclass(frozen=True)
 class Study:
-    """A project with trainings of the same experiment, from which tests copy."""
+    """A project with runs of the same experiment, from which tests copy."""
 
     folder: Path
     calls: dict[str, Counter[str]]  # state -> disk operations from there to the end
@@ -53,7 +53,7 @@ class Study:
 
 
 def run_study(folder: Path) -> Study:
-    """Train and evaluate with the real command; forked trainings count their disk operations."""
+    """Train and evaluate with the real command; forked processes count their disk operations."""
     project.make(folder)
     new = _succeeded(softseg(folder, *TRAIN, "--out", "runs/new"))
     cached = _succeeded(softseg(folder, *TRAIN, "--out", "runs/cached"))

@@ -49,13 +49,13 @@ def several(tmp_path):
 @given(st.lists(st.floats(-9, 9), min_size=1, max_size=30), st.integers(2, 9))
 def test_the_mean_over_processes_of_weighted_means_is_the_mean_of_the_batch(losses, count):
     values = torch.tensor(losses, dtype=torch.float64)
-    parts = [Ranks(rank, count).batch_share(len(losses)) for rank in range(count)]
+    parts = [Ranks(rank, count).batch_part(len(losses)) for rank in range(count)]
     mean = sum(part.weight * part.of(values).mean() for part in parts) / count
     assert mean == pytest.approx(values.mean().item(), abs=1e-9)
     covered = [n for p in parts if p.weight for n in range(p.first, p.first + p.count)]
     assert covered == list(range(len(losses)))
     assert len({part.count for part in parts}) <= 2
-    assert Ranks().batch_share(len(losses)) is None
+    assert Ranks().batch_part(len(losses)) is None
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -69,7 +69,7 @@ def test_a_process_has_its_part_of_the_batches_that_a_single_one_draws(count):
         assert [batch.batch_size for batch in shared] == [4, 4, 1]
         for mine, all_of_it in zip(shared, whole, strict=True):
             for name in ("image", "target", "fill"):
-                assert torch.equal(getattr(mine, name), mine.share.of(getattr(all_of_it, name)))
+                assert torch.equal(getattr(mine, name), mine.part.of(getattr(all_of_it, name)))
 
 
 def fed(task, order):
@@ -98,8 +98,8 @@ def test_what_torchio_draws_for_a_slice_does_not_depend_on_whose_it_is(step):
     whole = fed(task, task.rows[:5])[0]
     for rank in range(3):
         [mine] = fed(replace(task, processes=processes_of(Ranks(rank, 3))), task.rows[:5])
-        assert torch.equal(mine.image, mine.share.of(whole.image))
-        assert torch.equal(mine.target, mine.share.of(whole.target))
+        assert torch.equal(mine.image, mine.part.of(whole.image))
+        assert torch.equal(mine.target, mine.part.of(whole.target))
 
 
 def test_the_first_process_drops_what_a_single_one_would_and_others_something_else():

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.training.loop import fit
-from softseg.training.recorder import RunRecorder, normalized
+from softseg.training.recorder import RunRecorder, stretch_contrast
 from tests.support.tiny import tiny_state, tiny_task
 
 TAG = "input | target | prediction"
@@ -94,7 +94,9 @@ def test_pictures_show_input_target_and_prediction_side_by_side(kept):
     picture = np.asarray(Image.open(BytesIO(found[0].encoded_image_string)).convert("L"))
     assert picture.shape == (24, 3 * 24)
     task = tiny_task()
-    for place, shown in enumerate([normalized(task.stack.image[-1:]), task.stack.target[-1:]]):
+    for place, shown in enumerate(
+        [stretch_contrast(task.stack.image[-1:]), task.stack.target[-1:]]
+    ):
         part = picture[:, 24 * place : 24 * (place + 1)] / 255
         # the patient's right on the left, the front up
         seen = shown[0, 0].numpy().T[::-1, ::-1]
@@ -126,7 +128,7 @@ def test_a_resumed_run_replaces_what_was_logged_beyond_its_checkpoint(tmp_path):
 
 def test_pictures_use_the_whole_range_of_gray_and_survive_a_constant_slice():
     image = torch.tensor([[[[-3.0, 1.0]]], [[[5.0, 5.0]]]])
-    assert normalized(image).flatten().tolist() == [0, 1, 0, 0]
+    assert stretch_contrast(image).flatten().tolist() == [0, 1, 0, 0]
 
 
 def test_the_table_is_never_behind_the_checkpoint(tmp_path, monkeypatch):
