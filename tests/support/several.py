@@ -1,4 +1,4 @@
-"""The `softseg` command in several processes, begun and ended as torchrun does, but at once."""
+"""The `softseg` command in several processes, started as torchrun does, but faster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def warm_up():
-    """Processes are forked from a server that has imported all; that of other tests has not."""
+    """Start a server with all imports, from which processes are forked."""
     forkserver._forkserver._stop()
     CONTEXT.set_forkserver_preload(
         [__name__, "softseg.training.train", "tests.support.several_tiny"]
@@ -32,11 +32,11 @@ def warm_up():
 @dataclass
 class Ended:
     statuses: list[int]
-    said: list[str]  # by each process, output and errors
+    outputs: list[str]  # of each process, stdout and stderr
 
 
 class Several:
-    """Processes that share a store, which torchrun's own process keeps for them."""
+    """Processes that share a store, which this process keeps as torchrun does."""
 
     def __init__(self, folder):
         self.folder, self.processes = folder, []
@@ -53,7 +53,7 @@ class Several:
             process.start()
 
     def end(self, seconds=60):
-        """Wait for all; when one fails torchrun terminates the others. None is to hang."""
+        """Wait for all processes and terminate the others if one fails, as torchrun does."""
         left = list(self.processes)
         while left and wait([one.sentinel for one in left], timeout=seconds):
             if any(one.exitcode for one in self.processes):
@@ -62,8 +62,8 @@ class Several:
             left = [one for one in left if one.is_alive()]
         self.kill()
         assert not left, "hung"
-        said = [(self.folder / f"said-{n}").read_text() for n in range(len(self.processes))]
-        return Ended([one.exitcode for one in self.processes], said)
+        outputs = [(self.folder / f"output-{n}").read_text() for n in range(len(self.processes))]
+        return Ended([one.exitcode for one in self.processes], outputs)
 
     def kill(self):
         for process in self.processes:
@@ -82,7 +82,7 @@ class Commands(Several):
         self.start(_command, 2, words, others or words)
 
     def run(self, words, others=None):
-        """The first process is given `words`, the second `others` if they differ."""
+        """Run `words` in the first process and `others` (or `words`) in the second."""
         self.begin(words, others)
         return self.end()
 
@@ -99,9 +99,9 @@ def _work(target, rank, count, port, folder, *arguments):
         "MASTER_PORT": str(port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
-    said = os.open(folder / f"said-{rank}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
+    output = os.open(folder / f"output-{rank}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     target(rank, *arguments)
 
 

@@ -1,4 +1,4 @@
-"""A tiny training that is the same on any number of processes."""
+"""Tiny training with the same result on any number of processes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def tiny_training(ranks=SINGLE_PROCESS):
 
 
 def tiny_rank(rank):
-    """The same as one process of several; what it comes to is saved."""
+    """Train as one process of several and save the result."""
     ranks = from_environment()
     run_as_rank(lambda: torch.save(tiny_training(ranks), f"{rank}.pt"), ranks)

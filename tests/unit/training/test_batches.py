@@ -1,4 +1,4 @@
-"""Batches are the same whether the slices lie on the device or are brought there ahead of time."""
+"""Batches are the same whether the slices are on the device or are prefetched to it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task, with_
 
 @pytest.fixture
 def task():
-    made = tiny_task(with_raters(tiny_stack()))
-    return replace(made, loss=WithMap(made.loss))
+    plain = tiny_task(with_raters(tiny_stack()))
+    return replace(plain, loss=WithMap(plain.loss))
 
 
 class WithMap:
-    """A loss that asks for a map."""
+    """A loss that requires a map."""
 
     required_maps = ("half_pixel",)
 
@@ -40,59 +40,57 @@ def seeded(seed=3):
 
 
 def direct_batches(task, parts):
-    """The batches of slices that are on the device already, without augmentation."""
+    """Return the batches of slices that are already on the device, without augmentation."""
     raters = seeded()
     return [collate(task, rows, raters) for rows in parts]
 
 
-def same(one, other):
-    tensors = [(one.image, other.image), (one.target, other.target), (one.fill, other.fill)]
-    tensors += [(one.maps[kind], other.maps[kind]) for kind in ("half_pixel",)]
+def same(batch, other):
+    tensors = [(batch.image, other.image), (batch.target, other.target), (batch.fill, other.fill)]
+    tensors += [(batch.maps[kind], other.maps[kind]) for kind in ("half_pixel",)]
     return all(torch.equal(a, b) for a, b in tensors)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_gathering_ahead_gives_the_same_batches_in_the_same_order(task, count):
+def test_prefetching_gives_the_same_batches_in_the_same_order(task, count):
     parts = torch.arange(2 * count).split(2)
-    near, far = (
-        direct_batches(task, parts),
-        list(prefetched_batches(task, parts, seeded())),
-    )
-    assert len(near) == len(far) == count
-    assert all(same(one, other) for one, other in zip(near, far, strict=True))
+    direct = direct_batches(task, parts)
+    prefetched = list(prefetched_batches(task, parts, seeded()))
+    assert len(direct) == len(prefetched) == count
+    assert all(same(batch, other) for batch, other in zip(direct, prefetched, strict=True))
 
 
-def test_a_failure_while_gathering_ahead_is_told(task):
+def test_an_error_while_prefetching_is_raised(task):
     with pytest.raises(IndexError):
         list(prefetched_batches(task, [torch.tensor([0]), torch.tensor([999])], seeded()))
 
 
-def test_feeding_covers_the_order_and_augments(task):
+def test_batches_follow_the_order_and_are_augmented(task):
     order = torch.randperm(12, generator=seeded())
     batches = list(epoch_batches(task, order, seeded(), seeded()))
     assert [len(batch.image) for batch in batches] == [4, 4, 4]
     plain = direct_batches(task, order.split(4))
-    assert not any(same(one, other) for one, other in zip(batches, plain, strict=True))
-    still = replace(task, augment=())
-    batches = list(epoch_batches(still, order, seeded(), seeded()))
-    assert all(same(one, other) for one, other in zip(batches, plain, strict=True))
+    assert not any(same(batch, other) for batch, other in zip(batches, plain, strict=True))
+    unaugmented = replace(task, augment=())
+    batches = list(epoch_batches(unaugmented, order, seeded(), seeded()))
+    assert all(same(batch, other) for batch, other in zip(batches, plain, strict=True))
 
 
-def test_twenty_steps_are_those_of_a_plain_loop(task):
-    """An epoch's fast path against steps written out here, on seeded augmentation."""
-    state, twin = tiny_state(task), tiny_state(task)
+def test_training_equals_a_plain_loop_over_batches(task):
+    """Compare more than 20 steps with a loop over single slices, with the same augmentation."""
+    state, reference = tiny_state(task), tiny_state(task)
     watcher = Watcher()
     losses = []
     for _ in range(7):  # 3 steps an epoch
         losses.append(float(loop.train_epoch(state, task, watcher)[0]))
         state.epoch += 1
-    expected = [plain_epoch(twin, task, epoch) for epoch in range(1, 8)]
+    expected = [plain_epoch(reference, task, epoch) for epoch in range(1, 8)]
     assert watcher.slices >= 20 * 4
     assert losses == pytest.approx(expected, abs=1e-5)
 
 
 def plain_epoch(state, task, epoch):
-    """Slice by slice, batch by batch: mean loss of the epoch."""
+    """Train one epoch, collating slice by slice, and return its mean loss."""
     stack, total, count = task.stack, 0.0, 0
     torch.manual_seed(0)
     seeds.reseed_torch(task.seed, "dropout", epoch)
@@ -122,24 +120,24 @@ def stream(task, name, epoch):
     return seeds.generator(task.seed, name, epoch)
 
 
-def test_a_batch_for_measuring_is_one_batch(task):
+def test_single_batch_contains_the_requested_slices(task):
     assert len(single_batch(task, task.rows[:3]).image) == 3
 
 
-def test_a_cpu_always_has_room():
+def test_a_cpu_has_room_for_any_stack():
     assert has_room(torch.device("cpu"), 2**60)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_stack_on_the_host_trains_as_one_on_the_gpu(task):
+def test_a_stack_on_the_host_gives_the_losses_of_one_on_the_gpu(task):
     device = torch.device("cuda")
-    near = replace(task, device=device, stack=task.stack.to(device),
+    on_gpu = replace(task, device=device, stack=task.stack.to(device),
                    rater_counts=task.rater_counts.to(device))  # fmt: skip
-    far = replace(task, device=device)
-    found = []
-    for one in (near, far):
-        state = tiny_state(one)
+    on_host = replace(task, device=device)
+    losses = []
+    for task_on_device in (on_gpu, on_host):
+        state = tiny_state(task_on_device)
         state.model.to(device)
-        found.append(loop.train_epoch(state, one, Watcher()).tolist())
-    assert found[0] == pytest.approx(found[1], abs=1e-5)
+        losses.append(loop.train_epoch(state, task_on_device, Watcher()).tolist())
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)

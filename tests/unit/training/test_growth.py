@@ -24,28 +24,28 @@ from tests.support import project
 from tests.support.tiny import Watcher, tiny_state, tiny_task
 
 TENSORBOARD = "tensorboard/events"
-WATCHED = """
+SCRIPT = """
 import json, os, sys
 from softseg.cli.main import main
 from softseg.training.recorder import RunRecorder
 
 opened, epochs = [], []
-keep = RunRecorder.epoch
+record = RunRecorder.epoch
 
-def epoch(self, *told):
-    keep(self, *told)
-    counted = {"opened": list(opened)}
+def epoch(self, *arguments):
+    record(self, *arguments)
+    counts = {"opened": list(opened)}
     if sys.platform == "linux":
-        counted |= {kind: len(os.listdir(f"/proc/self/{kind}")) for kind in ("fd", "task")}
-    epochs.append(counted)
-    if len(epochs) == 1:  # whatever reads them after all, in whatever way, fails
+        counts |= {kind: len(os.listdir(f"/proc/self/{kind}")) for kind in ("fd", "task")}
+    epochs.append(counts)
+    if len(epochs) == 1:  # so that reading them later fails
         os.rename("data", "no-data")
         os.rename("cache", "no-cache")
     opened.clear()
 
-def watch(event, given):
-    if event == "open" and not isinstance(given[0], int):
-        opened.append(os.fsdecode(given[0]))
+def watch(event, arguments):
+    if event == "open" and not isinstance(arguments[0], int):
+        opened.append(os.fsdecode(arguments[0]))
 
 RunRecorder.epoch = epoch
 sys.addaudithook(watch)
@@ -57,11 +57,11 @@ finally:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory):
-    """What each epoch of 7 opened; the data and their cache are gone after the first."""
+def epochs(tmp_path_factory):
+    """Return the files that each of 7 epochs opened; data and cache are renamed after the first."""
     folder = tmp_path_factory.mktemp("project")
     project.make(folder)
-    command = [sys.executable, "-c", WATCHED, "train", "tiny.yaml", "--out", "run"]
+    command = [sys.executable, "-c", SCRIPT, "train", "tiny.yaml", "--out", "run"]
     for change in ("dataset.cache=cache", "trainer.max_epochs=7", "trainer.images_every=1"):
         command += ["--set", change]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -71,85 +71,85 @@ def watched(tmp_path_factory):
 
 
 def outputs(epoch):
-    """Which of a run's files an epoch opened, and how often, without temporary names."""
+    """Count how often an epoch opened each of the run's files, without temporary names."""
     return Counter(re.sub(r"^.*?run/|\.part-[^-]+-", "", path) for path in epoch["opened"])
 
 
-def test_after_the_first_epoch_only_outputs_are_opened(watched):
-    assert any("data" in Path(path).parts for path in watched[0]["opened"])  # the guard sees them
-    assert len(watched) == 7
+def test_after_the_first_epoch_only_outputs_are_opened(epochs):
+    assert any("data" in Path(path).parts for path in epochs[0]["opened"])  # the guard sees them
+    assert len(epochs) == 7
     kept = {"previews/last.safetensors", "history.csv", "checkpoints/last.pt"}
-    for number, epoch in enumerate(watched[1:], start=2):
+    for number, epoch in enumerate(epochs[1:], start=2):
         once = {"checkpoints/best.pt", f"previews/epoch-{number:05}.safetensors"}
         named = {name for name in outputs(epoch) if not name.startswith(TENSORBOARD)}
         assert kept <= named <= kept | once
 
 
-def test_epochs_do_not_open_ever_more_files(watched):
-    counts = [outputs(epoch) for epoch in watched[1:]]
+def test_the_number_of_opened_files_does_not_grow(epochs):
+    counts = [outputs(epoch) for epoch in epochs[1:]]
     for name in ("previews/last.safetensors", "history.csv", "checkpoints/last.pt"):
         assert len({count[name] for count in counts}) == 1
     logged = sum(n for count in counts for name, n in count.items() if TENSORBOARD in name)
     assert logged <= 6 * 10 + 10  # 9 scalars and a picture each, written by a thread
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("kind", ["fd", "task"], ids=["descriptors", "threads"])
-def test_neither_open_files_nor_threads_pile_up(watched, kind):
-    assert len({epoch[kind] for epoch in watched[1:]}) == 1
+def test_neither_open_files_nor_threads_accumulate(epochs, kind):
+    assert len({epoch[kind] for epoch in epochs[1:]}) == 1
 
 
-class Sampled(Watcher):
-    """Keeps and shows as a run does; samples memory after some epochs."""
+class MemorySampler(Watcher):
+    """Records and displays epochs as a run does; samples memory after some epochs."""
 
     def __init__(self, folder, task):
         super().__init__()
         stack = task.stack
-        self.keeper = RunRecorder(folder, 0, stack.image[:1], stack.target[:1], images_every=1)
+        self.recorder = RunRecorder(folder, 0, stack.image[:1], stack.target[:1], images_every=1)
         console = Console(file=io.StringIO(), force_terminal=True)
         self.display = ProgressDisplay(console, task.trainer.max_epochs, 0, len(task.rows))
         self.samples = {}
 
     def step(self, slices):
-        self.keeper.step(slices)
+        self.recorder.step(slices)
         self.display.step(slices)
 
     def epoch(self, state, record, best, preview):
-        self.keeper.epoch(state, record, best, preview)
+        self.recorder.epoch(state, record, best, preview)
         self.display.epoch(state, record, best, preview)
         self.display.console.file.truncate(self.display.console.file.seek(0))
         if state.epoch in (8, 20):
-            self.samples[state.epoch] = sample()
+            self.samples[state.epoch] = sample_memory()
 
 
-def sample():
-    """(live tensors, their bytes, bytes of Python objects)"""
+def sample_memory():
+    """Return the number of live tensors, their bytes and the bytes of Python objects."""
     gc.collect()
-    tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+    tensors = [value for value in gc.get_objects() if issubclass(type(value), torch.Tensor)]
     traced, _ = tracemalloc.get_traced_memory()
-    return len(tensors), sum(one.nbytes for one in tensors), traced
+    return len(tensors), sum(tensor.nbytes for tensor in tensors), traced
 
 
-def test_memory_does_not_grow_but_for_the_history(tmp_path):
+def test_memory_grows_only_by_the_history(tmp_path):
     task = tiny_task(max_epochs=20)
     state = tiny_state(task, depth=1)
-    watcher = Sampled(tmp_path, task)
-    gc.freeze()  # not what other tests left behind: get_objects then lists only what is new
+    watcher = MemorySampler(tmp_path, task)
+    gc.freeze()  # exclude objects of other tests: get_objects then lists only new ones
     tracemalloc.start()
     try:
         fit(state, task, watcher)
     finally:
         tracemalloc.stop()
         gc.unfreeze()
-        watcher.keeper.close()
+        watcher.recorder.close()
     (count, size, traced), (later_count, later_size, later_traced) = watcher.samples.values()
     assert (later_count, later_size) == (count, size)
     assert later_traced - traced <= 12 * 4000  # a record takes about 450, the display some
 
 
-def test_what_an_epoch_returns_holds_on_to_no_graph():
-    """A sum of losses that were not detached would keep every step's feature maps alive."""
+def test_the_results_of_an_epoch_hold_no_graph():
+    """A sum of losses without detach would keep the feature maps of every step in memory."""
     task = tiny_task()
     state = tiny_state(task)
     assert not train_epoch(state, task, Watcher()).requires_grad
-    assert not any(one.requires_grad for one in loop.validate(state, task))
+    assert not any(value.requires_grad for value in loop.validate(state, task))

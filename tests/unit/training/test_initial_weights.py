@@ -1,4 +1,4 @@
-"""Fine-tuning: `init_from` in a YAML file, through the command."""
+"""Fine-tuning with `init_from` in a YAML file, through the command."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def softseg(trained, tmp_path, monkeypatch):
 
     def run(*words):
         monkeypatch.setattr("sys.argv", ["softseg", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exited:
             cli.main()
-        return ended.value.code or 0
+        return exited.value.code or 0
 
     return run
 
@@ -69,11 +69,12 @@ def weights(run, which="best"):
     return torch.load(run / f"checkpoints/{which}.pt", weights_only=True)["model"]
 
 
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def same(weights, others):
+    same_keys = weights.keys() == others.keys()
+    return same_keys and all(torch.equal(weights[name], others[name]) for name in weights)
 
 
-def facts(run):
+def metadata(run):
     return json.loads((run / "run.json").read_text())
 
 
@@ -82,17 +83,17 @@ def test_training_starts_from_the_best_epoch_of_the_source(train, tmp_path, caps
     source, tuned = weights(tmp_path / "runs/source"), weights(run)
     learned = [name for name in source if not name.endswith(("mean", "var", "tracked"))]
     assert all(torch.equal(source[name], tuned[name]) for name in learned)
-    noted = facts(run)["init_from"]
+    recorded = metadata(run)["init_from"]
     best = torch.load(tmp_path / "runs/source/checkpoints/best.pt", weights_only=True)["epoch"]
-    assert (noted["source"], noted["version"]) == ("runs/source", f"epoch {best}")
-    assert noted["sha256"] == read_source(tmp_path / "runs/source").sha256
-    assert noted["layers_that_did_not_fit"] == []
+    assert (recorded["source"], recorded["version"]) == ("runs/source", f"epoch {best}")
+    assert recorded["sha256"] == read_source(tmp_path / "runs/source").sha256
+    assert recorded["layers_that_did_not_fit"] == []
     out = capsys.readouterr().out
     assert f"start     from runs/source, epoch {best}: 13 layers copied\n" in out
     assert "warning" not in out
 
 
-def test_the_same_source_and_seed_make_the_same_bits_and_so_does_the_runs_config(train, softseg):
+def test_the_same_source_and_seed_give_the_same_bits_also_from_the_runs_config(train, softseg):
     first = train("first", "init_from=runs/source")
     assert softseg("train", "runs/first/config.yaml", "--out", "runs/again") == 0
     again = first.with_name("again")
@@ -101,40 +102,41 @@ def test_the_same_source_and_seed_make_the_same_bits_and_so_does_the_runs_config
     assert not same(weights(first, "last"), weights(fresh, "last"))
 
 
-def test_a_package_starts_a_training_as_the_run_in_it_does(train, tmp_path):
+def test_a_package_gives_the_same_weights_as_its_run(train, tmp_path):
     write_package(Run(Path("runs/source")), Path("a.softseg"), Console(quiet=True))
     by_run, by_package = (
         train(f"by-{Path(n).name}", f"init_from={n}") for n in ("runs/source", "a.softseg")
     )
     assert same(weights(by_run, "last"), weights(by_package, "last"))
-    one, other = (facts(run)["init_from"] for run in (by_run, by_package))
-    assert one["sha256"] == other["sha256"]
-    assert (other["source"], other["version"]) == ("a.softseg", f"tiny, {one['version']}")
+    of_run, of_package = (metadata(run)["init_from"] for run in (by_run, by_package))
+    assert of_run["sha256"] == of_package["sha256"]
+    version = f"tiny, {of_run['version']}"
+    assert (of_package["source"], of_package["version"]) == ("a.softseg", version)
 
 
-def test_a_resumed_run_and_an_evaluation_need_the_source_no_more(train, softseg, tmp_path):
+def test_resuming_and_evaluating_do_not_need_the_source(train, softseg, tmp_path):
     longer = ("init_from={model: runs/source, frozen_blocks: 1}", "trainer.max_epochs=3")
     whole = train("whole", *longer)
     stop = "trainer.early_stopping={patience: 0, epsilon: 9}"
     halted = train("halted", *longer, stop)
     assert len(pd.read_csv(halted / "history.csv")) < 3
     shutil.copy(whole / "config.yaml", halted)
-    began = facts(halted)["init_from"]
+    before = metadata(halted)["init_from"]
     shutil.rmtree(tmp_path / "runs/source")
     train("halted", *longer, more=["--resume"])
     assert same(weights(whole, "last"), weights(halted, "last"))
-    assert facts(halted)["init_from"] == began
+    assert metadata(halted)["init_from"] == before
     assert softseg("eval", "runs/halted") == 0
 
 
 @pytest.mark.parametrize("source", ["runs/source", "a.softseg"])
-def test_a_source_whose_blocks_are_in_another_order_is_refused(train, capsys, source):
-    """Names and shapes are the same, and what is computed with them is not."""
+def test_a_source_with_another_order_of_layers_in_its_blocks_is_rejected(train, capsys, source):
+    """The names and shapes of its weights are the same, but the blocks compute something else."""
     write_package(Run(Path("runs/source")), Path("a.softseg"), Console(quiet=True))
     train("x", f"init_from={source}", "model.block=conv_relu_norm", status=2)
-    told = capsys.readouterr().err
-    assert f"the blocks of {source} are conv_norm_relu" in told
-    assert "set model.block to conv_norm_relu" in told
+    message = capsys.readouterr().err
+    assert f"the blocks of {source} are conv_norm_relu" in message
+    assert "set model.block to conv_norm_relu" in message
 
 
 def test_frozen_blocks_keep_the_sources_weights_and_statistics(train, tmp_path, capsys):
@@ -148,18 +150,18 @@ def test_frozen_blocks_keep_the_sources_weights_and_statistics(train, tmp_path, 
     assert f"parameters ({count} train, frozen blocks: 2), head" in capsys.readouterr().out
 
 
-def test_layers_that_do_not_fit_are_named_in_the_header_and_start_fresh(train, capsys):
+def test_layers_that_do_not_fit_are_reported_and_newly_initialized(train, capsys):
     two = "dataset.targets={gm: {values: [1]}, wm: {values: [2]}}"
     run = train("two", "init_from=runs/source", two, STILL)
-    told = "last is newly initialized: its weight is (1, 2, 3, 3) in the source, (2, 2, 3, 3) here"
-    assert f"warning   {told}\n" in capsys.readouterr().out
-    [noted] = facts(run)["init_from"]["layers_that_did_not_fit"]
-    assert noted == {"layer": "last", "tensor": "weight", "there": [1, 2, 3, 3],
+    text = "last is newly initialized: its weight is (1, 2, 3, 3) in the source, (2, 2, 3, 3) here"
+    assert f"warning   {text}\n" in capsys.readouterr().out
+    [mismatch] = metadata(run)["init_from"]["layers_that_did_not_fit"]
+    assert mismatch == {"layer": "last", "tensor": "weight", "there": [1, 2, 3, 3],
                      "here": [2, 2, 3, 3]}  # fmt: skip
     assert weights(run)["last.bias"].tolist() == [1, 1]  # the head's initial bias
 
 
-def test_the_scale_of_a_running_normrelu_is_taken_where_the_source_has_one(train, tmp_path):
+def test_the_scale_of_a_running_normrelu_is_copied_if_the_source_has_one(train, tmp_path):
     running = "model.head={name: normrelu, scope: running}"
     source = train("running", running)
     experiment = resolve_hardware(load_config(tmp_path / "tiny.yaml", Experiment, [running]))
@@ -181,80 +183,82 @@ OF_SITE_3 = ["site3-sc01", "site3-sc02"]
 @pytest.mark.parametrize(
     "change", ["seed=0", "preprocess.2.crop.size=[18, 18]", "dataset.targets.gm.values=[2]"]
 )
-def test_test_subjects_that_the_source_was_trained_on_are_told(change, train, capsys):
-    """By their scans, however these are preprocessed and whatever is segmented in them."""
+def test_test_subjects_that_the_source_was_trained_on_are_reported(change, train, capsys):
+    """Scans are recognized by their voxels, whatever the preprocessing and the targets."""
     run = train("leaking", "init_from=runs/source", change, *SWAPPED)
-    told = capsys.readouterr().out
-    assert facts(run)["init_from"]["test_subjects_it_was_trained_on"] == OF_SITE_3
-    assert f"warning   the source was trained on {', '.join(OF_SITE_3)} of the test set" in told
+    output = capsys.readouterr().out
+    assert metadata(run)["init_from"]["test_subjects_it_was_trained_on"] == OF_SITE_3
+    assert f"warning   the source was trained on {', '.join(OF_SITE_3)} of the test set" in output
 
 
-def test_so_are_those_that_the_sources_own_source_was_trained_on(train):
+def test_test_subjects_of_the_source_of_the_source_are_reported_too(train):
     train("next", "init_from=runs/source", "split.test=[3]", "split.validation=[1]")
-    only = "dataset.exclude=[site3-sc01]"  # a source that never saw site 3 itself
+    only = "dataset.exclude=[site3-sc01]"  # a source that was not itself trained on this subject
     run = train("last", "init_from=runs/next", *SWAPPED, only)
-    assert facts(run)["init_from"]["test_subjects_it_was_trained_on"] == ["site3-sc02"]
+    assert metadata(run)["init_from"]["test_subjects_it_was_trained_on"] == ["site3-sc02"]
 
 
-def test_where_nobody_knows_whom_a_source_was_trained_on_that_is_told(train, tmp_path, capsys):
+def test_a_source_without_a_record_of_its_training_scans_prints_a_warning(train, tmp_path, capsys):
     write_package(Run(Path("runs/source")), Path("a.softseg"), Console(quiet=True))
     old = tmp_path / "runs/source/run.json"
-    old.write_text(json.dumps({k: v for k, v in facts(old.parent).items() if "image" not in k}))
+    old.write_text(json.dumps({k: v for k, v in metadata(old.parent).items() if "image" not in k}))
     for source in ("a.softseg", "runs/source"):
         run = train(f"by-{Path(source).name}", f"init_from={source}", *SWAPPED)
         assert f"{source} does not record which scans it was trained on" in capsys.readouterr().out
-        assert facts(run)["init_from"]["test_subjects_it_was_trained_on"] is None
+        assert metadata(run)["init_from"]["test_subjects_it_was_trained_on"] is None
 
 
-def no_run(folder):
+def missing_run(folder):
     return "runs/none", "neither a run's folder nor a .softseg package"
 
 
-def no_weights(folder):
+def missing_weights(folder):
     (folder / "runs/source/checkpoints/best.pt").unlink()
     return "runs/source", r"best\.pt: no such checkpoint"
 
 
-def damaged(folder):
+def damaged_weights(folder):
     path = folder / "runs/source/checkpoints/best.pt"
     path.write_bytes(path.read_bytes()[:-100])
     return "runs/source", r"best\.pt: cannot be read"
 
 
-def no_package(folder):
+def damaged_package(folder):
     (folder / "a.softseg").write_text("hello")
     return "a.softseg", r"a\.softseg"
 
 
-@pytest.mark.parametrize("wrong", [no_run, no_weights, damaged, no_package])
-def test_a_source_that_cannot_be_read_is_refused_before_anything_is_written(
-    wrong, train, tmp_path, capsys
+@pytest.mark.parametrize(
+    "wrong_source", [missing_run, missing_weights, damaged_weights, damaged_package]
+)
+def test_an_unreadable_source_is_rejected_before_anything_is_written(
+    wrong_source, train, tmp_path, capsys
 ):
-    source, told = wrong(tmp_path)
+    source, message = wrong_source(tmp_path)
     shutil.rmtree(tmp_path / "runs/.cache")
     run = train("tuned", f"init_from={source}", status=2)
     assert source in capsys.readouterr().err
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         read_source(tmp_path / source)
     assert not run.exists()
     assert not (tmp_path / "runs/.cache").exists()
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         (["model.filters=3"], "no layer of runs/source fits this network"),
         (["model.depth=2", "init_from.frozen_blocks=2"], "freeze fewer"),
         (["init_from.frozen_blocks=4"], "4 are more than the 3 blocks of a network"),
     ],
 )
-def test_what_cannot_be_begun_is_refused_with_the_reason(changes, told, train, capsys):
+def test_an_impossible_init_from_is_rejected_with_the_reason(changes, message, train, capsys):
     run = train("tuned", "init_from={model: runs/source}", *changes, status=2)
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not run.exists()
 
 
-def test_all_blocks_may_be_frozen_and_not_one_more(tmp_path):
+def test_the_number_of_frozen_blocks_is_at_most_the_number_of_blocks(tmp_path):
     config = project.make(tmp_path)
     for depth in range(1, 7):
         sets = [f"model.depth={depth}", "init_from.model=runs/x"]
@@ -264,7 +268,7 @@ def test_all_blocks_may_be_frozen_and_not_one_more(tmp_path):
             load_config(config, Experiment, [*sets, f"init_from.frozen_blocks={2 * depth + 2}"])
 
 
-def test_a_run_killed_in_its_first_epoch_goes_on_only_from_the_same_weights(
+def test_a_run_killed_in_its_first_epoch_resumes_only_from_the_same_weights(
     train, tmp_path, capsys
 ):
     run = train("killed", "init_from=runs/source")
@@ -280,13 +284,13 @@ def test_a_run_killed_in_its_first_epoch_goes_on_only_from_the_same_weights(
     assert "are not those that runs/killed began with" in capsys.readouterr().err
 
 
-def test_a_run_is_not_overwritten_by_one_that_starts_from_it(train, tmp_path, capsys):
+def test_a_run_cannot_overwrite_its_own_source(train, tmp_path, capsys):
     train("source", "init_from=runs/../runs/source", more=["--overwrite"], status=2)
     assert "own folder" in capsys.readouterr().err
     assert (tmp_path / "runs/source/checkpoints/best.pt").exists()
 
 
-def test_text_is_short_for_the_model_and_both_are_documented(softseg, tmp_path, capsys):
+def test_init_from_accepts_a_path_or_a_mapping_and_both_are_documented(softseg, tmp_path, capsys):
     (tmp_path / "tuned.yaml").write_text("extends: tiny.yaml\ninit_from: runs/source\n")
     assert softseg("config", "show", "tuned.yaml") == 0
     out = capsys.readouterr().out
@@ -301,7 +305,7 @@ def test_text_is_short_for_the_model_and_both_are_documented(softseg, tmp_path, 
     assert section["required"] == ["model"]
 
 
-def test_the_digest_is_of_what_the_weights_are_not_of_the_file(softseg, tmp_path):
+def test_the_digest_depends_on_the_weights_and_not_on_the_file(softseg, tmp_path):
     source = tmp_path / "runs/source"
     before = read_source(source).sha256
     path = source / "checkpoints/best.pt"

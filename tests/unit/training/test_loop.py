@@ -1,4 +1,4 @@
-"""The loop: repeatable to the bit, one device read an epoch, validation as inference sees it."""
+"""The training loop: repeatable to the bit, one read from the device per epoch, validation."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def weights(state):
     return torch.cat([value.flatten().float() for value in state.model.state_dict().values()])
 
 
-def trained(task, **model):
+def fit_tiny(task, **model):
     state = tiny_state(task, **model)
     watcher = Watcher()
     fit(state, task, watcher)
     return state, watcher
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_does_not():
-    one, two = (trained(tiny_task())[0] for _ in range(2))
-    assert torch.equal(weights(one), weights(two))
-    torch.manual_seed(99)  # whatever else has used the global generator
-    assert torch.equal(weights(one), weights(trained(tiny_task())[0]))
-    assert not torch.equal(weights(one), weights(trained(tiny_task(seed=1))[0]))
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
+    first, second = (fit_tiny(tiny_task())[0] for _ in range(2))
+    assert torch.equal(weights(first), weights(second))
+    torch.manual_seed(99)  # the global generator must not matter
+    assert torch.equal(weights(first), weights(fit_tiny(tiny_task())[0]))
+    assert not torch.equal(weights(first), weights(fit_tiny(tiny_task(seed=1))[0]))
 
 
 def test_resuming_after_any_epoch_ends_with_the_same_bits(tmp_path):
-    whole, _ = trained(tiny_task(max_epochs=5))
+    whole, _ = fit_tiny(tiny_task(max_epochs=5))
     for stop in (1, 3):
         state = tiny_state(tiny_task(max_epochs=5))
         task = tiny_task(max_epochs=5)
@@ -55,34 +55,34 @@ def test_resuming_after_any_epoch_ends_with_the_same_bits(tmp_path):
         states.restore(resumed, tmp_path / "last.pt")
         fit(resumed, task, Watcher())
         assert torch.equal(weights(whole), weights(resumed))
-        timeless = [
-            [{k: v for k, v in record.items() if "seconds" not in k} for record in one.history]
-            for one in (whole, resumed)
+        histories = [
+            [{k: v for k, v in record.items() if "seconds" not in k} for record in state.history]
+            for state in (whole, resumed)
         ]
-        assert timeless[0] == timeless[1]
+        assert histories[0] == histories[1]
 
 
-def test_it_learns():
-    _, watcher = trained(tiny_task(max_epochs=25, learning_rate=0.01), dropout=0.0)
+def test_training_learns_the_tiny_task():
+    _, watcher = fit_tiny(tiny_task(max_epochs=25, learning_rate=0.01), dropout=0.0)
     assert watcher.records[-1]["val_dice"] > 85
     assert watcher.records[-1]["val_loss"] < watcher.records[0]["val_loss"]
 
 
-def test_every_training_slice_is_seen_once_an_epoch():
+def test_every_training_slice_is_used_once_per_epoch():
     task = tiny_task(tiny_stack(volumes=4, slices=5), max_epochs=1)
-    _, watcher = trained(task)
+    _, watcher = fit_tiny(task)
     assert watcher.slices == len(task.rows) == 15
 
 
-def test_the_learning_rate_follows_the_cosine():
-    _, watcher = trained(tiny_task(max_epochs=4, learning_rate=0.01))
+def test_the_recorded_learning_rate_follows_the_cosine():
+    _, watcher = fit_tiny(tiny_task(max_epochs=4, learning_rate=0.01))
     rates = [record["learning_rate"] for record in watcher.records]
     expected = [0.01 * (1 + torch.cos(torch.tensor(torch.pi * e / 4)).item()) / 2 for e in range(4)]
     assert rates == pytest.approx(expected)
 
 
-class Reads(TorchDispatchMode):
-    """Counts values brought from the device to Python, but for Adam's step counters on the CPU."""
+class ReadCounter(TorchDispatchMode):
+    """Counts values read from the device into Python, except Adam's step counters on the CPU."""
 
     def __init__(self, state):
         super().__init__()
@@ -90,34 +90,34 @@ class Reads(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func is torch.ops.aten._local_scalar_dense.default:
-            steps = {one["step"].data_ptr() for one in self.state.optimizer.state.values()}
+            steps = {values["step"].data_ptr() for values in self.state.optimizer.state.values()}
             self.count += args[0].data_ptr() not in steps
         return func(*args, **(kwargs or {}))
 
 
-def test_the_device_is_read_once_an_epoch(monkeypatch):
+def test_values_are_read_from_the_device_once_per_epoch(monkeypatch):
     lists = []
     tolist = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda t: lists.append(len(t)) or tolist(t))
-    # dice: adaptive_wing looks at its targets, on a CPU only (on a GPU the device does)
+    # dice: on a CPU, adaptive_wing reads its targets
     task = tiny_task(loss="dice", max_epochs=3)
     state = tiny_state(task)
-    with Reads(state) as reads:
+    with ReadCounter(state) as reads:
         fit(state, task, Watcher())
     assert lists == [6, 6, 6]
     assert reads.count == 0
 
 
-def test_a_loss_that_is_not_finite_stops_with_what_to_do():
+def test_a_loss_that_is_not_finite_raises_an_error_with_the_fix():
     stack = tiny_stack()
     stack.image[0, 0, 12, 12] = float("nan")
     with pytest.raises(TrainingError, match=r"epoch 1 is not a finite number.*learning_rate"):
-        trained(tiny_task(stack))
+        fit_tiny(tiny_task(stack))
 
 
-def test_validation_sees_volumes_as_inference_does():
+def test_validation_predicts_volumes_as_inference_does():
     task = tiny_task(max_epochs=2)
-    state, _ = trained(task)
+    state, _ = fit_tiny(task)
     values, preview = validate(state, task)
     volume = task.validation[0]
     image = task.stack.image[volume.start : volume.stop]
@@ -130,7 +130,7 @@ def test_validation_sees_volumes_as_inference_does():
     assert preview.shape == (1, 1, 24, 24)
 
 
-def test_with_binarize_the_validation_loss_is_against_hard_targets_but_dice_is_not():
+def test_binarize_hardens_the_targets_of_the_validation_loss_but_not_of_dice():
     hard = tiny_task(steps=[{"affine": {}}, {"binarize": {}}])
     soft = tiny_task()
     state = tiny_state(soft, head={"name": "sigmoid"})
@@ -147,7 +147,7 @@ def test_dead_outputs_are_counted():
     assert validate(state, task)[0][3] == 1
 
 
-def test_gradients_are_clipped_only_when_asked():
+def test_gradients_are_clipped_only_with_clip_gradient():
     norms = []
     for clip in (None, 1e-3):
         task = tiny_task(clip_gradient=clip, loss="adaptive_wing")
@@ -160,15 +160,15 @@ def test_gradients_are_clipped_only_when_asked():
 
 
 def test_bfloat16_trains_with_loss_and_head_in_float32():
-    state, watcher = trained(tiny_task(precision="bf16", max_epochs=2))
+    state, watcher = fit_tiny(tiny_task(precision="bf16", max_epochs=2))
     assert all(p.dtype == torch.float32 for p in state.model.parameters())
     assert watcher.records[-1]["train_loss"] > 0
 
 
 def test_one_dead_target_among_several_is_counted():
-    """A live target must not hide a dead one."""
-    one = tiny_stack()
-    stack = replace(one, target=one.target.repeat(1, 2, 1, 1))
+    """A target with positive outputs must not hide a dead one."""
+    single = tiny_stack()
+    stack = replace(single, target=single.target.repeat(1, 2, 1, 1))
     task = tiny_task(stack, max_epochs=1, learning_rate=1e-9)
     state = tiny_state(task)
     last = torch.nn.Conv2d(4, 2, 3, padding=1)
@@ -179,7 +179,7 @@ def test_one_dead_target_among_several_is_counted():
     assert validate(state, task)[0][3] == 1
 
 
-def test_of_equal_validation_losses_the_first_is_the_best():
+def test_the_first_of_equal_validation_losses_is_the_best():
     task = tiny_task()
     state = tiny_state(task)
     state.optimizer.step()
@@ -191,11 +191,11 @@ def test_of_equal_validation_losses_the_first_is_the_best():
 
 def test_the_running_maximum_of_a_head_is_restored(tmp_path):
     head = {"name": "normrelu", "scope": "running"}
-    one = tiny_state(tiny_task(), head=head)
-    one.head.scale.maximum.fill_(3)
-    one.head.scale.seen.fill_(True)
-    states.save_state(one, tmp_path / "last.pt")
-    two = tiny_state(tiny_task(), head=head)
-    states.restore(two, tmp_path / "last.pt")
-    assert two.head.scale.maximum.tolist() == [3]
-    assert two.head.scale.seen.tolist() == [True]
+    saved = tiny_state(tiny_task(), head=head)
+    saved.head.scale.maximum.fill_(3)
+    saved.head.scale.seen.fill_(True)
+    states.save_state(saved, tmp_path / "last.pt")
+    restored = tiny_state(tiny_task(), head=head)
+    states.restore(restored, tmp_path / "last.pt")
+    assert restored.head.scale.maximum.tolist() == [3]
+    assert restored.head.scale.seen.tolist() == [True]

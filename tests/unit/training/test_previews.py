@@ -1,4 +1,4 @@
-"""One validation slice as training goes on: which epochs are kept, and that they are read back."""
+"""Previews of one validation slice: which epochs are written, and how they are read."""
 
 from __future__ import annotations
 
@@ -29,42 +29,42 @@ def train(run, epochs, first=1):
         write_preview(run, epoch, prediction(epoch))
 
 
-def test_epochs_are_kept_ever_more_rarely():
+def test_the_epochs_with_a_preview_are_1_2_5_10_20_50_and_so_on():
     assert [epoch for epoch in range(1, 6000) if is_kept(epoch)] == KEPT
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 5, 23])
-def test_those_epochs_and_the_last_one_are_read_back_in_order(run, epochs):
+def test_previews_and_the_last_epoch_are_read_in_order(run, epochs):
     train(run, epochs)
-    found = read_progression(run).predictions
-    assert list(found) == sorted({epoch for epoch in KEPT if epoch <= epochs} | {epochs})
-    for epoch, values in found.items():
+    predictions = read_progression(run).predictions
+    assert list(predictions) == sorted({epoch for epoch in KEPT if epoch <= epochs} | {epochs})
+    for epoch, values in predictions.items():
         assert values == pytest.approx(prediction(epoch).numpy(), abs=1e-3)
 
 
-def test_values_are_kept_to_half_precision(run):
+def test_previews_have_half_precision(run):
     """float16 has 11 bits: in [0, 1] no value moves by more than 2^-12."""
     train(run, 3)
-    found = read_progression(run)
-    for epoch, values in found.predictions.items():
+    progression = read_progression(run)
+    for epoch, values in progression.predictions.items():
         assert values.dtype == np.float32
         assert values.shape == (2, 6, 5)
         assert np.abs(values - prediction(epoch).numpy()).max() <= 2**-12
     draws = torch.Generator().manual_seed(0)
     image = torch.randn(3, 6, 5, generator=draws).numpy()
     target = torch.rand(2, 6, 5, generator=draws).numpy()
-    assert np.abs(found.image - image).max() <= 2**-10  # of up to 4
-    assert np.abs(found.target - target).max() <= 2**-12
+    assert np.abs(progression.image - image).max() <= 2**-10  # of up to 4
+    assert np.abs(progression.target - target).max() <= 2**-12
 
 
-def test_a_scan_that_is_not_standardized_is_bright_and_not_infinite(tmp_path):
+def test_intensities_beyond_half_precision_are_clipped(tmp_path):
     write_preview_slice(tmp_path, torch.tensor([[[0.0, 1e5], [-1e6, 7.0]]]), torch.zeros(1, 2, 2))
     write_preview(tmp_path, 1, torch.zeros(1, 2, 2))
     image = read_progression(tmp_path).image
     assert image.tolist() == [[[0, 65504], [-65504, 7]]]
 
 
-def test_a_slice_without_predictions_yet_has_none(run):
+def test_a_preview_slice_without_epochs_has_no_predictions(run):
     assert read_progression(run).predictions == {}
 
 
@@ -75,14 +75,14 @@ def test_a_run_without_previews_has_no_progression(tmp_path):
 
 @pytest.mark.parametrize("name", ["slice", "epoch-00002", "last"])
 @pytest.mark.parametrize("content", [b"", b"x" * 100, None])
-def test_a_damaged_or_cut_file_leaves_no_progression(run, name, content):
+def test_a_damaged_or_truncated_file_gives_no_progression(run, name, content):
     train(run, 3)
     path = run / "previews" / f"{name}.safetensors"
     path.write_bytes(path.read_bytes()[:-9] if content is None else content)
     assert read_progression(run) is None
 
 
-def test_a_missing_slice_leaves_no_progression(run):
+def test_a_missing_slice_gives_no_progression(run):
     train(run, 3)
     (run / "previews/slice.safetensors").unlink()
     assert read_progression(run) is None
@@ -93,12 +93,12 @@ def test_a_resumed_run_replaces_the_last_epoch(run):
     assert list(read_progression(run).predictions) == [1, 2, 5, 7]
     write_preview_slice(run, torch.zeros(3, 6, 5), torch.zeros(2, 6, 5))
     train(run, 12, first=8)
-    found = read_progression(run).predictions
-    assert list(found) == [1, 2, 5, 10, 12]
-    assert np.abs(found[12] - prediction(12).numpy()).max() <= 2**-12
+    predictions = read_progression(run).predictions
+    assert list(predictions) == [1, 2, 5, 10, 12]
+    assert np.abs(predictions[12] - prediction(12).numpy()).max() <= 2**-12
 
 
-def test_what_a_killed_run_was_writing_is_passed_over(run):
+def test_the_temporary_file_of_a_killed_run_is_ignored(run):
     train(run, 3)
     (run / "previews/.part-abc-last.safetensors").write_bytes(b"ha")
     assert list(read_progression(run).predictions) == [1, 2, 3]

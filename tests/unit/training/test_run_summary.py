@@ -1,4 +1,4 @@
-"""The first lines of a run: who, how many slices, how soft after every stage, how long."""
+"""The summary before a run: subjects, slices, softness after every stage, hardware, epochs."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def soft(files, raters, preprocess):
     )
 
 
-def test_the_softness_of_every_stage_of_the_training_data():
-    """Shares are of the voxels above 0, summed over training subjects; others do not count."""
+def test_softness_is_printed_for_every_stage_of_the_training_data():
+    """Percentages are of the voxels above 0, summed over the training subjects only."""
     other = soft((9, 9), (9, 9), (9, 9))
     stack = stack_with(
         soft((0, 10), (2, 10), (5, 20)), soft((1, 30), (4, 30), (25, 40)), other, other
@@ -71,7 +71,7 @@ def test_the_softness_of_every_stage_of_the_training_data():
     )
 
 
-def test_binarizing_is_said_loudly_and_leaves_nothing_soft():
+def test_binarizing_is_printed_in_capitals_and_leaves_no_soft_voxel():
     steps = ({"affine": {}}, {"binarize": {"threshold": 0.4}})
     line = softness_line(experiment(*steps), SETS, tiny_stack())
     before, after = line.split(" -> affine ")[1].split(" % -> binarize ")
@@ -79,12 +79,12 @@ def test_binarizing_is_said_loudly_and_leaves_nothing_soft():
     assert after == "0.0 %; the ground truth is BINARIZED at 0.4"
 
 
-def test_an_empty_mask_is_not_divided_by():
+def test_an_empty_mask_counts_as_0_percent_soft():
     stack = stack_with(*[soft((0, 0), (0, 0), (0, 0))] * 4)
     assert "files 0.0 %" in softness_line(experiment(), SETS, stack)
 
 
-def test_telling_changes_nothing():
+def test_printing_the_softness_does_not_change_the_targets():
     stack = tiny_stack()
     target = stack.target.clone()
     lines = [softness_line(experiment({"affine": {}}), SETS, stack) for _ in range(2)]
@@ -92,7 +92,7 @@ def test_telling_changes_nothing():
     assert torch.equal(stack.target, target)
 
 
-def test_subjects_and_slices_without_the_dropped_ones():
+def test_the_number_of_slices_excludes_dropped_slices():
     stack = tiny_stack()
     stack.keep[0] = stack.keep[1] = False
     data, _, geometry = summarize_data(experiment(), SETS, stack)
@@ -103,40 +103,40 @@ def test_subjects_and_slices_without_the_dropped_ones():
     assert geometry.startswith("geometry  gm: Dice ceiling ")
 
 
-@pytest.mark.parametrize(("zooms", "warned"), [((0.5, 2), True), ((0.5, 0.505), False)])
-def test_turning_pixels_that_are_not_square_is_warned_of(zooms, warned):
+@pytest.mark.parametrize(("zooms", "warning"), [((0.5, 2), True), ((0.5, 0.505), False)])
+def test_rotating_pixels_that_are_not_square_prints_a_warning(zooms, warning):
     stack = tiny_stack()
     grid = Grid((24, 24, 4), np.diag([*zooms, 5.0, 1.0]))
     volumes = [replace(v, geometry=Geometry(grid, grid)) for v in stack.volumes]
     stack = replace(stack, volumes=tuple(volumes))
-    told = "\n".join(summarize_data(experiment({"affine": {}}), SETS, stack))
-    assert ("2 training subjects are not square (s0: 0.5 x 2 mm)" in told) == warned
+    summary = "\n".join(summarize_data(experiment({"affine": {}}), SETS, stack))
+    assert ("2 training subjects are not square (s0: 0.5 x 2 mm)" in summary) == warning
     assert "not square" not in "\n".join(summarize_data(experiment(), SETS, stack))
-    still = experiment({"affine": {"rotation": 0}})
-    assert "not square" not in "\n".join(summarize_data(still, SETS, stack))
+    unrotated = experiment({"affine": {"rotation": 0}})
+    assert "not square" not in "\n".join(summarize_data(unrotated, SETS, stack))
     loss = {"name": "boundary"}
     terms = [{"loss": {"name": "mse"}}, {"loss": loss}]
-    made = experiment({"affine": {}})
+    with_contours = experiment({"affine": {}})
     contours = losses.build({"name": "combination", "terms": terms})
-    made = made.model_copy(update={"loss": contours})
-    if warned:
+    with_contours = with_contours.model_copy(update={"loss": contours})
+    if warning:
         with pytest.raises(UserError, match="resample slices to square pixels"):
-            check_sets(made, stack, SETS)
+            check_sets(with_contours, stack, SETS)
     else:
-        check_sets(made, stack, SETS)
+        check_sets(with_contours, stack, SETS)
 
 
-def test_synthetic_data_are_called_so(tmp_path):
-    made = experiment()
-    dataset = made.dataset.model_copy(update={"root": str(tmp_path)})
-    made = made.model_copy(update={"dataset": dataset})
-    assert "SYNTHETIC" not in "\n".join(summarize_data(made, SETS, tiny_stack()))
+def test_synthetic_data_are_marked_as_synthetic(tmp_path):
+    config = experiment()
+    dataset = config.dataset.model_copy(update={"root": str(tmp_path)})
+    config = config.model_copy(update={"dataset": dataset})
+    assert "SYNTHETIC" not in "\n".join(summarize_data(config, SETS, tiny_stack()))
     write_phantom(tmp_path / "phantom", "scgm", 1, 0)
     shutil.copy(tmp_path / "phantom" / "README", tmp_path)
-    assert "SYNTHETIC" in summarize_data(made, SETS, tiny_stack())[0]
+    assert "SYNTHETIC" in summarize_data(config, SETS, tiny_stack())[0]
 
 
-def test_the_worst_subject_of_the_geometry_is_named():
+def test_the_geometry_line_names_the_worst_subject():
     nan = float("nan")
     statistics = [
         VolumeStatistics({}, (98.0, nan), (1.0, 1.0)),
@@ -160,7 +160,7 @@ def test_empty_masks_are_not_counted_as_inside_the_crop():
     ("done", "expected"),
     [(1, "epochs    11 at most, resuming with epoch 2"), (0, "epochs    11 at most")],
 )
-def test_the_summary_names_the_hardware_the_network_and_the_epochs(done, expected):
+def test_the_summary_contains_hardware_network_and_epochs(done, expected):
     task = tiny_task(tiny_stack(), batch_size=8)
     state = tiny_state(task)
     state.epoch = done

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, plain data only, refused with a reason when damaged."""
+"""Checkpoints: written whole or not at all, plain data only, rejected by name if damaged."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from softseg.training.task import StoppingProgress
 from tests.support.tiny import tiny_state, tiny_task
 
 
-def test_a_saved_state_comes_back_equal(tmp_path):
+def test_a_restored_state_equals_the_saved_one(tmp_path):
     task = tiny_task()
-    one = tiny_state(task)
-    one.epoch, one.history = 2, [{"epoch": 1, "val_loss": 0.5}]
-    one.progress = StoppingProgress(best=0.25, reference=0.5, waited=1)
-    states.save_state(one, tmp_path / "last.pt")
-    two = tiny_state(tiny_task(seed=4))
-    states.restore(two, tmp_path / "last.pt")
-    assert two.epoch == 2
-    assert (two.history, two.progress) == (one.history, one.progress)
-    for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True):
-        assert torch.equal(a, b)
+    saved = tiny_state(task)
+    saved.epoch, saved.history = 2, [{"epoch": 1, "val_loss": 0.5}]
+    saved.progress = StoppingProgress(best=0.25, reference=0.5, waited=1)
+    states.save_state(saved, tmp_path / "last.pt")
+    restored = tiny_state(tiny_task(seed=4))
+    states.restore(restored, tmp_path / "last.pt")
+    assert restored.epoch == 2
+    assert (restored.history, restored.progress) == (saved.history, saved.progress)
+    for expected, actual in zip(saved.model.parameters(), restored.model.parameters(), strict=True):
+        assert torch.equal(expected, actual)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])
-def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, damage):
+def test_a_damaged_checkpoint_is_rejected_by_name(tmp_path, damage):
     path = tmp_path / "last.pt"
     states.save_state(tiny_state(tiny_task()), path)
     content = bytearray(path.read_bytes())
@@ -47,7 +47,7 @@ class Bomb:
         return os.mkdir, ("pwned",)
 
 
-def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path, monkeypatch):
+def test_a_pickle_with_code_is_rejected_and_does_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Bomb(), "head": {}, "epoch": 1}, tmp_path / "zip.pt")
     (tmp_path / "raw.pt").write_bytes(pickle.dumps(Bomb()))

@@ -1,4 +1,4 @@
-"""Ways to train that change where data lie or what is learned, through the command."""
+"""Options of training that change the location of the data or the result, through the command."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def softseg(tmp_path, monkeypatch):
         monkeypatch.setattr(
             "sys.argv", ["softseg", "train", "tiny.yaml", "--out", f"runs/{name}", *sets, *more]
         )
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exited:
             cli.main()
-        assert not ended.value.code
+        assert not exited.value.code
         return tmp_path / "runs" / name
 
     return run
@@ -43,8 +43,8 @@ def weights(run, which="last"):
     return torch.load(run / f"checkpoints/{which}.pt", weights_only=True)["model"]
 
 
-def same(one, other):
-    return all(torch.equal(value, other[name]) for name, value in one.items())
+def same(weights, others):
+    return all(torch.equal(value, others[name]) for name, value in weights.items())
 
 
 def losses(run):
@@ -52,19 +52,19 @@ def losses(run):
 
 
 MOVED = "augment=[{affine: {}}, {RandomFlip: {axes: [0]}}]"
-MAPS, DRAWN = (BOUNDARY, MOVED), ("dataset.raters={fusion: random}", MOVED)
+MAPS, RATERS = (BOUNDARY, MOVED), ("dataset.raters={fusion: random}", MOVED)
 
 
-@pytest.mark.parametrize("everything", [MAPS, DRAWN], ids=["maps", "raters"])
-def test_a_stack_that_is_mapped_trains_to_the_same_bits(everything, softseg):
-    inside = softseg("inside", *everything)
-    outside = softseg("outside", *everything, "dataset.memory_gb=0.000001")
-    assert same(weights(inside), weights(outside))
-    assert losses(inside) == losses(outside)
-    assert json.loads((outside / "run.json").read_text())["peak_memory_bytes"]["host"] > 0
+@pytest.mark.parametrize("changes", [MAPS, RATERS], ids=["maps", "raters"])
+def test_a_memory_mapped_stack_gives_the_same_weights(changes, softseg):
+    in_memory = softseg("in_memory", *changes)
+    mapped = softseg("mapped", *changes, "dataset.memory_gb=0.000001")
+    assert same(weights(in_memory), weights(mapped))
+    assert losses(in_memory) == losses(mapped)
+    assert json.loads((mapped / "run.json").read_text())["peak_memory_bytes"]["host"] > 0
 
 
-def test_a_schedule_goes_on_where_a_training_was_interrupted(softseg):
+def test_a_resumed_run_continues_the_schedule_of_the_loss_weights(softseg):
     longer = "trainer.max_epochs=4"
     whole = softseg("whole", *MAPS, longer)
     halted = softseg("halted", *MAPS, longer, "trainer.early_stopping={patience: 0, epsilon: 9}")
@@ -76,35 +76,35 @@ def test_a_schedule_goes_on_where_a_training_was_interrupted(softseg):
     assert same(weights(whole), weights(halted))
 
 
-def test_a_weight_that_grows_changes_what_is_learned(softseg):
+def test_a_growing_loss_weight_changes_the_result(softseg):
     plain = softseg("plain", "loss={name: dice}")
     mixed = softseg("mixed", BOUNDARY)
-    assert losses(plain)[0] == pytest.approx(losses(mixed)[0])  # its weight is 0 in the first
+    assert losses(plain)[0] == pytest.approx(losses(mixed)[0])  # the weight is 0 in the first epoch
     assert losses(plain)[1] != pytest.approx(losses(mixed)[1])
 
 
-def test_a_rater_drawn_anew_is_learned_from_and_the_mean_is_validated(softseg, tmp_path):
-    for path in (tmp_path / "data").glob("*-mask-r4.nii.gz"):  # one who sees nothing
+def test_random_raters_change_the_weights_but_not_the_split(softseg, tmp_path):
+    for path in (tmp_path / "data").glob("*-mask-r4.nii.gz"):  # one rater marks nothing
         makers.nifti(path, np.zeros(makers.SHAPE), nib.load(path).affine, dtype=np.uint8)
-    drawn, mean = (softseg(f, f"dataset.raters={{fusion: {f}}}") for f in ("random", "mean"))
-    assert not same(weights(drawn), weights(mean))
-    split = json.loads((drawn / "split.json").read_text())
+    random, mean = (softseg(f, f"dataset.raters={{fusion: {f}}}") for f in ("random", "mean"))
+    assert not same(weights(random), weights(mean))
+    split = json.loads((random / "split.json").read_text())
     assert split == json.loads((mean / "split.json").read_text())
 
 
-def test_the_memory_format_changes_rounding_only_and_is_written_down(softseg):
-    """`auto` is repeated by the run's own config, on whatever machine."""
+def test_the_memory_format_changes_only_rounding_and_is_in_the_config(softseg):
+    """The run's config.yaml names the format that `auto` selected, so any machine repeats it."""
     runs = {f: softseg(f, f"trainer.memory_format={f}") for f in ("contiguous", "channels_last")}
     auto = softseg("auto")
-    kept = yaml.safe_load((auto / "config.yaml").read_text())["trainer"]["memory_format"]
-    assert same(weights(auto), weights(runs[kept]))
-    one, other = (losses(run) for run in runs.values())
-    assert one == pytest.approx(other, rel=1e-4)
-    assert not same(*(weights(run) for run in runs.values()))  # it was another format
+    selected = yaml.safe_load((auto / "config.yaml").read_text())["trainer"]["memory_format"]
+    assert same(weights(auto), weights(runs[selected]))
+    contiguous, channels_last = (losses(run) for run in runs.values())
+    assert contiguous == pytest.approx(channels_last, rel=1e-4)
+    assert not same(*(weights(run) for run in runs.values()))  # the formats did differ
 
 
-def test_what_the_yaml_leaves_open_stays_as_the_run_began_when_it_is_resumed(softseg, monkeypatch):
-    """As where a cluster gives it another number of cores the next time."""
+def test_a_resumed_run_keeps_its_recorded_number_of_threads(softseg, monkeypatch):
+    """For example, a cluster assigns another number of cores when the run resumes."""
     softseg("cut", "trainer.threads=null")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     run = softseg("cut", "trainer.threads=null", more=["--resume"])

@@ -1,6 +1,6 @@
-"""What an epoch costs, counted rather than timed: reads, copies, operations.
+"""The cost of an epoch in reads, copies and operations, which are counted, not timed.
 
-A CPU has no reads to count: a tensor on `meta` stands for one on an accelerator.
+Reads on a CPU cannot be counted, so a tensor on `meta` replaces one on an accelerator.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ BOUNDARY = {
 }
 
 
-def on(device, task):
-    """A task and its network on a device; `meta` has shapes, but no values that could be read."""
+def move(device, task):
+    """Return a network and its task on a device; `meta` has shapes but no values to read."""
     state = tiny_state(task, depth=1)
     state.model.to(device)
     state.head.to(device)
@@ -40,8 +40,8 @@ def on(device, task):
 
 @pytest.fixture
 def meta(monkeypatch):
-    """A device that refuses whatever would make the host wait for a value, as in `READS`."""
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no meta
+    """A device that raises an error for every operation that makes the host wait, as in `READS`."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # does not support meta
     return torch.device("meta")
 
 
@@ -62,44 +62,44 @@ READS = {
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
-def test_the_guard_refuses_every_way_of_reading(meta, read):
+def test_the_meta_device_rejects_every_way_of_reading(meta, read):
     read(torch.ones(3))
     with pytest.raises((RuntimeError, NotImplementedError, TypeError)):
         read(torch.ones(3, device=meta))
 
 
-def everything(loss):
-    """Raters, maps, rare foreground, clipping, standardizing: all that a step may do."""
+def full_task(loss):
+    """Return a task with raters, maps, rare foreground, clipping and standardizing."""
     stack = tiny_stack()
-    drawn = torch.rand(len(stack.image), 2, *stack.target.shape[1:])
+    masks = torch.rand(len(stack.image), 2, *stack.target.shape[1:])
     volumes = tuple(replace(volume, raters=2) for volume in stack.volumes)
-    stack = replace(stack, raters=drawn, maps=drawn[:, :1], volumes=volumes)
+    stack = replace(stack, raters=masks, maps=masks[:, :1], volumes=volumes)
     task = tiny_task(stack, oversample_foreground=0.5, clip_gradient=1.0)
     steps = augment_steps([{"affine": {}}, {"binarize": {}}])
     return replace(task, loss=losses.build(loss), augment=steps, restandardize=True)
 
 
 @pytest.mark.parametrize("loss", [*EVERY, BOUNDARY], ids=label)
-def test_nothing_is_read_back_within_an_epoch(meta, loss):
-    state, task = on(meta, everything(loss))
+def test_no_loss_reads_a_value_within_an_epoch(meta, loss):
+    state, task = move(meta, full_task(loss))
     train_epoch(state, task, Watcher())
     validate(state, task)
 
 
 @pytest.mark.parametrize("scope", ["batch", "sample", "running"])
-def test_nor_by_a_head_or_where_slices_are_fetched_from_the_host(meta, scope):
-    task = everything({"name": "dice"})
+def test_no_head_or_prefetching_reads_a_value_within_an_epoch(meta, scope):
+    task = full_task({"name": "dice"})
     state = tiny_state(task, head={"name": "normrelu", "scope": scope})
     state.model.to(meta)
     state.head.to(meta)
     before = threading.active_count()
     train_epoch(state, replace(task, device=meta), Watcher())
     validate(state, replace(task, device=meta))
-    assert threading.active_count() == before  # that gathers ahead
+    assert threading.active_count() == before  # the prefetching thread has ended
 
 
 class Operations(TorchDispatchMode):
-    """Every operation: its name, what it allocates, what blocks the host, what it does to whom."""
+    """Records operations: names, largest allocation, blocking copies, and uses of the stack."""
 
     def __init__(self, stack=()):
         super().__init__()
@@ -109,22 +109,22 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         self.names.append(str(func))
-        given = [one for one in args if isinstance(one, torch.Tensor)]
-        known = {one.untyped_storage().data_ptr() for one in given}
-        self.on_stack[str(func)] += bool(known & self.stack)
-        if isinstance(out, torch.Tensor) and out.untyped_storage().data_ptr() not in known:
+        tensors = [value for value in args if isinstance(value, torch.Tensor)]
+        storages = {tensor.untyped_storage().data_ptr() for tensor in tensors}
+        self.on_stack[str(func)] += bool(storages & self.stack)
+        if isinstance(out, torch.Tensor) and out.untyped_storage().data_ptr() not in storages:
             self.allocated = max(self.allocated, out.untyped_storage().nbytes())
-        moved = str(func).startswith(("aten._to_copy", "aten.copy_")) and given[-1].is_cpu
+        moved = str(func).startswith(("aten._to_copy", "aten.copy_")) and tensors[-1].is_cpu
         self.blocking += moved and not out.is_cpu and not (kwargs or {}).get("non_blocking")
         return out
 
 
-def counted(task, part, monkeypatch=None):
-    """The operations of training or validating one epoch; with `monkeypatch` without the steps."""
+def count_operations(task, part, monkeypatch=None):
+    """Return the operations of one epoch of a function; with `monkeypatch`, without its steps."""
     state = tiny_state(task, depth=1)
     if monkeypatch:
-        done = (torch.zeros(()), torch.ones(4, 1, 24, 24))
-        monkeypatch.setattr(loop, "train_step", lambda *_: done)
+        result = (torch.zeros(()), torch.ones(4, 1, 24, 24))
+        monkeypatch.setattr(loop, "train_step", lambda *_: result)
     arguments = (state, task) if part is validate else (state, task, Watcher())
     with Operations([task.stack.image, task.stack.target]) as operations:
         part(*arguments)
@@ -132,20 +132,20 @@ def counted(task, part, monkeypatch=None):
 
 
 @pytest.mark.parametrize("part", [train_epoch, validate])
-def test_a_larger_stack_costs_an_epoch_no_more(part):
-    """The same 12 slices and the same volume of two stacks, one of them eleven times as large."""
+def test_an_epoch_costs_the_same_with_a_larger_stack(part):
+    """Two stacks with the same 12 slices and the same volume; one is eleven times as large."""
     small, large = tiny_task(), tiny_task(tiny_stack(volumes=44))
     large = replace(large, rows=small.rows, foreground=small.foreground)
-    found = [counted(task, part) for task in (small, large)]
-    assert found[0].names == found[1].names
-    assert found[0].allocated == found[1].allocated < large.stack.image.nbytes
-    assert {name for name, count in found[1].on_stack.items() if count} == {"aten.index.Tensor"}
+    of_small, of_large = (count_operations(task, part) for task in (small, large))
+    assert of_small.names == of_large.names
+    assert of_small.allocated == of_large.allocated < large.stack.image.nbytes
+    assert {name for name, count in of_large.on_stack.items() if count} == {"aten.index.Tensor"}
 
 
-def test_every_step_costs_the_same_and_little_beside_the_network(monkeypatch):
+def test_every_step_adds_the_same_number_of_operations_and_few_outside_the_network(monkeypatch):
     def operations(volumes, without=None):
-        task = tiny_task(tiny_stack(volumes=volumes), batch_size=4)  # a step a volume
-        return len(counted(task, train_epoch, without).names)
+        task = tiny_task(tiny_stack(volumes=volumes), batch_size=4)  # one step per volume
+        return len(count_operations(task, train_epoch, without).names)
 
     few, some, many = (operations(volumes) for volumes in (3, 4, 6))
     assert many - some == 2 * (some - few)
@@ -154,23 +154,23 @@ def test_every_step_costs_the_same_and_little_beside_the_network(monkeypatch):
     assert some - few <= 70  # gathering, the affine, the sums
 
 
-def test_no_step_makes_the_host_wait_for_a_copy_to_the_device(meta):
-    """A blocking copy from the host waits for all that the device was given before."""
-    found = []
+def test_no_step_copies_to_the_device_synchronously(meta):
+    """A blocking copy from the host waits for all earlier operations of the device."""
+    blocking = []
     for slices in (4, 12):  # 1 step, 3 steps
-        whole = everything({"name": "dice"})
+        whole = full_task({"name": "dice"})
         part = replace(whole, rows=whole.rows[:slices], foreground=whole.foreground[:slices])
-        state, task = on(meta, part)
+        state, task = move(meta, part)
         with Operations() as operations:
             train_epoch(state, task, Watcher())
-        found.append(operations.blocking)
-    assert found[0] == found[1]
+        blocking.append(operations.blocking)
+    assert blocking[0] == blocking[1]
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_no_step_waits_for_the_gpu():
-    state, task = on(torch.device("cuda"), tiny_task(tiny_stack(volumes=13)))
+    state, task = move(torch.device("cuda"), tiny_task(tiny_stack(volumes=13)))
     steps = epoch_batches(task, task.rows, torch.Generator(), torch.Generator())
     loop.train_step(state, task, next(steps))
     torch.cuda.set_sync_debug_mode("error")
