@@ -159,7 +159,7 @@ those of each sample"""
         empty = (~self._ignored).sum(dim=self.axes) == 0
         return empty if values.ndim == empty.ndim else empty.all(-1)  # one value for all targets
 
-    def share(self, disagreement: Tensor, agreement: Tensor) -> Tensor:
+    def error_ratio(self, disagreement: Tensor, agreement: Tensor) -> Tensor:
         """disagreement / (disagreement + agreement + s), of sums of one shape, both 0 or above.
 
         The same as 1 - (agreement + s) / (...), but exactly 0 where nothing disagrees.
