@@ -27,7 +27,7 @@ from softseg.evaluation.opened_run import OpenedRun, iter_predictions, open_run
 from softseg.evaluation.threshold_search import search_thresholds, thresholds_of
 from softseg.inference.write import describe_folder, write_predictions
 from softseg.metrics.calibration import ReliabilityBins, bins_to_table
-from softseg.metrics.headings import HEADINGS
+from softseg.metrics.headings import HEADINGS, sign_note
 from softseg.metrics.score import TargetEvaluation
 from softseg.preprocess.stack import SliceStack
 from softseg.runs.folder import Run, predictions_folder, set_suffix, subject_predictions_folder
@@ -204,25 +204,27 @@ def summarize_metrics(table: pd.DataFrame) -> dict[str, dict[str, Moments]]:
 
 def metrics_table(table: pd.DataFrame, title: str) -> Table:
     """Return the mean and standard deviation of each metric, a row per metric."""
-    printed = Table(title=escape(title), title_justify="left")
+    shown = [name for name, heading in HEADINGS.items() if heading.printed and name in table]
+    printed = Table(title=escape(title), title_justify="left", caption_justify="left")
+    printed.caption = sign_note(shown) or None
     printed.add_column("metric", no_wrap=True)
     summary = summarize_metrics(table)
     for target in summary:
         printed.add_column(escape(target), justify="right", no_wrap=True)
     counts = table["target"].value_counts()
     printed.add_row("scans", *(str(counts[target]) for target in summary))
-    for metric, heading in HEADINGS.items():
-        if not heading.printed or metric not in table.columns:
-            continue
-        cells = (_cell(moments[metric]) for moments in summary.values())
-        printed.add_row(escape(heading.short), *cells)
+    for metric in shown:
+        cells = (_cell(moments[metric], int(counts[target])) for target, moments in summary.items())
+        printed.add_row(escape(HEADINGS[metric].short), *cells)
     return printed
 
 
-def _cell(moments: Moments) -> str:
-    """`mean ± std` with about three significant digits."""
+def _cell(moments: Moments, scans: int) -> str:
+    """`mean ± std` with about three significant digits, and `(3 of 4)` if it is of fewer scans."""
     mean, std = moments["mean"], moments["std"]
     if mean is None:
         return "undefined"
     places = 1 if abs(mean) >= 10 else 2 if abs(mean) >= 0.1 else 4
-    return f"{mean:.{places}f}" + ("" if std is None else f" ± {std:.{places}f}")
+    spread = "" if std is None else f" ± {std:.{places}f}"
+    defined = "" if moments["n"] == scans else f" ({moments['n']} of {scans})"
+    return f"{mean:.{places}f}{spread}{defined}"

@@ -23,7 +23,7 @@ from softseg.evaluation.uncertainty_scores import (
 )
 from softseg.inference.uncertainty.maps import summarize
 from softseg.inference.uncertainty.sampling import Sampling, check_varies, native_samples
-from softseg.metrics.headings import HEADINGS
+from softseg.metrics.headings import HEADINGS, count_of
 from softseg.render.figures.calibration import UncertaintyCurves, plot_uncertainty
 from softseg.runs.folder import Run, set_suffix
 
@@ -114,7 +114,7 @@ def _figure_data(volumes: Sequence[UncertaintyScores]) -> UncertaintyCurves:
 
 
 def scores_table(table: pd.DataFrame, title: str) -> Table:
-    """Return the mean scores over subjects without and with samples, for the terminal."""
+    """Return the mean scores without and with samples, over the subjects where both are defined."""
     printed = Table(title=title, title_justify="left")
     headings = ("target", "metric", "without", "samples", "mutual information", "n")
     for heading in headings:
@@ -124,8 +124,9 @@ def scores_table(table: pd.DataFrame, title: str) -> Table:
             sampled = "with" if metric in _PAIRS else "entropy"
             columns = [f"{metric}_{name}" for name in ("without", sampled, "mutualinfo")]
             if columns[0] in rows:
-                cells = [f"{rows[name].mean():.4g}" if name in rows else "" for name in columns]
-                count = str(rows[columns[0]].count())
+                defined = rows[[name for name in columns if name in rows]].dropna()
+                cells = [f"{defined[name].mean():.4g}" if name in rows else "" for name in columns]
+                count = count_of(len(defined), len(rows))
                 heading = escape(HEADINGS[metric].column)
                 printed.add_row(escape(str(target)), heading, *cells, count)
     return printed

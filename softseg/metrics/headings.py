@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 _SIZE_BIN = re.compile(r"(ltpr|lfdr|lesions_truth|lesions_pred)_([\d.]+)_([\d.]+|inf)")
@@ -89,3 +90,23 @@ def heading_of(metric: str) -> Heading:
         size = f"above {low}" if high == "inf" else f"{low} to {high}"
         return Heading(whole.name, whole.unit, whole.optimum, detail=size)
     return HEADINGS.get(metric, Heading(metric))
+
+
+def sign_note(metrics: Collection[str]) -> str:
+    """What positive values of the signed metrics among these mean, for below a table; or ''.
+
+    The two signs are opposite: `rvd` is as in Gros et al. 2020, `dV_*` as in Bertels et al. 2021.
+    """
+    signs, names = [], []
+    if "rvd" in metrics:
+        signs.append("RVD > 0: under-segmentation")
+        names.append("RVD: relative volume difference")
+    if any(metric.startswith("dV_") for metric in metrics):
+        signs.append("dV > 0: over-segmentation")
+        names.append("dV: volume bias")
+    return f"{'; '.join(signs)} ({', '.join(names)})." if signs else ""
+
+
+def count_of(defined: int, scans: int) -> str:
+    """Return `3 of 4`, or `4` if a metric is defined in all scans."""
+    return str(scans) if defined == scans else f"{defined} of {scans}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from softseg.config.experiment import Experiment
 from softseg.config.yaml.write import inline
-from softseg.metrics.headings import heading_of
+from softseg.metrics.headings import count_of, heading_of, sign_note
 from softseg.package.metadata import ModelMetadata
 from softseg.preprocess.steps import Crop
 from softseg.render.text_table import Cell, TextTable, to_markdown
@@ -111,15 +111,19 @@ def _score_table(metadata: ModelMetadata) -> TextTable:
     threshold = f", at a threshold of {used}" if used else ""
     rows = []
     for target, metrics in metadata.scores.items():
+        scans = max(summary.n for summary in metrics.values())  # volumes are always defined
         for metric, summary in metrics.items():
             value = "undefined" if summary.mean is None else f"{summary.mean:.4g}"
             if summary.mean is not None and summary.std is not None:
                 value += f" ± {summary.std:.2g}"
             unit = heading_of(metric).unit
-            texts = (target, f"{metric} [{unit}]" if unit else metric, value, str(summary.n))
+            name = f"{metric} [{unit}]" if unit else metric
+            texts = (target, name, value, count_of(summary.n, scans))
             rows.append(tuple(map(Cell, texts)))
     title = f"Mean ± standard deviation over scans{threshold}"
-    return TextTable("scores", title, ("target", "metric", "value", "n"), tuple(rows))
+    signs = sign_note({metric for metrics in metadata.scores.values() for metric in metrics})
+    header = ("target", "metric", "value", "scans")
+    return TextTable("scores", title, header, tuple(rows), tuple(filter(None, [signs])))
 
 
 def _usage_blocks(metadata: ModelMetadata) -> Iterator[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from softseg.metrics.headings import heading_of
+from softseg.metrics.headings import heading_of, sign_note
 from softseg.render.text_table import Cell, TextTable
 
 SIGNIFICANT = 0.05
@@ -23,7 +23,7 @@ def decimals(sizes: Iterable[float]) -> int:
 
 
 def paper_table(
-    values: pd.DataFrame,
+    scores: pd.DataFrame,
     p_values: Mapping[tuple[str, str], float],
     reference: str,
     counts: Mapping[str, tuple[int, int, int]],
@@ -32,27 +32,38 @@ def paper_table(
     title: str,
     unit: str,
     test: str = "",
+    not_comparable: Collection[str] = (),
+    notes: Iterable[str] = (),
 ) -> TextTable:
     """Mean ± sample standard deviation over units, a row per candidate in the order of `counts`.
 
     Bold is closest to the metric's optimum (in Table 3 an RVD of -1.1 % beats -1.6 %); values
-    that are printed as equal are equally bold. `**` is p < 0.05 against the reference.
+    that are printed as equal are equally bold. A metric is bold nowhere if candidates differ in the
+    scans in which it is defined. `**` is p < 0.05 against the reference.
 
     Args:
-        values: columns candidate, unit (split or subject), and the metrics; NaN is undefined.
+        scores: a row per candidate and scan: columns candidate, scan, unit (the split or subject
+            that the scan's score is averaged into), and the metrics; NaN is undefined.
         p_values: p of (candidate, metric) against the reference; a pair may be missing.
         reference: the candidate that the others are compared with.
         counts: the runs of each candidate: done, planned, and not converged among the done.
         name, title: as in `TextTable`.
-        unit: what one row of `values` is, in the plural.
+        unit: what a value of the column `unit` is, in the plural.
         test: the source of the p-values, if there are any.
+        not_comparable: metrics that are not comparable for other reasons, such as another truth.
+        notes: more notes, above those on missing runs.
 
-    Raises ValueError if `counts` lacks the reference or a candidate of `values`.
+    Raises ValueError if `counts` lacks the reference or a candidate of `scores`.
     """
-    if missing := {reference, *values["candidate"]} - set(counts):
+    if missing := {reference, *scores["candidate"]} - set(counts):
         raise ValueError(f"no counts of runs for: {', '.join(sorted(missing))}")
-    metrics = [str(column) for column in values.columns if column not in ("candidate", "unit")]
-    columns = [_metric_cells(metric, values, counts, p_values) for metric in metrics]
+    about = ("candidate", "scan", "unit")
+    metrics = [str(column) for column in scores.columns if column not in about]
+    finite = scores.replace([math.inf, -math.inf], math.nan)
+    unlike = [metric for metric in metrics if metric in not_comparable or _differ(finite, metric)]
+    columns = [
+        _metric_cells(metric, finite, counts, p_values, metric in unlike) for metric in metrics
+    ]
     rows = []
     for candidate, (done, planned, failed) in counts.items():
         name_cell = Cell(candidate, mark="(reference)" if candidate == reference else "")
@@ -66,51 +77,75 @@ def paper_table(
         optimum = "" if heading.optimum is None else f"\nopt. {heading.optimum:g}"
         header.append(f"{heading.column}{optimum}")
     shown = [cell for row in rows for cell in row]
-    notes = _notes(shown, counts, unit, f"{test} against {reference}")
-    return TextTable(name, title, tuple(header), tuple(rows), tuple(notes))
+    explained = _notes(shown, unit, f"{test} against {reference}", unlike)
+    below = [*explained, sign_note(metrics), *notes, *_run_notes(counts)]
+    return TextTable(name, title, tuple(header), tuple(rows), tuple(filter(None, below)))
+
+
+def _differ(scores: pd.DataFrame, metric: str) -> bool:
+    """Whether candidates differ in the scans in which a metric is defined."""
+    defined = {
+        frozenset(rows.loc[rows[metric].notna(), "scan"]) for _, rows in scores.groupby("candidate")
+    }
+    return len(defined) > 1
 
 
 def _metric_cells(
     metric: str,
-    values: pd.DataFrame,
+    scores: pd.DataFrame,
     candidates: Iterable[str],
     p_values: Mapping[tuple[str, str], float],
+    unlike: bool,
 ) -> dict[str, Cell]:
-    """Candidate -> cell of one metric: `82.3 ± 5.0`, with n if it is not defined in all units."""
-    groups = values[metric].astype(float).groupby(values["candidate"])
-    means, deviations, counts = groups.mean(), groups.std(), groups.count()
-    sizes = groups.size()
+    """Candidate -> cell of one metric: `82.3 ± 5.0`, with n if it is not defined in all scans."""
+    values = scores[metric].astype(float)
+    of_candidate = values.groupby(scores["candidate"])
+    defined, scans = of_candidate.count(), of_candidate.size()
+    units = values.groupby([scores["candidate"], scores["unit"]]).mean().groupby("candidate")
+    means, deviations = units.mean(), units.std()
     places = decimals(pd.DataFrame({"mean": means, "std": deviations}).abs().max(axis=1))
     optimum = heading_of(metric).optimum
     rounded = means.dropna().round(places)
-    gaps = (rounded - (math.nan if optimum is None else optimum)).abs()
+    gaps = (rounded - (math.nan if optimum is None or unlike else optimum)).abs()
     best = set(gaps[gaps == gaps.min()].index)
+    show_all = scans.nunique() > 1
     cells = {}
     for name in candidates:
         if name not in means:
             text = "no run"
-        elif counts[name] == 0:
+        elif defined[name] == 0:
             text = "undefined"
         else:
             deviation = deviations[name]
             spread = "" if math.isnan(deviation) else f" ± {deviation:.{places}f}"
-            defined = "" if counts[name] == sizes[name] else f"\n(n = {counts[name]})"
-            text = f"{means[name]:z.{places}f}{spread}{defined}"
+            counted = show_all or defined[name] < scans[name]
+            count = f"\n(n = {defined[name]} of {scans[name]})" if counted else ""
+            text = f"{means[name]:z.{places}f}{spread}{count}"
         significant = name in means and p_values.get((name, metric), 1) < SIGNIFICANT
         cells[name] = Cell(text, bold=name in best, mark="**" if significant else "")
     return cells
 
 
-def _notes(
-    cells: Iterable[Cell], counts: Mapping[str, tuple[int, int, int]], unit: str, test: str
-) -> Iterator[str]:
-    """Explain what the cells contain, and name the candidates with missing or failed runs."""
-    cells = list(cells)
+def _notes(cells: Sequence[Cell], unit: str, test: str, unlike: Collection[str]) -> Iterator[str]:
+    """Explain what the cells contain, and which metrics are not compared."""
     yield f"Mean ± standard deviation over {unit}. Bold: closest to the optimum (opt.)."
     if any(cell.mark == "**" for cell in cells):
         yield f"** p < {SIGNIFICANT}, {test}."
     if any("(n = " in cell.text for cell in cells):
-        yield f"n: the number of {unit} in which the metric is defined, if not in all."
+        yield (
+            "n: the number of scans in which the metric is defined, of those that were scored; a "
+            "scan counts once in each split that tested it."
+        )
+    if unlike:
+        names = ", ".join(heading_of(metric).line for metric in unlike)
+        yield (
+            f"Not bold, as candidates differ in the scans in which the metric is defined, or in "
+            f"their truth: {names}."
+        )
+
+
+def _run_notes(counts: Mapping[str, tuple[int, int, int]]) -> Iterator[str]:
+    """Name the candidates with missing or failed runs."""
     for candidate, (done, planned, failed) in counts.items():
         if done < planned or failed:
             unconverged = f"; {failed} did not converge" if failed else ""

@@ -22,7 +22,8 @@ from rich.text import Text
 
 from softseg.core.files import write_atomically
 
-_NUMBER = re.compile(r"(?=.*\d)[\W\dpne]*", re.DOTALL)  # "-1.2 ± 3", "38/40", "p = 0.04", "n = 3"
+# "-1.2 ± 3", "38/40", "p = 0.04", "n = 3 of 4"
+_NUMBER = re.compile(r"(?=.*\d)(?:[\W\dpne]|of)*", re.DOTALL)
 _MINUS = re.compile(r"(?<![\w.)\]-])-(?=\d)")
 _UNIT = re.compile(r"(?<=[±=<,]) (?=[\d−])| (?=[=<] \d)")
 _MARKDOWN = re.compile(r"[\\`*_|<>&~$#]|\](?=[(\[])")

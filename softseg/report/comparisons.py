@@ -1,7 +1,7 @@
 """Paired statistics of an ablation: each candidate against the reference.
 
-A run that failed, or a metric that is undefined for one candidate, must not leave the others
-averaged over more (easier or harder) scans: a score counts only if each candidate has one.
+Only candidates with scores of the same scans are compared: a run that failed, or a metric that is
+undefined where the structure was missed, would leave the others averaged over harder scans.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Comparison:
     p_holm: float
     """Adjusted for all candidates compared on this target, metric and unit."""
     method: str
-    """exact, approx or paper; empty without pairs."""
+    """exact, approx or paper; empty without a test."""
     note: str
 
 
@@ -76,10 +76,10 @@ def compare(
     """Compare every other candidate with the reference, for each target and metric.
 
     A two-sided Wilcoxon signed-rank test (Gros et al. 2020, section 2.4.1) on the means of
-    each subject or split over the scores that both have; see `paired_means`. Undefined
-    values are NaN; the note counts scores without a counterpart. For the unit "split", see
-    `PER_SPLIT_CAUTION`. `metrics` is the table of `scores_by_candidate`, and
-    `metrics_named` are columns of it.
+    each subject or split; see `paired_means`. Undefined values are NaN. Where a scan has a score of
+    only one of the two, they are not compared: all values are NaN, and the note counts these scans.
+    For the unit "split", see `PER_SPLIT_CAUTION`. `metrics` is the table of `scores_by_candidate`,
+    and `metrics_named` are columns of it.
 
     Raises UserError if the reference or a metric does not exist, or a score exists twice.
     """
@@ -124,14 +124,19 @@ def _compare_pair(
 ) -> Comparison:
     """Compare one candidate with the reference; `p_holm` is not adjusted yet."""
     pairs = paired_means(scores, [candidate, reference], unit)
+    alone = dict(
+        zip((candidate, reference), count_unmatched(scores, candidate, reference), strict=True)
+    )
+    note = ""
+    if any(alone.values()):  # what is left has no part of the scans that are harder for one
+        pairs = pairs[:0]
+        counts = ", ".join(
+            f"{count} scored only by {name}" for name, count in alone.items() if count
+        )
+        note = f"not compared, as the scans with a score differ: {counts}"
     differences = (pairs[candidate] - pairs[reference]).to_numpy().round(_DECIMALS)
     test = wilcoxon(differences, method)
     low, high = median_interval(differences)
-    unmatched = zip(
-        (candidate, reference), count_unmatched(scores, candidate, reference), strict=True
-    )
-    left_out = ", ".join(f"{count} of {name}" for name, count in unmatched if count)
-    notes = [test.note, f"scores without a counterpart left out: {left_out}" if left_out else ""]
     return Comparison(
         target=target,
         metric=metric,
@@ -149,7 +154,7 @@ def _compare_pair(
         p=test.p,
         p_holm=float("nan"),
         method=test.method,
-        note="; ".join(filter(None, notes)),
+        note=note or test.note,
     )
 
 
@@ -186,7 +191,7 @@ def paired_means(scores: pd.DataFrame, candidates: Sequence[str], unit: Unit) ->
 
 
 def count_unmatched(scores: pd.DataFrame, candidate: str, other: str) -> tuple[int, int]:
-    """How many scores only the first has, and only the second: `paired_means` leaves them out."""
+    """How many scans only the first has a score of, and only the second."""
     defined = _defined(scores.reindex(columns=[candidate, other])).to_numpy()
     alone = defined & (defined.sum(axis=1, keepdims=True) == 1)
     first, second = alone.sum(axis=0).tolist()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from softseg.core.files import read_json
 from softseg.datasets.phantom import is_phantom
 from softseg.report.comparisons import same_truth
 from softseg.report.results import Results
+from softseg.report.tables import left_out
 from softseg.runs.plan_file import CONVERGED_DICE, RunStatus
 
 
@@ -30,7 +34,7 @@ def report_context(results: Results) -> dict[str, str]:
         "data": f"{synthetic}{root}: {len(subjects)} subjects, {tested} of them in the test set "
         "of at least one split",
         "targets": ", ".join(results.targets),
-        "splits": f"{len({run.split for run in results.runs})}, the same for all candidates",
+        "splits": _describe_splits(results),
         "reference": results.reference,
         "seeds": _join_distinct(seeds),
         "machine": _join_distinct(machines),
@@ -47,7 +51,8 @@ def report_warnings(results: Results) -> list[str]:
         warnings.append("The data are SYNTHETIC: these figures say nothing about patients.")
     if failed := [run for run in results.runs if run.status == "failed"]:
         reasons = "; ".join(f"{run.name}: {run.reason.splitlines()[0]}" for run in failed)
-        warnings.append(f"{_count_runs(failed)} failed and are in no table. {reasons}")
+        are = "is" if len(failed) == 1 else "are"
+        warnings.append(f"{_count_runs(failed)} failed and {are} in no table. {reasons}")
     if missing := [run for run in results.runs if run.status in ("unfinished", "not begun")]:
         warnings.append(
             f"{_count_runs(missing)} not done yet: run `softseg ablate` again. The tables contain "
@@ -60,7 +65,7 @@ def report_warnings(results: Results) -> list[str]:
             "are in all tables nevertheless: "
             f"{_join_distinct(run.name for run in unconverged)}"
         )
-    warnings += [*_leak_warnings(results), *_truth_warnings(results)]
+    warnings += [*_scan_warnings(results), *_leak_warnings(results), *_truth_warnings(results)]
     scans, persons = (results.metrics[column].nunique() for column in ("subject", "person"))
     if persons < scans:
         warnings.append(
@@ -68,6 +73,26 @@ def report_warnings(results: Results) -> list[str]:
             "subject average the sessions of a person, who counts once."
         )
     return warnings
+
+
+def _describe_splits(results: Results) -> str:
+    """How many splits are planned, and whether the finished runs have the same sets on each."""
+    count = str(len({run.split for run in results.runs}))
+    recorded: dict[int, set[str]] = {}
+    for run in results.done_runs():
+        with suppress(OSError, ValueError):  # without a record, nothing is claimed
+            sets = json.dumps(read_json(run.run.split), sort_keys=True)
+            recorded.setdefault(run.split, set()).add(sets)
+    if different := [str(split) for split, sets in recorded.items() if len(sets) > 1]:
+        return f"{count}; the candidates have DIFFERENT SETS on split {', '.join(different)}"
+    is_checked = len(results.scored_candidates) > 1 and recorded
+    return f"{count}, with the same sets for all candidates" if is_checked else count
+
+
+def _scan_warnings(results: Results) -> Iterator[str]:
+    """Name scans that are in no mean, as not every candidate has scored them."""
+    for target in results.targets:
+        yield from (f"{target}: {note}" for note in left_out(results, target))
 
 
 def _leak_warnings(results: Results) -> Iterator[str]:

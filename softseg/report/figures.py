@@ -23,9 +23,9 @@ from softseg.render.figures.softness import plot_density, plot_thresholds
 from softseg.render.figures.style import colors
 from softseg.render.figures.volumes import plot_bland_altman, plot_volume_bias
 from softseg.render.page import Figure
-from softseg.report.comparisons import paired_means, scores_by_candidate
 from softseg.report.examples import read_examples
 from softseg.report.results import Results
+from softseg.report.tables import candidates_of, left_out, rows_of
 from softseg.runs.folder import predictions_folder, seconds_by_stage
 from softseg.runs.thresholds import read_thresholds
 from softseg.training.recorder import read_progression
@@ -35,16 +35,22 @@ _SAMPLE = 20_000  # voxels of a candidate: enough for a density
 
 def write_scores(results: Results, target: str, path: Path) -> Figure:
     """Plot each subject's Dice, averaged over the splits that tested it."""
-    table = scores_by_candidate(results.metrics, target, "dice")
-    values = {
-        name: paired_means(table, [name], "subject")[name].to_numpy()
-        for name in results.scored_candidates
-    }
+    rows = rows_of(results, target)
+    means = rows.groupby(["candidate", "person"])["dice"].mean()
+    values = {name: means[name].to_numpy() for name in candidates_of(results, target)}
     plot_scores(values, path, colors(results.candidates))
+    counts = rows["dice"].groupby(rows["candidate"], sort=False).agg(["count", "size"])
+    undefined = [
+        f"{row['size'] - row['count']} of {row['size']} scans of {name}"
+        for name, row in counts.iterrows()
+        if row["count"] < row["size"]
+    ]
     return Figure(
         path,
         f"Test Dice of {target} in native space: a dot is a subject (mean over the splits that "
-        "tested it).",
+        "tested it)."
+        + (f" Dice is undefined in {', '.join(undefined)}." if undefined else "")
+        + _scans_note(results, target),
         alt="Dots and quartiles of the subjects' Dice, for each candidate.",
     )
 
@@ -86,8 +92,9 @@ def write_progression(results: Results, target: str, path: Path) -> Figure | Non
 def write_thresholds(results: Results, target: str, path: Path) -> Figure:
     """Plot Dice against the threshold (Figure 3)."""
     curves: dict[str, list[dict[float, float]]] = {}
-    for name in results.scored_candidates:
-        thresholds = [read_thresholds(run.run.threshold) or {} for run in results.done_runs(name)]
+    for name in candidates_of(results, target):
+        runs = results.compared_runs(target, name)
+        thresholds = [read_thresholds(run.run.threshold) or {} for run in runs]
         curves[name] = [
             {float(value): dice for value, dice in of_run[target].curve.items()}
             for of_run in thresholds
@@ -97,7 +104,7 @@ def write_thresholds(results: Results, target: str, path: Path) -> Figure:
     return Figure(
         path,
         f"Dice of {target} against the threshold, on training and validation scans: mean over "
-        "runs, their range, and the threshold that each run chose.",
+        "runs, their range, and the threshold that each run chose." + _scans_note(results, target),
         alt="Curves of Dice over thresholds, a panel per candidate.",
     )
 
@@ -105,16 +112,16 @@ def write_thresholds(results: Results, target: str, path: Path) -> Figure:
 def write_density(results: Results, target: str, path: Path) -> Figure:
     """Plot the distribution of a sample of the soft predictions (Figure 4)."""
     values = {}
-    for name in results.scored_candidates:
+    for name in candidates_of(results, target):
         pattern = f"*_label-{target}_probseg.nii.gz"
-        folders = [predictions_folder(run.run) for run in results.done_runs(name)]
+        folders = [predictions_folder(run.run) for run in results.compared_runs(target, name)]
         files = [file for folder in folders for file in sorted(folder.rglob(pattern))]
         values[name] = _sample_positive_values(files)
     plot_density(values, path, colors(results.candidates))
     return Figure(
         path,
         f"Distribution of the non-zero predicted values of {target} in the test scans (kernel "
-        "density, area 1); an equal number of voxels of each scan.",
+        "density, area 1); an equal number of voxels of each scan." + _scans_note(results, target),
         alt="Density curves of predicted values, one per candidate.",
     )
 
@@ -148,9 +155,9 @@ def write_examples(results: Results, target: str, path: Path) -> Figure | None:
 
 def write_volumes(results: Results, target: str, path: Path) -> Figure:
     """Plot the agreement of predicted and true volumes, in ml."""
-    of_target = results.metrics[results.metrics["target"] == target]
+    of_target = rows_of(results, target)
     volumes = {}
-    for name in results.scored_candidates:
+    for name in candidates_of(results, target):
         rows = of_target[of_target["candidate"] == name]
         means = rows.groupby("subject")[["volume_ml", "volume_truth_ml"]].mean()
         volumes[name] = (means["volume_ml"].to_numpy(), means["volume_truth_ml"].to_numpy())
@@ -159,7 +166,7 @@ def write_volumes(results: Results, target: str, path: Path) -> Figure:
         path,
         f"Bland-Altman plots of the volume of {target}: predicted minus true volume of each "
         "scan (mean over the splits that tested it), bias and limits of agreement "
-        "(bias ± 1.96 SD).",
+        "(bias ± 1.96 SD)." + _scans_note(results, target),
         alt="Differences of volumes over their means, a panel per candidate.",
     )
 
@@ -169,7 +176,7 @@ def write_reliability(results: Results, target: str, path: Path) -> Figure | Non
     bins = {}
     for name in results.candidates:
         parts = []
-        for run in results.done_runs(name):
+        for run in results.compared_runs(target, name):
             file = run.run.folder / "reliability.csv"
             if file.is_file():
                 table = pd.read_csv(file, dtype={"target": str}, keep_default_na=False)
@@ -183,7 +190,7 @@ def write_reliability(results: Results, target: str, path: Path) -> Figure | Non
     return Figure(
         path,
         f"Reliability of {target}: the mean truth of voxels by their predicted value, over the "
-        "test scans of all runs.",
+        "test scans of all runs." + _scans_note(results, target),
         alt="Lines of the mean truth over the predicted value for each candidate, and voxel "
         "counts.",
     )
@@ -195,7 +202,7 @@ def write_volume_bias(results: Results, target: str, path: Path) -> Figure:
     return Figure(
         path,
         f"Bias of the volume of {target}, with its 95 % bootstrap interval over subjects (mean "
-        "over the splits that tested them).",
+        "over the splits that tested them)." + _scans_note(results, target),
         alt="Dots with intervals: predicted minus true volume by group and candidate.",
     )
 
@@ -215,17 +222,24 @@ def write_learning(results: Results, _: str, path: Path) -> Figure:
 
 
 def write_timing(results: Results, _: str, path: Path) -> Figure:
-    """Plot the time of each stage, over all runs of a candidate."""
+    """Plot the time of each stage, over the runs of a candidate on the same splits."""
+    of_all = set.intersection(
+        *({run.split for run in results.done_runs(name)} for name in results.scored_candidates)
+    )
     seconds: dict[str, Counter[str]] = {}
     for name in results.scored_candidates:
         seconds[name] = Counter()
         for run in results.done_runs(name):
-            seconds[name].update(seconds_by_stage(run.run))
+            if run.split in of_all or not of_all:
+                seconds[name].update(seconds_by_stage(run.run))
     plot_timing(seconds, path)
+    splits = f"{len(of_all)} split{'s' * (len(of_all) != 1)} that every candidate has finished"
     return Figure(
         path,
-        "Time per stage, all runs of a candidate together. Runs at the same time share the "
-        "machine, so their times add up to more than the time that passed.",
+        "Time per stage, all runs of a candidate together"
+        + (f", on the {splits}" if of_all else ", on different splits, so not comparable")
+        + ". Runs at the same time share the machine, so their times add up to more than the time "
+        "that passed.",
         alt="Stacked bars of time, one per candidate.",
     )
 
@@ -243,6 +257,12 @@ FIGURES: dict[str, Callable[[Results, str, Path], Figure | None]] = {
     "timing": write_timing,
 }
 """Each plots the results of a target into a file; None: there is no data for it."""
+
+
+def _scans_note(results: Results, target: str) -> str:
+    """The end of a caption: which scans are shown, if not all that were scored."""
+    notes = left_out(results, target)
+    return f" {' '.join(notes)}" if notes else ""
 
 
 def write_figure(name: str, results: Results, folder: Path, target: str = "") -> tuple[Figure, ...]:

@@ -57,8 +57,7 @@ _SOFTNESS = (
 )
 _CALIBRATION = (
     "Errors of calibration are measured near the truth (evaluate.metrics.calibration_margin_mm), "
-    "over the test scans of all runs. A volume bias above 0 is over-estimation, the opposite of "
-    "the relative volume difference."
+    "over the test scans of all runs."
 )
 
 
@@ -83,7 +82,8 @@ def write_report(folder: Path, method: Method | None = None) -> Results:
         for table in section.tables:
             write_table(table, folder / "tables")
     statistics = as_table(chain(*comparisons.values()))
-    for name, frame in (("statistics", statistics), ("metrics", results.metrics)):
+    metrics = results.metrics.assign(compared=results.metrics.index.isin(results.compared.index))
+    for name, frame in (("statistics", statistics), ("metrics", metrics)):
         write_atomically(folder / "tables" / f"{name}.csv", frame.to_csv(index=False))
     title = f"Ablation {results.name}" if len(results.candidates) > 1 else results.name
     context, warnings = report_context(results), report_warnings(results)
@@ -125,7 +125,7 @@ def _score_tables(
     """The means, and the comparisons behind their stars if there are any."""
     family = comparisons[target, unit]
     means = means_table(results, target, unit, family)
-    return (means, comparisons_table(family, target, unit)) if family else (means,)
+    return (means, comparisons_table(results, target, unit, family)) if family else (means,)
 
 
 def _figure_sections(results: Results, folder: Path) -> Iterator[Section]:

@@ -15,6 +15,7 @@ from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.metrics.significance import Method
 from softseg.metrics.volume_bias import volume_bias_table
+from softseg.report.shared_scans import compared_rows
 from softseg.runs.folder import Run
 from softseg.runs.plan_file import CONFIG, PLAN, RunStatus, read_plan, run_status
 
@@ -28,7 +29,7 @@ class Results:
     method: Method
     runs: tuple[RunStatus, ...]
     experiment: Experiment  # of the first run that is done: its data
-    metrics: pd.DataFrame  # candidate, split, and the columns of metrics.csv
+    metrics: pd.DataFrame  # of all runs: candidate, split, and the columns of metrics.csv
 
     @property
     def candidates(self) -> list[str]:
@@ -52,11 +53,26 @@ class Results:
         return self.reference if self.reference in scored else scored[0]
 
     @cached_property
+    def compared(self) -> pd.DataFrame:
+        """The rows of `metrics` that tables, tests and figures use; see `compared_rows`."""
+        return compared_rows(self.metrics)
+
+    def compared_runs(self, target: str, candidate: str) -> list[RunStatus]:
+        """The runs of a candidate of which every scan of the target is compared.
+
+        Files that sum up all scans of a run cannot be divided further.
+        """
+        of_target = self.metrics[self.metrics["target"] == target]
+        is_compared = of_target.index.isin(self.compared.index)
+        splits = set(of_target["split"]) - set(of_target.loc[~is_compared, "split"])
+        return [run for run in self.done_runs(candidate) if run.split in splits]
+
+    @cached_property
     def volume_biases(self) -> dict[str, dict[str, pd.DataFrame]]:
         """Target -> candidate -> the table of `volume_bias_table`, by group if any is known."""
         biases = {}
         for target in self.targets:
-            rows = self.metrics[self.metrics["target"] == target]
+            rows = self.compared[self.compared["target"] == target]
             group = "group" if "group" in rows and rows["group"].notna().any() else None
             biases[target] = {
                 name: volume_bias_table(rows[rows["candidate"] == name], group)

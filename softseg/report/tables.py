@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from softseg.metrics.headings import HEADINGS, heading_of
+from softseg.metrics.headings import HEADINGS, heading_of, sign_note
+from softseg.metrics.volume_bias import MEASURES
 from softseg.render.paper_table import decimals, paper_table
 from softseg.render.text_table import Cell, TextTable
 from softseg.report.comparisons import (
@@ -20,6 +21,7 @@ from softseg.report.comparisons import (
     same_truth,
 )
 from softseg.report.results import Results
+from softseg.report.shared_scans import left_out_notes
 
 DEFAULT_METRICS = tuple(name for name, heading in HEADINGS.items() if heading.in_report)
 """Metrics of the main tables, if they were measured."""
@@ -36,7 +38,8 @@ def means_table(
 
     Stars are for a Holm-corrected p by subject, and for the raw one by split, as in the paper.
     """
-    rows = results.metrics[results.metrics["target"] == target]
+    rows = rows_of(results, target)
+    metrics = _measured(rows)
     p_values = {
         (comparison.candidate, comparison.metric): comparison.p_holm
         if unit == "subject"
@@ -44,7 +47,7 @@ def means_table(
         for comparison in comparisons
     }
     return paper_table(
-        _means(rows, unit, _measured(rows)),
+        _scores(rows, unit, metrics),
         p_values,
         results.reference,
         _counts(results),
@@ -53,12 +56,14 @@ def means_table(
         unit=_UNITS[unit],
         test=f"two-sided Wilcoxon signed-rank test ({results.method}) paired by {unit}, "
         + ("Holm-corrected" if unit == "subject" else "not corrected for several candidates"),
+        not_comparable=_not_comparable(results, target, metrics),
+        notes=left_out(results, target),
     )
 
 
 def details_table(results: Results, target: str, name: str, prefixes: Sequence[str]) -> TextTable:
     """Means by subject of all metrics with a name that begins so; no row if there are none."""
-    rows = results.metrics[results.metrics["target"] == target]
+    rows = rows_of(results, target)
     metrics = [
         str(metric)
         for metric in rows.columns
@@ -67,13 +72,15 @@ def details_table(results: Results, target: str, name: str, prefixes: Sequence[s
     if not metrics:
         return TextTable(name, "", (), ())
     return paper_table(
-        _means(rows, "subject", metrics),
+        _scores(rows, "subject", metrics),
         {},
         results.reference,
         _counts(results),
         name=f"{name}_{target}",
         title=f"{name.capitalize()} of {target} in the test scans, mean over subjects",
         unit="subjects",
+        not_comparable=_not_comparable(results, target, metrics),
+        notes=left_out(results, target),
     )
 
 
@@ -83,15 +90,15 @@ def compare_candidates(results: Results, target: str, unit: Unit) -> list[Compar
     A candidate with another truth than the reference's is compared only by the metrics against
     each rater, and by none if its raters' masks differ, too.
     """
-    rows = results.metrics[results.metrics["target"] == target]
+    rows = rows_of(results, target)
     if results.reference not in set(rows["candidate"]):
         return []
     # a metric without an optimum, as the Dice between raters, is not a merit of a candidate
     measured = [name for name in _measured(rows) if HEADINGS[name].optimum is not None]
     comparisons = []
     for is_comparable, metrics in (
-        (same_truth, [name for name in measured if name not in _AGAINST_RATERS]),
-        (same_raters, [name for name in measured if name in _AGAINST_RATERS]),
+        (same_truth, [name for name in measured if not _is_against_raters(name)]),
+        (same_raters, [name for name in measured if _is_against_raters(name)]),
     ):
         comparable = [
             name for name in results.candidates if is_comparable(rows, name, results.reference)
@@ -101,7 +108,9 @@ def compare_candidates(results: Results, target: str, unit: Unit) -> list[Compar
     return comparisons
 
 
-def comparisons_table(comparisons: Sequence[Comparison], target: str, unit: Unit) -> TextTable:
+def comparisons_table(
+    results: Results, target: str, unit: Unit, comparisons: Sequence[Comparison]
+) -> TextTable:
     """The comparisons behind the stars, a row each."""
     header = (
         *("candidate", "reference", "target", "metric", "pairs", "zeros", "tied"),
@@ -124,12 +133,18 @@ def comparisons_table(comparisons: Sequence[Comparison], target: str, unit: Unit
             *(comparison.method, comparison.note),
         )
         rows.append(tuple(map(Cell, texts)))
+    notes = (
+        SIGN,
+        "Holm p: corrected for the candidates compared on one metric.",
+        sign_note({comparison.metric for comparison in comparisons}),
+        *left_out(results, target),
+    )
     return TextTable(
         name=f"comparisons_by_{unit}_{target}",
         title=f"Candidates against the reference on {target}, paired by {unit}",
         header=header,
         rows=tuple(rows),
-        notes=(SIGN, "Holm p: corrected for the candidates compared on one metric."),
+        notes=tuple(filter(None, notes)),
     )
 
 
@@ -163,7 +178,8 @@ def bias_table(results: Results, target: str) -> TextTable:
         cells.append(tuple(Cell(str(value)) for value in texts))
     header = ("candidate", "group", "volume", "subjects", "bias [ml]\n[95 % interval]")
     title = f"Bias of the volume of {target}: predicted minus true"
-    return TextTable(f"volume_bias_{target}", title, header, tuple(cells))
+    notes = (sign_note(MEASURES.values()), *left_out(results, target))
+    return TextTable(f"volume_bias_{target}", title, header, tuple(cells), notes)
 
 
 def runs_table(results: Results) -> TextTable:
@@ -192,10 +208,45 @@ def runs_table(results: Results) -> TextTable:
     return TextTable("runs", "All planned runs", header, tuple(rows), (note,))
 
 
-def _means(rows: pd.DataFrame, unit: Unit, metrics: Sequence[str]) -> pd.DataFrame:
-    """One row per candidate and unit: the mean over sessions and splits, or over those of a run."""
-    means = rows.groupby(["candidate", COLUMN[unit]])[list(metrics)].mean().reset_index()
-    return means.rename(columns={COLUMN[unit]: "unit"})
+def rows_of(results: Results, target: str) -> pd.DataFrame:
+    """The scores of a target that are compared, with a name of each scan in its split."""
+    rows = results.compared[results.compared["target"] == target]
+    return rows.assign(scan=rows["split"].astype(str) + "/" + rows["subject"])
+
+
+def candidates_of(results: Results, target: str) -> list[str]:
+    """The candidates with scores of a target, in the order of the configuration."""
+    scored = set(rows_of(results, target)["candidate"])
+    return [name for name in results.candidates if name in scored]
+
+
+def left_out(results: Results, target: str) -> tuple[str, ...]:
+    """Notes on the scans of a target that are in no mean; see `left_out_notes`."""
+    return tuple(left_out_notes(results.metrics[results.metrics["target"] == target]))
+
+
+def _scores(rows: pd.DataFrame, unit: Unit, metrics: Sequence[str]) -> pd.DataFrame:
+    """The columns of `paper_table`: a person, or a split and so a run, is the unit."""
+    return rows[["candidate", "scan", COLUMN[unit], *metrics]].rename(
+        columns={COLUMN[unit]: "unit"}
+    )
+
+
+def _not_comparable(results: Results, target: str, metrics: Sequence[str]) -> list[str]:
+    """The metrics in which a candidate is scored against another truth than the others."""
+    rows = rows_of(results, target)
+    names = list(dict.fromkeys(rows["candidate"]))
+    is_one_truth, is_one_panel = (
+        all(is_same(rows, name, names[0]) for name in names[1:])
+        for is_same in (same_truth, same_raters)
+    )
+    return [
+        name for name in metrics if not (is_one_panel if _is_against_raters(name) else is_one_truth)
+    ]
+
+
+def _is_against_raters(metric: str) -> bool:
+    return metric in _AGAINST_RATERS or metric.startswith("dice_rater_")
 
 
 def _measured(rows: pd.DataFrame) -> list[str]:

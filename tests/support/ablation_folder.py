@@ -74,10 +74,12 @@ def one_run(folder: Path, dice, seed=0, root="nowhere") -> Path:
     metadata |= {"git_commit": "abc1234", "data_fingerprint": dict.fromkeys(dice, "0f")}
     note(folder, **metadata, done=f"2024-03-01T11:00:{seed:02}+00:00", evaluation_seconds=5.0)
     (folder / "config.yaml").write_text(_yaml(folder.parent.name, root))
+    sets = {"train": ["t"], "validation": ["v"], "test": list(dice)}
+    (folder / "split.json").write_text(json.dumps(sets))
     metrics(dice).to_csv(folder / "metrics.csv", index=False)
     history(folder, [40.0, 80.0, 75.0])
     curve = {threshold: 80 - 40 * abs(float(threshold) - 0.4) for threshold in THRESHOLDS}
-    write_thresholds(folder / "threshold.json", {"gm": Threshold(0.4, curve)}, ["a"])
+    write_thresholds(folder / "threshold.json", {"gm": Threshold(0.4, curve)}, ["t", "v"])
     return folder
 
 

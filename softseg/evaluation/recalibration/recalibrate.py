@@ -28,7 +28,7 @@ from softseg.evaluation.recalibration.fit import (
 from softseg.evaluation.threshold_search import best_threshold, dice_curve, thresholds_of
 from softseg.metrics import TRUTH_THRESHOLD, binarize, without_ignored
 from softseg.metrics.calibration import region, score_calibration
-from softseg.metrics.headings import HEADINGS
+from softseg.metrics.headings import HEADINGS, count_of, sign_note
 from softseg.metrics.overlap import dice, volume_ml
 from softseg.metrics.volume_bias import score_volume_bias
 from softseg.runs.folder import Run, set_suffix
@@ -169,11 +169,14 @@ def _scores(
 
 def effect_table(effect: pd.DataFrame, title: str) -> Table:
     """Return the metrics before and after, for the terminal."""
-    table = Table(title=title, title_justify="left")
+    caption = sign_note(set(effect["metric"])) or None
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for heading in ("target", "metric", "before", "after", "n"):
         table.add_column(heading, justify="left" if heading in ("target", "metric") else "right")
+    scans = effect.groupby("target")["n"].max()  # the volume bias is defined in every scan
     for row in effect.to_dict("records"):
         numbers = (f"{row[when]:.4g}" for when in ("before", "after"))
         heading = HEADINGS[str(row["metric"])].short
-        table.add_row(escape(str(row["target"])), escape(heading), *numbers, str(row["n"]))
+        count = count_of(int(row["n"]), int(scans[row["target"]]))
+        table.add_row(escape(str(row["target"])), escape(heading), *numbers, count)
     return table

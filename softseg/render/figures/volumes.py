@@ -19,6 +19,7 @@ from softseg.render.figures.style import Colors
 
 PANELS = {"soft": "soft volume", "hard": "thresholded volume"}
 """`volume` of the table -> title of the panel."""
+_DIFFERENCE = "predicted \N{MINUS SIGN} true volume [ml]"
 _LETTERS = 28  # in a line of the legend
 
 
@@ -54,7 +55,7 @@ def plot_bland_altman(
         style.title_panel(axes, name, f"\n{_describe(limits)}")
     note = "(line: bias, dashed: limits of agreement, bias ± 1.96 SD)"
     figure.supxlabel(f"mean of predicted and true volume [ml]   {note}", **style.FONT)
-    figure.supylabel("predicted \N{MINUS SIGN} true volume [ml]", **style.FONT)
+    figure.supylabel(f"{_DIFFERENCE}\n(> 0: over-segmentation)", **style.FONT)
     style.save(figure, path)
 
 
@@ -105,8 +106,8 @@ def plot_volume_bias(tables: Mapping[str, pd.DataFrame], path: Path, color: Colo
         _plot_panel(axes, rows, color)
         axes.set_title(title, **style.FONT)
     style.label_rows(panels[0], [_row_name(group, tables) for group in groups])
-    note = "(dot: mean, line: 95 % bootstrap interval)"
-    figure.supxlabel(f"predicted \N{MINUS SIGN} true volume [ml]   {note}", **style.FONT)
+    note = "(> 0: over-segmentation; dot: mean, line: 95 % bootstrap interval)"
+    figure.supxlabel(f"{_DIFFERENCE}   {note}", **style.FONT)
     handles, labels = panels[0].get_legend_handles_labels()
     style.add_legend(figure, columns, handles=handles, labels=labels)
     style.save(figure, path)

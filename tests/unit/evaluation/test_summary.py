@@ -73,7 +73,7 @@ def test_the_printed_table_has_a_row_per_metric_with_units():
             rows[name] = cells
     assert text.index(" gm ") < text.index(" wm ")
     assert rows["scans"] == ["2", "3"]
-    assert rows["Dice [%]"] == ["85.5 ± 7.8", "5.00"]  # one value has no deviation
+    assert rows["Dice [%]"] == ["85.5 ± 7.8", "5.00 (1 of 3)"]  # one value has no deviation
     assert rows["RVD [%]"] == ["1.00 ± 0.00", "1.00 ± 0.00"]
 
 
@@ -86,3 +86,7 @@ def test_the_printed_table_of_two_targets_fits_80_columns():
 
 def test_a_metric_without_any_value_is_printed_as_undefined():
     assert "undefined" in printed(table(("gm", NAN)))
+
+
+def test_the_printed_table_states_the_sign_of_volume_errors():
+    assert "RVD > 0: under-segmentation" in printed(table(("gm", 80.0), ("gm", 91.0)))

@@ -17,7 +17,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.evaluation.evaluate import evaluate
-from softseg.evaluation.uncertainty import evaluate_uncertainty
+from softseg.evaluation.uncertainty import evaluate_uncertainty, scores_table
 from softseg.inference.model import open_model
 from softseg.inference.predict import Options, predict_scans
 from softseg.inference.scans import find_scans
@@ -147,3 +147,15 @@ def test_a_run_with_nothing_to_vary_is_rejected_at_once(run):
     with pytest.raises(UserError, match=r"was trained without affine or RandomFlip"):
         evaluate_uncertainty(run, Sampling("tta"), plain())
     assert not (run.folder / "uncertainty-tta.csv").exists()
+
+
+def test_printed_means_are_over_the_scans_where_both_scores_are_defined():
+    """The mean of the samples is empty in the second scan."""
+    table = pd.DataFrame(
+        {"target": "gm", "dice_without": [80.0, 20.0], "dice_with": [70.0, float("nan")]}
+    )
+    console = plain()
+    console.print(scores_table(table, "title"))
+    [row] = [line for line in console.file.getvalue().splitlines() if "Dice" in line]
+    assert [cell.strip() for cell in row.split("│")[2:6]] == ["Dice [%]", "80", "70", ""]
+    assert "1 of 2" in row

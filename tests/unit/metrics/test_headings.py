@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from softseg.metrics.headings import HEADINGS, heading_of
+from softseg.metrics.headings import HEADINGS, count_of, heading_of, sign_note
 
 
 def test_a_heading_has_a_form_for_columns_for_lines_and_a_short_one():
@@ -29,3 +29,15 @@ def test_an_unknown_metric_keeps_its_name_and_has_no_optimum():
 
 def test_no_two_metrics_have_the_same_heading():
     assert len({heading.short for heading in HEADINGS.values()}) == len(HEADINGS)
+
+
+def test_the_signs_of_a_table_are_those_of_its_metrics():
+    both = sign_note(["dice", "rvd", "dV_soft_ml"])
+    assert both.startswith("RVD > 0: under-segmentation; dV > 0: over-segmentation (RVD: ")
+    assert sign_note(["rvd"]).startswith("RVD > 0: under-segmentation (")
+    assert sign_note(["dV_hard_ml"]).startswith("dV > 0: over-segmentation (")
+    assert sign_note(["dice", "avd"]) == ""
+
+
+def test_a_count_names_all_scans_if_some_are_undefined():
+    assert (count_of(3, 4), count_of(4, 4), count_of(0, 2)) == ("3 of 4", "4", "0 of 2")

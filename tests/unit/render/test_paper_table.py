@@ -21,7 +21,10 @@ def values(**columns):
             for unit, number in enumerate(numbers):
                 rows.setdefault((candidate, unit), {})[metric] = number
     return pd.DataFrame(
-        [{"candidate": name, "unit": unit, **row} for (name, unit), row in rows.items()]
+        [
+            {"candidate": name, "scan": f"0/{unit}", "unit": unit, **row}
+            for (name, unit), row in rows.items()
+        ]
     )
 
 
@@ -118,7 +121,7 @@ def test_a_candidate_without_any_run_has_a_row_with_no_run():
 
 
 def test_a_table_can_be_made_without_values():
-    data = pd.DataFrame({"candidate": [], "unit": [], "dice": []})
+    data = pd.DataFrame({"candidate": [], "scan": [], "unit": [], "dice": []})
     table = made(data, counts={"A": (0, 2, 0)}, reference="A")
     assert column(table, "Dice")["A"].text == "no run"
 
@@ -133,13 +136,66 @@ def test_missing_and_failed_runs_are_marked_in_the_row_and_named_in_a_note():
     assert alarm == "! A: 38 of 40 planned runs done; 3 did not converge."
 
 
-def test_a_mean_over_fewer_units_has_their_number():
+def test_a_mean_over_fewer_scans_has_their_number():
     table = made(values(precision={"A": [80.0, NAN, 90.0], "B": [NAN] * 3, "R": [1.0, 2.0, 3.0]}))
     cells = column(table, "precision")
-    assert cells["A"].text == "85.0 ± 7.1\n(n = 2)"
+    assert cells["A"].text == "85.0 ± 7.1\n(n = 2 of 3)"
     assert cells["B"].text == "undefined"
     assert "n =" not in cells["R"].text
     assert any(note.startswith("n:") for note in table.notes)
+
+
+@pytest.mark.parametrize("undefined", [NAN, math.inf])
+def test_undefined_scans_are_counted_within_a_unit_and_win_nothing(undefined):
+    """Of one run with four scans, A missed the structure in three: HD95 is undefined there."""
+    hd95 = {"A": [1.0, undefined, undefined, undefined], "R": [2.0, 3.0, 4.0, 5.0]}
+    table = made(values(hd95_mm=hd95).assign(unit=0))
+    cells = column(table, "HD95")
+    assert cells["A"].text == "1.00\n(n = 1 of 4)"
+    assert cells["R"].text == "3.50"
+    assert bold(table, "HD95") == set()
+    assert any(
+        note.startswith("Not bold, as candidates differ in the scans") for note in table.notes
+    )
+
+
+def test_metrics_undefined_in_the_same_scans_are_compared():
+    """For example, the LTPR of a scan without a lesion."""
+    table = made(values(ltpr={"A": [80.0, NAN], "R": [70.0, NAN]}))
+    assert bold(table, "LTPR") == {"A"}
+    assert column(table, "LTPR")["A"].text == "80.0\n(n = 1 of 2)"
+
+
+def test_equal_counts_of_other_scans_are_not_compared():
+    table = made(values(ltpr={"A": [80.0, NAN], "R": [NAN, 70.0]}))
+    assert bold(table, "LTPR") == set()
+
+
+def test_candidates_with_other_scans_have_all_their_numbers_and_no_best():
+    data = values(dice={"A": [90.0], "R": [80.0, 81.0]})
+    table = made(data)
+    assert column(table, "Dice")["A"].text == "90.0\n(n = 1 of 1)"
+    assert column(table, "Dice")["R"].text == "80.5 ± 0.7\n(n = 2 of 2)"
+    assert bold(table, "Dice") == set()
+
+
+def test_a_metric_of_another_truth_has_no_best():
+    data = values(dice={"A": [90.0], "R": [80.0]}, precision={"A": [90.0], "R": [80.0]})
+    table = made(data, not_comparable=["dice"])
+    assert (bold(table, "Dice"), bold(table, "precision")) == (set(), {"A"})
+
+
+def test_the_signs_of_volume_errors_are_in_one_note():
+    one = {"A": [1.0], "R": [2.0]}
+
+    def signs(**columns):
+        return [note for note in made(values(**columns)).notes if "segmentation" in note]
+
+    [both] = signs(rvd=one, dV_soft_ml=one)
+    assert both.startswith("RVD > 0: under-segmentation; dV > 0: over-segmentation")
+    [alone] = signs(dV_hard_ml=one)
+    assert alone == "dV > 0: over-segmentation (dV: volume bias)."
+    assert signs(dice=one) == []
 
 
 def test_an_unknown_metric_keeps_its_name_and_has_no_best():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -101,32 +100,49 @@ def test_holm_counts_the_candidates_of_one_target_and_metric():
         assert compare(TABLE, REFERENCE, "subject", ["dice"])[:4] == comparisons[:4]
 
 
+def is_undefined(comparison):
+    values = (
+        comparison.p,
+        comparison.p_holm,
+        comparison.mean,
+        comparison.reference_mean,
+        comparison.median_difference,
+        comparison.low,
+        comparison.high,
+    )
+    return comparison.pairs == 0 and all(math.isnan(value) for value in values)
+
+
 @pytest.mark.parametrize("unit", ["subject", "split"])
 @pytest.mark.parametrize("failed", ["Hard-Sig-Dice", REFERENCE])
-def test_a_missing_run_leaves_out_its_split_on_both_sides(failed, unit):
+def test_candidates_with_other_scans_are_not_compared(failed, unit):
     [left] = {"Hard-Sig-Dice", REFERENCE} - {failed}
     table = GM[~((GM["candidate"] == failed) & (GM["split"] == 7))]
     comparison = compare(table, REFERENCE, unit, ["dice"])[0]
-    assert comparison.note == f"scores without a counterpart left out: 4 of {left}"
-    without = compare(GM[GM["split"] != 7], REFERENCE, unit, ["dice"])[0]
-    assert replace(comparison, p_holm=0, note="") == replace(without, p_holm=0)
+    assert is_undefined(comparison)
+    assert comparison.note == (
+        f"not compared, as the scans with a score differ: 4 scored only by {left}"
+    )
+    [*_, other] = compare(table, REFERENCE, unit, ["dice"])
+    assert is_undefined(other) == (failed == REFERENCE)
 
 
-def test_a_missing_run_leaves_the_other_candidates_as_they_are():
-    table = GM[~((GM["candidate"] == "Hard-Sig-Dice") & (GM["split"] == 7))]
-    [_, *rest] = compare(table, REFERENCE, "split", ["dice"])
-    [_, *complete] = compare(GM, REFERENCE, "split", ["dice"])
-    assert [comparison.p for comparison in rest] == [comparison.p for comparison in complete]
-
-
-def test_an_undefined_score_is_left_out_of_its_metric_on_both_sides():
+def test_a_metric_with_other_undefined_scores_is_not_compared():
     table = GM.copy()
     table.loc[table.index[table["candidate"] == "Hard-Sig-Dice"][:3], "dice"] = NAN
-    dice, *_, mse = compare(table, REFERENCE, "split", ["dice", "mse"])[:5]
+    dice, other, *_, mse = compare(table, REFERENCE, "split", ["dice", "mse"])[:5]
     assert dice.candidate == mse.candidate == "Hard-Sig-Dice"
-    assert dice.note == f"scores without a counterpart left out: 3 of {REFERENCE}"
-    assert dice.pairs == 40  # a subject is left in split 0
+    assert is_undefined(dice)
+    assert dice.note.endswith(f"differ: 3 scored only by {REFERENCE}")
+    assert other.p_holm >= other.p > 0
     assert (mse.pairs, mse.note) == (40, "")
+
+
+def test_metrics_undefined_in_the_same_scans_are_compared():
+    table = GM.copy()
+    table.loc[table["subject"] == "sub-00", "dice"] = NAN
+    [comparison, *_] = compare(table, REFERENCE, "subject", ["dice"])
+    assert (comparison.pairs, comparison.note) == (11, "")
 
 
 @pytest.mark.filterwarnings("error")
@@ -135,17 +151,8 @@ def test_without_common_pairs_p_is_undefined_and_not_counted_by_holm():
     table = pd.concat([GM[GM["candidate"] != "Hard-Sig-Dice"], never])
     comparisons = compare(table, REFERENCE, "subject", ["dice"])
     [comparison] = [c for c in comparisons if c.candidate == "Hard-Sig-Dice"]
-    assert comparison.pairs == 0
-    assert comparison.note.startswith("no pairs; scores without a counterpart left out: 160 of")
-    values = (
-        comparison.p,
-        comparison.p_holm,
-        comparison.mean,
-        comparison.median_difference,
-        comparison.low,
-        comparison.high,
-    )
-    assert all(math.isnan(value) for value in values)
+    assert is_undefined(comparison)
+    assert comparison.note.endswith(f"differ: 160 scored only by {REFERENCE}")
     least = min((c for c in comparisons if c is not comparison), key=lambda c: c.p)
     assert least.p_holm == pytest.approx(3 * least.p)
 

@@ -22,7 +22,7 @@ def test_the_context_has_data_splits_seeds_and_machine(tmp_path):
     context = report_context(read_results(tmp_path))
     assert context["data"] == "nowhere: 6 subjects, 6 of them in the test set of at least one split"
     assert (context["targets"], context["reference"]) == ("gm", "Dice")
-    assert context["splits"] == "3, the same for all candidates"
+    assert context["splits"] == "3, with the same sets for all candidates"
     assert context["seeds"] == "0; 1; 2"
     assert context["machine"] == "cpu, 1 threads"
     assert (context["software"], context["commit"]) == ("torch 2.4", "abc1234")
@@ -52,6 +52,33 @@ def test_a_complete_ablation_has_no_warning(tmp_path):
     assert report_warnings(read_results(tmp_path)) == []
 
 
+def test_different_sets_of_candidates_on_a_split_are_named(tmp_path):
+    fake.write(tmp_path, fake.scores(splits=2))
+    (tmp_path / "Dice/split-1/split.json").write_text(
+        json.dumps({"train": ["u"], "validation": ["v"], "test": ["s02", "s03"]})
+    )
+    context = report_context(read_results(tmp_path))
+    assert context["splits"] == "2; the candidates have DIFFERENT SETS on split 1"
+
+
+def test_without_recorded_sets_nothing_is_claimed_about_them(tmp_path):
+    fake.write(tmp_path, fake.scores(splits=2))
+    for path in tmp_path.rglob("split.json"):
+        path.unlink()
+    assert report_context(read_results(tmp_path))["splits"] == "2"
+
+
+def test_scans_that_a_candidate_has_not_scored_have_a_warning(tmp_path):
+    done = fake.scores(splits=2)
+    del done["Hard", 1]
+    fake.write(tmp_path, done, planned=[("Hard", 1)])
+    fake.fail(tmp_path / "Hard/split-1", "out of memory")
+    _, left_out = report_warnings(read_results(tmp_path))
+    assert left_out == (
+        "gm: Left out of all means, tests and figures: s02, s03 in split 1, not scored by Hard."
+    )
+
+
 def test_a_phantom_is_named_in_the_context_and_in_a_warning(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
@@ -71,7 +98,7 @@ def test_failed_missing_and_unconverged_runs_have_a_warning_each(tmp_path):
     fake.fail(tmp_path / "Hard/split-1", "out of memory")
     fake.note(tmp_path / "Hard/split-2", status="interrupted")
     fake.history(tmp_path / "Dice/split-0", [2.0])
-    failed, missing, lost = report_warnings(read_results(tmp_path))
+    failed, missing, lost, _ = report_warnings(read_results(tmp_path))
     assert failed.startswith("2 runs failed and are in no table.")
     assert "Soft/split-1: loss is not finite; Hard/split-1: out of memory" in failed
     assert "second line" not in failed

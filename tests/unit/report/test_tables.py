@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from softseg.report.tables import (
     runs_table,
 )
 from tests.support import ablation_folder as fake
+from tests.support.ablation_folder import metrics
 
 NAN = float("nan")
 SUBJECTS = [f"s{n}" for n in range(7)]
@@ -28,7 +30,9 @@ def score_tables(results, target, unit):
     """The paper's table, and the comparisons if there are any."""
     comparisons = compare_candidates(results, target, unit)
     means = means_table(results, target, unit, comparisons)
-    return [means, comparisons_table(comparisons, target, unit)] if comparisons else [means]
+    if not comparisons:
+        return [means]
+    return [means, comparisons_table(results, target, unit, comparisons)]
 
 
 def study(folder, done, **how):
@@ -239,7 +243,8 @@ COMPARISON = Comparison(
 def compared(*changes):
     """The table of comparisons that differ from COMPARISON in these fields, and its rows."""
     comparisons = [replace(COMPARISON, **change) for change in changes]
-    table = comparisons_table(comparisons, "gm", "split")
+    nothing = SimpleNamespace(metrics=metrics({}).assign(candidate="A", split=0))
+    table = comparisons_table(nothing, "gm", "split", comparisons)
     heads = [heading.replace("\n", " ") for heading in table.header]
     return table, [dict(zip(heads, [c.text for c in row], strict=True)) for row in table.rows]
 

@@ -17,7 +17,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.evaluation.evaluate import evaluate
-from softseg.evaluation.recalibration.recalibrate import recalibrate
+from softseg.evaluation.recalibration.recalibrate import effect_table, recalibrate
 from softseg.runs.folder import Run, predictions_folder
 from softseg.training import train as experiment
 from tests.support import makers, project
@@ -143,3 +143,13 @@ def test_the_command_prints_what_changed(run, monkeypatch, capsys):
     scored = pd.read_csv(run.folder / "metrics.csv")["dice"].mean()
     before = rows(pd.read_csv(run.folder / "recalibration.csv"))["before"]["dice"]
     assert before == pytest.approx(scored, rel=1e-5)  # at the given threshold
+
+
+def test_the_printed_table_counts_undefined_scans_and_states_the_sign():
+    effect = pd.DataFrame(
+        {"target": "gm", "metric": ["dice", "dV_soft_ml"], "before": 1.0, "after": 2.0, "n": [3, 4]}
+    )
+    console = plain()
+    console.print(effect_table(effect, "title"))
+    assert "3 of 4" in console.file.getvalue()
+    assert "dV > 0: over-segmentation" in console.file.getvalue()
