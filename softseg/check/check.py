@@ -34,9 +34,10 @@ from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
 from softseg.data import Dataset, DatasetError, Split
 from softseg.data.loaders.base import DatasetFields
+from softseg.data.masks import roi_mask, soft_mask
 from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.io import read_dtype
-from softseg.data.sample import SubjectReader, soft_mask
+from softseg.data.sample import SubjectReader
 from softseg.data.splits import Sets
 from softseg.data.subject import Subject
 
@@ -132,9 +133,10 @@ def _check_subject(
             files.append(FileSummary(subject.name, path, kind, name, rater, volumes[path], None))
             if kind == "image":
                 continue
-            mask = np.clip(volume.data, 0, 1)
             if kind == "mask":
-                mask = soft_mask(volume.data, path, name, dataset.targets[name].values)
+                mask = soft_mask(volume.data, path, name, dataset.targets[name])
+            else:
+                mask = roi_mask(volume.data)
             summary = summarize_mask(volume.data, mask, volume.grid.voxel_ml)
             files[-1] = replace(files[-1], mask=summary)
         except FileError as error:

@@ -18,7 +18,7 @@ from softseg.check.findings import (
 )
 from softseg.core.types import BoolArray, Float64Array
 from softseg.data.loaders.base import DatasetFields, Target
-from softseg.data.sample import TOLERANCE, format_values
+from softseg.data.masks import ROUNDING, TOLERANCE, format_values
 
 ALIGNED_MM = 1e-3
 """Files that are at most this far from the first contrast are on the same grid."""
@@ -59,12 +59,14 @@ def _unused_codes(files: Sequence[FileSummary], targets: Mapping[str, Target]) -
     """Yield a note for each code in masks that none of their targets uses."""
     unused: dict[Path, set[float]] = {}
     for file in files:
-        codes = targets[file.name].values if file.kind == "mask" else None
-        if codes is not None and file.mask is not None:
+        target = targets[file.name] if file.kind == "mask" else None
+        if target and target.values is not None and file.mask is not None:
+            codes, distance = target.values, ROUNDING if target.round else TOLERANCE
+            meant = (0, *codes)
             rest = {
                 value
                 for value in file.mask.values
-                if value and not any(abs(value - code) <= TOLERANCE for code in codes)
+                if not any(abs(value - code) <= distance for code in meant)
             }
             unused[file.path] = unused.get(file.path, rest) & rest
     for code in sorted(set().union(*unused.values())):

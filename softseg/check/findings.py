@@ -12,9 +12,10 @@ from nibabel.orientations import aff2axcodes
 
 from softseg.core.names import natural_key
 from softseg.core.types import Float32Array
+from softseg.data.masks import count_soft
 from softseg.data.nifti.grid import Grid, corner_distance
 from softseg.data.nifti.io import Volume
-from softseg.data.sample import count_soft, digest_of
+from softseg.data.sample import digest_of
 from softseg.data.splits import Sets
 from softseg.data.subject import Subject
 from softseg.metrics.overlap import volume_ml
@@ -33,7 +34,7 @@ class VolumeSummary:
 
     shape: tuple[int, int, int]
     zooms_mm: tuple[float, float, float]
-    """Rounded to three decimals."""
+    """Rounded to three decimals; below 0.1 mm to two digits."""
     orientation: str
     """The directions of the voxel axes, e.g. RAS."""
     dtype: str
@@ -94,7 +95,8 @@ def summarize_volume(volume: Volume, reference: Grid, dtype: str) -> VolumeSumma
         mean = float(filled.mean(dtype=np.float64))
         std = float(filled.std(dtype=np.float64))
         median = float(np.median(filled))
-    x, y, z = (round(float(zoom), 3) for zoom in grid.zooms)
+    # a voxel of a microscope keeps two digits
+    x, y, z = (float(f"{zoom:.3f}" if zoom >= 0.1 else f"{zoom:.2g}") for zoom in grid.zooms)
     return VolumeSummary(
         shape=grid.shape,
         zooms_mm=(x, y, z),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from softseg.check.findings import FileSummary, Finding
 from softseg.core.names import listing, natural_key
-from softseg.data.sample import format_values
+from softseg.data.masks import format_values
 from softseg.data.splits import SETS, Sets, Split, set_of
 from softseg.data.subject import Subject
 

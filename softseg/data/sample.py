@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, Float32Array
 from softseg.data.loaders.base import DatasetFields
+from softseg.data.masks import Counts, count_soft, roi_mask, soft_mask
 from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.grid import Grid, corner_distance, may_overlap, regrid, same_place
 from softseg.data.nifti.io import Volume, read_volume
 from softseg.data.subject import Subject
 
-Counts = tuple[int, int]  # (soft voxels, voxels above 0)
-TOLERANCE = 1e-3
-"""Largest difference between a stored value and the value it means, as files hold scaled integers
-and resampled values."""
 _RESAMPLE = "resample it onto that image's grid, or let dataset.on_grid_mismatch: resample do so"
 
 
@@ -79,12 +75,12 @@ def load_sample(
 
     Raises `SubjectError` with every problem of the subject: files that cannot be read, contrasts or
     masks that are not on the first contrast's grid (unless `on_grid_mismatch` resamples them),
-    mask values outside [0, 1] if no codes were chosen, a rater without a mask.
+    mask values that the keys of their target do not allow, a rater without a mask.
     """
     reader = SubjectReader(regrid=dataset.on_grid_mismatch == "resample", frame=frame)
     images = [reader.on_reference(path) for path in subject.images.values()]
     masks = _read_masks(reader, subject, dataset, every_rater) if labels else []
-    roi = None if subject.roi is None else reader.on_reference(subject.roi, mask=True)
+    roi = None if subject.roi is None else reader.on_reference(subject.roi, roi_mask, mask=True)
     sound = [image for image in images if image is not None]
     if reader.problems or reader.reference is None:
         raise SubjectError(subject.name, reader.problems)
@@ -92,8 +88,7 @@ def load_sample(
     return Sample(
         image=np.stack(sound),
         target=np.stack(fused) if fused else np.zeros((0, *reader.reference.shape), np.float32),
-        # an ROI may have any codes: all that is above 0 is inside
-        roi=None if roi is None else np.clip(roi, 0, 1),
+        roi=roi,
         raters=tuple(masks),
         grid=reader.reference,
         soft={
@@ -120,7 +115,7 @@ def _read_masks(
         by_rater = {}
         for rater, path in files.items():
             if chosen in (None, rater):
-                to_mask = partial(soft_mask, path=path, name=name, values=target.values)
+                to_mask = partial(soft_mask, path=path, name=name, target=target)
                 mask = reader.on_reference(path, to_mask, mask=True)
                 if mask is not None:
                     by_rater[rater] = mask
@@ -140,6 +135,7 @@ class SubjectReader:
     problems: list[str] = field(default_factory=list)
     reference: Grid | None = None
     _reference_path: Path = Path()
+    _reference_unit: str = "mm"
     _volumes: dict[Path, Volume | None] = field(default_factory=dict)
 
     def on_reference(
@@ -176,61 +172,30 @@ class SubjectReader:
         volume = read_volume(path, self.frame)
         if self.reference is None:
             self.reference, self._reference_path = volume.grid, path
+            self._reference_unit = volume.unit
         grid, reference = volume.grid, self.reference
         if self.regrid:
             if not may_overlap(grid, reference):
                 wrong = f"does not overlap {self._reference_path}"
                 fix = "fix its affine, or check that it is the right file"
-                raise FileError(path, wrong, fix)
+                raise FileError(path, wrong, f"{self._unit_hint(volume)}{fix}")
         elif grid.shape != reference.shape:
             wrong = f"has the shape {grid.shape}, but {self._reference_path} has {reference.shape}"
             raise FileError(path, wrong, _RESAMPLE)
         elif not same_place(grid, reference):
             distance = corner_distance(grid, reference)
             wrong = f"is up to {distance:.3g} mm away from {self._reference_path}"
-            raise FileError(path, wrong, f"fix its affine, or {_RESAMPLE}")
+            fix = f"fix its affine, or {_RESAMPLE}"
+            raise FileError(path, wrong, f"{self._unit_hint(volume)}{fix}")
         self._volumes[path] = volume
         return volume
 
-
-def soft_mask(
-    data: Float32Array, path: Path, name: str, values: Sequence[float] | None
-) -> Float32Array:
-    """Return the mask of target `name` in [0, 1], from the voxels of the file at `path`.
-
-    With label codes `values`: 1 where the voxel is one of them. Without: the voxels themselves,
-    clipped to [0, 1]. Raises FileError for voxels outside [0, 1] if no codes were chosen, and for
-    fractions if codes were.
-    """
-    if values is None:
-        if data.min() < -TOLERANCE or data.max() > 1 + TOLERANCE:
-            wrong = "so it is not a soft mask between 0 and 1"
-            wrong = f"holds the values {format_values(data)}, {wrong}"
-            raise FileError(path, wrong, f"choose the codes with dataset.targets.{name}.values")
-        return np.clip(data, 0, 1)
-    mask = np.zeros(data.shape, dtype=bool)
-    for code in values:
-        mask |= np.abs(data - np.float32(code)) <= TOLERANCE
-    if (~mask & (np.abs(data - np.rint(data)) > TOLERANCE)).any():
-        wrong = f"holds the values {format_values(data)}, fractions, but codes were chosen"
-        raise FileError(path, wrong, f"remove dataset.targets.{name}.values to keep it soft")
-    return mask.astype(np.float32)
-
-
-def format_values(values: ArrayLike, limit: int = 10) -> str:
-    """Return `0, 1, 2`: distinct values, rising; of more than `limit` the last, and how many."""
-    rising = np.unique(values)
-    more = f" .. {rising[-1]:g} ({len(rising)} values)" if len(rising) > limit else ""
-    return ", ".join(f"{value:g}" for value in rising[:limit]) + more
-
-
-def count_soft(masks: Iterable[Float32Array]) -> Counts:
-    """Return how many voxels are soft, and how many are above 0, both beyond rounding (1e-4)."""
-    soft = positive = 0
-    for mask in masks:
-        soft += int(((mask > 1e-4) & (mask < 1 - 1e-4)).sum())
-        positive += int((mask > 1e-4).sum())
-    return soft, positive
+    def _unit_hint(self, volume: Volume) -> str:
+        """Return the units of a volume and of the first image, if one of them may be wrong."""
+        if volume.unit == self._reference_unit:
+            return ""
+        units = f"the unit of its header is {volume.unit}, that of the other {self._reference_unit}"
+        return f"{units}: correct the one that is wrong (xyzt_units), "
 
 
 def digest_of(voxels: Float32Array) -> str:

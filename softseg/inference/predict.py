@@ -14,6 +14,7 @@ from softseg.core.device import out_of_memory
 from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, Float32Array
 from softseg.data import Subject
+from softseg.data.masks import roi_mask
 from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.grid import Grid, canonical, regrid, same_place
 from softseg.data.nifti.io import read_grid, read_volume
@@ -181,7 +182,7 @@ def read_scan(scan: Scan, model: Model) -> Sample:
     if scan.roi is None:
         return sample
     mask = read_volume(scan.roi)
-    roi = np.clip(mask.data, 0, 1)
+    roi = roi_mask(mask.data)
     if not same_place(mask.grid, sample.grid):
         roi = regrid(roi, mask.grid, sample.grid, mask=True)
     return replace(sample, roi=roi)

@@ -238,7 +238,13 @@ def anonymize(experiment: Experiment) -> Experiment:
     """
     dataset, raters = experiment.dataset, experiment.dataset.raters
     targets = {
-        name: Target(values=target.values, label=f"{{subject}}/mask-{name}.nii.gz")
+        name: Target(
+            values=target.values,
+            maximum=target.maximum,
+            clip=target.clip,
+            round=target.round,
+            label=f"{{subject}}/mask-{name}.nii.gz",
+        )
         for name, target in dataset.targets.items()
     }
     placeholder = FilesDataset(

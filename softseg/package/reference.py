@@ -272,6 +272,12 @@ def open_package(package: str) -> tuple[dict[str, Any], Network]:
     return settings, network
 
 
+def affine_mm(file: Any) -> Array:
+    """Return the affine of a file in mm; the header may be in meters (1) or micrometers (3)."""
+    unit = {1: 1000.0, 3: 0.001}.get(int(file.header["xyzt_units"]) & 7, 1.0)
+    return np.asarray(np.diag([unit, unit, unit, 1.0]) @ file.affine)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the files, segment the scan, and write the soft prediction."""
     import nibabel as nib
@@ -288,13 +294,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"needs one image for each contrast: {', '.join(settings['contrasts'])}")
     paths = options.images + [options.roi] * bool(options.roi)
     files: list[Any] = [nib.load(path) for path in paths]
-    first = files[0]
-    for file in files:
-        if file.shape != first.shape or not np.allclose(file.affine, first.affine, atol=0.01):
+    first, affines = files[0], [affine_mm(file) for file in files]
+    for file, affine in zip(files, affines, strict=True):
+        if file.shape != first.shape or not np.allclose(affine, affines[0], atol=0.01):
             parser.error(f"{file.get_filename()} is not on the grid of {options.images[0]}")
     scans = [np.asarray(file.dataobj, np.float32).reshape(file.shape[:3]) for file in files]
     roi = scans.pop() if options.roi else None
-    soft = segment(scans, first.affine, settings, network, roi, options.center).astype(np.float32)
+    soft = segment(scans, affines[0], settings, network, roi, options.center).astype(np.float32)
     header = first.header.copy()
     header.set_data_dtype(np.float32)
     data = np.moveaxis(soft, 0, -1) if len(soft) > 1 else soft[0]

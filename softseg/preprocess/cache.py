@@ -38,7 +38,7 @@ from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
 
 # Raise when preprocessing computes other values: entries of earlier versions are then ignored.
-_VERSION = 4
+_VERSION = 5
 TENSORS = ("image", "target", "fill", "keep", "raters", "maps")
 _STATISTICS = TypeAdapter(VolumeStatistics)
 

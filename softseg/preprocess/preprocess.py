@@ -12,7 +12,8 @@ from torch import Tensor
 from softseg.core.errors import UserError
 from softseg.core.names import natural_key
 from softseg.core.types import Float32Array, Float64Array, FloatArray
-from softseg.data.sample import Counts, Sample, count_soft, digest_of
+from softseg.data.masks import Counts, count_soft
+from softseg.data.sample import Sample, digest_of
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.overlap import dice
 from softseg.preprocess.distance_maps import slice_maps

@@ -14,8 +14,8 @@ from softseg.augment import Affine
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.data import DatasetError, Sets, Subject
+from softseg.data.masks import format_values
 from softseg.data.nifti.io import read_volume
-from softseg.data.sample import format_values
 from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.stack import SliceStack
 

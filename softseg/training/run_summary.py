@@ -13,7 +13,7 @@ from softseg.augment import Batch, Binarize
 from softseg.config.experiment import Experiment
 from softseg.core import seeds
 from softseg.data import Sets
-from softseg.data.sample import Counts, count_soft
+from softseg.data.masks import Counts, count_soft
 from softseg.datasets.phantom import is_phantom
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.runs.data import PreparedData, nonsquare_message

@@ -32,6 +32,15 @@ class Target(Component):
     values: Annotated[tuple[int | float, ...], Field(min_length=1)] | None = None
     """Label codes that make up this target, e.g. [1] or [1, 4]; null: the mask itself is the soft
     mask, with values in [0, 1]."""
+    maximum: Annotated[float, Field(gt=0)] | None = None
+    """The value that means 1, for soft masks on another scale: 100 for percent, 255 for 8 bits,
+    65535 for 16 bits; not for label codes. null: 1."""
+    clip: bool = False
+    """Whether to clip values outside [0, 1] (after the division by `maximum`), such as -0.1 and
+    1.14, which interpolation with splines leaves; values further than 0.5 outside stay an error."""
+    round: bool = False
+    """Whether to round voxels to whole numbers before `values` are compared with them, for codes
+    that a scaled file stores as 3.01; those further than 0.25 from a whole number stay an error."""
     label: str | None = None
     """Path pattern of this target's mask, in place of the dataset's `label` (loader `files`)."""
     suffix: str | None = None
@@ -41,6 +50,18 @@ class Target(Component):
     """The contrast whose image the mask is named after; null: the one that has a mask."""
 
     _distinct = field_validator("values")(check_distinct)
+
+    @model_validator(mode="after")
+    def _check_scale(self) -> Self:
+        """Raise ValueError for keys of codes and of soft masks in one target."""
+        if self.values is None and self.round:
+            raise ValueError("round: rounds label codes, and none are chosen; write values")
+        for key in ("maximum", "clip"):
+            if self.values is not None and getattr(self, key):
+                raise ValueError(f"{key}: is for soft masks, and values are codes; remove one")
+        if self.round and any(value != int(value) for value in self.values or ()):
+            raise ValueError("round: would never match a code that is a fraction; correct values")
+        return self
 
 
 class DatasetFields(Component):

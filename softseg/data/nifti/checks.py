@@ -26,9 +26,13 @@ PADDING = 512
 """Bytes that may follow the last voxel: some writers fill their last block."""
 _MAX_RATIO = 1032  # of a gzip file: unpacked size to packed size
 _CODES = range(6)  # of qform and sform
-# All units of length that files use are within these limits of voxel sizes and positions; beyond
-# them, rounding is as large as voxels, and a resampled grid would not fit in memory.
-_ZOOMS = (1e-6, 1e6)
+_UNITS = {1: ("meter", 1000.0), 2: ("mm", 1.0), 3: ("micron", 0.001)}  # xyzt_units -> name, mm
+# No scanner has voxels above 100 mm. Voxels of 1 µm or less are from a microscope, or they are of
+# 1 mm in a header in meters that does not say so: such a header must name its unit, microns, down
+# to 1 nm, the limit of microscopes.
+_MAX_ZOOM = 100.0
+_MIN_ZOOM = 1.01e-3
+_MIN_ZOOM_MICRON = 1e-6
 _MAX_POSITION = 1e9
 _DAMAGED = (EOFError, zlib.error)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -137,13 +141,23 @@ def grid_of(path: Path, header: Any, frame: int | None = None) -> Grid:
         kind = "complex" if dtype.kind == "c" else "color (RGB)"
         raise FileError(path, f"holds {kind} voxels", "save one real number per voxel")
     x, y, z = (*shape[:3], 1, 1)[:3]
+    unit, millimeters = length_unit(header)
     affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    _check_affine(path, affine)
+    affine[:3] *= millimeters
+    _check_affine(path, affine, unit)
     return Grid((x, y, z), affine)
 
 
-def _check_affine(path: Path, affine: Float64Array) -> None:
-    """Raise FileError for an affine that does not place voxels of a usable size."""
+def length_unit(header: Any) -> tuple[str, float]:
+    """Return the unit of a header's sizes and positions (xyzt_units), and its length in mm.
+
+    A header without a unit is in mm, as most programs take it.
+    """
+    return _UNITS.get(int(header["xyzt_units"]) & 7, ("unknown", 1.0))
+
+
+def _check_affine(path: Path, affine: Float64Array, unit: str) -> None:
+    """Raise FileError for an affine in mm that does not place voxels of a usable size."""
     fix = "set its sform or qform, or convert it again from its source"
     if not np.isfinite(affine).all():
         raise FileError(path, "has an affine with NaN or infinity", fix)
@@ -152,9 +166,12 @@ def _check_affine(path: Path, affine: Float64Array) -> None:
     # the volume that three unit axes span is 1 when they are at right angles, 0 when flat
     if zooms.min() == 0 or abs(np.linalg.det(axes / zooms)) < 1e-3:
         raise FileError(path, "has a singular affine: its voxels have no volume", fix)
-    if zooms.min() < _ZOOMS[0] or zooms.max() > _ZOOMS[1]:
+    smallest = _MIN_ZOOM_MICRON if unit == "micron" else _MIN_ZOOM
+    if zooms.min() < smallest or zooms.max() > _MAX_ZOOM:
         sizes = " x ".join(f"{zoom:.3g}" for zoom in zooms)
-        raise FileError(path, f"has an affine with voxels of {sizes} mm", fix)
+        wrong = f"has voxels of {sizes} mm (the unit in its header: {unit})"
+        fix = "correct the unit (xyzt_units: 1 meter, 2 mm, 3 micron) or the affine in its header"
+        raise FileError(path, wrong, fix)
     position = np.abs(affine).max()
     if position > _MAX_POSITION:
         raise FileError(path, f"has an affine with a position {position:.3g} mm away", fix)

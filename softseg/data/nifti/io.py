@@ -28,6 +28,7 @@ from softseg.data.nifti.checks import (
     declared_bytes,
     file_errors,
     grid_of,
+    length_unit,
 )
 from softseg.data.nifti.grid import Grid
 
@@ -45,10 +46,12 @@ _GEOMETRY = ("dim", "pixdim", "xyzt_units", "dim_info", "qform_code", "sform_cod
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """One scan or mask: `data` (X, Y, Z) float32 in the file's own units, on its `grid`."""
+    """One scan or mask: `data` (X, Y, Z) float32 in the file's own units, on its `grid` in mm."""
 
     data: Float32Array
     grid: Grid
+    unit: str = "mm"
+    """The unit of length in the file's header: meter, mm, micron or unknown (read as mm)."""
 
 
 def read_volume(path: str | Path, frame: int | None = None) -> Volume:
@@ -72,7 +75,7 @@ def read_volume(path: str | Path, frame: int | None = None) -> Volume:
         chosen = 0 if stored.shape[-1] == 1 else frame
         data = np.asarray(stored[..., chosen], dtype=np.float32)
     check_finite(path, data)
-    return Volume(data, grid)
+    return Volume(data, grid, length_unit(header)[0])
 
 
 def read_grid(path: str | Path) -> Grid:

@@ -28,6 +28,9 @@ REGRID = {"on_grid_mismatch": "resample"}
 CHOOSE = Rejected(
     "it is not a soft mask between 0 and 1", "choose the codes with dataset.targets.gm"
 )
+NO_MASK = Rejected(
+    "it is not a soft mask between 0 and 1", "check that it is the mask of gm, not a scan"
+)
 ELSEWHERE = Rejected("mm away from", "fix its affine", "dataset.on_grid_mismatch: resample")
 SHAPED = Rejected("has the shape", "dataset.on_grid_mismatch: resample")
 SOFT = ball()
@@ -54,11 +57,11 @@ def _loop(rng, folder):
 KINDS = (
     SubjectKind("a mask of 0 and 255", put(M, lambda _: 255 * ball(soft=False)), CHOOSE),
     SubjectKind("a mask of codes", put(M, codes(4)), CHOOSE),
-    SubjectKind("a mask below 0", put(M, lambda _: -SOFT), CHOOSE),
+    SubjectKind("a mask below 0", put(M, lambda _: -SOFT), NO_MASK),
     SubjectKind("a mask a little above 1", put(M, lambda _: SOFT * 1.0009), Accepted("clipped"),
                 holds=lambda sample: sample.target.max() == 1),
-    SubjectKind("a scan as mask", put(M, lambda _: scan(9)), CHOOSE),
-    SubjectKind("scan and mask swapped", swapped, CHOOSE),
+    SubjectKind("a scan as mask", put(M, lambda _: scan(9)), NO_MASK),
+    SubjectKind("scan and mask swapped", swapped, NO_MASK),
     SubjectKind("integers whose slope makes 0.99999994 of 1", scaled, Accepted("not soft"),
                 holds=lambda sample: sample.soft["files"][0] == 0),
     SubjectKind("the same with codes", scaled, Accepted("exactly 1"), holds=_same_binary,

@@ -108,7 +108,7 @@ def test_values_slightly_outside_0_to_1_are_clipped_and_others_rejected(folder: 
     sample = loaded(folder)
     assert (sample.target.min(), sample.target.max()) == (0, 1)
     nifti(path, ball() - 0.01, AFFINE)
-    assert "choose the codes" in problems(folder)[0]
+    assert "dataset.targets.gm.clip: true" in problems(folder)[0]
 
 
 @pytest.mark.parametrize("mm", [0.0, 1e-3])
