@@ -35,6 +35,7 @@ def train(
     out: PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    extend: bool = False,
     quiet: bool = False,
 ) -> Path:
     """Train the experiment of a YAML file; returns the run's folder.
@@ -45,17 +46,22 @@ def train(
         out: the run's folder; None: `runs/<name>`.
         resume: resume an existing run from its last completed epoch.
         overwrite: delete an existing run and start over.
+        extend: with `resume`, accept a larger `trainer.max_epochs` (constant schedule only).
         quiet: print nothing.
 
     Raises TrainingError if training breaks down (the loss is not finite).
     """
     if resume and overwrite:
         raise UserError("resume and overwrite cannot be combined: choose one")
+    if extend and not resume:
+        raise UserError("extend needs resume: it trains an existing run longer")
     experiment = load_experiment(Path(config), list(changes))
     folder = Path("runs") / experiment.name if out is None else Path(out)
     console = open_console(quiet)
     with exclusive(Run(folder)):
-        run = training.train(experiment, folder, console, resume=resume, overwrite=overwrite)
+        run = training.train(
+            experiment, folder, console, resume=resume, overwrite=overwrite, extend=extend
+        )
         return run.folder
 
 

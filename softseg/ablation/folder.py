@@ -20,7 +20,7 @@ from softseg.preprocess.stack import write_shared_stack
 from softseg.runs.data import check_sets, list_subjects, load_stack
 from softseg.runs.folder import Run, is_done
 from softseg.runs.plan_file import CONFIG, PLAN, STACKS
-from softseg.runs.resume import config_differences, with_recorded_hardware
+from softseg.runs.resume import config_changes, with_recorded_hardware
 from softseg.training.fine_tuning import read_source
 
 
@@ -31,9 +31,12 @@ def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
             f"{folder} is the folder of a single run, not of an ablation; choose another --out"
         )
     problems = []
+    scored = any(planned.run.scored for planned in plan)
     for planned in plan:
         run = planned.run
-        differing = config_differences(run, with_recorded_hardware(planned.experiment, run))
+        changes = config_changes(run, with_recorded_hardware(planned.experiment, run))
+        # scores of several evaluation settings could not be compared
+        differing = [str(c) for c in changes if not c.keeps_training or (c.scores and scored)]
         if run.split.is_file() and read_split(run.split) != planned.sets:
             differing.append("its subjects: the dataset has changed since the run started")
         if differing:
@@ -41,7 +44,9 @@ def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
     if problems:
         raise combined_error(
             f"{folder} contains {len(problems)} run(s) of another configuration or with other "
-            "subjects; choose another --out, or delete them. What differs (then -> now):",
+            "subjects. Continue with the values that they started with, choose another --out "
+            "(candidates may start from their weights, with init_from), or delete them. What "
+            "differs (then -> now):",
             problems,
         )
 

@@ -22,6 +22,13 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume from the last completed epoch.")
     ] = False,
+    extend: Annotated[
+        bool,
+        typer.Option(
+            "--extend",
+            help="With --resume: accept a larger trainer.max_epochs (constant schedule only).",
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete an existing run and start over.")
     ] = False,
@@ -34,6 +41,8 @@ def train(
 
     if resume and overwrite:
         raise typer.BadParameter("--resume and --overwrite cannot be combined")
+    if extend and not resume:
+        raise typer.BadParameter("--extend needs --resume: it trains an existing run longer")
     experiment = load_experiment(config, changes(set_, device))
     # only now, as it imports torch: a mistake in the configuration is reported at once
     from softseg.core.ranks import from_environment
@@ -49,6 +58,7 @@ def train(
             open_console(),
             resume=resume,
             overwrite=overwrite,
+            extend=extend,
             ranks=ranks,
             profile=profile,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 from torch.optim import Optimizer
@@ -16,6 +16,8 @@ from softseg.core.device import Precision
 class Cosine(Component):
     """Cosine annealing of the learning rate, a step per epoch (Gros et al. 2020, section 2.3.6)."""
 
+    spans_max_epochs: ClassVar[bool] = True
+
     name: Literal["cosine"] = "cosine"
     minimum: Annotated[float, Field(ge=0)] = 0.0
     """Learning rate at `max_epochs`; training that stops earlier does not reach it."""
@@ -27,6 +29,8 @@ class Cosine(Component):
 
 class Constant(Component):
     """The same learning rate throughout."""
+
+    spans_max_epochs: ClassVar[bool] = False
 
     name: Literal["constant"] = "constant"
 

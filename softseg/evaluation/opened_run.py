@@ -103,9 +103,9 @@ def check_changes(run: Run, experiment: Experiment) -> None:
     """
     trained = load_config(run.config, Experiment)
     problems = [
-        f"{key}: {values}: {reason}"
-        for key, values in changed_keys(trained, experiment).items()
-        if (reason := _reason_against(key, run))
+        f"{change}: {reason}"
+        for change in changed_keys(trained, experiment)
+        if (reason := _reason_against(change.key, run))
     ]
     problems += _channel_problems(trained.dataset, experiment.dataset)
     if problems:

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import Timeout
 
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.core.files import delete_folder, read_json, temporary_files, write_json
+from softseg.core.locks import file_lock
 from softseg.data import Subject
 
 ABLATION_FILES = ("ablation.yaml", "plan.json")
 """The configuration and the plan in an ablation's folder."""
+_PATIENCE = 60.0  # seconds that an update of run.json may wait for others; each takes milliseconds
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ class Run:
         return self.folder / "threshold.json"
 
     @property
+    def metadata_lock(self) -> Path:
+        """The file with which run.json is locked while it is updated; it stays."""
+        return self.folder / ".run.json.lock"
+
+    @property
     def log(self) -> Path:
         """The console output of a run that is one of many; it is next to the run's folder."""
         return self._next_to_folder("log")
@@ -77,6 +85,11 @@ class Run:
         """Whether training has started in this folder: run.json is written first."""
         return "status" in self.metadata()
 
+    @property
+    def scored(self) -> bool:
+        """Whether `eval` has scored the run on its test set."""
+        return "scored_epoch" in self.metadata()
+
     def metadata(self) -> dict[str, Any]:
         """Return the content of run.json; empty if there is none or it cannot be read."""
         try:
@@ -91,16 +104,23 @@ class Run:
         return (self.folder / "run.json").is_file() and not self.metadata()
 
     def update_metadata(self, **fields: Any) -> None:
-        """Set fields of run.json.
+        """Set fields of run.json, one process at a time: training and `eval` may both write to it.
 
         Raises UserError if run.json cannot be read: all that it holds would be lost.
         """
-        if self.damaged:
+        try:
+            with file_lock(self.metadata_lock, _PATIENCE):
+                if self.damaged:
+                    raise UserError(
+                        f"{self.folder / 'run.json'} is damaged; restore it from a copy, or train "
+                        "again with --overwrite"
+                    )
+                write_json(self.folder / "run.json", {**self.metadata(), **fields})
+        except Timeout:
             raise UserError(
-                f"{self.folder / 'run.json'} is damaged; restore it from a copy, or train again "
-                "with --overwrite"
-            )
-        write_json(self.folder / "run.json", {**self.metadata(), **fields})
+                f"{self.metadata_lock}: another process has held this lock for {_PATIENCE:.0f} s; "
+                "end it, and run the command again"
+            ) from None
 
     def changed_subjects(self, fingerprints: dict[str, str]) -> list[str]:
         """Return the subjects whose data differ from those of the training."""
@@ -122,7 +142,7 @@ def check_folder(run: Run, resume: bool, overwrite: bool) -> None:
             f"{run.folder} is a symbolic link, which --overwrite does not follow; name its target, "
             "or choose another --out"
         )
-    if not _in_use(run.folder) or (resume and run.exists()):
+    if not _in_use(run) or (resume and run.exists()):
         return
     if run.damaged:
         raise UserError(
@@ -138,12 +158,12 @@ def check_folder(run: Run, resume: bool, overwrite: bool) -> None:
         raise UserError(f"{run.folder} is not a softseg run, so --overwrite does not delete it")
 
 
-def _in_use(folder: Path) -> bool:
+def _in_use(run: Run) -> bool:
     """Whether a path is a file, or a folder with more in it than a killed process's files."""
-    if not folder.is_dir():
-        return folder.exists()
-    leftovers = temporary_files(folder)
-    return any(path not in leftovers for path in folder.iterdir())
+    if not run.folder.is_dir():
+        return run.folder.exists()
+    leftovers = {*temporary_files(run.folder), run.metadata_lock}
+    return any(path not in leftovers for path in run.folder.iterdir())
 
 
 def create_folder(run: Run, overwrite: bool) -> None:

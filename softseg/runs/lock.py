@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from softseg.core.errors import UserError
+from softseg.core.locks import file_lock
 from softseg.runs.folder import Run
 
 _PATIENCE = 1.0  # seconds until a killed process is gone
@@ -61,7 +62,7 @@ def lock(run: Run, patience: float) -> Iterator[None]:
     path = _lock_file(run)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path, timeout=patience):
+        with file_lock(path, patience):
             yield
     except Timeout:
         raise LockedError(str(run.folder)) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,16 @@ from softseg.runs.folder import Run, timestamp
 _PACKAGES = ("softseg", "torch", "numpy", "scipy", "nibabel", "torchio", "pydantic")
 
 
-def start_metadata(run: Run, epoch: int) -> dict[str, Any]:
-    """Return what run.json records when training starts, or resumes after `epoch`."""
+def start_metadata(run: Run, epoch: int, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what run.json records when training starts, or resumes after `epoch`.
+
+    `changes` are the keys of the configuration with their old and new values.
+    """
     if epoch == 0:
         return {"started": timestamp(), **provenance()}
     resumed = {"at": timestamp(), "after_epoch": epoch, **provenance()}
+    if changes:
+        resumed["changed"] = list(changes)
     return {"resumed": [*run.metadata().get("resumed", []), resumed]}
 
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
 from softseg.config.yaml.tree import KeyPath, dotted
 from softseg.config.yaml.write import inline
-from softseg.core.errors import UserError
+from softseg.core.errors import UserError, combined_error
 from softseg.data import Sets, read_split
 from softseg.runs.folder import Run
+
+# where the data and the files are, and what is displayed; `check_same_data` compares the content
+_WITHOUT_EFFECT = {
+    "name",
+    "dataset.root",
+    "dataset.cache",
+    "dataset.cache_gb",
+    "dataset.memory_gb",
+    "split.file",
+    "trainer.images_every",
+}
 
 
 def with_recorded_hardware(experiment: Experiment, run: Run) -> Experiment:
@@ -27,36 +39,87 @@ def with_recorded_hardware(experiment: Experiment, run: Run) -> Experiment:
     return experiment.model_copy(update={"trainer": trainer.model_copy(update=settings)})
 
 
-def check_same_config(run: Run, experiment: Experiment) -> None:
-    """Raise UserError if the run started with another configuration."""
-    if lines := config_differences(run, experiment):
-        raise UserError(
-            f"{run.config} differs from this configuration (then -> now: {'; '.join(lines)}); "
-            "resume with the configuration that the run started with, or start over with "
-            "--overwrite"
-        )
+def check_same_config(run: Run, experiment: Experiment, extend: bool = False) -> list[Change]:
+    """Return the changed keys, if none of them changes a bit of the training.
 
-
-def config_differences(run: Run, experiment: Experiment) -> list[str]:
-    """Return `trainer.max_epochs: 200 -> 300` for each key that was another one at the start.
-
-    Empty if the two configurations are equal or the run has not started.
+    `extend` allows a larger `trainer.max_epochs` where a run that had it from the start would be
+    the same up to here. Raises UserError, with both values of each key, for any other change.
     """
+    changes = config_changes(run, experiment)
+    rejected = {change: _rejection(change, experiment, extend) for change in changes}
+    if lines := [f"{change}{reason}" for change, reason in rejected.items() if reason is not None]:
+        raise combined_error(
+            f"{run.config} differs from this configuration. Resume with the values that the run "
+            "started with, start over with --overwrite, or train a new run from its weights "
+            f"(init_from: {run.folder}, and another --out). What differs (then -> now):",
+            lines,
+        )
+    return changes
+
+
+def _rejection(change: Change, experiment: Experiment, extend: bool) -> str | None:
+    """Return why training cannot resume with a change, in brackets if it has to be explained.
+
+    None if it can.
+    """
+    if change.keeps_training:
+        return None
+    if change.key != "trainer.max_epochs":
+        return ""
+    trainer, loss, before = experiment.trainer, experiment.loss, int(change.then)
+    if trainer.max_epochs < before:
+        return " (a run can only be extended)" if extend else ""
+    if trainer.schedule.spans_max_epochs:
+        return (
+            f" (the {trainer.schedule.name} schedule spans max_epochs, so all learning rates would "
+            "be others; only with trainer.schedule: {name: constant} can a run be extended)"
+        )
+    if loss.at(before - 1) != loss.at(trainer.max_epochs - 1):
+        return (
+            f" (a weight of the loss still changes after epoch {before}, so that validation losses "
+            "would not be comparable)"
+        )
+    return None if extend else " (add --extend to train longer)"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A key of the configuration that had another value when the run started."""
+
+    key: str
+    then: str  # as YAML
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.then} -> {self.now}"
+
+    @property
+    def scores(self) -> bool:
+        """Whether it concerns how predictions are scored, after training."""
+        return self.key.split(".")[0] == "evaluate"
+
+    @property
+    def keeps_training(self) -> bool:
+        """Whether training does not depend on the key, as long as the data are the same."""
+        return self.key in _WITHOUT_EFFECT or self.scores
+
+
+def config_changes(run: Run, experiment: Experiment) -> list[Change]:
+    """Return each key that was another one at the start; empty if the run has not started."""
     if not run.config.is_file():
         return []
     current = dump(experiment)
     if run.config.read_bytes() == current.encode():
         return []
-    changed = changed_keys(load_config(run.config, Experiment), experiment)
-    return [f"{key}: {values}" for key, values in changed.items()]
+    return changed_keys(load_config(run.config, Experiment), experiment)
 
 
-def changed_keys(then: Experiment, now: Experiment) -> dict[str, str]:
-    """Return key -> `200 -> 300` for each key that differs, such as `trainer.max_epochs`."""
-    return dict(_differences((), then.model_dump(mode="json"), now.model_dump(mode="json")))
+def changed_keys(then: Experiment, now: Experiment) -> list[Change]:
+    """Return each key that differs between two configurations."""
+    return list(_differences((), then.model_dump(mode="json"), now.model_dump(mode="json")))
 
 
-def _differences(path: KeyPath, then: Any, now: Any) -> Iterator[tuple[str, str]]:
+def _differences(path: KeyPath, then: Any, now: Any) -> Iterator[Change]:
     """Yield each differing key with both values; sections with other keys are compared whole."""
     if inline(then) == inline(now):  # as text, which distinguishes 1 and 1.0
         return
@@ -64,7 +127,7 @@ def _differences(path: KeyPath, then: Any, now: Any) -> Iterator[tuple[str, str]
         for key in then:
             yield from _differences((*path, key), then[key], now[key])
     else:
-        yield dotted(path), f"{inline(then)} -> {inline(now)}"
+        yield Change(dotted(path), inline(then), inline(now))
 
 
 def check_same_data(run: Run, sets: Sets, data: dict[str, str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from softseg.training.task import Record, State, save_state, save_weights
 
 ESTIMATE_AFTER = 2
 """Epochs after which the duration is estimated; the first one alone includes warming up."""
+_log = logging.getLogger(__name__)
 _SLICE, _LAST = "slice", "last"
 
 
@@ -38,11 +42,14 @@ class RunRecorder:
 
         self.folder = folder
         self.images_every = images_every
+        self._board_folder = folder / "tensorboard"
         self._preview_columns = [stretch_contrast(images[:, :1]), targets[:, :1].cpu()]
         (folder / "checkpoints").mkdir(exist_ok=True)
         write_preview_slice(folder, images[0], targets[0])
         # a resumed run overwrites what the interrupted one logged after its last checkpoint
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start_epoch + 1)
+        self._board: SummaryWriter | None = SummaryWriter(
+            str(self._board_folder), purge_step=start_epoch + 1
+        )
 
     def step(self, slices: int) -> None:
         """Do nothing: results are written after an epoch."""
@@ -50,6 +57,23 @@ class RunRecorder:
     def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:
         """Write one epoch; `last.pt` last, since resuming from it repeats everything else."""
         epoch = state.epoch
+        with self._board_may_be_deleted():
+            self._write_to_board(epoch, record, preview)
+        for folder in (self.folder / "previews", self.folder / "checkpoints"):
+            if not folder.is_dir():
+                folder.mkdir()
+                _log.warning("%s/ was deleted while training runs: its files are lost", folder)
+        write_preview(self.folder, epoch, preview[0])
+        if best:
+            save_weights(state, self.folder / "checkpoints" / "best.pt")
+        table = pd.DataFrame(state.history).astype({"epoch": int})
+        write_atomically(self.folder / "history.csv", table.to_csv(index=False))
+        save_state(state, self.folder / "checkpoints" / "last.pt")
+
+    def _write_to_board(self, epoch: int, record: Record, preview: Tensor) -> None:
+        """Write an epoch's scalars and, every `images_every` epochs, its preview slices."""
+        if self._board is None:
+            return
         for key, value in record.items():
             if key != "epoch":
                 self._board.add_scalar(key, value, epoch)
@@ -58,16 +82,30 @@ class RunRecorder:
             # (P, 1, W, 3H): input, target, prediction of each slice next to each other
             rows = np.concatenate([upright(column.numpy()) for column in columns], axis=3)
             self._board.add_images("input | target | prediction", rows, epoch)
-        write_preview(self.folder, epoch, preview[0])
-        if best:
-            save_weights(state, self.folder / "checkpoints" / "best.pt")
-        table = pd.DataFrame(state.history).astype({"epoch": int})
-        write_atomically(self.folder / "history.csv", table.to_csv(index=False))
-        save_state(state, self.folder / "checkpoints" / "last.pt")
+        self._board.flush()  # here, as its own thread could report an error only in a later epoch
+
+    @contextmanager
+    def _board_may_be_deleted(self) -> Iterator[None]:
+        """Continue without TensorBoard, after a warning, if its folder was deleted."""
+        try:
+            yield
+        except OSError:
+            if self._board is None or self._board_folder.is_dir():  # such as a full disk
+                raise
+            board, self._board = self._board, None
+            with suppress(OSError):  # ends its thread
+                board.close()
+            _log.warning(
+                "%s/ was deleted while training runs: TensorBoard gets none of the further epochs; "
+                "history.csv has them all",
+                self._board_folder,
+            )
 
     def close(self) -> None:
         """Flush TensorBoard's events."""
-        self._board.close()
+        if self._board is not None:
+            with self._board_may_be_deleted():
+                self._board.close()
 
 
 def stretch_contrast(image: Tensor) -> Tensor:

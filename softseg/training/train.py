@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,12 @@ from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.runs.folder import Run, check_folder, create_folder, timestamp
 from softseg.runs.provenance import changed_versions, start_metadata
-from softseg.runs.resume import check_same_config, check_same_data, with_recorded_hardware
+from softseg.runs.resume import (
+    Change,
+    check_same_config,
+    check_same_data,
+    with_recorded_hardware,
+)
 from softseg.training.distributed.processes import (
     Processes,
     on_own_device,
@@ -45,6 +50,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    extend: bool = False,
     prepared: PreparedData | None = None,
     ranks: Ranks = SINGLE_PROCESS,
     profile: bool = False,
@@ -54,6 +60,7 @@ def train(
     Args:
         resume: continue after the last completed epoch of the run in the folder.
         overwrite: delete a run in the folder first.
+        extend: resume with a larger `trainer.max_epochs`, where the schedule allows it.
         prepared: the experiment's data, if already loaded (an ablation's runs share them).
         ranks: which of several processes (torchrun) this is.
         profile: record a trace and print where the time of an epoch goes.
@@ -67,8 +74,7 @@ def train(
         return run
     check_folder(run, resume, overwrite)
     experiment = _resolve_process_hardware(experiment, run, resume, processes)
-    if resume:
-        check_same_config(run, experiment)
+    changes = check_same_config(run, experiment, extend) if resume else []
     source = source_weights(experiment, run, resume)
     prepared = prepared or prepare_shared_data(experiment, console, processes)
     fingerprints = prepared.stack.fingerprints()
@@ -85,14 +91,45 @@ def train(
     done = is_finished(state, task) and run.metadata().get("status") == "finished"
     processes.broadcast_from_first(_StartPoint(state.epoch, fingerprints, done))
     if done:
-        console.print(f"{run.folder} is already trained: {state.epoch} epochs", markup=False)
+        console.print(_already_trained(run, state, task), markup=False)
+        _change_finished(run, experiment, changes, console)
         return run
     _print_summary(console, run, experiment, prepared, task, state, fine_tuning)
+    for change in changes:
+        console.print(f"changed   {change}", highlight=False, markup=False)
     _write_run_files(run, experiment, prepared, fingerprints, fine_tuning)
-    run.update_metadata(processes=processes.world_size, **start_metadata(run, state.epoch))
+    run.update_metadata(
+        processes=processes.world_size,
+        **start_metadata(run, state.epoch, [str(change) for change in changes]),
+    )
     _fit_and_record(run, state, task, console, profile)
     _finish(run, state, task, console)
     return run
+
+
+def _already_trained(run: Run, state: State, task: Task) -> str:
+    """The message that nothing is left to train, with what ended the training."""
+    ended = f"{run.folder} is already trained: {state.epoch} epochs"
+    if state.epoch < task.trainer.max_epochs:
+        ended += f" of {task.trainer.max_epochs}, ended by trainer.early_stopping"
+    return ended
+
+
+def _change_finished(
+    run: Run, experiment: Experiment, changes: Sequence[Change], console: Console
+) -> None:
+    """Write the changed configuration of a finished run, unless its scores would not fit it."""
+    if any(change.scores for change in changes) and run.scored:
+        console.print(
+            f"{run.config} is unchanged, as the run is scored; to score it with other settings, "
+            "use `softseg eval --set evaluate...`",
+            highlight=False,
+            markup=False,
+        )
+    elif changes:
+        write_atomically(run.config, dump(experiment))
+        for change in changes:
+            console.print(f"{run.config}: {change}", highlight=False, markup=False)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,26 @@ def test_a_key_of_one_candidate_concerns_its_runs_only(study, tmp_path):
     assert f"{tmp_path / 'runs/Dice/split-0'}: loss.smooth: 1.0 -> 0.5" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["dataset.cache=elsewhere", "dataset.cache_gb=1", "dataset.memory_gb=1", "dataset.root=data/",
+     "trainer.images_every=3", "evaluate.lesions={}"],
+)  # fmt: skip
+def test_changes_that_training_does_not_depend_on_are_accepted(study, tmp_path, change):
+    begin(study()[1][0])
+    check_existing(study(change)[1], tmp_path / "runs")
+
+
+def test_evaluation_settings_of_scored_runs_stay_so_that_scores_can_be_compared(study, tmp_path):
+    _, plan = study()
+    begin(plan[0])
+    finish(plan[1])
+    plan[1].run.update_metadata(scored_epoch=1)
+    with pytest.raises(UserError, match=r"evaluate\.lesions: null -> "):
+        check_existing(study("evaluate.lesions={}")[1], tmp_path / "runs")
+    check_existing(study("trainer.images_every=3")[1], tmp_path / "runs")
+
+
 def test_hardware_that_a_run_resolved_itself_is_not_a_difference(study, tmp_path):
     sets = ("trainer.threads=null", "trainer.device=auto", "trainer.precision=auto")
     _, plan = study(*sets)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from softseg.core.errors import UserError
+from softseg.core.locks import file_lock
+from softseg.runs import folder
 from softseg.runs.folder import Run, check_folder, create_folder, find_run, timestamp
 
 
@@ -178,3 +183,47 @@ def test_a_damaged_run_json_is_not_overwritten(tmp_path):
     with pytest.raises(UserError, match=r"run\.json is damaged; restore it from a copy"):
         run.update_metadata(scored_epoch=5)
     assert (tmp_path / "run.json").read_text() == cut
+
+
+def note_fifty_times(folder, name):
+    for n in range(50):
+        Run(folder).update_metadata(**{f"{name}-{n}": n})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks, which takes no time")
+def test_notes_of_several_processes_at_the_same_time_are_all_kept(tmp_path):
+    """For example `eval --threshold-search` while training writes its epoch."""
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=note_fifty_times, args=(tmp_path, k)) for k in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert len(Run(tmp_path).metadata()) == 200
+
+
+def test_notes_of_several_threads_are_all_kept(tmp_path):
+    run = Run(tmp_path)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: run.update_metadata(**{str(n): n}), range(100)))
+    assert len(run.metadata()) == 100
+
+
+def test_a_run_killed_before_its_first_note_does_not_block_the_next_training(tmp_path):
+    """The lock of run.json exists, and nothing else."""
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    with file_lock(run.metadata_lock):
+        pass
+    check_folder(run, resume=False, overwrite=False)
+
+
+def test_a_lock_of_run_json_that_is_never_released_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "_PATIENCE", 0.0)
+    run = Run(tmp_path)
+    with (
+        file_lock(run.metadata_lock),
+        pytest.raises(UserError, match=r"\.run\.json\.lock: another"),
+    ):
+        run.update_metadata(done=1)

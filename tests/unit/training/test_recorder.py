@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from io import BytesIO
 
 import numpy as np
@@ -146,3 +148,52 @@ def test_the_history_is_written_before_the_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fit(tiny_state(task), task, recorder)
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("deleted", ["tensorboard", "previews", "checkpoints"])
+def test_deleting_a_folder_during_training_warns_once_and_does_not_stop_it(
+    tmp_path, caplog, deleted
+):
+    task = tiny_task(max_epochs=4)
+    images = task.stack.image[:1]
+    keeper = RunRecorder(tmp_path, 0, images, images, 1)
+    recorded = keeper.epoch
+
+    def delete_after_the_first(state, *rest):
+        recorded(state, *rest)
+        if state.epoch == 1:
+            shutil.rmtree(tmp_path / deleted)
+
+    keeper.epoch = delete_after_the_first
+    fit(tiny_state(task), task, keeper)
+    keeper.close()
+    assert len(pd.read_csv(tmp_path / "history.csv")) == 4
+    assert read_checkpoint(tmp_path / "checkpoints/last.pt")["epoch"] == 4
+    (warning,) = caplog.messages
+    assert f"{tmp_path / deleted}/ was deleted while training runs" in warning
+
+
+def test_deleting_tensorboard_after_the_last_epoch_does_not_lose_the_training(tmp_path, caplog):
+    task = tiny_task(max_epochs=1)
+    images = task.stack.image[:1]
+    keeper = RunRecorder(tmp_path, 0, images, images, 1)
+    fit(tiny_state(task), task, keeper)
+    shutil.rmtree(tmp_path / "tensorboard")
+    keeper.close()
+    assert len(caplog.messages) <= 1
+
+
+def test_the_disks_own_errors_still_stop_the_training(tmp_path, monkeypatch):
+    keeper = RunRecorder(tmp_path, 0, *2 * [torch.rand(1, 1, 6, 5)], 0)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(keeper._board, "flush", full)
+    state = tiny_state(tiny_task())
+    state.epoch, state.history = 1, [record(1)]
+    with pytest.raises(OSError, match="No space left"):
+        keeper.epoch(state, record(1), True, torch.rand(1, 1, 6, 5))
+    monkeypatch.undo()
+    keeper.close()
