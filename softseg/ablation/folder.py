@@ -15,9 +15,11 @@ from softseg.ablation.plan import PlannedRun
 from softseg.config.load import dump
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import write_atomically
+from softseg.core.names import listing
 from softseg.data import read_split
 from softseg.preprocess.stack import write_shared_stack
 from softseg.runs.data import check_sets, list_subjects, load_stack
+from softseg.runs.file_digests import changed_files
 from softseg.runs.folder import Run, is_done
 from softseg.runs.plan_file import CONFIG, PLAN, STACKS
 from softseg.runs.resume import config_changes, with_recorded_hardware
@@ -48,6 +50,26 @@ def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
             "(candidates may start from their weights, with init_from), or delete them. What "
             "differs (then -> now):",
             problems,
+        )
+
+
+def check_same_files(plan: Sequence[PlannedRun]) -> None:
+    """Raise UserError, naming subjects and files, if data have changed since a run read them.
+
+    Scores of runs on different images or masks cannot be compared. The files themselves are
+    compared, since a mask may differ outside of the slices that a run has trained on.
+    """
+    readers: dict[str, list[str]] = {}  # `subject: file` -> runs that have read it before
+    for planned in plan:
+        record = planned.run.metadata().get("file_digests", {})
+        for subject, names in changed_files(record.get("subjects", {}), planned.files).items():
+            for name in names:
+                readers.setdefault(f"{subject}: {planned.root / name}", []).append(planned.name)
+    if readers:
+        raise combined_error(
+            "images or masks have changed since runs of this ablation read them; restore the "
+            "files, or delete these runs, as runs on different data cannot be compared:",
+            (f"{file}: read by {listing(runs)}" for file, runs in sorted(readers.items())),
         )
 
 

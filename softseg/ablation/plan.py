@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.data import Sets, Split, Subject
 from softseg.runs.data import list_subjects
+from softseg.runs.file_digests import FileDigests, digest_files
 from softseg.runs.folder import Run
 
 
@@ -27,11 +28,18 @@ class PlannedRun:
     experiment: Experiment
     sets: Sets
     run: Run
+    subjects: tuple[Subject, ...] = ()  # of the sets
+    files: FileDigests = field(default_factory=dict)  # theirs, when the command started
 
     @property
     def name(self) -> str:
         """`Soft-ReLU-Wing/split-3`."""
         return f"{self.candidate}/split-{self.split}"
+
+    @property
+    def root(self) -> Path:
+        """The folder of its dataset."""
+        return self.experiment.dataset.existing_root()
 
 
 def make_plan(design: Design, folder: Path, console: Console) -> list[PlannedRun]:
@@ -48,8 +56,18 @@ def make_plan(design: Design, folder: Path, console: Console) -> list[PlannedRun
         for candidate, base in design.experiments.items():
             experiment = base.model_copy(update={"seed": seed, "split": split})
             run = Run(folder / candidate / f"split-{k}")
-            plan.append(PlannedRun(len(plan), candidate, k, experiment, sets, run))
+            used = tuple(s for s in subjects[candidate] if s.name in sets.members)
+            plan.append(PlannedRun(len(plan), candidate, k, experiment, sets, run, used))
     return plan
+
+
+def with_file_digests(plan: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Return the runs with the digests of their subjects' files, each of which is read once."""
+    known: dict[Path, str] = {}
+    return [
+        replace(planned, files=digest_files(planned.subjects, planned.root, known))
+        for planned in plan
+    ]
 
 
 def pick(

@@ -13,9 +13,11 @@ from rich.console import Console
 from softseg.ablation.plan import PlannedRun
 from softseg.core.errors import TrainingError, UserError
 from softseg.core.files import write_atomically
+from softseg.core.names import listing
 from softseg.evaluation.evaluate import evaluate
 from softseg.preprocess.stack import read_shared_stack
 from softseg.runs.data import PreparedData
+from softseg.runs.file_digests import changed_files, digest_files
 from softseg.runs.folder import is_done, timestamp
 from softseg.runs.lock import LockedError, lock
 from softseg.training.train import train
@@ -59,11 +61,24 @@ def run_one(planned: PlannedRun, stack: Path, log: TextIO, lock_timeout: float =
 
 def _train_and_evaluate(planned: PlannedRun, stack: Path, console: Console) -> None:
     """Do all that a run consists of; its `done` mark is written last."""
-    run, prepared = planned.run, PreparedData(planned.sets, read_shared_stack(stack))
+    check_files(planned)
+    run, prepared = planned.run, PreparedData(planned.sets, read_shared_stack(stack), planned.files)
     train(planned.experiment, run.folder, console, resume=True, prepared=prepared)
     began = time.perf_counter()
     evaluate(run, console, search=True, overwrite=True, stack=prepared.stack)
+    check_files(planned)  # evaluation reads the masks again
     run.update_metadata(done=timestamp(), evaluation_seconds=time.perf_counter() - began)
+
+
+def check_files(planned: PlannedRun) -> None:
+    """Raise UserError if images or masks have changed since the slices of all runs were made."""
+    changed = changed_files(planned.files, digest_files(planned.subjects, planned.root))
+    if changed:
+        names = {str(planned.root / name) for names in changed.values() for name in names}
+        raise UserError(
+            f"images or masks of {listing(changed)} changed while the ablation was running "
+            f"({listing(names)}); restore the files and run softseg ablate again"
+        )
 
 
 def record_failure(planned: PlannedRun, reason: str) -> Outcome:

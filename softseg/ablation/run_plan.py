@@ -16,12 +16,13 @@ from softseg.ablation.design import Design
 from softseg.ablation.folder import (
     check_existing,
     check_initial_weights,
+    check_same_files,
     delete_shared_stacks,
     write_plan,
     write_shared_stacks,
 )
 from softseg.ablation.jobs import run_here, run_on_cluster, start_fork_server
-from softseg.ablation.plan import PlannedRun
+from softseg.ablation.plan import PlannedRun, with_file_digests
 from softseg.ablation.run_one import Outcome
 from softseg.core.console import ProgressBar, whole_seconds
 from softseg.core.files import read_json
@@ -51,7 +52,7 @@ def run_plan(
     A run that fails is reported, and the others continue. Raises UserError for every mistake in
     data, sets or folder, before any run starts.
     """
-    check_existing(plan, folder)
+    plan, picked = _with_checked_files(plan, picked, folder)
     todo = [planned for planned in picked if not is_done(planned.run)]
     check_initial_weights(todo, plan)
     console.print(f"{len(picked) - len(todo)} of {len(picked)} runs are already done")
@@ -76,6 +77,20 @@ def run_plan(
                 outcomes.append(outcome)
     delete_shared_stacks(plan, folder)
     return outcomes
+
+
+def _with_checked_files(
+    plan: Sequence[PlannedRun], picked: Sequence[PlannedRun], folder: Path
+) -> tuple[list[PlannedRun], list[PlannedRun]]:
+    """Return all runs and the picked ones with the digests of their files.
+
+    Raises UserError if the folder has runs of another configuration or on other data.
+    """
+    check_existing(plan, folder)
+    plan = with_file_digests(plan)
+    check_same_files(plan)
+    numbers = {planned.number for planned in picked}
+    return plan, [planned for planned in plan if planned.number in numbers]
 
 
 def _gpus(design: Design) -> list[str]:
@@ -150,7 +165,7 @@ def show_plan(
 
     If no run is done yet, a few steps of each candidate are timed on this machine.
     """
-    check_existing(plan, folder)
+    plan, picked = _with_checked_files(plan, picked, folder)
     table = Table("run", "candidate", "split", "training", "validation", "test", "status")
     for planned in picked:
         sets = planned.sets

@@ -37,6 +37,14 @@ class Subject:
     such as `center` and `session`, and the columns of participants.tsv or the table."""
 
     @property
+    def files(self) -> list[Path]:
+        """All files: images in the order of the config, masks by target and rater, the ROI mask."""
+        masks = [
+            path for _, raters in sorted(self.labels.items()) for _, path in sorted(raters.items())
+        ]
+        return [*self.images.values(), *masks, *([self.roi] if self.roi is not None else [])]
+
+    @property
     def person(self) -> str:
         """The person who was scanned, the same for all sessions of one person.
 

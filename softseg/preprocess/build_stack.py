@@ -117,11 +117,6 @@ def _all_volumes(
 
 def _entry_path(folder: Path, subject: Subject, dataset: Dataset, recipe: dict[str, Any]) -> Path:
     """Return the file of a subject's preprocessed volume, named after all that it depends on."""
-    files = [*subject.images.values()]
-    for _, masks in sorted(subject.labels.items()):
-        files += [path for _, path in sorted(masks.items())]
-    if subject.roi is not None:
-        files.append(subject.roi)
     raters = {target: sorted(masks) for target, masks in subject.labels.items()}
     of_subject = {
         "raters": [dataset.raters.model_dump(mode="json", exclude={"required"}), raters],
@@ -129,4 +124,4 @@ def _entry_path(folder: Path, subject: Subject, dataset: Dataset, recipe: dict[s
     }
     # a table's subjects may have any name, e.g. `../../x`
     name = re.sub(r"^[^\w]|[^\w.+-]", "_", subject.name)[:_MAX_NAME]
-    return folder / f"{name}-{entry_key(files, recipe | of_subject)}.safetensors"
+    return folder / f"{name}-{entry_key(subject.files, recipe | of_subject)}.safetensors"

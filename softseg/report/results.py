@@ -16,6 +16,7 @@ from softseg.core.errors import UserError
 from softseg.metrics.significance import Method
 from softseg.metrics.volume_bias import volume_bias_table
 from softseg.report.shared_scans import compared_rows
+from softseg.runs.file_digests import check_one_version
 from softseg.runs.folder import Run
 from softseg.runs.plan_file import CONFIG, PLAN, RunStatus, read_plan, run_status
 
@@ -105,6 +106,7 @@ def read_results(folder: Path) -> Results:
         raise UserError(
             f"{folder}: there is nothing to report, because no run is trained and evaluated yet"
         )
+    check_one_version({run.name: run.run.metadata().get("file_digests", {}) for run in done})
     experiment = load_config(done[0].run.config, Experiment)
     return Results(name, reference, method, tuple(runs), experiment, _read_metrics(done))
 

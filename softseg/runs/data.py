@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from softseg.data.masks import format_values
 from softseg.data.nifti.io import read_volume
 from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.stack import SliceStack
+from softseg.runs.file_digests import FileDigests
 
 _SQUARE = 0.02
 """How much longer than wide a pixel may be and still count as square."""
@@ -29,6 +30,7 @@ class PreparedData:
 
     sets: Sets
     stack: SliceStack
+    files: FileDigests = field(default_factory=dict)  # of an ablation's runs
 
 
 def prepare_data(experiment: Experiment, console: Console) -> PreparedData:

@@ -217,6 +217,11 @@ def _write_run_files(
         native_zooms_mm=prepared.stack.native_zooms(prepared.sets.train),
         data_fingerprint=fingerprints,
         image_digests=prepared.stack.image_digests(),
+        **(
+            {"file_digests": {"root": experiment.dataset.root, "subjects": prepared.files}}
+            if prepared.files
+            else {}
+        ),
     )
     write_split(run.split, prepared.sets)
     write_atomically(run.config, dump(experiment))
