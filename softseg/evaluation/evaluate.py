@@ -24,16 +24,23 @@ from softseg.data.sample import Sample
 from softseg.data.splits import SETS
 from softseg.datasets.phantom import is_phantom
 from softseg.evaluation.opened_run import OpenedRun, iter_predictions, open_run
-from softseg.evaluation.threshold_search import search_thresholds, thresholds_of
+from softseg.evaluation.threshold_search import search_thresholds, threshold_sources, thresholds_of
 from softseg.inference.write import describe_folder, write_predictions
 from softseg.metrics.calibration import ReliabilityBins, bins_to_table
 from softseg.metrics.headings import HEADINGS, sign_note
 from softseg.metrics.score import TargetEvaluation
 from softseg.preprocess.stack import SliceStack
 from softseg.runs.folder import Run, predictions_folder, set_suffix, subject_predictions_folder
+from softseg.runs.thresholds import Source
 
 Moments = dict[str, float | int | None]  # mean, std, n
 
+_SOURCES: dict[Source, str] = {
+    "searched": "searched",
+    "given": "given",
+    "default": "default, not searched",
+    "flat": "default, as the search found none",
+}
 _NOT_METRICS = ("subject", "person", "target", "group", "threshold")
 
 
@@ -42,6 +49,7 @@ class RunEvaluation:
     """The thresholds used, and the scores with a row per subject and target."""
 
     thresholds: dict[str, float]
+    sources: dict[str, Source]  # of the thresholds
     table: pd.DataFrame
     synthetic: bool
 
@@ -83,6 +91,7 @@ def evaluate(
     if search:
         search_thresholds(opened, console)
     thresholds = thresholds_of(opened, threshold, console)
+    sources = threshold_sources(opened, threshold)
     describe_folder(predictions_folder(run, set_name), opened.experiment.name)
     metadata: dict[str, object] = {"Model": opened.experiment.name}
     if steps := opened.experiment.evaluate.steps:
@@ -102,11 +111,16 @@ def evaluate(
         folder = subject_predictions_folder(run, opened.experiment, subject, set_name)
         images = list(subject.images.values())
         masks = [scored.mask for scored in targets.values()]
-        sources = {"Sources": [str(path) for path in images]}
-        write_predictions(folder, images[0], soft, masks, thresholds, {**sources, **metadata})
+        scan = {"Sources": [str(path) for path in images]}
+        write_predictions(folder, images[0], soft, masks, thresholds, {**scan, **metadata})
     table = pd.DataFrame(rows)
     _write_tables(opened, table, bins, set_name)
-    return RunEvaluation(thresholds, table, is_phantom(Path(opened.experiment.dataset.root)))
+    if set_name == "test":  # for the report
+        section = opened.experiment.evaluate.model_dump(mode="json")
+        run.update_metadata(scored_thresholds=sources, scored_evaluate=section)
+    return RunEvaluation(
+        thresholds, sources, table, is_phantom(Path(opened.experiment.dataset.root))
+    )
 
 
 def check_threshold(threshold: float | None) -> None:
@@ -171,7 +185,10 @@ def _table_names(set_name: str) -> tuple[str, str, str]:
 
 def print_evaluation(run: Run, scored: RunEvaluation, set_name: str, console: Console) -> None:
     """Print the table of an evaluation and the files written."""
-    used = ", ".join(f"{target} {value:.2f}" for target, value in scored.thresholds.items())
+    used = ", ".join(
+        f"{target} {value:.2f} ({_SOURCES[scored.sources[target]]})"
+        for target, value in scored.thresholds.items()
+    )
     title = f"{run.folder.resolve().name}, {set_name} set, at {used}"
     console.print(metrics_table(scored.table, title))
     if scored.synthetic:

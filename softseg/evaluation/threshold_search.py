@@ -14,10 +14,18 @@ from softseg.core.types import BoolArray, Float64Array, FloatArray
 from softseg.evaluation.opened_run import OpenedRun, iter_predictions
 from softseg.metrics import TRUTH_THRESHOLD, binarize, without_ignored
 from softseg.render.figures import style
-from softseg.runs.thresholds import Threshold, stored_thresholds, threshold_key, write_thresholds
+from softseg.runs.thresholds import (
+    DEFAULT,
+    SEARCHED,
+    Source,
+    Threshold,
+    stored_thresholds,
+    threshold_key,
+    threshold_notices,
+    write_thresholds,
+)
 
-# 0.05, 0.10 .. 0.95, written so that each is the float nearest to its decimal
-THRESHOLDS = tuple(k / 20 for k in range(1, 20))
+THRESHOLDS = SEARCHED
 
 
 def dice_curve(
@@ -48,6 +56,7 @@ def _count_from(values: FloatArray) -> NDArray[np.int64]:
 def best_threshold(curves: Sequence[Float64Array]) -> Threshold:
     """Return the threshold with the largest mean Dice over volumes; among equals, the largest.
 
+    Its value is None if all are equal: an output that is 0 everywhere has no best threshold.
     Volumes with undefined Dice (empty truth and empty prediction) are left out at that threshold.
     """
     stacked = np.stack(curves)
@@ -58,7 +67,8 @@ def best_threshold(curves: Sequence[Float64Array]) -> Threshold:
     )
     best = len(mean) - 1 - int(mean[::-1].argmax())
     curve = {threshold_key(t): round(float(d), 6) for t, d in zip(THRESHOLDS, mean, strict=True)}
-    return Threshold(THRESHOLDS[best], curve)
+    is_flat = len(set(curve.values())) == 1
+    return Threshold(None if is_flat else THRESHOLDS[best], curve)
 
 
 def search_thresholds(opened: OpenedRun, console: Console) -> None:
@@ -74,15 +84,11 @@ def search_thresholds(opened: OpenedRun, console: Console) -> None:
     opened.run.update_metadata(threshold_epoch=opened.epoch)
     plot_threshold_curves(thresholds, opened.run.folder / "figures" / "threshold.png")
     for target, threshold in thresholds.items():
-        console.print(
-            f"threshold of {target}: {threshold.value:.2f} (mean Dice {threshold.dice:.1f} % over "
-            f"{len(members)} training and validation scans)",
-            highlight=False,
-        )
-        if threshold.dice == 0:
+        if threshold.value is not None:
             console.print(
-                f"warning: no threshold gives {target} a Dice above 0, so this one is arbitrary; "
-                "train longer, or check the masks with softseg data check",
+                f"threshold of {target}: {threshold.value:.2f} (mean Dice {threshold.dice:.1f} % "
+                f"over {len(members)} training and validation scans)",
+                highlight=False,
             )
 
 
@@ -93,6 +99,9 @@ def plot_threshold_curves(thresholds: Mapping[str, Threshold], path: Path) -> No
     for target, threshold in thresholds.items():
         values = [float(key) for key in threshold.curve]
         [line] = axes.plot(values, list(threshold.curve.values()), linewidth=1.8)
+        if threshold.value is None:
+            line.set_label(f"{target}: {threshold.dice:.1f} % at every threshold")
+            continue
         name = f"{target}: {threshold.dice:.1f} % at {threshold_key(threshold.value)}"
         color = line.get_color()
         axes.plot(threshold.value, threshold.dice, "o", color=color, markersize=7, label=name)
@@ -103,13 +112,27 @@ def plot_threshold_curves(thresholds: Mapping[str, Threshold], path: Path) -> No
 
 
 def thresholds_of(opened: OpenedRun, threshold: float | None, console: Console) -> dict[str, float]:
-    """Target -> threshold: `threshold`, else the stored one, else 0.5 with a notice."""
+    """Target -> threshold: `threshold`, else the stored one, else 0.5.
+
+    Notices about thresholds that were not searched, not found, or at the edge are printed.
+    """
     if threshold is not None:
         return dict.fromkeys(opened.targets, threshold)
     stored = stored_thresholds(opened.run, opened.targets, opened.epoch)
+    for notice in threshold_notices(stored, opened.targets):
+        console.print(f"warning: {notice}" if stored else notice, markup=False, highlight=False)
     if stored is None:
-        console.print(
-            "no threshold was searched for: using 0.5 (see softseg eval --threshold-search)"
-        )
-        return dict.fromkeys(opened.targets, 0.5)
-    return {target: stored[target].value for target in opened.targets}
+        return dict.fromkeys(opened.targets, DEFAULT)
+    return {target: stored[target].used for target in opened.targets}
+
+
+def threshold_sources(opened: OpenedRun, threshold: float | None) -> dict[str, Source]:
+    """Target -> where the threshold that `thresholds_of` returns comes from."""
+    if threshold is not None:
+        return dict.fromkeys(opened.targets, "given")
+    stored = stored_thresholds(opened.run, opened.targets, opened.epoch)
+    if stored is None:
+        return dict.fromkeys(opened.targets, "default")
+    return {
+        target: "flat" if stored[target].value is None else "searched" for target in opened.targets
+    }

@@ -17,7 +17,7 @@ from softseg.models.predictor import Predictor
 from softseg.runs.build import build_predictor, load_predictor, resolve_hardware
 from softseg.runs.folder import Run
 from softseg.runs.plan_file import CONFIG, read_plan
-from softseg.runs.thresholds import Threshold, stored_thresholds
+from softseg.runs.thresholds import DEFAULT, Threshold, stored_thresholds
 
 _MACHINE_DEFAULTS = ("trainer.threads=null", "trainer.compile=false", "dataset.cache=null")
 """Replace what the training machine chose for itself."""
@@ -30,7 +30,7 @@ class Model:
     source: Path
     experiment: Experiment
     predictor: Predictor
-    thresholds: dict[str, float] | None  # target -> threshold; None: none was searched for
+    searched: dict[str, Threshold] | None  # target -> threshold; None: there was no search
     metadata: Mapping[str, Any]  # of its run: epoch, versions, native_zooms_mm
 
     @property
@@ -44,6 +44,14 @@ class Model:
         return list(self.experiment.dataset.targets)
 
     @property
+    def thresholds(self) -> dict[str, float] | None:
+        """Target -> threshold that the search found; None: there was no search."""
+        if self.searched is None:
+            return None
+        found = {target: threshold.value for target, threshold in self.searched.items()}
+        return {target: value for target, value in found.items() if value is not None}
+
+    @property
     def version(self) -> str:
         """The epoch of the weights and the version of softseg, for sidecars."""
         epoch, software = self.metadata.get("epoch"), self.metadata.get("softseg", "unknown")
@@ -51,9 +59,9 @@ class Model:
 
     def used_thresholds(self, threshold: float | None) -> dict[str, float]:
         """Target -> least soft value of foreground: `threshold`, else the model's, else 0.5."""
-        if threshold is None and self.thresholds is not None:
-            return {target: self.thresholds[target] for target in self.targets}
-        return dict.fromkeys(self.targets, 0.5 if threshold is None else threshold)
+        if threshold is None and self.searched is not None:
+            return {target: self.searched[target].used for target in self.targets}
+        return dict.fromkeys(self.targets, DEFAULT if threshold is None else threshold)
 
 
 def open_model(source: Path, device: str = "auto") -> Model:
@@ -65,7 +73,7 @@ def open_model(source: Path, device: str = "auto") -> Model:
         experiment = _on_this_machine(parse_yaml(package.config, str(source)), device)
         weights = {"model": package.model, "head": package.head}
         predictor = build_predictor(experiment, weights, str(source))
-        return Model(source, experiment, predictor, _values(package.thresholds), package.metadata)
+        return Model(source, experiment, predictor, package.thresholds, package.metadata)
     if (source / CONFIG).is_file():
         raise UserError(
             f"{source} is an ablation folder: name one of its runs, or add --uncertainty ensemble"
@@ -81,19 +89,13 @@ def open_model(source: Path, device: str = "auto") -> Model:
     thresholds = stored_thresholds(run, list(experiment.dataset.targets), epoch)
     metadata = run.metadata()
     metadata |= {"epoch": epoch, "softseg": metadata.get("versions", {}).get("softseg")}
-    return Model(source, experiment, predictor, _values(thresholds), metadata)
+    return Model(source, experiment, predictor, thresholds, metadata)
 
 
 def _on_this_machine(config: ConfigTree, device: str) -> Experiment:
     """The experiment of a stored configuration, with this machine's device and threads."""
     tree = apply_changes(config, [*_MACHINE_DEFAULTS, f"trainer.device={device}"])
     return resolve_hardware(validate(tree, Experiment))
-
-
-def _values(thresholds: Mapping[str, Threshold] | None) -> dict[str, float] | None:
-    if thresholds is None:
-        return None
-    return {target: threshold.value for target, threshold in thresholds.items()}
 
 
 def open_ensemble(folder: Path, candidate: str | None = None, device: str = "auto") -> list[Model]:

@@ -39,6 +39,7 @@ from softseg.inference.uncertainty.sampling import Sampling, check_varies, nativ
 from softseg.inference.uncertainty.structures import score_structures, write_scores
 from softseg.inference.write import describe_folder, write_predictions
 from softseg.metrics.lesions import LesionRules
+from softseg.runs.thresholds import threshold_notices
 
 MAX_ZOOM_RATIO = 8.0
 """How many times smaller or larger than in training voxels may be. Headers in cm, m or µm, by
@@ -91,10 +92,9 @@ def predict_scans(
     check_crop(models, options)
     if sampling is not None:
         check_varies(sampling, model.predictor, model.experiment.augment, str(model.source))
-    for member in models:
-        if member.thresholds is None and options.threshold is None:
-            message = f"{member.source}: no threshold was searched for: using 0.5"
-            console.print(message, markup=False)
+    for member in models if options.threshold is None else ():
+        for notice in threshold_notices(member.searched, member.targets):
+            console.print(f"warning: {member.source}: {notice}", markup=False, highlight=False)
     metadata = sidecar_metadata(models, options, sampling)
     result = Result([], [])
     for scan in track(scans, "segmenting", console=console, disable=not console.is_terminal):

@@ -193,7 +193,7 @@ def differences(experiment: Experiment, thresholds: Mapping[str, float] | None) 
             "with a batch_size of at least the scan's number of slices"
         )
     sentences.append("predicted values up to 0.01 become 0")
-    if thresholds is not None:
+    if thresholds:
         values = ", ".join(f"{target} {value:.2f}" for target, value in thresholds.items())
         sentences.append(f"thresholds ({values}) are not applied: pass them as binarize_prediction")
     if experiment.evaluate.postprocess:

@@ -84,7 +84,7 @@ def _training_blocks(
         count = counts["train"] + counts["validation"]
         yield f"Searched for on {count} training and validation subjects (mean Dice there):"
         yield "\n".join(
-            f"- `{target}`: {threshold.value:.2f} ({threshold.dice:.1f} %)"
+            f"- `{target}`: {_describe_threshold(threshold)}"
             for target, threshold in thresholds.items()
         )
     else:
@@ -103,6 +103,14 @@ def _training_blocks(
         )
     yield scores
     yield to_markdown(_score_table(metadata)).strip()
+
+
+def _describe_threshold(threshold: Threshold) -> str:
+    """`0.35 (91.2 %)`, or why it says little."""
+    if threshold.value is None:
+        return f"none, as every threshold has the same Dice ({threshold.dice:.1f} %); 0.5 is used"
+    edge = "; at the edge of the search, so check the masks" if threshold.is_at_edge else ""
+    return f"{threshold.value:.2f} ({threshold.dice:.1f} %{edge})"
 
 
 def _score_table(metadata: ModelMetadata) -> TextTable:

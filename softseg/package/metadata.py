@@ -99,14 +99,20 @@ class ModelMetadata(Component):
 
 
 class TargetThreshold(Component):
-    """The threshold of one target, and the mean Dice [%] at every threshold of the search."""
+    """The threshold of one target, and the mean Dice [%] at every threshold of the search.
 
-    threshold: Share
+    No threshold if all have the same Dice: 0.5 is used.
+    """
+
+    threshold: Share | None
     curve: dict[str, Annotated[float, Field(ge=0, le=100)]]
 
     @model_validator(mode="after")
     def _check_on_curve(self) -> Self:
-        if threshold_key(self.threshold) not in self.curve:
+        if self.threshold is None:
+            if len(set(self.curve.values())) != 1:
+                raise ValueError("without a threshold, the curve must be flat")
+        elif threshold_key(self.threshold) not in self.curve:
             raise ValueError(f"the curve has no {threshold_key(self.threshold)}")
         return self
 

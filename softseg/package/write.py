@@ -38,7 +38,7 @@ from softseg.package.onnx import check_installed, onnx_entries
 from softseg.package.read import parse_package
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.folder import Run
-from softseg.runs.thresholds import Threshold, stored_thresholds
+from softseg.runs.thresholds import Threshold, stored_thresholds, threshold_notices
 
 _NOTE = """\
 # The configuration that this model was trained with. Paths, names of subjects and the machine are
@@ -169,14 +169,13 @@ def _warnings(metadata: ModelMetadata, thresholds: Mapping[str, Threshold]) -> I
     """Yield what the users of the package will miss."""
     if metadata.status != "finished":
         yield f"training is not finished ({metadata.status}); epoch {metadata.epoch} is packaged"
-    if not thresholds:
-        yield "no threshold was searched for: 0.5 is used (see softseg eval --threshold-search)"
+    yield from threshold_notices(thresholds or None, metadata.targets)
     if not metadata.scores:
         yield (
             "these weights were not evaluated with this postprocessing, so the model card has no "
             "scores; run softseg eval, then package again"
         )
-    used = {target: threshold.value for target, threshold in thresholds.items()}
+    used = {target: threshold.used for target, threshold in thresholds.items()}
     used = used or dict.fromkeys(metadata.targets, 0.5)
     if metadata.scored_at and metadata.scored_at != used:
         yield "the scores are those of another threshold than the package's; run eval, then package"

@@ -11,6 +11,7 @@ from softseg.core.files import read_json
 from softseg.datasets.phantom import is_phantom
 from softseg.report.comparisons import same_truth
 from softseg.report.results import Results
+from softseg.report.scoring import threshold_warnings
 from softseg.report.tables import left_out
 from softseg.runs.plan_file import CONVERGED_DICE, RunStatus
 
@@ -66,6 +67,8 @@ def report_warnings(results: Results) -> list[str]:
             f"{_join_distinct(run.name for run in unconverged)}"
         )
     warnings += [*_scan_warnings(results), *_leak_warnings(results), *_truth_warnings(results)]
+    for target in results.targets:
+        warnings += threshold_warnings(results, target)
     scans, persons = (results.metrics[column].nunique() for column in ("subject", "person"))
     if persons < scans:
         warnings.append(

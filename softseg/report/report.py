@@ -18,6 +18,7 @@ from softseg.report.comparisons import PER_SPLIT_CAUTION, UNITS, Comparison, Uni
 from softseg.report.context import report_context, report_warnings
 from softseg.report.figures import write_figure
 from softseg.report.results import Results, read_results
+from softseg.report.scoring import calibration_sentence, lesion_sentence, threshold_sentences
 from softseg.report.tables import (
     SIGN,
     bias_table,
@@ -48,17 +49,10 @@ _DETAILS = {
     ),
     "lesions": (
         ("ltpr", "lfdr", "lesions_"),
-        "Detection of single lesions, of all and by their size (in the unit of evaluate.lesions).",
+        "Detection of single lesions, of all and by their size.",
     ),
 }
 """Name of a table -> prefixes of its metrics, and its explanation."""
-_SOFTNESS = (
-    "Thresholds were searched on training and validation scans; test scans had no part in it."
-)
-_CALIBRATION = (
-    "Errors of calibration are measured near the truth (evaluate.metrics.calibration_margin_mm), "
-    "over the test scans of all runs."
-)
 
 
 def write_report(folder: Path, method: Method | None = None) -> Results:
@@ -116,7 +110,9 @@ def _score_sections(results: Results, comparisons: Comparisons, figures: Path) -
         for name, (prefixes, explanation) in _DETAILS.items():
             table = details_table(results, target, name, prefixes)
             if table.rows:
-                yield Section(f"{name.capitalize()}{of_target}", (explanation,), (table,))
+                more = lesion_sentence(results) if name == "lesions" else ""
+                text = f"{explanation} {more}".strip()
+                yield Section(f"{name.capitalize()}{of_target}", (text,), (table,))
 
 
 def _score_tables(
@@ -136,7 +132,8 @@ def _figure_sections(results: Results, folder: Path) -> Iterator[Section]:
             *write_figure("thresholds", results, folder, target),
             *write_figure("density", results, folder, target),
         )
-        yield Section(f"Softness of {target}", (_SOFTNESS,), figures=softness)
+        thresholds = f"Thresholds. {' '.join(threshold_sentences(results, target))}"
+        yield Section(f"Softness of {target}", (thresholds,), figures=softness)
         yield _examples_section(results, target, folder)
         volumes = write_figure("volumes", results, folder, target)
         yield Section(f"Volumes of {target}", figures=volumes)
@@ -149,7 +146,7 @@ def _figure_sections(results: Results, folder: Path) -> Iterator[Section]:
             *write_figure("volume_bias", results, folder, target),
         )
         title = f"Calibration and volume bias of {target}"
-        yield Section(title, (_CALIBRATION,), tables, diagrams)
+        yield Section(title, (calibration_sentence(results),), tables, diagrams)
     yield Section("Learning curves", figures=write_figure("learning", results, folder))
     yield Section("Where the time went", figures=write_figure("timing", results, folder))
     yield Section("Runs", tables=(runs_table(results),))

@@ -5,27 +5,74 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from softseg.core.errors import UserError
 from softseg.core.files import read_json, write_json
 from softseg.runs.folder import Run
 
+SEARCHED = tuple(k / 20 for k in range(1, 20))
+"""The thresholds that a search tries, written so that each is the float nearest to its decimal."""
+DEFAULT = 0.5
+"""The threshold of a target without a searched one."""
+Source = Literal["searched", "given", "default", "flat"]
+"""Where a threshold comes from: a search, the command line, or the default, without a search or as
+its curve was flat."""
+
 
 @dataclass(frozen=True)
 class Threshold:
-    """The best threshold of one target and how the mean Dice [%] depends on it."""
+    """The result of a search: the best threshold of one target, and its mean Dice [%] at each."""
 
-    value: float
+    value: float | None
+    """None: the curve is flat, so no threshold is better than another."""
     curve: dict[str, float]  # threshold -> mean Dice [%] over the volumes
 
     @property
     def dice(self) -> float:
-        """Mean Dice [%] at the best threshold."""
-        return self.curve[threshold_key(self.value)]
+        """Mean Dice [%] at the best threshold, or at every one."""
+        return (
+            max(self.curve.values())
+            if self.value is None
+            else self.curve[threshold_key(self.value)]
+        )
+
+    @property
+    def used(self) -> float:
+        """The best threshold, or the default."""
+        return DEFAULT if self.value is None else self.value
+
+    @property
+    def is_at_edge(self) -> bool:
+        """Whether the best threshold is the lowest or the highest that was tried."""
+        return self.value in (SEARCHED[0], SEARCHED[-1])
+
+
+def threshold_notices(
+    thresholds: Mapping[str, Threshold] | None, targets: Sequence[str]
+) -> Iterator[str]:
+    """Yield what a user must know about the thresholds of a search (None: there was none)."""
+    if thresholds is None:
+        yield "no threshold was searched for: using 0.5 (see softseg eval --threshold-search)"
+        return
+    for target in targets:
+        threshold = thresholds[target]
+        if threshold.value is None:
+            advice = "; train longer, or check the masks with softseg data check"
+            yield (
+                f"every threshold gives {target} the same mean Dice ({threshold.dice:.1f} %), so "
+                f"the search found none: using 0.5{'' if threshold.dice else advice}"
+            )
+        elif threshold.is_at_edge:
+            lowest = threshold.value == SEARCHED[0]
+            yield (
+                f"the threshold of {target}, {threshold.value:.2f}, is the "
+                f"{'lowest' if lowest else 'highest'} that was tried, so a better one may be "
+                f"{'below' if lowest else 'above'} it; check the masks before you use them"
+            )
 
 
 def threshold_key(threshold: float) -> str:
@@ -71,9 +118,10 @@ def read_thresholds(path: Path) -> dict[str, Threshold] | None:
 def _parse(target: str, entry: dict[str, Any]) -> Threshold:
     """Parse one target's entry; raise one of the errors that `read_thresholds` catches."""
     value, curve = entry["threshold"], entry["curve"]
-    threshold = Threshold(float(value), {str(key): float(dice) for key, dice in curve.items()})
-    numbers = [threshold.value, *threshold.curve.values()]
-    on_curve = threshold_key(threshold.value) in threshold.curve
+    value = None if value is None else float(value)
+    threshold = Threshold(value, {str(key): float(dice) for key, dice in curve.items()})
+    numbers = [threshold.used, *threshold.curve.values()]
+    on_curve = threshold_key(threshold.used) in threshold.curve
     if not all(map(math.isfinite, numbers)) or not on_curve:
         raise ValueError(f"{str(value)[:40]} is not a threshold of its curve")
     checksum = _checksum(target, threshold)

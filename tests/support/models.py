@@ -17,6 +17,7 @@ from softseg.data.sample import Sample
 from softseg.inference.model import Model
 from softseg.models.heads import SigmoidHead
 from softseg.models.predictor import Predictor
+from softseg.runs.thresholds import Threshold, threshold_key
 
 YAML = """\
 name: seen
@@ -46,7 +47,11 @@ def seen(*sets: str, thresholds=None, metadata=None, network=None) -> Model:
     """A model that segments bright pixels."""
     tree = apply_changes(parse_yaml(YAML, "models.py"), sets)
     predict = Predictor(network or Seen(), SigmoidHead(), torch.device("cpu"))
-    return Model(Path("model"), validate(tree, Experiment), predict, thresholds, metadata or {})
+    searched = thresholds and {
+        target: Threshold(value, {threshold_key(value): 80.0})
+        for target, value in thresholds.items()
+    }
+    return Model(Path("model"), validate(tree, Experiment), predict, searched, metadata or {})
 
 
 def sample(image, affine=None, roi=None) -> Sample:

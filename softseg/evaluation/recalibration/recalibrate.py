@@ -88,7 +88,7 @@ def recalibrate(
         if not isinstance(recalibration, VolumeCorrection):  # which leaves the values as they are
             validation = _volumes(opened, k, members, "searching the threshold", console)
             curves = [dice_curve(recalibration(v.soft), v.truth, v.ignore) for v in validation]
-            after = best_threshold(curves).value
+            after = best_threshold(curves).used
         volumes = _volumes(opened, k, compared, f"scoring {set_name}", console)
         effect = before_and_after(volumes, recalibration, (before, after))
         tables.append(effect.assign(target=target))

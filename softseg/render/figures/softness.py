@@ -110,10 +110,10 @@ def plot_thresholds(curves: Mapping[str, Sequence[Curve]], path: Path, color: Co
 def best_threshold(curve: Curve) -> tuple[float, float] | None:
     """(threshold, Dice) with the largest Dice; of equals, the largest threshold.
 
-    None if no Dice is defined.
+    None if no Dice is defined, or all of several are equal.
     """
     points = [(dice, threshold) for threshold, dice in curve.items() if not math.isnan(dice)]
-    if not points:
+    if not points or 1 == len({dice for dice, _ in points}) < len(points):
         return None
     dice, threshold = max(points)
     return threshold, dice
@@ -128,13 +128,13 @@ def summarize_runs(runs: Sequence[Curve]) -> pd.DataFrame:
 def _plot_candidate(axes: Axes, runs: Sequence[Curve], color: str) -> None:
     """Plot the mean and the range of the runs, and a dot at the best threshold of each."""
     style.tidy_axes(axes)
-    points = [point for point in map(best_threshold, runs) if point]
-    if not points:
+    table = summarize_runs(runs) if runs else pd.DataFrame()
+    if table.isna().all(axis=None):
         style.add_message(axes, "Dice undefined" if runs else "no run")
         return
-    table = summarize_runs(runs)
     if len(runs) > 1:
         axes.fill_between(table.index, table["min"], table["max"], color=color, alpha=0.25, lw=0)
     axes.plot(table.index, table["mean"], color=color, linewidth=2.5)
-    x, y = zip(*points, strict=True)
+    points = [point for point in map(best_threshold, runs) if point]
+    x, y = [threshold for threshold, _ in points], [dice for _, dice in points]
     axes.scatter(x, y, s=18, color=style.INK, alpha=0.75, linewidths=0, zorder=3)

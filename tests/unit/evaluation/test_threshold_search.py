@@ -66,6 +66,38 @@ def test_a_volume_with_an_empty_truth_counts_only_where_the_prediction_is_not_em
     assert best_threshold([curve, dice_curve(full, full)]).curve["0.50"] == pytest.approx(100)
 
 
+FLAT = Threshold(None, dict.fromkeys(["0.10", "0.30", "0.50"], 70.0))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.01, 1.0])
+@pytest.mark.parametrize("truth", [0.0, 1.0])
+def test_a_flat_curve_has_no_best_threshold(value, truth):
+    """The output is 0 or 1 everywhere, or there is no foreground: every Dice is equal."""
+    volume = np.zeros((3, 3, 1), np.float32)
+    threshold = best_threshold([dice_curve(volume + np.float32(value), volume + np.float32(truth))])
+    assert threshold.value is None
+    assert threshold.used == 0.5
+    assert threshold.dice == (100.0 if truth and value == 1 else 0.0)
+    assert not threshold.is_at_edge
+
+
+@pytest.mark.parametrize(("value", "is_at_edge"), [(0.05, True), (0.95, True), (0.1, False)])
+def test_the_ends_of_the_search_are_recognized(value, is_at_edge):
+    truth = np.zeros((4, 4, 1), np.float32)
+    truth[1:3, 1:3] = 1
+    soft = truth * np.float32(value) + (1 - truth) * np.float32(value - 0.04)
+    threshold = best_threshold([dice_curve(soft, truth)])
+    assert (threshold.value, threshold.is_at_edge) == (value, is_at_edge)
+
+
+def test_the_plot_of_a_flat_curve_has_no_dot(tmp_path, saved_figure):
+    plot_threshold_curves({"gm": FLAT}, tmp_path / "threshold.png")
+    [axes] = saved_figure.figure.axes
+    assert len(axes.lines) == 1
+    [label] = axes.get_legend().get_texts()
+    assert label.get_text() == "gm: 70.0 % at every threshold"
+
+
 def test_the_plot_is_a_png_in_a_new_folder_and_replaces_an_earlier_one(tmp_path):
     path = tmp_path / "figures" / "threshold.png"
     plot_threshold_curves({"gm": GM}, path)

@@ -112,6 +112,8 @@ def with_filters(number):
         (with_threshold(threshold=2, curve={}), "targets.gm.threshold"),
         (with_threshold(threshold=0.5, curve={}), "the curve has no 0.50"),
         (with_threshold(threshold=0.5, curve={"0.50": "high"}), "targets.gm.curve.0.50"),
+        (with_threshold(threshold=None, curve={}), "the curve must be flat"),
+        (with_threshold(threshold=None, curve={"0.50": 1, "0.55": 2}), "the curve must be flat"),
         (with_entry("README.md", b"\xff"), "README.md is not UTF-8"),
         (with_entry("README.md", b"x" * 1_000_001), "README.md unpacks to 1,000,001 bytes"),
         (with_entry("config.yaml", b"\xff"), "config.yaml is not UTF-8"),
