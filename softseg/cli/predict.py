@@ -52,10 +52,16 @@ def predict(
     candidate: Annotated[
         str | None, typer.Option(help="Candidate of the ablation whose runs form the ensemble.")
     ] = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing", help="Accept an ensemble in which planned runs are not finished."
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="Device to compute on, e.g. cuda:1.")] = "auto",
 ) -> None:
     """Segment new scans with a trained model."""
-    check_options(uncertainty, samples, seed, candidate)
+    check_options(uncertainty, samples, seed, candidate, allow_missing)
     from softseg.core.errors import combined_error
     from softseg.inference.model import open_ensemble, open_model
     from softseg.inference.predict import Options, predict_scans
@@ -63,16 +69,19 @@ def predict(
     from softseg.inference.scans import find_scans
     from softseg.inference.uncertainty.sampling import Sampling
 
-    console, sampling = open_console(), None
+    console, sampling, members = open_console(), None, ""
     if uncertainty == "ensemble":
-        models = open_ensemble(model, candidate, device)
+        ensemble = open_ensemble(model, candidate, device, allow_missing)
+        models, members = ensemble.models, ensemble.members
+        warning = "warning: " if ensemble.has_problems else ""
+        console.print(f"{warning}ensemble of {members}", highlight=False, markup=False)
     else:
         models = [open_model(model, device)]
         if uncertainty is not None:
             sampling = Sampling(uncertainty, samples or 20, seed or 0)
     scans = [replace(scan, frame=frame) for scan in find_scans(inputs, models[0].contrasts)]
     assignment = assign_rois(models[0], scans, roi, center)
-    options = Options(threshold, assignment.center, training_crop, batch_size)
+    options = Options(threshold, assignment.center, training_crop, batch_size, members)
     done = predict_scans(models, assignment.scans, out, console, options, sampling)
     problems = [*assignment.problems, *done.problems]
     written = f"{len(done.written)} files" if done.written else "no predictions were written"
@@ -82,12 +91,17 @@ def predict(
 
 
 def check_options(
-    method: str | None, samples: int | None, seed: int | None, candidate: str | None
+    method: str | None,
+    samples: int | None,
+    seed: int | None,
+    candidate: str | None,
+    allow_missing: bool = False,
 ) -> None:
     """Raise BadParameter for options that this uncertainty method (None: none) does not use."""
-    values = {"--samples": samples, "--seed": seed, "--candidate": candidate}
-    used = {"ensemble": ["--candidate"], None: []}.get(method, ["--samples", "--seed"])
+    of_ensemble = {"--candidate": candidate, "--allow-missing": allow_missing or None}
+    values = {"--samples": samples, "--seed": seed, **of_ensemble}
+    used = {"ensemble": list(of_ensemble), None: []}.get(method, ["--samples", "--seed"])
     for option, value in values.items():
         if value is not None and option not in used:
-            methods = "ensemble" if option == "--candidate" else "mc-dropout or tta"
+            methods = "ensemble" if option in of_ensemble else "mc-dropout or tta"
             raise typer.BadParameter(f"{option} is for --uncertainty {methods}")

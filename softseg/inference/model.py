@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from softseg.core.errors import UserError
 from softseg.models.predictor import Predictor
 from softseg.runs.build import build_predictor, load_predictor, resolve_hardware
 from softseg.runs.folder import Run
-from softseg.runs.plan_file import CONFIG, read_plan
+from softseg.runs.plan_file import CONFIG, RunStatus, read_plan
 from softseg.runs.thresholds import DEFAULT, Threshold, stored_thresholds
 
 _MACHINE_DEFAULTS = ("trainer.threads=null", "trainer.compile=false", "dataset.cache=null")
@@ -98,12 +98,25 @@ def _on_this_machine(config: ConfigTree, device: str) -> Experiment:
     return resolve_hardware(validate(tree, Experiment))
 
 
-def open_ensemble(folder: Path, candidate: str | None = None, device: str = "auto") -> list[Model]:
+@dataclass(frozen=True)
+class Ensemble:
+    """The models of a candidate's finished runs."""
+
+    models: list[Model]
+    members: str
+    """Which planned runs these are: `2 of 3 planned runs (split-2 is not finished)`."""
+    has_problems: bool
+    """Whether a planned run is missing or did not converge."""
+
+
+def open_ensemble(
+    folder: Path, candidate: str | None = None, device: str = "auto", allow_missing: bool = False
+) -> Ensemble:
     """Open every finished run of a candidate: a network per split, each with its own threshold.
 
     `candidate` may be None if the ablation has only one. Raises UserError if the folder is not an
-    ablation's, if the candidate is ambiguous or unknown, and if fewer than two of its runs are
-    finished.
+    ablation's, if the candidate is ambiguous or unknown, if planned runs are missing (unless
+    `allow_missing`), and if fewer than two runs are finished.
     """
     if not (folder / CONFIG).is_file():
         raise UserError(
@@ -123,9 +136,28 @@ def open_ensemble(folder: Path, candidate: str | None = None, device: str = "aut
         )
     runs = [entry for entry in entries if entry.candidate == (candidate or candidates[0])]
     finished = [entry for entry in runs if entry.status == "done"]
+    members = _describe_members(runs)
+    ensemble = f"{folder}: the ensemble of {runs[0].candidate} has {members}"
     if len(finished) < 2:
+        raise UserError(f"{ensemble}, but it needs two; run the others with softseg ablate")
+    if len(finished) < len(runs) and not allow_missing:
         raise UserError(
-            f"{folder}: {len(finished)} of {len(runs)} runs of {runs[0].candidate} are finished, "
-            "but an ensemble needs two; run the others with softseg ablate"
+            f"{ensemble}; run the others with softseg ablate, or add --allow-missing to predict "
+            "without them"
         )
-    return [open_model(entry.run.folder, device) for entry in finished]
+    models = [open_model(entry.run.folder, device) for entry in finished]
+    has_problems = not all(entry.status == "done" and entry.converged for entry in runs)
+    return Ensemble(models, members, has_problems)
+
+
+def _describe_members(runs: Sequence[RunStatus]) -> str:
+    """`2 of 3 planned runs (split-2 is not finished; split-0 did not converge)`."""
+    missing = [
+        f"split-{run.split} {'failed' if run.status == 'failed' else 'is not finished'}"
+        for run in runs
+        if run.status != "done"
+    ]
+    finished = [run for run in runs if run.status == "done"]
+    unconverged = [f"split-{run.split} did not converge" for run in finished if not run.converged]
+    reasons = "; ".join([*missing, *unconverged])
+    return f"{len(finished)} of {len(runs)} planned runs" + (f" ({reasons})" if reasons else "")

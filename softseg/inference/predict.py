@@ -54,6 +54,7 @@ class Options:
     center: tuple[float, float, float] | None = None  # voxel in the middle of the box
     training_crop: bool = False  # segment only the crop in the middle, as in training
     batch_size: int | None = None  # slices at once; None: as many as fit into memory
+    members: str = ""  # of an ensemble: which of the planned runs, for the sidecars
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,9 @@ def sidecar_metadata(
         metadata["Postprocessing"] = steps
     if len(models) > 1:
         members = [f"{member.source}, {member.version}" for member in models]
-        metadata["Uncertainty"] = {"Method": "ensemble", "Samples": len(models), "Members": members}
+        planned = {"Runs": options.members} if options.members else {}
+        ensemble = {"Method": "ensemble", "Samples": len(models), "Members": members, **planned}
+        metadata["Uncertainty"] = ensemble
     if sampling is not None:
         method: dict[str, object] = {"Method": sampling.method, "Samples": sampling.samples}
         method["Seed"] = sampling.seed

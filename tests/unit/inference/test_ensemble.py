@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -55,9 +57,54 @@ def ablation(trained, tmp_path):
 
 
 def test_members_are_the_finished_runs_of_the_candidate(ablation):
-    names = [str(model.source.relative_to(ablation)) for model in open_ensemble(ablation, "A")]
+    of_a, of_b = open_ensemble(ablation, "A"), open_ensemble(ablation, "B", allow_missing=True)
+    names = [str(model.source.relative_to(ablation)) for model in of_a.models]
     assert names == [f"A/split-{k}" for k in range(3)]
-    assert [model.source.name for model in open_ensemble(ablation, "B")] == ["split-0", "split-1"]
+    assert [model.source.name for model in of_b.models] == ["split-0", "split-1"]
+
+
+def set_dice(run, dice):
+    """Give a run this validation Dice [%] in every epoch."""
+    path = run / "history.csv"
+    pd.read_csv(path).assign(val_dice=dice, dead_volumes=0).to_csv(path, index=False)
+
+
+def test_missing_and_unconverged_runs_of_an_ensemble_are_named(ablation):
+    for k, dice in enumerate([2.0, 80.0]):
+        set_dice(ablation / f"B/split-{k}", dice)
+    members = r"2 of 3 planned runs \(split-2 is not finished; split-0 did not converge\)"
+    with pytest.raises(UserError, match=rf"{members}; .*add --allow-missing"):
+        open_ensemble(ablation, "B")
+    ensemble = open_ensemble(ablation, "B", allow_missing=True)
+    assert re.fullmatch(members, ensemble.members)
+    assert ensemble.has_problems
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [("unfinished", "is not finished"), ("failed", "failed")]
+)
+def test_an_unfinished_and_a_failed_member_are_told_apart(ablation, status, reason):
+    run = Run(ablation / "A/split-1")
+    (run.folder / "run.json").write_text(json.dumps({"status": "training"}))
+    if status == "failed":
+        run.failure.write_text("out of memory")
+    with pytest.raises(UserError, match=rf"2 of 3 planned runs \(split-1 {reason}"):
+        open_ensemble(ablation, "A")
+
+
+def test_an_ensemble_without_problems_has_all_planned_runs(ablation):
+    for k in range(3):
+        set_dice(ablation / f"A/split-{k}", 80.0)
+    ensemble = open_ensemble(ablation, "A")
+    assert (ensemble.members, ensemble.has_problems) == ("3 of 3 planned runs", False)
+
+
+def test_runs_that_did_not_converge_need_no_option_but_are_named(ablation):
+    for k in range(3):
+        set_dice(ablation / f"A/split-{k}", 2.0 if k == 1 else 80.0)
+    ensemble = open_ensemble(ablation, "A")
+    assert ensemble.members == "3 of 3 planned runs (split-1 did not converge)"
+    assert ensemble.has_problems
 
 
 def test_an_ambiguous_or_unknown_candidate_is_rejected(ablation):
@@ -70,9 +117,9 @@ def test_an_ambiguous_or_unknown_candidate_is_rejected(ablation):
 def test_a_single_run_is_not_an_ensemble(ablation):
     (ablation / "B/split-1/run.json").unlink()
     with pytest.raises(
-        UserError, match=r"1 of 3 runs of B are finished, but an ensemble needs two"
+        UserError, match=r"B has 1 of 3 planned runs \(.*\), but it needs two; run the others"
     ):
-        open_ensemble(ablation, "B")
+        open_ensemble(ablation, "B", allow_missing=True)
     with pytest.raises(UserError, match=r"is not an ablation folder\. .* mc-dropout or tta"):
         open_ensemble(ablation / "A/split-0")
 
@@ -109,6 +156,7 @@ def test_the_command_writes_maps_and_scores(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--allow-missing"], "--allow-missing is for --uncertainty ensemble"),
         (["--samples", "5"], "--samples is for --uncertainty mc-dropout or tta"),
         (["--uncertainty", "ensemble", "--seed", "0"], "--seed is for --uncertainty mc-dropout"),
         (["--uncertainty", "tta", "--candidate", "A"], "--candidate is for --uncertainty ensemble"),
@@ -120,6 +168,26 @@ def test_options_that_do_not_apply_are_rejected(arguments, message, tmp_path, mo
     )
     assert code == 2
     assert message in " ".join(output.replace("│", " ").split())
+
+
+def test_the_command_requires_allow_missing_and_records_the_members(
+    ablation, trained, tmp_path, monkeypatch, capsys
+):
+    for k in range(2):
+        set_dice(ablation / f"B/split-{k}", 80.0)
+    scan = trained.folder.parent / "data/site1-sc01-image.nii.gz"
+    arguments = [ablation, scan, "-o", tmp_path / "out", "--uncertainty", "ensemble"]
+    code, output = command(monkeypatch, capsys, *arguments, "--candidate", "B")
+    assert code == 2
+    assert "the ensemble of B has 2 of 3 planned runs (split-2 is not finished)" in output
+    assert not (tmp_path / "out").exists()
+    more = ["--candidate", "B", "--allow-missing"]
+    code, output = command(monkeypatch, capsys, *arguments, *more)
+    assert code == 0, output
+    assert "warning: ensemble of 2 of 3 planned runs (split-2 is not finished)" in output
+    for sidecar in (tmp_path / "out").glob("*.json"):
+        runs = json.loads(sidecar.read_text())["Uncertainty"]["Runs"]
+        assert runs == "2 of 3 planned runs (split-2 is not finished)"
 
 
 def test_an_ablation_without_uncertainty_is_rejected(
