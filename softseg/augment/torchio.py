@@ -31,7 +31,8 @@ _FIXED: dict[str, dict[str, Any]] = {
 class TorchioTransform(Component):
     """A transform of TorchIO 1.x with its own parameters. Example: `- RandomBlur: {std: [0, 1]}`
 
-    TorchIO gets a slice as a volume of one layer with 1 mm voxels, so lengths are in pixels, and
+    Outside of the slice is the scan's fill (`dataset.fill`); only RandomMotion, which simulates an
+    artifact, takes the slice's own minimum. TorchIO gets a slice as a volume of one layer with 1 mm voxels, so lengths are in pixels, and
     nothing leaves its plane. Every transform takes `p`, the probability that a slice is changed.
     Raises ValueError for parameters that TorchIO does not have or accept.
     """
@@ -120,12 +121,21 @@ class TorchioTransform(Component):
 
 
 def _transform_slice(transform: Any, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Transform one slice: image (C, H, W) and labels (K, H, W), with the same parameters."""
+    """Transform one slice: image (C, H, W) and labels (K, H, W), with the same parameters.
+
+    Outside of the slice both become 0.
+    """
     import torchio
 
+    # an elastic deformation takes the minimum of a channel for what is outside, so that the
+    # minima of these two do not add up to 0 there, as their values inside do
+    index = torch.arange(image[0].numel(), dtype=torch.float32).view(1, *image.shape[1:])
+    labels = torch.cat([labels, index, -index])
     subject = torchio.Subject(
         image=torchio.ScalarImage(tensor=image[..., None]),
         labels=torchio.LabelMap(tensor=labels[..., None]),
     )
     moved = transform(subject)
-    return moved.image.data[..., 0].float(), moved.labels.data[..., 0].float()
+    moved_image, moved_labels = moved.image.data[..., 0].float(), moved.labels.data[..., 0].float()
+    outside = moved_labels[-2:].sum(dim=0).abs() > 0.5
+    return moved_image.masked_fill(outside, 0), moved_labels[:-2].masked_fill(outside, 0)

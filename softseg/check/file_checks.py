@@ -25,7 +25,7 @@ ALIGNED_MM = 1e-3
 
 
 def find_unusual_files(files: Sequence[FileSummary], dataset: DatasetFields) -> Iterator[Finding]:
-    """Yield constant images, empty masks, files on another grid, and codes of no target."""
+    """Yield unusual values of images and masks, files on another grid, and codes of no target."""
     for file in files:
         if file.kind == "image" and file.volume.is_constant:
             what = f"every voxel is {file.volume.min:g}"
@@ -52,7 +52,25 @@ def find_unusual_files(files: Sequence[FileSummary], dataset: DatasetFields) -> 
         if not distance <= ALIGNED_MM:
             do = f"nothing, if both show the same place: {consequence}"
             yield Finding("warning", "another grid", what, do, file.subject, file.path)
+    for contrast in dataset.contrasts:
+        yield from _negative_minima([f.volume for f in files if f.kind == "image" and f.name == contrast], contrast)
     yield from _unused_codes(files, dataset.targets)
+
+
+def _negative_minima(volumes: Sequence[VolumeSummary], contrast: str) -> Iterator[Finding]:
+    """Yield a note if 0 is not the lowest value of a contrast, so that it may be tissue."""
+    below = [volume.min for volume in volumes if volume.min < 0]
+    if below:
+        what = (
+            f"{contrast}: {len(below)} of {len(volumes)} images have values below 0, the lowest is "
+            f"{min(below):g}"
+        )
+        do = (
+            "the background is the low end of each image: if it is 0 in these images, set "
+            "dataset.fill: 0; if it is not, do not use standardize: {region: nonzero}, which "
+            "takes 0 for background"
+        )
+        yield Finding("note", "values below 0", what, do)
 
 
 def _unused_codes(files: Sequence[FileSummary], targets: Mapping[str, Target]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, Float32Array
+from softseg.data.fill import Fill, background_value, round_bits
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.masks import Counts, count_soft, roi_mask, soft_mask
 from softseg.data.nifti.checks import FileError
@@ -52,9 +53,14 @@ class Sample:
     soft: dict[str, Counts]
     """Stage (`files`: masks as read; `raters`: fused) -> (voxels strictly between 0 and 1, voxels
     above 0), summed over targets and, for `files`, over raters."""
+    fill: tuple[float, ...] = ()
+    """The raw value outside of each contrast; by default near the minimum of each."""
     ignore: BoolArray | None = None
     """(K, X, Y, Z), the voxels whose truth is unknown, where `target` and all raters' masks are 0;
     None if no target of the dataset has codes to ignore."""
+
+    def __post_init__(self) -> None:
+        self.fill = self.fill or tuple(map(background_value, self.image))
 
     def ignored(self, k: int) -> BoolArray | None:
         """Return the voxels (X, Y, Z) of one target that do not count; None if all do."""
@@ -78,9 +84,11 @@ def load_sample(
     mask values that the keys of their target do not allow, a rater without a mask.
     """
     reader = SubjectReader(regrid=dataset.on_grid_mismatch == "resample", frame=frame)
-    images = [reader.on_reference(path) for path in subject.images.values()]
+    fills = [dataset.fill_of(contrast) for contrast in subject.images]
+    paths = zip(subject.images.values(), fills, strict=True)
+    images = [reader.on_reference(path, fill=fill) for path, fill in paths]
     masks = _read_masks(reader, subject, dataset, every_rater) if labels else []
-    roi = None if subject.roi is None else reader.on_reference(subject.roi, roi_mask, mask=True)
+    roi = None if subject.roi is None else reader.on_reference(subject.roi, roi_mask)
     sound = [image for image in images if image is not None]
     if reader.problems or reader.reference is None:
         raise SubjectError(subject.name, reader.problems)
@@ -95,6 +103,7 @@ def load_sample(
             "files": count_soft(mask for raters in masks for mask in raters.values()),
             "raters": count_soft(fused),
         },
+        fill=tuple(background_value(*pair) for pair in zip(sound, fills, strict=True)),
     )
 
 
@@ -116,7 +125,7 @@ def _read_masks(
         for rater, path in files.items():
             if chosen in (None, rater):
                 to_mask = partial(soft_mask, path=path, name=name, target=target)
-                mask = reader.on_reference(path, to_mask, mask=True)
+                mask = reader.on_reference(path, to_mask)
                 if mask is not None:
                     by_rater[rater] = mask
         masks.append(by_rater)
@@ -142,10 +151,12 @@ class SubjectReader:
         self,
         path: Path,
         to_mask: Callable[[Float32Array], Float32Array] | None = None,
-        *,
-        mask: bool = False,
+        fill: Fill | None = None,
     ) -> Float32Array | None:
-        """Return an image or a mask on the reference grid; None after a problem."""
+        """Return an image or a mask on the reference grid; None after a problem.
+
+        Outside of its own grid, a mask is 0 and an image has the value that `fill` chooses.
+        """
         try:
             volume = self.read(path)
             if volume is None:
@@ -158,7 +169,10 @@ class SubjectReader:
         assert self.reference is not None  # that of the first file that could be read
         if same_place(volume.grid, self.reference):
             return data
-        return regrid(data, volume.grid, self.reference, mask=mask)
+        if fill is None:
+            return regrid(data, volume.grid, self.reference)
+        outside = np.float32(background_value(data, fill))
+        return round_bits(regrid(data - outside, volume.grid, self.reference)) + outside
 
     def read(self, path: Path) -> Volume | None:
         """Return a volume on its own grid; None if the file was rejected before.

@@ -187,7 +187,7 @@ def read_scan(scan: Scan, model: Model) -> Sample:
     mask = read_volume(scan.roi)
     roi = roi_mask(mask.data)
     if not same_place(mask.grid, sample.grid):
-        roi = regrid(roi, mask.grid, sample.grid, mask=True)
+        roi = regrid(roi, mask.grid, sample.grid)
     return replace(sample, roi=roi)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from softseg.core.errors import UserError
 from softseg.core.types import Float32Array, Float64Array
+from softseg.data.fill import background_value
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.model import Model
@@ -75,7 +76,9 @@ class Segmenter:
             mask = _finite("roi", roi, np.float32)
             if mask.shape != shape:
                 raise UserError(f"the roi has the shape {mask.shape}, the image {shape}")
-        sample = Sample(data, np.zeros((0, *shape), np.float32), mask, (), grid, {})
+        rules = [self.model.experiment.dataset.fill_of(name) for name in self.contrasts]
+        fill = tuple(background_value(*pair) for pair in zip(data, rules, strict=True))
+        sample = Sample(data, np.zeros((0, *shape), np.float32), mask, (), grid, {}, fill=fill)
         return segment(self.model, sample, batch_size=batch_size)
 
 

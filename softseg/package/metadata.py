@@ -261,6 +261,7 @@ def anonymize(experiment: Experiment) -> Experiment:
         targets=targets,
         raters=Raters(fusion=raters.fusion if raters.chosen is None else "majority"),
         on_grid_mismatch=dataset.on_grid_mismatch,
+        fill=dataset.fill,
         cache=None,
     )
     # bf16 suited the machine of the run; the graph of --onnx computes in float32 everywhere

@@ -60,17 +60,19 @@ def pipeline_settings(experiment: Experiment, head: Mapping[str, Tensor]) -> dic
     """Return `reference.json`: the steps from a scan to the logits, and from these to the output.
 
     `slice_axis` is the axis (0, 1 or 2) of the canonical volume that is cut into slices;
-    `preprocess` is that of the config; `maximum` of a NormReLU is one number per target, or null
+    `preprocess` is that of the config, `fill` that of each contrast; `maximum` of a NormReLU is one number per target, or null
     for the maximum of each scan.
     """
+    dataset = experiment.dataset
     head_settings: dict[str, Any] = {"name": experiment.model.head.name}
     if head_settings["name"] == "normrelu":
         maximum = head.get("scale.maximum")
         head_settings["maximum"] = None if maximum is None else maximum.tolist()
     return {
         "name": experiment.name,
-        "contrasts": list(experiment.dataset.contrasts),
-        "targets": list(experiment.dataset.targets),
+        "contrasts": list(dataset.contrasts),
+        "targets": list(dataset.targets),
+        "fill": [dataset.fill_of(contrast) for contrast in dataset.contrasts],
         "slice_axis": experiment.slices.axis_index,
         "preprocess": experiment.model_dump(mode="json")["preprocess"],
         "head": head_settings,

@@ -33,6 +33,7 @@ Array = NDArray[Any]
 Network = Callable[[Array], Array]  # slices (S, C, H, W) -> logits (S, K, H, W)
 FLAT = 1e-6  # a standard deviation below this share of the largest value counts as 0
 SAME = 1e-3  # voxel sizes with a smaller relative difference are equal
+LOW_SHARE = 0.005  # voxels below the value that is taken for the background
 ALIGNED = 1e-4  # voxels: positions closer to whole indices than this are copied
 BATCH = 8  # slices per call of the network; does not change the result
 
@@ -70,7 +71,9 @@ def segment(
     steps = {name: fields for step in settings["preprocess"] for name, fields in step.items()}
     zooms = np.linalg.norm(affine[:3, :3], axis=0)[order]
     grid = network_grid(shape, zooms, steps, slice_axis, middle)
-    volumes = np.stack([preprocess(scan, grid, steps, mask) for scan in scans])
+    fills = [background(scan, fill) for scan, fill in zip(scans, settings["fill"], strict=True)]
+    pairs = zip(scans, fills, strict=True)
+    volumes = np.stack([preprocess(scan, fill, grid, steps, mask) for scan, fill in pairs])
     slices = np.moveaxis(volumes, slice_axis + 1, 0).astype(np.float32)
     if steps.get("standardize", {}).get("over") == "slice":
         network = standardizing_slices(network)
@@ -148,11 +151,20 @@ def cropped_axis(axis: Axis, size: int, middle: Array | None, k: int) -> Axis:
     return Axis(size, axis.first + axis.step * start, axis.step)
 
 
-def preprocess(scan: Array, grid: list[Axis], steps: dict[str, Any], mask: Array | None) -> Array:
-    """Return one turned contrast, standardized, on the network's grid, padded with background."""
+def background(scan: Array, fill: str | float) -> float:
+    """Return the value outside of a contrast: a number, or the 0.5 % percentile of its voxels."""
+    if fill != "minimum":
+        return float(fill)
+    return float(np.percentile(scan, 100 * LOW_SHARE, method="lower"))
+
+
+def preprocess(
+    scan: Array, fill: float, grid: list[Axis], steps: dict[str, Any], mask: Array | None
+) -> Array:
+    """Return one turned contrast, standardized, on the network's grid, padded with `fill`."""
     order = steps.get("resample", {}).get("image_order", 1)
     positions = [axis.first + axis.step * np.arange(axis.size) for axis in grid]
-    values = resample(scan, positions, order, float(np.clip(0, scan.min(), scan.max())))
+    values = resample(scan, positions, order, fill)
     step = steps.get("standardize", {"over": "slice"})
     if step["over"] == "slice":
         return values

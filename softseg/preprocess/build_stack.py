@@ -48,6 +48,7 @@ def build_stack(
         "slices": slices.model_dump(mode="json"),
         "targets": [(name, t.model_dump(mode="json")) for name, t in dataset.targets.items()],
         "on_grid_mismatch": dataset.on_grid_mismatch,
+        "fill": [dataset.fill_of(contrast) for contrast in dataset.contrasts],
         "maps": list(maps),
     }
     used: list[Path] = []

@@ -118,19 +118,23 @@ def _roi_center(sample: Sample, steps: Sequence[Step], slices: Slices) -> Float6
 def standardized_images(
     sample: Sample, steps: Sequence[Step], geometry: Geometry
 ) -> tuple[Float32Array, Float32Array]:
-    """Return each contrast on the network's grid (C, X, Y, Z), and its background value (C,).
+    """Return each contrast on the network's grid (C, X, Y, Z), and its standardized fill (C,).
 
     Standardization is affine and commutes with interpolation, because the weights sum to 1, so it
-    is applied after resampling, with the native statistics.
+    is applied after resampling, with the native statistics. Values to be standardized are first
+    taken relative to what is outside: then no bit depends on a constant that was added to a scan of
+    whole numbers, and training, which enlarges differences of rounding, does not either.
     """
     standardize = next((s for s in steps if isinstance(s, Standardize)), None)
     order: Order = next((s.image_order for s in steps if isinstance(s, Resample)), 1)
     images, fills = [], []
-    for contrast in sample.image:
-        scale = measure_intensity(contrast, standardize, sample.roi)
-        raw = resample(contrast, geometry.native, geometry.network, order, fill=scale.background)
-        images.append((raw - np.float32(scale.mean)) / np.float32(scale.std))
-        fills.append(scale.fill)
+    for contrast, outside in zip(sample.image, sample.fill, strict=True):
+        zero = 0.0 if standardize is None else outside
+        scale = measure_intensity(contrast, standardize, sample.roi, zero)
+        relative, fill = contrast - np.float32(zero), outside - zero
+        resampled = resample(relative, geometry.native, geometry.network, order, fill)
+        images.append((resampled - np.float32(scale.mean)) / np.float32(scale.std))
+        fills.append((fill - scale.mean) / scale.std)
     return np.stack(images), np.array(fills, dtype=np.float32)
 
 

@@ -39,8 +39,9 @@ class Standardize(Component):
     over: Literal["volume", "slice"] = "volume"
     """Over what the mean and standard deviation are computed; `slice` must be the last step."""
     region: Literal["all", "nonzero", "roi"] = "all"
-    """Which voxels count (over: volume only): all, those that are not 0 (skull-stripped scans),
-    or those in the ROI mask (`dataset.roi`)."""
+    """Which voxels count (over: volume only): all, those that are not raw 0 (skull-stripped scans;
+    not for CT or standardized scans, in which 0 is tissue), or those in the ROI mask
+    (`dataset.roi`)."""
 
     @model_validator(mode="after")
     def _region_of_volumes(self) -> Self:
@@ -149,29 +150,22 @@ def label_interpolation(steps: Sequence[Step]) -> Interpolation:
 
 @dataclass(frozen=True)
 class Intensity:
-    """How a contrast's raw values become the network's: (raw - mean) / std."""
+    """How a contrast's values become the network's: (value - mean) / std."""
 
     mean: float
     std: float
-    background: float  # raw value that counts as outside the body
-
-    @property
-    def fill(self) -> float:
-        """The standardized background, with which padding and rotated-in corners are filled."""
-        return (self.background - self.mean) / self.std
 
 
 def measure_intensity(
-    volume: FloatArray, step: Standardize | None, roi: FloatArray | None
+    volume: FloatArray, step: Standardize | None, roi: FloatArray | None, outside: float = 0.0
 ) -> Intensity:
     """Measure one native contrast (X, Y, Z); without a volume-wise step values stay as they are.
 
-    The background is raw 0, or the end of the scan's own range nearest to it. Raises UserError
-    when the region holds no voxel.
+    The mean is relative to the raw value `outside`. Raises UserError when the region holds no
+    voxel.
     """
-    background = float(np.clip(0.0, volume.min(), volume.max()))
     if step is None or step.over == "slice":
-        return Intensity(0.0, 1.0, background)
+        return Intensity(0.0, 1.0)
     values = volume
     if step.region == "nonzero":
         values = volume[volume != 0]
@@ -180,9 +174,10 @@ def measure_intensity(
     if values.size == 0:
         message = f"no voxel to standardize over with region: {step.region}; use region: all"
         raise UserError(message)
-    mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    relative = values - np.float32(outside)
+    mean, std = float(relative.mean(dtype=np.float64)), float(relative.std(dtype=np.float64))
     flat = std <= _FLAT * float(np.abs(values).max())
-    return Intensity(mean, 1.0 if flat else std, background)
+    return Intensity(mean, 1.0 if flat else std)
 
 
 def standardize_slices(image: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError, combined_error
 from softseg.core.names import is_utf8, listing, natural_key, unknown_name
+from softseg.data.fill import Fill
 from softseg.data.raters import Raters
 from softseg.data.subject import (
     DatasetError,
@@ -95,6 +96,13 @@ class DatasetFields(Component):
     on_grid_mismatch: Literal["error", "resample"] = "error"
     """What to do with contrasts and masks that are not on the first contrast's grid: report an
     error, or resample them onto it (linear, so a mask becomes soft at its edge)."""
+    fill: Fill | dict[str, Fill] = "minimum"
+    """Raw value outside of the scan: in padding, where augmentation turns a slice out of its frame,
+    and beyond an image that `on_grid_mismatch` resamples. `minimum`: the value that 0.5 % of the
+    contrast's voxels are below, which is air or, where the skull was stripped, 0. A number, in the
+    units of the files, for scans without background: those that show nothing but tissue, and
+    skull-stripped scans with values below 0 (fill: 0). For each contrast: {CT: -1024, PET: 0};
+    contrasts that are not named have `minimum`."""
     roi: str | None = None
     """Where the ROI mask is; null: there is none."""
 
@@ -107,6 +115,17 @@ class DatasetFields(Component):
                 if getattr(target, key) is not None:
                     raise ValueError(f"targets.{name}.{key}: {remedy}")
         return self
+
+    @model_validator(mode="after")
+    def _check_filled_contrasts(self) -> Self:
+        for name in self.fill if isinstance(self.fill, dict) else ():
+            if name not in self.contrasts:
+                raise ValueError(f"fill: {unknown_name('contrast', name, self.contrasts)}")
+        return self
+
+    def fill_of(self, contrast: str) -> Fill:
+        """Return how the value outside of one contrast is chosen."""
+        return self.fill.get(contrast, "minimum") if isinstance(self.fill, dict) else self.fill
 
     @property
     def hint(self) -> str:

@@ -57,20 +57,17 @@ def may_overlap(one: Grid, other: Grid) -> bool:
     return bool(((indices.max(axis=1) > -0.5) & (indices.min(axis=1) < last)).all())
 
 
-def regrid(data: FloatArray, source: Grid, target: Grid, *, mask: bool = False) -> Float32Array:
+def regrid(data: FloatArray, source: Grid, target: Grid) -> Float32Array:
     """Interpolate `data` (X, Y, Z) on `source` linearly at the voxel centers of `target`.
 
     The outermost voxels are extended by one voxel, as rounding may move a center at the border just
-    outside. Beyond that a mask is 0, even if it is 0 nowhere in a file that is cropped to a box,
-    and an image is 0 or the value of its own range nearest to 0.
+    outside. Beyond that the value is 0, even if it is 0 nowhere in a mask that is cropped to a box;
+    an image is passed relative to its `background_value`.
     """
-    outside = 0.0 if mask else float(np.clip(0.0, data.min(), data.max()))
     to_source = np.linalg.solve(source.affine, target.affine)
     to_source[:3, 3] += 1  # for the voxel of padding
     padded = np.pad(np.asarray(data, np.float32), 1, mode="edge")
-    resampled = ndimage.affine_transform(
-        padded, to_source, output_shape=target.shape, order=1, cval=outside
-    )
+    resampled = ndimage.affine_transform(padded, to_source, output_shape=target.shape, order=1)
     return np.asarray(resampled, dtype=np.float32)
 
 

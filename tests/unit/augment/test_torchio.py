@@ -114,3 +114,25 @@ def test_a_flip_moves_the_maps_of_a_contour_loss_and_noise_does_not(batch):
 def test_parameters_that_torchio_rejects_are_rejected_when_the_yaml_is_read(step, message):
     with pytest.raises(ValueError, match=message):
         augment_steps([step])
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("RandomAffine", {"degrees": 45, "translation": 6}),
+        (
+            "RandomElasticDeformation",
+            {"max_displacement": [4, 4, 0], "num_control_points": 5, "locked_borders": 0},
+        ),
+    ],
+)
+def test_outside_of_the_slice_is_the_fill_and_no_target(name, parameters):
+    """Not the slice's minimum, and not raw 0: the slice is brighter and darker than its fill."""
+    image = torch.full((4, 1, 24, 24), 5.0)
+    image[:, :, 8:16, 8:16] = -3
+    full = Batch(image, torch.ones(4, 1, 24, 24), torch.full((4, 1), 2.0))
+    moved = augment(full, augment_steps([{name: parameters}]), generator(1, "x"))
+    outside = moved.target == 0
+    assert outside.any()
+    assert (moved.image[outside] == 2).all()
+    assert (moved.target[:, :, 9:15, 9:15] == 1).all()

@@ -17,6 +17,7 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 from torch import nn
 
+from softseg.data.fill import background_value
 from softseg.data.nifti.grid import Grid
 from softseg.data.nifti.io import read_volume
 from softseg.data.sample import Sample
@@ -68,7 +69,7 @@ def test_the_network_sees_the_same_slices_however_the_file_is_stored(orientation
     volume = preprocess(subject, chain, slices)
     plane = AXES.index(axis)
     np.testing.assert_array_equal(
-        volume.image[:, 0], cut_or_padded(image, size, plane, image.min())
+        volume.image[:, 0], cut_or_padded(image, size, plane, background_value(image))
     )
     np.testing.assert_array_equal(volume.target[:, 0], cut_or_padded(mask, size, plane))
     back = back_to_native(volume, slices)

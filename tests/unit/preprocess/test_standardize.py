@@ -43,13 +43,10 @@ def test_a_crop_does_not_change_a_voxels_value(first):
     np.testing.assert_array_equal(network(scan, *steps)[0], uncropped[0, 4:8, 2:8])
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "background"),
-    [(0, 900, "min"), (100, 900, "min"), (-900, -100, "max"), (-50, 900, "zero")],
-)
-def test_padding_is_the_standardized_background_not_zero(low, high, background):
+@pytest.mark.parametrize(("low", "high"), [(0, 900), (100, 900), (-900, -100), (-50, 900)])
+def test_padding_is_the_standardized_minimum_not_zero(low, high):
     scan = noise((4, 4, 2), 3, low, high)
-    raw = {"min": scan.min(), "max": scan.max(), "zero": 0.0}[background]
+    raw = scan.min()  # of so few voxels, 0.5 % are none
     expected = (raw - scan.mean(dtype=float)) / scan.std(dtype=float)
     steps, slices = (Standardize(), Crop(size=(8, 4))), Slices()
     volume = preprocess(sample(scan), steps, slices)
