@@ -32,9 +32,10 @@ class TorchioTransform(Component):
     """A transform of TorchIO 1.x with its own parameters. Example: `- RandomBlur: {std: [0, 1]}`
 
     Outside of the slice is the scan's fill (`dataset.fill`); only RandomMotion, which simulates an
-    artifact, takes the slice's own minimum. TorchIO gets a slice as a volume of one layer with 1 mm voxels, so lengths are in pixels, and
-    nothing leaves its plane. Every transform takes `p`, the probability that a slice is changed.
-    Raises ValueError for parameters that TorchIO does not have or accept.
+    artifact, takes the slice's own minimum. TorchIO gets a slice as a volume of one layer with 1 mm
+    voxels, so lengths are in pixels, and nothing leaves its plane. Every transform takes `p`, the
+    probability that a slice is changed. Raises ValueError for parameters that TorchIO does not have
+    or accept.
     """
 
     model_config = ConfigDict(extra="allow")

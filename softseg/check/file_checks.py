@@ -53,7 +53,8 @@ def find_unusual_files(files: Sequence[FileSummary], dataset: DatasetFields) -> 
             do = f"nothing, if both show the same place: {consequence}"
             yield Finding("warning", "another grid", what, do, file.subject, file.path)
     for contrast in dataset.contrasts:
-        yield from _negative_minima([f.volume for f in files if f.kind == "image" and f.name == contrast], contrast)
+        images = [file for file in files if file.kind == "image" and file.name == contrast]
+        yield from _negative_minima([image.volume for image in images], contrast)
     yield from _unused_codes(files, dataset.targets)
 
 

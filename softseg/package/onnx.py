@@ -60,8 +60,8 @@ def pipeline_settings(experiment: Experiment, head: Mapping[str, Tensor]) -> dic
     """Return `reference.json`: the steps from a scan to the logits, and from these to the output.
 
     `slice_axis` is the axis (0, 1 or 2) of the canonical volume that is cut into slices;
-    `preprocess` is that of the config, `fill` that of each contrast; `maximum` of a NormReLU is one number per target, or null
-    for the maximum of each scan.
+    `preprocess` is that of the config, `fill` that of each contrast; `maximum` of a NormReLU is one
+    number per target, or null for the maximum of each scan.
     """
     dataset = experiment.dataset
     head_settings: dict[str, Any] = {"name": experiment.model.head.name}

@@ -92,6 +92,8 @@ def trained(tmp_path, monkeypatch):
 RESAMPLE = "resample: {zooms: [0.8, 0.7, null]}"
 LARGE = "crop: {size: [24, 22], around: image}"
 ELASTIC = "RandomElasticDeformation: {max_displacement: [3, 3, 0], num_control_points: 5}"
+ORIGIN = np.zeros((4, 4))
+ORIGIN[:3, 3] = 14, -22, -7
 TWINS = {
     "padded and rotated": {},
     "resampled, then larger than the scan": {"preprocess": (STANDARDIZE, RESAMPLE, LARGE)},
@@ -100,7 +102,7 @@ TWINS = {
     "two contrasts": {"contrasts": ("CT", "PET")},
     "two contrasts on two grids": {
         "contrasts": ("CT", "PET"),
-        "other_affine": np.array([[0.9, 0.1, 0, 4], [-0.1, 0.9, 0, -3], [0, 0, 1, 0.3], [0, 0, 0, 1.0]]),
+        "other_affine": makers.oblique((0.9, 0.8, 1.1)) + ORIGIN,
         "dataset": "on_grid_mismatch: resample",
     },
 }

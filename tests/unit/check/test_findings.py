@@ -255,6 +255,15 @@ def test_an_unused_code_is_one_note_with_the_number_of_masks(folder):
     assert "the value 3 is in 4 of 10 masks" in finding.what
 
 
+def test_values_below_0_are_one_note_for_each_contrast(folder):
+    nifti(folder / "s3_T1w.nii.gz", scan(3) - 30)
+    finding = only_finding(findings_of(folder), "values below 0")
+    assert finding.severity == "note"
+    assert "T1w: 1 of 10 images" in finding.what
+    assert "dataset.fill: 0" in finding.do
+    assert "region: nonzero" in finding.do
+
+
 def test_a_target_that_no_training_subject_has_is_an_error(folder):
     for seed in range(2, 10):
         nifti(folder / f"s{seed}_seg-a.nii.gz", np.zeros(SHAPE))

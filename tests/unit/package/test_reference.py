@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from softseg import models
 from softseg.cli.package import package as package_command
+from softseg.data.fill import background_value
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.model import open_model
@@ -223,9 +224,12 @@ def test_the_script_rejects_what_it_cannot_segment(packed, networks, tmp_path, c
 
 
 @pytest.mark.parametrize("config", ["as-in-the-paper", "crop-first"])
-def test_intensities_below_0_are_padded_with_0_in_both(networks, tmp_path, config):
+@pytest.mark.parametrize("fill", ["minimum", 0, -40.5])
+def test_outside_of_the_scan_is_the_same_fill_in_both(networks, tmp_path, config, fill):
     sample = sample_of(*SCANS["small"])
-    shifted = replace(sample, image=sample.image - np.float32(np.median(sample.image)))
-    assert shifted.image.min() < 0 < shifted.image.max()
-    ours, theirs = both(networks, tmp_path, shifted, *CONFIGS[config])
+    image = sample.image - np.float32(np.median(sample.image))
+    assert image.min() < 0 < image.max()
+    shifted = replace(sample, image=image, fill=(background_value(image[0], fill),))
+    sets = [*CONFIGS[config], f"dataset.fill={fill}"]
+    ours, theirs = both(networks, tmp_path, shifted, *sets)
     assert theirs == pytest.approx(ours, abs=1e-4)
