@@ -17,7 +17,7 @@ from softseg.config.yaml.tree import ConfigTree
 from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError
 from softseg.data import Split, Subject
-from softseg.data.splits import GroupSelection, Values, group_by, require_groups
+from softseg.data.splits import GroupSelection, Missing, Values, group_by, require_groups
 from softseg.metrics.significance import Method
 from softseg.runs.plan_file import CANDIDATE_NAME
 
@@ -36,8 +36,18 @@ class GroupScheme(Component):
     within: str | None = None
     """Column by which the subjects outside the test set are divided into training and validation;
     null: `by`."""
+    missing: Missing = "error"
+    """What to do with subjects whose value of `by` or `within` is missing: error | exclude (they
+    are in no set) | train (they are in the training set)."""
+    allow_leak: bool = False
+    """Whether a person, or the same image under two names, may be in two sets of a split."""
 
     _distinct = field_validator("validation", "test", "values", check_fields=False)(check_distinct)
+
+    def split(self, **of_scheme: Any) -> Split:
+        """Return a split with these fields and those of the scheme."""
+        shared = {name: getattr(self, name) for name in GroupScheme.model_fields}
+        return Split(**shared, **of_scheme)
 
 
 class RandomSplits(GroupScheme):
@@ -52,8 +62,7 @@ class RandomSplits(GroupScheme):
 
     def __call__(self, subjects: Sequence[Subject], seed: int) -> list[Split]:  # noqa: ARG002
         """Return one split per repeat; each is sampled with the seed of its own runs."""
-        split = Split(by=self.by, test=self.test, validation=self.validation, within=self.within)
-        return [split] * self.repeats
+        return [self.split(test=self.test)] * self.repeats
 
 
 class KFold(GroupScheme):
@@ -68,14 +77,7 @@ class KFold(GroupScheme):
     def __call__(self, subjects: Sequence[Subject], seed: int) -> list[Split]:  # noqa: ARG002
         """Return all folds of all repeats; the folds of a repeat share one shuffle, so one seed."""
         return [
-            Split(
-                by=self.by,
-                folds=self.folds,
-                fold=fold,
-                validation=self.validation,
-                within=self.within,
-                seed=seed + repeat,
-            )
+            self.split(folds=self.folds, fold=fold, seed=seed + repeat)
             for repeat in range(self.repeats)
             for fold in range(self.folds)
         ]
@@ -99,11 +101,7 @@ class LeaveOneOut(GroupScheme):
         """
         groups = group_by(subjects, self.by, "splits.by")
         values = require_groups(self.values or groups, groups, "splits.values", self.by)
-        return [
-            Split(by=self.by, test=(value,), validation=self.validation, within=self.within)
-            for _ in range(self.repeats)
-            for value in values
-        ]
+        return [self.split(test=(value,)) for _ in range(self.repeats) for value in values]
 
 
 class FixedSplits(Component):
@@ -113,9 +111,12 @@ class FixedSplits(Component):
     files: Annotated[tuple[str, ...], Field(min_length=1)]
     """One file per split, like split.json in a run's folder; relative to the working directory."""
 
+    allow_leak: bool = False
+    """Whether a person, or the same image under two names, may be in two sets of a split."""
+
     def __call__(self, subjects: Sequence[Subject], seed: int) -> list[Split]:  # noqa: ARG002
         """Return one split per file."""
-        return [Split(file=file) for file in self.files]
+        return [Split(file=file, allow_leak=self.allow_leak) for file in self.files]
 
 
 Scheme = Annotated[RandomSplits | KFold | LeaveOneOut | FixedSplits, Field(discriminator="name")]

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from softseg.ablation.design import Design
-from softseg.ablation.plan import PlannedRun
+from softseg.ablation.plan import PlannedRun, with_keys_of_splits
 from softseg.config.load import dump
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import write_atomically
@@ -129,7 +129,7 @@ def write_shared_stacks(
             try:
                 check_sets(planned.experiment, stack, planned.sets)
             except UserError as error:
-                raise UserError(f"{planned.name}: {error}") from None
+                raise UserError(f"{planned.name}: {with_keys_of_splits(str(error))}") from None
         path = write_shared_stack(stack, folder)
         files |= {planned.number: path for planned in group}
     return files

@@ -13,7 +13,8 @@ from softseg.ablation.design import Design
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.data import Sets, Split, Subject
-from softseg.runs.data import list_subjects
+from softseg.data.leaks import check_leaks, person_leaks
+from softseg.runs.data import list_subjects, warn_of_values
 from softseg.runs.file_digests import FileDigests, digest_files
 from softseg.runs.folder import Run
 
@@ -58,6 +59,7 @@ def make_plan(design: Design, folder: Path, console: Console) -> list[PlannedRun
             run = Run(folder / candidate / f"split-{k}")
             used = tuple(s for s in subjects[candidate] if s.name in sets.members)
             plan.append(PlannedRun(len(plan), candidate, k, experiment, sets, run, used))
+    warn_of_values(plan[0].experiment, subjects[plan[0].candidate])
     return plan
 
 
@@ -128,10 +130,10 @@ def _common_sets(
     """The sets of split `k`. Raises UserError unless they are the same for all candidates."""
     try:
         sets = {candidate: split(available, seed) for candidate, available in subjects.items()}
+        leaks = [leak for name in sets for leak in person_leaks(subjects[name], sets[name])]
+        check_leaks(list(dict.fromkeys(leaks)), split)
     except UserError as error:
-        # the user wrote `splits`, which has the keys of `split`
-        message = re.sub(r"^split\.(?=(by|test|validation|within|folds)\b)", "splits.", str(error))
-        raise UserError(f"split {k}: {message}") from None
+        raise UserError(f"split {k}: {with_keys_of_splits(str(error))}") from None
     [(first, first_sets), *others] = sets.items()
     for candidate, other_sets in others:
         if other_sets != first_sets:
@@ -141,6 +143,12 @@ def _common_sets(
                 "compared"
             )
     return first_sets
+
+
+def with_keys_of_splits(message: str) -> str:
+    """Return a message about `split` with the keys that an ablation has, under `splits`."""
+    keys = "by|test|validation|within|folds|missing|allow_leak"
+    return re.sub(rf"\bsplit\.(?=({keys})\b)", "splits.", message)
 
 
 def _split_numbers(text: str | None, count: int) -> set[int]:

@@ -29,6 +29,7 @@ from softseg.check.split_checks import (
     find_duplicates,
     find_groups_in_several_sets,
     find_targets_without_foreground,
+    find_unusual_values,
 )
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
@@ -65,6 +66,7 @@ def check_dataset(
             name, _, what = problem.partition(": ")
             problems.append(Finding("error", "missing or ambiguous file", what, do, name))
     else:
+        problems += find_unusual_values(subjects, split)
         try:
             sets = split(subjects, seed)
         except UserError as error:
@@ -72,7 +74,8 @@ def check_dataset(
             problems.append(Finding("error", "split", str(error), do))
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=len(subjects))
-        result = check_files(subjects, dataset, lambda: bar.advance(task), sets)
+        allow_leak = split.allow_leak
+        result = check_files(subjects, dataset, lambda: bar.advance(task), sets, allow_leak)
     if sets is not None:
         problems += find_groups_in_several_sets(subjects, split, sets)
     result = replace(result, findings=sort_findings([*result.findings, *problems]))
@@ -87,6 +90,7 @@ def check_files(
     dataset: DatasetFields,
     advance: Callable[[], None] = lambda: None,
     sets: Sets | None = None,
+    allow_leak: bool = False,
     threads: int = THREADS,
 ) -> CheckResult:
     """Read every file of the subjects once, `threads` subjects at a time; keep summaries only.
@@ -102,7 +106,7 @@ def check_files(
             findings += problems
             advance()
     findings += [*find_unusual_files(files, dataset), *find_outliers(files)]
-    findings += find_duplicates(files, sets)
+    findings += find_duplicates(files, sets, allow_leak)
     if sets is not None:
         findings += find_targets_without_foreground(list(dataset.targets), files, sets)
     root = Path(dataset.root).expanduser()

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from softseg.check.findings import FileSummary, Finding
+from softseg.check.findings import FileSummary, Finding, Severity
 from softseg.core.names import listing, natural_key
 from softseg.data.masks import format_values
-from softseg.data.splits import SETS, Sets, Split, set_of
+from softseg.data.splits import SETS, Sets, Split, case_variants, set_of
 from softseg.data.subject import Subject
 
 
 def find_groups_in_several_sets(
     subjects: Sequence[Subject], split: Split, sets: Sets
 ) -> Iterator[Finding]:
-    """Yield persons, and groups of the split's column, with subjects in two of the sets."""
+    """Yield persons, and groups of the split's column, with subjects in two of the sets.
+
+    A person in two sets is an error, unless the split allows leaks.
+    """
     for column in dict.fromkeys(("subject", "person", split.within or split.by)):
         groups: dict[str, dict[str, list[str]]] = {}  # value -> set -> subjects
         for subject in subjects:
-            value = subject.columns.get(column, "n/a")
-            if value != "n/a" and subject.name in sets.members:
+            value = subject.value(column)
+            if value is not None and subject.name in sets.members:
                 of_value = groups.setdefault(value, {})
                 of_value.setdefault(set_of(subject.name, sets), []).append(subject.name)
         for value in sorted(groups, key=natural_key):
@@ -29,7 +32,20 @@ def find_groups_in_several_sets(
                 text = ", ".join(f"{name}: {listing(names, 3)}" for name, names in members)
                 what = f"{column} {value} is in several sets ({text})"
                 do = f"split by: {column}, or within: {column}, unless it is intended"
-                yield Finding("warning", "person in several sets", what, do)
+                severity: Severity = "warning"
+                if column in ("subject", "person") and not split.allow_leak:
+                    severity, do = "error", f"{do} (split.allow_leak: true)"
+                yield Finding(severity, "person in several sets", what, do)
+
+
+def find_unusual_values(subjects: Sequence[Subject], split: Split) -> Iterator[Finding]:
+    """Yield values of the split's columns that differ only in case, and subjects without one."""
+    for what in case_variants(subjects, split.columns):
+        do = "correct the table if they are one group"
+        yield Finding("warning", "values that differ in case", what, do)
+    if what := split.missing_values(subjects):
+        do = "add the values to the table if they are known"
+        yield Finding("warning", "missing values", what, do)
 
 
 def find_targets_without_foreground(
@@ -51,25 +67,30 @@ def find_targets_without_foreground(
 
 
 _WHICH = "find out which of them is right, and leave the others out with dataset.exclude"
-_ONE_SIDE = "keep it on one side of the split: leave the others out with dataset.exclude"
+_ONE_SIDE = (
+    "keep it on one side of the split: leave the others out with dataset.exclude, or set "
+    "split.allow_leak: true"
+)
 _RATERS = "check that a rater's mask was not saved again under another's name"
 
 
-def find_duplicates(files: Sequence[FileSummary], sets: Sets | None) -> Iterator[Finding]:
+def find_duplicates(
+    files: Sequence[FileSummary], sets: Sets | None, allow_leak: bool = False
+) -> Iterator[Finding]:
     """Yield images, masks of different subjects and masks of different raters with equal voxels.
 
-    The same image in the test set and in another is an error. Constant images and empty masks,
-    which are equal without being copies, are not duplicates; other findings report them.
+    The same image in two sets is an error, unless the split allows leaks. Constant images and empty
+    masks, which are equal without being copies, are not duplicates; other findings report them.
     """
     images = [file for file in files if file.kind == "image" and not file.volume.is_constant]
     for group in _equal_files(images):
         first, members = group[0], {set_of(file.subject, sets) for file in group}
         own = f" ({set_of(first.subject, sets)})" if sets else ""
         what = f"has the same voxels{own} as {_others(group, sets)}"
-        names = {"train": "training", "validation": "validation"}
-        learned = " and ".join(text for name, text in names.items() if name in members)
-        if "test" in members and learned:
-            kind = f"same image content in {learned} and test"
+        names = {"train": "training", "validation": "validation", "test": "test"}
+        shared_by = [text for name, text in names.items() if name in members]
+        if len(shared_by) > 1 and not allow_leak:
+            kind = f"same image content in {' and '.join(shared_by)}"
             yield Finding("error", kind, what, _ONE_SIDE, first.subject, first.path)
         else:
             yield _warning(group, "same image content", what, _WHICH)

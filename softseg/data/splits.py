@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -18,12 +18,13 @@ from softseg.core.errors import UserError
 from softseg.core.files import read_json, write_json
 from softseg.core.names import did_you_mean, listing, natural_key, unknown_name
 from softseg.core.seeds import seed_of
-from softseg.data.subject import Subject, no_subject_has
+from softseg.data.subject import Subject, is_missing, no_subject_has
 
 SETS = ("train", "validation", "test")
 Values = Annotated[tuple[str | int, ...], Field(min_length=1)]
 GroupSelection = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Values
 Groups = dict[str, list[Subject]]  # value of a column -> its subjects
+Missing = Literal["error", "exclude", "train"]
 _DEFAULT: GroupSelection = 0.2
 _log = logging.getLogger(__name__)
 
@@ -73,6 +74,13 @@ class Split(Component):
     test, validation, within and folds."""
     seed: Annotated[int, Field(ge=0)] | None = None
     """Random seed of the split; null: the experiment's."""
+    missing: Missing = "error"
+    """What to do with subjects whose value of `by` or `within` is missing (n/a, NA, NaN, empty, no
+    line in the table): error (one of unknown center may belong to the center that is tested) |
+    exclude (they are in no set) | train (they are in the training set)."""
+    allow_leak: bool = False
+    """Whether a person, or the same image under two names, may be in two sets. false: an error;
+    true: a warning that the report repeats."""
 
     _distinct = field_validator("test", "validation", "folds")(check_distinct)
 
@@ -94,12 +102,13 @@ class Split(Component):
         """Divide the subjects; `seed` is the experiment's.
 
         Independent of the subjects' order. Raises UserError for a column or value that no subject
-        has, a set that would be empty, and a file that does not fit the data.
+        has, missing values, a set that would be empty, and a file that does not fit the data.
         """
         if self.file is not None:
             return _sets_of_file(self.file, subjects)
         rng = np.random.default_rng(seed_of(seed if self.seed is None else self.seed, "split"))
         groups = group_by(subjects, self.by, "split.by")
+        unknown = self._without_value(subjects, self.by, "split.by")
         test = self._test_groups(groups, rng)
         tested = [subject for value in test for subject in groups[value]]
         rest = [
@@ -109,23 +118,54 @@ class Split(Component):
             raise UserError(f"split.test: takes all of {listing(groups)}; leave some for training")
         column, key = (self.within, "split.within") if self.within else (self.by, "split.by")
         left = group_by(rest, column, key)
-        tested_values = {subject.columns.get(column, "") for subject in tested}
+        unknown += self._without_value(rest, column, key)
+        tested_values = {value for subject in tested if (value := subject.value(column))}
         if isinstance(self.validation, tuple):
             _check_not_tested(self.validation, tested_values - left.keys(), column)
         total = len(groups) if self.within is None else len(left)
         selection = self.validation or _DEFAULT
         validation = _choose_groups(selection, left, total, rng, "split.validation", column)
         train = [value for value in left if value not in validation]
-        if not train:
+        unknown = unknown if self.missing == "train" else []
+        if not (train or unknown):
             raise UserError(
                 f"split.validation: takes all that is left, {listing(left)}; "
                 "leave some for training"
             )
-        # a person scanned in two centers; only the user knows if it is intended
-        if shared := tested_values & left.keys():
+        # a person in two sets is a leak, which is checked for any split; only the user knows if
+        # other columns may be
+        shared = tested_values & left.keys()
+        if shared and column not in ("subject", "person"):
             message = "split: %s %s both in the test set and outside it"
             _log.warning(message, column, listing(shared))
-        return Sets(_names(left, train), _names(left, validation), _names(groups, test))
+        training = [*unknown, *(subject for value in train for subject in left[value])]
+        return Sets(_names(training), _names_of(left, validation), _names_of(groups, test))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns whose values decide the sets; none if a file has them."""
+        return () if self.file else tuple(dict.fromkeys((self.by, self.within or self.by)))
+
+    def missing_values(self, subjects: Sequence[Subject]) -> str:
+        """Return which subjects have no value in `columns`, and what `missing` does with them."""
+        unknown = [s.name for s in subjects if any(s.value(c) is None for c in self.columns)]
+        if not unknown or self.missing == "error":
+            return ""
+        fate = "are in no set" if self.missing == "exclude" else "train, unless they are tested"
+        columns = " or ".join(self.columns)
+        return f"{listing(unknown)} (no {columns}) {fate} (split.missing: {self.missing})"
+
+    def _without_value(self, subjects: Sequence[Subject], column: str, key: str) -> list[Subject]:
+        """Return the subjects whose value is missing. Raises UserError unless `missing` allows."""
+        unknown = [subject for subject in subjects if subject.value(column) is None]
+        if unknown and self.missing == "error":
+            raise UserError(
+                f"{key}: no {column} of {listing(s.name for s in unknown)} (n/a, empty or no line "
+                "in the table), which may belong to one that is tested; add it to the table, or "
+                "set split.missing: exclude (they are in no set) or train (they are in the "
+                "training set)"
+            )
+        return unknown
 
     def _test_groups(self, groups: Groups, rng: np.random.Generator) -> list[str]:
         """Return the groups of the test set: of one fold, or else of `test`."""
@@ -144,32 +184,55 @@ class Split(Component):
 def group_by(subjects: Sequence[Subject], column: str, key: str) -> Groups:
     """Return the subjects of each value of a column, values in natural order.
 
-    Raises UserError, naming the `key` of the configuration, if a subject does not have the column.
+    Subjects whose value is missing are in no group. By `subject`, a person is one group, with the
+    first of their names. Raises UserError, naming the `key` of the configuration, if no subject has
+    the column or a value in it.
     """
-    without = [subject.name for subject in subjects if column not in subject.columns]
-    if without:
-        columns = {name for subject in subjects for name in subject.columns}
-        where = "" if len(without) == len(subjects) else f" for {listing(without)}"
-        near = did_you_mean(column, columns - {column})
-        raise UserError(f"{key}: no column '{column}'{where}{near}; columns are {listing(columns)}")
+    columns = {name for subject in subjects for name in subject.columns}
+    if column not in columns:
+        near = did_you_mean(column, columns)
+        raise UserError(f"{key}: no column '{column}'{near}; columns are {listing(columns)}")
+    valued = [(value, subject) for subject in subjects if (value := subject.value(column))]
+    if not valued:
+        raise UserError(f"{key}: no subject has a value in the column '{column}', only n/a or ''")
     groups: Groups = {}
-    for subject in sorted(
-        subjects, key=lambda s: (natural_key(s.columns[column]), natural_key(s.name))
-    ):
-        groups.setdefault(subject.columns[column], []).append(subject)
+    names: dict[str, str] = {}  # person -> group
+    for value, subject in sorted(valued, key=lambda v: (natural_key(v[0]), natural_key(v[1].name))):
+        group = names.setdefault(subject.person, value) if column == "subject" else value
+        groups.setdefault(group, []).append(subject)
     return groups
 
 
-def require_groups(values: Iterable[str | int], groups: Groups, key: str, column: str) -> list[str]:
-    """Return the values as text.
+def case_variants(subjects: Sequence[Subject], columns: Iterable[str]) -> list[str]:
+    """Return a message for each set of values of these columns that differ only in case."""
+    messages = []
+    for column in dict.fromkeys(columns):
+        variants: dict[str, set[str]] = {}
+        for subject in subjects:
+            if value := subject.value(column):
+                variants.setdefault(value.casefold(), set()).add(value)
+        messages += [
+            f"{column}: {listing(values)} differ only in case and are different groups; write "
+            "them in the same way if they are one"
+            for values in variants.values()
+            if len(values) > 1
+        ]
+    return messages
 
-    Raises UserError, naming the configuration's `key`, for one that no subject has in `column`.
+
+def require_groups(values: Iterable[str | int], groups: Groups, key: str, column: str) -> list[str]:
+    """Return the groups of these values: the values as text, or the group of a person's name.
+
+    Raises UserError, naming the configuration's `key`, for a value that no subject has in `column`.
     """
-    names = [str(value) for value in values]
-    for name in names:
-        if name not in groups:
-            raise UserError(f"{key}: {no_subject_has(column, name, groups)}")
-    return names
+    group_of = {
+        subject.columns[column]: group for group, members in groups.items() for subject in members
+    }
+    for value in map(str, values):
+        if value not in group_of:
+            hint = "; n/a is a missing value, see split.missing" if is_missing(value) else ""
+            raise UserError(f"{key}: {no_subject_has(column, value, group_of)}{hint}")
+    return [group_of[str(value)] for value in values]
 
 
 def _choose_groups(
@@ -186,7 +249,7 @@ def _choose_groups(
     and for more groups than there are.
     """
     if isinstance(selection, tuple):
-        return require_groups(selection, groups, key, column)
+        return list(dict.fromkeys(require_groups(selection, groups, key, column)))
     count = selection if isinstance(selection, int) else max(1, math.floor(selection * total + 0.5))
     if count > len(groups):
         raise UserError(f"{key}: cannot take {count} of {len(groups)} group(s): {listing(groups)}")
@@ -211,9 +274,12 @@ def _shuffle(groups: Groups, rng: np.random.Generator) -> list[str]:
     return [names[index] for index in rng.permutation(len(names))]
 
 
-def _names(groups: Groups, values: Iterable[str]) -> tuple[str, ...]:
-    names = [subject.name for value in values for subject in groups[value]]
-    return tuple(sorted(names, key=natural_key))
+def _names_of(groups: Groups, values: Iterable[str]) -> tuple[str, ...]:
+    return _names(subject for value in values for subject in groups[value])
+
+
+def _names(subjects: Iterable[Subject]) -> tuple[str, ...]:
+    return tuple(sorted((subject.name for subject in subjects), key=natural_key))
 
 
 def _sets_of_file(path: str, subjects: Sequence[Subject]) -> Sets:

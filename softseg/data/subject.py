@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,13 @@ IncludedValues = Annotated[
     tuple[str | int, ...], Field(min_length=1), AfterValidator(check_distinct)
 ]
 """The values of one column whose subjects are used."""
+_log = logging.getLogger(__name__)
+_MISSING = ("", "n/a", "na", "nan")
+
+
+def is_missing(value: str) -> bool:
+    """Whether a cell says that the value is not known: empty, n/a (BIDS), NA or NaN."""
+    return value.strip().casefold() in _MISSING
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,15 @@ class Subject:
 
         It is in the column `person` if sessions are subjects by themselves (`sub-9709Ses1`).
         """
-        person = self.columns.get("person", "n/a")
-        return self.columns.get("subject", self.name) if person in ("", "n/a") else person
+        return self.value("person") or self.columns.get("subject", self.name)
+
+    def value(self, column: str) -> str | None:
+        """Return the value in a column; None if there is none or it is missing (`is_missing`).
+
+        The column `subject` comes from names, where nothing is missing.
+        """
+        value = self.columns.get(column)
+        return None if value is None or (is_missing(value) and column != "subject") else value
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,13 @@ class SubjectFiles:
     is_named: bool = False
     """Whether a table names files of this subject, which is then never silently left out."""
 
+    def __post_init__(self) -> None:
+        """Strip the cells of tables; a subject's name is that of its files and stays."""
+        self.columns = {
+            name: value if name == "subject" else value.strip()
+            for name, value in self.columns.items()
+        }
+
     def mask_location(self, target: str, rater: str | None = None) -> str:
         """Return where the mask of a target was searched: that of one rater, or of any."""
         of_rater = self.searched.get(f"mask {target} by rater {rater}")
@@ -97,14 +119,16 @@ def select_subjects(
 ) -> list[SubjectFiles]:
     """Return the subjects that have, in every column of `include`, one of its values.
 
-    Raises UserError for a column or a value that no subject has, and if no subject fits them all.
+    A missing value is never one of them; subjects left out for it are reported. Raises UserError
+    for a column or a value that no subject has, and if no subject fits them all.
     """
     if not candidates:
         return []
     selected = list(candidates)
     for column, values in include.items():
-        available = {files.columns[column] for files in candidates if column in files.columns}
-        if not available:
+        cells = {files.name: files.columns.get(column, "") for files in candidates}
+        available = {cell for cell in cells.values() if column == "subject" or not is_missing(cell)}
+        if not any(column in files.columns for files in candidates):
             columns = {name for files in candidates for name in files.columns}
             raise UserError(f"dataset.include: {unknown_name('column', column, columns)}")
         wanted = [str(value) for value in values]
@@ -112,7 +136,10 @@ def select_subjects(
             if value not in available:
                 message = no_subject_has(column, value, available)
                 raise UserError(f"dataset.include.{column}: {message}")
-        selected = [files for files in selected if files.columns.get(column) in wanted]
+        if unknown := [name for name, cell in cells.items() if cell not in available]:
+            message = "dataset.include.%s: %s left out, as their %s is missing (n/a or empty)"
+            _log.warning(message, column, listing(unknown), column)
+        selected = [files for files in selected if cells[files.name] in wanted]
     if not selected:
         raise UserError(
             f"dataset.include: no subject fits all of {listing(include)}; remove one of them"

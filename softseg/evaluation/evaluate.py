@@ -101,7 +101,7 @@ def evaluate(
     members = getattr(opened.sets, set_name)
     for subject, soft, sample in iter_predictions(opened, members, f"scoring {set_name}", console):
         targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
-        group = subject.columns.get(opened.experiment.evaluate.metrics.group_by)
+        group = subject.value(opened.experiment.evaluate.metrics.group_by)
         for target, scored in targets.items():
             row = {"subject": subject.name, "person": subject.person, "target": target}
             row |= {} if group is None else {"group": group}  # of the volume bias
@@ -175,7 +175,9 @@ def _write_tables(
         reliability.unlink(missing_ok=True)
     if set_name == "test":  # so that a package can check that its weights and steps were scored
         steps = opened.experiment.evaluate.steps
-        opened.run.update_metadata(scored_epoch=opened.epoch, scored_postprocess=steps)
+        opened.run.update_metadata(
+            scored_epoch=opened.epoch, scored_postprocess=steps, leaks=list(opened.leaks)
+        )
 
 
 def _table_names(set_name: str) -> tuple[str, str, str]:

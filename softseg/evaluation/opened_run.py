@@ -13,6 +13,7 @@ from softseg.config.load import load_config
 from softseg.core.errors import UserError, combined_error
 from softseg.core.types import Float32Array
 from softseg.data import Sets, Subject, read_split
+from softseg.data.leaks import check_leaks, image_leaks, person_leaks
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.sample import Sample, load_sample
 from softseg.inference.segment import PreparedScan
@@ -42,6 +43,7 @@ class OpenedRun:
     stack: SliceStack
     predictor: Predictor
     epoch: int  # of the weights
+    leaks: tuple[str, ...] = ()  # between the sets, if the split allows any
 
     @property
     def targets(self) -> list[str]:
@@ -70,7 +72,8 @@ def open_run(
     """Open a run with the subjects of these sets (`train`, `validation`, `test`).
 
     `changes` are `key=value` changes of its configuration; `stack` holds its slices if they are
-    already loaded. Raises UserError for a run that cannot be evaluated.
+    already loaded. Raises UserError for a run that cannot be evaluated, and for leaks between its
+    sets unless its split allows them.
     """
     experiment = load_config(run.config, Experiment, changes)
     check_changes(run, experiment)
@@ -81,7 +84,8 @@ def open_run(
         unfinished = f"warning: training is not finished ({status}); using epoch {epoch}, the best"
         console.print(unfinished, markup=False)
     required = {name for set_name in set_names for name in getattr(sets, set_name)}
-    subjects = {s.name: s for s in experiment.dataset() if s.name in required}
+    available = experiment.dataset()
+    subjects = {s.name: s for s in available if s.name in required}
     if missing := sorted(required - subjects.keys()):
         raise UserError(
             f"{experiment.dataset.root} does not contain {', '.join(missing)}, which {run.split} "
@@ -92,7 +96,11 @@ def open_run(
         console.print(
             f"warning: images or masks changed since training: {', '.join(changed)}", markup=False
         )
-    return OpenedRun(run, experiment, sets, subjects, stack, predictor, epoch)
+    # scans of the other sets are not read again: their digests are those of the training
+    digests = {**run.metadata().get("image_digests", {}), **stack.image_digests()}
+    leaks = [*person_leaks(available, sets), *image_leaks(digests, sets)]
+    check_leaks(leaks, experiment.split)
+    return OpenedRun(run, experiment, sets, subjects, stack, predictor, epoch, tuple(leaks))
 
 
 def check_changes(run: Run, experiment: Experiment) -> None:
@@ -117,7 +125,7 @@ def check_changes(run: Run, experiment: Experiment) -> None:
 def _reason_against(key: str, run: Run) -> str:
     """Return why a key cannot be changed in an evaluation, and what to do; empty if it can."""
     section = key.partition(".")[0]
-    if section in ("dataset", "evaluate") or key in _MACHINE:
+    if section in ("dataset", "evaluate") or key in (*_MACHINE, "split.allow_leak"):
         return ""
     if section == "split":
         return f"the sets are those in {run.split}; score another of them with --split"

@@ -39,7 +39,7 @@ class VolumeStatistics:
     soft_counts: dict[str, Counts]  # stage -> (soft, positive) voxels, in the order of the stages
     dice_ceiling: tuple[float, ...]  # per target: Dice [%] of the mask resampled there and back
     kept_share: tuple[float, ...]  # per target: fraction of the mask in the crop; NaN if empty
-    image_digests: tuple[str, ...] = ()  # per contrast: digest of its native voxels
+    image_digests: tuple[str, ...] = ()  # per contrast: digest of its native voxels; "": constant
 
 
 @dataclass(frozen=True)
@@ -161,5 +161,6 @@ def _statistics(sample: Sample, masks: Float32Array, geometry: Geometry) -> Volu
         volume = float(native.sum())
         kept.append(min(1.0, float(network.sum()) * scale / volume) if volume else np.nan)
     soft_counts = {**sample.soft, "preprocess": count_soft([masks])}
-    digests = tuple(map(digest_of, sample.image))
+    # constant images are equal without being copies
+    digests = tuple(digest_of(image) if np.ptp(image) else "" for image in sample.image)
     return VolumeStatistics(soft_counts, tuple(ceiling), tuple(kept), digests)

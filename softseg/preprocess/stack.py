@@ -105,7 +105,10 @@ class SliceStack:
         return prints
 
     def image_digests(self) -> dict[str, list[str]]:
-        """Return digests of each subject's native images, the same whatever the experiment."""
+        """Return digests of each subject's native images, the same whatever the experiment.
+
+        That of a constant image is empty.
+        """
         return {volume.subject: list(volume.statistics.image_digests) for volume in self.volumes}
 
     @property

@@ -99,7 +99,7 @@ def _scan_warnings(results: Results) -> Iterator[str]:
 
 
 def _leak_warnings(results: Results) -> Iterator[str]:
-    """Name runs that started from weights trained on their test scans, or possibly so."""
+    """Name leaks between sets, and runs that started from weights trained on their test scans."""
     leaking, unknown = [], []
     for run in results.done_runs():
         if start := run.run.metadata().get("init_from"):
@@ -114,12 +114,23 @@ def _leak_warnings(results: Results) -> Iterator[str]:
             "OF THEIR TEST SETS, so their scores are too good: "
             f"{_join_distinct(run.name for run in leaking)}"
         )
+    for leak, runs in _runs_by_text(results, "leaks").items():
+        yield f"LEAK between the sets of {_count_runs(runs)}, so scores are too good: {leak}"
     if unknown:
         yield (
             f"{_count_runs(unknown)} started from weights (init_from) without a record of the "
             "scans they were trained on; make sure that none is tested: "
             f"{_join_distinct(run.name for run in unknown)}"
         )
+
+
+def _runs_by_text(results: Results, key: str) -> dict[str, list[RunStatus]]:
+    """Each text of a list in run.json, and the runs that have it."""
+    runs: dict[str, list[RunStatus]] = {}
+    for run in results.done_runs():
+        for text in run.run.metadata().get(key, []):
+            runs.setdefault(text, []).append(run)
+    return runs
 
 
 def _truth_warnings(results: Results) -> Iterator[str]:

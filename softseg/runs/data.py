@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,12 +15,15 @@ from softseg.augment import Affine
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.data import DatasetError, Sets, Subject
+from softseg.data.leaks import check_leaks, image_leaks, person_leaks
 from softseg.data.masks import format_values
 from softseg.data.nifti.io import read_volume
+from softseg.data.splits import case_variants
 from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.stack import SliceStack
 from softseg.runs.file_digests import FileDigests
 
+_log = logging.getLogger(__name__)
 _SQUARE = 0.02
 """How much longer than wide a pixel may be and still count as square."""
 
@@ -39,7 +43,9 @@ def prepare_data(experiment: Experiment, console: Console) -> PreparedData:
     Raises UserError with a list of all problems.
     """
     subjects = list_subjects(experiment, console)
+    warn_of_values(experiment, subjects)
     sets = experiment.split(subjects, experiment.seed)
+    check_leaks(person_leaks(subjects, sets), experiment.split)
     members = [subject for subject in subjects if subject.name in sets.members]
     stack = load_stack(experiment, members, console)
     check_sets(experiment, stack, sets)
@@ -57,6 +63,15 @@ def list_subjects(experiment: Experiment, console: Console) -> list[Subject]:
         # read the other subjects, too, so that one list has all problems
         load_stack(experiment, error.sound, console, error.problems)
         raise
+
+
+def warn_of_values(experiment: Experiment, subjects: Sequence[Subject]) -> None:
+    """Log values of the columns in use that differ only in case, and subjects without one."""
+    split = experiment.split
+    for line in case_variants(subjects, (*split.columns, experiment.evaluate.metrics.group_by)):
+        _log.warning("%s", line)
+    if line := split.missing_values(subjects):
+        _log.warning("%s", line)
 
 
 def load_stack(
@@ -82,9 +97,10 @@ def load_stack(
 def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
     """Raise UserError for sets that cannot be trained on.
 
-    These are sets without a slice, training sets in which a target never occurs, and maps of a
-    contour loss that would be rotated in pixels that are not square.
+    These are sets that share an image, sets without a slice, training sets in which a target never
+    occurs, and maps of a contour loss that would be rotated in pixels that are not square.
     """
+    check_leaks(image_leaks(stack.image_digests(), sets), experiment.split)
     for name, members in (("training", sets.train), ("validation", sets.validation)):
         if len(stack.rows(members)) == 0:
             raise UserError(f"slices.exclude excludes every {name} slice; exclude fewer")

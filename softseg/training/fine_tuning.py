@@ -176,7 +176,7 @@ def _trained_on(run: Run) -> frozenset[str] | None:
         return None
     sets = read_split(run.split)
     own = (digest for name in (*sets.train, *sets.validation) for digest in digests.get(name, ()))
-    return frozenset((*own, *inherited))
+    return frozenset((*own, *inherited)) - {""}  # "": constant images
 
 
 def load_initial_weights(

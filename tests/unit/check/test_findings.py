@@ -165,16 +165,16 @@ def test_an_image_under_two_names_is_reported_with_both(folder):
 
 @pytest.mark.parametrize(
     ("where", "severity"),
-    [("train", "warning"), ("validation", "warning"), ("test", "error")],
+    [("train", "warning"), ("validation", "error"), ("test", "error")],
 )
-def test_the_same_image_in_two_sets_is_an_error_if_one_is_the_test_set(folder, where, severity):
+def test_the_same_image_in_two_sets_is_an_error(folder, where, severity):
     nifti(folder / "s7_T1w.nii.gz", scan(2))
     finding = findings_of(folder, sets_with(s7=where) if where != "train" else sets_with())[0]
     assert finding.severity == severity
     if severity == "error":
-        assert finding.kind == "same image content in training and test"
+        assert finding.kind == f"same image content in training and {where}"
         assert str(finding).startswith(str(folder / "s2_T1w.nii.gz"))
-        assert f"{folder / 's7_T1w.nii.gz'} (test)" in finding.what
+        assert f"{folder / 's7_T1w.nii.gz'} ({where})" in finding.what
 
 
 def test_the_same_image_in_validation_and_test_is_an_error(folder):

@@ -177,7 +177,7 @@ def test_a_missing_folder_is_rejected_at_once(tmp_path):
         check(tmp_path / "nowhere")
 
 
-def test_a_person_in_two_sets_is_a_warning(tmp_path):
+def test_a_person_in_two_sets_is_an_error_unless_it_is_allowed(tmp_path):
     names = ["sub-1_ses-a", "sub-1_ses-b", "sub-2", "sub-3", "sub-4"]
     root = bids(tmp_path, names)
     (root / "split.json").write_text(
@@ -185,9 +185,11 @@ def test_a_person_in_two_sets_is_a_warning(tmp_path):
                     "test": ["sub-1_ses-b"]})
     )  # fmt: skip
     spec = {"loader": "bids", "contrasts": ["T1w"], "targets": {"gm": {"suffix": "seg-manual"}}}
-    result = check(root, spec, {"file": str(root / "split.json")})
-    [finding] = [finding for finding in result.findings if finding.kind == "person in several sets"]
-    assert finding.severity == "warning"
+    for allow_leak, severity in ((False, "error"), (True, "warning")):
+        split = {"file": str(root / "split.json"), "allow_leak": allow_leak}
+        findings = check(root, spec, split).findings
+        [finding] = [finding for finding in findings if finding.kind == "person in several sets"]
+        assert finding.severity == severity
     assert "subject sub-1" in finding.what
     assert "train: sub-1_ses-a, test: sub-1_ses-b" in finding.what
     kept = check(root, spec, {"test": 1, "validation": 1})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from softseg import data
 from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Sets, Split, Subject, read_split, write_split
+from softseg.data.leaks import check_leaks, person_leaks
+from softseg.data.splits import case_variants
 
 SPLIT = TypeAdapter(Split)
 
@@ -49,8 +52,24 @@ def error_of(spec: Split, subjects: list[Subject]) -> str:
 
 
 def test_the_default_is_60_20_20_of_the_subjects() -> None:
-    sets = split()(centers(), 0)
+    sets = split()([subject(f"s{n}") for n in range(20)], 0)
     assert [len(s) for s in (sets.train, sets.validation, sets.test)] == [12, 4, 4]
+
+
+def test_scans_of_one_person_stay_together_by_subject() -> None:
+    subjects = centers()
+    for seed in range(10):
+        sets = split()(subjects, seed)
+        assert all_of(sets) == sorted(s.name for s in subjects)
+        persons = [column_of(subjects, names, "person") for names in vars(sets).values()]
+        assert sum(map(len, persons)) == len(set().union(*persons)) == 12
+        assert not person_leaks(subjects, sets)
+
+
+def test_a_listed_subject_brings_the_other_scans_of_its_person() -> None:
+    sets = split(test=["c1-s1"], validation=["c2-s0", "c2-s1"])(centers(), 0)
+    assert sets.test == ("c1-s0", "c1-s1")
+    assert sets.validation == ("c2-s0", "c2-s1")
 
 
 def test_one_center_is_tested_and_one_validates() -> None:
@@ -73,8 +92,8 @@ def test_one_center_is_tested_and_the_persons_of_the_others_are_divided() -> Non
 
 
 def test_sets_can_be_lists_of_subjects() -> None:
-    names = [f"c1-s{n}" for n in range(5)]
-    sets = split(test=names[:2], validation=names[2:3])(centers(1), 0)
+    names = [f"s{n}" for n in range(5)]
+    sets = split(test=names[:2], validation=names[2:3])([subject(name) for name in names], 0)
     assert sets == Sets(tuple(names[3:]), tuple(names[2:3]), tuple(names[:2]))
 
 
@@ -187,13 +206,56 @@ def test_a_validation_value_that_is_in_the_test_set_is_rejected(
 
 
 def test_a_validation_subject_that_is_in_the_test_set_is_rejected() -> None:
-    message = error_of(split(test=["c1-s0"], validation=["c1-s1", "c1-s0"]), centers())
-    assert message.startswith("split.validation: subject 'c1-s0' is in the test set; ")
+    message = error_of(split(test=["c1-s0"], validation=["c1-s2", "c1-s1"]), centers())
+    assert message.startswith("split.validation: subject 'c1-s1' is in the test set; ")
 
 
-def test_subjects_without_the_column_are_listed() -> None:
-    mixed = [*centers(1), subject("x"), subject("y")]
-    assert "no column 'center' for x, y" in error_of(split(by="center"), mixed)
+MISSING = {"x": "n/a", "y": "", "z": "  ", "u": "NaN", "v": "NA"}
+
+
+def some_without_center() -> list[Subject]:
+    return [*centers(3), subject("w"), *(subject(name, center=c) for name, c in MISSING.items())]
+
+
+def test_a_missing_value_is_no_group() -> None:
+    for spec in ({"test": 1}, {"folds": 2}, {"test": ["1"], "within": "person", "by": "center"}):
+        message = error_of(split(**{"by": "center", **spec}), some_without_center())
+        assert "no center of u, v, w, x, y, z" in message
+        assert "split.missing: exclude" in message
+    message = error_of(split(by="subject", within="center"), some_without_center())
+    assert message.startswith("split.within: no center of ")
+    message = error_of(split(by="center", test=["n/a"], missing="exclude"), some_without_center())
+    assert "no subject has center 'n/a'" in message
+
+
+@pytest.mark.parametrize("spec", [{"test": 1}, {"folds": 3}, {"folds": ["2", "1"], "fold": 1}])
+def test_subjects_without_a_value_can_be_left_out_or_trained_on(spec: dict[str, Any]) -> None:
+    unknown = [*MISSING, "w"]
+    without = split(by="center", validation=1, **spec)(centers(3), 0)
+    left_out = split(by="center", validation=1, missing="exclude", **spec)(some_without_center(), 0)
+    assert left_out == without, "the known values are divided as if there were no others"
+    trained = split(by="center", validation=1, missing="train", **spec)(some_without_center(), 0)
+    assert trained.test == without.test
+    assert trained.validation == without.validation
+    assert sorted(trained.train) == sorted([*without.train, *unknown])
+
+
+def test_a_tested_subject_needs_no_value_within_the_rest() -> None:
+    subjects = [*centers(3), subject("x", center="1", site="n/a")]
+    subjects = [replace(s, columns={"site": s.name, **s.columns}) for s in subjects]
+    sets = split(by="center", test=["1"], within="site")(subjects, 0)
+    assert "x" in sets.test
+
+
+def test_a_subject_may_be_called_like_a_missing_value() -> None:
+    sets = split(test=["NA"])([subject(name) for name in ("NA", "a", "b")], 0)
+    assert sets.test == ("NA",)
+
+
+def test_values_that_differ_only_in_case_are_named() -> None:
+    subjects = [*centers(2), subject("x", center="A"), subject("y", center="a")]
+    [message] = case_variants(subjects, ("center", "center", "subject"))
+    assert message.startswith("center: A, a differ only in case")
 
 
 @pytest.mark.parametrize(
@@ -256,9 +318,24 @@ def test_a_person_of_two_centers_in_test_and_training_is_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     subjects = [*centers(), subject("again", center="1", person="p2.0")]
+    spec = split(by="center", test=[1], within="person", allow_leak=True)
+    sets = spec(subjects, 0)
+    leaks = person_leaks(subjects, sets)
+    assert [leak for leak in leaks if leak.startswith("person p2.0 is in several sets (")]
     with caplog.at_level(logging.WARNING):
-        split(by="center", test=[1], within="person")(subjects, 0)
-    assert "person p2.0 both in the test set and outside it" in caplog.text
+        check_leaks(leaks, spec)
+    assert "person p2.0 is in several sets" in caplog.text
+    with pytest.raises(UserError, match=r"test: again\).*|split.allow_leak: true"):
+        check_leaks(leaks, split(by="center"))
+
+
+def test_a_group_within_the_rest_that_is_also_tested_is_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    subjects = [subject(f"s{n}", center=str(n % 3), scanner=str(n % 4)) for n in range(12)]
+    with caplog.at_level(logging.WARNING):
+        split(by="center", test=[1], within="scanner")(subjects, 0)
+    assert "split: scanner 0, 1, 2, 3 both in the test set and outside it" in caplog.text
 
 
 @pytest.mark.real_data
