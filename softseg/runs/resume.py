@@ -22,6 +22,7 @@ _WITHOUT_EFFECT = {
     "dataset.cache_gb",
     "dataset.memory_gb",
     "split.file",
+    "split.allow_leak",
     "trainer.images_every",
 }
 
