@@ -40,7 +40,7 @@ from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.io import read_dtype
 from softseg.data.sample import SubjectReader
 from softseg.data.splits import Sets
-from softseg.data.subject import Subject
+from softseg.data.subject import Frame, Subject
 
 FileRole = tuple[Path, Kind, str, str]  # file, its kind, contrast or target, rater
 THREADS = min(os.cpu_count() or 1, 8)
@@ -122,19 +122,21 @@ def _check_subject(
     training would not read is a warning.
     """
     reader = SubjectReader(regrid=dataset.on_grid_mismatch == "resample")
-    volumes: dict[Path, VolumeSummary] = {}
+    volumes: dict[tuple[Path, Frame | None], VolumeSummary] = {}
     files: list[FileSummary] = []
     findings = list(_unfit_raters(subject, dataset))
     for role in _file_roles(subject, dataset):
         path, kind, name, rater = role
         try:
-            volume = reader.read(path)
+            frame = subject.frames.get(name) if kind == "image" else None
+            volume = reader.read(path, frame)
             if volume is None:
                 continue
-            if path not in volumes:
+            key = path, frame
+            if key not in volumes:
                 assert reader.reference is not None  # that of the first file that could be read
-                volumes[path] = summarize_volume(volume, reader.reference, read_dtype(path))
-            files.append(FileSummary(subject.name, path, kind, name, rater, volumes[path], None))
+                volumes[key] = summarize_volume(volume, reader.reference, read_dtype(path))
+            files.append(FileSummary(subject.name, path, kind, name, rater, volumes[key], None))
             if kind == "image":
                 continue
             if kind == "mask":

@@ -68,7 +68,7 @@ def read_json(path: Path) -> Any:
     if len(content) > MAX_JSON_BYTES:
         raise ValueError(f"it is larger than {MAX_JSON_BYTES:,} bytes")
     try:
-        return json.loads(content.decode("utf-8"))
+        return json.loads(content.decode("utf-8-sig"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -18,7 +18,7 @@ from softseg.data.masks import Counts, count_soft, roi_mask, soft_mask
 from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.grid import Grid, corner_distance, may_overlap, regrid, same_place
 from softseg.data.nifti.io import Volume, read_volume
-from softseg.data.subject import Subject
+from softseg.data.subject import Frame, Subject
 
 _RESAMPLE = "resample it onto that image's grid, or let dataset.on_grid_mismatch: resample do so"
 
@@ -85,8 +85,10 @@ def load_sample(
     """
     reader = SubjectReader(regrid=dataset.on_grid_mismatch == "resample", frame=frame)
     fills = [dataset.fill_of(contrast) for contrast in subject.images]
-    paths = zip(subject.images.values(), fills, strict=True)
-    images = [reader.on_reference(path, fill=fill) for path, fill in paths]
+    images = [
+        reader.on_reference(path, fill=fill, frame=subject.frames.get(contrast))
+        for (contrast, path), fill in zip(subject.images.items(), fills, strict=True)
+    ]
     masks = _read_masks(reader, subject, dataset, every_rater) if labels else []
     roi = None if subject.roi is None else reader.on_reference(subject.roi, roi_mask)
     sound = [image for image in images if image is not None]
@@ -145,20 +147,21 @@ class SubjectReader:
     reference: Grid | None = None
     _reference_path: Path = Path()
     _reference_unit: str = "mm"
-    _volumes: dict[Path, Volume | None] = field(default_factory=dict)
+    _volumes: dict[tuple[Path, Frame | None], Volume | None] = field(default_factory=dict)
 
     def on_reference(
         self,
         path: Path,
         to_mask: Callable[[Float32Array], Float32Array] | None = None,
         fill: Fill | None = None,
+        frame: Frame | None = None,
     ) -> Float32Array | None:
         """Return an image or a mask on the reference grid; None after a problem.
 
         Outside of its own grid, a mask is 0 and an image has the value that `fill` chooses.
         """
         try:
-            volume = self.read(path)
+            volume = self.read(path, frame)
             if volume is None:
                 return None
             # codes are chosen before resampling: values between two codes mean nothing
@@ -174,16 +177,22 @@ class SubjectReader:
         outside = np.float32(background_value(data, fill))
         return round_bits(regrid(data - outside, volume.grid, self.reference)) + outside
 
-    def read(self, path: Path) -> Volume | None:
+    def read(self, path: Path, frame: Frame | None = None) -> Volume | None:
         """Return a volume on its own grid; None if the file was rejected before.
+
+        `frame` is the volume of a file that holds several contrasts.
 
         Raises FileError, the first time, for a bad file and for a grid that does not fit that of
         the first image.
         """
-        if path in self._volumes:
-            return self._volumes[path]
-        self._volumes[path] = None
-        volume = read_volume(path, self.frame)
+        key = path, frame
+        if key in self._volumes:
+            return self._volumes[key]
+        self._volumes[key] = None
+        if frame is None:
+            volume = read_volume(path, self.frame)
+        else:
+            volume = read_volume(path, frame.index, frame.count)
         if self.reference is None:
             self.reference, self._reference_path = volume.grid, path
             self._reference_unit = volume.unit
@@ -201,7 +210,7 @@ class SubjectReader:
             wrong = f"is up to {distance:.3g} mm away from {self._reference_path}"
             fix = f"fix its affine, or {_RESAMPLE}"
             raise FileError(path, wrong, f"{self._unit_hint(volume)}{fix}")
-        self._volumes[path] = volume
+        self._volumes[key] = volume
         return volume
 
     def _unit_hint(self, volume: Volume) -> str:

@@ -29,6 +29,15 @@ def is_missing(value: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """One volume of a 4D file that holds all contrasts."""
+
+    index: int
+    count: int
+    """The number of volumes that the file must have."""
+
+
+@dataclass(frozen=True)
 class Subject:
     """The files of one subject, none of which has been opened yet."""
 
@@ -43,6 +52,8 @@ class Subject:
     columns: Mapping[str, str]
     """What splits can go by: `subject` (the person; shared by the sessions of one), placeholders
     such as `center` and `session`, and the columns of participants.tsv or the table."""
+    frames: Mapping[str, Frame] = field(default_factory=dict)
+    """Contrast -> the volume of its file, for contrasts that share a 4D file."""
 
     @property
     def files(self) -> list[Path]:
@@ -90,6 +101,7 @@ class SubjectFiles:
     searched: Mapping[str, str] = field(default_factory=dict)
     """Where the loader searched, as a path with `*`: `image <contrast>`, `roi`, `mask <target>`
     (where {rater} stands for a rater), and of tables `mask <target> by rater <rater>`."""
+    frames: dict[str, Frame] = field(default_factory=dict)
     missing_raters: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Target -> raters whose mask a table names, although there is no such file."""
     is_named: bool = False

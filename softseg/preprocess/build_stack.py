@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,7 @@ def _entry_path(folder: Path, subject: Subject, dataset: Dataset, recipe: dict[s
     of_subject = {
         "raters": [dataset.raters.model_dump(mode="json", exclude={"required"}), raters],
         "images": list(subject.images),
+        "frames": {contrast: asdict(frame) for contrast, frame in subject.frames.items()},
     }
     # a table's subjects may have any name, e.g. `../../x`
     name = re.sub(r"^[^\w]|[^\w.+-]", "_", subject.name)[:_MAX_NAME]

@@ -227,7 +227,7 @@ def validate_subject(files: SubjectFiles, dataset: DatasetFields) -> tuple[Subje
         for name in (files.name, *files.raters)
         if not is_utf8(name)
     ]
-    subject = Subject(files.name, images, labels, roi, files.columns)
+    subject = Subject(files.name, images, labels, roi, files.columns, frames=files.frames)
     return subject, [f"{files.name}: {problem}" for problem in problems]
 
 

@@ -69,14 +69,14 @@ class TableDataset(DatasetFields):
             is_named=any(row[key] not in _EMPTY for key in used),
         )
         for contrast in self.contrasts:
-            if path := _existing_file(root, row[contrast], name):
+            if path := existing_file(root, row[contrast], name):
                 files.images[contrast] = [path]
         for column, (target, rater) in masks.items():
-            if path := _existing_file(root, row[column], name):
+            if path := existing_file(root, row[column], name):
                 files.labels[target].append(MaskFile(path, rater=rater))
             elif row[column] not in _EMPTY:
                 files.missing_raters[target].append(rater)
-        if self.roi and (path := _existing_file(root, row[self.roi], name)):
+        if self.roi and (path := existing_file(root, row[self.roi], name)):
             files.rois.append(MaskFile(path))
         return files
 
@@ -98,7 +98,7 @@ class TableDataset(DatasetFields):
         return {**searched, "roi": cells(self.roi) if self.roi else ""}
 
 
-def _existing_file(root: Path, cell: str, name: str) -> Path | None:
+def existing_file(root: Path, cell: str, name: str) -> Path | None:
     """Return the file that a cell names, if it exists; raise UserError if it is outside root."""
     if cell in _EMPTY:
         return None

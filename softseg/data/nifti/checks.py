@@ -122,16 +122,19 @@ def check_header(header: Any) -> None:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # of numbers that are then rejected
-def grid_of(path: Path, header: Any, frame: int | None = None) -> Grid:
+def grid_of(path: Path, header: Any, frame: int | None = None, count: int | None = None) -> Grid:
     """Return the grid of one volume, or of the volume with index `frame` of a 4D file.
 
-    Raises FileError if there is not exactly one volume, and for voxels or an affine that are not
-    usable.
+    Raises FileError if there is not exactly one volume (with `count`, not exactly so many), and
+    for voxels or an affine that are not usable.
     """
     shape = tuple(int(n) for n in header.get_data_shape())
     if not shape or min(shape) < 1:
         raise FileError(path, f"has the shape {shape}", "every dimension must be at least 1")
     frames = int(np.prod(shape[3:], dtype=object))
+    if count is not None and frames != count:
+        fix = "correct the channels in dataset.json, or the file"
+        raise FileError(path, f"holds {frames} frame(s) {shape}, not {count} channels", fix)
     if frames > 1 and not 0 <= (-1 if frame is None else frame) < frames:
         missing = "" if frame is None else f"; there is no frame {frame}"
         fix = f"save one frame as a file (`softseg predict` takes --frame 0 to {frames - 1})"

@@ -54,11 +54,12 @@ class Volume:
     """The unit of length in the file's header: meter, mm, micron or unknown (read as mm)."""
 
 
-def read_volume(path: str | Path, frame: int | None = None) -> Volume:
+def read_volume(path: str | Path, frame: int | None = None, count: int | None = None) -> Volume:
     """Read a whole file, scaled by its header's slope, as float32.
 
     A shape (X, Y) or (X, Y, Z, 1) becomes (X, Y, Z); of a 4D file (X, Y, Z, N) the frame of
-    this index, from 0. No more of the file is unpacked than its header declares.
+    this index, from 0; with `count`, it must hold so many. No more of the file is unpacked than
+    its header declares.
 
     Raises `FileError` for a file that is missing, truncated, damaged, not NIfTI or longer than its
     header declares; that holds several volumes of which none is chosen, complex or color voxels,
@@ -67,7 +68,7 @@ def read_volume(path: str | Path, frame: int | None = None) -> Volume:
     path = Path(path)
     with file_errors(path), np.errstate(over="ignore", invalid="ignore"):
         _, header = _read_header(path)
-        grid = grid_of(path, header, frame)
+        grid = grid_of(path, header, frame, count)
         check_memory(path, header, path.stat().st_size)
         content = _read_start(path, declared_bytes(header) + PADDING + 1)
         check_length(path, header, len(content))
