@@ -57,7 +57,7 @@ def write_scores(results: Results, target: str, path: Path) -> Figure:
 
 def write_progression(results: Results, target: str, path: Path) -> Figure | None:
     """Plot one validation slice as each candidate learned it (Figure 2), if one was kept."""
-    split = min(run.split for run in results.done_runs())
+    split = min(results.common_splits or {run.split for run in results.done_runs()})
     previews = {
         run.candidate: read_progression(run.run.folder)
         for run in results.done_runs()
@@ -80,11 +80,13 @@ def write_progression(results: Results, target: str, path: Path) -> Figure | Non
     }
     plot_progression(predictions, first.image[0], first.target[k], path)
     others = ", ".join(sorted(available.keys() - predictions.keys()))
+    absent = ", ".join(name for name in results.scored_candidates if name not in available)
     return Figure(
         path,
         f"Learning progression of {target} on one validation slice of split {split}: predictions "
         "from 0 (transparent) to 1 (red). The last column is each candidate's last epoch."
-        + (f" Not shown, as their slice is another: {others}." if others else ""),
+        + (f" Not shown, as their slice is another: {others}." if others else "")
+        + (f" Not shown, as they kept no predictions of this split: {absent}." if absent else ""),
         alt="A grid of slices: candidates in rows, epochs in columns.",
     )
 
@@ -213,9 +215,13 @@ def write_learning(results: Results, _: str, path: Path) -> Figure:
         name: [run.history for run in results.done_runs(name)] for name in results.scored_candidates
     }
     plot_learning_curves(histories, path, colors(results.candidates))
+    counts = ", ".join(f"{name} {len(runs)}" for name, runs in histories.items())
+    differ = len({len(runs) for runs in histories.values()}) > 1
     return Figure(
         path,
-        "Learning curves. Losses of different kinds cannot be compared with each other; "
+        "Learning curves of all finished runs"
+        + (f", which are of different splits ({counts} runs)" if differ else "")
+        + ". Losses of different kinds cannot be compared with each other; "
         "validation Dice is at threshold 0.5, so it understates candidates with a low threshold.",
         alt="Training loss, validation loss and validation Dice over epochs, a row per candidate.",
     )
@@ -223,9 +229,7 @@ def write_learning(results: Results, _: str, path: Path) -> Figure:
 
 def write_timing(results: Results, _: str, path: Path) -> Figure:
     """Plot the time of each stage, over the runs of a candidate on the same splits."""
-    of_all = set.intersection(
-        *({run.split for run in results.done_runs(name)} for name in results.scored_candidates)
-    )
+    of_all = results.common_splits
     seconds: dict[str, Counter[str]] = {}
     for name in results.scored_candidates:
         seconds[name] = Counter()

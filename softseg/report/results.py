@@ -68,6 +68,12 @@ class Results:
         splits = set(of_target["split"]) - set(of_target.loc[~is_compared, "split"])
         return [run for run in self.done_runs(candidate) if run.split in splits]
 
+    @property
+    def common_splits(self) -> set[int]:
+        """The splits that every candidate with a finished run has finished."""
+        finished = [{run.split for run in self.done_runs(name)} for name in self.scored_candidates]
+        return set.intersection(*finished)
+
     @cached_property
     def volume_biases(self) -> dict[str, dict[str, pd.DataFrame]]:
         """Target -> candidate -> the table of `volume_bias_table`, by group if any is known."""

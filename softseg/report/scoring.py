@@ -72,15 +72,19 @@ def _used_threshold(run: RunStatus, target: str, value: float) -> UsedThreshold:
 
 
 def threshold_sentences(results: Results, target: str) -> Iterator[str]:
-    """Describe the thresholds of all candidates, a sentence for each origin that they have."""
-    used = used_thresholds(results, target)
+    """Describe the thresholds of all candidates and what follows them, by sentences."""
+    yield from _origin_sentences(results, used_thresholds(results, target))
+    yield _postprocessing_sentence(results)
+
+
+def _origin_sentences(results: Results, used: Sequence[UsedThreshold]) -> Iterator[str]:
+    """A sentence for each origin of thresholds that a candidate has."""
     for source, description in _SOURCES.items():
         of_source = [threshold for threshold in used if threshold.source == source]
         if not of_source:
             continue
         how = _describe_search(results, of_source) if source == "searched" else ""
         yield f"{description}{how}: {_list_values(results, of_source, used)}."
-    yield _postprocessing_sentence(results)
 
 
 def threshold_warnings(results: Results, target: str) -> Iterator[str]:
@@ -90,7 +94,7 @@ def threshold_warnings(results: Results, target: str) -> Iterator[str]:
         yield (
             f"The thresholds of {target} have different origins, so the binary scores of "
             "candidates differ by more than their predictions: "
-            + " ".join(threshold_sentences(results, target))
+            + " ".join(_origin_sentences(results, used))
         )
     if flat := [threshold.run.name for threshold in used if threshold.source == "flat"]:
         yield (
@@ -172,7 +176,8 @@ def scored_section(run: RunStatus) -> dict[str, Any]:
 def calibration_sentence(results: Results) -> str:
     """Near which distance to the truth calibration was measured, and over which scans."""
     margins = _by_candidate(results, ("metrics", "calibration_margin_mm"))
-    if margins.keys() == {None}:
+    is_measured = "ece" in results.metrics and results.metrics["ece"].notna().any()
+    if margins.keys() == {None} or not is_measured:
         return "Errors of calibration were not measured (evaluate.metrics.calibration_margin_mm)."
     where = _describe(margins, "within {} mm of the truth", "not measured")
     return f"Errors of calibration: {where}, over the scans of the tables."

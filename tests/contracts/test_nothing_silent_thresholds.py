@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -141,6 +142,9 @@ def test_calibration_and_lesion_rules_are_those_of_the_runs(tmp_path):
     path = tmp_path / "Dice/split-0/run.json"
     section = {"postprocess": [], "metrics": {"calibration_margin_mm": 3.0}, "lesions": None}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"scored_evaluate": section}))
+    assert "were not measured" in calibration_sentence(read_results(tmp_path))
+    for file in tmp_path.rglob("metrics.csv"):
+        pd.read_csv(file).assign(ece=0.1).to_csv(file, index=False)
     sentence = calibration_sentence(read_results(tmp_path))
     assert "Soft: within 5.0 mm of the truth; Dice: within 3.0 mm of the truth" in sentence
 

@@ -243,3 +243,26 @@ def test_a_candidate_with_another_preview_slice_is_named_instead_of_drawn(tmp_pa
     [figure] = write_figure("progression", read_results(tmp_path), tmp_path, "gm")
     assert "Not shown, as their slice is another: B, D." in figure.caption
     assert (tmp_path / "progression_gm.png").exists()
+
+
+def test_the_progression_is_of_a_split_that_every_candidate_has_finished(tmp_path):
+    done = fake.scores(splits=2, candidates=("A", "B"))
+    del done["B", 0]
+    fake.write(tmp_path, done)
+    image, target = np.random.default_rng(0).random((2, 1, 6, 8), dtype=np.float32)
+    for run in ("A/split-0", "A/split-1", "B/split-1"):
+        preview_of_target(tmp_path / run, image, target)
+    [figure] = write_figure("progression", read_results(tmp_path), tmp_path, "gm")
+    assert "one validation slice of split 1" in figure.caption
+    assert "Not shown" not in figure.caption
+    shutil.rmtree(tmp_path / "B/split-1/previews")
+    [figure] = write_figure("progression", read_results(tmp_path), tmp_path, "gm")
+    assert figure.caption.endswith("as they kept no predictions of this split: B.")
+
+
+def test_unequal_numbers_of_runs_are_in_the_captions_of_learning_curves(tmp_path):
+    done = fake.scores(splits=2, candidates=("A", "B"))
+    del done["B", 0]
+    results = read_results(fake.write(tmp_path, done))
+    [figure] = write_figure("learning", results, tmp_path)
+    assert "of different splits (A 2, B 1 runs)" in figure.caption
