@@ -22,7 +22,8 @@ class Affine(Component):
     Source: Gros et al. 2020, section 2.3.3 and Table 1.
 
     Linear interpolation for image and target, so a hard mask comes out soft at its edge. Outside
-    the slice the image is its standardized background and the target 0.
+    the slice the image is its standardized background and the target 0. A voxel to which an ignored
+    voxel contributes is ignored.
 
     Example: `- affine: {rotation: 10, translation: 0.05, scale: 0.2}`
     """
@@ -58,15 +59,18 @@ def apply_affine(batch: Batch, parameters: Tensor) -> Batch:
     (above 1 magnifies), shift along H and W as a fraction of the slice's size. Order and result are
     those of TorchIO's `Affine`.
     """
-    channels = batch.image.shape[1]
+    channels, targets = batch.image.shape[1], batch.target.shape[1]
     # Zeros are filled in from outside: with the background subtracted, they are the background.
-    both = torch.cat([batch.image - batch.fill[:, :, None, None], batch.target], dim=1)
+    ignore = [] if batch.ignore is None else [batch.ignore]
+    both = torch.cat([batch.image - batch.fill[:, :, None, None], batch.target, *ignore], dim=1)
     theta = _affine_matrices(parameters, both.shape[2:])
     grid = F.affine_grid(theta, list(both.shape), align_corners=False)
     moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     image = moved[:, :channels] + batch.fill[:, :, None, None]
     maps = _transform_maps(batch.maps, grid, parameters[:, 1])
-    return replace(batch, image=image, target=moved[:, channels:].clamp(0, 1), maps=maps)
+    target = moved[:, channels : channels + targets].clamp(0, 1)
+    batch = replace(batch, image=image, target=target, maps=maps)
+    return batch.with_ignored(moved[:, channels + targets :])
 
 
 def _transform_maps(maps: Mapping[str, Tensor], grid: Tensor, scale: Tensor) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from softseg.core.ranks import BatchPart
+from softseg.data.masks import TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Batch:
     target: Tensor  # (B, K, H, W) float32 in [0, 1]
     fill: Tensor  # (B, C): the standardized background, which is outside of the image
     maps: Mapping[str, Tensor] = field(default_factory=dict)  # kind -> (B, K, H, W), for the loss
+    ignore: Tensor | None = None  # (B, K, H, W), 1 where the target is unknown; None: nowhere
     part: BatchPart | None = None  # which slices of the batch these are; None: all
 
     @property
@@ -34,6 +36,16 @@ class Batch:
         """Return these slices' part of values for the batch of all processes, (batch_size, ...)."""
         return values if self.part is None else self.part.of(values)
 
+    def with_ignored(self, contributions: Tensor) -> Batch:
+        """Return the batch with new ignored voxels after a transform that interpolates.
+
+        `contributions` (B, K, H, W) are the shares of ignored voxels in each voxel: where there is
+        any, beyond rounding, the target is unknown. Without channels nothing is ignored.
+        """
+        if not contributions.shape[1]:
+            return self
+        return replace(self, ignore=(contributions > TOLERANCE).to(contributions.dtype))
+
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with a function applied to every tensor, such as a copy to a device."""
         return replace(
@@ -42,4 +54,5 @@ class Batch:
             target=function(self.target),
             fill=function(self.fill),
             maps={kind: function(tensor) for kind, tensor in self.maps.items()},
+            ignore=None if self.ignore is None else function(self.ignore),
         )

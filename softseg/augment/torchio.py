@@ -97,7 +97,8 @@ class TorchioTransform(Component):
         offset = batch.fill[:, :, None, None] * float(self.name in _SPATIAL)
         image = (batch.image - offset).cpu()
         transform = self._transform()
-        labels = torch.cat([batch.target, *batch.maps.values()], dim=1).cpu()
+        ignore = [] if batch.ignore is None else [batch.ignore]
+        labels = torch.cat([batch.target, *batch.maps.values(), *ignore], dim=1).cpu()
         seed = int(torch.randint(2**62, (1,), generator=generator))
         # TorchIO draws from torch's global generator, whose state must not change for others
         with torch.random.fork_rng(devices=[]):
@@ -112,13 +113,10 @@ class TorchioTransform(Component):
         device = batch.image.device
         moved = torch.stack([image for image, _ in pairs]).to(device) + offset
         moved_labels = torch.stack([labels for _, labels in pairs]).to(device)
-        target, *maps = moved_labels.split(batch.target.shape[1], dim=1)
-        return replace(
-            batch,
-            image=moved,
-            target=target.clamp(0, 1),
-            maps=dict(zip(batch.maps, maps, strict=True)),
-        )
+        target, *others = moved_labels.split(batch.target.shape[1], dim=1)
+        maps = dict(zip(batch.maps, others, strict=False))
+        batch = replace(batch, image=moved, target=target.clamp(0, 1), maps=maps)
+        return batch.with_ignored(others[-1]) if ignore else batch
 
 
 def _transform_slice(transform: Any, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
 from softseg.data import Dataset, DatasetError, Split
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.masks import roi_mask, soft_mask
+from softseg.data.masks import ignored_voxels, roi_mask, soft_mask
 from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.io import read_dtype
 from softseg.data.sample import SubjectReader
@@ -105,7 +105,8 @@ def check_files(
             files += summaries
             findings += problems
             advance()
-    findings += [*find_unusual_files(files, dataset), *find_outliers(files)]
+    ignore = {subject.name: subject.ignore for subject in subjects}
+    findings += [*find_unusual_files(files, dataset, ignore), *find_outliers(files)]
     findings += find_duplicates(files, sets, allow_leak)
     if sets is not None:
         findings += find_targets_without_foreground(list(dataset.targets), files, sets)
@@ -140,10 +141,12 @@ def _check_subject(
             if kind == "image":
                 continue
             if kind == "mask":
-                mask = soft_mask(volume.data, path, name, dataset.targets[name])
+                target, ignore = dataset.targets[name], subject.ignore.get(name, ())
+                mask = soft_mask(volume.data, path, name, target, ignore)
+                ignored = int(ignored_voxels(volume.data, target, ignore).sum(dtype=np.int64))
             else:
-                mask = roi_mask(volume.data)
-            summary = summarize_mask(volume.data, mask, volume.grid.voxel_ml)
+                mask, ignored = roi_mask(volume.data), 0
+            summary = summarize_mask(volume.data, mask, volume.grid.voxel_ml, ignored)
             files[-1] = replace(files[-1], mask=summary)
         except FileError as error:
             _, what, do = error.args

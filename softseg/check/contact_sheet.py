@@ -44,6 +44,8 @@ class SheetEntry:
     masks: dict[str, AnyArray]
     """Target -> slice in [0, 1]; empty without labels."""
     pixel_mm: slices.PixelSize = (1.0, 1.0)
+    ignore: AnyArray | None = None
+    """True where one of the targets is unknown; None: nowhere."""
 
 
 def sheet_entries(
@@ -72,6 +74,10 @@ def sheet_entry(
     )
     foreground = target.sum(axis=tuple(k for k in range(4) if k != axis + 1))
     index = int(foreground.argmax()) if foreground.any() else image.shape[axis + 1] // 2
+    ignore = None
+    if sample.ignore is not None:
+        ignored = canonical_voxels(sample.ignore, sample.grid).any(axis=0)
+        ignore = np.take(ignored, index, axis)
     first, second = (float(grid.zooms[k]) for k in range(3) if k != axis)
     return SheetEntry(
         name=name,
@@ -79,6 +85,7 @@ def sheet_entry(
         images=dict(zip(dataset.contrasts, np.take(image, index, axis + 1), strict=True)),
         masks=dict(zip(dataset.targets, np.take(target, index, axis + 1), strict=False)),
         pixel_mm=(first, second),
+        ignore=ignore,
     )
 
 
@@ -152,6 +159,8 @@ def _legend(page: Sequence[SheetEntry]) -> list[tuple[str, str]]:
     order = ", from left to right" if len(page[0].images) > 1 else ""
     text = f"{', '.join(page[0].images)}{order}. Below: subject, set, slice / number of slices"
     lines = [line.strip() for line in wrap(text, int(WIDTH * _LETTERS)).splitlines()]
+    if any(entry.ignore is not None and entry.ignore.any() for entry in page):
+        lines.append(slices.IGNORED_NOTE)
     targets = dict.fromkeys(f"outline of {name}" for entry in page for name in entry.masks)
     return [*((line, "none") for line in lines), *zip(targets, cycle(_COLORS), strict=False)]
 
@@ -161,6 +170,7 @@ def _plot_slice(axes: Axes, entry: SheetEntry, image: AnyArray) -> None:
     pixel_mm = entry.pixel_mm
     masks = [mask > 0 for mask in entry.masks.values()] or [np.zeros(image.shape, dtype=bool)]
     slices.plot_slice(axes, image, pixel_mm, slices.foreground_box(masks, pixel_mm, least=0.5))
+    slices.plot_ignored(axes, entry.ignore, pixel_mm)
     for mask, color in zip(entry.masks.values(), cycle(_COLORS), strict=False):
         padded = np.pad(upright(mask), 1)  # so that it closes at the slice's edges, too
         if padded.max() >= 0.5:

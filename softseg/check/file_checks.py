@@ -24,8 +24,15 @@ ALIGNED_MM = 1e-3
 """Files that are at most this far from the first contrast are on the same grid."""
 
 
-def find_unusual_files(files: Sequence[FileSummary], dataset: DatasetFields) -> Iterator[Finding]:
-    """Yield unusual values of images and masks, files on another grid, and codes of no target."""
+def find_unusual_files(
+    files: Sequence[FileSummary],
+    dataset: DatasetFields,
+    ignore: Mapping[str, Mapping[str, Sequence[float]]],
+) -> Iterator[Finding]:
+    """Yield unusual values of images and masks, files on another grid, and codes of no target.
+
+    `ignore` holds, for each subject and target, the codes of voxels to ignore.
+    """
     for file in files:
         if file.kind == "image" and file.volume.is_constant:
             what = f"every voxel is {file.volume.min:g}"
@@ -55,7 +62,19 @@ def find_unusual_files(files: Sequence[FileSummary], dataset: DatasetFields) -> 
     for contrast in dataset.contrasts:
         images = [file for file in files if file.kind == "image" and file.name == contrast]
         yield from _negative_minima([image.volume for image in images], contrast)
-    yield from _unused_codes(files, dataset.targets)
+    yield from _unused_codes(files, dataset.targets, ignore)
+    yield from _absent_codes(files, dataset.targets)
+
+
+def _absent_codes(files: Sequence[FileSummary], targets: Mapping[str, Target]) -> Iterator[Finding]:
+    """Yield targets with codes to ignore that no mask has, which may be misspelled."""
+    for name, target in targets.items():
+        masks = [file.mask for file in files if file.kind == "mask" and file.name == name]
+        if target.ignore and masks and not any(mask and mask.ignored for mask in masks):
+            codes = ", ".join(f"{code:g}" for code in target.ignore)
+            what = f"dataset.targets.{name}.ignore: no mask of {name} has a voxel of {codes}"
+            do = "correct the codes, or remove the key if nothing has to be ignored"
+            yield Finding("warning", "unused ignore codes", what, do)
 
 
 def _negative_minima(volumes: Sequence[VolumeSummary], contrast: str) -> Iterator[Finding]:
@@ -74,14 +93,18 @@ def _negative_minima(volumes: Sequence[VolumeSummary], contrast: str) -> Iterato
         yield Finding("note", "values below 0", what, do)
 
 
-def _unused_codes(files: Sequence[FileSummary], targets: Mapping[str, Target]) -> Iterator[Finding]:
-    """Yield a note for each code in masks that none of their targets uses."""
+def _unused_codes(
+    files: Sequence[FileSummary],
+    targets: Mapping[str, Target],
+    ignore: Mapping[str, Mapping[str, Sequence[float]]],
+) -> Iterator[Finding]:
+    """Yield a note for each code in masks that none of their targets uses or ignores."""
     unused: dict[Path, set[float]] = {}
     for file in files:
         target = targets[file.name] if file.kind == "mask" else None
         if target and target.values is not None and file.mask is not None:
             codes, distance = target.values, ROUNDING if target.round else TOLERANCE
-            meant = (0, *codes)
+            meant = (0, *codes, *ignore.get(file.subject, {}).get(file.name, ()))
             rest = {
                 value
                 for value in file.mask.values

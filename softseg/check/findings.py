@@ -69,6 +69,8 @@ class MaskSummary:
     volume_ml: float
     """Sum of the mask, whose values are in [0, 1]."""
     empty: bool
+    ignored: int = 0
+    """Voxels whose truth is unknown, which count in no loss and no metric."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,13 @@ def summarize_volume(volume: Volume, reference: Grid, dtype: str) -> VolumeSumma
     )
 
 
-def summarize_mask(data: Float32Array, mask: Float32Array, voxel_ml: float) -> MaskSummary:
-    """Return a file's voxels (X, Y, Z) and the mask in [0, 1] made of them, in numbers."""
+def summarize_mask(
+    data: Float32Array, mask: Float32Array, voxel_ml: float, ignored: int = 0
+) -> MaskSummary:
+    """Return a file's voxels (X, Y, Z) and the mask in [0, 1] made of them, in numbers.
+
+    `ignored` is the number of its voxels whose truth is unknown.
+    """
     filled = data[data != 0]  # most voxels are 0 and need not be sorted
     values = np.unique(filled)
     if filled.size < data.size:
@@ -125,6 +132,7 @@ def summarize_mask(data: Float32Array, mask: Float32Array, voxel_ml: float) -> M
         soft_share=soft / positive if positive else 0.0,
         volume_ml=volume_ml(mask, voxel_ml),
         empty=not positive,
+        ignored=ignored,
     )
 
 

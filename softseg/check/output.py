@@ -147,10 +147,12 @@ def _describe_masks(masks: Sequence[MaskSummary]) -> str:
     most = max(len(values), *(mask.distinct for mask in masks))
     listed = " ".join(f"{value:.3g}" for value in values[:VALUES])
     more = f" .. ({most} or more)" if most > VALUES else ""
+    ignored = [mask.ignored for mask in masks if mask.ignored]
+    counts = f", ignored voxels {_range(ignored)} in {len(ignored)} masks" if ignored else ""
     return (
         f"{len(masks)} masks, {len(masks) - len(filled)} empty, values {listed}{more}, "
         f"soft voxels {_range(softness)} %, "
-        f"volume {_range([mask.volume_ml for mask in filled])} ml"
+        f"volume {_range([mask.volume_ml for mask in filled])} ml{counts}"
     )
 
 
@@ -194,7 +196,7 @@ def as_json(result: CheckResult) -> dict[str, Any]:
     `rater`, `shape`, `zooms_mm`, `orientation`, `dtype`, `min`, `max`, and of the voxels other than
     0 `mean`, `std` and `median`; `away_mm` from the first contrast; `digest` of the voxels; and for
     masks (else None) `values` (at most 10), `distinct` (the number of all values), `soft_share` in
-    [0, 1], `volume_ml` and `empty`.
+    [0, 1], `volume_ml`, `empty` and `ignored` (the number of voxels whose truth is unknown).
     """
     return {
         "root": result.root.as_posix(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from softseg.core.types import Float32Array
 from softseg.data.loaders.base import Target
 from softseg.data.nifti.checks import FileError
+from softseg.metrics import without_ignored
 
 Counts = tuple[int, int]  # (soft voxels, voxels above 0)
 TOLERANCE = 1e-3
@@ -25,15 +26,20 @@ _FEW = 8  # a file with at most so many values above 0 may hold codes, whatever 
 _SCALES = (100, 255, 1000, 4095, 65535)  # usual values for 1: percent, per mille, 8, 12 and 16 bits
 
 
-def soft_mask(data: Float32Array, path: Path, name: str, target: Target) -> Float32Array:
+def soft_mask(
+    data: Float32Array, path: Path, name: str, target: Target, ignore: Sequence[float] = ()
+) -> Float32Array:
     """Return the mask of target `name` in [0, 1], from the voxels of the file at `path`.
 
     With label codes (`values`): 1 where the voxel is one of them. Without: the voxels themselves,
-    divided by `maximum`, and clipped to [0, 1]. Raises FileError for voxels that the keys of the
-    target do not allow; the message proposes keys that do.
+    divided by `maximum`, and clipped to [0, 1]. Voxels with one of the codes `ignore` are 0, and
+    their codes may have any value. Raises FileError for other voxels that the keys of the target do
+    not allow; the message proposes keys that do.
     """
-    if target.values is not None:
-        return _mask_of_codes(data, path, name, target)
+    ignored = ignored_voxels(data, target, ignore) > 0 if ignore else None
+    data = without_ignored(data, ignored)
+    if target.values is not None:  # 0 may be one of them
+        return without_ignored(_mask_of_codes(data, path, name, target), ignored)
     maximum = target.maximum or 1.0
     mask = data if maximum == 1 else np.asarray(data / maximum, dtype=np.float32)
     margin = OVERSHOOT if target.clip else TOLERANCE
@@ -46,6 +52,15 @@ def soft_mask(data: Float32Array, path: Path, name: str, target: Target) -> Floa
         fix = f"bring all masks to one scale, or remove dataset.targets.{name}.maximum"
         raise FileError(path, f"{wrong}{format_values(data)})", fix)
     return np.clip(mask, 0, 1)
+
+
+def ignored_voxels(data: Float32Array, target: Target, codes: Sequence[float]) -> Float32Array:
+    """Return 1 for the voxels of a file that have one of these codes, and 0 for all others."""
+    ignored = np.zeros(data.shape, dtype=np.float32)
+    for code in codes:
+        distance = ROUNDING if target.round else TOLERANCE
+        ignored[np.abs(data - np.float32(code)) <= distance] = 1
+    return ignored
 
 
 def _mask_of_codes(data: Float32Array, path: Path, name: str, target: Target) -> Float32Array:
@@ -103,6 +118,11 @@ def is_continuous(data: Float32Array) -> bool:
 def _suggestion(data: Float32Array, name: str) -> str:
     """Return the keys with which a file without codes, outside [0, 1], would be accepted."""
     key = f"dataset.targets.{name}"
+    outside = np.unique(data[(data < -TOLERANCE) | (data > 1 + TOLERANCE)])
+    fractions = np.abs(data - np.rint(data)) > TOLERANCE
+    if len(outside) == 1 and not _is_overshoot(data) and fractions.any():
+        code = f"{outside[0]:g}"
+        return f"if {code} marks voxels whose truth is unknown, write {key}.ignore: [{code}]"
     if _is_overshoot(data):
         return f"if interpolation overshot, cut it off with {key}.clip: true"
     distance = float(np.abs(data - np.rint(data)).max())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,19 @@ from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, Float32Array
 from softseg.data.fill import Fill, background_value, round_bits
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.masks import Counts, count_soft, roi_mask, soft_mask
+from softseg.data.masks import (
+    TOLERANCE,
+    Counts,
+    count_soft,
+    ignored_voxels,
+    roi_mask,
+    soft_mask,
+)
 from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.grid import Grid, corner_distance, may_overlap, regrid, same_place
 from softseg.data.nifti.io import Volume, read_volume
 from softseg.data.subject import Frame, Subject
+from softseg.metrics import without_ignored
 
 _RESAMPLE = "resample it onto that image's grid, or let dataset.on_grid_mismatch: resample do so"
 
@@ -94,7 +102,17 @@ def load_sample(
     sound = [image for image in images if image is not None]
     if reader.problems or reader.reference is None:
         raise SubjectError(subject.name, reader.problems)
+    ignore = None
+    if masks and subject.ignore:
+        names = zip(dataset.targets, masks, strict=True)
+        ignore = np.stack([_read_ignored(reader, subject, dataset, *pair) for pair in names])
+        masks = [
+            {rater: without_ignored(mask, ignored) for rater, mask in raters.items()}
+            for raters, ignored in zip(masks, ignore, strict=True)
+        ]
     fused = [dataset.raters(raters) for raters in masks]
+    if ignore is not None:  # STAPLE estimates a probability above 0 for these voxels, too
+        fused = [without_ignored(*pair) for pair in zip(fused, ignore, strict=True)]
     return Sample(
         image=np.stack(sound),
         target=np.stack(fused) if fused else np.zeros((0, *reader.reference.shape), np.float32),
@@ -106,6 +124,7 @@ def load_sample(
             "raters": count_soft(fused),
         },
         fill=tuple(background_value(*pair) for pair in zip(sound, fills, strict=True)),
+        ignore=ignore,
     )
 
 
@@ -123,15 +142,39 @@ def _read_masks(
         wrong = dataset.raters.chosen_rater_problem(files) if files else f"no mask of {name}"
         if wrong:
             reader.problems.append(f"{subject.name}: {wrong}")
+        codes = subject.ignore.get(name, ())
         by_rater = {}
         for rater, path in files.items():
             if chosen in (None, rater):
-                to_mask = partial(soft_mask, path=path, name=name, target=target)
+                to_mask = partial(soft_mask, path=path, name=name, target=target, ignore=codes)
                 mask = reader.on_reference(path, to_mask)
                 if mask is not None:
                     by_rater[rater] = mask
         masks.append(by_rater)
     return masks
+
+
+def _read_ignored(
+    reader: SubjectReader,
+    subject: Subject,
+    dataset: DatasetFields,
+    name: str,
+    raters: Iterable[str],
+) -> BoolArray:
+    """Return the voxels (X, Y, Z) of target `name` that one of these raters ignored.
+
+    What one ignored is ignored for all of them, so that they are compared on the same voxels. Where
+    a mask is resampled, every voxel to which an ignored one contributes is ignored.
+    """
+    assert reader.reference is not None  # that of the first file that could be read
+    ignored = np.zeros(reader.reference.shape, dtype=bool)
+    target, codes = dataset.targets[name], subject.ignore.get(name, ())
+    for rater in raters if codes else ():
+        to_ignored = partial(ignored_voxels, target=target, codes=codes)
+        voxels = reader.on_reference(subject.labels[name][rater], to_ignored)
+        if voxels is not None:
+            ignored |= voxels > TOLERANCE
+    return ignored
 
 
 @dataclass

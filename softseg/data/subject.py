@@ -54,6 +54,8 @@ class Subject:
     such as `center` and `session`, and the columns of participants.tsv or the table."""
     frames: Mapping[str, Frame] = field(default_factory=dict)
     """Contrast -> the volume of its file, for contrasts that share a 4D file."""
+    ignore: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Target -> codes of the voxels in its masks whose truth is unknown; only targets with some."""
 
     @property
     def files(self) -> list[Path]:
@@ -104,6 +106,8 @@ class SubjectFiles:
     frames: dict[str, Frame] = field(default_factory=dict)
     missing_raters: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Target -> raters whose mask a table names, although there is no such file."""
+    ignore: tuple[float, ...] = ()
+    """The codes that the dataset itself says to ignore, for targets without `ignore`."""
     is_named: bool = False
     """Whether a table names files of this subject, which is then never silently left out."""
 

@@ -107,8 +107,9 @@ grows with the batch and the slice)"""
         total = values.masked_fill(left_out, 0).sum()
         if self.reduction == "sum":
             return total
-        count = (~left_out).sum()
-        return total / (batch_count(count) if batch_count else count).clamp(min=1)
+        count = (~left_out).sum().to(total.dtype)
+        count = batch_count(count) if batch_count else count
+        return total / count.clamp(min=torch.finfo(count.dtype).tiny)  # 0 / tiny: nothing to learn
 
     def _ignored_values(self, values: Tensor) -> Tensor:
         """Return which values that `forward` returned do not count; here, of ignored voxels."""

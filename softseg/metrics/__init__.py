@@ -7,9 +7,14 @@ structure that continues into them is scored as its known part, with a surface a
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TypeVar
 
-from softseg.core.types import AnyArray, BoolArray, FloatArray
+import numpy as np
+from numpy.typing import NDArray
+
+from softseg.core.types import AnyArray, BoolArray
+
+Number = TypeVar("Number", bound=np.floating)
 
 TRUTH_THRESHOLD = 0.5
 """The fraction of a voxel from which the truth of the binary metrics is foreground."""
@@ -24,6 +29,6 @@ def binarize(probability: AnyArray, threshold: float) -> BoolArray:
     return np.asarray(probability, dtype=np.float32) >= np.float32(threshold)
 
 
-def without_ignored(values: FloatArray, ignore: BoolArray | None) -> FloatArray:
+def without_ignored(values: NDArray[Number], ignore: BoolArray | None) -> NDArray[Number]:
     """Return a prediction or truth (X, Y, Z) with 0 in the voxels to ignore; None ignores none."""
     return values if ignore is None else np.where(ignore, values.dtype.type(0), values)

@@ -71,6 +71,7 @@ HEADINGS = {
     "lfdr_paper": Heading("LFDR as in\nthe paper", "%", 0),
     "lesions_truth": Heading("lesions\nin the truth"),
     "lesions_pred": Heading("lesions\npredicted"),
+    "ignored_ml": Heading("ignored\nvolume", "ml", printed=True, in_report=True),
     "retained_error": Heading("error over\nretained shares", "%", 0),
     "rank": Heading("rank correlation\nwith raters", "", 1),
 }

@@ -124,6 +124,7 @@ def _entry_path(folder: Path, subject: Subject, dataset: Dataset, recipe: dict[s
         "raters": [dataset.raters.model_dump(mode="json", exclude={"required"}), raters],
         "images": list(subject.images),
         "frames": {contrast: asdict(frame) for contrast, frame in subject.frames.items()},
+        "ignore": sorted(subject.ignore.items()),
     }
     # a table's subjects may have any name, e.g. `../../x`
     name = re.sub(r"^[^\w]|[^\w.+-]", "_", subject.name)[:_MAX_NAME]

@@ -39,7 +39,7 @@ from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
 
 # Raise when preprocessing computes other values: entries of earlier versions are then ignored.
 _VERSION = 5
-TENSORS = ("image", "target", "fill", "keep", "raters", "maps")
+TENSORS = ("image", "target", "fill", "keep", "raters", "maps", "ignore")
 _STATISTICS = TypeAdapter(VolumeStatistics)
 
 _STEM = r"[^.].*-[0-9a-f]{32}"  # <subject>-<key>

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from softseg.core.errors import UserError
 from softseg.core.names import natural_key
-from softseg.core.types import Float32Array, Float64Array, FloatArray
-from softseg.data.masks import Counts, count_soft
+from softseg.core.types import BoolArray, Float32Array, Float64Array, FloatArray
+from softseg.data.masks import TOLERANCE, Counts, count_soft
 from softseg.data.sample import Sample, digest_of
-from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.metrics import TRUTH_THRESHOLD, binarize, without_ignored
 from softseg.metrics.overlap import dice
 from softseg.preprocess.distance_maps import slice_maps
 from softseg.preprocess.geometry import Geometry, center_of_mass, plan_geometry
@@ -52,6 +52,7 @@ class VolumeSlices:
     keep: Tensor  # (S,) bool: takes part in training and validation
     raters: Tensor  # (S, R, K, H, W) float32 in [0, 1]: each rater's masks; R = 0 unless asked for
     maps: Tensor  # (S, M, K, H, W) float32: a map of each kind that a contour loss needs
+    ignore: Tensor  # (S, I, H, W) float32: 1 where a target is unknown; I = K, or 0 without codes
     geometry: Geometry
     statistics: VolumeStatistics = field(repr=False)
 
@@ -65,7 +66,9 @@ def preprocess(
 ) -> VolumeSlices:
     """Standardize, orient, resample and crop one subject's scan and cut it into slices.
 
-    Only the box that the crop keeps is resampled, in one interpolation for all steps. With
+    Only the box that the crop keeps is resampled, in one interpolation for all steps. Where a
+    target is ignored, it and its raters' masks are 0; a slice without any other voxel takes no
+    part in training. What is outside the scan is not ignored: it has no structure. With
     `with_raters`, every rater's masks are returned, too (for `raters: {fusion: random}`);
     `map_kinds` are the kinds of distance maps that the loss needs.
 
@@ -77,6 +80,11 @@ def preprocess(
     masks = _resampled_masks(sample.target, steps, geometry)
 
     pixels, target = slices.cut(image), slices.cut(masks)
+    ignore, ignored = target.new_zeros((len(target), 0, *target.shape[2:])), None
+    if sample.ignore is not None:
+        ignored = _resampled_ignore(sample.ignore, steps, geometry)
+        ignore = slices.cut(ignored)
+        target = target.masked_fill(ignore > 0, 0)
     roi = None
     if sample.roi is not None:
         roi = slices.cut(_resampled_masks(sample.roi[None], steps, geometry))
@@ -86,8 +94,9 @@ def preprocess(
         # a target without this rater has its fused mask
         targets = zip(sample.raters, sample.target, strict=True)
         rater = np.stack([masks_of_raters.get(name, fused) for masks_of_raters, fused in targets])
-        raters.append(slices.cut(_resampled_masks(rater, steps, geometry)))
-    keep = slices.keep_mask(pixels, target, roi)
+        of_rater = slices.cut(_resampled_masks(rater, steps, geometry))
+        raters.append(of_rater.masked_fill(ignore > 0, 0) if ignore.shape[1] else of_rater)
+    keep = slices.keep_mask(pixels, target, roi, ignore)
     fill = torch.from_numpy(background).expand(len(pixels), -1)
     if standardizes_per_slice(steps):
         pixels, fill = standardize_slices(pixels, fill)
@@ -98,8 +107,9 @@ def preprocess(
         keep=keep,
         raters=_stack_or_empty(raters, target),
         maps=_stack_or_empty(slice_maps(sample.target, steps, slices, geometry, map_kinds), target),
+        ignore=ignore,
         geometry=geometry,
-        statistics=_statistics(sample, masks, geometry),
+        statistics=_statistics(sample, masks, ignored, geometry),
     )
 
 
@@ -145,19 +155,37 @@ def _resampled_masks(masks: FloatArray, steps: Sequence[Step], geometry: Geometr
     return np.clip(np.stack(resampled), 0.0, 1.0)
 
 
+def _resampled_ignore(ignore: BoolArray, steps: Sequence[Step], geometry: Geometry) -> Float32Array:
+    """Return which voxels of the network's grid an ignored voxel (K, X, Y, Z) contributes to."""
+    order = label_interpolation(steps)
+    resampled = [
+        resample(unknown.astype(np.float32), geometry.native, geometry.network, order)
+        for unknown in ignore
+    ]
+    # a spline of order 2 or 3 also has negative weights
+    return (np.abs(np.stack(resampled)) > TOLERANCE).astype(np.float32)
+
+
 def _stack_or_empty(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
     """Stack N tensors (S, K, H, W), shaped `like` one, to (S, N, K, H, W); N may be 0."""
     slices, *rest = like.shape
     return torch.stack(list(tensors), dim=1) if tensors else like.new_empty((slices, 0, *rest))
 
 
-def _statistics(sample: Sample, masks: Float32Array, geometry: Geometry) -> VolumeStatistics:
-    """Return how resampling and cropping changed the masks (K, X, Y, Z)."""
+def _statistics(
+    sample: Sample, masks: Float32Array, ignored: Float32Array | None, geometry: Geometry
+) -> VolumeStatistics:
+    """Return how resampling and cropping changed the masks (K, X, Y, Z), where not `ignored`."""
     ceiling, kept = [], []
     scale = geometry.network.voxel_ml / geometry.native.voxel_ml
-    for native, network in zip(sample.target, masks, strict=True):
-        back = geometry.to_native(network)
-        ceiling.append(dice(binarize(back, 0.5), binarize(native, TRUTH_THRESHOLD)))
+    for k, (native, network) in enumerate(zip(sample.target, masks, strict=True)):
+        unknown = None
+        if ignored is not None and sample.ignore is not None:
+            # also the voxels whose values come from unknown ones of the network's grid
+            unknown = (geometry.to_native(ignored[k]) > TOLERANCE) | sample.ignore[k]
+        back = without_ignored(geometry.to_native(network), unknown)
+        truth = without_ignored(native, unknown)
+        ceiling.append(dice(binarize(back, 0.5), binarize(truth, TRUTH_THRESHOLD)))
         volume = float(native.sum())
         kept.append(min(1.0, float(network.sum()) * scale / volume) if volume else np.nan)
     soft_counts = {**sample.soft, "preprocess": count_soft([masks])}

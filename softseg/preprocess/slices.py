@@ -21,7 +21,8 @@ class Slices(Component):
     axis: Literal["axial", "coronal", "sagittal"] = "axial"
     """The plane of the slices, in the canonical orientation."""
     exclude: tuple[Rule, ...] = ("empty_input",)
-    """Slices left out of training and validation (every slice is predicted). `empty_input`: a
+    """Slices left out of training and validation (every slice is predicted), in addition to those
+    in which every voxel of every target is ignored (`targets.X.ignore`). `empty_input`: a
     contrast is constant; `empty_target`: no foreground; `no_roi`: no voxel of the ROI mask."""
 
     @property
@@ -44,12 +45,18 @@ class Slices(Component):
         """Stack slices (S, C, H, W) to volumes (C, X, Y, Z): the inverse of `cut`."""
         return np.ascontiguousarray(np.moveaxis(slices.cpu().numpy(), 0, self.axis_index + 1))
 
-    def keep_mask(self, image: Tensor, target: Tensor, roi: Tensor | None) -> Tensor:
+    def keep_mask(
+        self, image: Tensor, target: Tensor, roi: Tensor | None, ignore: Tensor | None = None
+    ) -> Tensor:
         """Return which slices take part in training and validation, bool (S,).
 
-        `image` is (S, C, H, W), `target` (S, K, H, W) and `roi` (S, 1, H, W).
+        `image` is (S, C, H, W), `target` (S, K, H, W), `roi` (S, 1, H, W), and `ignore`
+        (S, I, H, W), above 0 where a target is unknown; a slice that is unknown everywhere has
+        nothing to learn from.
         """
         keep = torch.ones(len(image), dtype=torch.bool)
+        if ignore is not None and ignore.shape[1]:
+            keep &= ignore.amin(dim=(1, 2, 3)) == 0
         if "empty_input" in self.exclude:
             slice_range = image.amax(dim=(2, 3)) - image.amin(dim=(2, 3))
             volume_range = image.amax(dim=(0, 2, 3)) - image.amin(dim=(0, 2, 3))

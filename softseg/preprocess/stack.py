@@ -30,7 +30,7 @@ from softseg.preprocess.cache import TENSORS, parse_volume_metadata, volume_meta
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
 
-LARGE = ("image", "target", "raters", "maps")
+LARGE = ("image", "target", "raters", "maps", "ignore")
 """The tensors of a stack that fill memory."""
 _ROW_KEYS = ("subject", "start", "stop", "raters")
 
@@ -57,6 +57,7 @@ class SliceStack:
     keep: Tensor  # (S,) bool, takes part in training and validation; stays on the CPU
     raters: Tensor  # (S, R, K, H, W) float32, each rater's masks; R = 0 unless fusion is random
     maps: Tensor  # (S, M, K, H, W) float32, the maps of a contour loss; M = 0 without one
+    ignore: Tensor  # (S, I, H, W) float32, 1 where a target is unknown; I = K, or 0 without codes
     volumes: tuple[StackedVolume, ...]
 
     def volumes_of(self, subjects: Iterable[str]) -> list[StackedVolume]:
@@ -84,6 +85,10 @@ class SliceStack:
         largest = [self.target[part].amax(dim=(1, 2, 3)) for part in rows.split(256)]
         return torch.cat(largest).cpu() > 0
 
+    def ignored_at(self, rows: Tensor) -> Tensor | None:
+        """Return where targets of these slices are unknown, (N, K, H, W); None if none may be."""
+        return self.ignore[rows] if self.ignore.shape[1] else None
+
     def rater_counts(self) -> Tensor:
         """Return how many of `raters` each slice has, (S,)."""
         counts = [torch.full((v.stop - v.start,), v.raters) for v in self.volumes]
@@ -101,6 +106,8 @@ class SliceStack:
             digest = hashlib.sha256()
             for tensor in (self.image, self.target):
                 digest.update(tensor[volume.start : volume.stop].cpu().numpy().data)
+            if (ignore := self.ignore[volume.start : volume.stop]).any():
+                digest.update(ignore.cpu().numpy().data)
             prints[volume.subject] = digest.hexdigest()[:16]
         return prints
 

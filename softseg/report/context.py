@@ -143,9 +143,9 @@ def _truth_warnings(results: Results) -> Iterator[str]:
         if others:
             yield (
                 f"{', '.join(others)} are scored against ANOTHER TRUTH of {target} than "
-                f"{results.reference}, because they combine raters differently or use other "
-                "labels: these scores cannot be compared and are not tested. Scores against the "
-                "same raters can be compared, and are tested."
+                f"{results.reference}, because they combine raters differently, use other "
+                "labels or ignore other voxels: these scores cannot be compared and are not "
+                "tested. Scores against the same raters can be compared, and are tested."
             )
 
 

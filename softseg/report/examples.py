@@ -69,6 +69,9 @@ def _read_example(
     rows = results.metrics
     rows = rows[(rows["subject"] == subject.name) & (rows["split"] == split)]
     rows = rows[rows["target"] == target]
+    ignore = sample.ignored(results.targets.index(target))
+    if ignore is not None:
+        ignore = np.take(canonical_voxels(ignore, sample.grid), index, axis)
     zooms = np.delete(canonical(sample.grid).zooms, axis)
     return Example(
         title=title,
@@ -78,6 +81,7 @@ def _read_example(
         binary=binary,
         pixel_mm=(float(zooms[0]), float(zooms[1])),
         dice=dict(zip(rows["candidate"], rows["dice"], strict=True)),
+        ignore=ignore,
     )
 
 

@@ -78,7 +78,8 @@ def write_progression(results: Results, target: str, path: Path) -> Figure | Non
         if np.array_equal(preview.image[0], first.image[0])
         and np.array_equal(preview.target[k], first.target[k])
     }
-    plot_progression(predictions, first.image[0], first.target[k], path)
+    ignore = None if first.ignore is None else first.ignore[k] > 0
+    plot_progression(predictions, first.image[0], first.target[k], path, ignore)
     others = ", ".join(sorted(available.keys() - predictions.keys()))
     absent = ", ".join(name for name in results.scored_candidates if name not in available)
     return Figure(

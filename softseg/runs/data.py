@@ -103,7 +103,10 @@ def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
     check_leaks(image_leaks(stack.image_digests(), sets), experiment.split)
     for name, members in (("training", sets.train), ("validation", sets.validation)):
         if len(stack.rows(members)) == 0:
-            raise UserError(f"slices.exclude excludes every {name} slice; exclude fewer")
+            fix = "exclude fewer"
+            if stack.ignore.shape[1]:
+                fix += ", or check whether all voxels are ignored (targets.X.ignore)"
+            raise UserError(f"slices.exclude excludes every {name} slice; {fix}")
     _check_targets(experiment, stack, sets)
     if experiment.loss.required_maps and (oblong := nonsquare_message(experiment, stack, sets)):
         raise UserError(

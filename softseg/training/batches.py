@@ -99,7 +99,8 @@ def collate(task: Task, rows: Tensor, rater_generator: Generator) -> Batch:
     target = stack.target[rows]
     if stack.raters.shape[1]:
         target = sample_rater(stack.raters[rows], task.rater_counts[rows], rater_generator, part)
-    return Batch(stack.image[rows], target, stack.fill[rows], distance_maps(task, rows), part)
+    maps, ignore = distance_maps(task, rows), stack.ignored_at(rows)
+    return Batch(stack.image[rows], target, stack.fill[rows], maps, ignore, part)
 
 
 def distance_maps(task: Task, rows: Tensor) -> dict[str, Tensor]:

@@ -116,7 +116,10 @@ def train_step(
         logits = (network or state.model)(batch.image)
     with phase("head and loss"):
         output = state.head(logits.float())
-        loss = task.loss.at(state.epoch)(output, batch.target, batch.maps)
+        batch_count = task.processes.batch_counter(batch.part)
+        loss = task.loss.at(state.epoch)(
+            output, batch.target, batch.maps, batch.ignore, batch_count
+        )
     with phase("backward"):
         (loss * batch.share_weight).backward()
     with phase("update"):
@@ -150,9 +153,11 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
         truth = task.stack.target[kept].to(task.device)
         target = augment.harden(truth, task.augment)
         maps = {kind: map_.to(task.device) for kind, map_ in distance_maps(task, kept).items()}
-        loss = validation_loss(soft, target, maps)
+        ignore = task.stack.ignored_at(kept)
+        ignore = None if ignore is None else ignore.to(task.device)
+        loss = validation_loss(soft, target, maps, ignore)
         largest_logit = logits.amax(dim=(0, 2, 3)).min()
-        row = [loss, _dice(soft, truth), largest_logit, is_dead(soft).any()]
+        row = [loss, _dice(soft, truth, ignore), largest_logit, is_dead(soft).any()]
         values.append(torch.stack([value.float() for value in row]))
         previews.append(soft.index_select(0, preview_slice(truth))[0])
     count, like = len(task.validation), torch.empty(0, device=task.device)
@@ -168,8 +173,13 @@ def preview_slice(truth: Tensor) -> Tensor:
     return truth.sum(dim=(1, 2, 3)).argmax(dim=0, keepdim=True)
 
 
-def _dice(soft: Tensor, truth: Tensor) -> Tensor:
-    """One volume's Dice, 2 |P and G| / (|P| + |G|), mean over targets; NaN where all are empty."""
+def _dice(soft: Tensor, truth: Tensor, ignore: Tensor | None = None) -> Tensor:
+    """One volume's Dice, 2 |P and G| / (|P| + |G|), mean over targets; NaN where all are empty.
+
+    Voxels that `ignore` marks count neither in P nor in G.
+    """
     predicted, present = soft >= 0.5, truth >= 0.5
+    if ignore is not None:
+        predicted, present = predicted & (ignore == 0), present & (ignore == 0)
     both = (predicted & present).sum(dim=(0, 2, 3))
     return (2 * both / (predicted.sum(dim=(0, 2, 3)) + present.sum(dim=(0, 2, 3)))).nanmean()

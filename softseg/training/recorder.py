@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from safetensors import SafetensorError
@@ -32,20 +33,28 @@ _SLICE, _LAST = "slice", "last"
 class RunRecorder:
     """Writes the results of every epoch: checkpoints, history.csv, previews, TensorBoard.
 
-    `images` (P, C, H, W) and `targets` (P, K, H, W) are the preview slices.
+    `images` (P, C, H, W) and `targets` (P, K, H, W) are the preview slices, and `ignore`
+    (P, K, H, W) is above 0 where a target is unknown.
     """
 
     def __init__(
-        self, folder: Path, start_epoch: int, images: Tensor, targets: Tensor, images_every: int
+        self,
+        folder: Path,
+        start_epoch: int,
+        images: Tensor,
+        targets: Tensor,
+        images_every: int,
+        ignore: Tensor | None = None,
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow, and reports do not need it
 
         self.folder = folder
         self.images_every = images_every
         self._board_folder = folder / "tensorboard"
-        self._preview_columns = [stretch_contrast(images[:, :1]), targets[:, :1].cpu()]
+        shown = targets if ignore is None else _striped(targets.cpu(), ignore.cpu())
+        self._preview_columns = [stretch_contrast(images[:, :1]), shown[:, :1].cpu()]
         (folder / "checkpoints").mkdir(exist_ok=True)
-        write_preview_slice(folder, images[0], targets[0])
+        write_preview_slice(folder, images[0], targets[0], None if ignore is None else ignore[0])
         # a resumed run overwrites what the interrupted one logged after its last checkpoint
         self._board: SummaryWriter | None = SummaryWriter(
             str(self._board_folder), purge_step=start_epoch + 1
@@ -114,6 +123,14 @@ def stretch_contrast(image: Tensor) -> Tensor:
     return ((image - low) / (high - low).clamp_min(1e-6)).cpu()
 
 
+def _striped(targets: Tensor, ignore: Tensor) -> Tensor:
+    """Return targets (P, K, H, W) with stripes of black and gray where they are unknown."""
+    height, width = targets.shape[2:]
+    diagonal = torch.arange(height)[:, None] + torch.arange(width)
+    stripes = 0.5 * (diagonal % 4 < 2).to(targets)
+    return torch.where(ignore > 0, stripes, targets)
+
+
 class ProgressDisplay(ProgressBar):
     """Shows loss, Dice, slices/s and the time left; warns of an output of 0 everywhere."""
 
@@ -180,13 +197,18 @@ class Progression:
     image: Float32Array  # (C, H, W)
     target: Float32Array  # (K, H, W) in [0, 1]
     predictions: dict[int, Float32Array]  # epoch -> (K, H, W) in [0, 1], in the order of epochs
+    ignore: Float32Array | None = None  # (K, H, W), 1 where a target is unknown
 
 
-def write_preview_slice(folder: Path, image: Tensor, target: Tensor) -> None:
-    """Write the slice itself, image (C, H, W) and target (K, H, W)."""
+def write_preview_slice(
+    folder: Path, image: Tensor, target: Tensor, ignore: Tensor | None = None
+) -> None:
+    """Write the slice itself: image (C, H, W), target and what is ignored, both (K, H, W)."""
+    tensors = {"image": image, "target": target}
+    tensors |= {} if ignore is None else {"ignore": ignore}
     path = folder / "previews" / f"{_SLICE}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, save({"image": _float16(image), "target": _float16(target)}))
+    write_atomically(path, save({name: _float16(tensor) for name, tensor in tensors.items()}))
 
 
 def write_preview(folder: Path, epoch: int, prediction: Tensor) -> None:
@@ -217,5 +239,5 @@ def read_progression(folder: Path) -> Progression | None:
     except (OSError, SafetensorError, KeyError):
         return None
     ordered = {epoch: predictions[epoch] for epoch in sorted(predictions)}
-    image, target = (preview[name].astype(np.float32) for name in ("image", "target"))
-    return Progression(image, target, ordered)
+    slices = {name: values.astype(np.float32) for name, values in preview.items()}
+    return Progression(slices["image"], slices["target"], ordered, slices.get("ignore"))

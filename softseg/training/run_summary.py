@@ -62,9 +62,23 @@ def summarize_data(experiment: Experiment, sets: Sets, stack: SliceStack) -> lis
         f"softness  {softness_line(experiment, sets, stack)}",
         *geometry_lines(stack.volumes, list(experiment.dataset.targets)),
     ]
+    lines += _ignored_lines(experiment, sets, stack)
     if oblong := nonsquare_message(experiment, stack, sets):
         lines.append(f"warning   {oblong}: this shears them; resample them to square pixels")
     return lines
+
+
+def _ignored_lines(experiment: Experiment, sets: Sets, stack: SliceStack) -> list[str]:
+    """Return the share of ignored voxels of each target; no line if nothing can be ignored."""
+    if not stack.ignore.shape[1]:
+        return []
+    members = stack.volumes_of(sets.train)
+    voxels = sum(stack.image[v.start : v.stop, 0].numel() for v in members)
+    sums = torch.stack([stack.ignore[v.start : v.stop].sum(dim=(0, 2, 3)) for v in members])
+    shares = (100 * sums.sum(dim=0) / voxels).tolist()
+    targets = zip(experiment.dataset.targets, shares, strict=True)
+    listed = ", ".join(f"{target} {share:.1f} %" for target, share in targets)
+    return [f"ignored   {listed} of the voxels of training subjects: no loss and no metric there"]
 
 
 def softness_line(experiment: Experiment, sets: Sets, stack: SliceStack) -> str:

@@ -244,8 +244,10 @@ class _Observers(Observer):
 
 def _fit_and_record(run: Run, state: State, task: Task, console: Console, profile: bool) -> None:
     """Train to the end, recording every epoch in the run's folder and showing the progress."""
-    images, targets = _preview_slices(task)
-    recorder = RunRecorder(run.folder, state.epoch, images, targets, task.trainer.images_every)
+    images, targets, ignore = _preview_slices(task)
+    recorder = RunRecorder(
+        run.folder, state.epoch, images, targets, task.trainer.images_every, ignore
+    )
     profiler = Profile(run.folder, task.device) if profile else None
     try:
         epochs, slices = task.trainer.max_epochs, len(task.rows)
@@ -266,15 +268,15 @@ def _fit_and_record(run: Run, state: State, task: Task, console: Console, profil
         recorder.close()
 
 
-def _preview_slices(task: Task) -> tuple[Tensor, Tensor]:
-    """Image and target of the slices shown in TensorBoard: the fullest of up to 4 volumes."""
+def _preview_slices(task: Task) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Image, target and ignored voxels of the preview slices: the fullest of up to 4 volumes."""
     stack = task.stack
     rows = []
     for volume in task.validation[:4]:
         kept = stack.kept_rows(volume)
         rows.append(kept[preview_slice(stack.target[kept]).cpu()])
     preview_rows = torch.cat(rows)
-    return stack.image[preview_rows], stack.target[preview_rows]
+    return stack.image[preview_rows], stack.target[preview_rows], stack.ignored_at(preview_rows)
 
 
 def _finish(run: Run, state: State, task: Task, console: Console) -> None:

@@ -10,12 +10,18 @@ from softseg.core.ranks import SINGLE_PROCESS, from_environment
 from softseg.training.distributed.launch import run_as_rank
 from softseg.training.distributed.processes import processes_of
 from softseg.training.loop import fit
-from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
+from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task, with_ignored
 
 
-def tiny_training(ranks=SINGLE_PROCESS):
-    """Batches of 4, 4 and 1, with batch norm in evaluation mode: weights, records, slices."""
-    task = tiny_task(tiny_stack(volumes=6), max_epochs=2, clip_gradient=0.5, early_stopping=None)
+def tiny_training(ranks=SINGLE_PROCESS, ignored=False):
+    """Batches of 4, 4 and 1, with batch norm in evaluation mode: weights, records, slices.
+
+    With `ignored`, slices have very different numbers of voxels that are not ignored.
+    """
+    stack = tiny_stack(volumes=6)
+    if ignored:
+        stack = with_ignored(stack)
+    task = tiny_task(stack, max_epochs=2, clip_gradient=0.5, early_stopping=None)
     task = replace(
         task, rows=task.rows[:9], foreground=task.foreground[:9], processes=processes_of(ranks)
     )
@@ -30,7 +36,7 @@ def tiny_training(ranks=SINGLE_PROCESS):
     return state.model.state_dict(), records, watcher.slices
 
 
-def tiny_rank(rank):
+def tiny_rank(rank, ignored=False):
     """Train as one process of several and save the result."""
     ranks = from_environment()
-    run_as_rank(lambda: torch.save(tiny_training(ranks), f"{rank}.pt"), ranks)
+    run_as_rank(lambda: torch.save(tiny_training(ranks, ignored), f"{rank}.pt"), ranks)

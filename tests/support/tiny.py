@@ -39,7 +39,9 @@ def tiny_stack(volumes=4, slices=4, seed=0):
     keep = torch.ones(len(soft), dtype=torch.bool)
     none = torch.zeros(len(soft), 0, 1, SIZE, SIZE)
     fill = torch.full((len(soft), 1), -1.0)
-    return SliceStack(image, soft, fill, keep, raters=none, maps=none, volumes=places)
+    return SliceStack(
+        image, soft, fill, keep, raters=none, maps=none, ignore=none[:, :, 0], volumes=places
+    )
 
 
 def tiny_task(stack=None, loss="adaptive_wing", steps=({"affine": {}},), seed=0, **trainer):
@@ -73,6 +75,15 @@ def with_raters(stack):
     drawn = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     volumes = tuple(replace(volume, raters=2) for volume in stack.volumes)
     return replace(stack, raters=drawn, maps=drawn[:, :1] * 9, volumes=volumes)
+
+
+def with_ignored(stack):
+    """Ignored columns: none of the first slice of a volume, more of each following slice."""
+    ignore = torch.zeros_like(stack.target)
+    for row in range(len(ignore)):
+        ignore[row, ..., : 7 * (row % 4)] = 1
+    target = stack.target.masked_fill(ignore > 0, 0)
+    return replace(stack, target=target, ignore=ignore)
 
 
 class Watcher:

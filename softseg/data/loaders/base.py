@@ -42,6 +42,10 @@ class Target(Component):
     round: bool = False
     """Whether to round voxels to whole numbers before `values` are compared with them, for codes
     that a scaled file stores as 3.01; those further than 0.25 from a whole number stay an error."""
+    ignore: tuple[int | float, ...] | None = None
+    """Label codes of voxels of which nobody knows whether they belong to this target, e.g. [255]
+    or [-1]: they count in no loss, no metric and no threshold search. null: the label called
+    `ignore` in dataset.json (loader `nnunet`), else none; []: none."""
     label: str | None = None
     """Path pattern of this target's mask, in place of the dataset's `label` (loader `files`)."""
     suffix: str | None = None
@@ -50,7 +54,17 @@ class Target(Component):
     contrast: str | None = None
     """The contrast whose image the mask is named after; null: the one that has a mask."""
 
-    _distinct = field_validator("values")(check_distinct)
+    _distinct = field_validator("values", "ignore")(check_distinct)
+
+    @model_validator(mode="after")
+    def _reject_codes_of_the_mask(self) -> Self:
+        """Raise ValueError for codes to ignore that are values of the mask itself."""
+        values = (0, self.maximum or 1) if self.values is None else self.values
+        for code in self.ignore or ():
+            if code in values:
+                where = "the values of a mask without codes" if self.values is None else "values"
+                raise ValueError(f"ignore: {code} is one of {where}; remove it from one of them")
+        return self
 
     @model_validator(mode="after")
     def _check_scale(self) -> Self:
@@ -227,7 +241,10 @@ def validate_subject(files: SubjectFiles, dataset: DatasetFields) -> tuple[Subje
         for name in (files.name, *files.raters)
         if not is_utf8(name)
     ]
-    subject = Subject(files.name, images, labels, roi, files.columns, frames=files.frames)
+    own_codes = {name: target.ignore for name, target in dataset.targets.items()}
+    codes = {name: files.ignore if own is None else own for name, own in own_codes.items()}
+    ignore = {name: of_target for name, of_target in codes.items() if of_target}
+    subject = Subject(files.name, images, labels, roi, files.columns, files.frames, ignore)
     return subject, [f"{files.name}: {problem}" for problem in problems]
 
 

@@ -15,7 +15,8 @@ from softseg.data.nifti.io import file_stem
 
 T = TypeVar("T")
 ENDINGS = (".nii.gz", ".nii")
-_NOT_STRUCTURES = ("background", "ignore")
+_IGNORE = "ignore"
+_NOT_STRUCTURES = ("background", _IGNORE)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,12 @@ class DatasetJson:
     def contrasts(self) -> list[str]:
         """The names of all channels, in the order of their numbers."""
         return [self.names[number] for number in sorted(self.names)]
+
+    @property
+    def ignored(self) -> tuple[float, ...]:
+        """The codes of the label `ignore`, which nnU-Net leaves out of loss and metrics."""
+        named = [codes for label, codes in self.codes.items() if label.lower() == _IGNORE]
+        return tuple(code for codes in named for code in codes)
 
     def targets(self) -> dict[str, dict[str, list[int]]]:
         """Return a target for each label except background and `ignore`, as a YAML file has them.

@@ -26,6 +26,7 @@ class NnunetDataset(DatasetFields):
     Without `contrasts`, all channels are used; without `targets`, each label is a target. Files
     that dataset.json lists, as in the Medical Segmentation Decathlon, may have any names, and one
     file may hold all channels.
+    Voxels of the label `ignore`, if it has one, are ignored unless a target has its own `ignore`.
     """
 
     unused_target_keys: ClassVar = dict.fromkeys(
@@ -115,10 +116,16 @@ class NnunetDataset(DatasetFields):
         codes = {code for values in description.codes.values() for code in values}
         labels = ", ".join(f"{name} {values}" for name, values in description.codes.items())
         for name, target in self.targets.items():
-            for code in target.values or ():
+            ignored = description.ignored if target.ignore is None else ()
+            for key, code in _keys_and_codes(target):
                 if code not in codes:
                     raise UserError(
-                        f"dataset.targets.{name}.values: {path} has no code {code}; it has {labels}"
+                        f"dataset.targets.{name}.{key}: {path} has no code {code}; it has {labels}"
+                    )
+                if code in ignored:
+                    raise UserError(
+                        f"dataset.targets.{name}.values: {code} is the label `ignore` of {path}; "
+                        "remove it, or learn it as a structure with ignore: []"
                     )
 
     def _listed_files(
@@ -147,6 +154,7 @@ class NnunetDataset(DatasetFields):
                 files.images[contrast] = [path]
             if together:
                 files.frames[contrast] = Frame(channels.index(contrast), len(channels))
+        files.ignore = description.ignored
         if mask := existing_file(root, case.label, name):
             for target in self.targets:
                 files.labels[target].append(MaskFile(mask))
@@ -166,6 +174,7 @@ class NnunetDataset(DatasetFields):
             }
             masks = {f"mask {target}": f"labelsTr/{name}{ending}" for target in self.targets}
             files = SubjectFiles(name, {"subject": name}, searched=images | masks)
+            files.ignore = description.ignored
             return cases.setdefault(name, files)
 
         for path in _visible_files(root / "imagesTr", f"*_????{ending}"):
@@ -184,6 +193,13 @@ def _with_tuples(spec: Any) -> Any:
     if isinstance(spec, dict):
         return {key: _with_tuples(value) for key, value in spec.items()}
     return tuple(map(_with_tuples, spec)) if isinstance(spec, list) else spec
+
+
+def _keys_and_codes(target: Target) -> Iterator[tuple[str, float]]:
+    """Yield every code of a target with the key that names it."""
+    for key, codes in (("values", target.values), ("ignore", target.ignore)):
+        for code in codes or ():
+            yield key, code
 
 
 def _visible_files(folder: Path, pattern: str) -> list[Path]:

@@ -41,6 +41,8 @@ class Example:
     pixel_mm: slices.PixelSize
     dice: Mapping[str, float]
     """Of each candidate, in %; NaN if it is undefined."""
+    ignore: AnyArray | None = None
+    """True where the truth is unknown; None: nowhere."""
 
 
 def plot_examples(examples: Sequence[Example], path: Path) -> None:
@@ -62,14 +64,18 @@ def plot_examples(examples: Sequence[Example], path: Path) -> None:
         left = _LEFT + k * (width + _BETWEEN)
         heading = {"ha": "center", "va": "top", "fontsize": TEXT}
         slices.add_text(figure, left + width / 2, 0.05, title, **heading)
-        zoomed = slices.ZoomedImage(figure, side, example.image, example.pixel_mm, box_of(example))
+        zoomed = slices.ZoomedImage(
+            figure, side, example.image, example.pixel_mm, box_of(example), example.ignore
+        )
         _plot_example(zoomed, example, names, left, first)
     for row, name in enumerate(names, start=1):
         middle = first + row * (side + _LINE) + side / 2
         slices.add_text(figure, _LEFT - 0.1, middle, wrap(name, 14), ha="right", fontsize=TEXT)
     foot = height - slices.COLOR_BAR[1] - 0.05
     slices.add_color_bar(figure, 0.15, foot)
-    slices.add_text(figure, 0.5 + slices.COLOR_BAR[0], foot, _OUTLINE_NOTE, va="top")
+    ignored = any(example.ignore is not None and example.ignore.any() for example in examples)
+    note = _OUTLINE_NOTE + ignored * f"\n{slices.IGNORED_NOTE}"
+    slices.add_text(figure, 0.5 + slices.COLOR_BAR[0], foot, note, va="top")
     save(figure, path, crop=True)
 
 
@@ -109,6 +115,7 @@ def plot_progression(
     image: AnyArray,
     target: AnyArray,
     path: Path,
+    ignore: AnyArray | None = None,
 ) -> None:
     """Plot the image and its ground truth; then a row of predictions per candidate.
 
@@ -119,6 +126,8 @@ def plot_progression(
         candidates: soft prediction (H, W) in [0, 1] of each candidate at each epoch it has.
         image: (H, W), its axes to the patient's right and front.
         target: the ground truth (H, W) in [0, 1].
+        path: the file of the figure.
+        ignore: (H, W), true where the truth is unknown; None: nowhere.
     """
     rows = candidates.values()
     epochs = select_epochs(rows)
@@ -129,7 +138,7 @@ def plot_progression(
     last_masks = [row[max(row)] >= 0.5 for row in rows if row]
     box = slices.foreground_box([target > 0, *last_masks], _PIXEL)
     figure = Figure(figsize=(width, height))
-    zoomed = slices.ZoomedImage(figure, side, image, _PIXEL, box)
+    zoomed = slices.ZoomedImage(figure, side, image, _PIXEL, box, ignore)
     lefts = [_LEFT + column * (side + _GAP) for column in range(max(3, columns + 1))]
     # the epochs are written between the image and the first row of predictions
     tops = [_HEAD, *(2 * _HEAD + row * (side + _GAP) for row in range(1, len(candidates) + 1))]
@@ -147,7 +156,8 @@ def plot_progression(
     left = lefts[2] + 0.2
     slices.add_color_bar(figure, left, _HEAD)
     under = _HEAD + slices.COLOR_BAR[1] + 0.05
-    slices.add_text(figure, left, under, _FRAME_NOTE + absent * _ABSENT, va="top")
+    hatched = "" if ignore is None or not ignore.any() else f"\n{slices.IGNORED_NOTE}"
+    slices.add_text(figure, left, under, _FRAME_NOTE + absent * _ABSENT + hatched, va="top")
     save(figure, path, crop=True)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
@@ -24,6 +25,8 @@ BLUE = "#40d0ff"
 """Color of frames and outlines: differs from gray and red with each kind of color blindness."""
 COLOR_BAR = (1.4, 0.55)
 """Width and height of the color bar and its labels in inches."""
+IGNORED_NOTE = "gray hatching: ignored, as its truth is unknown"
+_HATCH_COLOR = "#a8a8a8"
 _SOFT = LinearSegmentedColormap.from_list("soft", [(*to_rgb(RED), 0), (*to_rgb(RED), 1)])
 
 PixelSize = tuple[float, float]
@@ -49,6 +52,8 @@ class ZoomedImage:
     image: AnyArray
     pixel_mm: PixelSize
     box: Box
+    ignore: AnyArray | None = None
+    """(H, W), true where the truth is unknown; None: nowhere."""
 
     def plot_whole(self, left: float, top: float) -> None:
         """Show the whole image in a cell, with a frame around the enlarged part."""
@@ -58,10 +63,11 @@ class ZoomedImage:
         axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=BLUE, linewidth=1.2))
 
     def plot_mask(self, left: float, top: float, mask: AnyArray) -> Axes:
-        """Show a mask in [0, 1] over the enlarged part in a cell."""
+        """Show a mask in [0, 1] over the enlarged part in a cell, and what is ignored."""
         axes = add_cell(self.figure, left, top, self.side)
         plot_slice(axes, self.image, self.pixel_mm, self.box)
         plot_overlay(axes, mask, self.pixel_mm, self.box)
+        plot_ignored(axes, self.ignore, self.pixel_mm)
         return axes
 
 
@@ -148,11 +154,25 @@ def plot_overlay(axes: Axes, prediction: AnyArray, pixel_mm: PixelSize, box: Box
 
 def plot_outline(axes: Axes, truth: AnyArray, pixel_mm: PixelSize) -> None:
     """Draw a thin line around truth >= 0.5."""
-    mask = np.pad(upright(truth) >= 0.5, 1)  # so that it closes at the slice's edges, too
-    if mask.any():
-        x = (np.arange(mask.shape[1]) - 0.5) * pixel_mm[0]
-        y = (mask.shape[0] - np.arange(mask.shape[0]) - 1.5) * pixel_mm[1]
-        axes.contour(x, y, mask.astype(float), [0.5], colors=[BLUE], linewidths=0.9)
+    if (np.asarray(truth) >= 0.5).any():
+        contour = _contour_data(np.asarray(truth) >= 0.5, pixel_mm)
+        axes.contour(*contour, [0.5], colors=[BLUE], linewidths=0.9)
+
+
+def plot_ignored(axes: Axes, ignore: AnyArray | None, pixel_mm: PixelSize) -> None:
+    """Hatch the voxels (H, W) whose truth is unknown in gray; None: no voxel."""
+    if ignore is not None and np.any(ignore):
+        with mpl.rc_context({"hatch.color": _HATCH_COLOR, "hatch.linewidth": 0.7}):
+            contour = _contour_data(np.asarray(ignore) > 0, pixel_mm)
+            axes.contourf(*contour, [0.5, 1.5], colors="none", hatches=["////////"])
+
+
+def _contour_data(mask: AnyArray, pixel_mm: PixelSize) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Return x, y and values of the pixels of a boolean slice (H, W), for a contour at 0.5."""
+    padded = np.pad(upright(mask), 1)  # so that it closes at the slice's edges, too
+    x = (np.arange(padded.shape[1]) - 0.5) * pixel_mm[0]
+    y = (padded.shape[0] - np.arange(padded.shape[0]) - 1.5) * pixel_mm[1]
+    return x, y, padded
 
 
 def _plot_pixels(axes: Axes, shown: AnyArray, pixel_mm: PixelSize, box: Box, **style: Any) -> None:

@@ -15,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.core.memory import half_of_memory_gb
-from softseg.core.ranks import Ranks
+from softseg.core.ranks import BatchPart, Ranks
+from softseg.losses.base import BatchCount
 from softseg.runs.data import PreparedData, prepare_data
 
 T = TypeVar("T")
@@ -37,6 +38,15 @@ class Processes(Ranks):
         may be dead. All processes receive the running statistics of the first one.
         """
         return totals
+
+    def batch_counter(self, part: BatchPart | None) -> BatchCount | None:  # noqa: ARG002
+        """Return how a mean loss counts the values of all processes, where voxels are ignored.
+
+        Then processes with equally many slices do not have equally many values. The count of a
+        process becomes the mean over processes, times the weight of its part, by which its loss is
+        multiplied. None: of a single process, whose count is that of the batch.
+        """
+        return None
 
     def gather_volumes(
         self, values: Sequence[Tensor], shape: Sequence[int], like: Tensor
@@ -81,6 +91,17 @@ class TorchrunProcesses(Processes):
             for buffer in module.buffers():
                 dist.broadcast(buffer, src=0)
         return totals
+
+    def batch_counter(self, part: BatchPart | None) -> BatchCount | None:
+        """See `Processes.batch_counter`."""
+        weight = part.weight if part else 1.0
+
+        def batch_count(count: Tensor) -> Tensor:
+            total = count * float(weight > 0)  # a process without a slice computes another's
+            dist.all_reduce(total)
+            return total / self.world_size * weight if weight else count
+
+        return batch_count
 
     def gather_volumes(
         self, values: Sequence[Tensor], shape: Sequence[int], like: Tensor

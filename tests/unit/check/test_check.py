@@ -14,6 +14,7 @@ from nibabel.affines import voxel_sizes
 
 from softseg import data
 from softseg.check.check import check_files
+from softseg.check.output import as_json, as_lines
 from softseg.core.errors import UserError
 from softseg.data import sample
 from softseg.data.nifti import io as nifti
@@ -235,6 +236,7 @@ import sys
 from pathlib import Path
 from softseg import data
 from softseg.check.check import check_files
+from softseg.check.output import as_json, as_lines
 from softseg.core.memory import host_peak_bytes
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 dataset = data.build({
@@ -266,3 +268,43 @@ def test_three_times_the_subjects_take_no_more_memory(tmp_path):
     )
     subject_mib = 5 * np.prod(shape) * 4 / 2**20
     assert many < few + 0.5 * subject_mib  # 8 subjects more would be 8 times that
+
+
+def ignoring(root, ignore, code=255):
+    """A check of a soft mask by one rater, the other of whom did not look at two slices."""
+    subject_files(root)
+    mask = ball()
+    mask[..., :2] = code
+    write(root / "s_seg-a.nii.gz", mask, AFFINE)
+    return check(root, targets={"gm": {"ignore": ignore}})
+
+
+def test_ignored_voxels_are_counted_for_each_mask(tmp_path):
+    result = ignoring(tmp_path, [255])
+    masks = [file.mask for file in result.files if file.kind == "mask"]
+    assert [mask.ignored for mask in masks] == [SHAPE[0] * SHAPE[1] * 2, 0]
+    assert masks[0].volume_ml < masks[1].volume_ml * 2
+    assert result.findings == ()
+    assert any("ignored voxels 96 in 1 masks" in line for line in as_lines(result))
+    files = as_json(result)["files"]
+    assert [file["ignored"] for file in files if file["kind"] == "mask"] == [96, 0]
+
+
+def test_codes_to_ignore_that_no_mask_has_are_reported(tmp_path):
+    """A misspelled code, in masks that are valid without it."""
+    subject_files(tmp_path)
+    [finding] = check(tmp_path, targets={"gm": {"ignore": [254]}}).findings
+    assert finding.severity == "warning"
+    assert "targets.gm.ignore: no mask of gm has a voxel of 254" in finding.what
+
+
+def test_an_ignored_code_is_not_reported_as_unused(tmp_path):
+    subject_files(tmp_path)
+    mask = 2 * ball(soft=False)
+    mask[..., 0] = 3
+    write(tmp_path / "s_seg-a.nii.gz", mask, AFFINE)
+    write(tmp_path / "s_seg-b.nii.gz", mask, AFFINE, dtype=np.uint8)
+    targets = {"gm": {"values": [2], "ignore": [3]}}
+    assert "unused value" not in {one.kind for one in check(tmp_path, targets=targets).findings}
+    targets = {"gm": {"values": [2]}}
+    assert "unused value" in {one.kind for one in check(tmp_path, targets=targets).findings}

@@ -60,6 +60,25 @@ def test_the_slice_with_most_foreground_of_all_targets_is_shown():
     assert (entry.name, entry.note) == ("s", "test 2/7")
 
 
+def test_voxels_that_a_target_ignores_are_hatched():
+    """Of both targets together; the legend explains it."""
+    one = sample(scan(1, SHAPE), masked(0, 5, 0, 0, 0, 0, 0), masked(0, 5, 0, 0, 0, 0, 0))
+    one.ignore = np.zeros(one.target.shape, dtype=bool)
+    one.ignore[1, :4, :, 1] = True
+    entry = sheet_entry(one, "s", "test", dataset(targets=("a", "b")))
+    np.testing.assert_array_equal(entry.ignore, one.ignore[1, ..., 1])
+    [page] = plot_contact_sheets([entry])
+    hatched = [c for axes in page.axes for c in axes.collections if any(getattr(c, "hatches", ()))]
+    assert len(hatched) == 1
+    assert any("gray hatching: ignored" in text.get_text() for text in page.texts)
+
+
+def test_without_ignored_voxels_nothing_is_hatched():
+    entry = sheet_entry(sample(scan(1, SHAPE), masked(0, 5)), "s", "test", dataset())
+    [page] = plot_contact_sheets([entry])
+    assert not any("ignored" in text.get_text() for text in page.texts)
+
+
 @pytest.mark.parametrize("masks", [(), (np.zeros(SHAPE, np.float32),)])
 def test_without_foreground_the_middle_slice_is_shown(masks):
     image = scan(1, SHAPE)

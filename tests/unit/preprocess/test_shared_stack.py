@@ -47,6 +47,7 @@ def stack(seed=0, sizes=(3, 2), statistics=STATISTICS):
         keep=torch.rand(count, generator=draws) > 0.5,
         raters=torch.rand(count, 3, 2, 5, 4, generator=draws),
         maps=torch.randn(count, 1, 2, 5, 4, generator=draws),
+        ignore=(torch.rand(count, 2, 5, 4, generator=draws) > 0.5).float(),
         volumes=volumes,
     )
 

@@ -138,11 +138,15 @@ def test_each_process_of_a_machine_uses_another_gpu(monkeypatch):
 # Results
 
 
-def test_three_processes_give_the_weights_of_one(tmp_path):
-    """One process has no slice of the last batch and no validation volume."""
-    weights, records, slices = tiny_training()
+@pytest.mark.parametrize("ignored", [False, True])
+def test_three_processes_give_the_weights_of_one(tmp_path, ignored):
+    """One process has no slice of the last batch and no validation volume.
+
+    With ignored voxels, processes with equally many slices have unequally many voxels.
+    """
+    weights, records, slices = tiny_training(ignored=ignored)
     several = Several(tmp_path)
-    several.start(tiny_rank, 3)
+    several.start(tiny_rank, 3, ignored)
     assert several.end().statuses == [0, 0, 0]
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(3)]
     for process_weights, process_records, process_slices in results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -154,6 +155,25 @@ def test_each_row_ends_with_its_own_last_epoch(path, saved_figure):
 def test_epochs_that_all_candidates_have_leave_no_gap_to_explain(path, saved_figure):
     plot_progression({"a": dict.fromkeys([1, 2], SOFT)}, IMAGE, SOFT, path)
     assert not any("no cell" in text for text in saved_figure.texts)
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_ignored_voxels_are_hatched_in_progressions_and_examples(path, saved_figure, ignored):
+    """In the cells that show a truth or a prediction, and only if there are any."""
+    mask = np.zeros(SOFT.shape, dtype=bool)
+    mask[:9] = ignored
+    plot_progression({"a": {1: SOFT, 2: SOFT}}, IMAGE, SOFT, path, mask)
+    assert number_hatched(saved_figure) == 3 * ignored
+    assert any("gray hatching" in text for text in saved_figure.texts) == ignored
+    one = example(["a"])
+    plot_examples([replace(one, ignore=np.full(one.truth.shape, ignored))], path)
+    assert number_hatched(saved_figure) == 3 * ignored
+    assert any("gray hatching" in text for text in saved_figure.texts) == ignored
+
+
+def number_hatched(saved_figure):
+    collections = [c for axes in saved_figure.figure.axes for c in axes.collections]
+    return sum(any(getattr(c, "hatches", ())) for c in collections)
 
 
 # ----- reliability diagram
