@@ -22,6 +22,16 @@ from softseg.metrics.significance import Method
 from softseg.runs.plan_file import CANDIDATE_NAME
 
 Count = Annotated[int, Field(ge=1)]
+_SEEDS_APART = 10_000
+
+
+def run_seed(seed: int, k: int) -> int:
+    """Return the seed of number `k` (from 0) of an ablation's runs, or of its shuffles.
+
+    Ablations with different seeds share none: those of seed 0 are 0, 1 .., those of seed 1 are
+    10000, 10001 ..
+    """
+    return seed * _SEEDS_APART + k
 
 
 class GroupScheme(Component):
@@ -77,7 +87,7 @@ class KFold(GroupScheme):
     def __call__(self, subjects: Sequence[Subject], seed: int) -> list[Split]:  # noqa: ARG002
         """Return all folds of all repeats; the folds of a repeat share one shuffle, so one seed."""
         return [
-            self.split(folds=self.folds, fold=fold, seed=seed + repeat)
+            self.split(folds=self.folds, fold=fold, seed=run_seed(seed, repeat))
             for repeat in range(self.repeats)
             for fold in range(self.folds)
         ]
@@ -149,7 +159,8 @@ class Ablation(Experiment):
     itself."""
     splits: Scheme
     """The splits of all candidates: random | kfold | leave_one_out | fixed. They replace `split`;
-    the runs of split k have the seed `seed` + k."""
+    the runs of split k have the seed 10000 * `seed` + k, so that ablations with different seeds
+    share no split."""
     reference: str | None = None
     """The candidate with which the others are compared; null: the first."""
     wilcoxon: Method = "auto"

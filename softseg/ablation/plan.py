@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from softseg.ablation.design import Design
+from softseg.ablation.design import Design, run_seed
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.data import Sets, Split, Subject
@@ -52,7 +52,7 @@ def make_plan(design: Design, folder: Path, console: Console) -> list[PlannedRun
     subjects = _subjects_by_candidate(design, console)
     plan: list[PlannedRun] = []
     for k, split in enumerate(ablation.splits(subjects[ablation.compared_with], ablation.seed)):
-        seed = ablation.seed + k
+        seed = run_seed(ablation.seed, k)
         sets = _common_sets(subjects, split, seed, k)
         for candidate, base in design.experiments.items():
             experiment = base.model_copy(update={"seed": seed, "split": split})

@@ -11,8 +11,8 @@ from typing import ClassVar, Literal, Self
 from pydantic import field_validator, model_validator
 
 from softseg.data.loaders.base import DatasetFields
+from softseg.data.loaders.participants import ParticipantTables
 from softseg.data.loaders.patterns import Pattern, check_pattern
-from softseg.data.loaders.table import Rows, read_table
 from softseg.data.nifti.io import nifti_stem
 from softseg.data.subject import MaskFile, Subject, SubjectFiles
 
@@ -25,7 +25,8 @@ class BidsDataset(DatasetFields):
 
     A contrast names every entity except sub and ses: `T1w` never matches `ce-gad_T1w`, which is a
     contrast by itself. Each session is a subject by itself, `sub-X_ses-Y`; the column `subject`
-    keeps the sessions of a person together. Splits can use the columns of participants.tsv.
+    keeps the sessions of a person together. Splits can use the columns of participants.tsv (which
+    may have a line for each session, with a column session_id) and of sub-X/sub-X_sessions.tsv.
     """
 
     unused_target_keys: ClassVar = {"label": "is for the loader files; here it is suffix"}
@@ -67,22 +68,22 @@ class BidsDataset(DatasetFields):
     def __call__(self) -> list[Subject]:
         """Find the subjects, in natural order. Raises UserError as `resolve_subjects` does."""
         root = self.existing_root()
-        participants = root / "participants.tsv"
-        rows = read_table(participants, "participant_id") if participants.is_file() else {}
+        tables = ParticipantTables(root)
         masks_root = root / "derivatives" / self.derivatives
         files = [
-            self._subject_files(root, masks_root, session, rows)
+            self._subject_files(root, masks_root, session, tables)
             for session in _list_sessions(root, masks_root)
         ]
+        tables.warn_of_missing_lines()
         images = " or ".join(f"sub-*/*/sub-*_{contrast}.nii.gz" for contrast in self.contrasts)
         return self.resolve_subjects(root, files, images)
 
     def _subject_files(
-        self, root: Path, masks_root: Path, session: _Session, rows: Rows
+        self, root: Path, masks_root: Path, session: _Session, tables: ParticipantTables
     ) -> SubjectFiles:
         """Return the images, masks and ROI masks of one session."""
         files = SubjectFiles(
-            session.name, session.columns(rows), searched=self._search_paths(session)
+            session.name, session.columns(tables), searched=self._search_paths(session)
         )
         wanted = {_signature(contrast): contrast for contrast in self.contrasts}
         for path, stem in session.files(root):
@@ -130,8 +131,8 @@ class _Session:
     def folder(self) -> str:
         return f"{self.subject}/{self.session}" if self.session else self.subject
 
-    def columns(self, rows: Rows) -> dict[str, str]:
-        row = rows.get(self.subject) or rows.get(self.subject.removeprefix("sub-"), {})
+    def columns(self, tables: ParticipantTables) -> dict[str, str]:
+        row = tables.row(self.subject, self.session)
         session = {"session": self.session} if self.session else {}
         return {**row, **session, "subject": self.subject}
 

@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.patterns import PathPattern, Pattern, check_pattern
-from softseg.data.loaders.table import Rows, read_table
+from softseg.data.loaders.table import SessionRows, read_session_rows
 from softseg.data.subject import MaskFile, Subject, SubjectFiles
 
 Matches = dict[Path, dict[str, str]]  # file -> placeholder -> text
@@ -156,7 +156,7 @@ class FilesDataset(DatasetFields):
     def __call__(self) -> list[Subject]:
         """Find the subjects, in natural order. Raises UserError as `resolve_subjects` does."""
         root = self.existing_root()
-        rows = read_table(root / self.table) if self.table else {}
+        rows = read_session_rows(root / self.table) if self.table else SessionRows({})
         images = self._image.find(root, self.contrasts)
         masks: list[tuple[str, Pattern, Matches]] = []
         for name, target in self.targets.items():
@@ -175,7 +175,7 @@ class FilesDataset(DatasetFields):
         return self.resolve_subjects(root, subjects, self._image.text)
 
     def _gather(
-        self, images: Matches, masks: list[tuple[str, Pattern, Matches]], rows: Rows
+        self, images: Matches, masks: list[tuple[str, Pattern, Matches]], rows: SessionRows
     ) -> list[SubjectFiles]:
         """Return every subject that has an image or a mask, with all its files.
 
@@ -209,9 +209,10 @@ class FilesDataset(DatasetFields):
                     of_target.append(mask)
         return list(by_name.values())
 
-    def _new_subject(self, name: str, identity: dict[str, str], rows: Rows) -> SubjectFiles:
+    def _new_subject(self, name: str, identity: dict[str, str], rows: SessionRows) -> SubjectFiles:
         """Return a subject without files: its columns, and where its files are searched."""
-        row = rows.get(name) or rows.get(identity.get("subject", ""), {})
+        names = (name, identity.get("subject", ""))
+        row = rows.find(names, identity.get("session", "")) or {}
         # the sessions of one person share the column `subject`
         person = "_".join(text for part, text in identity.items() if part != "session")
         columns = {**row, **identity, "subject": person if "session" in identity else name}

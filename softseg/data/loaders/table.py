@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from softseg.core.errors import UserError
 from softseg.core.names import unknown_name
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.subject import MaskFile, Subject, SubjectFiles
+from softseg.data.subject import MaskFile, Subject, SubjectFiles, is_missing
 
 Rows = dict[str, dict[str, str]]  # value of the key column -> the other columns
 Masks = dict[str, tuple[str, str]]  # column -> target, rater
 _EMPTY = ("", "n/a")
+_SESSION_COLUMNS = ("session_id", "session")
 
 
 class TableDataset(DatasetFields):
@@ -115,6 +118,53 @@ def read_table(path: Path, key: str | None = None) -> Rows:
     file that is missing or is not a table, lacks the column, or has two columns of one name or two
     rows for one key.
     """
+    table: Rows = {}
+    for name, row in _read_lines(path, key):
+        if table.setdefault(name, row) is not row:
+            raise UserError(f"{path}: two lines for '{name}'; keep one")
+    return table
+
+
+@dataclass(frozen=True)
+class SessionRows:
+    """A table with a line for each subject, or for each session of a subject."""
+
+    lines: dict[str, dict[str, dict[str, str]]]
+    """Subject -> session (without `ses-`; "" in a line without one) -> the columns."""
+
+    def find(self, subjects: Iterable[str], session: str) -> dict[str, str] | None:
+        """Return the line of a session, or else that of its subject; None if there is none.
+
+        `subjects` are the names that the table may use for the subject; a scan without a session
+        has its subject's only line.
+        """
+        for of_subject in (self.lines[name] for name in subjects if name in self.lines):
+            row = of_subject.get(session.removeprefix("ses-"), of_subject.get(""))
+            only = next(iter(of_subject.values())) if len(of_subject) == 1 else None
+            return row or (only if not session else None)
+        return None
+
+
+def read_session_rows(path: Path, key: str | None = None) -> SessionRows:
+    """Read a table as `read_table` does, in which a column may name the session of each line.
+
+    Raises UserError as `read_table` does, and for two different lines for one session.
+    """
+    lines: dict[str, dict[str, dict[str, str]]] = {}
+    for name, row in _read_lines(path, key):
+        cell = next((row[column] for column in _SESSION_COLUMNS if column in row), "")
+        session = "" if is_missing(cell) else cell.strip().removeprefix("ses-")
+        if lines.setdefault(name, {}).setdefault(session, row) != row:
+            of_session = f" and session '{session}'" if session else ""
+            raise UserError(
+                f"{path}: two lines for '{name}'{of_session}; keep one, or name the session of "
+                "each line in a column session_id"
+            )
+    return SessionRows(lines)
+
+
+def _read_lines(path: Path, key: str | None) -> list[tuple[str, dict[str, str]]]:
+    """Return each line's value in the key column, and its other columns. Raises UserError."""
     delimiter = "," if path.suffix == ".csv" else "\t"
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -132,11 +182,15 @@ def read_table(path: Path, key: str | None = None) -> Rows:
     if not rows:
         raise UserError(f"{path}: is empty; give it a header line and a line per subject")
     key = key or next(iter(rows[0]))
+    if len(header) == 1 and re.search(r"[\t,; ]", header[0].strip()):
+        kind = "commas" if delimiter == "," else "tabs"
+        raise UserError(
+            f"{path}: the columns are not separated by {kind} (its first line is {header[0]!r}); "
+            f"save it with {kind} between the columns"
+        )
     if key not in rows[0]:
-        raise UserError(f"{path}: {unknown_name('column', key, rows[0])}")
-    table: Rows = {}
-    for row in rows:
-        name = row.pop(key)
-        if table.setdefault(name, row) is not row:
-            raise UserError(f"{path}: two lines for '{name}'; keep one")
-    return table
+        raise UserError(
+            f"{path}: {unknown_name('column', key, rows[0])}; rename the column of the subjects to "
+            f"'{key}'"
+        )
+    return [(row.pop(key), row) for row in rows]

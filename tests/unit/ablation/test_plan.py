@@ -66,7 +66,7 @@ def test_all_candidates_have_the_seed_and_the_sets_of_the_split(plan_of):
     plan = plan_of()
     for k in range(6):
         runs = [planned for planned in plan if planned.split == k]
-        assert [planned.experiment.seed for planned in runs] == [40 + k] * 3
+        assert [planned.experiment.seed for planned in runs] == [400_000 + k] * 3
         [sets] = {planned.sets for planned in runs}
         assert {name[:5] for name in sets.test} == {f"site{k % 3 + 1}"}
         assert len(sets.train) == len(sets.validation) == len(sets.test) == 2

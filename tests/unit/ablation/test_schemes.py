@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.ablation.design import Scheme
+from softseg.ablation.design import Scheme, run_seed
 from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Sets, Subject, write_split
@@ -29,8 +29,8 @@ def subjects_of(centers=4, each=5):
 
 
 def sets_of(scheme_, subjects, seed=0):
-    """The sets of every split; those of split k have the seed of its runs, `seed` + k."""
-    return [split(subjects, seed + k) for k, split in enumerate(scheme_(subjects, seed))]
+    """The sets of every split; those of split k have the seed of its runs."""
+    return [split(subjects, run_seed(seed, k)) for k, split in enumerate(scheme_(subjects, seed))]
 
 
 def center(sets: Sets):
@@ -120,6 +120,27 @@ def test_random_splits_have_the_requested_sizes(repeats, test, validation):
     for sets in splits:
         sizes = (len(sets.test), len(sets.validation), len(sets.train))
         assert sizes == (test, validation, 20 - test - validation)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "random", "repeats": 6, "test": 6},
+        {"name": "kfold", "folds": 3, "repeats": 3},
+        {"name": "leave_one_out", "by": "subject", "values": ["s0"], "repeats": 6},
+    ],
+)
+def test_ablations_with_different_seeds_share_no_split(spec):
+    subjects = [Subject(f"s{n}", {}, {}, None, {"subject": f"s{n}"}) for n in range(30)]
+    splits = [sets_of(scheme(validation=6, **spec), subjects, seed) for seed in range(4)]
+    distinct = {sets for of_seed in splits for sets in of_seed}
+    assert len(distinct) == sum(map(len, splits))
+    assert sets_of(scheme(validation=6, **spec), subjects, 0) == splits[0]
+
+
+def test_the_seeds_of_an_ablation_with_seed_0_are_the_numbers_of_its_splits():
+    assert [run_seed(0, k) for k in range(4)] == [0, 1, 2, 3]
+    assert not {run_seed(1, k) for k in range(1000)} & {run_seed(0, k) for k in range(1000)}
 
 
 def test_random_splits_differ_from_each_other_and_repeat_with_their_seed():

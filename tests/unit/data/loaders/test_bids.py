@@ -156,14 +156,51 @@ def test_an_empty_folder_and_a_missing_one_have_different_errors(tmp_path: Path)
     ("table", "part"),
     [
         ("participant_id\tsex\nsub-01\tF\nsub-01\tM\n", "two lines for 'sub-01'"),
-        ("subject\tsex\nsub-01\tF\n", "no column 'participant_id'"),
+        ("subject\tsex\nsub-01\tF\n", "rename the column of the subjects to 'participant_id'"),
+        ("participant_id  sex\nsub-01  F\n", "save it with tabs between the columns"),
         ("participant_id\tsex\nsub-01\tF\tx\n", "line 2 has more values"),
         ("", "is empty"),
     ],
 )
-def test_a_broken_participants_table_is_rejected(tmp_path: Path, table: str, part: str) -> None:
+def test_a_broken_participants_table_is_a_warning_until_a_split_needs_it(
+    tmp_path: Path, table: str, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
     (bids(tmp_path) / "participants.tsv").write_text(table)
-    assert part in error_of(dataset(tmp_path))
+    subjects = dataset(tmp_path)()
+    assert part in caplog.text
+    assert "Its columns are not used" in caplog.text
+    data.Split()(subjects, 0)
+    with pytest.raises(UserError, match="no column 'sex'"):
+        data.Split(by="sex")(subjects, 0)
+
+
+SESSIONS = ("sub-01_ses-a", "sub-01_ses-b", "sub-02_ses-a", "sub-02_ses-b", "sub-03")
+
+
+@pytest.mark.parametrize("prefix", ["ses-", ""])
+@pytest.mark.parametrize("column", ["session_id", "session"])
+def test_participants_may_have_a_line_for_each_session(
+    tmp_path: Path, column: str, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [("01", "a", "30"), ("01", "b", "31"), ("02", "b", "41"), ("03", "n/a", "50")]
+    lines = [f"sub-{person}\t{prefix * (s != 'n/a')}{s}\t{age}" for person, s, age in rows]
+    table = bids(tmp_path, SESSIONS) / "participants.tsv"
+    table.write_text("\n".join([f"participant_id\t{column}\tage", *lines]) + "\n")
+    subjects = dataset(tmp_path)()
+    assert [s.columns.get("age") for s in subjects] == ["30", "31", None, "41", "50"]
+    assert "no line for sub-02_ses-a; add one" in caplog.text
+    assert caplog.text.count("no line") == 1
+    table.write_text(table.read_text() + f"sub-01\t{prefix}a\t99\n")
+    dataset(tmp_path)()
+    assert "two lines for 'sub-01' and session 'a'" in caplog.text
+
+
+def test_each_person_may_have_a_table_of_its_sessions(tmp_path: Path) -> None:
+    bids(tmp_path, SESSIONS, columns={"site": ["X", "Y", "Z"], "age": ["1", "2", "3"]})
+    (tmp_path / "sub-01/sub-01_sessions.tsv").write_text("session_id\tage\nses-b\t31\na\t30\n")
+    subjects = dataset(tmp_path)()
+    assert [s.columns["age"] for s in subjects] == ["30", "31", "2", "2", "3"]
+    assert [s.columns["site"] for s in subjects] == ["X", "X", "Y", "Y", "Z"]
 
 
 def test_participants_can_be_named_without_sub_or_be_absent(tmp_path: Path) -> None:
