@@ -30,6 +30,7 @@ from softseg.metrics.calibration import ReliabilityBins, bins_to_table
 from softseg.metrics.headings import HEADINGS, sign_note
 from softseg.metrics.score import TargetEvaluation
 from softseg.preprocess.stack import SliceStack
+from softseg.preprocess.training_scans import differences_from_training
 from softseg.runs.folder import Run, predictions_folder, set_suffix, subject_predictions_folder
 from softseg.runs.thresholds import Source
 
@@ -98,6 +99,7 @@ def evaluate(
         metadata["Postprocessing"] = steps
     rows: list[dict[str, object]] = []
     bins: dict[str, list[ReliabilityBins]] = defaultdict(list)
+    unlike: dict[str, list[str]] = {}
     members = getattr(opened.sets, set_name)
     for subject, soft, sample in iter_predictions(opened, members, f"scoring {set_name}", console):
         targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
@@ -111,8 +113,13 @@ def evaluate(
         folder = subject_predictions_folder(run, opened.experiment, subject, set_name)
         images = list(subject.images.values())
         masks = [scored.mask for scored in targets.values()]
-        scan = {"Sources": [str(path) for path in images]}
+        scan: dict[str, object] = {"Sources": [str(path) for path in images]}
+        if differences := differences_from_training(
+            run.metadata(), sample, opened.experiment.dataset.contrasts, opened.targets, soft
+        ):
+            unlike[subject.name] = scan["UnlikeTrainingScans"] = differences
         write_predictions(folder, images[0], soft, masks, thresholds, {**scan, **metadata})
+    _warn_of_unlike_scans(unlike, console)
     table = pd.DataFrame(rows)
     _write_tables(opened, table, bins, set_name)
     if set_name == "test":  # for the report
@@ -121,6 +128,14 @@ def evaluate(
     return RunEvaluation(
         thresholds, sources, table, is_phantom(Path(opened.experiment.dataset.root))
     )
+
+
+def _warn_of_unlike_scans(unlike: Mapping[str, Sequence[str]], console: Console) -> None:
+    """Warn of the subjects whose scans are unlike the training scans, and say in what."""
+    for name, differences in unlike.items():
+        phrases = "; ".join(differences)
+        warning = f"warning: {name} is unlike the training scans, check its segmentation: {phrases}"
+        console.print(warning, markup=False, highlight=False)
 
 
 def check_threshold(threshold: float | None) -> None:

@@ -31,7 +31,7 @@ class Model:
     experiment: Experiment
     predictor: Predictor
     searched: dict[str, Threshold] | None  # target -> threshold; None: there was no search
-    metadata: Mapping[str, Any]  # of its run: epoch, versions, native_zooms_mm
+    metadata: Mapping[str, Any]  # of its run: epoch, versions, training_scans
 
     @property
     def contrasts(self) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ from softseg.inference.uncertainty.sampling import Sampling, check_varies, nativ
 from softseg.inference.uncertainty.structures import score_structures, write_scores
 from softseg.inference.write import describe_folder, write_predictions
 from softseg.metrics.lesions import LesionRules
+from softseg.preprocess.training_scans import differences_from_training, recorded_training_scans
 from softseg.runs.thresholds import threshold_notices
 
 MAX_ZOOM_RATIO = 8.0
@@ -103,7 +104,10 @@ def predict_scans(
         try:
             sample = read_scan(scan, model)
             prediction = predict_sample(models, sample, options, sampling)
-            result.written.extend(write_scan(model, scan, sample.grid, prediction, out, metadata))
+            path, soft = scan.first_image, prediction.soft
+            unlike = _warn_if_unlike_training(models, path, sample, soft, console)
+            recorded = {**metadata, **unlike}
+            result.written.extend(write_scan(model, scan, sample.grid, prediction, out, recorded))
         except UserError as error:
             message = str(error)
             result.problems.append(message if first in message else f"{first}: {message}")
@@ -202,18 +206,41 @@ def _has_one_frame(path: Path) -> bool:
 
 def _check_voxel_size(path: Path, grid: Grid, model: Model) -> None:
     """Raise FileError for voxels far from the training sizes, if the model records them."""
-    trained_zooms = model.metadata.get("native_zooms_mm")
-    if not trained_zooms:
+    training = recorded_training_scans(model.metadata)
+    if training is None:
         return
-    zooms, (smallest, largest) = canonical(grid).zooms, np.array(trained_zooms)
-    if (zooms < smallest / MAX_ZOOM_RATIO).any() or (zooms > largest * MAX_ZOOM_RATIO).any():
+    zooms = canonical(grid).zooms.tolist()
+    sizes = list(zip(zooms, training.zooms_mm, strict=True))
+    if any(
+        zoom < trained.smallest / MAX_ZOOM_RATIO or zoom > trained.largest * MAX_ZOOM_RATIO
+        for zoom, trained in sizes
+    ):
         size = " x ".join(f"{zoom:.3g}" for zoom in zooms)
-        ranges = " x ".join(f"{a:.3g}-{b:.3g}" for a, b in zip(smallest, largest, strict=True))
+        ranges = " x ".join(map(str, training.zooms_mm))
         raise FileError(
             path,
             f"has voxels of {size} mm, the model was trained on {ranges} mm",
             "fix the sizes in its header (are they in another unit?)",
         )
+
+
+def _warn_if_unlike_training(
+    models: Sequence[Model], path: Path, sample: Sample, soft: Float32Array, console: Console
+) -> dict[str, object]:
+    """Warn of a scan that is unlike the training scans of each model; return sidecar entries."""
+    differences = [
+        differences_from_training(model.metadata, sample, model.contrasts, model.targets, soft)
+        for model in models
+    ]
+    if not all(differences):
+        return {}
+    phrases = "; ".join(differences[0])
+    console.print(
+        f"warning: {path} is unlike the training scans, check its segmentation: {phrases}",
+        markup=False,
+        highlight=False,
+    )
+    return {"UnlikeTrainingScans": differences[0]}
 
 
 def predict_sample(

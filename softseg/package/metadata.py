@@ -23,6 +23,7 @@ from softseg.data.splits import SETS
 from softseg.datasets.phantom import is_phantom
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.steps import needs_roi
+from softseg.preprocess.training_scans import TrainingScans
 from softseg.runs.folder import Run
 from softseg.runs.thresholds import Threshold, threshold_key
 
@@ -38,8 +39,6 @@ def _check_printable(text: str) -> str:
 Printable = Annotated[str, AfterValidator(_check_printable)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
-Length = Annotated[float, Field(gt=0)]
-Zooms = tuple[Length, Length, Length]
 
 
 class MetricSummary(Component):
@@ -94,8 +93,8 @@ class ModelMetadata(Component):
     """Target -> metric -> its summary over the test set; {}: the model was not evaluated."""
     scored_at: dict[str, Share]
     """Target -> the threshold of those scores."""
-    native_zooms_mm: tuple[Zooms, Zooms] | None = None
-    """The smallest and the largest voxels of the training scans; null: not recorded."""
+    training_scans: TrainingScans | None = None
+    """What the training scans looked like; null: not recorded."""
 
 
 class TargetThreshold(Component):
@@ -175,7 +174,7 @@ def collect_metadata(
         },
         "scores": _scores(run, list(dataset.targets)) if scored else {},
         "scored_at": _score_thresholds(run) if scored else {},
-        "native_zooms_mm": recorded.get("native_zooms_mm"),
+        "training_scans": recorded.get("training_scans"),
     }
     try:
         return parse_component(TypeAdapter(ModelMetadata), fields)

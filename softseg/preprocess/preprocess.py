@@ -30,6 +30,7 @@ from softseg.preprocess.steps import (
     standardize_slices,
     standardizes_per_slice,
 )
+from softseg.preprocess.training_scans import Quantiles, scan_quantiles
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class VolumeStatistics:
     dice_ceiling: tuple[float, ...]  # per target: Dice [%] of the mask resampled there and back
     kept_share: tuple[float, ...]  # per target: fraction of the mask in the crop; NaN if empty
     image_digests: tuple[str, ...] = ()  # per contrast: digest of its native voxels; "": constant
+    quantiles: tuple[Quantiles, ...] = ()  # per contrast: `scan_quantiles` of its native voxels
+    volume_ml: tuple[float, ...] = ()  # per target: soft volume of the native mask
 
 
 @dataclass(frozen=True)
@@ -191,4 +194,11 @@ def _statistics(
     soft_counts = {**sample.soft, "preprocess": count_soft([masks])}
     # constant images are equal without being copies
     digests = tuple(digest_of(image) if np.ptp(image) else "" for image in sample.image)
-    return VolumeStatistics(soft_counts, tuple(ceiling), tuple(kept), digests)
+    return VolumeStatistics(
+        soft_counts=soft_counts,
+        dice_ceiling=tuple(ceiling),
+        kept_share=tuple(kept),
+        image_digests=digests,
+        quantiles=tuple(map(scan_quantiles, sample.image)),
+        volume_ml=tuple(float(mask.sum()) * geometry.native.voxel_ml for mask in sample.target),
+    )

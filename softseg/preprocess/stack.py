@@ -25,10 +25,10 @@ from torch import Tensor
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import replacing
 from softseg.core.memory import GIB, release_free_memory
-from softseg.data.nifti.grid import canonical
 from softseg.preprocess.cache import TENSORS, parse_volume_metadata, volume_metadata
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
+from softseg.preprocess.training_scans import TrainingScans
 
 LARGE = ("image", "target", "raters", "maps", "ignore")
 """The tensors of a stack that fill memory."""
@@ -75,10 +75,18 @@ class SliceStack:
         rows = torch.arange(volume.start, volume.stop)
         return rows[self.keep[rows]]
 
-    def native_zooms(self, subjects: Iterable[str]) -> list[list[float]]:
-        """Return the smallest and the largest native voxel sizes [mm], right-left axis first."""
-        zooms = [canonical(volume.geometry.native).zooms for volume in self.volumes_of(subjects)]
-        return [np.min(zooms, axis=0).tolist(), np.max(zooms, axis=0).tolist()]
+    def training_scans(
+        self, subjects: Iterable[str], contrasts: Sequence[str], targets: Sequence[str]
+    ) -> TrainingScans:
+        """Return the ranges of what was measured in the native scans of these subjects."""
+        volumes = self.volumes_of(subjects)
+        quantiles = [volume.statistics.quantiles for volume in volumes]
+        volume_ml = [volume.statistics.volume_ml for volume in volumes]
+        return TrainingScans.of(
+            [volume.geometry.native for volume in volumes],
+            dict(zip(contrasts, zip(*quantiles, strict=True), strict=True)),
+            dict(zip(targets, zip(*volume_ml, strict=True), strict=True)),
+        )
 
     def has_target(self, rows: Tensor) -> Tensor:
         """Return which of these slices (N,) have a voxel of a target, bool (N,), on the CPU."""

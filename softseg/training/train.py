@@ -213,8 +213,10 @@ def _write_run_files(
         precision=trainer.precision,
         memory_format=trainer.memory_format,
         **({"init_from": fine_tuning.metadata()} if fine_tuning else {}),
-        # the voxel sizes that `predict` compares new scans with
-        native_zooms_mm=prepared.stack.native_zooms(prepared.sets.train),
+        # `predict` and `eval` compare new scans with these
+        training_scans=prepared.stack.training_scans(
+            prepared.sets.train, experiment.dataset.contrasts, list(experiment.dataset.targets)
+        ).model_dump(mode="json"),
         data_fingerprint=fingerprints,
         image_digests=prepared.stack.image_digests(),
         **(

@@ -22,6 +22,18 @@ SHAPE = (11, 9, 4)
 DEFAULT = Options()
 
 
+def limits(*pairs):
+    return [{"smallest": low, "largest": high} for low, high in pairs]
+
+
+TRAINING_SCANS = {
+    "zooms_mm": limits((0.4, 0.6), (0.4, 0.7), (2.5, 4)),
+    "extent_mm": limits((4, 6), (4, 6), (10, 14)),
+    "quantiles": {},
+    "volume_ml": {"lesion": limits((0, 1e6))[0]},
+}
+
+
 def run(model, inputs, out, options=DEFAULT):
     console = Console(file=io.StringIO(), width=300)
     scans = find_scans(inputs, model.contrasts)
@@ -120,12 +132,35 @@ def test_contrasts_on_different_grids_are_rejected(tmp_path):
 def test_voxel_sizes_in_another_unit_are_rejected(tmp_path, factor, rejected):
     zooms = [0.5 * factor, 0.5 * factor, 3.0 * factor]
     path = makers.nifti(tmp_path / "p.nii.gz", makers.scan(0, SHAPE), np.diag([*zooms, 1]))
-    model = seen(metadata={"native_zooms_mm": [[0.4, 0.4, 2.5], [0.6, 0.7, 4.0]]})
+    model = seen(metadata={"training_scans": TRAINING_SCANS})
     done, _ = run(model, [path], tmp_path / "out")
     assert bool(done.problems) == rejected
     if rejected:
         assert f"{path}: has voxels of {zooms[0]:.3g} x {zooms[0]:.3g} x " in done.problems[0]
         assert "the model was trained on 0.4-0.6 x 0.4-0.7 x 2.5-4 mm" in done.problems[0]
+
+
+@pytest.mark.parametrize(("slices", "unlike"), [(4, False), (2, True)])
+def test_a_scan_unlike_those_of_training_is_segmented_with_a_warning(tmp_path, slices, unlike):
+    affine = np.diag([0.5, 0.5, 3.0, 1])
+    path = makers.nifti(tmp_path / "p.nii.gz", makers.scan(0, (11, 9, slices)), affine)
+    done, printed = run(seen(metadata={"training_scans": TRAINING_SCANS}), [path], tmp_path / "out")
+    assert not done.problems
+    sidecar = json.loads((tmp_path / "out/p_label-lesion_mask.json").read_text())
+    difference = "a field of view of 5.5 x 4.5 x 6 mm (in training 4-6 x 4-6 x 10-14 mm)"
+    assert (f"warning: {path} is unlike the training scans" in printed) == unlike
+    assert (difference in printed) == unlike
+    assert sidecar.get("UnlikeTrainingScans", []) == [difference] * unlike
+
+
+def test_an_ensemble_warns_only_of_what_no_member_has_seen(tmp_path):
+    affine = np.diag([0.5, 0.5, 3.0, 1])
+    path = makers.nifti(tmp_path / "p.nii.gz", makers.scan(0, (11, 9, 2)), affine)
+    wide = {**TRAINING_SCANS, "extent_mm": limits((4, 6), (4, 6), (6, 14))}
+    models = [seen(metadata={"training_scans": scans}) for scans in (TRAINING_SCANS, wide)]
+    console = Console(file=io.StringIO(), width=300)
+    predict_scans(models, find_scans([path], models[0].contrasts), tmp_path / "out", console)
+    assert "unlike" not in console.file.getvalue()
 
 
 def test_bids_data_become_bids_derivatives(tmp_path):

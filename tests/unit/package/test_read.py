@@ -107,7 +107,7 @@ def with_filters(number):
             with_json("about.json", targets=["gm\u202e"]),
             "targets.0: Value error, must be printable",
         ),
-        (with_json("about.json", native_zooms_mm=[[1, 1, 1]]), "native_zooms_mm"),
+        (with_json("about.json", training_scans={"zooms_mm": []}), "training_scans"),
         (with_json("thresholds.json", targets={}), "has other targets"),
         (with_threshold(threshold=2, curve={}), "targets.gm.threshold"),
         (with_threshold(threshold=0.5, curve={}), "the curve has no 0.50"),
