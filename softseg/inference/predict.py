@@ -108,6 +108,11 @@ def predict_scans(
             unlike = _warn_if_unlike_training(models, path, sample, soft, console)
             recorded = {**metadata, **unlike}
             result.written.extend(write_scan(model, scan, sample.grid, prediction, out, recorded))
+        except MaskAsScanError as error:
+            if scan.in_folder and len(scans) > 1:
+                console.print(f"skipped: {error}", markup=False, highlight=False)
+            else:
+                result.problems.append(str(error))
         except UserError as error:
             message = str(error)
             result.problems.append(message if first in message else f"{first}: {message}")
@@ -186,6 +191,11 @@ def read_scan(scan: Scan, model: Model) -> Sample:
     except SubjectError as error:
         raise UserError("; ".join(error.problems)) from None
     _check_voxel_size(scan.first_image, sample.grid, model)
+    for path, image in zip(scan.images.values(), sample.image, strict=True):
+        if _is_mask(image):
+            low, high = image.min(), image.max()
+            wrong = f"holds only the values {low:g} and {high:g}: it is a mask, not a scan"
+            raise MaskAsScanError(path, wrong, "name the scan that belongs to it")
     if scan.roi is None:
         return sample
     mask = read_volume(scan.roi)
@@ -202,6 +212,16 @@ def _has_one_frame(path: Path) -> bool:
     except FileError:  # it has several frames, or `load_sample` will report what is wrong
         return False
     return True
+
+
+class MaskAsScanError(FileError):
+    """A file that was given as a scan is a binary mask."""
+
+
+def _is_mask(image: Float32Array) -> bool:
+    """Whether an image has exactly two values."""
+    low, high = image.min(), image.max()
+    return bool(low < high) and bool(((image == low) | (image == high)).all())
 
 
 def _check_voxel_size(path: Path, grid: Grid, model: Model) -> None:

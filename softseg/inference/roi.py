@@ -10,7 +10,7 @@ from pathlib import Path
 
 from softseg.core.errors import UserError, combined_error
 from softseg.core.names import listing
-from softseg.data.nifti.io import file_stem, nifti_stem
+from softseg.data.nifti.io import file_stem, nifti_files, nifti_stem
 from softseg.inference.model import Model
 from softseg.inference.scans import Scan
 from softseg.inference.segment import requires_roi
@@ -110,7 +110,7 @@ def _files_by_image(folder: Path, images: Counter[str]) -> dict[str, list[Path]]
     An image (`p1_repeat` next to `p1`) is not a mask.
     """
     files: dict[str, list[Path]] = {}
-    paths = [path for path in sorted(folder.rglob("*.nii*")) if path.is_file()]
+    paths = nifti_files(folder)
     for path in (path for path in paths if nifti_stem(path) not in images):
         parts = nifti_stem(path).split("_")
         starts = ("_".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))

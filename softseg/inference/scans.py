@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,11 +12,20 @@ from pathlib import Path
 from softseg.config.yaml.tree import printable
 from softseg.core.errors import combined_error
 from softseg.core.names import listing, natural_key
-from softseg.data.nifti.io import file_stem, nifti_stem
+from softseg.data.nifti.io import file_stem, nifti_files, nifti_stem, unreadable_formats
 
 _SCAN_ENTITIES = ("sub-", "ses-", "run-")  # they distinguish scans, not contrasts
 _OUTPUT = re.compile(r".+_label-.+_[a-z]+")  # what `softseg predict` wrote
 _ASSIGNED = "the given scan"  # the scan of all CONTRAST=FILE arguments
+# The last part of a name that tells a mask, and that tells a contrast, in any letter case.
+_MASKS = frozenset(
+    ("seg", "dseg", "probseg", "mask", "label", "labels", "lesion", "lesions", "roi", "gt")
+)
+_CONTRASTS = frozenset(
+    ("t1", "t1w", "t1ce", "t1c", "t1n", "t1gd", "t2", "t2w", "t2f", "t2star", "t2starw", "flair",
+     "pd", "pdw", "swi", "dwi", "adc", "mp2rage", "ct")
+)  # fmt: skip
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class Scan:
     subfolder: Path  # of the output folder, for its predictions
     roi: Path | None = None
     frame: int | None = None  # index of the frame, for 4D files
+    in_folder: bool = False  # it was found in a folder, rather than named
     missing: str | None = None  # the contrasts that it lacks, so that it cannot be segmented
 
     @property
@@ -44,17 +55,21 @@ class _Image:
     shared_folder: Path  # the same for all files of a scan; in BIDS the folder of the datatypes
     scan: str
     contrast: str
+    in_folder: bool = False
 
 
 def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[Scan]:
     """Find all scans among files and folders; `Scan.missing` is set for incomplete ones.
 
     A model of one contrast takes any file; in a folder only files with names that end in the
-    contrast, if there are any. For a model of several contrasts, the contrast of a file is the end
-    of its name (`patient1_FLAIR.nii.gz`, or `patient1_0000.nii.gz` for the first contrast), its
-    whole name (`patient1/FLAIR.nii.gz`), or given with it (`FLAIR=any_name.nii.gz`, for one scan).
-    In a BIDS dataset, the entities of the contrast must be those of the file, except `run`: each
-    run is a scan of its own. Scans of the same name are distinguished by their folders.
+    contrast, if there are any, or else all but masks and files that are named after another one
+    (`p1_T1` beside `p1`). A warning lists the files of a folder that are skipped.
+
+    For a model of several contrasts, the contrast of a file is the end of its name
+    (`patient1_FLAIR.nii.gz`, or `patient1_0000.nii.gz` for the first contrast), its whole name
+    (`patient1/FLAIR.nii.gz`), or given with it (`FLAIR=any_name.nii.gz`, for one scan). In a BIDS
+    dataset, the entities of the contrast must be those of the file, except `run`: each run is a
+    scan of its own. Scans of the same name are distinguished by their folders.
 
     Raises one UserError for everything that is ambiguous or would be written to the same file, and
     if no scan has all contrasts that the model needs.
@@ -88,18 +103,8 @@ def _images_of(argument: str, contrasts: tuple[str, ...], problems: list[str]) -
     contrast, _, named = argument.partition("=")
     if contrast in contrasts and named and not path.exists():
         yield _Image(Path(named), Path(), Path(), _ASSIGNED, contrast)
-    elif path.is_dir() and any(path.glob("sub-*/")):
-        for file in _nifti_files(path, "sub-*/**/sub-*.nii*"):
-            if match := _scan_and_contrast_in_bids(file, contrasts):
-                subfolder = file.relative_to(path).parent
-                yield _Image(file, subfolder, subfolder.parent, *match)
     elif path.is_dir():
-        files = list(_nifti_files(path, "**/*.nii*"))
-        if len(contrasts) == 1:
-            files = [file for file in files if _ends_in(contrasts[0], nifti_stem(file))] or files
-        for file in files:
-            if image := _image(file, file.relative_to(path).parent, contrasts):
-                yield image
+        yield from _images_in_folder(path, contrasts, problems)
     elif not path.exists():
         problems.append(f"{path}: there is no such file or folder")
     elif image := _image(path, Path(), contrasts):
@@ -111,14 +116,95 @@ def _images_of(argument: str, contrasts: tuple[str, ...], problems: list[str]) -
         )
 
 
-def _nifti_files(folder: Path, pattern: str) -> Iterator[Path]:
-    """Yield a folder's NIfTI files, except hidden ones, derivatives and softseg's own output."""
-    for path in sorted(folder.glob(pattern)):
-        parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") or part == "derivatives" for part in parts)
-        stem = nifti_stem(path)
-        if path.is_file() and stem and not hidden and not _OUTPUT.fullmatch(stem):
-            yield path
+def _images_in_folder(
+    folder: Path, contrasts: tuple[str, ...], problems: list[str]
+) -> Iterator[_Image]:
+    """Yield the scans in a folder or a BIDS dataset; warn of the other NIfTI files in it."""
+    files = [path for path in nifti_files(folder) if not _is_hidden_or_output(path, folder)]
+    images: list[_Image | None]
+    if any(folder.glob("sub-*/")):
+        images = [_image_in_bids(file, folder, contrasts) for file in files]
+    else:
+        scans = _scans_of_one_contrast(files, contrasts[0]) if len(contrasts) == 1 else files
+        problems += _unclear_contrasts(scans, contrasts)
+        images = [_image(file, file.relative_to(folder).parent, contrasts) for file in scans]
+    used = [replace(image, in_folder=True) for image in images if image is not None]
+    skipped = sorted(
+        set(files) - {image.path for image in used}, key=lambda path: natural_key(str(path))
+    )
+    if not files and (others := unreadable_formats(folder)):
+        problems.append(f"{folder}: holds {others}")
+    if used and skipped:
+        _log.warning(
+            "%s: skipped %d file(s) that are masks or not of %s: %s; to segment one of them, name "
+            "the file",
+            folder, len(skipped), " + ".join(contrasts),
+            listing(str(path.relative_to(folder)) for path in skipped),
+        )  # fmt: skip
+    yield from used
+
+
+def _is_hidden_or_output(path: Path, folder: Path) -> bool:
+    """Whether a file in a folder is hidden, a derivative, or what softseg wrote."""
+    parts = path.relative_to(folder).parts
+    hidden = any(part.startswith(".") or part == "derivatives" for part in parts)
+    return hidden or _OUTPUT.fullmatch(nifti_stem(path)) is not None
+
+
+def _scans_of_one_contrast(files: Sequence[Path], contrast: str) -> list[Path]:
+    """The files named after the contrast; else all but masks and files named after another."""
+    if named := [file for file in files if _ends_in(contrast, nifti_stem(file))]:
+        return named
+    stems = {(file.parent, nifti_stem(file)) for file in files}
+    return [
+        file
+        for file in files
+        if _last_part(file) not in _MASKS
+        and not any((file.parent, start) in stems for start in _starts(nifti_stem(file)))
+    ]
+
+
+def _unclear_contrasts(scans: Sequence[Path], contrasts: Sequence[str]) -> Iterator[str]:
+    """Yield scans of which several contrasts are in a folder, none named as the model's."""
+    if len(contrasts) > 1 or any(_ends_in(contrasts[0], nifti_stem(scan)) for scan in scans):
+        return
+    groups: dict[Path, list[str]] = {}
+    for scan in scans:
+        if _last_part(scan) in _CONTRASTS:
+            stem = nifti_stem(scan)
+            groups.setdefault(scan.parent / stem[: -len(_last_part(scan)) - 1], []).append(stem)
+    for group, stems in groups.items():
+        if len(stems) > 1:
+            yield (
+                f"{group}: has {listing(stems)}; the model takes one contrast ({contrasts[0]}): "
+                "name the files to segment instead of the folder"
+            )
+
+
+def _last_part(file: Path) -> str:
+    """What follows the last `_` or `-` of a NIfTI file's name, in small letters."""
+    return re.split("[_-]", nifti_stem(file))[-1].lower()
+
+
+def _starts(stem: str) -> list[str]:
+    """The parts of a name that end before a `_` or `-`."""
+    return [stem[: match.start()] for match in re.finditer("[_-]", stem)]
+
+
+def _image_in_bids(path: Path, root: Path, contrasts: tuple[str, ...]) -> _Image | None:
+    """An image of a BIDS dataset; None if its entities are those of none of the contrasts."""
+    subfolder = path.relative_to(root).parent
+    stem = nifti_stem(path)
+    if not subfolder.parts or not (
+        stem.startswith("sub-") and subfolder.parts[0].startswith("sub-")
+    ):
+        return None
+    by_signature = {_contrast_signature(contrast): contrast for contrast in contrasts}
+    contrast = by_signature.get(_contrast_signature(stem))
+    if contrast is None:
+        return None
+    entities = [entity for entity in stem.split("_") if entity.startswith(_SCAN_ENTITIES)]
+    return _Image(path, subfolder, subfolder.parent, "_".join(entities), contrast)
 
 
 def _image(path: Path, subfolder: Path, contrasts: tuple[str, ...]) -> _Image | None:
@@ -148,17 +234,6 @@ def _folder_of(path: Path) -> str:
     """The name of the folder that a file is in, resolved only if the path does not contain it."""
     folder = path.parent
     return folder.name if folder.name not in ("", "..") else folder.resolve().name
-
-
-def _scan_and_contrast_in_bids(path: Path, contrasts: tuple[str, ...]) -> tuple[str, str] | None:
-    """The scan and the contrast of a file in a BIDS dataset, from its entities."""
-    stem = nifti_stem(path)
-    by_signature = {_contrast_signature(contrast): contrast for contrast in contrasts}
-    contrast = by_signature.get(_contrast_signature(stem))
-    if contrast is None:
-        return None
-    scan = [entity for entity in stem.split("_") if entity.startswith(_SCAN_ENTITIES)]
-    return "_".join(scan), contrast
 
 
 def _contrast_signature(stem: str) -> tuple[frozenset[str], str]:
@@ -211,4 +286,4 @@ def _scan(images: Sequence[_Image], contrasts: Sequence[str]) -> Scan:
         missing = printable(f"{scan}: {lacks}")
     # named like its predictions, so that each has rows of its own in uncertainty.csv
     name = file_stem(first.path) if first.scan == _ASSIGNED else first.scan
-    return Scan(name, paths, first.subfolder, missing=missing)
+    return Scan(name, paths, first.subfolder, missing=missing, in_folder=first.in_folder)

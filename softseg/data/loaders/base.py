@@ -14,6 +14,7 @@ from softseg.core.component import Component, check_distinct
 from softseg.core.errors import UserError, combined_error
 from softseg.core.names import is_utf8, listing, natural_key, unknown_name
 from softseg.data.fill import Fill
+from softseg.data.nifti.io import unreadable_formats
 from softseg.data.raters import Raters
 from softseg.data.subject import (
     DatasetError,
@@ -181,6 +182,8 @@ class DatasetFields(Component):
         if not any(files.images for files in complete):
             content = [path.name + "/" * path.is_dir() for path in root.iterdir()]
             held = f"it holds {listing(content, 6)}" if content else "it is empty"
+            if others := unreadable_formats(root):
+                held = f"it holds {others}"
             raise UserError(
                 f"dataset.root: no image in {root} ({held}); looked for {searched}; {self.hint}"
             )

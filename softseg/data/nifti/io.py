@@ -7,6 +7,7 @@ import math
 import os
 import re
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -32,9 +33,15 @@ from softseg.data.nifti.checks import (
 )
 from softseg.data.nifti.grid import Grid
 
+# Endings of image files that are not read -> their format.
+_OTHER_FORMATS = {
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF",
+    ".dcm": "DICOM", ".ima": "DICOM", ".nrrd": "NRRD", ".nhdr": "NRRD", ".mha": "MetaImage",
+    ".mhd": "MetaImage", ".mgz": "FreeSurfer", ".mgh": "FreeSurfer", ".img": "Analyze",
+}  # fmt: skip
 # nibabel also prints what is wrong with a header; the error has it already
 _QUIET = logging.Logger("quiet", level=logging.CRITICAL + 1)
-_ENDING = re.compile(r"\.nii(\.gz)?\Z")
+_ENDING = re.compile(r"\.nii(\.gz)?\Z", re.IGNORECASE)
 _GZIP = b"\x1f\x8b"
 _BLOCK = 1 << 16  # bytes of a gzip file that are unpacked at a time
 _HEADER_BYTES = 540  # of NIfTI-2; the header of NIfTI-1 is shorter
@@ -190,3 +197,29 @@ def nifti_stem(path: Path) -> str:
     """
     stem = file_stem(path)
     return "" if stem == path.name or stem.startswith(".") else stem
+
+
+def nifti_files(folder: Path, pattern: str = "**/*") -> list[Path]:
+    """Return the NIfTI files of a folder and its subfolders, sorted; hidden ones are left out."""
+    return sorted(path for path in folder.glob(pattern) if nifti_stem(path) and path.is_file())
+
+
+def unreadable_formats(folder: Path) -> str:
+    """Return which image files of other formats a folder holds, and what to do; "" if none."""
+    formats = Counter(_other_format(path) for path in folder.rglob("*") if path.is_file())
+    del formats[""]
+    if not formats:
+        return ""
+    counts = " and ".join(f"{count} {name} file(s)" for name, count in formats.most_common())
+    tool = " with dcm2niix" if "DICOM" in formats else ""
+    return f"{counts}, which softseg does not read: convert them to NIfTI (.nii.gz){tool}"
+
+
+def _other_format(path: Path) -> str:
+    """Return the name of an image file's format, if it is not NIfTI; "" for other files."""
+    if name := _OTHER_FORMATS.get(path.suffix.lower()):
+        return name
+    if path.suffix:  # files of a scanner often have no ending
+        return ""
+    with path.open("rb") as file:
+        return "DICOM" if file.read(132)[128:] == b"DICM" else ""

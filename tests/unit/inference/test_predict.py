@@ -78,11 +78,26 @@ def test_the_sidecar_records_source_model_threshold_and_postprocessing(scan, tmp
 
 def test_masks_are_postprocessed_as_in_the_evaluation(tmp_path):
     image = np.zeros(SHAPE, np.float32)
-    image[1:4, 1:4, 1:3], image[8, 7, 1] = 1, 1
+    image[1:4, 1:4, 1:3], image[8, 7, 1], image[0, 0, 0] = 1, 1, 0.1  # a scan, as not binary
     path = makers.nifti(tmp_path / "two.nii.gz", image)
     run(seen("evaluate.postprocess=[{keep_largest: {}}]"), [path], tmp_path / "out")
     mask = data(tmp_path / "out/two_label-lesion_mask.nii.gz")
-    assert np.array_equal(mask, image * (np.indices(SHAPE)[0] < 5))
+    assert np.array_equal(mask, (image == 1) & (np.indices(SHAPE)[0] < 5))
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 255)])
+def test_a_mask_in_place_of_a_scan_is_rejected_and_in_a_folder_skipped(tmp_path, values):
+    mask = makers.nifti(tmp_path / "in/m.nii.gz", makers.ball(SHAPE, soft=False) * values[1])
+    done, _ = run(seen(), [mask], tmp_path / "alone")
+    [problem] = done.problems
+    assert problem == (
+        f"{mask}: holds only the values 0 and {values[1]}: it is a mask, not a scan; "
+        "name the scan that belongs to it"
+    )
+    makers.nifti(tmp_path / "in/s.nii.gz", makers.scan(0, SHAPE))
+    done, printed = run(seen(), [tmp_path / "in"], tmp_path / "together")
+    assert (len(done.written), done.problems) == (2, [])
+    assert f"skipped: {mask}: holds only the values" in printed
 
 
 def test_without_a_search_the_threshold_is_one_half_with_a_notice(scan, tmp_path):

@@ -205,3 +205,48 @@ def test_an_existing_file_is_never_read_as_an_assignment(tmp_path, monkeypatch):
     monkeypatch.chdir(touch(tmp_path, "T1w=x.nii.gz"))
     (scan,) = find_scans(["T1w=x.nii.gz"], ["T1w"])
     assert scan.images == {"T1w": Path("T1w=x.nii.gz")}
+
+
+def test_masks_and_files_named_after_another_are_skipped_and_listed(tmp_path, caplog):
+    touch(tmp_path, "p1.nii.gz", "p1_T1.nii.gz", "p1_seg.nii.gz", "p2.v1.NII.GZ", "p3_mask.nii",
+          "x/p4.nii", "x/p4_2.nii")  # fmt: skip
+    assert layout(find_scans([tmp_path], ["T2w"]), tmp_path) == {
+        "p1": ({"T2w": "p1.nii.gz"}, "."),
+        "p2.v1": ({"T2w": "p2.v1.NII.GZ"}, "."),
+        "p4": ({"T2w": "x/p4.nii"}, "x"),
+    }
+    assert "skipped 4 file(s) that are masks or not of T2w" in caplog.text
+    assert "p1_T1.nii.gz, p1_seg.nii.gz, p3_mask.nii, x/p4_2.nii" in caplog.text
+    [named] = find_scans([tmp_path / "p1_T1.nii.gz"], ["T2w"])
+    assert named.name == "p1_T1"
+
+
+@pytest.mark.parametrize("root", ["bids", "plain"])
+def test_other_contrasts_of_a_folder_are_listed(tmp_path, caplog, root):
+    start = "sub-1/anat/sub-1" if root == "bids" else "p1"
+    touch(tmp_path, f"{start}_T1w.nii.gz", f"{start}_T2w.nii.gz", f"{start}_T2star.nii.gz")
+    [scan] = find_scans([tmp_path], ["T1w", "T2w"])
+    assert len(scan.images) == 2
+    assert f"skipped 1 file(s) that are masks or not of T1w + T2w: {start}_T2star" in caplog.text
+
+
+def test_several_contrasts_none_of_which_is_the_models_are_ambiguous(tmp_path):
+    touch(tmp_path, "p1_T1w.nii.gz", "p1_FLAIR.nii.gz", "p2_T1w.nii.gz")
+    message = r"p1: has p1_FLAIR, p1_T1w; the model takes one contrast \(MRI\): name the files"
+    with pytest.raises(UserError, match=message):
+        find_scans([tmp_path], ["MRI"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.png", b"", r"1 PNG file\(s\), which softseg does not read: convert them to NIfTI"),
+        ("s/I0001", b"\0" * 128 + b"DICM", r"1 DICOM file\(s\).*\(.nii.gz\) with dcm2niix"),
+        ("a.nrrd", b"", r"1 NRRD file\(s\)"),
+    ],
+)
+def test_folders_of_other_formats_are_reported_as_such(tmp_path, name, content, message):
+    touch(tmp_path, name)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        find_scans([tmp_path], ["T1w"])

@@ -99,5 +99,5 @@ def test_maps_are_named_after_their_scan_for_every_ending(tmp_path):
         names |= {path.name for path in write_maps(tmp_path / "o", source, ["gm"], uncertainty, {})}
     ending = "label-gm_desc-mean_probseg.nii.gz"
     assert {name for name in names if name.endswith(ending)} == {
-        f"X.NII.GZ_{ending}", f"Y.NII.GZ_{ending}", f"z_{ending}"
+        f"X_{ending}", f"Y_{ending}", f"z_{ending}"
     }  # fmt: skip

@@ -129,7 +129,7 @@ def test_the_batch_size_and_earlier_random_draws_change_nothing(batch_size, tmp_
 
 def test_scores_have_a_row_per_structure(tmp_path):
     image = np.zeros(SHAPE, np.float32)
-    image[1:5, 1:5, 1:3], image[8:10, 6:8, 1] = 1, 1
+    image[1:5, 1:5, 1:3], image[8:10, 6:8, 1], image[0, 0, 0] = 1, 1, 0.01
     scan = makers.nifti(tmp_path / "two.nii.gz", image, np.diag([2.0, 2.0, 2.0, 1.0]))
     model = seen(ROTATED, "preprocess=[{standardize: {}}]", network=Noisy().eval())
     sampled(model, scan, tmp_path / "out")
