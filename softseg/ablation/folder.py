@@ -20,7 +20,7 @@ from softseg.data import read_split
 from softseg.preprocess.stack import write_shared_stack
 from softseg.runs.data import check_sets, list_subjects, load_stack
 from softseg.runs.file_digests import changed_files
-from softseg.runs.folder import Run, is_done
+from softseg.runs.folder import Run, check_distinct_predictions, is_done
 from softseg.runs.plan_file import CONFIG, PLAN, STACKS
 from softseg.runs.resume import config_changes, with_recorded_hardware
 from softseg.training.fine_tuning import read_source
@@ -126,7 +126,9 @@ def write_shared_stacks(
         # besides the group's sections, the check depends on the sets and on the augmentation
         checked = {(p.split, p.experiment.model_dump_json(include={"augment"})): p for p in group}
         for planned in checked.values():
+            tested = [s for s in planned.subjects if s.name in planned.sets.test]
             try:
+                check_distinct_predictions(planned.experiment, tested)
                 check_sets(planned.experiment, stack, planned.sets)
             except UserError as error:
                 raise UserError(f"{planned.name}: {with_keys_of_splits(str(error))}") from None

@@ -25,7 +25,7 @@ from softseg.ablation.jobs import run_here, run_on_cluster, start_fork_server
 from softseg.ablation.plan import PlannedRun, with_file_digests
 from softseg.ablation.run_one import Outcome
 from softseg.core.console import ProgressBar, whole_seconds
-from softseg.core.files import read_json
+from softseg.core.files import read_json, remove_leftovers, temporary_files
 from softseg.preprocess.stack import read_shared_stack
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
@@ -55,6 +55,7 @@ def run_plan(
     plan, picked = _with_checked_files(plan, picked, folder)
     todo = [planned for planned in picked if not is_done(planned.run)]
     check_initial_weights(todo, plan)
+    remove_leftovers(temporary_files(folder))
     console.print(f"{len(picked) - len(todo)} of {len(picked)} runs are already done")
     if todo and cluster is None:
         start_fork_server()

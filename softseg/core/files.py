@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-_PREFIX = ".part-"
+if sys.platform != "win32":
+    import fcntl
+
+_PREFIX, _SUFFIX = ".part-", "~"  # of temporary names
+_DAY = 86_400  # seconds
 
 MAX_JSON_BYTES = 50_000_000
 """Far more than the longest JSON file of a run or of an ablation's plan."""
@@ -26,25 +32,44 @@ os.umask(_UMASK)
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`; on success, sync it and rename it to `path`.
 
-    The temporary name keeps the suffixes, from which writers such as nibabel decide whether to
-    compress. An OSError that names the temporary file, or no file, is changed to name `path`.
+    The temporary name is hidden and ends in `~`, so that no pattern for files such as `*.nii.gz`
+    matches it, and the file is locked while it is written, so that others can recognize it as a
+    leftover if this process is killed. An OSError that names the temporary file, or no file, is
+    changed to name `path`.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=_PREFIX, suffix=f"-{path.name}", dir=path.parent)
-        os.close(handle)
+        handle, name = tempfile.mkstemp(
+            prefix=_PREFIX, suffix=f"-{path.name}{_SUFFIX}", dir=path.parent
+        )
         part = Path(name)
         try:
-            yield part
-            with part.open("rb") as stream:
-                os.fsync(stream.fileno())
-            part.chmod(0o666 & ~_UMASK)  # mkstemp makes it private
-            part.replace(path)
+            with _locked(handle):
+                yield part
+                with part.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                part.chmod(0o666 & ~_UMASK)  # mkstemp makes it private
+                part.replace(path)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
         if error.filename is None or Path(error.filename).name.startswith(_PREFIX):
             error.filename = str(path)
         raise
+
+
+@contextmanager
+def _locked(handle: int) -> Iterator[None]:
+    """Hold the lock of an open file, where there are such locks, and close it at the end."""
+    if sys.platform == "win32":  # where an open file cannot be renamed
+        os.close(handle)
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -78,9 +103,57 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-def temporary_files(folder: Path) -> list[Path]:
-    """Return the temporary files that a killed process left anywhere under a folder."""
-    return list(folder.rglob(f"{_PREFIX}*"))
+def shared_files(writers: Iterable[tuple[Path, str]], folder: Path) -> list[str]:
+    """Return `file: a, b` for each file that several of the (file, writer) pairs would write.
+
+    Names that differ only in case are one file if the file system of `folder` ignores case.
+    """
+    files: dict[str, tuple[Path, list[str]]] = {}
+    fold = ignores_case(folder)
+    for path, writer in writers:
+        key = str(path).casefold() if fold else str(path)
+        files.setdefault(key, (path, []))[1].append(writer)
+    return [f"{path}: {', '.join(names)}" for path, names in files.values() if len(names) > 1]
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether the file system of a folder, which need not exist, treats `A` and `a` as one name."""
+    resolved = folder.resolve()
+    for path in (resolved, *resolved.parents):
+        swapped = path.with_name(path.name.swapcase()) if path.name else path
+        if path.exists() and swapped != path:
+            return swapped.exists() and swapped.samefile(path)
+    return False
+
+
+def temporary_files(folder: Path, recursive: bool = True) -> list[Path]:
+    """Return the temporary files in a folder, or anywhere under it, and leftovers among them."""
+    return list(folder.rglob(f"{_PREFIX}*") if recursive else folder.glob(f"{_PREFIX}*"))
+
+
+def remove_leftovers(temporary: Iterable[Path]) -> None:
+    """Delete those of these temporary files that a killed process has left.
+
+    Files that another process is writing stay, as do files that cannot be deleted.
+    """
+    for path in temporary:
+        with suppress(OSError):
+            if path.is_symlink() or (path.is_file() and not _is_being_written(path)):
+                path.unlink()
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether a process holds the lock of a file; without locks, whether the file is of today."""
+    if sys.platform != "win32":
+        try:
+            with path.open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            return True
+        except OSError:  # the file system has no locks, or the file belongs to another user
+            pass
+    return time.time() - path.stat().st_mtime < _DAY
 
 
 def delete_folder(folder: Path, first: Path, last: Path) -> None:

@@ -58,6 +58,11 @@ class Subject:
     """Target -> codes of the voxels in its masks whose truth is unknown; only targets with some."""
 
     @property
+    def first_image(self) -> Path:
+        """The image that predictions are named after."""
+        return next(iter(self.images.values()))
+
+    @property
     def files(self) -> list[Path]:
         """All files: images in the order of the config, masks by target and rater, the ROI mask."""
         masks = [

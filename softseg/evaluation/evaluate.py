@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from softseg.core.errors import UserError
-from softseg.core.files import write_atomically, write_json
+from softseg.core.files import remove_leftovers, temporary_files, write_atomically, write_json
 from softseg.core.types import Float32Array
 from softseg.data import Subject
 from softseg.data.sample import Sample
@@ -31,7 +31,13 @@ from softseg.metrics.headings import HEADINGS, sign_note
 from softseg.metrics.score import TargetEvaluation
 from softseg.preprocess.stack import SliceStack
 from softseg.preprocess.training_scans import differences_from_training
-from softseg.runs.folder import Run, predictions_folder, set_suffix, subject_predictions_folder
+from softseg.runs.folder import (
+    Run,
+    check_distinct_predictions,
+    predictions_folder,
+    set_suffix,
+    subject_predictions_folder,
+)
 from softseg.runs.thresholds import Source
 
 Moments = dict[str, float | int | None]  # mean, std, n
@@ -89,6 +95,13 @@ def evaluate(
         )
     searched = ("train", "validation") if search else ()
     opened = open_run(run, console, (set_name, *searched), changes, stack)
+    members = getattr(opened.sets, set_name)
+    check_distinct_predictions(
+        opened.experiment,
+        (opened.subjects[name] for name in members),
+        predictions_folder(run, set_name),
+    )
+    remove_leftovers(temporary_files(run.folder))
     if search:
         search_thresholds(opened, console)
     thresholds = thresholds_of(opened, threshold, console)
@@ -100,7 +113,6 @@ def evaluate(
     rows: list[dict[str, object]] = []
     bins: dict[str, list[ReliabilityBins]] = defaultdict(list)
     unlike: dict[str, list[str]] = {}
-    members = getattr(opened.sets, set_name)
     for subject, soft, sample in iter_predictions(opened, members, f"scoring {set_name}", console):
         targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
         group = subject.value(opened.experiment.evaluate.metrics.group_by)

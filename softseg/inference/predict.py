@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import track
 
 from softseg.core.device import out_of_memory
-from softseg.core.errors import UserError
+from softseg.core.errors import UserError, combined_error
+from softseg.core.files import read_json, remove_leftovers, shared_files, temporary_files
 from softseg.core.types import BoolArray, Float32Array
 from softseg.data import Subject
 from softseg.data.masks import roi_mask
 from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.grid import Grid, canonical, regrid, same_place
-from softseg.data.nifti.io import read_grid, read_volume
+from softseg.data.nifti.io import file_stem, read_grid, read_volume
 from softseg.data.sample import Sample, SubjectError, load_sample
 from softseg.inference.model import Model
 from softseg.inference.scans import Scan
@@ -37,7 +38,7 @@ from softseg.inference.uncertainty.maps import (
 )
 from softseg.inference.uncertainty.sampling import Sampling, check_varies, native_samples
 from softseg.inference.uncertainty.structures import score_structures, write_scores
-from softseg.inference.write import describe_folder, write_predictions
+from softseg.inference.write import describe_folder, prediction_file, write_predictions
 from softseg.metrics.lesions import LesionRules
 from softseg.preprocess.training_scans import differences_from_training, recorded_training_scans
 from softseg.runs.thresholds import threshold_notices
@@ -94,6 +95,9 @@ def predict_scans(
     check_crop(models, options)
     if sampling is not None:
         check_varies(sampling, model.predictor, model.experiment.augment, str(model.source))
+    check_outputs(scans, model.targets, out)
+    for folder in {out, *(out / scan.subfolder for scan in scans)}:
+        remove_leftovers(temporary_files(folder, recursive=False))
     for member in models if options.threshold is None else ():
         for notice in threshold_notices(member.searched, member.targets):
             console.print(f"warning: {member.source}: {notice}", markup=False, highlight=False)
@@ -139,6 +143,33 @@ def check_crop(models: Sequence[Model], options: Options) -> None:
                 f"{model.source} was trained on {trained}, not on the crop in the middle of an "
                 "image: leave out --training-crop"
             )
+
+
+def check_outputs(scans: Sequence[Scan], targets: Sequence[str], out: Path) -> None:
+    """Raise UserError if two scans, or two frames of a scan, would have the same predictions."""
+    writers, problems = [], []
+    for scan in scans:
+        for target in targets:
+            file = prediction_file(out / scan.subfolder, scan.first_image, target, "probseg")
+            writers.append((file, str(scan.first_image)))
+            frame = _written_frame(file)
+            if frame is not None and frame != (scan.frame or 0):
+                problems.append(f"{file}: holds frame {frame}, not {scan.frame or 0}")
+    if problems := [*shared_files(writers, out), *problems]:
+        raise combined_error(
+            "predictions of one scan would replace those of another; choose another --out for "
+            "one of them:",
+            problems,
+        )
+
+
+def _written_frame(file: Path) -> int | None:
+    """Return the frame that a prediction on disk was made from; None if there is no prediction."""
+    try:
+        sidecar = read_json(file.with_name(f"{file_stem(file)}.json"))
+        return int(sidecar.get("Frame", 0))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def sidecar_metadata(

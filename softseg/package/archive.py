@@ -23,7 +23,7 @@ from pydantic_core import from_json
 
 from softseg.config.yaml.read import MAX_BYTES
 from softseg.core.component import Component
-from softseg.core.files import replacing
+from softseg.core.files import remove_leftovers, replacing, temporary_files
 from softseg.core.version import __version__
 
 FORMAT = 1
@@ -148,6 +148,8 @@ def json_entry(model: Component) -> bytes:
 
 def write_archive(path: Path, contents: Mapping[str, bytes]) -> None:
     """Write the entries atomically; the bytes do not depend on time, user or system."""
+    others = temporary_files(path.parent, recursive=False)  # of the user's folder
+    remove_leftovers(other for other in others if other.name.endswith((path.name, f"{path.name}~")))
     with replacing(path) as part, zipfile.ZipFile(part, "w") as archive:
         for name in sorted(contents, key=list(LIMITS).index):
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))

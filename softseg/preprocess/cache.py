@@ -44,7 +44,7 @@ _STATISTICS = TypeAdapter(VolumeStatistics)
 
 _STEM = r"[^.].*-[0-9a-f]{32}"  # <subject>-<key>
 _ENTRY = re.compile(rf"{_STEM}\.safetensors")
-_PART = re.compile(rf"\.part-[a-z0-9_]{{8}}-{_STEM}\.safetensors")
+_PART = re.compile(rf"\.part-[a-z0-9_]{{8}}-{_STEM}\.safetensors~?")
 _LOCK = re.compile(rf"{_STEM}\.lock")
 _PREPARING = re.compile(r"\.preparing-[0-9a-f]{32}\.lock")
 _MINUTE, _DAY = 60, 86_400

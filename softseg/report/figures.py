@@ -13,7 +13,7 @@ import pandas as pd
 
 from softseg.core.seeds import seed_of
 from softseg.core.types import Float32Array
-from softseg.data.nifti.io import read_volume
+from softseg.data.nifti.io import nifti_stem, read_volume
 from softseg.metrics.calibration import bins_from_table
 from softseg.render.figures.calibration import plot_reliability
 from softseg.render.figures.learning import plot_learning_curves, plot_timing
@@ -118,7 +118,8 @@ def write_density(results: Results, target: str, path: Path) -> Figure:
     for name in candidates_of(results, target):
         pattern = f"*_label-{target}_probseg.nii.gz"
         folders = [predictions_folder(run.run) for run in results.compared_runs(target, name)]
-        files = [file for folder in folders for file in sorted(folder.rglob(pattern))]
+        matching = [file for folder in folders for file in sorted(folder.rglob(pattern))]
+        files = [file for file in matching if nifti_stem(file)]  # which hidden files do not have
         values[name] = _sample_positive_values(files)
     plot_density(values, path, colors(results.candidates))
     return Figure(

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from softseg.core.errors import UserError
-from softseg.core.files import write_atomically
+from softseg.core.files import remove_leftovers, temporary_files, write_atomically
 from softseg.metrics.significance import Method
 from softseg.render.page import Section, write_page
 from softseg.render.text_table import TextTable, to_rich, write_table
@@ -68,6 +68,8 @@ def write_report(folder: Path, method: Method | None = None) -> Results:
         for unit in UNITS
     }
     figures = folder / "figures"
+    for place in (folder, figures, folder / "tables"):
+        remove_leftovers(temporary_files(place, recursive=False))
     sections = [
         *_score_sections(results, comparisons, figures),
         *_figure_sections(results, figures),

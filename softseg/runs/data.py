@@ -22,6 +22,7 @@ from softseg.data.splits import case_variants
 from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.stack import SliceStack
 from softseg.runs.file_digests import FileDigests
+from softseg.runs.folder import check_distinct_predictions
 
 _log = logging.getLogger(__name__)
 _SQUARE = 0.02
@@ -47,6 +48,7 @@ def prepare_data(experiment: Experiment, console: Console) -> PreparedData:
     sets = experiment.split(subjects, experiment.seed)
     check_leaks(person_leaks(subjects, sets), experiment.split)
     members = [subject for subject in subjects if subject.name in sets.members]
+    check_distinct_predictions(experiment, (s for s in members if s.name in sets.test))
     stack = load_stack(experiment, members, console)
     check_sets(experiment, stack, sets)
     return PreparedData(sets, stack)

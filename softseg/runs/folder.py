@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +13,18 @@ import pandas as pd
 from filelock import Timeout
 
 from softseg.config.experiment import Experiment
-from softseg.core.errors import UserError
-from softseg.core.files import delete_folder, read_json, temporary_files, write_json
+from softseg.core.errors import UserError, combined_error
+from softseg.core.files import (
+    delete_folder,
+    read_json,
+    remove_leftovers,
+    shared_files,
+    temporary_files,
+    write_json,
+)
 from softseg.core.locks import file_lock
 from softseg.data import Subject
+from softseg.data.nifti.io import file_stem
 
 ABLATION_FILES = ("ablation.yaml", "plan.json")
 """The configuration and the plan in an ablation's folder."""
@@ -173,8 +182,7 @@ def create_folder(run: Run, overwrite: bool) -> None:
         # weights of another run
         delete_folder(run.folder, first=run.last, last=run.folder / "run.json")
     run.folder.mkdir(parents=True, exist_ok=True)
-    for path in temporary_files(run.folder):
-        path.unlink()
+    remove_leftovers(temporary_files(run.folder))
 
 
 def find_run(name: str | None, root: Path = Path("runs")) -> Run:
@@ -236,6 +244,31 @@ def subject_predictions_folder(
     run: Run, experiment: Experiment, subject: Subject, set_name: str = "test"
 ) -> Path:
     """Return the folder of a subject's predictions: that of its first image in the dataset."""
-    first = next(iter(subject.images.values()))
-    relative = first.parent.relative_to(experiment.dataset.existing_root())
-    return predictions_folder(run, set_name) / relative
+    return predictions_folder(run, set_name) / _image_folder(experiment, subject)
+
+
+def _image_folder(experiment: Experiment, subject: Subject) -> Path:
+    """Return the folder of a subject's first image, relative to the root of the dataset."""
+    return subject.first_image.parent.relative_to(experiment.dataset.existing_root())
+
+
+def check_distinct_predictions(
+    experiment: Experiment, subjects: Iterable[Subject], folder: Path = Path("predictions")
+) -> None:
+    """Raise UserError if predictions for several of these subjects would have the same files.
+
+    They are named after the first image, which two subjects may share, and `x.nii` and `x.nii.gz`
+    have the same name. `folder` is that of the predictions.
+    """
+    writers = []
+    for subject in subjects:
+        stem = folder / _image_folder(experiment, subject) / file_stem(subject.first_image)
+        for target in experiment.dataset.targets:
+            name = stem.with_name(f"{stem.name}_label-{target}_*.nii.gz")
+            writers.append((name, f"{subject.name} ({subject.first_image})"))
+    if problems := shared_files(writers, folder):
+        raise combined_error(
+            "predictions for several subjects would be written to the same file; rename their "
+            "images, or leave subjects out with dataset.exclude:",
+            problems,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import math
 import os
@@ -43,6 +44,7 @@ _OTHER_FORMATS = {
 _QUIET = logging.Logger("quiet", level=logging.CRITICAL + 1)
 _ENDING = re.compile(r"\.nii(\.gz)?\Z", re.IGNORECASE)
 _GZIP = b"\x1f\x8b"
+_GZIP_LEVEL = 1
 _BLOCK = 1 << 16  # bytes of a gzip file that are unpacked at a time
 _HEADER_BYTES = 540  # of NIfTI-2; the header of NIfTI-1 is shorter
 # Fields that place the voxels; intent, description, scaling and extensions belong to the source.
@@ -130,8 +132,12 @@ def write_like(path: str | Path, data: ArrayLike, source: str | Path, dtype: Any
     if values.size == math.prod(stored_shape):
         shape = stored_shape
     image = image_class(values.reshape(shape), None, header)
-    with replacing(path) as part:
-        image.to_filename(part)
+    with replacing(path) as part, part.open("wb") as file:
+        if path.suffix == ".gz":  # as nibabel compresses, which decides by the suffix of a name
+            with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as stream:
+                image.to_stream(stream)
+        else:
+            image.to_stream(file)
 
 
 def _read_start(path: Path, limit: int) -> bytes:

@@ -10,7 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from softseg.core.files import replacing, write_atomically
+from softseg.core import files
+from softseg.core.files import (
+    ignores_case,
+    remove_leftovers,
+    replacing,
+    shared_files,
+    temporary_files,
+    write_atomically,
+)
 
 
 @pytest.mark.parametrize("content", ["Zürich\n", b"\x00\xff", ""])
@@ -52,7 +60,7 @@ def test_the_old_file_is_visible_until_the_new_one_is_complete(tmp_path):
         part.write_text("new")
         assert path.read_text() == "old"
         assert part.parent == path.parent  # a rename cannot cross file systems
-        assert part.name.endswith(".nii.gz")  # nibabel decides by the suffix
+        assert list(tmp_path.glob("*.nii.gz")) == [path]  # no pattern for scans matches it
     assert path.read_text() == "new"
 
 
@@ -96,3 +104,61 @@ def test_a_reader_of_the_old_file_can_still_read_all_of_it(tmp_path):
 def test_a_file_name_that_is_not_utf8_is_written_byte_by_byte(tmp_path):
     write_atomically(tmp_path / "pairs.csv", f"file\n{os.fsdecode(b'a' + bytes([255]))}.nii\n")
     assert (tmp_path / "pairs.csv").read_bytes() == b"file\na\xff.nii\n"
+
+
+def kill_while_writing(path):
+    """Leave the temporary file of a process that was killed."""
+    code = (
+        "import os, pathlib, signal; from softseg.core.files import replacing\n"
+        f"with replacing(pathlib.Path({str(path)!r})) as part:\n"
+        "    part.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+
+
+def test_only_leftovers_of_killed_processes_are_removed(tmp_path):
+    kill_while_writing(tmp_path / "a.txt")
+    [leftover] = temporary_files(tmp_path)
+    with replacing(tmp_path / "b.txt") as part:
+        part.write_text("new")
+        remove_leftovers(temporary_files(tmp_path))
+        assert temporary_files(tmp_path) == [part]
+    assert not leftover.exists()
+    assert (tmp_path / "b.txt").read_text() == "new"
+
+
+def test_without_locks_leftovers_are_removed_after_a_day(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError("no locks")
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    for name, age in (("old", 90_000), ("new", 0)):
+        path = tmp_path / f".part-abc-{name}~"
+        path.touch()
+        os.utime(path, (path.stat().st_atime, path.stat().st_mtime - age))
+    remove_leftovers(temporary_files(tmp_path))
+    assert [path.name for path in temporary_files(tmp_path)] == [".part-abc-new~"]
+    write_atomically(tmp_path / "a.txt", "a")  # which does not need them
+
+
+def test_a_folder_and_a_link_named_like_a_leftover_do_no_harm(tmp_path):
+    (tmp_path / ".part-folder").mkdir()
+    (tmp_path / "thesis.tex").write_text("years of work")
+    (tmp_path / ".part-link").symlink_to(tmp_path / "thesis.tex")
+    remove_leftovers(temporary_files(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".part-folder", "thesis.tex"]
+
+
+def test_files_with_several_writers_are_listed(tmp_path, monkeypatch):
+    writers = [(tmp_path / name, owner) for name, owner in (("a", "1"), ("A", "2"), ("b", "3"))]
+    assert shared_files(writers, tmp_path) == []
+    monkeypatch.setattr(files, "ignores_case", lambda folder: True)
+    assert shared_files(writers, tmp_path) == [f"{tmp_path / 'a'}: 1, 2"]
+
+
+def test_a_file_system_that_distinguishes_case_is_recognized(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "RUN").mkdir()
+    distinguishes = not (tmp_path / "run").samefile(tmp_path / "RUN")
+    for folder in (tmp_path / "run", tmp_path / "new/folder"):
+        assert ignores_case(folder) != distinguishes

@@ -72,7 +72,7 @@ def epochs(tmp_path_factory):
 
 def outputs(epoch):
     """Count how often an epoch opened each of the run's files, without temporary names."""
-    return Counter(re.sub(r"^.*?run/|\.part-[^-]+-", "", path) for path in epoch["opened"])
+    return Counter(re.sub(r"^.*?run/|\.part-[^-]+-|~$", "", path) for path in epoch["opened"])
 
 
 def test_after_the_first_epoch_only_outputs_are_opened(epochs):
