@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from softseg.check.file_checks import find_outliers, find_unusual_files
+from softseg.check.file_checks import find_flat_slices, find_outliers, find_unusual_files
 from softseg.check.findings import (
     CheckResult,
     FileSummary,
@@ -41,14 +41,21 @@ from softseg.data.nifti.io import read_dtype
 from softseg.data.sample import SubjectReader
 from softseg.data.splits import Sets
 from softseg.data.subject import Frame, Subject
+from softseg.preprocess.slices import Slices
 
 FileRole = tuple[Path, Kind, str, str]  # file, its kind, contrast or target, rater
+_AXIAL = Slices()
 THREADS = min(os.cpu_count() or 1, 8)
 """Subjects in memory at a time."""
 
 
 def check_dataset(
-    dataset: Dataset, split: Split, seed: int, console: Console, pairs: Path | None = None
+    dataset: Dataset,
+    split: Split,
+    seed: int,
+    console: Console,
+    pairs: Path | None = None,
+    slices: Slices = _AXIAL,
 ) -> CheckResult:
     """Find, divide and check a dataset's subjects; write the table of pairs if there is a path.
 
@@ -76,6 +83,7 @@ def check_dataset(
         task = bar.add_task("reading", total=len(subjects))
         allow_leak = split.allow_leak
         result = check_files(subjects, dataset, lambda: bar.advance(task), sets, allow_leak)
+    problems += find_flat_slices(result.files, slices)
     if sets is not None:
         problems += find_groups_in_several_sets(subjects, split, sets)
     result = replace(result, findings=sort_findings([*result.findings, *problems]))

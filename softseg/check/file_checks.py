@@ -19,6 +19,7 @@ from softseg.check.findings import (
 from softseg.core.types import BoolArray, Float64Array
 from softseg.data.loaders.base import DatasetFields, Target
 from softseg.data.masks import ROUNDING, TOLERANCE, format_values
+from softseg.preprocess.slices import Slices
 
 ALIGNED_MM = 1e-3
 """Files that are at most this far from the first contrast are on the same grid."""
@@ -91,6 +92,20 @@ def _negative_minima(volumes: Sequence[VolumeSummary], contrast: str) -> Iterato
             "takes 0 for background"
         )
         yield Finding("note", "values below 0", what, do)
+
+
+def find_flat_slices(files: Sequence[FileSummary], slices: Slices) -> Iterator[Finding]:
+    """Yield images whose slices are 1 pixel wide: 2D images that are cut along the wrong axis."""
+    for file in files:
+        if file.kind == "image":
+            axis_of = {
+                code: axis for axis, codes in enumerate(("LR", "PA", "IS")) for code in codes
+            }
+            lengths = zip(file.volume.orientation, file.volume.shape, strict=True)
+            x, y, z = (n for _, n in sorted(lengths, key=lambda pair: axis_of[pair[0]]))
+            if plane := slices.plane_of_flat((x, y, z)):
+                what, do = slices.flat_message([file.subject], plane), f"set slices.axis: {plane}"
+                yield Finding("warning", "flat slices", what, do, file.subject, file.path)
 
 
 def _unused_codes(

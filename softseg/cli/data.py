@@ -42,7 +42,9 @@ def check(
     from softseg.training.run_summary import summarize_data
 
     console, experiment = open_console(), load_experiment(config, set_ or [])
-    result = check_dataset(experiment.dataset, experiment.split, experiment.seed, console, pairs)
+    result = check_dataset(
+        experiment.dataset, experiment.split, experiment.seed, console, pairs, experiment.slices
+    )
     if json_:
         print(json.dumps(as_json(result), indent=2))
         sys.exit(2 if result.of("error") else 0)

@@ -22,6 +22,7 @@ from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.steps import standardizes_per_slice
 from softseg.runs.build import load_predictor, resolve_hardware
 from softseg.runs.data import load_stack
+from softseg.runs.data_warnings import data_warnings
 from softseg.runs.folder import Run
 from softseg.runs.resume import changed_keys
 
@@ -96,6 +97,9 @@ def open_run(
         console.print(
             f"warning: images or masks changed since training: {', '.join(changed)}", markup=False
         )
+    warnings = data_warnings(list(experiment.dataset.targets), experiment.slices, stack, sets)
+    for warning in dict.fromkeys((*run.metadata().get("warnings", []), *warnings)):
+        console.print(f"warning: {warning}", highlight=False, markup=False)
     # scans of the other sets are not read again: their digests are those of the training
     digests = {**run.metadata().get("image_digests", {}), **stack.image_digests()}
     leaks = [*person_leaks(available, sets), *image_leaks(digests, sets)]

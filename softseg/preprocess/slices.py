@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from softseg.core.component import Component
+from softseg.core.names import listing
 from softseg.core.types import Float32Array
 
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -35,6 +37,22 @@ class Slices(Component):
         """The two other volume axes, in order: the H and W of a slice."""
         first, second = (axis for axis in range(3) if axis != self.axis_index)
         return first, second
+
+    def plane_of_flat(self, shape: tuple[int, int, int]) -> str | None:
+        """Return the plane in which a 2D image is whole, if slices along this axis are lines.
+
+        `shape` is that of a volume in the canonical orientation. None if slices are wider than a
+        pixel.
+        """
+        single = [plane for plane, axis in _AXES.items() if shape[axis] == 1]
+        return single[0] if single and self.axis not in single else None
+
+    def flat_message(self, subjects: Sequence[str], plane: str) -> str:
+        """Return that slices of these subjects are lines, and in which plane they are whole."""
+        return (
+            f"{self.axis} slices of {listing(subjects)} are 1 pixel wide, and {plane} ones are "
+            "whole images"
+        )
 
     def cut(self, volumes: Float32Array) -> Tensor:
         """Cut volumes (C, X, Y, Z) into slices (S, C, H, W)."""

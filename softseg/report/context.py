@@ -66,6 +66,9 @@ def report_warnings(results: Results) -> list[str]:
             "are in all tables nevertheless: "
             f"{_join_distinct(run.name for run in unconverged)}"
         )
+    warnings += [
+        f"{_count_runs(runs)}: {text}" for text, runs in _runs_by_text(results, "warnings").items()
+    ]
     warnings += [*_scan_warnings(results), *_leak_warnings(results), *_truth_warnings(results)]
     for target in results.targets:
         warnings += threshold_warnings(results, target)

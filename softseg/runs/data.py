@@ -14,6 +14,7 @@ from rich.progress import Progress
 from softseg.augment import Affine
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
+from softseg.core.names import listing
 from softseg.data import DatasetError, Sets, Subject
 from softseg.data.leaks import check_leaks, image_leaks, person_leaks
 from softseg.data.masks import format_values
@@ -105,6 +106,12 @@ def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
     check_leaks(image_leaks(stack.image_digests(), sets), experiment.split)
     for name, members in (("training", sets.train), ("validation", sets.validation)):
         if len(stack.rows(members)) == 0:
+            if constant := [name for name in members if "" in stack.image_digests()[name]]:
+                raise UserError(
+                    f"no {name} slice is left, and every voxel of an image of {listing(constant)} "
+                    "is the same: convert them again from their source, or leave the subjects out "
+                    "with dataset.exclude"
+                )
             fix = "exclude fewer"
             if stack.ignore.shape[1]:
                 fix += ", or check whether all voxels are ignored (targets.X.ignore)"

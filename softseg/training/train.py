@@ -21,6 +21,7 @@ from softseg.core.ranks import SINGLE_PROCESS, Ranks
 from softseg.data import write_split
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
+from softseg.runs.data_warnings import data_warnings
 from softseg.runs.folder import Run, check_folder, create_folder, timestamp
 from softseg.runs.provenance import changed_versions, start_metadata
 from softseg.runs.resume import (
@@ -95,11 +96,16 @@ def train(
         _change_finished(run, experiment, changes, console)
         return run
     _print_summary(console, run, experiment, prepared, task, state, fine_tuning)
+    targets = list(experiment.dataset.targets)
+    warnings = data_warnings(targets, experiment.slices, prepared.stack, prepared.sets)
+    for warning in warnings:
+        console.print(f"warning   {warning}", highlight=False, markup=False)
     for change in changes:
         console.print(f"changed   {change}", highlight=False, markup=False)
     _write_run_files(run, experiment, prepared, fingerprints, fine_tuning)
     run.update_metadata(
         processes=processes.world_size,
+        warnings=warnings,
         **start_metadata(run, state.epoch, [str(change) for change in changes]),
     )
     _fit_and_record(run, state, task, console, profile)
@@ -284,6 +290,14 @@ def _preview_slices(task: Task) -> tuple[Tensor, Tensor, Tensor | None]:
 def _finish(run: Run, state: State, task: Task, console: Console) -> None:
     """Complete run.json and print the best epoch."""
     best = min(state.history, key=lambda record: record["val_loss"])
+    warnings = run.metadata().get("warnings", [])
+    if all(record["val_dice"] == 0 for record in state.history):
+        warnings.append(
+            f"validation Dice was 0 % in all {state.epoch} epochs: the model has learned nothing "
+            "that a threshold of 0.5 shows; train longer, give the head a prior (model.head), or "
+            "check the masks with softseg data check"
+        )
+        console.print(f"warning: {warnings[-1]}", highlight=False, markup=False)
     run.update_metadata(
         status="finished",
         finished=timestamp(),
@@ -293,6 +307,7 @@ def _finish(run: Run, state: State, task: Task, console: Console) -> None:
         train_seconds_per_epoch=statistics.median(r["train_seconds"] for r in state.history),
         peak_memory_bytes=peak_memory_bytes(task.device),
         stack_bytes=task.stack.n_bytes,
+        warnings=warnings,
     )
     console.print(
         f"best epoch {best['epoch']:.0f} of {state.epoch}: validation loss {best['val_loss']:.4f}, "

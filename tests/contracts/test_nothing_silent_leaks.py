@@ -190,3 +190,36 @@ def test_a_test_scan_replaced_by_a_training_scan_is_not_scored(config):
     with pytest.raises(UserError, match=ONE_IMAGE):
         evaluate(run, quiet())
     assert not (run.folder / "metrics.csv").exists()
+
+
+def test_a_site_that_is_not_known_is_no_site(config, caplog):
+    sites = ("A", "A", "B", "B", "n/a", "n/a", "", "b ")
+    names = [f"sub-{n:02}" for n in range(9)]
+    root = makers.bids(config.parent / "bids", names)
+    lines = [f"{name}\t{site}\t40" for name, site in zip(names, sites, strict=False)]
+    (root / "participants.tsv").write_text("\n".join(["participant_id\tsite\tage", *lines]) + "\n")
+    dataset = {
+        "loader": "bids",
+        "root": str(root),
+        "contrasts": ["T1w"],
+        "targets": {"gm": {"suffix": "seg-manual"}},
+        "cache": None,
+    }
+    changes = (f"dataset={json.dumps(dataset)}", "split={by: site, test: 1, validation: 1}")
+    with pytest.raises(UserError, match=r"no site of sub-04, sub-05, sub-06, sub-08 \(n/a"):
+        prepare_data(load(config, *changes), quiet())
+    assert "participants.tsv: no line for sub-08; add one" in caplog.text
+    assert "site: B, b differ only in case" in caplog.text
+    unknown = {"sub-04", "sub-05", "sub-06", "sub-08"}
+    for missing, trained in (("exclude", set()), ("train", unknown)):
+        caplog.clear()
+        sets = prepare_data(load(config, *changes, f"split.missing={missing}"), quiet()).sets
+        assert unknown & sets.members == trained
+        assert trained <= set(sets.train)
+        assert "sub-04, sub-05, sub-06, sub-08 (no site)" in caplog.text
+    include = "dataset.include={site: [A, B, 'n/a']}"
+    with pytest.raises(UserError, match="no subject has site 'n/a'"):
+        prepare_data(load(config, *changes, include), quiet())
+    split = "split={by: subject, test: 1, validation: 1}"
+    prepare_data(load(config, changes[0], split, "dataset.include={site: [A, B]}"), quiet())
+    assert "dataset.include.site: sub-04, sub-05, sub-06, sub-08 left out" in caplog.text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -199,7 +198,8 @@ class DatasetFields(Component):
             sound = [subject for subject, own in validated if not own]
             raise DatasetError(str(combined_error(heading, problems)), problems, sound)
         subjects = [subject for subject, _ in validated]
-        _warn_of_unequal_raters(subjects)
+        if self.raters.chosen is None:  # otherwise the masks of other raters are not read
+            _warn_of_missing_raters(subjects, list(self.targets))
         left_out = [files.name for files in kept if files not in complete]
         if left_out:
             _log.warning(
@@ -209,16 +209,22 @@ class DatasetFields(Component):
         return subjects
 
 
-def _warn_of_unequal_raters(subjects: Sequence[Subject]) -> None:
-    """Warn if masks have different numbers of raters: files of some may be missing."""
-    numbers = Counter(len(raters) for subject in subjects for raters in subject.labels.values())
-    if len(numbers) > 1:
-        counts = ", ".join(f"{n} raters {times} times" for n, times in sorted(numbers.items()))
-        fewest = min(numbers)
-        names = [s.name for s in subjects if any(len(r) == fewest for r in s.labels.values())]
-        _log.warning(
-            "masks have different numbers of raters (%s); fewest: %s", counts, listing(names)
-        )
+def _warn_of_missing_raters(subjects: Sequence[Subject], targets: Sequence[str]) -> None:
+    """Warn if a rater of some subjects has no mask of others: files may be missing."""
+    for target in targets:
+        available = {subject.name: subject.labels.get(target, {}) for subject in subjects}
+        raters = {rater for of_subject in available.values() for rater in of_subject}
+        missing = {
+            rater: [name for name, of_subject in available.items() if rater not in of_subject]
+            for rater in sorted(raters, key=natural_key)
+        }
+        texts = [f"{rater or 'no name'}: {listing(n, 5)}" for rater, n in missing.items() if n]
+        if texts:
+            _log.warning(
+                "masks of %s are not by the same raters, so the truth of subjects differs; no mask "
+                "by rater %s; add the files, or see dataset.raters.required",
+                target, "; ".join(texts),
+            )  # fmt: skip
 
 
 def validate_subject(files: SubjectFiles, dataset: DatasetFields) -> tuple[Subject, list[str]]:

@@ -88,7 +88,8 @@ def test_different_numbers_of_raters_are_a_warning_if_none_are_required(tmp_path
     example.remove(example.mask("sub-2", "r2"))
     with caplog.at_level(logging.WARNING):
         assert len(example.dataset()()) == 3
-    assert "different numbers of raters (1 raters 1 times, 2 raters 2 times)" in caplog.text
+    assert "masks of gm are not by the same raters" in caplog.text
+    assert "no mask by rater r2: sub-2; add the files" in caplog.text
 
 
 def test_a_missing_mask_that_a_table_names_is_an_error(tmp_path):
