@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+from softseg.package import read_package
+from tests.support.packaged_run import package_run
+
 
 def test_the_card_has_scores_with_their_count_threshold_and_license(run, package):
     card = package.card
@@ -31,3 +34,14 @@ def test_the_card_shows_how_to_use_the_model(package):
 def test_no_line_of_the_card_ends_in_a_space(package):
     """Two of them would be a line break in Markdown."""
     assert not [line for line in package.card.splitlines() if line != line.rstrip()]
+
+
+def test_the_card_counts_undefined_scans_and_states_the_sign(copied, tmp_path):
+    path = copied.folder / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["gm"]["hd95_mm"] = {"mean": 1.0, "std": None, "n": 1}
+    path.write_text(json.dumps(summary))
+    card = read_package(package_run(copied, tmp_path / "m.softseg")).card
+    [row] = [line for line in card.splitlines() if line.startswith("| gm | hd95")]
+    assert row.split("|")[4].strip() == "1 of 2"
+    assert "RVD \\> 0: under-segmentation; dV \\> 0: over-segmentation" in card

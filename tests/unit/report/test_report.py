@@ -14,6 +14,7 @@ from rich.console import Console
 from scipy import stats
 
 from softseg.core.errors import UserError
+from softseg.report import figures
 from softseg.report import report as reporting
 from softseg.report.examples import select_subjects
 from softseg.report.figures import write_figure
@@ -266,3 +267,18 @@ def test_unequal_numbers_of_runs_are_in_the_captions_of_learning_curves(tmp_path
     results = read_results(fake.write(tmp_path, done))
     [figure] = write_figure("learning", results, tmp_path)
     assert "of different splits (A 2, B 1 runs)" in figure.caption
+
+
+def test_times_are_of_the_splits_that_every_candidate_has_finished(tmp_path, monkeypatch):
+    done = fake.scores(splits=3, candidates=("A", "B"))
+    del done["B", 0]
+    results = read_results(fake.write(tmp_path, done))
+    plotted = {}
+    monkeypatch.setattr(figures, "plot_timing", lambda seconds, _: plotted.update(seconds))
+    [figure] = write_figure("timing", results, tmp_path)
+    assert plotted["A"] == plotted["B"]
+    assert sum(plotted["A"].values()) == 2 * (3 * 12 + 5)  # two runs of three epochs
+    assert "on the 2 splits that every candidate has finished" in figure.caption
+    apart = {("A", 0): {"a": 80.0}, ("B", 1): {"b": 80.0}}
+    [figure] = write_figure("timing", read_results(fake.write(tmp_path / "x", apart)), tmp_path)
+    assert "on different splits, so not comparable" in figure.caption

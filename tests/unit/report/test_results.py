@@ -165,3 +165,16 @@ def test_a_run_that_is_done_but_lacks_its_metrics_is_named(tmp_path):
     (tmp_path / "Soft/split-0/metrics.csv").unlink()
     with pytest.raises(UserError, match=r"metrics\.csv"):
         read_results(tmp_path)
+
+
+def test_files_of_whole_runs_are_compared_only_if_all_their_scans_are(study):
+    """Hard has no run on split 1, and lost a scan of split 0 of its own target."""
+    fake.note(study / "Hard/split-1", status="training")
+    results = read_results(study)
+    assert [run.name for run in results.compared_runs("gm", "Soft")] == ["Soft/split-0"]
+    assert results.common_splits == {0}
+    path = study / "Hard/split-0/metrics.csv"
+    pd.read_csv(path).iloc[:1].to_csv(path, index=False)
+    results = read_results(study)
+    assert results.compared["subject"].nunique() == 1
+    assert results.compared_runs("gm", "Soft") == []

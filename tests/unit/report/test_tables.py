@@ -165,6 +165,12 @@ def other_truth(folder, name, *, soft_only=False, raters=80.0):
 def test_against_another_truth_only_scores_against_each_rater_are_tested(tmp_path, soft_only):
     """Majority and mean of an odd number of raters differ only in the soft truth."""
     [means, compared] = other_truth(tmp_path, "Hard", soft_only=soft_only)
+    bold = {
+        heading for row in means.rows for heading, cell in zip(means.header, row, strict=True)
+        if cell.bold
+    }  # fmt: skip
+    assert {heading.split("\n")[0] for heading in bold} == {"Dice with"}
+    assert any(note.startswith("Not bold") and "Dice [%]" in note for note in means.notes)
     assert by(means, "Hard", "Dice [%]").mark == ""
     assert by(means, "Hard", "Dice with").mark == "**"
     tested = {row[0].text: set() for row in compared.rows}

@@ -238,6 +238,14 @@ def test_all_scores_are_within_the_axes(path, saved_figure):
 # ----- thresholds
 
 
+def test_a_flat_curve_is_shown_without_a_best_threshold(path, saved_figure):
+    plot_thresholds({"a": [{0.1: 70.0, 0.5: 70.0}]}, path)
+    [axes] = saved_figure.figure.axes
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[0.1, 70], [0.5, 70]])
+    [points] = axes.collections
+    assert len(points.get_offsets()) == 0
+
+
 def test_a_panel_shows_mean_range_and_the_best_threshold_of_each_run(path, saved_figure):
     plot_thresholds({"a": [RUNS[0]], "b": RUNS}, path)
     first, second = saved_figure.figure.axes
@@ -355,3 +363,11 @@ def test_the_bias_is_that_of_the_table_of_subjects(path, saved_figure):
     saved_figure.assert_readable(path)
     assert dots(saved_figure.figure.axes[0])[0][0] == [1.5, 0]
     assert "2\nn = 0 to 1\n1 left out" in saved_figure.texts
+
+
+def test_axes_of_volume_differences_state_their_sign(path, saved_figure):
+    plot_bland_altman({"a": (np.array([2.0, 3.0]), np.array([1.0, 1.5]))}, path)
+    assert any("(> 0: over-segmentation)" in text for text in saved_figure.texts)
+    frame = pd.DataFrame({"person": ["a", "b"], "target": "gm", "dV_soft_ml": 1.0, "dV_hard_ml": 2})
+    plot_volume_bias({"x": volume_bias_table(frame)}, path)
+    assert any("(> 0: over-segmentation;" in text for text in saved_figure.texts)

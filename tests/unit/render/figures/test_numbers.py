@@ -137,6 +137,7 @@ def test_the_best_threshold_of_equals_is_the_largest():
     assert softness.best_threshold({0.9: NAN, 0.2: 1.0, 0.1: NAN}) == (0.2, 1.0)
     assert softness.best_threshold({0.9: NAN}) is None
     assert softness.best_threshold({}) is None
+    assert softness.best_threshold({0.1: 70.0, 0.5: 70.0, 0.9: NAN}) is None  # a flat curve
 
 
 def test_mean_and_range_at_each_threshold_leave_out_undefined_dice():
