@@ -93,7 +93,7 @@ def _differ(scores: pd.DataFrame, metric: str) -> bool:
 def _metric_cells(
     metric: str,
     scores: pd.DataFrame,
-    candidates: Iterable[str],
+    counts: Mapping[str, tuple[int, int, int]],
     p_values: Mapping[tuple[str, str], float],
     unlike: bool,
 ) -> dict[str, Cell]:
@@ -110,9 +110,9 @@ def _metric_cells(
     best = set(gaps[gaps == gaps.min()].index)
     show_all = scans.nunique() > 1
     cells = {}
-    for name in candidates:
+    for name, (done, _, _) in counts.items():
         if name not in means:
-            text = "no run"
+            text = "not scored" if done else "no run"
         elif defined[name] == 0:
             text = "undefined"
         else:

@@ -32,6 +32,7 @@ from softseg.metrics.headings import HEADINGS, count_of, sign_note
 from softseg.metrics.overlap import dice, volume_ml
 from softseg.metrics.volume_bias import score_volume_bias
 from softseg.runs.folder import Run, set_suffix
+from softseg.runs.thresholds import threshold_notices
 
 
 class Volume(NamedTuple):
@@ -88,7 +89,10 @@ def recalibrate(
         if not isinstance(recalibration, VolumeCorrection):  # which leaves the values as they are
             validation = _volumes(opened, k, members, "searching the threshold", console)
             curves = [dice_curve(recalibration(v.soft), v.truth, v.ignore) for v in validation]
-            after = best_threshold(curves).used
+            found = best_threshold(curves)
+            for notice in threshold_notices({target: found}, [target]):
+                console.print(f"warning: recalibrated: {notice}", markup=False, highlight=False)
+            after = found.used
         volumes = _volumes(opened, k, compared, f"scoring {set_name}", console)
         effect = before_and_after(volumes, recalibration, (before, after))
         tables.append(effect.assign(target=target))

@@ -120,6 +120,12 @@ def test_a_candidate_without_any_run_has_a_row_with_no_run():
     assert bold(table, "Dice") == {"A"}
 
 
+def test_a_candidate_whose_runs_lack_the_target_is_not_scored():
+    data = values(dice={"A": [80.0, 81.0]})
+    table = made(data, counts={"A": (2, 2, 0), "B": (2, 2, 0)}, reference="A")
+    assert column(table, "Dice")["B"].text == "not scored"
+
+
 def test_a_table_can_be_made_without_values():
     data = pd.DataFrame({"candidate": [], "scan": [], "unit": [], "dice": []})
     table = made(data, counts={"A": (0, 2, 0)}, reference="A")

@@ -153,3 +153,12 @@ def test_the_printed_table_counts_undefined_scans_and_states_the_sign():
     console.print(effect_table(effect, "title"))
     assert "3 of 4" in console.file.getvalue()
     assert "dV > 0: over-segmentation" in console.file.getvalue()
+
+
+def test_a_flat_curve_of_recalibrated_values_is_reported(run, monkeypatch):
+    module = "softseg.evaluation.recalibration.recalibrate"
+    monkeypatch.setattr(f"{module}.dice_curve", lambda *_: np.full(19, 70.0))
+    console = plain()
+    recalibrate(run, "temperature", console)
+    expected = "warning: recalibrated: every threshold gives gm the same mean Dice (70.0 %)"
+    assert expected in console.file.getvalue()
