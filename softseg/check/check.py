@@ -28,6 +28,7 @@ from softseg.check.output import pairs_frame
 from softseg.check.split_checks import (
     find_duplicates,
     find_groups_in_several_sets,
+    find_masks_given_as_none,
     find_targets_without_foreground,
     find_unusual_values,
 )
@@ -115,9 +116,11 @@ def check_files(
             advance()
     ignore = {subject.name: subject.ignore for subject in subjects}
     findings += [*find_unusual_files(files, dataset, ignore), *find_outliers(files)]
+    findings += find_masks_given_as_none(list(dataset.targets), subjects)
     findings += find_duplicates(files, sets, allow_leak)
     if sets is not None:
-        findings += find_targets_without_foreground(list(dataset.targets), files, sets)
+        targets = list(dataset.targets)
+        findings += find_targets_without_foreground(targets, files, subjects, sets)
     root = Path(dataset.root).expanduser()
     return CheckResult(root, tuple(subjects), sets, tuple(files), sort_findings(findings))
 
@@ -192,6 +195,7 @@ def _file_roles(subject: Subject, dataset: DatasetFields) -> list[FileRole]:
         (path, "mask", target, rater)
         for target in dataset.targets
         for rater, path in subject.labels.get(target, {}).items()
+        if path is not None
     ]
     if subject.roi is not None:
         roles.append((subject.roi, "roi", "", ""))

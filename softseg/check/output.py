@@ -174,12 +174,15 @@ def pairs_frame(result: CheckResult) -> pd.DataFrame:
     """
     rows = []
     for subject in result.subjects:
-        paths = dict(subject.images)
+        paths: dict[str, Path | None] = dict(subject.images)
         for target, raters in subject.labels.items():
             paths |= {f"{target}:{r}" if r else target: path for r, path in raters.items()}
         paths |= {} if subject.roi is None else {"roi": subject.roi}
         row = {"subject": subject.name, "set": set_of(subject.name, result.sets)}
         for name, path in paths.items():
+            if path is None:
+                row[name] = "none"
+                continue
             is_below = path.is_relative_to(result.root)
             row[name] = (path.relative_to(result.root) if is_below else path).as_posix()
         rows.append(row)

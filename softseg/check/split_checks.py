@@ -48,10 +48,22 @@ def find_unusual_values(subjects: Sequence[Subject], split: Split) -> Iterator[F
         yield Finding("warning", "missing values", what, do)
 
 
+def find_masks_given_as_none(
+    targets: Sequence[str], subjects: Sequence[Subject]
+) -> Iterator[Finding]:
+    """Yield a note for each target that a table says some subjects have nothing of."""
+    for target in targets:
+        names = [s.name for s in subjects if None in s.labels.get(target, {}).values()]
+        if names:
+            what = f"the table says none for {target} of {listing(names)}: their masks are 0"
+            yield Finding("note", "mask given as none", what, "nothing, if this is intended")
+
+
 def find_targets_without_foreground(
-    targets: Sequence[str], files: Sequence[FileSummary], sets: Sets
+    targets: Sequence[str], files: Sequence[FileSummary], subjects: Sequence[Subject], sets: Sets
 ) -> Iterator[Finding]:
     """Yield targets of which no training subject has a voxel, which training rejects."""
+    training = [subject for subject in subjects if subject.name in sets.train]
     for target in targets:
         masks = [
             file.mask
@@ -59,8 +71,9 @@ def find_targets_without_foreground(
             if file.kind == "mask" and file.name == target and file.subject in sets.train
         ]
         empty = [mask for mask in masks if mask is not None and mask.empty]
-        if masks and len(empty) == len(masks):
-            held = format_values([value for mask in empty for value in mask.values])
+        given_as_none = any(None in s.labels.get(target, {}).values() for s in training)
+        if (masks or given_as_none) and len(empty) == len(masks):
+            held = format_values([0, *(value for mask in empty for value in mask.values)])
             what = f"no training subject has a voxel of {target}; its masks contain {held}"
             do = f"check the masks and dataset.targets.{target}.values"
             yield Finding("error", "target without foreground", what, do)

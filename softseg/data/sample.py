@@ -146,6 +146,10 @@ def _read_masks(
         by_rater = {}
         for rater, path in files.items():
             if chosen in (None, rater):
+                if path is None:
+                    if reader.reference is not None:
+                        by_rater[rater] = np.zeros(reader.reference.shape, np.float32)
+                    continue
                 to_mask = partial(soft_mask, path=path, name=name, target=target, ignore=codes)
                 mask = reader.on_reference(path, to_mask)
                 if mask is not None:
@@ -171,7 +175,8 @@ def _read_ignored(
     target, codes = dataset.targets[name], subject.ignore.get(name, ())
     for rater in raters if codes else ():
         to_ignored = partial(ignored_voxels, target=target, codes=codes)
-        voxels = reader.on_reference(subject.labels[name][rater], to_ignored)
+        path = subject.labels[name][rater]
+        voxels = None if path is None else reader.on_reference(path, to_ignored)
         if voxels is not None:
             ignored |= voxels > TOLERANCE
     return ignored

@@ -45,8 +45,9 @@ class Subject:
     """Unique in the dataset: `site1-sc01`, `sub-X`, `sub-X_ses-Y`."""
     images: dict[str, Path]
     """Contrast -> file, in the order of the config."""
-    labels: dict[str, dict[str, Path]]
-    """Target -> rater -> file; without raters the only rater is the empty name."""
+    labels: dict[str, dict[str, Path | None]]
+    """Target -> rater -> file; without raters the only rater is the empty name. None: the rater saw
+    nothing of the target, so the mask is 0 everywhere."""
     roi: Path | None
     """Mask of the region of interest, if the dataset has one."""
     columns: Mapping[str, str]
@@ -68,7 +69,8 @@ class Subject:
         masks = [
             path for _, raters in sorted(self.labels.items()) for _, path in sorted(raters.items())
         ]
-        return [*self.images.values(), *masks, *([self.roi] if self.roi is not None else [])]
+        others = (path for path in (*masks, self.roi) if path is not None)
+        return [*self.images.values(), *others]
 
     @property
     def person(self) -> str:
@@ -91,7 +93,7 @@ class Subject:
 class MaskFile:
     """A mask's file, the contrast it is named after and its rater ("" where names tell none)."""
 
-    path: Path
+    path: Path | None  # None: there is nothing of the target
     contrast: str = ""
     rater: str = ""
 

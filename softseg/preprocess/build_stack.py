@@ -119,7 +119,10 @@ def _all_volumes(
 
 def _entry_path(folder: Path, subject: Subject, dataset: Dataset, recipe: dict[str, Any]) -> Path:
     """Return the file of a subject's preprocessed volume, named after all that it depends on."""
-    raters = {target: sorted(masks) for target, masks in subject.labels.items()}
+    raters = {
+        target: [(rater, masks[rater] is None) for rater in sorted(masks)]
+        for target, masks in subject.labels.items()
+    }
     of_subject = {
         "raters": [dataset.raters.model_dump(mode="json", exclude={"required"}), raters],
         "images": list(subject.images),

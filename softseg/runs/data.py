@@ -135,8 +135,8 @@ def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> Non
     target = absent[0]
     # slices do not know the codes of their masks, so these are read again
     training = [subject for subject in experiment.dataset() if subject.name in sets.train]
-    masks = {path for subject in training for path in subject.labels[target].values()}
-    values = np.concatenate([np.unique(read_volume(path).data) for path in masks])
+    masks = {path for subject in training for path in subject.labels[target].values() if path}
+    values = np.concatenate([[0], *(np.unique(read_volume(path).data) for path in masks)])
     raise UserError(
         f"no training subject has a voxel of {target} inside the crop; its masks contain "
         f"{format_values(values)}; check the masks and dataset.targets.{target}.values"

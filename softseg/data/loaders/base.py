@@ -259,7 +259,7 @@ def validate_subject(files: SubjectFiles, dataset: DatasetFields) -> tuple[Subje
 
 def _masks_by_rater(
     files: SubjectFiles, target: str, dataset: DatasetFields, problems: list[str]
-) -> dict[str, Path]:
+) -> dict[str, Path | None]:
     """Return rater -> mask of one target; add what is missing or ambiguous to `problems`."""
     masks = files.labels.get(target, [])
     if not masks:
@@ -272,7 +272,7 @@ def _masks_by_rater(
             f"choose one with dataset.targets.{target}.contrast"
         )
         return {}
-    paths: dict[str, list[Path]] = {}
+    paths: dict[str, list[Path | None]] = {}
     for mask in masks:
         paths.setdefault(mask.rater, []).append(mask.path)
     problems += [
@@ -310,7 +310,9 @@ def _roi(files: SubjectFiles, contrasts: Sequence[str], problems: list[str]) -> 
     """Return the ROI mask; of masks named after several contrasts, that of the first contrast."""
     order = ("", *contrasts)
     first = min((order.index(mask.contrast) for mask in files.rois), default=0)
-    paths = [mask.path for mask in files.rois if mask.contrast == order[first]]
+    paths = [
+        mask.path for mask in files.rois if mask.contrast == order[first] and mask.path is not None
+    ]
     if len(paths) > 1:
         problems.append(_ambiguous(paths, "the ROI mask"))
     if paths:
@@ -319,7 +321,7 @@ def _roi(files: SubjectFiles, contrasts: Sequence[str], problems: list[str]) -> 
     return None
 
 
-def _ambiguous(paths: Sequence[Path], what: str) -> str:
+def _ambiguous(paths: Sequence[Path | None], what: str) -> str:
     return f"{len(paths)} files match {what}: {', '.join(map(str, paths))}"
 
 

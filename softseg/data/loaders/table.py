@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,12 +11,15 @@ from typing import ClassVar, Literal
 from softseg.core.errors import UserError
 from softseg.core.names import unknown_name
 from softseg.data.loaders.base import DatasetFields
+from softseg.data.loaders.delimited import read_rows
 from softseg.data.subject import MaskFile, Subject, SubjectFiles, is_missing
 
 Rows = dict[str, dict[str, str]]  # value of the key column -> the other columns
 Masks = dict[str, tuple[str, str]]  # column -> target, rater
 _EMPTY = ("", "n/a")
 _SESSION_COLUMNS = ("session_id", "session")
+_NONE = "none"  # in any case, in place of a mask
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # C:\ or a server
 
 
 class TableDataset(DatasetFields):
@@ -25,6 +27,7 @@ class TableDataset(DatasetFields):
 
     Columns: `subject`; one for each contrast and each target, with paths below root (a target's
     raters have columns `target:rater`); `roi`, if dataset.roi names it; all others are for splits.
+    `none` in place of a mask's path means that there is no voxel of the target in the scan.
     """
 
     unused_target_keys: ClassVar = dict.fromkeys(
@@ -33,7 +36,8 @@ class TableDataset(DatasetFields):
 
     loader: Literal["table"]
     file: str
-    """The table, TSV or CSV, relative to root. An empty cell or n/a: there is no such file."""
+    """The table, TSV or CSV, relative to root. An empty cell or n/a: there is no such file. none,
+    for a mask: the scan was looked at, and there is nothing of the target in it."""
 
     def __call__(self) -> list[Subject]:
         """Find the subjects, in natural order.
@@ -75,10 +79,14 @@ class TableDataset(DatasetFields):
             if path := existing_file(root, row[contrast], name):
                 files.images[contrast] = [path]
         for column, (target, rater) in masks.items():
-            if path := existing_file(root, row[column], name):
+            if row[column].casefold() == _NONE:
+                files.labels[target].append(MaskFile(None, rater=rater))
+            elif path := existing_file(root, row[column], name):
                 files.labels[target].append(MaskFile(path, rater=rater))
             elif row[column] not in _EMPTY:
                 files.missing_raters[target].append(rater)
+        if self.roi and row[self.roi].casefold() == _NONE:
+            raise UserError(f"{name}: {self.roi} is none in {self.file}; an ROI needs a mask")
         if self.roi and (path := existing_file(root, row[self.roi], name)):
             files.rois.append(MaskFile(path))
         return files
@@ -91,24 +99,38 @@ class TableDataset(DatasetFields):
             empty = f"a path under {', '.join(columns)} in {self.file}, where there is none"
             return ", ".join(paths) or empty
 
+        def mask_cells(target: str, *columns: str) -> str:
+            hint = f"; write none there if there is no {target} in the scan"
+            filled = any(row.get(column, "") not in _EMPTY for column in columns)
+            return cells(*columns) + ("" if filled else hint)
+
         searched = {f"image {contrast}": cells(contrast) for contrast in self.contrasts}
         for target in self.targets:
             columns = [column for column, (name, _) in masks.items() if name == target]
-            searched[f"mask {target}"] = cells(*columns)
+            searched[f"mask {target}"] = mask_cells(target, *columns)
             for rater in {rater for _, rater in masks.values()}:
                 column = f"{target}:{rater}" if rater else target
-                searched[f"mask {target} by rater {rater}"] = cells(column)
+                searched[f"mask {target} by rater {rater}"] = mask_cells(target, column)
         return {**searched, "roi": cells(self.roi) if self.roi else ""}
 
 
 def existing_file(root: Path, cell: str, name: str) -> Path | None:
-    """Return the file that a cell names, if it exists; raise UserError if it is outside root."""
+    """Return the file that a cell names, if it exists, below `root`.
+
+    A path may have `\\` for `/`, and may be absolute. Raises UserError if it is outside root.
+    """
     if cell in _EMPTY:
         return None
-    path = root / cell
-    if ".." in Path(cell).parts or not path.is_relative_to(root):
+    if _WINDOWS.match(cell):
+        raise UserError(f"{name}: {cell} is a path of Windows; write paths relative to {root}")
+    path = Path(cell)
+    if "\\" in cell and not (root / path).is_file():
+        path = Path(cell.replace("\\", "/"))
+    if path.is_absolute() and path.is_relative_to(root.absolute()):
+        path = path.relative_to(root.absolute())
+    if ".." in path.parts or not (root / path).is_relative_to(root):
         raise UserError(f"{name}: {cell} is not below {root}; dataset.root must hold all files")
-    return path if path.is_file() else None
+    return root / path if (root / path).is_file() else None
 
 
 def read_table(path: Path, key: str | None = None) -> Rows:
@@ -165,28 +187,15 @@ def read_session_rows(path: Path, key: str | None = None) -> SessionRows:
 
 def _read_lines(path: Path, key: str | None) -> list[tuple[str, dict[str, str]]]:
     """Return each line's value in the key column, and its other columns. Raises UserError."""
-    delimiter = "," if path.suffix == ".csv" else "\t"
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            # a short line's missing values and a long line's surplus must not become None
-            reader = csv.DictReader(file, delimiter=delimiter, restval="n/a", restkey="surplus")
-            header = list(reader.fieldnames or ())
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as a table ({error}); fix it") from error
-    if repeated := [name for name in header if header.count(name) > 1]:
-        raise UserError(f"{path}: two columns are called '{repeated[0]}'; rename or delete one")
-    for number, row in enumerate(rows, start=2):
-        if "surplus" in row:
-            raise UserError(f"{path}: line {number} has more values than the header has columns")
+    rows = read_rows(path)
     if not rows:
         raise UserError(f"{path}: is empty; give it a header line and a line per subject")
     key = key or next(iter(rows[0]))
-    if len(header) == 1 and re.search(r"[\t,; ]", header[0].strip()):
-        kind = "commas" if delimiter == "," else "tabs"
+    if len(rows[0]) == 1 and key not in rows[0] and " " in next(iter(rows[0])):
+        kind = "commas" if path.suffix == ".csv" else "tabs"
+        first = next(iter(rows[0]))
         raise UserError(
-            f"{path}: the columns are not separated by {kind} (its first line is {header[0]!r}); "
-            f"save it with {kind} between the columns"
+            f"{path}: has one column, {first!r}; save it with {kind} between the columns"
         )
     if key not in rows[0]:
         raise UserError(

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from softseg.check.check import check_files
+from softseg.check.output import pairs_frame
 from softseg.core.errors import UserError
-from softseg.data import DatasetError, build
+from softseg.data import DatasetError, Sets, build
+from softseg.data.sample import load_sample
+from softseg.preprocess.build_stack import build_stack
+from softseg.preprocess.slices import Slices
 from tests.support import makers
 
 HEADER = "subject,T1,T2,lesion:a,lesion:b,brain,center\n"
@@ -77,10 +84,11 @@ def test_an_empty_cell_is_reported_with_its_column_and_table(root):
     write(root, p2="p2,x/2_t1.nii.gz,,n/a,,b/2.nii.gz,Rome")
     with pytest.raises(DatasetError) as error:
         dataset(root)()
-    place = "(looked for a path under {} in paths.csv, where there is none)"
+    place = "(looked for a path under {} in paths.csv, where there is none{})"
+    hint = "; write none there if there is no lesion in the scan"
     assert error.value.problems == [
-        f"p2: no T2 image {place.format('T2')}",
-        f"p2: no mask of lesion {place.format('lesion:a, lesion:b')}",
+        f"p2: no T2 image {place.format('T2', '')}",
+        f"p2: no mask of lesion {place.format('lesion:a, lesion:b', hint)}",
     ]
 
 
@@ -113,3 +121,78 @@ def test_a_path_outside_the_root_is_rejected(root, path):
 def test_a_suffix_is_rejected(root):
     with pytest.raises(ValueError, match="the table has the paths of masks"):
         dataset(root, targets={"lesion": {"suffix": "seg"}})
+
+
+@pytest.mark.parametrize("change", ["backslash", "absolute", "blanks", "quotes"])
+def test_paths_may_be_as_programs_write_them(root, change):
+    def changed(cell):
+        return {
+            "backslash": cell.replace("/", "\\"),
+            "absolute": str(root / cell),
+            "blanks": f" {cell}  ",
+            "quotes": f'"{cell}"',
+        }[change]
+
+    expected = dataset(root, roi="brain")()
+    rows = {
+        name: ",".join(changed(cell) if "/" in cell else cell for cell in row.split(","))
+        for name, row in ROWS.items()
+    }
+    write(root, **rows)
+    assert dataset(root, roi="brain")() == expected
+
+
+def test_an_absolute_path_fits_a_relative_root(root, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    write(root, p2=ROWS["p2"].replace("x/2_t1", f"{root}/x/2_t1"))
+    second = dataset(Path(root.name))()[1]
+    assert second.images["T1"] == Path(root.name) / "x/2_t1.nii.gz"
+
+
+@pytest.mark.parametrize("cell", [r"C:\data\t1.nii.gz", r"\\server\t1.nii.gz", "d:/t1.nii.gz"])
+def test_a_path_of_windows_is_named(root, cell):
+    write(root, p2=ROWS["p2"].replace("x/2_t1.nii.gz", cell))
+    with pytest.raises(UserError, match="is a path of Windows; write paths relative to"):
+        dataset(root)()
+
+
+@pytest.mark.parametrize("word", ["none", "None", " NONE "])
+def test_none_is_an_empty_mask_on_the_grid_of_the_image(root, word):
+    write(root, p2=f"p2,x/2_t1.nii.gz,x/2_t2.nii.gz,{word},m/1b.nii.gz,b/2.nii.gz,Rome")
+    built = dataset(root, raters={"fusion": "mean"})
+    second = built()[1]
+    assert second.labels == {"lesion": {"a": None, "b": root / "m/1b.nii.gz"}}
+    sample = load_sample(second, built)
+    np.testing.assert_allclose(sample.target[0], makers.ball() / 2)
+    assert not sample.raters[0]["a"].any()
+    chosen = dataset(root, raters={"fusion": "a"})
+    assert not load_sample(second, chosen).target.any()
+
+
+def test_none_and_an_empty_cell_differ(root):
+    write(root, p2="p2,x/2_t1.nii.gz,x/2_t2.nii.gz,,n/a,b/2.nii.gz,Rome")
+    with pytest.raises(DatasetError, match="write none there if there is no lesion in the scan"):
+        dataset(root)()
+    write(root, p2="p2,x/2_t1.nii.gz,x/2_t2.nii.gz,none,none,none,Rome")
+    with pytest.raises(UserError, match=r"p2: brain is none in paths\.csv; an ROI needs a mask"):
+        dataset(root, roi="brain")()
+
+
+def test_the_cache_distinguishes_none_from_a_rater_without_a_mask(root, tmp_path):
+    sums = []
+    for cells in ("m/1a.nii.gz,none", "m/1a.nii.gz,"):
+        write(root, p2=f"p2,x/2_t1.nii.gz,x/2_t2.nii.gz,{cells},b/2.nii.gz,Rome")
+        cache = str(tmp_path / "cache")
+        built = dataset(root, raters={"fusion": "mean"}, cache=cache, include={"subject": ["p2"]})
+        sums.append(float(build_stack(built(), built, [], Slices()).target.sum()))
+    assert sums[1] == pytest.approx(2 * sums[0])
+
+
+def test_a_check_reports_none_and_a_target_without_any_mask(root):
+    write(root, p1=ROWS["p1"].replace("m/1a.nii.gz,m/1b.nii.gz", "none,none"))
+    built = dataset(root)
+    result = check_files(built(), built, sets=Sets(("p1",), ("p2",), ()))
+    kinds = {finding.kind: finding for finding in result.findings}
+    assert "none for lesion of p1" in kinds["mask given as none"].what
+    assert kinds["target without foreground"].severity == "error"
+    assert pairs_frame(result)["lesion:a"].tolist() == ["none", "m/2a.nii.gz"]
