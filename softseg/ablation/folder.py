@@ -14,7 +14,7 @@ from softseg.ablation.design import Design
 from softseg.ablation.plan import PlannedRun, with_keys_of_splits
 from softseg.config.load import dump
 from softseg.core.errors import UserError, combined_error
-from softseg.core.files import write_atomically
+from softseg.core.files import check_writable, write_atomically
 from softseg.core.names import listing
 from softseg.data import read_split
 from softseg.preprocess.stack import write_shared_stack
@@ -28,6 +28,7 @@ from softseg.training.fine_tuning import read_source
 
 def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
     """Raise UserError if runs in the folder have another configuration or other sets."""
+    check_writable(folder)
     if Run(folder).exists():
         raise UserError(
             f"{folder} is the folder of a single run, not of an ablation; choose another --out"

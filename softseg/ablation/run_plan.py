@@ -26,6 +26,7 @@ from softseg.ablation.plan import PlannedRun, with_file_digests
 from softseg.ablation.run_one import Outcome
 from softseg.core.console import ProgressBar, whole_seconds
 from softseg.core.files import read_json, remove_leftovers, temporary_files
+from softseg.core.locks import check_locks
 from softseg.preprocess.stack import read_shared_stack
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
@@ -61,6 +62,7 @@ def run_plan(
         start_fork_server()
     stacks = write_shared_stacks(todo, folder / STACKS, console)
     write_plan(design, plan, folder)
+    check_locks(folder)
     if not todo:
         return []
     if cluster is None:

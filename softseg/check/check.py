@@ -33,7 +33,8 @@ from softseg.check.split_checks import (
     find_unusual_values,
 )
 from softseg.core.errors import UserError
-from softseg.core.files import write_atomically
+from softseg.core.files import check_writable, write_atomically
+from softseg.core.memory import memory_errors
 from softseg.data import Dataset, DatasetError, Split
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.masks import ignored_voxels, roi_mask, soft_mask
@@ -50,6 +51,10 @@ THREADS = min(os.cpu_count() or 1, 8)
 """Subjects in memory at a time."""
 
 
+@memory_errors(
+    "checking the dataset",
+    "crop the largest files, or leave subjects out with dataset.exclude",
+)
 def check_dataset(
     dataset: Dataset,
     split: Split,
@@ -63,6 +68,8 @@ def check_dataset(
     Files that are missing or bad and a split that is impossible are errors among the findings. Only
     a dataset without any subject raises UserError.
     """
+    if pairs is not None:
+        check_writable(pairs.parent)
     problems: list[Finding] = []
     sets = None
     try:

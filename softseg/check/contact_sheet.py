@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 
 from softseg.core.errors import UserError
 from softseg.core.files import replacing
+from softseg.core.memory import memory_errors
 from softseg.core.types import AnyArray
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.nifti.grid import canonical, canonical_voxels, upright
@@ -49,18 +50,25 @@ class SheetEntry:
 
 
 def sheet_entries(
-    subjects: Iterable[Subject], dataset: DatasetFields, sets: Sets | None, axis: int = 2
+    subjects: Iterable[Subject],
+    dataset: DatasetFields,
+    sets: Sets | None,
+    axis: int = 2,
+    problems: list[str] | None = None,
 ) -> Iterator[SheetEntry]:
     """Yield an entry for each subject; only one subject is in memory at a time.
 
-    `axis` is the axis that slices cut, in canonical orientation: 0 sagittal, 1 coronal, 2 axial.
+    `axis` is the axis that slices cut, in canonical orientation: 0 sagittal, 1 coronal, 2 axial. A
+    subject that cannot be read gets a black slice, and the reason is added to `problems`.
     """
+    problems = [] if problems is None else problems
     black = dict.fromkeys(dataset.contrasts, np.zeros((1, 1), np.float32))
     for subject in subjects:
         name, set_name = subject.name, set_of(subject.name, sets)
         try:
             yield sheet_entry(load_sample(subject, dataset), name, set_name, dataset, axis)
-        except UserError:
+        except UserError as error:
+            problems += getattr(error, "problems", [f"{name}: {error}"])
             yield SheetEntry(name, "cannot be read: see softseg data check", black, {})
 
 
@@ -89,6 +97,9 @@ def sheet_entry(
     )
 
 
+@memory_errors(
+    "drawing contact sheets", "crop the largest files, or leave subjects out with dataset.exclude"
+)
 def write_contact_sheets(entries: Iterable[SheetEntry], folder: Path) -> list[Path]:
     """Write `contact-01.png`, ... and all pages as `contact.pdf`; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -68,13 +68,21 @@ def summary(
     """Draw a contact sheet: for each subject the slice with most foreground, masks outlined."""
     from softseg.check.contact_sheet import sheet_entries, write_contact_sheets
     from softseg.config.load import load_experiment
+    from softseg.core.errors import combined_error
+    from softseg.core.files import check_writable
 
+    check_writable(out)
     console, experiment = open_console(), load_experiment(config, set_ or [])
     subjects = experiment.dataset()
     sets = experiment.split(subjects, experiment.seed)
-    sheet = sheet_entries(subjects, experiment.dataset, sets, experiment.slices.axis_index)
+    problems: list[str] = []
+    sheet = sheet_entries(
+        subjects, experiment.dataset, sets, experiment.slices.axis_index, problems
+    )
     pages = write_contact_sheets(sheet, out)
     console.print(f"{len(subjects)} subjects on {len(pages) - 1} page(s): {out}", markup=False)
+    if problems:
+        raise combined_error("subjects that cannot be read are black in the sheets:", problems)
 
 
 @app.command()

@@ -30,6 +30,8 @@ from softseg.cli import (
     train,
 )
 from softseg.core.errors import TrainingError, UserError
+from softseg.core.files import os_error_message
+from softseg.core.memory import is_out_of_memory
 from softseg.core.ranks import from_environment
 
 app = typer.Typer(
@@ -49,13 +51,20 @@ app.add_typer(config.app, name="config")
 app.add_typer(convert.app, name="convert")
 
 _RETRY_SECONDS = 0.05  # until a lost interruption is raised again
-_WRONG_PATH = (
-    FileExistsError,
-    FileNotFoundError,
-    IsADirectoryError,
-    NotADirectoryError,
-    PermissionError,
+_WRONG_PLACE = (
+    errno.EEXIST,
+    errno.ENOENT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EROFS,
+    errno.EIO,
+    errno.ENOMEM,
 )
+"""Errors of a path that cannot be read or written to, or of the memory; not a full disk."""
 
 
 def main() -> None:
@@ -72,15 +81,16 @@ def main() -> None:
         except (UserError, TrainingError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2 if isinstance(error, UserError) else 1)
-        except OSError as error:  # a wrong path is the user's mistake, a full disk is not
-            path = error.filename or "a file"
-            print(f"error: {path}: {error.strerror or error}", file=sys.stderr)
-            wrong = isinstance(error, _WRONG_PATH) or error.errno == errno.ENAMETOOLONG
-            sys.exit(2 if wrong else 1)
-        except Exception:  # possibly an interruption that a library turned into another error
-            if not interrupted.is_set():
+        except OSError as error:  # a wrong place is the user's to change
+            print(f"error: {os_error_message(error)}", file=sys.stderr)
+            sys.exit(2 if error.errno in _WRONG_PLACE else 1)
+        except Exception as error:
+            if interrupted.is_set():  # a library may have turned it into another error
+                sys.exit(130)
+            if not is_out_of_memory(error):
                 raise
-            sys.exit(130)
+            print(f"error: memory ran out ({error}); end other programs", file=sys.stderr)
+            sys.exit(2)
 
 
 def _run_in_ranks() -> None:

@@ -59,15 +59,6 @@ def free_bytes(device: torch.device) -> int:
     return free_memory_bytes()
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out: numpy's, a GPU's or the CPU's.
-
-    torch has no error class of its own for the CPU's memory.
-    """
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
-
-
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """Replace `auto` by bf16 on devices that multiply in it, else by float32.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import shutil
@@ -13,8 +15,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from softseg.core.errors import UserError
+
 if sys.platform != "win32":
     import fcntl
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk without room."""
 
 _PREFIX, _SUFFIX = ".part-", "~"  # of temporary names
 _DAY = 86_400  # seconds
@@ -82,13 +89,29 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         part.write_bytes(octets)
 
 
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Give an OSError that names no file, such as that of a failed read, the name of this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def file_digest(path: Path) -> bytes:
+    """Return the SHA-256 of a file's bytes."""
+    with naming_file(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file in UTF-8, which somebody else may have written.
 
     Raises OSError if the file cannot be read, and ValueError if it is not JSON, is larger than
     `MAX_JSON_BYTES`, or is nested so deeply that parsing it would end the process.
     """
-    with path.open("rb") as stream:
+    with naming_file(path), path.open("rb") as stream:
         content = stream.read(MAX_JSON_BYTES + 1)
     if len(content) > MAX_JSON_BYTES:
         raise ValueError(f"it is larger than {MAX_JSON_BYTES:,} bytes")
@@ -101,6 +124,42 @@ def read_json(path: Path) -> Any:
 def write_json(path: Path, content: Any) -> None:
     """Replace a JSON file in one step."""
     write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise UserError if a folder cannot be created or written to; nothing is created.
+
+    Called before long work, so that its results are not lost.
+    """
+    if "\0" in str(folder):
+        raise UserError(f"{str(folder)!r}: a path cannot contain the character NUL")
+    nearest = folder
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        place = "" if nearest == folder else f" {nearest}"
+        raise UserError(f"{folder}:{place} is a file, not a folder; choose another path")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(
+            f"{folder}: the folder {nearest.resolve()} cannot be written to; change its "
+            "permissions, or choose another path"
+        )
+
+
+def os_error_message(error: OSError) -> str:
+    """Return what a system call reported, with the file, and what a user can do about it."""
+    path = Path(os.fsdecode(error.filename)) if error.filename is not None else None
+    reason = error.strerror or str(error)
+    if path is not None and error.errno in (errno.EEXIST, errno.ENOTDIR):
+        files = [part for part in (path, *path.parents) if part.is_file()]
+        if files:
+            place = "" if files[0] == path else f"{files[0]} "
+            reason = f"{place}is a file, not a folder; choose another path"
+    elif error.errno == errno.EROFS:
+        reason += "; choose a folder on another disk"
+    elif error.errno == errno.EIO:
+        reason += "; check the disk and its connection, then run the command again"
+    return f"{'a file' if path is None else path}: {reason}"
 
 
 def shared_files(writers: Iterable[tuple[Path, str]], folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,15 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 class NoLocksError(UserError):
     """The file system of a lock file does not support locks."""
+
+
+def check_locks(folder: Path) -> None:
+    """Raise NoLocksError if the file system of a folder has no locks."""
+    with (
+        tempfile.NamedTemporaryFile(prefix=".part-", dir=folder) as probe,
+        file_lock(Path(probe.name)),
+    ):
+        pass
 
 
 @contextmanager

@@ -3,18 +3,63 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import math
 import os
 import re
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from softseg.core.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
 GIB = 2**30
+
+# what libraries write, whose errors have many classes: torch's allocators for CPUs and GPUs, mapped
+# files, C++, cuDNN and cuBLAS
+_MESSAGES = re.compile(
+    r"can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc"
+    r"|ALLOC_FAILED",
+    re.IGNORECASE,
+)
+
+
+class OutOfMemoryError(UserError):
+    """There is less memory than a configuration needs."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a library's error means that memory ran out: Python's, numpy's, torch's ..."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return not isinstance(error, UserError) and bool(_MESSAGES.search(str(error)))
+
+
+@contextmanager
+def memory_errors(activity: str, advice: str) -> Iterator[None]:
+    """Raise OutOfMemoryError if memory runs out: what was being done, and what to change."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"memory ran out while {activity}{_requested(error)}; {advice}, or end other programs"
+        ) from error
+
+
+def _requested(error: BaseException) -> str:
+    """Return ` (it needed another 4.0 GiB)` if the error says how much could not be allocated."""
+    if match := re.search(r"allocate (\d+) bytes", str(error)):
+        return f" (it needed another {int(match[1]) / GIB:.1f} GiB)"
+    if match := re.search(r"allocate ([\d.]+ [KMGT]iB)", str(error)):  # numpy and CUDA
+        return f" (it needed another {match[1]})"
+    return ""
 
 
 def machine_memory_bytes() -> float:

@@ -305,7 +305,7 @@ def read_split(path: str | Path) -> Sets:
     """
     try:
         content: Any = read_json(Path(path))
-    except OSError as error:
+    except FileNotFoundError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check split.file") from error
     except ValueError as error:
         raise UserError(f"{path}: is not JSON ({error}); fix it or write it again") from error

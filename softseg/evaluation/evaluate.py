@@ -17,13 +17,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from softseg.core.errors import UserError
-from softseg.core.files import remove_leftovers, temporary_files, write_atomically, write_json
+from softseg.core.files import (
+    check_writable,
+    remove_leftovers,
+    temporary_files,
+    write_atomically,
+    write_json,
+)
+from softseg.core.memory import memory_errors
 from softseg.core.types import Float32Array
 from softseg.data import Subject
 from softseg.data.sample import Sample
 from softseg.data.splits import SETS
 from softseg.datasets.phantom import is_phantom
-from softseg.evaluation.opened_run import OpenedRun, iter_predictions, open_run
+from softseg.evaluation.opened_run import EVALUATION_MEMORY, OpenedRun, iter_predictions, open_run
 from softseg.evaluation.threshold_search import search_thresholds, threshold_sources, thresholds_of
 from softseg.inference.write import describe_folder, write_predictions
 from softseg.metrics.calibration import ReliabilityBins, bins_to_table
@@ -61,6 +68,7 @@ class RunEvaluation:
     synthetic: bool
 
 
+@memory_errors(*EVALUATION_MEMORY)
 def evaluate(
     run: Run,
     console: Console,
@@ -87,6 +95,7 @@ def evaluate(
     if search and threshold is not None:
         raise UserError("threshold and threshold_search cannot be combined: leave out one of them")
     check_threshold(threshold)
+    check_writable(run.folder)
     if run.ablation and not overwrite and (search or set_name == "test"):
         raise UserError(
             f"{run.folder} is part of the ablation in {run.ablation}; add --overwrite to replace "

@@ -32,6 +32,12 @@ _MACHINE = tuple(
 )
 """Keys of the trainer that an evaluation reads, too."""
 
+EVALUATION_MEMORY = (
+    "evaluating the run",
+    "lower trainer.batch_size, as with --set trainer.batch_size=1",
+)
+"""What memory ran out for, and what to change."""
+
 
 @dataclass(frozen=True)
 class OpenedRun:

@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from softseg.core.files import write_atomically
-from softseg.evaluation.opened_run import open_run, track_volumes
+from softseg.core.memory import memory_errors
+from softseg.evaluation.opened_run import EVALUATION_MEMORY, open_run, track_volumes
 from softseg.evaluation.threshold_search import thresholds_of
 from softseg.evaluation.uncertainty_scores import (
     RETAINED,
@@ -31,6 +32,7 @@ _PAIRS = ("dice", "ece", "ace", "brier")
 _TRIPLES = ("retained_error", "rank")
 
 
+@memory_errors(*EVALUATION_MEMORY)
 def evaluate_uncertainty(
     run: Run,
     sampling: Sampling,

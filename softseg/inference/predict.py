@@ -10,9 +10,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from softseg.core.device import out_of_memory
 from softseg.core.errors import UserError, combined_error
-from softseg.core.files import read_json, remove_leftovers, shared_files, temporary_files
+from softseg.core.files import (
+    check_writable,
+    os_error_message,
+    read_json,
+    remove_leftovers,
+    shared_files,
+    temporary_files,
+)
+from softseg.core.memory import is_out_of_memory
 from softseg.core.types import BoolArray, Float32Array
 from softseg.data import Subject
 from softseg.data.masks import roi_mask
@@ -92,6 +99,7 @@ def predict_scans(
     Raises UserError for options that a model cannot use, and for a model with nothing to vary.
     """
     model = models[0]
+    check_writable(out)
     check_crop(models, options)
     if sampling is not None:
         check_varies(sampling, model.predictor, model.experiment.augment, str(model.source))
@@ -121,9 +129,10 @@ def predict_scans(
             message = str(error)
             result.problems.append(message if first in message else f"{first}: {message}")
         except OSError as error:
-            result.problems.append(f"{error.filename or scan.name}: {error.strerror or error}")
+            error.filename = error.filename or first
+            result.problems.append(os_error_message(error))
         except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             result.problems.append(
                 f"{first}: needs more memory than is free; lower --batch-size, or crop the scan"

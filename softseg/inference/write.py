@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from softseg.core.files import write_json
+from softseg.core.files import read_json, write_json
 from softseg.core.types import AnyArray, BoolArray, Float32Array
 from softseg.core.version import __version__
 from softseg.data.nifti.io import file_stem, write_like
@@ -65,7 +64,7 @@ def describe_folder(folder: Path, model: str) -> None:
     path = folder / "dataset_description.json"
     if path.exists():
         try:
-            generators = json.loads(path.read_bytes())["GeneratedBy"]
+            generators = read_json(path)["GeneratedBy"]
             by_softseg = any(generator["Name"] == SOFTWARE["Name"] for generator in generators)
         except (ValueError, LookupError, TypeError):
             by_softseg = False

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_
 from softseg.config.experiment import Experiment
 from softseg.core.component import Component, parse_component
 from softseg.core.errors import UserError
-from softseg.core.files import read_json
+from softseg.core.files import naming_file, read_json
 from softseg.data import Sets
 from softseg.data.loaders.base import Target
 from softseg.data.loaders.files import FilesDataset
@@ -225,7 +225,8 @@ def _score_thresholds(run: Run) -> dict[str, float]:
     """Target -> the threshold with which metrics.csv was computed."""
     path = run.folder / "metrics.csv"
     try:
-        table = pd.read_csv(path, usecols=["target", "threshold"], dtype={"target": str})
+        with naming_file(path):
+            table = pd.read_csv(path, usecols=["target", "threshold"], dtype={"target": str})
     except FileNotFoundError:
         return {}
     except ValueError as error:

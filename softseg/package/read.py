@@ -17,6 +17,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import dump, validate
 from softseg.config.yaml.read import parse_yaml
 from softseg.core.errors import UserError
+from softseg.core.memory import is_out_of_memory
 from softseg.core.version import __version__
 from softseg.package.archive import (
     ABOUT,
@@ -126,6 +127,8 @@ def _read_weights(name: str, data: bytes) -> Weights:
     try:
         weights: Weights = safetensors.torch.load(data)
     except Exception as error:  # each kind of damage raises another exception
+        if is_out_of_memory(error):
+            raise
         raise PackageError(f"is damaged: {name} does not hold weights") from error
     for key, tensor in weights.items():
         if not torch.isfinite(tensor).all():

@@ -15,6 +15,7 @@ from torch import Tensor
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
 from softseg.core.errors import UserError
+from softseg.core.files import check_writable
 from softseg.data import read_split
 from softseg.package.archive import (
     ABOUT,
@@ -71,6 +72,7 @@ def write_package(
     weights, and with `onnx` if the extra of that name is not installed.
     """
     _check_destination(path, overwrite)
+    check_writable(path.parent)
     if onnx:
         check_installed()
     experiment, checkpoint = load_config(run.config, Experiment), read_checkpoint(run.best)

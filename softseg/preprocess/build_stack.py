@@ -14,10 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from softseg.core.errors import UserError, combined_error
+from softseg.core.files import os_error_message
 from softseg.core.memory import GIB, half_of_memory_gb, release_free_memory
 from softseg.data import Dataset, Subject
 from softseg.data.sample import SubjectError, load_sample
-from softseg.preprocess.cache import entry_key, evict, eviction_suspended, read_or_create
+from softseg.preprocess.cache import (
+    CacheError,
+    entry_key,
+    evict,
+    eviction_suspended,
+    read_or_create,
+)
 from softseg.preprocess.preprocess import VolumeSlices, preprocess
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.stack import SliceStack, assemble_stack
@@ -90,12 +97,15 @@ def _all_volumes(
     def volume_or_problems(subject: Subject) -> VolumeSlices | list[str]:
         try:
             return volume_of(subject)
+        except CacheError:  # concerns all subjects
+            raise
         except SubjectError as error:
             return error.problems
         except UserError as error:
             return [f"{subject.name}: {error}"]
         except OSError as error:
-            return [f"{error.filename or subject.name}: {error.strerror}"]
+            error.filename = error.filename or subject.name
+            return [os_error_message(error)]
 
     volumes: list[VolumeSlices] = []
     problems = list(known_problems)

@@ -19,20 +19,22 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from softseg.core.errors import TrainingError, UserError
-from softseg.core.files import write_atomically
+from softseg.core.files import DISK_FULL, file_digest, os_error_message, write_atomically
+from softseg.core.locks import NoLocksError, file_lock
+from softseg.core.memory import is_out_of_memory
 from softseg.data.nifti.grid import Grid
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
@@ -54,29 +56,30 @@ def entry_key(files: Iterable[Path], recipe: Any) -> str:
     """Return a digest of the files' bytes and of everything else that the result depends on."""
     digest = hashlib.sha256(json.dumps([_VERSION, recipe], sort_keys=True).encode())
     for path in files:
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(file_digest(path))
     return digest.hexdigest()[:32]
 
 
 def read_or_create(path: Path, create: Callable[[], VolumeSlices]) -> VolumeSlices:
     """Return the volume of an entry, which is created and written first if there is none.
 
-    Only one process creates an entry; others wait for it. Raises UserError where the entry cannot
-    be read back.
+    Only one process creates an entry; others wait for it. Raises CacheError where the entry cannot
+    be written or read back.
     """
     volume = read_entry(path)
     if volume is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_suffix(".lock")
-        with FileLock(lock):
+        with ExitStack() as locked:
+            with cache_errors():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                locked.enter_context(file_lock(lock))
             if read_entry(path) is None:
                 write_entry(path, create())
             with suppress(OSError):  # Windows keeps open files; a waiting process has the entry
                 lock.unlink()
         volume = read_entry(path)
     if volume is None:
-        raise UserError(f"{path}: cannot be read back after writing; check the disk")
+        raise CacheError(f"{path}: cannot be read back after writing; check the disk")
     mark_used(path)
     return volume
 
@@ -84,17 +87,35 @@ def read_or_create(path: Path, create: Callable[[], VolumeSlices]) -> VolumeSlic
 def write_entry(path: Path, volume: VolumeSlices) -> None:
     """Write one entry, which gets its name only when it is complete.
 
-    Raises TrainingError where it cannot be written, such as on a full disk.
+    Raises CacheError where it cannot be written, and TrainingError on a full disk.
     """
     tensors = {name: getattr(volume, name) for name in TENSORS}
     metadata = volume_metadata(volume.geometry, volume.statistics)
     text = json.dumps(metadata | {"checksum": _checksum(metadata, tensors)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with cache_errors():
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, save(tensors, metadata={"softseg": text}))
-    except OSError as error:  # not a problem of the data, which would be listed with others
-        message = f"{path}: {error.strerror or error}; make room, or move the cache (dataset.cache)"
-        raise TrainingError(message) from error
+
+
+class CacheError(UserError):
+    """The folder of the cache cannot be used; unlike a bad file, it concerns all subjects."""
+
+
+@contextmanager
+def cache_errors() -> Iterator[None]:
+    """Raise CacheError for errors of the disk, and TrainingError if it is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise TrainingError(
+                f"{error.filename}: {error.strerror}; make room, or move the cache (dataset.cache)"
+            ) from error
+        raise CacheError(
+            f"dataset.cache: {os_error_message(error)} (dataset.cache: null keeps no files)"
+        ) from error
+    except NoLocksError as error:
+        raise CacheError(f"dataset.cache: {error}") from error
 
 
 def read_entry(path: Path) -> VolumeSlices | None:
@@ -106,7 +127,9 @@ def read_entry(path: Path) -> VolumeSlices | None:
         if metadata.pop("checksum") != _checksum(metadata, tensors):
             return None
         geometry, statistics = parse_volume_metadata(metadata)
-    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError):
+    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):  # mapping takes addresses
+            raise
         return None
     return VolumeSlices(**tensors, geometry=geometry, statistics=statistics)
 
@@ -163,16 +186,16 @@ class _Entry:
 def eviction_suspended(folder: Path) -> Iterator[None]:
     """Keep other processes from deleting entries; a killed process suspends nothing."""
     marker = folder / f".preparing-{uuid.uuid4().hex}.lock"
-    lock = FileLock(marker, timeout=_MINUTE)
-    with suppress(OSError):  # a read-only cache is used as it is
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-        with suppress(OSError):
-            marker.unlink(missing_ok=True)
+    with ExitStack() as locked:
+        with cache_errors(), suppress(OSError):  # a read-only cache is used as it is
+            folder.mkdir(parents=True, exist_ok=True)
+            locked.enter_context(file_lock(marker, _MINUTE))
+        try:
+            yield
+        finally:
+            locked.close()
+            with suppress(OSError):
+                marker.unlink(missing_ok=True)
 
 
 def evict(folder: Path, limit: float, kept: Collection[Path]) -> None:
@@ -248,7 +271,7 @@ def _age(path: Path) -> float:
 def _remove_lock(path: Path) -> bool:
     """Delete a lock unless a process holds it; return whether no process does."""
     try:
-        with FileLock(path, timeout=0):
+        with file_lock(path, 0):
             path.unlink(missing_ok=True)
     except Timeout:
         return False

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import replacing
-from softseg.core.memory import GIB, release_free_memory
+from softseg.core.memory import GIB, is_out_of_memory, release_free_memory
 from softseg.preprocess.cache import TENSORS, parse_volume_metadata, volume_metadata
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
@@ -252,6 +252,8 @@ def read_shared_stack(path: Path) -> SliceStack:
                 volumes.append(StackedVolume(subject, start, stop, geometry, statistics, raters))
             tensors = {name: entry.get_tensor(name) for name in TENSORS}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             f"{path}: cannot be read ({error}); delete it and run the command again"
         ) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from softseg.core.files import naming_file
 from softseg.core.seeds import seed_of
 from softseg.core.types import Float32Array
 from softseg.data.nifti.io import nifti_stem, read_volume
@@ -183,7 +184,8 @@ def write_reliability(results: Results, target: str, path: Path) -> Figure | Non
         for run in results.compared_runs(target, name):
             file = run.run.folder / "reliability.csv"
             if file.is_file():
-                table = pd.read_csv(file, dtype={"target": str}, keep_default_na=False)
+                with naming_file(file):
+                    table = pd.read_csv(file, dtype={"target": str}, keep_default_na=False)
                 rows = table[table["target"] == target]
                 parts += [bins_from_table(rows, str(file))] if len(rows) else []
         if parts:

@@ -10,7 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from softseg.core.errors import UserError
-from softseg.core.files import remove_leftovers, temporary_files, write_atomically
+from softseg.core.files import (
+    check_writable,
+    remove_leftovers,
+    temporary_files,
+    write_atomically,
+)
 from softseg.metrics.significance import Method
 from softseg.render.page import Section, write_page
 from softseg.render.text_table import TextTable, to_rich, write_table
@@ -61,6 +66,7 @@ def write_report(folder: Path, method: Method | None = None) -> Results:
     `method` replaces the configured `wilcoxon`. Raises UserError if there is nothing to report.
     """
     results = read_results(folder)
+    check_writable(folder)
     results = results if method is None else replace(results, method=method)
     comparisons = {
         (target, unit): compare_candidates(results, target, unit)

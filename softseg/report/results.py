@@ -13,6 +13,7 @@ from softseg.ablation.design import Ablation
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
+from softseg.core.files import naming_file
 from softseg.metrics.significance import Method
 from softseg.metrics.volume_bias import volume_bias_table
 from softseg.report.shared_scans import compared_rows
@@ -127,7 +128,8 @@ def _read_metrics(done: Sequence[RunStatus]) -> pd.DataFrame:
                 f"{path} is missing; delete {path.parent} and run `softseg ablate` again"
             )
         names = dict.fromkeys(("subject", "person", "target", "group"), str)  # one may be "NA"
-        table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
+        with naming_file(path):
+            table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
         table.insert(0, "candidate", run.candidate)
         table.insert(1, "split", run.split)
         tables.append(table)

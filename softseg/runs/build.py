@@ -14,6 +14,7 @@ from softseg.config.trainer import Trainer
 from softseg.core import device as hardware
 from softseg.core import seeds
 from softseg.core.errors import UserError
+from softseg.core.memory import is_out_of_memory
 from softseg.models.blocks import freeze
 from softseg.models.predictor import Predictor
 from softseg.runs.checkpoint import read_checkpoint
@@ -89,6 +90,8 @@ def build_predictor(experiment: Experiment, weights: Mapping[str, Any], source: 
         network.load_state_dict(weights["model"])
         head.load_state_dict(weights["head"])
     except (RuntimeError, TypeError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0]
         raise UserError(f"{source} does not fit its config.yaml: {reason}") from error
     precision = hardware.resolve_precision(experiment.trainer.precision, device)

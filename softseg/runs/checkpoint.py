@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import zipfile
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import torch
 
 from softseg.core.errors import UserError
-from softseg.core.files import write_atomically
+from softseg.core.files import naming_file, os_error_message, write_atomically
+from softseg.core.memory import is_out_of_memory
 
 _DIRECTORY = 0x10  # the flag of a directory in a ZIP entry's attributes
 RECOVERY = "Restore it from a copy, or train again with --overwrite"
@@ -23,10 +25,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         _check_archive(path)
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with naming_file(path):
+            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; train first, or name another run") from None
     except Exception as error:  # torch raises a different class for each kind of damage
+        if is_out_of_memory(error):
+            raise
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise UserError(os_error_message(error)) from error  # of the disk, not of the content
         if type(error).__name__ == "UnpicklingError":  # torch's message explains how to run it
             problem = "contains more than weights, which could run code; do not use it"
         else:
@@ -40,7 +47,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _check_archive(path: Path) -> None:
     """Raise if the file is not a ZIP archive with correct checksums, which torch does not check."""
-    with path.open("rb") as file:
+    with naming_file(path), path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":  # torch also reads other kinds of files
             raise ValueError("it is not a checkpoint")
     with zipfile.ZipFile(path) as archive:

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from softseg.augment import Affine
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
+from softseg.core.memory import memory_errors
 from softseg.core.names import listing
 from softseg.data import DatasetError, Sets, Subject
 from softseg.data.leaks import check_leaks, image_leaks, person_leaks
@@ -84,7 +85,14 @@ def load_stack(
     known_problems: Sequence[str] = (),
 ) -> SliceStack:
     """Preprocess subjects, or read them from the cache, with a progress bar."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with (
+        memory_errors(
+            "preprocessing the scans",
+            "reduce the size of the crop in preprocess, or lower dataset.memory_gb, so that slices "
+            "stay in a file under dataset.cache",
+        ),
+        Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
+    ):
         task = bar.add_task("reading and preprocessing", total=len(subjects))
         return build_stack(
             subjects,

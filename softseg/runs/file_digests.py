@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from softseg.core.errors import combined_error
+from softseg.core.files import file_digest
 from softseg.core.names import listing
 from softseg.data import Subject
 
@@ -28,8 +28,7 @@ def digest_files(
         of_subject = digests[subject.name] = {}
         for path in subject.files:
             if path not in known:
-                with path.open("rb") as stream:
-                    known[path] = hashlib.file_digest(stream, "sha256").hexdigest()[:32]
+                known[path] = file_digest(path).hex()[:32]
             of_subject[str(path.relative_to(root))] = known[path]
     return digests
 

@@ -16,6 +16,7 @@ from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import (
     delete_folder,
+    naming_file,
     read_json,
     remove_leftovers,
     shared_files,
@@ -100,10 +101,13 @@ class Run:
         return "scored_epoch" in self.metadata()
 
     def metadata(self) -> dict[str, Any]:
-        """Return the content of run.json; empty if there is none or it cannot be read."""
+        """Return the content of run.json; empty if there is none or it is damaged.
+
+        Raises OSError if it cannot be read: a run that has started must not look like a new one.
+        """
         try:
             metadata = read_json(self.folder / "run.json")
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
             return {}
         return metadata if isinstance(metadata, dict) else {}
 
@@ -223,10 +227,12 @@ def seconds_by_stage(run: Run) -> dict[str, float]:
 
 
 def read_history(folder: Path) -> pd.DataFrame:
-    """Return a run's history.csv, one row per epoch; empty if there is none."""
+    """Return a run's history.csv, one row per epoch; empty if there is none or it is damaged."""
+    path = folder / "history.csv"
     try:
-        return pd.read_csv(folder / "history.csv")
-    except (OSError, ValueError):
+        with naming_file(path):
+            return pd.read_csv(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return pd.DataFrame()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from softseg.core.errors import UserError
+from softseg.core.files import check_writable
 from softseg.core.locks import file_lock
 from softseg.runs.folder import Run
 
@@ -59,6 +60,7 @@ def lock(run: Run, patience: float) -> Iterator[None]:
     The lock file is next to the run's folder and is not deleted. Raises LockedError if another
     process still holds the lock after `patience` seconds.
     """
+    check_writable(run.folder)
     path = _lock_file(run)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

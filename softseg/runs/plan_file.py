@@ -63,7 +63,7 @@ def read_plan(folder: Path) -> list[RunStatus]:
         for name, _ in entries:
             if not re.fullmatch(CANDIDATE_NAME, name):  # such as a path
                 raise ValueError(f"{name[:40]!r} is not the name of a candidate")
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError) as error:
         message = f"{folder / PLAN} is damaged ({error}); `softseg ablate` writes it again"
         raise UserError(message) from error
     runs = [(name, split, Run(folder / name / f"split-{split}")) for name, split in entries]

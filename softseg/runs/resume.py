@@ -11,6 +11,7 @@ from softseg.config.load import dump, load_config
 from softseg.config.yaml.tree import KeyPath, dotted
 from softseg.config.yaml.write import inline
 from softseg.core.errors import UserError, combined_error
+from softseg.core.files import naming_file
 from softseg.data import Sets, read_split
 from softseg.runs.folder import Run
 
@@ -110,8 +111,9 @@ def config_changes(run: Run, experiment: Experiment) -> list[Change]:
     if not run.config.is_file():
         return []
     current = dump(experiment)
-    if run.config.read_bytes() == current.encode():
-        return []
+    with naming_file(run.config):
+        if run.config.read_bytes() == current.encode():
+            return []
     return changed_keys(load_config(run.config, Experiment), experiment)
 
 

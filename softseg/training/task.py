@@ -17,6 +17,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.trainer import EarlyStopping, Trainer
 from softseg.core import device as hardware
 from softseg.core.errors import UserError
+from softseg.core.memory import is_out_of_memory
 from softseg.losses import Loss
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.steps import standardizes_per_slice
@@ -98,6 +99,8 @@ def restore(state: State, path: Path) -> None:
         state.progress = StoppingProgress(**saved["progress"])
         state.history = saved["history"]
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path}: is not a checkpoint of this run ({reason}). {RECOVERY}"

@@ -16,7 +16,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import dump
 from softseg.core.errors import TrainingError, UserError
 from softseg.core.files import write_atomically
-from softseg.core.memory import peak_memory_bytes
+from softseg.core.memory import OutOfMemoryError, memory_errors, peak_memory_bytes
 from softseg.core.ranks import SINGLE_PROCESS, Ranks
 from softseg.data import write_split
 from softseg.runs.build import resolve_hardware
@@ -43,7 +43,15 @@ from softseg.training.recorder import ProgressDisplay, RunRecorder
 from softseg.training.run_summary import summarize
 from softseg.training.task import Observer, Record, State, Task, build_task, new_state, restore
 
+_MEMORY = (
+    "training",
+    "lower trainer.batch_size, model.filters or the size of the crop in preprocess (the last "
+    "completed epoch is kept for the same configuration; another one starts over)",
+)
+"""What memory ran out for, and what to change."""
 
+
+@memory_errors(*_MEMORY)
 def train(
     experiment: Experiment,
     folder: Path,
@@ -261,7 +269,8 @@ def _fit_and_record(run: Run, state: State, task: Task, console: Console, profil
         epochs, slices = task.trainer.max_epochs, len(task.rows)
         with ProgressDisplay(console, epochs, state.epoch, slices) as display:
             observers: list[Observer] = [recorder, display, *([profiler] if profiler else [])]
-            fit(state, task, _Observers(tuple(observers)))
+            with memory_errors(*_MEMORY):
+                fit(state, task, _Observers(tuple(observers)))
         if profiler:
             bare_seconds = bare_step_seconds(state, task) * steps_per_epoch(task)
             profiler.print_result(state.history, bare_seconds, console)
@@ -269,7 +278,7 @@ def _fit_and_record(run: Run, state: State, task: Task, console: Console, profil
         run.update_metadata(status="interrupted", epochs=state.epoch)
         console.print("interrupted; continue from the last completed epoch with --resume")
         raise
-    except TrainingError as error:
+    except (TrainingError, OutOfMemoryError) as error:
         run.update_metadata(status="failed", reason=str(error))
         raise
     finally:

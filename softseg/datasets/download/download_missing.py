@@ -10,10 +10,11 @@ import tempfile
 from pathlib import Path
 
 import pooch  # type: ignore[import-untyped]
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from softseg.core.errors import UserError
 from softseg.core.files import read_json, write_atomically, write_json
+from softseg.core.locks import file_lock
 from softseg.datasets.download.sources import Archive, FileSet
 from softseg.datasets.download.transfer import Downloader, Progress
 from softseg.datasets.download.unpack import unpack
@@ -44,7 +45,7 @@ def download_missing(
         ) from error
     try:
         # two downloads would write into the same partial files
-        with FileLock(folder / ".download.lock", timeout=0):
+        with file_lock(folder / ".download.lock", 0):
             if isinstance(source, Archive):
                 return _download_archive(source, folder, progress)
             return _download_files(source, folder, progress)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from softseg.core.errors import UserError
+from softseg.core.files import check_writable
 from softseg.core.names import unknown_name
 from softseg.core.version import __version__
 from softseg.datasets.phantom import brats2019, msseg2016, scgm, uncertain
@@ -83,6 +84,7 @@ def write_phantom(
             f"{target} already contains files: name a new or an empty folder for the phantom, "
             "or delete that one"
         )
+    check_writable(target.parent)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         unfinished = Path(scratch) / "unfinished"  # mkdir, for the permissions the user expects

@@ -14,9 +14,10 @@ from rich.table import Table
 
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
+from softseg.core.memory import memory_errors
 from softseg.core.types import BoolArray, FloatArray
 from softseg.data.nifti.grid import Grid
-from softseg.evaluation.opened_run import OpenedRun, iter_predictions, open_run
+from softseg.evaluation.opened_run import EVALUATION_MEMORY, OpenedRun, iter_predictions, open_run
 from softseg.evaluation.recalibration.fit import (
     Evidence,
     Recalibration,
@@ -45,6 +46,7 @@ class Volume(NamedTuple):
     """(X, Y, Z), the voxels whose truth is unknown."""
 
 
+@memory_errors(*EVALUATION_MEMORY)
 def recalibrate(
     run: Run,
     name: str,

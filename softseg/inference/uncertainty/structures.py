@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from softseg.core.errors import UserError
-from softseg.core.files import write_atomically
+from softseg.core.files import naming_file, write_atomically
+from softseg.core.locks import file_lock
 from softseg.core.types import BoolArray, FloatArray
 from softseg.data.nifti.grid import Grid
 from softseg.inference.uncertainty.maps import SampleMasks
@@ -127,13 +129,23 @@ def mean_pairwise_dice(votes: BoolArray) -> float:
 def write_scores(path: Path, rows: Sequence[Row]) -> None:
     """Add a scan's rows to the table of all scans, replacing earlier ones of the same targets.
 
-    Raises UserError if the file is not such a table.
+    Several processes may add rows at the same time. Raises UserError if the file is not such a
+    table.
     """
-    table = pd.DataFrame(rows)
+    lock = path.with_name(f".{path.name}.lock")
+    with file_lock(lock):
+        write_atomically(path, _with_earlier_rows(path, pd.DataFrame(rows)).to_csv(index=False))
+        with suppress(OSError):  # Windows keeps open files
+            lock.unlink()
+
+
+def _with_earlier_rows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table after those that the file has of other scans and targets."""
     if path.is_file():
         types = {"scan": str, "target": str, "structure": str}  # a scan may be called NA
         try:
-            earlier = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+            with naming_file(path):
+                earlier = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
             earlier = earlier[~_keys(earlier).isin(_keys(table))]
         except (KeyError, ValueError) as error:
             raise UserError(f"{path} is damaged ({error}); delete it, or move it away") from error
@@ -141,7 +153,7 @@ def write_scores(path: Path, rows: Sequence[Row]) -> None:
     order = [name for name in table if name not in _LAST_COLUMNS]
     order += [name for name in _LAST_COLUMNS if name in table]
     integers = {name: table[name].astype("Int64") for name in "ijk" if name in table}
-    write_atomically(path, table.assign(**integers)[order].to_csv(index=False))
+    return table.assign(**integers)[order]
 
 
 def _keys(table: pd.DataFrame) -> pd.MultiIndex:

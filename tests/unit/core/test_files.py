@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from softseg.core import files
+from softseg.core.errors import UserError
 from softseg.core.files import (
+    check_writable,
     ignores_case,
+    naming_file,
+    os_error_message,
     remove_leftovers,
     replacing,
     shared_files,
@@ -162,3 +168,30 @@ def test_a_file_system_that_distinguishes_case_is_recognized(tmp_path):
     distinguishes = not (tmp_path / "run").samefile(tmp_path / "RUN")
     for folder in (tmp_path / "run", tmp_path / "new/folder"):
         assert ignores_case(folder) != distinguishes
+
+
+def test_a_path_below_a_file_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    check_writable(tmp_path / "new/folder")
+    with pytest.raises(UserError, match=r"file/a/b: .*/file is a file, not a folder"):
+        check_writable(tmp_path / "file/a/b")
+    with pytest.raises(UserError, match=r"^[^:]*/file: is a file, not a folder"):
+        check_writable(tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("x" * 300, "File name too long"), ("a\0b", "the character NUL")]
+)
+def test_a_path_that_cannot_exist_is_named(tmp_path, name, words):
+    with pytest.raises((UserError, OSError), match=words):
+        check_writable(tmp_path / name / "run")
+
+
+def test_a_failed_read_gets_the_name_of_its_file():
+    with pytest.raises(OSError, match="failed") as caught, naming_file(Path("a.json")):
+        raise OSError(errno.EIO, "failed")
+    assert caught.value.filename == "a.json"
+    assert os_error_message(caught.value) == (
+        "a.json: failed; check the disk and its connection, then run the command again"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
 import numpy as np
@@ -126,6 +127,15 @@ def test_rows_of_other_targets_and_scans_stay(tmp_path):
         ("p1", "gm"): "mc-dropout",
     }  # fmt: skip
     assert len(table) == 4
+
+
+def test_rows_that_several_processes_add_at_the_same_time_stay(tmp_path):
+    """For example an array job that predicts one scan per process."""
+    path = tmp_path / "uncertainty.csv"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: write_scores(path, [row(f"p{n}", "gm")]), range(24)))
+    assert len(pd.read_csv(path)) == 24
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("columns", ["a,b", "scan,structure"])
