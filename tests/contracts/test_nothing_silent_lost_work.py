@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import nibabel as nib
 import pandas as pd
 import pytest
 import torch
@@ -93,8 +94,11 @@ def test_another_dataset_under_a_new_root_is_rejected(softseg, tmp_path):
     """Its subjects have the same names, but other voxels."""
     assert softseg("train", "tiny.yaml")[0] == 0
     shutil.copytree("data", "other")
-    for image in (tmp_path / "other").glob("site3*image*"):
-        shutil.copy("data/site2-sc01-image.nii.gz", image)
+    path = tmp_path / "other/site3-sc01-image.nii.gz"
+    image = nib.load(path)
+    voxels = image.get_fdata()
+    voxels[0, 0, 0] += 100
+    nib.save(nib.Nifti1Image(voxels, image.affine), path)
     status, _, err = softseg("train", "tiny.yaml", "--resume", sets=["dataset.root=other"])
     assert (status, "site3-sc01" in err, "have changed since" in err) == (2, True, True)
 
