@@ -71,6 +71,7 @@ def evaluate(
     threshold_search: bool = False,
     threshold: float | None = None,
     split: str = "test",
+    data: PathLike | None = None,
     changes: Sequence[str] = (),
     overwrite: bool = False,
     quiet: bool = False,
@@ -82,6 +83,8 @@ def evaluate(
         threshold_search: first find each target's threshold on training and validation scans.
         threshold: binarization threshold in [0, 1]; None: that of a threshold search, or 0.5.
         split: train, validation or test.
+        data: score all subjects of another dataset instead: a YAML file with a section `dataset`,
+            or a folder for the loader of the run; files are named `metrics-<name>.csv` etc.
         changes: changes of the run's configuration, as for `--set`.
         overwrite: replace the results of a run that is part of an ablation.
         quiet: print nothing.
@@ -92,6 +95,7 @@ def evaluate(
         search=threshold_search,
         threshold=threshold,
         set_name=split,
+        data=None if data is None else Path(data),
         changes=changes,
         overwrite=overwrite,
     )

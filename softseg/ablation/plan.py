@@ -54,6 +54,11 @@ def make_plan(design: Design, folder: Path, console: Console) -> list[PlannedRun
     for k, split in enumerate(ablation.splits(subjects[ablation.compared_with], ablation.seed)):
         seed = run_seed(ablation.seed, k)
         sets = _common_sets(subjects, split, seed, k)
+        if not sets.test:
+            raise UserError(
+                f"split {k}: its test set is empty, but an ablation compares test scores; name at "
+                "least one subject"
+            )
         for candidate, base in design.experiments.items():
             experiment = base.model_copy(update={"seed": seed, "split": split})
             run = Run(folder / candidate / f"split-{k}")

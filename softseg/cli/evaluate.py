@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -21,6 +22,14 @@ def evaluate(
     split: Annotated[
         Literal["train", "validation", "test"], typer.Option(help="The set to score.")
     ] = "test",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OTHER",
+            help="Score all subjects of another dataset: a YAML file with `dataset`, or a folder "
+            "for the loader of the run.",
+        ),
+    ] = None,
     recalibrate: Annotated[
         Literal["temperature", "monotone", "volume"] | None,
         typer.Option(help="Fit a recalibration on the validation set; print its effect on scores."),
@@ -44,6 +53,11 @@ def evaluate(
     check_options(uncertainty, samples, seed, None)
     if threshold_search and threshold is not None:
         raise typer.BadParameter("--threshold-search and --threshold cannot be combined")
+    if data is not None and (threshold_search or split != "test" or recalibrate or uncertainty):
+        raise typer.BadParameter(
+            "--data scores other scans as they are: it cannot be combined with --threshold-search, "
+            "--split, --recalibrate or --uncertainty"
+        )
     from softseg.evaluation import evaluate as evaluation
     from softseg.evaluation.recalibration.recalibrate import recalibrate as fit_and_compare
     from softseg.runs.folder import find_run
@@ -55,10 +69,11 @@ def evaluate(
         search=threshold_search,
         threshold=threshold,
         set_name=split,
+        data=data,
         changes=assignments,
         overwrite=overwrite,
     )
-    evaluation.print_evaluation(trained, scored, split, console)
+    evaluation.print_evaluation(trained, scored, console)
     if recalibrate:
         fit_and_compare(trained, recalibrate, console, split, assignments, threshold)
     if uncertainty:

@@ -23,6 +23,10 @@ from softseg.data.subject import Subject, is_missing, no_subject_has
 SETS = ("train", "validation", "test")
 Values = Annotated[tuple[str | int, ...], Field(min_length=1)]
 GroupSelection = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Values
+TestSelection = (
+    Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | tuple[str | int, ...]
+)
+"""As `GroupSelection`; 0 or an empty list selects no group."""
 Groups = dict[str, list[Subject]]  # value of a column -> its subjects
 Missing = Literal["error", "exclude", "train"]
 _DEFAULT: GroupSelection = 0.2
@@ -54,9 +58,10 @@ class Split(Component):
     by: str = "subject"
     """Column whose values are kept together: subject (a person, with all sessions), center,
     session, or any column of participants.tsv or of dataset.table."""
-    test: GroupSelection | None = None
-    """Groups in the test set: a fraction of all groups, a number, or a list of values of `by`; at
-    least one group is used. null: 0.2, unless `folds` or `file` is set."""
+    test: TestSelection | None = None
+    """Groups in the test set: a fraction of all groups (at least one group), a number, or a list of
+    values of `by`. 0 or []: no test set, as the test scans are another dataset (`softseg eval RUN
+    --data OTHER`). null: 0.2, unless `folds` or `file` is set."""
     validation: GroupSelection | None = None
     """Groups in the validation set, out of the rest: a fraction (of all groups; with `within`, of
     the rest), a number, or a list of values; at least one. null: 0.2, unless `file` is set."""
@@ -170,7 +175,9 @@ class Split(Component):
     def _test_groups(self, groups: Groups, rng: np.random.Generator) -> list[str]:
         """Return the groups of the test set: of one fold, or else of `test`."""
         if self.folds is None:
-            selection = self.test or _DEFAULT
+            selection = _DEFAULT if self.test is None else self.test
+            if not selection:
+                return []
             return _choose_groups(selection, groups, len(groups), rng, "split.test", self.by)
         if isinstance(self.folds, tuple):
             return [require_groups(self.folds, groups, "split.folds", self.by)[self.fold]]
@@ -300,8 +307,8 @@ def write_split(path: str | Path, sets: Sets) -> None:
 def read_split(path: str | Path) -> Sets:
     """Read the sets from `{"train": [names], "validation": [..], "test": [..]}`.
 
-    Raises UserError for a file that is missing or is not such JSON, for an empty set and for a
-    subject that is in two.
+    Raises UserError for a file that is missing or is not such JSON, for an empty training or
+    validation set and for a subject that is in two.
     """
     try:
         content: Any = read_json(Path(path))
@@ -314,7 +321,7 @@ def read_split(path: str | Path) -> Sets:
     for key, names in content.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UserError(f"{path}: {key} must be a list of subjects' names (text)")
-        if not names:
+        if not names and key != "test":
             raise UserError(f"{path}: {key} is empty; name at least one subject")
     counts = Counter(name for names in content.values() for name in names)
     repeated = [name for name, count in counts.items() if count > 1]

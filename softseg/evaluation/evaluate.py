@@ -30,7 +30,13 @@ from softseg.data import Subject
 from softseg.data.sample import Sample
 from softseg.data.splits import SETS
 from softseg.datasets.phantom import is_phantom
-from softseg.evaluation.opened_run import EVALUATION_MEMORY, OpenedRun, iter_predictions, open_run
+from softseg.evaluation.opened_run import (
+    EVALUATION_MEMORY,
+    OpenedRun,
+    iter_predictions,
+    open_other_data,
+    open_run,
+)
 from softseg.evaluation.threshold_search import search_thresholds, threshold_sources, thresholds_of
 from softseg.inference.write import describe_folder, write_predictions
 from softseg.metrics.calibration import ReliabilityBins, bins_to_table
@@ -44,6 +50,7 @@ from softseg.runs.folder import (
     predictions_folder,
     set_suffix,
     subject_predictions_folder,
+    timestamp,
 )
 from softseg.runs.thresholds import Source
 
@@ -62,6 +69,7 @@ _NOT_METRICS = ("subject", "person", "target", "group", "threshold")
 class RunEvaluation:
     """The thresholds used, and the scores with a row per subject and target."""
 
+    name: str  # of the set, or of the other dataset
     thresholds: dict[str, float]
     sources: dict[str, Source]  # of the thresholds
     table: pd.DataFrame
@@ -76,11 +84,15 @@ def evaluate(
     search: bool = False,
     threshold: float | None = None,
     set_name: str = "test",
+    data: Path | None = None,
     changes: Sequence[str] = (),
     overwrite: bool = False,
     stack: SliceStack | None = None,
 ) -> RunEvaluation:
     """Score a run on one of its sets and write metrics.csv, summary.json and predictions/.
+
+    With `data`, a YAML file or a folder, all subjects of that dataset are scored instead, and the
+    names of the files end in the name of the dataset.
 
     With `search`, the threshold of each target is first searched on training and validation volumes
     and stored in threshold.json. `changes` are `key=value` changes of the run's configuration, such
@@ -96,33 +108,42 @@ def evaluate(
         raise UserError("threshold and threshold_search cannot be combined: leave out one of them")
     check_threshold(threshold)
     check_writable(run.folder)
-    if run.ablation and not overwrite and (search or set_name == "test"):
+    if data is not None and (search or set_name != "test"):
+        raise UserError(
+            "other data are scored with the thresholds of the run, and have no sets: leave out "
+            "split, and search the threshold before, without data"
+        )
+    if run.ablation and not overwrite and data is None and (search or set_name == "test"):
         raise UserError(
             f"{run.folder} is part of the ablation in {run.ablation}; add --overwrite to replace "
             "the results that its report shows, or score another set, which has files of its own, "
             "without a threshold search (--split validation)"
         )
-    searched = ("train", "validation") if search else ()
-    opened = open_run(run, console, (set_name, *searched), changes, stack)
+    if data is None:
+        searched = ("train", "validation") if search else ()
+        opened = open_run(run, console, (set_name, *searched), changes, stack)
+        label, other = set_name, None
+    else:
+        opened, other = open_other_data(run, console, data, changes)
+        label = other.name
     members = getattr(opened.sets, set_name)
-    check_distinct_predictions(
-        opened.experiment,
-        (opened.subjects[name] for name in members),
-        predictions_folder(run, set_name),
-    )
+    subjects = [opened.subjects[name] for name in members]
+    check_distinct_predictions(opened.experiment, subjects, predictions_folder(run, label))
     remove_leftovers(temporary_files(run.folder))
     if search:
         search_thresholds(opened, console)
     thresholds = thresholds_of(opened, threshold, console)
     sources = threshold_sources(opened, threshold)
-    describe_folder(predictions_folder(run, set_name), opened.experiment.name)
+    describe_folder(predictions_folder(run, label), opened.experiment.name)
     metadata: dict[str, object] = {"Model": opened.experiment.name}
     if steps := opened.experiment.evaluate.steps:
         metadata["Postprocessing"] = steps
+    if other:
+        metadata["Dataset"] = other.metadata
     rows: list[dict[str, object]] = []
     bins: dict[str, list[ReliabilityBins]] = defaultdict(list)
     unlike: dict[str, list[str]] = {}
-    for subject, soft, sample in iter_predictions(opened, members, f"scoring {set_name}", console):
+    for subject, soft, sample in iter_predictions(opened, members, f"scoring {label}", console):
         targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
         group = subject.value(opened.experiment.evaluate.metrics.group_by)
         for target, scored in targets.items():
@@ -131,7 +152,7 @@ def evaluate(
             rows.append({**row, **scored.scores, "threshold": thresholds[target]})
             if scored.reliability is not None:
                 bins[target].append(scored.reliability)
-        folder = subject_predictions_folder(run, opened.experiment, subject, set_name)
+        folder = subject_predictions_folder(run, opened.experiment, subject, label)
         images = list(subject.images.values())
         masks = [scored.mask for scored in targets.values()]
         scan: dict[str, object] = {"Sources": [str(path) for path in images]}
@@ -142,13 +163,24 @@ def evaluate(
         write_predictions(folder, images[0], soft, masks, thresholds, {**scan, **metadata})
     _warn_of_unlike_scans(unlike, console)
     table = pd.DataFrame(rows)
-    _write_tables(opened, table, bins, set_name)
-    if set_name == "test":  # for the report
-        section = opened.experiment.evaluate.model_dump(mode="json")
+    _write_tables(opened, table, bins, label)
+    section = opened.experiment.evaluate.model_dump(mode="json")
+    if other:
+        record = other.metadata | {
+            "subjects": len(members),
+            "scored": timestamp(),
+            "epoch": opened.epoch,
+            "thresholds": thresholds,
+            "threshold_sources": sources,
+            "evaluate": section,
+            "leaks": list(opened.leaks),
+        }
+        scored = run.metadata().get("other_data", {})
+        run.update_metadata(other_data={**scored, other.name: record})
+    elif set_name == "test":  # for the report
         run.update_metadata(scored_thresholds=sources, scored_evaluate=section)
-    return RunEvaluation(
-        thresholds, sources, table, is_phantom(Path(opened.experiment.dataset.root))
-    )
+    synthetic = is_phantom(Path(opened.experiment.dataset.root))
+    return RunEvaluation(label, thresholds, sources, table, synthetic)
 
 
 def _warn_of_unlike_scans(unlike: Mapping[str, Sequence[str]], console: Console) -> None:
@@ -221,20 +253,21 @@ def _table_names(set_name: str) -> tuple[str, str, str]:
     return f"metrics{suffix}.csv", f"summary{suffix}.json", f"reliability{suffix}.csv"
 
 
-def print_evaluation(run: Run, scored: RunEvaluation, set_name: str, console: Console) -> None:
+def print_evaluation(run: Run, scored: RunEvaluation, console: Console) -> None:
     """Print the table of an evaluation and the files written."""
     used = ", ".join(
         f"{target} {value:.2f} ({_SOURCES[scored.sources[target]]})"
         for target, value in scored.thresholds.items()
     )
-    title = f"{run.folder.resolve().name}, {set_name} set, at {used}"
+    scans = f"{scored.name} set" if scored.name in SETS else f"data {scored.name}"
+    title = f"{run.folder.resolve().name}, {scans}, at {used}"
     console.print(metrics_table(scored.table, title))
     if scored.synthetic:
         console.print(
             "The data are SYNTHETIC (a phantom): these figures say nothing about patients."
         )
-    tables = [name for name in _table_names(set_name) if (run.folder / name).exists()]
-    files = ", ".join([*tables, f"{predictions_folder(run, set_name).name}/"])
+    tables = [name for name in _table_names(scored.name) if (run.folder / name).exists()]
+    files = ", ".join([*tables, f"{predictions_folder(run, scored.name).name}/"])
     console.print(f"{run.folder}: {files}", highlight=False, markup=False)
 
 

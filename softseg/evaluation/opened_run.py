@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
@@ -16,12 +17,18 @@ from softseg.data import Sets, Subject, read_split
 from softseg.data.leaks import check_leaks, image_leaks, person_leaks
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.sample import Sample, load_sample
+from softseg.evaluation.other_data import (
+    OtherData,
+    check_name,
+    check_not_trained_on,
+    read_other_data,
+)
 from softseg.inference.segment import PreparedScan
 from softseg.models.predictor import Predictor
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.steps import standardizes_per_slice
 from softseg.runs.build import load_predictor, resolve_hardware
-from softseg.runs.data import load_stack
+from softseg.runs.data import list_subjects, load_stack
 from softseg.runs.data_warnings import data_warnings
 from softseg.runs.folder import Run
 from softseg.runs.resume import changed_keys
@@ -86,10 +93,12 @@ def open_run(
     check_changes(run, experiment)
     experiment = resolve_hardware(experiment)
     sets = read_split(run.split)
-    predictor, epoch = load_predictor(run, experiment)
-    if (status := run.metadata().get("status")) != "finished":
-        unfinished = f"warning: training is not finished ({status}); using epoch {epoch}, the best"
-        console.print(unfinished, markup=False)
+    if "test" in set_names and not sets.test:
+        raise UserError(
+            f"the test set of {run.folder} is empty (split.test): score another dataset with "
+            "--data, or another set with --split validation (also to search the threshold)"
+        )
+    predictor, epoch = _load_weights(run, experiment, console)
     required = {name for set_name in set_names for name in getattr(sets, set_name)}
     available = experiment.dataset()
     subjects = {s.name: s for s in available if s.name in required}
@@ -111,6 +120,42 @@ def open_run(
     leaks = [*person_leaks(available, sets), *image_leaks(digests, sets)]
     check_leaks(leaks, experiment.split)
     return OpenedRun(run, experiment, sets, subjects, stack, predictor, epoch, tuple(leaks))
+
+
+def open_other_data(
+    run: Run, console: Console, source: Path, changes: Sequence[str]
+) -> tuple[OpenedRun, OtherData]:
+    """Open a run with another dataset, of which all subjects are the test set.
+
+    `source` is a YAML file or a folder (see `read_other_data`); `changes` are `key=value` changes
+    of the run's configuration, those of `dataset` of the other dataset. Raises UserError for a run
+    that cannot be evaluated, for data that do not fit it, and for scans that it was trained on
+    unless its split allows leaks.
+    """
+    of_data = [c for c in changes if c.partition("=")[0].strip().partition(".")[0] == "dataset"]
+    experiment = load_config(run.config, Experiment, [c for c in changes if c not in of_data])
+    check_changes(run, experiment)
+    data = read_other_data(source, run, experiment, of_data)
+    check_name(data, run)
+    experiment = resolve_hardware(data.experiment)
+    predictor, epoch = _load_weights(run, experiment, console)
+    subjects = list_subjects(experiment, console)
+    stack = load_stack(experiment, subjects, console)
+    leaks = check_not_trained_on(run, data, stack.image_digests())
+    for leak in leaks:
+        console.print(f"warning: {leak}", markup=False, highlight=False)
+    by_name = {subject.name: subject for subject in subjects}
+    sets = Sets((), (), tuple(by_name))
+    return OpenedRun(run, experiment, sets, by_name, stack, predictor, epoch, leaks), data
+
+
+def _load_weights(run: Run, experiment: Experiment, console: Console) -> tuple[Predictor, int]:
+    """Return the best network of a run and its epoch, with a warning if training is unfinished."""
+    predictor, epoch = load_predictor(run, experiment)
+    if (status := run.metadata().get("status")) != "finished":
+        unfinished = f"warning: training is not finished ({status}); using epoch {epoch}, the best"
+        console.print(unfinished, markup=False)
+    return predictor, epoch
 
 
 def check_changes(run: Run, experiment: Experiment) -> None:

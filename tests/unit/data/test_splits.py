@@ -97,6 +97,16 @@ def test_sets_can_be_lists_of_subjects() -> None:
     assert sets == Sets(tuple(names[3:]), tuple(names[2:3]), tuple(names[:2]))
 
 
+@pytest.mark.parametrize("test", [0, []])
+def test_there_may_be_no_test_set(test: Any, tmp_path: Path) -> None:
+    sets = split(test=test)(centers(), 3)
+    assert (len(sets.train), len(sets.validation), sets.test) == (16, 4, ())
+    assert sets == split(test=0)(centers(), 3)
+    write_split(tmp_path / "split.json", sets)
+    assert read_split(tmp_path / "split.json") == sets
+    assert split(file=str(tmp_path / "split.json"))(centers(), 0) == sets
+
+
 def test_each_fold_leaves_out_one_listed_value() -> None:
     subjects = centers()
     for fold, center in enumerate(["3", "1"]):
@@ -261,7 +271,7 @@ def test_values_that_differ_only_in_case_are_named() -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        {"test": 0}, {"test": 1.0}, {"test": 0.0}, {"test": -1}, {"test": []}, {"test": [1, "1"]},
+        {"validation": 0}, {"test": 1.0}, {"test": 0.0}, {"test": -1}, {"validation": []}, {"test": [1, "1"]},
         {"test": True}, {"test": "c1-s1"}, {"folds": 1}, {"folds": 3, "fold": 3}, {"fold": 1},
         {"folds": ["a", "b"], "fold": 2}, {"folds": 3, "test": 0.2}, {"fold": -1, "folds": 3},
         {"file": "a.json", "validation": 1}, {"file": "a.json", "folds": 3}, {"seed": -1},

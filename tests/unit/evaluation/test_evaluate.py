@@ -226,7 +226,7 @@ def test_without_calibration_an_earlier_reliability_csv_is_removed(run):
     assert (run.folder / "reliability.csv").exists()
     console = plain()
     change = "evaluate.metrics.calibration_margin_mm=null"
-    print_evaluation(run, evaluate(run, console, changes=[change]), "test", console)
+    print_evaluation(run, evaluate(run, console, changes=[change]), console)
     assert not (run.folder / "reliability.csv").exists()
     assert "reliability.csv" not in console.file.getvalue()
 
@@ -247,7 +247,7 @@ def test_another_set_does_not_change_the_files_of_the_test_set(run):
 def test_the_printed_table_names_run_set_and_threshold(searched):
     run, scored, _ = searched
     console = plain()
-    print_evaluation(run, scored, "test", console)
+    print_evaluation(run, scored, console)
     text = console.file.getvalue()
     assert f"run, test set, at gm {scored.thresholds['gm']:.2f}" in text
     assert f"{scored.table['dice'].mean():.1f} ±" in text
