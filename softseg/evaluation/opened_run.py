@@ -142,10 +142,11 @@ def open_other_data(
     subjects = list_subjects(experiment, console)
     stack = load_stack(experiment, subjects, console)
     leaks = check_not_trained_on(run, data, stack.image_digests())
-    for leak in leaks:
-        console.print(f"warning: {leak}", markup=False, highlight=False)
     by_name = {subject.name: subject for subject in subjects}
     sets = Sets((), (), tuple(by_name))
+    warnings = data_warnings(list(experiment.dataset.targets), experiment.slices, stack, sets)
+    for warning in dict.fromkeys((*run.metadata().get("warnings", []), *leaks, *warnings)):
+        console.print(f"warning: {warning}", highlight=False, markup=False)
     return OpenedRun(run, experiment, sets, by_name, stack, predictor, epoch, leaks), data
 
 
