@@ -272,8 +272,9 @@ def test_values_that_differ_only_in_case_are_named() -> None:
     "spec",
     [
         {"validation": 0}, {"test": 1.0}, {"test": 0.0}, {"test": -1}, {"validation": []},
-        {"test": [1, "1"]}, {"test": True}, {"test": "c1-s1"}, {"folds": 1}, {"folds": 3, "fold": 3},
-        {"fold": 1}, {"folds": ["a", "b"], "fold": 2}, {"folds": 3, "test": 0.2}, {"fold": -1, "folds": 3},
+        {"test": [1, "1"]}, {"test": True}, {"test": "c1-s1"}, {"folds": 1},
+        {"folds": 3, "fold": 3}, {"fold": 1}, {"folds": ["a", "b"], "fold": 2},
+        {"folds": 3, "test": 0.2}, {"fold": -1, "folds": 3},
         {"file": "a.json", "validation": 1}, {"file": "a.json", "folds": 3}, {"seed": -1},
     ],
 )  # fmt: skip
