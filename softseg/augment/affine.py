@@ -30,8 +30,8 @@ class Affine(Component):
 
     name: Literal["affine"] = "affine"
     rotation: Annotated[float, Field(ge=0, le=180)] = 20.0
-    """Degrees: the angle is sampled uniformly from [-rotation, rotation]; slices rotate in pixels,
-    as if these were square."""
+    """Degrees: the angle is sampled uniformly from [-rotation, rotation]. Slices rotate in mm, so
+    that nothing is sheared where pixels are oblong."""
     translation: Annotated[float, Field(ge=0, le=1)] = 0.03
     """Fraction of the slice's size, sampled uniformly from [-translation, translation] per axis."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -63,7 +63,7 @@ def apply_affine(batch: Batch, parameters: Tensor) -> Batch:
     # Zeros are filled in from outside: with the background subtracted, they are the background.
     ignore = [] if batch.ignore is None else [batch.ignore]
     both = torch.cat([batch.image - batch.fill[:, :, None, None], batch.target, *ignore], dim=1)
-    theta = _affine_matrices(parameters, both.shape[2:])
+    theta = _affine_matrices(parameters, both.shape[2:], batch.aspect)
     grid = F.affine_grid(theta, list(both.shape), align_corners=False)
     moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     image = moved[:, :channels] + batch.fill[:, :, None, None]
@@ -85,16 +85,16 @@ def _transform_maps(maps: Mapping[str, Tensor], grid: Tensor, scale: Tensor) -> 
     return transformed
 
 
-def _affine_matrices(parameters: Tensor, size: torch.Size) -> Tensor:
+def _affine_matrices(parameters: Tensor, size: torch.Size, aspect: Tensor | None) -> Tensor:
     """Return (B, 2, 3): output position -> input position, in `affine_grid`'s [-1, 1] frame.
 
-    Rotation happens in pixels, so the frame's unequal half-widths (W/2, H/2) are divided out.
-    `affine_grid` orders its axes x = W, y = H.
+    Rotation happens in mm, so the frame's unequal half-widths are divided out; `aspect` (B,) is
+    that of the pixels. `affine_grid` orders its axes x = W, y = H.
     """
     height, width = size
     angle, scale, down, right = parameters.unbind(dim=1)
     cos, sin = torch.cos(angle), torch.sin(angle)
-    ratio = height / width
+    ratio = height / width if aspect is None else aspect * (height / width)
     inverse = torch.stack([cos, -sin * ratio, sin / ratio, cos], dim=1).view(-1, 2, 2)
     shift = 2 * torch.stack([right, down], dim=1)
     return torch.cat([inverse / scale[:, None, None], -(inverse @ shift[:, :, None])], dim=2)

@@ -21,6 +21,7 @@ class Batch:
     maps: Mapping[str, Tensor] = field(default_factory=dict)  # kind -> (B, K, H, W), for the loss
     ignore: Tensor | None = None  # (B, K, H, W), 1 where the target is unknown; None: nowhere
     part: BatchPart | None = None  # which slices of the batch these are; None: all
+    aspect: Tensor | None = None  # (B,): height / width of pixels in mm; None: they are square
 
     @property
     def batch_size(self) -> int:
@@ -53,6 +54,7 @@ class Batch:
             image=function(self.image),
             target=function(self.target),
             fill=function(self.fill),
+            aspect=None if self.aspect is None else function(self.aspect),
             maps={kind: function(tensor) for kind, tensor in self.maps.items()},
             ignore=None if self.ignore is None else function(self.ignore),
         )

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
+from math import sqrt
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from pydantic import ConfigDict, model_validator
 from torch import Generator, Tensor
 
 from softseg.augment.batch import Batch
 from softseg.core.component import Component
+from softseg.core.types import Float64Array
 
 _SPATIAL = ("RandomAffine", "RandomElasticDeformation", "RandomFlip")
 # Set by softseg: the target is soft, and outside of the slice is the standardized background.
@@ -32,10 +35,10 @@ class TorchioTransform(Component):
     """A transform of TorchIO 1.x with its own parameters. Example: `- RandomBlur: {std: [0, 1]}`
 
     Outside of the slice is the scan's fill (`dataset.fill`); only RandomMotion, which simulates an
-    artifact, takes the slice's own minimum. TorchIO gets a slice as a volume of one layer with 1 mm
-    voxels, so lengths are in pixels, and nothing leaves its plane. Every transform takes `p`, the
-    probability that a slice is changed. Raises ValueError for parameters that TorchIO does not have
-    or accept.
+    artifact, takes the slice's own minimum. TorchIO gets a slice as a volume of one layer, so
+    that nothing leaves its plane. Lengths are in pixels; where these are oblong, in sides of square
+    pixels of the same area, so that nothing is sheared. Every transform takes `p`, the probability
+    that a slice is changed. Raises ValueError for parameters that TorchIO does not have or accept.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -96,7 +99,7 @@ class TorchioTransform(Component):
         """Transform every slice with its own random parameters, seeded from `generator`."""
         offset = batch.fill[:, :, None, None] * float(self.name in _SPATIAL)
         image = (batch.image - offset).cpu()
-        transform = self._transform()
+        transform, affines = self._transform(), _slice_affines(batch)
         ignore = [] if batch.ignore is None else [batch.ignore]
         labels = torch.cat([batch.target, *batch.maps.values(), *ignore], dim=1).cpu()
         seed = int(torch.randint(2**62, (1,), generator=generator))
@@ -105,10 +108,10 @@ class TorchioTransform(Component):
             torch.default_generator.manual_seed(seed)
             skipped = batch.part.first if batch.part else 0
             for _ in range(skipped):  # random numbers depend on shapes only
-                _transform_slice(transform, image[0], labels[0])
+                _transform_slice(transform, image[0], labels[0], affines[0])
             pairs = [
-                _transform_slice(transform, slice_image, slice_labels)
-                for slice_image, slice_labels in zip(image, labels, strict=True)
+                _transform_slice(transform, *of_slice)
+                for of_slice in zip(image, labels, affines, strict=True)
             ]
         device = batch.image.device
         moved = torch.stack([image for image, _ in pairs]).to(device) + offset
@@ -119,7 +122,15 @@ class TorchioTransform(Component):
         return batch.with_ignored(others[-1]) if ignore else batch
 
 
-def _transform_slice(transform: Any, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _slice_affines(batch: Batch) -> list[Float64Array]:
+    """Return the affine (4, 4) of each slice: the shape of its pixels, whose area is 1."""
+    aspects = [1.0] * len(batch.image) if batch.aspect is None else batch.aspect.tolist()
+    return [np.diag([sqrt(aspect), 1 / sqrt(aspect), 1.0, 1.0]) for aspect in aspects]
+
+
+def _transform_slice(
+    transform: Any, image: Tensor, labels: Tensor, affine: Float64Array
+) -> tuple[Tensor, Tensor]:
     """Transform one slice: image (C, H, W) and labels (K, H, W), with the same parameters.
 
     Outside of the slice both become 0.
@@ -131,8 +142,8 @@ def _transform_slice(transform: Any, image: Tensor, labels: Tensor) -> tuple[Ten
     index = torch.arange(image[0].numel(), dtype=torch.float32).view(1, *image.shape[1:])
     labels = torch.cat([labels, index, -index])
     subject = torchio.Subject(
-        image=torchio.ScalarImage(tensor=image[..., None]),
-        labels=torchio.LabelMap(tensor=labels[..., None]),
+        image=torchio.ScalarImage(tensor=image[..., None], affine=affine),
+        labels=torchio.LabelMap(tensor=labels[..., None], affine=affine),
     )
     moved = transform(subject)
     moved_image, moved_labels = moved.image.data[..., 0].float(), moved.labels.data[..., 0].float()

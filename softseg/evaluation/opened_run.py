@@ -66,9 +66,10 @@ class OpenedRun:
 
     def prepared(self, volume: StackedVolume) -> PreparedScan:
         """The slices of a volume, which are no larger than in training."""
-        image, slices = self.stack.image[volume.start : volume.stop], self.experiment.slices
+        rows, slices = slice(volume.start, volume.stop), self.experiment.slices
         per_slice = standardizes_per_slice(self.experiment.preprocess)
-        return PreparedScan(image, volume.geometry, slices, None, per_slice)
+        image, fill = self.stack.image[rows], self.stack.fill[rows]
+        return PreparedScan(image, fill, volume.geometry, slices, None, per_slice)
 
     def load_sample(self, volume: StackedVolume) -> Sample:
         """Read the native masks of a volume, those of every rater included."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from softseg.config.experiment import Experiment
@@ -43,6 +44,7 @@ class PreparedScan:
     """All slices of one scan, ready for the network."""
 
     image: Tensor  # (S, C, H, W) float32
+    fill: Tensor  # (S, C): the value outside of the scan
     geometry: Geometry
     slices: Slices
     patch_size: Size | None  # of the slices in training; None: training did not fix it
@@ -98,9 +100,15 @@ def prepare_scan(
     if not training_crop:
         steps = _without_cutting(steps, slices, sample.grid)
     geometry = plan_geometry(sample.grid, steps, slices, middle)
-    image, _ = standardized_images(sample, steps, geometry)
+    volumes, fill = standardized_images(sample, steps, geometry)
+    image = slices.cut(volumes)
     return PreparedScan(
-        slices.cut(image), geometry, slices, patch_size, standardizes_per_slice(steps)
+        image=image,
+        fill=torch.from_numpy(fill).expand(len(image), -1),
+        geometry=geometry,
+        slices=slices,
+        patch_size=patch_size,
+        standardize_slices=standardizes_per_slice(steps),
     )
 
 

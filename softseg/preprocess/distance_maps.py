@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 import torch
@@ -20,12 +21,10 @@ from softseg.core.types import BoolArray, Float32Array, Float64Array, FloatArray
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.preprocess.geometry import Geometry, plan_geometry
 from softseg.preprocess.interpolation import resample
-from softseg.preprocess.slices import Slices
+from softseg.preprocess.slices import Slices, aspect_ratio
 from softseg.preprocess.steps import Crop, Step, label_interpolation
 
 Spacing = tuple[float, float]
-
-_PIXELS: Spacing = (1.0, 1.0)
 
 
 def slice_maps(
@@ -127,14 +126,18 @@ def published(mask: BoolArray, spacing: Spacing) -> Float64Array:
     return np.where(mask, 1 - _distance(mask, spacing), _distance(~mask, spacing))
 
 
-def edt(mask: BoolArray, _spacing: Spacing) -> Float64Array:
-    """Return the distance in pixels to the nearest pixel center of the other side; < 0 inside."""
-    return np.where(mask, -_distance(mask, _PIXELS), _distance(~mask, _PIXELS))
+def edt(mask: BoolArray, spacing: Spacing) -> Float64Array:
+    """Return the distance in pixels to the nearest pixel center of the other side; < 0 inside.
+
+    Of oblong pixels, in sides of square ones of the same area, so that maps can be rotated.
+    """
+    pixels = _in_pixels(spacing)
+    return np.where(mask, -_distance(mask, pixels), _distance(~mask, pixels))
 
 
-def rrw(mask: BoolArray, _spacing: Spacing) -> Float64Array:
+def rrw(mask: BoolArray, spacing: Spacing) -> Float64Array:
     """Return 1 outside and the relative depth inside: -1 where it is deepest, to nearly 0."""
-    depth = _distance(mask, _PIXELS)
+    depth = _distance(mask, _in_pixels(spacing))
     return np.where(mask, -depth / depth.max(), 1.0)
 
 
@@ -157,6 +160,12 @@ KINDS = {
     "rrw": Kind(rrw, is_length=False, absent=1.0, full=-1.0),
     "rrw_background": Kind(rrw, is_length=False, of_background=True, absent=1.0, full=-1.0),
 }
+
+
+def _in_pixels(spacing: Spacing) -> Spacing:
+    """Return the sides of a pixel whose area is 1."""
+    root = sqrt(aspect_ratio(*spacing))
+    return root, 1 / root
 
 
 def _distance(mask: BoolArray, spacing: Spacing) -> Float64Array:

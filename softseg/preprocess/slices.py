@@ -12,9 +12,16 @@ from torch import Tensor
 from softseg.core.component import Component
 from softseg.core.names import listing
 from softseg.core.types import Float32Array
+from softseg.data.nifti.grid import Grid
 
+_SQUARE = 1e-3  # relative difference of sides below which a pixel is square: headers round
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 Rule = Literal["empty_input", "empty_target", "no_roi"]
+
+
+def aspect_ratio(height: float, width: float) -> float:
+    """Return height / width of a pixel; 1 if it is square."""
+    return 1.0 if abs(height / width - 1) < _SQUARE else height / width
 
 
 class Slices(Component):
@@ -53,6 +60,11 @@ class Slices(Component):
             f"{self.axis} slices of {listing(subjects)} are 1 pixel wide, and {plane} ones are "
             "whole images"
         )
+
+    def pixel_aspect(self, grid: Grid) -> float:
+        """Return height / width of a slice's pixels in mm."""
+        height, width = (float(grid.zooms[axis]) for axis in self.in_plane)
+        return aspect_ratio(height, width)
 
     def cut(self, volumes: Float32Array) -> Tensor:
         """Cut volumes (C, X, Y, Z) into slices (S, C, H, W)."""

@@ -28,6 +28,7 @@ from softseg.core.memory import GIB, is_out_of_memory, release_free_memory
 from softseg.preprocess.cache import TENSORS, parse_volume_metadata, volume_metadata
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
+from softseg.preprocess.slices import Slices
 from softseg.preprocess.training_scans import TrainingScans
 
 LARGE = ("image", "target", "raters", "maps", "ignore")
@@ -101,6 +102,14 @@ class SliceStack:
         """Return how many of `raters` each slice has, (S,)."""
         counts = [torch.full((v.stop - v.start,), v.raters) for v in self.volumes]
         return torch.cat(counts)
+
+    def pixel_aspects(self, slices: Slices) -> Tensor | None:
+        """Return height / width of each slice's pixels in mm, (S,); None if all are square."""
+        aspects = [slices.pixel_aspect(volume.geometry.network) for volume in self.volumes]
+        if all(aspect == 1 for aspect in aspects):
+            return None
+        counts = torch.tensor([volume.stop - volume.start for volume in self.volumes])
+        return torch.tensor(aspects).repeat_interleave(counts)
 
     def to(self, device: torch.device) -> SliceStack:
         """Return the same stack with its tensors on `device`, copied only if they must move."""

@@ -11,7 +11,6 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from softseg.augment import Affine
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.core.memory import memory_errors
@@ -27,8 +26,6 @@ from softseg.runs.file_digests import FileDigests
 from softseg.runs.folder import check_distinct_predictions
 
 _log = logging.getLogger(__name__)
-_SQUARE = 0.02
-"""How much longer than wide a pixel may be and still count as square."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +105,8 @@ def load_stack(
 def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
     """Raise UserError for sets that cannot be trained on.
 
-    These are sets that share an image, sets without a slice, training sets in which a target never
-    occurs, and maps of a contour loss that would be rotated in pixels that are not square.
+    These are sets that share an image, sets without a slice, and training sets in which a target
+    never occurs.
     """
     check_leaks(image_leaks(stack.image_digests(), sets), experiment.split)
     for name, members in (("training", sets.train), ("validation", sets.validation)):
@@ -125,11 +122,6 @@ def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
                 fix += ", or check whether all voxels are ignored (targets.X.ignore)"
             raise UserError(f"slices.exclude excludes every {name} slice; {fix}")
     _check_targets(experiment, stack, sets)
-    if experiment.loss.required_maps and (oblong := nonsquare_message(experiment, stack, sets)):
-        raise UserError(
-            f"{oblong}; the distances in the maps of a contour loss would be wrong: resample "
-            "slices to square pixels, or set the rotation to 0"
-        )
 
 
 def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
@@ -148,24 +140,4 @@ def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> Non
     raise UserError(
         f"no training subject has a voxel of {target} inside the crop; its masks contain "
         f"{format_values(values)}; check the masks and dataset.targets.{target}.values"
-    )
-
-
-def nonsquare_message(experiment: Experiment, stack: SliceStack, sets: Sets) -> str:
-    """Return which training slices `affine` rotates although their pixels are not square.
-
-    Empty if there are none.
-    """
-    if not any(isinstance(step, Affine) and step.rotation > 0 for step in experiment.augment):
-        return ""
-    axes = list(experiment.slices.in_plane)
-    sizes = {v.subject: v.geometry.network.zooms[axes] for v in stack.volumes_of(sets.train)}
-    oblong = {name: mm for name, mm in sizes.items() if max(mm) > (1 + _SQUARE) * min(mm)}
-    if not oblong:
-        return ""
-    first = next(iter(oblong))
-    shape = " x ".join(f"{mm:.3g}" for mm in oblong[first])
-    return (
-        f"augment: affine rotates slices in pixels, and those of {len(oblong)} training subjects "
-        f"are not square ({first}: {shape} mm)"
     )

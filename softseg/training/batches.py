@@ -99,8 +99,9 @@ def collate(task: Task, rows: Tensor, rater_generator: Generator) -> Batch:
     target = stack.target[rows]
     if stack.raters.shape[1]:
         target = sample_rater(stack.raters[rows], task.rater_counts[rows], rater_generator, part)
+    aspect = None if task.pixel_aspects is None else task.pixel_aspects[rows]
     maps, ignore = distance_maps(task, rows), stack.ignored_at(rows)
-    return Batch(stack.image[rows], target, stack.fill[rows], maps, ignore, part)
+    return Batch(stack.image[rows], target, stack.fill[rows], maps, ignore, part, aspect)
 
 
 def distance_maps(task: Task, rows: Tensor) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from softseg.data import Sets
 from softseg.data.masks import Counts, count_soft
 from softseg.datasets.phantom import is_phantom
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.runs.data import PreparedData, nonsquare_message
+from softseg.runs.data import PreparedData
 from softseg.training.fine_tuning import FineTuning
 from softseg.training.task import State
 
@@ -63,8 +63,6 @@ def summarize_data(experiment: Experiment, sets: Sets, stack: SliceStack) -> lis
         *geometry_lines(stack.volumes, list(experiment.dataset.targets)),
     ]
     lines += _ignored_lines(experiment, sets, stack)
-    if oblong := nonsquare_message(experiment, stack, sets):
-        lines.append(f"warning   {oblong}: this shears them; resample them to square pixels")
     return lines
 
 
@@ -109,7 +107,13 @@ def _percent_by_augmentation(
     """The same percentage after each augmentation step, on up to 64 training slices."""
     rows = stack.rows(sets.train)
     rows = rows[torch.linspace(0, len(rows) - 1, min(64, len(rows))).long()]
-    batch = Batch(stack.image[rows].cpu(), stack.target[rows].cpu(), stack.fill[rows].cpu())
+    aspects = stack.pixel_aspects(experiment.slices)
+    batch = Batch(
+        image=stack.image[rows].cpu(),
+        target=stack.target[rows].cpu(),
+        fill=stack.fill[rows].cpu(),
+        aspect=None if aspects is None else aspects[rows],
+    )
     generator = seeds.generator(experiment.seed, "header")
     percentages: dict[str, float] = {}
     for step in experiment.augment:

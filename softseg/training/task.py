@@ -123,6 +123,7 @@ class Task:
     seed: int
     device: torch.device
     processes: Processes = SINGLE
+    pixel_aspects: Tensor | None = None  # (S,) of the stack's slices, on its device; None: square
 
 
 class Observer(Protocol):
@@ -145,7 +146,7 @@ def build_task(
     sets, stack = prepared.sets, prepared.stack
     device = torch.device(experiment.trainer.device)
     near = stack.to(device) if hardware.has_room(device, stack.n_bytes) else stack
-    rows = stack.rows(sets.train)
+    rows, aspects = stack.rows(sets.train), stack.pixel_aspects(experiment.slices)
     return Task(
         stack=near,
         rows=rows,
@@ -159,6 +160,7 @@ def build_task(
         seed=experiment.seed,
         device=device,
         processes=processes,
+        pixel_aspects=None if aspects is None else aspects.to(near.image.device),
     )
 
 

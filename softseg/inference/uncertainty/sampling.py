@@ -70,9 +70,12 @@ def native_samples(
         # a transformed slice is standardized again if training did so
         return volume_logits(logits_of, replace(prepared, image=image))
 
-    image = prepared.image
-    for soft in soft_samples(sampling, predictor, augment, image, deterministic, forward):
-        yield prepared.to_native(soft)
+    image, fill = prepared.image, prepared.fill
+    aspect = prepared.slices.pixel_aspect(prepared.geometry.network)
+    softs = soft_samples(
+        sampling, predictor, augment, image, deterministic, forward, fill=fill, aspect=aspect
+    )
+    yield from map(prepared.to_native, softs)
 
 
 @torch.no_grad()
@@ -83,6 +86,9 @@ def soft_samples(
     image: Tensor,
     deterministic: Tensor,
     forward: VolumeForward,
+    *,
+    fill: Tensor | None = None,
+    aspect: float = 1.0,
 ) -> Iterator[Tensor]:
     """Yield soft segmentations (S, K, H, W) of one volume in [0, 1], one per sample.
 
@@ -97,6 +103,8 @@ def soft_samples(
         image: all slices (S, C, H, W) of the volume.
         deterministic: logits (S, K, H, W) of the deterministic pass.
         forward: how whole slices are passed to the network.
+        fill: (S, C), what `tta` takes for the outside of a slice; None: its border pixels.
+        aspect: height / width of a pixel in mm.
     """
     head = cast(_Head, predictor.head.eval())
     divisor = head.divisor(deterministic)
@@ -109,8 +117,8 @@ def soft_samples(
             shape = (len(image), len(numbers))
             passes: Sequence[Tensor] = forward(sampled, image).unflatten(0, shape).unbind(1)
         else:
-            transforms = draw_transforms(augment, numbers, sampling.seed)
-            stacked = torch.cat([apply_transform(image, transform) for transform in transforms])
+            transforms = draw_transforms(augment, numbers, sampling.seed, aspect)
+            stacked = torch.cat([apply_transform(image, each, fill) for each in transforms])
             parts = forward(predictor.logits, stacked).split(len(image))
             passes = [
                 apply_transform(part, transform, inverse=True)

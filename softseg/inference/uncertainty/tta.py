@@ -22,14 +22,15 @@ class Transform:
 
 
 def draw_transforms(
-    augment: Sequence[AugmentStep], numbers: Iterable[int], seed: int
+    augment: Sequence[AugmentStep], numbers: Iterable[int], seed: int, aspect: float = 1.0
 ) -> list[Transform]:
     """Draw a random transform from the augmentation of training for each sample's number.
 
     It is the `affine` of training, within its ranges, and a flip half of the time along each axis
     of its `RandomFlip`. Other transforms are not used: a network that never saw a flipped or
     rotated slice would show the uncertainty of its training, not of the scan. All slices of a scan
-    share a sample's transform. The list is empty if training used neither.
+    share a sample's transform. Rotations are in mm: `aspect` is height / width of a pixel. The list
+    is empty if training used neither.
     """
     affine = next((step for step in augment if isinstance(step, Affine)), None)
     axes: set[int] = set()
@@ -49,15 +50,18 @@ def draw_transforms(
             angle, scale, *shift = affine.sample(1, stream)[0].tolist()
         cos, sin = scale * torch.cos(torch.tensor(angle)), scale * torch.sin(torch.tensor(angle))
         rotation = torch.stack([torch.stack([cos, -sin]), torch.stack([sin, cos])])
-        linear = rotation @ torch.diag(torch.tensor(signs))
+        to_mm, to_pixels = (torch.diag(torch.tensor([a, 1.0])) for a in (aspect, 1 / aspect))
+        linear = to_pixels @ rotation @ to_mm @ torch.diag(torch.tensor(signs))
         transforms.append(Transform(linear, torch.tensor(shift)))
     return transforms
 
 
-def apply_transform(slices: Tensor, transform: Transform, inverse: bool = False) -> Tensor:
+def apply_transform(
+    slices: Tensor, transform: Transform, fill: Tensor | None = None, inverse: bool = False
+) -> Tensor:
     """Transform slices (S, C, H, W), or undo it, by linear interpolation.
 
-    Border pixels extend outward.
+    Outside is `fill` (S, C), as in training; without one, border pixels extend outward.
     """
     size = torch.tensor(slices.shape[2:], dtype=torch.float32)
     forward = torch.eye(3)  # source -> destination, both in [-1, 1], H before W
@@ -68,4 +72,8 @@ def apply_transform(slices: Tensor, transform: Transform, inverse: bool = False)
     grid = F.affine_grid(
         theta.expand(len(slices), 2, 3).to(slices), list(slices.shape), align_corners=False
     )
-    return F.grid_sample(slices, grid, "bilinear", "border", align_corners=False)
+    if fill is None:
+        return F.grid_sample(slices, grid, "bilinear", "border", align_corners=False)
+    outside = fill[:, :, None, None].to(slices)
+    moved = F.grid_sample(slices - outside, grid, "bilinear", "zeros", align_corners=False)
+    return moved + outside

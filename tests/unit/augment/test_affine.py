@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torchio
+from scipy import ndimage
 
 from softseg.augment import Affine, Batch, apply_affine, augment
 from softseg.core.seeds import generator
@@ -85,3 +88,58 @@ def test_the_identity_does_not_change_the_batch():
     batch = batch_of(disc(), disc(), fill=0.3)
     still = Affine(rotation=0, translation=0, scale=0)(batch, generator(0, "test"))
     assert torch.allclose(still.image, batch.image, atol=1e-5)
+
+
+def oblong(aspect, height=48, width=40):
+    """Rows and columns in mm from the center, of pixels of 1 mm width."""
+    row, column = np.mgrid[:height, :width] + 0.5
+    return (row - height / 2) * aspect, column - width / 2
+
+
+def circle(row, column, radius=9.0):
+    return torch.from_numpy(1 / (1 + np.exp((np.hypot(row, column) - radius) / 2))).float()
+
+
+@pytest.mark.parametrize("aspect", [0.4, 1.0, 2.5])
+@pytest.mark.parametrize("degrees", [0, 25, -70, 90])
+def test_a_circle_in_mm_stays_one_where_pixels_are_oblong(aspect, degrees):
+    height, width = round(48 / aspect), 48
+    row, column = oblong(aspect, height, width)
+    batch = batch_of(*[circle(row + 6, column - 3)] * 2)
+    batch = replace(batch, aspect=torch.tensor([aspect]))
+    angle, scale, down, right = np.deg2rad(degrees), 1.1, 0.05, -0.1
+    moved = apply_affine(batch, torch.tensor([[angle, scale, down, right]], dtype=torch.float32))
+    # its center (-6, 3) turns from the row axis towards the column axis, is shifted, then scaled
+    cos, sin = np.cos(angle), np.sin(angle)
+    center = (
+        scale * (cos * -6 - sin * 3 + down * height * aspect),
+        scale * (sin * -6 + cos * 3 + right * width),
+    )
+    expected = circle((row - center[0]) / scale, (column - center[1]) / scale)
+    assert (moved.target[0, 0] - expected).abs().max() < 0.04
+
+
+def test_oblong_pixels_rotate_as_the_isotropic_image_does():
+    """Against scipy, on a grid of square pixels that has the centers of the oblong ones."""
+    aspect, degrees, size = 3, 25, 93
+    row, column = np.mgrid[:size, :size] - (size - 1) / 2
+    scene = np.exp(-(((row - 9) / 18) ** 2 + ((column + 6) / 11) ** 2)).astype(np.float32)
+    turned = ndimage.rotate(scene, degrees, reshape=False, order=1)
+    image = torch.from_numpy(scene[1::aspect])  # the middle row of three
+    batch = replace(batch_of(image, image), aspect=torch.tensor([float(aspect)]))
+    parameters = torch.tensor([[np.deg2rad(degrees), 1, 0, 0]]).float()
+    moved = apply_affine(batch, parameters)
+    inner = np.s_[8:-8, 24:-24]
+    difference = (moved.target[0, 0] - torch.from_numpy(turned[1::aspect]))[inner]
+    assert difference.abs().max() < 0.01
+    skewed = apply_affine(batch_of(image, image), parameters)
+    assert (skewed.target[0, 0] - torch.from_numpy(turned[1::aspect]))[inner].abs().max() > 0.1
+
+
+def test_square_pixels_give_the_same_bits_alone_and_next_to_oblong_ones():
+    image = torch.rand(3, 2, 31, 23, generator=generator(0, "image"))
+    square = Batch(image, image[:, :1], torch.zeros(3, 2))
+    mixed = replace(square, aspect=torch.tensor([1.0, 1.7, 1.0]))
+    moved, others = (Affine()(batch, generator(1, "x")) for batch in (square, mixed))
+    assert torch.equal(moved.image[::2], others.image[::2])
+    assert not torch.allclose(moved.image[1], others.image[1], atol=1e-2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -136,3 +137,33 @@ def test_outside_of_the_slice_is_the_fill_and_no_target(name, parameters):
     assert outside.any()
     assert (moved.image[outside] == 2).all()
     assert (moved.target[:, :, 9:15, 9:15] == 1).all()
+
+
+def test_a_circle_in_mm_stays_one_where_pixels_are_oblong():
+    row, column = np.mgrid[:20, :60] + 0.5
+    away = np.hypot((row - 10) * 3, column - 30)
+    target = torch.from_numpy(1 / (1 + np.exp((away - 14) / 2))).float()[None, None]
+    batch = Batch(target, target, torch.zeros(1, 1), aspect=torch.tensor([3.0]))
+    steps = augment_steps([{"RandomAffine": {"degrees": [60, 60], "scales": 0}}])
+    moved = augment(batch, steps, generator(0, "x"))
+    assert (moved.target - target).abs().max() < 0.05
+    skewed = augment(replace(batch, aspect=None), steps, generator(0, "x"))
+    assert (skewed.target - target).abs().max() > 0.5
+
+
+def test_an_elastic_deformation_has_the_same_size_along_both_axes_of_oblong_pixels():
+    """A slope along either axis shows how far each pixel was moved: 3 mm at most, not 3 pixels."""
+    row, column = np.mgrid[:16, :64] + 0.5
+    slopes = torch.from_numpy(np.stack([row * 2, column * 0.5])).float()[None] + 100
+    batch = Batch(slopes, torch.zeros(1, 1, 16, 64), torch.zeros(1, 2), aspect=torch.tensor([4.0]))
+    step = {"max_displacement": [3, 3, 0], "num_control_points": 5, "locked_borders": 1}
+    seen = []
+    for seed in range(6):
+        moved = augment(
+            batch, augment_steps([{"RandomElasticDeformation": step}]), generator(seed, "x")
+        )
+        distances = (moved.image - slopes).abs()[..., 3:-3, 10:-10].amax(dim=(0, 2, 3))
+        seen.append(distances)
+    largest = torch.stack(seen).amax(dim=0)
+    assert (largest < 3).all()
+    assert (largest > 0.7).all()

@@ -103,7 +103,9 @@ def test_every_pixel_is_at_least_half_its_size_from_the_contour_and_on_its_side(
 @settings(max_examples=40, deadline=None)
 @given(mask=masks, spacing=st.tuples(spacings, spacings))
 def test_the_other_kinds_measure_to_the_nearest_pixel_center(mask, spacing):
-    pixels = nearest(mask, (1, 1), to_center)
+    height, width = spacing
+    side = np.sqrt(height * width)  # of a square pixel of the same area
+    pixels = nearest(mask, (height / side, width / side), to_center)
     published = nearest(mask, spacing, to_center)
     rectified = np.where(mask, -pixels / pixels[mask].max(), 1)
     expected = {

@@ -9,6 +9,7 @@ from torch import nn
 from softseg import models
 from softseg.core.errors import UserError
 from softseg.inference.uncertainty.sampling import Sampling, check_varies, soft_samples
+from softseg.inference.uncertainty.tta import apply_transform, draw_transforms
 from softseg.models import heads
 from softseg.models.predictor import Predictor
 from tests.support.steps import augment_steps
@@ -187,6 +188,23 @@ def test_predictions_are_transformed_back():
     inside = (..., slice(8, -8), slice(6, -6))
     moved = samples(predict, smooth(), AFFINE, "tta", count=8)
     assert (moved - plain)[inside].abs().max() < 0.01
+
+
+@pytest.mark.parametrize("aspect", [0.5, 3.0])
+def test_oblong_pixels_are_rotated_in_mm_and_filled_from_outside(aspect):
+    """A circle in mm around the middle stays one, on the fill of its slice."""
+    row, column = (torch.arange(n) - (n - 1) / 2 for n in (round(48 / aspect), 48))
+    away = torch.hypot(row[:, None] * aspect, column[None])
+    circle = 1 / (1 + torch.exp((away - 11) / 2))[None, None]
+    fill = circle.new_full((1, 1), -5.0)
+    rotation = augment_steps([{"affine": {"rotation": 90, "scale": 0, "translation": 0}}])
+    for transform in draw_transforms(rotation, range(3), 0, aspect):
+        moved = apply_transform(circle, transform, fill)
+        inside = away < 22
+        assert (moved - circle)[0, 0][inside].abs().max() < 0.05
+        assert moved.min() < -4.9  # a corner from outside
+        back = apply_transform(moved, transform, inverse=True)
+        assert (back - circle)[0, 0][away < 16].abs().max() < 0.1
 
 
 def test_transforms_are_within_the_ranges_of_the_training():
