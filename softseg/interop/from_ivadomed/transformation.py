@@ -199,6 +199,9 @@ def _convert_affine(config: IvadomedConfig, outcomes: Outcomes, key: str) -> Non
     note = "always applied"
     if len(angles) > 1 and angles[0] != -angles[1]:
         note = "ivadomed drew from this range, softseg draws symmetrically about 0"
+    height, width = (config.number(f"{_T}.Resample.{side}", 1.0) for side in ("hspace", "wspace"))
+    if height != width or not config.has(f"{_T}.Resample"):
+        note += "; ivadomed turned slices in pixels, softseg turns them in mm, if pixels are oblong"
     largest = float(max(abs(angle) for angle in angles))
     outcomes.carry_over(f"{key}.degrees", (*step, "rotation"), largest, note)
     translation, scale = (

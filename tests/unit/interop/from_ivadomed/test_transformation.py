@@ -89,6 +89,16 @@ def test_an_asymmetric_range_of_angles_is_noted(converted):
     assert "[-10, 5]" in conversion.notes["augment", 1, "affine", "rotation"]
 
 
+@pytest.mark.parametrize(("spacing", "noted"), [((1, 1), False), ((0.5, 1), True), (None, True)])
+def test_rotations_of_oblong_pixels_are_noted(converted, spacing, noted):
+    steps = {"RandomAffine": {"degrees": 5, **TRAINING}}
+    if spacing:
+        steps["Resample"] = dict(zip(("hspace", "wspace"), spacing, strict=True))
+    conversion, _ = converted(changed(published("scgm"), transformation=steps))
+    note = conversion.notes["augment", 0, "affine", "rotation"]
+    assert ("softseg turns them in mm" in note) == noted
+
+
 def test_masks_are_binarized_last_and_the_rounding_of_2_2_is_warned_about(converted):
     conversion, experiment = converted(published("brats"))
     assert experiment.augment[-1].name == "binarize"
