@@ -46,7 +46,6 @@ def test_a_contour_loss_trains_on_rotated_slices_of_oblong_pixels(tmp_path, monk
     run = api.train("oblong.yaml")
     printed = "".join(capsys.readouterr())
     assert "square" not in printed
-    assert "warning" not in printed
     assert len(aspects) > 2
     assert all((aspect == 0.25).all() for aspect in aspects)
     history = pd.read_csv(run / "history.csv")
