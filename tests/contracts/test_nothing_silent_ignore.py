@@ -12,6 +12,9 @@ from typer.testing import CliRunner
 
 from softseg.cli.main import app
 from softseg.core.errors import UserError
+from softseg.evaluation import threshold_search, uncertainty
+from softseg.evaluation.recalibration import recalibrate
+from softseg.report import figures
 from tests.support import makers
 
 SHAPE = (24, 24, 4)
@@ -20,7 +23,7 @@ name: tiny
 split: {{by: subject, test: 1, validation: 1}}
 dataset: {{root: data, contrasts: [T2], cache: null, {dataset}}}
 preprocess: [standardize: {{}}, crop: {{size: [24, 24]}}]
-model: {{depth: 1, filters: 2, dropout: 0, head: {{name: sigmoid, prior: 0.3}}}}
+model: {{depth: 1, filters: 2, dropout: 0.1, head: {{name: sigmoid, prior: 0.3}}}}
 loss: {{name: {loss}}}
 trainer: {{batch_size: 4, max_epochs: 2, threads: 1, device: cpu, learning_rate: 0.05}}
 evaluate: {{lesions: {{}}, metrics: {{surface_tolerance_mm: 1}}}}
@@ -124,10 +127,30 @@ def test_a_dataset_in_which_all_is_ignored_is_rejected(folder):
     assert not (folder / "runs").exists()
 
 
-def test_the_report_draws_what_is_ignored_and_names_its_volume(folder):
+def test_every_command_after_training_leaves_ignored_voxels_out(folder, monkeypatch):
+    """Threshold search, recalibration, uncertainty, examples and progressions get the mask."""
+    seen = {}
+
+    def record(module, name, mask_of):
+        function = getattr(module, name)
+
+        def recorded(*arguments, **options):
+            seen[name] = mask_of(*arguments)
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(module, name, recorded)
+
+    record(threshold_search, "dice_curve", lambda soft, truth, ignore: ignore)
+    record(recalibrate, "collect_evidence", lambda soft, truth, voxel_ml, ignore: ignore)
+    record(recalibrate, "Volume", lambda soft, truth, grid, ignore: ignore)
+    record(uncertainty, "score_uncertainty", lambda *arguments: arguments[-1])
+    record(figures, "plot_examples", lambda examples, path: examples[0].ignore)
+    record(figures, "plot_progression", lambda *arguments: arguments[-1])
     softseg(folder, "train", "tiny.yaml")
-    softseg(folder, "eval", "--threshold-search", "--recalibrate", "monotone", "runs/tiny")
+    for words in (["--threshold-search"], ["--recalibrate", "monotone"]):
+        softseg(folder, "eval", *words, "runs/tiny")
+    softseg(folder, "eval", "--uncertainty", "mc-dropout", "--samples", "2", "runs/tiny")
     softseg(folder, "report", "runs/tiny")
+    assert {name: float(mask.mean()) for name, mask in seen.items()} == dict.fromkeys(seen, 0.5)
+    assert len(seen) == 6
     assert "ignored" in (folder / "runs/tiny/report.html").read_text()
-    softseg(folder, "data", "summary", "tiny.yaml", "--out", "sheets")
-    assert (folder / "sheets").is_dir()

@@ -145,7 +145,7 @@ def test_what_one_rater_ignored_is_ignored_for_all(tmp_path):
     spec, _ = files(tmp_path, coded())
     spec["label"] = "{subject}_seg-{rater}.nii.gz"
     makers.nifti(tmp_path / "s_seg-a.nii.gz", coded())
-    makers.nifti(tmp_path / "s_seg-b.nii.gz", makers.ball(soft=False))
+    makers.nifti(tmp_path / "s_seg-b.nii.gz", np.roll(makers.ball(soft=False), 1, axis=1))
     target = {"values": [1], "ignore": [UNKNOWN]}
     for fusion in ("majority", "mean", "staple", "random"):
         dataset = build(tmp_path, {**spec, "raters": {"fusion": fusion}}, gm=target)
