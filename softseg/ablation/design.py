@@ -238,5 +238,6 @@ def _candidate_experiment(tree: ConfigTree, name: str) -> Experiment:
         if key.split(".")[0] in _SHARED_KEYS:
             message = "must be the same for all candidates; set it outside of `candidates`"
             raise UserError(tree.problem(("candidates", name, key), message))
-    own = apply_differences(ConfigTree({**base, "name": name}, tree.locations), differences)
+    shared = ConfigTree({**base, "name": name}, tree.locations, tree.nulled)
+    own = apply_differences(shared, differences)
     return validate(own, Experiment)

@@ -28,6 +28,7 @@ from softseg.config.yaml.tree import (
     Location,
     dotted,
     has_path,
+    lookup,
     printable,
 )
 from softseg.core.errors import UserError
@@ -37,7 +38,8 @@ from softseg.core.names import did_you_mean
 def read_extended(path: Path) -> ConfigTree:
     """Read a YAML file merged over the file that it `extends`, over the file that one extends, ...
 
-    `extends` is relative to the file that contains it. Raises `UserError` at the line of an
+    `extends` is relative to the file that contains it. A key set to null is removed when the config
+    is validated, if null is not one of its values. Raises `UserError` at the line of an
     `extends` that names no file, or a file that was already read.
     """
     chain = [read_yaml(path)]
@@ -91,9 +93,23 @@ def apply_changes(tree: ConfigTree, changes: Iterable[str]) -> ConfigTree:
         if not equals or not all(part.strip() for part in key.split(".")):
             start = printable(assignment[:MAX_KEY])
             raise UserError(f"--set {start}: must be KEY=VALUE, as --set trainer.max_epochs=5")
-        value = parse_yaml(text, source).data
+        value = _value_of_change(text, source)
         tree = apply_differences(tree, ConfigTree.at({key.strip(): value}, Location(source)))
     return tree
+
+
+def _value_of_change(text: str, source: str) -> Any:
+    """Return the value of a `--set`, in which `#` starts no comment.
+
+    Raises UserError, which mentions quotes, for text that starts with `{` or `[` and is neither a
+    mapping nor a list.
+    """
+    braces = text.strip()[:1] in ("{", "[")
+    hint = f"; text that starts with {text.strip()[:1]} needs quotes: --set \"{source[6:]}='...'\""
+    try:
+        return parse_yaml(text, source, comments=False).data
+    except UserError as error:
+        raise UserError(f"{error}{hint}") if braces else error from None
 
 
 def apply_differences(tree: ConfigTree, differences: ConfigTree) -> ConfigTree:
@@ -112,7 +128,7 @@ def apply_differences(tree: ConfigTree, differences: ConfigTree) -> ConfigTree:
         data = _merged_at(tree.data, path, value.data, top=True)
         parents = {path[:depth]: location for depth in range(len(path))}
         written = {(*path, *inner): at for inner, at in value.locations.items()}
-        base = ConfigTree(None, {**parents, **tree.locations})
+        base = ConfigTree(tree.data, {**parents, **tree.locations}, tree.nulled)
         tree = with_locations(data, base, ConfigTree(None, written))
     return tree
 
@@ -167,4 +183,13 @@ def merge_data(base: Any, over: Any, top: bool = False) -> Any:
 def with_locations(data: Any, base: ConfigTree, over: ConfigTree) -> ConfigTree:
     """Return merged data as a tree; a key's location is in `over` if that wrote the key."""
     locations = {**base.locations, **over.locations}
-    return ConfigTree(data, {path: at for path, at in locations.items() if has_path(data, path)})
+    emptied = {
+        path
+        for path in over.locations
+        if lookup(base.data, path) is not None and lookup(data, path) is None
+    }
+    return ConfigTree(
+        data,
+        {path: at for path, at in locations.items() if has_path(data, path)},
+        frozenset(path for path in (base.nulled | emptied) if has_path(data, path)),
+    )

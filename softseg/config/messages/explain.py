@@ -148,6 +148,9 @@ class _Messages:
             example = value if value in names else "..."
             return f"; write {{{tag}: {example}}} (available: {quoted(names)})"
         options = self._options(path)
+        takes_text = "text" in describe_types(options).split(" or ")
+        if takes_text and isinstance(value, dict) and not any(value.values()):  # {subject}
+            return "; text that starts with { needs quotes"
         if isinstance(value, int | float) and describe_types(options) == "text":
             return "; put it in quotes"
         literals = [str(choice) for option in options for choice in choices(option)]

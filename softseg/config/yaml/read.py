@@ -30,6 +30,7 @@ MAX_BYTES = 500_000
 MAX_DEPTH = 50
 MAX_TOKENS = 20_000  # `key: value` has 4, an item of a list 2
 MAX_KEYS = 500  # of one mapping
+_COMMENT, _HASH = re.compile(r"(?:(?<=\s)|\A)#"), "\ufdd0"  # which is no character in Unicode
 MAX_KEY = 200  # characters; YAML takes no key of more than 1024 without a `?`
 
 TAG = "tag:yaml.org,2002:"
@@ -78,11 +79,16 @@ def read_yaml(path: Path) -> ConfigTree:
     return tree
 
 
-def parse_yaml(text: str, source: str, first_line: int | None = None) -> ConfigTree:
+def parse_yaml(
+    text: str, source: str, first_line: int | None = None, comments: bool = True
+) -> ConfigTree:
     """Parse YAML text as data with locations.
 
-    `first_line` is None for a source without lines (a `--set`).
+    `first_line` is None for a source without lines (a `--set`). Without `comments`, a `#` is a
+    character like any other.
     """
+    if not comments:
+        text = _COMMENT.sub(_HASH, text)
 
     def location(line: int) -> Location:
         return Location(source, None if first_line is None else first_line + line)
@@ -149,6 +155,8 @@ class _Composer(yaml.SafeLoader):
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
+        if isinstance(node, yaml.ScalarNode):
+            node.value = node.value.replace(_HASH, "#")
         return node
 
 

@@ -34,6 +34,8 @@ class ConfigTree:
 
     data: Any
     locations: Mapping[KeyPath, Location]
+    nulled: frozenset[KeyPath] = frozenset()
+    """Keys that another file had a value for before they were set to null."""
 
     @classmethod
     def at(cls, data: Any, location: Location) -> ConfigTree:
@@ -50,7 +52,8 @@ class ConfigTree:
         """Return the tree below a key, for configs inside a file (an ablation's candidates)."""
         depth = len(path)
         inside = {p[depth:]: at for p, at in self.locations.items() if p[:depth] == path}
-        return ConfigTree(lookup(self.data, path), {(): self.location(path), **inside})
+        nulled = frozenset(p[depth:] for p in self.nulled if p[:depth] == path)
+        return ConfigTree(lookup(self.data, path), {(): self.location(path), **inside}, nulled)
 
     def problem(self, path: KeyPath, message: str) -> str:
         """Return the message in one line, after the file, line and key path it is about."""
