@@ -92,7 +92,8 @@ def test_a_threshold_at_the_edge_of_the_search_is_reported_by_every_command(run,
     assert EDGE not in softseg("predict", "run", scan, "-o", "out2", "--threshold", "0.05")
     assert EDGE in softseg("package", "run", "-o", "m.softseg")
     assert EDGE in softseg("predict", "m.softseg", scan, "-o", "out3")
-    [_, edge] = report_warnings(read_results(run.folder))
+    warnings = report_warnings(read_results(run.folder))
+    [edge] = [text for text in warnings if "edge of the search" in text]
     assert "is at the edge of the search (0.05 to 0.95)" in edge
     assert edge.endswith("run/split-0 (0.05).")
 
