@@ -73,10 +73,11 @@ class Split(Component):
     """k-fold instead of `test`: the number of near-equal shuffled parts, or the values of `by` to
     leave out one at a time."""
     fold: Annotated[int, Field(ge=0)] = 0
-    """Index of the fold that is the test set, counted from 0."""
+    """Index of the fold that is the test set, counted from 0; of a splits_final.json, which has no
+    test set, the fold that validates."""
     file: str | None = None
-    """Path of a split.json with fixed sets, relative to the working directory; it replaces by,
-    test, validation, within and folds."""
+    """Path of a split.json with fixed sets, or of nnU-Net's splits_final.json (choose one with
+    fold), relative to the working directory; it replaces by, test, validation, within and folds."""
     seed: Annotated[int, Field(ge=0)] | None = None
     """Random seed of the split; null: the experiment's."""
     missing: Missing = "error"
@@ -98,7 +99,7 @@ class Split(Component):
         if self.file is not None and any(other is not None for other in others):
             raise ValueError("file: has its own sets; set test, validation, within, folds to null")
         count = len(self.folds) if isinstance(self.folds, tuple) else self.folds or 1
-        if self.fold >= count:
+        if self.fold >= count and self.file is None:
             hint = f"the folds are 0 to {count - 1}" if self.folds is not None else "there are none"
             raise ValueError(f"fold: {self.fold} is out of range; {hint}")
         return self
@@ -110,7 +111,7 @@ class Split(Component):
         has, missing values, a set that would be empty, and a file that does not fit the data.
         """
         if self.file is not None:
-            return _sets_of_file(self.file, subjects)
+            return _sets_of_file(self.file, self.fold, subjects)
         rng = np.random.default_rng(seed_of(seed if self.seed is None else self.seed, "split"))
         groups = group_by(subjects, self.by, "split.by")
         unknown = self._without_value(subjects, self.by, "split.by")
@@ -289,9 +290,9 @@ def _names(subjects: Iterable[Subject]) -> tuple[str, ...]:
     return tuple(sorted((subject.name for subject in subjects), key=natural_key))
 
 
-def _sets_of_file(path: str, subjects: Sequence[Subject]) -> Sets:
+def _sets_of_file(path: str, fold: int, subjects: Sequence[Subject]) -> Sets:
     """Return the fixed sets of a file; subjects of the data that it does not name are in none."""
-    sets = read_split(path)
+    sets = read_split(path, fold)
     names = {subject.name for subject in subjects}
     for name in (*sets.train, *sets.validation, *sets.test):
         if name not in names:
@@ -304,11 +305,13 @@ def write_split(path: str | Path, sets: Sets) -> None:
     write_json(Path(path), asdict(sets))
 
 
-def read_split(path: str | Path) -> Sets:
+def read_split(path: str | Path, fold: int = 0) -> Sets:
     """Read the sets from `{"train": [names], "validation": [..], "test": [..]}`.
 
-    Raises UserError for a file that is missing or is not such JSON, for an empty training or
-    validation set and for a subject that is in two.
+    nnU-Net's splits_final.json is a list of `{"train": [names], "val": [names]}`, of which `fold`
+    is used, without a test set. Raises UserError for a file that is missing or is not such JSON,
+    for a fold that it does not have, for an empty training or validation set and for a subject that
+    is in two.
     """
     try:
         content: Any = read_json(Path(path))
@@ -316,6 +319,12 @@ def read_split(path: str | Path) -> Sets:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check split.file") from error
     except ValueError as error:
         raise UserError(f"{path}: is not JSON ({error}); fix it or write it again") from error
+    folds = content if isinstance(content, list) else [content]
+    if fold >= len(folds):
+        raise UserError(f"{path}: split.fold: {fold} is out of range; it has {len(folds)} split(s)")
+    content = folds[fold]
+    if isinstance(content, dict) and set(content) == {"train", "val"}:  # nnU-Net's
+        content = {"train": content["train"], "validation": content["val"], "test": []}
     if not isinstance(content, dict) or set(content) != set(SETS):
         raise UserError(f"{path}: must be a mapping of exactly {', '.join(SETS)}")
     for key, names in content.items():

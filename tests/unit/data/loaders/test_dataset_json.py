@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from softseg.core.errors import UserError
-from softseg.data import build
+from softseg.data import Sets, Split, build
 from softseg.data.loaders.dataset_json import DatasetJson
 from softseg.data.sample import SubjectError, load_sample
 from softseg.preprocess.build_stack import build_stack
@@ -247,3 +247,16 @@ def test_a_prediction_of_a_4d_case_is_one_volume_on_its_grid(tmp_path: Path) -> 
     written = nib.load(tmp_path / "out.nii.gz")
     assert written.shape == SHAPE
     assert np.array_equal(written.affine, nib.load(source).affine)
+
+
+def test_splits_of_nnunet_are_chosen_by_fold_and_have_no_test_set(raw: Path) -> None:
+    path = raw / "splits_final.json"
+    path.write_text(json.dumps([{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}]))
+    subjects = build({"loader": "nnunet", "root": str(raw)})()
+    assert Split(file=str(path))(subjects, 0) == Sets(("a",), ("b",), ())
+    assert Split(file=str(path), fold=1)(subjects, 0) == Sets(("b",), ("a",), ())
+    with pytest.raises(UserError, match=r"split\.fold: 2 is out of range; it has 2 split"):
+        Split(file=str(path), fold=2)(subjects, 0)
+    path.write_text(json.dumps([{"train": ["a"], "val": ["c"]}]))
+    with pytest.raises(UserError, match="no subject 'c'"):
+        Split(file=str(path))(subjects, 0)
