@@ -37,6 +37,7 @@ from softseg.evaluation.opened_run import (
     open_other_data,
     open_run,
 )
+from softseg.evaluation.other_data import OtherData
 from softseg.evaluation.threshold_search import search_thresholds, threshold_sources, thresholds_of
 from softseg.inference.write import describe_folder, write_predictions
 from softseg.metrics.calibration import ReliabilityBins, bins_to_table
@@ -102,23 +103,7 @@ def evaluate(
 
     Raises UserError for a run that cannot be evaluated, and for invalid arguments.
     """
-    if set_name not in SETS:
-        raise UserError(f"split must be {', '.join(SETS[:-1])} or {SETS[-1]}, not `{set_name}`")
-    if search and threshold is not None:
-        raise UserError("threshold and threshold_search cannot be combined: leave out one of them")
-    check_threshold(threshold)
-    check_writable(run.folder)
-    if data is not None and (search or set_name != "test"):
-        raise UserError(
-            "other data are scored with the thresholds of the run, and have no sets: leave out "
-            "split, and search the threshold before, without data"
-        )
-    if run.ablation and not overwrite and data is None and (search or set_name == "test"):
-        raise UserError(
-            f"{run.folder} is part of the ablation in {run.ablation}; add --overwrite to replace "
-            "the results that its report shows, or score another set, which has files of its own, "
-            "without a threshold search (--split validation)"
-        )
+    _check_arguments(run, search, threshold, set_name, data, overwrite)
     if data is None:
         searched = ("train", "validation") if search else ()
         opened = open_run(run, console, (set_name, *searched), changes, stack)
@@ -164,23 +149,61 @@ def evaluate(
     _warn_of_unlike_scans(unlike, console)
     table = pd.DataFrame(rows)
     _write_tables(opened, table, bins, label)
-    section = opened.experiment.evaluate.model_dump(mode="json")
     if other:
-        record = other.metadata | {
-            "subjects": len(members),
-            "scored": timestamp(),
-            "epoch": opened.epoch,
-            "thresholds": thresholds,
-            "threshold_sources": sources,
-            "evaluate": section,
-            "leaks": list(opened.leaks),
-        }
-        scored = run.metadata().get("other_data", {})
-        run.update_metadata(other_data={**scored, other.name: record})
+        _record_other_data(opened, other, thresholds, sources)
     elif set_name == "test":  # for the report
+        section = opened.experiment.evaluate.model_dump(mode="json")
         run.update_metadata(scored_thresholds=sources, scored_evaluate=section)
     synthetic = is_phantom(Path(opened.experiment.dataset.root))
     return RunEvaluation(label, thresholds, sources, table, synthetic)
+
+
+def _check_arguments(
+    run: Run,
+    search: bool,
+    threshold: float | None,
+    set_name: str,
+    data: Path | None,
+    overwrite: bool,
+) -> None:
+    """Raise UserError for arguments of `evaluate` that are invalid or contradict each other."""
+    if set_name not in SETS:
+        raise UserError(f"split must be {', '.join(SETS[:-1])} or {SETS[-1]}, not `{set_name}`")
+    if search and threshold is not None:
+        raise UserError("threshold and threshold_search cannot be combined: leave out one of them")
+    check_threshold(threshold)
+    check_writable(run.folder)
+    if data is not None and (search or set_name != "test"):
+        raise UserError(
+            "other data are scored with the thresholds of the run, and have no sets: leave out "
+            "split, and search the threshold before, without data"
+        )
+    if run.ablation and not overwrite and data is None and (search or set_name == "test"):
+        raise UserError(
+            f"{run.folder} is part of the ablation in {run.ablation}; add --overwrite to replace "
+            "the results that its report shows, or score another set, which has files of its own, "
+            "without a threshold search (--split validation)"
+        )
+
+
+def _record_other_data(
+    opened: OpenedRun,
+    other: OtherData,
+    thresholds: Mapping[str, float],
+    sources: Mapping[str, Source],
+) -> None:
+    """Add to run.json which other dataset was scored, and how."""
+    record = other.metadata | {
+        "subjects": len(opened.sets.test),
+        "scored": timestamp(),
+        "epoch": opened.epoch,
+        "thresholds": dict(thresholds),
+        "threshold_sources": dict(sources),
+        "evaluate": opened.experiment.evaluate.model_dump(mode="json"),
+        "leaks": list(opened.leaks),
+    }
+    earlier = opened.run.metadata().get("other_data", {})
+    opened.run.update_metadata(other_data={**earlier, other.name: record})
 
 
 def _warn_of_unlike_scans(unlike: Mapping[str, Sequence[str]], console: Console) -> None:
