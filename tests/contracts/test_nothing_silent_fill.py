@@ -38,7 +38,6 @@ dataset:
   label: '{{subject}}_seg.nii.gz'
   contrasts: [{contrasts}]
   targets: {{organ: {{}}}}
-  cache: null
   {dataset}
 split: {{test: [s3], validation: [s2]}}
 preprocess: [{preprocess}]
@@ -128,5 +127,6 @@ def test_a_number_is_the_fill_and_raw_0_is_still_possible(trained):
     raw, shifted = trained(dataset="fill: 0")
     assert not np.allclose(raw, shifted, atol=1e-4)
     air, _ = trained(dataset="fill: {CT: -1024}")
+    assert not np.allclose(raw, air, atol=1e-4)  # the cache keeps them apart
     default, _ = trained()
     np.testing.assert_allclose(air, default, atol=1e-4)

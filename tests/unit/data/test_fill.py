@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from softseg import data
 from softseg.data.fill import background_value, round_bits
+from softseg.package.metadata import anonymize
+from tests.support.models import seen
 
 
 @given(seed=st.integers(0, 99), offset=st.integers(-3000, 3000), size=st.integers(1, 2000))
@@ -41,3 +44,22 @@ def test_rounded_values_are_the_same_on_any_constant(seed, offset):
     np.testing.assert_allclose(rounded, relative, atol=900 * 2**-18)
     np.testing.assert_array_equal((rounded + constant) - constant, rounded)
     assert not round_bits(np.zeros(3, np.float32)).any()
+
+
+def test_a_contrast_that_does_not_exist_has_no_fill():
+    keys = {
+        "loader": "files",
+        "root": "data",
+        "image": "{subject}_{contrast}.nii",
+        "label": "{subject}_gm.nii",
+        "targets": {"gm": {}},
+    }
+    with pytest.raises(ValueError, match="no contrast 'CTT'"):
+        data.build({**keys, "contrasts": ["CT"], "fill": {"CTT": 0}})
+    dataset = data.build({**keys, "contrasts": ["CT", "PET"], "fill": {"PET": 0}})
+    assert [dataset.fill_of(name) for name in dataset.contrasts] == ["minimum", 0]
+
+
+def test_a_package_keeps_the_fill():
+    experiment = seen("dataset.fill=-1024").experiment
+    assert anonymize(experiment).dataset.fill == -1024
