@@ -178,14 +178,14 @@ def test_none_and_an_empty_cell_differ(root):
         dataset(root, roi="brain")()
 
 
-def test_the_cache_distinguishes_none_from_a_rater_without_a_mask(root, tmp_path):
+def test_the_cache_distinguishes_which_rater_has_none(root, tmp_path):
     sums = []
-    for cells in ("m/1a.nii.gz,none", "m/1a.nii.gz,"):
+    for cells in ("m/1a.nii.gz,none", "none,m/1a.nii.gz"):
         write(root, p2=f"p2,x/2_t1.nii.gz,x/2_t2.nii.gz,{cells},b/2.nii.gz,Rome")
         cache = str(tmp_path / "cache")
-        built = dataset(root, raters={"fusion": "mean"}, cache=cache, include={"subject": ["p2"]})
+        built = dataset(root, raters={"fusion": "a"}, cache=cache, include={"subject": ["p2"]})
         sums.append(float(build_stack(built(), built, [], Slices()).target.sum()))
-    assert sums[1] == pytest.approx(2 * sums[0])
+    assert sums[0] > 0 == sums[1]
 
 
 def test_a_check_reports_none_and_a_target_without_any_mask(root):
