@@ -119,43 +119,15 @@ def evaluate(
         search_thresholds(opened, console)
     thresholds = thresholds_of(opened, threshold, console)
     sources = threshold_sources(opened, threshold)
-    describe_folder(predictions_folder(run, label), opened.experiment.name)
-    metadata: dict[str, object] = {"Model": opened.experiment.name}
-    if steps := opened.experiment.evaluate.steps:
-        metadata["Postprocessing"] = steps
-    if other:
-        metadata["Dataset"] = other.metadata
-    rows: list[dict[str, object]] = []
-    bins: dict[str, list[ReliabilityBins]] = defaultdict(list)
-    unlike: dict[str, list[str]] = {}
-    for subject, soft, sample in iter_predictions(opened, members, f"scoring {label}", console):
-        targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
-        group = subject.value(opened.experiment.evaluate.metrics.group_by)
-        for target, scored in targets.items():
-            row = {"subject": subject.name, "person": subject.person, "target": target}
-            row |= {} if group is None else {"group": group}  # of the volume bias
-            rows.append({**row, **scored.scores, "threshold": thresholds[target]})
-            if scored.reliability is not None:
-                bins[target].append(scored.reliability)
-        folder = subject_predictions_folder(run, opened.experiment, subject, label)
-        images = list(subject.images.values())
-        masks = [scored.mask for scored in targets.values()]
-        scan: dict[str, object] = {"Sources": [str(path) for path in images]}
-        if differences := differences_from_training(
-            run.metadata(), sample, opened.experiment.dataset.contrasts, opened.targets, soft
-        ):
-            unlike[subject.name] = scan["UnlikeTrainingScans"] = differences
-        write_predictions(folder, images[0], soft, masks, thresholds, {**scan, **metadata})
-    _warn_of_unlike_scans(unlike, console)
-    table = pd.DataFrame(rows)
-    _write_tables(opened, table, bins, label)
+    scored = _score_subjects(opened, members, label, thresholds, other, console)
+    _write_tables(opened, scored.table, scored.bins, label)
     if other:
         _record_other_data(opened, other, thresholds, sources)
     elif set_name == "test":  # for the report
         section = opened.experiment.evaluate.model_dump(mode="json")
         run.update_metadata(scored_thresholds=sources, scored_evaluate=section)
     synthetic = is_phantom(Path(opened.experiment.dataset.root))
-    return RunEvaluation(label, thresholds, sources, table, synthetic)
+    return RunEvaluation(label, thresholds, sources, scored.table, synthetic)
 
 
 def _check_arguments(
@@ -186,6 +158,69 @@ def _check_arguments(
         )
 
 
+@dataclass(frozen=True)
+class _Scores:
+    """The scores of subjects, with a row per subject and target, and their reliability."""
+
+    table: pd.DataFrame
+    bins: dict[str, list[ReliabilityBins]]  # target -> those of each subject
+
+
+def _score_subjects(
+    opened: OpenedRun,
+    members: Sequence[str],
+    label: str,
+    thresholds: Mapping[str, float],
+    other: OtherData | None,
+    console: Console,
+) -> _Scores:
+    """Predict and score subjects and write their predictions; warn of unusual scans.
+
+    `label` is the name of their set or of the `other` dataset.
+    """
+    run, experiment = opened.run, opened.experiment
+    describe_folder(predictions_folder(run, label), experiment.name)
+    metadata: dict[str, object] = {"Model": experiment.name}
+    if steps := experiment.evaluate.steps:
+        metadata["Postprocessing"] = steps
+    if other:
+        metadata["Dataset"] = other.metadata
+    rows: list[dict[str, object]] = []
+    bins: dict[str, list[ReliabilityBins]] = defaultdict(list)
+    for subject, soft, sample in iter_predictions(opened, members, f"scoring {label}", console):
+        targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
+        group = subject.value(experiment.evaluate.metrics.group_by)
+        for target, scored in targets.items():
+            row = {"subject": subject.name, "person": subject.person, "target": target}
+            row |= {} if group is None else {"group": group}  # of the volume bias
+            rows.append({**row, **scored.scores, "threshold": thresholds[target]})
+            if scored.reliability is not None:
+                bins[target].append(scored.reliability)
+        images = list(subject.images.values())
+        scan: dict[str, object] = {"Sources": [str(path) for path in images]}
+        scan |= _warn_if_unlike_training(opened, subject, sample, soft, console)
+        folder = subject_predictions_folder(run, experiment, subject, label)
+        masks = [scored.mask for scored in targets.values()]
+        write_predictions(folder, images[0], soft, masks, thresholds, {**scan, **metadata})
+    return _Scores(pd.DataFrame(rows), bins)
+
+
+def _warn_if_unlike_training(
+    opened: OpenedRun, subject: Subject, sample: Sample, soft: Float32Array, console: Console
+) -> dict[str, object]:
+    """Warn of a scan that is unlike the training scans; return entries for its sidecar."""
+    contrasts = opened.experiment.dataset.contrasts
+    differences = differences_from_training(
+        opened.run.metadata(), sample, contrasts, opened.targets, soft
+    )
+    if not differences:
+        return {}
+    phrases = "; ".join(differences)
+    warning = f"warning: {subject.name} is unlike the training scans, check its segmentation: "
+    console.print(warning + phrases, markup=False, highlight=False)
+    return {"UnlikeTrainingScans": differences}
+
+
 def _record_other_data(
     opened: OpenedRun,
     other: OtherData,
@@ -204,14 +239,6 @@ def _record_other_data(
     }
     earlier = opened.run.metadata().get("other_data", {})
     opened.run.update_metadata(other_data={**earlier, other.name: record})
-
-
-def _warn_of_unlike_scans(unlike: Mapping[str, Sequence[str]], console: Console) -> None:
-    """Warn of the subjects whose scans are unlike the training scans, and say in what."""
-    for name, differences in unlike.items():
-        phrases = "; ".join(differences)
-        warning = f"warning: {name} is unlike the training scans, check its segmentation: {phrases}"
-        console.print(warning, markup=False, highlight=False)
 
 
 def check_threshold(threshold: float | None) -> None:

@@ -165,10 +165,9 @@ def _whole(value: Any) -> int:
     """Return a whole number, which may be written as text or 1.0."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError
-    number = int(value)  # of text, only digits
-    if isinstance(value, float) and number != value:
+    if isinstance(value, float) and not value.is_integer():  # or infinite
         raise ValueError
-    return number
+    return int(value)  # of text, only digits
 
 
 def _file_ending(content: Mapping[str, Any]) -> str:
