@@ -232,8 +232,8 @@ def read_scan(scan: Scan, model: Model) -> Sample:
         raise UserError("; ".join(error.problems)) from None
     _check_voxel_size(scan.first_image, sample.grid, model)
     for path, image in zip(scan.images.values(), sample.image, strict=True):
-        if _is_mask(image):
-            low, high = image.min(), image.max()
+        low, high = image.min(), image.max()
+        if low < high and ((image == low) | (image == high)).all():
             wrong = f"holds only the values {low:g} and {high:g}: it is a mask, not a scan"
             raise MaskAsScanError(path, wrong, "name the scan that belongs to it")
     if scan.roi is None:
@@ -256,12 +256,6 @@ def _has_one_frame(path: Path) -> bool:
 
 class MaskAsScanError(FileError):
     """A file that was given as a scan is a binary mask."""
-
-
-def _is_mask(image: Float32Array) -> bool:
-    """Whether an image has exactly two values."""
-    low, high = image.min(), image.max()
-    return bool(low < high) and bool(((image == low) | (image == high)).all())
 
 
 def _check_voxel_size(path: Path, grid: Grid, model: Model) -> None:

@@ -160,7 +160,10 @@ def _scans_of_one_contrast(files: Sequence[Path], contrast: str) -> list[Path]:
         file
         for file in files
         if _last_part(file) not in _MASKS
-        and not any((file.parent, start) in stems for start in _starts(nifti_stem(file)))
+        and not any(
+            (file.parent, file.name[: match.start()]) in stems
+            for match in re.finditer("[_-]", nifti_stem(file))
+        )
     ]
 
 
@@ -184,11 +187,6 @@ def _unclear_contrasts(scans: Sequence[Path], contrasts: Sequence[str]) -> Itera
 def _last_part(file: Path) -> str:
     """What follows the last `_` or `-` of a NIfTI file's name, in small letters."""
     return re.split("[_-]", nifti_stem(file))[-1].lower()
-
-
-def _starts(stem: str) -> list[str]:
-    """The parts of a name that end before a `_` or `-`."""
-    return [stem[: match.start()] for match in re.finditer("[_-]", stem)]
 
 
 def _image_in_bids(path: Path, root: Path, contrasts: tuple[str, ...]) -> _Image | None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,10 @@ def build_stack(
     used: list[Path] = []
 
     def read_or_preprocess(subject: Subject) -> VolumeSlices:
-        create = partial(_preprocess, subject, dataset, steps, slices, maps)
+        def create() -> VolumeSlices:
+            sample, with_raters = load_sample(subject, dataset), dataset.raters.fusion == "random"
+            return preprocess(sample, steps, slices, with_raters, maps)
+
         if folder is None:
             return create()
         entry = _entry_path(folder, subject, dataset, recipe)
@@ -76,13 +78,6 @@ def build_stack(
     if folder is not None:
         evict(folder, GIB * (dataset.cache_gb or math.inf), used)
     return stack
-
-
-def _preprocess(
-    subject: Subject, dataset: Dataset, steps: Sequence[Step], slices: Slices, maps: Sequence[str]
-) -> VolumeSlices:
-    with_raters = dataset.raters.fusion == "random"
-    return preprocess(load_sample(subject, dataset), steps, slices, with_raters, maps)
 
 
 def _all_volumes(

@@ -94,22 +94,23 @@ class TrainingScans(Component):
             images: contrast -> native voxels (X, Y, Z).
             volume_ml: target -> predicted soft volume.
         """
-        return [
-            *self._unusual_grid(grid),
-            *self._unusual_intensities(images),
-            *self._unusual_volumes(volume_ml),
-        ]
-
-    def _unusual_grid(self, grid: Grid) -> Iterator[str]:
-        """Yield in what the native grid of a scan is unlike those of the training scans."""
         zooms, extent = canonical(grid).zooms.tolist(), _extent(grid)
-        pairs = list(zip(zooms, self.zooms_mm, strict=True))
-        if any(z * _ZOOM_RATIO < r.smallest or z > r.largest * _ZOOM_RATIO for z, r in pairs):
-            yield f"voxels of {_by_axis(zooms)} mm (in training {_by_axis(self.zooms_mm)} mm)"
-        pairs = list(zip(extent, self.extent_mm, strict=True))
-        if any(e < r.smallest * _SHORTER or e > r.largest * _LONGER for e, r in pairs):
+        phrases = []
+        sizes = list(zip(zooms, self.zooms_mm, strict=True))
+        if any(z * _ZOOM_RATIO < r.smallest or z > r.largest * _ZOOM_RATIO for z, r in sizes):
+            training = _by_axis(self.zooms_mm)
+            phrases.append(f"voxels of {_by_axis(zooms)} mm (in training {training} mm)")
+        fields = list(zip(extent, self.extent_mm, strict=True))
+        if any(e < r.smallest * _SHORTER or e > r.largest * _LONGER for e, r in fields):
             training = _by_axis(self.extent_mm)
-            yield f"a field of view of {_by_axis(extent)} mm (in training {training} mm)"
+            phrases.append(f"a field of view of {_by_axis(extent)} mm (in training {training} mm)")
+        phrases += self._unusual_intensities(images)
+        for target, predicted in volume_ml.items():
+            limits = self.volume_ml[target]
+            low, high = limits.smallest / _VOLUME_RATIO, limits.largest * _VOLUME_RATIO
+            if not low <= predicted <= high:
+                phrases.append(f"{predicted:.3g} ml of {target} (in training {limits} ml)")
+        return phrases
 
     def _unusual_intensities(self, images: Mapping[str, FloatArray]) -> Iterator[str]:
         """Yield which contrasts (X, Y, Z) are unlike those of training, or look exchanged."""
@@ -142,15 +143,6 @@ class TrainingScans(Component):
             return float(np.abs(np.subtract(values, middles)).sum())
 
         return min(self.quantiles, key=distance)
-
-    def _unusual_volumes(self, volume_ml: Mapping[str, float]) -> Iterator[str]:
-        """Yield predicted volumes that are unlike those of the training masks."""
-        for target, predicted in volume_ml.items():
-            limits = self.volume_ml.get(target)
-            if limits and not (
-                limits.smallest / _VOLUME_RATIO <= predicted <= limits.largest * _VOLUME_RATIO
-            ):
-                yield f"{predicted:.3g} ml of {target} (in training {limits} ml)"
 
 
 def differences_from_training(

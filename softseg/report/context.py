@@ -69,8 +69,9 @@ def report_warnings(results: Results) -> list[str]:
     warnings += [
         f"{_count_runs(runs)}: {text}" for text, runs in _runs_by_text(results, "warnings").items()
     ]
-    warnings += [*_scan_warnings(results), *_leak_warnings(results), *_truth_warnings(results)]
+    warnings += [*_leak_warnings(results), *_truth_warnings(results)]
     for target in results.targets:
+        warnings += [f"{target}: {note}" for note in left_out(results, target)]
         warnings += threshold_warnings(results, target)
     scans, persons = (results.metrics[column].nunique() for column in ("subject", "person"))
     if persons < scans:
@@ -93,12 +94,6 @@ def _describe_splits(results: Results) -> str:
         return f"{count}; the candidates have DIFFERENT SETS on split {', '.join(different)}"
     is_checked = len(results.scored_candidates) > 1 and recorded
     return f"{count}, with the same sets for all candidates" if is_checked else count
-
-
-def _scan_warnings(results: Results) -> Iterator[str]:
-    """Name scans that are in no mean, as not every candidate has scored them."""
-    for target in results.targets:
-        yield from (f"{target}: {note}" for note in left_out(results, target))
 
 
 def _leak_warnings(results: Results) -> Iterator[str]:

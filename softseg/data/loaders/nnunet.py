@@ -117,7 +117,8 @@ class NnunetDataset(DatasetFields):
         labels = ", ".join(f"{name} {values}" for name, values in description.codes.items())
         for name, target in self.targets.items():
             ignored = description.ignored if target.ignore is None else ()
-            for key, code in _keys_and_codes(target):
+            keys = {"values": target.values or (), "ignore": target.ignore or ()}
+            for key, code in ((key, code) for key, own in keys.items() for code in own):
                 if code not in codes:
                     raise UserError(
                         f"dataset.targets.{name}.{key}: {path} has no code {code}; it has {labels}"
@@ -193,13 +194,6 @@ def _with_tuples(spec: Any) -> Any:
     if isinstance(spec, dict):
         return {key: _with_tuples(value) for key, value in spec.items()}
     return tuple(map(_with_tuples, spec)) if isinstance(spec, list) else spec
-
-
-def _keys_and_codes(target: Target) -> Iterator[tuple[str, float]]:
-    """Yield every code of a target with the key that names it."""
-    for key, codes in (("values", target.values), ("ignore", target.ignore)):
-        for code in codes or ():
-            yield key, code
 
 
 def _visible_files(folder: Path, pattern: str) -> list[Path]:
