@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -117,6 +118,11 @@ class RunRecorder:
                 self._board.close()
 
 
+def format_percent(value: float) -> str:
+    """Return `86.3 %`; `undefined` for the Dice of an empty truth and an empty prediction."""
+    return "undefined" if math.isnan(value) else f"{value:.1f} %"
+
+
 def stretch_contrast(image: Tensor) -> Tensor:
     """Each slice (P, 1, H, W) stretched to [0, 1] for viewing."""
     low, high = image.amin(dim=(2, 3), keepdim=True), image.amax(dim=(2, 3), keepdim=True)
@@ -157,7 +163,7 @@ class ProgressDisplay(ProgressBar):
         left = whole_seconds(seconds_per_epoch * (self.epochs - state.epoch))
         news = (
             f"loss {record['train_loss']:.4f} · validation {record['val_loss']:.4f}"
-            f"{'*' if best else ' '} Dice {record['val_dice']:.1f} % · "
+            f"{'*' if best else ' '} Dice {format_percent(record['val_dice'])} · "
             f"{self._slices / max(record['train_seconds'], 1e-9):.0f} slices/s · "
             f"{left} left at most"
         )

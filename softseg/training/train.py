@@ -39,7 +39,7 @@ from softseg.training.distributed.processes import (
 from softseg.training.fine_tuning import FineTuning, load_initial_weights, source_weights
 from softseg.training.loop import fit, is_finished, preview_slice
 from softseg.training.profile import Profile, bare_step_seconds, steps_per_epoch
-from softseg.training.recorder import ProgressDisplay, RunRecorder
+from softseg.training.recorder import ProgressDisplay, RunRecorder, format_percent
 from softseg.training.run_summary import summarize
 from softseg.training.task import Observer, Record, State, Task, build_task, new_state, restore
 
@@ -320,7 +320,7 @@ def _finish(run: Run, state: State, task: Task, console: Console) -> None:
     )
     console.print(
         f"best epoch {best['epoch']:.0f} of {state.epoch}: validation loss {best['val_loss']:.4f}, "
-        f"Dice {best['val_dice']:.1f} %\n"
+        f"Dice {format_percent(best['val_dice'])}\n"
         f"{run.folder}: config.yaml, history.csv, checkpoints/, tensorboard/",
         highlight=False,
         markup=False,

@@ -52,6 +52,10 @@ def test_each_epoch_prints_one_line_with_all_numbers(state):
     assert lines[2].startswith("epoch 3/40")
 
 
+def test_the_dice_of_empty_validation_masks_is_undefined(state):
+    assert "Dice undefined · " in display_text(state, val_dice=float("nan"))
+
+
 def test_plain_lines_contain_no_control_codes(state):
     assert "\x1b" not in display_text(state, epochs=(1, 2), dead_batches=1)
 
