@@ -16,8 +16,8 @@ from softseg.ablation import run_one as run_one_module
 from softseg.ablation.folder import write_shared_stacks
 from softseg.ablation.plan import with_file_digests
 from softseg.ablation.run_one import run_one
-from softseg.cli import main as cli
 from tests.support import ablation_project, planned_runs
+from tests.support.command import command
 
 MORE = """\
 trainer: {max_epochs: 1}
@@ -28,14 +28,6 @@ COARSE = """  coarse:
 splits:"""
 MASK = "data/site1-sc02-mask-r4.nii.gz"
 IMAGE = "data/site3-sc01-image.nii.gz"
-
-
-def command(patch, *arguments: str) -> int:
-    """The exit status of `softseg ARGUMENTS`, in this process."""
-    patch.setattr("sys.argv", ["softseg", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code or 0
 
 
 @pytest.fixture(scope="module")

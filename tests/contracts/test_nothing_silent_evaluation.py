@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from softseg.cli import main as cli
 from tests.support import ablation_project
+from tests.support.command import command, command_in_copy
 
 TRAINING = ["--set", "model.head={name: sigmoid}", "--set", "trainer.max_epochs=1"]
 
@@ -27,26 +26,10 @@ def made(tmp_path_factory):
     return folder
 
 
-def command(patch, *arguments: str) -> int:
-    """The exit status of `softseg ARGUMENTS`, in this process."""
-    patch.setattr("sys.argv", ["softseg", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code or 0
-
-
 @pytest.fixture
 def softseg(made, tmp_path, monkeypatch, capsys):
     """The command in a copy of the project: (status, output, errors)."""
-    shutil.copytree(made, tmp_path / "copy")
-    monkeypatch.chdir(tmp_path / "copy")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments):
-        status = command(monkeypatch, *arguments)
-        return status, *capsys.readouterr()
-
-    return run
+    return command_in_copy(made, tmp_path / "copy", monkeypatch, capsys)
 
 
 def content(folder: str) -> dict[str, bytes]:

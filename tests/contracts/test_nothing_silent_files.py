@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from softseg.cli import main as cli
 from softseg.core.files import replacing
 from tests.support import makers, project
+from tests.support.command import command, command_in_copy
 
 TABLE = """\
 dataset: {loader: table, root: data, file: all.csv, contrasts: [T2star], targets: {gm: {}}}
 split: {by: subject, test: [t1, t2], validation: [v]}
 """
-
-
-def command(patch, *arguments: str) -> int:
-    """The exit status of `softseg ARGUMENTS`, in this process."""
-    patch.setattr("sys.argv", ["softseg", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code or 0
 
 
 def write_table(**images):
@@ -63,15 +54,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def softseg(made, tmp_path, monkeypatch, capsys):
     """The command in a copy of the project: (status, output, errors)."""
-    shutil.copytree(made, tmp_path / "copy")
-    monkeypatch.chdir(tmp_path / "copy")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments):
-        status = command(monkeypatch, *arguments)
-        return status, *capsys.readouterr()
-
-    return run
+    return command_in_copy(made, tmp_path / "copy", monkeypatch, capsys)
 
 
 SHARED = {

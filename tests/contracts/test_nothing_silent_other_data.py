@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import softseg as package
-from softseg.cli import main as cli
 from softseg.core.errors import UserError
 from tests.support import makers, project
+from tests.support.command import command, command_in_copy
 
 OTHER = """\
 name: hospital B
@@ -24,14 +24,6 @@ dataset:
   contrasts: [T2star]
   targets: {gm: {values: [1]}}
 """
-
-
-def command(patch, *arguments: str) -> int:
-    """The exit status of `softseg ARGUMENTS`, in this process."""
-    patch.setattr("sys.argv", ["softseg", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code or 0
 
 
 def hospital(folder: str = "hospital", seed: int = 90) -> None:
@@ -59,15 +51,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def softseg(made, tmp_path, monkeypatch, capsys):
     """The command in a copy of the project: (status, output, errors)."""
-    shutil.copytree(made, tmp_path / "copy")
-    monkeypatch.chdir(tmp_path / "copy")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments):
-        status = command(monkeypatch, *arguments)
-        return status, *capsys.readouterr()
-
-    return run
+    return command_in_copy(made, tmp_path / "copy", monkeypatch, capsys)
 
 
 def test_a_run_without_a_test_set_scores_all_subjects_of_another_dataset(softseg):
