@@ -154,7 +154,7 @@ def differences_from_training(
 ) -> list[str]:
     """Return in what a scan or its soft prediction (K, X, Y, Z) is unlike the training scans.
 
-    `metadata` is that of a run or a package. Empty if they are alike, or if nothing was recorded.
+    `metadata` is that of a run or a package. Empty if there is none, or if nothing was recorded.
     """
     training = recorded_training_scans(metadata)
     if training is None:

@@ -88,7 +88,7 @@ def _origin_sentences(results: Results, used: Sequence[UsedThreshold]) -> Iterat
 
 
 def threshold_warnings(results: Results, target: str) -> Iterator[str]:
-    """Warn of thresholds that are not searched alike, at the edge, or of test scans."""
+    """Warn of mixed origins of thresholds, of one at the edge, and of test scans in a search."""
     used = used_thresholds(results, target)
     if len({threshold.source for threshold in used}) > 1:
         yield (

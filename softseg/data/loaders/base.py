@@ -43,7 +43,7 @@ class Target(Component):
     """Whether to round voxels to whole numbers before `values` are compared with them, for codes
     that a scaled file stores as 3.01; those further than 0.25 from a whole number stay an error."""
     ignore: tuple[int | float, ...] | None = None
-    """Label codes of voxels of which nobody knows whether they belong to this target, e.g. [255]
+    """Label codes of voxels whose truth is unknown for this target, e.g. [255]
     or [-1]: they count in no loss, no metric and no threshold search. null: the label called
     `ignore` in dataset.json (loader `nnunet`), else none; []: none."""
     label: str | None = None
