@@ -148,6 +148,15 @@ def test_without_a_match_the_error_has_the_pattern_and_the_existing_files(tmp_pa
     assert "it is empty" in error_of(challenge(tmp_path / "empty"))
 
 
+def test_a_folder_of_another_format_is_reported_as_such(tmp_path: Path) -> None:
+    (tmp_path / "patient").mkdir()
+    for number in range(3):
+        (tmp_path / f"patient/{number}.dcm").touch()
+    message = error_of(challenge(tmp_path))
+    assert "it holds 3 DICOM file(s), which softseg does not read: convert them" in message
+    assert "dcm2niix" in message
+
+
 def test_all_missing_and_ambiguous_files_are_listed_in_one_error(tmp_path: Path) -> None:
     put(tmp_path, "01_T1w.nii", "01_seg.nii", "02_T1w.nii", "02_T2w.nii", "03_seg.nii")
     put(tmp_path, "04_T1w.nii", "04_T2w.nii", "x_04_seg.nii", "y_04_seg.nii")
