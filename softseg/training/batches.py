@@ -56,7 +56,8 @@ def epoch_batches(
     """
     parts = order.to(task.stack.image.device).split(task.trainer.batch_size)
     batches: Iterator[Batch] = (collate(task, rows, rater_generator) for rows in parts)
-    if task.stack.image.device != task.device:
+    # not the devices themselves: `cuda` has no index, and a tensor on it has that of the first GPU
+    if task.stack.image.device.type != task.device.type:
         batches = prefetched_batches(task, parts, rater_generator)
     for batch in batches:
         with phase("augmentation"):

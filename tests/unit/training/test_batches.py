@@ -9,6 +9,7 @@ import torch
 
 from softseg.core import seeds
 from softseg.core.device import has_room
+from softseg.training import batches as batches_module
 from softseg.training import loop
 from softseg.training.batches import collate, epoch_batches, prefetched_batches, single_batch
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task, with_raters
@@ -58,6 +59,13 @@ def test_prefetching_gives_the_same_batches_in_the_same_order(task, count):
     prefetched = list(prefetched_batches(task, parts, seeded()))
     assert len(direct) == len(prefetched) == count
     assert all(same(batch, other) for batch, other in zip(direct, prefetched, strict=True))
+
+
+@pytest.mark.parametrize("name", ["cpu", "cpu:0"])  # as `cuda`, whose tensors are on `cuda:0`
+def test_slices_on_the_device_are_not_prefetched_by_whatever_name_it_has(task, monkeypatch, name):
+    monkeypatch.setattr(batches_module, "prefetched_batches", None)
+    named = replace(task, device=torch.device(name))
+    assert len(list(epoch_batches(named, torch.arange(8), seeded(), seeded()))) == 2
 
 
 def test_an_error_while_prefetching_is_raised(task):
