@@ -39,12 +39,16 @@ from softseg.evaluation.opened_run import (
 )
 from softseg.evaluation.other_data import OtherData
 from softseg.evaluation.threshold_search import search_thresholds, threshold_sources, thresholds_of
-from softseg.inference.write import describe_folder, write_predictions
+from softseg.inference.write import (
+    describe_folder,
+    warn_if_unlike_training,
+    write_predictions,
+)
 from softseg.metrics.calibration import ReliabilityBins, bins_to_table
 from softseg.metrics.headings import HEADINGS, sign_note
 from softseg.metrics.score import TargetEvaluation
 from softseg.preprocess.stack import SliceStack
-from softseg.preprocess.training_scans import differences_from_training
+from softseg.preprocess.training_scans import differences_from_training, recorded_training_scans
 from softseg.runs.folder import (
     Run,
     check_distinct_predictions,
@@ -123,9 +127,15 @@ def evaluate(
     _write_tables(opened, scored.table, scored.bins, label)
     if other:
         _record_other_data(opened, other, thresholds, sources)
-    elif set_name == "test":  # for the report
-        section = opened.experiment.evaluate.model_dump(mode="json")
-        run.update_metadata(scored_thresholds=sources, scored_evaluate=section)
+    elif set_name == "test":  # for the report, and so that a package can check what was scored
+        rules = opened.experiment.evaluate
+        run.update_metadata(
+            scored_epoch=opened.epoch,
+            scored_postprocess=rules.steps,
+            scored_thresholds=sources,
+            scored_evaluate=rules.model_dump(mode="json"),
+            leaks=list(opened.leaks),
+        )
     synthetic = is_phantom(Path(opened.experiment.dataset.root))
     return RunEvaluation(label, thresholds, sources, scored.table, synthetic)
 
@@ -185,6 +195,7 @@ def _score_subjects(
         metadata["Postprocessing"] = steps
     if other:
         metadata["Dataset"] = other.metadata
+    training = recorded_training_scans(run.metadata())
     rows: list[dict[str, object]] = []
     bins: dict[str, list[ReliabilityBins]] = defaultdict(list)
     for subject, soft, sample in iter_predictions(opened, members, f"scoring {label}", console):
@@ -198,27 +209,14 @@ def _score_subjects(
                 bins[target].append(scored.reliability)
         images = list(subject.images.values())
         scan: dict[str, object] = {"Sources": [str(path) for path in images]}
-        scan |= _warn_if_unlike_training(opened, subject, sample, soft, console)
+        differences = differences_from_training(
+            training, sample, experiment.dataset.contrasts, opened.targets, soft
+        )
+        scan |= warn_if_unlike_training(subject.name, differences, console)
         folder = subject_predictions_folder(run, experiment, subject, label)
         masks = [scored.mask for scored in targets.values()]
         write_predictions(folder, images[0], soft, masks, thresholds, {**scan, **metadata})
     return _Scores(pd.DataFrame(rows), bins)
-
-
-def _warn_if_unlike_training(
-    opened: OpenedRun, subject: Subject, sample: Sample, soft: Float32Array, console: Console
-) -> dict[str, object]:
-    """Warn of a scan that is unlike the training scans; return entries for its sidecar."""
-    contrasts = opened.experiment.dataset.contrasts
-    differences = differences_from_training(
-        opened.run.metadata(), sample, contrasts, opened.targets, soft
-    )
-    if not differences:
-        return {}
-    phrases = "; ".join(differences)
-    warning = f"warning: {subject.name} is unlike the training scans, check its segmentation: "
-    console.print(warning + phrases, markup=False, highlight=False)
-    return {"UnlikeTrainingScans": differences}
 
 
 def _record_other_data(
@@ -291,11 +289,6 @@ def _write_tables(
         write_atomically(reliability, pd.concat(tables).to_csv(index=False))
     else:  # without calibration, the file of an earlier evaluation is about other predictions
         reliability.unlink(missing_ok=True)
-    if set_name == "test":  # so that a package can check that its weights and steps were scored
-        steps = opened.experiment.evaluate.steps
-        opened.run.update_metadata(
-            scored_epoch=opened.epoch, scored_postprocess=steps, leaks=list(opened.leaks)
-        )
 
 
 def _table_names(set_name: str) -> tuple[str, str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from softseg.config.yaml.read import parse_yaml, read_yaml
 from softseg.config.yaml.tree import ConfigTree
 from softseg.core.errors import UserError
 from softseg.models.predictor import Predictor
+from softseg.preprocess.training_scans import TrainingScans, recorded_training_scans
 from softseg.runs.build import build_predictor, load_predictor, resolve_hardware
 from softseg.runs.folder import Run
 from softseg.runs.plan_file import CONFIG, RunStatus, read_plan
@@ -42,6 +44,11 @@ class Model:
     def targets(self) -> list[str]:
         """The segmented structures, in the order of the outputs."""
         return list(self.experiment.dataset.targets)
+
+    @cached_property
+    def training_scans(self) -> TrainingScans | None:
+        """What its training scans looked like; None if that was not recorded."""
+        return recorded_training_scans(self.metadata)
 
     @property
     def thresholds(self) -> dict[str, float] | None:

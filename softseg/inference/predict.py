@@ -45,9 +45,14 @@ from softseg.inference.uncertainty.maps import (
 )
 from softseg.inference.uncertainty.sampling import Sampling, check_varies, native_samples
 from softseg.inference.uncertainty.structures import score_structures, write_scores
-from softseg.inference.write import describe_folder, prediction_file, write_predictions
+from softseg.inference.write import (
+    describe_folder,
+    prediction_file,
+    warn_if_unlike_training,
+    write_predictions,
+)
 from softseg.metrics.lesions import LesionRules
-from softseg.preprocess.training_scans import differences_from_training, recorded_training_scans
+from softseg.preprocess.training_scans import differences_from_training
 from softseg.runs.thresholds import threshold_notices
 
 MAX_ZOOM_RATIO = 8.0
@@ -116,9 +121,15 @@ def predict_scans(
         try:
             sample = read_scan(scan, model)
             prediction = predict_sample(models, sample, options, sampling)
-            path, soft = scan.first_image, prediction.soft
-            unlike = _warn_if_unlike_training(models, path, sample, soft, console)
-            recorded = {**metadata, **unlike}
+            differences = [
+                differences_from_training(
+                    model.training_scans, sample, model.contrasts, model.targets, prediction.soft
+                )
+                for model in models
+            ]
+            # an ensemble warns of what no member has seen in training
+            unlike = differences[0] if all(differences) else []
+            recorded = {**metadata, **warn_if_unlike_training(first, unlike, console)}
             result.written.extend(write_scan(model, scan, sample.grid, prediction, out, recorded))
         except MaskAsScanError as error:
             if scan.in_folder and len(scans) > 1:
@@ -260,7 +271,7 @@ class MaskAsScanError(FileError):
 
 def _check_voxel_size(path: Path, grid: Grid, model: Model) -> None:
     """Raise FileError for voxels far from the training sizes, if the model records them."""
-    training = recorded_training_scans(model.metadata)
+    training = model.training_scans
     if training is None:
         return
     zooms = canonical(grid).zooms.tolist()
@@ -276,25 +287,6 @@ def _check_voxel_size(path: Path, grid: Grid, model: Model) -> None:
             f"has voxels of {size} mm, the model was trained on {ranges} mm",
             "fix the sizes in its header (are they in another unit?)",
         )
-
-
-def _warn_if_unlike_training(
-    models: Sequence[Model], path: Path, sample: Sample, soft: Float32Array, console: Console
-) -> dict[str, object]:
-    """Warn of a scan that is unlike the training scans of each model; return sidecar entries."""
-    differences = [
-        differences_from_training(model.metadata, sample, model.contrasts, model.targets, soft)
-        for model in models
-    ]
-    if not all(differences):
-        return {}
-    phrases = "; ".join(differences[0])
-    console.print(
-        f"warning: {path} is unlike the training scans, check its segmentation: {phrases}",
-        markup=False,
-        highlight=False,
-    )
-    return {"UnlikeTrainingScans": differences[0]}
 
 
 def predict_sample(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from rich.console import Console
 
 from softseg.core.files import read_json, write_json
 from softseg.core.types import AnyArray, BoolArray, Float32Array
@@ -77,3 +78,17 @@ def describe_folder(folder: Path, model: str) -> None:
         "GeneratedBy": [SOFTWARE],
     }
     write_json(path, description)
+
+
+def warn_if_unlike_training(
+    scan: str, differences: Sequence[str], console: Console
+) -> dict[str, object]:
+    """Warn of a scan that is unlike the training scans; return the entries for its sidecars.
+
+    `differences` are phrases, in what it is unlike them; there may be none.
+    """
+    if not differences:
+        return {}
+    warning = f"warning: {scan} is unlike the training scans, check its segmentation: "
+    console.print(warning + "; ".join(differences), markup=False, highlight=False)
+    return {"UnlikeTrainingScans": list(differences)}

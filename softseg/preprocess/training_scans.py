@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-from softseg.core.component import Component
+from softseg.core.component import Component, parse_component
 from softseg.core.types import Float32Array, FloatArray
 from softseg.data.nifti.grid import Grid, canonical
 from softseg.data.sample import Sample
@@ -146,7 +145,7 @@ class TrainingScans(Component):
 
 
 def differences_from_training(
-    metadata: Mapping[str, Any],
+    training: TrainingScans | None,
     sample: Sample,
     contrasts: Sequence[str],
     targets: Sequence[str],
@@ -154,9 +153,8 @@ def differences_from_training(
 ) -> list[str]:
     """Return in what a scan or its soft prediction (K, X, Y, Z) is unlike the training scans.
 
-    `metadata` is that of a run or a package. Empty if there is none, or if nothing was recorded.
+    Empty if there is none, or if nothing was recorded (`training` is None).
     """
-    training = recorded_training_scans(metadata)
     if training is None:
         return []
     volume_ml = [float(target.sum()) * sample.grid.voxel_ml for target in soft]
@@ -170,7 +168,7 @@ def differences_from_training(
 def recorded_training_scans(metadata: Mapping[str, Any]) -> TrainingScans | None:
     """Return the record of run.json or a package; None if there is none."""
     recorded = metadata.get("training_scans")
-    return None if recorded is None else TrainingScans.model_validate_json(json.dumps(recorded))
+    return None if recorded is None else parse_component(TypeAdapter(TrainingScans), recorded)
 
 
 def scan_quantiles(image: FloatArray) -> Quantiles:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from softseg.cli import main as cli
 from tests.support import project
+from tests.support.command import command
 from tests.support.planned_runs import make_study, plan_of
 
 IMAGE = "data/site1-sc01-image.nii.gz"
@@ -31,9 +32,7 @@ def trained(tmp_path_factory):
     project.make(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("sys.argv", ["softseg", "train", "tiny.yaml"])
-        with pytest.raises(SystemExit):
-            cli.main()
+        assert command(patch, "train", "tiny.yaml") == 0
     return folder
 
 
@@ -45,12 +44,10 @@ def softseg(trained, tmp_path, monkeypatch, capsys):
 
     def run(*arguments, sets=()):
         changes = [word for change in sets for word in ("--set", change)]
-        monkeypatch.setattr("sys.argv", ["softseg", *arguments, *changes])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
+        status = command(monkeypatch, *arguments, *changes)
         captured = capsys.readouterr()
         assert "Traceback" not in captured.out + captured.err
-        return exit_.value.code or 0, captured.err
+        return status, captured.err
 
     return run
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 
-from softseg.cli import main as cli
 from tests.support import project
+from tests.support.command import command
 
 CONSTANT = "trainer.schedule={name: constant}"
 
@@ -25,10 +25,8 @@ def softseg(tmp_path, monkeypatch, capsys):
 
     def run(*arguments, sets=()):
         changes = [word for change in sets for word in ("--set", change)]
-        monkeypatch.setattr("sys.argv", ["softseg", *arguments, *changes])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        return exit_.value.code or 0, *capsys.readouterr()
+        status = command(monkeypatch, *arguments, *changes)
+        return status, *capsys.readouterr()
 
     return run
 

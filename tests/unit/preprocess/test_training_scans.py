@@ -110,8 +110,9 @@ def test_the_record_in_a_run_describes_the_same_scans():
     sample = Sample(image, np.zeros((0, *SHAPE), np.float32), None, (), grid(), {})
     soft = np.full((1, *SHAPE), 0.25, np.float32)  # 12000 voxels of 2 mm3: 6 ml
     names = (list(IMAGES), ["lesion"], soft)
-    assert differences_from_training(metadata, sample, *names) == []
-    assert differences_from_training(metadata, sample, *names[:2], 2 * soft) == [
+    training = recorded_training_scans(metadata)
+    assert differences_from_training(training, sample, *names) == []
+    assert differences_from_training(training, sample, *names[:2], 2 * soft) == [
         "12 ml of lesion (in training 1-4 ml)"
     ]
-    assert differences_from_training({}, sample, *names[:2], 2 * soft) == []
+    assert differences_from_training(None, sample, *names[:2], 2 * soft) == []
