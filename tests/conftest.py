@@ -31,6 +31,7 @@ def real_data() -> Path:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How thorough the tests are; `scripts/test --all` asks for more of each."""
     parser.addoption("--faults", type=int, default=20, metavar="N", help="faults to inject in all")
+    parser.addoption("--emulate", action="store_true", help="run tests/emulated in this process")
     parser.addoption("--long", action="store_true", help="run the tests marked long, too")
 
 

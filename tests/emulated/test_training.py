@@ -1,0 +1,132 @@
+"""Training on an accelerator: the values of a CPU, no mixed devices, no step that waits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+import torch
+
+from softseg.losses import SingleLoss
+from softseg.models.blocks import BlockOptions
+from softseg.models.heads import NormRelu
+from softseg.training import loop
+from tests.emulated.epochs import Setup, check, make_states, make_task, on_accelerator
+from tests.support.accelerator import recorded
+from tests.support.losses import CONTOUR, combination, label
+from tests.support.tiny import Watcher, with_ignored, with_raters
+
+LOSSES = [{"name": loss.model_fields["name"].default} for loss in get_args(SingleLoss)]
+SCHEDULED = combination(
+    ({"name": "generalized_dice"}, {"name": "rebalance", "role": "regional", "step": 0.5}),
+    ({"name": "boundary"}, {"name": "rebalance", "role": "contour", "step": 0.5}),
+)
+
+
+def choices(component, field):
+    """Every value that a YAML key takes, so that a new one is tested without a change here."""
+    return get_args(component.model_fields[field].annotation)
+
+
+@pytest.mark.parametrize("name", ["gpu", "gpu:0"])  # as `cuda` and `cuda:0`
+@pytest.mark.parametrize(("resident", "uploads"), [(True, 1), (False, 4)])
+def test_slices_on_the_device_or_the_host_by_either_name(name, resident, uploads):
+    check(Setup(device=name, resident=resident), uploads)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, *CONTOUR, SCHEDULED], ids=label)
+def test_every_loss(loss):
+    check(Setup(loss=loss, targets=2))
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, SCHEDULED], ids=label)
+def test_every_loss_with_ignored_voxels(loss):
+    check(Setup(loss=loss, prepare=with_ignored))
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_maps_raters_ignored_voxels_and_oblong_pixels_at_once(resident):
+    def prepare(stack):
+        return with_ignored(with_raters(stack))
+
+    task = {"pixel_aspects": torch.linspace(0.5, 2, 16)}
+    setup = Setup(loss={"name": "boundary"}, prepare=prepare, task=task, resident=resident)
+    check(setup, 2 if resident else 7)
+
+
+@pytest.mark.parametrize("scope", choices(NormRelu, "scope"))
+def test_every_scope_of_a_normrelu(scope):
+    check(Setup(head={"name": "normrelu", "scope": scope, "bias": 0.5}, targets=2))
+
+
+def test_a_sigmoid():
+    check(Setup(head={"name": "sigmoid", "prior": 0.1}))
+
+
+@pytest.mark.parametrize("by", choices(BlockOptions, "dropout_by"))
+@pytest.mark.parametrize("position", choices(BlockOptions, "dropout_position"))
+def test_every_dropout(by, position):
+    check(Setup(model={"dropout": 0.3, "dropout_by": by, "dropout_position": position}))
+
+
+@pytest.mark.parametrize("norm", choices(BlockOptions, "norm"))
+@pytest.mark.parametrize("block", choices(BlockOptions, "block"))
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_every_block(norm, block, memory_format):
+    model, trainer = {"norm": norm, "block": block}, {"memory_format": memory_format}
+    check(Setup(model=model, trainer=trainer, channels=4))
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_bf16(memory_format):
+    trainer = {"precision": "bf16", "memory_format": memory_format}
+    done = check(Setup(trainer=trainer, channels=4))
+    assert all(step.casts > 0 for step in done.steps)
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        Setup(steps=()),
+        Setup(steps=({"affine": {}}, {"binarize": {}})),
+        Setup(task={"restandardize": True}),
+        Setup(trainer={"clip_gradient": 1.0}),
+        Setup(trainer={"oversample_foreground": 0.5}),
+        Setup(frozen=2),
+    ],
+    ids=["no augmentation", "binarize", "restandardize", "clipping", "oversampling", "frozen"],
+)
+def test_other_settings(setup):
+    check(setup, len(setup.steps[:1]))
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_torchio_takes_slices_to_the_cpu_and_back(resident):
+    setup = Setup(steps=({"affine": {}}, {"RandomBlur": {}}), resident=resident)
+    task = make_task(setup)
+    state, twin = make_states(task, setup)
+    expected = loop.train_epoch(state, task, Watcher())
+    values = loop.train_epoch(twin, on_accelerator(task, setup), Watcher())
+    assert values.tolist() == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_a_target_outside_of_0_to_1_makes_the_loss_nan():
+    setup = Setup(prepare=lambda stack: replace(stack, target=stack.target * 2), steps=())
+    task = on_accelerator(make_task(setup), setup)
+    _, twin = make_states(task, setup)
+    with recorded() as log:
+        values = loop.train_epoch(twin, task, Watcher())
+        assert log.reads == []
+    assert values.isnan().any()
+
+
+def test_fit_reads_the_values_of_an_epoch_at_once():
+    setup = Setup(trainer={"max_epochs": 2})
+    task = on_accelerator(make_task(setup), setup)
+    _, twin = make_states(task, setup)
+    watcher = Watcher()
+    with recorded() as log:
+        loop.fit(twin, task, watcher)
+    assert [read.what for read in log.reads] == ["copy to the host"] * 2
+    assert len(watcher.records) == 2
