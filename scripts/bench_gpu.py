@@ -26,6 +26,7 @@ from softseg.training.profile import PHASES, Profile
 from softseg.training.task import State, Task
 
 NO_GPU = {"not measured": "there is no CUDA GPU"}
+READY = "ready\n"
 TRAININGS, EPOCHS, SLICES = 200, 200, 300  # of the paper's SCGM ablation: 5 candidates x 40 splits
 
 
@@ -60,10 +61,15 @@ def epoch_on_a_gpu(rounds: int, setting: Setting = Setting()) -> Row:
 
 def paper_training(folder: Path, setting: Setting) -> tuple[State, Task]:
     """Prepare the paper's SCGM network and the slices of the phantom on a device."""
-    fixed = [f"dataset.root={phantom(folder)}", "dataset.cache=null"]
-    fixed += [f"trainer.device={setting.device}", *setting.changes]
-    config = resolve_hardware(load_config(CONFIGS / "scgm_softseg.yaml", Experiment, fixed))
+    config = paper_experiment(folder, setting)
     return start_training(config, prepare_data(config, Console(quiet=True)))
+
+
+def paper_experiment(folder: Path, setting: Setting) -> Experiment:
+    """Return the paper's SCGM experiment on the phantom, resolved for a device."""
+    fixed = [f"dataset.root={phantom(folder)}", f"dataset.cache={folder / 'cache'}"]
+    fixed += [f"trainer.device={setting.device}", *setting.changes]
+    return resolve_hardware(load_config(CONFIGS / "scgm_softseg.yaml", Experiment, fixed))
 
 
 def run_and_wait(task: Task, work: Callable[[], object]) -> None:
@@ -125,11 +131,15 @@ def epochs_a_second(processes: int, folder: Path, setting: Setting) -> float:
     """Return the epochs per second of parallel runs, in total."""
     arguments = [str(folder), str(setting.seconds), setting.device, *setting.changes]
     command = [sys.executable, str(Path(__file__)), *arguments]
-    children = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)
-    ]
-    outputs = [child.communicate()[0] for child in children]
-    return sum(float(output.splitlines()[-1]) for output in outputs)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    children = [subprocess.Popen(command, **pipes) for _ in range(processes)]
+    for child in children:  # all have prepared their data and are warm before any is measured
+        if child.stdout.readline() != READY:
+            raise RuntimeError(f"one of {processes} trainings ended with status {child.wait()}")
+    for child in children:
+        child.stdin.write("\n")
+        child.stdin.flush()
+    return sum(float(child.communicate()[0]) for child in children)
 
 
 def busy_share(folder: Path, setting: Setting) -> float:
@@ -150,6 +160,8 @@ def _main() -> None:
     folder, seconds, device, *changes = sys.argv[1:]
     state, task = paper_training(Path(folder), Setting(device, tuple(changes)))
     run_and_wait(task, lambda: train_epoch(state, task, Silent()))
+    print(READY, end="", flush=True)
+    sys.stdin.readline()
     start, epochs = time.perf_counter(), 0
     while time.perf_counter() - start < float(seconds):
         run_and_wait(task, lambda: train_epoch(state, task, Silent()))

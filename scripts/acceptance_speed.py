@@ -1,0 +1,220 @@
+"""Checks of `scripts/gpu_acceptance`: how fast steps, epochs and ablations are."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, repeat
+from typing import Any
+from unittest import mock
+
+import torch
+from acceptance_correct import batches_of_epoch
+from acceptance_runner import Check, Outcome
+from acceptance_setup import QUIET, Setup
+from bench_gpu import (
+    EPOCHS,
+    SLICES,
+    TRAININGS,
+    Setting,
+    achieved,
+    epochs_a_second,
+    run_and_wait,
+)
+from bench_parts import Silent, bare_steps, medians
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from softseg.core.device import synchronize
+from softseg.core.memory import GIB
+from softseg.runs.folder import read_history
+from softseg.training.batches import single_batch
+from softseg.training.loop import train_epoch, train_step
+from softseg.training.recorder import RunRecorder
+from softseg.training.task import State, Task
+from softseg.training.train import train
+
+BF16 = "trainer.precision=bf16"
+NARROW = "model.filters=8"
+AT_ONCE = (1, 2, 4, 8)
+RATIO, HOURS = 1.10, 1.0  # goals: epoch / bare steps; hours of the paper's trainings on an H200
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a step is computed."""
+
+    changes: tuple[str, ...]
+    benchmark: bool | None = None  # cudnn.benchmark; None: as softseg sets it
+    fused: bool | None = None  # Adam; None: as softseg chooses
+
+
+VARIANTS = {
+    "bf16": Variant((BF16,)),
+    "float32": Variant(("trainer.precision=float32",)),
+    "tf32": Variant(("trainer.precision=tf32",)),
+    "bf16-contiguous": Variant((BF16, "trainer.memory_format=contiguous")),
+    "bf16-no-benchmark": Variant((BF16,), benchmark=False),
+    "bf16-unfused-adam": Variant((BF16,), fused=False),
+    "bf16-compile": Variant((BF16, "trainer.compile=true")),
+    "bf16-cuda-graphs": Variant((BF16, "trainer.compile=reduce-overhead")),
+}
+SIZES = {
+    "64-filters-batch-8": (),
+    "64-filters-batch-32": ("trainer.batch_size=32",),
+    "8-filters-batch-8": (NARROW,),
+}
+COMPILED = [name for name, one in VARIANTS.items() if any("compile" in c for c in one.changes)]
+EAGER = [name for name in VARIANTS if name not in COMPILED]
+
+
+def step_checks(sizes: Sequence[str], variants: Sequence[str]) -> list[Check]:
+    """One check for each size of the network and each way to compute a step."""
+    return [
+        Check(
+            f"step/{size}-{variant}",
+            partial(step_time, size=size, variant=variant),
+            seconds=50 if variant in COMPILED else 6,
+            needs_gpu=variant == "tf32" or variant in COMPILED or size != "64-filters-batch-8",
+        )
+        for size in sizes
+        for variant in variants
+    ]
+
+
+def step_time(setup: Setup, size: str, variant: str) -> Outcome:
+    """Time, kernels and memory of a step."""
+    chosen = VARIANTS[variant]
+    state, task = setup.training(*SIZES[size], *chosen.changes)
+    if chosen.fused is not None:
+        parameters = state.optimizer.param_groups[0]["params"]
+        state.optimizer = torch.optim.Adam(
+            parameters, task.trainer.learning_rate, fused=chosen.fused
+        )
+    before = torch.backends.cudnn.benchmark
+    if chosen.benchmark is not None:
+        torch.backends.cudnn.benchmark = chosen.benchmark
+    try:
+        return Outcome(measured_steps(state, task, 30 if setup.gpu else 3))
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def measured_steps(state: State, task: Task, steps: int) -> dict[str, Any]:
+    """Return what a step takes in a training: wall clock, the host's share, the device's."""
+    if task.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(task.device)
+    state.model.train()
+    state.head.train()
+    batches = chain.from_iterable(batches_of_epoch(task) for _ in repeat(None))
+    full = (batch for batch in batches if batch.batch_size == task.trainer.batch_size)
+    for _ in range(10):
+        train_step(state, task, next(full))
+    synchronize(task.device)
+    host, start = [], time.perf_counter()
+    for _ in range(steps):
+        batch, begin = next(full), time.perf_counter()
+        train_step(state, task, batch)
+        host.append(time.perf_counter() - begin)
+    synchronize(task.device)
+    wall = 1e3 * (time.perf_counter() - start) / steps
+    values = {"wall [ms]": wall, "host in train_step [ms]": 1e3 * statistics.median(host)}
+    if task.device.type == "cuda":
+        values |= _device_share(state, task, wall)
+    return values
+
+
+def _device_share(state: State, task: Task, wall: float) -> dict[str, Any]:
+    """Kernels of a step, their time and its share of the wall-clock time, and the peak memory."""
+    batch, steps = single_batch(task, task.rows[: task.trainer.batch_size]), 3
+    peak = torch.cuda.max_memory_allocated(task.device)
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for _ in range(steps):
+            train_step(state, task, batch)
+        synchronize(task.device)
+    kernels = [
+        event
+        for event in profiler.events()
+        if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+    ]
+    times: dict[str, float] = {}
+    for kernel in kernels:
+        times[kernel.name[:60]] = (
+            times.get(kernel.name[:60], 0.0) + kernel.device_time / 1e3 / steps
+        )
+    device = sum(times.values())
+    return {
+        "kernels": round(len(kernels) / steps),
+        "device [ms]": device,
+        "busy": device / wall,
+        "peak [GiB]": peak / GIB,
+        "longest kernels [ms]": dict(sorted(times.items(), key=lambda item: -item[1])[:6]),
+    }
+
+
+def epoch_over_bare_steps(setup: Setup) -> Outcome:
+    """Training part of an epoch / the same steps on loaded batches, and the achieved rate."""
+    state, task = setup.training(BF16)
+    works = {
+        "epoch": lambda: run_and_wait(task, lambda: train_epoch(state, task, Silent())),
+        "bare steps": lambda: run_and_wait(task, lambda: bare_steps(state, task)),
+    }
+    seconds = medians(5 if setup.gpu else 1, works)
+    ratio = seconds["epoch"] / seconds["bare steps"]
+    values = {"ratio": ratio, "seconds": seconds, **achieved(state, task, seconds["epoch"])}
+    return Outcome(values, ratio <= RATIO if setup.gpu else None)
+
+
+def epoch_parts(setup: Setup) -> Outcome:
+    """Seconds of an epoch: training, validation, how long the recorder holds it up, and in all."""
+    starts, ends = [], []
+    record_epoch = RunRecorder.epoch
+
+    def timed(*arguments: Any) -> None:
+        starts.append(time.perf_counter())
+        record_epoch(*arguments)
+        ends.append(time.perf_counter())
+
+    epochs = 8 if setup.gpu else 2
+    experiment = setup.experiment(BF16, f"trainer.max_epochs={epochs}", "trainer.images_every=0")
+    with mock.patch.object(RunRecorder, "epoch", timed):
+        run = train(experiment, setup.folder / "parts-of-epoch", QUIET, prepared=setup.prepared)
+    history = read_history(run.folder)
+    held = [end - start for start, end in zip(starts, ends, strict=True)]
+    values = {
+        "train": float(history["train_seconds"][1:].median()),
+        "validate": float(history["val_seconds"][1:].median()),
+        "record": statistics.median(held[1:]),
+        "in all": (ends[-1] - ends[0]) / (epochs - 1),
+        "training slices": len(setup.prepared.stack.rows(setup.prepared.sets.train)),
+    }
+    return Outcome(values)
+
+
+def trainings_at_once(setup: Setup, *changes: str) -> Outcome:
+    """Epochs per second of 1, 2, 4 and 8 trainings on one GPU."""
+    seconds, at_once = (5.0, AT_ONCE) if setup.gpu else (0.3, AT_ONCE[:2])
+    setting = Setting(setup.device, (*setup.changes, BF16, *changes), seconds=seconds)
+    rates = {str(n): epochs_a_second(n, setup.root.parent, setting) for n in at_once}
+    return Outcome({"epochs a second": rates, "largest gain": max(rates.values()) / rates["1"]})
+
+
+def several_narrow_trainings(setup: Setup) -> Outcome:
+    """The same with 8 filters."""
+    return trainings_at_once(setup, NARROW)
+
+
+def hours_of_the_paper(setup: Setup) -> Outcome:
+    """Projected hours of the paper's SCGM trainings, with as many at once as gave the most."""
+    parts = setup.values.get("epoch-parts") or epoch_parts(setup).values
+    gain = setup.values.get("trainings-at-once/64-filters", {}).get("largest gain", 1.0)
+    more_slices = SLICES / parts["training slices"]
+    computing = parts["train"] + parts["validate"]
+    epoch = computing * more_slices + parts["in all"] - computing
+    alone = TRAININGS * EPOCHS * epoch / 3600
+    values = {"one at a time [h]": alone, "several at once [h]": alone / gain}
+    is_goal = setup.gpu and "H200" in torch.cuda.get_device_name(setup.device)
+    return Outcome(values, alone / gain <= HOURS if is_goal else None)
