@@ -12,8 +12,8 @@ from environment import ROOT
 from softseg.core.files import write_atomically
 
 NOT_MEASURED = "not measured"
+START = "| on a GPU, 64 filters, batches of 8 |"
 Values = Mapping[str, Mapping[str, Any]]  # name of a check -> its values
-README = ROOT / "README.md"
 
 
 def _epoch(values: Values) -> str:
@@ -36,6 +36,12 @@ def _deterministic(values: Values) -> str:
     return f"{values['same-bits']['cost']:.2f} times"
 
 
+def _share_of_idle(values: Values) -> str:
+    """The gain of several trainings, relative to what the idle time of one allows."""
+    gain = values["trainings-at-once/64-filters"]["largest gain"]
+    return f"{100 * gain * values['step/64-filters-batch-8-bf16']['busy']:.0f} %"
+
+
 def _at_once(filters: int) -> Callable[[Values], str]:
     def rates(values: Values) -> str:
         measured = values[f"trainings-at-once/{filters}-filters"]["epochs a second"]
@@ -55,6 +61,7 @@ ROWS: dict[str, tuple[Callable[[Values], str], str]] = {  # what -> (value, goal
     "an epoch with `trainer.deterministic` / without": (_deterministic, ""),
     "epochs per second of 1, 2, 4 and 8 trainings at once": (_at_once(64), ""),
     "... with 8 filters": (_at_once(8), ""),
+    "gain of several trainings / what a single one leaves idle": (_share_of_idle, "70 %"),
     "projected time of the paper's 200 SCGM trainings": (_hours, "1 h on an H200"),
 }
 
@@ -64,7 +71,7 @@ def table(results: Mapping[str, Any] | None) -> list[str]:
     checks = results["checks"] if results else {}
     values = {name: check.get("values", {}) for name, check in checks.items()}
     heading = results["device"] if results else "measured"
-    lines = [f"| on a GPU, 64 filters, batches of 8 | {heading} | goal |", "|---|---|---|"]
+    lines = [f"{START} {heading} | goal |", "|---|---|---|"]
     for what, (value, goal) in ROWS.items():
         try:
             lines.append(f"| {what} | {value(values)} | {goal} |")
@@ -73,9 +80,17 @@ def table(results: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
-def fill_readme(file: Path, readme: Path = README) -> None:
-    """Replace the table in README by that of a file of results."""
-    lines = readme.read_text(encoding="utf-8").splitlines()
-    first = next(n for n, line in enumerate(lines) if line.startswith("| on a GPU, "))
-    lines[first : first + 2 + len(ROWS)] = table(json.loads(file.read_text(encoding="utf-8")))
-    write_atomically(readme, "\n".join(lines) + "\n")
+def fill(results: Path, root: Path = ROOT) -> Path:
+    """Replace the table in README or in the manual by that of a file of results; return the page.
+
+    Raises SystemExit if no page has such a table.
+    """
+    for page in (root / "README.md", *sorted(root.glob("docs/**/*.md"))):
+        lines = page.read_text(encoding="utf-8").splitlines()
+        first = [n for n, line in enumerate(lines) if line.startswith(START)]
+        if first:
+            filled = table(json.loads(results.read_text(encoding="utf-8")))
+            lines[first[0] : first[0] + len(filled)] = filled
+            write_atomically(page, "\n".join(lines) + "\n")
+            return page
+    raise SystemExit(f"neither README.md nor docs/ has a table that starts with `{START}`")

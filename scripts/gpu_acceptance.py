@@ -44,7 +44,7 @@ from acceptance_speed import (
     step_checks,
     trainings_at_once,
 )
-from acceptance_table import fill_readme
+from acceptance_table import fill
 from environment import ROOT
 
 from softseg.runs.folder import timestamp
@@ -84,13 +84,15 @@ def main() -> int:
     """Returns the exit status."""
     options = _options()
     if options.fill is not None:
-        fill_readme(options.fill)
+        print(f"filled the table in {fill(options.fill)}")
         return 0
     if not (options.cpu or torch.cuda.is_available()):
         print("there is no CUDA GPU; --cpu walks through the checks without one", file=sys.stderr)
         return 2
     device = "cpu" if options.cpu else "cuda:0"
-    file = options.json or (None if options.cpu else RESULTS / f"{_file_name(device)}.json")
+    file = options.json
+    if file is None and not options.cpu and options.only is None:
+        file = RESULTS / f"{_file_name(device)}.json"
     # before cuBLAS starts; torch requires it for deterministic algorithms
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     resumed = options.resume and file is not None and file.exists()
@@ -116,13 +118,19 @@ def _options() -> argparse.Namespace:
         "--seconds", type=float, default=SECONDS, help="skip checks for which this is too short"
     )
     parser.add_argument(
-        "--json", type=Path, help="the file of results (default: scripts/results/gpu/<device>.json)"
+        "--json",
+        type=Path,
+        help="the file of results (default: scripts/results/gpu/<device>.json; with --cpu or "
+        "--only: none)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="run only checks without a result in the file"
     )
     parser.add_argument(
-        "--fill", type=Path, metavar="JSON", help="only fill README's table from a file of results"
+        "--fill",
+        type=Path,
+        metavar="JSON",
+        help="only fill the table of the documentation from a file of results",
     )
     return parser.parse_args()
 
