@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from softseg.augment.batch import Batch
 from softseg.core.component import Component
+from softseg.core.device import to_device
 from softseg.preprocess.distance_maps import KINDS
 
 
@@ -39,9 +40,7 @@ class Affine(Component):
 
     def __call__(self, batch: Batch, generator: Generator) -> Batch:
         """Sample one affine for each slice and apply it."""
-        parameters = batch.own_share(self.sample(batch.batch_size, generator))
-        # a blocking copy would wait for all work that is queued on the device
-        return apply_affine(batch, parameters.to(batch.image.device, non_blocking=True))
+        return apply_affine(batch, batch.own_share(self.sample(batch.batch_size, generator)))
 
     def sample(self, count: int, generator: Generator) -> Tensor:
         """Return (count, 4) on the CPU: angle in radians, scale, translation along H and W."""
@@ -55,19 +54,19 @@ class Affine(Component):
 def apply_affine(batch: Batch, parameters: Tensor) -> Batch:
     """Transform every slice: rotate about its center, shift, then scale about the center.
 
-    Parameters (B, 4): angle in radians (from the H axis towards the W axis), scale factor
-    (above 1 magnifies), shift along H and W as a fraction of the slice's size. Order and result are
-    those of TorchIO's `Affine`.
+    Parameters (B, 4), on the CPU: angle in radians (from the H axis towards the W axis), scale
+    factor (above 1 magnifies), shift along H and W as a fraction of the slice's size. Order and
+    result are those of TorchIO's `Affine`.
     """
     channels, targets = batch.image.shape[1], batch.target.shape[1]
     # Zeros are filled in from outside: with the background subtracted, they are the background.
     ignore = [] if batch.ignore is None else [batch.ignore]
     both = torch.cat([batch.image - batch.fill[:, :, None, None], batch.target, *ignore], dim=1)
-    theta = _affine_matrices(parameters, both.shape[2:], batch.aspect)
+    theta, scale = _on_device(parameters, both, batch.aspect)
     grid = F.affine_grid(theta, list(both.shape), align_corners=False)
     moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     image = moved[:, :channels] + batch.fill[:, :, None, None]
-    maps = _transform_maps(batch.maps, grid, parameters[:, 1])
+    maps = _transform_maps(batch.maps, grid, scale)
     target = moved[:, channels : channels + targets].clamp(0, 1)
     batch = replace(batch, image=image, target=target, maps=maps)
     return batch.with_ignored(moved[:, channels + targets :])
@@ -83,6 +82,17 @@ def _transform_maps(maps: Mapping[str, Tensor], grid: Tensor, scale: Tensor) -> 
         moved = F.grid_sample(values, grid, "bilinear", padding_mode="border", align_corners=False)
         transformed[kind] = moved * scale[:, None, None, None] if KINDS[kind].is_length else moved
     return transformed
+
+
+def _on_device(parameters: Tensor, values: Tensor, aspect: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return matrices (B, 2, 3) and scale factors (B,), on the device of `values` (B, *, H, W).
+
+    They are computed on the CPU, where these small operations cost less than starting them on a
+    GPU, and copied at once.
+    """
+    matrices = _affine_matrices(parameters, values.shape[2:], aspect)
+    numbers = to_device(torch.cat([matrices.flatten(), parameters[:, 1]]), values.device)
+    return numbers[: matrices.numel()].view_as(matrices), numbers[matrices.numel() :]
 
 
 def _affine_matrices(parameters: Tensor, size: torch.Size, aspect: Tensor | None) -> Tensor:

@@ -13,7 +13,7 @@ from softseg.data.masks import TOLERANCE
 
 @dataclass(frozen=True)
 class Batch:
-    """The slices of one batch that this process computes, on the device."""
+    """The slices of one batch that this process computes: on the device, but for `aspect`."""
 
     image: Tensor  # (B, C, H, W) float32
     target: Tensor  # (B, K, H, W) float32 in [0, 1]
@@ -21,7 +21,7 @@ class Batch:
     maps: Mapping[str, Tensor] = field(default_factory=dict)  # kind -> (B, K, H, W), for the loss
     ignore: Tensor | None = None  # (B, K, H, W), 1 where the target is unknown; None: nowhere
     part: BatchPart | None = None  # which slices of the batch these are; None: all
-    aspect: Tensor | None = None  # (B,): height / width of pixels in mm; None: they are square
+    aspect: Tensor | None = None  # (B,), on the CPU: height / width of pixels in mm; None: square
 
     @property
     def batch_size(self) -> int:
@@ -48,13 +48,15 @@ class Batch:
         return replace(self, ignore=(contributions > TOLERANCE).to(contributions.dtype))
 
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """Return the batch with a function applied to every tensor, such as a copy to a device."""
+        """Return the batch with a function applied to its tensors, such as a copy to the device.
+
+        `aspect` stays on the CPU.
+        """
         return replace(
             self,
             image=function(self.image),
             target=function(self.target),
             fill=function(self.fill),
-            aspect=None if self.aspect is None else function(self.aspect),
             maps={kind: function(tensor) for kind, tensor in self.maps.items()},
             ignore=None if self.ignore is None else function(self.ignore),
         )

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from torch import Tensor
 from torch.profiler import record_function
 
 from softseg.core.errors import UserError
@@ -99,6 +100,15 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device without waiting for the work that is queued there.
+
+    On an Apple GPU the copy waits: it would read the host's memory later, when that may belong to
+    another tensor (pytorch/pytorch#189690).
+    """
+    return tensor.to(device, non_blocking=device.type != "mps")
 
 
 def phase(name: str) -> record_function:

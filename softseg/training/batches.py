@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from softseg import augment
 from softseg.augment import Batch
-from softseg.core.device import phase
+from softseg.core.device import phase, to_device
 from softseg.core.ranks import BatchPart
 from softseg.training.task import Task
 
@@ -54,17 +54,27 @@ def epoch_batches(
     With several processes, only this process's part of each batch. `rater_generator` chooses one of
     several raters.
     """
-    parts = order.to(task.stack.image.device).split(task.trainer.batch_size)
-    batches: Iterator[Batch] = (collate(task, rows, rater_generator) for rows in parts)
+    parts = order.split(task.trainer.batch_size)
     # not the devices themselves: `cuda` has no index, and a tensor on it has that of the first GPU
     if task.stack.image.device.type != task.device.type:
         batches = prefetched_batches(task, parts, rater_generator)
+    else:
+        batches = resident_batches(task, parts, rater_generator)
     for batch in batches:
         with phase("augmentation"):
             augmented = augment.augment(batch, task.augment, augmentation_generator)
             if task.restandardize:
                 augmented = augment.restandardize(augmented)
         yield augmented
+
+
+def resident_batches(
+    task: Task, parts: Sequence[Tensor], rater_generator: Generator
+) -> Iterator[Batch]:
+    """Batches of slices on the task's device; their indices are copied there once."""
+    near = to_device(torch.cat(list(parts)), task.stack.image.device).split([len(p) for p in parts])
+    for rows, near_rows in zip(parts, near, strict=True):
+        yield collate(task, rows, rater_generator, near_rows)
 
 
 def prefetched_batches(
@@ -86,23 +96,35 @@ def prefetched_batches(
             batch = waiting.popleft().result()
             if following < len(parts):
                 waiting.append(pool.submit(collate_pinned, parts[following]))
-            yield batch.map_tensors(lambda tensor: tensor.to(task.device, non_blocking=True))
+            yield batch.map_tensors(lambda tensor: to_device(tensor, task.device))
 
 
 @phase("gathering")
-def collate(task: Task, rows: Tensor, rater_generator: Generator) -> Batch:
+def collate(
+    task: Task, rows: Tensor, rater_generator: Generator, near_rows: Tensor | None = None
+) -> Batch:
     """This process's part of the slices `rows` (B,) of the stack, on the stack's device.
 
     With several raters, the target of a slice is the mask of one of them.
+
+    Args:
+        task: the task.
+        rows: (B,) indices of the batch's slices, on the CPU.
+        rater_generator: chooses a rater for each slice.
+        near_rows: the same indices on the stack's device; None: the stack is on the CPU.
     """
     stack, part = task.stack, task.processes.batch_part(len(rows))
-    rows = part.of(rows) if part else rows
-    target = stack.target[rows]
+    near_rows = rows if near_rows is None else near_rows
+    if part:
+        rows, near_rows = part.of(rows), part.of(near_rows)
     if stack.raters.shape[1]:
-        target = sample_rater(stack.raters[rows], task.rater_counts[rows], rater_generator, part)
+        raters = sample_raters(task.rater_counts[rows], rater_generator, part)
+        target = stack.raters[near_rows, to_device(raters, stack.raters.device)]
+    else:
+        target = stack.target[near_rows]
     aspect = None if task.pixel_aspects is None else task.pixel_aspects[rows]
-    maps, ignore = distance_maps(task, rows), stack.ignored_at(rows)
-    return Batch(stack.image[rows], target, stack.fill[rows], maps, ignore, part, aspect)
+    maps, ignore = distance_maps(task, near_rows), stack.ignored_at(near_rows)
+    return Batch(stack.image[near_rows], target, stack.fill[near_rows], maps, ignore, part, aspect)
 
 
 def distance_maps(task: Task, rows: Tensor) -> dict[str, Tensor]:
@@ -112,21 +134,17 @@ def distance_maps(task: Task, rows: Tensor) -> dict[str, Tensor]:
     return {kind: maps[:, m] for m, kind in enumerate(kinds)} if maps is not None else {}
 
 
-def sample_rater(
-    raters: Tensor, counts: Tensor, generator: Generator, part: BatchPart | None = None
-) -> Tensor:
-    """The masks of one rater of each slice, (B, K, H, W), each rater equally likely.
+def sample_raters(counts: Tensor, generator: Generator, part: BatchPart | None = None) -> Tensor:
+    """One rater of each slice, (B,) indices on the CPU, each rater of a slice equally likely.
 
     Args:
-        raters: (B, R, K, H, W), of which the first `counts` (B,) are a slice's own.
-        counts: (B,) the number of raters of each slice.
+        counts: (B,) the number of raters of each slice, on the CPU.
         generator: the random generator, on the CPU.
         part: which slices of a batch these are, where several processes share it.
     """
-    uniform = torch.rand(part.batch_size if part else len(raters), generator=generator)
-    uniform = (part.of(uniform) if part else uniform).to(counts.device, non_blocking=True)
-    sampled = torch.minimum((uniform * counts).long(), counts - 1)  # a product may round up
-    return raters[torch.arange(len(raters), device=raters.device), sampled]
+    uniform = torch.rand(part.batch_size if part else len(counts), generator=generator)
+    uniform = part.of(uniform) if part else uniform
+    return torch.minimum((uniform * counts).long(), counts - 1)  # a product may round up
 
 
 def single_batch(task: Task, rows: Tensor) -> Batch:

@@ -2,7 +2,10 @@
 
 The slices are already on the device, if they fit; a step indexes, augments, computes and updates
 there. Nothing is read back within an epoch: losses and counts are summed in tensors that `fit`
-reads once, at the end of the epoch.
+reads once, at the end of the epoch. So the host waits for the device at two places: in `fit`, to
+time the training part, and where it reads these tensors. Other waits are those of observers, which
+write checkpoints and images, of TorchIO's transforms, which run on the CPU, and of the images of
+validation volumes that do not fit on the device.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 from softseg import augment
 from softseg.augment import Batch
 from softseg.core import seeds
-from softseg.core.device import autocast, phase, synchronize
+from softseg.core.device import autocast, phase, synchronize, to_device
 from softseg.core.errors import TrainingError
 from softseg.models.heads import is_dead
 from softseg.models.predictor import Predictor
@@ -37,7 +40,7 @@ def fit(state: State, task: Task, observer: Observer) -> None:
         synchronize(task.device)
         middle = time.perf_counter()
         validation_values, preview = validate(state, task)
-        # the only place in an epoch where values are read back from the device
+        # the only place where training and validation read values back from the device
         values = torch.cat([training_values, validation_values]).tolist()
         train_loss, dead_batches, val_loss, val_dice, largest_logit, dead_volumes = values
         record = {
@@ -104,7 +107,8 @@ def train_epoch(
         totals[1] += is_dead(output).any()
         observer.step(batch.batch_size)
     totals = task.processes.reduce_epoch(totals, (state.model, state.head))
-    return totals / torch.tensor([len(order), 1.0], device=task.device)
+    totals[0] /= len(order)
+    return totals
 
 
 def train_step(
@@ -146,15 +150,14 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     # always with the term weights of the schedule's final epoch, so that epochs can be compared
     validation_loss = task.loss.at(task.trainer.max_epochs - 1)
     values, previews = [], []
-    for volume in task.processes.own(task.validation):
-        kept = task.stack.kept_rows(volume).to(task.stack.image.device)
+    for kept in task.processes.own(task.validation_rows):
         logits = predictor.logits(task.stack.image[kept])
         soft = state.head(logits)
-        truth = task.stack.target[kept].to(task.device)
+        truth = to_device(task.stack.target[kept], task.device)
         target = augment.harden(truth, task.augment)
-        maps = {kind: map_.to(task.device) for kind, map_ in distance_maps(task, kept).items()}
+        maps = {k: to_device(m, task.device) for k, m in distance_maps(task, kept).items()}
         ignore = task.stack.ignored_at(kept)
-        ignore = None if ignore is None else ignore.to(task.device)
+        ignore = None if ignore is None else to_device(ignore, task.device)
         loss = validation_loss(soft, target, maps, ignore)
         largest_logit = logits.amax(dim=(0, 2, 3)).min()
         row = [loss, _dice(soft, truth, ignore), largest_logit, is_dead(soft).any()]

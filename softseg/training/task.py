@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,7 @@ from softseg.training.distributed.processes import SINGLE, Processes
 
 Record = dict[str, float]
 _STATEFUL = ("model", "head", "optimizer", "schedule")  # parts of a state with a state dict
+_IMPLEMENTATION = ("foreach", "fused", "capturable")  # keys of Adam's groups: how, not what
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,9 @@ class State:
 def initial_state(model: nn.Module, head: nn.Module, trainer: Trainer) -> State:
     """The state before the first step of training; the optimizer leaves out frozen parameters."""
     parameters = [p for p in (*model.parameters(), *head.parameters()) if p.requires_grad]
-    optimizer = Adam(parameters, lr=trainer.learning_rate)
+    # one kernel for all parameters; elsewhere torch's default, whose bits stay as they were
+    fused = True if all(p.is_cuda for p in parameters) else None
+    optimizer = Adam(parameters, lr=trainer.learning_rate, fused=fused)
     return State(model, head, optimizer, trainer.schedule(optimizer, trainer.max_epochs))
 
 
@@ -93,8 +98,10 @@ def restore(state: State, path: Path) -> None:
     """Load what `save_state` wrote. Raises UserError if the checkpoint is of another run."""
     saved = read_checkpoint(path)
     try:
+        saved["optimizer"] = _for_this_machine(saved["optimizer"], state.optimizer)
         for name in _STATEFUL:
             getattr(state, name).load_state_dict(saved[name])
+        _match_layout(state.optimizer)
         state.epoch = saved["epoch"]
         state.progress = StoppingProgress(**saved["progress"])
         state.history = saved["history"]
@@ -107,6 +114,24 @@ def restore(state: State, path: Path) -> None:
         ) from error
 
 
+def _for_this_machine(saved: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """A saved optimizer with the implementation of the update that `optimizer` has been given.
+
+    The checkpoint may come from another device, and loading overwrites these keys.
+    """
+    pairs = zip(saved["param_groups"], optimizer.param_groups, strict=True)
+    groups = [group | {key: own[key] for key in _IMPLEMENTATION} for group, own in pairs]
+    return {**saved, "param_groups": groups}
+
+
+def _match_layout(optimizer: Optimizer) -> None:
+    """Give the moments the memory format of their parameters, which the fused update requires."""
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                moments[name] = torch.empty_like(parameter).copy_(value)
+
+
 @dataclass(frozen=True)
 class Task:
     """Everything training needs that does not change while it runs."""
@@ -114,7 +139,7 @@ class Task:
     stack: SliceStack  # on the device or, where it does not fit there, on the host
     rows: Tensor  # (N,) indices of the training slices, on the CPU
     foreground: Tensor  # (N,) bool, whether each of them holds any target, on the CPU
-    rater_counts: Tensor  # (S,) number of raters of each slice of the stack, on the stack's device
+    rater_counts: Tensor  # (S,) number of raters of each slice of the stack, on the CPU
     validation: tuple[StackedVolume, ...]
     augment: tuple[augment.AugmentStep, ...]
     restandardize: bool  # standardize each slice after augmentation too (the order of the paper)
@@ -123,7 +148,15 @@ class Task:
     seed: int
     device: torch.device
     processes: Processes = SINGLE
-    pixel_aspects: Tensor | None = None  # (S,) of the stack's slices, on its device; None: square
+    pixel_aspects: Tensor | None = None  # (S,) of the stack's slices, on the CPU; None: square
+
+    @cached_property
+    def validation_rows(self) -> tuple[Tensor, ...]:
+        """Indices (N,) of the kept slices of each validation volume, on the stack's device."""
+        rows = [self.stack.kept_rows(volume) for volume in self.validation]
+        near = torch.cat([*rows, self.rows[:0]]).to(self.stack.image.device)
+        parts: tuple[Tensor, ...] = near.split([len(volume_rows) for volume_rows in rows])
+        return parts
 
 
 class Observer(Protocol):
@@ -146,12 +179,12 @@ def build_task(
     sets, stack = prepared.sets, prepared.stack
     device = torch.device(experiment.trainer.device)
     near = stack.to(device) if hardware.has_room(device, stack.n_bytes) else stack
-    rows, aspects = stack.rows(sets.train), stack.pixel_aspects(experiment.slices)
+    rows = stack.rows(sets.train)
     return Task(
         stack=near,
         rows=rows,
         foreground=stack.has_target(rows),
-        rater_counts=stack.rater_counts().to(near.image.device),
+        rater_counts=stack.rater_counts(),
         validation=tuple(v for v in stack.volumes_of(sets.validation) if len(stack.kept_rows(v))),
         augment=experiment.augment,
         restandardize=standardizes_per_slice(experiment.preprocess),
@@ -160,7 +193,7 @@ def build_task(
         seed=experiment.seed,
         device=device,
         processes=processes,
-        pixel_aspects=None if aspects is None else aspects.to(near.image.device),
+        pixel_aspects=stack.pixel_aspects(experiment.slices),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from softseg.core.ranks import SINGLE_PROCESS, from_environment
+from softseg.training.distributed import processes
 from softseg.training.distributed.launch import run_as_rank
 from softseg.training.distributed.processes import processes_of
 from softseg.training.loop import fit
@@ -40,3 +41,22 @@ def tiny_rank(rank, ignored=False):
     """Train as one process of several and save the result."""
     ranks = from_environment()
     run_as_rank(lambda: torch.save(tiny_training(ranks, ignored), f"{rank}.pt"), ranks)
+
+
+def buffers_rank(rank):
+    """Train as one process of several and save the running statistics of network and head."""
+    ranks = from_environment()
+
+    def train():
+        task = replace(tiny_task(max_epochs=2), processes=processes_of(ranks))
+        state = tiny_state(task, head={"name": "normrelu", "scope": "running"})
+        fit(state, task, Watcher())
+        torch.save([*state.model.buffers(), *state.head.buffers()], f"{rank}.pt")
+
+    run_as_rank(train, ranks)
+
+
+def broadcasting_rank(rank):
+    """The same, with a broadcast of the running statistics before each step."""
+    processes._DDP_OPTIONS.clear()
+    buffers_rank(rank)

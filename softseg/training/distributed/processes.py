@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TypeVar
+from inspect import signature
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
@@ -21,6 +22,12 @@ from softseg.runs.data import PreparedData, prepare_data
 
 T = TypeVar("T")
 _CPU = torch.device("cpu")
+# torch 2.13 has a new name for this option, and warns of the old one
+_NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+_DDP_OPTIONS: dict[str, Any] = {
+    "forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False,
+    "gradient_as_bucket_view": True,
+}
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,13 @@ class TorchrunProcesses(Processes):
     """Several processes that torchrun launched, as one of them communicates with the others."""
 
     def wrap_ddp(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Wrap the network in DistributedDataParallel; all start from the first one's weights."""
+        """Wrap the network in DistributedDataParallel; all start from the first one's weights.
+
+        Running statistics are not broadcast before each step: in training no layer reads them, and
+        `reduce_epoch` broadcasts those of the first process before they are used.
+        """
         device_ids = [device.index] if device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=device_ids)
+        return DistributedDataParallel(model, device_ids=device_ids, **_DDP_OPTIONS)
 
     def reduce_epoch(self, totals: Tensor, modules: Iterable[nn.Module]) -> Tensor:
         """See `Processes.reduce_epoch`."""

@@ -15,6 +15,7 @@ from softseg.core.device import (
     resolve_precision,
     select_device,
     synchronize,
+    to_device,
 )
 from softseg.core.errors import UserError
 from softseg.models.predictor import Predictor
@@ -135,3 +136,13 @@ def test_bfloat16_changes_soft_values_by_less_than_two_percent(head):
 
 def test_free_memory_of_the_cpu_is_plausible():
     assert 2**20 < free_bytes(torch.device("cpu")) < 2**50
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cuda", False), ("mps", True)])
+def test_a_copy_waits_only_where_it_would_read_freed_memory(device, waits):
+    class Tensor:
+        def to(self, name, non_blocking):
+            assert name == torch.device(device)
+            return non_blocking
+
+    assert to_device(Tensor(), torch.device(device)) is not waits

@@ -140,8 +140,7 @@ def test_a_cpu_has_room_for_any_stack():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_stack_on_the_host_gives_the_losses_of_one_on_the_gpu(task):
     device = torch.device("cuda")
-    on_gpu = replace(task, device=device, stack=task.stack.to(device),
-                   rater_counts=task.rater_counts.to(device))  # fmt: skip
+    on_gpu = replace(task, device=device, stack=task.stack.to(device))
     on_host = replace(task, device=device)
     losses = []
     for task_on_device in (on_gpu, on_host):

@@ -25,7 +25,12 @@ from softseg.training.batches import epoch_batches
 from softseg.training.distributed.processes import on_own_device, processes_of
 from tests.support import project
 from tests.support.several import Commands, Several, warm_up
-from tests.support.several_tiny import tiny_rank, tiny_training
+from tests.support.several_tiny import (
+    broadcasting_rank,
+    buffers_rank,
+    tiny_rank,
+    tiny_training,
+)
 from tests.support.tiny import tiny_stack, tiny_task, with_raters
 
 PROCESS_INDEPENDENT = ["model.norm=instance", "model.dropout=0", "model.head.scope=sample"]
@@ -155,6 +160,24 @@ def test_three_processes_give_the_weights_of_one(tmp_path, ignored):
         assert process_records == results[0][1]  # to the bit, so that all stop at the same epoch
         for expected, actual in zip(records, process_records, strict=True):
             assert actual == pytest.approx(expected, rel=1e-5, nan_ok=True)
+
+
+def test_all_processes_end_an_epoch_with_the_running_statistics_of_the_first(tmp_path):
+    """They are not broadcast before each step, so that those of a process are its own until then.
+
+    The expected ones are of training with the broadcasts that DistributedDataParallel makes by
+    default: in training no layer reads them.
+    """
+    several, with_broadcasts = Several(tmp_path), Several(tmp_path / "broadcasts")
+    with_broadcasts.folder.mkdir()
+    results = []
+    for processes, target in ((several, buffers_rank), (with_broadcasts, broadcasting_rank)):
+        processes.start(target, 2)
+        assert processes.end().statuses == [0, 0]
+        results += [torch.load(processes.folder / f"{rank}.pt") for rank in range(2)]
+    assert any(buffer.is_floating_point() and buffer.abs().sum() for buffer in results[0])
+    for first, *others in zip(*results, strict=True):
+        assert all(torch.equal(first, other) for other in others)
 
 
 def train_command(out, *changes, more=()):

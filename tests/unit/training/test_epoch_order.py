@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softseg.training import loop
-from softseg.training.batches import collate, epoch_batches, epoch_order, sample_rater
+from softseg.training.batches import collate, epoch_batches, epoch_order, sample_raters
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
 
@@ -85,7 +85,7 @@ def test_the_raters_of_a_slice_are_sampled_equally_often():
     raters = values[:, :, None, None, None].expand(2, 3, 2, 4, 4).float()
     draws, counts = torch.Generator().manual_seed(0), Counter()
     for _ in range(3000):
-        masks = sample_rater(raters, torch.tensor([2, 3]), draws)
+        masks = raters[torch.arange(2), sample_raters(torch.tensor([2, 3]), draws)]
         assert masks.shape == (2, 2, 4, 4)
         assert (masks == masks[:, :1, :1, :1]).all()  # all targets by the same rater
         counts.update(masks[:, 0, 0, 0].int().tolist())

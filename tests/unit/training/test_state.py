@@ -11,8 +11,9 @@ import torch
 from softseg.core.errors import UserError
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.training import task as states
+from softseg.training.loop import train_epoch
 from softseg.training.task import StoppingProgress
-from tests.support.tiny import tiny_state, tiny_task
+from tests.support.tiny import Watcher, tiny_state, tiny_task
 
 
 def test_a_restored_state_equals_the_saved_one(tmp_path):
@@ -27,6 +28,75 @@ def test_a_restored_state_equals_the_saved_one(tmp_path):
     assert (restored.history, restored.progress) == (saved.history, saved.progress)
     for expected, actual in zip(saved.model.parameters(), restored.model.parameters(), strict=True):
         assert torch.equal(expected, actual)
+
+
+def trained_checkpoint(path, **of_group):
+    """Write a checkpoint after one epoch, whose optimizer's groups have other values."""
+    task = tiny_task()
+    state = tiny_state(task)
+    train_epoch(state, task, Watcher())
+    states.save_state(state, path)
+    saved = torch.load(path, weights_only=True)
+    for group in saved["optimizer"]["param_groups"]:
+        group.update(of_group)
+    torch.save(saved, path)
+
+
+def weights_after_resuming(path):
+    task = tiny_task()
+    state = tiny_state(task)
+    states.restore(state, path)
+    train_epoch(state, task, Watcher())
+    return state, [parameter.clone() for parameter in state.model.parameters()]
+
+
+def test_a_checkpoint_of_a_fused_update_resumes_on_a_cpu_to_the_same_bits(tmp_path):
+    trained_checkpoint(tmp_path / "gpu.pt", fused=True, foreach=False, capturable=True)
+    trained_checkpoint(tmp_path / "cpu.pt")
+    state, weights = weights_after_resuming(tmp_path / "gpu.pt")
+    _, expected = weights_after_resuming(tmp_path / "cpu.pt")
+    assert all(torch.equal(*pair) for pair in zip(weights, expected, strict=True))
+    [group] = state.optimizer.param_groups
+    assert [group[key] for key in ("fused", "foreach", "capturable")] == [None, None, False]
+
+
+def test_a_checkpoint_of_a_cpu_resumes_with_a_fused_update(tmp_path, monkeypatch):
+    trained_checkpoint(tmp_path / "cpu.pt")
+    _, expected = weights_after_resuming(tmp_path / "cpu.pt")
+    # torch has this update for a CPU as well
+    adam = states.Adam
+    monkeypatch.setattr(states, "Adam", lambda *args, **_: adam(*args, lr=1e-3, fused=True))
+    state, weights = weights_after_resuming(tmp_path / "cpu.pt")
+    assert [group["fused"] for group in state.optimizer.param_groups] == [True]
+    assert all(moments["step"] == 6 for moments in state.optimizer.state.values())
+    for actual, other in zip(weights, expected, strict=True):
+        if actual.dim() == 4:  # the gradients of biases before a norm are rounding errors
+            torch.testing.assert_close(actual, other, rtol=1e-3, atol=1e-5)
+
+
+def test_the_moments_of_a_checkpoint_get_the_memory_format_of_their_parameters(tmp_path):
+    trained_checkpoint(tmp_path / "contiguous.pt")
+    task = tiny_task()
+    state, contiguous = tiny_state(task), tiny_state(task)
+    state.model.to(memory_format=torch.channels_last)
+    for restored in (state, contiguous):
+        states.restore(restored, tmp_path / "contiguous.pt")
+    pairs = zip(state.model.parameters(), contiguous.model.parameters(), strict=True)
+    for parameter, same in pairs:
+        for name in ("exp_avg", "exp_avg_sq"):
+            moment = state.optimizer.state[parameter][name]
+            assert moment.stride() == parameter.stride()
+            assert torch.equal(moment, contiguous.optimizer.state[same][name])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_update_is_fused_on_a_gpu():
+    task = tiny_task()
+    state = tiny_state(task)
+    assert [group["fused"] for group in state.optimizer.param_groups] == [None]
+    on_gpu = states.initial_state(state.model.cuda(), state.head.cuda(), task.trainer)
+    assert [group["fused"] for group in on_gpu.optimizer.param_groups] == [True]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])

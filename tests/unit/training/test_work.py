@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from softseg import losses
 from softseg.training import loop
-from softseg.training.batches import epoch_batches
+from softseg.training.batches import collate, epoch_batches
 from softseg.training.loop import train_epoch, validate
 from tests.support.losses import EVERY, label
 from tests.support.steps import augment_steps
@@ -33,9 +33,7 @@ def move(device, task):
     state = tiny_state(task, depth=1)
     state.model.to(device)
     state.head.to(device)
-    counts = task.rater_counts.to(device)
-    moved = replace(task, stack=task.stack.to(device), rater_counts=counts, device=device)
-    return state, moved
+    return state, replace(task, stack=task.stack.to(device), device=device)
 
 
 @pytest.fixture
@@ -103,7 +101,8 @@ class Operations(TorchDispatchMode):
 
     def __init__(self, stack=()):
         super().__init__()
-        self.names, self.allocated, self.blocking, self.on_stack = [], 0, 0, Counter()
+        self.names, self.allocated, self.on_stack = [], 0, Counter()
+        self.on_device, self.copied, self.blocking = 0, 0, 0  # on another device than the CPU
         self.stack = {part.untyped_storage().data_ptr() for part in stack}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -115,7 +114,10 @@ class Operations(TorchDispatchMode):
         if isinstance(out, torch.Tensor) and out.untyped_storage().data_ptr() not in storages:
             self.allocated = max(self.allocated, out.untyped_storage().nbytes())
         moved = str(func).startswith(("aten._to_copy", "aten.copy_")) and tensors[-1].is_cpu
-        self.blocking += moved and not out.is_cpu and not (kwargs or {}).get("non_blocking")
+        to_device = moved and not out.is_cpu
+        self.on_device += isinstance(out, torch.Tensor) and not out.is_cpu
+        self.copied += to_device
+        self.blocking += to_device and not (kwargs or {}).get("non_blocking")
         return out
 
 
@@ -154,17 +156,30 @@ def test_every_step_adds_the_same_number_of_operations_and_few_outside_the_netwo
     assert some - few <= 70  # gathering, the affine, the sums
 
 
-def test_no_step_copies_to_the_device_synchronously(meta):
+@pytest.mark.parametrize("where", ["device", "host"])
+def test_no_epoch_copies_to_the_device_synchronously(meta, where):
     """A blocking copy from the host waits for all earlier operations of the device."""
-    blocking = []
-    for slices in (4, 12):  # 1 step, 3 steps
-        whole = full_task({"name": "dice"})
-        part = replace(whole, rows=whole.rows[:slices], foreground=whole.foreground[:slices])
-        state, task = move(meta, part)
-        with Operations() as operations:
-            train_epoch(state, task, Watcher())
-        blocking.append(operations.blocking)
-    assert blocking[0] == blocking[1]
+    state, task = move(meta, full_task({"name": "dice"}))
+    if where == "host":
+        task = replace(full_task({"name": "dice"}), device=meta)
+    [rows] = task.validation_rows  # these are copied once, before the first epoch
+    assert rows.device == task.stack.image.device
+    with Operations() as operations:
+        train_epoch(state, task, Watcher())
+        validate(state, task)
+    assert operations.copied > 0
+    # on the host, the image of each batch of a validation volume
+    assert operations.blocking == (0 if where == "device" else 1)
+
+
+def test_the_affine_of_a_batch_costs_one_copy_and_few_operations_on_the_device(meta):
+    task = replace(full_task({"name": "dice"}), pixel_aspects=torch.linspace(0.5, 2, 16))
+    _, task = move(meta, task)
+    batch = collate(task, task.rows[:4], torch.Generator(), task.rows[:4].to(meta))
+    with Operations() as operations:
+        task.augment[0](batch, torch.Generator())
+    assert operations.copied == 1
+    assert operations.on_device <= 17  # the matrices would be another 12
 
 
 @pytest.mark.gpu
