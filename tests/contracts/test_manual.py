@@ -17,6 +17,8 @@ from tests.support.paths import ROOT
 
 SHELL = manual.blocks("", "bash", "console")
 YAML = manual.blocks("yaml")
+NNUNET = """{"channel_names": {"0": "T1"}, "labels": {"background": 0, "anterior": 1},
+ "numTraining": 1, "file_ending": ".nii.gz"}"""
 ABLATION_KEYS = set(Ablation.model_fields) - set(Experiment.model_fields)
 
 
@@ -35,10 +37,15 @@ def test_commands_and_options_exist(block):
 
 
 @pytest.mark.parametrize("block", YAML, ids=str)
-def test_yaml_is_valid(block, tmp_path):
+def test_yaml_is_valid(block, tmp_path, monkeypatch):
     """A whole file as it is; a part of one on top of a shipped configuration."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     content = yaml.safe_load(block.text)
+    if content.get("dataset", {}).get("loader") == "nnunet":  # its contrasts and targets are there
+        root = tmp_path / content["dataset"]["root"]
+        root.mkdir(parents=True)
+        (root / "dataset.json").write_text(NNUNET)
     is_ablation = bool(ABLATION_KEYS & set(content))
     text = re.sub(r"^extends: (?!configs/)", "extends: configs/", block.text, flags=re.MULTILINE)
     if "extends" not in content and not {"name", "dataset", "model", "loss"} <= set(content):

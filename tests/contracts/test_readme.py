@@ -1,9 +1,9 @@
-"""The commands of the README work, on a phantom instead of the data."""
+"""The commands of README and manual work, on a phantom instead of the data."""
 
 from __future__ import annotations
 
 import re
-import shlex
+import shutil
 from importlib import import_module
 
 import pytest
@@ -11,11 +11,16 @@ import pytest
 from softseg.ablation.design import load_design
 from softseg.cli import main as cli
 from softseg.datasets.phantom import write_phantom
-from tests.support import project
+from tests.support import manual, project
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CANDIDATES = re.findall(r"^\| `(scgm_\w+\.yaml)`", README, flags=re.MULTILINE)
+FIRST = "docs/getting-started/first-training.md"
+CANDIDATES = re.findall(
+    r"^\| `(scgm_\w+\.yaml)`",
+    (ROOT / "docs/results/candidates.md").read_text(encoding="utf-8"),
+    flags=re.MULTILINE,
+)
 # The paper's network takes hours on a CPU: run the same commands on a small one.
 SHORT = {
     "model.filters": "2",
@@ -30,11 +35,12 @@ SHORT = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A clone of the repository with a small phantom in data/scgm."""
+    """A clone of the repository with a small phantom in data/scgm and data/phantom."""
     folder = tmp_path_factory.mktemp("clone")
     (folder / "configs").symlink_to(ROOT / "configs")
     (folder / "data").mkdir()
     write_phantom(folder / "data/scgm", subjects=8)
+    (folder / "data/phantom").symlink_to(folder / "data/scgm")
     return folder
 
 
@@ -54,25 +60,25 @@ def softseg(folder, monkeypatch):
     return run
 
 
-def commands(heading):
-    """Return the `softseg` lines of the first code block under a heading."""
-    block = re.search(rf"## {heading}\n[^`]*?```\n(.*?)```", README, flags=re.DOTALL)
-    assert block
-    lines = [line.split("#")[0] for line in block[1].splitlines()]
-    return [shlex.split(line)[1:] for line in lines if line.startswith("softseg ")]
+def commands(page, number=0):
+    """Return the `softseg` commands of a block of shell commands of a page."""
+    blocks = [b for b in manual.blocks("", "bash") if b.page == page and manual.commands(b)]
+    return manual.commands(blocks[number])
 
 
 @pytest.mark.slow
-def test_train_and_evaluate_as_written(softseg, folder, capsys):
-    written = commands("Train, evaluate")
-    assert [command[0] for command in written] == ["data", "data", "data", "train", "eval"]
-    for command in written[1:]:  # the phantom exists already
+def test_the_first_training_as_written(softseg, folder, capsys):
+    written = commands(FIRST)
+    assert [command[0] for command in written] == ["data", "data", "train", "eval"]
+    for command in [*written[1:], *commands(FIRST, 1)]:  # the phantom exists already
         assert softseg(*command) == 0, capsys.readouterr().err
     out = capsys.readouterr().out
     assert "SYNTHETIC" in out
-    run = folder / "runs/scgm_softseg"
-    for name in README.split("A run's folder holds")[1].split("\n")[0].split("`")[1::2]:
-        assert name == "eval" or (run / name).exists(), name
+    [paragraph] = re.findall(r"^`softseg train` writes .*", README, flags=re.MULTILINE)
+    named = [name for name in paragraph.split("`")[1::2] if not name.startswith("softseg")]
+    assert len(named) > 8
+    for name in named:
+        assert (folder / "runs/quickstart" / name).exists(), name
 
 
 @pytest.mark.slow
@@ -90,22 +96,18 @@ def test_all_five_candidates_are_listed():
 def test_the_python_examples_run(folder, monkeypatch):
     monkeypatch.chdir(folder)
     small = '["model.filters=8", "trainer.max_epochs=20"]'
-    assert README.count(small) == 1
     shorter = repr([f"{key}={value}" for key, value in SHORT.items()])
-    blocks = re.findall(r"```python\n(.*?)```", README.replace(small, shorter), flags=re.DOTALL)
-    assert len(blocks) == 2
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+    examples = manual.blocks("python")
+    assert {block.page for block in examples} >= {"README.md", FIRST}
+    for block in examples:
+        shutil.rmtree(folder / "runs/small", ignore_errors=True)
+        exec(compile(block.text.replace(small, shorter), str(block), "exec"), {})
     assert len(list((folder / "predictions").glob("*.nii.gz"))) == 2
 
 
-def test_every_file_that_the_readme_names_exists():
-    for name in re.findall(r"`((?:scripts|configs)/[\w./]+)", README):
-        assert (ROOT / name).exists(), name
-
-
 def test_every_module_and_function_of_the_architecture_exists():
-    section = README.split("## Architecture")[1].split("## Reliability")[0]
+    pages = [ROOT / "docs/development" / name for name in ("architecture.md", "adding.md")]
+    section = "".join(page.read_text(encoding="utf-8") for page in pages)
     functions = re.findall(r"`([\w/]+/\w+)\.(?!py`)(\w+)`", section)
     assert functions
     for module, function in functions:
@@ -123,7 +125,7 @@ def test_every_module_and_function_of_the_architecture_exists():
 @pytest.mark.slow
 def test_the_ablation_runs_as_written(folder):
     """One split of a small network instead of all."""
-    written = commands("Ablations")
+    written = commands("docs/how-to/ablations.md")
     assert [command[0] for command in written] == ["data", "ablate", "ablate", "report"]
     short = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
     for command in written:
@@ -133,9 +135,8 @@ def test_the_ablation_runs_as_written(folder):
     assert (folder / "runs/phantom_ablation/report.html").exists()
 
 
-def test_the_example_of_an_ablation_is_valid(folder):
-    blocks = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
-    [example] = [block for block in blocks if "my_ablation" in block]
+def test_the_example_of_an_ablation_has_the_differences_it_shows(folder):
+    [example] = [block.text for block in manual.blocks("yaml") if "my_ablation" in block.text]
     path = folder / "example.yaml"
     path.write_text(example.replace("extends: ", "extends: configs/"))
     candidates = load_design(path).experiments
