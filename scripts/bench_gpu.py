@@ -26,6 +26,7 @@ from softseg.training.profile import PHASES, Profile
 from softseg.training.task import State, Task
 
 NO_GPU = {"not measured": "there is no CUDA GPU"}
+RATIO = 1.10  # at most, of an epoch to bare steps
 READY = "ready\n"
 TRAININGS, EPOCHS, SLICES = 200, 200, 300  # of the paper's SCGM ablation: 5 candidates x 40 splits
 
@@ -48,15 +49,19 @@ def epoch_on_a_gpu(rounds: int, setting: Setting = Setting()) -> Row:
     if setting.device == "cuda" and not torch.cuda.is_available():
         return row | {"parts": NO_GPU}
     with tempfile.TemporaryDirectory() as folder:
-        state, task = paper_training(Path(folder), setting)
+        ratio, parts = epoch_over_bare_steps(rounds, *paper_training(Path(folder), setting))
+    return row | {"value": round(ratio, 4), "met": ratio <= RATIO, "parts": parts}
+
+
+def epoch_over_bare_steps(rounds: int, state: State, task: Task) -> tuple[float, dict[str, object]]:
+    """Return training part of an epoch / the same steps on loaded batches, and the parts."""
     works = {
         "epoch": lambda: run_and_wait(task, lambda: train_epoch(state, task, Silent())),
         "bare steps": lambda: run_and_wait(task, lambda: bare_steps(state, task)),
     }
     seconds = medians(rounds, works)
-    ratio = seconds["epoch"] / seconds["bare steps"]
     parts = {"seconds": seconds, "rounds": rounds, **achieved(state, task, seconds["epoch"])}
-    return row | {"value": round(ratio, 4), "met": ratio <= 1.10, "parts": parts}
+    return seconds["epoch"] / seconds["bare steps"], parts
 
 
 def paper_training(folder: Path, setting: Setting) -> tuple[State, Task]:

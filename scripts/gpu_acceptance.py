@@ -37,8 +37,8 @@ from acceptance_setup import Setup
 from acceptance_speed import (
     COMPILED,
     EAGER,
-    epoch_over_bare_steps,
     epoch_parts,
+    epoch_ratio,
     hours_of_the_paper,
     several_narrow_trainings,
     step_checks,
@@ -58,7 +58,7 @@ CHECKS = [
     Check("slices-from-host", slices_from_host),
     Check("soft-values", soft_values),
     *step_checks(["64-filters-batch-8"], EAGER),
-    Check("epoch-over-bare-steps", epoch_over_bare_steps),
+    Check("epoch-over-bare-steps", epoch_ratio),
     Check("same-bits", same_bits, 20),
     Check("resumed-bits", resumed_bits, 20),
     Check("epoch-parts", epoch_parts),

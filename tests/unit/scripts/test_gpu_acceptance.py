@@ -7,7 +7,9 @@ import runpy
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
+import acceptance_memory
 import acceptance_runner
 import acceptance_table
 import gpu_acceptance
@@ -15,7 +17,10 @@ import pytest
 import torch
 from acceptance_runner import Check, Outcome, Runner
 from acceptance_setup import Setup
+from acceptance_speed import kernels_of_step
+from torch.autograd import DeviceType
 
+from softseg.core.memory import GIB
 from tests.support.paths import ROOT, SCRIPTS
 
 
@@ -139,6 +144,52 @@ def test_without_a_gpu_the_command_says_so(monkeypatch, capsys):
     assert "--cpu" in capsys.readouterr().err
 
 
+def kernel(name, microseconds, device=DeviceType.CUDA, annotation=False):
+    elapsed = SimpleNamespace(elapsed_us=lambda: microseconds)
+    return SimpleNamespace(
+        name=name, device_type=device, is_user_annotation=annotation, time_range=elapsed
+    )
+
+
+def test_only_kernels_and_copies_count_as_work_of_the_device():
+    step = [
+        kernel("convolution", 700),
+        kernel("Memcpy HtoD", 100),
+        kernel("softseg: network", 5000, annotation=True),
+        kernel("aten::conv2d", 5000, DeviceType.CPU),
+    ]
+    values = kernels_of_step(step * 3, 3, wall=1.6)
+    assert values["kernels"] == 2
+    assert values["device [ms]"] == pytest.approx(0.8)
+    assert values["busy"] == pytest.approx(0.5)
+    assert list(values["longest kernels [ms]"]) == ["convolution", "Memcpy HtoD"]
+
+
+def test_memory_checks_limit_the_process_and_lift_the_limit(tmp_path, monkeypatch):
+    """On a CPU, whose memory they cannot limit, with CUDA's functions replaced."""
+    fractions = []
+    for name, value in {
+        "empty_cache": None,
+        "get_device_properties": SimpleNamespace(total_memory=2 * GIB),
+        "memory_reserved": GIB,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    monkeypatch.setattr(
+        torch.cuda,
+        "set_per_process_memory_fraction",
+        lambda fraction, _: fractions.append(fraction),
+    )
+    for name, size in {"SLICES": 4, "SIZE": 32, "LARGE_SIZE": 64}.items():
+        monkeypatch.setattr(acceptance_memory, name, size)
+    setup = Setup("cpu", tmp_path)
+    assert not acceptance_memory.prediction_halves_its_batch(setup).passed  # all fit
+    assert acceptance_memory.slices_fall_back_to_host(setup).passed  # where they already are
+    assert acceptance_memory.many_large_slices(setup).passed
+    assert fractions[1::2] == [1.0, 1.0]
+    assert fractions[0] == 1.0
+    assert fractions[2] == pytest.approx(0.5, abs=0.001)
+
+
 def test_names_of_checks_are_unique():
     names = [check.name for check in gpu_acceptance.CHECKS]
     assert len(set(names)) == len(names)
@@ -177,7 +228,7 @@ def test_the_documentation_has_the_table_and_filling_changes_only_it(tmp_path):
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     [page] = [page for page in pages if acceptance_table.START in page.read_text()]
     copy = tmp_path / page.relative_to(ROOT)
-    copy.parent.mkdir(exist_ok=True)
+    copy.parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "README.md").touch()
     copy.write_text(page.read_text())
     (tmp_path / "results.json").write_text(json.dumps(measured()))
