@@ -92,16 +92,8 @@ def make_task(setup: Setup) -> Task:
 def on_accelerator(task: Task, setup: Setup) -> Task:
     """The same task on the device, its slices there or on the host."""
     device = torch.device(setup.device)
-    if not setup.resident:
-        return replace(task, device=device)
-    aspects = task.pixel_aspects
-    return replace(
-        task,
-        device=device,
-        stack=task.stack.to(device),
-        rater_counts=task.rater_counts.to(device),
-        pixel_aspects=None if aspects is None else aspects.to(device),
-    )
+    stack = task.stack.to(device) if setup.resident else task.stack
+    return replace(task, device=device, stack=stack)
 
 
 def make_states(task: Task, setup: Setup) -> tuple[State, State]:

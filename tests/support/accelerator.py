@@ -28,6 +28,7 @@ from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 import softseg
+from softseg.core import device
 
 NAME = "gpu"
 _PACKAGE = str(Path(softseg.__file__).parent)
@@ -217,11 +218,15 @@ def _transfer(what, tensor, waits):
 
 
 def _where():
-    """The line of softseg that is running."""
+    """The line of softseg that is running, but for those of core/device.py, which many call."""
     frame = sys._getframe()
-    while frame and not frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame and not _names(frame.f_code.co_filename):
         frame = frame.f_back
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else "the test"
+
+
+def _names(file):
+    return file.startswith(_PACKAGE) and file != device.__file__
 
 
 class _Module(backend_registration._DummyBackendModule):
