@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from importlib import import_module
@@ -142,3 +143,18 @@ def test_the_example_of_an_ablation_has_the_differences_it_shows(folder):
     candidates = load_design(path).experiments
     assert candidates["No-Scaling"].augment[0].scale == 0
     assert candidates["Soft-ReLU-Dice"].loss.name == "dice"
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_to_its_figure(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    path = ROOT / "docs/getting-started/phantom-to-figure.ipynb"
+    cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+    assert not any(cell["outputs"] for cell in cells)  # nothing that was not run now
+    (folder / "data/notebook").symlink_to(folder / "data/scgm")
+    quick = [f"{key}={value}" for key, value in SHORT.items()]
+    names: dict[str, object] = {}
+    for cell in cells:
+        text = "".join(cell["source"]).replace('"trainer.max_epochs=8"]', f"*{quick!r}]")
+        exec(compile(text, path.name, "exec"), names)
+    assert (folder / "soft_edge.png").stat().st_size > 5000
