@@ -18,6 +18,7 @@ from environment import ROOT
 
 from softseg.runs.folder import read_history
 
+TESTS, MARK = ROOT / "tests", "@pytest.mark.gpu"
 SOFTSEG = (sys.executable, "-m", "softseg")
 LIMIT = 120.0  # seconds of one command
 INTERRUPTED = 130  # exit status
@@ -25,8 +26,8 @@ INTERRUPTED = 130  # exit status
 
 def tests_marked_gpu(_: Setup) -> Outcome:
     """The tests that need a GPU pass."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "tests/unit"]
-    command += ["tests/contracts/test_rounding.py"]
+    files = [path for path in sorted(TESTS.rglob("test_*.py")) if MARK in path.read_text()]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * LIMIT)
     last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-500:]
     values = {"summary": last}
