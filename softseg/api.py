@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from softseg.config.load import load_experiment
+from softseg.config.shipped import find_config, which_config
 from softseg.core.console import open_console
 from softseg.core.errors import UserError, combined_error
 from softseg.evaluation import evaluate as evaluation
@@ -41,7 +42,7 @@ def train(
     """Train the experiment of a YAML file; returns the run's folder.
 
     Args:
-        config: the YAML file.
+        config: the YAML file, or the name of a configuration that comes with softseg.
         changes: changes of its keys, as for `--set`, e.g. `["trainer.max_epochs=5"]`.
         out: the run's folder; None: `runs/<name>`.
         resume: resume an existing run from its last completed epoch.
@@ -55,9 +56,11 @@ def train(
         raise UserError("resume and overwrite cannot be combined: choose one")
     if extend and not resume:
         raise UserError("extend needs resume: it trains an existing run longer")
-    experiment = load_experiment(Path(config), list(changes))
+    file, console = find_config(Path(config)), open_console(quiet)
+    if line := which_config(Path(config), file):
+        console.print(line, highlight=False, markup=False)
+    experiment = load_experiment(file, list(changes))
     folder = Path("runs") / experiment.name if out is None else Path(out)
-    console = open_console(quiet)
     with exclusive(Run(folder)):
         run = training.train(
             experiment, folder, console, resume=resume, overwrite=overwrite, extend=extend

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from softseg.cli.options import Sets
+from softseg.cli.options import AblationFile, Sets
 from softseg.core.console import open_console
 
 
 def ablate(
-    config: Annotated[Path, typer.Argument(help="YAML file of the ablation.", metavar="CONFIG")],
+    config: AblationFile,
     set_: Sets = None,
     out: Annotated[
         Path | None, typer.Option(help="The ablation's folder (default: runs/<name>).")

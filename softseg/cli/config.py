@@ -1,14 +1,50 @@
-"""`softseg config`: show a configuration, or the schema of all configurations."""
+"""`softseg config`: list, copy and show configurations, or print their schema."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from softseg.cli.options import ConfigFile, Sets
+from softseg.cli.options import ConfigFile, Overwrite, Sets, complete_name
+from softseg.core.console import open_console
 
-app = typer.Typer(help="Show a configuration, or the schema of all.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, copy and show configurations, or print their schema.", no_args_is_help=True
+)
+
+
+@app.command("list")
+def list_configs() -> None:
+    """List the configurations that come with softseg: name, purpose and data."""
+    from softseg.config.shipped import list_lines
+
+    console = open_console()
+    for line in list_lines(min(console.width, 100)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def copy(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a configuration that comes with softseg.",
+            metavar="NAME",
+            autocompletion=complete_name,
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(help="Folder to copy to.", metavar="DIR")] = Path(),
+    overwrite: Overwrite = False,
+) -> None:
+    """Copy a configuration that comes with softseg, and those that it extends, to change it."""
+    from softseg.config.copy import copy_config
+
+    console = open_console()
+    for file, is_new in copy_config(name, folder, overwrite).items():
+        what = "wrote" if is_new else "already there, unchanged:"
+        console.print(f"{what} {file}", highlight=False, markup=False)
 
 
 @app.command()

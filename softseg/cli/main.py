@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 
@@ -35,11 +36,35 @@ from softseg.core.memory import is_out_of_memory
 from softseg.core.ranks import from_environment
 
 app = typer.Typer(
-    help="Train soft medical image segmentation from a YAML file.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    """Print versions and device, and end the command."""
+    if wanted:
+        from softseg.core.environment import describe_environment
+
+        print(describe_environment())
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the versions of softseg, torch and Python, and the device.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Train soft medical image segmentation from a YAML file."""
+
+
 app.command()(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command()(ablate.ablate)
@@ -101,7 +126,7 @@ def _run_in_ranks() -> None:
     """
     ranks = from_environment()
     if ranks.world_size == 1:
-        app()
+        app(prog_name="softseg")
         return
     from softseg.training.distributed.launch import run_as_rank
 
@@ -109,7 +134,7 @@ def _run_in_ranks() -> None:
         if sys.argv[1:2] != ["train"]:
             command = " ".join(["softseg", *sys.argv[1:2]])
             raise UserError(f"`{command}` runs in one process: start it without torchrun")
-        app()
+        app(prog_name="softseg")
 
     run_as_rank(only_train, ranks)
 

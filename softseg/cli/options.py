@@ -2,12 +2,57 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-ConfigFile = Annotated[Path, typer.Argument(help="YAML file of the experiment.", metavar="CONFIG")]
+
+def find_config_file(context: typer.Context, config: Path | None) -> Path | None:
+    """Return the file that CONFIG means, and print which one if CONFIG is a bare name."""
+    if config is None or context.resilient_parsing:  # the latter: a shell completes the command
+        return config
+    from softseg.config.shipped import find_config, which_config
+    from softseg.core.ranks import from_environment
+
+    file = find_config(config)
+    if (line := which_config(config, file)) and from_environment().first:
+        print(line, file=sys.stderr)
+    return file
+
+
+def complete_name(incomplete: str) -> list[str]:
+    """Return the names of softseg's configurations that start with what is typed."""
+    from softseg.config.shipped import shipped_files
+
+    return [name for name in shipped_files() if name.startswith(incomplete)]
+
+
+def complete_config(incomplete: str) -> list[str]:
+    """Return what CONFIG may be: names of softseg's configurations, YAML files, and folders."""
+    folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
+    files = [
+        f"{path}/" if path.is_dir() else str(path)
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else [])
+        if not path.name.startswith(".") and (path.is_dir() or path.suffix in (".yaml", ".yml"))
+    ]
+    matching = [file for file in files if file.startswith(incomplete)]
+    return [*complete_name(incomplete), *matching]
+
+
+def _config_argument(kind: str) -> Any:
+    """Return the argument CONFIG of a command that takes an experiment or an ablation."""
+    return typer.Argument(
+        help=f"YAML file of {kind}, or the name of one of softseg's (`softseg config list`).",
+        metavar="CONFIG",
+        callback=find_config_file,
+        autocompletion=complete_config,
+    )
+
+
+ConfigFile = Annotated[Path, _config_argument("an experiment")]
+AblationFile = Annotated[Path, _config_argument("an ablation")]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set a key: trainer.max_epochs=5; repeatable."),

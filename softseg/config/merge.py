@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from softseg.config.messages.describe import describe_value
+from softseg.config.shipped import is_bare_name, shipped_files
 from softseg.config.yaml.read import (
     MAX_DEPTH,
     MAX_KEY,
@@ -42,20 +43,29 @@ def read_extended(path: Path) -> ConfigTree:
     is validated, if null is not one of its values. Raises `UserError` at the line of an
     `extends` that names no file, or a file that was already read.
     """
-    chain = [read_yaml(path)]
-    seen = [path.resolve()]
-    while "extends" in chain[-1].data:
-        path = _extended_file(chain[-1], path)
-        if path.resolve() in seen:
-            message = f"leads back to {path}, a cycle: remove one of these `extends`"
-            raise UserError(chain[-1].problem(("extends",), message))
-        seen.append(path.resolve())
-        chain.append(read_yaml(path))
-    tree = _without_extends(chain.pop())
+    *chain, last = extension_chain(path).values()
+    tree = _without_extends(last)
     while chain:
         over = _without_extends(chain.pop())
         tree = with_locations(merge_data(tree.data, over.data, top=True), tree, over)
     return tree
+
+
+def extension_chain(path: Path) -> dict[Path, ConfigTree]:
+    """Return each file and its content: `path`, the file that it extends, the one that extends, ...
+
+    Raises what `read_extended` raises.
+    """
+    chain = {path: read_yaml(path)}
+    seen = [path.resolve()]
+    while "extends" in (tree := chain[path]).data:
+        path = _extended_file(tree, path)
+        if path.resolve() in seen:
+            message = f"leads back to {path}, a cycle: remove one of these `extends`"
+            raise UserError(tree.problem(("extends",), message))
+        seen.append(path.resolve())
+        chain[path] = read_yaml(path)
+    return chain
 
 
 def _without_extends(tree: ConfigTree) -> ConfigTree:
@@ -64,7 +74,10 @@ def _without_extends(tree: ConfigTree) -> ConfigTree:
 
 
 def _extended_file(tree: ConfigTree, path: Path) -> Path:
-    """Return the file that the config at `path` extends; raises UserError if there is none."""
+    """Return the file that the config at `path` extends; raises UserError if there is none.
+
+    It is relative to the folder of the config, or the name of a configuration of softseg.
+    """
     name = tree.data["extends"]
     if not isinstance(name, str) or not name:
         raise UserError(tree.problem(("extends",), "must be the name of one YAML file"))
@@ -75,11 +88,17 @@ def _extended_file(tree: ConfigTree, path: Path) -> Path:
     except OSError as error:  # such as a name that is too long
         message = f"{describe_value(name)}: {error.strerror}"
         raise UserError(tree.problem(("extends",), message)) from None
+    if is_bare_name(name):
+        local = file.with_name(f"{file.name}.yaml")
+        if local.is_file() or name in shipped_files():
+            return local if local.is_file() else shipped_files()[name]
     hint = "; the path is relative to the file that contains it"
     if not file.parent.is_dir():
         hint = f" (no folder {file.parent}{hint})"
     else:
-        hint = did_you_mean(file.name, [other.name for other in file.parent.iterdir()]) or hint
+        names = [other.name for other in file.parent.iterdir()]
+        names += shipped_files() if is_bare_name(name) else []
+        hint = did_you_mean(file.name, names) or hint
     raise UserError(tree.problem(("extends",), f"no file {file}{hint}"))
 
 

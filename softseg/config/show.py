@@ -44,7 +44,10 @@ def schema(model: type[Component]) -> dict[str, Any]:
     optional = {f"partial.{name}": _partial(part) for name, part in full.get("$defs", {}).items()}
     whole = {key: value for key, value in full.items() if key != "$defs"}
     partial = _partial(whole)
-    base = "The YAML file that this one changes; its path is relative to this file."
+    base = (
+        "The YAML file that this one changes; its path is relative to this file. Or the name of a "
+        "configuration that comes with softseg."
+    )
     extends = {"type": "string", "description": base}
     partial["properties"] = {"extends": extends, **partial.get("properties", {})}
     return {

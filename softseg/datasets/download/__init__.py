@@ -57,7 +57,8 @@ def report_download(source: Source, folder: Path, console: Console) -> None:
         section = source.dataset.replace("{root}", root.as_posix()).rstrip().splitlines()
         _print(
             console,
-            f"read it with a YAML file that extends {source.config} and contains:",
+            "read it with a YAML file that contains:",
+            f"extends: {source.config}",
             *section,
         )
     else:

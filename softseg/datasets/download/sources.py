@@ -28,7 +28,7 @@ class _Described(Component):
     citation: str
     """What to cite."""
     config: str
-    """The shipped configuration that reads it, or that a configuration for it extends."""
+    """Name of the shipped configuration that reads it, or that a configuration for it extends."""
     dataset: str = ""
     """The `dataset:` section that reads it, YAML; `{root}` is its folder. Empty: the config's."""
 

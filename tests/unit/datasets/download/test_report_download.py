@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 
 import pytest
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from softseg import data
 from softseg.config.load import load_experiment
+from softseg.config.shipped import shipped_files
 from softseg.core.errors import UserError
 from softseg.data.sample import load_sample
 from softseg.datasets.download import report_download
@@ -20,7 +20,6 @@ from softseg.datasets.download.sources import Archive, FileSet, find_source, tab
 from tests.support import makers
 from tests.support.download.archives import tar
 from tests.support.download.server import serving
-from tests.support.paths import ROOT as REPOSITORY
 
 
 def printed_report(source, folder):
@@ -37,9 +36,7 @@ def fake_file(folder, path, label):
 
 def read_as_printed(printed, folder):
     """The dataset and subjects of the printed `dataset:` section, in a YAML file of a user."""
-    config = re.search(r"extends (\S+) and contains:\n", printed)
-    above = os.path.relpath(REPOSITORY / config[1], folder)
-    (folder / "mine.yaml").write_text(f"extends: {above}\n{printed[config.end() :]}")
+    (folder / "mine.yaml").write_text(printed.split("a YAML file that contains:\n")[1])
     dataset = load_experiment(folder / "mine.yaml", []).dataset
     return dataset, dataset()
 
@@ -91,7 +88,7 @@ def test_the_spinal_cords_are_read_by_the_shipped_configuration(tmp_path):
         server.files = {p: fake_file(tmp_path / "made", p, "derivatives" in p) for p in paths}
         printed = printed_report(served(find_source("gm-challenge-data"), server), tmp_path / "gm")
     command = re.search(r"`softseg data check (\S+) --set (\S+)`", printed)
-    subjects = load_experiment(REPOSITORY / command[1], [command[2]]).dataset()
+    subjects = load_experiment(shipped_files()[command[1]], [command[2]]).dataset()
     assert len(subjects) == 8
     assert {subject.columns["institution_id"] for subject in subjects} == {
         "UCL", "NWU", "Philips", "Juntendo", "Milan", "CEITEC",
@@ -118,7 +115,7 @@ def test_for_a_challenge_the_report_says_where_to_register_and_where_files_go(tm
     section = {"root": str(tmp_path), "contrasts": ["x"], "targets": {"x": {}}}
     assert data.build({**yaml.safe_load(preset[1]), **section}).layout == name
     command = re.search(r"`softseg data check (\S+) --set (\S+)`", text.getvalue())
-    loaded = load_experiment(REPOSITORY / command[1], [command[2]])
+    loaded = load_experiment(shipped_files()[command[1]], [command[2]])
     assert loaded.dataset.root == str(tmp_path / "data")
 
 
@@ -130,7 +127,7 @@ def test_an_unknown_name_is_rejected_with_the_nearest_one():
 def test_every_entry_of_the_table_is_valid():
     for name in table():
         source = find_source(name)
-        assert (REPOSITORY / source.config).is_file(), name
+        assert source.config in shipped_files(), name
         if isinstance(source, Archive | FileSet):
             assert source.address.startswith("https://"), name
         if isinstance(source, FileSet):
