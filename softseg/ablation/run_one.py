@@ -11,9 +11,11 @@ from typing import Literal, TextIO
 from rich.console import Console
 
 from softseg.ablation.plan import PlannedRun
+from softseg.core.console import PIPE_WIDTH
 from softseg.core.errors import TrainingError, UserError
 from softseg.core.files import write_atomically
 from softseg.core.names import listing
+from softseg.data.subject import persons_of
 from softseg.evaluation.evaluate import evaluate
 from softseg.preprocess.stack import read_shared_stack
 from softseg.runs.data import PreparedData
@@ -46,7 +48,9 @@ def run_one(planned: PlannedRun, stack: Path, log: TextIO, lock_timeout: float =
     try:
         with lock(planned.run, lock_timeout):
             if not is_done(planned.run):
-                _train_and_evaluate(planned, stack, Console(file=log, soft_wrap=True, width=160))
+                _train_and_evaluate(
+                    planned, stack, Console(file=log, soft_wrap=True, width=PIPE_WIDTH)
+                )
         return Outcome("done")
     except LockedError:
         return Outcome("locked", "locked by another process")
@@ -62,7 +66,8 @@ def run_one(planned: PlannedRun, stack: Path, log: TextIO, lock_timeout: float =
 def _train_and_evaluate(planned: PlannedRun, stack: Path, console: Console) -> None:
     """Do all that a run consists of; its `done` mark is written last."""
     check_files(planned)
-    run, prepared = planned.run, PreparedData(planned.sets, read_shared_stack(stack), planned.files)
+    run, persons = planned.run, persons_of(planned.subjects)
+    prepared = PreparedData(planned.sets, read_shared_stack(stack), planned.files, persons)
     train(planned.experiment, run.folder, console, resume=True, prepared=prepared)
     began = time.perf_counter()
     evaluate(run, console, search=True, overwrite=True, stack=prepared.stack)

@@ -7,10 +7,10 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from softseg.ablation.design import Design
 from softseg.ablation.folder import (
@@ -27,7 +27,9 @@ from softseg.ablation.run_one import Outcome
 from softseg.core.console import ProgressBar, whole_seconds
 from softseg.core.files import read_json, remove_leftovers, temporary_files
 from softseg.core.locks import check_locks
+from softseg.data.subject import persons_of
 from softseg.preprocess.stack import read_shared_stack
+from softseg.render.terminal_table import TerminalTable
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.runs.folder import is_done, read_history, seconds_by_stage
@@ -163,24 +165,26 @@ def show_plan(
     folder: Path,
     console: Console,
     jobs: int,
-) -> None:
+) -> dict[str, Any]:
     """Print the picked runs and an estimate of their time; nothing is trained.
 
     If no run is done yet, a few steps of each candidate are timed on this machine.
+
+    Returns the same for programs: `runs`, each `run`, `candidate`, `split`, `training`,
+    `validation`, `test` (numbers of scans) and `status`; `to_do`, the number of runs; `jobs`;
+    `seconds`, the estimate for all of them.
     """
     plan, picked = _with_checked_files(plan, picked, folder)
-    table = Table("run", "candidate", "split", "training", "validation", "test", "status")
-    for planned in picked:
-        sets = planned.sets
-        sizes = [str(len(names)) for names in (sets.train, sets.validation, sets.test)]
-        number, split = str(planned.number), str(planned.split)
-        table.add_row(number, planned.candidate, split, *sizes, _status_text(planned))
-    console.print(table)
+    console.print(plan_table(picked))
     todo = [planned for planned in picked if not is_done(planned.run)]
     done = [planned for planned in plan if is_done(planned.run)]
+    content: dict[str, Any] = {
+        "runs": [_run_record(planned) for planned in picked],
+        **{"to_do": len(todo), "jobs": jobs, "seconds": 0.0},
+    }
     if not todo:
         console.print("all of these runs are done")
-        return
+        return content
     if done:
         seconds, source = _seconds_from_done(done, todo), f"{len(done)} run(s) done"
     else:
@@ -194,6 +198,40 @@ def show_plan(
         f"with --jobs {jobs} on this machine (estimated from {source})",
         highlight=False,
     )
+    return content | {"seconds": seconds / jobs}
+
+
+def _run_record(planned: PlannedRun) -> dict[str, Any]:
+    """Return a row of the plan, for programs."""
+    sets = planned.sets
+    return {
+        "run": planned.number,
+        "candidate": planned.candidate,
+        "split": planned.split,
+        "training": len(sets.train),
+        "validation": len(sets.validation),
+        "test": len(sets.test),
+        "status": _status_text(planned),
+    }
+
+
+def plan_table(picked: Sequence[PlannedRun]) -> TerminalTable:
+    """Return the picked runs with the number of scans in each set, and of persons if they differ.
+
+    The sizes are `7 (4)` for seven scans of four persons.
+    """
+    rows = []
+    for planned in picked:
+        persons, sizes = persons_of(planned.subjects), []
+        for names in (planned.sets.train, planned.sets.validation, planned.sets.test):
+            of_set = len({persons[name] for name in names})
+            sizes.append(f"{len(names)}" + (f" ({of_set})" if of_set < len(names) else ""))
+        number, split = str(planned.number), str(planned.split)
+        rows.append((number, planned.candidate, split, *sizes, _status_text(planned)))
+    header = ("run", "candidate", "split", "training", "validation", "test", "status")
+    has_persons = any("(" in size for row in rows for size in row[3:6])
+    notes = ("training, validation, test: number of scans (of persons)",) if has_persons else ()
+    return TerminalTable("", header, tuple(rows), notes, labels=2)
 
 
 def _status_text(planned: PlannedRun) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +27,7 @@ from softseg.check.findings import (
 )
 from softseg.core.errors import UserError, combined_error
 from softseg.data.splits import SETS, set_of
+from softseg.data.subject import count_scans, persons_of
 
 MAX_LINES = 10
 """Findings of one kind that are listed."""
@@ -81,14 +82,16 @@ def _findings_by_kind(result: CheckResult, severity: Severity) -> list[str]:
 
 def _at_most(lines: Sequence[str], kind: str) -> list[str]:
     more = len(lines) - MAX_LINES
-    rest = [f"and {more} more: {kind} (--json has all)"] if more > 0 else []
+    rest = [f"and {more} more: {kind} (--json lists all)"] if more > 0 else []
     return [*lines[:MAX_LINES], *rest]
 
 
 def _describe_files(result: CheckResult) -> list[str]:
     """Return lines about subjects, files, grids and types, then about each contrast and mask."""
     members = [(name, getattr(result.sets, name)) for name in SETS if result.sets]
-    sizes = ", ".join(f"{name} {len(names)}" for name, names in members)
+    persons = persons_of(result.subjects)
+    sizes = ", ".join(f"{name} {_count(names, persons)}" for name, names in members)
+    total = _count(persons, persons)
     # the other files of a subject are on the grid of its first contrast
     firsts: dict[str, VolumeSummary] = {}
     stored: dict[Kind, dict[tuple[str, Path], str]] = {kind: {} for kind in KINDS}
@@ -106,7 +109,7 @@ def _describe_files(result: CheckResult) -> list[str]:
         f"{kind}s {_count_values(of_kind.values())}" for kind, of_kind in stored.items() if of_kind
     ]
     return [
-        _line("subjects", f"{len(result.subjects)}{f' ({sizes})' if sizes else ''}"),
+        _line("subjects", f"{total}{f' ({sizes})' if sizes else ''}"),
         _line("files", f"{len({file.path for file in result.files})} read"),
         _line("shape", _count_values(format_shape(volume.shape) for volume in grids)),
         _line("zooms", _count_values(format_zooms(volume.zooms_mm) for volume in grids)),
@@ -115,6 +118,11 @@ def _describe_files(result: CheckResult) -> list[str]:
         *(_line(name, _describe_images(images)) for name, images in contrasts.items()),
         *(_line(name, _describe_masks(of_name)) for name, of_name in masks.items()),
     ]
+
+
+def _count(names: Collection[str], persons: Mapping[str, str]) -> str:
+    """Return `11 scans of 6 persons`, or `11` where nobody was scanned more than once."""
+    return count_scans(names, persons).removesuffix(" subjects").removesuffix(" subject")
 
 
 def _line(topic: str, text: str) -> str:

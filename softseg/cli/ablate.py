@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from softseg.cli.options import AblationFile, Sets
-from softseg.core.console import open_console
+from softseg.cli.options import AblationFile, AsJson, Sets
+from softseg.core.console import open_console, print_json
 
 
 def ablate(
@@ -35,6 +35,7 @@ def ablate(
     run_index: Annotated[
         int | None, typer.Option(metavar="K", help="Only run number K, as --plan counts them.")
     ] = None,
+    json_: AsJson = False,
 ) -> None:
     """Train and evaluate every candidate on every split; skip runs that are already done."""
     from softseg.ablation.design import load_design
@@ -44,12 +45,16 @@ def ablate(
 
     if sum((jobs > 1, cluster is not None, run_index is not None)) > 1:
         raise typer.BadParameter("--jobs, --cluster and --run-index cannot be combined")
-    console, design = open_console(), load_design(config, set_ or [])
+    if json_ and not plan:
+        raise typer.BadParameter("--json needs --plan; `softseg report --json` prints the scores")
+    console, design = open_console(to_stderr=json_), load_design(config, set_ or [])
     folder = out or Path("runs") / design.ablation.name
     runs = make_plan(design, folder, console)
     selected = pick(runs, candidates, splits, run_index)
     if plan:
-        show_plan(runs, selected, folder, console, jobs)
+        content = show_plan(runs, selected, folder, console, jobs)
+        if json_:
+            print_json(content)
         return
     outcomes = run_plan(design, runs, selected, folder, console, jobs, cluster)
     failed = sum(outcome.status == "failed" for outcome in outcomes)

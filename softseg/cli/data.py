@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from softseg.cli.options import ConfigFile, Sets
-from softseg.core.console import open_console
+from softseg.cli.options import AsJson, ConfigFile, Sets
+from softseg.core.console import open_console, print_json, print_topics
 
 app = typer.Typer(
     help="Download, check and show datasets, or write a synthetic one.", no_args_is_help=True
@@ -20,7 +20,7 @@ app = typer.Typer(
 def check(
     config: ConfigFile,
     set_: Sets = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
+    json_: AsJson = False,
     pairs: Annotated[
         Path | None, typer.Option(help="Write the files of each subject to this CSV file.")
     ] = None,
@@ -33,28 +33,26 @@ def check(
     ] = False,
 ) -> None:
     """Read every file of a dataset once; report errors, warnings and notes."""
-    import json
-
     from softseg.check.check import check_dataset
     from softseg.check.output import as_error, as_json, as_lines
     from softseg.config.load import load_experiment
     from softseg.runs.data import prepare_data
     from softseg.training.run_summary import summarize_data
 
-    console, experiment = open_console(), load_experiment(config, set_ or [])
+    console, experiment = open_console(to_stderr=json_), load_experiment(config, set_ or [])
     result = check_dataset(
         experiment.dataset, experiment.split, experiment.seed, console, pairs, experiment.slices
     )
     if json_:
-        print(json.dumps(as_json(result), indent=2))
+        print_json(as_json(result))
         sys.exit(2 if result.of("error") else 0)
-    console.print("\n".join(as_lines(result)), highlight=False, markup=False)
+    print_topics(console, as_lines(result))
     if error := as_error(result):
         raise error
     if preprocess:
         prepared = prepare_data(experiment, console)
-        lines = summarize_data(experiment, prepared.sets, prepared.stack)
-        console.print("\n".join(lines), highlight=False, markup=False)
+        lines = summarize_data(experiment, prepared.sets, prepared.stack, prepared.persons)
+        print_topics(console, lines)
 
 
 @app.command()
@@ -64,15 +62,18 @@ def summary(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the contact sheets.")] = Path(
         "contact"
     ),
+    json_: AsJson = False,
 ) -> None:
     """Draw a contact sheet: for each subject the slice with most foreground, masks outlined."""
     from softseg.check.contact_sheet import sheet_entries, write_contact_sheets
     from softseg.config.load import load_experiment
     from softseg.core.errors import combined_error
     from softseg.core.files import check_writable
+    from softseg.data.subject import count_scans, persons_of
 
     check_writable(out)
-    console, experiment = open_console(), load_experiment(config, set_ or [])
+    console = open_console(to_stderr=json_)
+    experiment = load_experiment(config, set_ or [])
     subjects = experiment.dataset()
     sets = experiment.split(subjects, experiment.seed)
     problems: list[str] = []
@@ -80,7 +81,12 @@ def summary(
         subjects, experiment.dataset, sets, experiment.slices.axis_index, problems
     )
     pages = write_contact_sheets(sheet, out)
-    console.print(f"{len(subjects)} subjects on {len(pages) - 1} page(s): {out}", markup=False)
+    persons = persons_of(subjects)
+    line = f"{count_scans(persons, persons)} on {len(pages) - 1} page(s): {out}"
+    console.print(line, highlight=False, markup=False)
+    if json_:
+        counts = {"subjects": len(persons), "persons": len(set(persons.values()))}
+        print_json({**counts, "files": [str(page) for page in pages], "problems": problems})
     if problems:
         raise combined_error("subjects that cannot be read are black in the sheets:", problems)
 

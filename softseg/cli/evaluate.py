@@ -7,9 +7,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from softseg.cli.options import Device, RunFolder, Samples, Seed, Sets, Threshold, changes
+from softseg.cli.options import (
+    AsJson,
+    Device,
+    RunFolder,
+    Samples,
+    Seed,
+    Sets,
+    Threshold,
+    changes,
+    chosen_run,
+)
 from softseg.cli.predict import check_options
-from softseg.core.console import open_console
+from softseg.core.console import open_console, print_json
 
 
 def evaluate(
@@ -48,6 +58,7 @@ def evaluate(
     ] = False,
     set_: Sets = None,
     device: Device = None,
+    json_: AsJson = False,
 ) -> None:
     """Score a trained run in the native space of each scan."""
     check_options(uncertainty, samples, seed, None)
@@ -60,9 +71,9 @@ def evaluate(
         )
     from softseg.evaluation import evaluate as evaluation
     from softseg.evaluation.recalibration.recalibrate import recalibrate as fit_and_compare
-    from softseg.runs.folder import find_run
 
-    console, trained, assignments = open_console(), find_run(run), changes(set_, device)
+    console, assignments = open_console(to_stderr=json_), changes(set_, device)
+    trained = chosen_run(run, console)
     scored = evaluation.evaluate(
         trained,
         console,
@@ -74,11 +85,16 @@ def evaluate(
         overwrite=overwrite,
     )
     evaluation.print_evaluation(trained, scored, console)
+    result = evaluation.as_json(trained, scored)
     if recalibrate:
-        fit_and_compare(trained, recalibrate, console, split, assignments, threshold)
+        effect = fit_and_compare(trained, recalibrate, console, split, assignments, threshold)
+        result["recalibration"] = effect.to_dict("records")
     if uncertainty:
         from softseg.evaluation.uncertainty import evaluate_uncertainty
         from softseg.inference.uncertainty.sampling import Sampling
 
         sampling = Sampling(uncertainty, samples or 20, seed or 0)
-        evaluate_uncertainty(trained, sampling, console, split, assignments, threshold)
+        scores = evaluate_uncertainty(trained, sampling, console, split, assignments, threshold)
+        result["uncertainty"] = scores.to_dict("records")
+    if json_:
+        print_json(result)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:  # slow to import
+    from rich.console import Console
+
+    from softseg.runs.folder import Run
 
 
 def find_config_file(context: typer.Context, config: Path | None) -> Path | None:
@@ -77,6 +82,22 @@ RunFolder = Annotated[
         help="A run's folder (default: the newest finished run in runs/ outside of ablations)."
     ),
 ]
+
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, and nothing else to stdout.")
+]
+
+
+def chosen_run(name: str | None, console: Console) -> Run:
+    """Return the run of a folder, or the newest one, and print which that is."""
+    from softseg.runs.folder import find_run
+
+    run = find_run(name)
+    if name is None:
+        text = f"{run.folder}: the newest finished run outside of ablations"
+        console.print(text, highlight=False, markup=False)
+    return run
 
 
 def changes(set_: list[str] | None, device: str | None) -> list[str]:

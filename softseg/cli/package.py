@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from softseg.cli.options import Overwrite, RunFolder
+from softseg.cli.options import Overwrite, RunFolder, chosen_run
 from softseg.core.console import open_console
 
 
@@ -30,12 +30,12 @@ def package(
 ) -> None:
     """Write a trained run into one file that `softseg predict` can use."""
     from softseg.package import write_package
-    from softseg.runs.folder import find_run
 
+    console = open_console()
     write_package(
-        find_run(run),
+        chosen_run(run, console),
         out,
-        open_console(),
+        console,
         license=license,
         citation=citation,
         authors=author or (),

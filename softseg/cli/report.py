@@ -7,19 +7,31 @@ from typing import Annotated, Literal
 
 import typer
 
-from softseg.core.console import open_console
+from softseg.cli.options import AsJson, chosen_run
+from softseg.core.console import open_console, print_json
 
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(help="The folder of an ablation or of a run.", metavar="DIR")
-    ],
+        Path | None,
+        typer.Argument(
+            help="The folder of an ablation or of a run (default: the newest finished run in runs/ "
+            "outside of ablations).",
+            metavar="DIR",
+        ),
+    ] = None,
     wilcoxon: Annotated[
         Literal["auto", "exact", "approx", "paper"] | None,
         typer.Option(help="Method of the Wilcoxon test (default: that of the configuration)."),
     ] = None,
+    json_: AsJson = False,
 ) -> None:
     """Write tables, figures and report.html of an ablation or of a single run."""
-    from softseg.report.report import show, write_report
+    from softseg.report.report import as_json, show, write_report
 
-    show(write_report(folder, wilcoxon), folder, open_console())
+    console = open_console(to_stderr=json_)
+    place = folder or chosen_run(None, console).folder
+    results = write_report(place, wilcoxon)
+    show(results, place, console)
+    if json_:
+        print_json(as_json(results, place))

@@ -8,9 +8,10 @@ from typing import Any
 from softseg.config.messages.describe import describe_types
 from softseg.config.messages.schema_walk import ModelSchema, model_schema
 from softseg.config.yaml.tree import KeyPath, lookup
-from softseg.config.yaml.write import WIDTH, inline, write
+from softseg.config.yaml.write import inline, write
 from softseg.core.component import Component
 
+_COLUMNS = 80  # of a terminal, for comments
 # keywords of a schema under which other schemas have names of the user's choice
 _NAMED = ("properties", "patternProperties", "$defs")
 # keywords that hold values, not schemas
@@ -29,7 +30,7 @@ def show(model: Component) -> str:
         note = schema.doc(path, data)
         values = "; ".join(_values_and_default(schema, path, data))
         note = " ".join(part for part in (note, f"[{values}]" if values else "") if part)
-        lines = textwrap.wrap(note, WIDTH - 2 * len(path) - 2, break_on_hyphens=False)
+        lines = textwrap.wrap(note, _COLUMNS - 2 * len(path) - 2, break_on_hyphens=False)
         return ["", *lines] if len(path) == 1 else lines  # an empty line between sections
 
     return write(data, notes).lstrip("\n")

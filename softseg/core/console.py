@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 import sys
+import textwrap
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,13 +15,55 @@ if TYPE_CHECKING:  # rich is slow to import, and every command comes through her
     from rich.console import Console
 
 
-def open_console(quiet: bool = False) -> Console:
-    """Return a console for standard output, or a silent one; its lines do not wrap in a pipe."""
+_LABEL = re.compile(r"\S+(?: \S+)?  +")  # of a topic, in columns of blanks
+PIPE_WIDTH = 80
+"""Columns of a table where there is no terminal; lines of text do not wrap there."""
+
+
+def open_console(quiet: bool = False, to_stderr: bool = False) -> Console:
+    """Return a console for standard output, or a silent one; its lines do not wrap in a pipe.
+
+    With `to_stderr`, it writes to standard error, as standard output then holds JSON only.
+    """
     from rich.console import Console
 
-    if quiet or sys.stdout.isatty():
-        return Console(quiet=quiet)
-    return Console(soft_wrap=True, width=160)  # a pipe has no width of its own
+    if quiet or (sys.stderr if to_stderr else sys.stdout).isatty():
+        return Console(quiet=quiet, stderr=to_stderr)
+    return Console(soft_wrap=True, width=PIPE_WIDTH, stderr=to_stderr)
+
+
+def print_topics(console: Console, lines: Iterable[str]) -> None:
+    """Print lines that wrap below their text, which begins after the label `data      `.
+
+    In a pipe every line stays whole.
+    """
+    for line in lines:
+        label = _LABEL.match(line)
+        text = line
+        if console.is_terminal:
+            text = textwrap.fill(
+                line,
+                console.width,
+                subsequent_indent=" " * (label.end() if label else 4),
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_json(content: Any) -> None:
+    """Print JSON to standard output; NaN and infinity, which JSON does not have, become null."""
+    print(json.dumps(_without_nan(content), indent=2))
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
 
 
 class ProgressBar:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -87,6 +87,22 @@ class Subject:
         """
         value = self.columns.get(column)
         return None if value is None or (is_missing(value) and column != "subject") else value
+
+
+def persons_of(subjects: Iterable[Subject]) -> dict[str, str]:
+    """Return the person of each subject, by name."""
+    return {subject.name: subject.person for subject in subjects}
+
+
+def count_scans(names: Collection[str], persons: Mapping[str, str]) -> str:
+    """Return `11 scans of 6 persons`, or `11 subjects` where nobody was scanned more than once.
+
+    `persons` has the person of each subject, if known.
+    """
+    count = len({persons.get(name, name) for name in names})
+    if count == len(names):
+        return f"{count} subject{'s' * (count != 1)}"
+    return f"{len(names)} scans of {count} person{'s' * (count != 1)}"
 
 
 @dataclass(frozen=True)

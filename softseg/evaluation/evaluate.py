@@ -10,11 +10,10 @@ from functools import reduce
 from numbers import Real
 from operator import add
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from softseg.core.errors import UserError
 from softseg.core.files import (
@@ -45,10 +44,11 @@ from softseg.inference.write import (
     write_predictions,
 )
 from softseg.metrics.calibration import ReliabilityBins, bins_to_table
-from softseg.metrics.headings import HEADINGS, sign_note
+from softseg.metrics.headings import HEADINGS, legend
 from softseg.metrics.score import TargetEvaluation
 from softseg.preprocess.stack import SliceStack
 from softseg.preprocess.training_scans import differences_from_training, recorded_training_scans
+from softseg.render.terminal_table import TerminalTable
 from softseg.runs.folder import (
     Run,
     check_distinct_predictions,
@@ -314,6 +314,25 @@ def print_evaluation(run: Run, scored: RunEvaluation, console: Console) -> None:
     console.print(f"{run.folder}: {files}", highlight=False, markup=False)
 
 
+def as_json(run: Run, scored: RunEvaluation) -> dict[str, Any]:
+    """Return what `print_evaluation` prints, for programs.
+
+    `run`: its folder; `set`: train, validation, test, or the name of another dataset; `synthetic`:
+    whether the data are a phantom; `thresholds`: {target: {value, source}}; `metrics`: as
+    `summarize_metrics`, in the units of metrics.csv.
+    """
+    return {
+        "run": str(run.folder),
+        "set": scored.name,
+        "synthetic": scored.synthetic,
+        "thresholds": {
+            target: {"value": value, "source": scored.sources[target]}
+            for target, value in scored.thresholds.items()
+        },
+        "metrics": summarize_metrics(scored.table),
+    }
+
+
 def summarize_metrics(table: pd.DataFrame) -> dict[str, dict[str, Moments]]:
     """Return {target: {metric: {mean, std, n}}} over subjects; n counts the defined values.
 
@@ -333,21 +352,17 @@ def summarize_metrics(table: pd.DataFrame) -> dict[str, dict[str, Moments]]:
     return summary
 
 
-def metrics_table(table: pd.DataFrame, title: str) -> Table:
+def metrics_table(table: pd.DataFrame, title: str) -> TerminalTable:
     """Return the mean and standard deviation of each metric, a row per metric."""
     shown = [name for name, heading in HEADINGS.items() if heading.printed and name in table]
-    printed = Table(title=escape(title), title_justify="left", caption_justify="left")
-    printed.caption = sign_note(shown) or None
-    printed.add_column("metric", no_wrap=True)
     summary = summarize_metrics(table)
-    for target in summary:
-        printed.add_column(escape(target), justify="right", no_wrap=True)
     counts = table["target"].value_counts()
-    printed.add_row("scans", *(str(counts[target]) for target in summary))
+    rows = [("scans", *(str(counts[target]) for target in summary))]
     for metric in shown:
         cells = (_cell(moments[metric], int(counts[target])) for target, moments in summary.items())
-        printed.add_row(escape(HEADINGS[metric].short), *cells)
-    return printed
+        rows.append((HEADINGS[metric].short, *cells))
+    notes = (legend(shown, "Mean ± SD"),)
+    return TerminalTable(title, ("metric", *summary), tuple(rows), notes)
 
 
 def _cell(moments: Moments, scans: int) -> str:
@@ -355,7 +370,8 @@ def _cell(moments: Moments, scans: int) -> str:
     mean, std = moments["mean"], moments["std"]
     if mean is None:
         return "undefined"
-    places = 1 if abs(mean) >= 10 else 2 if abs(mean) >= 0.1 else 4
+    size = max(abs(mean), std or 0.0)
+    places = 1 if size >= 10 or size == 0 else 2 if size >= 0.1 else 4
     spread = "" if std is None else f" ± {std:.{places}f}"
     defined = "" if moments["n"] == scans else f" ({moments['n']} of {scans})"
     return f"{mean:.{places}f}{spread}{defined}"

@@ -9,8 +9,6 @@ from operator import add
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from softseg.core.files import write_atomically
 from softseg.core.memory import memory_errors
@@ -26,6 +24,7 @@ from softseg.inference.uncertainty.maps import summarize
 from softseg.inference.uncertainty.sampling import Sampling, check_varies, native_samples
 from softseg.metrics.headings import HEADINGS, count_of
 from softseg.render.figures.calibration import UncertaintyCurves, plot_uncertainty
+from softseg.render.terminal_table import TerminalTable
 from softseg.runs.folder import Run, set_suffix
 
 _PAIRS = ("dice", "ece", "ace", "brier")
@@ -115,12 +114,9 @@ def _figure_data(volumes: Sequence[UncertaintyScores]) -> UncertaintyCurves:
     return UncertaintyCurves(errors, ideal, bins)
 
 
-def scores_table(table: pd.DataFrame, title: str) -> Table:
+def scores_table(table: pd.DataFrame, title: str) -> TerminalTable:
     """Return the mean scores without and with samples, over the subjects where both are defined."""
-    printed = Table(title=title, title_justify="left")
-    headings = ("target", "metric", "without", "samples", "mutual information", "n")
-    for heading in headings:
-        printed.add_column(heading, justify="left" if heading in headings[:2] else "right")
+    printed = []
     for target, rows in table.groupby("target", sort=False):
         for metric in (*_PAIRS, *_TRIPLES):
             sampled = "with" if metric in _PAIRS else "entropy"
@@ -129,6 +125,6 @@ def scores_table(table: pd.DataFrame, title: str) -> Table:
                 defined = rows[[name for name in columns if name in rows]].dropna()
                 cells = [f"{defined[name].mean():.4g}" if name in rows else "" for name in columns]
                 count = count_of(len(defined), len(rows))
-                heading = escape(HEADINGS[metric].column)
-                printed.add_row(escape(str(target)), heading, *cells, count)
-    return printed
+                printed.append((str(target), HEADINGS[metric].line, *cells, count))
+    header = ("target", "metric", "without", "samples", "mutual information", "n")
+    return TerminalTable(title, header, tuple(printed), labels=2)

@@ -55,7 +55,7 @@ HEADINGS = {
     "mse": Heading("MSE", "%", 0, printed=True, in_report=True),
     "mse_paper": Heading("MSE as in\nthe paper", "%", 0),
     "soft_dice": Heading("soft Dice", "%", 100, printed=True, in_report=True),
-    "dV_soft_ml": Heading("soft volume\nbias", "ml", 0, printed=True),
+    "dV_soft_ml": Heading("soft volume\nbias", "ml", 0, "soft dV", printed=True),
     "ece": Heading("ECE", "", 0, printed=True),
     "ltpr": Heading("LTPR", "%", 100, printed=True, in_report=True),
     "lfdr": Heading("LFDR", "%", 0, printed=True, in_report=True),
@@ -67,7 +67,7 @@ HEADINGS = {
     "ged": Heading("energy\ndistance", "", 0, "GED", printed=True, in_report=True),
     "ace": Heading("ACE", "", 0),
     "brier": Heading("Brier\nscore", "", 0),
-    "dV_hard_ml": Heading("hard volume\nbias", "ml", 0),
+    "dV_hard_ml": Heading("hard volume\nbias", "ml", 0, "hard dV"),
     "lfdr_paper": Heading("LFDR as in\nthe paper", "%", 0),
     "lesions_truth": Heading("lesions\nin the truth"),
     "lesions_pred": Heading("lesions\npredicted"),
@@ -106,6 +106,15 @@ def sign_note(metrics: Collection[str]) -> str:
         signs.append("dV > 0: over-segmentation")
         names.append("dV: volume bias")
     return f"{'; '.join(signs)} ({', '.join(names)})." if signs else ""
+
+
+def legend(metrics: Collection[str], first: str = "") -> str:
+    """`first` and the signs of these metrics, as one line of less than 80 letters; or ''."""
+    signs = [
+        "RVD > 0: under-segmentation" * ("rvd" in metrics),
+        "dV > 0: over-segmentation (volume bias)" * any(m.startswith("dV_") for m in metrics),
+    ]
+    return "; ".join(filter(None, [first, *signs]))
 
 
 def count_of(defined: int, scans: int) -> str:

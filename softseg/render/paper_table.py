@@ -66,20 +66,24 @@ def paper_table(
     ]
     rows = []
     for candidate, (done, planned, failed) in counts.items():
-        name_cell = Cell(candidate, mark="(reference)" if candidate == reference else "")
+        is_reference = candidate == reference and len(counts) > 1
+        name_cell = Cell(candidate, mark="(reference)" if is_reference else "")
         missing_runs, failed_runs = done < planned, failed > 0
         done_cell = Cell(f"{done}/{planned}", missing_runs, "!" if missing_runs else "")
         failed_cell = Cell(f"{failed}", failed_runs, "!" if failed_runs else "")
         cells = (column[candidate] for column in columns)
         rows.append((name_cell, done_cell, failed_cell, *cells))
     header = ["candidate", "runs done\nof planned", "not\nconverged"]
+    short_header = list(header)
     for heading in map(heading_of, metrics):
         optimum = "" if heading.optimum is None else f"\nopt. {heading.optimum:g}"
         header.append(f"{heading.column}{optimum}")
+        short_header.append(heading.short)
     shown = [cell for row in rows for cell in row]
-    explained = _notes(shown, unit, f"{test} against {reference}", unlike)
+    explained = _notes(shown, unit, f"{test} against {reference}", unlike, len(counts) > 1)
     below = [*explained, sign_note(metrics), *notes, *_run_notes(counts)]
-    return TextTable(name, title, tuple(header), tuple(rows), tuple(filter(None, below)))
+    shown_notes = tuple(filter(None, below))
+    return TextTable(name, title, tuple(header), tuple(rows), shown_notes, tuple(short_header))
 
 
 def _differ(scores: pd.DataFrame, metric: str) -> bool:
@@ -122,13 +126,18 @@ def _metric_cells(
             count = f"\n(n = {defined[name]} of {scans[name]})" if counted else ""
             text = f"{means[name]:z.{places}f}{spread}{count}"
         significant = name in means and p_values.get((name, metric), 1) < SIGNIFICANT
-        cells[name] = Cell(text, bold=name in best, mark="**" if significant else "")
+        cells[name] = Cell(
+            text, bold=name in best and len(counts) > 1, mark="**" if significant else ""
+        )
     return cells
 
 
-def _notes(cells: Sequence[Cell], unit: str, test: str, unlike: Collection[str]) -> Iterator[str]:
+def _notes(
+    cells: Sequence[Cell], unit: str, test: str, unlike: Collection[str], compared: bool
+) -> Iterator[str]:
     """Explain what the cells contain, and which metrics are not compared."""
-    yield f"Mean ± standard deviation over {unit}. Bold: closest to the optimum (opt.)."
+    bold = " Bold: closest to the optimum (opt.)." if compared else ""
+    yield f"Mean ± standard deviation over {unit}.{bold}"
     if any(cell.mark == "**" for cell in cells):
         yield f"** p < {SIGNIFICANT}, {test}."
     if any("(n = " in cell.text for cell in cells):

@@ -16,14 +16,11 @@ from pathlib import Path
 
 from jinja2 import Environment
 from markupsafe import Markup
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from softseg.core.files import write_atomically
+from softseg.render.terminal_table import NUMBER, TerminalTable
 
-# "-1.2 ± 3", "38/40", "p = 0.04", "n = 3 of 4"
-_NUMBER = re.compile(r"(?=.*\d)(?:[\W\dpne]|of)*", re.DOTALL)
 _MINUS = re.compile(r"(?<![\w.)\]-])-(?=\d)")
 _UNIT = re.compile(r"(?<=[±=<,]) (?=[\d−])| (?=[=<] \d)")
 _MARKDOWN = re.compile(r"[\\`*_|<>&~$#]|\](?=[(\[])")
@@ -62,6 +59,8 @@ class TextTable:
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    short_header: tuple[str, ...] = ()
+    """The header in short, for a terminal; empty: `header`."""
 
     def __post_init__(self) -> None:
         for number, row in enumerate(self.rows, start=1):
@@ -130,18 +129,15 @@ def to_html(table: TextTable) -> Markup:
     return Markup(template.render(table=table, kinds=kinds, lines=lines))
 
 
-def to_rich(table: TextTable) -> Table:
-    """The table for printing in a terminal."""
-    title, notes = escape(table.title), escape("\n".join(table.notes))
-    printed = Table(title=title, title_justify="left", caption=notes)
-    printed.caption_justify = "left"
-    for heading, numeric in zip(table.header, _numeric(table), strict=True):
-        printed.add_column(Text(heading), justify="right" if numeric else "left")
-    for row in table.rows:
-        printed.add_row(
-            *(Text(f"{cell.text} {cell.mark}".strip(), "bold" * cell.bold) for cell in row)
-        )
-    return printed
+def to_terminal(table: TextTable) -> TerminalTable:
+    """The table with a column for each of its rows: few candidates are compared in many metrics."""
+    header = ("", *(_flat(f"{row[0].text} {row[0].mark}") for row in table.rows))
+    rows: list[tuple[str | Text, ...]] = []
+    for k, heading in enumerate(table.short_header or table.header):
+        cells = [row[k] for row in table.rows]
+        texts = (Text(f"{c.text} {c.mark}".strip(), "bold" * c.bold) for c in cells)
+        rows.append((_flat(heading), *texts))
+    return TerminalTable(table.title, header, tuple(rows[1:]), table.notes)
 
 
 def write_table(table: TextTable, folder: Path) -> list[Path]:
@@ -159,7 +155,7 @@ def _columns(table: TextTable) -> list[list[str]]:
 
 def _numeric(table: TextTable) -> list[bool]:
     """Whether each column holds numbers; the first has the names of the rows and does not."""
-    return [False, *(any(map(_NUMBER.fullmatch, column)) for column in _columns(table)[1:])]
+    return [False, *(any(map(NUMBER.fullmatch, column)) for column in _columns(table)[1:])]
 
 
 def _flat(text: str) -> str:

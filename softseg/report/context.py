@@ -76,8 +76,8 @@ def report_warnings(results: Results) -> list[str]:
     scans, persons = (results.metrics[column].nunique() for column in ("subject", "person"))
     if persons < scans:
         warnings.append(
-            f"The {scans} tested scans are sessions of {persons} persons. Tables and tests by "
-            "subject average the sessions of a person, who counts once."
+            f"The tests have {scans} scans of {persons} person{'s' * (persons != 1)}. Tables and "
+            "tests by subject average the sessions of a person, who counts once."
         )
     return warnings
 

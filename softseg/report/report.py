@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from softseg.core.console import print_topics
 from softseg.core.errors import UserError
 from softseg.core.files import (
     check_writable,
@@ -18,7 +20,7 @@ from softseg.core.files import (
 )
 from softseg.metrics.significance import Method
 from softseg.render.page import Section, write_page
-from softseg.render.text_table import TextTable, to_rich, write_table
+from softseg.render.text_table import TextTable, to_terminal, write_table
 from softseg.report.comparisons import PER_SPLIT_CAUTION, UNITS, Comparison, Unit, as_table
 from softseg.report.context import report_context, report_warnings
 from softseg.report.figures import write_figure
@@ -30,6 +32,7 @@ from softseg.report.tables import (
     compare_candidates,
     comparisons_table,
     details_table,
+    mean_scores,
     means_table,
     runs_table,
 )
@@ -97,10 +100,32 @@ def show(results: Results, folder: Path, console: Console) -> None:
     """Print the first table of each target, the warnings, and the path of the report."""
     for target in results.targets:
         comparisons = compare_candidates(results, target, "subject")
-        console.print(to_rich(means_table(results, target, "subject", comparisons)))
-    for warning in report_warnings(results):
-        console.print(f"note: {warning}", style="yellow", highlight=False, markup=False)
+        console.print(to_terminal(means_table(results, target, "subject", comparisons)))
+    print_topics(console, (f"note: {warning}" for warning in report_warnings(results)))
     console.print(f"{folder}: report.html, tables/, figures/", highlight=False, markup=False)
+
+
+def as_json(results: Results, folder: Path) -> dict[str, Any]:
+    """Return what `show` prints, and the tests, for programs.
+
+    `report`: its file; `candidates` in their order; `reference`; `scores`: {target: {candidate:
+    {metric: {mean, std, n}}}} over persons; `comparisons`: the rows of tables/statistics.csv;
+    `warnings`: texts.
+    """
+    compared = {
+        (target, unit): compare_candidates(results, target, unit)
+        for target in results.targets
+        for unit in UNITS
+    }
+    return {
+        "report": str(folder / "report.html"),
+        "name": results.name,
+        "candidates": results.candidates,
+        "reference": results.reference,
+        "scores": {target: mean_scores(results, target) for target in results.targets},
+        "comparisons": as_table(chain(*compared.values())).to_dict("records"),
+        "warnings": report_warnings(results),
+    }
 
 
 def _score_sections(results: Results, comparisons: Comparisons, figures: Path) -> Iterator[Section]:

@@ -61,6 +61,20 @@ def means_table(
     )
 
 
+def mean_scores(results: Results, target: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Return {candidate: {metric: {mean, std, n}}} over persons, as in `means_table`."""
+    rows = rows_of(results, target)
+    scores = _scores(rows, "subject", _measured(rows)).drop(columns="scan")
+    persons = scores.groupby(["candidate", "unit"], sort=False).mean()
+    moments: dict[str, dict[str, dict[str, float]]] = {}
+    for candidate, of_candidate in persons.groupby("candidate", sort=False):
+        moments[str(candidate)] = {
+            str(metric): {"mean": values.mean(), "std": values.std(), "n": int(values.count())}
+            for metric, values in of_candidate.items()
+        }
+    return moments
+
+
 def details_table(results: Results, target: str, name: str, prefixes: Sequence[str]) -> TextTable:
     """Means by subject of all metrics with a name that begins so; no row if there are none."""
     rows = rows_of(results, target)

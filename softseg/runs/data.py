@@ -20,6 +20,7 @@ from softseg.data.leaks import check_leaks, image_leaks, person_leaks
 from softseg.data.masks import format_values
 from softseg.data.nifti.io import read_volume
 from softseg.data.splits import case_variants
+from softseg.data.subject import persons_of
 from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.stack import SliceStack
 from softseg.runs.file_digests import FileDigests
@@ -35,6 +36,7 @@ class PreparedData:
     sets: Sets
     stack: SliceStack
     files: FileDigests = field(default_factory=dict)  # of an ablation's runs
+    persons: dict[str, str] = field(default_factory=dict)  # subject -> person
 
 
 def prepare_data(experiment: Experiment, console: Console) -> PreparedData:
@@ -50,7 +52,7 @@ def prepare_data(experiment: Experiment, console: Console) -> PreparedData:
     check_distinct_predictions(experiment, (s for s in members if s.name in sets.test))
     stack = load_stack(experiment, members, console)
     check_sets(experiment, stack, sets)
-    return PreparedData(sets, stack)
+    return PreparedData(sets, stack, persons=persons_of(members))
 
 
 def list_subjects(experiment: Experiment, console: Console) -> list[Subject]:

@@ -24,6 +24,7 @@ from softseg.core.files import (
     write_json,
 )
 from softseg.core.locks import file_lock
+from softseg.core.names import did_you_mean, listing
 from softseg.data import Subject
 from softseg.data.nifti.io import file_stem
 
@@ -197,7 +198,7 @@ def find_run(name: str | None, root: Path = Path("runs")) -> Run:
     if name is not None:
         run = Run(Path(name))
         if not run.config.is_file():
-            raise UserError(f"{name} is not a softseg run: it has no config.yaml")
+            raise UserError(f"{name} is not a softseg run: {_why_no_run(run, root)}")
         return run
     runs = [Run(path.parent) for path in root.rglob("run.json")]
     finished = [run for run in runs if run.metadata().get("status") == "finished"]
@@ -208,6 +209,16 @@ def find_run(name: str | None, root: Path = Path("runs")) -> Run:
             f"there is no finished run in {root}/{outside}; train first, or name a run's folder"
         )
     return max(alone, key=lambda run: str(run.metadata().get("finished", "")))
+
+
+def _why_no_run(run: Run, root: Path) -> str:
+    """Why a folder without config.yaml is not a run, with the runs there are."""
+    if run.folder.exists():
+        return "it has no config.yaml"
+    places = {run.folder.parent, root}
+    names = [str(path.parent) for place in places for path in place.glob("*/config.yaml")]
+    runs = f"; runs are {listing(names)}" if names else ""
+    return f"there is no such folder{did_you_mean(str(run.folder), names)}{runs}"
 
 
 def is_done(run: Run) -> bool:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from softseg.core.device import synchronize
+from softseg.render.terminal_table import TerminalTable
 from softseg.training.batches import single_batch
 from softseg.training.distributed.processes import SINGLE
 from softseg.training.loop import train_step
@@ -70,11 +70,10 @@ class Profile:
         step_seconds = sum(self.phases.values())
         rows = {f"training: {n}": training * s / step_seconds for n, s in self.phases.items()}
         rows |= {"validation": validation, "checkpoints and log": other}
-        table = Table("of an epoch", "seconds", "share", title="where the time went (medians)")
-        for name, seconds in rows.items():
-            share = seconds / (training + validation + other)
-            table.add_row(name, f"{seconds:.3f}", f"{share:.1%}")
-        console.print(table)
+        total = training + validation + other
+        cells = tuple((n, f"{s:.3f}", f"{s / total:.1%}") for n, s in rows.items())
+        header = ("of an epoch", "seconds", "share")
+        console.print(TerminalTable("where the time went (medians)", header, cells))
         console.print(
             f"training part of an epoch {training:.2f} s, the bare network's steps "
             f"{bare_seconds:.2f} s: {training / bare_seconds:.2f} times",

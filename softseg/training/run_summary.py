@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -14,6 +14,7 @@ from softseg.config.experiment import Experiment
 from softseg.core import seeds
 from softseg.data import Sets
 from softseg.data.masks import Counts, count_soft
+from softseg.data.subject import count_scans
 from softseg.datasets.phantom import is_phantom
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.runs.data import PreparedData
@@ -38,7 +39,7 @@ def summarize(
     return "\n".join(
         [
             f"{experiment.name}: {trainer.device}, {trainer.threads} threads, {trainer.precision}",
-            *summarize_data(experiment, prepared.sets, prepared.stack),
+            *summarize_data(experiment, prepared.sets, prepared.stack, prepared.persons),
             f"network   {model.name}, {parameters:,} parameters{frozen}, head {model.head.name}, "
             f"loss {experiment.loss.name}",
             *(fine_tuning.summary() if fine_tuning else []),
@@ -47,11 +48,19 @@ def summarize(
     )
 
 
-def summarize_data(experiment: Experiment, sets: Sets, stack: SliceStack) -> list[str]:
-    """Subjects and slices, softness after every stage, and the Dice that the geometry allows."""
+def summarize_data(
+    experiment: Experiment,
+    sets: Sets,
+    stack: SliceStack,
+    persons: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Subjects and slices, softness after every stage, and the Dice that the geometry allows.
+
+    `persons` has the person of each subject, if known.
+    """
     members = {"training": sets.train, "validation": sets.validation, "test": sets.test}
     counts = " · ".join(
-        f"{name} {len(names)} subjects, {len(stack.rows(names))} slices"
+        f"{name} {count_scans(names, persons or {})}, {len(stack.rows(names))} slices"
         for name, names in members.items()
     )
     height, width = stack.image.shape[2:]

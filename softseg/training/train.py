@@ -14,6 +14,7 @@ from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump
+from softseg.core.console import print_topics
 from softseg.core.errors import TrainingError, UserError
 from softseg.core.files import write_atomically
 from softseg.core.memory import OutOfMemoryError, memory_errors, peak_memory_bytes
@@ -203,7 +204,7 @@ def _print_summary(
 ) -> None:
     """Print what is about to be trained, and what has changed since a resumed run began."""
     summary = summarize(experiment, prepared, state, fine_tuning)
-    console.print(summary, highlight=False, markup=False)
+    print_topics(console, summary.splitlines())
     if task.processes.world_size > 1:
         console.print(f"processes {task.processes.world_size}, each with its part of every batch")
     for change in changed_versions(run) if state.epoch else ():

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
@@ -29,9 +27,10 @@ from softseg.evaluation.recalibration.fit import (
 from softseg.evaluation.threshold_search import best_threshold, dice_curve, thresholds_of
 from softseg.metrics import TRUTH_THRESHOLD, binarize, without_ignored
 from softseg.metrics.calibration import region, score_calibration
-from softseg.metrics.headings import HEADINGS, count_of, sign_note
+from softseg.metrics.headings import HEADINGS, count_of, legend
 from softseg.metrics.overlap import dice, volume_ml
 from softseg.metrics.volume_bias import score_volume_bias
+from softseg.render.terminal_table import TerminalTable
 from softseg.runs.folder import Run, set_suffix
 from softseg.runs.thresholds import threshold_notices
 
@@ -173,16 +172,14 @@ def _scores(
     }
 
 
-def effect_table(effect: pd.DataFrame, title: str) -> Table:
+def effect_table(effect: pd.DataFrame, title: str) -> TerminalTable:
     """Return the metrics before and after, for the terminal."""
-    caption = sign_note(set(effect["metric"])) or None
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    for heading in ("target", "metric", "before", "after", "n"):
-        table.add_column(heading, justify="left" if heading in ("target", "metric") else "right")
     scans = effect.groupby("target")["n"].max()  # the volume bias is defined in every scan
+    rows = []
     for row in effect.to_dict("records"):
         numbers = (f"{row[when]:.4g}" for when in ("before", "after"))
-        heading = HEADINGS[str(row["metric"])].short
         count = count_of(int(row["n"]), int(scans[row["target"]]))
-        table.add_row(escape(str(row["target"])), escape(heading), *numbers, count)
-    return table
+        rows.append((str(row["target"]), HEADINGS[str(row["metric"])].short, *numbers, count))
+    header = ("target", "metric", "before", "after", "n")
+    notes = tuple(filter(None, [legend(set(effect["metric"]))]))
+    return TerminalTable(title, header, tuple(rows), notes, labels=2)

@@ -80,7 +80,7 @@ def test_at_most_ten_lines_of_a_kind_are_listed_and_the_rest_counted(tmp_path):
     empty = [line for line in as_lines(result) if "holds no voxel" in line]
     assert len(empty) == 10
     assert "warning: empty mask (13): check that there is none in this scan" in as_lines(result)
-    assert "  - and 3 more: empty mask (--json has all)" in as_lines(result)
+    assert "  - and 3 more: empty mask (--json lists all)" in as_lines(result)
     error = as_error(result)
     assert isinstance(error, UserError)
     assert str(error).startswith("14 problem(s) in the data")  # and no target in training

@@ -153,4 +153,4 @@ def test_sessions_of_a_person_have_a_warning(tmp_path):
     results = read_results(tmp_path)
     assert results.metrics["person"].tolist() == ["NA", "p0", "NA", "p1", "NA", "p2"]
     [warning] = report_warnings(results)
-    assert "The 6 tested scans are sessions of 4 persons." in warning
+    assert "The tests have 6 scans of 4 persons." in warning

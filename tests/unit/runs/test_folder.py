@@ -148,8 +148,9 @@ def test_a_missing_finished_training_is_a_user_error(tmp_path):
 def test_a_named_run_need_not_be_finished_but_must_be_a_run(tmp_path):
     run = make_run(tmp_path / "run")
     assert find_run(str(run.folder)).folder == run.folder
-    for name in ("nowhere", "."):
-        with pytest.raises(UserError, match=r"is not a softseg run: it has no config\.yaml"):
+    missing = r"nowhere is not a softseg run: there is no such folder.*; runs are .*run"
+    for name, why in (("nowhere", missing), (".", r"is not a softseg run: it has no config\.yaml")):
+        with pytest.raises(UserError, match=why):
             find_run(str(tmp_path / name))
 
 

@@ -96,8 +96,8 @@ def test_the_number_of_slices_excludes_dropped_slices():
     stack.keep[0] = stack.keep[1] = False
     data, _, geometry = summarize_data(experiment(), SETS, stack)
     assert data == (
-        "data      training 2 subjects, 6 slices · validation 1 subjects, 4 slices · "
-        "test 1 subjects, 4 slices, 24 x 24 pixels"
+        "data      training 2 subjects, 6 slices · validation 1 subject, 4 slices · "
+        "test 1 subject, 4 slices, 24 x 24 pixels"
     )
     assert geometry.startswith("geometry  gm: Dice ceiling ")
 

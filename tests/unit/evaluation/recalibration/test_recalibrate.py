@@ -138,7 +138,7 @@ def test_the_command_prints_what_changed(run, monkeypatch, capsys):
     assert not ended.value.code
     printed = capsys.readouterr().out
     assert "Recalibration by monotone, test set" in printed
-    assert "soft volume bias [ml]" in printed
+    assert "soft dV [ml]" in printed
     assert "recalibration.json" in printed
     scored = pd.read_csv(run.folder / "metrics.csv")["dice"].mean()
     before = rows(pd.read_csv(run.folder / "recalibration.csv"))["before"]["dice"]
