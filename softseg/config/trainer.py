@@ -76,8 +76,14 @@ class Trainer(Component):
     device: str = "auto"
     """auto (a CUDA GPU, else an Apple GPU, else the CPU) | cpu | cuda | cuda:1 | mps."""
     precision: Precision = "float32"
-    """float32 | bf16 (the network only; head, loss and weights stay float32) | auto (bf16 if the
-    device supports it natively; the choice is written to the run's config.yaml)."""
+    """float32 | bf16 (the network only; head, loss and weights stay float32) | tf32 (float32, with
+    convolutions in TF32, whose factors have 11 bits; NVIDIA GPUs from Ampere on) | auto (bf16 if
+    the device multiplies in it, which is faster; the choice is written to the run's config.yaml).
+    float32 never means TF32."""
+    deterministic: bool = False
+    """Whether training on a CUDA GPU gives the same bits on every repeat and after every resume, on
+    the same GPU with the same versions. Takes longer: neither the fastest convolutions nor torch's
+    own upsampling can be used. A CPU gives the same bits without it; an Apple GPU cannot."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """Memory layout of feature maps; results differ by rounding. auto: channels_last on a CPU and
     for bf16 on a CUDA GPU, where it makes convolutions faster, else contiguous; the choice is

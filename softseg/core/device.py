@@ -12,7 +12,7 @@ from torch.profiler import record_function
 from softseg.core.errors import UserError
 from softseg.core.memory import free_memory_bytes
 
-Precision = Literal["auto", "float32", "bf16"]
+Precision = Literal["auto", "float32", "tf32", "bf16"]
 _STACK_SHARE = 0.6  # of a GPU's free memory that slices may take
 MEMORY_FORMATS = {
     "auto": torch.contiguous_format,
@@ -63,17 +63,44 @@ def free_bytes(device: torch.device) -> int:
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """Replace `auto` by bf16 on devices that multiply in it, else by float32.
 
-    Such devices are GPUs from Ampere on and CPUs with AMX; elsewhere bf16 is emulated, and slower
-    than float32. The soft values of a trained network differ by at most 0.02 between the two
-    (tests/unit/core/test_device.py).
+    Such devices are NVIDIA GPUs from Ampere on and CPUs with AMX or AVX512-bf16; elsewhere bf16 is
+    emulated, and slower than float32. The soft values of a trained network differ by at most 0.02
+    between the two (tests/unit/core/test_device.py).
+
+    Raises UserError for tf32 on a device that does not have it.
     """
+    if precision == "tf32" and not _is_ampere(device):
+        raise UserError(
+            f"trainer.precision: tf32 needs an NVIDIA GPU from Ampere on, and the device is "
+            f"{device}; use float32, or auto (bf16 on a device that multiplies in it)"
+        )
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        native = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
-    return "bf16" if native else "float32"
+    return "bf16" if _multiplies_in_bf16(device) else "float32"
+
+
+def inference_precision(precision: Precision, device: torch.device) -> Precision:
+    """Resolve the precision of a trained network, which may be used on any device.
+
+    As `resolve_precision`, except that tf32 is float32 on a device that does not have it: the
+    weights are float32 in both, and only the products are more exact.
+    """
+    if precision == "tf32" and not _is_ampere(device):
+        return "float32"
+    return resolve_precision(precision, device)
+
+
+def _is_ampere(device: torch.device) -> bool:
+    """Whether a device is a GPU of compute capability 8.0 or more, with bf16 and TF32."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _multiplies_in_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for products in bf16."""
+    if device.type != "cpu":
+        return _is_ampere(device)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def resolve_memory_format(name: str, device: torch.device, precision: Precision) -> str:
@@ -87,8 +114,20 @@ def resolve_memory_format(name: str, device: torch.device, precision: Precision)
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Return a context for a network's forward pass, in bfloat16 if `precision` is bf16.
 
-    Head and loss stay outside of it, in float32.
+    Head and loss stay outside of it, in float32. On a CUDA GPU this also sets what cuDNN may do in
+    this pass and in the backward pass after it: convolutions in TF32 if `precision` is tf32, and
+    trials of all algorithms for the fastest one in training, whose slices all have one size, unless
+    results must be deterministic. Scans to predict have many sizes, each of which would need trials
+    of its own.
     """
+    if device.type == "cuda":
+        # torch's old and new settings, as it reads both and raises an error if they disagree; ieee
+        # is exact float32 even where the calling program has chosen TF32 for everything
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+        convolutions.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        torch.backends.cudnn.benchmark = torch.is_grad_enabled() and not deterministic
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

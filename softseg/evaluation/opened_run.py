@@ -35,7 +35,15 @@ from softseg.runs.resume import changed_keys
 
 _MACHINE = tuple(
     f"trainer.{key}"
-    for key in ("batch_size", "compile", "device", "memory_format", "precision", "threads")
+    for key in (
+        "batch_size",
+        "compile",
+        "deterministic",
+        "device",
+        "memory_format",
+        "precision",
+        "threads",
+    )
 )
 """Keys of the trainer that an evaluation reads, too."""
 
@@ -92,7 +100,7 @@ def open_run(
     """
     experiment = load_config(run.config, Experiment, changes)
     check_changes(run, experiment)
-    experiment = resolve_hardware(experiment)
+    experiment = resolve_hardware(experiment, trained=True)
     sets = read_split(run.split)
     if "test" in set_names and not sets.test:
         raise UserError(
@@ -138,7 +146,7 @@ def open_other_data(
     check_changes(run, experiment)
     data = read_other_data(source, run, experiment, of_data)
     check_name(data, run)
-    experiment = resolve_hardware(data.experiment)
+    experiment = resolve_hardware(data.experiment, trained=True)
     predictor, epoch = _load_weights(run, experiment, console)
     subjects = list_subjects(experiment, console)
     stack = load_stack(experiment, subjects, console)

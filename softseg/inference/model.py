@@ -102,7 +102,7 @@ def open_model(source: Path, device: str = "auto") -> Model:
 def _on_this_machine(config: ConfigTree, device: str) -> Experiment:
     """The experiment of a stored configuration, with this machine's device and threads."""
     tree = apply_changes(config, [*_MACHINE_DEFAULTS, f"trainer.device={device}"])
-    return resolve_hardware(validate(tree, Experiment))
+    return resolve_hardware(validate(tree, Experiment), trained=True)
 
 
 @dataclass(frozen=True)

@@ -76,9 +76,7 @@ class Unet2dNetwork(nn.Module):
             features = F.max_pool2d(skips[-1], kernel_size=2)
         features = self.bottom(features)
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
-            # to the size of the skip, odd sizes included; corners aligned as in the paper's code
-            size = skip.shape[-2:]
-            features = F.interpolate(features, size=size, mode="bilinear", align_corners=True)
+            features = upsample(features, skip.shape[-2:])  # odd sizes included
             features = block(torch.cat([features, skip], dim=1))
         logits: Tensor = self.last(self.end(features))
         return logits
@@ -105,3 +103,30 @@ class Unet2dNetwork(nn.Module):
             f"slices of {height}x{width} voxels are too small for a U-Net of depth {depth}; "
             f"crop or pad to at least {smallest}x{smallest}, or lower model.depth"
         )
+
+
+def upsample(features: Tensor, size: torch.Size) -> Tensor:
+    """Interpolate features (B, C, h, w) linearly to a size (H, W): (B, C, H, W).
+
+    Corners are aligned as in the paper's code. On a GPU, torch's own backward pass adds in any
+    order; where results must be deterministic, two products with fixed matrices replace it, equal
+    to rounding. They are computed in float32, since weights in bfloat16 would not add up to 1.
+    """
+    if features.is_cpu or not torch.are_deterministic_algorithms_enabled():
+        return F.interpolate(features, size=size, mode="bilinear", align_corners=True)
+    with torch.autocast(features.device.type, enabled=False):
+        values = features.to(torch.promote_types(features.dtype, torch.float32))
+        rows, columns = (
+            _interpolation_matrix(old, new, values)
+            for old, new in zip(features.shape[-2:], size, strict=True)
+        )
+        return (rows @ (values @ columns.T)).to(features.dtype)
+
+
+def _interpolation_matrix(old: int, new: int, like: Tensor) -> Tensor:
+    """Return the weights (new, old) of linear interpolation between `old` aligned positions."""
+    positions = torch.arange(new, dtype=like.dtype, device=like.device) * (
+        (old - 1) / max(new - 1, 1)
+    )
+    corners = torch.arange(old, dtype=like.dtype, device=like.device)
+    return (1 - (positions[:, None] - corners).abs()).clamp(min=0)

@@ -13,6 +13,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.trainer import Trainer
 from softseg.core import device as hardware
 from softseg.core import seeds
+from softseg.core.determinism import set_deterministic
 from softseg.core.errors import UserError
 from softseg.core.memory import is_out_of_memory
 from softseg.models.blocks import freeze
@@ -21,17 +22,26 @@ from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.folder import Run
 
 
-def resolve_hardware(experiment: Experiment) -> Experiment:
+def resolve_hardware(experiment: Experiment, *, trained: bool = False) -> Experiment:
     """Replace `auto` and `null` by what they mean here, so that the run's config repeats it.
 
-    Sets torch's number of threads and its precision for this process.
+    Sets torch's number of threads, and whether it is deterministic, for this process. A `trained`
+    network can be used on every device: tf32 is then float32, and `deterministic` has no effect,
+    where the device does not have it.
+
+    Raises UserError for a device that does not exist here, or does not have what is required.
     """
     trainer = experiment.trainer
     device = hardware.select_device(trainer.device)
     threads = trainer.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32; bf16 is the fast choice
-    precision = hardware.resolve_precision(trainer.precision, device)
+    # products outside of convolutions stay float32 with tf32, too: in TF32, coordinates of the
+    # affine would be off by some hundredths of a pixel
+    torch.backends.cuda.matmul.allow_tf32 = False
+    can_repeat = device.type in ("cpu", "cuda")
+    set_deterministic(trainer.deterministic and (can_repeat or not trained), device)
+    resolve = hardware.inference_precision if trained else hardware.resolve_precision
+    precision = resolve(trainer.precision, device)
     resolved = {
         "threads": threads,
         "device": str(device),
@@ -94,6 +104,6 @@ def build_predictor(experiment: Experiment, weights: Mapping[str, Any], source: 
             raise
         reason = str(error).splitlines()[0]
         raise UserError(f"{source} does not fit its config.yaml: {reason}") from error
-    precision = hardware.resolve_precision(experiment.trainer.precision, device)
+    precision = hardware.inference_precision(experiment.trainer.precision, device)
     batch_size = 2 * experiment.trainer.batch_size
     return Predictor(network, head, device, precision, batch_size)

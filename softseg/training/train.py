@@ -15,9 +15,10 @@ from torch import Tensor
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump
 from softseg.core.console import print_topics
+from softseg.core.determinism import determinism_errors
 from softseg.core.errors import TrainingError, UserError
 from softseg.core.files import write_atomically
-from softseg.core.memory import OutOfMemoryError, memory_errors, peak_memory_bytes
+from softseg.core.memory import memory_errors, peak_memory_bytes
 from softseg.core.ranks import SINGLE_PROCESS, Ranks
 from softseg.data import write_split
 from softseg.runs.build import resolve_hardware
@@ -115,7 +116,7 @@ def train(
     run.update_metadata(
         processes=processes.world_size,
         warnings=warnings,
-        **start_metadata(run, state.epoch, [str(change) for change in changes]),
+        **start_metadata(run, state.epoch, [str(change) for change in changes], task.device),
     )
     _fit_and_record(run, state, task, console, profile)
     _finish(run, state, task, console)
@@ -181,7 +182,8 @@ def _train_as_other_rank(
             f"on several machines the data and {run.folder} must be the same for all"
         )
     if not start.done:
-        fit(state, task, _Observers(()))
+        with determinism_errors():
+            fit(state, task, _Observers(()))
 
 
 def _resolve_process_hardware(
@@ -207,7 +209,7 @@ def _print_summary(
     print_topics(console, summary.splitlines())
     if task.processes.world_size > 1:
         console.print(f"processes {task.processes.world_size}, each with its part of every batch")
-    for change in changed_versions(run) if state.epoch else ():
+    for change in changed_versions(run, task.device) if state.epoch else ():
         console.print(f"warning   {change}: results may differ in their last bits", markup=False)
 
 
@@ -270,7 +272,7 @@ def _fit_and_record(run: Run, state: State, task: Task, console: Console, profil
         epochs, slices = task.trainer.max_epochs, len(task.rows)
         with ProgressDisplay(console, epochs, state.epoch, slices) as display:
             observers: list[Observer] = [recorder, display, *([profiler] if profiler else [])]
-            with memory_errors(*_MEMORY):
+            with memory_errors(*_MEMORY), determinism_errors():
                 fit(state, task, _Observers(tuple(observers)))
         if profiler:
             bare_seconds = bare_step_seconds(state, task) * steps_per_epoch(task)
@@ -279,7 +281,7 @@ def _fit_and_record(run: Run, state: State, task: Task, console: Console, profil
         run.update_metadata(status="interrupted", epochs=state.epoch)
         console.print("interrupted; continue from the last completed epoch with --resume")
         raise
-    except (TrainingError, OutOfMemoryError) as error:
+    except (TrainingError, UserError) as error:
         run.update_metadata(status="failed", reason=str(error))
         raise
     finally:

@@ -11,6 +11,7 @@ from softseg.core.device import (
     autocast,
     available_devices,
     free_bytes,
+    inference_precision,
     resolve_memory_format,
     resolve_precision,
     select_device,
@@ -115,10 +116,101 @@ def test_auto_precision_is_bfloat16_on_capable_gpus(monkeypatch, device, capabil
     assert resolve_precision("bf16", torch.device(device)) == "bf16"
 
 
-@pytest.mark.parametrize(("amx", "chosen"), [(True, "bf16"), (False, "float32")])
-def test_auto_precision_is_bfloat16_on_cpus_with_amx(monkeypatch, amx, chosen):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+@pytest.mark.parametrize(
+    ("capabilities", "chosen"),
+    [
+        ({"amx_bf16": True}, "bf16"),
+        ({"amx_bf16": False, "avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": False, "avx512_f": True}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_auto_precision_is_bfloat16_on_cpus_that_multiply_in_it(monkeypatch, capabilities, chosen):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert resolve_precision("auto", torch.device("cpu")) == chosen
+    assert inference_precision("auto", torch.device("cpu")) == chosen
+
+
+@pytest.mark.parametrize(
+    ("device", "capability"), [("cuda:1", (7, 5)), ("mps", None), ("cpu", None)]
+)
+def test_tf32_is_rejected_in_training_and_float32_in_inference_where_it_does_not_exist(
+    monkeypatch, device, capability
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    message = (
+        "trainer.precision: tf32 needs an NVIDIA GPU from Ampere on, and the device is "
+        f"{device}; use float32, or auto (bf16 on a device that multiplies in it)"
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+        resolve_precision("tf32", torch.device(device))
+    assert inference_precision("tf32", torch.device(device)) == "float32"
+    assert inference_precision("bf16", torch.device(device)) == "bf16"
+
+
+def test_tf32_exists_on_capable_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    assert resolve_precision("tf32", torch.device("cuda")) == "tf32"
+    assert inference_precision("tf32", torch.device("cuda")) == "tf32"
+
+
+def torch_settings():
+    """Read what torch may do, with its old and new settings; it raises an error if they differ."""
+    backends = torch.backends
+    return {
+        "convolutions": backends.cudnn.conv.fp32_precision,
+        "convolutions (old)": backends.cudnn.allow_tf32,
+        "products (old)": backends.cuda.matmul.allow_tf32,
+        "products": torch.get_float32_matmul_precision(),
+        "trials": backends.cudnn.benchmark,
+    }
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """A CUDA device, whose settings are restored after the test."""
+    before = torch.backends.cudnn.conv.fp32_precision
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    yield torch.device("cuda")
+    torch.backends.cudnn.conv.fp32_precision = before
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+def test_only_tf32_allows_convolutions_in_it_and_nothing_else(cuda):
+    for precision in ("tf32", "float32", "tf32", "bf16"):
+        with autocast(cuda, precision):
+            settings = torch_settings()
+        assert settings == torch_settings()  # the backward pass is outside
+        assert settings["convolutions"] == ("tf32" if precision == "tf32" else "ieee")
+        assert settings["convolutions (old)"] == (precision == "tf32")
+        assert not settings["products (old)"]
+        assert settings["products"] == "highest"
+
+
+def test_float32_is_exact_where_the_calling_program_chose_tf32_for_everything(cuda, monkeypatch):
+    monkeypatch.setattr(torch.backends, "fp32_precision", "tf32")
+    with autocast(cuda, "float32"):
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+
+
+def test_algorithms_are_tried_in_training_unless_bits_must_repeat(cuda):
+    with autocast(cuda, "float32"):
+        assert torch_settings()["trials"]
+    with torch.no_grad(), autocast(cuda, "float32"):
+        assert not torch_settings()["trials"]
+    torch.use_deterministic_algorithms(True)
+    try:
+        with autocast(cuda, "float32"):
+            assert not torch_settings()["trials"]
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_cpu_leaves_the_settings_of_gpus_as_they_are(cuda):
+    before = torch_settings()
+    with autocast(torch.device("cpu"), "float32"):
+        assert torch_settings() == before
 
 
 @pytest.mark.parametrize("head", ["sigmoid", "normrelu"])

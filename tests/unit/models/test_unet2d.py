@@ -9,6 +9,7 @@ from torch import nn
 
 from softseg import models
 from softseg.core.errors import UserError
+from softseg.models.unet2d import upsample
 
 TINY = {"name": "unet2d", "depth": 2, "filters": 2, "dropout": 0.0}
 
@@ -164,3 +165,59 @@ def test_a_single_value_at_the_bottom_is_rejected_before_a_norm_fails(norm, batc
     network = models.build({"name": "unet2d", "depth": 2, "filters": 2, "norm": norm})
     with pytest.raises(UserError, match=r"4x4 .*at least 8x8"):
         network(torch.zeros(batch, 1, 4, 4))
+
+
+SIZES = [(1, 2), (2, 4), (3, 7), (4, 8), (5, 11), (16, 33)]
+
+
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def upsampled(features, size, monkeypatch=None):
+    """Return upsampled features and the gradient; with `monkeypatch` as on a GPU."""
+    if monkeypatch:
+        monkeypatch.setattr(torch.Tensor, "is_cpu", False)
+    leaf = features.clone().requires_grad_()
+    result = upsample(leaf, size)
+    weights = torch.randn(result.shape, generator=torch.Generator().manual_seed(1))
+    (result * weights).sum().backward()
+    return result.detach(), leaf.grad
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("rows", SIZES)
+@pytest.mark.parametrize("columns", [(4, 8), (5, 11)])
+def test_deterministic_upsampling_of_a_gpu_is_equal_to_rounding(monkeypatch, rows, columns):
+    """Forward and gradient, for even and odd sizes."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 3, rows[0], columns[0], generator=generator)
+    size = torch.Size((rows[1], columns[1]))
+    expected, expected_gradient = upsampled(features, size)
+    result, gradient = upsampled(features, size, monkeypatch)
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=5e-6)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_deterministic_upsampling_of_bfloat16_is_computed_in_float32(monkeypatch):
+    features = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    expected = upsample(features.bfloat16().float(), torch.Size((33, 33)))
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = upsample(features.bfloat16(), torch.Size((33, 33)))
+    assert result.dtype == torch.bfloat16
+    torch.testing.assert_close(result.float(), expected, rtol=2**-8, atol=1e-5)  # rounded once
+
+
+def test_a_cpu_upsamples_with_the_same_bits_whether_deterministic_or_not():
+    features, size = torch.randn(1, 2, 5, 6), torch.Size((11, 12))
+    before = upsample(features, size)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.equal(upsample(features, size), before)
+    finally:
+        torch.use_deterministic_algorithms(False)
