@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "evaluate", "load_model", "predict", "train"]
 
 
+def __dir__() -> list[str]:
+    """The names of the API, which are there before their first use, too."""
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     """Import a function of the API on first use, so that `softseg --help` needs no torch."""
     if name not in __all__:

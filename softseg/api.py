@@ -15,13 +15,13 @@ import pandas as pd
 from softseg.config.load import load_experiment
 from softseg.config.shipped import find_config, which_config
 from softseg.core.console import open_console
-from softseg.core.errors import UserError, combined_error
+from softseg.core.errors import UserError, combined_error, python_arguments
 from softseg.evaluation import evaluate as evaluation
 from softseg.inference.model import open_model
 from softseg.inference.predict import Options, predict_scans
 from softseg.inference.roi import assign_rois
 from softseg.inference.scans import find_scans
-from softseg.inference.segmenter import Segmenter
+from softseg.inference.segmenter import Segmenter, check_batch_size
 from softseg.runs.folder import Run
 from softseg.runs.lock import exclusive
 from softseg.training import train as training
@@ -29,6 +29,7 @@ from softseg.training import train as training
 PathLike = str | Path
 
 
+@python_arguments()
 def train(
     config: PathLike,
     *,
@@ -68,6 +69,7 @@ def train(
         return run.folder
 
 
+@python_arguments()
 def evaluate(
     run: PathLike,
     *,
@@ -105,6 +107,7 @@ def evaluate(
     return scored.table
 
 
+@python_arguments()
 def predict(
     model: PathLike,
     inputs: PathLike | Sequence[PathLike],
@@ -113,6 +116,7 @@ def predict(
     roi: PathLike | None = None,
     center: tuple[float, float, float] | None = None,
     threshold: float | None = None,
+    batch_size: int | None = None,
     device: str = "auto",
     quiet: bool = False,
 ) -> list[Path]:
@@ -125,24 +129,27 @@ def predict(
         roi: an ROI mask or a folder of them, for a model that was trained around one.
         center: center voxel (3,) of the region to segment, instead of an ROI mask.
         threshold: binarization threshold in [0, 1]; None: the model's.
+        batch_size: slices at once; None: as many as fit into memory.
         device: auto, cpu, cuda, cuda:1 or mps.
         quiet: print nothing.
 
     Raises UserError, after all other scans are segmented, naming each scan that could not be.
     """
     evaluation.check_threshold(threshold)
+    check_batch_size(batch_size)
     opened = open_model(Path(model), device)
     paths = [inputs] if isinstance(inputs, str | Path) else inputs
     scans = find_scans([str(path) for path in paths], opened.contrasts)
     voxel = None if center is None else ",".join(map(str, center))
     assignment = assign_rois(opened, scans, None if roi is None else Path(roi), voxel)
-    options = Options(threshold=threshold, center=assignment.center)
+    options = Options(threshold, assignment.center, batch_size=batch_size)
     done = predict_scans([opened], assignment.scans, Path(out), open_console(quiet), options)
     if problems := [*assignment.problems, *done.problems]:
         raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)
     return done.written
 
 
+@python_arguments()
 def load_model(path: PathLike, device: str = "auto") -> Segmenter:
-    """Open a run's folder or a package, for `load_model(path)(array, affine=affine)`."""
+    """Open a run's folder or a package, for `load_model(path)(nibabel.load("scan.nii.gz"))`."""
     return Segmenter(open_model(Path(path), device))

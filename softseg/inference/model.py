@@ -25,7 +25,7 @@ _MACHINE_DEFAULTS = ("trainer.threads=null", "trainer.compile=false", "dataset.c
 """Replace what the training machine chose for itself."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A network with everything that is needed to segment a scan as in its training."""
 
@@ -34,6 +34,15 @@ class Model:
     predictor: Predictor
     searched: dict[str, Threshold] | None  # target -> threshold; None: there was no search
     metadata: Mapping[str, Any]  # of its run: epoch, versions, training_scans
+
+    def __repr__(self) -> str:
+        """One line: what it segments from what, with which loss, weights and device."""
+        experiment = self.experiment
+        return (
+            f"<{experiment.name}: {', '.join(self.contrasts)} -> {', '.join(self.targets)}; "
+            f"loss {experiment.loss.name}, head {experiment.model.head.name}, "
+            f"epoch {self.metadata.get('epoch')}, {experiment.trainer.device}>"
+        )
 
     @property
     def contrasts(self) -> tuple[str, ...]:
@@ -83,7 +92,8 @@ def open_model(source: Path, device: str = "auto") -> Model:
         return Model(source, experiment, predictor, package.thresholds, package.metadata)
     if (source / CONFIG).is_file():
         raise UserError(
-            f"{source} is an ablation folder: name one of its runs, or add --uncertainty ensemble"
+            f"{source} is an ablation folder: name one of its runs, or use "
+            "`softseg predict --uncertainty ensemble`"
         )
     run = Run(source)
     if not run.config.is_file():

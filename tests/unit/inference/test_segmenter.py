@@ -57,6 +57,22 @@ def test_an_roi_on_another_grid_is_rejected():
         segment(IMAGE, (1, 1, 1), roi=np.full(SHAPE, np.nan))
 
 
+def test_a_center_stands_for_an_roi_mask():
+    segment = Segmenter(seen(*AROUND))
+    # the middle of the mask, which is the whole image
+    np.testing.assert_allclose(
+        segment(IMAGE, (1, 1, 1), center=(3.5, 2.5, 1)), segment(IMAGE, (1, 1, 1), roi=ROI)
+    )
+    with pytest.raises(UserError, match=r"give its mask with roi, or the middle .* with center$"):
+        segment(IMAGE, (1, 1, 1))
+    with pytest.raises(UserError, match="cannot be combined"):
+        segment(IMAGE, (1, 1, 1), roi=ROI, center=(1, 1, 1))
+    with pytest.raises(UserError, match=r"index \(i, j, k\) of a voxel"):
+        segment(IMAGE, (1, 1, 1), center=(1, 1))
+    with pytest.raises(UserError, match=r"^center 90,1,1 is outside the image"):
+        segment(IMAGE, (1, 1, 1), center=(90, 1, 1))
+
+
 def test_an_roi_that_the_model_does_not_use_is_rejected():
     with pytest.raises(UserError, match="was not trained around an ROI"):
         Segmenter(seen())(IMAGE, (1, 1, 1), roi=ROI)
