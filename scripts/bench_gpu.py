@@ -22,7 +22,7 @@ from softseg.runs.build import resolve_hardware
 from softseg.runs.data import prepare_data
 from softseg.training.batches import single_batch
 from softseg.training.loop import train_epoch, train_step
-from softseg.training.profile import PHASES, Profile
+from softseg.training.profile import Profile
 from softseg.training.task import State, Task
 
 NO_GPU = {"not measured": "there is no CUDA GPU"}
@@ -148,7 +148,7 @@ def epochs_a_second(processes: int, folder: Path, setting: Setting) -> float:
 
 
 def busy_share(folder: Path, setting: Setting) -> float:
-    """Return the share of a step during which the device computes, from a profile."""
+    """Return the share of a step during which the device is busy, from a profile."""
     state, task = paper_training(folder, setting)
     profile = Profile(folder, task.device, steps=10)
     while not profile.phases:
@@ -157,7 +157,8 @@ def busy_share(folder: Path, setting: Setting) -> float:
         1, {"epoch": lambda: run_and_wait(task, lambda: train_epoch(state, task, Silent()))}
     )
     steps = len(task.rows) / task.trainer.batch_size
-    return min(1.0, sum(profile.phases[name] for name in PHASES) * steps / seconds["epoch"])
+    busy = sum(profile.phases.values()) if profile.busy is None else profile.busy
+    return min(1.0, busy * steps / seconds["epoch"])
 
 
 def _main() -> None:

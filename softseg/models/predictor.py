@@ -24,6 +24,7 @@ class Predictor:
     device: torch.device
     precision: Precision = "float32"
     batch_size: int = 16
+    full_batches: bool = False  # pad smaller batches, as a network is compiled for each size
 
     @torch.no_grad()
     def logits(self, image: Tensor) -> Tensor:
@@ -33,7 +34,10 @@ class Predictor:
         """
 
         def in_batches(size: int) -> Tensor:
-            return torch.cat([self.at_once(part) for part in image.split(size)])
+            parts = image.split(size)
+            if self.full_batches:
+                return torch.cat([self._padded(part, size) for part in parts])
+            return torch.cat([self.at_once(part) for part in parts])
 
         return with_halved_batches(in_batches, self.batch_size)
 
@@ -45,6 +49,11 @@ class Predictor:
             logits: Tensor = self.model(image.to(self.device))
             # copied, since CUDA graphs write each output over the last one
             return logits.to(torch.float32, copy=True)
+
+    def _padded(self, image: Tensor, size: int) -> Tensor:
+        """Return the logits of at most `size` slices, computed in a batch of `size`."""
+        empty = image.new_zeros(size - len(image), *image.shape[1:])
+        return self.at_once(torch.cat([image, empty]))[: len(image)]
 
     @torch.no_grad()
     def soft(self, logits: Tensor) -> Tensor:

@@ -73,9 +73,17 @@ def on_device(
     """Move both modules to a device, with the trainer's memory format and compilation."""
     memory_format = hardware.MEMORY_FORMATS[trainer.memory_format]
     network = network.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
-    if mode := trainer.compile:
-        network.compile(mode=None if mode is True else mode)
+    compile_network(network, trainer)
     return network, head.to(device)
+
+
+def compile_network(network: nn.Module, trainer: Trainer) -> None:
+    """Compile a network at its first call, if and how `trainer.compile` says.
+
+    Once for each batch size, of which there are two: in training and, with padding, in validation.
+    """
+    if mode := trainer.compile:
+        network.compile(mode=None if mode is True else mode, dynamic=False)
 
 
 def load_predictor(run: Run, experiment: Experiment) -> tuple[Predictor, int]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +117,7 @@ def train_step(
 ) -> tuple[Tensor, Tensor]:
     """Forward, backward, update; returns the loss and the head's output (B, K, H, W)."""
     state.optimizer.zero_grad()
-    with phase("network"), autocast(task.device, task.trainer.precision):
+    with phase("network"), _compiled(task, batch), autocast(task.device, task.trainer.precision):
         logits = (network or state.model)(batch.image)
     with phase("head and loss"):
         output = state.head(logits.float())
@@ -135,6 +136,18 @@ def train_step(
     return loss, output
 
 
+def _compiled(task: Task, batch: Batch) -> AbstractContextManager[object]:
+    """A context in which a compiled network computes a smaller last batch without compilation.
+
+    Compiling it for another batch size, and recording CUDA graphs for it, takes longer than it
+    saves: there is one such batch in an epoch.
+    """
+    if not task.trainer.compile or batch.batch_size == task.trainer.batch_size:
+        return nullcontext()
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
 @torch.no_grad()
 def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     """Predict each validation volume as a whole, as in inference, except for excluded slices.
@@ -143,8 +156,14 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     (of the target where it is lowest), volumes with a dead target; and the soft predictions
     (P, K, H, W) of the preview slices.
     """
+    trainer = task.trainer
     predictor = Predictor(
-        state.model, state.head, task.device, task.trainer.precision, 2 * task.trainer.batch_size
+        state.model,
+        state.head,
+        task.device,
+        trainer.precision,
+        2 * trainer.batch_size,
+        full_batches=bool(trainer.compile),
     )
     state.head.eval()
     # always with the term weights of the schedule's final epoch, so that epochs can be compared

@@ -7,16 +7,20 @@ import math
 import os
 import statistics
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from torch import Tensor
+from torch._C._autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from softseg.core.device import synchronize
 from softseg.render.terminal_table import TerminalTable
+from softseg.runs.build import compile_network
 from softseg.training.batches import single_batch
 from softseg.training.distributed.processes import SINGLE
 from softseg.training.loop import train_step
@@ -24,6 +28,7 @@ from softseg.training.task import Record, State, Task, initial_state
 
 PHASES = ("gathering", "augmentation", "network", "head and loss", "backward", "update")
 WARM_UP, STEPS = 5, 20
+_CALLS = ("cu", "hip")  # what the names of CUDA's and ROCm's own functions begin with
 
 
 class Profile:
@@ -31,7 +36,8 @@ class Profile:
 
     def __init__(self, folder: Path, device: torch.device, steps: int = STEPS) -> None:
         self.trace = folder / "profile" / "trace.json.gz"
-        self.phases: dict[str, float] = {}  # phase -> seconds per step
+        self.phases: dict[str, float] = {}  # phase -> seconds per step, on a GPU: of its operations
+        self.busy: float | None = None  # seconds per step in which a GPU computes or copies
         self._on_device = device.type == "cuda"
         self._steps, self._steps_done = steps, 0
         self._other_seconds: list[float] = []  # of each epoch, outside training and validation
@@ -74,6 +80,10 @@ class Profile:
         cells = tuple((n, f"{s:.3f}", f"{s / total:.1%}") for n, s in rows.items())
         header = ("of an epoch", "seconds", "share")
         console.print(TerminalTable("where the time went (medians)", header, cells))
+        if self.busy is not None:
+            steps_an_epoch = self._steps_done / len(self._other_seconds)
+            share = self.busy * steps_an_epoch / training
+            console.print(f"the GPU is busy for {share:.0%} of the training part", highlight=False)
         console.print(
             f"training part of an epoch {training:.2f} s, the bare network's steps "
             f"{bare_seconds:.2f} s: {training / bare_seconds:.2f} times",
@@ -85,11 +95,63 @@ class Profile:
         """Write the trace and read the seconds of each phase from it."""
         self.trace.parent.mkdir(exist_ok=True)
         profiler.export_chrome_trace(str(self.trace))
-        events = {event.key: event for event in profiler.key_averages()}
-        for name in PHASES:
-            if event := events.get(f"softseg: {name}"):
-                total = event.device_time_total if self._on_device else event.cpu_time_total
-                self.phases[name] = total / 1e6 / self._steps
+        events = profiler.events() or []
+        seconds = host_seconds(events)
+        if self._on_device:
+            seconds, busy = device_seconds(events)
+            self.busy = busy / self._steps
+        self.phases = {name: total / self._steps for name, total in seconds.items()}
+
+
+def host_seconds(events: Iterable[FunctionEvent]) -> dict[str, float]:
+    """Return the seconds that the host spent in each phase of a profile's steps."""
+    seconds: dict[str, float] = {}
+    for name, start, end in _phase_ranges(events):
+        seconds[name] = seconds.get(name, 0.0) + (end - start) / 1e6
+    return seconds
+
+
+def device_seconds(events: Sequence[FunctionEvent]) -> tuple[dict[str, float], float]:
+    """Return the seconds of a GPU's operations by phase, and how long it is busy with any of them.
+
+    An operation belongs to the phase during which the host launched it. (The sums of torch's
+    profiler leave out the backward pass, whose operations another thread launches:
+    pytorch/pytorch#144778. Its GPU annotations of a phase include the time that the GPU idles.)
+    """
+    ranges = _phase_ranges(events)
+    # an operation has the id of the CUDA call that launched it
+    calls = [e for e in events if e.device_type == DeviceType.CPU and e.name.startswith(_CALLS)]
+    launched = {call.id: call.time_range.start for call in calls}
+    on_gpu = [event for event in events if event.device_type == DeviceType.CUDA]
+    operations = [event for event in on_gpu if not event.is_user_annotation]
+    seconds = dict.fromkeys((name for name, *_ in ranges), 0.0)
+    busy, until = 0.0, -math.inf
+    for operation in sorted(operations, key=lambda event: event.time_range.start):
+        start, end = operation.time_range.start, operation.time_range.end
+        busy += max(0.0, end - max(start, until)) / 1e6
+        until = max(until, end)
+        if name := _phase_at(ranges, launched.get(operation.id, -math.inf)):
+            seconds[name] += (end - start) / 1e6
+    return seconds, busy
+
+
+def _phase_ranges(events: Iterable[FunctionEvent]) -> list[tuple[str, float, float]]:
+    """Return name, start and end in microseconds of each phase that the host went through."""
+    names = {f"softseg: {name}": name for name in PHASES}
+    return [
+        (names[event.name], event.time_range.start, event.time_range.end)
+        for event in events
+        if event.device_type == DeviceType.CPU and event.name in names
+    ]
+
+
+def _phase_at(ranges: Iterable[tuple[str, float, float]], time: float) -> str | None:
+    """Return the phase of the host at a time; None between phases.
+
+    A thread may gather the next batch on the host meanwhile, which launches nothing.
+    """
+    names = [name for name, start, end in ranges if start <= time <= end]
+    return next((name for name in names if name != "gathering"), names[0] if names else None)
 
 
 def bare_step_seconds(state: State, task: Task, repeats: int = 5, warm_up: int = 2) -> float:
@@ -98,7 +160,9 @@ def bare_step_seconds(state: State, task: Task, repeats: int = 5, warm_up: int =
     A copy of the network is trained, so that measuring leaves the run as it is. One of several
     processes measures its own part of a batch, without the others.
     """
-    twin = initial_state(copy.deepcopy(state.model), copy.deepcopy(state.head), task.trainer)
+    model = copy.deepcopy(state.model)
+    compile_network(model, task.trainer)  # a copy is not compiled
+    twin = initial_state(model, copy.deepcopy(state.head), task.trainer)
     twin.model.train()
     twin.head.train()
     size = math.ceil(task.trainer.batch_size / task.processes.world_size)

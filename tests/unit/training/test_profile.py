@@ -8,13 +8,22 @@ import io
 import json
 import re
 import statistics
+from collections import Counter
 
 import pytest
 import torch
 from rich.console import Console
+from torch._C._autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent
 
 from softseg.training.loop import fit
-from softseg.training.profile import PHASES, Profile, bare_step_seconds, steps_per_epoch
+from softseg.training.profile import (
+    PHASES,
+    Profile,
+    bare_step_seconds,
+    device_seconds,
+    steps_per_epoch,
+)
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
 
@@ -95,6 +104,97 @@ def test_timing_bare_steps_changes_neither_the_network_nor_its_training():
         fit(state, task, Watcher())
     actual, expected = all_weights(measured), all_weights(plain)
     assert all(torch.equal(actual[key], expected[key]) for key in actual)
+
+
+def test_bare_steps_are_those_of_a_compiled_network_if_training_compiles_it(monkeypatch):
+    """A copy of a compiled module is not compiled."""
+    calls = Counter()
+
+    def compiled(function, mode=None, **_):
+        def call(*args, **kwargs):
+            calls[mode] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    graphs = "reduce-overhead"
+    for mode, expected in ((False, {}), (True, {None: 3}), (graphs, {graphs: 3})):
+        calls.clear()
+        task = tiny_task(compile=mode)
+        bare_step_seconds(tiny_state(task), task, repeats=2, warm_up=1)
+        assert calls == expected
+
+
+class Recorded:
+    """Events of a profile on a GPU, as torch's profiler returns them."""
+
+    def __init__(self):
+        self.events, self._calls = [], 100
+
+    def add(self, name, start, end, device=DeviceType.CPU, number=0, **more):
+        event = FunctionEvent(number, name, 1, start, end, device_type=device, **more)
+        self.events.append(event)
+
+    def phase(self, name, start, end, on_gpu=None):
+        """A range of the host and, if there is one, the GPU's annotation of the same name."""
+        self.add(f"softseg: {name}", start, end, is_user_annotation=True)
+        if on_gpu:
+            self.add(f"softseg: {name}", *on_gpu, DeviceType.CUDA, is_user_annotation=True)
+
+    def kernel(self, launched, start, end, call="cudaLaunchKernel"):
+        """An operation and the call that launched it, which have the same number."""
+        self._calls += 1
+        if launched is not None:
+            self.add(call, launched, launched + 1, number=self._calls)
+        self.add("kernel", start, end, DeviceType.CUDA, self._calls)
+
+
+def recorded_step():
+    step = Recorded()
+    step.phase("gathering", 0, 10, on_gpu=(200, 290))  # the GPU idles for most of it
+    step.phase("network", 20, 50, on_gpu=(300, 400))
+    step.phase("backward", 60, 90)  # another thread launches its operations
+    step.phase("update", 90, 99, on_gpu=(500, 501))
+    step.kernel(5, 200, 204)
+    step.add("aten::add", 95, 96, number=101)  # host operations have numbers of their own
+    step.kernel(25, 300, 310)
+    step.kernel(30, 310, 330, call="cuLaunchKernel")
+    step.kernel(70, 400, 440)
+    step.kernel(80, 430, 450)  # on another stream at the same time
+    step.kernel(95, 500, 501)
+    step.kernel(150, 600, 607)  # after the phases
+    step.kernel(None, 700, 701)  # launched before the profile began
+    return step
+
+
+def test_the_operations_of_a_gpu_are_counted_in_the_phase_that_launched_them():
+    seconds, busy = device_seconds(recorded_step().events)
+    microseconds = {name: value * 1e6 for name, value in seconds.items()}
+    assert microseconds == pytest.approx(
+        {"gathering": 4, "network": 30, "backward": 60, "update": 1}
+    )
+    assert busy * 1e6 == pytest.approx(4 + 30 + 50 + 1 + 7 + 1)
+
+
+def test_gathering_in_another_thread_gets_no_operation_of_the_network():
+    step = recorded_step()
+    step.phase("gathering", 20, 65)
+    step.events.reverse()
+    assert device_seconds(step.events)[0] == pytest.approx(
+        device_seconds(recorded_step().events)[0]
+    )
+
+
+def test_the_share_in_which_a_gpu_is_busy_is_printed(tmp_path):
+    profile = Profile(tmp_path, torch.device("cpu"))
+    profile._profiler.stop()
+    profile.phases, profile.busy = {"network": 0.01, "backward": 0.02}, 0.04
+    profile._steps_done, profile._other_seconds = 30, [0.1] * 3
+    console = Console(file=io.StringIO(), width=120)
+    profile.print_result([{"train_seconds": 0.5, "val_seconds": 0.1}] * 3, 0.5, console)
+    assert "the GPU is busy for 80% of the training part" in console.file.getvalue()
+    assert "training: backward" in console.file.getvalue()
 
 
 def test_the_step_time_is_the_median_of_the_repeats_without_the_warm_up(monkeypatch):
