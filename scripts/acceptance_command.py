@@ -18,7 +18,7 @@ from environment import ROOT
 
 from softseg.runs.folder import read_history
 
-TESTS, MARK = ROOT / "tests", "@pytest.mark.gpu"
+TESTS, MARK = ROOT / "tests", "pytest.mark.gpu"
 SOFTSEG = (sys.executable, "-m", "softseg")
 LIMIT = 120.0  # seconds of one command
 INTERRUPTED = 130  # exit status
@@ -63,7 +63,7 @@ def interrupted_and_resumed(setup: Setup) -> Outcome:
 def ablations(setup: Setup) -> Outcome:
     """Two candidates of an ablation with two jobs, and with as many as softseg chooses."""
     values = {}
-    for jobs in ("2", "auto"):
+    for jobs in ("2", "auto") if setup.gpu else ("auto",):
         command = [
             "ablate", CONFIGS / "phantom_ablation.yaml", "--out", setup.folder / f"jobs-{jobs}",
             "--jobs", jobs, "--splits", "1", "--candidates", "Soft-ReLU-Wing,Hard-Sig-Dice",

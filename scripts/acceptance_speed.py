@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
@@ -13,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+import torch.nn.functional as F
 from acceptance_correct import batches_of_epoch
 from acceptance_runner import Check, Outcome
 from acceptance_setup import QUIET, Setup
@@ -25,15 +27,19 @@ from bench_gpu import (
     epoch_over_bare_steps,
     epochs_a_second,
 )
+from torch import Tensor
 from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
-from softseg.core.device import synchronize
+from softseg.core import device as hardware
+from softseg.core.determinism import set_deterministic
+from softseg.core.device import Precision, synchronize
 from softseg.core.memory import GIB
+from softseg.models.unet2d import upsample
 from softseg.runs.folder import read_history
+from softseg.training import loop
 from softseg.training.batches import single_batch
-from softseg.training.loop import train_step
 from softseg.training.recorder import RunRecorder
 from softseg.training.task import State, Task
 from softseg.training.train import train
@@ -49,8 +55,14 @@ class Variant:
     """How a step is computed."""
 
     changes: tuple[str, ...]
-    benchmark: bool | None = None  # cudnn.benchmark; None: as softseg sets it
+    trials: bool = True  # cuDNN may try all algorithms, where softseg allows it
     foreach: bool = False  # Adam with a kernel per operation, torch's default on a GPU
+
+    def autocast(self, device: torch.device, precision: Precision) -> AbstractContextManager:
+        """As `core.device.autocast`, without trials of all algorithms if they are turned off."""
+        context = hardware.autocast(device, precision)
+        torch.backends.cudnn.benchmark &= self.trials
+        return context
 
 
 VARIANTS = {
@@ -58,7 +70,7 @@ VARIANTS = {
     "float32": Variant(("trainer.precision=float32",)),
     "tf32": Variant(("trainer.precision=tf32",)),
     "bf16-contiguous": Variant((BF16, "trainer.memory_format=contiguous")),
-    "bf16-no-benchmark": Variant((BF16,), benchmark=False),
+    "bf16-without-trials": Variant((BF16,), trials=False),
     "bf16-unfused-adam": Variant((BF16,), foreach=True),
     "bf16-compile": Variant((BF16, "trainer.compile=true")),
     "bf16-cuda-graphs": Variant((BF16, "trainer.compile=reduce-overhead")),
@@ -94,32 +106,28 @@ def step_time(setup: Setup, size: str, variant: str) -> Outcome:
         parameters = state.optimizer.param_groups[0]["params"]
         rate = task.trainer.learning_rate
         state.optimizer = torch.optim.Adam(parameters, rate, foreach=True)
-    before = torch.backends.cudnn.benchmark
-    if chosen.benchmark is not None:
-        torch.backends.cudnn.benchmark = chosen.benchmark
-    try:
-        return Outcome(measured_steps(state, task, 30 if setup.gpu else 3))
-    finally:
-        torch.backends.cudnn.benchmark = before
-        if variant in COMPILED:
-            torch.compiler.reset()  # a function is compiled for a limited number of networks
+    with mock.patch.object(loop, "autocast", chosen.autocast):
+        values = measured_steps(state, task, 30 if setup.gpu else 3)
+    if variant in COMPILED:
+        torch.compiler.reset()  # a function is compiled for a limited number of networks
+    return Outcome(values)
 
 
 def measured_steps(state: State, task: Task, steps: int) -> dict[str, Any]:
     """Return what a step takes in a training: wall clock, the host's share, the device's."""
-    if task.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(task.device)
     state.model.train()
     state.head.train()
     batches = chain.from_iterable(batches_of_epoch(task) for _ in repeat(None))
     full = (batch for batch in batches if batch.batch_size == task.trainer.batch_size)
     for _ in range(10):
-        train_step(state, task, next(full))
+        loop.train_step(state, task, next(full))
     synchronize(task.device)
+    if task.device.type == "cuda":  # only now: cuDNN's trials of algorithms need more
+        torch.cuda.reset_peak_memory_stats(task.device)
     host, start = [], time.perf_counter()
     for _ in range(steps):
         batch, begin = next(full), time.perf_counter()
-        train_step(state, task, batch)
+        loop.train_step(state, task, batch)
         host.append(time.perf_counter() - begin)
     synchronize(task.device)
     wall = 1e3 * (time.perf_counter() - start) / steps
@@ -135,7 +143,7 @@ def _device_share(state: State, task: Task, wall: float) -> dict[str, Any]:
     peak = torch.cuda.max_memory_allocated(task.device)
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         for _ in range(steps):
-            train_step(state, task, batch)
+            loop.train_step(state, task, batch)
         synchronize(task.device)
     return {"peak [GiB]": peak / GIB, **kernels_of_step(profiler.events(), steps, wall)}
 
@@ -215,3 +223,40 @@ def hours_of_the_paper(setup: Setup) -> Outcome:
     values = {"one at a time [h]": alone, "several at once [h]": alone / gain}
     is_goal = setup.gpu and "H200" in torch.cuda.get_device_name(setup.device)
     return Outcome(values, alone / gain <= HOURS if is_goal else None)
+
+
+def upsampling(setup: Setup) -> Outcome:
+    """Forward and backward of the last upsampling in ms: torch's own, and two that repeat.
+
+    The latter are torch's deterministic decomposition and the matrix products of the network.
+    """
+    shape = (8, 128, 64, 64) if setup.gpu else (2, 4, 8, 8)
+    size = torch.Size(2 * side for side in shape[2:])
+    interpolate = partial(F.interpolate, size=size, mode="bilinear", align_corners=True)
+    ways = {
+        "torch": (interpolate, False),
+        "torch, deterministic": (interpolate, True),
+        "matrix products": (partial(upsample, size=size), True),
+    }
+    device = torch.device(setup.device)
+    values: dict[str, Any] = {}
+    for dtype in (torch.bfloat16, torch.float32):
+        features = torch.randn(shape, dtype=dtype, device=device, requires_grad=True)
+        for way, (function, deterministic) in ways.items():
+            set_deterministic(deterministic, device)
+            seconds = _forward_and_backward(function, features)
+            values.setdefault(str(dtype).removeprefix("torch."), {})[way] = 1e3 * seconds
+    set_deterministic(False, device)
+    return Outcome(values)
+
+
+def _forward_and_backward(function: Callable[[Tensor], Tensor], features: Tensor) -> float:
+    """Median seconds of a function of feature maps and its gradient."""
+    seconds = []
+    for _ in range(20):
+        synchronize(features.device)
+        start = time.perf_counter()
+        function(features).sum().backward()
+        synchronize(features.device)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[5:])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 import tempfile
@@ -43,6 +42,7 @@ from acceptance_speed import (
     several_narrow_trainings,
     step_checks,
     trainings_at_once,
+    upsampling,
 )
 from acceptance_table import fill
 from environment import ROOT
@@ -61,6 +61,7 @@ CHECKS = [
     Check("epoch-over-bare-steps", epoch_ratio),
     Check("same-bits", same_bits, 20),
     Check("resumed-bits", resumed_bits, 20),
+    Check("upsampling", upsampling),
     Check("epoch-parts", epoch_parts),
     Check("profile", backward_is_profiled),
     Check("samples", samples_of_uncertainty, 20),
@@ -93,8 +94,6 @@ def main() -> int:
     file = options.json
     if file is None and not options.cpu and options.only is None:
         file = RESULTS / f"{_file_name(device)}.json"
-    # before cuBLAS starts; torch requires it for deterministic algorithms
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     resumed = options.resume and file is not None and file.exists()
     results = json.loads(file.read_text()) if resumed else _environment(device)
     with tempfile.TemporaryDirectory() as folder:
@@ -142,7 +141,7 @@ def _file_name(device: str) -> str:
 
 def _environment(device: str) -> dict[str, Any]:
     """The device, versions, commit and date of the measurements."""
-    environment = {"date": timestamp(), **provenance()}
+    environment = {"date": timestamp(), **provenance(torch.device(device))}
     if device == "cpu":
         return {"device": "CPU", **environment}
     properties = torch.cuda.get_device_properties(device)

@@ -147,4 +147,4 @@ def test_a_stack_on_the_host_gives_the_losses_of_one_on_the_gpu(task):
         state = tiny_state(task_on_device)
         state.model.to(device)
         losses.append(loop.train_epoch(state, task_on_device, Watcher()).tolist())
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)  # sums in any order
