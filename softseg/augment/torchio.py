@@ -10,7 +10,8 @@ transforms the slices before its own, only to advance the stream.
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
+import re
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Any, Literal, Self
 
@@ -29,6 +30,15 @@ _FIXED: dict[str, dict[str, Any]] = {
     "RandomAffine": {"label_interpolation": "linear", "default_pad_value": 0},
     "RandomElasticDeformation": {"label_interpolation": "linear"},
 }
+# markup of TorchIO's documentation -> plain text
+_MARKUP = (
+    (r"\[([^]]*)\]\s*[\[(][^])]*[\])]", r"\1"),  # links
+    (r"\\mathcal\{(\w)\}", r"\1"),
+    (r"\\sim\b", "~"),
+    (r"\\text(?:rm)?\{([^}]*)\}", r"\1"),
+    (r"\\(\w+)", r"\1"),
+    (r"\$", ""),
+)
 
 
 class TorchioTransform(Component):
@@ -59,8 +69,7 @@ class TorchioTransform(Component):
     @model_validator(mode="after")
     def _check_parameters(self) -> Self:
         """Reject parameters that the transform does not take, by asking TorchIO."""
-        allowed = set(inspect.signature(self._class()).parameters) - {"kwargs"} | {"p"}
-        allowed -= set(_FIXED.get(self.name, {}))
+        allowed = _defaults(self.name)
         parameters = self.model_extra or {}
         for key in parameters:
             if key not in allowed:
@@ -74,18 +83,13 @@ class TorchioTransform(Component):
             raise ValueError(f"TorchIO rejects {self.name}: {error}") from error
         return self
 
-    def _class(self) -> Any:
-        import torchio  # seconds to import: only where a configuration names one of its transforms
-
-        return getattr(torchio, self.name)
-
     def _transform(self) -> Any:
         """Create the TorchIO transform."""
         parameters = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in (self.model_extra or {}).items()
         }
-        transform = self._class()(**parameters, **_FIXED.get(self.name, {}))
+        transform = _transform_class(self.name)(**parameters, **_FIXED.get(self.name, {}))
         if self.name == "RandomAffine":  # TorchIO would shift a slice out of its own plane
             transform.translation = (*transform.translation[:4], 0, 0)
         return transform
@@ -120,6 +124,54 @@ class TorchioTransform(Component):
         maps = dict(zip(batch.maps, others, strict=False))
         batch = replace(batch, image=moved, target=target.clamp(0, 1), maps=maps)
         return batch.with_ignored(others[-1]) if ignore else batch
+
+
+@dataclass(frozen=True)
+class Documentation:
+    """What a transform of TorchIO does, and the default and meaning of each parameter."""
+
+    text: str
+    parameters: dict[str, tuple[Any, str]] = field(default_factory=dict)
+
+
+def torchio_documentation(name: str) -> Documentation:
+    """Return TorchIO's own documentation of a transform, without its markup."""
+    text = inspect.cleandoc(_transform_class(name).__doc__ or "")
+    for pattern, plain in _MARKUP:
+        text = re.sub(pattern, plain, text)
+    summary = " ".join(text.partition("\n\n")[0].split())
+    section = re.search(r"^Args:\n((?:    .*\n|\n)*)", text + "\n", flags=re.MULTILINE)
+    entries = re.split(r"^    \**(\w+): ", section[1] if section else "", flags=re.MULTILINE)
+    texts = {
+        key: " ".join(about.split())
+        for key, about in zip(entries[1::2], entries[2::2], strict=True)
+    }
+    texts["p"] = "Probability that a slice is changed."
+    if "axes" in texts:
+        texts["axes"] = f"A configuration names axes of a slice: 0 and 1. {texts['axes']}"
+    return Documentation(
+        f"{summary} (TorchIO)".replace(". (", " (") + ".",
+        {key: (value, texts.get(key, "")) for key, value in _defaults(name).items()},
+    )
+
+
+def _transform_class(name: str) -> Any:
+    import torchio  # seconds to import: only where a configuration names one of its transforms
+
+    return getattr(torchio, name)
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    """Return the parameters that a configuration may set, with TorchIO's defaults."""
+    parameters = inspect.signature(_transform_class(name)).parameters
+    defaults = {
+        key: list(value.default) if isinstance(value.default, tuple) else value.default
+        for key, value in parameters.items()
+        if key != "kwargs" and key not in _FIXED.get(name, {})
+    }
+    if isinstance(defaults.get("axes"), int):
+        defaults["axes"] = [defaults["axes"]]
+    return {**defaults, "p": 1}
 
 
 def _slice_affines(batch: Batch) -> list[Float64Array]:

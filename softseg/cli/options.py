@@ -57,6 +57,7 @@ def _config_argument(kind: str) -> Any:
 
 
 ConfigFile = Annotated[Path, _config_argument("an experiment")]
+OptionalConfigFile = Annotated[Path | None, _config_argument("an experiment or an ablation")]
 AblationFile = Annotated[Path, _config_argument("an ablation")]
 Sets = Annotated[
     list[str] | None,

@@ -11,7 +11,7 @@ from softseg.config.yaml.tree import KeyPath, lookup
 from softseg.config.yaml.write import inline, write
 from softseg.core.component import Component
 
-_COLUMNS = 80  # of a terminal, for comments
+COLUMNS = 80  # of a terminal, for comments
 # keywords of a schema under which other schemas have names of the user's choice
 _NAMED = ("properties", "patternProperties", "$defs")
 # keywords that hold values, not schemas
@@ -27,13 +27,18 @@ def show(model: Component) -> str:
     schema = model_schema(type(model))
 
     def notes(path: KeyPath) -> list[str]:
-        note = schema.doc(path, data)
-        values = "; ".join(_values_and_default(schema, path, data))
-        note = " ".join(part for part in (note, f"[{values}]" if values else "") if part)
-        lines = textwrap.wrap(note, _COLUMNS - 2 * len(path) - 2, break_on_hyphens=False)
+        lines = key_notes(schema, path, data)
         return ["", *lines] if len(path) == 1 else lines  # an empty line between sections
 
     return write(data, notes).lstrip("\n")
+
+
+def key_notes(schema: ModelSchema, path: KeyPath, data: Any) -> list[str]:
+    """Return the comment lines about a key: its documentation, type and default."""
+    note = schema.doc(path, data)
+    values = "; ".join(_values_and_default(schema, path, data))
+    note = " ".join(part for part in (note, f"[{values}]" if values else "") if part)
+    return textwrap.wrap(note, COLUMNS - 2 * len(path) - 2, break_on_hyphens=False)
 
 
 def schema(model: type[Component]) -> dict[str, Any]:

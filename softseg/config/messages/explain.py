@@ -17,6 +17,7 @@ from softseg.config.messages.describe import (
     quoted,
 )
 from softseg.config.messages.schema_walk import ModelSchema, model_schema
+from softseg.config.messages.synonyms import key_hint, name_hint
 from softseg.config.yaml.tree import (
     MAX_PROBLEMS,
     ConfigTree,
@@ -114,10 +115,11 @@ class _Messages:
         step_names = self.schema.keys(path, self.data)
         if tag not in mapping:
             [step] = mapping
-            return (*path, step), f"unknown step{_suggestion(step, step_names)}"
+            hint = name_hint(str(step), step_names) or f"; valid here: {quoted(step_names)}"
+            return (*path, step), f"unknown step{hint}"
         _, names = self.schema.tag(path, self.data) or (tag, step_names)
         message = f"must be {describe_types([{'enum': names}])}, not {describe_value(mapping[tag])}"
-        return (*path, tag), message + did_you_mean(str(mapping[tag]), names)
+        return (*path, tag), message + name_hint(str(mapping[tag]), names)
 
     def _mismatch(self, path: KeyPath) -> tuple[KeyPath, str]:
         """Return the message for a value of a type that the key does not accept."""
@@ -146,7 +148,8 @@ class _Messages:
         """Return what to write instead of a value of the wrong type, "" if that is not known."""
         if names:
             example = value if value in names else "..."
-            return f"; write {{{tag}: {example}}} (available: {quoted(names)})"
+            hint = name_hint(value, names) if isinstance(value, str) and value not in names else ""
+            return f"; write {{{tag}: {example}}} (available: {quoted(names)}){hint}"
         options = self._options(path)
         takes_text = "text" in describe_types(options).split(" or ")
         if takes_text and isinstance(value, dict) and not any(value.values()):  # {subject}
@@ -197,8 +200,8 @@ def _items(count: int) -> str:
     return f"{count} item" if count == 1 else f"{count} items"
 
 
-def _suggestion(name: Any, valid: list[str]) -> str:
-    """Return what to write instead of an unknown name: the similar one, or the choices."""
+def _suggestion(key: Any, valid: list[str]) -> str:
+    """Return what to write instead of an unknown key: the one that is meant, or the choices."""
     if not valid:
         return "; this section has no keys: remove it"
-    return did_you_mean(str(name), valid) or f"; valid here: {quoted(valid)}"
+    return key_hint(str(key), valid) or f"; valid here: {quoted(valid)}"
