@@ -59,7 +59,7 @@ def explain_component(family: str, name: str) -> str:
         raise UserError(f"no {family} '{name}'{hint}; names are {listing(members, len(members))}")
     path, member = FAMILIES[family], members[name]
     about = _documentation(name, member)
-    parameters: Any = {name: default for name, (default, _) in about.parameters.items()}
+    parameters: Any = {key: default for key, (default, _) in about.parameters.items()}
     parameters = parameters or _defaults(member)
     if path[-1] == 0:
         parameters, path = {name: parameters}, (*path, name)
@@ -73,12 +73,17 @@ def explain_component(family: str, name: str) -> str:
             return textwrap.wrap(text, COLUMNS - 2 * len(key) - 2)
         return key_notes(schema, key, data)
 
-    heading: list[str] = []
-    for paragraph in about.text.split("\n\n"):
-        text = " ".join(paragraph.split())
-        heading += ["", *textwrap.wrap(text, COLUMNS - 2, break_on_hyphens=False)]
-    comments = "".join(f"# {line}".rstrip() + "\n" for line in heading[1:])
-    return comments + write(data, notes).replace(f": '{_REQUIRED}'\n", f": {_REQUIRED}\n")
+    yaml = write(data, notes).replace(f": '{_REQUIRED}'\n", f": {_REQUIRED}\n")
+    return _as_comments(about.text) + yaml
+
+
+def _as_comments(text: str) -> str:
+    """Return a docstring as comment lines, an empty one between paragraphs."""
+    lines: list[str] = []
+    for paragraph in text.split("\n\n"):
+        plain = " ".join(paragraph.split())
+        lines += ["", *textwrap.wrap(plain, COLUMNS - 2, break_on_hyphens=False)]
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines[1:])
 
 
 def _members(schema: ModelSchema, family: str) -> dict[str, Schema]:
