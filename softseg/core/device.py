@@ -141,12 +141,15 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device, *, pin: bool = False) -> Tensor:
     """Copy a tensor to a device without waiting for the work that is queued there.
 
+    With `pin` it is first copied to pinned memory, without which CUDA waits for large copies.
     On an Apple GPU the copy waits: it would read the host's memory later, when that may belong to
     another tensor (pytorch/pytorch#189690).
     """
+    if pin and device.type == "cuda":
+        tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=device.type != "mps")
 
 

@@ -23,7 +23,7 @@ from softseg.evaluation.other_data import (
     check_not_trained_on,
     read_other_data,
 )
-from softseg.inference.segment import PreparedScan
+from softseg.inference.segment import PreparedScan, from_device_or_host
 from softseg.models.predictor import Predictor
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.steps import standardizes_per_slice
@@ -228,7 +228,9 @@ def iter_predictions(
 
     `description` is the text of the progress bar.
     """
+    predictor = opened.predictor
     for volume in track_volumes(opened, members, description, console):
         prepared = opened.prepared(volume)
-        soft = prepared.to_native(opened.predictor(prepared.image))
-        yield opened.subjects[volume.subject], soft, opened.load_sample(volume)
+        soft = from_device_or_host(lambda scan: predictor(scan.image), prepared, predictor.device)
+        native = prepared.to_native(soft)
+        yield opened.subjects[volume.subject], native, opened.load_sample(volume)

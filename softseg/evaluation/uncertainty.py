@@ -12,6 +12,7 @@ from rich.console import Console
 
 from softseg.core.files import write_atomically
 from softseg.core.memory import memory_errors
+from softseg.core.types import Float32Array
 from softseg.evaluation.opened_run import EVALUATION_MEMORY, open_run, track_volumes
 from softseg.evaluation.threshold_search import thresholds_of
 from softseg.evaluation.uncertainty_scores import (
@@ -20,7 +21,8 @@ from softseg.evaluation.uncertainty_scores import (
     UncertaintyScores,
     score_uncertainty,
 )
-from softseg.inference.uncertainty.maps import summarize
+from softseg.inference.segment import PreparedScan, from_device_or_host
+from softseg.inference.uncertainty.maps import Uncertainty, summarize
 from softseg.inference.uncertainty.sampling import Sampling, check_varies, native_samples
 from softseg.metrics.headings import HEADINGS, count_of
 from softseg.render.figures.calibration import UncertaintyCurves, plot_uncertainty
@@ -63,12 +65,15 @@ def evaluate_uncertainty(
     rows: list[dict[str, object]] = []
     by_target: dict[str, list[UncertaintyScores]] = {target: [] for target in opened.targets}
     members = getattr(opened.sets, set_name)
-    for volume in track_volumes(opened, members, f"sampling {set_name}", console):
-        predictor, prepared = opened.predictor, opened.prepared(volume)
+    predictor, augment = opened.predictor, opened.experiment.augment
+
+    def predict(prepared: PreparedScan) -> tuple[Float32Array, Uncertainty]:
         logits = predictor.logits(prepared.image)  # the stack's slices are standardized already
-        augment = opened.experiment.augment
         maps = summarize(native_samples(sampling, predictor, augment, prepared, logits))
-        soft = prepared.to_native(predictor.soft(logits))
+        return prepared.to_native(predictor.soft(logits)), maps
+
+    for volume in track_volumes(opened, members, f"sampling {set_name}", console):
+        soft, maps = from_device_or_host(predict, opened.prepared(volume), predictor.device)
         sample = opened.load_sample(volume)
         zooms = sample.grid.zooms.tolist()
         for k, target in enumerate(opened.targets):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from softseg.core.device import to_device
+
 Size = tuple[int, int]
 OVERLAP = 0.5
 """Least share of a patch that the next one covers again."""
@@ -53,7 +55,8 @@ def sliding_window_logits(
         logits = logits_of(image[window])
         if total is None:
             total = logits.new_zeros((*logits.shape[:2], height, width))
-        total[window] += logits * weights.to(logits.device)
+            near_weights = to_device(weights, logits.device)
+        total[window] += logits * near_weights
         total_weight[window] += weights
     assert total is not None
     return total / total_weight.to(total.device)

@@ -30,7 +30,9 @@ from softseg.data.sample import Sample, SubjectError, load_sample
 from softseg.inference.model import Model
 from softseg.inference.scans import Scan
 from softseg.inference.segment import (
+    PreparedScan,
     crop_around,
+    from_device_or_host,
     masks_of,
     prepare_scan,
     segment,
@@ -301,14 +303,18 @@ def predict_sample(
     model, thresholds = models[0], [model.used_thresholds(options.threshold) for model in models]
     region = options.center, options.training_crop
     if sampling is not None:
-        prepared = prepare_scan(model.experiment, sample, *region)
-        predictor = sized_predictor(model, prepared, options.batch_size)
-        logits = volume_logits(predictor.logits, prepared)
-        augment = model.experiment.augment
-        softs = native_samples(sampling, predictor, augment, prepared, logits)
-        samples = ((soft, masks_of(model, soft, thresholds[0], sample.grid)) for soft in softs)
-        soft = prepared.to_native(predictor.soft(logits))
-        return Prediction(soft, thresholds[0], collect_samples(samples))
+        whole = prepare_scan(model.experiment, sample, *region)
+        predictor = sized_predictor(model, whole, options.batch_size)
+
+        def predict(prepared: PreparedScan) -> Prediction:
+            logits = volume_logits(predictor.logits, prepared)
+            augment = model.experiment.augment
+            softs = native_samples(sampling, predictor, augment, prepared, logits)
+            samples = ((soft, masks_of(model, soft, thresholds[0], sample.grid)) for soft in softs)
+            soft = prepared.to_native(predictor.soft(logits))
+            return Prediction(soft, thresholds[0], collect_samples(samples))
+
+        return from_device_or_host(predict, whole, predictor.device)
     if len(models) == 1:
         soft = segment(model, sample, *region, options.batch_size)
         return Prediction(soft, thresholds[0])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from softseg.config.experiment import Experiment
-from softseg.core import device
+from softseg.core.device import free_bytes
 from softseg.core.errors import UserError
+from softseg.core.memory import is_out_of_memory
 from softseg.core.types import BoolArray, Float32Array, Float64Array
 from softseg.data.nifti.grid import Grid, canonical
 from softseg.data.sample import Sample
@@ -33,6 +34,7 @@ from softseg.preprocess.steps import (
     standardizes_per_slice,
 )
 
+T = TypeVar("T")
 LogitsFunction = Callable[[Tensor], Tensor]
 """Slices or patches (S, C, H, W) -> their logits (S, K, H, W)."""
 _LIVE_MAPS = 8
@@ -49,6 +51,10 @@ class PreparedScan:
     slices: Slices
     patch_size: Size | None  # of the slices in training; None: training did not fix it
     standardize_slices: bool  # each patch is standardized on its own (the paper's order)
+
+    def to(self, device: torch.device) -> PreparedScan:
+        """Return the scan with its slices on a device."""
+        return replace(self, image=self.image.to(device), fill=self.fill.to(device))
 
     def to_native(self, soft: Tensor) -> Float32Array:
         """Slices (S, K, H, W) in [0, 1] -> (K, X, Y, Z) on the scan's grid, 0 outside the crop."""
@@ -75,7 +81,11 @@ def segment(
     """
     prepared = prepare_scan(model.experiment, sample, center, training_crop)
     predictor = sized_predictor(model, prepared, batch_size)
-    return prepared.to_native(predictor.soft(volume_logits(predictor.logits, prepared)))
+
+    def soft(scan: PreparedScan) -> Tensor:
+        return predictor.soft(volume_logits(predictor.logits, scan))
+
+    return prepared.to_native(from_device_or_host(soft, prepared, predictor.device))
 
 
 def prepare_scan(
@@ -172,9 +182,26 @@ def sized_predictor(model: Model, prepared: PreparedScan, batch_size: int | None
         height, width = prepared.patch_size or prepared.image.shape[2:]
         filters = max(model.experiment.model.filters, len(model.contrasts))
         one_slice = 4 * _LIVE_MAPS * filters * height * width
-        free = device.free_bytes(model.predictor.device) / 4
+        free = free_bytes(model.predictor.device) / 4
         batch_size = int(min(max(free // one_slice, 1), 64))
     return replace(model.predictor, batch_size=batch_size)
+
+
+def from_device_or_host(
+    compute: Callable[[PreparedScan], T], prepared: PreparedScan, device: torch.device
+) -> T:
+    """Return `compute(prepared)`, with the slices on the device if they fit there.
+
+    So each is copied to the device once. Where memory runs out, slices stay on the host, and each
+    batch of them or of their patches is copied.
+    """
+    if device.type != "cpu":
+        try:
+            return compute(prepared.to(device))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+    return compute(prepared)
 
 
 def volume_logits(logits_of: LogitsFunction, prepared: PreparedScan) -> Tensor:

@@ -99,13 +99,12 @@ def kept_of(p: float) -> int:
 
 
 def random_bytes(shape: torch.Size, generator: torch.Generator | None = None) -> Tensor:
-    """Return uniform bytes of a shape, by drawing 64 bits for eight of them.
+    """Return uniform bytes of a shape, on the CPU, by drawing 64 bits for eight of them.
 
-    They are on the generator's device; without one, torch's global generator draws on the CPU.
+    Without a generator, torch's global one draws.
     """
     count = shape.numel()
-    device = "cpu" if generator is None else generator.device
-    words = torch.empty((count + 7) // 8, dtype=torch.int64, device=device)
+    words = torch.empty((count + 7) // 8, dtype=torch.int64)
     words.random_(-(2**63), None, generator=generator)
     return words.view(torch.uint8)[:count].view(shape)
 

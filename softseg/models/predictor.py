@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from softseg.core.device import Precision, autocast
+from softseg.core.device import Precision, autocast, to_device
+from softseg.core.memory import is_out_of_memory
+
+MAX_ELEMENTS = 2**31 - 1
+"""Largest size of a feature map: some of PyTorch's kernels on a GPU index elements with 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Predictor:
     def logits(self, image: Tensor) -> Tensor:
         """Return the logits (S, K, H, W) of slices (S, C, H, W), float32, on the device.
 
-        A batch that does not fit into a GPU's memory is halved until it does.
+        A batch that does not fit into memory is halved until it does.
         """
 
         def in_batches(size: int) -> Tensor:
@@ -39,14 +43,24 @@ class Predictor:
                 return torch.cat([self._padded(part, size) for part in parts])
             return torch.cat([self.at_once(part) for part in parts])
 
-        return with_halved_batches(in_batches, self.batch_size)
+        return with_halved_batches(in_batches, self.largest_batch(image))
+
+    def largest_batch(self, image: Tensor) -> int:
+        """Return how many slices (S, C, H, W) to pass to the network at once, at least 1.
+
+        That is `batch_size`, or as many as have no feature map of more than `MAX_ELEMENTS`. A
+        network says how large its maps are by `elements_per_voxel`.
+        """
+        height, width = image.shape[2:]
+        per_slice = int(getattr(self.model, "elements_per_voxel", 1)) * height * width
+        return max(1, min(self.batch_size, MAX_ELEMENTS // per_slice))
 
     @torch.no_grad()
     def at_once(self, image: Tensor) -> Tensor:
         """Return the same in one batch, which must fit into memory."""
         self.model.eval()
         with autocast(self.device, self.precision):
-            logits: Tensor = self.model(image.to(self.device))
+            logits: Tensor = self.model(to_device(image, self.device))
             # copied, since CUDA graphs write each output over the last one
             return logits.to(torch.float32, copy=True)
 
@@ -68,14 +82,14 @@ class Predictor:
 
 
 def with_halved_batches(compute: Callable[[int], Tensor], size: int) -> Tensor:
-    """Return `compute(size)`, with half the batch size as long as a GPU's memory runs out.
+    """Return `compute(size)`, with half the batch size as long as memory runs out.
 
-    Raises torch.OutOfMemoryError if not even a batch of one fits.
+    Raises the error of the library if not even a batch of one fits.
     """
     while True:
         try:
             return compute(size)
-        except torch.OutOfMemoryError:
-            if size == 1:
+        except (MemoryError, RuntimeError) as error:  # a CPU's and Apple's have no class of it
+            if size == 1 or not is_out_of_memory(error):
                 raise
-            size = max(1, size // 2)
+        size = max(1, size // 2)

@@ -62,6 +62,8 @@ class Unet2dNetwork(nn.Module):
         )
         self.end = spec.make_output_dropout()
         self.last = nn.Conv2d(widths[0], targets, kernel_size=3, padding=1)
+        # of the largest tensor of a forward pass, usually the input of the decoder's last block
+        self.elements_per_voxel = max(channels, sum([upwards[0], *upwards][-2:]), targets)
 
     def forward(self, slices: Tensor) -> Tensor:
         """Return the logits of slices (B, C, H, W), with any H and W of at least 2**depth.

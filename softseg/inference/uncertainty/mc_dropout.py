@@ -1,7 +1,8 @@
 """MC dropout: dropout in a network that is otherwise in evaluation mode.
 
 Each slice has random numbers of its own. With one stream for a whole batch, the masks of a slice
-would depend on which other slices are in the batch.
+would depend on which other slices are in the batch. All are drawn on the CPU, so that samples are
+the same on every device.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Generator, Tensor, nn
 
+from softseg.core.device import to_device
 from softseg.core.seeds import seed_of
 from softseg.models.blocks import kept_of, random_bytes
 from softseg.models.predictor import Predictor, with_halved_batches
@@ -24,10 +26,10 @@ def dropout_layers(model: nn.Module) -> Iterable[nn.Dropout | nn.Dropout2d]:
     return (layer for layer in model.modules() if isinstance(layer, _LAYERS) and layer.p > 0)
 
 
-def row_generators(slices: int, numbers: range, seed: int, device: torch.device) -> list[Generator]:
+def row_generators(slices: int, numbers: range, seed: int) -> list[Generator]:
     """Return a generator for each slice and sample; the samples of a slice are adjacent."""
     return [
-        Generator(device).manual_seed(seed_of(seed, f"mc-dropout/{number}", row))
+        Generator().manual_seed(seed_of(seed, f"mc-dropout/{number}", row))
         for row in range(slices)
         for number in numbers
     ]
@@ -54,11 +56,12 @@ def sampled_logits(
             generator.set_state(state)  # an attempt that ran out of memory has drawn from it
         logits = []
         for rows in torch.arange(len(generators)).split(size):
+            slices = image[to_device(rows // count, image.device)]
             with active_dropout(predictor.model, [generators[row] for row in rows.tolist()]):
-                logits.append(predictor.at_once(image[rows.to(image.device) // count]))
+                logits.append(predictor.at_once(slices))
         return torch.cat(logits)
 
-    return with_halved_batches(in_batches, predictor.batch_size)
+    return with_halved_batches(in_batches, predictor.largest_batch(image))
 
 
 @contextmanager
@@ -80,7 +83,8 @@ def active_dropout(model: nn.Module, generators: Sequence[Generator]) -> Iterato
         if isinstance(layer, nn.Dropout2d):  # whole channels
             shape = torch.Size((shape[0], 1, 1))
         noise = torch.stack([random_bytes(shape, generator) for generator in generators])
-        return output * (noise < kept).to(output.dtype).mul_(256 / kept)
+        keep = to_device(noise < kept, output.device, pin=True)
+        return output * keep.to(output.dtype).mul_(256 / kept)
 
     handles = [layer.register_forward_hook(drop) for layer in dropout_layers(model)]
     try:

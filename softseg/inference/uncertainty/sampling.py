@@ -112,7 +112,7 @@ def soft_samples(
     for first in range(0, sampling.samples, together):
         numbers = range(first, min(first + together, sampling.samples))
         if sampling.method == "mc-dropout":
-            generators = row_generators(len(image), numbers, sampling.seed, predictor.device)
+            generators = row_generators(len(image), numbers, sampling.seed)
             sampled = partial(sampled_logits, predictor, generators, len(numbers))
             shape = (len(image), len(numbers))
             passes: Sequence[Tensor] = forward(sampled, image).unflatten(0, shape).unbind(1)

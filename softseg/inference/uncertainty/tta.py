@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softseg.augment import Affine, AugmentStep, TorchioTransform
+from softseg.core.device import to_device
 from softseg.core.seeds import generator
 
 
@@ -69,9 +70,8 @@ def apply_transform(
     forward[:2, 2] = 2 * transform.shift
     backward = forward if inverse else torch.linalg.inv(forward)
     theta = backward[[1, 0]][:, [1, 0, 2]]  # `affine_grid` has x = W first
-    grid = F.affine_grid(
-        theta.expand(len(slices), 2, 3).to(slices), list(slices.shape), align_corners=False
-    )
+    theta = to_device(theta.to(slices.dtype), slices.device).expand(len(slices), 2, 3)
+    grid = F.affine_grid(theta, list(slices.shape), align_corners=False)
     if fill is None:
         return F.grid_sample(slices, grid, "bilinear", "border", align_corners=False)
     outside = fill[:, :, None, None].to(slices)

@@ -238,3 +238,20 @@ def test_a_copy_waits_only_where_it_would_read_freed_memory(device, waits):
             return non_blocking
 
     assert to_device(Tensor(), torch.device(device)) is not waits
+
+
+def test_a_large_copy_to_cuda_comes_from_pinned_memory():
+    class Tensor:
+        def pin_memory(self):
+            return Pinned()
+
+        def to(self, name, non_blocking):
+            return "from pageable memory"
+
+    class Pinned:
+        def to(self, name, non_blocking):
+            return "from pinned memory"
+
+    assert to_device(Tensor(), torch.device("cuda"), pin=True) == "from pinned memory"
+    for device, pin in (("cuda", False), ("mps", True), ("cpu", True)):
+        assert to_device(Tensor(), torch.device(device), pin=pin) == "from pageable memory"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 
 from softseg import models
-from softseg.models.predictor import Predictor, with_halved_batches
+from softseg.inference.uncertainty.mc_dropout import row_generators, sampled_logits
+from softseg.models.predictor import MAX_ELEMENTS, Predictor, with_halved_batches
 
 
 def predictor(head, batch_size):
@@ -51,13 +55,68 @@ def test_predicting_uses_no_dropout_and_does_not_change_batch_statistics():
     assert torch.equal(predict(volume), predict(volume))
 
 
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    # 3 x 64 channels before the last block; 40 contrasts are more than 3 x 8
+    [
+        ({"filters": 64, "depth": 3}, 192),
+        ({"filters": 64, "depth": 1}, 128),
+        ({"filters": 8, "depth": 4}, 40),
+    ],
+)
+def test_no_feature_map_has_more_elements_than_a_kernel_can_index(name, limit):
+    with torch.device("meta"):
+        network = models.build({"name": "unet2d", **name}, 40, 1)
+    image = torch.zeros(1).expand(400, 40, 512, 512)  # takes no memory
+    predictor = Predictor(network, nn.Identity(), torch.device("cpu"))
+    size = replace(predictor, batch_size=400).largest_batch(image)
+    assert size * limit * 512 * 512 <= MAX_ELEMENTS < (size + 1) * limit * 512 * 512
+    assert replace(predictor, batch_size=4).largest_batch(image) == 4
+    enormous = torch.zeros(1).expand(1, 40, 2**20, 2**20)
+    assert predictor.largest_batch(enormous) == 1
+
+
+class Counting(nn.Module):
+    """Returns no logits, and records how many slices it was given."""
+
+    elements_per_voxel = MAX_ELEMENTS // (12 * 10 * 3)  # room for 3 slices
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def forward(self, slices):
+        self.sizes.append(len(slices))
+        return slices
+
+
+def test_slices_and_samples_are_passed_in_batches_of_that_size():
+    network = Counting()
+    predictor = Predictor(network, nn.Identity(), torch.device("cpu"), batch_size=64)
+    image = torch.zeros(7, 1, 12, 10)
+    predictor.logits(image)
+    assert network.sizes == [3, 3, 1]
+    network.sizes.clear()
+    sampled_logits(predictor, row_generators(7, range(1), 0), 1, image)
+    assert network.sizes == [3, 3, 1]
+
+
+# of CUDA, an Apple GPU, and a CPU
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 18.00 GB)"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["CUDA", "MPS", "CPU"])
 @pytest.mark.parametrize("most", [1, 3])
-def test_a_batch_that_does_not_fit_is_halved_without_losing_a_slice(most):
+def test_a_batch_that_does_not_fit_is_halved_without_losing_a_slice(most, error):
     volume = torch.arange(11.0)
 
     def compute(size):
         if size > most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return torch.cat(list(volume.split(size)))
 
     assert torch.equal(with_halved_batches(compute, 7), volume)
@@ -74,3 +133,15 @@ def test_a_single_slice_that_does_not_fit_raises_the_error():
     with pytest.raises(torch.OutOfMemoryError):
         with_halved_batches(compute, 7)
     assert sizes == [7, 3, 1]
+
+
+def test_another_error_halves_nothing():
+    sizes = []
+
+    def compute(size):
+        sizes.append(size)
+        raise RuntimeError("expected all tensors to be on the same device")
+
+    with pytest.raises(RuntimeError, match="same device"):
+        with_halved_batches(compute, 7)
+    assert sizes == [7]

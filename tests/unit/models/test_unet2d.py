@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from softseg import models
 from softseg.core.errors import UserError
@@ -221,3 +222,28 @@ def test_a_cpu_upsamples_with_the_same_bits_whether_deterministic_or_not():
         assert torch.equal(upsample(features, size), before)
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Records the elements of the largest tensor that any operation returns."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.elements = max(self.elements, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 6])
+@pytest.mark.parametrize(("channels", "targets"), [(1, 1), (40, 1), (1, 40)])
+def test_the_largest_tensor_of_a_forward_pass_is_known(depth, channels, targets):
+    spec = {"name": "unet2d", "depth": depth, "filters": 4, "dropout": 0.3}
+    with torch.device("meta"):
+        network = models.build(spec, channels, targets).eval()
+        slices = torch.empty(2, channels, 64, 64)
+    with LargestTensor() as largest, torch.no_grad():
+        network(slices)
+    elements = max(largest.elements, slices.numel())
+    assert elements == network.elements_per_voxel * 2 * 64 * 64
