@@ -125,7 +125,7 @@ def samples_of_uncertainty(setup: Setup) -> Outcome:
 
 def _samples(predictor: Predictor, task: Task, setup: Setup, method: Method) -> Tensor:
     """Four samples of some slices, (4, S, K, H, W), on the CPU."""
-    image = setup.prepared.stack.image[:SLICES].to(predictor.device)
+    image = setup.prepared.stack.image[:SLICES]  # on the CPU, as `predict` and `eval` have it
     samples = soft_samples(
         Sampling(method, 4),
         predictor,

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 GIB = 2**30
 
 # what libraries write, whose errors have many classes: torch's allocators for CPUs and GPUs, mapped
-# files, C++, cuDNN and cuBLAS
+# files, C++, cuDNN and cuBLAS; torch has its own message where no convolution of cuDNN has enough
+# memory to work in (pytorch/pytorch#108645)
 _MESSAGES = re.compile(
     r"can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc"
-    r"|ALLOC_FAILED",
+    r"|ALLOC_FAILED|unable to find an engine|unable to find a valid cudnn algorithm",
     re.IGNORECASE,
 )
 
