@@ -91,6 +91,11 @@ class Trainer(Component):
     compile: bool | Literal["reduce-overhead"] = False
     """Whether to compile the network with torch.compile; reduce-overhead: into CUDA graphs, on a
     GPU. The first epoch takes longer."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """Minimum number of seconds between checkpoints, which a thread writes while training goes on;
+    0: after every epoch, as far as the disk keeps up. A checkpoint is also written at the end, and
+    when training is interrupted or fails. A run that is killed (kill -9, a power failure) repeats
+    at most this time, the epoch it was in, and what it trained while a checkpoint was written."""
     images_every: Annotated[int, Field(ge=0)] = 10
     """Number of epochs between images of fixed validation slices in TensorBoard; 0: no images."""
 

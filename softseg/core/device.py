@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.profiler import record_function
 from softseg.core.errors import UserError
 from softseg.core.memory import free_memory_bytes
 
+T = TypeVar("T")
 Precision = Literal["auto", "float32", "tf32", "bf16"]
 _STACK_SHARE = 0.6  # of a GPU's free memory that slices may take
 MEMORY_FORMATS = {
@@ -151,6 +153,36 @@ def to_device(tensor: Tensor, device: torch.device, *, pin: bool = False) -> Ten
     if pin and device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=device.type != "mps")
+
+
+def copy_to_host(values: T) -> T:
+    """Return nested dicts and lists with a copy of every tensor on the CPU.
+
+    Copies from a CUDA device are queued together, into pinned memory, which torch reuses; this
+    waits for them once.
+    """
+    devices: set[torch.device] = set()
+    copied: T = _copied(values, devices)
+    for device in devices:
+        synchronize(device)
+    return copied
+
+
+def _copied(values: Any, devices: set[torch.device]) -> Any:
+    """Queue the copies of `copy_to_host`; add the devices to wait for to `devices`."""
+    if isinstance(values, Tensor):
+        pinned = values.device.type == "cuda"
+        if pinned:
+            devices.add(values.device)
+        target = torch.empty_like(values, device="cpu", pin_memory=pinned)
+        return target.copy_(values, non_blocking=pinned)
+    if isinstance(values, dict):
+        result = copy.copy(values)  # a state dict has attributes besides its items
+        result.update({name: _copied(value, devices) for name, value in values.items()})
+        return result
+    if isinstance(values, list | tuple):
+        return type(values)(_copied(value, devices) for value in values)
+    return values
 
 
 def phase(name: str) -> record_function:

@@ -51,7 +51,7 @@ class Run:
 
     @property
     def last(self) -> Path:
-        """The checkpoint of the last completed epoch, from which training resumes."""
+        """The last checkpoint, from which training resumes; of the last epoch unless killed."""
         return self.folder / "checkpoints" / "last.pt"
 
     @property

@@ -15,7 +15,8 @@ from softseg.core.files import naming_file
 from softseg.data import Sets, read_split
 from softseg.runs.folder import Run
 
-# where the data and the files are, and what is displayed; `check_same_data` compares the content
+# where the data and the files are, what is displayed, and how often it is written;
+# `check_same_data` compares the content
 _WITHOUT_EFFECT = {
     "name",
     "dataset.root",
@@ -24,6 +25,7 @@ _WITHOUT_EFFECT = {
     "dataset.memory_gb",
     "split.file",
     "split.allow_leak",
+    "trainer.checkpoint_seconds",
     "trainer.images_every",
 }
 

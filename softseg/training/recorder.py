@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -20,10 +22,11 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from softseg.core.console import ProgressBar, whole_seconds
-from softseg.core.files import write_atomically
+from softseg.core.files import os_error_message, write_atomically
 from softseg.core.types import Float32Array
 from softseg.data.nifti.grid import upright
-from softseg.training.task import Record, State, save_state, save_weights
+from softseg.training.checkpoint_writer import CheckpointWriter, restore_folder
+from softseg.training.task import Record, State, checkpoint
 
 ESTIMATE_AFTER = 2
 """Epochs after which the duration is estimated; the first one alone includes warming up."""
@@ -34,8 +37,10 @@ _SLICE, _LAST = "slice", "last"
 class RunRecorder:
     """Writes the results of every epoch: checkpoints, history.csv, previews, TensorBoard.
 
-    `images` (P, C, H, W) and `targets` (P, K, H, W) are the preview slices, and `ignore`
-    (P, K, H, W) is above 0 where a target is unknown.
+    A thread writes the files (see `CheckpointWriter`), checkpoints at most every
+    `checkpoint_seconds`; leaving the `with` block writes what is left. `images` (P, C, H, W) and
+    `targets` (P, K, H, W) are the preview slices, and `ignore` (P, K, H, W) is above 0 where a
+    target is unknown.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class RunRecorder:
         targets: Tensor,
         images_every: int,
         ignore: Tensor | None = None,
+        checkpoint_seconds: float = 0.0,
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow, and reports do not need it
 
@@ -55,30 +61,55 @@ class RunRecorder:
         shown = targets if ignore is None else _striped(targets.cpu(), ignore.cpu())
         self._preview_columns = [stretch_contrast(images[:, :1]), shown[:, :1].cpu()]
         (folder / "checkpoints").mkdir(exist_ok=True)
+        _cut_back(folder, start_epoch)
         write_preview_slice(folder, images[0], targets[0], None if ignore is None else ignore[0])
         # a resumed run overwrites what the interrupted one logged after its last checkpoint
         self._board: SummaryWriter | None = SummaryWriter(
             str(self._board_folder), purge_step=start_epoch + 1
         )
+        self._writer = CheckpointWriter(folder, checkpoint_seconds, start_epoch)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Close it; an error in doing so does not replace an earlier one."""
+        try:
+            self.close()
+        except KeyboardInterrupt:  # such as a second Ctrl-C
+            self._writer.give_up()
+            raise
+        except Exception as closing:
+            if error is None:
+                raise
+            if not isinstance(error, OSError):  # which is probably the same one
+                reason = os_error_message(closing) if isinstance(closing, OSError) else closing
+                _log.warning(
+                    "the last epochs could not be written (%s): training resumes from an earlier "
+                    "one",
+                    reason,
+                )
 
     def step(self, slices: int) -> None:
         """Do nothing: results are written after an epoch."""
 
     def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:
-        """Write one epoch; `last.pt` last, since resuming from it repeats everything else."""
-        epoch = state.epoch
+        """Log one epoch and give it to the thread; raises what kept the thread from writing."""
+        epoch, preview = state.epoch, preview.cpu()
         with self._board_may_be_deleted():
             self._write_to_board(epoch, record, preview)
-        for folder in (self.folder / "previews", self.folder / "checkpoints"):
-            if not folder.is_dir():
-                folder.mkdir()
-                _log.warning("%s/ was deleted while training runs: its files are lost", folder)
-        write_preview(self.folder, epoch, preview[0])
-        if best:
-            save_weights(state, self.folder / "checkpoints" / "best.pt")
-        table = pd.DataFrame(state.history).astype({"epoch": int})
-        write_atomically(self.folder / "history.csv", table.to_csv(index=False))
-        save_state(state, self.folder / "checkpoints" / "last.pt")
+        saved = checkpoint(state)
+        files = {  # previews that are kept are not replaced by newer ones
+            f"preview {epoch if is_kept(epoch) else ''}": partial(
+                self._write_preview, epoch, preview[0]
+            ),
+            "history": partial(_write_history, self.folder, saved["history"]),
+        }
+        self._writer.submit(saved, best, files)
+
+    def _write_preview(self, epoch: int, prediction: Tensor) -> None:
+        restore_folder(self.folder / "previews")
+        write_preview(self.folder, epoch, prediction)
 
     def _write_to_board(self, epoch: int, record: Record, preview: Tensor) -> None:
         """Write an epoch's scalars and, every `images_every` epochs, its preview slices."""
@@ -88,7 +119,7 @@ class RunRecorder:
             if key != "epoch":
                 self._board.add_scalar(key, value, epoch)
         if self.images_every and (epoch == 1 or epoch % self.images_every == 0):
-            columns = (*self._preview_columns, preview[:, :1].cpu())
+            columns = (*self._preview_columns, preview[:, :1])
             # (P, 1, W, 3H): input, target, prediction of each slice next to each other
             rows = np.concatenate([upright(column.numpy()) for column in columns], axis=3)
             self._board.add_images("input | target | prediction", rows, epoch)
@@ -112,10 +143,42 @@ class RunRecorder:
             )
 
     def close(self) -> None:
-        """Flush TensorBoard's events."""
+        """Write everything that is not yet written; raises what kept it from being written."""
+        try:
+            self._writer.close()
+        except Exception:
+            with suppress(OSError):  # the disk's first error is reported
+                self._close_board()
+            raise
+        self._close_board()
+
+    def _close_board(self) -> None:
+        """Flush TensorBoard's events and end its thread."""
         if self._board is not None:
             with self._board_may_be_deleted():
                 self._board.close()
+
+
+def _write_history(folder: Path, history: list[Record]) -> None:
+    """Write history.csv, one row per epoch."""
+    table = pd.DataFrame(history).astype({"epoch": int})
+    write_atomically(folder / "history.csv", table.to_csv(index=False))
+
+
+def _cut_back(folder: Path, epoch: int) -> None:
+    """Remove what a killed run recorded of epochs after its last checkpoint, that of `epoch`."""
+    path = folder / "history.csv"
+    if path.exists():
+        lines = path.read_bytes().splitlines(keepends=True)
+        if len(lines) > 1 + epoch:
+            write_atomically(path, b"".join(lines[: 1 + epoch]))
+    for path in (folder / "previews").glob("[el]*.safetensors"):
+        try:
+            is_later = int(load_file(path)["epoch"]) > epoch
+        except (SafetensorError, KeyError):  # damaged
+            is_later = True
+        if is_later:
+            path.unlink()
 
 
 def format_percent(value: float) -> str:

@@ -24,7 +24,7 @@ from softseg.losses import Loss
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.steps import standardizes_per_slice
 from softseg.runs.build import build_network, on_device
-from softseg.runs.checkpoint import RECOVERY, read_checkpoint, write_checkpoint
+from softseg.runs.checkpoint import RECOVERY, read_checkpoint
 from softseg.runs.data import PreparedData
 from softseg.training.distributed.processes import SINGLE, Processes
 
@@ -81,21 +81,16 @@ def initial_state(model: nn.Module, head: nn.Module, trainer: Trainer) -> State:
     return State(model, head, optimizer, trainer.schedule(optimizer, trainer.max_epochs))
 
 
-def save_state(state: State, path: Path) -> None:
-    """Write everything that resuming needs, whole or not at all."""
-    modules = {name: getattr(state, name).state_dict() for name in _STATEFUL}
-    progress = {"epoch": state.epoch, "progress": asdict(state.progress), "history": state.history}
-    write_checkpoint({**modules, **progress}, path)
-
-
-def save_weights(state: State, path: Path) -> None:
-    """Write what prediction needs: the weights and the epoch they come from."""
-    weights = {"model": state.model.state_dict(), "head": state.head.state_dict()}
-    write_checkpoint({**weights, "epoch": state.epoch}, path)
+def checkpoint(state: State) -> dict[str, Any]:
+    """Return everything that resuming needs, copied to the host: later steps do not change it."""
+    parts = {name: getattr(state, name).state_dict() for name in _STATEFUL}
+    copied = hardware.copy_to_host(parts)
+    progress = {"epoch": state.epoch, "progress": asdict(state.progress)}
+    return {**copied, **progress, "history": list(state.history)}
 
 
 def restore(state: State, path: Path) -> None:
-    """Load what `save_state` wrote. Raises UserError if the checkpoint is of another run."""
+    """Load a checkpoint that was written. Raises UserError if the checkpoint is of another run."""
     saved = read_checkpoint(path)
     try:
         saved["optimizer"] = _for_this_machine(saved["optimizer"], state.optimizer)

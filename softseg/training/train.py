@@ -264,16 +264,24 @@ class _Observers(Observer):
 def _fit_and_record(run: Run, state: State, task: Task, console: Console, profile: bool) -> None:
     """Train to the end, recording every epoch in the run's folder and showing the progress."""
     images, targets, ignore = _preview_slices(task)
+    trainer = task.trainer
     recorder = RunRecorder(
-        run.folder, state.epoch, images, targets, task.trainer.images_every, ignore
+        run.folder,
+        state.epoch,
+        images,
+        targets,
+        trainer.images_every,
+        ignore,
+        trainer.checkpoint_seconds,
     )
     profiler = Profile(run.folder, task.device) if profile else None
     try:
-        epochs, slices = task.trainer.max_epochs, len(task.rows)
-        with ProgressDisplay(console, epochs, state.epoch, slices) as display:
-            observers: list[Observer] = [recorder, display, *([profiler] if profiler else [])]
-            with memory_errors(*_MEMORY), determinism_errors():
+        with memory_errors(*_MEMORY), determinism_errors(), recorder:
+            slices = len(task.rows)
+            with ProgressDisplay(console, trainer.max_epochs, state.epoch, slices) as display:
+                observers: list[Observer] = [recorder, display, *([profiler] if profiler else [])]
                 fit(state, task, _Observers(tuple(observers)))
+            recorder.close()  # if this is interrupted, leaving the block writes the rest
         if profiler:
             bare_seconds = bare_step_seconds(state, task) * steps_per_epoch(task)
             profiler.print_result(state.history, bare_seconds, console)
@@ -284,8 +292,6 @@ def _fit_and_record(run: Run, state: State, task: Task, console: Console, profil
     except (TrainingError, UserError) as error:
         run.update_metadata(status="failed", reason=str(error))
         raise
-    finally:
-        recorder.close()
 
 
 def _preview_slices(task: Task) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -283,3 +283,60 @@ def test_a_run_of_an_ablation_without_enough_memory_has_failed_for_that_reason(
     assert (outcome.status, "trainer.batch_size" in outcome.reason) == ("failed", True)
     assert "Traceback" not in log.getvalue()
     assert run_one(plan[0], stacks[plan[0].number], log).status == "done"
+
+
+def in_the_thread(monkeypatch, error, path="last.pt"):
+    """Let the thread that writes checkpoints fail at this file."""
+    from softseg.training import checkpoint_writer
+
+    def write(values, file):
+        if file.name == path:
+            raise error
+        original(values, file)
+
+    original = checkpoint_writer.write_checkpoint
+    monkeypatch.setattr(checkpoint_writer, "write_checkpoint", write)
+
+
+@pytest.mark.parametrize("seconds", [0, 1000])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(errno.ENOSPC, 1), (errno.EIO, 2), (errno.EROFS, 2)]
+)
+def test_a_disk_that_fails_while_training_continues_ends_the_training(
+    softseg, monkeypatch, seconds, number, expected
+):
+    with monkeypatch.context() as patch:
+        in_the_thread(patch, OSError(number, os.strerror(number), "last.pt"))
+        sets = [f"trainer.checkpoint_seconds={seconds}"]
+        status, err = softseg("train", "tiny.yaml", "--out", "runs/new", sets=sets)
+    assert (status, err.count("\n")) == (expected, 1), err
+    assert f"last.pt: {os.strerror(number)}" in err
+    assert json.loads(Path("runs/new/run.json").read_text())["status"] == "training"
+    assert softseg("train", "tiny.yaml", "--out", "runs/new", "--resume")[0] == 0
+
+
+def test_memory_that_runs_out_while_a_checkpoint_is_written_is_reported_as_such(
+    softseg, monkeypatch
+):
+    in_the_thread(monkeypatch, MemoryError())
+    status, err = softseg("train", "tiny.yaml", "--out", "runs/new")
+    assert (status, "memory ran out while training" in err) == (2, True), err
+    assert json.loads(Path("runs/new/run.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("deleted", "expected"), [("runs/new", 2), ("runs/new/checkpoints", 0)], ids=["run", "folder"]
+)
+def test_a_folder_that_is_deleted_while_the_thread_waits(softseg, monkeypatch, deleted, expected):
+    from softseg.training import loop
+
+    def validate(state, task):
+        if state.epoch == 1:
+            shutil.rmtree(deleted)
+        return original(state, task)
+
+    original = loop.validate
+    monkeypatch.setattr("softseg.training.loop.validate", validate)
+    status, err = softseg("train", "tiny.yaml", "--out", "runs/new")
+    assert status == expected, err
+    assert ("No such file" in err) == (expected == 2), err

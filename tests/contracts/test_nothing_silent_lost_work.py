@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 
 import nibabel as nib
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from softseg.core.errors import TrainingError
 from tests.support import project
 from tests.support.command import command
 
@@ -173,3 +175,42 @@ def test_deleting_tensorboard_during_training_does_not_stop_it(
     assert softseg("train", "tiny.yaml", sets=["trainer.max_epochs=3"])[0] == 0
     assert len(pd.read_csv(tmp_path / "runs/tiny/history.csv")) == 3
     assert [text.split(" ")[0] for text in caplog.messages] == ["runs/tiny/tensorboard/"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(KeyboardInterrupt(), (130, "interrupted")), (MemoryError(), (2, "failed")),
+     (TrainingError("not finite"), (1, "failed")), (None, (0, "finished"))],
+    ids=["interrupted", "memory", "loss", "finished"],
+)  # fmt: skip
+def test_the_status_of_a_run_is_written_after_the_checkpoint_of_its_last_epoch(
+    softseg, tmp_path, monkeypatch, error, expected
+):
+    """Also if no checkpoint is due: it has been copied, and is written whatever ends training."""
+    from softseg.runs.folder import Run
+    from softseg.training import checkpoint_writer, loop
+
+    def slowly(values, path):
+        time.sleep(0.05)
+        write(values, path)
+
+    def update(run, **fields):
+        if fields.get("status") in ("interrupted", "failed", "finished"):
+            epochs.append(state(run.folder)[0])
+        update_metadata(run, **fields)
+
+    def validate(state, task):
+        if state.epoch == 3 and error:
+            raise error
+        return original(state, task)
+
+    epochs, write = [], checkpoint_writer.write_checkpoint
+    update_metadata, original = Run.update_metadata, loop.validate
+    monkeypatch.setattr(checkpoint_writer, "write_checkpoint", slowly)
+    monkeypatch.setattr(Run, "update_metadata", update)
+    monkeypatch.setattr(loop, "validate", validate)
+    sets = ["trainer.max_epochs=4", "trainer.checkpoint_seconds=1000"]
+    status = softseg("train", "tiny.yaml", sets=sets)[0]
+    metadata = json.loads((tmp_path / "runs/tiny/run.json").read_text())
+    assert (status, metadata["status"]) == expected
+    assert epochs == [3 if error else 4]

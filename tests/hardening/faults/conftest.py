@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from functools import cache
 
 import pytest
 
@@ -39,10 +40,20 @@ def rng(request: pytest.FixtureRequest) -> random.Random:
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory: pytest.TempPathFactory):
-    """An undisturbed run; see `study.Study`."""
+def studies(tmp_path_factory: pytest.TempPathFactory):
+    """Return the undisturbed run with a number of seconds between checkpoints."""
     from tests.support.faults.study import run_study  # not on Windows
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # for the server that children are forked from
-        return run_study(tmp_path_factory.mktemp("faults"))
+    @cache
+    def study_of(seconds: int):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", "1")  # for the server that children are forked from
+            return run_study(tmp_path_factory.mktemp("faults"), seconds)
+
+    return study_of
+
+
+@pytest.fixture
+def study(studies, rng: random.Random):
+    """An undisturbed run, with checkpoints after every epoch or rarely; see `study.Study`."""
+    return studies(rng.choice([0, 30]))

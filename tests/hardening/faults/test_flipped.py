@@ -15,7 +15,7 @@ from softseg.evaluation.threshold_search import best_threshold
 from softseg.preprocess.cache import TENSORS, read_entry, write_entry
 from softseg.preprocess.preprocess import preprocess
 from softseg.preprocess.slices import Slices
-from softseg.runs.checkpoint import read_checkpoint
+from softseg.runs.checkpoint import read_checkpoint, write_checkpoint
 from softseg.runs.thresholds import read_thresholds, write_thresholds
 from softseg.training import task as states
 from tests.support import makers
@@ -51,7 +51,7 @@ def directory_bits(path):
 
 def test_a_flipped_bit_of_a_checkpoint_changes_nothing_unnoticed(tmp_path):
     path = tmp_path / "best.pt"
-    states.save_weights(tiny_state(tiny_task()), path)
+    write_checkpoint(states.checkpoint(tiny_state(tiny_task())), path)
     written, rejected = read_checkpoint(path), 0
     for position in flip_each(path, [*directory_bits(path), *random_positions(path, 100)]):
         try:

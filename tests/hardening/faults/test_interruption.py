@@ -20,7 +20,7 @@ class Wrapping:
 def callback(_):  # its error is printed and lost
     signal.raise_signal(signal.{how})
 
-def app():
+def app(**_):
     if {wrapped}:
         type("Owner", (), {{"wrapping": Wrapping()}})
     else:
@@ -51,7 +51,7 @@ def test_an_interruption_that_is_lost_or_wrapped_ends_the_command(how, wrapped):
 
 
 def test_an_error_without_an_interruption_keeps_its_traceback():
-    code = "from softseg.cli import main as cli\ncli.app = lambda: 1 / 0\ncli.main()"
+    code = "from softseg.cli import main as cli\ncli.app = lambda **_: 1 / 0\ncli.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.support.faults.injected import Fault, arm
 
@@ -108,14 +108,16 @@ def _work(folder: Path, arguments: tuple[str, ...], fault: Fault, *pipes: Connec
 
 def _status(fault: Fault, folder: Path, events: int) -> int:
     from softseg.cli import main as cli
+    from tests.support.checkpoint_thread import settle_after_every_epoch
 
+    settle_after_every_epoch()  # so that the same run has the same disk operations
     app, calls = cli.app, Counter[str]()
 
-    def begin() -> None:  # main has installed its signal handlers by then
+    def begin(**options: Any) -> None:  # main has installed its signal handlers by then
         nonlocal calls
         calls = arm(fault, folder, lambda: os.write(events, b"fault\n"))
         os.write(events, b"begun\n")
-        app()
+        app(**options)
 
     cli.app = begin  # type: ignore[assignment]
     try:

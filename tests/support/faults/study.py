@@ -52,9 +52,13 @@ class Study:
         return rng.randint(1, sum(self.calls[state][call] for call in calls))
 
 
-def run_study(folder: Path) -> Study:
-    """Train and evaluate with the real command; forked processes count their disk operations."""
-    project.make(folder)
+def run_study(folder: Path, checkpoint_seconds: int) -> Study:
+    """Train and evaluate with the real command; forked processes count their disk operations.
+
+    With checkpoints after every epoch, half a run is one that was interrupted; else it was killed,
+    so that its history is ahead of its checkpoint.
+    """
+    project.make(folder, f"  checkpoint_seconds: {checkpoint_seconds}\n")
     new = _succeeded(softseg(folder, *TRAIN, "--out", "runs/new"))
     cached = _succeeded(softseg(folder, *TRAIN, "--out", "runs/cached"))
     start = time.monotonic()
@@ -63,8 +67,9 @@ def run_study(folder: Path) -> Study:
     assert status == 0, err
     assert len((folder / "runs/tiny/history.csv").read_text().splitlines()) == 1 + 6
     _succeeded(softseg(folder, "eval", "runs/tiny", "--threshold-search"))
-    halfway = At(("rename",), cached.calls["rename"] // 2, "SIGTERM")
-    assert softseg(folder, *TRAIN, "--out", "runs/half", fault=halfway).status == 130
+    how, status = ("SIGKILL", -9) if checkpoint_seconds else ("SIGTERM", 130)
+    halfway = At(("rename",), cached.calls["rename"] // 2, how)
+    assert softseg(folder, *TRAIN, "--out", "runs/half", fault=halfway).status == status
     shutil.copytree(folder / "runs/half", folder / "runs/resumed")
     half = _succeeded(softseg(folder, *RESUME, "--out", "runs/resumed"))
     calls = {"new": new.calls, "cached": cached.calls, "half": half.calls}

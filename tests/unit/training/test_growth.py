@@ -21,14 +21,18 @@ from softseg.training import loop
 from softseg.training.loop import fit, train_epoch
 from softseg.training.recorder import ProgressDisplay, RunRecorder
 from tests.support import project
+from tests.support.checkpoint_thread import settle
 from tests.support.tiny import Watcher, tiny_state, tiny_task
 
+ROOT = Path(__file__).parents[3]
 TENSORBOARD = "tensorboard/events"
 SCRIPT = """
 import json, os, sys
 from softseg.cli.main import main
 from softseg.training.recorder import RunRecorder
+from tests.support.checkpoint_thread import settle_after_every_epoch
 
+settle_after_every_epoch()
 opened, epochs = [], []
 record = RunRecorder.epoch
 
@@ -62,9 +66,10 @@ def epochs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     project.make(folder)
     command = [sys.executable, "-c", SCRIPT, "train", "tiny.yaml", "--out", "run"]
-    for change in ("dataset.cache=cache", "trainer.max_epochs=7", "trainer.images_every=1"):
+    for change in ("dataset.cache=cache", "trainer.max_epochs=7", "trainer.images_every=1",
+                   "trainer.checkpoint_seconds=0"):  # fmt: skip
         command += ["--set", change]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=env, text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stderr.splitlines()[-1])
@@ -80,7 +85,7 @@ def test_after_the_first_epoch_only_outputs_are_opened(epochs):
     assert len(epochs) == 7
     kept = {"previews/last.safetensors", "history.csv", "checkpoints/last.pt"}
     for number, epoch in enumerate(epochs[1:], start=2):
-        once = {"checkpoints/best.pt", f"previews/epoch-{number:05}.safetensors"}
+        once = {"checkpoints/new-best.pt", f"previews/epoch-{number:05}.safetensors"}
         named = {name for name in outputs(epoch) if not name.startswith(TENSORBOARD)}
         assert kept <= named <= kept | once
 
@@ -116,6 +121,7 @@ class MemorySampler(Watcher):
 
     def epoch(self, state, record, best, preview):
         self.recorder.epoch(state, record, best, preview)
+        settle(self.recorder._writer)
         self.display.epoch(state, record, best, preview)
         self.display.console.file.truncate(self.display.console.file.seek(0))
         if state.epoch in (8, 20):

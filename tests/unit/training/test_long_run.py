@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,9 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.training.train import train
 from softseg.training.recorder import RunRecorder
+from tests.support.checkpoint_thread import settle_after_every_epoch
 
+settle_after_every_epoch()
 record, folder, resources = RunRecorder.epoch, Path("run"), {}
 
 def epoch(self, state, *arguments):
@@ -42,7 +45,7 @@ def epoch(self, state, *arguments):
         }
 
 RunRecorder.epoch = epoch
-sets = [f"trainer.max_epochs={LATE}", "trainer.early_stopping=null"]
+sets = [f"trainer.max_epochs={LATE}", "trainer.checkpoint_seconds=0", "trainer.early_stopping=null"]
 train(load_config(Path("tiny.yaml"), Experiment, sets), folder, Console(quiet=True))
 print(json.dumps(resources))
 """
@@ -58,7 +61,8 @@ def after(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     project.make(folder)
     (folder / "tmp").mkdir()
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp")}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp"),
+           "PYTHONPATH": str(Path(__file__).parents[3])}  # fmt: skip
     code = f"EARLY, LATE = {EARLY}, {LATE}\n{SCRIPT}"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True,
                           text=True, timeout=900)  # fmt: skip

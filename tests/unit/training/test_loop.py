@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from softseg.core.errors import TrainingError
 from softseg.models.predictor import Predictor
+from softseg.runs.checkpoint import write_checkpoint
 from softseg.training import loop
 from softseg.training import task as states
 from softseg.training.batches import single_batch
@@ -44,7 +45,7 @@ def test_resuming_after_any_epoch_ends_with_the_same_bits(tmp_path):
 
         class Killed(Watcher):
             def epoch(self, state, record, best, preview):
-                states.save_state(state, tmp_path / "last.pt")
+                write_checkpoint(states.checkpoint(state), tmp_path / "last.pt")
                 if state.epoch == stop:  # noqa: B023
                     raise KeyboardInterrupt
 
@@ -194,7 +195,7 @@ def test_the_running_maximum_of_a_head_is_restored(tmp_path):
     saved = tiny_state(tiny_task(), head=head)
     saved.head.scale.maximum.fill_(3)
     saved.head.scale.seen.fill_(True)
-    states.save_state(saved, tmp_path / "last.pt")
+    write_checkpoint(states.checkpoint(saved), tmp_path / "last.pt")
     restored = tiny_state(tiny_task(), head=head)
     states.restore(restored, tmp_path / "last.pt")
     assert restored.head.scale.maximum.tolist() == [3]

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.training.loop import fit
 from softseg.training.recorder import RunRecorder, stretch_contrast
+from tests.support.checkpoint_thread import settle
 from tests.support.tiny import tiny_state, tiny_task
 
 TAG = "input | target | prediction"
@@ -136,16 +137,18 @@ def test_images_use_the_full_range_of_gray_and_allow_a_constant_slice():
 
 def test_the_history_is_written_before_the_checkpoint(tmp_path, monkeypatch):
     """A run killed while writing the checkpoint resumes one epoch earlier and loses nothing."""
-    from softseg.training import recorder as module
+    from softseg.training import checkpoint_writer
 
-    def killed(state, path):
-        raise KeyboardInterrupt
+    def fails(values, path):
+        raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(module, "save_state", killed)
+    monkeypatch.setattr(checkpoint_writer, "write_checkpoint", fails)
     task = tiny_task(max_epochs=1)
     images = task.stack.image[:1]
-    recorder = module.RunRecorder(tmp_path, 0, images, images, 0)
-    with pytest.raises(KeyboardInterrupt):
+    with (
+        pytest.raises(OSError, match="Input/output"),
+        RunRecorder(tmp_path, 0, images, images, 0) as recorder,
+    ):
         fit(tiny_state(task), task, recorder)
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
 
@@ -163,6 +166,7 @@ def test_deleting_a_folder_during_training_warns_once_and_does_not_stop_it(
     def delete_after_the_first(state, *rest):
         recorded(state, *rest)
         if state.epoch == 1:
+            settle(keeper._writer)
             shutil.rmtree(tmp_path / deleted)
 
     keeper.epoch = delete_after_the_first

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from softseg.core.errors import UserError
-from softseg.runs.checkpoint import read_checkpoint
+from softseg.runs.checkpoint import read_checkpoint, write_checkpoint
 from softseg.training import task as states
 from softseg.training.loop import train_epoch
 from softseg.training.task import StoppingProgress
@@ -21,7 +21,7 @@ def test_a_restored_state_equals_the_saved_one(tmp_path):
     saved = tiny_state(task)
     saved.epoch, saved.history = 2, [{"epoch": 1, "val_loss": 0.5}]
     saved.progress = StoppingProgress(best=0.25, reference=0.5, waited=1)
-    states.save_state(saved, tmp_path / "last.pt")
+    write_checkpoint(states.checkpoint(saved), tmp_path / "last.pt")
     restored = tiny_state(tiny_task(seed=4))
     states.restore(restored, tmp_path / "last.pt")
     assert restored.epoch == 2
@@ -35,7 +35,7 @@ def trained_checkpoint(path, **of_group):
     task = tiny_task()
     state = tiny_state(task)
     train_epoch(state, task, Watcher())
-    states.save_state(state, path)
+    write_checkpoint(states.checkpoint(state), path)
     saved = torch.load(path, weights_only=True)
     for group in saved["optimizer"]["param_groups"]:
         group.update(of_group)
@@ -102,7 +102,7 @@ def test_the_update_is_fused_on_a_gpu():
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])
 def test_a_damaged_checkpoint_is_rejected_by_name(tmp_path, damage):
     path = tmp_path / "last.pt"
-    states.save_state(tiny_state(tiny_task()), path)
+    write_checkpoint(states.checkpoint(tiny_state(tiny_task())), path)
     content = bytearray(path.read_bytes())
     if damage == "flipped":
         content[len(content) // 2] ^= 0xFF
@@ -130,7 +130,7 @@ def test_a_pickle_with_code_is_rejected_and_does_not_run(tmp_path, monkeypatch):
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
     state = tiny_state(tiny_task())
-    states.save_state(state, path)
+    write_checkpoint(states.checkpoint(state), path)
     before = path.read_bytes()
 
     def fails(*args, **kwargs):
@@ -138,6 +138,6 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", fails)
     with pytest.raises(OSError, match="disk full"):
-        states.save_state(state, path)
+        write_checkpoint(states.checkpoint(state), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
