@@ -136,7 +136,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has finished all queued work; only for timing."""
+    """Wait until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

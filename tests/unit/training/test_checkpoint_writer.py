@@ -223,6 +223,38 @@ def test_a_copy_on_the_host_has_the_same_content_layout_and_versions():
         assert copied["model"][name].data_ptr() != tensor.data_ptr()
 
 
+class OnGPU(torch.Tensor):
+    """A tensor on the CPU that reports to be on a CUDA device."""
+
+    device = torch.device("cuda:0")
+
+
+def test_copies_from_a_gpu_go_to_pinned_memory_and_are_waited_for_once(monkeypatch):
+    """Emulated: reading each tensor by itself would wait for the device each time."""
+    events = []
+
+    def empty_like(values, device, pin_memory):
+        events.append(("empty", device, pin_memory))
+        return Target(values.as_subclass(torch.Tensor))
+
+    class Target:
+        def __init__(self, values):
+            self.values = values
+
+        def copy_(self, values, non_blocking):
+            events.append(("copy", non_blocking))
+            return self.values.clone()
+
+    monkeypatch.setattr(torch, "empty_like", empty_like)
+    monkeypatch.setattr(
+        "softseg.core.device.synchronize", lambda device: events.append(str(device))
+    )
+    weights = {"a": torch.ones(2).as_subclass(OnGPU), "b": [torch.ones(3).as_subclass(OnGPU)]}
+    copied = copy_to_host(weights)
+    assert copied["b"][0].tolist() == [1, 1, 1]
+    assert events == [("empty", "cpu", True), ("copy", True)] * 2 + ["cuda:0"]
+
+
 class Silent:
     """Observes nothing."""
 
