@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -129,20 +130,31 @@ class CheckpointWriter:
 
     def _write(self, job: _Waiting) -> None:
         """Write the files of a job; last.pt after all that resuming from it does not repeat."""
-        for write in job.files.values():
-            write()
-        if job.checkpoint is None or self._gave_up:
-            return
-        restore_folder(self._run.last.parent)
-        if job.best is not None:
-            write_checkpoint(job.best, self._new_best)
-        write_checkpoint(job.checkpoint, self._run.last)
-        if job.best is not None:
+        for write_file in job.files.values():
+            write_file()
+        if job.checkpoint is not None and not self._gave_up:
+            write_in(
+                self._run.last.parent, partial(self._write_checkpoints, job.checkpoint, job.best)
+            )
+
+    def _write_checkpoints(self, checkpoint: dict[str, Any], best: dict[str, Any] | None) -> None:
+        """Write last.pt and, if it is of an older epoch, best.pt."""
+        if best is not None:
+            write_checkpoint(best, self._new_best)
+        write_checkpoint(checkpoint, self._run.last)
+        if best is not None:
             self._new_best.replace(self._run.best)
 
 
-def restore_folder(folder: Path) -> None:
-    """Create a folder of a run again, with a warning, if it was deleted while training runs."""
-    if not folder.is_dir():
-        folder.mkdir()
-        _log.warning("%s/ was deleted while training runs: its files are lost", folder)
+def write_in(folder: Path, write: Callable[[], object]) -> None:
+    """Write to a folder of a run; if it was deleted while training runs, create it again."""
+    for attempt in (1, 2, 3):
+        try:
+            if not folder.is_dir():
+                folder.mkdir()
+                _log.warning("%s/ was deleted while training runs: its files are lost", folder)
+            write()
+            return
+        except FileNotFoundError:  # deleted while it is written to
+            if attempt == 3:
+                raise

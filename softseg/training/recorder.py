@@ -25,7 +25,7 @@ from softseg.core.console import ProgressBar, whole_seconds
 from softseg.core.files import os_error_message, write_atomically
 from softseg.core.types import Float32Array
 from softseg.data.nifti.grid import upright
-from softseg.training.checkpoint_writer import CheckpointWriter, restore_folder
+from softseg.training.checkpoint_writer import CheckpointWriter, write_in
 from softseg.training.task import Record, State, checkpoint
 
 ESTIMATE_AFTER = 2
@@ -108,8 +108,7 @@ class RunRecorder:
         self._writer.submit(saved, best, files)
 
     def _write_preview(self, epoch: int, prediction: Tensor) -> None:
-        restore_folder(self.folder / "previews")
-        write_preview(self.folder, epoch, prediction)
+        write_in(self.folder / "previews", partial(write_preview, self.folder, epoch, prediction))
 
     def _write_to_board(self, epoch: int, record: Record, preview: Tensor) -> None:
         """Write an epoch's scalars and, every `images_every` epochs, its preview slices."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 import time
 from contextlib import nullcontext
@@ -182,6 +183,23 @@ def test_after_a_kill_at_any_file_best_is_the_best_epoch_up_to_last(disk, monkey
     CheckpointWriter(disk.folder, 0, disk.epochs()[1]).close()
     assert disk.epochs() == left
     assert {path.name for path in disk.folder.glob("checkpoints/*")} == {"best.pt", "last.pt"}
+
+
+def test_a_folder_that_is_deleted_while_it_is_written_to_is_created_again(
+    disk, monkeypatch, caplog
+):
+    def write(values, path):
+        if values["epoch"] == 2 and not caplog.messages:
+            shutil.rmtree(path.parent)
+        disk.write(values, path)
+
+    monkeypatch.setattr(checkpoint_writer, "write_checkpoint", write)
+    writer = CheckpointWriter(disk.folder, 0, 0)
+    disk.submit(writer, 1)
+    disk.submit(writer, 2, best=True)
+    writer.close()
+    assert disk.epochs() == [2, 2]
+    assert ["checkpoints/ was deleted" in message for message in caplog.messages] == [True]
 
 
 def test_giving_up_drops_what_waits_and_completes_the_file_that_is_being_written(disk):
