@@ -195,5 +195,5 @@ def test_an_ablation_without_uncertainty_is_rejected(
 ):
     code, output = command(monkeypatch, capsys, ablation, trained.folder, "-o", tmp_path / "out")
     assert code == 2
-    assert "is an ablation folder: name one of its runs, or add --uncertainty ensemble" in output
+    assert "is an ablation folder: name one of its runs, or use `softseg predict --unc" in output
     assert Run(ablation / "A/split-0").exists()
