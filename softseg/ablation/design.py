@@ -142,7 +142,8 @@ class Cluster(Component):
     cpus: Annotated[float, Field(gt=0)] | None = None
     """CPUs per run; null: trainer.threads, or 1."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs per run; 0.25 puts four runs on one GPU."""
+    """GPUs per run; 0.25 puts four runs on one GPU. With 0, a run does not see the GPUs of
+    its node, and `trainer.device: auto` is the CPU."""
     retries: Annotated[int, Field(ge=0)] = 3
     """How often a run is restarted from its last checkpoint when its node dies."""
 

@@ -22,7 +22,8 @@ from softseg.runs.data import check_sets, list_subjects, load_stack
 from softseg.runs.file_digests import changed_files
 from softseg.runs.folder import Run, check_distinct_predictions, is_done
 from softseg.runs.plan_file import CONFIG, PLAN, STACKS
-from softseg.runs.resume import config_changes, with_recorded_hardware
+from softseg.runs.recorded_hardware import keys_that_may_change, with_recorded_hardware
+from softseg.runs.resume import config_changes
 from softseg.training.fine_tuning import read_source
 
 
@@ -37,7 +38,12 @@ def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
     scored = any(planned.run.scored for planned in plan)
     for planned in plan:
         run = planned.run
-        changes = config_changes(run, with_recorded_hardware(planned.experiment, run))
+        hardware = keys_that_may_change(run, planned.experiment.trainer)
+        changes = [
+            change
+            for change in config_changes(run, with_recorded_hardware(planned.experiment, run))
+            if change.key not in hardware
+        ]
         # scores of several evaluation settings could not be compared
         differing = [str(c) for c in changes if not c.keeps_training or (c.scores and scored)]
         if run.split.is_file() and read_split(run.split) != planned.sets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -21,7 +22,9 @@ from softseg.ablation.design import Cluster
 from softseg.ablation.plan import PlannedRun
 from softseg.ablation.run_one import Outcome, record_failure, run_one
 from softseg.core.errors import UserError
+from softseg.core.names import listing
 
+_log = logging.getLogger(__name__)
 _FORKSERVER = "forkserver" in multiprocessing.get_all_start_methods()
 _LOCK_TIMEOUT = 60.0  # seconds until the process of a lost node has released its run
 _STOP_TIMEOUT = 30.0  # seconds in which an interrupted run may write its checkpoint
@@ -78,7 +81,14 @@ def run_here(
 
 
 def start_fork_server() -> None:
-    """Start the server that runs are forked from; it imports everything in the background."""
+    """Start the server that runs are forked from; it imports everything in the background.
+
+    Nothing may initialize CUDA there: no run could use it, or each would see all GPUs.
+    """
+    if os.environ.pop("KINETO_USE_DAEMON", None):
+        _log.warning(
+            "KINETO_USE_DAEMON is ignored: torch would initialize CUDA before a run knows its GPU"
+        )
     if _FORKSERVER:
         from multiprocessing import forkserver  # not on Windows
 
@@ -140,6 +150,7 @@ def run_on_cluster(
     if Ray is not installed or no cluster answers at the address.
     """
     ray = _connect(address)
+    _check_gpus(ray, plan, resources)
     folder = Path.cwd()
     token = folder / f".softseg-{uuid.uuid4().hex}"
     token.touch()  # a node that does not see this file has another disk
@@ -149,9 +160,9 @@ def run_on_cluster(
             num_gpus=resources.gpus,
             max_retries=resources.retries,
         )(_run_on_node)
+        shared = folder, token, bool(resources.gpus)
         pending = {
-            remote.remote(planned, stacks[planned.number], folder, token): planned
-            for planned in plan
+            remote.remote(planned, stacks[planned.number], *shared): planned for planned in plan
         }
         while pending:
             ended, _ = ray.wait(list(pending), timeout=1.0)
@@ -190,8 +201,34 @@ def _connect(address: str) -> Any:
     return ray
 
 
-def _run_on_node(planned: PlannedRun, stack: Path, folder: Path, token: Path) -> Outcome:
+def _check_gpus(ray: Any, plan: Sequence[PlannedRun], resources: Cluster) -> None:
+    """Warn of GPUs of the cluster that no run uses, as `cluster.gpus` is 0.
+
+    Raises UserError for runs that name a GPU.
+    """
+    if resources.gpus > 0:
+        return
+    devices = {planned.experiment.trainer.device for planned in plan}
+    advice = "set cluster.gpus: 1, or 0.25 for four runs on one GPU"
+    if named := sorted(device for device in devices if device.startswith("cuda")):
+        ray.shutdown()
+        raise UserError(
+            f"trainer.device is {listing(named)}, but no run gets a GPU, as cluster.gpus is 0; "
+            f"{advice}"
+        )
+    count = ray.cluster_resources().get("GPU", 0)
+    if count and "auto" in devices:
+        _log.warning(
+            "the cluster has %d GPUs, but the runs use the CPU, as cluster.gpus is 0; %s",
+            count,
+            advice,
+        )
+
+
+def _run_on_node(planned: PlannedRun, stack: Path, folder: Path, token: Path, gpu: bool) -> Outcome:
     """The task that Ray starts on a node, in a process of its own."""
+    if not gpu:  # some versions of Ray leave all GPUs of the node visible
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     die_with_parent()  # Ray's process on the node ends when the cluster loses the node
     if not token.exists():
         reason = f"{os.uname().nodename} cannot see {folder}; use a disk that all nodes share"

@@ -70,7 +70,10 @@ def _train_and_evaluate(planned: PlannedRun, stack: Path, console: Console) -> N
     prepared = PreparedData(planned.sets, read_shared_stack(stack), planned.files, persons)
     train(planned.experiment, run.folder, console, resume=True, prepared=prepared)
     began = time.perf_counter()
-    evaluate(run, console, search=True, overwrite=True, stack=prepared.stack)
+    device = planned.experiment.trainer.device
+    # a run that was already trained may have been so on a device that this machine does not have
+    changes = [] if device == "auto" else [f"trainer.device={device}"]
+    evaluate(run, console, search=True, changes=changes, overwrite=True, stack=prepared.stack)
     check_files(planned)  # evaluation reads the masks again
     run.update_metadata(done=timestamp(), evaluation_seconds=time.perf_counter() - began)
 

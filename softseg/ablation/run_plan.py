@@ -25,8 +25,10 @@ from softseg.ablation.jobs import run_here, run_on_cluster, start_fork_server
 from softseg.ablation.plan import PlannedRun, with_file_digests
 from softseg.ablation.run_one import Outcome
 from softseg.core.console import ProgressBar, whole_seconds
+from softseg.core.device import select_device
 from softseg.core.files import read_json, remove_leftovers, temporary_files
 from softseg.core.locks import check_locks
+from softseg.core.memory import memory_errors
 from softseg.data.subject import persons_of
 from softseg.preprocess.stack import read_shared_stack
 from softseg.render.terminal_table import TerminalTable
@@ -61,6 +63,8 @@ def run_plan(
     remove_leftovers(temporary_files(folder))
     console.print(f"{len(picked) - len(todo)} of {len(picked)} runs are already done")
     if todo and cluster is None:
+        for device in {planned.experiment.trainer.device for planned in todo}:
+            select_device(device)  # a missing one is an error of all runs
         start_fork_server()
     stacks = write_shared_stacks(todo, folder / STACKS, console)
     write_plan(design, plan, folder)
@@ -251,6 +255,7 @@ def _seconds_from_done(done: Sequence[PlannedRun], todo: Sequence[PlannedRun]) -
     return sum(statistics.median(seconds.get(planned.candidate, of_all)) for planned in todo)
 
 
+@memory_errors("timing a few steps", "lower trainer.batch_size or model.filters")
 def _seconds_from_steps(todo: Sequence[PlannedRun], stacks: Mapping[int, Path]) -> float:
     """Seconds of all missing runs, from a few timed steps of the first run of each candidate."""
     first_runs = {planned.candidate: planned for planned in reversed(todo)}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import errno
 import os
 import signal
 import sys
@@ -31,6 +30,7 @@ from softseg.cli import (
     train,
 )
 from softseg.core.errors import TrainingError, UserError
+from softseg.core.exit_status import exit_status
 from softseg.core.files import os_error_message
 from softseg.core.memory import is_out_of_memory
 from softseg.core.ranks import from_environment
@@ -76,20 +76,6 @@ app.add_typer(config.app, name="config")
 app.add_typer(convert.app, name="convert")
 
 _RETRY_SECONDS = 0.05  # until a lost interruption is raised again
-_WRONG_PLACE = (
-    errno.EEXIST,
-    errno.ENOENT,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-    errno.EROFS,
-    errno.EIO,
-    errno.ENOMEM,
-)
-"""Errors of a path that cannot be read or written to, or of the memory; not a full disk."""
 
 
 def main() -> None:
@@ -105,17 +91,17 @@ def main() -> None:
             sys.exit(130)
         except (UserError, TrainingError) as error:
             print(f"error: {error}", file=sys.stderr)
-            sys.exit(2 if isinstance(error, UserError) else 1)
-        except OSError as error:  # a wrong place is the user's to change
+            sys.exit(exit_status(error))
+        except OSError as error:
             print(f"error: {os_error_message(error)}", file=sys.stderr)
-            sys.exit(2 if error.errno in _WRONG_PLACE else 1)
+            sys.exit(exit_status(error))
         except Exception as error:
             if interrupted.is_set():  # a library may have turned it into another error
                 sys.exit(130)
             if not is_out_of_memory(error):
                 raise
             print(f"error: memory ran out ({error}); end other programs", file=sys.stderr)
-            sys.exit(2)
+            sys.exit(exit_status(error))
 
 
 def _run_in_ranks() -> None:

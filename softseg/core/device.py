@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
+import platform
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -14,8 +17,9 @@ from softseg.core.errors import UserError
 from softseg.core.memory import free_memory_bytes
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 Precision = Literal["auto", "float32", "tf32", "bf16"]
-_STACK_SHARE = 0.6  # of a GPU's free memory that slices may take
+_USABLE_SHARE = 0.8  # of a GPU's free memory; the rest is for workspaces and fragmentation
 MEMORY_FORMATS = {
     "auto": torch.contiguous_format,
     "contiguous": torch.contiguous_format,
@@ -32,11 +36,14 @@ def select_device(name: str) -> torch.device:
     available = available_devices()
     if name == "auto":
         return torch.device(available[0])
-    kinds = {device.split(":")[0] for device in available}  # `cuda` alone is the first GPU
-    if name not in available and name not in kinds:
+    indexed = "cuda:0" if name == "cuda" else name  # as the device of every tensor there
+    if indexed not in available:
         devices = ", ".join(available)
-        raise UserError(f"device `{name}` is not on this machine; its devices: {devices}")
-    return torch.device(name)
+        raise UserError(
+            f"device `{name}` is not on this machine; its devices: {devices}. Choose one with "
+            "--device or trainer.device"
+        )
+    return torch.device(indexed)
 
 
 def available_devices() -> list[str]:
@@ -49,10 +56,10 @@ def available_devices() -> list[str]:
 
 
 def has_room(device: torch.device, n_bytes: int) -> bool:
-    """Whether a stack of `n_bytes` fits on a device and leaves enough memory to train with."""
+    """Whether `n_bytes`, of slices and of what training needs, fit on a device."""
     if device.type != "cuda":
-        return True  # on the CPU the stack is already in memory, which MPS shares
-    return n_bytes <= _STACK_SHARE * free_bytes(device)
+        return True  # on the CPU the slices are already in memory, which MPS shares
+    return n_bytes <= _USABLE_SHARE * free_bytes(device)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -103,6 +110,19 @@ def _multiplies_in_bf16(device: torch.device) -> bool:
         return _is_ampere(device)
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
+
+
+@cache
+def warn_of_emulated_precision(precision: Precision, device: torch.device) -> None:
+    """Warn once of bf16, requested by name, on a device that is known to emulate it."""
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")  # of others, torch reports nothing
+    known = device.type == "cuda" or (device.type == "cpu" and is_x86)
+    if precision == "bf16" and known and not _multiplies_in_bf16(device):
+        _log.warning(
+            "trainer.precision bf16 is emulated on %s, which has no instructions for it, and is "
+            "several times slower than float32; use float32, or auto",
+            device,
+        )
 
 
 def resolve_memory_format(name: str, device: torch.device, precision: Precision) -> str:

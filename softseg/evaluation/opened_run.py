@@ -31,7 +31,8 @@ from softseg.runs.build import load_predictor, resolve_hardware
 from softseg.runs.data import list_subjects, load_stack
 from softseg.runs.data_warnings import data_warnings
 from softseg.runs.folder import Run
-from softseg.runs.resume import changed_keys
+from softseg.runs.recorded_hardware import automatic_changes, with_recorded_hardware
+from softseg.runs.resume import changed_keys, hardware_line
 
 _MACHINE = tuple(
     f"trainer.{key}"
@@ -98,9 +99,9 @@ def open_run(
     already loaded. Raises UserError for a run that cannot be evaluated, and for leaks between its
     sets unless its split allows them.
     """
-    experiment = load_config(run.config, Experiment, changes)
-    check_changes(run, experiment)
+    experiment = _read_experiment(run, changes)
     experiment = resolve_hardware(experiment, trained=True)
+    _print_other_hardware(run, experiment, console)
     sets = read_split(run.split)
     if "test" in set_names and not sets.test:
         raise UserError(
@@ -142,11 +143,11 @@ def open_other_data(
     unless its split allows leaks.
     """
     of_data = [c for c in changes if c.partition("=")[0].strip().partition(".")[0] == "dataset"]
-    experiment = load_config(run.config, Experiment, [c for c in changes if c not in of_data])
-    check_changes(run, experiment)
+    experiment = _read_experiment(run, [c for c in changes if c not in of_data])
     data = read_other_data(source, run, experiment, of_data)
     check_name(data, run)
     experiment = resolve_hardware(data.experiment, trained=True)
+    _print_other_hardware(run, experiment, console)
     predictor, epoch = _load_weights(run, experiment, console)
     subjects = list_subjects(experiment, console)
     stack = load_stack(experiment, subjects, console)
@@ -157,6 +158,25 @@ def open_other_data(
     for warning in dict.fromkeys((*run.metadata().get("warnings", []), *leaks, *warnings)):
         console.print(f"warning: {warning}", highlight=False, markup=False)
     return OpenedRun(run, experiment, sets, by_name, stack, predictor, epoch, leaks), data
+
+
+def _read_experiment(run: Run, changes: Sequence[str]) -> Experiment:
+    """Return the configuration of a run for its evaluation on this machine, with these changes.
+
+    What was left to the training machine is left to this one, except where both are alike. The
+    network is not compiled, which would take longer than it saves. Raises UserError for changes
+    that an evaluation cannot honor.
+    """
+    of_machine = [*automatic_changes(run.metadata()), "trainer.compile=false"]
+    experiment = load_config(run.config, Experiment, [*of_machine, *changes])
+    check_changes(run, experiment)
+    return with_recorded_hardware(experiment, run)
+
+
+def _print_other_hardware(run: Run, experiment: Experiment, console: Console) -> None:
+    """Print which hardware settings differ from those of the training, if any do."""
+    if line := hardware_line(changed_keys(load_config(run.config, Experiment), experiment)):
+        console.print(f"changed since training: {line}", highlight=False, markup=False)
 
 
 def _load_weights(run: Run, experiment: Experiment, console: Console) -> tuple[Predictor, int]:

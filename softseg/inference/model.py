@@ -19,6 +19,7 @@ from softseg.preprocess.training_scans import TrainingScans, recorded_training_s
 from softseg.runs.build import build_predictor, load_predictor, resolve_hardware
 from softseg.runs.folder import Run
 from softseg.runs.plan_file import CONFIG, RunStatus, read_plan
+from softseg.runs.recorded_hardware import automatic_changes
 from softseg.runs.thresholds import DEFAULT, Threshold, stored_thresholds
 
 _MACHINE_DEFAULTS = ("trainer.threads=null", "trainer.compile=false", "dataset.cache=null")
@@ -86,7 +87,7 @@ def open_model(source: Path, device: str = "auto") -> Model:
         from softseg.package import read_package
 
         package = read_package(source)
-        experiment = _on_this_machine(parse_yaml(package.config, str(source)), device)
+        experiment = _on_this_machine(parse_yaml(package.config, str(source)), {}, device)
         weights = {"model": package.model, "head": package.head}
         predictor = build_predictor(experiment, weights, str(source))
         return Model(source, experiment, predictor, package.thresholds, package.metadata)
@@ -101,17 +102,21 @@ def open_model(source: Path, device: str = "auto") -> Model:
             f"{source} is not a model: name a run's folder (it has config.yaml) or a package that "
             "`softseg package` wrote"
         )
-    experiment = _on_this_machine(read_yaml(run.config), device)
+    metadata = run.metadata()
+    experiment = _on_this_machine(read_yaml(run.config), metadata, device)
     predictor, epoch = load_predictor(run, experiment)
     thresholds = stored_thresholds(run, list(experiment.dataset.targets), epoch)
-    metadata = run.metadata()
     metadata |= {"epoch": epoch, "softseg": metadata.get("versions", {}).get("softseg")}
     return Model(source, experiment, predictor, thresholds, metadata)
 
 
-def _on_this_machine(config: ConfigTree, device: str) -> Experiment:
-    """The experiment of a stored configuration, with this machine's device and threads."""
-    tree = apply_changes(config, [*_MACHINE_DEFAULTS, f"trainer.device={device}"])
+def _on_this_machine(config: ConfigTree, metadata: dict[str, Any], device: str) -> Experiment:
+    """The experiment of a stored configuration, with this machine's device and threads.
+
+    So are precision and memory format, where the run's `metadata` say that its machine chose them.
+    """
+    changes = [*automatic_changes(metadata), *_MACHINE_DEFAULTS, f"trainer.device={device}"]
+    tree = apply_changes(config, changes)
     return resolve_hardware(validate(tree, Experiment), trained=True)
 
 

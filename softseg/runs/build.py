@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ def resolve_hardware(experiment: Experiment, *, trained: bool = False) -> Experi
     set_deterministic(trainer.deterministic and (can_repeat or not trained), device)
     resolve = hardware.inference_precision if trained else hardware.resolve_precision
     precision = resolve(trainer.precision, device)
+    hardware.warn_of_emulated_precision(precision, device)
     resolved = {
         "threads": threads,
         "device": str(device),
@@ -73,6 +75,8 @@ def on_device(
     """Move both modules to a device, with the trainer's memory format and compilation."""
     memory_format = hardware.MEMORY_FORMATS[trainer.memory_format]
     network = network.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
+    if trainer.compile:
+        check_compiler(device)
     compile_network(network, trainer)
     return network, head.to(device)
 
@@ -84,6 +88,25 @@ def compile_network(network: nn.Module, trainer: Trainer) -> None:
     """
     if mode := trainer.compile:
         network.compile(mode=None if mode is True else mode, dynamic=False)
+
+
+@cache
+def check_compiler(device: torch.device) -> None:
+    """Raise UserError unless torch.compile works for a device, by compiling a small function.
+
+    Otherwise the error would come in the first step of training, when files are written.
+    """
+    try:
+        torch.compile(lambda tensor: tensor + 1)(torch.zeros(1, device=device))
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        needed = "a C++ compiler" if device.type == "cpu" else "a C++ compiler and Triton"
+        raise UserError(
+            f"trainer.compile: torch.compile does not work on {device} ({reason}). It needs "
+            f"{needed}: install them, or set trainer.compile: false"
+        ) from error
 
 
 def load_predictor(run: Run, experiment: Experiment) -> tuple[Predictor, int]:
@@ -101,7 +124,8 @@ def build_predictor(experiment: Experiment, weights: Mapping[str, Any], source: 
     Raises UserError, naming the `source` of the weights, if they belong to another network.
     """
     device = torch.device(experiment.trainer.device)
-    with torch.random.fork_rng():  # leaves the caller's random numbers as they were
+    # leaves the caller's random numbers as they were; by default, torch warns of several GPUs
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         network, head = build_network(experiment)
     network, head = on_device(network, head, experiment.trainer, device)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from softseg.core.errors import UserError, combined_error
 from softseg.core.files import naming_file
 from softseg.data import Sets, read_split
 from softseg.runs.folder import Run
+from softseg.runs.recorded_hardware import HARDWARE_KEYS
 
 # where the data and the files are, what is displayed, and how often it is written;
 # `check_same_data` compares the content
@@ -30,27 +31,21 @@ _WITHOUT_EFFECT = {
 }
 
 
-def with_recorded_hardware(experiment: Experiment, run: Run) -> Experiment:
-    """Fill in the hardware settings recorded when the run started, where this one has `auto`.
-
-    Returns the experiment unchanged if the run has not started.
-    """
-    trainer, metadata = experiment.trainer, run.metadata()
-    settings = {"threads": trainer.threads or metadata.get("threads")}
-    for name in ("device", "precision", "memory_format"):
-        setting = getattr(trainer, name)
-        settings[name] = metadata.get(name, setting) if setting == "auto" else setting
-    return experiment.model_copy(update={"trainer": trainer.model_copy(update=settings)})
-
-
-def check_same_config(run: Run, experiment: Experiment, extend: bool = False) -> list[Change]:
+def check_same_config(
+    run: Run, experiment: Experiment, extend: bool = False, hardware: Collection[str] = ()
+) -> list[Change]:
     """Return the changed keys, if none of them changes a bit of the training.
 
     `extend` allows a larger `trainer.max_epochs` where a run that had it from the start would be
-    the same up to here. Raises UserError, with both values of each key, for any other change.
+    the same up to here; `hardware` are keys that may change with the machine, although the last
+    bits do as well. Raises UserError, with both values of each key, for any other change.
     """
     changes = config_changes(run, experiment)
-    rejected = {change: _rejection(change, experiment, extend) for change in changes}
+    rejected = {
+        change: _rejection(change, experiment, extend)
+        for change in changes
+        if change.key not in hardware
+    }
     if lines := [f"{change}{reason}" for change, reason in rejected.items() if reason is not None]:
         raise combined_error(
             f"{run.config} differs from this configuration. Resume with the values that the run "
@@ -98,6 +93,11 @@ class Change:
         return f"{self.key}: {self.then} -> {self.now}"
 
     @property
+    def hardware(self) -> bool:
+        """Whether it concerns the machine that trains."""
+        return self.key in HARDWARE_KEYS
+
+    @property
     def scores(self) -> bool:
         """Whether it concerns how predictions are scored, after training."""
         return self.key.split(".")[0] == "evaluate"
@@ -106,6 +106,21 @@ class Change:
     def keeps_training(self) -> bool:
         """Whether training does not depend on the key, as long as the data are the same."""
         return self.key in _WITHOUT_EFFECT or self.scores
+
+
+def hardware_line(changes: Iterable[Change]) -> str | None:
+    """Return one line about the changes that concern the hardware; None if there are none.
+
+    `device cuda:0 -> cpu, precision bf16 -> float32: results may differ in their last bits`
+    """
+    hardware = [change for change in changes if change.hardware]
+    if not hardware:
+        return None
+    hardware.sort(key=lambda change: HARDWARE_KEYS.index(change.key))
+    changed = (  # YAML quotes `cuda:0`
+        f"{c.key.removeprefix('trainer.')} {c.then} -> {c.now}".replace("'", "") for c in hardware
+    )
+    return f"{', '.join(changed)}: results may differ in their last bits"
 
 
 def config_changes(run: Run, experiment: Experiment) -> list[Change]:

@@ -12,6 +12,7 @@ from softseg import augment
 from softseg.augment import Batch, Binarize
 from softseg.config.experiment import Experiment
 from softseg.core import seeds
+from softseg.core.memory import GIB
 from softseg.data import Sets
 from softseg.data.masks import Counts, count_soft
 from softseg.data.subject import count_scans
@@ -27,8 +28,12 @@ def summarize(
     prepared: PreparedData,
     state: State,
     fine_tuning: FineTuning | None = None,
+    near: SliceStack | None = None,
 ) -> str:
-    """The summary printed before training, one topic per line."""
+    """The summary printed before training, one topic per line.
+
+    `near` holds the slices on the device, if they fit there; None: on a CPU.
+    """
     trainer, model = experiment.trainer, experiment.model
     parameters = sum(p.numel() for p in state.model.parameters())
     frozen = ""
@@ -40,12 +45,23 @@ def summarize(
         [
             f"{experiment.name}: {trainer.device}, {trainer.threads} threads, {trainer.precision}",
             *summarize_data(experiment, prepared.sets, prepared.stack, prepared.persons),
+            *_slices_line(trainer.device, near),
             f"network   {model.name}, {parameters:,} parameters{frozen}, head {model.head.name}, "
             f"loss {experiment.loss.name}",
             *(fine_tuning.summary() if fine_tuning else []),
             f"{epochs}, resuming with epoch {state.epoch + 1}" if state.epoch else epochs,
         ]
     )
+
+
+def _slices_line(device: str, near: SliceStack | None) -> list[str]:
+    """Return in whose memory the slices are; no line for a training on the CPU."""
+    if device == "cpu" or near is None:
+        return []
+    size = f"slices    {near.n_bytes / GIB:.1f} GiB"
+    if near.image.device.type != "cpu":
+        return [f"{size} on {device}"]
+    return [f"{size} in the computer's memory: {device} has no room for them next to the training"]
 
 
 def summarize_data(

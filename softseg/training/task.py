@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +20,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.trainer import EarlyStopping, Trainer
 from softseg.core import device as hardware
 from softseg.core.errors import UserError
-from softseg.core.memory import is_out_of_memory
+from softseg.core.memory import GIB, is_out_of_memory
 from softseg.losses import Loss
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.steps import standardizes_per_slice
@@ -27,7 +28,9 @@ from softseg.runs.build import build_network, on_device
 from softseg.runs.checkpoint import RECOVERY, read_checkpoint
 from softseg.runs.data import PreparedData
 from softseg.training.distributed.processes import SINGLE, Processes
+from softseg.training.step_memory import training_bytes
 
+_log = logging.getLogger(__name__)
 Record = dict[str, float]
 _STATEFUL = ("model", "head", "optimizer", "schedule")  # parts of a state with a state dict
 _IMPLEMENTATION = ("foreach", "fused", "capturable")  # keys of Adam's groups: how, not what
@@ -172,8 +175,7 @@ def build_task(
 ) -> Task:
     """The task of an experiment, its slices on the device if they fit there."""
     sets, stack = prepared.sets, prepared.stack
-    device = torch.device(experiment.trainer.device)
-    near = stack.to(device) if hardware.has_room(device, stack.n_bytes) else stack
+    near = _near_device(stack, experiment, processes)
     rows = stack.rows(sets.train)
     return Task(
         stack=near,
@@ -186,10 +188,34 @@ def build_task(
         loss=experiment.loss,
         trainer=experiment.trainer,
         seed=experiment.seed,
-        device=device,
+        device=torch.device(experiment.trainer.device),
         processes=processes,
         pixel_aspects=stack.pixel_aspects(experiment.slices),
     )
+
+
+def _near_device(stack: SliceStack, experiment: Experiment, processes: Processes) -> SliceStack:
+    """The slices on the device or, if they do not fit there next to the training, on the host."""
+    trainer, device = experiment.trainer, torch.device(experiment.trainer.device)
+    if device.type == "cuda":
+        batch_size = math.ceil(trainer.batch_size / processes.world_size)
+        needed = training_bytes(experiment, (batch_size, *stack.image.shape[1:]))
+        if not hardware.has_room(device, stack.n_bytes + needed):
+            return stack
+    try:
+        return stack.to(device)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    if device.type == "cuda":  # return the part that did fit
+        torch.cuda.empty_cache()
+    _log.warning(
+        "the memory of %s ran out while the slices (%.1f GiB) were copied to it, perhaps since "
+        "another process has started there; training reads them from the computer's memory",
+        device,
+        stack.n_bytes / GIB,
+    )
+    return stack
 
 
 def new_state(experiment: Experiment, device: torch.device) -> State:

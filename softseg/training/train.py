@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from softseg.config.experiment import Experiment
-from softseg.config.load import dump
+from softseg.config.load import dump, load_config
 from softseg.core.console import print_topics
 from softseg.core.determinism import determinism_errors
 from softseg.core.errors import TrainingError, UserError
@@ -26,12 +26,13 @@ from softseg.runs.data import PreparedData
 from softseg.runs.data_warnings import data_warnings
 from softseg.runs.folder import Run, check_folder, create_folder, timestamp
 from softseg.runs.provenance import changed_versions, start_metadata
-from softseg.runs.resume import (
-    Change,
-    check_same_config,
-    check_same_data,
+from softseg.runs.recorded_hardware import (
+    HARDWARE,
+    keys_that_may_change,
+    requested_hardware,
     with_recorded_hardware,
 )
+from softseg.runs.resume import Change, check_same_config, check_same_data, hardware_line
 from softseg.training.distributed.processes import (
     Processes,
     on_own_device,
@@ -84,8 +85,10 @@ def train(
         _train_as_other_rank(experiment, run, resume, prepared, processes)
         return run
     check_folder(run, resume, overwrite)
+    request = experiment.trainer
     experiment = _resolve_process_hardware(experiment, run, resume, processes)
-    changes = check_same_config(run, experiment, extend) if resume else []
+    hardware = keys_that_may_change(run, request)
+    changes = check_same_config(run, experiment, extend, hardware) if resume else []
     source = source_weights(experiment, run, resume)
     prepared = prepared or prepare_shared_data(experiment, console, processes)
     fingerprints = prepared.stack.fingerprints()
@@ -103,17 +106,20 @@ def train(
     processes.broadcast_from_first(_StartPoint(state.epoch, fingerprints, done))
     if done:
         console.print(_already_trained(run, state, task), markup=False)
-        _change_finished(run, experiment, changes, console)
+        _change_finished(run, experiment, [c for c in changes if not c.hardware], console)
         return run
     _print_summary(console, run, experiment, prepared, task, state, fine_tuning)
     targets = list(experiment.dataset.targets)
     warnings = data_warnings(targets, experiment.slices, prepared.stack, prepared.sets)
     for warning in warnings:
         console.print(f"warning   {warning}", highlight=False, markup=False)
-    for change in changes:
-        console.print(f"changed   {change}", highlight=False, markup=False)
+    for change in (hardware_line(changes), *(c for c in changes if not c.hardware)):
+        if change is not None:
+            console.print(f"changed   {change}", highlight=False, markup=False)
+    requested = requested_hardware(run, request, experiment.trainer, resume)
     _write_run_files(run, experiment, prepared, fingerprints, fine_tuning)
     run.update_metadata(
+        requested=requested,
         processes=processes.world_size,
         warnings=warnings,
         **start_metadata(run, state.epoch, [str(change) for change in changes], task.device),
@@ -143,9 +149,17 @@ def _change_finished(
             markup=False,
         )
     elif changes:
-        write_atomically(run.config, dump(experiment))
+        write_atomically(run.config, dump(_as_trained(run, experiment)))
         for change in changes:
             console.print(f"{run.config}: {change}", highlight=False, markup=False)
+
+
+def _as_trained(run: Run, experiment: Experiment) -> Experiment:
+    """The experiment with the hardware settings with which the run was trained."""
+    trained = load_config(run.config, Experiment).trainer
+    settings = {name: getattr(trained, name) for name in HARDWARE}
+    trainer = experiment.trainer.model_copy(update=settings)
+    return experiment.model_copy(update={"trainer": trainer})
 
 
 @dataclass(frozen=True)
@@ -192,7 +206,11 @@ def _resolve_process_hardware(
     """The experiment with device, threads and precision of this process, or of the resumed run."""
     if resume:
         experiment = with_recorded_hardware(experiment, run)
-    return resolve_hardware(on_own_device(experiment, processes))
+    experiment = resolve_hardware(on_own_device(experiment, processes))
+    device = torch.device(experiment.trainer.device)
+    if device.type == "cuda":  # otherwise pinned memory would take memory on the first GPU as well
+        torch.cuda.set_device(device)
+    return experiment
 
 
 def _print_summary(
@@ -205,7 +223,7 @@ def _print_summary(
     fine_tuning: FineTuning | None,
 ) -> None:
     """Print what is about to be trained, and what has changed since a resumed run began."""
-    summary = summarize(experiment, prepared, state, fine_tuning)
+    summary = summarize(experiment, prepared, state, fine_tuning, task.stack)
     print_topics(console, summary.splitlines())
     if task.processes.world_size > 1:
         console.print(f"processes {task.processes.world_size}, each with its part of every batch")

@@ -108,3 +108,19 @@ def _work(target, rank, count, port, folder, *arguments):
 def _command(rank, words, others):
     sys.argv = ["softseg", *(others if rank else words)]
     cli.main()
+
+
+def command_without_memory(rank, words):
+    """Run the command; in the second process, memory runs out in the second epoch."""
+    from softseg.training import loop
+
+    if rank:
+        steps, train_step = iter(range(1000)), loop.train_step
+
+        def failing_step(state, *rest):
+            if state.epoch and next(steps) == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return train_step(state, *rest)
+
+        loop.train_step = failing_step
+    _command(rank, words, words)

@@ -16,7 +16,7 @@ from torch import distributed as dist
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
-from softseg.core.errors import UserError
+from softseg.core.exit_status import exit_status
 from softseg.core.ranks import Ranks
 
 _TIMEOUT = timedelta(days=1)  # the others wait while the first preprocesses; torchrun sees deaths
@@ -54,8 +54,11 @@ def run_as_rank(command: Callable[[], None], ranks: Ranks) -> None:
 def _join(ranks: Ranks) -> Store:
     """Connect to the other processes; from then on only the first reacts to an interruption."""
     store: Store = next(rendezvous("env://"))[0]
-    # gloo notices at once that another process has ended; NCCL is for tensors on GPUs
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    # gloo notices at once that another process has ended; NCCL, which Windows does not have, is
+    # for tensors on GPUs
+    backend = "gloo"
+    if torch.cuda.is_available() and dist.is_nccl_available():
+        backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(
         backend, store=store, rank=ranks.rank, world_size=ranks.world_size, timeout=_TIMEOUT
     )
@@ -74,7 +77,7 @@ def _exit_status(error: BaseException) -> int:
     """The exit status of a process that ends with this error."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    return 2 if isinstance(error, UserError) else 1
+    return exit_status(error) if isinstance(error, Exception) else 1
 
 
 def _exit_quietly_unless_first_error(store: Store, ranks: Ranks, status: int) -> None:

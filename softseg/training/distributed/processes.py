@@ -161,8 +161,6 @@ def on_own_device(experiment: Experiment, processes: Processes) -> Experiment:
         raise UserError("trainer.device: mps is for one process; several train on cuda or cpu")
     has_gpu = trainer.device.startswith("cuda") or torch.cuda.is_available()
     device = "cpu" if trainer.device == "cpu" or not has_gpu else f"cuda:{local_rank}"
-    if device != "cpu" and local_rank < torch.cuda.device_count():
-        torch.cuda.set_device(local_rank)
     own_trainer = trainer.model_copy(update={"device": device})
     return experiment.model_copy(update={"trainer": own_trainer})
 

@@ -90,15 +90,15 @@ def test_hardware_that_a_run_resolved_itself_is_not_a_difference(study, tmp_path
     check_existing(plan, tmp_path / "runs")
 
 
-def test_a_device_that_the_yaml_names_is_compared(study, tmp_path):
-    """The recorded device of a run replaces only `auto`."""
-    _, plan = study()
-    finish(plan[0])
-    plan[0].run.update_metadata(device="cuda")
-    text = plan[0].run.config.read_text().replace("device: cpu", "device: cuda")
-    plan[0].run.config.write_text(text)
-    with pytest.raises(UserError, match=r"trainer\.device: cuda -> cpu"):
-        check_existing(plan, tmp_path / "runs")
+def test_a_run_may_continue_on_another_device_but_not_in_another_precision_by_name(study, tmp_path):
+    _, plan = study("trainer.precision=bf16")
+    begin(plan[0], device="cuda:0")
+    check_existing(plan, tmp_path / "runs")
+    with pytest.raises(UserError, match=r"trainer\.precision: bf16 -> float32") as caught:
+        check_existing(study("trainer.precision=float32")[1], tmp_path / "runs")
+    assert "trainer.device" not in str(caught.value)
+    plan[0].run.update_metadata(requested={"precision": "auto"})
+    check_existing(study("trainer.precision=float32")[1], tmp_path / "runs")
 
 
 def test_a_run_made_before_a_key_existed_has_its_default(study, tmp_path):

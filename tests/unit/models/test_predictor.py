@@ -101,15 +101,17 @@ def test_slices_and_samples_are_passed_in_batches_of_that_size():
     assert network.sizes == [3, 3, 1]
 
 
-# of CUDA, an Apple GPU, and a CPU
+# of CUDA, its libraries, an Apple GPU, and a CPU
 OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("MPS backend out of memory (MPS allocated: 18.00 GB)"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
 ]
 
 
-@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["CUDA", "MPS", "CPU"])
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["CUDA", "cuDNN", "cuBLAS", "MPS", "CPU"])
 @pytest.mark.parametrize("most", [1, 3])
 def test_a_batch_that_does_not_fit_is_halved_without_losing_a_slice(most, error):
     volume = torch.arange(11.0)

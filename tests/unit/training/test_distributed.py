@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -19,12 +20,13 @@ from hypothesis import strategies as st
 
 from softseg.cli import main as cli
 from softseg.config.experiment import Experiment
-from softseg.core.errors import UserError
+from softseg.core.errors import TrainingError, UserError
 from softseg.core.ranks import SINGLE_PROCESS, Ranks, from_environment
 from softseg.training.batches import epoch_batches
+from softseg.training.distributed import launch
 from softseg.training.distributed.processes import on_own_device, processes_of
 from tests.support import project
-from tests.support.several import Commands, Several, warm_up
+from tests.support.several import Commands, Several, command_without_memory, warm_up
 from tests.support.several_tiny import (
     broadcasting_rank,
     buffers_rank,
@@ -284,6 +286,36 @@ def test_an_error_on_one_machine_is_printed_once_and_ends_all_processes(several,
         assert output.count("error: ") == 1, output
         assert message in output
         assert "Traceback" not in output
+
+
+def test_memory_that_runs_out_in_another_process_is_one_message(several, tmp_path):
+    several.start(command_without_memory, 2, train_command("short"))
+    ended = several.end()
+    output = "".join(ended.outputs)
+    assert ended.statuses[1] == 2
+    assert output.count("error: ") == output.count("memory ran out while training") == 1, output
+    assert "trainer.batch_size" in ended.outputs[1]
+    assert "Traceback" not in output
+    assert (tmp_path / "runs/short/checkpoints/last.pt").exists()
+
+
+def test_errors_of_a_place_and_of_the_memory_have_the_status_of_a_single_process():
+    assert launch._exit_status(torch.OutOfMemoryError("CUDA out of memory")) == 2
+    assert launch._exit_status(PermissionError(errno.EACCES, "denied")) == 2
+    assert launch._exit_status(OSError(errno.ENOSPC, "full")) == 1
+    assert launch._exit_status(TrainingError("not finite")) == 1
+    assert launch._exit_status(SystemExit(130)) == 130
+
+
+@pytest.mark.parametrize(("nccl", "backend"), [(True, "cpu:gloo,cuda:nccl"), (False, "gloo")])
+def test_gpus_without_nccl_communicate_by_gloo(monkeypatch, nccl, backend):
+    begun = []
+    monkeypatch.setattr(launch, "rendezvous", lambda _: iter([("store", 0, 2)]))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(launch.dist, "is_nccl_available", lambda: nccl)
+    monkeypatch.setattr(launch.dist, "init_process_group", lambda name, **_: begun.append(name))
+    launch._join(Ranks(0, 2))
+    assert begun == [backend]
 
 
 @pytest.fixture

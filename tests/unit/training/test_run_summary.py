@@ -159,3 +159,21 @@ def test_the_summary_contains_hardware_network_and_epochs(done, expected):
     count = sum(p.numel() for p in state.model.parameters())
     assert network == (f"network   unet2d, {count:,} parameters, head normrelu, loss adaptive_wing")
     assert epochs == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "line"),
+    [
+        ("cpu", True, None),
+        ("cuda:0", True, "slices    0.0 GiB on cuda:0"),
+        ("cuda:0", False, "slices    0.0 GiB in the computer's memory: cuda:0 has no room"),
+        ("mps", False, "slices    0.0 GiB in the computer's memory: mps has no room"),
+    ],
+)
+def test_the_summary_of_a_gpu_states_where_the_slices_are(device, there, line):
+    stack = tiny_stack()
+    near = stack.to(torch.device("meta")) if there else stack
+    prepared, state = PreparedData(SETS, stack), tiny_state(tiny_task(stack))
+    lines = summarize(experiment(device=device), prepared, state, near=near).splitlines()
+    found = [text for text in lines if text.startswith("slices")]
+    assert (found == []) if line is None else found[0].startswith(line)
