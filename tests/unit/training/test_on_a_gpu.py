@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from softseg.core.determinism import set_deterministic
+from softseg.runs.checkpoint import write_checkpoint
 from softseg.training.loop import train_epoch
-from softseg.training.task import initial_state, restore, save_state
+from softseg.training.task import checkpoint, initial_state, restore
 from tests.support.tiny import Watcher, tiny_state, tiny_task
 
 pytestmark = [
@@ -73,7 +74,7 @@ def test_a_deterministic_training_resumes_to_the_same_bits(tmp_path, precision):
     train(whole, task, epochs=4)
     first, task = training(GPU, precision=precision)
     train(first, task, epochs=2)
-    save_state(first, tmp_path / "last.pt")
+    write_checkpoint(checkpoint(first), tmp_path / "last.pt")
     second, task = training(GPU, precision=precision)
     restore(second, tmp_path / "last.pt")
     train(second, task, epochs=2)
@@ -87,8 +88,19 @@ def test_a_checkpoint_of_one_device_resumes_on_another(tmp_path, begun, resumed)
     for device in (begun, resumed):
         state, task = training(begun, dropout=0.0)
         train(state, task, epochs=2)
-        save_state(state, tmp_path / "last.pt")
+        write_checkpoint(checkpoint(state), tmp_path / "last.pt")
         state, task = training(device, dropout=0.0)
         restore(state, tmp_path / "last.pt")
         losses.append(train(state, task, epochs=1))
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+def test_the_copy_of_a_state_is_pinned_and_stays_as_it_was():
+    state, task = training(GPU)
+    train(state, task, epochs=1)
+    copied, before = checkpoint(state), [p.detach().cpu() for p in state.model.parameters()]
+    train(state, task, epochs=1)
+    weights = copied["model"]
+    assert all(value.is_pinned() for value in weights.values())
+    for (name, _), value in zip(state.model.named_parameters(), before, strict=True):
+        assert torch.equal(weights[name], value)
