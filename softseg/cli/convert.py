@@ -21,7 +21,7 @@ def ivadomed(
     out: Annotated[Path, typer.Option("-o", "--out", help="YAML file to write.", metavar="FILE")],
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert an ivadomed configuration to a YAML file; print what became of every key."""
+    """Convert an ivadomed configuration to a YAML file, with comments about every key."""
     from softseg.interop.from_ivadomed.convert import convert, show, write_config
 
     converted = convert(file)

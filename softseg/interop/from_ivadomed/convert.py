@@ -16,6 +16,7 @@ from softseg.config.yaml.tree import ConfigTree, KeyPath, Location, dotted
 from softseg.config.yaml.write import WIDTH, write
 from softseg.core.errors import UserError
 from softseg.core.files import write_atomically
+from softseg.core.names import listing
 from softseg.interop.from_ivadomed.dataset import convert_dataset, convert_split
 from softseg.interop.from_ivadomed.evaluation import convert_evaluation
 from softseg.interop.from_ivadomed.model import convert_model
@@ -82,18 +83,26 @@ def write_config(outcomes: Outcomes, file: Path, out: Path, overwrite: bool = Fa
 
 
 def show(outcomes: Outcomes, out: Path, console: Console) -> None:
-    """Print the keys carried over, those left out, and where ivadomed did something else."""
-    lines = [f"read as a configuration of ivadomed {outcomes.config.version}"]
-    lines += [f"carried over ({len(outcomes.carried_over)}):"]
-    lines += [f"  {key} -> {path}" for key, path in outcomes.carried_over.items()]
-    sections = {
-        "not carried over": outcomes.left_out,
-        "warnings: what ivadomed did differently than its configuration says": outcomes.warnings,
-    }
-    for title, reasons in sections.items():
-        lines += [f"{title} ({len(reasons)}):"]
-        lines += [f"  {', '.join(keys)}: {text}" for text, keys in _by_reason(reasons).items()]
-    lines += ["", f"wrote {out}; train with it: softseg train {out}"]
+    """Print a summary of at most ten lines; the comments of the YAML file explain each key."""
+    dataset = outcomes.yaml["dataset"]
+    off = [key for key, reason in outcomes.left_out.items() if reason == OFF]
+    left_out = len(outcomes.left_out) - len(off)
+    lines = [
+        f"read as a configuration of ivadomed {outcomes.config.version}",
+        f"trains: {', '.join(dataset['contrasts'])} -> {', '.join(dataset['targets'])}",
+        f"carried over: {len(outcomes.carried_over)} keys",
+        f"not carried over: {left_out} keys, and {len(off)} that are off",
+        f"ivadomed did something else than the JSON says: {len(outcomes.warnings)} keys",
+    ]
+    if outcomes.other_network:
+        lines += [f"another network: {outcomes.other_network}"]
+    if unknown := outcomes.unknown_keys:
+        lines += [f"unknown keys, which ivadomed ignored: {listing(unknown, 5)}"]
+    lines += [
+        f"wrote {out}; its comments say what became of each key, and why",
+        f"check the data: softseg data check {out}",
+        f"train: softseg train {out}",
+    ]
     console.print("\n".join(lines), highlight=False, markup=False)
 
 

@@ -17,6 +17,8 @@ _ONE_ROOT = "a dataset has one root: only the first folder is carried over; put 
 subjects into it"
 _MIXED = "not multichannel: ivadomed mixed the contrasts as samples of one channel, which softseg \
 cannot do; only the first is carried over"
+_ONE_GRID = "contrasts and masks must be on the grid of the first contrast, or set \
+on_grid_mismatch: resample; put the contrast first on which the masks were drawn"
 _MISPLACED_LOSS = "ivadomed does not read a loss here and ignored it: it trained with \
 training_parameters.loss, {}, and so does the YAML file"
 _DERIVATIVES = (
@@ -90,6 +92,8 @@ def _convert_contrasts(
     outcomes.contribute(multichannel, path, f"multichannel: {config.as_json(multichannel)}")
     if len(contrasts) < len(listed):
         outcomes.leave_out(_CONTRASTS, _MIXED)
+    elif len(contrasts) > 1:
+        outcomes.write(path, contrasts, _ONE_GRID)
     same = config.items(f"{params}.testing", str) == listed
     reason = "the same as training_validation" if same else "tests use the contrasts of training"
     outcomes.leave_out(f"{params}.testing", reason)
@@ -110,15 +114,11 @@ def _convert_targets(
     if any(not names or not all(isinstance(n, str) for n in names) for names in raters):
         raise config.error(_SUFFIX, "must contain text or lists of text", entries)
     field = "suffix" if bids else "label"
-    targets = {}
-    for entry in entries:
-        suffix = _pattern([entry] if isinstance(entry, str) else entry)
-        # a target's name has letters, digits, `-` and `_`
-        bare = suffix.replace("{rater}", "").strip("_-")
-        name = re.sub(r"[^A-Za-z0-9_-]", "_", bare) or "target"
-        targets[name] = {field: _mask(suffix, bids)}
-    if len(targets) < len(entries):
+    suffixes = [_pattern([entry] if isinstance(entry, str) else entry) for entry in entries]
+    if len(set(suffixes)) < len(suffixes):
         raise config.error(_SUFFIX, "must name each mask once", entries)
+    names = _target_names(suffixes)
+    targets = {n: {field: _mask(suffix, bids)} for n, suffix in zip(names, suffixes, strict=True)}
     path = ("dataset", "targets")
     outcomes.carry_over(_SUFFIX, path, targets, "" if raters else _ONE_MASK)
     if raters:
@@ -128,6 +128,41 @@ def _convert_targets(
     if len(contrasts) > 1:
         note = "if several contrasts have a mask, choose one with targets.X.contrast"
         outcomes.write(path, targets, note)
+
+
+def _target_names(suffixes: Sequence[str]) -> list[str]:
+    """Return a name for each suffix, unique even where case does not count.
+
+    Names consist of letters and digits, as predictions are `<image>_label-<name>_probseg`: `GM` for
+    `label-GM_probseg`, `lesion` for `lesion-manual`, or `lesionManual` if another suffix has that.
+    """
+    short, long = [_short_name(s) for s in suffixes], [_camel_case(s) for s in suffixes]
+    names: list[str] = []
+    for own, full in zip(short, long, strict=True):
+        shared = [name.casefold() for name in short].count(own.casefold()) > 1
+        name = base = full if shared else own
+        number = 1
+        while name.casefold() in (other.casefold() for other in names):
+            number += 1
+            name = f"{base}{number}"
+        names.append(name)
+    return names
+
+
+def _short_name(suffix: str) -> str:
+    """Return the label of a suffix of BIDS, or a suffix without `-manual`, which says who drew."""
+    label = re.search(r"(?:^|_)label-([A-Za-z0-9]+)", suffix)
+    if label:
+        return str(label[1])
+    without_rater = re.sub(r"[-_]?(rater)?\{rater\}", "", suffix)
+    return _camel_case(re.sub(r"-manual(?=_|$)", "", without_rater) or suffix)
+
+
+def _camel_case(suffix: str) -> str:
+    """Return `segManual` for `seg-manual`: the letters and digits of a suffix."""
+    words: list[str] = re.findall(r"[A-Za-z0-9]+", suffix.replace("{rater}", ""))
+    first, *others = words or ["target"]
+    return first + "".join(part[0].upper() + part[1:] for part in others)
 
 
 def _mask(suffix: str, bids: bool) -> str:

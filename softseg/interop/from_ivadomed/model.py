@@ -12,6 +12,21 @@ it trained with the network's default, {}, and so does the YAML file (the JSON h
 _RELU = "ivadomed 2.2 read it; 2.9 ignores it and trains a sigmoid (there it is final_activation): \
 the YAML file has {}"
 _ONLY_UNET = "softseg trains a 2D U-Net only, which the YAML file has"
+_OTHER_NETWORK = (
+    "ivadomed trained {}, which softseg does not have. The YAML file has a 2D U-Net: {}"
+)
+_ANOTHER = "its results differ"
+_CLASSIFIES = "it segments, while that network only classifies whole images"
+# what the difference means, by the section that selects the network with `applied`
+_MEANINGS = {
+    "FiLMedUnet": "it does not see the metadata of a scan, such as its contrast",
+    "HeMISUnet": "it needs every contrast of every subject, which that network does not",
+    "Modified3DUNet": "it sees one slice at a time, not the volume",
+    "UNet3D": "it sees one slice at a time, not the volume",
+    "Countception": "it outlines structures, while that network finds points",
+    "resnet18": _CLASSIFIES,
+    "densenet121": _CLASSIFIES,
+}
 # keys of the other architectures, in addition to `applied`
 _OTHERS = {
     "FiLMedUnet": ("metadata", "film_layers", "film_onehotencoder", "n_metadata", "name"),
@@ -20,6 +35,8 @@ _OTHERS = {
     "Modified3DUNet": ("length_3D", "stride_3D", "attention", "n_filters", "name"),
     "UNet3D": ("length_3D", "stride_3D", "attention", "attention_unet", "n_filters", "name"),
     "Countception": ("name",),
+    "resnet18": ("name", "pretrained", "progress"),
+    "densenet121": ("name", "pretrained", "progress"),
 }  # fmt: skip
 
 
@@ -54,12 +71,23 @@ def convert_model(config: IvadomedConfig, outcomes: Outcomes) -> None:
     note = "as in ivadomed; if a NormReLU head then outputs 0 everywhere, use before_output_layer"
     outcomes.write(("model", "dropout_position"), "every_convolution", note)
     _convert_head(config, outcomes)
+    _report_other_networks(config, outcomes, name)
+
+
+def _report_other_networks(config: IvadomedConfig, outcomes: Outcomes, name: str) -> None:
+    """Report the sections of other networks, and what it means if ivadomed trained one.
+
+    `name`: that of the default network, which is used unless a section has `applied`.
+    """
+    selected = [each for each in _OTHERS if config.get(f"{each}.applied")]
+    trained = selected or [name]
+    if trained != ["Unet"]:
+        meanings = dict.fromkeys(_MEANINGS.get(each, _ANOTHER) for each in trained)
+        outcomes.other_network = _OTHER_NETWORK.format(" and ".join(trained), "; ".join(meanings))
     for architecture, keys in _OTHERS.items():
-        applied = bool(config.get(f"{architecture}.applied"))
-        reason = f"there is no {architecture}: {_ONLY_UNET}"
-        outcomes.leave_out_unless_off(f"{architecture}.applied", reason)
-        for name in keys:  # without `applied` nothing reads them
-            outcomes.leave_out_unless_off(f"{architecture}.{name}", reason if applied else OFF)
+        reason = outcomes.other_network if architecture in selected else OFF
+        for key in ("applied", *keys):  # without `applied` nothing reads the others
+            outcomes.leave_out_unless_off(f"{architecture}.{key}", reason)
 
 
 def _convert_head(config: IvadomedConfig, outcomes: Outcomes) -> None:

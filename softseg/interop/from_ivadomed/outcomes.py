@@ -35,6 +35,7 @@ class Outcomes:
         # each by key of ivadomed
         self.carried_over: dict[str, str] = {}  # keys of the YAML file, joined by `, `
         self.left_out: dict[str, str] = {}  # why it is not carried over
+        self.other_network = ""  # what it means that ivadomed trained another network
         self.warnings: dict[str, str] = {}  # what ivadomed really did, and so does the YAML file
 
     def write(self, path: tuple[str, ...], value: Any, note: str = "") -> None:
@@ -89,6 +90,15 @@ class Outcomes:
             section = lookup(self.yaml, tuple(above)) or {}
             if name in section:
                 section[name] = [{step: fields} for step, fields in section[name].items()]
+
+    @property
+    def unknown_keys(self) -> list[str]:
+        """Keys that ivadomed does not have, each with the key that was probably meant."""
+        return [
+            key + reason.removeprefix(_UNKNOWN)
+            for key, reason in self.warnings.items()
+            if reason.startswith(_UNKNOWN)
+        ]
 
     def _register(self, key: str) -> bool:
         """Note that a key has an outcome; return whether the JSON has the key."""

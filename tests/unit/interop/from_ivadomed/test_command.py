@@ -28,16 +28,52 @@ def command(tmp_path, monkeypatch):
     return run
 
 
-def test_it_writes_the_yaml_and_prints_the_outcome_of_each_key(command, tmp_path):
-    printed = command(training_parameters__batchsize=4)
-    assert (tmp_path / "config.yaml").read_text().startswith("# softseg train config.yaml\n")
-    carried_over, rest = printed.split("not carried over (")
-    left_out, warnings = rest.split("warnings")
-    assert "training_parameters.batch_size -> trainer.batch_size" in carried_over
-    assert "split_dataset.balance: sets are not balanced" in left_out
-    assert "default_model.dropout_rate: " in warnings
-    assert "training_parameters.batchsize: unknown" in warnings
-    assert "softseg train config.yaml" in warnings
+def test_it_writes_the_yaml_with_the_outcome_of_each_key(command, tmp_path):
+    command(training_parameters__batchsize=4)
+    text = (tmp_path / "config.yaml").read_text()
+    assert text.startswith("# softseg train config.yaml\n")
+    comments = " ".join(line.strip("# ") for line in text.splitlines())
+    for part in (
+        "training_parameters.batch_size: 24 batch_size: 24",
+        "split_dataset.balance: sets are not balanced",
+        "default_model.dropout_rate: ivadomed before September 2021",
+        "training_parameters.batchsize: unknown",
+    ):
+        assert part in comments
+
+
+def test_it_prints_a_summary_of_at_most_ten_lines(command):
+    lines = command(
+        training_parameters__batchsize=4,
+        HeMISUnet={"applied": True},
+        loader_parameters__target_suffix=["_label-GM_probseg"],
+    ).splitlines()
+    assert len(lines) <= 10
+    assert lines[1] == "trains: FLAIR, ce-T1w, PD, T1w, T2w -> GM"
+    printed = "\n".join(lines)
+    assert "another network: ivadomed trained HeMISUnet, which softseg does not have" in printed
+    assert "ignored: training_parameters.batchsize (did you mean 'batch_size'?)" in printed
+    assert "softseg data check config.yaml" in printed
+
+
+@pytest.mark.parametrize(
+    ("network", "meaning"),
+    [
+        ("FiLMedUnet", "metadata"),
+        ("HeMISUnet", "every contrast"),
+        ("Modified3DUNet", "one slice at a time"),
+        ("UNet3D", "one slice at a time"),
+        ("Countception", "finds points"),
+        ("resnet18", "classifies"),
+        ("densenet121", "classifies"),
+    ],
+)
+def test_a_section_that_selects_another_network_has_one_message(command, network, meaning):
+    printed = command(**{network: {"applied": True}})
+    assert printed.count(f"ivadomed trained {network}") == 1
+    assert meaning in printed
+    assert "unknown keys" not in printed
+    assert "another network" not in command("--overwrite", **{network: {"applied": False}})
 
 
 def test_an_existing_file_is_kept_without_overwrite(command, tmp_path):

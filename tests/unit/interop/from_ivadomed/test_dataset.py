@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from softseg.core.errors import UserError
 from softseg.interop.from_ivadomed.convert import convert
 from tests.support.ivadomed.everything import EVERYTHING
 from tests.support.ivadomed.published import changed, published, save
@@ -42,9 +45,38 @@ def test_a_suffix_unknown_to_bids_needs_the_loader_files(dataset):
 def test_targets_are_named_by_their_suffixes(dataset):
     data, _ = dataset()
     assert data["targets"] == {
-        "seg-manual": {"suffix": "seg-manual"},
-        "lesion-manual": {"suffix": "lesion-manual"},
+        "seg": {"suffix": "seg-manual"},
+        "lesion": {"suffix": "lesion-manual"},
     }
+
+
+@pytest.mark.parametrize(
+    ("suffixes", "names"),
+    [
+        (["_label-GM_probseg", "_label-WM_probseg"], ["GM", "WM"]),
+        (["_desc-auto_label-GM_dseg"], ["GM"]),
+        (["_gmseg-manual", "_seg-core"], ["gmseg", "segCore"]),
+        (["_seg-manual", "_seg"], ["segManual", "seg"]),
+        (["_label-GM_probseg", "_label-GM_dseg"], ["labelGMProbseg", "labelGMDseg"]),
+        (["_GM", "_gm", "_g-m"], ["GM", "gm2", "gM3"]),  # one file on many systems
+        (["_--"], ["target"]),
+        ([["_lesion-manual-rater1", "_lesion-manual-rater2"]], ["lesion"]),
+    ],
+)
+def test_names_of_targets_are_valid_in_bids_and_unique(dataset, suffixes, names):
+    data, _ = dataset(target_suffix=suffixes)
+    assert list(data["targets"]) == names
+    assert all(re.fullmatch("[A-Za-z0-9]+", name) for name in names)
+
+
+def test_a_mask_that_is_named_twice_is_an_error(dataset):
+    with pytest.raises(UserError, match="each mask once"):
+        dataset(target_suffix=["_seg", "seg"])
+
+
+def test_the_grid_of_several_contrasts_is_noted(dataset):
+    _, conversion = dataset()
+    assert "on_grid_mismatch: resample" in conversion.notes["dataset", "contrasts"]
 
 
 def test_several_raters_become_random_fusion_as_in_ivadomed(dataset):
