@@ -26,6 +26,7 @@ from softseg.core.names import listing
 
 _log = logging.getLogger(__name__)
 _FORKSERVER = "forkserver" in multiprocessing.get_all_start_methods()
+START_METHOD = "forkserver" if _FORKSERVER else "spawn"
 _LOCK_TIMEOUT = 60.0  # seconds until the process of a lost node has released its run
 _STOP_TIMEOUT = 30.0  # seconds in which an interrupted run may write its checkpoint
 
@@ -49,7 +50,7 @@ def run_here(
     that a run costs no start-up time and a crash ends only its own run. With GPUs, each job sees
     one of them, assigned in turn.
     """
-    context = multiprocessing.get_context("forkserver" if _FORKSERVER else "spawn")
+    context = multiprocessing.get_context(START_METHOD)
     waiting, running = list(plan), list[_Worker]()
     try:
         while waiting or running:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from softseg.ablation.auto_jobs import auto_jobs
 from softseg.ablation.design import Design
 from softseg.ablation.folder import (
     check_existing,
@@ -49,10 +50,10 @@ def run_plan(
     picked: Sequence[PlannedRun],
     folder: Path,
     console: Console,
-    jobs: int = 1,
+    jobs: int | None = 1,
     cluster: str | None = None,
 ) -> list[Outcome]:
-    """Run the picked runs that are not done, here or on a Ray cluster.
+    """Run the picked runs that are not done, here (None: `--jobs auto`) or on a Ray cluster.
 
     A run that fails is reported, and the others continue. Raises UserError for every mistake in
     data, sets or folder, before any run starts.
@@ -72,7 +73,9 @@ def run_plan(
     if not todo:
         return []
     if cluster is None:
-        results = run_here(todo, stacks, jobs, _gpus(design))
+        gpus = _gpus(design.ablation.trainer.device)
+        jobs = jobs or auto_jobs(todo, stacks, gpus, console)
+        results = run_here(todo, stacks, jobs, gpus)
     else:
         results = run_on_cluster(cluster, todo, stacks, design.ablation.cluster)
     outcomes = []
@@ -102,9 +105,9 @@ def _with_checked_files(
     return plan, [planned for planned in plan if planned.number in numbers]
 
 
-def _gpus(design: Design) -> list[str]:
+def _gpus(device: str) -> list[str]:
     """The CUDA devices to distribute runs over; none if trainer.device is a single one or cpu."""
-    if design.ablation.trainer.device not in ("auto", "cuda"):
+    if device not in ("auto", "cuda"):
         return []
     count = torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # the user's selection, if any
@@ -168,11 +171,12 @@ def show_plan(
     picked: Sequence[PlannedRun],
     folder: Path,
     console: Console,
-    jobs: int,
+    jobs: int | None,
 ) -> dict[str, Any]:
     """Print the picked runs and an estimate of their time; nothing is trained.
 
-    If no run is done yet, a few steps of each candidate are timed on this machine.
+    If no run is done yet, a few steps of each candidate are timed on this machine. If `jobs` is
+    None (`--jobs auto`), a few more are measured.
 
     Returns the same for programs: `runs`, each `run`, `candidate`, `split`, `training`,
     `validation`, `test` (numbers of scans) and `status`; `to_do`, the number of runs; `jobs`;
@@ -184,15 +188,18 @@ def show_plan(
     done = [planned for planned in plan if is_done(planned.run)]
     content: dict[str, Any] = {
         "runs": [_run_record(planned) for planned in picked],
-        **{"to_do": len(todo), "jobs": jobs, "seconds": 0.0},
+        **{"to_do": len(todo), "jobs": jobs or 1, "seconds": 0.0},
     }
     if not todo:
         console.print("all of these runs are done")
         return content
+    stacks = {} if done and jobs else write_shared_stacks(todo, folder / STACKS, console)
+    if jobs is None:
+        start_fork_server()
+        jobs = auto_jobs(todo, stacks, _gpus(todo[0].experiment.trainer.device), console)
     if done:
         seconds, source = _seconds_from_done(done, todo), f"{len(done)} run(s) done"
     else:
-        stacks = write_shared_stacks(todo, folder / STACKS, console)
         seconds, source = (
             _seconds_from_steps(todo, stacks),
             "a few steps of each candidate, without evaluation",
@@ -202,7 +209,7 @@ def show_plan(
         f"with --jobs {jobs} on this machine (estimated from {source})",
         highlight=False,
     )
-    return content | {"seconds": seconds / jobs}
+    return content | {"jobs": jobs, "seconds": seconds / jobs}
 
 
 def _run_record(planned: PlannedRun) -> dict[str, Any]:

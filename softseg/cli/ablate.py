@@ -28,7 +28,13 @@ def ablate(
         str | None,
         typer.Option(metavar="N", help="Only the first N splits, or a selection: 0,3-5."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Number of parallel runs on this machine.")] = 1,
+    jobs: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="Number of parallel runs on this machine; auto: measure what a run uses.",
+        ),
+    ] = "1",
     cluster: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Run on Ray: auto, or ray://HOST:PORT.")
     ] = None,
@@ -43,7 +49,8 @@ def ablate(
     from softseg.ablation.run_plan import run_plan, show_plan
     from softseg.runs.plan_file import any_done
 
-    if sum((jobs > 1, cluster is not None, run_index is not None)) > 1:
+    count = _number_of_jobs(jobs)
+    if sum((count != 1, cluster is not None, run_index is not None)) > 1:
         raise typer.BadParameter("--jobs, --cluster and --run-index cannot be combined")
     if json_ and not plan:
         raise typer.BadParameter("--json needs --plan; `softseg report --json` prints the scores")
@@ -52,11 +59,11 @@ def ablate(
     runs = make_plan(design, folder, console)
     selected = pick(runs, candidates, splits, run_index)
     if plan:
-        content = show_plan(runs, selected, folder, console, jobs)
+        content = show_plan(runs, selected, folder, console, count)
         if json_:
             print_json(content)
         return
-    outcomes = run_plan(design, runs, selected, folder, console, jobs, cluster)
+    outcomes = run_plan(design, runs, selected, folder, console, count, cluster)
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     locked = sum(outcome.status == "locked" for outcome in outcomes)
     if failed:
@@ -70,3 +77,12 @@ def ablate(
 
         show(write_report(folder), folder, console)
     sys.exit(1 if failed or locked else 0)
+
+
+def _number_of_jobs(text: str) -> int | None:
+    """Return the value of --jobs; None: auto."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"--jobs: `{text}` is neither a number from 1 on nor auto")
+    return int(text)

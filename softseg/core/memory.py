@@ -78,6 +78,17 @@ def free_memory_bytes() -> int:
     return int(_pages_in_bytes("SC_AVPHYS_PAGES", 4 * GIB))
 
 
+def available_memory_bytes() -> int:
+    """Return how much memory new processes can take: free, or used for copies of files.
+
+    Where the system does not report it, `free_memory_bytes`.
+    """
+    with suppress(OSError):  # Linux
+        if match := re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text()):
+            return 1024 * int(match[1])
+    return free_memory_bytes()
+
+
 def _pages_in_bytes(name: str, unknown: float) -> float:
     """Return the number of memory pages that sysconf calls `name`, in bytes; else `unknown`."""
     try:
@@ -110,6 +121,18 @@ def host_peak_bytes() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB
+
+
+def private_peak_bytes() -> int:
+    """Return the peak bytes of this process without mapped files, which processes share.
+
+    Where the system does not report the files, with them.
+    """
+    files = 0
+    with suppress(OSError):  # Linux
+        status = Path("/proc/self/status").read_text()
+        files = 1024 * sum(int(kb) for kb in re.findall(r"Rss(?:File|Shmem):\s*(\d+) kB", status))
+    return max(0, host_peak_bytes() - files)
 
 
 def release_free_memory() -> None:

@@ -123,7 +123,8 @@ def test_a_failed_run_is_reported_and_the_others_continue(tmp_path):
         .replace("soft: {}", "soft: {trainer: {learning_rate: 1e30}}")
     )
     (folder / "both.yaml").write_text(text)
-    status, out, _ = project.run(folder, "ablate", "both.yaml", "--splits", "1", "--jobs", "2")
+    status, out, _ = project.run(folder, "ablate", "both.yaml", "--splits", "1", "--jobs", "auto")
+    assert "--jobs auto: " in out
     assert status == 1
     assert "soft/split-0: FAILED: the loss of epoch" in out
     assert "hard/split-0: gm test Dice" in out

@@ -96,6 +96,15 @@ def test_jobs_share_the_time_and_runs_not_picked_cost_none(plan, tmp_path):
     assert "2 of 3 runs to do" in text
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_number_of_jobs_can_be_measured(plan, tmp_path, monkeypatch, is_first):
+    if not is_first:
+        finish(plan[0], 2, 6.0)
+    monkeypatch.setattr(run_plan, "auto_jobs", lambda todo, stacks, gpus, console: len(stacks))
+    missing = 6 if is_first else 5
+    assert f"with --jobs {missing} on this machine" in output(plan, plan, tmp_path, jobs=None)
+
+
 def test_a_done_run_that_was_not_picked_counts_for_the_estimate(plan, tmp_path):
     finish(plan[0], 2, 6.0)
     assert "from 1 run(s) done" in output(plan, plan[4:5], tmp_path)
