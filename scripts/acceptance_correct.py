@@ -42,7 +42,7 @@ def no_step_waits(setup: Setup) -> Outcome:
     for precision in ("float32", "bf16"):
         changes = (f"trainer.precision={precision}", "trainer.clip_gradient=1.0")
         for state, task in (setup.training(*changes), setup.training_from_host(*changes)):
-            batches = batches_of_epoch(task)
+            batches = epoch_batches(task, task.rows, torch.Generator(), torch.Generator())
             train_step(state, task, next(batches))
             synchronize(task.device)
             with _waiting_is_an_error(setup):
@@ -50,11 +50,6 @@ def no_step_waits(setup: Setup) -> Outcome:
                     train_step(state, task, batch)
                     steps += 1
     return Outcome({"steps without waiting": steps}, steps > 0)
-
-
-def batches_of_epoch(task: Task) -> Iterator:
-    """The batches of an epoch in the order of the slices."""
-    return epoch_batches(task, task.rows, torch.Generator(), torch.Generator())
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from acceptance_correct import largest_difference
 from acceptance_runner import Outcome
 from acceptance_setup import QUIET, Setup
 from bench_parts import Silent
+from torch import Tensor
 
-from softseg.core.memory import GIB, OutOfMemoryError
+from softseg.core.memory import GIB, OutOfMemoryError, is_out_of_memory
 from softseg.models.predictor import Predictor
 from softseg.training.loop import train_epoch
 from softseg.training.task import build_task, new_state
@@ -43,14 +44,21 @@ def prediction_halves_its_batch(setup: Setup) -> Outcome:
     single = Predictor(state.model, state.head, task.device, "bf16", 1).logits(image)
     predictor = Predictor(state.model, state.head, task.device, "bf16", SLICES)
     with _at_most(1.2 * GIB, task.device):
-        try:
-            predictor.at_once(image)
-            fits = True
-        except torch.OutOfMemoryError:
-            fits = False
+        fits = _fits(predictor, image)
         difference = largest_difference(predictor.logits(image), single)
     values = {"the whole batch fits": fits, "largest difference": difference}
     return Outcome(values, not fits and difference < 0.1)
+
+
+def _fits(predictor: Predictor, image: Tensor) -> bool:
+    """Whether all slices fit into memory at once."""
+    try:
+        predictor.at_once(image)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
 
 
 def training_reports_too_little_memory(setup: Setup) -> Outcome:

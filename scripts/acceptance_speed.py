@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, repeat
+from itertools import islice
 from typing import Any
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from acceptance_correct import batches_of_epoch
 from acceptance_runner import Check, Outcome
 from acceptance_setup import QUIET, Setup
 from bench_gpu import (
@@ -39,13 +38,14 @@ from softseg.core.memory import GIB
 from softseg.models.unet2d import upsample
 from softseg.runs.folder import read_history
 from softseg.training import loop
-from softseg.training.batches import single_batch
+from softseg.training.batches import epoch_batches, single_batch
 from softseg.training.recorder import RunRecorder
 from softseg.training.task import State, Task
 from softseg.training.train import train
 
 BF16 = "trainer.precision=bf16"
 NARROW = "model.filters=8"
+WARM_UP = 10  # steps
 AT_ONCE = (1, 2, 4, 8)
 HOURS = 1.0  # at most, of the paper's trainings on an H200
 
@@ -117,16 +117,17 @@ def measured_steps(state: State, task: Task, steps: int) -> dict[str, Any]:
     """Return what a step takes in a training: wall clock, the host's share, the device's."""
     state.model.train()
     state.head.train()
-    batches = chain.from_iterable(batches_of_epoch(task) for _ in repeat(None))
-    full = (batch for batch in batches if batch.batch_size == task.trainer.batch_size)
-    for _ in range(10):
-        loop.train_step(state, task, next(full))
+    slices = (WARM_UP + steps) * task.trainer.batch_size
+    rows = task.rows.repeat(1 + slices // len(task.rows))[:slices]
+    batches = epoch_batches(task, rows, torch.Generator(), torch.Generator())
+    for batch in islice(batches, WARM_UP):
+        loop.train_step(state, task, batch)
     synchronize(task.device)
     if task.device.type == "cuda":  # only now: cuDNN's trials of algorithms need more
         torch.cuda.reset_peak_memory_stats(task.device)
     host, start = [], time.perf_counter()
-    for _ in range(steps):
-        batch, begin = next(full), time.perf_counter()
+    for batch in batches:
+        begin = time.perf_counter()
         loop.train_step(state, task, batch)
         host.append(time.perf_counter() - begin)
     synchronize(task.device)
