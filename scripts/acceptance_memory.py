@@ -10,12 +10,14 @@ import torch
 from acceptance_correct import largest_difference
 from acceptance_runner import Outcome
 from acceptance_setup import QUIET, Setup
-from bench_parts import Silent
+from bench_parts import Silent, start_training
 from torch import Tensor
 
 from softseg.core.memory import GIB, OutOfMemoryError, is_out_of_memory
 from softseg.models.predictor import Predictor
-from softseg.training.loop import train_epoch
+from softseg.training.batches import single_batch
+from softseg.training.loop import train_epoch, train_step
+from softseg.training.step_memory import training_bytes
 from softseg.training.task import build_task, new_state
 from softseg.training.train import train
 
@@ -91,3 +93,27 @@ def many_large_slices(setup: Setup) -> Outcome:
     last = Predictor(state.model, state.head, task.device, "bf16", 1).logits(image[-1:])
     difference = largest_difference(logits, last)
     return Outcome({"largest difference of the last slice": difference}, difference < 0.1)
+
+
+def estimated_memory(setup: Setup) -> Outcome:
+    """Peak memory of a step / its estimate, by which softseg decides where the slices are."""
+    device, values = torch.device(setup.device), {}
+    for precision in ("float32", "bf16"):
+        experiment = setup.experiment(f"trainer.precision={precision}")
+        before = torch.cuda.memory_allocated(device)
+        state, task = start_training(experiment, setup.prepared)
+        batch = single_batch(task, task.rows[: task.trainer.batch_size])
+        for _ in range(3):  # the first step creates Adam's moments, and cuDNN tries algorithms
+            train_step(state, task, batch)
+        torch.cuda.reset_peak_memory_stats(device)
+        train_step(state, task, batch)
+        peak = torch.cuda.max_memory_allocated(device) - before - task.stack.n_bytes
+        estimate = training_bytes(experiment, tuple(batch.image.shape))
+        values[precision] = {
+            "peak [GiB]": peak / GIB,
+            "estimate [GiB]": estimate / GIB,
+            "ratio": peak / estimate,
+        }
+        del state, task, batch
+    # slices stay on the host unless a fifth of the memory is left
+    return Outcome(values, all(value["ratio"] <= 1.25 for value in values.values()))

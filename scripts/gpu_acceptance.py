@@ -25,6 +25,7 @@ from acceptance_correct import (
     soft_values,
 )
 from acceptance_memory import (
+    estimated_memory,
     many_large_slices,
     prediction_halves_its_batch,
     slices_fall_back_to_host,
@@ -68,6 +69,7 @@ CHECKS = [
     Check("memory/prediction", prediction_halves_its_batch, needs_gpu=True),
     Check("memory/training", training_reports_too_little_memory, needs_gpu=True),
     Check("memory/slices", slices_fall_back_to_host, needs_gpu=True),
+    Check("memory/estimate", estimated_memory, needs_gpu=True),
     Check("memory/large-slices", many_large_slices, 15, needs_gpu=True),
     Check("command", interrupted_and_resumed, 70),
     Check("tests", tests_marked_gpu, 60, needs_gpu=True),

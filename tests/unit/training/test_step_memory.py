@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -129,6 +130,20 @@ def test_slices_stay_on_the_host_if_memory_runs_out_while_they_are_copied(gpu, c
     assert copied == [torch.device("cuda:0"), "emptied"]
     [record] = caplog.records
     assert "the memory of cuda:0 ran out while the slices" in record.getMessage()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_slices_stay_on_the_host_if_the_memory_of_a_real_gpu_runs_out():
+    larger = PREPARED.stack.image.repeat(1000, 1, 1, 1)  # than what torch keeps of freed memory
+    prepared = replace(PREPARED, stack=replace(PREPARED.stack, image=larger))
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.0, 0)
+    try:
+        task = build_task(experiment(TINY, **ON_GPU), prepared)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, 0)
+    assert task.stack is prepared.stack
 
 
 def test_another_error_of_the_copy_is_raised(gpu):
