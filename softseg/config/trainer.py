@@ -90,7 +90,7 @@ class Trainer(Component):
     written to the run's config.yaml."""
     compile: bool | Literal["reduce-overhead"] = False
     """Whether to compile the network with torch.compile; reduce-overhead: into CUDA graphs, on a
-    GPU. The first epoch takes longer."""
+    GPU. The first epoch takes longer. A smaller last batch of an epoch is not compiled."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
     """Minimum number of seconds between checkpoints, which a thread writes while training goes on;
     0: after every epoch, as far as the disk keeps up. A checkpoint is also written at the end, and

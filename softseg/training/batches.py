@@ -72,7 +72,8 @@ def resident_batches(
     task: Task, parts: Sequence[Tensor], rater_generator: Generator
 ) -> Iterator[Batch]:
     """Batches of slices on the task's device; their indices are copied there once."""
-    near = to_device(torch.cat(list(parts)), task.stack.image.device).split([len(p) for p in parts])
+    indices = to_device(torch.cat(list(parts)), task.stack.image.device, pin=True)
+    near = indices.split([len(rows) for rows in parts])
     for rows, near_rows in zip(parts, near, strict=True):
         yield collate(task, rows, rater_generator, near_rows)
 

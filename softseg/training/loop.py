@@ -169,14 +169,18 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     # always with the term weights of the schedule's final epoch, so that epochs can be compared
     validation_loss = task.loss.at(task.trainer.max_epochs - 1)
     values, previews = [], []
+    on_host = task.stack.image.device.type != task.device.type
     for kept in task.processes.own(task.validation_rows):
         logits = predictor.logits(task.stack.image[kept])
         soft = state.head(logits)
-        truth = to_device(task.stack.target[kept], task.device)
+        truth = to_device(task.stack.target[kept], task.device, pin=on_host)
         target = augment.harden(truth, task.augment)
-        maps = {k: to_device(m, task.device) for k, m in distance_maps(task, kept).items()}
+        maps = {
+            kind: to_device(map_, task.device, pin=on_host)
+            for kind, map_ in distance_maps(task, kept).items()
+        }
         ignore = task.stack.ignored_at(kept)
-        ignore = None if ignore is None else to_device(ignore, task.device)
+        ignore = None if ignore is None else to_device(ignore, task.device, pin=on_host)
         loss = validation_loss(soft, target, maps, ignore)
         largest_logit = logits.amax(dim=(0, 2, 3)).min()
         row = [loss, _dice(soft, truth, ignore), largest_logit, is_dead(soft).any()]
