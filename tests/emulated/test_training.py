@@ -12,6 +12,7 @@ from softseg.losses import SingleLoss
 from softseg.models.blocks import BlockOptions
 from softseg.models.heads import NormRelu
 from softseg.training import loop
+from softseg.training.profile import bare_step_seconds
 from tests.emulated.epochs import Setup, check, make_states, make_task, on_accelerator
 from tests.support.accelerator import recorded
 from tests.support.losses import CONTOUR, combination, label
@@ -81,7 +82,7 @@ def test_every_block(norm, block, memory_format):
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_bf16(memory_format):
     trainer = {"precision": "bf16", "memory_format": memory_format}
-    done = check(Setup(trainer=trainer, channels=4))
+    done = check(Setup(trainer=trainer, channels=4, tolerance=5e-2))
     assert all(step.casts > 0 for step in done.steps)
 
 
@@ -99,6 +100,29 @@ def test_bf16(memory_format):
 )
 def test_other_settings(setup):
     check(setup, len(setup.steps[:1]))
+
+
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 5e-3), ("bf16", 5e-2)])
+def test_deterministic_algorithms(precision, tolerance):
+    check(Setup(trainer={"precision": precision}, tolerance=tolerance))
+
+
+def test_the_bare_steps_of_a_profile_are_those_of_a_copy():
+    setup = Setup()
+    task = on_accelerator(make_task(setup), setup)
+    _, twin = make_states(task, setup)
+    before = [parameter.cpu().clone() for parameter in twin.model.parameters()]
+    assert bare_step_seconds(twin, task, repeats=1, warm_up=1) > 0
+    after = [parameter.cpu() for parameter in twin.model.parameters()]
+    assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
 
 
 @pytest.mark.parametrize("resident", [True, False])
