@@ -62,9 +62,13 @@ class Runner:
         self._start = time.perf_counter()
 
     def run_all(self, checks: Sequence[Check]) -> int:
-        """Run the checks without a result; returns 0, 1 if one failed, or `DEVICE_LOST`."""
+        """Run the checks, except those that an earlier process ran.
+
+        Returns 0, 1 if a check failed, or `DEVICE_LOST`.
+        """
+        earlier = {name for name, one in self.checks.items() if one["status"] != "skipped"}
         for check in checks:
-            if check.name in self.checks:
+            if check.name in earlier:
                 continue
             self._run(check)
             if self.setup.gpu and not _recovered(torch.device(self.setup.device)):

@@ -125,7 +125,9 @@ def _options() -> argparse.Namespace:
         "--only: none)",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="run only checks without a result in the file"
+        "--resume",
+        action="store_true",
+        help="run only checks that have no result in the file or were skipped",
     )
     parser.add_argument(
         "--fill",
