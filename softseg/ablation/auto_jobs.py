@@ -29,6 +29,7 @@ from softseg.training.profile import device_seconds
 from softseg.training.task import Observer, Record, State, Task, build_task, new_state
 
 _MEMORY_SHARE = 0.8  # of free memory: evaluation needs more than the measured steps
+_WORTHWHILE = 0.15  # gain of one more run on a GPU, in units of the first one's speed
 _CUDA_CONTEXT = 0.6 * GIB  # of a GPU's memory, which each process takes before any tensor
 _STEPS = 5  # of a training that is measured on a GPU; a CPU's use is known after one
 _KINDS = {"dataset", "model", "preprocess", "slices", "trainer"}  # sections that decide the cost
@@ -79,7 +80,7 @@ def choose_jobs(machine: Machine, usage: Usage, runs: int) -> Jobs:
         free, needed = usage.gpu_free / GIB, usage.gpu_memory / GIB
         limits |= {
             f"{each} (busy {usage.busy:.0%} of the time with one run)": (
-                machine.gpus * math.ceil(round(1 / max(usage.busy, 0.01), 1))
+                machine.gpus * math.ceil(1 / max(usage.busy, 0.01) - _WORTHWHILE)
             ),
             f"memory of {each} ({free:.1f} GiB free, {needed:.1f} GiB a run)": (
                 machine.gpus * _fitting(usage.gpu_free, usage.gpu_memory)
@@ -206,6 +207,7 @@ def _busy_share(state: State, task: Task) -> float:
     train_epoch(state, task, _Silent())
     synchronize(task.device)
     seconds = time.perf_counter() - start
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it logs each start and stop
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         train_epoch(state, task, _Silent())
         synchronize(task.device)

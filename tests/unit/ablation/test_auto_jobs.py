@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -14,6 +16,7 @@ from softseg.ablation.auto_jobs import Machine, Usage, auto_jobs, choose_jobs, m
 from softseg.ablation.folder import write_shared_stacks
 from softseg.core.errors import UserError
 from softseg.core.memory import GIB
+from tests.support.tiny import tiny_state, tiny_task
 
 ON_CPU = Usage("cpu", threads=1, memory=GIB)
 ON_GPU = Usage("cuda", 8, memory=3 * GIB, gpu_memory=2 * GIB, gpu_free=80 * GIB, busy=0.3)
@@ -32,7 +35,8 @@ LARGE = Machine(cores=16, memory=100 * GIB)
         (LARGE, replace(ON_CPU, device="mps"), 1),
         (LARGE, ON_GPU, 4),  # three would leave it idle for a tenth of the time
         (LARGE, replace(ON_GPU, busy=0.5), 2),
-        (LARGE, replace(ON_GPU, busy=0.98), 1),  # a second run would gain nothing
+        (LARGE, replace(ON_GPU, busy=0.9), 1),  # a second run would gain little
+        (LARGE, replace(ON_GPU, busy=1.0), 1),
         (LARGE, replace(ON_GPU, busy=0.001), 16),  # each needs a core
         (LARGE, replace(ON_GPU, gpu_free=6 * GIB), 2),
         (LARGE, replace(ON_GPU, gpu_free=GIB), 1),
@@ -75,6 +79,17 @@ def test_a_run_is_measured_without_writing_anything(prepared):
     assert (usage.device, usage.threads, usage.busy) == ("cpu", 1, 1.0)
     assert 2**20 < usage.memory < 2**36
     assert not plan[0].run.folder.exists()
+
+
+def test_the_share_in_which_a_gpu_is_busy_is_that_of_steps_without_a_profile(monkeypatch):
+    """Profiling makes the host slower, but not the operations of the GPU."""
+    clock = iter([1.0, 3.0])
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(module, "device_seconds", lambda events: ({}, 0.5))
+    profiler = SimpleNamespace(events=list)
+    monkeypatch.setattr(module, "profile", lambda activities: nullcontext(profiler))
+    task = tiny_task()
+    assert module._busy_share(tiny_state(task), task) == 0.25
 
 
 def test_one_run_of_each_kind_is_measured(prepared, monkeypatch):
