@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import accelerator
 
+pytest.register_assert_rewrite("tests.emulated.epochs")  # so that a failed check shows its values
 LAUNCHER = "test_in_own_process.py"
 
 

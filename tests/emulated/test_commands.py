@@ -27,7 +27,7 @@ from softseg.runs.folder import Run
 from softseg.training.train import train
 from tests.support import project
 
-SETS = ("model.dropout=0", "model.head={name: sigmoid}")
+SETS = ("model.dropout=0", "model.head={name: sigmoid}", "trainer.images_every=1")
 
 
 def console():

@@ -163,3 +163,11 @@ def test_a_scan_with_its_uncertainty(method, shape):
     assert emulated.soft == pytest.approx(plain.soft, abs=1e-5)
     assert emulated.samples[0].variance == pytest.approx(plain.samples[0].variance, abs=1e-5)
     assert emulated.samples[0].variance.max() > 0
+
+
+def test_an_ensemble():
+    results = []
+    for predictor in predictors():
+        members = [model_on(predictor), model_on(replace(predictor, head=heads.SigmoidHead()))]
+        results.append(predict_sample(members, scan(), Options(), None))
+    assert results[1].soft == pytest.approx(results[0].soft, abs=1e-5)
