@@ -10,6 +10,7 @@ import typer
 from softseg.cli.options import (
     AsJson,
     Device,
+    Format,
     RunFolder,
     Samples,
     Seed,
@@ -58,6 +59,7 @@ def evaluate(
     ] = False,
     set_: Sets = None,
     device: Device = None,
+    format: Format = "png",
     json_: AsJson = False,
 ) -> None:
     """Score a trained run in the native space of each scan."""
@@ -83,6 +85,7 @@ def evaluate(
         data=data,
         changes=assignments,
         overwrite=overwrite,
+        form=format,
     )
     evaluation.print_evaluation(trained, scored, console)
     result = evaluation.as_json(trained, scored)
@@ -94,7 +97,9 @@ def evaluate(
         from softseg.inference.uncertainty.sampling import Sampling
 
         sampling = Sampling(uncertainty, samples or 20, seed or 0)
-        scores = evaluate_uncertainty(trained, sampling, console, split, assignments, threshold)
+        scores = evaluate_uncertainty(
+            trained, sampling, console, split, assignments, threshold, format
+        )
         result["uncertainty"] = scores.to_dict("records")
     if json_:
         print_json(result)

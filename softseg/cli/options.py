@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -85,6 +85,10 @@ RunFolder = Annotated[
 ]
 
 
+Format = Annotated[
+    Literal["png", "pdf", "svg"],
+    typer.Option("--format", help="Also write figures as pdf or svg; PNG files have 300 dpi."),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, and nothing else to stdout.")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from softseg.cli.options import AsJson, chosen_run
+from softseg.cli.options import AsJson, Format, chosen_run
 from softseg.core.console import open_console, print_json
 
 
@@ -24,6 +24,7 @@ def report(
         Literal["auto", "exact", "approx", "paper"] | None,
         typer.Option(help="Method of the Wilcoxon test (default: that of the configuration)."),
     ] = None,
+    format: Format = "png",
     json_: AsJson = False,
 ) -> None:
     """Write tables, figures and report.html of an ablation or of a single run."""
@@ -31,7 +32,7 @@ def report(
 
     console = open_console(to_stderr=json_)
     place = folder or chosen_run(None, console).folder
-    results = write_report(place, wilcoxon)
+    results = write_report(place, wilcoxon, format)
     show(results, place, console)
     if json_:
         print_json(as_json(results, place))

@@ -48,6 +48,7 @@ from softseg.metrics.headings import HEADINGS, legend
 from softseg.metrics.score import TargetEvaluation
 from softseg.preprocess.stack import SliceStack
 from softseg.preprocess.training_scans import differences_from_training, recorded_training_scans
+from softseg.render.figures.style import FigureFormat
 from softseg.render.terminal_table import TerminalTable
 from softseg.runs.folder import (
     Run,
@@ -93,6 +94,7 @@ def evaluate(
     changes: Sequence[str] = (),
     overwrite: bool = False,
     stack: SliceStack | None = None,
+    form: FigureFormat = "png",
 ) -> RunEvaluation:
     """Score a run on one of its sets and write metrics.csv, summary.json and predictions/.
 
@@ -102,8 +104,9 @@ def evaluate(
     With `search`, the threshold of each target is first searched on training and validation volumes
     and stored in threshold.json. `changes` are `key=value` changes of the run's configuration, such
     as dataset.root or trainer.device. `overwrite` allows to replace the results of a run of an
-    ablation, which its report shows. `stack` holds its slices if they are already loaded. If
-    training crops, everything outside the crop is predicted 0 (as `predict --training-crop` does).
+    ablation, which its report shows. `stack` holds its slices if they are already loaded. `form` is
+    a format of the threshold's figure in addition to PNG. If training crops, everything outside the
+    crop is predicted 0 (as `predict --training-crop` does).
 
     Raises UserError for a run that cannot be evaluated, and for invalid arguments.
     """
@@ -120,7 +123,7 @@ def evaluate(
     check_distinct_predictions(opened.experiment, subjects, predictions_folder(run, label))
     remove_leftovers(temporary_files(run.folder))
     if search:
-        search_thresholds(opened, console)
+        search_thresholds(opened, console, form)
     thresholds = thresholds_of(opened, threshold, console)
     sources = threshold_sources(opened, threshold)
     scored = _score_subjects(opened, members, label, thresholds, other, console)

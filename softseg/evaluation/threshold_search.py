@@ -71,8 +71,13 @@ def best_threshold(curves: Sequence[Float64Array]) -> Threshold:
     return Threshold(None if is_flat else THRESHOLDS[best], curve)
 
 
-def search_thresholds(opened: OpenedRun, console: Console) -> None:
-    """Search each target's threshold on training and validation volumes; store it in the run."""
+def search_thresholds(
+    opened: OpenedRun, console: Console, form: style.FigureFormat = "png"
+) -> None:
+    """Search each target's threshold on training and validation volumes; store it in the run.
+
+    `form` is a format of the figure of the curves in addition to PNG.
+    """
     members = [*opened.sets.train, *opened.sets.validation]
     curves: dict[str, list[Float64Array]] = {target: [] for target in opened.targets}
     for _, soft, sample in iter_predictions(opened, members, "searching the threshold", console):
@@ -82,7 +87,7 @@ def search_thresholds(opened: OpenedRun, console: Console) -> None:
     thresholds = {target: best_threshold(volumes) for target, volumes in curves.items()}
     write_thresholds(opened.run.threshold, thresholds, members)
     opened.run.update_metadata(threshold_epoch=opened.epoch)
-    plot_threshold_curves(thresholds, opened.run.folder / "figures" / "threshold.png")
+    plot_threshold_curves(thresholds, opened.run.folder / "figures" / f"threshold.{form}")
     for target, threshold in thresholds.items():
         if threshold.value is not None:
             console.print(

@@ -25,6 +25,7 @@ from softseg.inference.segment import PreparedScan, from_device_or_host
 from softseg.inference.uncertainty.maps import Uncertainty, summarize
 from softseg.inference.uncertainty.sampling import Sampling, check_varies, native_samples
 from softseg.metrics.headings import HEADINGS, count_of
+from softseg.render.figures import style
 from softseg.render.figures.calibration import UncertaintyCurves, plot_uncertainty
 from softseg.render.terminal_table import TerminalTable
 from softseg.runs.folder import Run, set_suffix
@@ -41,6 +42,7 @@ def evaluate_uncertainty(
     set_name: str = "test",
     changes: Sequence[str] = (),
     threshold: float | None = None,
+    form: style.FigureFormat = "png",
 ) -> pd.DataFrame:
     """Sample a set; write tables and figures/uncertainty-<method>.png, and print the mean scores.
 
@@ -54,6 +56,7 @@ def evaluate_uncertainty(
         set_name: the set to sample.
         changes: `key=value` changes of the run's configuration.
         threshold: in [0, 1], least soft value of foreground; None: the searched one, or 0.5.
+        form: a format of the figure in addition to PNG.
 
     Returns uncertainty-<method>.csv: a row per subject and target, with the scores of
     `score_uncertainty`. Raises UserError if the run cannot be evaluated, or has nothing to vary.
@@ -96,7 +99,7 @@ def evaluate_uncertainty(
     if parts:
         curves = pd.concat(parts).to_csv(index=False)
         write_atomically(run.folder / f"{stem}-retained.csv", curves)
-    plot_uncertainty(figures, run.folder / "figures" / f"{stem}.png")
+    plot_uncertainty(figures, run.folder / "figures" / f"{stem}.{form}")
     title = f"Uncertainty by {sampling.method}, {sampling.samples} samples, {set_name} set"
     console.print(scores_table(table, title))
     files = f"{stem}.csv, {stem}-retained.csv, figures/{stem}.png"

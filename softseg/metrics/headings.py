@@ -78,6 +78,24 @@ HEADINGS = {
 """Metric -> heading, in the order of the printed table and the report; see also `heading_of`."""
 
 
+_GROUPS = {
+    "against the raters": ("dice_rater", "dice_between", "ged"),
+    "overlap": ("dice", "precision", "recall"),
+    "volume": ("avd", "rvd", "dV_"),
+    "soft values": ("mse", "soft_dice"),
+    "calibration": ("ece", "ace", "brier"),
+    "lesions": ("ltpr", "lfdr", "lesions_"),
+    "surface": ("hd95", "assd", "surface"),
+}
+"""Group of columns -> beginnings of its metrics' names; the first that fits counts."""
+
+
+def group_of(metric: str) -> str:
+    """The group of a metric's column in a wide table; "" if it is alone."""
+    fitting = (group for group, starts in _GROUPS.items() if metric.startswith(starts))
+    return next(fitting, "")
+
+
 def heading_of(metric: str) -> Heading:
     """The heading of any metric: of one rater and of one range of lesion sizes, too.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from softseg.core.files import write_atomically
+from softseg.render.figures.style import PAGE_DPI, narrow_file
 from softseg.render.text_table import TextTable, to_html
 
 
@@ -53,12 +54,31 @@ def write_page(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(data_uri=_data_uri, html=to_html)
+    environment.filters.update(
+        data_uri=_data_uri, html=to_html, page_width=_page_width, narrow_uri=_narrow_uri
+    )
     source = files("softseg.render").joinpath("page.html").read_text(encoding="utf-8")
     template = environment.from_string(source)
     page = template.render(title=title, context=context, warnings=warnings, sections=sections)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page)
+
+
+def _narrow_uri(path: Path) -> str | None:
+    """The figure's copy for a narrow screen; None if it has none."""
+    narrow = narrow_file(path)
+    return _data_uri(narrow) if narrow.is_file() else None
+
+
+def _page_width(path: Path) -> int | None:
+    """The width in CSS pixels of a PNG with a resolution: 150 of them an inch; else None."""
+    content = path.read_bytes()[:4096]
+    chunk = content.find(b"pHYs")
+    if not content.startswith(b"\x89PNG") or chunk < 0:
+        return None
+    pixels = int.from_bytes(content[16:20])
+    per_meter = int.from_bytes(content[chunk + 4 : chunk + 8])
+    return round(pixels / (per_meter * 0.0254) * PAGE_DPI)
 
 
 def _data_uri(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from softseg.metrics.headings import heading_of, sign_note
+from softseg.metrics.headings import group_of, heading_of, sign_note
 from softseg.render.text_table import Cell, TextTable
 
 SIGNIFICANT = 0.05
@@ -74,7 +74,7 @@ def paper_table(
         cells = (column[candidate] for column in columns)
         rows.append((name_cell, done_cell, failed_cell, *cells))
     header = ["candidate", "runs done\nof planned", "not\nconverged"]
-    short_header = list(header)
+    short_header = ["candidate", "runs done of planned", "not converged"]
     for heading in map(heading_of, metrics):
         optimum = "" if heading.optimum is None else f"\nopt. {heading.optimum:g}"
         header.append(f"{heading.column}{optimum}")
@@ -83,7 +83,10 @@ def paper_table(
     explained = _notes(shown, unit, f"{test} against {reference}", unlike, len(counts) > 1)
     below = [*explained, sign_note(metrics), *notes, *_run_notes(counts)]
     shown_notes = tuple(filter(None, below))
-    return TextTable(name, title, tuple(header), tuple(rows), shown_notes, tuple(short_header))
+    groups = ("", "runs", "runs", *map(group_of, metrics))
+    return TextTable(
+        name, title, tuple(header), tuple(rows), shown_notes, tuple(short_header), groups
+    )
 
 
 def _differ(scores: pd.DataFrame, metric: str) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 
 from jinja2 import Environment
@@ -23,6 +24,7 @@ from softseg.render.terminal_table import NUMBER, TerminalTable
 
 _MINUS = re.compile(r"(?<![\w.)\]-])-(?=\d)")
 _UNIT = re.compile(r"(?<=[±=<,]) (?=[\d−])| (?=[=<] \d)")
+_UNIT_OF = re.compile(r" (?=\[(?:%|ml|mm)\])")  # the blank before the unit of a heading
 _MARKDOWN = re.compile(r"[\\`*_|<>&~$#]|\](?=[(\[])")
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "%_&#${}"},
@@ -36,6 +38,9 @@ _LATEX = {
     **{"–": r"\textendash{}", "—": r"\textemdash{}"},
 }
 _LONG = 20
+_WIDE = 12  # columns of a table on a page, above which its letters are smaller
+_LATEX_PAGE = 92  # letters of a line in \\footnotesize on a page of an article
+_LATEX_LONG = 32  # letters of a column, above which its texts are paragraphs
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class TextTable:
     notes: tuple[str, ...] = ()
     short_header: tuple[str, ...] = ()
     """The header in short, for a terminal; empty: `header`."""
+    groups: tuple[str, ...] = ()
+    """The group of each column, above its heading on a page; empty: no groups."""
 
     def __post_init__(self) -> None:
         for number, row in enumerate(self.rows, start=1):
@@ -89,26 +96,62 @@ def to_markdown(table: TextTable) -> str:
 
 
 def to_latex(table: TextTable) -> str:
-    """A `table` environment; the document must use the package booktabs."""
-    columns = "".join("r" if number else "l" for number in _numeric(table))
-    rows = []
-    for row in table.rows:
-        cells = (_cell(cell, _latex_text, r"\textbf{{{}}}") for cell in row)
-        rows.append(rf"    {' & '.join(cells)} \\")
-    heading = " & ".join(map(_latex_text, table.header))
+    """A `table` environment that fits a page; the document must use the package booktabs.
+
+    Columns that do not fit next to each other follow in further blocks below, each with the first
+    column, the names of the rows.
+    """
     label = re.sub(r"[^\w-]+", "-", table.name, flags=re.ASCII)
     lines = [
         r"\begin{table}",
         r"  \centering\footnotesize",
         rf"  \caption{{{_latex_text(_flat(table.title))}}}",
         rf"  \label{{tab:{label}}}",
-        rf"  \begin{{tabular}}{{{columns}}}",
-        *(r"    \toprule", rf"    {heading} \\", r"    \midrule", *rows, r"    \bottomrule"),
-        r"  \end{tabular}",
+        *(line for block in _latex_blocks(table) for line in _latex_tabular(table, block)),
         *(rf"  \par\smallskip {_latex_text(_flat(note))}" for note in table.notes),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _latex_blocks(table: TextTable) -> list[list[int]]:
+    """The columns of each block; together they are as wide as a page."""
+    widths = [min(_latex_width(table, k), _LATEX_LONG) for k in range(len(table.header))]
+    blocks = [[0]] if widths else [[]]
+    for k in range(1, len(widths)):
+        is_full = sum(widths[n] for n in [*blocks[-1], k]) > _LATEX_PAGE
+        if is_full and len(blocks[-1]) > 1:
+            blocks.append([0])
+        blocks[-1].append(k)
+    return blocks
+
+
+def _latex_width(table: TextTable, k: int) -> int:
+    """Letters in the widest line of a column, and its gap."""
+    texts = [table.header[k], *(f"{row[k].text} {row[k].mark}".strip() for row in table.rows)]
+    return 2 + max(len(line) for text in texts for line in text.splitlines() or [""])
+
+
+def _latex_tabular(table: TextTable, block: Sequence[int]) -> list[str]:
+    """A `tabular` of some columns; long sentences are paragraphs."""
+    numeric = _numeric(table)
+    fits = sum(_latex_width(table, k) for k in range(len(table.header))) <= _LATEX_PAGE
+    paragraph = "l" if fits else r"p{0.3\linewidth}"
+    columns = "".join(
+        "r" if numeric[k] else paragraph if _latex_width(table, k) > _LATEX_LONG else "l"
+        for k in block
+    )
+    rows = []
+    for row in table.rows:
+        cells = (_cell(row[k], _latex_text, r"\textbf{{{}}}") for k in block)
+        rows.append(rf"    {' & '.join(cells)} \\")
+    heading = " & ".join(_latex_text(table.header[k]) for k in block)
+    return [
+        *([r"  \par\medskip"] if block[1:] and block[1] > 1 else []),
+        rf"  \begin{{tabular}}{{{columns}}}",
+        *(r"    \toprule", rf"    {heading} \\", r"    \midrule", *rows, r"    \bottomrule"),
+        r"  \end{tabular}",
+    ]
 
 
 def to_html(table: TextTable) -> Markup:
@@ -126,7 +169,20 @@ def to_html(table: TextTable) -> Markup:
 
     source = files("softseg.render").joinpath("table.html").read_text(encoding="utf-8")
     template = Environment(autoescape=True, trim_blocks=True).from_string(source)
-    return Markup(template.render(table=table, kinds=kinds, lines=lines))
+    groups = [(name, len(list(columns))) for name, columns in groupby(table.groups)]
+    shown = replace(table, rows=tuple((row[0], *map(_narrow, row[1:])) for row in table.rows))
+    is_wide = len(table.header) > _WIDE
+    header = [_UNIT_OF.sub("\n", text) if table.groups else text for text in table.header]
+    return Markup(
+        template.render(
+            table=shown, header=header, kinds=kinds, lines=lines, groups=groups, is_wide=is_wide
+        )
+    )
+
+
+def _narrow(cell: Cell) -> Cell:
+    """The cell with a deviation below its mean, so that many columns fit next to each other."""
+    return replace(cell, text=cell.text.replace(" ± ", "\n± "))
 
 
 def to_terminal(table: TextTable) -> TerminalTable:

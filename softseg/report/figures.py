@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from softseg.render.figures.learning import plot_learning_curves, plot_timing
 from softseg.render.figures.predictions import plot_examples, plot_progression
 from softseg.render.figures.scores import plot_scores
 from softseg.render.figures.softness import plot_density, plot_thresholds
-from softseg.render.figures.style import colors
+from softseg.render.figures.style import FigureFormat, colors
 from softseg.render.figures.volumes import plot_bland_altman, plot_volume_bias
 from softseg.render.page import Figure
 from softseg.report.examples import read_examples
@@ -273,11 +274,15 @@ def _scans_note(results: Results, target: str) -> str:
     return f" {' '.join(notes)}" if notes else ""
 
 
-def write_figure(name: str, results: Results, folder: Path, target: str = "") -> tuple[Figure, ...]:
+def write_figure(
+    name: str, results: Results, folder: Path, target: str = "", form: FigureFormat = "png"
+) -> tuple[Figure, ...]:
     """Write one of `FIGURES`, `<name>_<target>.png`; returns () if there is nothing to plot.
+
+    With `form`, the same is also written as a PDF or SVG; the page has the PNG.
 
     Raises UserError if it needs scans that no longer exist.
     """
-    path = folder / (f"{name}_{target}.png" if target else f"{name}.png")
+    path = folder / (f"{name}_{target}.{form}" if target else f"{name}.{form}")
     figure = FIGURES[name](results, target, path)
-    return () if figure is None else (figure,)
+    return () if figure is None else (replace(figure, path=path.with_suffix(".png")),)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from softseg.core.files import (
     write_atomically,
 )
 from softseg.metrics.significance import Method
-from softseg.render.page import Section, write_page
+from softseg.render.figures.style import FigureFormat, narrow_copies, narrow_file
+from softseg.render.page import Figure, Section, write_page
 from softseg.render.text_table import TextTable, to_terminal, write_table
 from softseg.report.comparisons import PER_SPLIT_CAUTION, UNITS, Comparison, Unit, as_table
 from softseg.report.context import report_context, report_warnings
@@ -29,6 +31,7 @@ from softseg.report.scoring import calibration_sentence, lesion_sentence, thresh
 from softseg.report.tables import (
     SIGN,
     bias_table,
+    candidates_table,
     compare_candidates,
     comparisons_table,
     details_table,
@@ -63,10 +66,11 @@ _DETAILS = {
 """Name of a table -> prefixes of its metrics, and its explanation."""
 
 
-def write_report(folder: Path, method: Method | None = None) -> Results:
+def write_report(folder: Path, method: Method | None = None, form: FigureFormat = "png") -> Results:
     """Write report.html, figures/ and tables/ into an ablation's folder, or a single run's.
 
-    `method` replaces the configured `wilcoxon`. Raises UserError if there is nothing to report.
+    `method` replaces the configured `wilcoxon`. Figures are PNG, and also of the format `form`.
+    Raises UserError if there is nothing to report.
     """
     results = read_results(folder)
     check_writable(folder)
@@ -79,10 +83,12 @@ def write_report(folder: Path, method: Method | None = None) -> Results:
     figures = folder / "figures"
     for place in (folder, figures, folder / "tables"):
         remove_leftovers(temporary_files(place, recursive=False))
-    sections = [
-        *_score_sections(results, comparisons, figures),
-        *_figure_sections(results, figures),
-    ]
+    with narrow_copies():
+        sections = [
+            *_score_sections(results, comparisons, figures, form),
+            *_figure_sections(results, figures, form),
+        ]
+    sections.insert(0, Section("Candidates", tables=(candidates_table(results),)))
     for section in sections:
         for table in section.tables:
             write_table(table, folder / "tables")
@@ -93,6 +99,8 @@ def write_report(folder: Path, method: Method | None = None) -> Results:
     title = f"Ablation {results.name}" if len(results.candidates) > 1 else results.name
     context, warnings = report_context(results), report_warnings(results)
     write_page(folder / "report.html", title, context, warnings, sections)
+    for figure in chain(*(section.figures for section in sections)):
+        narrow_file(figure.path).unlink(missing_ok=True)  # it is in the page
     return results
 
 
@@ -128,12 +136,14 @@ def as_json(results: Results, folder: Path) -> dict[str, Any]:
     }
 
 
-def _score_sections(results: Results, comparisons: Comparisons, figures: Path) -> Iterator[Section]:
+def _score_sections(
+    results: Results, comparisons: Comparisons, figures: Path, form: FigureFormat
+) -> Iterator[Section]:
     """Every target's tables: by subject, and by run as in the paper."""
     several_splits = len(results.runs) > len(results.candidates)
     for target in results.targets:
         of_target = f" of {target}" if len(results.targets) > 1 else ""
-        strips = write_figure("scores", results, figures, target)
+        strips = write_figure("scores", results, figures, target, form)
         tables = _score_tables(results, target, "subject", comparisons)
         by_subject = (_BY_SUBJECT,) if len(results.candidates) > 1 else ()
         yield Section(f"Scores{of_target} by subject", by_subject, tables, strips)
@@ -157,39 +167,40 @@ def _score_tables(
     return (means, comparisons_table(results, target, unit, family)) if family else (means,)
 
 
-def _figure_sections(results: Results, folder: Path) -> Iterator[Section]:
+def _figure_sections(results: Results, folder: Path, form: FigureFormat) -> Iterator[Section]:
     """The paper's Figures 2 to 7, volumes, calibration, learning, time, and the list of runs."""
+    write = partial(write_figure, results=results, folder=folder, form=form)
     for target in results.targets:
         softness = (
-            *write_figure("progression", results, folder, target),
-            *write_figure("thresholds", results, folder, target),
-            *write_figure("density", results, folder, target),
+            *write("progression", target=target),
+            *write("thresholds", target=target),
+            *write("density", target=target),
         )
         thresholds = f"Thresholds. {' '.join(threshold_sentences(results, target))}"
         yield Section(f"Softness of {target}", (thresholds,), figures=softness)
-        yield _examples_section(results, target, folder)
-        volumes = write_figure("volumes", results, folder, target)
+        yield _examples_section(target, write)
+        volumes = write("volumes", target=target)
         yield Section(f"Volumes of {target}", figures=volumes)
         tables = (
             details_table(results, target, "calibration", ("ece", "ace", "brier", "dV_")),
             bias_table(results, target),
         )
         diagrams = (
-            *write_figure("reliability", results, folder, target),
-            *write_figure("volume_bias", results, folder, target),
+            *write("reliability", target=target),
+            *write("volume_bias", target=target),
         )
         title = f"Calibration and volume bias of {target}"
         yield Section(title, (calibration_sentence(results),), tables, diagrams)
-    yield Section("Learning curves", figures=write_figure("learning", results, folder))
-    yield Section("Where the time went", figures=write_figure("timing", results, folder))
+    yield Section("Learning curves", figures=write("learning"))
+    yield Section("Where the time went", figures=write("timing"))
     yield Section("Runs", tables=(runs_table(results),))
 
 
-def _examples_section(results: Results, target: str, folder: Path) -> Section:
+def _examples_section(target: str, write: Callable[..., tuple[Figure, ...]]) -> Section:
     """Examples of predictions, or the reason why there are none."""
     title = f"Examples of {target}"
     try:
-        examples = write_figure("examples", results, folder, target)
+        examples = write("examples", target=target)
     except UserError as error:  # the scans may have moved since
         return Section(title, (f"The scans could not be shown: {error}",))
     no_examples = () if examples else ("No subject was tested by every candidate.",)

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config
+from softseg.config.yaml.write import inline
+from softseg.core.component import Component
 from softseg.metrics.headings import HEADINGS, heading_of, sign_note
 from softseg.metrics.volume_bias import MEASURES
+from softseg.preprocess.steps import Crop
 from softseg.render.paper_table import decimals, paper_table
 from softseg.render.text_table import Cell, TextTable
 from softseg.report.comparisons import (
@@ -73,6 +78,33 @@ def mean_scores(results: Results, target: str) -> dict[str, dict[str, dict[str, 
             for metric, values in of_candidate.items()
         }
     return moments
+
+
+def candidates_table(results: Results) -> TextTable:
+    """What each candidate with a run is: its loss, head, augmentation and crop."""
+    rows = []
+    for name in results.scored_candidates:
+        experiment = load_config(results.done_runs(name)[0].run.config, Experiment)
+        crops = [step for step in experiment.preprocess if isinstance(step, Crop)]
+        sizes = [f"{' x '.join(map(str, step.size))} around the {step.around}" for step in crops]
+        steps = ", ".join(map(_described, experiment.augment))
+        loss, head = _described(experiment.loss), _described(experiment.model.head)
+        texts = (name, loss, head, steps or "none", ", ".join(sizes) or "none")
+        rows.append(tuple(map(Cell, texts)))
+    return TextTable(
+        name="candidates",
+        title="What differs between the candidates",
+        header=("candidate", "loss", "head", "augmentation", "crop"),
+        rows=tuple(rows),
+        notes=("In parentheses: parameters that differ from their defaults.",),
+    )
+
+
+def _described(component: Component) -> str:
+    """Return `tversky (fp_weight: 0.3)`: the name and the parameters that are not the default."""
+    values = component.model_dump(mode="json", exclude_defaults=True)
+    name = values.pop("name", None) or getattr(component, "name", type(component).__name__)
+    return f"{name} ({inline(values)[1:-1]})" if values else str(name)
 
 
 def details_table(results: Results, target: str, name: str, prefixes: Sequence[str]) -> TextTable:

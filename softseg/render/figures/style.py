@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 
 from softseg.core.files import replacing
 
-DPI = 150
+DPI = 300
+"""Of PNG files: what journals ask for."""
+PAGE_DPI = 150
+"""Of figures on a page: their size in pixels there is their size in inches times this."""
+NARROW = 4.0
+"""Inches of a figure on a narrow screen, such as a phone's."""
 WIDTH = 8.3
 """Inches: 1245 pixels fill a page of 1280 pixels, and print at 7.3 inches with letters >= 8 pt."""
+FigureFormat = Literal["png", "pdf", "svg"]
+"""Format of figures; they are written as PNG in any case."""
 TEXT, SMALL = 10.0, 9.5
 """Sizes of letters in points."""
 INK, FAINT = "#222222", "#d4d4d4"
@@ -43,6 +55,8 @@ _PALETTE = (
     "#94a4a2",
 )
 _MARKERS = "os^Dv"
+
+_narrow_copies = ContextVar("_narrow_copies", default=False)
 
 Colors = Mapping[str, str]
 """Candidate -> its color, the same in every figure: `colors` of all candidates."""
@@ -160,22 +174,94 @@ def legend_name(name: str, width: int) -> str:
     return f"{' ' * name.startswith('_')}{wrap(name, width)}"
 
 
-def legend_columns(names: Collection[str], width: int) -> int:
+def legend_columns(names: Collection[str], width: int, inches: float = WIDTH) -> int:
     """How many equal columns of names fit into a legend, the last row being as full as can be.
 
-    `width` is the most letters in a line, as for `legend_name`.
+    `width` is the most letters in a line, as for `legend_name`; `inches` is the figure's width.
     """
     longest = max(12, min(width, max(len(name) for name in names)))
-    most = max(1, int(WIDTH / (0.6 + 0.08 * longest)))  # inches: marker and gap, and a letter
+    most = max(1, int(inches / (0.6 + 0.08 * longest)))  # inches: marker and gap, and a letter
     return math.ceil(len(names) / math.ceil(len(names) / most))
 
 
 def save(figure: Figure, path: Path, crop: bool = False) -> None:
-    """Write the PNG atomically; its folder is created.
+    """Write a PNG of 300 dpi; if the path ends in .pdf or .svg, also that file next to it.
 
-    `crop` fits the size to what is drawn, for figures without a layout engine.
+    Files are written atomically, and their folder is created. `crop` fits the size to what is
+    drawn, for figures without a layout engine.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     bounds: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.08} if crop else {}
-    with replacing(path) as part:
-        figure.savefig(part, dpi=DPI, format="png", facecolor="white", **bounds)
+    for form in dict.fromkeys(["png", path.suffix.removeprefix(".") or "png"]):
+        # without the date, so that the same figure has the same bytes
+        metadata = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[form]
+        with (
+            replacing(path.with_suffix(f".{form}")) as part,
+            mpl.rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}),
+        ):
+            figure.savefig(
+                part, dpi=DPI, format=form, facecolor="white", metadata=metadata, **bounds
+            )
+    if _narrow_copies.get() and figure.get_layout_engine() is not None:
+        stack_panels(figure)
+        with replacing(narrow_file(path)) as part:
+            figure.savefig(part, dpi=PAGE_DPI, format="png", facecolor="white")
+
+
+def narrow_file(path: Path) -> Path:
+    """The copy of a figure for a narrow screen."""
+    return path.with_name(f"{path.stem}-narrow.png")
+
+
+@contextmanager
+def narrow_copies() -> Iterator[None]:
+    """Let `save` also write a copy of each figure for a narrow screen, its panels in one column.
+
+    Figures of slices, which have no layout engine, have none.
+    """
+    token = _narrow_copies.set(True)
+    try:
+        yield
+    finally:
+        _narrow_copies.reset(token)
+
+
+def stack_panels(figure: Figure) -> None:
+    """Put the panels of a figure below each other, with letters of the same size."""
+    panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
+    specs = [axes.get_subplotspec() for axes in panels]
+    grid = specs[0].get_gridspec() if specs and specs[0] else None
+    if grid is None:
+        return
+    height = figure.get_size_inches()[1] / grid.nrows
+    if grid.ncols > 1:
+        _title_panels(panels, grid.ncols)
+        stacked = GridSpec(len(panels), 1, figure=figure)
+        for k, axes in enumerate(panels):
+            axes.set_subplotspec(stacked[k])
+            axes.tick_params(labelleft=True, labelbottom=True)
+    rows = len(panels) if grid.ncols > 1 else 1
+    height = max(height, 2.0) if grid.ncols > 1 else figure.get_size_inches()[1]
+    figure.set_size_inches(NARROW, 0.8 + rows * height)
+    for legend in list(figure.legends):
+        names = [text.get_text() for text in legend.get_texts()]
+        handles = list(legend.legend_handles)
+        legend.remove()
+        add_legend(figure, legend_columns(names, 40, NARROW), handles=handles, labels=names)
+    labels = [axes.xaxis.label for axes in panels]
+    for text in filter(None, [*labels, figure._supxlabel]):  # type: ignore[attr-defined]
+        text.set_text("\n".join(textwrap.wrap(text.get_text(), 44)))
+
+
+def _title_panels(panels: Sequence[Axes], columns: int) -> None:
+    """Give each panel of a grid the title of its column and the name of its row."""
+    tops = [axes.get_title() for axes in panels[:columns]]
+    for k, axes in enumerate(panels):
+        row = panels[k - k % columns].get_ylabel() if axes.get_title() in ("", *tops) else ""
+        title = axes.get_title() or tops[k % columns]
+        name = " ".join(row.split())
+        is_named = bool(name) and len(panels) > columns
+        axes.set_title(f"{name}: {title}" if is_named else title, **FONT)
+    for axes in panels if len(panels) > columns else ():
+        if axes.get_title().startswith(" ".join(axes.get_ylabel().split()) + ":"):
+            axes.set_ylabel("")

@@ -235,7 +235,7 @@ def test_there_is_a_png_for_each_page_and_one_pdf_of_all_pages(tmp_path):
     assert [path.name for path in paths] == ["contact-01.png", "contact-02.png", "contact.pdf"]
     assert sorted((tmp_path / "new").iterdir()) == sorted(paths)
     with Image.open(paths[0]) as first, Image.open(paths[1]) as second:
-        assert first.width == second.width == 1245
+        assert first.width == second.width == 2490
         assert first.height > second.height
     content = paths[2].read_bytes()
     assert content.startswith(b"%PDF")

@@ -100,7 +100,7 @@ def test_columns_of_numbers_are_right_aligned_and_others_are_not():
     kinds = [attributes["class"] for tag, attributes in Reader(to_html(TABLE)).tags if tag == "td"]
     assert kinds == ["number", "long"] * 3
     assert "| --- | ---: | --- |" in to_markdown(TABLE)
-    assert r"\begin{tabular}{lrl}" in to_latex(TABLE)
+    assert r"\begin{tabular}{lrp{0.3\linewidth}}" in to_latex(TABLE)
 
 
 @pytest.mark.parametrize("text", ["3D-UNet", "2 pairs are left out", "no run", ""])
@@ -174,3 +174,31 @@ def test_a_table_without_columns_can_be_written(tmp_path):
     table = TextTable("t", "t", (), ())
     assert Reader(to_html(table)).open == []
     assert len(write_table(table, tmp_path)) == 3
+
+
+def wide_table(columns):
+    header = ("candidate", *(f"metric {k}\nopt. 100" for k in range(columns)))
+    rows = tuple(
+        (Cell(name), *(Cell(f"{k}.0 ± 5.0", mark="**") for k in range(columns))) for name in "AB"
+    )
+    groups = ("", *("overlap" if k < 2 else "volume" for k in range(columns)))
+    return TextTable("wide", "Wide", header, rows, groups=groups)
+
+
+def test_a_wide_latex_table_is_divided_into_blocks_that_fit_a_page():
+    latex = to_latex(wide_table(15))
+    columns = re.findall(r"\\begin\{tabular\}\{(\w+)\}", latex)
+    assert len(columns) > 1
+    assert sum(len(block) - 1 for block in columns) == 15
+    for block in latex.split(r"\begin{tabular}")[1:]:
+        [first] = [line for line in block.splitlines() if line.startswith("    A &")]
+        assert len(first.replace(r"$\pm$", "±").replace("{*}", "*")) < 110
+    assert all(f"{k}.0" in latex for k in range(15))
+    assert to_latex(wide_table(4)).count(r"\begin{tabular}") == 1
+
+
+def test_columns_of_a_page_have_the_heading_of_their_group():
+    html = to_html(wide_table(4))
+    assert '<th scope="colgroup" colspan="2">overlap</th>' in html
+    assert '<th scope="colgroup" colspan="2">volume</th>' in html
+    assert "colgroup" not in to_html(TABLE)

@@ -14,12 +14,15 @@ from rich.console import Console
 from scipy import stats
 
 from softseg.core.errors import UserError
+from softseg.render.figures.style import narrow_copies
+from softseg.render.page import Section, write_page
 from softseg.report import figures
 from softseg.report import report as reporting
 from softseg.report.examples import select_subjects
 from softseg.report.figures import write_figure
 from softseg.report.report import show, write_report
 from softseg.report.results import read_results
+from softseg.report.tables import candidates_table
 from softseg.training.recorder import write_preview, write_preview_slice
 from tests.support import ablation_folder as fake
 
@@ -106,7 +109,7 @@ def test_without_scans_only_the_examples_are_missing_from_the_page(reported):
     reason = "The scans could not be shown: dataset.root: there is no folder nowhere"
     assert reason in page(reported)
     assert figure_names(reported) == sorted(ALWAYS)
-    assert page(reported).count("data:image/png;base64,") == len(ALWAYS)
+    assert len(re.findall(r"<img[^>]* src=\"data:image/png;base64,", page(reported))) == len(ALWAYS)
 
 
 @pytest.mark.parametrize("unit", ["subject", "split"])
@@ -282,3 +285,26 @@ def test_times_are_of_the_splits_that_every_candidate_has_finished(tmp_path, mon
     apart = {("A", 0): {"a": 80.0}, ("B", 1): {"b": 80.0}}
     [figure] = write_figure("timing", read_results(fake.write(tmp_path / "x", apart)), tmp_path)
     assert "on different splits, so not comparable" in figure.caption
+
+
+def test_the_report_names_what_each_candidate_is(tmp_path):
+    fake.write(tmp_path, fake.scores(splits=2))
+    table = candidates_table(read_results(tmp_path))
+    assert table.header == ("candidate", "loss", "head", "augmentation", "crop")
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
+    assert rows["Soft"][:2] == ["adaptive_wing", "normrelu (bias: 1.0)"]
+    assert rows["Dice"] == rows["Soft"]  # these runs share a configuration
+
+
+def test_figures_of_a_report_are_also_pdf_or_svg_and_have_a_copy_for_a_phone(tmp_path):
+    fake.write(tmp_path, fake.scores(splits=2, candidates=("Soft",)))
+    results = read_results(tmp_path)
+    with narrow_copies():
+        [figure] = write_figure("timing", results, tmp_path / "f", form="svg")
+    assert figure.path.name == "timing.png"
+    names = {path.name for path in (tmp_path / "f").iterdir()}
+    assert names == {"timing.png", "timing.svg", "timing-narrow.png"}
+    write_page(tmp_path / "page.html", "t", {}, [], [Section("s", figures=(figure,))])
+    text = (tmp_path / "page.html").read_text()
+    assert re.search(r"<source media=\"\(max-width: 40rem\)\" srcset=\"data:image/png", text)
+    assert re.search(r"<img src=\"data:[^>]*\" width=\"1245\">", text)

@@ -13,7 +13,17 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from softseg.render.figures.style import colors, darker, format_number, save, wrap
+from softseg.render.figures.style import (
+    NARROW,
+    colors,
+    darker,
+    format_number,
+    narrow_copies,
+    panels,
+    save,
+    title_panel,
+    wrap,
+)
 from tests.support.figures import PAPER, TEN
 
 # Machado, Oliveira, Fernandes 2009: what is seen with no cones of one kind (linear RGB)
@@ -104,10 +114,42 @@ def test_a_figure_is_saved_in_a_new_folder_and_replaces_the_last_one(tmp_path):
     for inches in (1, 2):
         save(Figure(figsize=(inches, 1)), path)
         with Image.open(path) as image:
-            assert image.size == (150 * inches, 150)
+            assert image.size == (300 * inches, 300)
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_papers_candidates_have_no_gray_color():
     for color in colors(PAPER).values():
         assert np.ptp(to_rgb(color)) > 0.2
+
+
+@pytest.mark.parametrize("form", ["png", "pdf", "svg"])
+def test_a_figure_has_a_png_of_300_dpi_and_the_format_of_its_path(tmp_path, form):
+    figure = Figure(figsize=(2, 1))
+    figure.text(0.1, 0.5, "text")
+    for _ in range(2):
+        save(figure, tmp_path / f"a.{form}")
+        written = {path.suffix: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(written) == {".png", f".{form}"}
+    begin = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[form]
+    assert written[f".{form}"].startswith(begin)
+    save(figure, tmp_path / f"a.{form}")
+    assert (tmp_path / f"a.{form}").read_bytes() == written[f".{form}"]  # nothing of the date
+
+
+@pytest.mark.parametrize(("across", "count"), [(3, 5), (1, 2), (2, 4)])
+def test_panels_are_stacked_for_a_narrow_screen(tmp_path, saved_figure, across, count):
+    figure, grid = panels(count, across, 2.0, sharex=True, sharey=True)
+    for k, axes in enumerate(grid):
+        axes.plot([0, k])
+        title_panel(axes, f"candidate-{k}")
+    figure.supxlabel("a long label of the axis " * 4)
+    with narrow_copies():
+        save(figure, tmp_path / "a.png")
+    with Image.open(tmp_path / "a-narrow.png") as image:
+        assert image.width == round(NARROW * 150)
+        for text, box in saved_figure.boxes.items():
+            assert -1 <= box.x0 <= box.x1 <= image.width + 1, text
+    lefts = {round(axes.get_position().x0, 2) for axes in grid}
+    assert len(lefts) == 1  # one column
+    assert {f"candidate-{k}" for k in range(count)} <= set(saved_figure.texts)
