@@ -20,7 +20,8 @@ from softseg.ablation.jobs import START_METHOD, die_with_parent
 from softseg.ablation.plan import PlannedRun
 from softseg.core.device import free_bytes, synchronize
 from softseg.core.errors import UserError
-from softseg.core.memory import GIB, available_memory_bytes, private_peak_bytes
+from softseg.core.limits import available_cores, available_memory_bytes
+from softseg.core.memory import GIB, private_peak_bytes
 from softseg.preprocess.stack import read_shared_stack
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
@@ -129,13 +130,6 @@ def auto_jobs(
     text = f"--jobs auto: {jobs.count} at a time ({jobs.reason})"
     console.print(text, highlight=False, markup=False)
     return jobs.count
-
-
-def available_cores() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux: a cluster's job may have a part of the machine
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _measure_in_process(planned: PlannedRun, stack: Path, gpu: str | None) -> Usage:

@@ -78,17 +78,6 @@ def free_memory_bytes() -> int:
     return int(_pages_in_bytes("SC_AVPHYS_PAGES", 4 * GIB))
 
 
-def available_memory_bytes() -> int:
-    """Return how much memory new processes can take: free, or used for copies of files.
-
-    Where the system does not report it, `free_memory_bytes`.
-    """
-    with suppress(OSError):  # Linux
-        if match := re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text()):
-            return 1024 * int(match[1])
-    return free_memory_bytes()
-
-
 def _pages_in_bytes(name: str, unknown: float) -> float:
     """Return the number of memory pages that sysconf calls `name`, in bytes; else `unknown`."""
     try:
