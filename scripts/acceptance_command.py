@@ -20,6 +20,7 @@ from softseg.runs.folder import read_history
 
 TESTS, MARK = ROOT / "tests", "pytest.mark.gpu"
 SOFTSEG = (sys.executable, "-m", "softseg")
+JOBS = "--jobs auto: "  # how a line of `ablate` starts
 LIMIT = 120.0  # seconds of one command
 INTERRUPTED = 130  # exit status
 
@@ -82,11 +83,17 @@ def _changes(setup: Setup) -> list[str]:
 
 
 def _softseg(command: list[Any]) -> dict[str, Any]:
-    """Run a command; return its exit status, its seconds and, if it failed, its message."""
+    """Run a command; return its exit status, its seconds, the jobs it chose, and its message.
+
+    The message is that of a command that failed.
+    """
     start = time.perf_counter()
     words = [*SOFTSEG, *map(str, command)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
     result = {"status": done.returncode, "seconds": round(time.perf_counter() - start, 1)}
+    for line in done.stdout.splitlines():
+        if line.startswith(JOBS):
+            result["chosen"] = line.removeprefix(JOBS)
     return result | ({"message": done.stderr[-600:]} if done.returncode else {})
 
 
