@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,12 +48,9 @@ class Predictor:
     def largest_batch(self, image: Tensor) -> int:
         """Return how many slices (S, C, H, W) to pass to the network at once, at least 1.
 
-        That is `batch_size`, or as many as have no feature map of more than `MAX_ELEMENTS`. A
-        network says how large its maps are by `elements_per_voxel`.
+        That is `batch_size`, or as many as a GPU can index.
         """
-        height, width = image.shape[2:]
-        per_slice = int(getattr(self.model, "elements_per_voxel", 1)) * height * width
-        return max(1, min(self.batch_size, MAX_ELEMENTS // per_slice))
+        return max(1, min(self.batch_size, indexable_slices(self.model, image.shape)))
 
     @torch.no_grad()
     def at_once(self, image: Tensor) -> Tensor:
@@ -79,6 +76,15 @@ class Predictor:
     def __call__(self, image: Tensor) -> Tensor:
         """Return the soft segmentation (S, K, H, W) of all slices (S, C, H, W) of one volume."""
         return self.soft(self.logits(image))
+
+
+def indexable_slices(network: nn.Module, shape: Sequence[int]) -> int:
+    """Return how many slices of a `shape` (S, C, H, W) have no map of more than `MAX_ELEMENTS`.
+
+    A network says how large its maps are by `elements_per_voxel`.
+    """
+    height, width = shape[2:]
+    return MAX_ELEMENTS // (int(getattr(network, "elements_per_voxel", 1)) * height * width)
 
 
 def with_halved_batches(compute: Callable[[int], Tensor], size: int) -> Tensor:

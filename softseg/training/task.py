@@ -22,6 +22,7 @@ from softseg.core import device as hardware
 from softseg.core.errors import UserError
 from softseg.core.memory import GIB, is_out_of_memory
 from softseg.losses import Loss
+from softseg.models.predictor import indexable_slices
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.steps import standardizes_per_slice
 from softseg.runs.build import build_network, on_device
@@ -173,8 +174,12 @@ class Observer(Protocol):
 def build_task(
     experiment: Experiment, prepared: PreparedData, processes: Processes = SINGLE
 ) -> Task:
-    """The task of an experiment, its slices on the device if they fit there."""
+    """The task of an experiment, its slices on the device if they fit there.
+
+    Raises UserError for batches that are too large for a GPU to index.
+    """
     sets, stack = prepared.sets, prepared.stack
+    _check_batch_size(stack, experiment, processes)
     near = _near_device(stack, experiment, processes)
     rows = stack.rows(sets.train)
     return Task(
@@ -192,6 +197,24 @@ def build_task(
         processes=processes,
         pixel_aspects=stack.pixel_aspects(experiment.slices),
     )
+
+
+def _check_batch_size(stack: SliceStack, experiment: Experiment, processes: Processes) -> None:
+    """Raise UserError if a batch has feature maps with more elements than a GPU can index."""
+    trainer = experiment.trainer
+    if trainer.device == "cpu":
+        return
+    with torch.device("meta"):
+        network, _ = build_network(experiment)
+    most = indexable_slices(network, stack.image.shape) * processes.world_size
+    if trainer.batch_size > most:
+        height, width = stack.image.shape[2:]
+        advice = f"lower it to {most} or less" if most else "crop the slices"
+        raise UserError(
+            f"trainer.batch_size: {trainer.batch_size} slices of {height} x {width} pixels have "
+            "feature maps of more than 2^31 elements, which PyTorch cannot compute on a GPU; "
+            f"{advice}, or lower model.filters"
+        )
 
 
 def _near_device(stack: SliceStack, experiment: Experiment, processes: Processes) -> SliceStack:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from softseg.config.experiment import Experiment
 from softseg.core import device as hardware
 from softseg.core.component import parse_component
+from softseg.core.errors import UserError
 from softseg.data import Sets
 from softseg.preprocess.stack import SliceStack
 from softseg.runs.data import PreparedData
@@ -130,6 +131,20 @@ def test_slices_stay_on_the_host_if_memory_runs_out_while_they_are_copied(gpu, c
     assert copied == [torch.device("cuda:0"), "emptied"]
     [record] = caplog.records
     assert "the memory of cuda:0 ran out while the slices" in record.getMessage()
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "mps", "cpu"])
+def test_a_batch_that_a_gpu_cannot_index_is_rejected_before_training(gpu, device):
+    gpu(2**60)
+    large = torch.zeros(1).expand(16, 1, 512, 512)  # takes no memory
+    prepared = replace(PREPARED, stack=replace(PREPARED.stack, image=large))
+    build_task(experiment(device=device, batch_size=42), prepared)  # 42 x 192 x 512 x 512 < 2^31
+    too_large = experiment(device=device, batch_size=43)
+    if device == "cpu":
+        build_task(too_large, prepared)
+        return
+    with pytest.raises(UserError, match=r"lower it to 42 or less, or lower model\.filters"):
+        build_task(too_large, prepared)
 
 
 @pytest.mark.gpu
