@@ -296,7 +296,7 @@ def test_init_from_accepts_a_path_or_a_mapping_and_both_are_documented(softseg, 
     out = capsys.readouterr().out
     assert yaml.safe_load(out)["init_from"] == {"model": "runs/source", "frozen_blocks": 0}
     text = out.replace("\n#", "")  # long lines are wrapped
-    assert "# Fine-tuning: the run or `.softseg` package whose weights training starts from" in text
+    assert "Fine-tuning: the run or `.softseg` package whose weights training starts from" in text
     assert "  # Number of blocks whose weights stay fixed" in out
     assert softseg("config", "schema") == 0
     schema = json.loads(capsys.readouterr().out)
