@@ -136,11 +136,8 @@ def resolve_memory_format(name: str, device: torch.device, precision: Precision)
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Return a context for a network's forward pass, in bfloat16 if `precision` is bf16.
 
-    Head and loss stay outside of it, in float32. On a CUDA GPU this also sets what cuDNN may do in
-    this pass and in the backward pass after it: convolutions in TF32 if `precision` is tf32, and
-    trials of all algorithms for the fastest one in training, whose slices all have one size, unless
-    results must be deterministic. Scans to predict have many sizes, each of which would need trials
-    of its own.
+    Head and loss stay outside of it, in float32. On a CUDA GPU this also sets whether cuDNN may
+    compute convolutions in TF32, in this pass and in the backward pass after it.
     """
     if device.type == "cuda":
         # torch's old and new settings, as it reads both and raises an error if they disagree; ieee
@@ -148,8 +145,6 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
         convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
         convolutions.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-        deterministic = torch.are_deterministic_algorithms_enabled()
-        torch.backends.cudnn.benchmark = torch.is_grad_enabled() and not deterministic
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from softseg.core.files import read_json
 from softseg.datasets.phantom import is_phantom
@@ -24,7 +25,7 @@ def report_context(results: Results) -> dict[str, str]:
     subjects = {name for of_run in metadata for name in of_run.get("data_fingerprint", {})}
     tested = results.metrics["subject"].nunique()
     seeds = sorted({int(of_run["seed"]) for of_run in metadata if "seed" in of_run})
-    machines = [f"{of_run.get('device')}, {of_run.get('threads')} threads" for of_run in metadata]
+    machines = [_describe_machine(of_run) for of_run in metadata]
     software = [
         ", ".join(f"{name} {version}" for name, version in of_run.get("versions", {}).items())
         for of_run in metadata
@@ -43,6 +44,14 @@ def report_context(results: Results) -> dict[str, str]:
         "commit": _join_distinct(commits),
         "finished": max(finished),
     }
+
+
+def _describe_machine(metadata: dict[str, Any]) -> str:
+    """Return `cuda:0 (NVIDIA H200), 8 threads`; the name of the device if it is recorded."""
+    hardware = metadata.get("hardware", {})
+    name = hardware.get("GPU", hardware.get("CPU"))
+    device = f"{metadata.get('device')} ({name})" if name else f"{metadata.get('device')}"
+    return f"{device}, {metadata.get('threads')} threads"
 
 
 def report_warnings(results: Results) -> list[str]:

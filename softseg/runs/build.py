@@ -27,8 +27,8 @@ def resolve_hardware(experiment: Experiment, *, trained: bool = False) -> Experi
     """Replace `auto` and `null` by what they mean here, so that the run's config repeats it.
 
     Sets torch's number of threads, and whether it is deterministic, for this process. A `trained`
-    network can be used on every device: tf32 is then float32, and `deterministic` has no effect,
-    where the device does not have it.
+    network can be used on every device: tf32 is then float32 where the device does not have it,
+    and `deterministic` has an effect on a CUDA GPU only.
 
     Raises UserError for a device that does not exist here, or does not have what is required.
     """
@@ -39,8 +39,11 @@ def resolve_hardware(experiment: Experiment, *, trained: bool = False) -> Experi
     # products outside of convolutions stay float32 with tf32, too: in TF32, coordinates of the
     # affine would be off by some hundredths of a pixel
     torch.backends.cuda.matmul.allow_tf32 = False
-    can_repeat = device.type in ("cpu", "cuda")
-    set_deterministic(trainer.deterministic and (can_repeat or not trained), device)
+    on_gpu = device.type == "cuda"
+    set_deterministic(trainer.deterministic and (on_gpu or not trained), device)
+    # in training, whose slices all have one size, cuDNN tries all algorithms once for the fastest;
+    # scans to predict have many sizes, each of which would need trials of its own
+    torch.backends.cudnn.benchmark = on_gpu and not (trained or trainer.deterministic)
     resolve = hardware.inference_precision if trained else hardware.resolve_precision
     precision = resolve(trainer.precision, device)
     hardware.warn_of_emulated_precision(precision, device)

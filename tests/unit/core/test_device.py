@@ -162,7 +162,6 @@ def torch_settings():
         "convolutions (old)": backends.cudnn.allow_tf32,
         "products (old)": backends.cuda.matmul.allow_tf32,
         "products": torch.get_float32_matmul_precision(),
-        "trials": backends.cudnn.benchmark,
     }
 
 
@@ -171,7 +170,6 @@ def cuda(monkeypatch):
     """A CUDA device, whose settings are restored after the test."""
     before = torch.backends.cudnn.conv.fp32_precision
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     yield torch.device("cuda")
     torch.backends.cudnn.conv.fp32_precision = before
 
@@ -192,19 +190,6 @@ def test_float32_is_exact_where_the_calling_program_chose_tf32_for_everything(cu
     monkeypatch.setattr(torch.backends, "fp32_precision", "tf32")
     with autocast(cuda, "float32"):
         assert torch.backends.cudnn.conv.fp32_precision == "ieee"
-
-
-def test_algorithms_are_tried_in_training_unless_bits_must_repeat(cuda):
-    with autocast(cuda, "float32"):
-        assert torch_settings()["trials"]
-    with torch.no_grad(), autocast(cuda, "float32"):
-        assert not torch_settings()["trials"]
-    torch.use_deterministic_algorithms(True)
-    try:
-        with autocast(cuda, "float32"):
-            assert not torch_settings()["trials"]
-    finally:
-        torch.use_deterministic_algorithms(False)
 
 
 def test_a_cpu_leaves_the_settings_of_gpus_as_they_are(cuda):

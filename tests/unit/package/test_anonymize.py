@@ -38,7 +38,13 @@ REST = {
     "model": {"name": "unet2d", "depth": 2, "filters": 3},
     "loss": {"name": "dice", "smooth": 3},
     "augment": [{"affine": {"rotation": 3}}],
-    "trainer": {"device": "cuda:3", "threads": 5, "batch_size": 3, "precision": "bf16"},
+    "trainer": {
+        "device": "cuda:3",
+        "threads": 5,
+        "batch_size": 3,
+        "precision": "bf16",
+        "deterministic": True,
+    },
     "evaluate": {"postprocess": [{"keep_largest": {}}]},
 }
 ROI = [{"crop": {"size": [16, 16], "around": "roi"}}]
@@ -64,3 +70,4 @@ def test_no_path_or_name_of_any_loader_is_kept(loader, tmp_path):
     assert anonymous.dataset.targets["gm"].values == (1, 4)
     assert anonymous.trainer.batch_size == 3
     assert anonymous.trainer.precision == "float32"  # like device and threads
+    assert not anonymous.trainer.deterministic

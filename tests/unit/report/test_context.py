@@ -39,10 +39,11 @@ def test_subjects_that_no_split_tested_are_counted_as_data(tmp_path):
 
 def test_the_context_lists_different_machines_and_versions(tmp_path):
     fake.write(tmp_path, fake.scores(splits=1))
-    change(tmp_path / "Dice/split-0", device="cuda:0", threads=8, git_commit=None)
+    gpu = {"CPU": "AMD EPYC, AVX512", "GPU": "NVIDIA H200", "driver": "570"}
+    change(tmp_path / "Dice/split-0", device="cuda:0", threads=8, git_commit=None, hardware=gpu)
     change(tmp_path / "Hard/split-0", versions={"torch": "2.5"})
     context = report_context(read_results(tmp_path))
-    assert context["machine"] == "cpu, 1 threads; cuda:0, 8 threads"
+    assert context["machine"] == "cpu, 1 threads; cuda:0 (NVIDIA H200), 8 threads"
     assert context["software"] == "torch 2.4; torch 2.5"
     assert context["commit"] == "abc1234; none (an installed package)"
 
