@@ -14,12 +14,11 @@ import torch
 
 from softseg.runs.folder import Run, timestamp
 
-_CPU = torch.device("cpu")
 _PACKAGES = ("softseg", "torch", "numpy", "scipy", "nibabel", "torchio", "pydantic")
 
 
 def start_metadata(
-    run: Run, epoch: int, changes: Sequence[str] = (), device: torch.device = _CPU
+    run: Run, epoch: int, device: torch.device, changes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return what run.json records when training on a device starts, or resumes after `epoch`.
 
@@ -33,7 +32,7 @@ def start_metadata(
     return {"resumed": [*run.metadata().get("resumed", []), resumed]}
 
 
-def changed_versions(run: Run, device: torch.device = _CPU) -> list[str]:
+def changed_versions(run: Run, device: torch.device) -> list[str]:
     """Return `torch 2.12 -> 2.13` for each package that has changed since the run started.
 
     Likewise for the processor, the GPU, its driver, CUDA and cuDNN, where both are known; the
@@ -54,7 +53,7 @@ def changed_versions(run: Run, device: torch.device = _CPU) -> list[str]:
     ]
 
 
-def provenance(device: torch.device = _CPU) -> dict[str, Any]:
+def provenance(device: torch.device) -> dict[str, Any]:
     """Return the versions, machine, commit and command of this process."""
     return {
         "versions": _versions(),

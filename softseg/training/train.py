@@ -122,7 +122,7 @@ def train(
         requested=requested,
         processes=processes.world_size,
         warnings=warnings,
-        **start_metadata(run, state.epoch, [str(change) for change in changes], task.device),
+        **start_metadata(run, state.epoch, task.device, [str(change) for change in changes]),
     )
     _fit_and_record(run, state, task, console, profile)
     _finish(run, state, task, console)

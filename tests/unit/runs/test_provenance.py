@@ -13,9 +13,11 @@ from softseg.runs.folder import Run
 from softseg.runs.provenance import changed_versions, provenance, start_metadata
 from tests.support.paths import ROOT
 
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 1)
+
 
 def test_provenance_records_versions_and_command():
-    record = provenance()
+    record = provenance(CPU)
     assert record["versions"]["python"] == platform.python_version()
     assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert {"softseg", "numpy", "nibabel"} < set(record["versions"])
@@ -25,33 +27,32 @@ def test_provenance_records_versions_and_command():
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a source tree")
 def test_provenance_records_the_commit_of_a_source_tree():
-    assert provenance()["git_commit"]
+    assert provenance(CPU)["git_commit"]
 
 
 def test_a_resumed_run_keeps_what_was_recorded_at_its_start(tmp_path):
     run = Run(tmp_path)
-    run.update_metadata(**start_metadata(run, 0))
+    run.update_metadata(**start_metadata(run, 0, CPU))
     start = run.metadata()
     run.update_metadata(versions={**start["versions"], "torch": "0.1"}, git_commit="first")
-    run.update_metadata(**start_metadata(run, 3))
-    run.update_metadata(**start_metadata(run, 7))
+    run.update_metadata(**start_metadata(run, 3, CPU))
+    run.update_metadata(**start_metadata(run, 7, CPU))
     metadata = run.metadata()
     assert (metadata["started"], metadata["git_commit"]) == (start["started"], "first")
     assert metadata["versions"]["torch"] == "0.1"
     assert [entry["after_epoch"] for entry in metadata["resumed"]] == [3, 7]
-    assert metadata["resumed"][0]["versions"] == provenance()["versions"]
+    assert metadata["resumed"][0]["versions"] == provenance(CPU)["versions"]
 
 
 def test_versions_that_changed_since_the_start_are_listed(tmp_path):
     run = Run(tmp_path)
-    run.update_metadata(**start_metadata(run, 0))
-    assert changed_versions(run) == []
+    run.update_metadata(**start_metadata(run, 0, CPU))
+    assert changed_versions(run, CPU) == []
     run.update_metadata(versions={**run.metadata()["versions"], "torch": "0.1"})
-    current = provenance()["versions"]["torch"]
-    assert changed_versions(run) == [f"torch 0.1 -> {current}"]
+    current = provenance(CPU)["versions"]["torch"]
+    assert changed_versions(run, CPU) == [f"torch 0.1 -> {current}"]
 
 
-CUDA = torch.device("cuda", 1)
 H200 = {
     "GPU": "NVIDIA H200 (cuda:1)",
     "driver": "570.86.15",
@@ -71,16 +72,16 @@ def fake_gpu(monkeypatch, driver="570.86.15", cuda="12.8", cudnn=91002):
 def test_provenance_records_the_processor_and_the_instructions_that_torch_uses(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": "AMD EPYC 9655"})
     instructions = torch.backends.cpu.get_cpu_capability()
-    assert provenance()["hardware"] == {"CPU": f"AMD EPYC 9655, {instructions}"}
+    assert provenance(CPU)["hardware"] == {"CPU": f"AMD EPYC 9655, {instructions}"}
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     monkeypatch.setattr(platform, "processor", lambda: "")
-    assert provenance()["hardware"] == {"CPU": f"{platform.machine()}, {instructions}"}
+    assert provenance(CPU)["hardware"] == {"CPU": f"{platform.machine()}, {instructions}"}
 
 
 def test_provenance_records_gpu_driver_cuda_and_cudnn(monkeypatch):
     fake_gpu(monkeypatch)
     record = provenance(CUDA)
-    assert record["hardware"] == {"CPU": provenance()["hardware"]["CPU"], **H200}
+    assert record["hardware"] == {"CPU": provenance(CPU)["hardware"]["CPU"], **H200}
     json.dumps(record)
     fake_gpu(monkeypatch, driver=None, cudnn=None)
     assert set(provenance(CUDA)["hardware"]) == {"CPU", "GPU", "CUDA"}
@@ -95,7 +96,7 @@ def test_a_program_that_does_not_exist_or_fails_reports_nothing():
 def test_hardware_that_changed_since_the_start_is_listed(tmp_path, monkeypatch):
     fake_gpu(monkeypatch)
     run = Run(tmp_path)
-    run.update_metadata(**start_metadata(run, 0, (), CUDA))
+    run.update_metadata(**start_metadata(run, 0, CUDA))
     assert changed_versions(run, CUDA) == []
     fake_gpu(monkeypatch, driver="580.1", cudnn=91100)
     other = torch.device("cuda", 0)
@@ -105,8 +106,8 @@ def test_hardware_that_changed_since_the_start_is_listed(tmp_path, monkeypatch):
         "cuDNN 91002 -> 91100",
     ]
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": "another"})
-    assert len(changed_versions(run)) == 1  # the processor; the GPU is not used any more
-    run.update_metadata(**start_metadata(run, 3, (), other))
+    assert len(changed_versions(run, CPU)) == 1  # the processor; the GPU is not used any more
+    run.update_metadata(**start_metadata(run, 3, other))
     assert run.metadata()["resumed"][0]["hardware"]["driver"] == "580.1"
     run.update_metadata(hardware={})  # of an earlier version
     assert changed_versions(run, CUDA) == []

@@ -33,7 +33,15 @@ IN_ANY_ORDER = (
     *("upsample_trilinear3d_backward", "reflection_pad", "replication_pad", "nll_loss", "_ctc"),
     *("embedding_bag", "put_", "put.", "histc", "bincount", "median", "kthvalue", "cumsum"),
     *("grid_sampler_2d_backward", "grid_sampler_3d_backward", "scatter", "index_add"),
-    *("index_put", "index_reduce", "index_copy", "gather", "max_pool3d", "segment_reduce"),
+    *(
+        "index_put",
+        "_unsafe_index_put",
+        "index_reduce",
+        "index_copy",
+        "gather",
+        "max_pool3d",
+        "segment_reduce",
+    ),
 )
 ELASTIC = {"max_displacement": [3, 3, 0], "num_control_points": 5}
 TORCHIO = [
