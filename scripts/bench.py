@@ -15,6 +15,7 @@ from bench_gpu import epoch_on_a_gpu, trainings_at_once
 from bench_losses import cost_of_losses
 from bench_memory import memory_against_the_stack
 from bench_parts import Row
+from bench_precision import bf16_against_float32
 from bench_predict import scoring_against_predicting
 from bench_preprocess import preprocessing_against_torchio
 from bench_start import start_of_the_command
@@ -34,6 +35,7 @@ ROWS: dict[str, tuple[Measure, int]] = {
     "predict": (scoring_against_predicting, 1),
     "start": (start_of_the_command, 7),
     "losses": (cost_of_losses, 5),
+    "precision": (bf16_against_float32, 7),
     "gpu": (epoch_on_a_gpu, 3),
     "gpu_jobs": (trainings_at_once, 1),
     "memory": (memory_against_the_stack, 1),

@@ -77,9 +77,9 @@ class Trainer(Component):
     """auto (a CUDA GPU, else an Apple GPU, else the CPU) | cpu | cuda | cuda:1 | mps."""
     precision: Precision = "float32"
     """float32 | bf16 (the network only; head, loss and weights stay float32) | tf32 (float32, with
-    convolutions in TF32, whose factors have 11 bits; NVIDIA GPUs from Ampere on) | auto (bf16 if
-    the device multiplies in it, which is faster; the choice is written to the run's config.yaml).
-    float32 never means TF32."""
+    convolutions in TF32, whose factors have 11 bits; NVIDIA GPUs from Ampere on) | auto (bf16 on
+    NVIDIA GPUs from Ampere on and CPUs with AMX or AVX512-bf16, where it is faster, else float32;
+    the choice is written to the run's config.yaml). float32 never means TF32."""
     deterministic: bool = False
     """Whether training on a CUDA GPU gives the same bits on every repeat and after every resume, on
     the same GPU with the same versions. Takes longer: neither the fastest convolutions nor torch's

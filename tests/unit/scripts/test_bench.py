@@ -11,6 +11,7 @@ import bench_augment
 import bench_feeding
 import bench_losses
 import bench_parts
+import bench_precision
 import bench_preprocess
 import bench_start
 import numpy as np
@@ -70,6 +71,22 @@ def test_a_row_is_printed_with_its_duration(capsys):
     assert set(rows[0]) == {"name", "value", "target", "met", "parts", "took"}
     bench.show(rows)
     assert "4 rounds" in capsys.readouterr().out
+
+
+def test_precisions_are_compared_in_the_same_steps_and_predictions(phantom, monkeypatch):
+    works = bench_precision.precision_works(phantom / "phantom", filters=2)
+    assert list(works) == [
+        f"{part}, {precision}"
+        for precision in ("float32", "bf16")
+        for part in ("training step", "prediction")
+    ]
+    soft = {name: work() for name, work in works.items() if name.startswith("prediction")}
+    assert soft["prediction, float32"].shape == soft["prediction, bf16"].shape == (8, 1, 128, 128)
+    for name in ("training step, float32", "training step, bf16"):
+        works[name]()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    row = bench_precision.bf16_against_float32(1)
+    assert (row["value"], row["met"]) == (None, None)
 
 
 def test_augmentation_is_compared_with_the_fastest_side_of_each_peer():
