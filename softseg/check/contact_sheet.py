@@ -7,29 +7,35 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from softseg.core.errors import UserError
 from softseg.core.files import replacing
 from softseg.core.memory import memory_errors
 from softseg.core.types import AnyArray
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.nifti.grid import canonical, canonical_voxels, upright
+from softseg.data.nifti.grid import Grid, canonical, canonical_voxels, upright
 from softseg.data.sample import Sample, load_sample
 from softseg.data.splits import Sets, set_of
 from softseg.data.subject import Subject
+from softseg.preprocess.geometry import center_of_mass, plan_geometry
+from softseg.preprocess.slices import Slices
+from softseg.preprocess.steps import Crop, Step
 from softseg.render.figures import slices
-from softseg.render.figures.style import DPI, WIDTH, save, wrap
+from softseg.render.figures.style import DPI, WIDTH, FigureFormat, save, wrap
 
 _COLORS = (slices.BLUE, "#ffa90e", "#f070f0", "#7ee081", "#ff6b5e")
 _CELL_GAP, _SUBJECT_GAP, _LINE, _EDGE = 0.04, 0.16, 0.18, 0.1  # inches
 _ROWS_HEIGHT = 10.5  # inches of a page for its rows
 _MAX_SUBJECTS = 25  # on a page
+_PLANES: tuple[Literal["sagittal", "coronal", "axial"], ...] = ("sagittal", "coronal", "axial")
 _LETTERS = 12.5  # per inch, of SMALL text
 
 
@@ -47,6 +53,8 @@ class SheetEntry:
     pixel_mm: slices.PixelSize = (1.0, 1.0)
     ignore: AnyArray | None = None
     """True where one of the targets is unknown; None: nowhere."""
+    crop: tuple[float, float, float, float] | None = None
+    """What training crops to: left and lower edge, width and height in mm; None: the whole."""
 
 
 def sheet_entries(
@@ -55,25 +63,32 @@ def sheet_entries(
     sets: Sets | None,
     axis: int = 2,
     problems: list[str] | None = None,
+    steps: Sequence[Step] = (),
 ) -> Iterator[SheetEntry]:
     """Yield an entry for each subject; only one subject is in memory at a time.
 
-    `axis` is the axis that slices cut, in canonical orientation: 0 sagittal, 1 coronal, 2 axial. A
-    subject that cannot be read gets a black slice, and the reason is added to `problems`.
+    `axis` is the axis that slices cut, in canonical orientation: 0 sagittal, 1 coronal, 2 axial;
+    `steps` are the preprocessing, for the crop. A subject that cannot be read gets a black slice,
+    and the reason is added to `problems`.
     """
     problems = [] if problems is None else problems
     black = dict.fromkeys(dataset.contrasts, np.zeros((1, 1), np.float32))
     for subject in subjects:
         name, set_name = subject.name, set_of(subject.name, sets)
         try:
-            yield sheet_entry(load_sample(subject, dataset), name, set_name, dataset, axis)
+            yield sheet_entry(load_sample(subject, dataset), name, set_name, dataset, axis, steps)
         except UserError as error:
             problems += getattr(error, "problems", [f"{name}: {error}"])
             yield SheetEntry(name, "cannot be read: see softseg data check", black, {})
 
 
 def sheet_entry(
-    sample: Sample, name: str, set_name: str, dataset: DatasetFields, axis: int = 2
+    sample: Sample,
+    name: str,
+    set_name: str,
+    dataset: DatasetFields,
+    axis: int = 2,
+    steps: Sequence[Step] = (),
 ) -> SheetEntry:
     """Return the slice with the largest sum of all targets; without foreground the middle one."""
     grid = canonical(sample.grid)
@@ -94,20 +109,46 @@ def sheet_entry(
         masks=dict(zip(dataset.targets, np.take(target, index, axis + 1), strict=False)),
         pixel_mm=(first, second),
         ignore=ignore,
+        crop=_crop_of(sample, grid, axis, steps),
     )
+
+
+def _crop_of(
+    sample: Sample, grid: Grid, axis: int, steps: Sequence[Step]
+) -> tuple[float, float, float, float] | None:
+    """The crop in a slice of the canonical grid: left, bottom, width and height in mm."""
+    if not any(isinstance(step, Crop) for step in steps):
+        return None
+    center = None if sample.roi is None else center_of_mass(sample.roi, sample.grid)
+    cut = Slices(axis=_PLANES[axis])
+    box = plan_geometry(sample.grid, steps, cut, center).network
+    # the outer corners of the box, as voxel indices of the canonical grid
+    corners = np.array([[-0.5] * 3, [size - 0.5 for size in box.shape]])
+    world = corners @ box.affine[:3, :3].T + box.affine[:3, 3]
+    to_grid = np.linalg.inv(grid.affine)
+    low, high = (world @ to_grid[:3, :3].T + to_grid[:3, 3] + 0.5) * grid.zooms
+    (left, bottom), (right, top) = ([end[k] for k in cut.in_plane] for end in (low, high))
+    across = cut.in_plane[0]
+    mirrored = grid.shape[across] * grid.zooms[across] - right  # as a slice is shown upright
+    return float(mirrored), float(bottom), float(right - left), float(top - bottom)
 
 
 @memory_errors(
     "drawing contact sheets", "crop the largest files, or leave subjects out with dataset.exclude"
 )
-def write_contact_sheets(entries: Iterable[SheetEntry], folder: Path) -> list[Path]:
-    """Write `contact-01.png`, ... and all pages as `contact.pdf`; return their paths."""
+def write_contact_sheets(
+    entries: Iterable[SheetEntry], folder: Path, form: FigureFormat = "png"
+) -> list[Path]:
+    """Write `contact-01.png`, ... and all pages as `contact.pdf`; return their paths.
+
+    `form` is a format of the pages in addition to PNG.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     book, pages = folder / "contact.pdf", list[Path]()
     with replacing(book) as part, PdfPages(part, metadata={"CreationDate": None}) as pdf:
         for number, figure in enumerate(plot_contact_sheets(entries), start=1):
             pages.append(folder / f"contact-{number:02}.png")
-            save(figure, pages[-1])
+            save(figure, pages[-1].with_suffix(f".{form}"))
             pdf.savefig(figure, dpi=DPI)
     return [*pages, book]
 
@@ -170,17 +211,45 @@ def _legend(page: Sequence[SheetEntry]) -> list[tuple[str, str]]:
     order = ", from left to right" if len(page[0].images) > 1 else ""
     text = f"{', '.join(page[0].images)}{order}. Below: subject, set, slice / number of slices"
     lines = [line.strip() for line in wrap(text, int(WIDTH * _LETTERS)).splitlines()]
+    if any(entry.crop for entry in page):
+        lines.append("dashed frame: what training crops to")
     if any(entry.ignore is not None and entry.ignore.any() for entry in page):
         lines.append(slices.IGNORED_NOTE)
     targets = dict.fromkeys(f"outline of {name}" for entry in page for name in entry.masks)
     return [*((line, "none") for line in lines), *zip(targets, cycle(_COLORS), strict=False)]
 
 
-def _plot_slice(axes: Axes, entry: SheetEntry, image: AnyArray) -> None:
-    """Plot a slice around its targets, with a thin line where each soft mask is 0.5."""
+def _shown_part(entry: SheetEntry, image: AnyArray) -> slices.Box:
+    """The part of a slice around the crop and all foreground; without a crop at least half of it.
+
+    A crop that is larger than the slice, which training pads, is shown as far as the slice goes.
+    """
     pixel_mm = entry.pixel_mm
     masks = [mask > 0 for mask in entry.masks.values()] or [np.zeros(image.shape, dtype=bool)]
-    slices.plot_slice(axes, image, pixel_mm, slices.foreground_box(masks, pixel_mm, least=0.5))
+    if entry.crop is None:
+        return slices.foreground_box(masks, pixel_mm, least=0.5)
+    whole = (image.shape[0] * pixel_mm[0], image.shape[1] * pixel_mm[1])
+    foreground = slices.foreground_box(masks, pixel_mm, least=0.0, margin=0.0)
+    if not any(mask.any() for mask in masks):
+        foreground = slices.Box(entry.crop[0], entry.crop[1], 0.0)
+    starts, ends = [], []
+    for k, first in enumerate((foreground.left, foreground.bottom)):
+        low, high = entry.crop[k], entry.crop[k] + entry.crop[k + 2]
+        starts.append(max(0.0, min(low, first)))
+        ends.append(min(whole[k], max(high, first + foreground.side)))
+    side = 1.1 * max(end - start for start, end in zip(starts, ends, strict=True))
+    middle = [(start + end) / 2 for start, end in zip(starts, ends, strict=True)]
+    return slices.Box(middle[0] - side / 2, middle[1] - side / 2, side)
+
+
+def _plot_slice(axes: Axes, entry: SheetEntry, image: AnyArray) -> None:
+    """Plot a slice around its crop or targets, with a thin line where each soft mask is 0.5."""
+    pixel_mm = entry.pixel_mm
+    slices.plot_slice(axes, image, pixel_mm, _shown_part(entry, image))
+    if entry.crop:
+        left, bottom, width, height = entry.crop
+        frame: dict[str, Any] = {"edgecolor": "white", "linestyle": (0, (4, 3)), "linewidth": 0.8}
+        axes.add_patch(Rectangle((left, bottom), width, height, fill=False, **frame))
     slices.plot_ignored(axes, entry.ignore, pixel_mm)
     for mask, color in zip(entry.masks.values(), cycle(_COLORS), strict=False):
         padded = np.pad(upright(mask), 1)  # so that it closes at the slice's edges, too

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from softseg.cli.options import AsJson, ConfigFile, Sets
+from softseg.cli.options import AsJson, ConfigFile, Format, Sets
 from softseg.core.console import open_console, print_json, print_topics
 
 app = typer.Typer(
@@ -62,6 +62,7 @@ def summary(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the contact sheets.")] = Path(
         "contact"
     ),
+    format: Format = "png",
     json_: AsJson = False,
 ) -> None:
     """Draw a contact sheet: for each subject the slice with most foreground, masks outlined."""
@@ -78,9 +79,14 @@ def summary(
     sets = experiment.split(subjects, experiment.seed)
     problems: list[str] = []
     sheet = sheet_entries(
-        subjects, experiment.dataset, sets, experiment.slices.axis_index, problems
+        subjects,
+        experiment.dataset,
+        sets,
+        experiment.slices.axis_index,
+        problems,
+        experiment.preprocess,
     )
-    pages = write_contact_sheets(sheet, out)
+    pages = write_contact_sheets(sheet, out, format)
     persons = persons_of(subjects)
     line = f"{count_scans(persons, persons)} on {len(pages) - 1} page(s): {out}"
     console.print(line, highlight=False, markup=False)

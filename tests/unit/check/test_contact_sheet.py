@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from softseg import data
 from softseg.check import contact_sheet as contact
 from softseg.check.contact_sheet import SheetEntry, plot_contact_sheets, sheet_entries, sheet_entry
 from softseg.data import Sets
-from softseg.data.nifti.grid import Grid
+from softseg.data.nifti.grid import Grid, upright
 from softseg.data.sample import Sample
+from softseg.preprocess.steps import Crop, Resample
 from tests.support.figures import ODD
 from tests.support.makers import ball, nifti, scan
 
@@ -251,3 +253,59 @@ def test_an_unreadable_subject_is_black(tmp_path):
     middle = rgb[int(rgb.shape[0] - (box.y0 + box.y1) / 2), int((box.x0 + box.x1) / 2)]
     assert middle.tolist() == [0, 0, 0]
     assert not colored(page).any()
+
+
+CROP = (
+    Resample(zooms=(0.5, 1.0, None)),
+    Crop(size=(8, 4)),
+)
+
+
+def test_the_crop_of_training_is_framed_where_it_is():
+    """A crop of 8 x 4 pixels of 0.5 x 1 mm in the middle of 6 x 8 mm: 4 x 4 mm."""
+    image = scan(1, (6, 8, 4))
+    mask = np.zeros((6, 8, 4), np.float32)
+    mask[2:4, 3:5] = 1
+    entry = sheet_entry(sample(image, mask), "s", "", dataset(), steps=CROP)
+    assert entry.crop == pytest.approx((1.0, 2.0, 4.0, 4.0))
+    box = contact._shown_part(entry, next(iter(entry.images.values())))
+    assert box.side == pytest.approx(1.1 * 4)
+    assert box.left == pytest.approx(3 - 2.2)
+    figure = next(plot_contact_sheets([entry]))
+    assert any("dashed frame" in text.get_text() for text in figure.texts)
+    [axes] = slice_axes(figure)
+    [frame] = axes.patches
+    assert (frame.get_x(), frame.get_width()) == pytest.approx((1.0, 4.0))
+
+
+def test_foreground_outside_of_the_crop_is_in_view():
+    mask = np.zeros((40, 30))
+    mask[36:38, 2:4] = 1
+    image = np.ones((40, 30))
+    entry = SheetEntry("s", "", {"T1w": image}, {"gm": mask}, crop=(10, 10, 8, 8))
+    box = contact._shown_part(entry, image)
+    assert box.left <= 2  # the patient's right is on the left
+    assert box.left + box.side >= 18
+    assert box.bottom <= 2
+
+
+def test_a_crop_around_a_roi_is_framed_on_its_side():
+    one = sample(scan(1, (12, 10, 7)))
+    roi = np.zeros((12, 10, 7), np.float32)
+    roi[2:4, 7:9, :] = 1
+    one = replace(one, roi=roi)
+    steps = (Crop(size=(4, 4), around="roi"),)
+    entry = sheet_entry(one, "s", "", dataset(), steps=steps)
+    zoom = entry.pixel_mm
+    shown = upright(np.any(roi, axis=2))
+    rows, columns = np.nonzero(shown)
+    x = (columns.mean() + 0.5) * zoom[0]
+    y = (shown.shape[0] - rows.mean() - 0.5) * zoom[1]
+    left, bottom, width, height = entry.crop
+    assert (left + width / 2, bottom + height / 2) == pytest.approx((x, y))
+
+
+def test_without_a_crop_nothing_is_framed():
+    entry = sheet_entry(sample(scan(1, SHAPE), masked(0, 5)), "s", "test", dataset())
+    assert entry.crop is None
+    assert not slice_axes(next(plot_contact_sheets([entry])))[0].patches
