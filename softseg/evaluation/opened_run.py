@@ -11,6 +11,7 @@ from rich.progress import track
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
+from softseg.config.shipped import which_config
 from softseg.core.errors import UserError, combined_error
 from softseg.core.types import Float32Array
 from softseg.data import Sets, Subject, read_split
@@ -21,6 +22,7 @@ from softseg.evaluation.other_data import (
     OtherData,
     check_name,
     check_not_trained_on,
+    find_other_data,
     read_other_data,
 )
 from softseg.inference.segment import PreparedScan, from_device_or_host
@@ -137,14 +139,17 @@ def open_other_data(
 ) -> tuple[OpenedRun, OtherData]:
     """Open a run with another dataset, of which all subjects are the test set.
 
-    `source` is a YAML file or a folder (see `read_other_data`); `changes` are `key=value` changes
-    of the run's configuration, those of `dataset` of the other dataset. Raises UserError for a run
-    that cannot be evaluated, for data that do not fit it, and for scans that it was trained on
-    unless its split allows leaks.
+    `source` is a YAML file, a folder, or the name of a configuration; `changes` are `key=value`
+    changes of the run's configuration, those of `dataset` of the other dataset. Raises UserError
+    for a run that cannot be evaluated, for data that do not fit it, and for scans that it was
+    trained on unless its split allows leaks.
     """
+    file = find_other_data(source)
+    if line := which_config(source, file):
+        console.print(line, highlight=False, markup=False)
     of_data = [c for c in changes if c.partition("=")[0].strip().partition(".")[0] == "dataset"]
     experiment = _read_experiment(run, [c for c in changes if c not in of_data])
-    data = read_other_data(source, run, experiment, of_data)
+    data = read_other_data(file, run, experiment, of_data)
     check_name(data, run)
     experiment = resolve_hardware(data.experiment, trained=True)
     _print_other_hardware(run, experiment, console)

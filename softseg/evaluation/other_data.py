@@ -11,7 +11,7 @@ from typing import Any
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config, load_tree, validate
 from softseg.config.merge import with_locations
-from softseg.config.shipped import is_bare_name, shipped_files
+from softseg.config.shipped import find_config, is_bare_name
 from softseg.config.yaml.tree import ConfigTree
 from softseg.core.errors import UserError, combined_error
 from softseg.core.names import unknown_name
@@ -38,19 +38,26 @@ class OtherData:
         return {"Name": self.name, "Source": self.source, "Root": str(root)}
 
 
+def find_other_data(source: Path) -> Path:
+    """Return the file or folder that `--data` means; a bare name may mean a configuration."""
+    if source.exists() or not is_bare_name(source):
+        return source
+    try:
+        return find_config(source)
+    except UserError:
+        return source  # which is no folder either: `read_other_data` says so
+
+
 def read_other_data(
     source: Path, run: Run, experiment: Experiment, changes: Sequence[str] = ()
 ) -> OtherData:
     """Return the dataset of a YAML file, or that of the run's loader in another folder.
 
-    A YAML file is an experiment of which only `name` and `dataset` are used, or has only these; it
-    may be named by the name of a configuration that comes with softseg. In a folder all subjects
-    are used: `include` and `exclude` of the run are for its own dataset.
+    A YAML file is an experiment of which only `name` and `dataset` are used, or has only these. In
+    a folder all subjects are used: `include` and `exclude` of the run are for its own dataset.
     `changes` are `key=value` changes of the section `dataset`. Raises UserError for any other
     source, and for other contrasts or targets than those of the run.
     """
-    if not source.exists() and is_bare_name(source):
-        source = shipped_files().get(source.name, source)
     if source.is_dir():
         own, dataset = experiment.dataset, load_config(run.config, Experiment, changes).dataset
         if dataset.root != own.root:

@@ -44,6 +44,15 @@ def test_a_run_is_trained_and_scored(trained):
     assert table["dice"].between(0, 100).all()
 
 
+def test_a_run_is_trained_from_the_name_of_a_configuration(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = ["model.filters=2", "model.depth=1", "trainer.max_epochs=1", "dataset.cache=null"]
+    small += ["preprocess.1.resample.zooms=[1, 1, null]", "preprocess.2.crop.size=[8, 8]"]
+    changes = [f"dataset.root={trained[0] / 'data'}", "split={by: center, test: [1]}", *small]
+    assert softseg.train("quickstart", changes=changes) == Path("runs/quickstart")
+    assert "quickstart is the configuration that comes with softseg" in capsys.readouterr().out
+
+
 def test_scans_on_disk_are_segmented(trained, tmp_path):
     folder, run, _ = trained
     scan = folder / "data/site1-sc01-image.nii.gz"

@@ -80,6 +80,18 @@ def test_a_run_without_a_test_set_scores_all_subjects_of_another_dataset(softseg
     assert json.loads(sidecar.read_text())["Dataset"] == expected
 
 
+def test_a_name_of_a_file_in_the_folder_or_of_a_configuration_of_softseg(softseg):
+    status, out, err = softseg("eval", "--data", "other")
+    assert status == 0, err
+    assert "other is other.yaml in this folder\n" in out
+    assert "tiny, data hospital-B, at gm" in out
+    root = f"dataset.root={Path.cwd() / 'hospital'}"
+    status, out, err = softseg("eval", "--data", "quickstart", "--set", root)
+    assert "quickstart is the configuration that comes with softseg: " in out
+    assert status == 0, err
+    assert "tiny, data quickstart, at gm" in out
+
+
 def test_a_folder_is_read_by_the_loader_of_the_run(softseg):
     """Without `exclude`, which is about the run's own dataset."""
     shutil.copytree("hospital", "elsewhere/test")
