@@ -340,3 +340,14 @@ def test_a_folder_that_is_deleted_while_the_thread_waits(softseg, monkeypatch, d
     status, err = softseg("train", "tiny.yaml", "--out", "runs/new")
     assert status == expected, err
     assert ("No such file" in err) == (expected == 2), err
+
+
+@pytest.mark.parametrize("shortage", SHORTAGES)
+def test_an_estimate_without_enough_memory_names_the_keys(tmp_path, monkeypatch, capsys, shortage):
+    make_study(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run_out(monkeypatch, "softseg.ablation.run_plan.bare_step_seconds", shortage)
+    assert command(monkeypatch, "ablate", "study.yaml", "--plan") == 2
+    err = capsys.readouterr().err
+    assert "memory ran out while timing a few steps" in err
+    assert "lower trainer.batch_size" in err

@@ -5,19 +5,23 @@ There need not be a GPU: the files of the runs are those that a machine with one
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
+from softseg.ablation.folder import check_existing, write_shared_stacks
+from softseg.ablation.run_one import run_one
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
 from softseg.core.device import warn_of_emulated_precision
 from tests.support import project
 from tests.support.command import command
-from tests.support.planned_runs import make_study
+from tests.support.planned_runs import make_study, plan_of
 
 IMAGE = "data/site1-sc01-image.nii.gz"
 AUTOMATIC = ("trainer.device=auto", "trainer.precision=auto", "trainer.threads=null")
@@ -124,6 +128,13 @@ def test_a_run_resumes_on_another_device(softseg, device, arguments):
     assert "  precision: float32\n" in CONFIG.read_text()
 
 
+def test_on_a_cpu_without_bf16_a_run_of_a_cpu_that_had_it_continues_in_float32(softseg):
+    as_if_begun_on("cpu")
+    status, output = softseg("train", "tiny.yaml", "--resume", *sets(*AUTOMATIC))
+    assert (status, "changed   precision bf16 -> float32: results" in output) == (0, True)
+    assert "tiny: cpu, 2 threads, float32" in output
+
+
 def test_what_was_requested_by_name_stays(softseg, caplog):
     as_if_begun_on("cuda:0")
     named = ["trainer.device=cpu", "trainer.precision=bf16", "trainer.threads=2"]
@@ -141,6 +152,18 @@ def test_a_setting_by_name_cannot_be_changed(softseg):
     assert (status, "trainer.precision: bf16 -> float32" in output) == (2, True)
     assert "trainer.device" not in output
     assert CONFIG.read_text() == before
+
+
+def test_tf32_which_few_devices_have_may_become_float32(softseg):
+    as_if_begun_on("cuda:0", requested={"device": "cuda", "precision": "tf32"})
+    recorded = {**metadata(), "precision": "tf32"}
+    (RUN / "run.json").write_text(json.dumps(recorded))
+    CONFIG.write_text(CONFIG.read_text().replace("precision: bf16", "precision: tf32"))
+    resume = ("train", "tiny.yaml", "--resume", "--device", "cpu")
+    status, output = softseg(*resume, changes=["trainer.precision=tf32"])
+    assert (status, "tf32 needs an NVIDIA GPU" in output) == (2, True)
+    status, output = softseg(*resume, changes=["trainer.precision=float32"])
+    assert (status, "precision tf32 -> float32" in output) == (0, True)
 
 
 def test_a_device_by_name_must_be_on_this_machine(softseg):
@@ -186,7 +209,7 @@ def test_a_run_is_evaluated_on_another_device_and_its_configuration_stays(softse
     if earlier:
         forget_requests()
     before = {path: path.read_bytes() for path in (CONFIG, RUN / "checkpoints/last.pt")}
-    for more in ([], ["--device", "cpu"], ["--threshold-search"]):
+    for more in ([], ["--device", "cpu"]):
         status, output = softseg("eval", "runs/tiny", *more)
         assert status == 0
         assert f"changed since training: device {device} -> cpu" in output
@@ -208,42 +231,60 @@ def test_a_prediction_resolves_the_precision_for_its_own_machine(softseg, argume
     assert caplog.text.count("precision bf16 is emulated on cpu") == 1
 
 
-def test_an_ablation_resumes_on_another_device(tmp_path, monkeypatch, capsys):
-    """One run is half trained, one is trained but not scored."""
-    from softseg.ablation import run_plan
-    from softseg.ablation.run_one import run_one
-
+def test_an_ablation_resumes_on_another_device(tmp_path, monkeypatch):
+    """One run is half trained, and one is trained but not scored."""
     make_study(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    folder, console = Path("runs/x"), Console(file=io.StringIO())
 
-    def in_this_process(todo, stacks, *_):
-        for planned in todo:
-            planned.run.log.parent.mkdir(parents=True, exist_ok=True)
-            with planned.run.log.open("a") as log:
-                yield planned, run_one(planned, stacks[planned.number], log)
+    def run(planned, stacks):
+        with planned.run.log.open("a") as log:
+            return run_one(planned, stacks[planned.number], log)
 
-    monkeypatch.setattr(run_plan, "run_here", in_this_process)
-    monkeypatch.setattr(run_plan, "start_fork_server", lambda: None)
-    monkeypatch.setattr(run_plan, "_gpus", lambda _: [])
-    ablate = ["ablate", "study.yaml", "--splits", "1", "--out", "runs/x"]
-    soft, dice = (Path(f"runs/x/{candidate}/split-0") for candidate in ("Soft", "Dice"))
+    _, (soft, dice, *_) = plan_of(Path("study.yaml"), folder, AUTOMATIC)
+    stacks = write_shared_stacks([soft, dice], folder / "stacks", console)
+    for planned in (soft, dice):
+        planned.run.folder.mkdir(parents=True)
     with monkeypatch.context() as patch:
         stop_after_one_epoch(patch)
-        assert command(patch, *ablate, "--candidates", "Soft", *sets(*AUTOMATIC)) == 130
-    assert command(monkeypatch, *ablate, "--candidates", "Dice", *sets(*AUTOMATIC)) == 0
-    done = metadata(dice)
-    del done["done"]
-    (dice / "run.json").write_text(json.dumps(done))
-    for run in (soft, dice):
-        as_if_begun_on("cuda:0", run=run)
-    capsys.readouterr()
-    assert command(monkeypatch, *ablate, *sets(*AUTOMATIC)) == 0
-    assert "FAILED" not in (output := capsys.readouterr().out)
-    assert output.count("test Dice") == 2
-    assert MOVED in soft.with_name("split-0.log").read_text()
-    assert (metadata(soft)["device"], metadata(dice)["device"]) == ("cpu", "cuda:0")
-    as_if_begun_on(
-        "cuda:0", run=dice, requested={"device": "cuda"}
-    )  # by name, and now another by name
-    assert command(monkeypatch, *ablate, "--set", "trainer.device=cpu", *sets(*AUTOMATIC[1:])) == 0
+        with pytest.raises(KeyboardInterrupt):
+            run(soft, stacks)
+    assert run(dice, stacks).status == "done"
+    unscored = metadata(dice.run.folder)
+    del unscored["done"]
+    (dice.run.folder / "run.json").write_text(json.dumps(unscored))
+    for planned in (soft, dice):
+        as_if_begun_on("cuda:0", run=planned.run.folder, requested={"device": "cuda"})
+    for sets_device in ("trainer.device=auto", "trainer.device=cpu"):
+        _, plan = plan_of(Path("study.yaml"), folder, [sets_device, *AUTOMATIC[1:]])
+        check_existing(plan, folder)
+    soft, dice = plan[:2]
+    assert [run(planned, stacks).status for planned in (soft, dice)] == ["done", "done"]
+    assert MOVED in soft.run.log.read_text()
+    devices = [metadata(planned.run.folder)["device"] for planned in (soft, dice)]
+    assert devices == ["cpu", "cuda:0"]  # the second is trained, and its record stays
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["eval", "runs/tiny"],
+        ["eval", "runs/tiny", "--uncertainty", "mc-dropout", "--samples", "2"],
+        ["predict", "runs/tiny", IMAGE, "-o", "out"],
+    ],
+    ids=["eval", "uncertainty", "predict"],
+)
+def test_a_network_that_was_compiled_is_not_compiled_to_use_it(softseg, monkeypatch, arguments):
+    text = CONFIG.read_text()
+    assert "  compile: false\n" in text
+    CONFIG.write_text(text.replace("compile: false", "compile: true"))
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: compiled.append(1))
+    monkeypatch.setattr("softseg.runs.build.check_compiler", lambda _: None)
+    assert softseg(*arguments)[0] == 0
+    assert not compiled
+    assert CONFIG.read_text() != text
+    if arguments == ["eval", "runs/tiny"]:
+        assert softseg(*arguments, changes=["trainer.compile=true"])[0] == 0
+        assert compiled

@@ -8,8 +8,10 @@ import json
 import pytest
 from rich.console import Console
 
+from softseg.ablation import run_plan as run_plan_module
 from softseg.ablation.folder import write_plan
 from softseg.ablation.run_plan import run_plan
+from softseg.core.errors import UserError
 from tests.support.planned_runs import finish
 
 
@@ -39,3 +41,11 @@ def test_a_changed_reference_of_a_finished_ablation_is_written(study, tmp_path):
     design, plan = study("reference=Dice")
     run_finished(design, plan, tmp_path / "runs")
     assert "reference: Dice" in (tmp_path / "runs/ablation.yaml").read_text()
+
+
+def test_a_device_that_is_not_here_is_an_error_before_any_run_starts(study, tmp_path, monkeypatch):
+    design, plan = study("trainer.device=cuda:7")
+    monkeypatch.setattr(run_plan_module, "start_fork_server", pytest.fail)
+    with pytest.raises(UserError, match="device `cuda:7` is not on this machine"):
+        run_plan(design, plan, plan, tmp_path / "runs", Console(file=io.StringIO()))
+    assert not (tmp_path / "runs").exists()

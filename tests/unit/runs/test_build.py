@@ -9,7 +9,7 @@ from softseg.config.trainer import Trainer
 from softseg.core.errors import UserError
 from softseg.runs import build
 from softseg.runs.build import build_predictor, check_compiler, on_device
-from tests.unit.training.test_step_memory import TINY, experiment
+from tests.support.experiments import TINY, experiment
 
 
 @pytest.mark.parametrize(("device", "forked"), [("cpu", []), ("cuda:1", ["cuda:1"])])
@@ -59,7 +59,7 @@ def test_a_compiler_that_does_not_work_is_one_message_before_training(monkeypatc
     on_device(network, head, Trainer(memory_format="contiguous"), torch.device("cpu"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_torch_reports_a_missing_compiler_before_a_run_is_written(tmp_path, monkeypatch):
     from tests.support import project
 

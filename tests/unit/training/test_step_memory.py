@@ -7,40 +7,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pydantic import TypeAdapter
 
-from softseg.config.experiment import Experiment
 from softseg.core import device as hardware
-from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Sets
 from softseg.preprocess.stack import SliceStack
 from softseg.runs.data import PreparedData
 from softseg.training.step_memory import training_bytes
 from softseg.training.task import build_task
+from tests.support.experiments import TINY, experiment
 from tests.support.tiny import tiny_stack
 
 GIB = 2**30
-PAPER = {"name": "unet2d", "depth": 3, "filters": 64, "dropout_position": "before_output_layer"}
 PARAMETERS = 4_837_249
 SETS = Sets(train=("s0", "s1"), validation=("s2",), test=("s3",))
-
-
-def experiment(model=PAPER, **trainer):
-    spec = {
-        "name": "tiny",
-        "dataset": {
-            "loader": "files",
-            "layout": "scgm",
-            "root": "data",
-            "contrasts": ["T2star"],
-            "targets": {"gm": {"values": [1]}},
-        },
-        "model": {"head": {"name": "normrelu"}, **model},
-        "loss": {"name": "adaptive_wing"},
-        "trainer": trainer,
-    }
-    return parse_component(TypeAdapter(Experiment), spec)
 
 
 @pytest.mark.parametrize(("precision", "gib"), [("float32", 0.71), ("bf16", 0.37)])
@@ -73,7 +53,7 @@ def test_the_need_is_that_of_tensors_on_a_device():
 
 @pytest.mark.parametrize("batch_size", [4, 16])
 def test_the_need_grows_with_the_batch(batch_size):
-    tiny = experiment({"name": "unet2d", "depth": 2, "filters": 4})
+    tiny = experiment(TINY)
     weights = training_bytes(tiny, (2, 1, 24, 24)) * 2 - training_bytes(tiny, (4, 1, 24, 24))
     one = training_bytes(tiny, (1, 1, 24, 24)) - weights
     assert training_bytes(tiny, (batch_size, 1, 24, 24)) - weights == pytest.approx(
@@ -101,7 +81,6 @@ def gpu(monkeypatch):
     return with_free
 
 
-TINY = {"name": "unet2d", "depth": 2, "filters": 4}
 ON_GPU = {"device": "cuda:0", "batch_size": 4}
 PREPARED = PreparedData(SETS, tiny_stack())
 NEEDED = PREPARED.stack.n_bytes + training_bytes(experiment(TINY), (4, 1, 24, 24))

@@ -12,7 +12,11 @@ import torch
 import yaml
 
 from softseg.cli import main as cli
+from softseg.runs.folder import Run
+from softseg.training import train as training
+from softseg.training.distributed.processes import SINGLE
 from tests.support import makers, project
+from tests.support.experiments import TINY, experiment
 
 BOUNDARY = (
     "loss={name: combination, terms: [{loss: {name: dice}}, "
@@ -109,3 +113,21 @@ def test_a_resumed_run_keeps_its_recorded_number_of_threads(softseg, monkeypatch
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     run = softseg("cut", "trainer.threads=null", more=["--resume"])
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["threads"] != 7
+
+
+@pytest.mark.parametrize(
+    ("name", "device"), [("auto", "cuda:0"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1")]
+)
+def test_training_makes_its_gpu_the_current_one_and_names_it_with_its_index(
+    tmp_path, monkeypatch, name, device
+):
+    """Pinned memory belongs to the current GPU, of which it takes some memory."""
+    current = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    spec = experiment(TINY, device=name, threads=torch.get_num_threads())
+    resolved = training._resolve_process_hardware(spec, Run(tmp_path), False, SINGLE)
+    assert current == [torch.device(device)]
+    assert resolved.trainer.device == device
