@@ -136,8 +136,10 @@ def epochs_a_second(processes: int, folder: Path, setting: Setting) -> float:
     """Return the epochs per second of parallel runs, in total."""
     arguments = [str(folder), str(setting.seconds), setting.device, *setting.changes]
     command = [sys.executable, str(Path(__file__)), *arguments]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    children = [subprocess.Popen(command, **pipes) for _ in range(processes)]
+    pipe = subprocess.PIPE
+    children = [
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(processes)
+    ]
     for child in children:  # all have prepared their data and are warm before any is measured
         if child.stdout.readline() != READY:
             raise RuntimeError(f"one of {processes} trainings ended with status {child.wait()}")
