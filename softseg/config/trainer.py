@@ -96,8 +96,13 @@ class Trainer(Component):
     0: after every epoch, as far as the disk keeps up. A checkpoint is also written at the end, and
     when training is interrupted or fails. A run that is killed (kill -9, a power failure) repeats
     at most this time, the epoch it was in, and what it trained while a checkpoint was written."""
+    logger: Literal["tensorboard", "mlflow"] = "tensorboard"
+    """Where epochs are logged in addition to history.csv: tensorboard (the run's folder
+    tensorboard/) | mlflow (also the database mlflow/mlflow.db in the run's folder; needs `pip
+    install softseg[mlflow]`; nothing leaves the machine)."""
     images_every: Annotated[int, Field(ge=0)] = 10
-    """Number of epochs between images of fixed validation slices in TensorBoard; 0: no images."""
+    """Number of epochs between images of fixed validation slices in TensorBoard, one for each
+    target; the last epoch has them, too. 0: no images."""
 
     @field_validator("device")
     @classmethod

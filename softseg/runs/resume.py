@@ -28,6 +28,7 @@ _WITHOUT_EFFECT = {
     "split.allow_leak",
     "trainer.checkpoint_seconds",
     "trainer.images_every",
+    "trainer.logger",
 }
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
@@ -28,10 +28,15 @@ from softseg.data.nifti.grid import upright
 from softseg.training.checkpoint_writer import CheckpointWriter, write_in
 from softseg.training.task import Record, State, checkpoint
 
+if TYPE_CHECKING:  # slow to import
+    from torch.utils.tensorboard import SummaryWriter
+
 ESTIMATE_AFTER = 2
 """Epochs after which the duration is estimated; the first one alone includes warming up."""
 _log = logging.getLogger(__name__)
 _SLICE, _LAST = "slice", "last"
+_TAG = "input | target | prediction"
+_HEIGHT = 256  # least height in pixels of a picture in TensorBoard
 
 
 class RunRecorder:
@@ -40,7 +45,7 @@ class RunRecorder:
     A thread writes the files (see `CheckpointWriter`), checkpoints at most every
     `checkpoint_seconds`; leaving the `with` block writes what is left. `images` (P, C, H, W) and
     `targets` (P, K, H, W) are the preview slices, and `ignore` (P, K, H, W) is above 0 where a
-    target is unknown.
+    target is unknown; `names` are those of the targets.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class RunRecorder:
         images_every: int,
         ignore: Tensor | None = None,
         checkpoint_seconds: float = 0.0,
+        names: Sequence[str] = (),
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow, and reports do not need it
 
@@ -59,7 +65,9 @@ class RunRecorder:
         self.images_every = images_every
         self._board_folder = folder / "tensorboard"
         shown = targets if ignore is None else _striped(targets.cpu(), ignore.cpu())
-        self._preview_columns = [stretch_contrast(images[:, :1]), shown[:, :1].cpu()]
+        self._preview_columns = (stretch_contrast(images[:, :1]), shown.cpu())
+        self._names = names
+        self._last_preview: tuple[int, Tensor] | None = None
         (folder / "checkpoints").mkdir(exist_ok=True)
         _cut_back(folder, start_epoch)
         write_preview_slice(folder, images[0], targets[0], None if ignore is None else ignore[0])
@@ -67,6 +75,10 @@ class RunRecorder:
         self._board: SummaryWriter | None = SummaryWriter(
             str(self._board_folder), purge_step=start_epoch + 1
         )
+        if start_epoch == 0 and (config := folder / "config.yaml").is_file():
+            # indented, which is how TensorBoard's Markdown marks code
+            text = "".join(f"    {line}\n" for line in config.read_text("utf-8").splitlines())
+            self._board.add_text("configuration", text, 0)
         self._writer = CheckpointWriter(folder, checkpoint_seconds, start_epoch)
 
     def __enter__(self) -> Self:
@@ -117,12 +129,23 @@ class RunRecorder:
         for key, value in record.items():
             if key != "epoch":
                 self._board.add_scalar(key, value, epoch)
+        self._last_preview = (epoch, preview)
         if self.images_every and (epoch == 1 or epoch % self.images_every == 0):
-            columns = (*self._preview_columns, preview[:, :1])
+            self._write_images(self._board)
+        self._board.flush()  # here, as its own thread could report an error only in a later epoch
+
+    def _write_images(self, board: SummaryWriter) -> None:
+        """Write the preview slices of the last epoch: a picture per target, unless written."""
+        if self._last_preview is None:
+            return
+        (epoch, preview), self._last_preview = self._last_preview, None
+        image, target = self._preview_columns
+        for k in range(preview.shape[1]):
+            columns = (image, target[:, k : k + 1], preview[:, k : k + 1])
             # (P, 1, W, 3H): input, target, prediction of each slice next to each other
             rows = np.concatenate([upright(column.numpy()) for column in columns], axis=3)
-            self._board.add_images("input | target | prediction", rows, epoch)
-        self._board.flush()  # here, as its own thread could report an error only in a later epoch
+            tag = f"{self._names[k]}: {_TAG}" if self._names else _TAG
+            board.add_images(tag, _enlarged(rows), epoch)
 
     @contextmanager
     def _board_may_be_deleted(self) -> Iterator[None]:
@@ -155,6 +178,8 @@ class RunRecorder:
         """Flush TensorBoard's events and end its thread."""
         if self._board is not None:
             with self._board_may_be_deleted():
+                if self.images_every:
+                    self._write_images(self._board)
                 self._board.close()
 
 
@@ -189,6 +214,12 @@ def stretch_contrast(image: Tensor) -> Tensor:
     """Each slice (P, 1, H, W) stretched to [0, 1] for viewing."""
     low, high = image.amin(dim=(2, 3), keepdim=True), image.amax(dim=(2, 3), keepdim=True)
     return ((image - low) / (high - low).clamp_min(1e-6)).cpu()
+
+
+def _enlarged(pictures: Float32Array) -> Float32Array:
+    """The pictures (P, 1, W, H) with each pixel repeated, so that they are at least 256 high."""
+    factor = max(1, math.ceil(_HEIGHT / pictures.shape[2]))
+    return pictures.repeat(factor, axis=2).repeat(factor, axis=3)
 
 
 def _striped(targets: Tensor, ignore: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from softseg.training.distributed.processes import (
 )
 from softseg.training.fine_tuning import FineTuning, load_initial_weights, source_weights
 from softseg.training.loop import fit, is_finished, preview_slice
+from softseg.training.mlflow_logger import MLflowLogger, check_mlflow
 from softseg.training.profile import Profile, bare_step_seconds, steps_per_epoch
 from softseg.training.recorder import ProgressDisplay, RunRecorder, format_percent
 from softseg.training.run_summary import summarize
@@ -81,6 +83,8 @@ def train(
     finite, KeyboardInterrupt when interrupted; the last completed epoch is on disk in both cases.
     """
     run, processes = Run(folder), processes_of(ranks)
+    if experiment.trainer.logger == "mlflow":
+        check_mlflow()
     if not processes.first:
         _train_as_other_rank(experiment, run, resume, prepared, processes)
         return run
@@ -124,7 +128,7 @@ def train(
         warnings=warnings,
         **start_metadata(run, state.epoch, task.device, [str(change) for change in changes]),
     )
-    _fit_and_record(run, state, task, console, profile)
+    _fit_and_record(run, experiment, state, task, console, profile)
     _finish(run, state, task, console)
     return run
 
@@ -279,7 +283,9 @@ class _Observers(Observer):
             observer.epoch(state, record, best, preview)
 
 
-def _fit_and_record(run: Run, state: State, task: Task, console: Console, profile: bool) -> None:
+def _fit_and_record(
+    run: Run, experiment: Experiment, state: State, task: Task, console: Console, profile: bool
+) -> None:
     """Train to the end, recording every epoch in the run's folder and showing the progress."""
     images, targets, ignore = _preview_slices(task)
     trainer = task.trainer
@@ -291,13 +297,17 @@ def _fit_and_record(run: Run, state: State, task: Task, console: Console, profil
         trainer.images_every,
         ignore,
         trainer.checkpoint_seconds,
+        list(experiment.dataset.targets),
     )
+    has_mlflow = trainer.logger == "mlflow"
+    mlflow = MLflowLogger(run.folder, experiment, state.epoch) if has_mlflow else None
     profiler = Profile(run.folder, task.device) if profile else None
     try:
-        with memory_errors(*_MEMORY), determinism_errors(), recorder:
+        with memory_errors(*_MEMORY), determinism_errors(), recorder, mlflow or nullcontext():
             slices = len(task.rows)
             with ProgressDisplay(console, trainer.max_epochs, state.epoch, slices) as display:
-                observers: list[Observer] = [recorder, display, *([profiler] if profiler else [])]
+                observers: list[Observer] = [recorder, display]
+                observers += [observer for observer in (mlflow, profiler) if observer]
                 fit(state, task, _Observers(tuple(observers)))
             recorder.close()  # if this is interrupted, leaving the block writes the rest
         if profiler:

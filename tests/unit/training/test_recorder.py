@@ -93,9 +93,10 @@ def test_last_holds_the_history_and_best_the_best_epoch(recorded):
 def test_images_contain_input_target_and_prediction_side_by_side(recorded):
     folder, _ = recorded
     images = events(folder).Images(TAG)
-    assert [image.step for image in images] == [1, 2]  # the first epoch and every second
+    assert [image.step for image in images] == [1, 2, 3]  # the first, every second, the last
     picture = np.asarray(Image.open(BytesIO(images[0].encoded_image_string)).convert("L"))
-    assert picture.shape == (24, 3 * 24)
+    assert picture.shape == (264, 3 * 264)  # each of 24 x 24 pixels repeated
+    picture = picture[5::11, 5::11]
     task = tiny_task()
     for column, expected in enumerate(
         [stretch_contrast(task.stack.image[-1:]), task.stack.target[-1:]]
@@ -104,6 +105,25 @@ def test_images_contain_input_target_and_prediction_side_by_side(recorded):
         # the patient's right on the left, the front up
         oriented = expected[0, 0].numpy().T[::-1, ::-1]
         np.testing.assert_allclose(part, oriented, atol=0.01)
+
+
+def test_each_target_has_its_own_images_and_the_configuration_is_logged(tmp_path):
+    (tmp_path / "config.yaml").write_text("name: tiny\nseed: 3\n")
+    image, targets = torch.rand(1, 1, 8, 8), torch.rand(1, 2, 8, 8)
+    state = tiny_state(tiny_task())
+    state.epoch, state.history = 1, [record(1)]
+    with RunRecorder(tmp_path, 0, image, targets, 10, names=["gm", "wm"]) as recorder:
+        recorder.epoch(state, state.history[-1], True, torch.stack([targets[0]]))
+    read = events(tmp_path)
+    assert read.Tags()["images"] == [f"gm: {TAG}", f"wm: {TAG}"]
+    pictures = [
+        np.asarray(Image.open(BytesIO(read.Images(tag)[0].encoded_image_string)).convert("L"))
+        for tag in read.Tags()["images"]
+    ]
+    assert not np.array_equal(*pictures)
+    [tag] = read.Tags()["tensors"]
+    assert tag.startswith("configuration")
+    assert b"seed: 3" in read.Tensors(tag)[0].tensor_proto.string_val[0]
 
 
 def test_a_worse_epoch_does_not_replace_the_best_weights(tmp_path):
