@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterator, Mapping
 
@@ -138,8 +139,11 @@ def _usage_blocks(metadata: ModelMetadata) -> Iterator[str]:
     """The sections on use, limits, license and citation."""
     roi = " --roi MASK" if metadata.needs_roi else ""
     yield "## Use"
-    yield f"```\nsoftseg predict model.softseg IMAGE -o predictions{roi}\n```"
     contrasts = metadata.contrasts
+    images = "IMAGE"
+    if len(contrasts) > 1:
+        images = " ".join(shlex.quote(f"{contrast}=IMAGE") for contrast in contrasts)
+    yield f"```\nsoftseg predict model.softseg {images} -o predictions{roi}\n```"
     if len(contrasts) > 1:
         yield f"A scan is {len(contrasts)} images on one grid: {_code(contrasts)}."
 

@@ -58,7 +58,8 @@ def lock(run: Run, patience: float) -> Iterator[None]:
     """Hold the lock of a run; the system releases it however this process ends.
 
     The lock file is next to the run's folder and is not deleted. Raises LockedError if another
-    process still holds the lock after `patience` seconds.
+    process still holds the lock after `patience` seconds, and UserError if the file cannot be
+    created.
     """
     check_writable(run.folder)
     path = _lock_file(run)
@@ -67,6 +68,9 @@ def lock(run: Run, patience: float) -> Iterator[None]:
         with file_lock(path, patience):
             yield
     except Timeout:
+        if not path.exists():  # creating it was retried, too
+            message = f"nothing can be written to {path.parent}; choose another folder"
+            raise UserError(f"{run.folder}: {message}") from None
         raise LockedError(str(run.folder)) from None
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
+from softseg.core.errors import UserError
+from softseg.core.names import unknown_name
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.participants import ParticipantTables
 from softseg.data.loaders.patterns import Pattern, check_pattern
@@ -75,8 +77,20 @@ class BidsDataset(DatasetFields):
             for session in _list_sessions(root, masks_root)
         ]
         tables.warn_of_missing_lines()
+        self._check_contrasts_exist(root, files)
         images = " or ".join(f"sub-*/*/sub-*_{contrast}.nii.gz" for contrast in self.contrasts)
         return self.resolve_subjects(root, files, images)
+
+    def _check_contrasts_exist(self, root: Path, files: Sequence[SubjectFiles]) -> None:
+        """Raise UserError for a contrast that no session has, in a folder with images of others."""
+        found = {contrast for one in files for contrast in one.images}
+        absent = [contrast for contrast in self.contrasts if contrast not in found]
+        if not absent:
+            return
+        stems = {stem for session in _list_sessions(root) for _, stem in session.files(root)}
+        if stems:
+            unknown = unknown_name("contrast", absent[0], stems)
+            raise UserError(f"dataset.contrasts: in {root} there is {unknown}")
 
     def _subject_files(
         self, root: Path, masks_root: Path, session: _Session, tables: ParticipantTables

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config
 from softseg.package import read_package
+from softseg.package.card import model_card
+from softseg.package.metadata import ModelMetadata
 from tests.support.packaged_run import package_run
 
 
@@ -45,3 +49,12 @@ def test_the_card_counts_undefined_scans_and_states_the_sign(copied, tmp_path):
     [row] = [line for line in card.splitlines() if line.startswith("| gm | hd95")]
     assert row.split("|")[4].strip() == "1 of 2"
     assert "RVD \\> 0: under-segmentation; dV \\> 0: over-segmentation" in card
+
+
+def test_the_command_of_the_card_names_each_contrast(run, package):
+    metadata = ModelMetadata.model_validate(
+        {key: package.metadata[key] for key in ModelMetadata.model_fields}, strict=False
+    ).model_copy(update={"contrasts": ("T2w", "T1 post"), "needs_roi": True})
+    card = model_card(metadata, load_config(run.config, Experiment), {})
+    command = "softseg predict model.softseg T2w=IMAGE 'T1 post=IMAGE' -o predictions --roi MASK"
+    assert f"{command}\n" in card

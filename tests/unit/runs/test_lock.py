@@ -6,12 +6,15 @@ import errno
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from softseg.core.errors import UserError
 from softseg.runs.folder import Run
 from softseg.runs.lock import LockedError, exclusive, lock
+
+PROC = Path("/proc/softseg")
 
 HOLD = """\
 import sys, time
@@ -74,3 +77,9 @@ def test_a_disk_error_without_a_file_name_names_the_run(tmp_path):
     with pytest.raises(OSError, match="No space left") as caught, exclusive(run):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.filename == str(run.folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no file")
+def test_a_folder_that_takes_no_file_is_not_another_process():
+    with pytest.raises(UserError, match=r"written to.*choose another"), exclusive(Run(PROC)):
+        pass

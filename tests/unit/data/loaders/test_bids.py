@@ -148,8 +148,15 @@ def test_an_empty_folder_and_a_missing_one_have_different_errors(tmp_path: Path)
     message = error_of(dataset(tmp_path))
     assert "it is empty" in message
     assert "sub-*_T1w.nii.gz" in message
-    bids(tmp_path, contrasts=["T2w"])
-    assert "sub-01/, sub-02/, sub-03/" in error_of(dataset(tmp_path))
+    (tmp_path / "sub-01").mkdir()
+    assert "it holds sub-01/" in error_of(dataset(tmp_path))
+
+
+def test_a_contrast_that_no_one_has_is_named_with_those_that_there_are(tmp_path: Path) -> None:
+    bids(tmp_path, contrasts=["T2w", "T1w"])
+    message = error_of(dataset(tmp_path, contrasts=["T1w", "T2"]))
+    assert "dataset.contrasts: in " in message
+    assert "no contrast 'T2' (did you mean 'T2w'?); contrasts are T1w, T2w" in message
 
 
 @pytest.mark.parametrize(
