@@ -157,7 +157,7 @@ class AblationProgress(ProgressBar):
         done = self._epochs_at_start - left
         if done <= 0:
             return f"{left} epochs left at most"
-        return f"{left} epochs, about {whole_seconds(seconds / done * left)} left at most"
+        return f"{left} epochs at most, about {whole_seconds(seconds / done * left)} left"
 
     def _epochs_left(self) -> int:
         return sum(
@@ -205,8 +205,8 @@ def show_plan(
             "a few steps of each candidate, without evaluation",
         )
     console.print(
-        f"{len(todo)} of {len(picked)} runs to do: at most about {whole_seconds(seconds / jobs)} "
-        f"with --jobs {jobs} on this machine (estimated from {source})",
+        f"{len(todo)} of {len(picked)} runs to do: about {whole_seconds(seconds / jobs)} "
+        f"with --jobs {jobs}, if this machine stays as free as now (estimated from {source})",
         highlight=False,
     )
     return content | {"jobs": jobs, "seconds": seconds / jobs}

@@ -258,7 +258,7 @@ class ProgressDisplay(ProgressBar):
             f"loss {record['train_loss']:.4f} · validation {record['val_loss']:.4f}"
             f"{'*' if best else ' '} Dice {format_percent(record['val_dice'])} · "
             f"{self._slices / max(record['train_seconds'], 1e-9):.0f} slices/s · "
-            f"{left} left at most"
+            f"{left} left"
         )
         self.update(completed=state.epoch, within=0.0, news=news)
         if not self.console.is_terminal or state.epoch % 10 == 0 or state.epoch == 1:

@@ -48,7 +48,7 @@ def test_each_epoch_prints_one_line_with_all_numbers(state):
     assert lines[0].startswith("epoch 1/40 · loss 0.1235 · validation 0.5000")
     assert "Dice 87.7 %" in lines[0]
     assert "200 slices/s" in lines[0]
-    assert re.search(r"0:00:\d\d left at most", lines[0])
+    assert re.search(r"0:00:\d\d left", lines[0])
     assert lines[2].startswith("epoch 3/40")
 
 
@@ -70,8 +70,8 @@ def test_the_time_left_is_estimated_from_the_epochs_since_resuming(state, monkey
     clock = iter([100.0, 110.0, 120.0])
     monkeypatch.setattr("softseg.training.recorder.time.perf_counter", lambda: next(clock))
     lines = display_text(state, epochs=(31, 32), done=30).splitlines()
-    assert "0:01:30 left at most" in lines[0]  # 10 s for 1 epoch, 9 remain
-    assert "0:01:20 left at most" in lines[1]  # 20 s for 2 epochs, 8 remain
+    assert "0:01:30 left" in lines[0]  # 10 s for 1 epoch, 9 remain
+    assert "0:01:20 left" in lines[1]  # 20 s for 2 epochs, 8 remain
     assert lines[2] == "estimate  40 epochs at most, about 0:01:20 left (10.0 s per epoch)"
 
 
