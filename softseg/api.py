@@ -79,6 +79,7 @@ def evaluate(
     data: PathLike | None = None,
     changes: Sequence[str] = (),
     overwrite: bool = False,
+    overlay: bool = False,
     quiet: bool = False,
 ) -> pd.DataFrame:
     """Score a trained run in native space; returns one row per subject and target.
@@ -92,6 +93,7 @@ def evaluate(
             or a folder for the loader of the run; files are named `metrics-<name>.csv` etc.
         changes: changes of the run's configuration, as for `--set`.
         overwrite: replace the results of a run that is part of an ablation.
+        overlay: also write a PNG of each scan, with the slices of the largest error.
         quiet: print nothing.
     """
     scored = evaluation.evaluate(
@@ -103,6 +105,7 @@ def evaluate(
         data=None if data is None else Path(data),
         changes=changes,
         overwrite=overwrite,
+        overlay=overlay,
     )
     return scored.table
 
@@ -117,10 +120,11 @@ def predict(
     center: tuple[float, float, float] | None = None,
     threshold: float | None = None,
     batch_size: int | None = None,
+    overlay: bool = False,
     device: str = "auto",
     quiet: bool = False,
 ) -> list[Path]:
-    """Segment scans on disk; returns the NIfTI files written below `out`.
+    """Segment scans on disk; returns the files written below `out`.
 
     Args:
         model: a run's folder, or a package.
@@ -130,6 +134,7 @@ def predict(
         center: center voxel (3,) of the region to segment, instead of an ROI mask.
         threshold: binarization threshold in [0, 1]; None: the model's.
         batch_size: slices at once; None: as many as fit into memory.
+        overlay: also write a PNG of each scan, with the slices of the largest area.
         device: auto, cpu, cuda, cuda:1 or mps.
         quiet: print nothing.
 
@@ -142,7 +147,7 @@ def predict(
     scans = find_scans([str(path) for path in paths], opened.contrasts)
     voxel = None if center is None else ",".join(map(str, center))
     assignment = assign_rois(opened, scans, None if roi is None else Path(roi), voxel)
-    options = Options(threshold, assignment.center, batch_size=batch_size)
+    options = Options(threshold, assignment.center, batch_size=batch_size, overlay=overlay)
     done = predict_scans([opened], assignment.scans, Path(out), open_console(quiet), options)
     if problems := [*assignment.problems, *done.problems]:
         raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)

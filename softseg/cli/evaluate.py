@@ -11,6 +11,7 @@ from softseg.cli.options import (
     AsJson,
     Device,
     Format,
+    Overlay,
     RunFolder,
     Samples,
     Seed,
@@ -57,6 +58,7 @@ def evaluate(
         bool,
         typer.Option("--overwrite", help="Replace results of a run that is part of an ablation."),
     ] = False,
+    overlay: Overlay = False,
     set_: Sets = None,
     device: Device = None,
     format: Format = "png",
@@ -86,6 +88,7 @@ def evaluate(
         changes=assignments,
         overwrite=overwrite,
         form=format,
+        overlay=overlay,
     )
     evaluation.print_evaluation(trained, scored, console)
     result = evaluation.as_json(trained, scored)

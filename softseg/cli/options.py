@@ -72,6 +72,12 @@ Threshold = Annotated[
         help="Binarization threshold in [0, 1] (default: that of the threshold search, or 0.5).",
     ),
 ]
+Overlay = Annotated[
+    bool,
+    typer.Option(
+        "--overlay", help="Also write a PNG of each scan: its prediction over the main slices."
+    ),
+]
 Samples = Annotated[
     int | None, typer.Option(min=2, help="Forward passes for --uncertainty (default: 20).")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from softseg.cli.options import Samples, Seed, Threshold
+from softseg.cli.options import Overlay, Samples, Seed, Threshold
 from softseg.core.console import open_console
 
 
@@ -43,6 +43,7 @@ def predict(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Slices per batch (default: what fits into memory).")
     ] = None,
+    overlay: Overlay = False,
     uncertainty: Annotated[
         Literal["mc-dropout", "tta", "ensemble"] | None,
         typer.Option(help="Also write uncertainty maps and scores, by this method."),
@@ -81,7 +82,7 @@ def predict(
             sampling = Sampling(uncertainty, samples or 20, seed or 0)
     scans = [replace(scan, frame=frame) for scan in find_scans(inputs, models[0].contrasts)]
     assignment = assign_rois(models[0], scans, roi, center)
-    options = Options(threshold, assignment.center, training_crop, batch_size, members)
+    options = Options(threshold, assignment.center, training_crop, batch_size, members, overlay)
     done = predict_scans(models, assignment.scans, out, console, options, sampling)
     problems = [*assignment.problems, *done.problems]
     written = f"{len(done.written)} files" if done.written else "no predictions were written"

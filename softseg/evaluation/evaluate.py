@@ -38,8 +38,10 @@ from softseg.evaluation.opened_run import (
 )
 from softseg.evaluation.other_data import OtherData
 from softseg.evaluation.threshold_search import search_thresholds, threshold_sources, thresholds_of
+from softseg.inference.overlay import write_overlay
 from softseg.inference.write import (
     describe_folder,
+    overlay_file,
     warn_if_unlike_training,
     write_predictions,
 )
@@ -95,6 +97,7 @@ def evaluate(
     overwrite: bool = False,
     stack: SliceStack | None = None,
     form: FigureFormat = "png",
+    overlay: bool = False,
 ) -> RunEvaluation:
     """Score a run on one of its sets and write metrics.csv, summary.json and predictions/.
 
@@ -105,8 +108,9 @@ def evaluate(
     and stored in threshold.json. `changes` are `key=value` changes of the run's configuration, such
     as dataset.root or trainer.device. `overwrite` allows to replace the results of a run of an
     ablation, which its report shows. `stack` holds its slices if they are already loaded. `form` is
-    a format of the threshold's figure in addition to PNG. If training crops, everything outside the
-    crop is predicted 0 (as `predict --training-crop` does).
+    a format of the threshold's figure in addition to PNG. `overlay` also writes a picture of each
+    scan, with the slices of the largest error. If training crops, everything outside the crop is
+    predicted 0 (as `predict --training-crop` does).
 
     Raises UserError for a run that cannot be evaluated, and for invalid arguments.
     """
@@ -126,7 +130,7 @@ def evaluate(
         search_thresholds(opened, console, form)
     thresholds = thresholds_of(opened, threshold, console)
     sources = threshold_sources(opened, threshold)
-    scored = _score_subjects(opened, members, label, thresholds, other, console)
+    scored = _score_subjects(opened, members, label, thresholds, other, console, overlay)
     _write_tables(opened, scored.table, scored.bins, label)
     if other:
         _record_other_data(opened, other, thresholds, sources)
@@ -186,10 +190,12 @@ def _score_subjects(
     thresholds: Mapping[str, float],
     other: OtherData | None,
     console: Console,
+    overlay: bool,
 ) -> _Scores:
     """Predict and score subjects and write their predictions; warn of unusual scans.
 
-    `label` is the name of their set or of the `other` dataset.
+    `label` is the name of their set or of the `other` dataset. `overlay` also writes a picture of
+    each scan.
     """
     run, experiment = opened.run, opened.experiment
     describe_folder(predictions_folder(run, label), experiment.name)
@@ -219,6 +225,10 @@ def _score_subjects(
         folder = subject_predictions_folder(run, experiment, subject, label)
         masks = [scored.mask for scored in targets.values()]
         write_predictions(folder, images[0], soft, masks, thresholds, {**scan, **metadata})
+        if overlay:
+            path, axis = overlay_file(folder, images[0]), experiment.slices.axis_index
+            title = f"{subject.name}, {label}, segmented by {experiment.name}"
+            write_overlay(path, title, sample, soft, masks, opened.targets, axis)
     return _Scores(pd.DataFrame(rows), bins)
 
 

@@ -28,6 +28,7 @@ from softseg.data.nifti.grid import Grid, canonical, regrid, same_place
 from softseg.data.nifti.io import file_stem, read_grid, read_volume
 from softseg.data.sample import Sample, SubjectError, load_sample
 from softseg.inference.model import Model
+from softseg.inference.overlay import write_overlay
 from softseg.inference.scans import Scan
 from softseg.inference.segment import (
     PreparedScan,
@@ -49,6 +50,7 @@ from softseg.inference.uncertainty.sampling import Sampling, check_varies, nativ
 from softseg.inference.uncertainty.structures import score_structures, write_scores
 from softseg.inference.write import (
     describe_folder,
+    overlay_file,
     prediction_file,
     warn_if_unlike_training,
     write_predictions,
@@ -71,13 +73,14 @@ class Options:
     training_crop: bool = False  # segment only the crop in the middle, as in training
     batch_size: int | None = None  # slices at once; None: as many as fit into memory
     members: str = ""  # of an ensemble: which of the planned runs, for the sidecars
+    overlay: bool = False  # also write a picture of each scan with its prediction
 
 
 @dataclass(frozen=True)
 class Result:
     """The outcome for all scans."""
 
-    written: list[Path]  # NIfTI files
+    written: list[Path]  # NIfTI files, and pictures
     problems: list[str]  # scans that could not be segmented, and why
 
 
@@ -133,6 +136,8 @@ def predict_scans(
             unlike = differences[0] if all(differences) else []
             recorded = {**metadata, **warn_if_unlike_training(first, unlike, console)}
             result.written.extend(write_scan(model, scan, sample.grid, prediction, out, recorded))
+            if options.overlay:
+                result.written.append(_write_overlay(model, scan, sample, prediction, out))
         except MaskAsScanError as error:
             if scan.in_folder and len(scans) > 1:
                 console.print(f"skipped: {error}", markup=False, highlight=False)
@@ -327,6 +332,23 @@ def predict_sample(
     uncertainty, masks = collect_samples(members())
     mean = {target: float(np.mean([own[target] for own in thresholds])) for target in model.targets}
     return Prediction(uncertainty.mean, mean, (uncertainty, masks))
+
+
+def _write_overlay(
+    model: Model, scan: Scan, sample: Sample, prediction: Prediction, out: Path
+) -> Path:
+    """Write the picture of a scan with its prediction; return its path."""
+    path = overlay_file(out / scan.subfolder, scan.first_image)
+    write_overlay(
+        path,
+        f"{scan.first_image.name}, segmented by {model.experiment.name}",
+        sample,
+        prediction.soft,
+        masks_of(model, prediction.soft, prediction.thresholds, sample.grid),
+        model.targets,
+        model.experiment.slices.axis_index,
+    )
+    return path
 
 
 def write_scan(

@@ -29,9 +29,11 @@ def write_predictions(
     """Write one scan's soft predictions (K, X, Y, Z) and masks, a pair of files per target.
 
     `<source>_label-<target>_probseg.nii.gz` (float32) and `_mask.nii.gz` (uint8), on the grid of
-    `source`, each with a JSON sidecar that holds `metadata`. Returns the NIfTI paths.
+    `source`, each with a JSON sidecar that holds `metadata`. Returns the NIfTI paths. A picture of
+    earlier predictions of this scan is deleted.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    overlay_file(folder, source).unlink(missing_ok=True)
     written = []
     for values, mask, (target, threshold) in zip(soft, masks, thresholds.items(), strict=True):
         shared = {**metadata, "Label": target, "GeneratedBy": [SOFTWARE]}
@@ -54,6 +56,11 @@ def write_with_sidecar(
 def prediction_file(folder: Path, source: Path, target: str, kind: Kind) -> Path:
     """The file of one target's soft (probseg) or binary (mask) prediction of a scan."""
     return folder / f"{file_stem(source)}_label-{target}_{kind}.nii.gz"
+
+
+def overlay_file(folder: Path, source: Path) -> Path:
+    """The picture of a scan's predictions (`--overlay`), next to them."""
+    return folder / f"{file_stem(source)}_overlay.png"
 
 
 def describe_folder(folder: Path, model: str) -> None:

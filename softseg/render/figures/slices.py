@@ -27,7 +27,6 @@ COLOR_BAR = (1.4, 0.55)
 """Width and height of the color bar and its labels in inches."""
 IGNORED_NOTE = "gray hatching: ignored, as its truth is unknown"
 _HATCH_COLOR = "#a8a8a8"
-_SOFT = LinearSegmentedColormap.from_list("soft", [(*to_rgb(RED), 0), (*to_rgb(RED), 1)])
 
 PixelSize = tuple[float, float]
 """In mm, along H and W."""
@@ -62,11 +61,11 @@ class ZoomedImage:
         corner, side = (self.box.left, self.box.bottom), self.box.side
         axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=BLUE, linewidth=1.2))
 
-    def plot_mask(self, left: float, top: float, mask: AnyArray) -> Axes:
+    def plot_mask(self, left: float, top: float, mask: AnyArray, opacity: float = 1.0) -> Axes:
         """Show a mask in [0, 1] over the enlarged part in a cell, and what is ignored."""
         axes = add_cell(self.figure, left, top, self.side)
         plot_slice(axes, self.image, self.pixel_mm, self.box)
-        plot_overlay(axes, mask, self.pixel_mm, self.box)
+        plot_overlay(axes, mask, self.pixel_mm, self.box, opacity)
         plot_ignored(axes, self.ignore, self.pixel_mm)
         return axes
 
@@ -86,14 +85,17 @@ def add_text(figure: Figure, left: float, top: float, text: str, **style: Any) -
     figure.text(left / width, 1 - top / height, text, **{"va": "center", **SMALL_FONT, **style})
 
 
-def add_color_bar(figure: Figure, left: float, top: float) -> None:
+def add_color_bar(
+    figure: Figure, left: float, top: float, title: str = "prediction, truth", opacity: float = 1.0
+) -> None:
     """Explain the colors of `plot_overlay`; COLOR_BAR inches wide and high."""
     width, height = figure.get_size_inches()
-    add_text(figure, left, top + 0.1, "prediction, truth")
+    add_text(figure, left, top + 0.1, title)
     bar = figure.add_axes(
         (left / width, 1 - (top + 0.33) / height, COLOR_BAR[0] / width, 0.12 / height)
     )
-    bar.imshow(np.linspace(0, 1, 256)[None], cmap=_SOFT, aspect="auto", extent=(0, 1, 0, 1))
+    colors = _soft_colors(opacity)
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=colors, aspect="auto", extent=(0, 1, 0, 1))
     bar.set(xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"], yticks=[])
     bar.tick_params(labelsize=SMALL, labelcolor=INK, length=2, pad=2)
     bar.spines[:].set_linewidth(0.5)
@@ -147,9 +149,20 @@ def plot_slice(axes: Axes, image: AnyArray, pixel_mm: PixelSize, box: Box) -> No
     _plot_pixels(axes, shown, pixel_mm, box, cmap="gray", vmin=low, vmax=high)
 
 
-def plot_overlay(axes: Axes, prediction: AnyArray, pixel_mm: PixelSize, box: Box) -> None:
-    """Show a prediction or truth (H, W) in [0, 1], transparent (0, and NaN) to red (1)."""
-    _plot_pixels(axes, upright(prediction), pixel_mm, box, cmap=_SOFT, vmin=0, vmax=1)
+def plot_overlay(
+    axes: Axes, prediction: AnyArray, pixel_mm: PixelSize, box: Box, opacity: float = 1.0
+) -> None:
+    """Show a prediction or truth (H, W) in [0, 1], transparent (0, and NaN) to red (1).
+
+    `opacity` is that of a value of 1.
+    """
+    colors = _soft_colors(opacity)
+    _plot_pixels(axes, upright(prediction), pixel_mm, box, cmap=colors, vmin=0, vmax=1)
+
+
+def _soft_colors(opacity: float) -> LinearSegmentedColormap:
+    """Return the colors from transparent to red of this opacity."""
+    return LinearSegmentedColormap.from_list("soft", [(*to_rgb(RED), 0), (*to_rgb(RED), opacity)])
 
 
 def plot_outline(axes: Axes, truth: AnyArray, pixel_mm: PixelSize) -> None:

@@ -345,3 +345,9 @@ def test_the_evaluate_section_adds_postprocessing_and_metrics(trained, tmp_path)
     sidecar = next((run.folder / "predictions").rglob("*_mask.json"))
     steps = json.loads(sidecar.read_text())["Postprocessing"]
     assert steps == [{"keep_largest": {"connectivity": 18}}]
+
+
+def test_overlay_writes_a_picture_of_each_scan(run):
+    evaluate(run, plain(), threshold=0.5, overlay=True)
+    pictures = sorted((run.folder / "predictions").glob("*_overlay.png"))
+    assert [picture.name for picture in pictures] == [f"{name}-image_overlay.png" for name in TEST]

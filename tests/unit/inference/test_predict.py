@@ -266,3 +266,12 @@ def test_an_unexpected_error_is_raised(scan, tmp_path):
     makers.nifti(tmp_path / "in/big.nii.gz", makers.scan(0, (16, 16, 4)))
     with pytest.raises(RuntimeError, match="a bug"):
         run(broken, [tmp_path / "in"], tmp_path / "out")
+
+
+def test_overlay_writes_a_picture_of_each_scan_next_to_its_predictions(scan, tmp_path):
+    done, _ = run(seen(), [scan], tmp_path / "out", Options(overlay=True))
+    assert done.written[-1] == tmp_path / "out/p1_overlay.png"
+    assert done.written[-1].read_bytes().startswith(b"\x89PNG")
+    again, _ = run(seen(), [scan], tmp_path / "out")
+    assert not done.written[-1].exists()
+    assert again.written == done.written[:-1]
