@@ -40,7 +40,7 @@ from softseg.data.loaders.base import DatasetFields
 from softseg.data.masks import ignored_voxels, roi_mask, soft_mask
 from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.io import read_dtype
-from softseg.data.sample import SubjectReader
+from softseg.data.sample import SubjectReader, contrast_of_masks
 from softseg.data.splits import Sets
 from softseg.data.subject import Frame, Subject
 from softseg.preprocess.slices import Slices
@@ -174,6 +174,10 @@ def _check_subject(
                 of_unused, do = "rejected file of an unused rater", f"{do} ({unused})"
                 finding = replace(finding, severity="warning", kind=of_unused, do=do)
             findings.append(finding)
+    if advice := contrast_of_masks(subject, reader.mismatched):
+        what, _, do = advice.partition("; ")
+        findings = [finding for finding in findings if finding.path not in reader.mismatched]
+        findings.append(Finding("error", "grid of another contrast", what, do, subject.name))
     return files, findings
 
 

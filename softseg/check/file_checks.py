@@ -48,9 +48,7 @@ def find_unusual_files(
             others = f", but the values {format_values(values)}" if values else ""
             what = f"holds no voxel of {structure}{others}"
             yield Finding("warning", "empty mask", what, do, file.subject, file.path)
-    consequence = "training takes their voxels as the same"
-    if dataset.on_grid_mismatch == "resample":
-        consequence = "training resamples it where that matters"
+    resamples = dataset.on_grid_mismatch == "resample"
     for file in {file.path: file for file in files}.values():
         distance = file.volume.away_mm
         what = f"is up to {distance:.2g} mm away from the first contrast"
@@ -58,13 +56,34 @@ def find_unusual_files(
             shape = format_shape(file.volume.shape)
             what = f"has the shape {shape}, which is not that of the first contrast"
         if not distance <= ALIGNED_MM:
-            do = f"nothing, if both show the same place: {consequence}"
+            do = "nothing, if both show the same place: their voxels are taken as the same"
+            if resamples:
+                do = "nothing, if both show the same place: training resamples it"
+            contrast = _contrast_on_the_same_grid(file, files)
+            if resamples and file.kind == "mask" and contrast:
+                what += f", but on the grid of {contrast}"
+                do = (
+                    "the first contrast sets the grid, onto which the mask is resampled: put "
+                    f"{contrast} first in dataset.contrasts, so that the truth keeps its voxels"
+                )
             yield Finding("warning", "another grid", what, do, file.subject, file.path)
     for contrast in dataset.contrasts:
         images = [file for file in files if file.kind == "image" and file.name == contrast]
         yield from _negative_minima([image.volume for image in images], contrast)
     yield from _unused_codes(files, dataset.targets, ignore)
     yield from _absent_codes(files, dataset.targets)
+
+
+def _contrast_on_the_same_grid(mask: FileSummary, files: Iterable[FileSummary]) -> str | None:
+    """Return a contrast of the mask's subject whose image is on the mask's grid; None if none."""
+
+    def grid(file: FileSummary) -> tuple[object, ...]:
+        volume = file.volume
+        away = "another shape" if isnan(volume.away_mm) else round(volume.away_mm / ALIGNED_MM)
+        return volume.shape, volume.zooms_mm, volume.orientation, away
+
+    images = [file for file in files if file.kind == "image" and file.subject == mask.subject]
+    return next((image.name for image in images if grid(image) == grid(mask)), None)
 
 
 def _absent_codes(files: Sequence[FileSummary], targets: Mapping[str, Target]) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from softseg.check.findings import (
     format_zooms,
 )
 from softseg.core.errors import UserError, combined_error
+from softseg.core.names import listing
 from softseg.data.splits import SETS, set_of
 from softseg.data.subject import count_scans, persons_of
 
@@ -48,7 +49,12 @@ def as_error(result: CheckResult) -> UserError | None:
     )
     lines: list[str] = []
     for kind, of_kind in groupby(errors, key=lambda error: error.kind):
-        lines += _at_most([str(error) for error in of_kind], kind)
+        subjects: dict[Finding, list[str]] = {}  # what is wrong -> the subjects that it concerns
+        for error in of_kind:
+            place = replace(error, subject="") if error.path is None else error
+            subjects.setdefault(place, []).append(error.subject)
+        texts = [str(replace(error, subject=listing(names))) for error, names in subjects.items()]
+        lines += _at_most(texts, kind)
     return combined_error(heading, lines)
 
 

@@ -127,9 +127,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise UserError if a folder cannot be created or written to; nothing is created.
+    """Raise UserError if a folder cannot be created or written to; nothing is left there.
 
-    Called before long work, so that its results are not lost.
+    Called before long work, so that its results are not lost. A file without a name is created and
+    closed again: permissions alone say nothing of a read-only disk, or of /proc.
     """
     if "\0" in str(folder):
         raise UserError(f"{str(folder)!r}: a path cannot contain the character NUL")
@@ -139,11 +140,21 @@ def check_writable(folder: Path) -> None:
     if not nearest.is_dir():
         place = "" if nearest == folder else f" {nearest}"
         raise UserError(f"{folder}:{place} is a file, not a folder; choose another path")
-    if not os.access(nearest, os.W_OK | os.X_OK):
+    try:
+        with tempfile.TemporaryFile(prefix=_PREFIX, dir=nearest):
+            pass
+    except OSError as error:
+        remedy = "choose another path"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            remedy = f"change its permissions, or {remedy}"
+        elif error.errno in DISK_FULL:
+            remedy = f"free some space, or {remedy}"
+        elif error.errno == errno.EROFS:
+            remedy += " on another disk"
         raise UserError(
-            f"{folder}: the folder {nearest.resolve()} cannot be written to; change its "
-            "permissions, or choose another path"
-        )
+            f"{folder}: the folder {nearest.resolve()} cannot be written to ({error.strerror}); "
+            f"{remedy}"
+        ) from None
 
 
 def os_error_message(error: OSError) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -101,7 +101,16 @@ def load_sample(
     roi = None if subject.roi is None else reader.on_reference(subject.roi, roi_mask)
     sound = [image for image in images if image is not None]
     if reader.problems or reader.reference is None:
-        raise SubjectError(subject.name, reader.problems)
+        problems = reader.problems
+        if advice := contrast_of_masks(subject, reader.mismatched):
+            # resampled onto the first contrast, the truth would lose detail
+            mismatched = tuple(f"{path}: " for path in reader.mismatched)
+            others = [problem for problem in problems if not problem.startswith(mismatched)]
+            problems = [
+                f"dataset.contrasts: {advice} (softseg data check lists the subjects)",
+                *others,
+            ]
+        raise SubjectError(subject.name, problems)
     ignore = None
     if masks and subject.ignore:
         names = zip(dataset.targets, masks, strict=True)
@@ -126,6 +135,27 @@ def load_sample(
         fill=tuple(background_value(*pair) for pair in zip(sound, fills, strict=True)),
         ignore=ignore,
     )
+
+
+def contrast_of_masks(subject: Subject, mismatched: Mapping[Path, Grid]) -> str | None:
+    """Return which contrast should be the first, if all masks are on the grid of another one.
+
+    `mismatched` holds the grids of the files that are not on that of the first contrast.
+    """
+    masks = [path for raters in subject.labels.values() for path in raters.values() if path]
+    if not masks or not mismatched.keys() >= set(masks):
+        return None
+    first = next(iter(subject.images))
+    for contrast, path in subject.images.items():
+        grid = mismatched.get(path)
+        if grid and all(same_place(mismatched[mask], grid) for mask in masks):
+            order = ", ".join([contrast, *(name for name in subject.images if name != contrast)])
+            return (
+                f"masks are on the grid of {contrast}, not on that of "
+                f"{first}; the first contrast sets the grid: put {contrast} first "
+                f"(contrasts: [{order}])"
+            )
+    return None
 
 
 def _read_masks(
@@ -193,6 +223,8 @@ class SubjectReader:
     frame: int | None = None  # index of the frame, for 4D files
     problems: list[str] = field(default_factory=list)
     reference: Grid | None = None
+    mismatched: dict[Path, Grid] = field(default_factory=dict)
+    """The grids of files that were rejected because they are not on the first image's grid."""
     _reference_path: Path = Path()
     _reference_unit: str = "mm"
     _volumes: dict[tuple[Path, Frame | None], Volume | None] = field(default_factory=dict)
@@ -245,6 +277,8 @@ class SubjectReader:
             self.reference, self._reference_path = volume.grid, path
             self._reference_unit = volume.unit
         grid, reference = volume.grid, self.reference
+        if not self.regrid and not same_place(grid, reference):
+            self.mismatched[path] = grid
         if self.regrid:
             if not may_overlap(grid, reference):
                 wrong = f"does not overlap {self._reference_path}"

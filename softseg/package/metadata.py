@@ -55,9 +55,10 @@ class TrainingData(Component):
     subjects: dict[Literal["train", "validation", "test"], Count]
     """Number of subjects in each set."""
     synthetic: bool | None
-    """Whether they are a phantom of softseg; null: unknown, as the data were not available."""
+    """Whether they are a phantom of softseg; null: unknown, as training did not
+    record it and the data were not available."""
     raters: str
-    """How the masks of several raters were fused."""
+    """How the masks of several raters were fused; `one mask per scan` if there are none."""
 
 
 class ModelMetadata(Component):
@@ -152,6 +153,11 @@ def collect_metadata(
     recorded, dataset = run.metadata(), experiment.dataset
     folder, raters = Path(dataset.root).expanduser(), dataset.raters
     fusion = f"{raters.fusion} of raters{', weighted' if raters.weights else ''}"
+    if raters.chosen is not None:
+        fusion = "one rater's masks"
+    elif not dataset.distinguishes_raters:
+        fusion = "one mask per scan"
+    synthetic = is_phantom(folder) if folder.is_dir() else None
     steps = experiment.evaluate.steps
     # scores of other weights (evaluated, then resumed) or postprocessing (--set) are left out
     scored = recorded.get("scored_epoch", epoch) == epoch
@@ -169,8 +175,9 @@ def collect_metadata(
         "fingerprint": fingerprint(recorded.get("data_fingerprint", {}), sets),
         "summary": {
             "subjects": {name: len(getattr(sets, name)) for name in SETS},
-            "synthetic": is_phantom(folder) if folder.is_dir() else None,
-            "raters": fusion if raters.chosen is None else "one rater's masks",
+            # runs of older versions have no record of it
+            "synthetic": recorded.get("synthetic", synthetic),
+            "raters": fusion,
         },
         "scores": _scores(run, list(dataset.targets)) if scored else {},
         "scored_at": _score_thresholds(run) if scored else {},

@@ -22,6 +22,7 @@ from softseg.core.files import write_atomically
 from softseg.core.memory import memory_errors, peak_memory_bytes
 from softseg.core.ranks import SINGLE_PROCESS, Ranks
 from softseg.data import write_split
+from softseg.datasets.phantom import is_phantom
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.runs.data_warnings import data_warnings
@@ -256,6 +257,7 @@ def _write_run_files(
         training_scans=prepared.stack.training_scans(
             prepared.sets.train, experiment.dataset.contrasts, list(experiment.dataset.targets)
         ).model_dump(mode="json"),
+        synthetic=is_phantom(Path(experiment.dataset.root).expanduser()),
         data_fingerprint=fingerprints,
         image_digests=prepared.stack.image_digests(),
         **(

@@ -109,7 +109,9 @@ class DatasetFields(Component):
     read when they are needed. null: half of the machine's memory."""
     on_grid_mismatch: Literal["error", "resample"] = "error"
     """What to do with contrasts and masks that are not on the first contrast's grid: report an
-    error, or resample them onto it (linear, so a mask becomes soft at its edge)."""
+    error, or resample them onto it (linear, so a mask becomes soft at its edge). The first contrast
+    sets the grid of truth and predictions: put the contrast first on which the masks were drawn, so
+    that they are not resampled."""
     fill: Fill | dict[str, Fill] = "minimum"
     """Raw value outside of the scan: in padding, where augmentation turns a slice out of its frame,
     and beyond an image that `on_grid_mismatch` resamples. `minimum`: the value that 0.5 % of the
@@ -137,6 +139,11 @@ class DatasetFields(Component):
                 raise ValueError(f"fill: {unknown_name('contrast', name, self.contrasts)}")
         return self
 
+    @property
+    def distinguishes_raters(self) -> bool:
+        """Whether masks of one target may be by several raters."""
+        return True
+
     def fill_of(self, contrast: str) -> Fill:
         """Return how the value outside of one contrast is chosen."""
         return self.fill.get(contrast, "minimum") if isinstance(self.fill, dict) else self.fill
@@ -156,6 +163,10 @@ class DatasetFields(Component):
             raise UserError(f"dataset.root: there is no folder {root}; {self.hint}")
         return root
 
+    def available_contrasts(self, root: Path) -> set[str]:  # noqa: ARG002
+        """Return the contrasts that the folder has, wanted or not; none: unknown."""
+        return set()
+
     def resolve_subjects(
         self,
         root: Path,
@@ -168,13 +179,19 @@ class DatasetFields(Component):
         `searched` is the pattern of the images, for the message that there are none; `problems`
         are those of the dataset as a whole (`<place>: <what>`).
 
-        Raises UserError for a key that names a subject or rater that does not exist, and if no
-        subject has an image; DatasetError for everything that is missing or ambiguous.
+        Raises UserError for a key that names a subject, rater or contrast that does not exist, and
+        if no subject has an image; DatasetError for everything that is missing or ambiguous.
         """
         names = {files.name for files in candidates}
         unknown = [name for name in self.exclude if name not in names]
         if unknown and names:
             raise UserError(f"dataset.exclude: {unknown_name('subject', unknown[0], names)}")
+        present = {name for files in candidates for name, paths in files.images.items() if paths}
+        absent = [name for name in self.contrasts if name not in present]
+        available = self.available_contrasts(root) if absent else set()
+        if available and absent:
+            message = unknown_name("contrast", absent[0], available)
+            raise UserError(f"dataset.contrasts: in {root} there is {message}")
         selected = select_subjects(candidates, self.include)
         kept = [files for files in selected if files.name not in self.exclude]
         complete = [files for files in kept if files.images or files.labels or files.is_named]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from softseg.core.errors import UserError
-from softseg.core.names import unknown_name
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.participants import ParticipantTables
 from softseg.data.loaders.patterns import Pattern, check_pattern
@@ -67,6 +65,12 @@ class BidsDataset(DatasetFields):
             _check_suffix("roi", self.roi, ())
         return self
 
+    @property
+    def distinguishes_raters(self) -> bool:
+        """Whether a suffix of masks has {rater}."""
+        suffixes = [Pattern(target.suffix or "") for target in self.targets.values()]
+        return any("rater" in suffix.placeholders for suffix in suffixes)
+
     def __call__(self) -> list[Subject]:
         """Find the subjects, in natural order. Raises UserError as `resolve_subjects` does."""
         root = self.existing_root()
@@ -77,20 +81,12 @@ class BidsDataset(DatasetFields):
             for session in _list_sessions(root, masks_root)
         ]
         tables.warn_of_missing_lines()
-        self._check_contrasts_exist(root, files)
         images = " or ".join(f"sub-*/*/sub-*_{contrast}.nii.gz" for contrast in self.contrasts)
         return self.resolve_subjects(root, files, images)
 
-    def _check_contrasts_exist(self, root: Path, files: Sequence[SubjectFiles]) -> None:
-        """Raise UserError for a contrast that no session has, in a folder with images of others."""
-        found = {contrast for one in files for contrast in one.images}
-        absent = [contrast for contrast in self.contrasts if contrast not in found]
-        if not absent:
-            return
-        stems = {stem for session in _list_sessions(root) for _, stem in session.files(root)}
-        if stems:
-            unknown = unknown_name("contrast", absent[0], stems)
-            raise UserError(f"dataset.contrasts: in {root} there is {unknown}")
+    def available_contrasts(self, root: Path) -> set[str]:
+        """Return the entities and suffix of every image: `T1w`, `ce-gad_T1w`."""
+        return {stem for session in _list_sessions(root) for _, stem in session.files(root)}
 
     def _subject_files(
         self, root: Path, masks_root: Path, session: _Session, tables: ParticipantTables

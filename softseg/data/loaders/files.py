@@ -153,6 +153,11 @@ class FilesDataset(DatasetFields):
         preset = self._preset.id if self.image is None else ""
         return Pattern(self.id or preset or "_".join(f"{{{name}}}" for name in self._identity))
 
+    @property
+    def distinguishes_raters(self) -> bool:
+        """Whether a pattern of masks has {rater}."""
+        return any("rater" in self._label(target).placeholders for target in self.targets)
+
     def __call__(self) -> list[Subject]:
         """Find the subjects, in natural order. Raises UserError as `resolve_subjects` does."""
         root = self.existing_root()
@@ -173,6 +178,16 @@ class FilesDataset(DatasetFields):
                 del (images if pattern.literals > self._image.literals else matches)[path]
         subjects = self._gather(images, masks, rows)
         return self.resolve_subjects(root, subjects, self._image.text)
+
+    def available_contrasts(self, root: Path) -> set[str]:
+        """Return what {contrast} matches in the names of the images; nothing if it is not there."""
+        if "contrast" not in self._image.placeholders:
+            return set()
+        patterns = [self._label(target) for target in self.targets]
+        patterns += [Pattern(self.roi)] if self.roi else []
+        masks = {path for pattern in patterns for path in pattern.find(root)}
+        images = self._image.find(root).items()
+        return {values["contrast"] for path, values in images if path not in masks}
 
     def _gather(
         self, images: Matches, masks: list[tuple[str, Pattern, Matches]], rows: SessionRows

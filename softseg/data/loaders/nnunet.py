@@ -71,6 +71,11 @@ class NnunetDataset(DatasetFields):
         if roi is not None:
             raise ValueError("nnU-Net's format has no ROI masks: remove it, or use loader: files")
 
+    @property
+    def distinguishes_raters(self) -> bool:
+        """False: a case has one mask."""
+        return False
+
     def __call__(self) -> list[Subject]:
         """Find the training cases, in natural order.
 

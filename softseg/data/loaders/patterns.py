@@ -61,11 +61,17 @@ class Pattern:
         """Return the text with the placeholders of `values` filled in, and `*` for the others."""
         return _TOKEN.sub(lambda token: values.get(token[1] or "", "*"), self.text)
 
-    def find(self, root: Path, contrasts: Iterable[str]) -> dict[Path, dict[str, str]]:
-        """Return the files under `root` that match, in order, with the text of each placeholder."""
+    def find(
+        self, root: Path, contrasts: Iterable[str] | None = None
+    ) -> dict[Path, dict[str, str]]:
+        """Return the files under `root` that match, in order, with the text of each placeholder.
+
+        {contrast} matches one of `contrasts`; None: any text.
+        """
         # the glob lists few folders and matches at least what the regular expression does
         wide = "*".join(glob.escape(part) for part in re.split(r"\{[^{}]*\}|\*", self.text))
-        regex = self.regex({"contrast": "|".join(re.escape(contrast) for contrast in contrasts)})
+        of_contrasts = "|".join(re.escape(contrast) for contrast in contrasts or ())
+        regex = self.regex(None if contrasts is None else {"contrast": of_contrasts})
         matches = {}
         for name in sorted(glob.glob(wide, root_dir=root)):  # noqa: PTH207 (skips hidden files)
             match = regex.fullmatch(name.replace(os.sep, "/"))

@@ -242,6 +242,23 @@ def test_resampled_files_are_reported(folder):
     assert all("resamples" in finding.do for finding in resampled)
 
 
+def test_a_mask_that_is_resampled_from_another_contrast_names_it(tmp_path):
+    for subject in ("s1", "s2"):
+        nifti(tmp_path / f"{subject}_T1w.nii.gz", scan(1, (8, 6, 4)), np.diag([1, 1, 1, 1]))
+        nifti(tmp_path / f"{subject}_T2w.nii.gz", scan(2, (16, 6, 4)), np.diag([0.5, 1, 1, 1]))
+        nifti(tmp_path / f"{subject}_seg-a.nii.gz", ball((16, 6, 4)), np.diag([0.5, 1, 1, 1]))
+    findings = findings_of(tmp_path, on_grid_mismatch="resample", contrasts=["T1w", "T2w"])
+    grids = [finding for finding in findings if finding.kind == "another grid"]
+    assert ["put T2w first in" in finding.do for finding in grids] == [False, True] * 2
+    findings = findings_of(tmp_path, contrasts=["T1w", "T2w"])
+    errors = [finding for finding in findings if finding.severity == "error"]
+    assert [(error.kind, error.subject) for error in errors] == [
+        ("grid of another contrast", "s1"),
+        ("grid of another contrast", "s2"),
+    ]
+    assert all("put T2w first (contrasts: [T2w, T1w])" in error.do for error in errors)
+
+
 def test_an_unused_code_is_one_note_with_the_number_of_masks(folder):
     for seed in range(10):
         codes = np.zeros(SHAPE)

@@ -180,6 +180,36 @@ def test_a_path_below_a_file_cannot_be_written_to(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
+def test_a_folder_that_only_seems_writable_is_named():
+    """Its permissions are those of any folder, but root cannot create a file in /proc, either."""
+    with pytest.raises(UserError, match=r"^/proc/foo: the folder /proc cannot be written to \("):
+        check_writable(Path("/proc/foo"))
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.EACCES, "change its permissions, or choose another path"),
+        (errno.EROFS, "choose another path on another disk"),
+        (errno.ENOSPC, "free some space, or choose another path"),
+    ],
+)
+def test_a_folder_without_room_or_permission_is_named_with_a_remedy(
+    tmp_path, monkeypatch, code, remedy
+):
+    def fail(**_):
+        raise OSError(code, os.strerror(code), str(tmp_path / "hidden"))
+
+    monkeypatch.setattr("softseg.core.files.tempfile.TemporaryFile", fail)
+    with pytest.raises(UserError) as caught:
+        check_writable(tmp_path / "new")
+    assert str(caught.value) == (
+        f"{tmp_path / 'new'}: the folder {tmp_path} cannot be written to ({os.strerror(code)}); "
+        f"{remedy}"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "words"), [("x" * 300, "File name too long"), ("a\0b", "the character NUL")]
 )

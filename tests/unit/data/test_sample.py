@@ -48,6 +48,26 @@ def problems(folder: Path, **changes: Any) -> list[str]:
     return caught.value.problems
 
 
+def test_masks_on_the_grid_of_another_contrast_name_the_contrast_to_put_first(folder: Path) -> None:
+    """Resampled onto the coarse first contrast, the truth would lose detail."""
+    nifti(folder / "s_T1w.nii.gz", scan(1)[::2], AFFINE @ np.diag([2, 1, 1, 1]))
+    [problem] = problems(folder)
+    assert problem == (
+        "dataset.contrasts: masks are on the grid of T2w, not on that of T1w; the first contrast "
+        "sets the grid: put T2w first (contrasts: [T2w, T1w]) (softseg data check lists the "
+        "subjects)"
+    )
+    nifti(folder / "s_seg-a.nii.gz", ball()[:, ::2], AFFINE @ np.diag([1, 2, 1, 1]))
+    assert len(problems(folder)) == 2
+    assert all("on_grid_mismatch: resample" in problem for problem in problems(folder))
+
+
+def test_the_advice_is_not_given_if_a_mask_is_on_the_first_contrast(folder: Path) -> None:
+    nifti(folder / "s_T1w.nii.gz", scan(1)[::2], AFFINE @ np.diag([2, 1, 1, 1]))
+    nifti(folder / "s_seg-b.nii.gz", ball()[::2], AFFINE @ np.diag([2, 1, 1, 1]))
+    assert all("on_grid_mismatch: resample" in problem for problem in problems(folder))
+
+
 def test_a_sample_holds_contrasts_in_order_and_soft_masks(folder: Path) -> None:
     sample = loaded(folder, contrasts=["T2w", "T1w"])
     np.testing.assert_array_equal(sample.image, np.stack([scan(2), scan(1)]))

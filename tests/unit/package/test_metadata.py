@@ -6,11 +6,17 @@ import json
 import shutil
 from dataclasses import replace
 
+import pytest
 import torch
 
+from softseg import data
+from softseg.config.experiment import Experiment
+from softseg.config.load import load_config
+from softseg.data import read_split
 from softseg.datasets.phantom import write_phantom
 from softseg.evaluation.evaluate import evaluate
 from softseg.package import read_package, write_package
+from softseg.package.metadata import collect_metadata
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.thresholds import read_thresholds, write_thresholds
 from tests.support.packaged_run import packaging_output, quiet_console
@@ -71,6 +77,9 @@ def test_the_card_of_a_model_trained_on_a_phantom_says_synthetic(run, copied, tm
     text = copied.config.read_text()
     text = text.replace(f"{run.folder.parent}/data", str(tmp_path / "phantom"))
     copied.config.write_text(text)
+    recorded = copied.metadata()
+    assert recorded.pop("synthetic") is False
+    (copied.folder / "run.json").write_text(json.dumps(recorded))  # as of an older version
     write_package(copied, tmp_path / "m", quiet_console())
     package = read_package(tmp_path / "m")
     assert package.metadata["summary"]["synthetic"] is True
@@ -78,3 +87,31 @@ def test_the_card_of_a_model_trained_on_a_phantom_says_synthetic(run, copied, tm
     shutil.rmtree(tmp_path / "phantom")
     assert "cannot state whether they are synthetic" in packaging_output(copied, tmp_path / "n")
     assert read_package(tmp_path / "n").metadata["summary"]["synthetic"] is None
+
+
+def test_training_records_whether_the_data_are_synthetic(run, tmp_path, monkeypatch):
+    """The package is made in another folder, where a relative dataset.root does not exist."""
+    experiment = load_config(run.config, Experiment, ["dataset.root=elsewhere"])
+    monkeypatch.chdir(tmp_path)
+    metadata = collect_metadata(run, experiment, read_split(run.split), 1, {})
+    assert metadata.summary.synthetic is False
+
+
+@pytest.mark.parametrize(
+    ("spec", "raters"),
+    [
+        ({"loader": "files", "label": "{subject}-{rater}.nii.gz"}, "majority of raters"),
+        ({"loader": "files", "label": "{subject}-mask.nii.gz"}, "one mask per scan"),
+        ({"loader": "bids", "targets": {"gm": {"suffix": "gm-{rater}"}}}, "majority of raters"),
+        ({"loader": "bids", "targets": {"gm": {"suffix": "gm"}}}, "one mask per scan"),
+        ({"loader": "nnunet"}, "one mask per scan"),
+    ],
+)
+def test_raters_are_described_only_where_there_are_some(run, spec, raters):
+    image = {"image": "{subject}.nii.gz"} if spec["loader"] == "files" else {}
+    fields = {"root": "data", "contrasts": ["T2star"], "targets": {"gm": {}}, **image, **spec}
+    experiment = load_config(run.config, Experiment).model_copy(
+        update={"dataset": data.build(fields)}
+    )
+    metadata = collect_metadata(run, experiment, read_split(run.split), 1, {})
+    assert metadata.summary.raters == raters

@@ -164,6 +164,17 @@ DEFECTS = {
 }
 
 
+@pytest.mark.parametrize("loader", ["files", "bids"])
+@pytest.mark.parametrize("contrasts", [["T2star"], ["T1w", "T2star"]])
+def test_a_contrast_that_no_subject_has_is_named_with_those_there_are(tmp_path, loader, contrasts):
+    example = make_example(loader, tmp_path)
+    with pytest.raises(UserError) as caught:
+        example.dataset(contrasts=contrasts)()
+    assert str(caught.value) == (
+        f"dataset.contrasts: in {tmp_path} there is no contrast 'T2star'; contrasts are T1w, T2w"
+    )
+
+
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_data_check_and_train_report_the_same_error(tmp_path, monkeypatch, capsys, defect):
     damage, setting, words = DEFECTS[defect]
