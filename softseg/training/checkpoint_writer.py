@@ -48,6 +48,9 @@ class CheckpointWriter:
         self._next_checkpoint = -math.inf  # when it is due, in seconds of the monotonic clock
         self._closed = self._gave_up = False
         self._error: BaseException | None = None
+        # waited for instead of the thread: before Python 3.13, a thread whose `join` is interrupted
+        # counts as ended, and a second `join` returns at once (python/cpython#90882)
+        self._ended = threading.Event()
         # a daemon, so that a recorder that was never closed does not keep the process alive
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
         self._thread.start()
@@ -87,13 +90,13 @@ class CheckpointWriter:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        self._ended.wait()
         self._raise_error()
 
     def give_up(self) -> None:
         """Drop what waits; the file that is being written is completed, if that is soon."""
         self._gave_up = True
-        self._thread.join(_GIVE_UP)
+        self._ended.wait(_GIVE_UP)
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None
@@ -107,6 +110,8 @@ class CheckpointWriter:
                 self._write(job)
         except BaseException as error:  # raised in the training thread
             self._error = error
+        finally:
+            self._ended.set()
 
     def _next_job(self) -> _Waiting | None:
         """Wait for something to write and take it; None if the writer is closed."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import threading
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -209,8 +211,28 @@ def test_giving_up_drops_what_waits_and_completes_the_file_that_is_being_written
     disk.submit(writer, 2, wait=False)
     threading.Timer(0.1, disk.free.set).start()
     writer.give_up()
-    assert not writer._thread.is_alive()
+    assert writer._ended.is_set()
     assert disk.written == [("history", 1)]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="POSIX only")
+def test_closing_again_after_an_interruption_waits_for_the_thread(disk):
+    """A real signal: before Python 3.13, the thread would count as ended after it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        writer = CheckpointWriter(disk.folder, 0, 0)
+        disk.free.clear()
+        disk.submit(writer, 1, best=True)
+        interrupt = partial(signal.pthread_kill, threading.main_thread().ident, signal.SIGINT)
+        threading.Timer(0.2, interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            writer.close()
+        assert disk.written == []
+        threading.Timer(0.2, disk.free.set).start()
+        writer.close()
+        assert disk.epochs() == [1, 1]
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def test_later_steps_do_not_change_a_checkpoint():
