@@ -206,6 +206,8 @@ def _busy_share(state: State, task: Task) -> float:
         train_epoch(state, task, _Silent())
         synchronize(task.device)
     _, busy = device_seconds(profiler.events() or [])
+    if busy == 0:
+        raise UserError("torch's profiler sees nothing of what the GPU does")
     return min(1.0, busy / seconds)
 
 

@@ -36,7 +36,7 @@ class Profile:
 
     def __init__(self, folder: Path, device: torch.device, steps: int = STEPS) -> None:
         self.trace = folder / "profile" / "trace.json.gz"
-        self.phases: dict[str, float] = {}  # phase -> seconds per step, on a GPU: of its operations
+        self.phases: dict[str, float] = {}  # phase -> seconds per step
         self.busy: float | None = None  # seconds per step in which a GPU computes or copies
         self._on_device = device.type == "cuda"
         self._steps, self._steps_done = steps, 0
@@ -84,6 +84,8 @@ class Profile:
             steps_an_epoch = self._steps_done / len(self._other_seconds)
             share = self.busy * steps_an_epoch / training
             console.print(f"the GPU is busy for {share:.0%} of the training part", highlight=False)
+        elif self._on_device:
+            console.print("the system does not let torch trace the GPU: these are the host's times")
         console.print(
             f"training part of an epoch {training:.2f} s, the bare network's steps "
             f"{bare_seconds:.2f} s: {training / bare_seconds:.2f} times",
@@ -98,8 +100,9 @@ class Profile:
         events = profiler.events() or []
         seconds = host_seconds(events)
         if self._on_device:
-            seconds, busy = device_seconds(events)
-            self.busy = busy / self._steps
+            of_device, busy = device_seconds(events)
+            if busy > 0:  # else this system does not let torch (CUPTI) trace the GPU
+                seconds, self.busy = of_device, busy / self._steps
         self.phases = {name: total / self._steps for name, total in seconds.items()}
 
 

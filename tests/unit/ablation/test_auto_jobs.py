@@ -90,6 +90,10 @@ def test_the_share_in_which_a_gpu_is_busy_is_that_of_steps_without_a_profile(mon
     monkeypatch.setattr(module, "profile", lambda activities: nullcontext(profiler))
     task = tiny_task()
     assert module._busy_share(tiny_state(task), task) == 0.25
+    clock = iter([1.0, 3.0])
+    monkeypatch.setattr(module, "device_seconds", lambda events: ({}, 0.0))
+    with pytest.raises(UserError, match="sees nothing of what the GPU does"):
+        module._busy_share(tiny_state(task), task)
 
 
 def test_one_run_of_each_kind_is_measured(prepared, monkeypatch):

@@ -9,6 +9,7 @@ import json
 import re
 import statistics
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -195,6 +196,23 @@ def test_the_share_in_which_a_gpu_is_busy_is_printed(tmp_path):
     profile.print_result([{"train_seconds": 0.5, "val_seconds": 0.1}] * 3, 0.5, console)
     assert "the GPU is busy for 80% of the training part" in console.file.getvalue()
     assert "training: backward" in console.file.getvalue()
+
+
+def test_where_the_gpu_cannot_be_traced_the_host_is_timed_and_the_output_says_so(tmp_path):
+    """Without CUPTI, a profile has no operations of the GPU: every share would be 0 / 0."""
+    profile = Profile(tmp_path, torch.device("cpu"), steps=1)
+    profile._profiler.stop()
+    profile._on_device, profile._other_seconds = True, [0.1]
+    step = Recorded()
+    step.phase("network", 20, 50)
+    step.phase("backward", 60, 70)
+    trace = SimpleNamespace(export_chrome_trace=lambda path: None, events=lambda: step.events)
+    profile._read_trace(trace)
+    assert profile.phases == pytest.approx({"network": 30e-6, "backward": 10e-6})
+    assert profile.busy is None
+    console = Console(file=io.StringIO(), width=120)
+    profile.print_result([{"train_seconds": 0.5, "val_seconds": 0.1}], 0.5, console)
+    assert "these are the host's times" in console.file.getvalue()
 
 
 def test_the_step_time_is_the_median_of_the_repeats_without_the_warm_up(monkeypatch):
