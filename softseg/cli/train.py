@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from softseg.cli.options import ConfigFile, Device, Sets, changes
-from softseg.core.console import open_console
+from softseg.cli.options import AsJson, ConfigFile, Device, Sets, changes
+from softseg.core.console import open_console, print_json
 
 
 def train(
@@ -35,6 +35,15 @@ def train(
     profile: Annotated[
         bool, typer.Option("--profile", help="Write a trace and print where an epoch's time goes.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print data, memory and time that training needs, measured on a few steps; train "
+            "nothing and write nothing but the cache of slices.",
+        ),
+    ] = False,
+    json_: AsJson = False,
 ) -> None:
     """Train the experiment of a YAML file."""
     from softseg.config.load import load_experiment
@@ -43,6 +52,10 @@ def train(
         raise typer.BadParameter("--resume and --overwrite cannot be combined")
     if extend and not resume:
         raise typer.BadParameter("--extend needs --resume: it trains an existing run longer")
+    if dry_run and profile:
+        raise typer.BadParameter("--dry-run trains nothing that --profile could record")
+    if json_ and not dry_run:
+        raise typer.BadParameter("--json needs --dry-run; a run's history.csv has its epochs")
     experiment = load_experiment(config, changes(set_, device))
     # only now, as it imports torch: a mistake in the configuration is reported at once
     from softseg.core.ranks import from_environment
@@ -51,6 +64,22 @@ def train(
     from softseg.training import train as training
 
     folder, ranks = out or Path("runs") / experiment.name, from_environment()
+    if dry_run:
+        from softseg.training import dry_run as trial
+
+        console = open_console(to_stderr=json_)
+        result = trial.dry_run(
+            experiment,
+            folder,
+            console,
+            resume=resume,
+            overwrite=overwrite,
+            extend=extend,
+            ranks=ranks,
+        )
+        if json_ and result is not None:
+            print_json(result)
+        return
     with exclusive(Run(folder)) if ranks.first else nullcontext():
         training.train(
             experiment,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
+from softseg.config.trainer import Trainer
 from softseg.core.console import print_topics
 from softseg.core.determinism import determinism_errors
 from softseg.core.errors import TrainingError, UserError
@@ -49,7 +50,7 @@ from softseg.training.recorder import ProgressDisplay, RunRecorder, format_perce
 from softseg.training.run_summary import summarize
 from softseg.training.task import Observer, Record, State, Task, build_task, new_state, restore
 
-_MEMORY = (
+MEMORY = (
     "training",
     "lower trainer.batch_size, model.filters or the size of the crop in preprocess (the last "
     "completed epoch is kept for the same configuration; another one starts over)",
@@ -57,7 +58,22 @@ _MEMORY = (
 """What memory ran out for, and what to change."""
 
 
-@memory_errors(*_MEMORY)
+@dataclass(frozen=True)
+class TrainingStart:
+    """All that a training starts from; nothing of it is in the run's folder yet."""
+
+    experiment: Experiment  # with the hardware settings of this process, or of the resumed run
+    requested: Trainer  # as configured
+    prepared: PreparedData
+    fingerprints: dict[str, str]  # subject -> fingerprint of its data
+    task: Task
+    state: State
+    fine_tuning: FineTuning | None
+    changes: list[Change]  # of a resumed run's configuration
+    done: bool  # whether nothing is left to train
+
+
+@memory_errors(*MEMORY)
 def train(
     experiment: Experiment,
     folder: Path,
@@ -84,15 +100,62 @@ def train(
     finite, KeyboardInterrupt when interrupted; the last completed epoch is on disk in both cases.
     """
     run, processes = Run(folder), processes_of(ranks)
-    if experiment.trainer.logger == "mlflow":
-        check_mlflow()
     if not processes.first:
         _train_as_other_rank(experiment, run, resume, prepared, processes)
         return run
+    start = prepare_start(
+        experiment,
+        run,
+        console,
+        processes,
+        resume=resume,
+        overwrite=overwrite,
+        extend=extend,
+        prepared=prepared,
+    )
+    create_folder(run, overwrite)
+    broadcast_start(start)
+    state, task, changes = start.state, start.task, start.changes
+    if start.done:
+        console.print(already_trained(run, start), markup=False)
+        configuration_changes = [c for c in changes if not c.hardware]
+        _change_finished(run, start.experiment, configuration_changes, console)
+        return run
+    warnings = print_start(console, run, start)
+    requested = requested_hardware(run, start.requested, start.experiment.trainer, resume)
+    _write_run_files(run, start)
+    run.update_metadata(
+        requested=requested,
+        processes=processes.world_size,
+        warnings=warnings,
+        **start_metadata(run, state.epoch, task.device, [str(change) for change in changes]),
+    )
+    _fit_and_record(run, start.experiment, state, task, console, profile)
+    _finish(run, state, task, console)
+    return run
+
+
+def prepare_start(
+    experiment: Experiment,
+    run: Run,
+    console: Console,
+    processes: Processes,
+    *,
+    resume: bool,
+    overwrite: bool,
+    extend: bool,
+    prepared: PreparedData | None = None,
+) -> TrainingStart:
+    """Prepare all that the first process of a training needs, as `train` does before it writes.
+
+    Raises UserError for bad input, or for a folder that holds another run.
+    """
+    if experiment.trainer.logger == "mlflow":
+        check_mlflow()
     check_folder(run, resume, overwrite)
-    request = experiment.trainer
+    requested = experiment.trainer
     experiment = _resolve_process_hardware(experiment, run, resume, processes)
-    hardware = keys_that_may_change(run, request)
+    hardware = keys_that_may_change(run, requested)
     changes = check_same_config(run, experiment, extend, hardware) if resume else []
     source = source_weights(experiment, run, resume)
     prepared = prepared or prepare_shared_data(experiment, console, processes)
@@ -104,41 +167,27 @@ def train(
     images = prepared.stack.image_digests()
     test_digests = {name: images[name] for name in prepared.sets.test}
     fine_tuning = load_initial_weights(state, source, test_digests)
+    done = False
     if resume and run.last.exists():
         restore(state, run.last)
-    create_folder(run, overwrite)
-    done = is_finished(state, task) and run.metadata().get("status") == "finished"
-    processes.broadcast_from_first(_StartPoint(state.epoch, fingerprints, done))
-    if done:
-        console.print(_already_trained(run, state, task), markup=False)
-        _change_finished(run, experiment, [c for c in changes if not c.hardware], console)
-        return run
-    _print_summary(console, run, experiment, prepared, task, state, fine_tuning)
-    targets = list(experiment.dataset.targets)
-    warnings = data_warnings(targets, experiment.slices, prepared.stack, prepared.sets)
-    for warning in warnings:
-        console.print(f"warning   {warning}", highlight=False, markup=False)
-    for change in (hardware_line(changes), *(c for c in changes if not c.hardware)):
-        if change is not None:
-            console.print(f"changed   {change}", highlight=False, markup=False)
-    requested = requested_hardware(run, request, experiment.trainer, resume)
-    _write_run_files(run, experiment, prepared, fingerprints, fine_tuning)
-    run.update_metadata(
-        requested=requested,
-        processes=processes.world_size,
-        warnings=warnings,
-        **start_metadata(run, state.epoch, task.device, [str(change) for change in changes]),
+        done = is_finished(state, task) and run.metadata().get("status") == "finished"
+    return TrainingStart(
+        experiment, requested, prepared, fingerprints, task, state, fine_tuning, changes, done
     )
-    _fit_and_record(run, experiment, state, task, console, profile)
-    _finish(run, state, task, console)
-    return run
 
 
-def _already_trained(run: Run, state: State, task: Task) -> str:
+def broadcast_start(start: TrainingStart) -> None:
+    """Send the other processes where the first one starts, with which they compare theirs."""
+    point = _StartPoint(start.state.epoch, start.fingerprints, start.done)
+    start.task.processes.broadcast_from_first(point)
+
+
+def already_trained(run: Run, start: TrainingStart) -> str:
     """The message that nothing is left to train, with what ended the training."""
-    ended = f"{run.folder} is already trained: {state.epoch} epochs"
-    if state.epoch < task.trainer.max_epochs:
-        ended += f" of {task.trainer.max_epochs}, ended by trainer.early_stopping"
+    epoch, max_epochs = start.state.epoch, start.task.trainer.max_epochs
+    ended = f"{run.folder} is already trained: {epoch} epochs"
+    if epoch < max_epochs:
+        ended += f" of {max_epochs}, ended by trainer.early_stopping"
     return ended
 
 
@@ -183,7 +232,21 @@ def _train_as_other_rank(
     prepared: PreparedData | None,
     processes: Processes,
 ) -> None:
-    """Train as a process other than the first: the same, without writing the run's folder.
+    """Train as a process other than the first: the same, without writing the run's folder."""
+    state, task, done = prepare_other_rank(experiment, run, resume, prepared, processes)
+    if not done:
+        with determinism_errors():
+            fit(state, task, _Observers(()))
+
+
+def prepare_other_rank(
+    experiment: Experiment,
+    run: Run,
+    resume: bool,
+    prepared: PreparedData | None,
+    processes: Processes,
+) -> tuple[State, Task, bool]:
+    """Prepare what a process other than the first needs, and whether nothing is left to train.
 
     Raises UserError where this process has other data or another last epoch than the first.
     """
@@ -200,9 +263,7 @@ def _train_as_other_rank(
             f"process {processes.rank} has other data or another last epoch than process 0; "
             f"on several machines the data and {run.folder} must be the same for all"
         )
-    if not start.done:
-        with determinism_errors():
-            fit(state, task, _Observers(()))
+    return state, task, start.done
 
 
 def _resolve_process_hardware(
@@ -218,32 +279,29 @@ def _resolve_process_hardware(
     return experiment
 
 
-def _print_summary(
-    console: Console,
-    run: Run,
-    experiment: Experiment,
-    prepared: PreparedData,
-    task: Task,
-    state: State,
-    fine_tuning: FineTuning | None,
-) -> None:
-    """Print what is about to be trained, and what has changed since a resumed run began."""
-    summary = summarize(experiment, prepared, state, fine_tuning, task.stack)
+def print_start(console: Console, run: Run, start: TrainingStart) -> list[str]:
+    """Print what is about to be trained and what has changed; return the warnings of the data."""
+    experiment, prepared, task, state = start.experiment, start.prepared, start.task, start.state
+    summary = summarize(experiment, prepared, state, start.fine_tuning, task.stack)
     print_topics(console, summary.splitlines())
     if task.processes.world_size > 1:
         console.print(f"processes {task.processes.world_size}, each with its part of every batch")
-    for change in changed_versions(run, task.device) if state.epoch else ():
-        console.print(f"warning   {change}: results may differ in their last bits", markup=False)
+    for version in changed_versions(run, task.device) if state.epoch else ():
+        console.print(f"warning   {version}: results may differ in their last bits", markup=False)
+    targets = list(experiment.dataset.targets)
+    warnings = data_warnings(targets, experiment.slices, prepared.stack, prepared.sets)
+    for warning in warnings:
+        console.print(f"warning   {warning}", highlight=False, markup=False)
+    changes = start.changes
+    for change in (hardware_line(changes), *(c for c in changes if not c.hardware)):
+        if change is not None:
+            console.print(f"changed   {change}", highlight=False, markup=False)
+    return warnings
 
 
-def _write_run_files(
-    run: Run,
-    experiment: Experiment,
-    prepared: PreparedData,
-    fingerprints: dict[str, str],
-    fine_tuning: FineTuning | None,
-) -> None:
+def _write_run_files(run: Run, start: TrainingStart) -> None:
     """Write run.json, split.json and config.yaml of a run that is about to train."""
+    experiment, prepared, fine_tuning = start.experiment, start.prepared, start.fine_tuning
     trainer = experiment.trainer
     run.update_metadata(
         status="training",
@@ -258,7 +316,7 @@ def _write_run_files(
             prepared.sets.train, experiment.dataset.contrasts, list(experiment.dataset.targets)
         ).model_dump(mode="json"),
         synthetic=is_phantom(Path(experiment.dataset.root).expanduser()),
-        data_fingerprint=fingerprints,
+        data_fingerprint=start.fingerprints,
         image_digests=prepared.stack.image_digests(),
         **(
             {"file_digests": {"root": experiment.dataset.root, "subjects": prepared.files}}
@@ -305,7 +363,7 @@ def _fit_and_record(
     mlflow = MLflowLogger(run.folder, experiment, state.epoch) if has_mlflow else None
     profiler = Profile(run.folder, task.device) if profile else None
     try:
-        with memory_errors(*_MEMORY), determinism_errors(), recorder, mlflow or nullcontext():
+        with memory_errors(*MEMORY), determinism_errors(), recorder, mlflow or nullcontext():
             slices = len(task.rows)
             with ProgressDisplay(console, trainer.max_epochs, state.epoch, slices) as display:
                 observers: list[Observer] = [recorder, display]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,10 +13,12 @@ from softseg.core import device as hardware
 from softseg.core.errors import UserError
 from softseg.data import Sets
 from softseg.preprocess.stack import SliceStack
+from softseg.runs.build import build_network
 from softseg.runs.data import PreparedData
 from softseg.training.step_memory import training_bytes
 from softseg.training.task import build_task
-from tests.support.experiments import TINY, experiment
+from tests.support.experiments import PAPER, TINY, experiment
+from tests.support.paths import ROOT
 from tests.support.tiny import tiny_stack
 
 GIB = 2**30
@@ -31,10 +34,29 @@ def test_the_need_of_the_papers_network_is_that_counted_from_its_feature_maps(pr
     assert (needed - weights) / GIB == pytest.approx(gib, abs=0.01)
 
 
+@pytest.mark.parametrize("filters", [8, 64])
+def test_the_formula_in_the_manual_is_that_of_the_counted_tensors(filters):
+    page = (ROOT / "docs/how-to/resources.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| (\d), (float32|bf16)[^|]*\| (\d+) \| (\d+) \| (\d+) \|", page)
+    assert len(rows) == 4
+    dropouts = (
+        (0.0, "every_convolution"),
+        (0.3, "before_output_layer"),
+        (0.3, "every_convolution"),
+    )
+    for depth, precision, *coefficients in rows:
+        for (dropout, position), per_value in zip(dropouts, coefficients, strict=True):
+            model = {"depth": int(depth), "filters": filters, "dropout": dropout}
+            spec = {**PAPER, **model, "dropout_position": position}
+            chosen = experiment(spec, precision=precision)
+            with torch.device("meta"):
+                parameters = sum(p.numel() for p in build_network(chosen)[0].parameters())
+            formula = 16 * parameters + int(per_value) * 4 * 64 * 96 * filters
+            assert training_bytes(chosen, (4, 1, 64, 96)) == pytest.approx(formula, rel=0.03)
+
+
 def test_the_need_is_that_of_tensors_on_a_device():
     """What autograd saves on a CPU, where dropout keeps a mask of floats as well."""
-    from softseg.runs.build import build_network
-
     tiny = experiment({"name": "unet2d", "depth": 2, "filters": 4, "dropout": 0.0})
     network, head = build_network(tiny)
     storages = {}

@@ -1,0 +1,185 @@
+"""What a training would need: memory, and time measured on a few steps; it trains nothing."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from softseg.config.experiment import Experiment
+from softseg.core import seeds
+from softseg.core.console import print_topics, whole_seconds
+from softseg.core.device import synchronize
+from softseg.core.memory import GIB, memory_errors, peak_memory_bytes
+from softseg.core.ranks import SINGLE_PROCESS, Ranks
+from softseg.runs.folder import Run
+from softseg.training.batches import epoch_batches
+from softseg.training.distributed.processes import processes_of
+from softseg.training.loop import train_step, validate
+from softseg.training.profile import steps_per_epoch
+from softseg.training.step_memory import training_bytes
+from softseg.training.task import State, Task
+from softseg.training.train import (
+    MEMORY,
+    TrainingStart,
+    already_trained,
+    broadcast_start,
+    prepare_other_rank,
+    prepare_start,
+    print_start,
+)
+
+WARM_UP, STEPS = 2, 5
+
+
+@dataclass(frozen=True)
+class Times:
+    """Measured seconds of a full step and of an epoch."""
+
+    step: float
+    epoch: float
+
+
+@memory_errors(*MEMORY)
+def dry_run(
+    experiment: Experiment,
+    folder: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    extend: bool = False,
+    ranks: Ranks = SINGLE_PROCESS,
+) -> dict[str, Any] | None:
+    """Print what `train` would train with the same arguments, and what memory and time it needs.
+
+    It takes a few steps with weights that are discarded, and writes nothing except to the cache of
+    preprocessed slices (`dataset.cache`). Every process of a run takes part.
+
+    Returns the same as a JSON-compatible mapping; None for a process other than the first.
+    Raises UserError where `train` would, and if memory runs out in these steps.
+    """
+    run, processes = Run(folder), processes_of(ranks)
+    if not processes.first:
+        state, task, done = prepare_other_rank(experiment, run, resume, None, processes)
+        if not done:
+            measure_times(state, task)
+        return None
+    start = prepare_start(
+        experiment, run, console, processes, resume=resume, overwrite=overwrite, extend=extend
+    )
+    broadcast_start(start)
+    result = _describe(run, start)
+    if start.done:
+        console.print(already_trained(run, start), markup=False)
+        return {**result, "epochs_left": 0, "seconds": None}
+    result["warnings"] = print_start(console, run, start)
+    times = measure_times(start.state, start.task)
+    all_epochs = times.epoch * result["epochs_left"]
+    result["seconds"] = {"step": times.step, "epoch": times.epoch, "all_epochs": all_epochs}
+    peaks = peak_memory_bytes(start.task.device)
+    result["memory_bytes"] |= {f"peak_{place}": n_bytes for place, n_bytes in peaks.items()}
+    _print(console, result, start)
+    return result
+
+
+def measure_times(state: State, task: Task) -> Times:
+    """Measure a step, with its batch, and the validation of a few volumes; changes the state.
+
+    An epoch's time follows from the numbers of its slices. Writing checkpoints is not part of it.
+    """
+    step, full_steps = step_seconds(state, task), steps_per_epoch(task)
+    return Times(step, step * full_steps + validation_seconds(state, task))
+
+
+def step_seconds(state: State, task: Task) -> float:
+    """Return the median time of training steps with full batches of random slices."""
+    network = task.processes.wrap_ddp(state.model, task.device)
+    state.model.train()
+    state.head.train()
+    generators = [seeds.generator(task.seed, name) for name in ("augment", "raters")]
+    count = (WARM_UP + STEPS) * task.trainer.batch_size
+    order = task.rows.repeat(math.ceil(count / len(task.rows)))[:count]
+    seconds, start = [], time.perf_counter()
+    for batch in epoch_batches(task, order, *generators):
+        train_step(state, task, batch, network)
+        synchronize(task.device)
+        seconds.append(time.perf_counter() - start)
+        start = time.perf_counter()
+    return statistics.median(seconds[WARM_UP:])
+
+
+def validation_seconds(state: State, task: Task) -> float:
+    """Return the time of a validation, measured on one volume of each process."""
+    few = replace(task, validation=task.validation[: task.processes.world_size])
+    validate(state, few)
+    synchronize(task.device)
+    start = time.perf_counter()
+    validate(state, few)
+    synchronize(task.device)
+    return (time.perf_counter() - start) * _slices(task) / _slices(few)
+
+
+def _slices(task: Task) -> int:
+    """Number of validation slices."""
+    return sum(len(rows) for rows in task.validation_rows)
+
+
+def _describe(run: Run, start: TrainingStart) -> dict[str, Any]:
+    """What would be trained, and the memory that can be computed."""
+    experiment, task, stack = start.experiment, start.task, start.prepared.stack
+    trainer, sets, processes = experiment.trainer, start.prepared.sets, task.processes.world_size
+    members = {"training": sets.train, "validation": sets.validation, "test": sets.test}
+    batch = (math.ceil(trainer.batch_size / processes), *stack.image.shape[1:])
+    return {
+        "name": experiment.name,
+        "folder": str(run.folder),
+        "device": str(trainer.device),
+        "threads": trainer.threads,
+        "precision": trainer.precision,
+        "processes": processes,
+        "data": {
+            name: {"subjects": len(names), "slices": len(stack.rows(names))}
+            for name, names in members.items()
+        },
+        "pixels": list(stack.image.shape[2:]),
+        "parameters": sum(p.numel() for p in start.state.model.parameters()),
+        "epochs_done": start.state.epoch,
+        "epochs_left": trainer.max_epochs - start.state.epoch,
+        "memory_bytes": {"slices": stack.n_bytes, "training": training_bytes(experiment, batch)},
+    }
+
+
+def _print(console: Console, result: Mapping[str, Any], start: TrainingStart) -> None:
+    """Print memory and times."""
+    memory, seconds, left = result["memory_bytes"], result["seconds"], result["epochs_left"]
+    peaks = [f"{_size(memory['peak_host'])} of this process"]
+    if "peak_device" in memory:
+        peaks.append(f"{_size(memory['peak_device'])} on {result['device']}")
+    steps = math.ceil(steps_per_epoch(start.task))
+    cache = start.experiment.dataset.cache
+    written = f" Preprocessed slices are in the cache {cache}." if cache else ""
+    print_topics(
+        console,
+        [
+            f"memory    slices {_size(memory['slices'])}; training {_size(memory['training'])} "
+            "(estimate: weights, gradients, moments and feature maps of a batch); measured peak "
+            + ", ".join(peaks),
+            f"time      {seconds['step']:.3f} s a step (median of {STEPS}); "
+            f"{seconds['epoch']:.1f} s an epoch of {steps} steps, with validation; "
+            f"about {whole_seconds(seconds['all_epochs'])} for the {left} epochs that are left at "
+            "most, if this machine stays as free as now",
+            f"dry run   nothing is trained, and {result['folder']} is not written.{written}",
+        ],
+    )
+
+
+def _size(n_bytes: int) -> str:
+    """Bytes as MiB or GiB."""
+    return f"{n_bytes / GIB:.1f} GiB" if n_bytes >= GIB else f"{n_bytes / 2**20:.0f} MiB"
