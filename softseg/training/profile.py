@@ -170,12 +170,13 @@ def bare_step_seconds(state: State, task: Task, repeats: int = 5, warm_up: int =
     twin.head.train()
     size = math.ceil(task.trainer.batch_size / task.processes.world_size)
     trainer = task.trainer.model_copy(update={"batch_size": size})
-    batch = single_batch(replace(task, processes=SINGLE, trainer=trainer), task.rows[:size])
+    alone = replace(task, processes=SINGLE, trainer=trainer)
+    batch = single_batch(alone, task.rows[:size])
     times = []
     for _ in range(warm_up + repeats):
         synchronize(task.device)
         start = time.perf_counter()
-        train_step(twin, task, batch)
+        train_step(twin, alone, batch)
         synchronize(task.device)
         times.append(time.perf_counter() - start)
     return statistics.median(times[warm_up:])

@@ -9,6 +9,7 @@ import json
 import re
 import statistics
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,7 @@ from rich.console import Console
 from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 
+from softseg.training.distributed.processes import TorchrunProcesses
 from softseg.training.loop import fit
 from softseg.training.profile import (
     PHASES,
@@ -25,7 +27,7 @@ from softseg.training.profile import (
     device_seconds,
     steps_per_epoch,
 )
-from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
+from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task, with_ignored
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,20 @@ def test_bare_steps_are_those_of_a_compiled_network_if_training_compiles_it(monk
         task = tiny_task(compile=mode)
         bare_step_seconds(tiny_state(task), task, repeats=2, warm_up=1)
         assert calls == expected
+
+
+def test_one_of_several_processes_times_full_batches_of_its_own_without_the_others(monkeypatch):
+    """With ignored voxels, a step asks the other processes, which have ended, for their count."""
+
+    def fail(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", fail)
+    monkeypatch.setattr(torch.compiler, "set_stance", fail)  # a part of a batch is not compiled
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    task = tiny_task(with_ignored(tiny_stack()), loss="mse", compile=True)
+    several = replace(task, processes=TorchrunProcesses(rank=0, world_size=2))
+    assert bare_step_seconds(tiny_state(task), several, repeats=1, warm_up=0) > 0
 
 
 class Recorded:
