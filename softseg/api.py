@@ -121,6 +121,7 @@ def predict(
     threshold: float | None = None,
     batch_size: int | None = None,
     overlay: bool = False,
+    labels: bool = False,
     device: str = "auto",
     quiet: bool = False,
 ) -> list[Path]:
@@ -135,6 +136,7 @@ def predict(
         threshold: binarization threshold in [0, 1]; None: the model's.
         batch_size: slices at once; None: as many as fit into memory.
         overlay: also write a PNG of each scan, with the slices of the largest area.
+        labels: also write one integer label map per scan (`_dseg.nii.gz`).
         device: auto, cpu, cuda, cuda:1 or mps.
         quiet: print nothing.
 
@@ -147,7 +149,9 @@ def predict(
     scans = find_scans([str(path) for path in paths], opened.contrasts)
     voxel = None if center is None else ",".join(map(str, center))
     assignment = assign_rois(opened, scans, None if roi is None else Path(roi), voxel)
-    options = Options(threshold, assignment.center, batch_size=batch_size, overlay=overlay)
+    options = Options(
+        threshold, assignment.center, batch_size=batch_size, overlay=overlay, labels=labels
+    )
     done = predict_scans([opened], assignment.scans, Path(out), open_console(quiet), options)
     if problems := [*assignment.problems, *done.problems]:
         raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)

@@ -10,7 +10,7 @@ import typer
 from softseg.cli.options import Overwrite
 from softseg.core.console import open_console
 
-app = typer.Typer(help="Import from ivadomed, or export to it.", no_args_is_help=True)
+app = typer.Typer(help="Import images or configurations, or export a model.", no_args_is_help=True)
 
 
 @app.command()
@@ -27,6 +27,33 @@ def ivadomed(
     converted = convert(file)
     write_config(converted, file, out, overwrite)
     show(converted, out, open_console())
+
+
+@app.command()
+def images(
+    folder: Annotated[Path, typer.Argument(help="Folder of PNG or TIFF files.", metavar="FOLDER")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the NIfTI files.")],
+    pixel: Annotated[
+        str, typer.Option(metavar="X,Y", help="Size of a pixel in mm; one number if it is square.")
+    ] = "1",
+    overwrite: Overwrite = False,
+) -> None:
+    """Convert grayscale PNG and TIFF images and masks to NIfTI files of one slice."""
+    from softseg.interop.from_images import convert_images, show
+
+    sizes = pixel_sizes(pixel)
+    show(convert_images(folder, out, sizes, overwrite), out, open_console())
+
+
+def pixel_sizes(text: str) -> tuple[float, float]:
+    """Return the size of a pixel along X and Y in mm. Raises BadParameter for anything else."""
+    try:
+        sizes = [float(size) for size in text.split(",")]
+    except ValueError:
+        sizes = []
+    if len(sizes) not in (1, 2) or not all(1e-6 <= size <= 100 for size in sizes):
+        raise typer.BadParameter(f"--pixel {text}: write one or two sizes in mm, such as 0.5,0.4")
+    return sizes[0], sizes[-1]
 
 
 @app.command("to-ivadomed")

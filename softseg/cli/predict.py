@@ -59,6 +59,9 @@ def predict(
             "--allow-missing", help="Accept an ensemble in which planned runs are not finished."
         ),
     ] = False,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Also write one integer label map per scan.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Device to compute on, e.g. cuda:1.")] = "auto",
 ) -> None:
     """Segment new scans with a trained model."""
@@ -82,7 +85,9 @@ def predict(
             sampling = Sampling(uncertainty, samples or 20, seed or 0)
     scans = [replace(scan, frame=frame) for scan in find_scans(inputs, models[0].contrasts)]
     assignment = assign_rois(models[0], scans, roi, center)
-    options = Options(threshold, assignment.center, training_crop, batch_size, members, overlay)
+    options = Options(
+        threshold, assignment.center, training_crop, batch_size, members, overlay, labels
+    )
     done = predict_scans(models, assignment.scans, out, console, options, sampling)
     problems = [*assignment.problems, *done.problems]
     written = f"{len(done.written)} files" if done.written else "no predictions were written"

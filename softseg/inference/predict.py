@@ -20,6 +20,7 @@ from softseg.core.files import (
     temporary_files,
 )
 from softseg.core.memory import is_out_of_memory
+from softseg.core.names import listing
 from softseg.core.types import BoolArray, Float32Array
 from softseg.data import Subject
 from softseg.data.masks import roi_mask
@@ -27,6 +28,12 @@ from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.grid import Grid, canonical, regrid, same_place
 from softseg.data.nifti.io import file_stem, read_grid, read_volume
 from softseg.data.sample import Sample, SubjectError, load_sample
+from softseg.inference.label_map import (
+    check_label_map,
+    label_codes,
+    label_map_file,
+    write_label_map,
+)
 from softseg.inference.model import Model
 from softseg.inference.overlay import write_overlay
 from softseg.inference.scans import Scan
@@ -74,6 +81,7 @@ class Options:
     batch_size: int | None = None  # slices at once; None: as many as fit into memory
     members: str = ""  # of an ensemble: which of the planned runs, for the sidecars
     overlay: bool = False  # also write a picture of each scan with its prediction
+    labels: bool = False  # also write an integer label map of each scan
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,7 @@ def predict_scans(
     if sampling is not None:
         check_varies(sampling, model.predictor, model.experiment.augment, str(model.source))
     check_outputs(scans, model.targets, out)
+    codes = _codes_of_labels(models[0], scans, out, console) if options.labels else None
     for folder in {out, *(out / scan.subfolder for scan in scans)}:
         remove_leftovers(temporary_files(folder, recursive=False))
     for member in models if options.threshold is None else ():
@@ -135,7 +144,9 @@ def predict_scans(
             # an ensemble warns of what no member has seen in training
             unlike = differences[0] if all(differences) else []
             recorded = {**metadata, **warn_if_unlike_training(first, unlike, console)}
-            result.written.extend(write_scan(model, scan, sample.grid, prediction, out, recorded))
+            result.written.extend(
+                write_scan(model, scan, sample.grid, prediction, out, recorded, codes)
+            )
             if options.overlay:
                 result.written.append(_write_overlay(model, scan, sample, prediction, out))
         except MaskAsScanError as error:
@@ -158,6 +169,24 @@ def predict_scans(
     if any(scan.name.startswith("sub-") for scan in scans) and result.written:  # BIDS
         describe_folder(out, model.experiment.name)
     return result
+
+
+def _codes_of_labels(
+    model: Model, scans: Sequence[Scan], out: Path, console: Console
+) -> dict[str, int]:
+    """Return the code of each target in the label maps, and print which targets are left out.
+
+    Raises UserError for targets that overlap, and for a label map that softseg did not write.
+    """
+    for scan in scans:
+        check_label_map(label_map_file(out / scan.subfolder, scan.first_image))
+    codes, unions = label_codes(model.experiment.dataset.targets)
+    if unions:
+        left_out = (
+            f"label map without {listing(unions)}: its voxels have the codes of other targets"
+        )
+        console.print(left_out, markup=False, highlight=False)
+    return codes
 
 
 def check_crop(models: Sequence[Model], options: Options) -> None:
@@ -358,8 +387,12 @@ def write_scan(
     prediction: Prediction,
     out: Path,
     metadata: Mapping[str, object],
+    codes: Mapping[str, int] | None = None,
 ) -> list[Path]:
-    """Write the segmentation of a scan, and maps and scores of its samples; return the NIfTIs."""
+    """Write the segmentation of a scan, and maps and scores of its samples; return the NIfTIs.
+
+    With `codes` (target -> code), a label map is written, too.
+    """
     soft, thresholds = prediction.soft, prediction.thresholds
     masks = masks_of(model, soft, thresholds, grid)
     sources: dict[str, object] = {"Sources": [str(path) for path in scan.images.values()]}
@@ -369,6 +402,9 @@ def write_scan(
         sources["Frame"] = scan.frame
     folder, source = out / scan.subfolder, scan.first_image
     written = write_predictions(folder, source, soft, masks, thresholds, {**metadata, **sources})
+    if codes:
+        recorded = {**metadata, **sources}
+        written.append(write_label_map(folder, source, soft, masks, thresholds, codes, recorded))
     if prediction.samples is None:
         return written
     uncertainty, sample_masks = prediction.samples

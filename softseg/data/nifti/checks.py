@@ -34,6 +34,7 @@ _MAX_ZOOM = 100.0
 _MIN_ZOOM = 1.01e-3
 _MIN_ZOOM_MICRON = 1e-6
 _MAX_POSITION = 1e9
+_PICTURES = (".png", ".tif", ".tiff")
 _DAMAGED = (EOFError, zlib.error)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # what nibabel raises for files that have no valid header, in the order of its modules
@@ -67,6 +68,9 @@ def file_errors(path: Path) -> Iterator[None]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise FileError(path, "is not a file", "name a NIfTI file (.nii or .nii.gz)")
+        if path.suffix.lower() in _PICTURES:
+            wrong = f"is a {path.suffix[1:].upper()} file, which softseg does not read"
+            raise FileError(path, wrong, "convert it to NIfTI with softseg convert images")
         yield
     except _DAMAGED as error:
         wrong = f"is truncated or damaged ({_first_line(error)})"

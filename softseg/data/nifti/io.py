@@ -103,22 +103,22 @@ def read_dtype(path: str | Path) -> str:
 
 
 def write_like(path: str | Path, data: ArrayLike, source: str | Path, dtype: Any) -> None:
-    """Write `data` (X, Y, Z) as float32 or uint8 on the grid of the file `source`.
+    """Write `data` (X, Y, Z) as float32, uint8 or uint16 on the grid of the file `source`.
 
     The file has the source's geometry: the same shape (with its trailing ones; one volume if the
     source has several), q- and sform and their codes, zooms and units; no scaling. It is written
     under a temporary name in the same folder, then renamed.
 
     Raises ValueError for another dtype, for data of another shape than the source's, and for values
-    that uint8 would change; FileError for a bad source.
+    that a whole number would change; FileError for a bad source.
     """
     path, source = Path(path), Path(source)
     dtype = np.dtype(dtype)
-    if dtype not in (np.float32, np.uint8):
-        raise ValueError(f"masks are written as float32 or uint8, not {dtype}")
+    if dtype not in (np.float32, np.uint8, np.uint16):
+        raise ValueError(f"masks are written as float32, uint8 or uint16, not {dtype}")
     values = np.asarray(data).astype(dtype)
-    if dtype == np.uint8 and not np.array_equal(values, np.asarray(data)):
-        raise ValueError("soft values must be written as float32: uint8 would change them")
+    if dtype != np.float32 and not np.array_equal(values, np.asarray(data)):
+        raise ValueError(f"soft values must be written as float32: {dtype} would change them")
     with file_errors(source):
         image_class, source_header = _read_header(source)
         shape = grid_of(source, source_header, frame=0).shape
@@ -218,6 +218,7 @@ def unreadable_formats(folder: Path) -> str:
         return ""
     counts = " and ".join(f"{count} {name} file(s)" for name, count in formats.most_common())
     tool = " with dcm2niix" if "DICOM" in formats else ""
+    tool = tool or (" with softseg convert images" if formats.keys() & {"PNG", "TIFF"} else "")
     return f"{counts}, which softseg does not read: convert them to NIfTI (.nii.gz){tool}"
 
 

@@ -204,7 +204,7 @@ def test_writing_rejects_values_that_would_change(tmp_path: Path) -> None:
     out = tmp_path / "out.nii.gz"
     with pytest.raises(ValueError, match="uint8 would change"):
         write_like(out, ball(), source, np.uint8)
-    with pytest.raises(ValueError, match="float32 or uint8"):
+    with pytest.raises(ValueError, match="float32, uint8 or uint16"):
         write_like(out, ball(), source, np.float64)
     with pytest.raises(ValueError, match="shape"):
         write_like(out, ball((8, 6, 5)), source, np.float32)
