@@ -87,9 +87,9 @@ def convert_images(
 def show(converted: Sequence[Converted], out: Path, console: Console) -> None:
     """Print how many files of each kind were written, and what follows."""
     counts = Counter(one.kind for one in converted)
-    kinds = {"image": "images", "binary mask": "binary masks (255 became 1)"}
-    kinds |= {"soft mask": "soft masks (divided by their largest possible value)"}
-    kinds |= {"mask of codes": "masks of codes (unchanged)"}
+    kinds = {"image": "image(s)", "binary mask": "binary mask(s) (255 became 1)"}
+    kinds |= {"soft mask": "soft mask(s) (divided by their largest possible value)"}
+    kinds |= {"mask of codes": "mask(s) of codes (unchanged)"}
     lines = [f"{count} {kinds[kind]}" for kind, count in counts.items()]
     lines += [f"wrote {len(converted)} files below {out}: (X, Y, 1), for slices.axis: axial"]
     console.print("\n".join(lines), highlight=False, markup=False)
