@@ -116,7 +116,10 @@ def _options() -> argparse.Namespace:
         help=f"run these checks or groups: {', '.join(dict.fromkeys(groups))}",
     )
     parser.add_argument(
-        "--seconds", type=float, default=SECONDS, help="skip checks for which this is too short"
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        help="skip checks for which this is too short; with --resume, earlier runs count too",
     )
     parser.add_argument(
         "--json",
