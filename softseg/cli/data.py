@@ -100,7 +100,10 @@ def summary(
 @app.command()
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Folder to write to.", metavar="DIR")],
-    layout: Annotated[str, typer.Option(help="Dataset with the folder layout to use.")] = "scgm",
+    layout: Annotated[
+        str,
+        typer.Option(help="Layout: scgm, msseg2016, brats2019, uncertain1 or uncertain4."),
+    ] = "scgm",
     subjects: Annotated[int, typer.Option(min=1, help="Number of scans.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same bytes.")] = 0,
 ) -> None:

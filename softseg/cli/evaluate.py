@@ -15,7 +15,6 @@ from softseg.cli.options import (
     RunFolder,
     Samples,
     Seed,
-    Sets,
     Threshold,
     changes,
     chosen_run,
@@ -59,7 +58,12 @@ def evaluate(
         typer.Option("--overwrite", help="Replace results of a run that is part of an ablation."),
     ] = False,
     overlay: Overlay = False,
-    set_: Sets = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Set a key: 'evaluate.lesions={}'; repeatable."
+        ),
+    ] = None,
     device: Device = None,
     format: Format = "png",
     json_: AsJson = False,

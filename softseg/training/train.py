@@ -400,8 +400,8 @@ def _finish(run: Run, state: State, task: Task, console: Console) -> None:
     if all(record["val_dice"] == 0 for record in state.history):
         warnings.append(
             f"validation Dice was 0 % in all {state.epoch} epochs: the model has learned nothing "
-            "that a threshold of 0.5 shows; train longer, give the head a prior (model.head), or "
-            "check the masks with softseg data check"
+            "that a threshold of 0.5 shows; train longer, give a sigmoid head a prior "
+            "(model.head), or check the masks with softseg data check"
         )
         console.print(f"warning: {warnings[-1]}", highlight=False, markup=False)
     run.update_metadata(
