@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -105,13 +106,24 @@ class CheckpointWriter:
 
     def _work(self) -> None:
         """Write what waits until the writer is closed; the thread's main function."""
+        job: _Waiting | None = _Waiting()
         try:
             while (job := self._next_job()) is not None:
                 self._write(job)
         except BaseException as error:  # raised in the training thread
             self._error = error
+            # a table or picture that cannot be written costs no epoch; the first error is reported
+            if isinstance(error, Exception):
+                with suppress(Exception):
+                    self._write_newest_checkpoint(job or _Waiting())
         finally:
             self._ended.set()
+
+    def _write_newest_checkpoint(self, job: _Waiting) -> None:
+        """Write the checkpoint that waits, or else that of the job which has failed."""
+        newest = self._waiting
+        checkpoint, best = newest.checkpoint or job.checkpoint, newest.best or job.best
+        self._write(_Waiting({}, checkpoint, best))
 
     def _next_job(self) -> _Waiting | None:
         """Wait for something to write and take it; None if the writer is closed."""

@@ -157,7 +157,20 @@ def test_an_error_of_the_thread_is_raised_once_at_the_next_epoch_or_at_the_end(d
         with pytest.raises(OSError, match="No space left"):
             end(writer)
         writer.close()  # not again
-    assert disk.written == []
+
+
+@pytest.mark.parametrize("seconds", [0, NEVER])
+def test_a_small_file_that_cannot_be_written_costs_no_epoch(disk, seconds):
+    def full():
+        raise OSError(errno.EIO, "Input/output error")
+
+    writer = CheckpointWriter(disk.folder, seconds, 0)
+    disk.submit(writer, 1, best=True)
+    writer.submit(of_epoch(2), True, {"history": full})
+    assert writer._ended.wait(20)
+    assert disk.epochs() == [2, 2]
+    with pytest.raises(OSError, match="Input/output"):
+        writer.close()
 
 
 @pytest.mark.parametrize(("stop", "left"), [
