@@ -51,7 +51,8 @@ def _describe_machine(metadata: dict[str, Any]) -> str:
     hardware = metadata.get("hardware", {})
     name = hardware.get("GPU", hardware.get("CPU"))
     device = f"{metadata.get('device')} ({name})" if name else f"{metadata.get('device')}"
-    return f"{device}, {metadata.get('threads')} threads"
+    threads = metadata.get("threads")
+    return f"{device}, {threads} thread{'s' * (threads != 1)}"
 
 
 def report_warnings(results: Results) -> list[str]:

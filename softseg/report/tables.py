@@ -93,7 +93,7 @@ def candidates_table(results: Results) -> TextTable:
         rows.append(tuple(map(Cell, texts)))
     return TextTable(
         name="candidates",
-        title="What differs between the candidates",
+        title="Loss, head, augmentation and crop of each candidate",
         header=("candidate", "loss", "head", "augmentation", "crop"),
         rows=tuple(rows),
         notes=("In parentheses: parameters that differ from their defaults.",),

@@ -43,7 +43,8 @@ def summarize(
     epochs = f"epochs    {trainer.max_epochs} at most"
     return "\n".join(
         [
-            f"{experiment.name}: {trainer.device}, {trainer.threads} threads, {trainer.precision}",
+            f"{experiment.name}: {trainer.device}, {trainer.threads} "
+            f"thread{'s' * (trainer.threads != 1)}, {trainer.precision}",
             *summarize_data(experiment, prepared.sets, prepared.stack, prepared.persons),
             *_slices_line(trainer.device, near),
             f"network   {model.name}, {parameters:,} parameters{frozen}, head {model.head.name}, "

@@ -24,7 +24,7 @@ def test_the_context_has_data_splits_seeds_and_machine(tmp_path):
     assert (context["targets"], context["reference"]) == ("gm", "Dice")
     assert context["splits"] == "3, with the same sets for all candidates"
     assert context["seeds"] == "0; 1; 2"
-    assert context["machine"] == "cpu, 1 threads"
+    assert context["machine"] == "cpu, 1 thread"
     assert (context["software"], context["commit"]) == ("torch 2.4", "abc1234")
     assert context["finished"] == "2024-03-01T11:00:02+00:00"
 
@@ -43,7 +43,7 @@ def test_the_context_lists_different_machines_and_versions(tmp_path):
     change(tmp_path / "Dice/split-0", device="cuda:0", threads=8, git_commit=None, hardware=gpu)
     change(tmp_path / "Hard/split-0", versions={"torch": "2.5"})
     context = report_context(read_results(tmp_path))
-    assert context["machine"] == "cpu, 1 threads; cuda:0 (NVIDIA H200), 8 threads"
+    assert context["machine"] == "cpu, 1 thread; cuda:0 (NVIDIA H200), 8 threads"
     assert context["software"] == "torch 2.4; torch 2.5"
     assert context["commit"] == "abc1234; none (an installed package)"
 
