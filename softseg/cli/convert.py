@@ -30,6 +30,20 @@ def ivadomed(
 
 
 @app.command()
+def nnunet(
+    folder: Annotated[
+        Path, typer.Argument(help="Raw folder of nnU-Net, with dataset.json.", metavar="FOLDER")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="YAML file to write.", metavar="FILE")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a YAML file to start with, from a data set of nnU-Net."""
+    from softseg.interop.from_nnunet import convert_nnunet, show
+
+    show(convert_nnunet(folder, out, overwrite), out, open_console())
+
+
+@app.command()
 def images(
     folder: Annotated[Path, typer.Argument(help="Folder of PNG or TIFF files.", metavar="FOLDER")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the NIfTI files.")],
