@@ -119,7 +119,7 @@ def softness_line(experiment: Experiment, sets: Sets, stack: SliceStack) -> str:
     fate = f"BINARIZED at {binarize[-1].threshold}" if binarize else "not binarized"
     is_random = experiment.dataset.raters.fusion == "random"
     rater = ", one random rater per slice and epoch" if is_random else ""
-    return f"soft voxels: {chain}; the ground truth is {fate}{rater}"
+    return f"soft voxels of those above 0: {chain}; the ground truth is {fate}{rater}"
 
 
 def _percent(counts: Counts) -> float:
@@ -160,10 +160,11 @@ def geometry_lines(volumes: Sequence[StackedVolume], targets: Sequence[str]) -> 
         if not ceilings:
             continue
         lowest, least = min(ceilings, key=ceilings.__getitem__), min(kept, key=kept.__getitem__)
+        # the worst scan is named only if there is one
+        worst = f", {ceilings[lowest]:.1f} % lowest ({lowest})" if ceilings[lowest] < 99.95 else ""
+        fewest = f", {kept[least]:.1f} % at least ({least})" if kept[least] < 99.95 else ""
         lines.append(
-            f"geometry  {target}: Dice ceiling {mean(ceilings.values()):.1f} % mean, "
-            f"{ceilings[lowest]:.1f} % lowest ({lowest}); the crop keeps "
-            f"{mean(kept.values()):.1f} % of the mask, {kept[least]:.1f} % at least "
-            f"({least})"
+            f"geometry  {target}: Dice ceiling {mean(ceilings.values()):.1f} % mean{worst}; "
+            f"the crop keeps {mean(kept.values()):.1f} % of the mask{fewest}"
         )
     return lines

@@ -76,7 +76,7 @@ def trained(tmp_path_factory):
 
 def test_1_softness_of_every_stage_is_printed(trained):
     _, out, _ = trained
-    assert "soft voxels: files 0.0 % -> raters 0.0 % -> preprocess" in out
+    assert "soft voxels of those above 0: files 0.0 % -> raters 0.0 % -> preprocess" in out
     assert "the ground truth is not binarized" in out
 
 

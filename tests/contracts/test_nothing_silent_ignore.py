@@ -105,7 +105,7 @@ def test_a_soft_mask_with_a_code_for_unknown_voxels_stays_soft(folder):
     dataset = FILES.replace("values: [1], ignore: [2]", "ignore: [255]")
     output = softseg(folder, "train", "tiny.yaml", dataset=dataset)
     assert "ignored lesion 50.0 %" in output
-    assert "soft voxels: files 0.0 %" not in output
+    assert "soft voxels of those above 0: files 0.0 %" not in output
 
 
 def test_scans_annotated_on_a_few_slices_train_on_these(folder):

@@ -52,7 +52,7 @@ _INDENTATION = "keys of one mapping start in the same column, with spaces"
 _SYNTAX_HINTS = [
     (r"character '\t'", "a tab; indent with spaces"),
     ("cannot start any token", f"text that must be quoted: {_QUOTES}"),
-    ("mapping values are not allowed", f"a ': ' too many; {_QUOTES}, and {_INDENTATION}"),
+    ("mapping values are not allowed", f"a second ': ' in one line; {_QUOTES}, and {_INDENTATION}"),
     ("could not find expected ':'", f"a line without `key: value` or `- item`; {_INDENTATION}"),
     ("expected ',' or ']'", "a list opened with [ is not closed, or a comma is missing"),
     ("expected ',' or '}'", "a mapping opened with { is not closed, or a comma is missing"),

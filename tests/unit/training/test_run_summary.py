@@ -65,7 +65,7 @@ def test_softness_is_printed_for_every_stage_of_the_training_data():
     )
     line = softness_line(experiment(), SETS, stack)
     assert line == (
-        "soft voxels: files 2.5 % -> raters 15.0 % -> preprocess 50.0 %; "
+        "soft voxels of those above 0: files 2.5 % -> raters 15.0 % -> preprocess 50.0 %; "
         "the ground truth is not binarized"
     )
 
