@@ -83,10 +83,14 @@ def test_a_folder_that_cannot_be_written_to_is_named_before_the_work_begins(
     if arguments[0] == "report":
         assert softseg("eval", "runs/tiny")[0] == 0
     Path("OUT").mkdir()
-    # as root may write anywhere
-    monkeypatch.setattr(os, "access", lambda path, mode, **_: not mode & os.W_OK)
+
+    def denied(**_):  # as root may write anywhere
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("softseg.core.files.tempfile.TemporaryFile", denied)
     status, err = softseg(*arguments)
-    assert (status, "cannot be written to; change its permissions" in err) == (2, True), err
+    message = "cannot be written to (Permission denied); change its permissions"
+    assert (status, message in err) == (2, True), err
 
 
 def test_a_read_only_file_system_is_the_users_to_change(softseg, monkeypatch):
