@@ -102,14 +102,14 @@ def _describe_files(result: CheckResult) -> list[str]:
     firsts: dict[str, VolumeSummary] = {}
     stored: dict[Kind, dict[tuple[str, Path], str]] = {kind: {} for kind in KINDS}
     contrasts: dict[str, list[VolumeSummary]] = {}
-    masks: dict[str, list[MaskSummary]] = {}
+    masks: dict[str, list[FileSummary]] = {}
     for file in result.files:
         firsts.setdefault(file.subject, file.volume)
         stored[file.kind][file.subject, file.path] = file.volume.dtype
         if file.kind == "image":
             contrasts.setdefault(file.name, []).append(file.volume)
         if file.mask is not None:
-            masks.setdefault(file.name or "roi", []).append(file.mask)
+            masks.setdefault(file.name or "roi", []).append(file)
     grids = firsts.values()
     types = [
         f"{kind}s {_count_values(of_kind.values())}" for kind, of_kind in stored.items() if of_kind
@@ -153,14 +153,18 @@ def _describe_images(images: Sequence[VolumeSummary]) -> str:
     )
 
 
-def _describe_masks(masks: Sequence[MaskSummary]) -> str:
+def _describe_masks(files: Sequence[FileSummary]) -> str:
     """Return the number of masks of one target, their values, softness and volume."""
+    masks = [file.mask for file in files if file.mask is not None]
     filled = [mask for mask in masks if not mask.empty]
     softness = [100 * mask.soft_share for mask in filled]
     values = sorted({value for mask in masks for value in mask.values})
     most = max(len(values), *(mask.distinct for mask in masks))
     listed = " ".join(f"{value:.3g}" for value in values[:VALUES])
     more = f" .. ({most} or more)" if most > VALUES else ""
+    if more and not all(value.is_integer() for value in values):
+        bounds = [bound for file in files for bound in (file.volume.min, file.volume.max)]
+        listed, more = _range(bounds), f" ({most} or more)"
     ignored = [mask.ignored for mask in masks if mask.ignored]
     counts = f", ignored voxels {_range(ignored)} in {len(ignored)} masks" if ignored else ""
     return (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from softseg.config.yaml.tree import printable
 from softseg.core.errors import combined_error
-from softseg.core.names import listing, natural_key
+from softseg.core.names import listing, natural_key, unknown_name
 from softseg.data.nifti.io import file_stem, nifti_files, nifti_stem, unreadable_formats
 
 _SCAN_ENTITIES = ("sub-", "ses-", "run-")  # they distinguish scans, not contrasts
@@ -105,6 +105,9 @@ def _images_of(argument: str, contrasts: tuple[str, ...], problems: list[str]) -
         yield _Image(Path(named), Path(), Path(), _ASSIGNED, contrast)
     elif path.is_dir():
         yield from _images_in_folder(path, contrasts, problems)
+    elif not path.exists() and Path(named).is_file():
+        unknown = unknown_name("contrast", contrast, contrasts)
+        problems.append(f"{argument}: the model has {unknown}")
     elif not path.exists():
         problems.append(f"{path}: there is no such file or folder")
     elif image := _image(path, Path(), contrasts):

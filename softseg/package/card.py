@@ -22,7 +22,7 @@ def model_card(
     blocks = [
         *_model_blocks(metadata, experiment),
         *_training_blocks(metadata, experiment, thresholds),
-        *_usage_blocks(metadata),
+        *_usage_blocks(metadata, experiment.dataset.on_grid_mismatch == "resample"),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -135,7 +135,7 @@ def _score_table(metadata: ModelMetadata) -> TextTable:
     return TextTable("scores", title, header, tuple(rows), tuple(filter(None, [signs])))
 
 
-def _usage_blocks(metadata: ModelMetadata) -> Iterator[str]:
+def _usage_blocks(metadata: ModelMetadata, resamples: bool) -> Iterator[str]:
     """The sections on use, limits, license and citation."""
     roi = " --roi MASK" if metadata.needs_roi else ""
     yield "## Use"
@@ -145,7 +145,10 @@ def _usage_blocks(metadata: ModelMetadata) -> Iterator[str]:
         images = " ".join(shlex.quote(f"{contrast}=IMAGE") for contrast in contrasts)
     yield f"```\nsoftseg predict model.softseg {images} -o predictions{roi}\n```"
     if len(contrasts) > 1:
-        yield f"A scan is {len(contrasts)} images on one grid: {_code(contrasts)}."
+        grids = "on one grid"
+        if resamples:
+            grids = f"(those on another grid are resampled onto that of `{contrasts[0]}`)"
+        yield f"A scan is {len(contrasts)} images {grids}: {_code(contrasts)}."
 
     yield "## Limits"
     limits = [

@@ -400,8 +400,9 @@ def _finish(run: Run, state: State, task: Task, console: Console) -> None:
     if all(record["val_dice"] == 0 for record in state.history):
         warnings.append(
             f"validation Dice was 0 % in all {state.epoch} epochs: the model has learned nothing "
-            "that a threshold of 0.5 shows; train longer, give a sigmoid head a prior "
-            "(model.head), or check the masks with softseg data check"
+            "that a threshold of 0.5 shows; train longer, raise trainer.learning_rate, give a "
+            "sigmoid head a prior if it has none (model.head), or check the masks with softseg "
+            "data check"
         )
         console.print(f"warning: {warnings[-1]}", highlight=False, markup=False)
     run.update_metadata(
@@ -418,7 +419,7 @@ def _finish(run: Run, state: State, task: Task, console: Console) -> None:
     console.print(
         f"best epoch {best['epoch']:.0f} of {state.epoch}: validation loss {best['val_loss']:.4f}, "
         f"Dice {format_percent(best['val_dice'])}\n"
-        f"{run.folder}: config.yaml, history.csv, checkpoints/, tensorboard/",
+        f"{run.folder}: config.yaml, split.json, history.csv, checkpoints/, tensorboard/",
         highlight=False,
         markup=False,
     )

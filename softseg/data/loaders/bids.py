@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
+from softseg.core.names import listing
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.participants import ParticipantTables
 from softseg.data.loaders.patterns import Pattern, check_pattern
@@ -92,9 +93,8 @@ class BidsDataset(DatasetFields):
         self, root: Path, masks_root: Path, session: _Session, tables: ParticipantTables
     ) -> SubjectFiles:
         """Return the images, masks and ROI masks of one session."""
-        files = SubjectFiles(
-            session.name, session.columns(tables), searched=self._search_paths(session)
-        )
+        searched = self._search_paths(session)
+        files = SubjectFiles(session.name, session.columns(tables), searched=searched)
         wanted = {_signature(contrast): contrast for contrast in self.contrasts}
         for path, stem in session.files(root):
             contrast = wanted.get(_signature(stem))
@@ -107,6 +107,10 @@ class BidsDataset(DatasetFields):
                 files.labels[name].append(mask)
         if self.roi is not None:
             files.rois.extend(_masks_of(derivatives, self.roi, self.contrasts))
+        for kind, paths in (("image", session.files(root)), ("mask", derivatives)):
+            unused = _unused(files, (path for path, _ in paths))
+            for key in searched:
+                searched[key] += unused if key.startswith(f"{kind} ") else ""
         return files
 
     def _search_paths(self, session: _Session) -> dict[str, str]:
@@ -190,6 +194,14 @@ def _masks_of(
         contrast = wanted.get(_signature(match["image"])) if match else None
         if match and contrast is not None:
             yield MaskFile(path, contrast, match.groupdict().get("rater", ""))
+
+
+def _unused(files: SubjectFiles, paths: Iterable[Path]) -> str:
+    """Return `; there is x.nii.gz`: files of a session that are no input, maybe misspelled ones."""
+    masks = [*files.rois, *(mask for masks in files.labels.values() for mask in masks)]
+    used = {mask.path for mask in masks} | {path for own in files.images.values() for path in own}
+    unused = listing((path.name for path in paths if path not in used), limit=3)
+    return f"; there is {unused}" if unused else ""
 
 
 def _check_suffix(key: str, suffix: str, placeholders: tuple[str, ...]) -> None:

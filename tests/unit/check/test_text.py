@@ -69,6 +69,17 @@ def test_the_lines_describe_the_files(tmp_path):
     assert text.endswith("warnings")
 
 
+def test_the_range_of_many_soft_values_is_printed(tmp_path):
+    root = bids(tmp_path, ["sub-1", "sub-2", "sub-3"])
+    mask = np.zeros(scan().shape, np.float32)
+    mask.flat[:100] = np.linspace(0, 0.75, 100)
+    nifti(root / "derivatives/labels/sub-2/anat/sub-2_T1w_seg-manual.nii.gz", mask)
+    spec = {"loader": "bids", "contrasts": ["T1w"], "targets": {"gm": {"suffix": "seg-manual"}}}
+    text = "\n".join(as_lines(check(root, spec, {"test": ["sub-3"], "validation": 1})))
+    assert "3 masks, 0 empty, values 0 to 1 (" in text
+    assert " or more), soft voxels" in text
+
+
 def test_at_most_ten_lines_of_a_kind_are_listed_and_the_rest_counted(tmp_path):
     names = [f"sub-{n:02}" for n in range(1, 14)]
     root = bids(tmp_path, names)

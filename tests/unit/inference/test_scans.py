@@ -201,6 +201,12 @@ def test_an_argument_that_is_not_a_scan_is_rejected(tmp_path, argument, message)
         find_scans([tmp_path / argument], ["FLAIR", "T1w"])
 
 
+def test_a_file_given_for_an_unknown_contrast_names_the_contrasts_of_the_model(tmp_path):
+    touch(tmp_path, "a.nii.gz")
+    with pytest.raises(UserError, match=r"the model has no contrast 'T1' \(did you mean 'T1w'\?"):
+        find_scans([f"T1={tmp_path}/a.nii.gz"], ["FLAIR", "T1w"])
+
+
 def test_an_existing_file_is_never_read_as_an_assignment(tmp_path, monkeypatch):
     monkeypatch.chdir(touch(tmp_path, "T1w=x.nii.gz"))
     (scan,) = find_scans(["T1w=x.nii.gz"], ["T1w"])

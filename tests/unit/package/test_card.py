@@ -58,3 +58,14 @@ def test_the_command_of_the_card_names_each_contrast(run, package):
     card = model_card(metadata, load_config(run.config, Experiment), {})
     command = "softseg predict model.softseg T2w=IMAGE 'T1 post=IMAGE' -o predictions --roi MASK"
     assert f"{command}\n" in card
+    assert "A scan is 2 images on one grid: `T2w`, `T1 post`." in card
+
+
+def test_the_card_states_that_other_grids_are_resampled(run, package):
+    metadata = ModelMetadata.model_validate(
+        {key: package.metadata[key] for key in ModelMetadata.model_fields}, strict=False
+    ).model_copy(update={"contrasts": ("T2w", "T1w")})
+    experiment = load_config(run.config, Experiment)
+    dataset = experiment.dataset.model_copy(update={"on_grid_mismatch": "resample"})
+    card = model_card(metadata, experiment.model_copy(update={"dataset": dataset}), {})
+    assert "2 images (those on another grid are resampled onto that of `T2w`)" in card

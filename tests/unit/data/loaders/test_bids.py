@@ -133,6 +133,17 @@ def test_every_missing_file_is_listed_in_one_error(tmp_path: Path) -> None:
         assert part in message
 
 
+def test_a_misspelled_file_is_named_where_one_is_missing(tmp_path: Path) -> None:
+    bids(tmp_path, names=["sub-01", "sub-02"], contrasts=["T1w", "T2w"])
+    image = tmp_path / "sub-01/anat/sub-01_T2w.nii.gz"
+    image.rename(image.with_name("sub-01_T2W.nii.gz"))
+    mask = tmp_path / "derivatives/labels/sub-02/anat/sub-02_T1w_seg-manual.nii.gz"
+    mask.rename(mask.with_name("sub-02_T1w_seg-manaul.nii.gz"))
+    message = error_of(dataset(tmp_path, contrasts=["T1w", "T2w"]))
+    assert "(looked for sub-01/*/sub-01_T2w.nii.gz; there is sub-01_T2W.nii.gz)" in message
+    assert "_*_seg-manual.nii.gz; there is sub-02_T1w_seg-manaul.nii.gz)" in message
+
+
 def test_subjects_with_other_contrasts_are_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
