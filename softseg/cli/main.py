@@ -28,6 +28,7 @@ from softseg.cli import (
     predict,
     report,
     train,
+    view,
 )
 from softseg.core.errors import TrainingError, UserError
 from softseg.core.exit_status import exit_status
@@ -70,6 +71,7 @@ app.command("eval")(evaluate.evaluate)
 app.command()(ablate.ablate)
 app.command()(report.report)
 app.command()(predict.predict)
+app.command()(view.view)
 app.command()(package.package)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
