@@ -138,6 +138,27 @@ def test_an_ablation_compares_the_papers_five_candidates(path):
     assert candidates == TABLE_2
 
 
+@pytest.mark.parametrize("path", FIVE, ids=lambda p: p.stem)
+def test_the_five_candidates_have_the_same_heads_and_losses_in_every_ablation(path):
+    """Also where the experiment that an ablation extends has others."""
+    papers = load_design(CONFIGS / "scgm_ablation.yaml").experiments
+    for name, experiment in load_design(path).experiments.items():
+        assert experiment.model.head == papers[name].model.head, name
+        assert experiment.loss == papers[name].loss, name
+    softseg = load("scgm_softseg")
+    assert papers["Soft-ReLU-Wing"].model.head == softseg.model.head
+    assert papers["Soft-ReLU-Wing"].loss == softseg.loss
+
+
+@pytest.mark.parametrize("name", ["losses_ablation", "losses_long_ablation"])
+def test_the_reference_of_a_comparison_of_losses_is_softseg(name):
+    experiments = load_design(CONFIGS / f"{name}.yaml").experiments
+    loss = load("scgm_softseg").loss
+    assert experiments["Soft-ReLU-Wing"].loss == loss
+    assert experiments["Adaptive-Wing"].loss == loss
+    assert experiments["Adaptive-Wing"].model.head == experiments["Huber"].model.head
+
+
 def test_the_comparison_of_losses_has_every_loss():
     experiments = load_design(CONFIGS / "losses_ablation.yaml").experiments.values()
     mapping = TypeAdapter(losses.Loss).json_schema()["discriminator"]["mapping"]

@@ -12,13 +12,13 @@ from tests.support.paths import CONFIGS
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 QUICK = [
-    "--set", "model.filters=2", "--set", "model.depth=1", "--set", "model.head.bias=1",
+    "--set", "model.filters=2", "--set", "model.depth=1",
     "--set", "trainer.max_epochs=1", "--set", "trainer.threads=1", "--set", "trainer.device=cpu",
 ]  # fmt: skip
 
 
-def train_and_evaluate(folder, name, root, split):
-    arguments = [str(CONFIGS / f"{name}.yaml"), "--set", f"dataset.root={root}", *QUICK]
+def train_and_evaluate(folder, name, root, split, *more):
+    arguments = [str(CONFIGS / f"{name}.yaml"), "--set", f"dataset.root={root}", *QUICK, *more]
     status, out, err = project.run(folder, "train", *arguments)
     assert status == 0, err
     status, _, err = project.run(folder, "eval", "--threshold-search", "--split", split)
@@ -29,8 +29,9 @@ def train_and_evaluate(folder, name, root, split):
 def test_spinal_cord_predictions_are_on_the_grid_of_their_scans(tmp_path, real_data):
     """The scans are oblique; sub-9604 is LPS with sform code 0."""
     root = real_data / "spinal-gm"
-    out = train_and_evaluate(tmp_path, "spinal_gm_softseg", root, "train")
-    assert "test 1 subjects" in out
+    soon = ("--set", "model.head.bias=1")  # a NormReLU that is not dead after one epoch
+    out = train_and_evaluate(tmp_path, "spinal_gm_softseg", root, "train", *soon)
+    assert "test 1 subject, " in out
     written = sorted((tmp_path / "runs").rglob("*.nii.gz"))
     assert any("sub-9604" in path.name for path in written)
     for path in written:
@@ -56,8 +57,8 @@ def test_ms_lesions_have_lesion_wise_rates(tmp_path, real_data):
     """Four contrasts; a crop around the middle, so that an epoch is short."""
     root, name = real_data / "ms-lesions", "ms_lesions_softseg"
     crop = ["--set", "preprocess.1.crop.size=[48, 64]", "--set", "slices.axis=coronal"]
-    arguments = [str(CONFIGS / f"{name}.yaml"), "--set", f"dataset.root={root}", *QUICK[:4], *crop]
-    arguments += [*QUICK[6:], "--set", "trainer.oversample_foreground=1.0"]
+    arguments = [str(CONFIGS / f"{name}.yaml"), "--set", f"dataset.root={root}", *QUICK, *crop]
+    arguments += ["--set", "trainer.oversample_foreground=1.0"]
     status, _, err = project.run(tmp_path, "train", *arguments)
     assert status == 0, err
     status, out, err = project.run(tmp_path, "eval", "--threshold-search")
@@ -73,7 +74,7 @@ def test_ms_lesions_have_lesion_wise_rates(tmp_path, real_data):
 @pytest.mark.long
 def test_raters_are_fused_and_scored_individually(tmp_path, real_data):
     """Ten raters per image, fused by their mean and by STAPLE."""
-    arguments = [str(CONFIGS / "multirater_ablation.yaml"), *QUICK[:4], *QUICK[6:], "--set"]
+    arguments = [str(CONFIGS / "multirater_ablation.yaml"), *QUICK, "--set"]
     arguments += [f"dataset.root={real_data / 'multirater'}", "--splits", "1"]
     status, _, err = project.run(tmp_path, "ablate", *arguments, "--candidates", "Mean,Staple")
     assert status == 0, err
