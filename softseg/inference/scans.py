@@ -85,7 +85,12 @@ def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[S
         groups.setdefault((image.shared_folder, image.scan), []).append(image)
     if not groups and not problems:
         where = listing(map(str, inputs))
-        problems.append(f"there is no scan of {' + '.join(contrasts)} in {where}")
+        problem = f"there is no scan of {' + '.join(contrasts)} in {where}"
+        if len(contrasts) > 1:
+            names = ", ".join(f"*_{contrast}.nii.gz" for contrast in contrasts)
+            files = " ".join(f"{contrast}=FILE" for contrast in contrasts)
+            problem += f": name the files {names}, or write {files}"
+        problems.append(problem)
     ordered = sorted(groups.items(), key=lambda item: natural_key("/".join(map(str, item[0]))))
     scans = [_scan(group, contrasts) for _, group in ordered]
     problems += _conflicts(groups.values(), scans)

@@ -213,6 +213,9 @@ def find_run(name: str | None, root: Path = Path("runs")) -> Run:
 
 def _why_no_run(run: Run, root: Path) -> str:
     """Why a folder without config.yaml is not a run, with the runs there are."""
+    if any((run.folder / name).exists() for name in ABLATION_FILES):
+        names = [str(path.parent) for path in run.folder.glob("*/*/config.yaml")]
+        return "it is the folder of an ablation" + (f"; runs are {listing(names)}" if names else "")
     if run.folder.exists():
         return "it has no config.yaml"
     places = {run.folder.parent, root}

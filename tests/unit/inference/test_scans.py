@@ -190,7 +190,11 @@ def test_the_contrasts_of_a_scan_may_be_in_several_bids_datatypes(tmp_path):
     ("argument", "message"),
     [
         ("missing.nii.gz", "missing.nii.gz: there is no such file or folder"),
-        ("empty", r"no scan of FLAIR \+ T1w in .*empty"),
+        (
+            "empty",
+            r"no scan of FLAIR \+ T1w in .*empty: name the files \*_FLAIR\.nii\.gz, "
+            r"\*_T1w\.nii\.gz, or write FLAIR=FILE T1w=FILE",
+        ),
         ("odd.nii.gz", "does not end in one of FLAIR, T1w; write what it is, such as FLAIR="),
     ],
 )

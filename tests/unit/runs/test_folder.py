@@ -154,6 +154,16 @@ def test_a_named_run_need_not_be_finished_but_must_be_a_run(tmp_path):
             find_run(str(tmp_path / name))
 
 
+def test_the_folder_of_an_ablation_is_not_a_run_and_the_message_names_its_runs(tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/plan.json").write_text("{}")
+    with pytest.raises(UserError, match=r"study is not a softseg run: .* of an ablation$"):
+        find_run(str(tmp_path / "study"))
+    make_run(tmp_path / "study/Dice/split-0")
+    with pytest.raises(UserError, match=r"of an ablation; runs are .*study/Dice/split-0"):
+        find_run(str(tmp_path / "study"))
+
+
 def test_metadata_accumulate_in_run_json(tmp_path):
     run = make_run(tmp_path / "run", status="training", seed=3)
     run.update_metadata(status="finished", epochs=7)
