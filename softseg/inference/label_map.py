@@ -96,9 +96,13 @@ def write_label_map(
     thresholds: Mapping[str, float],
     codes: Mapping[str, int],
     metadata: Mapping[str, object],
+    named: Path | None = None,
 ) -> Path:
-    """Write the label map of a scan on the grid of `source`, its labels (TSV) and a sidecar."""
-    path = label_map_file(folder, source)
+    """Write the label map of a scan on the grid of `source`, its labels (TSV) and a sidecar.
+
+    The names begin with that of `named`, if given, instead of `source`.
+    """
+    path = label_map_file(folder, named or source)
     used = {target: threshold for target, threshold in thresholds.items() if target in codes}
     sidecar = {**metadata, "Labels": dict(codes), "Thresholds": used, "GeneratedBy": [SOFTWARE]}
     labels = label_map(soft, masks, [codes.get(target) for target in thresholds])

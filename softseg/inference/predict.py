@@ -179,7 +179,7 @@ def _codes_of_labels(
     Raises UserError for targets that overlap, and for a label map that softseg did not write.
     """
     for scan in scans:
-        check_label_map(label_map_file(out / scan.subfolder, scan.first_image))
+        check_label_map(label_map_file(out / scan.subfolder, scan.named_after))
     codes, unions = label_codes(model.experiment.dataset.targets)
     if unions:
         left_out = (
@@ -206,7 +206,7 @@ def check_outputs(scans: Sequence[Scan], targets: Sequence[str], out: Path) -> N
     writers, problems = [], []
     for scan in scans:
         for target in targets:
-            file = prediction_file(out / scan.subfolder, scan.first_image, target, "probseg")
+            file = prediction_file(out / scan.subfolder, scan.named_after, target, "probseg")
             writers.append((file, str(scan.first_image)))
             frame = _written_frame(file)
             if frame is not None and frame != (scan.frame or 0):
@@ -367,7 +367,7 @@ def _write_overlay(
     model: Model, scan: Scan, sample: Sample, prediction: Prediction, out: Path
 ) -> Path:
     """Write the picture of a scan with its prediction; return its path."""
-    path = overlay_file(out / scan.subfolder, scan.first_image)
+    path = overlay_file(out / scan.subfolder, scan.named_after)
     write_overlay(
         path,
         f"{scan.first_image.name}, segmented by {model.experiment.name}",
@@ -400,15 +400,17 @@ def write_scan(
         sources["ROI"] = str(scan.roi)
     if scan.frame is not None:
         sources["Frame"] = scan.frame
-    folder, source = out / scan.subfolder, scan.first_image
-    written = write_predictions(folder, source, soft, masks, thresholds, {**metadata, **sources})
+    folder, source, named = out / scan.subfolder, scan.first_image, scan.named_after
+    recorded = {**metadata, **sources}
+    written = write_predictions(folder, source, soft, masks, thresholds, recorded, named)
     if codes:
-        recorded = {**metadata, **sources}
-        written.append(write_label_map(folder, source, soft, masks, thresholds, codes, recorded))
+        written.append(
+            write_label_map(folder, source, soft, masks, thresholds, codes, recorded, named)
+        )
     if prediction.samples is None:
         return written
     uncertainty, sample_masks = prediction.samples
-    written += write_maps(folder, source, model.targets, uncertainty, metadata)
+    written += write_maps(folder, source, model.targets, uncertainty, metadata, named)
     rules = model.experiment.evaluate.lesions or LesionRules()
     method = metadata["Uncertainty"]
     assert isinstance(method, dict)

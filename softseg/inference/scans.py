@@ -16,6 +16,7 @@ from softseg.data.nifti.io import file_stem, nifti_files, nifti_stem, unreadable
 
 _SCAN_ENTITIES = ("sub-", "ses-", "run-")  # they distinguish scans, not contrasts
 _OUTPUT = re.compile(r".+_label-.+_[a-z]+")  # what `softseg predict` wrote
+_CHANNEL = "_0000"  # of the first contrast in nnU-Net's names
 _ASSIGNED = "the given scan"  # the scan of all CONTRAST=FILE arguments
 # The last part of a name that tells a mask, and that tells a contrast, in any letter case.
 _MASKS = frozenset(
@@ -39,11 +40,20 @@ class Scan:
     frame: int | None = None  # index of the frame, for 4D files
     in_folder: bool = False  # it was found in a folder, rather than named
     missing: str | None = None  # the contrasts that it lacks, so that it cannot be segmented
+    without_channel: bool = False  # predictions are named without nnU-Net's channel, `_0000`
 
     @property
     def first_image(self) -> Path:
-        """The image whose grid and name the predictions have."""
+        """The image whose grid the predictions have, and whose name except for a channel."""
         return next(iter(self.images.values()))
+
+    @property
+    def named_after(self) -> Path:
+        """The first image with the name that predictions begin with; there may be no such file."""
+        if not self.without_channel:
+            return self.first_image
+        stem = file_stem(self.first_image).removesuffix(_CHANNEL)
+        return self.first_image.with_name(f"{stem}.nii.gz")
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,7 @@ def find_scans(inputs: Sequence[str | Path], contrasts: Sequence[str]) -> list[S
             problem += f": name the files {names}, or write {files}"
         problems.append(problem)
     ordered = sorted(groups.items(), key=lambda item: natural_key("/".join(map(str, item[0]))))
-    scans = [_scan(group, contrasts) for _, group in ordered]
+    scans = _without_channels([_scan(group, contrasts) for _, group in ordered])
     problems += _conflicts(groups.values(), scans)
     incomplete = [scan.missing for scan in scans if scan.missing is not None]
     if problems or len(incomplete) == len(scans):
@@ -262,6 +272,21 @@ def _with_distinct_folders(images: Sequence[_Image]) -> list[_Image]:
     return distinct
 
 
+def _without_channels(scans: Sequence[Scan]) -> list[Scan]:
+    """Name the predictions of `case_0000.nii.gz` after `case`, unless another scan is so named.
+
+    Another scan `case_0001` of a model with one contrast is not a channel but one of a series.
+    """
+    stems = {(scan.subfolder, file_stem(scan.first_image)) for scan in scans}
+    named = []
+    for scan in scans:
+        case = file_stem(scan.first_image).removesuffix(_CHANNEL)
+        others = ((scan.subfolder, name) for name in (case, f"{case}_0001"))
+        is_channel = case not in ("", file_stem(scan.first_image)) and stems.isdisjoint(others)
+        named.append(replace(scan, without_channel=is_channel))
+    return named
+
+
 def _conflicts(groups: Iterable[Sequence[_Image]], scans: Sequence[Scan]) -> Iterator[str]:
     """Yield a message for each contrast with several files, and for scans with equal outputs."""
     for images in groups:
@@ -272,7 +297,7 @@ def _conflicts(groups: Iterable[Sequence[_Image]], scans: Sequence[Scan]) -> Ite
                 yield f"{scan_name}: {contrast} has {len(paths)} files: {listing(paths)}"
     outputs: dict[Path, list[str]] = {}
     for scan in scans:
-        output = scan.subfolder / file_stem(scan.first_image)
+        output = scan.subfolder / file_stem(scan.named_after)
         outputs.setdefault(output, []).append(str(scan.first_image))
     for output, paths in outputs.items():
         if len(paths) > 1:

@@ -25,21 +25,24 @@ def write_predictions(
     masks: Sequence[BoolArray],
     thresholds: Mapping[str, float],
     metadata: Mapping[str, object],
+    named: Path | None = None,
 ) -> list[Path]:
     """Write one scan's soft predictions (K, X, Y, Z) and masks, a pair of files per target.
 
     `<source>_label-<target>_probseg.nii.gz` (float32) and `_mask.nii.gz` (uint8), on the grid of
     `source`, each with a JSON sidecar that holds `metadata`. Returns the NIfTI paths. A picture of
-    earlier predictions of this scan is deleted.
+    earlier predictions of this scan is deleted. The names begin with that of `named`, if given,
+    instead of `source`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    overlay_file(folder, source).unlink(missing_ok=True)
+    named = named or source
+    overlay_file(folder, named).unlink(missing_ok=True)
     written = []
     for values, mask, (target, threshold) in zip(soft, masks, thresholds.items(), strict=True):
         shared = {**metadata, "Label": target, "GeneratedBy": [SOFTWARE]}
-        soft_file = prediction_file(folder, source, target, "probseg")
+        soft_file = prediction_file(folder, named, target, "probseg")
         write_with_sidecar(soft_file, values, source, np.float32, shared)
-        mask_file = prediction_file(folder, source, target, "mask")
+        mask_file = prediction_file(folder, named, target, "mask")
         write_with_sidecar(mask_file, mask, source, np.uint8, {**shared, "Threshold": threshold})
         written += [soft_file, mask_file]
     return written

@@ -112,17 +112,19 @@ def write_maps(
     targets: Sequence[str],
     uncertainty: Uncertainty,
     metadata: Mapping[str, object],
+    named: Path | None = None,
 ) -> list[Path]:
     """Write each target's maps as float32 on the grid of `source`, with sidecars.
 
     `<source>_label-<target>_desc-mean_probseg.nii.gz`, and `_desc-variance_uncertainty`,
-    `_desc-entropy_uncertainty`, `_desc-mutualinfo_uncertainty`. Returns the NIfTI paths.
+    `_desc-entropy_uncertainty`, `_desc-mutualinfo_uncertainty`. Returns the NIfTI paths. The
+    names begin with that of `named`, if given, instead of `source`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for k, target in enumerate(targets):
         for field, (ending, description) in _MAPS.items():
-            path = folder / f"{file_stem(source)}_label-{target}_{ending}.nii.gz"
+            path = folder / f"{file_stem(named or source)}_label-{target}_{ending}.nii.gz"
             own = {"Label": target, "Description": description, "GeneratedBy": [SOFTWARE]}
             data = getattr(uncertainty, field)[k]
             write_with_sidecar(path, data, source, np.float32, {**metadata, **own})

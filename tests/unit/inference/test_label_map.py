@@ -77,7 +77,7 @@ def test_the_label_map_has_the_grid_of_its_scan_a_table_and_a_sidecar(tmp_path):
 @pytest.mark.parametrize("members", [1, 2])
 def test_predict_writes_label_maps_of_one_model_and_of_an_ensemble(tmp_path, members):
     shape = (11, 9, 4)
-    scan = makers.nifti(tmp_path / "in/p1.nii.gz", makers.scan(0, shape), makers.oblique())
+    scan = makers.nifti(tmp_path / "in/p1_0000.nii.gz", makers.scan(0, shape), makers.oblique())
     models = [seen(thresholds={"lesion": 0.7})] * members
     scans, console = find_scans([scan], models[0].contrasts), Console(file=io.StringIO())
     out, options = tmp_path / "out", Options(labels=True)

@@ -8,6 +8,7 @@ import pytest
 
 from softseg.core.errors import UserError
 from softseg.inference.scans import find_scans
+from tests.support.makers import nifti, scan
 
 
 def touch(root, *names):
@@ -260,3 +261,19 @@ def test_folders_of_other_formats_are_reported_as_such(tmp_path, name, content, 
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         find_scans([tmp_path], ["T1w"])
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["h1_0000", "h2_0000"], ["h1", "h2"]),
+        (["h1_0000", "h1"], ["h1", "h1_0000"]),  # another scan is called h1
+        (["t_0000", "t_0001"], ["t_0000", "t_0001"]),  # a series
+        (["_0000"], ["_0000"]),
+    ],
+)
+def test_predictions_are_named_without_the_channel_of_nnunet(tmp_path, names, expected):
+    files = [nifti(tmp_path / f"{name}.nii.gz", scan()) for name in names]
+    scans = find_scans(files, ["T1w"])
+    assert sorted(one.named_after.name for one in scans) == [f"{n}.nii.gz" for n in expected]
+    assert all(one.first_image.exists() for one in scans)

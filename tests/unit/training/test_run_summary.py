@@ -138,6 +138,13 @@ def test_the_geometry_line_names_the_worst_subject():
     assert re.search(r"the crop keeps 85\.0 % of the mask, 50\.0 % at least \(s2\)", lines[0])
 
 
+def test_the_geometry_line_names_no_subject_if_all_are_the_same():
+    volumes = stack_with(*[VolumeStatistics({}, (100.0,), (1.0,))] * 4).volumes
+    assert geometry_lines(volumes, ["gm"]) == [
+        "geometry  gm: Dice ceiling 100.0 % mean; the crop keeps 100.0 % of the mask"
+    ]
+
+
 def test_empty_masks_are_not_counted_as_inside_the_crop():
     empty = VolumeStatistics({}, (float("nan"),), (float("nan"),))
     volumes = stack_with(VolumeStatistics({}, (30.0,), (0.2,)), empty, empty, empty).volumes
