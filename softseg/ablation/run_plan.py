@@ -37,11 +37,8 @@ from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.runs.folder import is_done, read_history, seconds_by_stage
 from softseg.runs.plan_file import STACKS, run_status
-from softseg.training.profile import bare_step_seconds, steps_per_epoch
+from softseg.training.dry_run import measure_times
 from softseg.training.task import build_task, new_state
-
-_VALIDATION_SHARE = 0.3
-"""Time of the validation of an epoch as a share of its training part, approximately."""
 
 
 def run_plan(
@@ -202,7 +199,7 @@ def show_plan(
     else:
         seconds, source = (
             _seconds_from_steps(todo, stacks),
-            "a few steps of each candidate, without evaluation",
+            "a few steps of each candidate, without start and evaluation",
         )
     console.print(
         f"{len(todo)} of {len(picked)} runs to do: about {whole_seconds(seconds / jobs)} "
@@ -264,7 +261,10 @@ def _seconds_from_done(done: Sequence[PlannedRun], todo: Sequence[PlannedRun]) -
 
 @memory_errors("timing a few steps", "lower trainer.batch_size or model.filters")
 def _seconds_from_steps(todo: Sequence[PlannedRun], stacks: Mapping[int, Path]) -> float:
-    """Seconds of all missing runs, from a few timed steps of the first run of each candidate."""
+    """Seconds of the training of all missing runs, from steps of the first run of each candidate.
+
+    A step includes its batch, and an epoch its validation, as in `softseg train --dry-run`.
+    """
     first_runs = {planned.candidate: planned for planned in reversed(todo)}
     seconds: dict[str, float] = {}
     for candidate, planned in first_runs.items():
@@ -272,8 +272,5 @@ def _seconds_from_steps(todo: Sequence[PlannedRun], stacks: Mapping[int, Path]) 
         stack = read_shared_stack(stacks[planned.number])
         task = build_task(experiment, PreparedData(planned.sets, stack))
         state = new_state(experiment, torch.device(experiment.trainer.device))
-        step_seconds = bare_step_seconds(state, task, repeats=3, warm_up=1)
-        epoch_seconds = step_seconds * steps_per_epoch(task)
-        epochs = experiment.trainer.max_epochs
-        seconds[candidate] = epoch_seconds * epochs * (1 + _VALIDATION_SHARE)
+        seconds[candidate] = measure_times(state, task).epoch * experiment.trainer.max_epochs
     return sum(seconds[planned.candidate] for planned in todo)

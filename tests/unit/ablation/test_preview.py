@@ -11,6 +11,7 @@ from rich.console import Console
 
 from softseg.ablation import run_plan
 from softseg.config.load import dump
+from softseg.training.dry_run import Times
 from tests.support import ablation_folder as fake
 
 
@@ -117,18 +118,18 @@ def test_a_finished_ablation_is_reported_as_done(plan, tmp_path):
 
 
 def test_without_a_run_done_the_steps_of_each_candidate_are_timed(plan, tmp_path, monkeypatch):
-    """8 training slices in batches of 4 for 2 epochs are 4 steps per run; validation is added."""
+    """An epoch is measured with its batches and its validation; a run has 2 epochs."""
     seconds = {"adaptive_wing": 100.0, "dice": 50.0}
     timed = []
 
-    def step_seconds(state, task, **how):
+    def times(state, task):
         timed.append(task.loss.name)
-        return seconds[task.loss.name]
+        return Times(step=1.0, epoch=seconds[task.loss.name])
 
-    monkeypatch.setattr(run_plan, "bare_step_seconds", step_seconds)
+    monkeypatch.setattr(run_plan, "measure_times", times)
     text = output(plan, plan, tmp_path, jobs=2)
     assert sorted(timed) == ["adaptive_wing", "dice"]  # each candidate once, not each run
-    assert estimate(text) == timedelta(seconds=round(1.3 * 4 * 3 * (100 + 50) / 2))
+    assert estimate(text) == timedelta(seconds=2 * 3 * (100 + 50) / 2)
 
 
 def test_planning_trains_nothing(plan, tmp_path):
