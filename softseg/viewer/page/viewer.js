@@ -192,8 +192,9 @@ function zoom() { // around the cross
   const factor = Number(byId("zoom").value);
   if (!nv.volumes.length) return;
   const middle = nv.frac2mm(nv.scene.crosshairPos);
-  nv.opts.crosshairGap = 16 / factor;
-  nv.setCrosshairWidth(0.6 / factor); // in voxels
+  const voxels = Math.max(...nv.volumes[0].hdr.dims.slice(1, 4)) / factor; // that are in view
+  nv.opts.crosshairGap = 0.16 * voxels;
+  nv.setCrosshairWidth(0.006 * voxels);
   nv.setPan2Dxyzmm([...[0, 1, 2].map((k) => (1 - factor) * middle[k]), factor]);
 }
 
