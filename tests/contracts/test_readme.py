@@ -142,7 +142,7 @@ def test_the_example_of_an_ablation_has_the_differences_it_shows(folder):
     path.write_text(example.replace("extends: ", "extends: configs/"))
     candidates = load_design(path).experiments
     assert candidates["No-Scaling"].augment[0].scale == 0
-    assert candidates["Soft-ReLU-Dice"].loss.name == "dice"
+    assert candidates["SoftSeg"].loss.name == "adaptive_wing"
 
 
 @pytest.mark.slow
