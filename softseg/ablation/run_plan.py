@@ -37,7 +37,7 @@ from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.runs.folder import is_done, read_history, seconds_by_stage
 from softseg.runs.plan_file import STACKS, run_status
-from softseg.training.dry_run import measure_times
+from softseg.training.step_times import measure_times
 from softseg.training.task import build_task, new_state
 
 

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from softseg.config.experiment import Experiment
-from softseg.core import seeds
 from softseg.core.console import print_topics, whole_seconds
-from softseg.core.device import synchronize
 from softseg.core.memory import GIB, memory_errors, peak_memory_bytes
 from softseg.core.ranks import SINGLE_PROCESS, Ranks
 from softseg.runs.folder import Run
-from softseg.training.batches import epoch_batches
 from softseg.training.distributed.processes import processes_of
-from softseg.training.loop import train_step, validate
 from softseg.training.profile import steps_per_epoch
 from softseg.training.step_memory import training_bytes
-from softseg.training.task import State, Task
+from softseg.training.step_times import STEPS, measure_times
 from softseg.training.train import (
     MEMORY,
     TrainingStart,
@@ -34,16 +27,6 @@ from softseg.training.train import (
     prepare_start,
     print_start,
 )
-
-WARM_UP, STEPS = 2, 5
-
-
-@dataclass(frozen=True)
-class Times:
-    """Measured seconds of a full step and of an epoch."""
-
-    step: float
-    epoch: float
 
 
 @memory_errors(*MEMORY)
@@ -87,48 +70,6 @@ def dry_run(
     result["memory_bytes"] |= {f"peak_{place}": n_bytes for place, n_bytes in peaks.items()}
     _print(console, result, start)
     return result
-
-
-def measure_times(state: State, task: Task) -> Times:
-    """Measure a step, with its batch, and the validation of a few volumes; changes the state.
-
-    An epoch's time follows from the numbers of its slices. Writing checkpoints is not part of it.
-    """
-    step, full_steps = step_seconds(state, task), steps_per_epoch(task)
-    return Times(step, step * full_steps + validation_seconds(state, task))
-
-
-def step_seconds(state: State, task: Task) -> float:
-    """Return the median time of training steps with full batches of random slices."""
-    network = task.processes.wrap_ddp(state.model, task.device)
-    state.model.train()
-    state.head.train()
-    generators = [seeds.generator(task.seed, name) for name in ("augment", "raters")]
-    count = (WARM_UP + STEPS) * task.trainer.batch_size
-    order = task.rows.repeat(math.ceil(count / len(task.rows)))[:count]
-    seconds, start = [], time.perf_counter()
-    for batch in epoch_batches(task, order, *generators):
-        train_step(state, task, batch, network)
-        synchronize(task.device)
-        seconds.append(time.perf_counter() - start)
-        start = time.perf_counter()
-    return statistics.median(seconds[WARM_UP:])
-
-
-def validation_seconds(state: State, task: Task) -> float:
-    """Return the time of a validation, measured on one volume of each process."""
-    few = replace(task, validation=task.validation[: task.processes.world_size])
-    validate(state, few)
-    synchronize(task.device)
-    start = time.perf_counter()
-    validate(state, few)
-    synchronize(task.device)
-    return (time.perf_counter() - start) * _slices(task) / _slices(few)
-
-
-def _slices(task: Task) -> int:
-    """Number of validation slices."""
-    return sum(len(rows) for rows in task.validation_rows)
 
 
 def _describe(run: Run, start: TrainingStart) -> dict[str, Any]:

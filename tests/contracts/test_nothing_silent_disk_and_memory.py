@@ -351,7 +351,7 @@ def test_a_folder_that_is_deleted_while_the_thread_waits(softseg, monkeypatch, d
 def test_an_estimate_without_enough_memory_names_the_keys(tmp_path, monkeypatch, capsys, shortage):
     make_study(tmp_path)
     monkeypatch.chdir(tmp_path)
-    run_out(monkeypatch, "softseg.ablation.run_plan.bare_step_seconds", shortage)
+    run_out(monkeypatch, "softseg.ablation.run_plan.measure_times", shortage)
     assert command(monkeypatch, "ablate", "study.yaml", "--plan") == 2
     err = capsys.readouterr().err
     assert "memory ran out while timing a few steps" in err

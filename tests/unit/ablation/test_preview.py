@@ -11,7 +11,7 @@ from rich.console import Console
 
 from softseg.ablation import run_plan
 from softseg.config.load import dump
-from softseg.training.dry_run import Times
+from softseg.training.step_times import Times
 from tests.support import ablation_folder as fake
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from softseg.training.dry_run import STEPS, WARM_UP
+from softseg.training import step_times
+from softseg.training.step_times import STEPS, WARM_UP
 from tests.support import project
 from tests.support.command import command_in_copy
 from tests.support.several import Commands, warm_up
@@ -134,11 +135,9 @@ def test_every_process_takes_part_and_the_first_one_reports(tmp_path):
 
 
 def test_a_few_steps_are_taken(softseg, monkeypatch):
-    from softseg.training import dry_run
-
-    sizes, step = [], dry_run.train_step
+    sizes, step = [], step_times.train_step
     monkeypatch.setattr(
-        dry_run, "train_step", lambda s, t, b, n: sizes.append(b.batch_size) or step(s, t, b, n)
+        step_times, "train_step", lambda s, t, b, n: sizes.append(b.batch_size) or step(s, t, b, n)
     )
     softseg("train", "tiny.yaml", "--dry-run", *NO_CACHE)
     assert sizes == [4] * (WARM_UP + STEPS)
