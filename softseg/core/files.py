@@ -151,9 +151,9 @@ def check_writable(folder: Path) -> None:
             remedy = f"free some space, or {remedy}"
         elif error.errno == errno.EROFS:
             remedy += " on another disk"
+        place = "" if nearest == folder else f"the folder {nearest.resolve()} "
         raise UserError(
-            f"{folder}: the folder {nearest.resolve()} cannot be written to ({error.strerror}); "
-            f"{remedy}"
+            f"{folder}: {place}cannot be written to ({error.strerror}); {remedy}"
         ) from None
 
 
