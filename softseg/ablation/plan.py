@@ -55,9 +55,11 @@ def make_plan(design: Design, folder: Path, console: Console) -> list[PlannedRun
         seed = run_seed(ablation.seed, k)
         sets = _common_sets(subjects, split, seed, k)
         if not sets.test:
+            fix = f"name at least one subject in {split.file}" if split.file else "name a subject"
+            if split.file and Path(split.file).name == "splits_final.json":
+                fix = "nnU-Net's folds have none: see From nnU-Net in the manual"
             raise UserError(
-                f"split {k}: its test set is empty, but an ablation compares test scores; name at "
-                "least one subject"
+                f"split {k}: its test set is empty, but an ablation compares test scores; {fix}"
             )
         for candidate, base in design.experiments.items():
             experiment = base.model_copy(update={"seed": seed, "split": split})

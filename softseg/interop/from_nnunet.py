@@ -175,10 +175,17 @@ def _name(folder: str) -> str:
 
 
 def _splits_final(folder: Path) -> Path | None:
-    """Return nnU-Net's file of folds: next to dataset.json, or in nnUNet_preprocessed."""
+    """Return nnU-Net's file of folds: next to dataset.json, or in nnUNet_preprocessed.
+
+    Its path is relative to the working directory if that of `folder` is and the file is below.
+    """
     preprocessed = folder.resolve().parent.parent / "nnUNet_preprocessed" / folder.resolve().name
     files = (place / "splits_final.json" for place in (folder, preprocessed))
-    return next((file for file in files if file.is_file()), None)
+    file = next((file for file in files if file.is_file()), None)
+    here = Path.cwd()
+    if file and not folder.is_absolute() and file.resolve().is_relative_to(here):
+        return file.resolve().relative_to(here)
+    return file
 
 
 def _as_text(

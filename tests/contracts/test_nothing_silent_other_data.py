@@ -179,7 +179,20 @@ def test_an_ablation_needs_a_test_set(softseg):
     )
     status, _, err = softseg("ablate", "both.yaml", "--plan")
     assert status == 2
-    assert "split 0: its test set is empty" in err
+    text = " ".join(err.replace("│", " ").split())
+    assert "split 0: its test set is empty" in text
+    assert text.endswith("name at least one subject in split.json")
+
+
+def test_folds_of_nnunet_have_no_test_set_for_an_ablation(softseg):
+    Path("splits_final.json").write_text('[{"train": ["site1-sc01"], "val": ["site2-sc01"]}]')
+    Path("folds.yaml").write_text(
+        "extends: tiny.yaml\nname: folds\ncandidates: {soft: {}}\n"
+        "splits: {name: fixed, files: [splits_final.json]}\n"
+    )
+    status, _, err = softseg("ablate", "folds.yaml", "--plan")
+    assert status == 2
+    assert "nnU-Net's folds have none: see From nnU-Net in the manual" in " ".join(err.split())
 
 
 def test_arguments_of_python_are_checked_too(softseg):

@@ -98,6 +98,9 @@ def test_the_python_examples_run(folder, monkeypatch):
     monkeypatch.chdir(folder)
     small = '["model.filters=8", "trainer.max_epochs=20"]'
     shorter = repr([f"{key}={value}" for key, value in SHORT.items()])
+    folds = folder / "nnUNet_preprocessed/Dataset004_Hippocampus/splits_final.json"
+    folds.parent.mkdir(parents=True, exist_ok=True)
+    folds.write_text('[{"train": ["b"], "val": ["a"]}, {"train": ["a"], "val": ["b"]}]')
     examples = manual.blocks("python")
     assert {block.page for block in examples} >= {"README.md", FIRST}
     for block in examples:

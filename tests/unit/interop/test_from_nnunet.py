@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,6 +84,16 @@ def test_folds_of_nnunet_are_used_if_there_are_some(folder, tmp_path, place):
     split = load_config(tmp_path / "my.yaml", Experiment).split
     assert (split.file, split.fold) == (str(path), 0)
     assert "no test set: softseg eval --split validation" in (tmp_path / "my.yaml").read_text()
+
+
+@pytest.mark.parametrize("place", ["", "../../nnUNet_preprocessed/Dataset007_Hippo"])
+def test_the_file_of_folds_is_as_relative_as_the_folder(folder, tmp_path, monkeypatch, place):
+    (folder / place).mkdir(parents=True, exist_ok=True)
+    path = (folder / place / "splits_final.json").resolve()
+    path.write_text(json.dumps([{"train": ["c1", "c2"], "val": ["c3"]}]))
+    monkeypatch.chdir(tmp_path)
+    content = convert_nnunet(folder.relative_to(tmp_path), Path("my.yaml"))
+    assert content["split"]["file"] == str(path.relative_to(tmp_path.resolve()))
 
 
 def test_wrong_folders_and_existing_files_are_one_message(folder, tmp_path):
