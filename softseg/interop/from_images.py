@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
@@ -18,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import check_writable, shared_files, write_atomically
 from softseg.core.names import natural_key
+from softseg.data.nifti.io import nifti_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -140,6 +140,4 @@ def _write(converted: Converted, pixel_mm: Sequence[float]) -> None:
     unit, scale = ("micron", 1000.0) if min(x, y) < _MICRON_BELOW else ("mm", 1.0)
     affine = np.diag([-x * scale, -y * scale, max(x, y) * scale, 1.0])
     data = converted.data.astype(np.int32) if converted.data.dtype == np.int64 else converted.data
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_xyzt_units(unit)
-    write_atomically(converted.path, gzip.compress(image.to_bytes(), mtime=0))
+    write_atomically(converted.path, gzip.compress(nifti_bytes(data, affine, unit), mtime=0))

@@ -10,9 +10,9 @@ from functools import partial
 from importlib.resources import files
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
+from softseg.data.nifti.io import nifti_bytes
 from softseg.viewer.niivue import read_niivue
 from softseg.viewer.scans import ReadVolume, ViewedScan
 
@@ -88,5 +88,5 @@ def _describe(scan: ViewedScan, add: Callable[[ReadVolume], str]) -> dict[str, A
 def _volume_bytes(read: ReadVolume, compress: bool) -> bytes:
     """Return a volume as a NIfTI file of float32: voxels and geometry only."""
     volume = read()
-    content = nib.Nifti1Image(volume.data, volume.grid.affine).to_bytes()
-    return gzip.compress(content, _GZIP_LEVEL, mtime=0) if compress else bytes(content)
+    content = nifti_bytes(volume.data, volume.grid.affine)
+    return gzip.compress(content, _GZIP_LEVEL, mtime=0) if compress else content

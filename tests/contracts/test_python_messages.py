@@ -28,7 +28,9 @@ NOT_REACHED = {
     "softseg/check": "checks of data are not part of the API",
     "softseg/runs/provenance.py": "options of git",
 }
-ONLY_WITH_THE_OPTION = {"training-crop", "frame", "uncertainty", "candidate", "allow-missing"}
+ONLY_WITH_THE_OPTION = {
+    "training-crop", "frame", "uncertainty", "candidate", "allow-missing", "export", "port"
+}  # fmt: skip
 
 
 def translated(message):

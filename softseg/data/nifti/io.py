@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import nibabel as nib
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from softseg.core.files import replacing
 from softseg.core.types import Float32Array
@@ -138,6 +138,17 @@ def write_like(path: str | Path, data: ArrayLike, source: str | Path, dtype: Any
                 image.to_stream(stream)
         else:
             image.to_stream(file)
+
+
+def nifti_bytes(data: NDArray[Any], affine: ArrayLike, unit: str = "mm") -> bytes:
+    """Return a new, uncompressed NIfTI file with `data` (X, Y, Z) of any dtype that NIfTI has.
+
+    `affine` (4, 4) takes voxels to the RAS+ world, in `unit`: mm or micron.
+    """
+    image = nib.Nifti1Image(data, np.asarray(affine))
+    image.header.set_xyzt_units(unit)
+    content: bytes = image.to_bytes()
+    return content
 
 
 def _read_start(path: Path, limit: int) -> bytes:

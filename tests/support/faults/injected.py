@@ -127,7 +127,9 @@ class _Calls:
         self, file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kwargs: Any
     ) -> Any:
         """Replace `open`: writes to the files are counted."""
-        if isinstance(file, int) or not set("wxa+") & set(mode) or not self._concerns(file):
+        unnamed = kwargs.get("opener") is not None  # as of tempfile, in a folder
+        written = set("wxa+") & set(mode) and not unnamed
+        if isinstance(file, int) or not written or not self._concerns(file):
             return _OPEN(file, mode, buffering, *args, **kwargs)
         self._count_creation(file)
         raw = _Raw(self, file, mode.replace("b", "").replace("t", ""))
