@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from softseg.core.interruption import deferred_interruption
 from softseg.runs.checkpoint import read_checkpoint, write_checkpoint
 from softseg.runs.folder import Run
 
@@ -76,7 +77,7 @@ class CheckpointWriter:
         is written if the thread is busy. Raises the error with which the thread has ended.
         """
         self._raise_error()
-        with self._changed:
+        with deferred_interruption(), self._changed:
             before = self._waiting
             older = {name: write for name, write in before.files.items() if name not in files}
             weights = {name: checkpoint[name] for name in _WEIGHTS} if best else before.best
@@ -88,7 +89,7 @@ class CheckpointWriter:
 
         If this is interrupted, the thread continues, and it can be called again.
         """
-        with self._changed:
+        with deferred_interruption(), self._changed:
             self._closed = True
             self._changed.notify()
         self._ended.wait()

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from softseg.core.console import ProgressBar, whole_seconds
 from softseg.core.files import os_error_message, write_atomically
+from softseg.core.interruption import deferred_interruption
 from softseg.core.types import Float32Array
 from softseg.data.nifti.grid import upright
 from softseg.training.checkpoint_writer import CheckpointWriter, write_in
@@ -105,6 +106,7 @@ class RunRecorder:
     def step(self, slices: int) -> None:
         """Do nothing: results are written after an epoch."""
 
+    @deferred_interruption()  # of TensorBoard's queue
     def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:
         """Log one epoch and give it to the thread; raises what kept the thread from writing."""
         epoch, preview = state.epoch, preview.cpu()
@@ -174,6 +176,7 @@ class RunRecorder:
             raise
         self._close_board()
 
+    @deferred_interruption()
     def _close_board(self) -> None:
         """Flush TensorBoard's events and end its thread."""
         if self._board is not None:
