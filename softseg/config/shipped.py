@@ -35,8 +35,8 @@ class Shipped:
 @cache
 def shipped_folder() -> Path:
     """Return the folder with the configurations: of the package, or of the clone around it."""
-    packaged = PACKAGE / "configs"
-    return packaged if packaged.is_dir() else PACKAGE.parent / "configs"
+    packaged = PACKAGE / "configs"  # in a clone a link, which not every system has
+    return packaged.resolve() if packaged.is_dir() else PACKAGE.parent / "configs"
 
 
 def shipped_files() -> dict[str, Path]:
