@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -91,20 +92,24 @@ def evaluate_uncertainty(
     stem = f"uncertainty-{sampling.method}{set_suffix(set_name)}"
     write_atomically(run.folder / f"{stem}.csv", table.to_csv(index=False))
     figures = {target: _figure_data(volumes) for target, volumes in by_target.items()}
-    parts = [
-        pd.DataFrame({"target": target, "by": by, "retained": RETAINED, "error": error})
-        for target, data in figures.items()
-        for by, error in data.errors.items()
-    ]
-    if parts:
-        curves = pd.concat(parts).to_csv(index=False)
-        write_atomically(run.folder / f"{stem}-retained.csv", curves)
+    _write_curves(figures, run.folder / f"{stem}-retained.csv")
     plot_uncertainty(figures, run.folder / "figures" / f"{stem}.{form}")
     title = f"Uncertainty by {sampling.method}, {sampling.samples} samples, {set_name} set"
     console.print(scores_table(table, title))
     files = f"{stem}.csv, {stem}-retained.csv, figures/{stem}.png"
     console.print(f"{run.folder}: {files}", highlight=False, markup=False)
     return table
+
+
+def _write_curves(figures: Mapping[str, UncertaintyCurves], path: Path) -> None:
+    """Write the error against the share of retained voxels, of each target that has any."""
+    parts = [
+        pd.DataFrame({"target": target, "by": by, "retained": RETAINED, "error": error})
+        for target, data in figures.items()
+        for by, error in data.errors.items()
+    ]
+    if parts:
+        write_atomically(path, pd.concat(parts).to_csv(index=False))
 
 
 def _figure_data(volumes: Sequence[UncertaintyScores]) -> UncertaintyCurves:

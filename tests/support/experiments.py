@@ -11,7 +11,7 @@ PAPER = {"name": "unet2d", "depth": 3, "filters": 64, "dropout_position": "befor
 TINY = {"name": "unet2d", "depth": 2, "filters": 4}
 
 
-def experiment(model=PAPER, **trainer):
+def experiment(model=PAPER, augment=(), **trainer):
     spec = {
         "name": "tiny",
         "dataset": {
@@ -21,6 +21,7 @@ def experiment(model=PAPER, **trainer):
             "contrasts": ["T2star"],
             "targets": {"gm": {"values": [1]}},
         },
+        "augment": list(augment),
         "model": {"head": {"name": "normrelu"}, **model},
         "loss": {"name": "adaptive_wing"},
         "trainer": trainer,

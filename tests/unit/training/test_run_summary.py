@@ -9,11 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pydantic import TypeAdapter
 
 from softseg import losses
-from softseg.config.experiment import Experiment
-from softseg.core.component import parse_component
 from softseg.data import Sets
 from softseg.data.nifti.grid import Grid
 from softseg.datasets.phantom import write_phantom
@@ -21,27 +18,15 @@ from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeStatistics
 from softseg.runs.data import PreparedData, check_sets
 from softseg.training.run_summary import geometry_lines, softness_line, summarize, summarize_data
+from tests.support import experiments
 from tests.support.tiny import tiny_stack, tiny_state, tiny_task
 
 SETS = Sets(train=("s0", "s1"), validation=("s2",), test=("s3",))
 
 
 def experiment(*augment, **trainer):
-    spec = {
-        "name": "tiny",
-        "dataset": {
-            "loader": "files",
-            "layout": "scgm",
-            "root": "data",
-            "contrasts": ["T2star"],
-            "targets": {"gm": {"values": [1]}},
-        },
-        "augment": list(augment),
-        "model": {"name": "unet2d", "depth": 2, "filters": 4, "head": {"name": "normrelu"}},
-        "loss": {"name": "adaptive_wing"},
-        "trainer": {"device": "cpu", "threads": 2, "max_epochs": 11, **trainer},
-    }
-    return parse_component(TypeAdapter(Experiment), spec)
+    trainer = {"device": "cpu", "threads": 2, "max_epochs": 11, **trainer}
+    return experiments.experiment(experiments.TINY, augment, **trainer)
 
 
 def stack_with(*statistics):
