@@ -127,7 +127,7 @@ def _describe_files(result: CheckResult) -> list[str]:
 
 
 def _count(names: Collection[str], persons: Mapping[str, str]) -> str:
-    """Return `11 scans of 6 persons`, or `11` where nobody was scanned more than once."""
+    """Return `11 scans of 6 persons`, or `11` where no person was scanned more than once."""
     return count_scans(names, persons).removesuffix(" subjects").removesuffix(" subject")
 
 

@@ -95,7 +95,7 @@ def persons_of(subjects: Iterable[Subject]) -> dict[str, str]:
 
 
 def count_scans(names: Collection[str], persons: Mapping[str, str]) -> str:
-    """Return `11 scans of 6 persons`, or `11 subjects` where nobody was scanned more than once.
+    """Return `11 scans of 6 persons`, or `11 subjects` if no person has several.
 
     `persons` has the person of each subject, if known.
     """

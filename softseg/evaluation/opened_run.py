@@ -168,7 +168,7 @@ def open_other_data(
 def _read_experiment(run: Run, changes: Sequence[str]) -> Experiment:
     """Return the configuration of a run for its evaluation on this machine, with these changes.
 
-    What was left to the training machine is left to this one, except where both are alike. The
+    What was left to the training machine is left to this one, unless it has the same device. The
     network is not compiled, which would take longer than it saves. Raises UserError for changes
     that an evaluation cannot honor.
     """

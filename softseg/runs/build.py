@@ -124,7 +124,8 @@ def load_predictor(run: Run, experiment: Experiment) -> tuple[Predictor, int]:
 def build_predictor(experiment: Experiment, weights: Mapping[str, Any], source: str) -> Predictor:
     """Build a network with `weights` (`model` and `head`: name -> tensor), ready to segment.
 
-    Raises UserError, naming the `source` of the weights, if they belong to another network.
+    `experiment` is what `resolve_hardware` returned. Raises UserError, naming the `source` of the
+    weights, if they belong to another network.
     """
     device = torch.device(experiment.trainer.device)
     # leaves the caller's random numbers as they were; by default, torch warns of several GPUs
@@ -139,6 +140,5 @@ def build_predictor(experiment: Experiment, weights: Mapping[str, Any], source: 
             raise
         reason = str(error).splitlines()[0]
         raise UserError(f"{source} does not fit its config.yaml: {reason}") from error
-    precision = hardware.inference_precision(experiment.trainer.precision, device)
-    batch_size = 2 * experiment.trainer.batch_size
-    return Predictor(network, head, device, precision, batch_size)
+    trainer = experiment.trainer
+    return Predictor(network, head, device, trainer.precision, 2 * trainer.batch_size)

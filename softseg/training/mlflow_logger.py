@@ -38,7 +38,7 @@ class MLflowLogger:
     """
 
     def __init__(self, folder: Path, experiment: Experiment, start_epoch: int) -> None:
-        # mlflow reports its use to its authors, unless it is told not to before it is imported
+        # otherwise mlflow reports its use to its authors; it reads this when it is imported
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         from mlflow.tracking import MlflowClient
 
