@@ -12,6 +12,7 @@ import numpy as np
 from softseg.check.findings import (
     FileSummary,
     Finding,
+    MaskSummary,
     VolumeSummary,
     format_shape,
     format_zooms,
@@ -87,14 +88,39 @@ def _contrast_on_the_same_grid(mask: FileSummary, files: Iterable[FileSummary]) 
 
 
 def _absent_codes(files: Sequence[FileSummary], targets: Mapping[str, Target]) -> Iterator[Finding]:
-    """Yield targets with codes to ignore that no mask has, which may be misspelled."""
+    """Yield targets with codes that no mask has, which may be misspelled.
+
+    If the masks have none of the codes in `values`, they are empty, which other findings report.
+    """
     for name, target in targets.items():
         masks = [file.mask for file in files if file.kind == "mask" and file.name == name]
+        absent = _absent_values(target, [mask for mask in masks if mask])
+        if 0 < len(absent) < len(target.codes or ()):
+            codes = ", ".join(f"{code:g}" for code in absent)
+            what = f"dataset.targets.{name}.values: no mask of {name} has a voxel of {codes}"
+            do = "correct the codes, or remove those that are not needed"
+            yield Finding("warning", "unused codes", what, do)
         if target.ignore and masks and not any(mask and mask.ignored for mask in masks):
             codes = ", ".join(f"{code:g}" for code in target.ignore)
             what = f"dataset.targets.{name}.ignore: no mask of {name} has a voxel of {codes}"
             do = "correct the codes, or remove the key if nothing has to be ignored"
             yield Finding("warning", "unused ignore codes", what, do)
+
+
+def _absent_values(target: Target, masks: Sequence[MaskSummary]) -> list[float]:
+    """Return the codes in a target's `values` that none of its masks has.
+
+    None where a mask has so many values that not all of them were kept.
+    """
+    if any(mask.distinct > len(mask.values) for mask in masks):
+        return []
+    values = {value for mask in masks for value in mask.values}
+    distance = ROUNDING if target.round else TOLERANCE
+    return [
+        code
+        for code in target.codes or ()
+        if not any(abs(value - code) <= distance for value in values)
+    ]
 
 
 def _negative_minima(volumes: Sequence[VolumeSummary], contrast: str) -> Iterator[Finding]:
@@ -136,8 +162,8 @@ def _unused_codes(
     unused: dict[Path, set[float]] = {}
     for file in files:
         target = targets[file.name] if file.kind == "mask" else None
-        if target and target.values is not None and file.mask is not None:
-            codes, distance = target.values, ROUNDING if target.round else TOLERANCE
+        if target and target.codes is not None and file.mask is not None:
+            codes, distance = target.codes, ROUNDING if target.round else TOLERANCE
             meant = (0, *codes, *ignore.get(file.subject, {}).get(file.name, ()))
             rest = {
                 value

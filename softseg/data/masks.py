@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +31,15 @@ def soft_mask(
 ) -> Float32Array:
     """Return the mask of target `name` in [0, 1], from the voxels of the file at `path`.
 
-    With label codes (`values`): 1 where the voxel is one of them. Without: the voxels themselves,
-    divided by `maximum`, and clipped to [0, 1]. Voxels with one of the codes `ignore` are 0, and
-    their codes may have any value. Raises FileError for other voxels that the keys of the target do
-    not allow; the message proposes keys that do.
+    With label codes (`values`): 1, or its confidence, where the voxel is one of them. Without: the
+    voxels themselves, divided by `maximum`, and clipped to [0, 1]. Voxels with one of the codes
+    `ignore` are 0, and their codes may have any value. Raises FileError for other voxels that the
+    keys of the target do not allow; the message proposes keys that do.
     """
     ignored = ignored_voxels(data, target, ignore) > 0 if ignore else None
     data = without_ignored(data, ignored)
-    if target.values is not None:  # 0 may be one of them
-        return without_ignored(_mask_of_codes(data, path, name, target), ignored)
+    if target.codes is not None:  # 0 may be one of them
+        return without_ignored(_mask_of_codes(data, path, name, target, target.codes), ignored)
     maximum = target.maximum or 1.0
     mask = data if maximum == 1 else np.asarray(data / maximum, dtype=np.float32)
     margin = OVERSHOOT if target.clip else TOLERANCE
@@ -63,29 +63,31 @@ def ignored_voxels(data: Float32Array, target: Target, codes: Sequence[float]) -
     return ignored
 
 
-def _mask_of_codes(data: Float32Array, path: Path, name: str, target: Target) -> Float32Array:
-    """Return 1 where a voxel is one of the target's codes.
+def _mask_of_codes(
+    data: Float32Array, path: Path, name: str, target: Target, confidences: Mapping[float, float]
+) -> Float32Array:
+    """Return the confidence where a voxel is one of the codes in `confidences`, and 0 elsewhere.
 
     Raises FileError for fractions, and for codes that are a few of the levels of a soft mask.
     """
     whole = np.rint(data)
     codes = whole if target.round else data
-    mask = np.zeros(data.shape, dtype=bool)
-    for code in target.values or ():
-        mask |= np.abs(codes - np.float32(code)) <= TOLERANCE
-    distance = np.abs(data - whole)
-    unclear = distance > ROUNDING if target.round else ~mask & (distance > TOLERANCE)
+    mask: Float32Array = np.zeros(data.shape, dtype=np.float32)
+    for code, confidence in confidences.items():
+        mask[np.abs(codes - np.float32(code)) <= TOLERANCE] = confidence
+    distance, chosen = np.abs(data - whole), mask > 0
+    unclear = distance > ROUNDING if target.round else ~chosen & (distance > TOLERANCE)
     if unclear.any():
         wrong = f"holds the values {format_values(data)}, fractions, but codes were chosen"
         raise FileError(path, wrong, _suggestion_for_codes(data, name))
     positive = data > 0
-    selected, total = int((mask & positive).sum()), int(positive.sum())
+    selected, total = int((chosen & positive).sum()), int(positive.sum())
     if 2 * selected < total and is_continuous(data):
         levels = f"its {len(np.unique(data[positive]))} values above 0 change from voxel to voxel"
         wrong = f"holds a soft mask ({levels}), and the chosen codes select only "
         wrong += f"{100 * selected / total:.1f} % of its voxels"
         raise FileError(path, wrong, _suggestion_for_codes(data, name))
-    return mask.astype(np.float32)
+    return mask
 
 
 def roi_mask(data: Float32Array) -> Float32Array:

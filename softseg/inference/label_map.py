@@ -30,7 +30,7 @@ def label_codes(targets: Mapping[str, Target]) -> tuple[dict[str, int], list[str
 
     Raises UserError for targets that share a code without one being the union of others.
     """
-    values = {name: set(target.values or ()) for name, target in targets.items()}
+    values = {name: set(target.codes or ()) for name, target in targets.items()}
     unions = [
         name
         for name, own in values.items()

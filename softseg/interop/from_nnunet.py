@@ -96,7 +96,7 @@ def convert_nnunet(folder: Path, out: Path, overwrite: bool = False) -> dict[str
             "loader": "nnunet",
             "root": str(folder),
             "contrasts": list(dataset.contrasts),
-            "targets": {n: {"values": list(t.values or ())} for n, t in dataset.targets.items()},
+            "targets": {n: {"values": list(t.codes or ())} for n, t in dataset.targets.items()},
         },
         "split": {"file": str(splits), "fold": 0} if splits else {"test": 0.2, "validation": 0.2},
         "preprocess": [

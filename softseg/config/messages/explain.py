@@ -67,7 +67,8 @@ class _Messages:
     def details_by_path(self, error: ValidationError) -> dict[KeyPath, list[ErrorDetails]]:
         """Return pydantic's findings by the user's key path.
 
-        Findings about members of a union that the user did not mean are left out.
+        Findings about members of a union that the user did not mean are left out: those whose type
+        does not fit at all, if there are others or findings inside the value.
         """
         by_path: dict[KeyPath, list[ErrorDetails]] = {}
         for detail in error.errors(include_url=False):
@@ -75,7 +76,7 @@ class _Messages:
             path = self.schema.key_path(detail["loc"], self.data, new_key=is_missing)
             by_path.setdefault(path, []).append(detail)
         meant = {path for path, details in by_path.items() if not all(map(_is_mismatch, details))}
-        parents = {path[:depth] for path in meant for depth in range(len(path))}
+        parents = {path[:depth] for path in by_path for depth in range(len(path))}
         return {
             path: [d for d in details if not _is_mismatch(d)] or details
             for path, details in by_path.items()

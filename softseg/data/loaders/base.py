@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,15 +25,23 @@ from softseg.data.subject import (
 )
 
 TargetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Confidence = Annotated[float, Field(ge=0, le=1)]
+_CODE = re.compile(r"[-+]?[0-9]{1,15}(\.[0-9]*)?")
 _log = logging.getLogger(__name__)
 
 
 class Target(Component):
     """A structure to segment, one output channel of the model, and where its mask comes from."""
 
-    values: Annotated[tuple[int | float, ...], Field(min_length=1)] | None = None
-    """Label codes that make up this target, e.g. [1] or [1, 4]; null: the mask itself is the soft
-    mask, with values in [0, 1]."""
+    values: (
+        Annotated[tuple[int | float, ...], Field(min_length=1)]
+        | Annotated[dict[str, Confidence], Field(min_length=1)]
+        | None
+    ) = None
+    """Label codes that make up this target, e.g. [1] or [1, 4]; or each code with the soft value of
+    its voxels, e.g. {1: 0.5, 2: 1}: how confident the rater was, above 0 and at most 1 (a list: 1
+    each). Other codes are background. null: the mask itself is the soft mask, with values in
+    [0, 1]."""
     maximum: Annotated[float, Field(gt=0)] | None = None
     """The value that means 1, for soft masks on another scale: 100 for percent, 255 for 8 bits,
     65535 for 16 bits; not for label codes. null: 1."""
@@ -56,10 +65,39 @@ class Target(Component):
 
     _distinct = field_validator("values", "ignore")(check_distinct)
 
+    @field_validator("values")
+    @classmethod
+    def _check_confidences(cls, values: Any) -> Any:
+        """Raise ValueError for keys that are not codes, a code twice, and confidence 0."""
+        written: dict[float, str] = {}
+        for code, confidence in values.items() if isinstance(values, dict) else ():
+            try:
+                number = _number_of(code)
+            except ValueError:
+                raise ValueError(f"{code}: is not a label code, which is a number") from None
+            if number in written:
+                raise ValueError(f"{code}: is the same code as {written[number]}; remove one")
+            if confidence == 0:
+                raise ValueError(f"{code}: is background with confidence 0; leave the code out")
+            written[number] = code
+        return values
+
+    @property
+    def codes(self) -> dict[int | float, float] | None:
+        """The label codes of the target -> the soft value of their voxels; None: a soft mask."""
+        if isinstance(self.values, dict):
+            return {_number_of(code): confidence for code, confidence in self.values.items()}
+        return None if self.values is None else dict.fromkeys(self.values, 1.0)
+
+    @property
+    def has_confidences(self) -> bool:
+        """Whether codes of the target have soft values between 0 and 1."""
+        return any(confidence < 1 for confidence in (self.codes or {}).values())
+
     @model_validator(mode="after")
     def _reject_codes_of_the_mask(self) -> Self:
         """Raise ValueError for codes to ignore that are values of the mask itself."""
-        values = (0, self.maximum or 1) if self.values is None else self.values
+        values = (0, self.maximum or 1) if self.codes is None else self.codes
         for code in self.ignore or ():
             if code in values:
                 where = "the values of a mask without codes" if self.values is None else "values"
@@ -74,9 +112,17 @@ class Target(Component):
         for key in ("maximum", "clip"):
             if self.values is not None and getattr(self, key):
                 raise ValueError(f"{key}: is for soft masks, and values are codes; remove one")
-        if self.round and any(value != int(value) for value in self.values or ()):
+        if self.round and any(code != int(code) for code in self.codes or ()):
             raise ValueError("round: would never match a code that is a fraction; correct values")
         return self
+
+
+def _number_of(code: str) -> int | float:
+    """Return a code that is a key of a mapping, and so text. Raises ValueError if it is none."""
+    if not _CODE.fullmatch(code):
+        raise ValueError(code)
+    number = float(code)
+    return int(number) if number.is_integer() else number
 
 
 class DatasetFields(Component):
@@ -217,6 +263,7 @@ class DatasetFields(Component):
         subjects = [subject for subject, _ in validated]
         if self.raters.chosen is None:  # otherwise the masks of other raters are not read
             _warn_of_missing_raters(subjects, list(self.targets))
+            self._warn_of_lost_confidences(subjects)
         left_out = [files.name for files in kept if files not in complete]
         if left_out:
             _log.warning(
@@ -224,6 +271,19 @@ class DatasetFields(Component):
                 len(left_out), " or ".join(self.contrasts), listing(left_out),
             )  # fmt: skip
         return subjects
+
+    def _warn_of_lost_confidences(self, subjects: Sequence[Subject]) -> None:
+        """Warn if a fusion makes masks with confidences binary."""
+        if self.raters.fusion not in ("majority", "staple"):
+            return
+        for name, target in self.targets.items():
+            if target.has_confidences and any(len(s.labels.get(name, {})) > 1 for s in subjects):
+                _log.warning(
+                    "dataset.raters.fusion: %s makes the masks of several raters binary at 0.5, so "
+                    "the confidences of dataset.targets.%s.values are lost; fusion: mean keeps "
+                    "them",
+                    self.raters.fusion, name,
+                )  # fmt: skip
 
 
 def _warn_of_missing_raters(subjects: Sequence[Subject], targets: Sequence[str]) -> None:

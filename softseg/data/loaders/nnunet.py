@@ -122,7 +122,7 @@ class NnunetDataset(DatasetFields):
         labels = ", ".join(f"{name} {values}" for name, values in description.codes.items())
         for name, target in self.targets.items():
             ignored = description.ignored if target.ignore is None else ()
-            keys = {"values": target.values or (), "ignore": target.ignore or ()}
+            keys = {"values": target.codes or (), "ignore": target.ignore or ()}
             for key, code in ((key, code) for key, own in keys.items() for code in own):
                 if code not in codes:
                     raise UserError(

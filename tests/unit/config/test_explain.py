@@ -56,6 +56,7 @@ def _message(write: Write, old: str, new: str, *sets: str) -> str:
         ("gm:", "GM mask:", "5: dataset.targets.GM mask: must match pattern '^[a-z0-9_-]+$', not text 'GM mask' (One output of the net)"),
         ("values: [1]", "values: x", "5: dataset.targets.gm.values: must be a list of whole numbers, not text 'x'"),
         ("{name: wing, theta: 0.5}", "dice", "9: loss: must be a mapping, not text 'dice'; write {name: dice} (available: `dice`, `wing`, `adaptive_wing`)"),
+        ("name: toy", "name: toy\ntest: [[1]]", "2: test.0: must be text or a whole number, not a list"),
         # steps
         ("binarize:", "binarize", "8: augment.1: a step is one name with its parameters, `- binarize: {...}`, not text 'binarize'; steps are `affine`, `binarize`"),
         ("binarize:", "binarize: 0.5", "8: augment.1.binarize: must be a mapping of parameters, not 0.5"),

@@ -97,7 +97,8 @@ def test_every_key_and_item_has_its_line(write: Write) -> None:
         ("a: ! 1\n", 1, "tags"),
         ("a: &x 1\nb: *x\n", 1, "anchors"),
         ("a: 1\n<<: {b: 2}\n", 2, "<<"),
-        ("a:\n  1: x\n", 2, 'a: the key 1 must be text; put it in quotes: "1"'),
+        ("a:\n  ~: x\n", 2, 'a: the key ~ must be text; put it in quotes: "~"'),
+        ("a:\n  1: x\n  '1': y\n", 3, "a.1: written twice"),
         ("true: x\n", 1, "must be text"),
         ("? [a]\n: x\n", 1, "must be text"),
         ("? \n: x\n", 1, "must be text"),
@@ -130,7 +131,7 @@ def test_a_key_written_twice_names_both_lines(write: Write) -> None:
 
 def test_all_bad_values_are_listed_in_one_error(write: Write) -> None:
     with pytest.raises(UserError) as caught:
-        read_yaml(write("a: .nan\nb: .inf\n1: x\n"))
+        read_yaml(write("a: .nan\nb: .inf\ntrue: x\n"))
     assert str(caught.value).count("\n") == 3
 
 

@@ -31,6 +31,8 @@ def codes(**values):
         ({"edema": (2,), "core": (1, 4)}, {"edema": 1, "core": 2}),  # in the order of the targets
         ({"gm": None, "wm": None}, {"gm": 1, "wm": 2}),  # soft masks have no codes
         ({"gm": (0.5,), "wm": (1,)}, {"gm": 1, "wm": 2}),
+        ({"gm": {"3": 0.5}}, {"gm": 3}),  # a code with a confidence
+        ({"edema": (2,), "core": {"1": 0.5, "4": 1.0}}, {"edema": 1, "core": 2}),
         ({"a": (70000,), "b": (-1,)}, {"a": 1, "b": 2}),
     ],
 )
