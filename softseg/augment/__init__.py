@@ -13,7 +13,7 @@ from softseg.augment.affine import Affine, apply_affine
 from softseg.augment.batch import Batch
 from softseg.augment.torchio import TorchioTransform
 from softseg.core.component import Component, SingleKey
-from softseg.preprocess.steps import standardize_slices
+from softseg.preprocess.steps import Standardize, standardize_slices
 
 __all__ = [
     "Affine",
@@ -68,7 +68,7 @@ def harden(target: Tensor, steps: Sequence[AugmentStep]) -> Tensor:
     return target
 
 
-def restandardize(batch: Batch) -> Batch:
+def restandardize(batch: Batch, step: Standardize) -> Batch:
     """Standardize the augmented slices again: the order of the paper, with `over: slice`."""
-    image, fill = standardize_slices(batch.image, batch.fill)
+    image, fill = standardize_slices(batch.image, batch.fill, step.joint)
     return replace(batch, image=image, fill=fill)

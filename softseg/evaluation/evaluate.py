@@ -130,6 +130,12 @@ def evaluate(
         search_thresholds(opened, console, form)
     thresholds = thresholds_of(opened, threshold, console)
     sources = threshold_sources(opened, threshold)
+    if removed := opened.experiment.evaluate.remove_small_from_truth:
+        console.print(
+            f"binary scores are with a truth without objects of less than {removed.minimum:g} "
+            f"{removed.unit} (evaluate.remove_small_from_truth)",
+            highlight=False,
+        )
     scored = _score_subjects(opened, members, label, thresholds, other, console, overlay)
     _write_tables(opened, scored.table, scored.bins, label)
     if other:

@@ -28,7 +28,7 @@ from softseg.evaluation.other_data import (
 from softseg.inference.segment import PreparedScan, from_device_or_host
 from softseg.models.predictor import Predictor
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.preprocess.steps import standardizes_per_slice
+from softseg.preprocess.steps import slice_standardization
 from softseg.runs.build import load_predictor, resolve_hardware
 from softseg.runs.data import list_subjects, load_stack
 from softseg.runs.data_warnings import data_warnings
@@ -78,7 +78,7 @@ class OpenedRun:
     def prepared(self, volume: StackedVolume) -> PreparedScan:
         """The slices of a volume, which are no larger than in training."""
         rows, slices = slice(volume.start, volume.stop), self.experiment.slices
-        per_slice = standardizes_per_slice(self.experiment.preprocess)
+        per_slice = slice_standardization(self.experiment.preprocess)
         image, fill = self.stack.image[rows], self.stack.fill[rows]
         return PreparedScan(image, fill, volume.geometry, slices, None, per_slice)
 

@@ -30,8 +30,8 @@ from softseg.preprocess.steps import (
     Standardize,
     Step,
     needs_roi,
+    slice_standardization,
     standardize_slices,
-    standardizes_per_slice,
 )
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class PreparedScan:
     geometry: Geometry
     slices: Slices
     patch_size: Size | None  # of the slices in training; None: training did not fix it
-    standardize_slices: bool  # each patch is standardized on its own (the paper's order)
+    per_slice: Standardize | None  # standardizes each patch on its own (the paper's order)
 
     def to(self, device: torch.device) -> PreparedScan:
         """Return the scan with its slices on a device."""
@@ -118,7 +118,7 @@ def prepare_scan(
         geometry=geometry,
         slices=slices,
         patch_size=patch_size,
-        standardize_slices=standardizes_per_slice(steps),
+        per_slice=slice_standardization(steps),
     )
 
 
@@ -207,11 +207,14 @@ def from_device_or_host(
 def volume_logits(logits_of: LogitsFunction, prepared: PreparedScan) -> Tensor:
     """The logits (S, K, H, W) of a whole scan; large slices are blended from patches."""
 
-    def logits_of_standardized(image: Tensor) -> Tensor:
-        no_fill = image.new_zeros(image.shape[:2])
-        return logits_of(standardize_slices(image, no_fill)[0])
+    step = prepared.per_slice
 
-    forward = logits_of_standardized if prepared.standardize_slices else logits_of
+    def forward(image: Tensor) -> Tensor:
+        if step is not None:
+            no_fill = image.new_zeros(image.shape[:2])
+            image, _ = standardize_slices(image, no_fill, step.joint)
+        return logits_of(image)
+
     if prepared.patch_size is None:
         return forward(prepared.image)
     return sliding_window_logits(forward, prepared.image, prepared.patch_size)

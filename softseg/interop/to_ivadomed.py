@@ -214,6 +214,8 @@ def _preprocessing_differences(experiment: Experiment) -> Iterator[str]:
         region = {"all": "", "nonzero": ", where it is not 0", "roi": ", in the ROI"}
         scan = f"the scan{region[standardize.region]}"
         yield f"each slice is normalized on its own, not {scan}: intensities differ"
+    if standardize is not None and standardize.joint and len(experiment.dataset.contrasts) > 1:
+        yield "each contrast is normalized on its own, not all together: intensities differ"
     if crop is not None:
         yield "slices are padded with 0 before they are normalized, not with the scan's background"
     if resample is not None:

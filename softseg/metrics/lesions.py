@@ -28,6 +28,21 @@ ROUNDING = 1e-6
 """Relative tolerance of limits: zooms are float32, so a size of exactly the limit may miss it."""
 
 
+class SmallObjects(Component):
+    """Which objects are too small to count. Example: `remove_small_from_truth: {minimum: 3}`"""
+
+    minimum: Annotated[float, Field(ge=0)] = 3
+    """Objects of this size and larger ones are kept."""
+    unit: SizeUnit = "voxels"
+    """Unit of `minimum`: voxels | mm3."""
+    connectivity: Connectivity = 18
+
+    def without(self, mask: BoolArray, voxel_mm3: float) -> BoolArray:
+        """Return a mask (X, Y, Z) without them; a voxel has `voxel_mm3` cubic millimeters."""
+        objects = components(mask, self.connectivity)
+        return objects.at_least(self.minimum, self.unit, voxel_mm3).labels > 0
+
+
 class LesionRules(Component):
     """What counts as a lesion, and when it is detected.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from softseg.core.types import BoolArray, FloatArray
-from softseg.metrics import TRUTH_THRESHOLD, binarize
 
 
 def score_overlap_and_volume(
     probability: FloatArray,
     truth: FloatArray,
     mask: BoolArray,
+    true_mask: BoolArray,
     voxel_ml: float,
     slice_axis: int,
     ignore: BoolArray | None = None,
@@ -20,13 +20,12 @@ def score_overlap_and_volume(
 
     All but `mse_paper` along `slice_axis` are of the volumes (X, Y, Z): `mse`, `soft_dice` and
     `soft_volume_ml` of the soft prediction and truth in [0, 1], the others of the binary
-    prediction `mask` and of truth >= 0.5. Percent, or milliliters where the name says so; NaN
-    where a metric is not defined. `ignore` marks voxels that do not count; prediction, truth and
-    mask must be 0 there. Raises ValueError if the shapes differ.
+    prediction `mask` and of the binary truth `true_mask`. Percent, or milliliters where the name
+    says so; NaN where a metric is not defined. `ignore` marks voxels that do not count; all four
+    must be 0 there. Raises ValueError if the shapes differ.
     """
     if probability.shape != truth.shape:
         raise ValueError(f"prediction {probability.shape} and truth {truth.shape} differ in shape")
-    true_mask = binarize(truth, TRUTH_THRESHOLD)
     return {
         "dice": dice(mask, true_mask),
         "precision": precision(mask, true_mask),

@@ -6,28 +6,21 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 from scipy import ndimage
 
 from softseg.core.component import Component, SingleKey
 from softseg.core.types import BoolArray
-from softseg.metrics.lesions import Connectivity, SizeUnit, check_masks, components
+from softseg.metrics.lesions import Connectivity, SmallObjects, check_masks, components
 
 
-class RemoveSmall(Component):
+class RemoveSmall(SmallObjects):
     """Remove objects smaller than a minimum. Example: `- remove_small: {minimum: 5, unit: mm3}`"""
 
     name: Literal["remove_small"] = "remove_small"
-    minimum: Annotated[float, Field(ge=0)] = 3
-    """Objects of this size and larger ones are kept."""
-    unit: SizeUnit = "voxels"
-    """Unit of `minimum`: voxels | mm3."""
-    connectivity: Connectivity = 18
 
     def __call__(self, mask: BoolArray, voxel_mm3: float, slice_axis: int) -> BoolArray:  # noqa: ARG002
         """Return the mask (X, Y, Z) without the small objects."""
-        objects = components(mask, self.connectivity)
-        return objects.at_least(self.minimum, self.unit, voxel_mm3).labels > 0
+        return self.without(mask, voxel_mm3)
 
 
 class KeepLargest(Component):

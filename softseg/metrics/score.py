@@ -19,7 +19,7 @@ from softseg.metrics.calibration import (
     reliability,
     score_calibration,
 )
-from softseg.metrics.lesions import LesionRules, score_lesions
+from softseg.metrics.lesions import LesionRules, SmallObjects, score_lesions
 from softseg.metrics.overlap import score_overlap_and_volume, volume_ml
 from softseg.metrics.postprocess import PostprocessStep, postprocess
 from softseg.metrics.surface import score_surface
@@ -68,6 +68,12 @@ class Evaluate(Component):
     lesions: LesionRules | None = None
     """Lesion-wise detection rates by these rules (ltpr, lfdr); null: do not compute them; {}: the
     rules of the paper."""
+    remove_small_from_truth: SmallObjects | None = None
+    """Remove small objects from the binary truth before all scores of the binary prediction, as in
+    the published runs of Gros et al. 2020 ({}: fewer than 3 voxels, 18-connected); null: keep them.
+    Not recommended: a small lesion that the model misses no longer counts, one that it finds counts
+    as false, and scores cannot be compared with those of the whole truth. Soft scores, calibration,
+    the raters and the threshold search keep them."""
 
     @property
     def steps(self) -> list[Any]:
@@ -108,8 +114,12 @@ class Evaluate(Component):
             raters = {name: without_ignored(soft, ignore) for name, soft in (raters or {}).items()}
             mask = predicted & ~ignore
         true_mask = binarize(truth, TRUTH_THRESHOLD)
-        scores = score_overlap_and_volume(probability, truth, mask, voxel_ml, slice_axis, ignore)
-        scores |= score_volume_bias(probability, truth, mask, voxel_ml)
+        if self.remove_small_from_truth is not None:
+            true_mask = self.remove_small_from_truth.without(true_mask, voxel_mm3)
+        scores = score_overlap_and_volume(
+            probability, truth, mask, true_mask, voxel_ml, slice_axis, ignore
+        )
+        scores |= score_volume_bias(probability, truth, mask, true_mask, voxel_ml)
         bins = None
         if (margin := self.metrics.calibration_margin_mm) is not None:
             near = region(truth, zooms, margin)

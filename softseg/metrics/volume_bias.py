@@ -8,7 +8,6 @@ import numpy as np
 
 from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, FloatArray
-from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.metrics.overlap import volume_ml
 from softseg.metrics.significance import mean_interval
 
@@ -22,15 +21,18 @@ _GROUP = "__group"  # a name that no user's column has
 
 
 def score_volume_bias(
-    probability: FloatArray, truth: FloatArray, mask: BoolArray, voxel_ml: float
+    probability: FloatArray,
+    truth: FloatArray,
+    mask: BoolArray,
+    true_mask: BoolArray,
+    voxel_ml: float,
 ) -> dict[str, float]:
     """Return predicted minus true volume in milliliters: **positive is over-estimation**.
 
     That is the opposite sign of `rvd`. `dV_soft_ml` is V(q) - V(y) of the soft prediction and
-    truth, (X, Y, Z) in [0, 1]; `dV_hard_ml` is V(mask) - V(y >= 0.5), of the prediction at the
-    run's threshold. Both are defined for an empty truth, too.
+    truth, (X, Y, Z) in [0, 1]; `dV_hard_ml` is V(mask) - V(true_mask), of the prediction at the
+    run's threshold and the truth at 0.5. Both are defined for an empty truth, too.
     """
-    true_mask = binarize(truth, TRUTH_THRESHOLD)
     return {
         "dV_soft_ml": volume_ml(probability, voxel_ml) - volume_ml(truth, voxel_ml),
         "dV_hard_ml": volume_ml(mask, voxel_ml) - volume_ml(true_mask, voxel_ml),

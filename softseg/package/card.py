@@ -102,6 +102,8 @@ def _training_blocks(
             "\n`softseg predict --training-crop` segments only that; otherwise larger scans are"
             "\nsegmented as a whole, with everything in them that looks like the target."
         )
+    if experiment.evaluate.remove_small_from_truth is not None:
+        scores += "\nSmall objects were removed from the truth before its binary scores."
     yield scores
     yield to_markdown(_score_table(metadata)).strip()
 

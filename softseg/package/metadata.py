@@ -158,10 +158,12 @@ def collect_metadata(
     elif not dataset.distinguishes_raters:
         fusion = "one mask per scan"
     synthetic = is_phantom(folder) if folder.is_dir() else None
-    steps = experiment.evaluate.steps
-    # scores of other weights (evaluated, then resumed) or postprocessing (--set) are left out
+    steps, rules = experiment.evaluate.steps, experiment.evaluate.model_dump(mode="json")
+    # scores of other weights (evaluated, then resumed) or other rules (--set) are left out
     scored = recorded.get("scored_epoch", epoch) == epoch
     scored &= recorded.get("scored_postprocess", steps) == steps
+    truth = rules["remove_small_from_truth"]
+    scored &= recorded.get("scored_evaluate", {}).get("remove_small_from_truth", truth) == truth
     fields = {
         **attribution,
         "name": experiment.name,

@@ -72,11 +72,18 @@ def segment(
     zooms = np.linalg.norm(affine[:3, :3], axis=0)[order]
     grid = network_grid(shape, zooms, steps, slice_axis, middle)
     fills = [background(scan, fill) for scan, fill in zip(scans, settings["fill"], strict=True)]
-    pairs = zip(scans, fills, strict=True)
-    volumes = np.stack([preprocess(scan, fill, grid, steps, mask) for scan, fill in pairs])
+    standardize = steps.get("standardize", {"over": "slice"})
+    joint = standardize.get("joint", False)
+    measured = [scans] * len(scans) if joint else [[scan] for scan in scans]
+    volumes = np.stack(
+        [
+            preprocess(scan, fill, grid, steps, intensity(contrasts, standardize, mask))
+            for scan, fill, contrasts in zip(scans, fills, measured, strict=True)
+        ]
+    )
     slices = np.moveaxis(volumes, slice_axis + 1, 0).astype(np.float32)
-    if steps.get("standardize", {}).get("over") == "slice":
-        network = standardizing_slices(network)
+    if "standardize" in steps and standardize["over"] == "slice":
+        network = standardizing_slices(network, joint)
     trained = network_grid(shape, zooms, steps, slice_axis, middle, widen=False)
     sizes = [axis.size for k, axis in enumerate(trained) if k != slice_axis]
     logits = sliding_window(network, slices, sizes if "crop" in steps else None)
@@ -159,26 +166,32 @@ def background(scan: Array, fill: str | float) -> float:
 
 
 def preprocess(
-    scan: Array, fill: float, grid: list[Axis], steps: dict[str, Any], mask: Array | None
+    scan: Array, fill: float, grid: list[Axis], steps: dict[str, Any], scale: tuple[float, float]
 ) -> Array:
     """Return one turned contrast, standardized, on the network's grid, padded with `fill`."""
     order = steps.get("resample", {}).get("image_order", 1)
     positions = [axis.first + axis.step * np.arange(axis.size) for axis in grid]
+    mean, std = scale
     values = resample(scan, positions, order, fill)
-    step = steps.get("standardize", {"over": "slice"})
-    if step["over"] == "slice":
-        return values
-    if step["region"] == "all":
-        region = scan
-    elif step["region"] == "nonzero":
-        region = scan[scan != 0]
-    elif mask is not None:
-        region = scan[mask >= 0.5]
-    else:
-        raise SystemExit("intensities are measured in an ROI: add --roi MASK")
-    mean, std = region.mean(dtype=np.float64), region.std(dtype=np.float64)
-    flat = std <= FLAT * np.abs(region).max()
-    return np.asarray((values - np.float32(mean)) / np.float32(1 if flat else std))
+    return np.asarray((values - np.float32(mean)) / np.float32(std))
+
+
+def intensity(
+    scans: Sequence[Array], standardize: dict[str, Any], mask: Array | None
+) -> tuple[float, float]:
+    """Return mean and standard deviation over the region of turned contrasts; (0, 1) per slice."""
+    if standardize["over"] == "slice":
+        return 0.0, 1.0
+    values = np.stack(scans)
+    if standardize["region"] == "nonzero":
+        values = values[values != 0]
+    elif standardize["region"] == "roi":
+        if mask is None:
+            raise SystemExit("intensities are measured in an ROI: add --roi MASK")
+        values = values[:, mask >= 0.5]
+    mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    flat = std <= FLAT * np.abs(values).max()
+    return mean, 1.0 if flat else std
 
 
 def resample(volume: Array, positions: Sequence[Array], order: int, fill: float) -> Array:
@@ -222,12 +235,13 @@ def b_spline(x: Array, order: int) -> Array:
     return np.where(x < 1, 2 / 3 - x**2 + x**3 / 2, np.maximum(0, 2 - x) ** 3 / 6)
 
 
-def standardizing_slices(network: Network) -> Network:
-    """Return the network preceded by standardization of each slice of each contrast."""
+def standardizing_slices(network: Network, joint: bool) -> Network:
+    """Return the network preceded by standardization of each slice, and of each contrast in it."""
+    axes = (1, 2, 3) if joint else (2, 3)
 
     def standardized(slices: Array) -> Array:
-        mean, std = (f(slices, axis=(2, 3), keepdims=True) for f in (np.mean, np.std))
-        flat = std <= FLAT * np.abs(slices).max(axis=(2, 3), keepdims=True)
+        mean, std = (f(slices, axis=axes, keepdims=True) for f in (np.mean, np.std))
+        flat = std <= FLAT * np.abs(slices).max(axis=axes, keepdims=True)
         return network(np.asarray((slices - mean) / np.where(flat, np.float32(1), std)))
 
     return standardized

@@ -174,8 +174,8 @@ def _warnings(metadata: ModelMetadata, thresholds: Mapping[str, Threshold]) -> I
     yield from threshold_notices(thresholds or None, metadata.targets)
     if not metadata.scores:
         yield (
-            "these weights were not evaluated with this postprocessing, so the model card has no "
-            "scores; run softseg eval, then package again"
+            "these weights were not evaluated with these rules (evaluate), so the model card has "
+            "no scores; run softseg eval, then package again"
         )
     used = {target: threshold.used for target, threshold in thresholds.items()}
     used = used or dict.fromkeys(metadata.targets, 0.5)

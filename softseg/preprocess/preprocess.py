@@ -27,8 +27,8 @@ from softseg.preprocess.steps import (
     label_interpolation,
     measure_intensity,
     needs_roi,
+    slice_standardization,
     standardize_slices,
-    standardizes_per_slice,
 )
 from softseg.preprocess.training_scans import Quantiles, scan_quantiles
 
@@ -101,8 +101,8 @@ def preprocess(
         raters.append(of_rater.masked_fill(ignore > 0, 0) if ignore.shape[1] else of_rater)
     keep = slices.keep_mask(pixels, target, roi, ignore)
     fill = torch.from_numpy(background).expand(len(pixels), -1)
-    if standardizes_per_slice(steps):
-        pixels, fill = standardize_slices(pixels, fill)
+    if per_slice := slice_standardization(steps):
+        pixels, fill = standardize_slices(pixels, fill, per_slice.joint)
     return VolumeSlices(
         image=pixels,
         target=target,
@@ -136,14 +136,19 @@ def standardized_images(
     Standardization is affine and commutes with interpolation, because the weights sum to 1, so it
     is applied after resampling, with the native statistics. Values to be standardized are first
     taken relative to what is outside: then no bit depends on a constant that was added to a scan of
-    whole numbers, and training, which enlarges differences of rounding, does not either.
+    whole numbers, and training, which enlarges differences of rounding, does not either. Contrasts
+    that are standardized together are taken relative to one value, that outside of the first.
     """
     standardize = next((s for s in steps if isinstance(s, Standardize)), None)
     order: Order = next((s.image_order for s in steps if isinstance(s, Resample)), 1)
+    joint = standardize is not None and standardize.joint
+    common = None
+    if joint:
+        common = measure_intensity(sample.image, standardize, sample.roi, sample.fill[0])
     images, fills = [], []
     for contrast, outside in zip(sample.image, sample.fill, strict=True):
-        zero = 0.0 if standardize is None else outside
-        scale = measure_intensity(contrast, standardize, sample.roi, zero)
+        zero = 0.0 if standardize is None else sample.fill[0] if joint else outside
+        scale = common or measure_intensity(contrast, standardize, sample.roi, zero)
         relative, fill = contrast - np.float32(zero), outside - zero
         resampled = resample(relative, geometry.native, geometry.network, order, fill)
         images.append((resampled - np.float32(scale.mean)) / np.float32(scale.std))

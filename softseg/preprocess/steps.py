@@ -26,7 +26,7 @@ _SAME = 1e-3  # relative difference below which two zooms count as equal: header
 
 
 class Standardize(Component):
-    """Subtract the mean and divide by the standard deviation, for each contrast.
+    """Subtract the mean and divide by the standard deviation, for each contrast on its own.
 
     Source: Gros et al. 2020, section 2.3.4.
 
@@ -42,6 +42,11 @@ class Standardize(Component):
     """Which voxels count (over: volume only): all, those that are not raw 0 (skull-stripped scans;
     not for CT or standardized scans, in which 0 is tissue), or those in the ROI mask
     (`dataset.roi`)."""
+    joint: bool = False
+    """One mean and one standard deviation over the voxels of all contrasts together, as in the
+    published runs of Gros et al. 2020 (ivadomed 2.2; the paper describes one for each contrast).
+    Not recommended: the contrast with the largest values determines both, so another scanner's
+    scale of one contrast changes what the network sees of all of them."""
 
     @model_validator(mode="after")
     def _region_of_volumes(self) -> Self:
@@ -138,9 +143,9 @@ def needs_roi(steps: Sequence[Step], slices: Slices) -> bool:
     )
 
 
-def standardizes_per_slice(steps: Sequence[Step]) -> bool:
-    """Return whether a chain standardizes each slice on its own."""
-    return any(isinstance(step, Standardize) and step.over == "slice" for step in steps)
+def slice_standardization(steps: Sequence[Step]) -> Standardize | None:
+    """Return the step of a chain that standardizes each slice on its own; None if it has none."""
+    return next((s for s in steps if isinstance(s, Standardize) and s.over == "slice"), None)
 
 
 def label_interpolation(steps: Sequence[Step]) -> Interpolation:
@@ -159,10 +164,10 @@ class Intensity:
 def measure_intensity(
     volume: FloatArray, step: Standardize | None, roi: FloatArray | None, outside: float = 0.0
 ) -> Intensity:
-    """Measure one native contrast (X, Y, Z); without a volume-wise step values stay as they are.
+    """Measure a native contrast (X, Y, Z), or several (C, X, Y, Z) together.
 
-    The mean is relative to the raw value `outside`. Raises UserError when the region holds no
-    voxel.
+    Without a volume-wise step values stay as they are. The mean is relative to the raw value
+    `outside`. Raises UserError when the region holds no voxel.
     """
     if step is None or step.over == "slice":
         return Intensity(0.0, 1.0)
@@ -170,7 +175,7 @@ def measure_intensity(
     if step.region == "nonzero":
         values = volume[volume != 0]
     elif step.region == "roi" and roi is not None:
-        values = volume[roi >= 0.5]
+        values = volume[..., roi >= 0.5]
     if values.size == 0:
         message = f"no voxel to standardize over with region: {step.region}; use region: all"
         raise UserError(message)
@@ -180,13 +185,15 @@ def measure_intensity(
     return Intensity(mean, 1.0 if flat else std)
 
 
-def standardize_slices(image: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:
+def standardize_slices(image: Tensor, fill: Tensor, joint: bool) -> tuple[Tensor, Tensor]:
     """Return each slice and contrast with mean 0 and standard deviation 1, and its background.
 
-    image (S, C, H, W) and its background value, fill (S, C); the results have the same shapes.
+    image (S, C, H, W) and its background value, fill (S, C); the results have the same shapes. With
+    `joint`, all contrasts of a slice share their mean and standard deviation.
     """
-    mean = image.mean(dim=(2, 3), keepdim=True)
-    std = image.std(dim=(2, 3), correction=0, keepdim=True)
-    flat = std <= _FLAT * image.abs().amax(dim=(2, 3), keepdim=True)
+    pixels = (1, 2, 3) if joint else (2, 3)
+    mean = image.mean(dim=pixels, keepdim=True)
+    std = image.std(dim=pixels, correction=0, keepdim=True)
+    flat = std <= _FLAT * image.abs().amax(dim=pixels, keepdim=True)
     std = torch.where(flat, torch.ones_like(std), std)
     return (image - mean) / std, (fill - mean[..., 0, 0]) / std[..., 0, 0]

@@ -75,6 +75,10 @@ def threshold_sentences(results: Results, target: str) -> Iterator[str]:
     """Describe the thresholds of all candidates and what follows them, by sentences."""
     yield from _origin_sentences(results, used_thresholds(results, target))
     yield _postprocessing_sentence(results)
+    removed = _by_candidate(results, ("remove_small_from_truth",))
+    if removed.keys() != {None}:
+        rules = _describe(removed, "{}", "none")
+        yield f"Small objects were removed from the truth before binary scores: {rules}."
 
 
 def _origin_sentences(results: Results, used: Sequence[UsedThreshold]) -> Iterator[str]:

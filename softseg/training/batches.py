@@ -64,7 +64,7 @@ def epoch_batches(
         with phase("augmentation"):
             augmented = augment.augment(batch, task.augment, augmentation_generator)
             if task.restandardize:
-                augmented = augment.restandardize(augmented)
+                augmented = augment.restandardize(augmented, task.restandardize)
         yield augmented
 
 

@@ -24,7 +24,7 @@ from softseg.core.memory import GIB, is_out_of_memory
 from softseg.losses import Loss
 from softseg.models.predictor import indexable_slices
 from softseg.preprocess.stack import SliceStack, StackedVolume
-from softseg.preprocess.steps import standardizes_per_slice
+from softseg.preprocess.steps import Standardize, slice_standardization
 from softseg.runs.build import build_network, on_device
 from softseg.runs.checkpoint import RECOVERY, read_checkpoint
 from softseg.runs.data import PreparedData
@@ -141,7 +141,7 @@ class Task:
     rater_counts: Tensor  # (S,) number of raters of each slice of the stack, on the CPU
     validation: tuple[StackedVolume, ...]
     augment: tuple[augment.AugmentStep, ...]
-    restandardize: bool  # standardize each slice after augmentation too (the order of the paper)
+    restandardize: Standardize | None  # of each slice, after augmentation too (as in the paper)
     loss: Loss
     trainer: Trainer
     seed: int
@@ -189,7 +189,7 @@ def build_task(
         rater_counts=stack.rater_counts(),
         validation=tuple(v for v in stack.volumes_of(sets.validation) if len(stack.kept_rows(v))),
         augment=experiment.augment,
-        restandardize=standardizes_per_slice(experiment.preprocess),
+        restandardize=slice_standardization(experiment.preprocess),
         loss=experiment.loss,
         trainer=experiment.trainer,
         seed=experiment.seed,

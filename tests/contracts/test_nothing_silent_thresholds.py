@@ -150,6 +150,19 @@ def test_calibration_and_lesion_rules_are_those_of_the_runs(tmp_path):
     assert "Soft: within 5.0 mm of the truth; Dice: within 3.0 mm of the truth" in sentence
 
 
+def test_small_objects_removed_from_the_truth_are_reported(tmp_path):
+    fake.write(tmp_path, fake.scores(splits=1, candidates=("Soft", "Dice")))
+    path = tmp_path / "Dice/split-0/run.json"
+    rules = {"minimum": 3.0, "unit": "voxels", "connectivity": 18}
+    section = {"postprocess": [], "remove_small_from_truth": rules}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"scored_evaluate": section}))
+    *_, sentence = threshold_sentences(read_results(tmp_path), "gm")
+    assert sentence == (
+        "Small objects were removed from the truth before binary scores: Soft: none; "
+        "Dice: minimum 3.0, unit voxels, connectivity 18."
+    )
+
+
 def test_a_flat_threshold_survives_its_file(tmp_path):
     flat = {"gm": Threshold(None, dict.fromkeys(fake.THRESHOLDS, 70.0))}
     write_thresholds(tmp_path / "threshold.json", flat, ["a"])

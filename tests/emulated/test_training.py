@@ -11,6 +11,7 @@ import torch
 from softseg.losses import SingleLoss
 from softseg.models.blocks import BlockOptions
 from softseg.models.heads import NormRelu
+from softseg.preprocess.steps import Standardize
 from softseg.training import loop
 from softseg.training.profile import bare_step_seconds
 from tests.emulated.epochs import Setup, check, make_states, make_task, on_accelerator
@@ -91,7 +92,7 @@ def test_bf16(memory_format):
     [
         Setup(steps=()),
         Setup(steps=({"affine": {}}, {"binarize": {}})),
-        Setup(task={"restandardize": True}),
+        Setup(task={"restandardize": Standardize(over="slice")}),
         Setup(trainer={"clip_gradient": 1.0}),
         Setup(trainer={"oversample_foreground": 0.5}),
         Setup(frozen=2),

@@ -164,11 +164,11 @@ def _scores(
     soft: FloatArray, truth: FloatArray, roi: BoolArray, voxel_ml: float, threshold: float
 ) -> dict[str, float]:
     """All metrics of one volume."""
-    mask = binarize(soft, threshold)
+    mask, true_mask = binarize(soft, threshold), binarize(truth, TRUTH_THRESHOLD)
     return {
         **score_calibration(soft, truth, roi),
-        **score_volume_bias(soft, truth, mask, voxel_ml),
-        "dice": dice(mask, binarize(truth, TRUTH_THRESHOLD)),
+        **score_volume_bias(soft, truth, mask, true_mask, voxel_ml),
+        "dice": dice(mask, true_mask),
     }
 
 

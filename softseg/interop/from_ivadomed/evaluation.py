@@ -9,6 +9,7 @@ from softseg.interop.from_ivadomed.read import IvadomedConfig
 
 _P = "postprocessing"
 _STEPS = ("evaluate", "postprocess")
+_SMALL_STEP = (*_STEPS, "remove_small")
 _NOT_2_9 = "ivadomed 2.9 ignores it (there it is {}): the YAML file applies it as 2.2 did"
 _UNITS = {"vox": "voxels", "mm3": "mm3"}
 _SOFT = "ivadomed scored soft predictions; softseg reports soft and binary scores next to each \
@@ -35,7 +36,8 @@ def convert_evaluation(config: IvadomedConfig, outcomes: Outcomes) -> None:
         outcomes.warn(old, _NOT_2_9.format("postprocessing.binarize_prediction"))
     removes_small = config.version == "2.2" and config.has(_SMALL)
     if removes_small:  # from both masks, before scoring
-        _convert_remove_small(config, outcomes, _SMALL)
+        for step in (_SMALL_STEP, ("evaluate", "remove_small_from_truth")):
+            _convert_remove_small(config, outcomes, _SMALL, step)
         instead = "postprocessing.remove_small, of predictions only"
         outcomes.warn(f"{_SMALL}.thr", _NOT_2_9.format(instead))
     else:
@@ -54,7 +56,7 @@ def _convert_step(config: IvadomedConfig, outcomes: Outcomes, name: str) -> None
         note = "ivadomed's neighbors share a face"
         outcomes.carry_over(key, (*_STEPS, name, "connectivity"), 6, note)
     elif name == "remove_small":
-        _convert_remove_small(config, outcomes, key)
+        _convert_remove_small(config, outcomes, key, _SMALL_STEP)
     elif name == "binarize_maxpooling":
         outcomes.leave_out(key, "each target has a threshold of its own")
     elif name == "remove_noise":
@@ -67,9 +69,10 @@ def _convert_step(config: IvadomedConfig, outcomes: Outcomes, name: str) -> None
             outcomes.leave_out(f"{key}.{field}", reason)
 
 
-def _convert_remove_small(config: IvadomedConfig, outcomes: Outcomes, key: str) -> None:
+def _convert_remove_small(
+    config: IvadomedConfig, outcomes: Outcomes, key: str, step: tuple[str, ...]
+) -> None:
     """Convert the removal of small objects; softseg has one minimum size for all targets."""
-    step = (*_STEPS, "remove_small")
     value = config.get(f"{key}.thr", 3)
     sizes = value if isinstance(value, list) and value else [value]
     if not all(isinstance(size, int | float) for size in sizes):

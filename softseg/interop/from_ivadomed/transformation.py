@@ -20,8 +20,8 @@ _PREPROCESSING = ("Resample", "CenterCrop", "ROICrop", "NormalizeInstance", "Num
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 _IN_PLANE = "ivadomed resampled each slice in its plane and never along the third axis: neither \
 does the YAML file"
-_JOINTLY = "ivadomed 2.2 normalized all contrasts together: the YAML file normalizes each on its \
-own, as ivadomed has since 2021"
+_JOINTLY = "ivadomed 2.2 normalized all contrasts together, unlike the paper and ivadomed since \
+2021, and so does the YAML file (standardize: {joint: true}; false is recommended)"
 _SETS = "ivadomed applied it to {}: the YAML file augments training only"
 _ALWAYS = "ivadomed 2.2 flipped along every axis every time, by mistake: the YAML file flips \
 along each axis with probability 0.5"
@@ -92,6 +92,7 @@ def convert_transformation(config: IvadomedConfig, outcomes: Outcomes) -> None:
         outcomes.contribute(key, over)
         outcomes.contribute(f"{key}.applied_to", over)
         if config.version == "2.2" and config.flag(f"{_L}.multichannel", False):
+            outcomes.write(("preprocess", "standardize", "joint"), True, "as in ivadomed 2.2")
             outcomes.warn(f"{_L}.multichannel", _JOINTLY)
     for name in steps:
         if name in _AUGMENTATIONS:

@@ -351,3 +351,11 @@ def test_overlay_writes_a_picture_of_each_scan(run):
     evaluate(run, plain(), threshold=0.5, overlay=True)
     pictures = sorted((run.folder / "predictions").glob("*_overlay.png"))
     assert [picture.name for picture in pictures] == [f"{name}-image_overlay.png" for name in TEST]
+
+
+def test_a_truth_without_small_objects_is_named_where_the_scores_are_printed(run):
+    console = plain()
+    table = evaluate(run, console, changes=["evaluate.remove_small_from_truth={minimum: 1000}"])
+    text = "binary scores are with a truth without objects of less than 1000 voxels (evaluate."
+    assert text in console.file.getvalue()
+    assert (table.table["volume_truth_ml"] == 0).all()

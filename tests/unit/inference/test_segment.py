@@ -95,6 +95,17 @@ def test_slices_are_standardized_again_in_each_patch():
         assert soft[..., number] == pytest.approx(expected(scan[..., number]), abs=1e-4)
 
 
+def test_contrasts_of_a_patch_are_standardized_together():
+    steps = "preprocess=[{crop: {size: [8, 6]}}, {standardize: {over: slice, joint: true}}]"
+    model = seen("dataset.contrasts=[T1w, T2w]", steps)
+    scan = np.stack([makers.scan(2, (8, 6, 3)), 5 * makers.scan(3, (8, 6, 3))])
+    soft = segment(model, sample(scan))[0]
+    for number in range(3):
+        plane = scan[..., number].astype(float)
+        logits = 4 * (plane[0] - plane.mean()) / plane.std()
+        assert soft[..., number] == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-4)
+
+
 class Recorded(Seen):
     """Records the sizes of its inputs."""
 

@@ -126,6 +126,8 @@ def test_only_differences_of_the_model_are_listed():
     plain = seen(SLICE, "model.head={name: normrelu, scope: running}").experiment
     lines = differences(plain, None)
     assert len(lines) == 3  # small values, what stays in the package, no training
+    joint = seen("dataset.contrasts=[T1w, T2w]", SLICE.replace("slice", "slice, joint: true"))
+    assert any("not all together" in line for line in differences(joint.experiment, None))
     paper = seen("preprocess=[{standardize: {}}, {resample: {zooms: [1, 1, 2], image_order: 3}}, "
                  "{crop: {size: [8, 8]}}]", "model.head={name: normrelu}", "trainer.batch_size=7",
                  "evaluate.postprocess=[{keep_largest: {}}]").experiment  # fmt: skip

@@ -150,9 +150,8 @@ def test_a_probability_at_the_threshold_is_foreground(step):
 def test_scores_computed_by_hand():
     probability = np.array([0.9, 0.6, 0.3, 0.0], np.float32).reshape(2, 1, 2)
     truth = np.array([1.0, 0.5, 0.4, 0.2], np.float32).reshape(2, 1, 2)
-    row = score_overlap_and_volume(
-        probability, truth, binarize(probability, 0.3), voxel_ml=0.5, slice_axis=2
-    )
+    mask, true_mask = binarize(probability, 0.3), binarize(truth, 0.5)
+    row = score_overlap_and_volume(probability, truth, mask, true_mask, voxel_ml=0.5, slice_axis=2)
     expected = {
         "dice": 80,
         "precision": 200 / 3,
@@ -174,14 +173,14 @@ def test_scores_computed_by_hand():
 def test_a_perfect_binary_prediction():
     truth = np.zeros((3, 3, 3), np.float32)
     truth[1, 1, 1:] = 1
-    row = score_overlap_and_volume(truth, truth, truth >= 0.5, voxel_ml=1.0, slice_axis=2)
+    row = score_overlap_and_volume(truth, truth, *[truth >= 0.5] * 2, voxel_ml=1.0, slice_axis=2)
     assert (row["dice"], row["soft_dice"], row["mse"], row["mse_paper"]) == (100, 100, 0, 0)
     assert (row["avd"], row["rvd"]) == (0, 0)
 
 
 def test_an_empty_prediction_of_an_empty_truth_has_undefined_ratios_but_a_volume():
     empty = np.zeros((2, 2, 2), np.float32)
-    row = score_overlap_and_volume(empty, empty, empty > 0, voxel_ml=1.0, slice_axis=2)
+    row = score_overlap_and_volume(empty, empty, *[empty > 0] * 2, voxel_ml=1.0, slice_axis=2)
     undefined = {name for name, value in row.items() if math.isnan(value)}
     assert undefined == {"dice", "precision", "recall", "avd", "rvd", "soft_dice"}
 
@@ -192,6 +191,7 @@ def test_volumes_of_different_grids_are_rejected():
             np.zeros((2, 2, 2)),
             np.zeros((2, 2, 1)),
             np.zeros((2, 2, 2), bool),
+            np.zeros((2, 2, 1), bool),
             voxel_ml=1.0,
             slice_axis=2,
         )

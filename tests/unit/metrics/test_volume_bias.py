@@ -22,18 +22,18 @@ def test_over_estimation_is_positive_where_the_relative_difference_is_negative()
     truth, mask = np.zeros((4, 1, 1), np.float32), np.ones((4, 1, 1), bool)
     truth[:3, 0, 0] = 1, 0.5, 0.4
     soft = np.full((4, 1, 1), 0.6, np.float32)
-    result = score_volume_bias(soft, truth, mask, voxel_ml=0.5)
+    result = score_volume_bias(soft, truth, mask, truth >= 0.5, voxel_ml=0.5)
     assert result["dV_soft_ml"] == pytest.approx(0.5 * (2.4 - 1.9))
     assert result["dV_hard_ml"] == pytest.approx(0.5 * (4 - 2))
     assert rvd(mask, truth >= 0.5) < 0
-    under = score_volume_bias(soft / 6, truth, mask & False, voxel_ml=0.5)
+    under = score_volume_bias(soft / 6, truth, mask & False, truth >= 0.5, voxel_ml=0.5)
     assert under["dV_soft_ml"] == pytest.approx(0.5 * (0.4 - 1.9))
     assert under["dV_hard_ml"] == -1
 
 
 def test_an_empty_truth_has_a_volume_difference():
     empty = np.zeros((2, 2, 2), np.float32)
-    result = score_volume_bias(empty + 0.25, empty, empty > 0, voxel_ml=1)
+    result = score_volume_bias(empty + 0.25, empty, empty > 0, empty > 0, voxel_ml=1)
     assert result == {"dV_soft_ml": 2, "dV_hard_ml": 0}
 
 

@@ -44,20 +44,23 @@ def test_scores_of_other_weights_are_left_out_until_these_are_scored(copied, tmp
     epoch = checkpoint["epoch"] + 40  # evaluated, then resumed
     torch.save({**checkpoint, "epoch": epoch}, copied.best)
     copied.update_metadata(threshold_epoch=epoch)
-    assert "were not evaluated with this" in packaging_output(copied, tmp_path / "m")
+    assert "were not evaluated with these" in packaging_output(copied, tmp_path / "m")
     package = read_package(tmp_path / "m")
     assert (package.metadata["scores"], package.metadata["scored_at"]) == ({}, {})
     assert "The model was not evaluated" in package.card
     evaluate(copied, quiet_console(), set_name="validation")
-    assert "were not evaluated with this" in packaging_output(copied, tmp_path / "still")
+    assert "were not evaluated with these" in packaging_output(copied, tmp_path / "still")
     evaluate(copied, quiet_console())
     assert "evaluated" not in packaging_output(copied, tmp_path / "n")
     assert read_package(tmp_path / "n").metadata["scores"]["gm"]["dice"]["n"] == 2
 
 
-def test_scores_with_other_postprocessing_than_the_package_has_are_left_out(copied, tmp_path):
-    evaluate(copied, quiet_console(), changes=["evaluate.postprocess=[{keep_largest: {}}]"])
-    assert "not evaluated with this postprocessing" in packaging_output(copied, tmp_path / "m")
+@pytest.mark.parametrize(
+    "change", ["postprocess=[{keep_largest: {}}]", "remove_small_from_truth={}"]
+)
+def test_scores_with_other_rules_than_the_package_has_are_left_out(copied, tmp_path, change):
+    evaluate(copied, quiet_console(), changes=[f"evaluate.{change}"])
+    assert "not evaluated with these rules" in packaging_output(copied, tmp_path / "m")
     assert read_package(tmp_path / "m").metadata["scores"] == {}
     evaluate(copied, quiet_console())
     write_package(copied, tmp_path / "n", quiet_console())

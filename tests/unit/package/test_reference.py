@@ -139,6 +139,15 @@ def test_two_contrasts_two_targets_and_every_head_give_the_same(networks, tmp_pa
     assert not np.allclose(ours[0], ours[1], atol=1e-2)
 
 
+@pytest.mark.parametrize("fields", ["over: slice", "over: volume", "region: nonzero"])
+def test_contrasts_that_are_standardized_together_give_the_same(networks, tmp_path, fields):
+    steps = f"preprocess=[{CROP}, {{standardize: {{{fields}, joint: true}}}}]"
+    sample = sample_of(*SCANS["anisotropic"], contrasts=2)
+    sample.image[1] = sample.image[1] * 0.3 + 40
+    ours, theirs = both(networks, tmp_path, sample, *TWO, steps)
+    assert theirs == pytest.approx(ours, abs=1e-4)
+
+
 @pytest.mark.parametrize("region", ["all", "roi"])
 def test_a_crop_around_an_roi_gives_the_same_by_mask_and_by_center(networks, tmp_path, region):
     shape, affine = SCANS["oblique-lps-large"]

@@ -16,7 +16,7 @@ from tests.support.steps import preprocess_steps
 
 def test_the_published_chain_in_short_form():
     chain = [
-        {"standardize": {"over": "volume", "region": "all"}},
+        {"standardize": {"over": "volume", "region": "all", "joint": False}},
         {"resample": {"zooms": [0.25, 0.25, None], "image_order": 2, "label_order": 1}},
         {"crop": {"size": [128, 128], "around": "image"}},
     ]

@@ -101,9 +101,52 @@ def test_over_slice_each_preprocessed_slice_has_mean_0_and_deviation_1():
     np.testing.assert_allclose(standardized, (cut - mean) / std, atol=1e-5)
 
 
+def of_two_scanners():
+    """Two contrasts of other scales and backgrounds, in which 0 is not a value of the second."""
+    scan = np.stack([noise((8, 6, 3), 1, 0, 3), noise((8, 6, 3), 2, 200, 900)])
+    scan[0, :2] = 0
+    return scan
+
+
+@pytest.mark.parametrize("region", ["all", "nonzero", "roi"])
+def test_joint_statistics_are_those_of_all_contrasts_together(region):
+    scan, roi = of_two_scanners(), np.zeros((8, 6, 3))
+    roi[2:6, 1:4] = 1
+    inside = {"all": scan, "nonzero": scan[scan != 0], "roi": scan[:, roi > 0]}[region].astype(
+        float
+    )
+    standardized = network(scan, Standardize(region=region, joint=True), roi=roi)
+    np.testing.assert_allclose(standardized, (scan - inside.mean()) / inside.std(), atol=1e-5)
+
+
+def test_joint_statistics_of_a_slice_are_those_of_all_its_contrasts():
+    scan = of_two_scanners()
+    standardized = network(scan, Crop(size=(6, 4)), Standardize(over="slice", joint=True))
+    cut = scan[:, 1:7, 1:5]
+    mean, std = (f(cut, axis=(0, 1, 2), keepdims=True) for f in (np.mean, np.std))
+    np.testing.assert_allclose(standardized, (cut - mean) / std, atol=1e-5)
+
+
+@pytest.mark.parametrize("over", ["volume", "slice"])
+def test_joint_statistics_of_one_contrast_are_its_own(over):
+    scan = noise((8, 6, 3))
+    alone, joint = (network(scan, Standardize(over=over, joint=joint)) for joint in (False, True))
+    np.testing.assert_array_equal(joint, alone)
+
+
+@pytest.mark.parametrize("over", ["volume", "slice"])
+def test_what_is_outside_of_jointly_standardized_contrasts_is_each_ones_background(over):
+    scan = of_two_scanners()
+    steps = (Crop(size=(12, 6)), Standardize(over=over, joint=True))
+    volume = preprocess(sample(scan), steps, Slices())
+    outside = volume.fill[:, :, None, None].expand(-1, -1, 2, 6)
+    np.testing.assert_allclose(volume.image[:, :, :2], outside, atol=1e-5)
+    assert (volume.fill[:, 1] - volume.fill[:, 0] > 0.3).all()
+
+
 def test_over_slice_the_background_is_each_slices_own():
     image = torch.tensor([[[[0.0, 2.0]]], [[[10.0, 30.0]]], [[[5.0, 5.0]]]])
-    standardized, fill = standardize_slices(image, torch.zeros(3, 1))
+    standardized, fill = standardize_slices(image, torch.zeros(3, 1), joint=False)
     assert standardized.flatten().tolist() == [-1, 1, -1, 1, 0, 0]
     assert fill.flatten().tolist() == [-1, -2, -5]
 

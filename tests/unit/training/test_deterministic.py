@@ -14,6 +14,7 @@ import torch
 
 from softseg import losses
 from softseg.core.determinism import set_deterministic
+from softseg.preprocess.steps import Standardize
 from softseg.runs.folder import Run
 from softseg.training import loop
 from softseg.training.loop import train_epoch, validate
@@ -78,7 +79,7 @@ def every_part(loss):
     stack = with_raters(with_ignored(tiny_stack()))
     stack = replace(stack, maps=stack.maps.repeat(1, 2, 1, 1, 1))  # the losses need up to two
     task = tiny_task(stack, oversample_foreground=0.5, clip_gradient=1.0)
-    return replace(task, loss=losses.build(loss), restandardize=True)
+    return replace(task, loss=losses.build(loss), restandardize=Standardize(over="slice"))
 
 
 def trained(task, deterministic, head=None, **model):

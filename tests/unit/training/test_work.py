@@ -15,6 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from softseg import losses
+from softseg.preprocess.steps import Standardize
 from softseg.training import loop
 from softseg.training.batches import collate, epoch_batches
 from softseg.training.loop import train_epoch, validate
@@ -74,7 +75,9 @@ def full_task(loss):
     stack = replace(stack, raters=masks, maps=masks[:, :1], volumes=volumes)
     task = tiny_task(stack, oversample_foreground=0.5, clip_gradient=1.0)
     steps = augment_steps([{"affine": {}}, {"binarize": {}}])
-    return replace(task, loss=losses.build(loss), augment=steps, restandardize=True)
+    return replace(
+        task, loss=losses.build(loss), augment=steps, restandardize=Standardize(over="slice")
+    )
 
 
 @pytest.mark.parametrize("loss", [*EVERY, BOUNDARY], ids=label)

@@ -130,7 +130,14 @@ def test_the_lesions_of_ms_are_scored_as_published(converted):
     _, experiment = converted(published("ms"))
     lesions, [small] = experiment.evaluate.lesions, experiment.evaluate.postprocess
     assert (lesions.minimum, lesions.overlap, lesions.size_bins) == (3, 3, (20, 100))
-    assert (small.minimum, small.unit, small.connectivity) == (3, "voxels", 18)
+    for rules in (small, experiment.evaluate.remove_small_from_truth):
+        assert (rules.minimum, rules.unit, rules.connectivity) == (3, "voxels", 18)
+
+
+@pytest.mark.parametrize("name", ["scgm", "brats"])
+def test_without_the_key_of_2_2_the_truth_keeps_its_small_objects(name, converted):
+    _, experiment = converted(published(name))
+    assert experiment.evaluate.remove_small_from_truth is None
 
 
 def test_early_stopping_epsilon_is_converted_from_percent_to_a_share(converted):

@@ -111,8 +111,11 @@ def test_soft_masks_are_noted_to_stay_soft(converted):
     assert "not made binary" in conversion.notes[("augment",)]
 
 
-def test_the_joint_normalization_of_2_2_is_warned_about(converted):
-    conversion, _ = converted(published("ms"))
+def test_the_joint_normalization_of_2_2_is_carried_over_and_warned_about(converted):
+    conversion, experiment = converted(published("ms"))
+    assert experiment.preprocess[-1].joint
     assert "together" in conversion.warnings["loader_parameters.multichannel"]
-    conversion, _ = converted(EVERYTHING)
-    assert "loader_parameters.multichannel" not in conversion.warnings
+    for config in (published("scgm"), EVERYTHING):  # one contrast, and ivadomed 2.9
+        conversion, experiment = converted(config)
+        assert not experiment.preprocess[-1].joint
+        assert "loader_parameters.multichannel" not in conversion.warnings
