@@ -40,10 +40,11 @@ from softseg.data.loaders.base import DatasetFields
 from softseg.data.masks import ignored_voxels, roi_mask, soft_mask
 from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.io import read_dtype
-from softseg.data.sample import SubjectReader, contrast_of_masks
+from softseg.data.sample import SubjectError, SubjectReader, contrast_of_masks, load_sample
 from softseg.data.splits import Sets
 from softseg.data.subject import Frame, Subject
 from softseg.preprocess.slices import Slices
+from softseg.preprocess.soften import soften_sample
 
 FileRole = tuple[Path, Kind, str, str]  # file, its kind, contrast or target, rater
 _AXIAL = Slices()
@@ -174,11 +175,26 @@ def _check_subject(
                 of_unused, do = "rejected file of an unused rater", f"{do} ({unused})"
                 finding = replace(finding, severity="warning", kind=of_unused, do=do)
             findings.append(finding)
+    if not any(finding.severity == "error" for finding in findings):
+        findings += _unfit_for_softening(subject, dataset)
     if advice := contrast_of_masks(subject, reader.mismatched):
         what, _, do = advice.partition("; ")
         findings = [finding for finding in findings if finding.path not in reader.mismatched]
         findings.append(Finding("error", "grid of another contrast", what, do, subject.name))
     return files, findings
+
+
+def _unfit_for_softening(subject: Subject, dataset: DatasetFields) -> Iterator[Finding]:
+    """Yield the masks that `targets.X.soften` cannot soften; they are read again for it."""
+    if all(target.soften is None for target in dataset.targets.values()):
+        return
+    try:
+        soften_sample(load_sample(subject, dataset), subject, dataset)
+    except SubjectError as error:
+        do = "change dataset.targets.X.soften, or leave the subject out with dataset.exclude"
+        for problem in error.problems:
+            what = problem.removeprefix(f"{subject.name}: ")
+            yield Finding("error", "mask unfit for softening", what, do, subject.name)
 
 
 def _unfit_raters(subject: Subject, dataset: DatasetFields) -> Iterator[Finding]:

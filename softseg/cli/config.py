@@ -23,6 +23,7 @@ _FAMILIES = (
     "preprocess",
     "postprocess",
     "loader",
+    "soften",
     "schedule",
 )
 """The options of `show` that explain components: families of `softseg.config.components`."""
@@ -89,13 +90,14 @@ def show(
     preprocess: Annotated[str | None, _component("a preprocessing step")] = None,
     postprocess: Annotated[str | None, _component("a postprocessing step")] = None,
     loader: Annotated[str | None, _component("a loader of datasets")] = None,
+    soften: Annotated[str | None, _component("a way to make masks soft")] = None,
     schedule: Annotated[str | None, _component("a learning rate schedule")] = None,
 ) -> None:
     """Print a configuration with the meaning and default of every key, or explain components."""
     named = dict(
         zip(
             _FAMILIES,
-            (loss, head, model, augment, preprocess, postprocess, loader, schedule),
+            (loss, head, model, augment, preprocess, postprocess, loader, soften, schedule),
             strict=True,
         )
     )

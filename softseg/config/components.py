@@ -25,9 +25,13 @@ FAMILIES: dict[str, KeyPath] = {
     "preprocess": ("preprocess", 0),
     "postprocess": ("evaluate", "postprocess", 0),
     "loader": ("dataset",),
+    "soften": ("dataset", "targets", "X", "soften"),
     "schedule": ("trainer", "schedule"),
 }
-"""Kind of component -> where a config chooses one; the last part is 0 for a list of steps."""
+"""Kind of component -> where a config chooses one; the last part is 0 for a list of steps, and X is
+any name."""
+_SINGLE_KEY = ("augment", "preprocess", "postprocess", "soften")
+"""The families that are written as one key with its parameters, not with a `name`."""
 _REQUIRED = "..."  # in place of a value that has no default
 
 
@@ -61,7 +65,7 @@ def explain_component(family: str, name: str) -> str:
     about = _documentation(name, member)
     parameters: Any = {key: default for key, (default, _) in about.parameters.items()}
     parameters = parameters or _defaults(member)
-    if path[-1] == 0:
+    if family in _SINGLE_KEY:
         parameters, path = {name: parameters}, (*path, name)
     data = _nested(FAMILIES[family], parameters)
 
@@ -91,8 +95,8 @@ def _members(schema: ModelSchema, family: str) -> dict[str, Schema]:
     path = FAMILIES[family]
     members: dict[str, Schema] = {}
     for option in schema.options(schema.nodes(path, _nested(path, {}))):
-        properties = option["properties"]
-        if path[-1] == 0:
+        properties = option.get("properties", {})  # null, where a component is optional, has none
+        if family in _SINGLE_KEY:
             members |= properties
         else:
             [tag] = [tag for tag in TAGS if tag in properties]

@@ -3,7 +3,8 @@
 Mappings merge key by key; lists and scalars are replaced. A mapping that names its component
 (`name`, or a dataset's `loader`) is replaced as a whole when that name changes, because the
 parameters of the old component mean nothing to the new one: `loss.name=dice` drops those of the
-loss before it. Numbers reach into lists: `augment.1.binarize.threshold=0.5`.
+loss before it. So is `soften` when the one key in it changes. Numbers reach into lists:
+`augment.1.binarize.threshold=0.5`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from softseg.config.yaml.tree import (
 )
 from softseg.core.errors import UserError
 from softseg.core.names import did_you_mean
+
+_SINGLE_KEYS = ("soften",)
+"""Keys of a component that is written as one key with its parameters, outside of a list."""
 
 
 def read_extended(path: Path) -> ConfigTree:
@@ -184,6 +188,9 @@ def _merged_at(data: Any, path: KeyPath, value: Any, top: bool = False) -> Any:
     if isinstance(data, list) and isinstance(key, int):
         return [_merged_at(item, rest, value) if i == key else item for i, item in enumerate(data)]
     below = data.get(key) if isinstance(data, Mapping) else None
+    if key in _SINGLE_KEYS and isinstance(below, Mapping):
+        names = rest[:1] or (value if isinstance(value, Mapping) else ())
+        below = {name: below[name] for name in names if name in below}
     return merge_data(data, {key: _merged_at(below, rest, value)}, top=top)
 
 
@@ -196,7 +203,11 @@ def merge_data(base: Any, over: Any, top: bool = False) -> Any:
         return over
     if not top and any(tag in base and over.get(tag, base[tag]) != base[tag] for tag in TAGS):
         return over
-    return {**base, **{key: merge_data(base.get(key), over[key]) for key in over}}
+    merged = {key: merge_data(base.get(key), over[key]) for key in over}
+    for key in _SINGLE_KEYS:  # the one key in it is the name of the component
+        if isinstance(base.get(key), Mapping) and isinstance(over.get(key), Mapping):
+            merged[key] = merged[key] if over[key].keys() <= base[key].keys() else over[key]
+    return {**base, **merged}
 
 
 def with_locations(data: Any, base: ConfigTree, over: ConfigTree) -> ConfigTree:

@@ -66,6 +66,9 @@ class Sample:
     ignore: BoolArray | None = None
     """(K, X, Y, Z), the voxels whose truth is unknown, where `target` and all raters' masks are 0;
     None if no target of the dataset has codes to ignore."""
+    truth: Float32Array | None = None
+    """(K, X, Y, Z), the masks of the files, where `target` and `raters` are softened for training;
+    None: they are not."""
 
     def __post_init__(self) -> None:
         self.fill = self.fill or tuple(map(background_value, self.image))

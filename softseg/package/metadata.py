@@ -258,6 +258,7 @@ def anonymize(experiment: Experiment) -> Experiment:
             maximum=target.maximum,
             clip=target.clip,
             round=target.round,
+            soften=target.soften,
             label=f"{{subject}}/mask-{name}.nii.gz",
         )
         for name, target in dataset.targets.items()

@@ -26,6 +26,7 @@ from softseg.preprocess.cache import (
 )
 from softseg.preprocess.preprocess import VolumeSlices, preprocess
 from softseg.preprocess.slices import Slices
+from softseg.preprocess.soften import soften_sample
 from softseg.preprocess.stack import SliceStack, assemble_stack
 from softseg.preprocess.steps import Step
 
@@ -62,8 +63,8 @@ def build_stack(
 
     def read_or_preprocess(subject: Subject) -> VolumeSlices:
         def create() -> VolumeSlices:
-            sample, with_raters = load_sample(subject, dataset), dataset.raters.fusion == "random"
-            return preprocess(sample, steps, slices, with_raters, maps)
+            sample = soften_sample(load_sample(subject, dataset), subject, dataset)
+            return preprocess(sample, steps, slices, dataset.raters.fusion == "random", maps)
 
         if folder is None:
             return create()

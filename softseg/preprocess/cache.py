@@ -40,8 +40,8 @@ from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
 
 # Raise when preprocessing computes other values: entries of earlier versions are then ignored.
-_VERSION = 5
-TENSORS = ("image", "target", "fill", "keep", "raters", "maps", "ignore")
+_VERSION = 6
+TENSORS = ("image", "target", "fill", "keep", "raters", "maps", "ignore", "truth")
 _STATISTICS = TypeAdapter(VolumeStatistics)
 
 _STEM = r"[^.].*-[0-9a-f]{32}"  # <subject>-<key>

@@ -56,6 +56,7 @@ class VolumeSlices:
     raters: Tensor  # (S, R, K, H, W) float32 in [0, 1]: each rater's masks; R = 0 unless asked for
     maps: Tensor  # (S, M, K, H, W) float32: a map of each kind that a contour loss needs
     ignore: Tensor  # (S, I, H, W) float32: 1 where a target is unknown; I = K, or 0 without codes
+    truth: Tensor  # (S, T, H, W) float32: the masks of the files; T = K, or 0 if not softened
     geometry: Geometry
     statistics: VolumeStatistics = field(repr=False)
 
@@ -73,7 +74,8 @@ def preprocess(
     target is ignored, it and its raters' masks are 0; a slice without any other voxel takes no
     part in training. What is outside the scan is not ignored: it has no structure. With
     `with_raters`, every rater's masks are returned, too (for `raters: {fusion: random}`);
-    `map_kinds` are the kinds of distance maps that the loss needs.
+    `map_kinds` are the kinds of distance maps that the loss needs. Where the sample's masks are
+    softened, maps, statistics and `keep` are those of its `truth`.
 
     Raises UserError for a step that needs an ROI where the subject has none (or an empty one).
     """
@@ -81,13 +83,18 @@ def preprocess(
     geometry = plan_geometry(sample.grid, steps, slices, center)
     image, background = standardized_images(sample, steps, geometry)
     masks = _resampled_masks(sample.target, steps, geometry)
+    native_truth, true_masks = sample.target, masks
+    if sample.truth is not None:
+        native_truth = sample.truth
+        true_masks = _resampled_masks(native_truth, steps, geometry)
 
     pixels, target = slices.cut(image), slices.cut(masks)
+    truth = target if true_masks is masks else slices.cut(true_masks)
     ignore, ignored = target.new_zeros((len(target), 0, *target.shape[2:])), None
     if sample.ignore is not None:
         ignored = _resampled_ignore(sample.ignore, steps, geometry)
         ignore = slices.cut(ignored)
-        target = target.masked_fill(ignore > 0, 0)
+        target, truth = (masks.masked_fill(ignore > 0, 0) for masks in (target, truth))
     roi = None
     if sample.roi is not None:
         roi = slices.cut(_resampled_masks(sample.roi[None], steps, geometry))
@@ -99,7 +106,7 @@ def preprocess(
         rater = np.stack([masks_of_raters.get(name, fused) for masks_of_raters, fused in targets])
         of_rater = slices.cut(_resampled_masks(rater, steps, geometry))
         raters.append(of_rater.masked_fill(ignore > 0, 0) if ignore.shape[1] else of_rater)
-    keep = slices.keep_mask(pixels, target, roi, ignore)
+    keep = slices.keep_mask(pixels, truth, roi, ignore)
     fill = torch.from_numpy(background).expand(len(pixels), -1)
     if per_slice := slice_standardization(steps):
         pixels, fill = standardize_slices(pixels, fill, per_slice.joint)
@@ -109,10 +116,13 @@ def preprocess(
         fill=fill.contiguous(),
         keep=keep,
         raters=_stack_or_empty(raters, target),
-        maps=_stack_or_empty(slice_maps(sample.target, steps, slices, geometry, map_kinds), target),
+        maps=_stack_or_empty(slice_maps(native_truth, steps, slices, geometry, map_kinds), target),
         ignore=ignore,
+        truth=truth[:, :0] if true_masks is masks else truth,
         geometry=geometry,
-        statistics=_statistics(sample, masks, ignored, geometry),
+        statistics=_statistics(
+            sample, native_truth, true_masks, ignored, geometry, count_soft([masks])
+        ),
     )
 
 
@@ -181,22 +191,31 @@ def _stack_or_empty(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
 
 
 def _statistics(
-    sample: Sample, masks: Float32Array, ignored: Float32Array | None, geometry: Geometry
+    sample: Sample,
+    truth: Float32Array,
+    masks: Float32Array,
+    ignored: Float32Array | None,
+    geometry: Geometry,
+    preprocessed: Counts,
 ) -> VolumeStatistics:
-    """Return how resampling and cropping changed the masks (K, X, Y, Z), where not `ignored`."""
+    """Return how resampling and cropping changed the truth (K, X, Y, Z), where not `ignored`.
+
+    `masks` are the truth on the network's grid; `preprocessed` counts the soft voxels of the
+    masks that training uses there.
+    """
     ceiling, kept = [], []
     scale = geometry.network.voxel_ml / geometry.native.voxel_ml
-    for k, (native, network) in enumerate(zip(sample.target, masks, strict=True)):
+    for k, (native, network) in enumerate(zip(truth, masks, strict=True)):
         unknown = None
         if ignored is not None and sample.ignore is not None:
             # also the voxels whose values come from unknown ones of the network's grid
             unknown = (geometry.to_native(ignored[k]) > TOLERANCE) | sample.ignore[k]
         back = without_ignored(geometry.to_native(network), unknown)
-        truth = without_ignored(native, unknown)
-        ceiling.append(dice(binarize(back, 0.5), binarize(truth, TRUTH_THRESHOLD)))
+        known = without_ignored(native, unknown)
+        ceiling.append(dice(binarize(back, 0.5), binarize(known, TRUTH_THRESHOLD)))
         volume = float(native.sum())
         kept.append(min(1.0, float(network.sum()) * scale / volume) if volume else np.nan)
-    soft_counts = {**sample.soft, "preprocess": count_soft([masks])}
+    soft_counts = {**sample.soft, "preprocess": preprocessed}
     # constant images are equal without being copies
     digests = tuple(digest_of(image) if np.ptp(image) else "" for image in sample.image)
     return VolumeStatistics(
@@ -205,5 +224,5 @@ def _statistics(
         kept_share=tuple(kept),
         image_digests=digests,
         quantiles=tuple(map(scan_quantiles, sample.image)),
-        volume_ml=tuple(float(mask.sum()) * geometry.native.voxel_ml for mask in sample.target),
+        volume_ml=tuple(float(mask.sum()) * geometry.native.voxel_ml for mask in truth),
     )

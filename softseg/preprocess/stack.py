@@ -31,7 +31,7 @@ from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.training_scans import TrainingScans
 
-LARGE = ("image", "target", "raters", "maps", "ignore")
+LARGE = ("image", "target", "raters", "maps", "ignore", "truth")
 """The tensors of a stack that fill memory."""
 _ROW_KEYS = ("subject", "start", "stop", "raters")
 
@@ -59,6 +59,7 @@ class SliceStack:
     raters: Tensor  # (S, R, K, H, W) float32, each rater's masks; R = 0 unless fusion is random
     maps: Tensor  # (S, M, K, H, W) float32, the maps of a contour loss; M = 0 without one
     ignore: Tensor  # (S, I, H, W) float32, 1 where a target is unknown; I = K, or 0 without codes
+    truth: Tensor  # (S, T, H, W) float32, the masks of the files; T = K, or 0 if not softened
     volumes: tuple[StackedVolume, ...]
 
     def volumes_of(self, subjects: Iterable[str]) -> list[StackedVolume]:
@@ -91,8 +92,12 @@ class SliceStack:
 
     def has_target(self, rows: Tensor) -> Tensor:
         """Return which of these slices (N,) have a voxel of a target, bool (N,), on the CPU."""
-        largest = [self.target[part].amax(dim=(1, 2, 3)) for part in rows.split(256)]
+        largest = [self.truth_at(part).amax(dim=(1, 2, 3)) for part in rows.split(256)]
         return torch.cat(largest).cpu() > 0
+
+    def truth_at(self, rows: Tensor | slice) -> Tensor:
+        """Return the masks of the files of these slices, (N, K, H, W): `target` unless softened."""
+        return self.truth[rows] if self.truth.shape[1] else self.target[rows]
 
     def ignored_at(self, rows: Tensor) -> Tensor | None:
         """Return where targets of these slices are unknown, (N, K, H, W); None if none may be."""

@@ -129,7 +129,7 @@ def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
 def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
     """Raise UserError for a target that no training subject has: wrong codes or empty masks."""
     volumes = stack.volumes_of(sets.train)
-    largest = [stack.target[v.start : v.stop].amax(dim=(0, 2, 3)) for v in volumes]
+    largest = [stack.truth_at(slice(v.start, v.stop)).amax(dim=(0, 2, 3)) for v in volumes]
     occurs = (torch.stack(largest).amax(dim=0) > 0).tolist()
     absent = [t for t, there in zip(experiment.dataset.targets, occurs, strict=True) if not there]
     if not absent:

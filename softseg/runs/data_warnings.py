@@ -42,7 +42,8 @@ def _sets_without_foreground(
     members = {"training": sets.train, "validation": sets.validation, "test": sets.test}
     for name, subjects in members.items():
         volumes = stack.volumes_of(subjects)
-        largest = [stack.target[v.start : v.stop].amax(0).flatten(1).amax(1) for v in volumes]
+        masks = (stack.truth_at(slice(v.start, v.stop)) for v in volumes)
+        largest = [mask.amax(0).flatten(1).amax(1) for mask in masks]
         maxima = torch.stack(largest).amax(dim=0).tolist() if largest else []
         for target, maximum in zip(targets, maxima, strict=False):
             if maximum < TRUTH_THRESHOLD:

@@ -173,8 +173,11 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     for kept in task.processes.own(task.validation_rows):
         logits = predictor.logits(task.stack.image[kept])
         soft = state.head(logits)
-        truth = to_device(task.stack.target[kept], task.device, pin=on_host)
-        target = augment.harden(truth, task.augment)
+        learned = to_device(task.stack.target[kept], task.device, pin=on_host)
+        truth = learned
+        if task.stack.truth.shape[1]:  # training softens the masks, the Dice does not
+            truth = to_device(task.stack.truth[kept], task.device, pin=on_host)
+        target = augment.harden(learned, task.augment)
         maps = {
             kind: to_device(map_, task.device, pin=on_host)
             for kind, map_ in distance_maps(task, kept).items()
@@ -185,7 +188,7 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
         largest_logit = logits.amax(dim=(0, 2, 3)).min()
         row = [loss, _dice(soft, truth, ignore), largest_logit, is_dead(soft).any()]
         values.append(torch.stack([value.float() for value in row]))
-        previews.append(soft.index_select(0, preview_slice(truth))[0])
+        previews.append(soft.index_select(0, preview_slice(learned))[0])
     count, like = len(task.validation), torch.empty(0, device=task.device)
     gather = task.processes.gather_volumes
     losses, dice, largest_logits, dead = gather(values, (count, 4), like).T.contiguous()

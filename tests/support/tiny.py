@@ -40,7 +40,15 @@ def tiny_stack(volumes=4, slices=4, seed=0):
     none = torch.zeros(len(soft), 0, 1, SIZE, SIZE)
     fill = torch.full((len(soft), 1), -1.0)
     return SliceStack(
-        image, soft, fill, keep, raters=none, maps=none, ignore=none[:, :, 0], volumes=places
+        image,
+        soft,
+        fill,
+        keep,
+        raters=none,
+        maps=none,
+        ignore=none[:, :, 0],
+        truth=none[:, :, 0],
+        volumes=places,
     )
 
 

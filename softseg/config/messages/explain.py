@@ -117,7 +117,8 @@ class _Messages:
         if tag not in mapping:
             [step] = mapping
             hint = name_hint(str(step), step_names) or f"; valid here: {quoted(step_names)}"
-            return (*path, step), f"unknown step{hint}"
+            kind = "step" if isinstance(path[-1], int) else "name"
+            return (*path, step), f"unknown {kind}{hint}"
         _, names = self.schema.tag(path, self.data) or (tag, step_names)
         message = f"must be {describe_types([{'enum': names}])}, not {describe_value(mapping[tag])}"
         return (*path, tag), message + name_hint(str(mapping[tag]), names)
@@ -140,10 +141,14 @@ class _Messages:
             [(name, fields)] = value.items()
             return (*path, name), f"must be a mapping of parameters, not {describe_value(fields)}"
         example = value if value in names else names[0]
-        form = f"a step is one name with its parameters, `- {example}: {{...}}`"
+        what, names_are = "a step", "steps are"
+        form = f"`- {example}: {{...}}`"
+        if not isinstance(path[-1], int):  # outside of a list
+            what, names_are, form = str(path[-1]), "names are", f"`{example}: {{...}}`"
+        rule = f"{what} is one name with its parameters, {form}"
         if isinstance(value, dict) and value:
-            return path, f"{form}; this one has {len(value)} keys: {quoted(value)}"
-        return path, f"{form}, not {describe_value(value)}; steps are {quoted(names)}"
+            return path, f"{rule}; this one has {len(value)} keys: {quoted(value)}"
+        return path, f"{rule}, not {describe_value(value)}; {names_are} {quoted(names)}"
 
     def _hint(self, path: KeyPath, value: Any, tag: str, names: list[str]) -> str:
         """Return what to write instead of a value of the wrong type, "" if that is not known."""

@@ -16,6 +16,7 @@ from softseg.core.names import is_utf8, listing, natural_key, unknown_name
 from softseg.data.fill import Fill
 from softseg.data.nifti.io import unreadable_formats
 from softseg.data.raters import Raters
+from softseg.data.softening import Soften
 from softseg.data.subject import (
     DatasetError,
     IncludedValues,
@@ -55,6 +56,14 @@ class Target(Component):
     """Label codes of voxels whose truth is unknown for this target, e.g. [255]
     or [-1]: they count in no loss, no metric and no threshold search. null: the label called
     `ignore` in dataset.json (loader `nnunet`), else none; []: none."""
+    soften: Soften | None = None
+    """How the mask is made soft before training, on the grid of its file and in mm: `gaussian`,
+    `distance`, `dilation`, `geodesic`, `smoothing` or `supersampled`, e.g. {distance: {width_mm:
+    1.0}}. Training and the validation loss use the softened mask. All scores stay against the mask
+    of the files: the validation Dice, `eval` and the threshold search. So do the distance maps of
+    contour losses. Several raters: with `fusion: mean` and `random` each mask is softened before
+    they are fused, else the fused mask. Methods other than `gaussian` and `smoothing` need a binary
+    mask. Voxels to ignore stay ignored, and make no edge. null: the mask stays as it is."""
     label: str | None = None
     """Path pattern of this target's mask, in place of the dataset's `label` (loader `files`)."""
     suffix: str | None = None

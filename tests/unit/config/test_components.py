@@ -38,6 +38,12 @@ REQUIRED = {
     "bids": {"root": "d", "contrasts": ["T1w"], "targets": {"x": {"suffix": "x"}}},
     "table": {"root": "d", "contrasts": ["T1w"], "targets": {"x": {}}, "file": "x.csv"},
     "nnunet": {"root": "d"},
+    "gaussian": {"sigma_mm": 1},
+    "distance": {"width_mm": 1},
+    "dilation": {"width_mm": 1, "value": 0.5},
+    "geodesic": {"width_mm": 1},
+    "smoothing": {"amount": 0.1},
+    "supersampled": {"sigma_mm": 1},
 }
 
 

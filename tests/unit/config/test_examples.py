@@ -31,8 +31,9 @@ EXAMPLES = [
 @pytest.mark.parametrize(("component", "text"), EXAMPLES)
 def test_the_example_in_a_docstring_is_valid(component, text):
     content = yaml.safe_load(text)
-    if isinstance(content, list):  # a step of a chain
-        [[(name, fields)]] = [step.items() for step in content]
+    if isinstance(content, list) or "soften" in content:  # one key, its name
+        [step] = content if isinstance(content, list) else content.values()
+        [(name, fields)] = step.items()
         spec = {"name": name, **fields}
     else:
         [spec] = content.values()

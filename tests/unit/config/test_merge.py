@@ -56,6 +56,23 @@ def test_another_component_does_not_inherit_parameters(
     assert read_extended(write(f"extends: base.yaml\n{over}\n")).data[path] == merged
 
 
+@pytest.mark.parametrize(
+    ("over", "merged"),
+    [
+        ("{distance: {width_mm: 1}}", {"distance": {"width_mm": 1}}),
+        ("{gaussian: {a: 2}}", {"gaussian": {"sigma_mm": 1, "a": 2}}),
+        ("null", None),
+    ],
+)
+def test_another_way_to_soften_replaces_the_one_before(
+    write: Write, over: str, merged: object
+) -> None:
+    base = "dataset: {targets: {gm: {soften: {gaussian: {sigma_mm: 1}}}}}\n"
+    write(base, "base.yaml")
+    file = write(f"extends: base.yaml\ndataset: {{targets: {{gm: {{soften: {over}}}}}}}\n")
+    assert read_extended(file).data["dataset"]["targets"]["gm"]["soften"] == merged
+
+
 def test_the_name_of_the_run_does_not_replace_the_config(write: Write) -> None:
     write(BASE, "base.yaml")
     assert "loss" in read_extended(write("extends: base.yaml\nname: other\n")).data

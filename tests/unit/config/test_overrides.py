@@ -19,6 +19,7 @@ BASE: dict[str, Any] = {
     "loss": {"name": "wing", "omega": 8},
     "augment": [{"affine": {"rotation": 20}}, {"binarize": None}],
     "trainer": {"max_epochs": 5, "early_stopping": None},
+    "soften": {"gaussian": {"sigma_mm": 1, "a": 0}},
 }
 
 
@@ -43,6 +44,11 @@ def _tree() -> ConfigTree:
         ("name=a=b", "name", "a=b"),
         ("name=", "name", None),
         ("name=no", "name", "no"),
+        ("soften.gaussian.sigma_mm=2", "soften", {"gaussian": {"sigma_mm": 2, "a": 0}}),
+        ("soften.distance.width_mm=2", "soften", {"distance": {"width_mm": 2}}),
+        ("soften={distance: {width_mm: 2}}", "soften", {"distance": {"width_mm": 2}}),
+        ("soften={gaussian: {a: 1}}", "soften", {"gaussian": {"sigma_mm": 1, "a": 1}}),
+        ("soften=null", "soften", None),
     ],
 )  # fmt: skip
 def test_a_set_changes_its_key_and_nothing_else(text: str, key: str, value: object) -> None:

@@ -23,7 +23,7 @@ from softseg.preprocess.stack import (
 )
 from tests.support import makers
 
-TENSORS = ("image", "target", "fill", "keep")
+TENSORS = ("image", "target", "fill", "keep", "truth")
 STATISTICS = VolumeStatistics(
     {"files": (3, 17), "raters": (5, 17)}, (98.76543210123, 100.0), (1 / 3, 1.0), ("0f", "a1")
 )
@@ -48,6 +48,7 @@ def stack(seed=0, sizes=(3, 2), statistics=STATISTICS):
         raters=torch.rand(count, 3, 2, 5, 4, generator=draws),
         maps=torch.randn(count, 1, 2, 5, 4, generator=draws),
         ignore=(torch.rand(count, 2, 5, 4, generator=draws) > 0.5).float(),
+        truth=torch.rand(count, 2, 5, 4, generator=draws),
         volumes=volumes,
     )
 
