@@ -26,8 +26,7 @@ class Gaussian(LocalMethod):
 
     name: Literal["gaussian"] = "gaussian"
     sigma_mm: Length
-    """Standard deviation of the Gaussian in mm, above 0. About 0.4 voxels come closest to partial
-    volume; an edge that is uncertain by some mm needs as many."""
+    """Standard deviation of the Gaussian in mm, above 0."""
 
     def reach_mm(self, zooms: Float64Array) -> float:  # noqa: ARG002
         """Return how far from the foreground voxels may change."""

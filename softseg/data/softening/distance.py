@@ -32,8 +32,7 @@ class Distance(LocalMethod):
     name: Literal["distance"] = "distance"
     needs_edge: ClassVar[bool] = True
     width_mm: Length
-    """Total width of the ramp in mm, above 0; half of it is inside, half outside. About 1.5 voxels
-    come closest to partial volume."""
+    """Total width of the ramp in mm, above 0; half of it is inside, half outside."""
     shape: Shape = "linear"
     """`linear`: a straight ramp; `sigmoid`: steeper at the surface, flatter at both ends."""
 

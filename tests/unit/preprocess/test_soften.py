@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from softseg.config.load import load_experiment
 from softseg.core.errors import UserError
 from softseg.data import build as build_dataset
 from softseg.data.sample import load_sample
+from softseg.package.metadata import anonymize
 from softseg.preprocess.build_stack import build_stack
 from softseg.preprocess.preprocess import preprocess
 from softseg.preprocess.slices import Slices
@@ -225,3 +227,31 @@ def test_all_subjects_with_too_small_objects_are_in_one_message(root):
     message = str(error.value)
     for part in ("2 problem(s)", "site1-sc01", "site1-sc02", "rater 1", "inscribed radius"):
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("soften", "message"),
+    [
+        ("gaussian", "soften is one name with its parameters, `gaussian: {...}`, not text"),
+        ("{gaussian: {sigma_mm: 1}, smoothing: {amount: 0.1}}", "this one has 2 keys"),
+        ("{gausian: {sigma_mm: 1}}", "unknown name (did you mean 'gaussian'?)"),
+        ("{gaussian: {sigma_mm: 0}}", "soften.gaussian.sigma_mm: must be above 0, not 0"),
+        ("{distance: {width_mm: -1}}", "soften.distance.width_mm: must be above 0, not -1"),
+    ],
+)
+def test_mistakes_in_the_key_are_reported_with_file_and_line(tmp_path, soften, message):
+    file = tmp_path / "my.yaml"
+    file.write_text(f"extends: quickstart\ndataset:\n  targets: {{gm: {{soften: {soften}}}}}\n")
+    with pytest.raises(UserError) as error:
+        load_experiment(file)
+    assert f"{file}:3: dataset.targets.gm.soften" in str(error.value)
+    assert message in str(error.value)
+
+
+def test_a_package_keeps_how_masks_were_softened(tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("extends: quickstart\n")
+    change = "dataset.targets.gm.soften={distance: {width_mm: 0.5}}"
+    experiment = load_experiment(file, [change])
+    targets = anonymize(experiment).dataset.targets
+    assert targets["gm"].soften == experiment.dataset.targets["gm"].soften is not None
