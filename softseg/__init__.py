@@ -1,6 +1,6 @@
 """softseg: training soft medical image segmentation, configured by YAML.
 
-`train`, `evaluate`, `predict` and `load_model` are the commands as functions.
+`train`, `evaluate`, `predict`, `measure` and `load_model` are the commands as functions.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from softseg.core.version import __version__
 
 if TYPE_CHECKING:
-    from softseg.api import evaluate, load_model, predict, train
+    from softseg.api import evaluate, load_model, measure, predict, train
 
-__all__ = ["__version__", "evaluate", "load_model", "predict", "train"]
+__all__ = ["__version__", "evaluate", "load_model", "measure", "predict", "train"]
 
 
 def __dir__() -> list[str]:

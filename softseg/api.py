@@ -22,8 +22,17 @@ from softseg.inference.predict import Options, predict_scans
 from softseg.inference.roi import assign_rois
 from softseg.inference.scans import find_scans
 from softseg.inference.segmenter import Segmenter, check_batch_size
+from softseg.measurement.intervals import open_calibration
+from softseg.measurement.measure import (
+    DEFAULT_AXIS,
+    Measures,
+    check_out,
+    measure_folder,
+    write_measures,
+)
 from softseg.runs.folder import Run
 from softseg.runs.lock import exclusive
+from softseg.runs.volume_calibration import AXES, Axis
 from softseg.training import train as training
 
 PathLike = str | Path
@@ -156,6 +165,52 @@ def predict(
     if problems := [*assignment.problems, *done.problems]:
         raise combined_error(f"{len(problems)} scan(s) could not be segmented:", problems)
     return done.written
+
+
+@python_arguments()
+def measure(
+    folder: PathLike,
+    *,
+    out: PathLike | None = None,
+    axis: Axis = DEFAULT_AXIS,
+    calibrate: PathLike | None = None,
+    level: float = 0.9,
+    repeats: PathLike | None = None,
+    quiet: bool = False,
+) -> Measures:
+    """Measure segmentations that `predict` or `evaluate` wrote; returns the tables.
+
+    Args:
+        folder: folder of the soft maps and masks.
+        out: CSV file of the scans, next to which the other tables and the figures are written;
+            None: nothing is written.
+        axis: direction in which slices follow each other: inferior-superior, posterior-anterior or
+            left-right.
+        calibrate: run's folder or package that made the segmentations, for intervals.
+        level: probability of the intervals, in (0, 1).
+        repeats: table with the columns `scan` and `person`; None: BIDS names that differ in `run-`.
+        quiet: print nothing.
+
+    The tables `scans`, `slices`, `lesions` and `repeatability` have the columns of the CSV files.
+    """
+    if axis not in AXES:
+        raise UserError(f"axis must be {', '.join(AXES)}, not {axis!r}")
+    if not 0 < level < 1:
+        raise UserError(f"level must be above 0 and below 1, such as 0.9, not {level!r}")
+    if out is not None:
+        check_out(Path(out))
+    console = open_console(quiet)
+    measures = measure_folder(
+        Path(folder),
+        console,
+        axis=axis,
+        level=level,
+        calibration=None if calibrate is None else open_calibration(Path(calibrate), console),
+        repeats=None if repeats is None else Path(repeats),
+    )
+    if out is not None:
+        write_measures(measures, Path(out))
+    return measures
 
 
 @python_arguments()

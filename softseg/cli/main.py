@@ -24,6 +24,7 @@ from softseg.cli import (
     convert,
     data,
     evaluate,
+    measure,
     package,
     predict,
     report,
@@ -71,6 +72,7 @@ app.command("eval")(evaluate.evaluate)
 app.command()(ablate.ablate)
 app.command()(report.report)
 app.command()(predict.predict)
+app.command()(measure.measure)
 app.command()(view.view)
 app.command()(package.package)
 app.add_typer(data.app, name="data")

@@ -17,7 +17,7 @@ from scipy import ndimage
 from softseg.core.errors import UserError
 from softseg.core.types import BoolArray, Float64Array, FloatArray
 from softseg.metrics import binarize
-from softseg.metrics.lesions import ROUNDING
+from softseg.metrics.lesions import ROUNDING, box_around
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,12 +63,7 @@ def region(truth: FloatArray, zooms: Sequence[float], margin_mm: float = MARGIN_
     inside, near = binarize(truth, _TRACE), np.zeros(truth.shape, dtype=bool)
     if not inside.any():
         return near
-    [smallest_box] = ndimage.find_objects(inside.view(np.uint8))
-    margins = [int(margin_mm / zoom) + 1 for zoom in zooms]  # in voxels
-    box = tuple(
-        slice(max(0, side.start - margin), side.stop + margin)
-        for side, margin in zip(smallest_box, margins, strict=True)
-    )
+    box = box_around(inside, zooms, margin_mm)
     distance = ndimage.distance_transform_edt(~inside[box], sampling=zooms)
     near[box] = distance <= margin_mm * (1 + ROUNDING)
     return near

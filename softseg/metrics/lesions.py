@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal, Self
@@ -168,6 +169,38 @@ def components(mask: BoolArray, connectivity: Connectivity) -> Components:
     labels = np.empty(mask.shape, dtype=np.int32)
     number: int = ndimage.label(mask, structure, output=labels)
     return Components(labels, np.bincount(labels[mask], minlength=number + 1)[1:])
+
+
+def lesion_territories(
+    lesions: Components, zooms: Sequence[float], reach_mm: float
+) -> NDArray[np.int32]:
+    """Return the lesion (X, Y, Z) that each voxel belongs to, 0 for none.
+
+    A voxel belongs to the lesion with the nearest voxel if that is at most `reach_mm` away, between
+    centers of voxels of `zooms` (3,) mm; each lesion contains its own voxels.
+    """
+    inside, territories = lesions.labels > 0, np.zeros_like(lesions.labels)
+    if inside.any():
+        box = box_around(inside, zooms, reach_mm)
+        distance, nearest = ndimage.distance_transform_edt(
+            ~inside[box], sampling=zooms, return_indices=True
+        )
+        labels = lesions.labels[box][tuple(nearest)]
+        territories[box] = np.where(distance <= reach_mm * (1 + ROUNDING), labels, 0)
+    return territories
+
+
+def box_around(mask: BoolArray, zooms: Sequence[float], margin_mm: float) -> tuple[slice, ...]:
+    """Return the box that contains all voxels within a margin of a mask, which is not empty.
+
+    `zooms` (3,) is the size of a voxel in mm.
+    """
+    [smallest] = ndimage.find_objects(mask.view(np.uint8))
+    margins = [int(margin_mm / zoom) + 1 for zoom in zooms]  # in voxels
+    return tuple(
+        slice(max(0, side.start - margin), side.stop + margin)
+        for side, margin in zip(smallest, margins, strict=True)
+    )
 
 
 def check_masks(*masks: BoolArray) -> None:

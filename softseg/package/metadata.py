@@ -26,6 +26,7 @@ from softseg.preprocess.steps import needs_roi
 from softseg.preprocess.training_scans import TrainingScans
 from softseg.runs.folder import Run
 from softseg.runs.thresholds import Threshold, threshold_key
+from softseg.runs.volume_calibration import VolumeCalibration, read_volume_calibration
 
 _RATER_METRIC = "dice_rater_"  # followed by the name of a rater
 
@@ -96,6 +97,9 @@ class ModelMetadata(Component):
     """Target -> the threshold of those scores."""
     training_scans: TrainingScans | None = None
     """What the training scans looked like; null: not recorded."""
+    volume_calibration: VolumeCalibration | None = None
+    """Errors of volumes on the validation scans, for intervals; null: softseg measure
+    --calibrate was not run with these weights."""
 
 
 class TargetThreshold(Component):
@@ -164,6 +168,7 @@ def collect_metadata(
     scored &= recorded.get("scored_postprocess", steps) == steps
     truth = rules["remove_small_from_truth"]
     scored &= recorded.get("scored_evaluate", {}).get("remove_small_from_truth", truth) == truth
+    errors = read_volume_calibration(run, epoch)
     fields = {
         **attribution,
         "name": experiment.name,
@@ -184,6 +189,7 @@ def collect_metadata(
         "scores": _scores(run, list(dataset.targets)) if scored else {},
         "scored_at": _score_thresholds(run) if scored else {},
         "training_scans": recorded.get("training_scans"),
+        "volume_calibration": None if errors is None else errors.model_dump(mode="json"),
     }
     try:
         return parse_component(TypeAdapter(ModelMetadata), fields)

@@ -81,7 +81,7 @@ def messages_with_options():
 
 def test_every_option_in_a_message_is_an_argument_of_the_api():
     """A new message with another option must be thought of for Python, too."""
-    functions = (softseg.train, softseg.evaluate, softseg.predict, softseg.load_model)
+    functions = (getattr(softseg, name) for name in softseg.__all__ if name != "__version__")
     arguments = {name for f in functions for name in inspect.signature(f).parameters}
     arguments |= set(inspect.signature(Segmenter.__call__).parameters) | {"set"}
     unknown = []
@@ -93,7 +93,7 @@ def test_every_option_in_a_message_is_an_argument_of_the_api():
 
 
 def test_the_api_is_listed_before_its_first_use():
-    assert dir(softseg) == ["__version__", "evaluate", "load_model", "predict", "train"]
+    assert dir(softseg) == ["__version__", "evaluate", "load_model", "measure", "predict", "train"]
 
 
 @pytest.fixture(scope="module")

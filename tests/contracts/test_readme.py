@@ -7,6 +7,7 @@ import re
 import shutil
 from importlib import import_module
 
+import pandas as pd
 import pytest
 
 from softseg.ablation.design import load_design
@@ -107,6 +108,24 @@ def test_the_python_examples_run(folder, monkeypatch):
         shutil.rmtree(folder / "runs/small", ignore_errors=True)
         exec(compile(block.text.replace(small, shorter), str(block), "exec"), {})
     assert len(list((folder / "predictions").glob("*.nii.gz"))) == 2
+
+
+@pytest.mark.slow
+def test_volumes_are_measured_as_written(tmp_path, monkeypatch):
+    """The phantom has as many scans as on the page, since the intervals need nine of them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    written = commands("docs/how-to/measure-volumes.md")
+    assert [command[0] for command in written] == ["data", "train", "eval", "measure"]
+    for command in written:
+        more = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
+        monkeypatch.setattr("sys.argv", ["softseg", *command, *more * (command[0] == "train")])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+    table = pd.read_csv(tmp_path / "runs/quickstart/predictions/measures.csv")
+    assert (table["soft_high_ml"] > table["soft_ml"]).all()
+    assert len(table) == 4
 
 
 def test_every_module_and_function_of_the_architecture_exists():
