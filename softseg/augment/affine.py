@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -16,9 +16,11 @@ from softseg.core.component import Component
 from softseg.core.device import to_device
 from softseg.preprocess.distance_maps import KINDS
 
+Scale = Annotated[float, Field(ge=0, lt=1)]
+
 
 class Affine(Component):
-    """Rotation, translation and one isotropic scale, always applied.
+    """Rotation, translation and scale, always applied.
 
     Source: Gros et al. 2020, section 2.3.3 and Table 1.
 
@@ -35,34 +37,62 @@ class Affine(Component):
     that nothing is sheared where pixels are oblong."""
     translation: Annotated[float, Field(ge=0, le=1)] = 0.03
     """Fraction of the slice's size, sampled uniformly from [-translation, translation] per axis."""
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """The factor is sampled uniformly from [1 - scale, 1 + scale], one for both axes."""
+    scale: Scale | tuple[Scale, Scale] = 0.1
+    """The factor is sampled uniformly from [1 - scale, 1 + scale]. A number: one factor for both
+    axes. A list of two, in the order of `crop.size`: a factor for each axis of the slice, as in the
+    paper's code, which also changes shapes; not with a contour loss."""
+    whole_pixels: bool = False
+    """Whether to round the translation to whole pixels, and to translate before the slice is scaled
+    and rotated, as the paper's code does."""
 
     def __call__(self, batch: Batch, generator: Generator) -> Batch:
         """Sample one affine for each slice and apply it."""
-        return apply_affine(batch, batch.own_share(self.sample(batch.batch_size, generator)))
+        parameters = self.sample(batch.batch_size, generator, batch.image.shape[2:])
+        return apply_affine(batch, batch.own_share(parameters), shift_first=self.whole_pixels)
 
-    def sample(self, count: int, generator: Generator) -> Tensor:
-        """Return (count, 4) on the CPU: angle in radians, scale, translation along H and W."""
-        unit = torch.rand(count, 4, generator=generator) * 2 - 1
+    @property
+    def changes_shapes(self) -> bool:
+        """Whether the axes of a slice have factors of their own."""
+        return isinstance(self.scale, tuple) and self.scale != (0, 0)
+
+    def sample(self, count: int, generator: Generator, size: Sequence[int]) -> Tensor:
+        """Return the parameters (count, 5) of slices of a size (H, W), for `apply_affine`."""
+        scales = list(self.scale) if isinstance(self.scale, tuple) else [self.scale]
         width = torch.tensor(
-            [torch.pi / 180 * self.rotation, self.scale, self.translation, self.translation]
+            [torch.pi / 180 * self.rotation, *scales, self.translation, self.translation]
         )
-        return unit * width + torch.tensor([0.0, 1.0, 0.0, 0.0])
+        unit = torch.rand(count, len(width), generator=generator) * 2 - 1
+        angle, *factors, down, right = (unit * width).unbind(dim=1)
+        factors = [1 + factor for factor in factors]
+        shift = torch.stack([down, right], dim=1)
+        if self.whole_pixels:
+            pixels = torch.tensor(size)
+            shift = torch.round(shift * pixels) / pixels
+        return torch.stack([angle, factors[0], factors[-1], *shift.unbind(dim=1)], dim=1)
 
 
-def apply_affine(batch: Batch, parameters: Tensor) -> Batch:
-    """Transform every slice: rotate about its center, shift, then scale about the center.
+def apply_affine(batch: Batch, parameters: Tensor, *, shift_first: bool = False) -> Batch:
+    """Scale every slice along its axes, rotate it about its center, and shift it.
 
-    Parameters (B, 4), on the CPU: angle in radians (from the H axis towards the W axis), scale
-    factor (above 1 magnifies), shift along H and W as a fraction of the slice's size. Order and
-    result are those of TorchIO's `Affine`.
+    With one scale for both axes, order and result are those of TorchIO's `Affine`.
+
+    Args:
+        batch: the slices, their targets and maps.
+        parameters: (B, 5), on the CPU: angle in radians (from the H axis towards the W axis), scale
+            factors along H and W (above 1 magnifies), shift along H and W as a fraction of the
+            size of the slice, before it is scaled.
+        shift_first: shift along the axes of the slice instead of those of the rotated one.
+
+    Raises:
+        ValueError: two different factors for a slice with the maps of a contour loss.
     """
+    if batch.maps and not torch.equal(parameters[:, 1], parameters[:, 2]):
+        raise ValueError("distance maps cannot be scaled by another factor along each axis")
     channels, targets = batch.image.shape[1], batch.target.shape[1]
     # Zeros are filled in from outside: with the background subtracted, they are the background.
     ignore = [] if batch.ignore is None else [batch.ignore]
     both = torch.cat([batch.image - batch.fill[:, :, None, None], batch.target, *ignore], dim=1)
-    theta, scale = _on_device(parameters, both, batch.aspect)
+    theta, scale = _on_device(parameters, both, batch.aspect, shift_first)
     grid = F.affine_grid(theta, list(both.shape), align_corners=False)
     moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     image = moved[:, :channels] + batch.fill[:, :, None, None]
@@ -84,27 +114,33 @@ def _transform_maps(maps: Mapping[str, Tensor], grid: Tensor, scale: Tensor) -> 
     return transformed
 
 
-def _on_device(parameters: Tensor, values: Tensor, aspect: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return matrices (B, 2, 3) and scale factors (B,), on the device of `values` (B, *, H, W).
+def _on_device(
+    parameters: Tensor, values: Tensor, aspect: Tensor | None, shift_first: bool
+) -> tuple[Tensor, Tensor]:
+    """Return matrices (B, 2, 3) and scale factors along H, (B,), on the device of the values.
 
     They are computed on the CPU, where these small operations cost less than starting them on a
     GPU, and copied at once.
     """
-    matrices = _affine_matrices(parameters, values.shape[2:], aspect)
+    matrices = _affine_matrices(parameters, values.shape[2:], aspect, shift_first)
     numbers = to_device(torch.cat([matrices.flatten(), parameters[:, 1]]), values.device)
     return numbers[: matrices.numel()].view_as(matrices), numbers[matrices.numel() :]
 
 
-def _affine_matrices(parameters: Tensor, size: torch.Size, aspect: Tensor | None) -> Tensor:
+def _affine_matrices(
+    parameters: Tensor, size: torch.Size, aspect: Tensor | None, shift_first: bool
+) -> Tensor:
     """Return (B, 2, 3): output position -> input position, in `affine_grid`'s [-1, 1] frame.
 
     Rotation happens in mm, so the frame's unequal half-widths are divided out; `aspect` (B,) is
     that of the pixels. `affine_grid` orders its axes x = W, y = H.
     """
     height, width = size
-    angle, scale, down, right = parameters.unbind(dim=1)
+    angle, scale_h, scale_w, down, right = parameters.unbind(dim=1)
     cos, sin = torch.cos(angle), torch.sin(angle)
     ratio = height / width if aspect is None else aspect * (height / width)
     inverse = torch.stack([cos, -sin * ratio, sin / ratio, cos], dim=1).view(-1, 2, 2)
-    shift = 2 * torch.stack([right, down], dim=1)
-    return torch.cat([inverse / scale[:, None, None], -(inverse @ shift[:, :, None])], dim=2)
+    shift = 2 * torch.stack([right, down], dim=1)[:, :, None]
+    shift = shift if shift_first else inverse @ shift
+    scales = torch.stack([scale_w, scale_h], dim=1)[:, :, None]
+    return torch.cat([inverse / scales, -shift], dim=2)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from softseg.augment import AugmentStep, TorchioTransform
+from softseg.augment import Affine, AugmentStep, TorchioTransform
 from softseg.config.trainer import Trainer
 from softseg.core.component import Component
 from softseg.data import Dataset, Split
@@ -96,6 +96,14 @@ class Experiment(Component):
             raise ValueError(
                 f"augment: {bending[0]} changes distances in ways that the distance maps of a "
                 "contour loss cannot follow; use affine and RandomFlip with it"
+            )
+        if self.loss.required_maps and any(
+            isinstance(step, Affine) and step.changes_shapes for step in self.augment
+        ):
+            raise ValueError(
+                "augment: affine.scale with a factor for each axis changes shapes, which the "
+                "distance maps of a contour loss cannot follow; give one number, the same for both "
+                "axes, or use another loss"
             )
         return self
 

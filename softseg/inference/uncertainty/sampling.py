@@ -50,7 +50,7 @@ def check_varies(
             f"{source} was trained without dropout (model.dropout is 0), so mc-dropout has nothing "
             "to vary; use tta or ensemble"
         )
-    if sampling.method == "tta" and not draw_transforms(augment, range(1), 0):
+    if sampling.method == "tta" and not draw_transforms(augment, range(1), 0, (1, 1)):
         raise UserError(
             f"{source} was trained without affine or RandomFlip (augment), so tta has nothing to "
             "vary; use mc-dropout or ensemble"
@@ -117,7 +117,8 @@ def soft_samples(
             shape = (len(image), len(numbers))
             passes: Sequence[Tensor] = forward(sampled, image).unflatten(0, shape).unbind(1)
         else:
-            transforms = draw_transforms(augment, numbers, sampling.seed, aspect)
+            size = image.shape[2:]
+            transforms = draw_transforms(augment, numbers, sampling.seed, size, aspect)
             stacked = torch.cat([apply_transform(image, each, fill) for each in transforms])
             parts = forward(predictor.logits, stacked).split(len(image))
             passes = [

@@ -23,15 +23,19 @@ class Transform:
 
 
 def draw_transforms(
-    augment: Sequence[AugmentStep], numbers: Iterable[int], seed: int, aspect: float = 1.0
+    augment: Sequence[AugmentStep],
+    numbers: Iterable[int],
+    seed: int,
+    size: Sequence[int],
+    aspect: float = 1.0,
 ) -> list[Transform]:
     """Draw a random transform from the augmentation of training for each sample's number.
 
     It is the `affine` of training, within its ranges, and a flip half of the time along each axis
     of its `RandomFlip`. Other transforms are not used: a network that never saw a flipped or
     rotated slice would show the uncertainty of its training, not of the scan. All slices of a scan
-    share a sample's transform. Rotations are in mm: `aspect` is height / width of a pixel. The list
-    is empty if training used neither.
+    share a sample's transform. Rotations are in mm: `aspect` is height / width of a pixel; `size`
+    is that of a slice in pixels (H, W). The list is empty if training used neither.
     """
     affine = next((step for step in augment if isinstance(step, Affine)), None)
     axes: set[int] = set()
@@ -46,11 +50,12 @@ def draw_transforms(
         stream = generator(seed, "tta", number)
         coins = torch.rand(2, generator=stream) < 0.5
         signs = [-1.0 if axis in axes and coins[axis] else 1.0 for axis in (0, 1)]
-        angle, scale, *shift = [0.0, 1.0, 0.0, 0.0]
+        angle, scale_h, scale_w, *shift = [0.0, 1.0, 1.0, 0.0, 0.0]
         if affine is not None:
-            angle, scale, *shift = affine.sample(1, stream)[0].tolist()
-        cos, sin = scale * torch.cos(torch.tensor(angle)), scale * torch.sin(torch.tensor(angle))
-        rotation = torch.stack([torch.stack([cos, -sin]), torch.stack([sin, cos])])
+            angle, scale_h, scale_w, *shift = affine.sample(1, stream, size)[0].tolist()
+        cos, sin = torch.cos(torch.tensor(angle)), torch.sin(torch.tensor(angle))
+        along_h, along_w = [scale_h * cos, scale_h * sin], [-scale_w * sin, scale_w * cos]
+        rotation = torch.stack([torch.stack(along_h), torch.stack(along_w)], dim=1)
         to_mm, to_pixels = (torch.diag(torch.tensor([a, 1.0])) for a in (aspect, 1 / aspect))
         linear = to_pixels @ rotation @ to_mm @ torch.diag(torch.tensor(signs))
         transforms.append(Transform(linear, torch.tensor(shift)))

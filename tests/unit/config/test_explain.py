@@ -53,6 +53,7 @@ def _message(write: Write, old: str, new: str, *sets: str) -> str:
         ("[1]", "[1, b]", "5: dataset.targets.gm.values.1: must be a whole number, not text 'b'"),
         ("name: toy", "name: toy\ntest: {a: 1}", "2: test: must be a list of (whole numbers or texts) or a number, not a mapping"),
         ("name: toy", "name: toy\ntest: -1", "2: test: must be a list of (whole numbers or texts) or a whole number at least 1 or a number above 0 and below 1, not -1"),
+        ("name: toy", "name: toy\ntest: [1.5]", "2: test.0: must be text or a whole number, not 1.5"),
         ("gm:", "GM mask:", "5: dataset.targets.GM mask: must match pattern '^[a-z0-9_-]+$', not text 'GM mask' (One output of the net)"),
         ("values: [1]", "values: x", "5: dataset.targets.gm.values: must be a list of whole numbers, not text 'x'"),
         ("{name: wing, theta: 0.5}", "dice", "9: loss: must be a mapping, not text 'dice'; write {name: dice} (available: `dice`, `wing`, `adaptive_wing`)"),

@@ -198,7 +198,7 @@ def test_oblong_pixels_are_rotated_in_mm_and_filled_from_outside(aspect):
     circle = 1 / (1 + torch.exp((away - 11) / 2))[None, None]
     fill = circle.new_full((1, 1), -5.0)
     rotation = augment_steps([{"affine": {"rotation": 90, "scale": 0, "translation": 0}}])
-    for transform in draw_transforms(rotation, range(3), 0, aspect):
+    for transform in draw_transforms(rotation, range(3), 0, circle.shape[2:], aspect):
         moved = apply_transform(circle, transform, fill)
         inside = away < 22
         assert (moved - circle)[0, 0][inside].abs().max() < 0.05
@@ -240,6 +240,35 @@ def test_transforms_are_within_the_ranges_of_the_training():
     assert 1.08 < max(scales) < 1.101
     largest = torch.tensor(shifts).abs().amax(dim=0)
     assert ((largest > 0.04) & (largest < 0.075)).all()
+
+
+def test_each_axis_is_scaled_by_a_factor_of_its_own_before_the_rotation():
+    steps = augment_steps(
+        [
+            {
+                "affine": {
+                    "rotation": 40,
+                    "scale": [0.4, 0.1],
+                    "translation": 0.1,
+                    "whole_pixels": True,
+                }
+            }
+        ]
+    )
+    transforms = draw_transforms(steps, range(100), 0, (40, 30))
+    factors = torch.stack([transform.linear.norm(dim=0) for transform in transforms])
+    lowest, highest = factors.amin(dim=0), factors.amax(dim=0)
+    assert torch.allclose(lowest, torch.tensor([0.6, 0.9]), atol=0.03)
+    assert torch.allclose(highest, torch.tensor([1.4, 1.1]), atol=0.03)
+    for transform in transforms:
+        along_h, along_w = transform.linear.T
+        assert along_h @ along_w == pytest.approx(0, abs=1e-6)
+        pixels = transform.shift * torch.tensor([40, 30])
+        assert torch.allclose(pixels, pixels.round(), atol=1e-5)
+    image = smooth()
+    moved = apply_transform(image, transforms[0])
+    back = apply_transform(moved, transforms[0], inverse=True)
+    assert (back - image)[..., 12:-12, 10:-10].abs().max() < 0.02
 
 
 def test_slices_are_flipped_only_along_axes_that_training_flipped():
