@@ -45,11 +45,19 @@ Schedule = Annotated[Cosine | Constant, Field(discriminator="name")]
 class EarlyStopping(Component):
     """Stop when the validation loss has not improved for some epochs (SoftSeg Table 1)."""
 
+    rule: Literal["best", "published"] = "best"
+    """What an epoch is compared with. best: the loss of the last improvement; each improvement
+    starts the count of epochs anew. published: the epoch before, as in the paper's code, where
+    nothing resets the count. Not recommended: as the validation loss goes up and down from epoch to
+    epoch, training stops after about `patience` epochs in which it went up, whether it still gets
+    lower or not."""
     patience: Annotated[int, Field(ge=0)] = 50
-    """Number of epochs without improvement after which training stops; 0 stops at the first."""
+    """Number of epochs without improvement after which training stops: in a row with rule: best, in
+    all with rule: published; 0 stops at the first."""
     epsilon: Annotated[float, Field(ge=0)] = 0.001
-    """Minimum relative decrease of the validation loss that counts as an improvement, compared with
-    the loss of the last improvement (0.001 is 0.1 %)."""
+    """Minimum decrease of the validation loss that counts as an improvement. best: as a fraction of
+    the loss of the last improvement (0.001 is 0.1 %). published: in percent of the new loss (0.001
+    is 0.001 %)."""
 
 
 class Trainer(Component):

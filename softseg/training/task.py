@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -50,10 +51,14 @@ class StoppingProgress:
 
         An improvement goes below the reference by more than `epsilon` of its size (losses may be
         negative), becomes the reference and resets the patience; smaller improvements add up, since
-        the reference stays.
+        the reference stays. With the published rule, the reference is the epoch before, `epsilon` a
+        percentage of the new loss, and nothing resets the patience.
         """
-        margin = (rule.epsilon if rule else 0.0) * abs(self.reference)
         best = min(self.best, loss)
+        if rule is not None and rule.rule == "published":
+            percent_lower = 100 * (self.reference - loss) / max(abs(loss), sys.float_info.min)
+            return StoppingProgress(best, loss, self.waited + (percent_lower < rule.epsilon))
+        margin = (rule.epsilon if rule else 0.0) * abs(self.reference)
         if math.isinf(self.reference) or loss < self.reference - margin:
             return StoppingProgress(best, loss, 0)
         return replace(self, best=best, waited=self.waited + 1)
