@@ -50,25 +50,17 @@ class Affine(Component):
         parameters = self.sample(batch.batch_size, generator, batch.image.shape[2:])
         return apply_affine(batch, batch.own_share(parameters), shift_first=self.whole_pixels)
 
-    @property
-    def changes_shapes(self) -> bool:
-        """Whether the axes of a slice have factors of their own."""
-        return isinstance(self.scale, tuple) and self.scale != (0, 0)
-
     def sample(self, count: int, generator: Generator, size: Sequence[int]) -> Tensor:
-        """Return the parameters (count, 5) of slices of a size (H, W), for `apply_affine`."""
+        """Return the parameters of slices of a size (H, W), a row for each, for `apply_affine`."""
         scales = list(self.scale) if isinstance(self.scale, tuple) else [self.scale]
-        width = torch.tensor(
-            [torch.pi / 180 * self.rotation, *scales, self.translation, self.translation]
-        )
+        shifts = [self.translation] * 2
+        width = torch.tensor([torch.pi / 180 * self.rotation, *scales, *shifts])
         unit = torch.rand(count, len(width), generator=generator) * 2 - 1
-        angle, *factors, down, right = (unit * width).unbind(dim=1)
-        factors = [1 + factor for factor in factors]
-        shift = torch.stack([down, right], dim=1)
+        values = unit * width + torch.tensor([0.0, *(1.0 for _ in scales), 0.0, 0.0])
         if self.whole_pixels:
             pixels = torch.tensor(size)
-            shift = torch.round(shift * pixels) / pixels
-        return torch.stack([angle, factors[0], factors[-1], *shift.unbind(dim=1)], dim=1)
+            values[:, -2:] = torch.round(values[:, -2:] * pixels) / pixels
+        return values
 
 
 def apply_affine(batch: Batch, parameters: Tensor, *, shift_first: bool = False) -> Batch:
@@ -78,16 +70,16 @@ def apply_affine(batch: Batch, parameters: Tensor, *, shift_first: bool = False)
 
     Args:
         batch: the slices, their targets and maps.
-        parameters: (B, 5), on the CPU: angle in radians (from the H axis towards the W axis), scale
-            factors along H and W (above 1 magnifies), shift along H and W as a fraction of the
-            size of the slice, before it is scaled.
+        parameters: (B, 4), on the CPU: angle in radians (from the H axis towards the W axis), scale
+            factor (above 1 magnifies), shift along H and W as a fraction of the size of the slice,
+            before it is scaled; or (B, 5), with a factor along H and one along W.
         shift_first: shift along the axes of the slice instead of those of the rotated one.
 
     Raises:
-        ValueError: two different factors for a slice with the maps of a contour loss.
+        ValueError: two factors for slices with the maps of a contour loss.
     """
-    if batch.maps and not torch.equal(parameters[:, 1], parameters[:, 2]):
-        raise ValueError("distance maps cannot be scaled by another factor along each axis")
+    if batch.maps and parameters.shape[1] == 5:
+        raise ValueError("distance maps cannot be scaled by a factor for each axis")
     channels, targets = batch.image.shape[1], batch.target.shape[1]
     # Zeros are filled in from outside: with the background subtracted, they are the background.
     ignore = [] if batch.ignore is None else [batch.ignore]
@@ -117,7 +109,7 @@ def _transform_maps(maps: Mapping[str, Tensor], grid: Tensor, scale: Tensor) -> 
 def _on_device(
     parameters: Tensor, values: Tensor, aspect: Tensor | None, shift_first: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return matrices (B, 2, 3) and scale factors along H, (B,), on the device of the values.
+    """Return matrices (B, 2, 3) and (first) scale factors (B,), on the device of the values.
 
     They are computed on the CPU, where these small operations cost less than starting them on a
     GPU, and copied at once.
@@ -136,11 +128,11 @@ def _affine_matrices(
     that of the pixels. `affine_grid` orders its axes x = W, y = H.
     """
     height, width = size
-    angle, scale_h, scale_w, down, right = parameters.unbind(dim=1)
+    angle, *scales, down, right = parameters.unbind(dim=1)
     cos, sin = torch.cos(angle), torch.sin(angle)
     ratio = height / width if aspect is None else aspect * (height / width)
     inverse = torch.stack([cos, -sin * ratio, sin / ratio, cos], dim=1).view(-1, 2, 2)
-    shift = 2 * torch.stack([right, down], dim=1)[:, :, None]
-    shift = shift if shift_first else inverse @ shift
-    scales = torch.stack([scale_w, scale_h], dim=1)[:, :, None]
-    return torch.cat([inverse / scales, -shift], dim=2)
+    shift = torch.stack([right, down], dim=1).unsqueeze(2)
+    shift = 2 * (shift if shift_first else inverse @ shift)
+    factors = torch.stack([scales[-1], scales[0]], dim=1).unsqueeze(2)
+    return torch.cat([inverse / factors, -shift], dim=2)

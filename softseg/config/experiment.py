@@ -97,9 +97,8 @@ class Experiment(Component):
                 f"augment: {bending[0]} changes distances in ways that the distance maps of a "
                 "contour loss cannot follow; use affine and RandomFlip with it"
             )
-        if self.loss.required_maps and any(
-            isinstance(step, Affine) and step.changes_shapes for step in self.augment
-        ):
+        affine = [step for step in self.augment if isinstance(step, Affine)]
+        if self.loss.required_maps and any(isinstance(step.scale, tuple) for step in affine):
             raise ValueError(
                 "augment: affine.scale with a factor for each axis changes shapes, which the "
                 "distance maps of a contour loss cannot follow; give one number, the same for both "

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from torch import Tensor, nn
 
+from softseg import models
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
 from softseg.core.files import check_writable, write_atomically
@@ -60,8 +61,9 @@ def to_ivadomed(source: Path, out: Path, overwrite: bool = False) -> tuple[Path,
         raise UserError(f"{folder} exists already; add --overwrite, or choose another folder")
     config = json.dumps(ivadomed_config(experiment), indent=4) + "\n"
     network = network_with_weights(experiment, predictor.model.state_dict())
-    transposed = has_transposed_slices(experiment.slices)
-    with_head = NetworkWithHead(network, predictor.head, transposed).eval()
+    head = models.heads.build(experiment.model.head, len(experiment.dataset.targets))
+    head.load_state_dict(predictor.head.state_dict())
+    with_head = NetworkWithHead(network, head, has_transposed_slices(experiment.slices)).eval()
     graph = to_onnx(with_head, experiment, output="output")
     folder.mkdir(exist_ok=True)
     write_atomically(folder / f"{experiment.name}.onnx", graph)
@@ -187,7 +189,7 @@ def differences(experiment: Experiment, thresholds: Mapping[str, float] | None) 
     """Return what ivadomed does differently than `softseg predict` with this model, by sentence."""
     sentences = list(_preprocessing_differences(experiment))
     head = experiment.model.head
-    if head.name == "normrelu" and head.scope != "running":
+    if head.name == "normrelu" and head.scope in ("batch", "sample"):
         sentences.append(
             "NormReLU divides by the maximum of a batch of training_parameters.batch_size "
             f"({experiment.trainer.batch_size}) slices, not of the scan: the results are the same "

@@ -45,7 +45,7 @@ paper"""
             return self.bias
         return math.log(self.prior / (1 - self.prior))
 
-    def __call__(self, targets: int = 1) -> nn.Module:  # noqa: ARG002 - as every head
+    def __call__(self, targets: int = 1, batch_size: int | None = None) -> nn.Module:  # noqa: ARG002
         """Create the module: logits (B, K, H, W) -> (0, 1)."""
         return SigmoidHead()
 
@@ -77,10 +77,13 @@ class NormRelu(Component):
     """
 
     name: Literal["normrelu"] = "normrelu"
-    scope: Literal["batch", "sample", "running"] = "batch"
+    scope: Literal["batch", "sample", "running", "published"] = "batch"
     """Training divides by the maximum over the batch (the paper's) or over each sample; \
 validation and inference by the maximum over the whole volume; `running` trains like `batch` and \
-predicts with the average of the training maxima, for volumes that may be empty"""
+predicts with the average of the training maxima, for volumes that may be empty; `published` is \
+the code of the paper: as `batch`, but predicting batch by batch, so that `trainer.batch_size` \
+slices of a volume are divided by a maximum of their own. Not recommended: a slice's prediction \
+depends on its neighbors, and is 1 somewhere in each batch, even without a target"""
     bias: float | None = None
     """Initial output bias, in units of the activation; null: random, as in the paper"""
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -91,9 +94,11 @@ both describe the same recent steps"""
         """Return the initial bias of the model's last convolution; None leaves it random."""
         return self.bias
 
-    def __call__(self, targets: int = 1) -> nn.Module:
+    def __call__(self, targets: int = 1, batch_size: int | None = None) -> nn.Module:
         """Create the module for K = `targets` outputs: logits (B, K, H, W) -> [0, 1]."""
-        return NormReluHead(self.scope, self.momentum, targets)
+        return NormReluHead(
+            self.scope, self.momentum, targets, batch_size if self.scope == "published" else None
+        )
 
 
 class NormReluHead(nn.Module):
@@ -101,11 +106,16 @@ class NormReluHead(nn.Module):
 
     The gradient flows through the maximum, as in the paper. A logit of +inf becomes 1 and its
     target's finite logits 0; NaN stays NaN, so that a diverged training is noticed.
+
+    With a `batch_size`, each so many slices of a volume have a maximum of their own in `eval()`.
     """
 
-    def __init__(self, scope: str, momentum: float, targets: int) -> None:
+    def __init__(
+        self, scope: str, momentum: float, targets: int, batch_size: int | None = None
+    ) -> None:
         super().__init__()
         self.scope = scope
+        self.batch_size = batch_size
         self.scale = RunningMaximum(momentum, targets) if scope == "running" else None
 
     def forward(self, logits: Tensor) -> Tensor:
@@ -124,11 +134,20 @@ class NormReluHead(nn.Module):
         return positive / _nonzero(peak)
 
     def divisor(self, logits: Tensor) -> Tensor:
-        """Return the divisor (1, K, 1, 1) for the logits (S, K, H, W) of a whole volume."""
+        """Return the divisor (1, K, 1, 1) for the logits (S, K, H, W) of a whole volume.
+
+        With a `batch_size` it is (S, K, 1, 1), the same for the slices of a batch.
+        """
         positive = _positive(logits)
         if self.scale is not None:
             return self.scale.as_divisor(positive)
-        return _nonzero(positive.amax(dim=(0, 2, 3), keepdim=True))
+        if self.batch_size is None:
+            return _nonzero(positive.amax(dim=(0, 2, 3), keepdim=True))
+        batches = positive.split(self.batch_size)
+        peaks = [batch.amax(dim=(0, 2, 3), keepdim=True) for batch in batches]
+        return _nonzero(
+            torch.cat([p.expand(len(b), -1, -1, -1) for p, b in zip(peaks, batches, strict=True)])
+        )
 
     def forward_with_divisor(self, logits: Tensor, divisor: Tensor) -> Tensor:
         """Return the prediction of logits (B, K, H, W) for a given divisor; 1 where they exceed it.
@@ -200,12 +219,14 @@ Head = Annotated[Sigmoid | NormRelu, Field(discriminator="name")]
 _family: TypeAdapter[Sigmoid | NormRelu] = TypeAdapter(Head)
 
 
-def build(spec: Any, targets: int = 1) -> nn.Module:
+def build(spec: Any, targets: int = 1, batch_size: int | None = None) -> nn.Module:
     """Build the head that the section `head:` describes, such as `{"name": "normrelu"}`.
 
     The module takes logits (B, K, H, W) of K = `targets` outputs in any float type; it computes
-    and returns float32 (float64 stays float64), values in [0, 1].
+    and returns float32 (float64 stays float64), values in [0, 1]. `batch_size` is that of the
+    training, for a NormReLU with `scope: published`, which predicts a volume in such batches; None:
+    as one batch.
 
     Raises pydantic.ValidationError if the spec names no head, or a field is wrong.
     """
-    return parse_component(_family, spec)(targets)
+    return parse_component(_family, spec)(targets, batch_size)

@@ -46,8 +46,15 @@ def onnx_entries(
 ) -> dict[str, bytes]:
     """Return the graph, the reference script and its settings.
 
-    Raises UserError if the graph cannot be made (see `to_onnx`).
+    Raises UserError if the graph cannot be made (see `to_onnx`), and for a NormReLU with
+    `scope: published`.
     """
+    spec = experiment.model.head
+    if spec.name == "normrelu" and spec.scope == "published":
+        raise UserError(
+            "a NormReLU with scope: published divides each batch of slices by its own maximum, "
+            "which the script in the package cannot do: package without --onnx"
+        )
     settings = pipeline_settings(experiment, head)
     return {
         REFERENCE: (json.dumps(settings, indent=2) + "\n").encode(),

@@ -50,15 +50,15 @@ def draw_transforms(
         stream = generator(seed, "tta", number)
         coins = torch.rand(2, generator=stream) < 0.5
         signs = [-1.0 if axis in axes and coins[axis] else 1.0 for axis in (0, 1)]
-        angle, scale_h, scale_w, *shift = [0.0, 1.0, 1.0, 0.0, 0.0]
+        angle, *scales, down, right = [0.0, 1.0, 0.0, 0.0]
         if affine is not None:
-            angle, scale_h, scale_w, *shift = affine.sample(1, stream, size)[0].tolist()
+            angle, *scales, down, right = affine.sample(1, stream, size)[0].tolist()
         cos, sin = torch.cos(torch.tensor(angle)), torch.sin(torch.tensor(angle))
-        along_h, along_w = [scale_h * cos, scale_h * sin], [-scale_w * sin, scale_w * cos]
-        rotation = torch.stack([torch.stack(along_h), torch.stack(along_w)], dim=1)
+        rows = [scales[0] * cos, -scales[-1] * sin], [scales[0] * sin, scales[-1] * cos]
+        rotation = torch.stack([torch.stack(row) for row in rows])
         to_mm, to_pixels = (torch.diag(torch.tensor([a, 1.0])) for a in (aspect, 1 / aspect))
         linear = to_pixels @ rotation @ to_mm @ torch.diag(torch.tensor(signs))
-        transforms.append(Transform(linear, torch.tensor(shift)))
+        transforms.append(Transform(linear, torch.tensor([down, right])))
     return transforms
 
 

@@ -28,37 +28,44 @@ SLICE = "preprocess=[{standardize: {over: slice}}]"
 AXES = {"axial": (0, 1, 2), "sagittal": (2, 1, 0), "coronal": (2, 0, 1)}
 
 
-def predicted_by_ivadomed(folder, scans, axis):
+def predicted_by_ivadomed(folder, scans, axis, batch_size):
     """Scans (C, X, Y, Z) in RAS -> (K, X, Y, Z), as its segment_volume does without resampling."""
     slices = np.transpose(scans, (0, *(1 + np.array(AXES[axis]))))  # (C, height, width, S)
     mean, std = (f(slices, axis=(1, 2), keepdims=True) for f in (np.mean, np.std))
     batch = np.moveaxis((slices - mean) / std, 3, 0).astype(np.float32)
     session = onnxruntime.InferenceSession(str(folder / f"{folder.name}.onnx"))
-    soft = session.run(None, {session.get_inputs()[0].name: batch})[0]
+    name = session.get_inputs()[0].name
+    parts = [batch[first : first + batch_size] for first in range(0, len(batch), batch_size)]
+    soft = np.concatenate([session.run(None, {name: part})[0] for part in parts])
     return np.transpose(np.moveaxis(soft, 0, 3), (0, *(1 + np.argsort(AXES[axis]))))
 
 
-def test_a_sagittal_model_of_two_contrasts_and_targets_predicts_the_same(tmp_path, monkeypatch):
-    """Slices are transposed, and the NormReLU's maximum is over a batch of all slices."""
+@pytest.mark.parametrize(("scope", "batch_size"), [("batch", 6), ("published", 1)])
+def test_a_sagittal_model_of_two_contrasts_and_targets_predicts_the_same(
+    tmp_path, monkeypatch, scope, batch_size
+):
+    """Slices are transposed, and a NormReLU divides by the maximum of a batch."""
     torch.manual_seed(3)
     sets = [SLICE, "slices.axis=sagittal", "dataset.contrasts=[T1w, T2w]",
-            "dataset.targets={lesion: {}, cord: {}}", "model.head={name: normrelu}"]  # fmt: skip
+            "dataset.targets={lesion: {}, cord: {}}",
+            f"model.head={{name: normrelu, scope: {scope}}}"]  # fmt: skip
     spec = seen(*sets).experiment
     network = models.build(spec.model, 2, 2)
     model = seen(*sets, network=network, thresholds={"lesion": 0.35, "cord": 0.5})
-    object.__setattr__(model.predictor, "head", models.heads.build(spec.model.head, 2))
+    object.__setattr__(model.predictor, "head", models.heads.build(spec.model.head, 2, batch_size))
     monkeypatch.setattr(ivadomed, "open_model", lambda *_: model)
     folder, sentences = ivadomed.to_ivadomed(tmp_path, tmp_path)
     scans = np.stack([makers.scan(k, (6, 13, 10)) for k in (1, 2)])
     none = np.zeros((0, 6, 13, 10), np.float32)
     wanted = segment(model, Sample(scans, none, None, (), Grid((6, 13, 10), np.eye(4)), {}))
-    prediction = predicted_by_ivadomed(folder, scans, "sagittal")
+    prediction = predicted_by_ivadomed(folder, scans, "sagittal", batch_size)
     assert wanted.std() > 0.05
     assert prediction == pytest.approx(wanted, abs=1e-4)
     config = json.loads((folder / "seen.json").read_text())
     assert config["loader_parameters"]["multichannel"] is True
     assert config["loader_parameters"]["target_suffix"] == ["_lesion", "_cord"]
     assert any("lesion 0.35, cord 0.50" in line for line in sentences)
+    assert any("NormReLU divides" in line for line in sentences) == (scope == "batch")
 
 
 def test_the_command_exports_a_package_and_prints_the_differences(packed, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ SPECS = [
     {"name": "normrelu"},
     {"name": "normrelu", "scope": "sample"},
     {"name": "normrelu", "scope": "running"},
+    {"name": "normrelu", "scope": "published"},
 ]
 
 
@@ -45,7 +46,7 @@ def oracle(logits, scope):
     return out
 
 
-@pytest.mark.parametrize("scope", ["batch", "sample", "running"])
+@pytest.mark.parametrize("scope", ["batch", "sample", "running", "published"])
 def test_training_divides_by_the_maximum_of_its_scope(scope):
     torch.manual_seed(0)
     logits = torch.randn(4, 3, 6, 5)
@@ -59,6 +60,26 @@ def test_evaluation_divides_by_the_maximum_of_the_volume(scope):
     volume = torch.randn(4, 2, 6, 5)
     out = normrelu(2, scope=scope).eval()(volume)
     np.testing.assert_allclose(out, oracle(volume.numpy(), "batch"), rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 5, 8])
+def test_the_published_scope_divides_each_batch_of_a_volume_by_its_own_maximum(batch_size):
+    torch.manual_seed(0)
+    volume = torch.randn(5, 2, 6, 5)
+    volume[:2] -= 9  # a batch without a positive logit stays 0
+    head = heads.build({"name": "normrelu", "scope": "published"}, 2, batch_size).eval()
+    batches = [oracle(part.numpy(), "batch") for part in volume.split(batch_size)]
+    np.testing.assert_allclose(head(volume), np.concatenate(batches), rtol=1e-6)
+    assert head.divisor(volume).shape == (5, 2, 1, 1)
+    training = heads.build({"name": "normrelu", "scope": "published"}, 2, batch_size)
+    np.testing.assert_allclose(training(volume), oracle(volume.numpy(), "batch"), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scope", ["batch", "sample", "running"])
+def test_no_other_scope_depends_on_the_batch_size(scope):
+    volume = torch.randn(5, 2, 6, 5)
+    spec = {"name": "normrelu", "scope": scope}
+    assert torch.equal(*(heads.build(spec, 2, size).eval()(volume) for size in (None, 2)))
 
 
 def test_targets_do_not_scale_each_other():

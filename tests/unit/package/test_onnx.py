@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,18 @@ def test_weights_that_are_not_finite_are_rejected_before_the_export(copied, tmp_
     break_weights(copied)
     with pytest.raises(UserError, match="NaN or infinity; train or evaluate"):
         write_package(copied, tmp_path / "m", quiet_console(), onnx=True)
+
+
+def test_a_maximum_of_each_batch_is_rejected_and_nothing_is_written(copied, tmp_path):
+    text = copied.config.read_text()
+    assert "name: sigmoid" in text
+    head = re.sub(r"name: sigmoid\n(\s+(bias|prior): .*\n)*", "name: normrelu\nSCOPE", text)
+    indent = re.search(r"( *)name: normrelu", head)[1]
+    copied.config.write_text(head.replace("SCOPE", f"{indent}scope: published\n"))
+    with pytest.raises(UserError, match=r"scope: published.*: package without --onnx"):
+        write_package(copied, tmp_path / "m", quiet_console(), onnx=True)
+    assert not (tmp_path / "m").exists()
+    assert write_package(copied, tmp_path / "m", quiet_console()).is_file()
 
 
 def test_a_running_maximum_is_in_the_settings_and_the_maximum_of_a_scan_is_not():

@@ -96,7 +96,7 @@ def test_an_augmented_map_is_the_map_of_the_augmented_mask(degrees, scale, down,
     batch = Batch(
         exact, (exact < 0).float(), torch.zeros(1, 1), {"half_pixel": exact, "rrw": exact}
     )
-    parameters = torch.tensor([[np.deg2rad(degrees), scale, scale, down, right]]).float()
+    parameters = torch.tensor([[np.deg2rad(degrees), scale, down, right]], dtype=torch.float32)
     moved = apply_affine(batch, parameters).maps
     # shifted by shares of the slice, then scaled about its center
     away = np.hypot(y - scale * down * size, x - scale * right * size)
@@ -126,7 +126,7 @@ def test_the_map_of_a_rotated_slice_of_oblong_pixels_is_that_of_its_rotated_mask
     batch = Batch(values, values * 0, torch.zeros(1, 1), {kind: values})
     batch = replace(batch, aspect=torch.tensor([spacing[0] / spacing[1]]))
     angle = np.deg2rad(degrees)
-    moved = apply_affine(batch, torch.tensor([[angle, 1, 1, 0, 0]]).float()).maps[kind]
+    moved = apply_affine(batch, torch.tensor([[angle, 1, 0, 0]], dtype=torch.float32)).maps[kind]
     after = contour_map(ellipse(angle), spacing, kind)
     inner = np.hypot(row, column) < 9
     errors = np.abs(moved[0, 0].numpy() - after)[inner]

@@ -34,6 +34,13 @@ def test_the_random_numbers_of_the_used_device_only_are_kept(monkeypatch, device
     assert kept == forked
 
 
+def test_a_published_normrelu_predicts_in_the_batches_of_the_training():
+    for scope, batch_size in (("published", 3), ("batch", None)):
+        spec = experiment({**TINY, "head": {"name": "normrelu", "scope": scope}}, batch_size=3)
+        _, head = build.build_network(spec)
+        assert head.batch_size == batch_size
+
+
 @pytest.fixture(autouse=True)
 def _unchecked():
     check_compiler.cache_clear()

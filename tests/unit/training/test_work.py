@@ -87,7 +87,7 @@ def test_no_loss_reads_a_value_within_an_epoch(meta, loss):
     validate(state, task)
 
 
-@pytest.mark.parametrize("scope", ["batch", "sample", "running"])
+@pytest.mark.parametrize("scope", ["batch", "sample", "running", "published"])
 def test_no_head_or_prefetching_reads_a_value_within_an_epoch(meta, scope):
     task = full_task({"name": "dice"})
     state = tiny_state(task, head={"name": "normrelu", "scope": scope})

@@ -18,11 +18,10 @@ AFFINE = augment_steps([{"affine": {"rotation": 10, "scale": 0.1, "translation":
 FLIP = augment_steps([{"RandomFlip": {"axes": [1], "p": 1}}])
 
 
-def predictor(network, batch_size=16, head="sigmoid", targets=1):
+def predictor(network, batch_size=16, head="sigmoid", targets=1, **fields):
     network.eval()
-    return Predictor(
-        network, heads.build({"name": head}, targets), torch.device("cpu"), "float32", batch_size
-    )
+    built = heads.build({"name": head, **fields}, targets, 2)
+    return Predictor(network, built, torch.device("cpu"), "float32", batch_size)
 
 
 def unet(dropout=0.3, by="element", **more):
@@ -56,6 +55,21 @@ def test_the_batch_size_changes_no_sample(method, steps, batch_size):
     other = samples(predictor(unet(), batch_size, targets=2), volume(), steps, method)
     assert whole.shape == (6, 5, 2, 12, 10)
     assert (whole - other).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("method", "steps"), [("mc-dropout", ()), ("tta", AFFINE)])
+def test_each_batch_keeps_the_divisor_of_the_deterministic_pass(method, steps):
+    """With `scope: published`, slices 0 and 1, 2 and 3, and 4 have divisors of their own."""
+    published = {"head": "normrelu", "scope": "published", "targets": 2}
+    whole = samples(predictor(unet(), 5, **published), volume(), steps, method)
+    other = samples(predictor(unet(), 2, **published), volume(), steps, method)
+    assert (whole - other).abs().max() < 1e-5
+    plain = predictor(unet(), head="normrelu", targets=2)
+    logits = plain.logits(volume())
+    ratio = plain.head.divisor(logits) / predictor(unet(), **published).head.divisor(logits)
+    expected = samples(plain, volume(), steps, method)
+    below = expected < 1  # above, it is clipped
+    assert torch.allclose(whole[below], (expected * ratio).clamp(max=1)[below], atol=1e-5)
 
 
 @pytest.mark.parametrize(("method", "steps"), [("mc-dropout", ()), ("tta", AFFINE)])
