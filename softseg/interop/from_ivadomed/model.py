@@ -98,6 +98,7 @@ def _convert_head(config: IvadomedConfig, outcomes: Outcomes) -> None:
         name = "normrelu" if config.flag(relu, False) else "sigmoid"
         outcomes.carry_over(relu, path, name)
         outcomes.warn(relu, _RELU.format(name))
+        _write_scope(outcomes, name)
         return
     activation = config.text(final, "sigmoid")
     if config.get("FiLMedUnet.applied"):
@@ -106,6 +107,14 @@ def _convert_head(config: IvadomedConfig, outcomes: Outcomes) -> None:
     else:
         name = "normrelu" if activation == "relu" else "sigmoid"
         outcomes.carry_over(final, path, name)
+        _write_scope(outcomes, name)
     if activation not in ("relu", "sigmoid"):
         outcomes.leave_out(final, f"there is no {activation}: each target has a sigmoid of its own")
     outcomes.warn(relu, f"ivadomed 2.9 ignored it: its final_activation, {activation}, is used")
+
+
+def _write_scope(outcomes: Outcomes, head: str) -> None:
+    """Write whose maximum a NormReLU divides by: in ivadomed each batch's, in predictions too."""
+    if head == "normrelu":
+        note = "as in ivadomed, which also predicts batch by batch; `batch` is recommended"
+        outcomes.write(("model", "head", "scope"), "published", note)

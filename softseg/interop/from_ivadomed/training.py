@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from softseg.core.errors import UserError
@@ -19,7 +18,8 @@ _BALANCED = ("trainer", "oversample_foreground")
 _NEAREST = {"CosineAnnealingWarmRestarts": "cosine", "CyclicLR": "constant"}
 _BY_MASK = "slices are balanced by their masks only"
 _PATIENCE = "ivadomed compared each epoch with the one before and never reset its counter: it \
-stopped after this many bad epochs in all; the YAML file stops after this many without a new best"
+stopped after this many bad epochs in all, and so does the YAML file (rule: published; best is \
+recommended, whose epsilon is a fraction of the loss)"
 _PRETRAINED = "network files of ivadomed are not read: training starts from random weights, or \
 from a run or a package of softseg (init_from)"
 _FOLDER = "a run's folder is runs/<name>, or `softseg train --out`"
@@ -75,10 +75,10 @@ def convert_training(config: IvadomedConfig, outcomes: Outcomes) -> None:
     time = f"{_T}.training_time"
     patience = f"{time}.early_stopping_patience"
     outcomes.carry_over_number(f"{time}.num_epochs", ("trainer", "max_epochs"), 100)
+    outcomes.write((*_STOP, "rule"), "published", "as in ivadomed")
     outcomes.carry_over_number(patience, (*_STOP, "patience"), 50)
-    key = f"{time}.early_stopping_epsilon"
-    share = float(Decimal(str(config.number(key, 0.001))) / 100)
-    outcomes.carry_over(key, (*_STOP, "epsilon"), share, "percent in ivadomed, a share here")
+    epsilon = f"{time}.early_stopping_epsilon"
+    outcomes.carry_over_number(epsilon, (*_STOP, "epsilon"), 0.001, "percent")
     outcomes.warn(patience, _PATIENCE)
     outcomes.carry_over_number(rate, ("trainer", "learning_rate"), 0.001)
     _convert_schedule(config, outcomes)

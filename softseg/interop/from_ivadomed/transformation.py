@@ -205,14 +205,17 @@ def _convert_affine(config: IvadomedConfig, outcomes: Outcomes, key: str) -> Non
         note += "; ivadomed turned slices in pixels, softseg turns them in mm, if pixels are oblong"
     largest = float(max(abs(angle) for angle in angles))
     outcomes.carry_over(f"{key}.degrees", (*step, "rotation"), largest, note)
-    translation, scale = (
-        float(max(config.items(f"{key}.{name}", (int, float))[:2], default=0.0))  # in plane
+    translations, scales = (
+        [float(value) for value in config.items(f"{key}.{name}", (int, float))[:2]]  # in plane
         for name in ("translate", "scale")
     )
-    note = "ivadomed rounded it to whole pixels"
-    outcomes.carry_over(f"{key}.translate", (*step, "translation"), translation, note)
-    note = "ivadomed drew one factor for each axis, softseg draws one for both"
-    outcomes.carry_over(f"{key}.scale", (*step, "scale"), scale, note)
+    note = "the larger one for both axes" if len(set(translations)) > 1 else ""
+    outcomes.carry_over(f"{key}.translate", (*step, "translation"), max(translations, default=0.0),
+                        note)  # fmt: skip
+    outcomes.write((*step, "whole_pixels"), True, "as in ivadomed; false is recommended")
+    scale = _in_file_order(config, *scales) if len(scales) == 2 else max(scales, default=0.0)
+    note = "one factor for each axis, as in ivadomed; one number for both keeps shapes"
+    outcomes.carry_over(f"{key}.scale", (*step, "scale"), scale, note if len(scales) == 2 else "")
 
 
 def _convert_torchio(config: IvadomedConfig, outcomes: Outcomes, key: str, name: str) -> None:

@@ -46,7 +46,8 @@ def test_the_converted_experiment_is_the_published_one(name, converted):
     assert (experiment.model.depth, experiment.model.filters) == (depth, 64)
     assert list(experiment.dataset.contrasts) == CONTRASTS[name]
     affine = experiment.augment[0]
-    assert (affine.rotation, affine.translation, affine.scale) == (20, 0.03, 0.1)
+    assert (affine.rotation, affine.translation, affine.scale) == (20, 0.03, (0.1, 0.1))
+    assert affine.whole_pixels
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,6 +59,7 @@ def test_it_follows_the_published_code_where_the_paper_differs(name, converted):
     assert experiment.preprocess[-1].over == "slice"
     if name == "scgm":
         assert experiment.loss.reduction == "sum"
+        assert model.head.scope == "published"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -140,9 +142,10 @@ def test_without_the_key_of_2_2_the_truth_keeps_its_small_objects(name, converte
     assert experiment.evaluate.remove_small_from_truth is None
 
 
-def test_early_stopping_epsilon_is_converted_from_percent_to_a_share(converted):
+def test_training_stops_by_the_published_rule_with_epsilon_in_percent(converted):
     conversion, experiment = converted(published("scgm"))
-    assert experiment.trainer.early_stopping.epsilon == 0.005 / 100
+    stop = experiment.trainer.early_stopping
+    assert (stop.rule, stop.patience, stop.epsilon) == ("published", 50, 0.005)
     key = "training_parameters.training_time.early_stopping_patience"
     assert "bad epochs in all" in conversion.warnings[key]
 

@@ -85,7 +85,7 @@ def test_the_unconditional_flip_of_2_2_is_warned_about(converted):
 def test_an_asymmetric_range_of_angles_is_noted(converted):
     conversion, experiment = converted(EVERYTHING)
     [affine] = [step for step in experiment.augment if step.name == "affine"]
-    assert (affine.rotation, affine.translation, affine.scale) == (10, 0.05, 0.2)
+    assert (affine.rotation, affine.translation) == (10, 0.05)
     assert "[-10, 5]" in conversion.notes["augment", 1, "affine", "rotation"]
 
 
@@ -97,6 +97,24 @@ def test_rotations_of_oblong_pixels_are_noted(converted, spacing, noted):
     conversion, _ = converted(changed(published("scgm"), transformation=steps))
     note = conversion.notes["augment", 0, "affine", "rotation"]
     assert ("softseg turns them in mm" in note) == noted
+
+
+@pytest.mark.parametrize(
+    ("axis", "scale", "expected"),
+    [
+        ("axial", [0.1, 0.2, 0.5], (0.1, 0.2)),
+        ("coronal", [0.1, 0.2], (0.2, 0.1)),  # ivadomed's height is inferior-superior
+        ("axial", [], 0.0),
+        ("axial", [0.3], 0.3),
+    ],
+)
+def test_each_axis_keeps_its_scale(converted, axis, scale, expected):
+    affine = {"degrees": 5, "scale": scale, "translate": [0.05, 0.1], **TRAINING}
+    steps = {"transformation": {"RandomAffine": affine}, "loader_parameters__slice_axis": axis}
+    conversion, experiment = converted(changed(published("scgm"), **steps))
+    [step] = experiment.augment
+    assert (step.scale, step.translation, step.whole_pixels) == (expected, 0.1, True)
+    assert "the larger one" in conversion.notes["augment", 0, "affine", "translation"]
 
 
 def test_masks_are_binarized_last_and_the_rounding_of_2_2_is_warned_about(converted):
