@@ -12,6 +12,7 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 
@@ -26,6 +27,7 @@ from softseg.core.files import (
 from softseg.core.memory import memory_errors
 from softseg.core.types import Float32Array
 from softseg.data import Subject
+from softseg.data.nifti.grid import Grid, canonical
 from softseg.data.sample import Sample
 from softseg.data.splits import SETS
 from softseg.datasets.phantom import is_phantom
@@ -52,6 +54,7 @@ from softseg.preprocess.stack import SliceStack
 from softseg.preprocess.training_scans import differences_from_training, recorded_training_scans
 from softseg.render.figures.style import FigureFormat
 from softseg.render.terminal_table import TerminalTable
+from softseg.runs.data import group_column
 from softseg.runs.folder import (
     Run,
     check_distinct_predictions,
@@ -70,7 +73,7 @@ _SOURCES: dict[Source, str] = {
     "default": "default, not searched",
     "flat": "default, as the search found none",
 }
-_NOT_METRICS = ("subject", "person", "target", "group", "threshold")
+_NOT_METRICS = ("subject", "person", "target", "group", "in_plane_mm", "threshold")
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ def evaluate(
             scored_postprocess=rules.steps,
             scored_thresholds=sources,
             scored_evaluate=rules.model_dump(mode="json"),
+            scored_group_by=scored.group_by,
             leaks=list(opened.leaks),
         )
     synthetic = is_phantom(Path(opened.experiment.dataset.root))
@@ -187,6 +191,7 @@ class _Scores:
 
     table: pd.DataFrame
     bins: dict[str, list[ReliabilityBins]]  # target -> those of each subject
+    group_by: str | None  # the column of the groups
 
 
 def _score_subjects(
@@ -211,15 +216,19 @@ def _score_subjects(
     if other:
         metadata["Dataset"] = other.metadata
     training = recorded_training_scans(run.metadata())
+    group_by = group_column(experiment, list(opened.subjects.values()))
     rows: list[dict[str, object]] = []
     bins: dict[str, list[ReliabilityBins]] = defaultdict(list)
     for subject, soft, sample in iter_predictions(opened, members, f"scoring {label}", console):
         targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
-        group = subject.value(experiment.evaluate.metrics.group_by)
+        group = subject.value(group_by) if group_by else None
+        plane_mm = in_plane_mm(sample.grid, experiment.slices.axis_index)
         for target, scored in targets.items():
             row = {"subject": subject.name, "person": subject.person, "target": target}
-            row |= {} if group is None else {"group": group}  # of the volume bias
-            rows.append({**row, **scored.scores, "threshold": thresholds[target]})
+            row |= {} if group is None else {"group": group}  # in the report
+            rows.append(
+                {**row, "in_plane_mm": plane_mm, **scored.scores, "threshold": thresholds[target]}
+            )
             if scored.reliability is not None:
                 bins[target].append(scored.reliability)
         images = list(subject.images.values())
@@ -235,7 +244,7 @@ def _score_subjects(
             path, axis = overlay_file(folder, images[0]), experiment.slices.axis_index
             title = f"{subject.name}, {label}, segmented by {experiment.name}"
             write_overlay(path, title, sample, soft, masks, opened.targets, axis)
-    return _Scores(pd.DataFrame(rows), bins)
+    return _Scores(pd.DataFrame(rows), bins, group_by)
 
 
 def _record_other_data(
@@ -264,6 +273,12 @@ def check_threshold(threshold: float | None) -> None:
         return
     if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
         raise UserError(f"the threshold must be a number from 0 to 1, not {threshold!r}")
+
+
+def in_plane_mm(grid: Grid, axis: int) -> float:
+    """Return the side of a square of the area of one pixel of the slices along a canonical axis."""
+    sides = np.delete(canonical(grid).zooms, axis)
+    return round(math.sqrt(math.prod(sides)), 4)
 
 
 def _evaluate_subject(

@@ -38,8 +38,10 @@ class Metrics(Component):
     calibration_margin_mm: Annotated[float, Field(ge=0)] | None = MARGIN_MM
     """Largest distance to the truth, in mm, at which voxels count for ece, ace, brier and the
     reliability diagram; null: do not compute them."""
-    group_by: str = "center"
-    """Column of the subjects by which the report groups the volume bias, where they have it."""
+    group_by: str | None = None
+    """Column of the subjects by which the report groups Dice and the volume bias, and shows one
+    example each; null: center, site or institution, whichever the subjects have, or else the
+    column of `split.by`."""
     raters: bool = True
     """Where a target has several raters: Dice with each, Dice between them, and the generalized
     energy distance."""

@@ -1,8 +1,9 @@
-"""The subjects that a report shows: the worst, the median and the best of the reference."""
+"""The subjects that a report shows: worst, median and best of the reference, one per center."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
@@ -15,39 +16,79 @@ from softseg.data.sample import load_sample
 from softseg.inference.write import Kind, prediction_file
 from softseg.render.figures.predictions import Example
 from softseg.report.comparisons import scores_by_candidate
+from softseg.report.groups import UNKNOWN, by_center
 from softseg.report.results import Results
 from softseg.runs.folder import subject_predictions_folder
 
 KINDS: tuple[Kind, Kind] = ("probseg", "mask")
 
 
-def select_subjects(results: Results, target: str) -> dict[str, tuple[str, int]]:
-    """Select `worst`, `median`, `best` -> subject and a split in which every candidate tested it.
+Selected = dict[str, tuple[str, int]]
+"""Label -> subject and a split in which every candidate tested it."""
+MOST_CENTERS = 4
+"""Centers of which an example is shown, as in the paper."""
 
-    By the Dice of `results.ranked_by`, mean over those splits; empty if candidates share no test.
+
+def select_subjects(results: Results, target: str) -> Selected:
+    """Select `worst`, `median` and `best`, by the Dice of `results.ranked_by`.
+
+    The mean over the splits in which every candidate tested a subject; empty if there are none.
+    """
+    ranked = _rank_subjects(results, target)
+    if ranked.empty:
+        return {}
+    selected = {"worst": ranked.iloc[0], "median": ranked.iloc[(len(ranked) - 1) // 2]}
+    selected |= {"best": ranked.iloc[-1]} if len(ranked) > 1 else {}
+    return {label: (str(row.name), int(row["split"])) for label, row in selected.items()}
+
+
+def select_by_center(results: Results, target: str) -> tuple[Selected, list[str]]:
+    """Select the median subject of each center, as `select_subjects`, and list those left out.
+
+    Of more than `MOST_CENTERS` centers, those from the lowest to the highest mean Dice, evenly.
+    Empty if fewer than two centers are known.
+    """
+    groups = by_center(results, target)
+    if groups is None:
+        return {}, []
+    center = groups.rows.groupby("subject")["group"].first()
+    ranked = _rank_subjects(results, target)
+    ranked = ranked.assign(center=center[center != UNKNOWN].reindex(ranked.index))
+    means = ranked.groupby("center")["dice"].mean().sort_values()
+    count = min(MOST_CENTERS, len(means))
+    shown = {means.index[k] for k in np.linspace(0, len(means) - 1, count).round().astype(int)}
+    selected = {}
+    for name in filter(shown.__contains__, groups.names):
+        own = ranked[ranked["center"] == name]
+        row = own.iloc[(len(own) - 1) // 2]
+        selected[f"{groups.heading} {name}"] = (str(row.name), int(row["split"]))
+    return selected, [name for name in groups.names if name not in shown]
+
+
+def _rank_subjects(results: Results, target: str) -> pd.DataFrame:
+    """Mean `dice` of the ranking candidate and a `split` of each subject (index), lowest first.
+
+    Only subjects and splits in which every candidate has a score.
     """
     common = scores_by_candidate(results.metrics, target, "dice").dropna()
     if common.empty:
-        return {}
-    ranked = common.groupby(level="subject")[results.ranked_by].mean().sort_values()
-    names = {"worst": ranked.index[0], "median": ranked.index[(len(ranked) - 1) // 2]}
-    names |= {"best": ranked.index[-1]} if len(ranked) > 1 else {}
-    splits = common.reset_index().groupby("subject")["split"].first()
-    return {label: (str(name), int(splits[name])) for label, name in names.items()}
+        return pd.DataFrame(columns=["dice", "split"])
+    dice = common[results.ranked_by].rename("dice").reset_index("split")
+    by_subject = dice.groupby(level="subject")
+    return by_subject.agg(dice=("dice", "mean"), split=("split", "first")).sort_values("dice")
 
 
-def read_examples(results: Results, target: str) -> list[Example]:
+def read_examples(results: Results, target: str, selected: Selected) -> list[Example]:
     """Read the slice with most foreground of each selected subject, with all predictions.
 
     Raises UserError if the dataset no longer has the subjects.
     """
     subjects = {subject.name: subject for subject in results.experiment.dataset()}
-    selected = select_subjects(results, target)
     if missing := {name for name, _ in selected.values()} - subjects.keys():
         root = results.experiment.dataset.root
         raise UserError(f"{root} does not contain {', '.join(sorted(missing))}")
     return [
-        _read_example(results, target, subjects[name], split, f"{label}: {name}")
+        _read_example(results, target, subjects[name], split, f"{label}:\n{name}")
         for label, (name, split) in selected.items()
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -13,23 +13,26 @@ import numpy as np
 import pandas as pd
 
 from softseg.core.files import naming_file
+from softseg.core.names import listing
 from softseg.core.seeds import seed_of
 from softseg.core.types import Float32Array
 from softseg.data.nifti.io import nifti_stem, read_volume
 from softseg.metrics.calibration import bins_from_table
 from softseg.render.figures.calibration import plot_reliability
+from softseg.render.figures.groups import plot_by_center, plot_by_resolution
 from softseg.render.figures.learning import plot_learning_curves, plot_timing
-from softseg.render.figures.predictions import plot_examples, plot_progression
+from softseg.render.figures.predictions import edge_box, plot_examples, plot_progression
 from softseg.render.figures.scores import plot_scores
 from softseg.render.figures.softness import plot_density, plot_thresholds
-from softseg.render.figures.style import FigureFormat, colors
+from softseg.render.figures.style import FigureFormat, colors, wrap
 from softseg.render.figures.volumes import plot_bland_altman, plot_volume_bias
 from softseg.render.page import Figure
-from softseg.report.examples import read_examples
+from softseg.report.examples import read_examples, select_by_center, select_subjects
+from softseg.report.groups import by_center, by_resolution, center_name
 from softseg.report.results import Results
 from softseg.report.tables import candidates_of, left_out, rows_of
+from softseg.report.threshold_curves import threshold_curves
 from softseg.runs.folder import predictions_folder, seconds_by_stage
-from softseg.runs.thresholds import read_thresholds
 from softseg.training.recorder import read_progression
 
 _SAMPLE = 20_000  # voxels of a candidate: enough for a density
@@ -96,15 +99,7 @@ def write_progression(results: Results, target: str, path: Path) -> Figure | Non
 
 def write_thresholds(results: Results, target: str, path: Path) -> Figure:
     """Plot Dice against the threshold (Figure 3)."""
-    curves: dict[str, list[dict[float, float]]] = {}
-    for name in candidates_of(results, target):
-        runs = results.compared_runs(target, name)
-        thresholds = [read_thresholds(run.run.threshold) or {} for run in runs]
-        curves[name] = [
-            {float(value): dice for value, dice in of_run[target].curve.items()}
-            for of_run in thresholds
-            if target in of_run
-        ]
+    curves = threshold_curves(results, target)
     plot_thresholds(curves, path, colors(results.candidates))
     return Figure(
         path,
@@ -144,18 +139,84 @@ def _sample_positive_values(files: list[Path]) -> Float32Array:
     return np.concatenate(samples)
 
 
-def write_examples(results: Results, target: str, path: Path) -> Figure | None:
-    """Plot the worst, median and best subject (Figures 5 to 7), if candidates share a test."""
-    examples = read_examples(results, target)
+def write_examples(results: Results, target: str, path: Path) -> tuple[Figure, ...]:
+    """Plot examples of predictions and close-ups of them (Figures 5 to 7); () without any.
+
+    The worst, median and best subject that every candidate tested, and the median one of each
+    center. Further figures are next to `path`.
+    """
+    ranked = select_subjects(results, target)
+    of_centers, left_out_centers = select_by_center(results, target)
+    examples = read_examples(results, target, {**ranked, **of_centers})
     if not examples:
+        return ()
+    plot_examples(examples[: len(ranked)], path)
+    closeups = path.with_stem(f"closeups_{target}")
+    plot_examples(examples[: len(ranked)], closeups, edge_box)
+    legend = "soft prediction (left, from 0, transparent, to 1, red) and binary prediction (right)"
+    figures = [
+        Figure(
+            path,
+            f"The subjects with the worst, the median and the best Dice of {target} by "
+            f"{results.ranked_by}: image and ground truth, then each candidate's {legend} with its "
+            "Dice [%].",
+            alt="Slices of three subjects in columns, candidates in rows.",
+        ),
+        Figure(
+            closeups,
+            f"Close-ups of the same slices, each where the truth and the soft predictions of "
+            f"{target} are softest: the image with the place of the close-up and the truth, then "
+            f"each candidate's {legend}. All have the same crop and colors; Dice [%] is of the "
+            "whole scan.",
+            alt="Close-ups of edges of three subjects in columns, candidates in rows.",
+        ),
+    ]
+    if of_centers:
+        centers = path.with_stem(f"centers_{target}")
+        plot_examples(examples[len(ranked) :], centers)
+        others = f" Not shown: {listing(left_out_centers)}." if left_out_centers else ""
+        caption = (
+            f"The subject with the median Dice of {target} by {results.ranked_by} in each "
+            f"{center_name(results)}: image and ground truth, then each candidate's {legend} with "
+            f"its Dice [%].{others}"
+        )
+        alt = "Slices of a subject of each center in columns, candidates in rows."
+        figures.append(Figure(centers, caption, alt))
+    return tuple(figures)
+
+
+def write_by_center(results: Results, target: str, path: Path) -> Figure | None:
+    """Plot the mean Dice by center, if several are known."""
+    groups = by_center(results, target)
+    if groups is None:
         return None
-    plot_examples(examples, path)
+    intervals = {name: groups.intervals(name) for name in candidates_of(results, target)}
+    labels = []
+    for group in groups.names:
+        count = groups.persons(group).index.get_level_values("person").nunique()
+        labels.append(f"{wrap(f'{groups.heading} {group}', 16)}\nn = {count}")
+    plot_by_center(intervals, labels, path, colors(results.candidates))
     return Figure(
         path,
-        f"The subjects with the worst, the median and the best Dice of {target} by "
-        f"{results.ranked_by}: image and ground truth, then each candidate's soft prediction "
-        "(left, from 0, transparent, to 1, red) and binary prediction (right) with its Dice [%].",
-        alt="Slices of three subjects in columns, candidates in rows.",
+        f"Mean test Dice of {target} by {groups.heading}, with its 95 % bootstrap interval over "
+        "subjects (mean over the splits that tested them)." + _scans_note(results, target),
+        alt="Dots with intervals: Dice by center and candidate.",
+    )
+
+
+def write_by_resolution(results: Results, target: str, path: Path) -> Figure | None:
+    """Plot the mean Dice against the in-plane resolution, if several are known."""
+    groups = by_resolution(results, target)
+    if groups is None:
+        return None
+    intervals = {name: groups.intervals(name) for name in candidates_of(results, target)}
+    plot_by_resolution(intervals, path, colors(results.candidates))
+    return Figure(
+        path,
+        f"Mean test Dice of {target} by the in-plane resolution of the scans (side of a square of "
+        "the area of a pixel; candidates are drawn next to each other), with its 95 % bootstrap "
+        "interval over subjects." + _scans_note(results, target),
+        alt="Dots with intervals: Dice over the in-plane resolution, a line per candidate.",
     )
 
 
@@ -253,8 +314,10 @@ def write_timing(results: Results, _: str, path: Path) -> Figure:
     )
 
 
-FIGURES: dict[str, Callable[[Results, str, Path], Figure | None]] = {
+FIGURES: dict[str, Callable[[Results, str, Path], Figure | Sequence[Figure] | None]] = {
     "scores": write_scores,
+    "dice_by_center": write_by_center,
+    "dice_by_resolution": write_by_resolution,
     "progression": write_progression,
     "thresholds": write_thresholds,
     "density": write_density,
@@ -265,7 +328,7 @@ FIGURES: dict[str, Callable[[Results, str, Path], Figure | None]] = {
     "learning": write_learning,
     "timing": write_timing,
 }
-"""Each plots the results of a target into a file; None: there is no data for it."""
+"""Each plots the results of a target into a file, or into several; None: there is no data."""
 
 
 def _scans_note(results: Results, target: str) -> str:
@@ -284,5 +347,6 @@ def write_figure(
     Raises UserError if it needs scans that no longer exist.
     """
     path = folder / (f"{name}_{target}.{form}" if target else f"{name}.{form}")
-    figure = FIGURES[name](results, target, path)
-    return () if figure is None else (replace(figure, path=path.with_suffix(".png")),)
+    made = FIGURES[name](results, target, path)
+    figures = (made,) if isinstance(made, Figure) else made or ()
+    return tuple(replace(figure, path=figure.path.with_suffix(".png")) for figure in figures)

@@ -26,7 +26,15 @@ from softseg.render.text_table import TextTable, to_terminal, write_table
 from softseg.report.comparisons import PER_SPLIT_CAUTION, UNITS, Comparison, Unit, as_table
 from softseg.report.context import report_context, report_warnings
 from softseg.report.figures import write_figure
+from softseg.report.groups import (
+    by_center,
+    by_resolution,
+    center_name,
+    dice_table,
+    missing_group_sentences,
+)
 from softseg.report.results import Results, read_results
+from softseg.report.run_tables import epochs_table, runs_table
 from softseg.report.scoring import calibration_sentence, lesion_sentence, threshold_sentences
 from softseg.report.tables import (
     SIGN,
@@ -37,8 +45,8 @@ from softseg.report.tables import (
     details_table,
     mean_scores,
     means_table,
-    runs_table,
 )
+from softseg.report.threshold_curves import threshold_range_table
 
 Comparisons = dict[tuple[str, Unit], list[Comparison]]
 """(target, unit) -> comparisons with the reference."""
@@ -150,12 +158,25 @@ def _score_sections(
         if several_splits:
             tables = _score_tables(results, target, "split", comparisons)
             yield Section(f"Scores{of_target} by run", (_BY_RUN,), tables)
+        yield _groups_section(results, target, partial(write_figure, folder=figures, form=form))
         for name, (prefixes, explanation) in _DETAILS.items():
             table = details_table(results, target, name, prefixes)
             if table.rows:
                 more = lesion_sentence(results) if name == "lesions" else ""
                 text = f"{explanation} {more}".strip()
                 yield Section(f"{name.capitalize()}{of_target}", (text,), (table,))
+
+
+def _groups_section(
+    results: Results, target: str, write: Callable[..., tuple[Figure, ...]]
+) -> Section:
+    """Dice of a target by center and by resolution, or the reason why there is none."""
+    groups = [group for by in (by_center, by_resolution) if (group := by(results, target))]
+    tables = tuple(dice_table(results, target, group) for group in groups)
+    names = ("dice_by_center", "dice_by_resolution")
+    figures = tuple(chain(*(write(name, results, target=target) for name in names)))
+    title = f"Dice of {target} by {center_name(results)} and resolution"
+    return Section(title, tuple(missing_group_sentences(results, target)), tables, figures)
 
 
 def _score_tables(
@@ -177,7 +198,9 @@ def _figure_sections(results: Results, folder: Path, form: FigureFormat) -> Iter
             *write("density", target=target),
         )
         thresholds = f"Thresholds. {' '.join(threshold_sentences(results, target))}"
-        yield Section(f"Softness of {target}", (thresholds,), figures=softness)
+        ranges = threshold_range_table(results, target)
+        shown = (ranges,) if ranges.rows else ()
+        yield Section(f"Softness of {target}", (thresholds,), shown, softness)
         yield _examples_section(target, write)
         volumes = write("volumes", target=target)
         yield Section(f"Volumes of {target}", figures=volumes)
@@ -191,7 +214,7 @@ def _figure_sections(results: Results, folder: Path, form: FigureFormat) -> Iter
         )
         title = f"Calibration and volume bias of {target}"
         yield Section(title, (calibration_sentence(results),), tables, diagrams)
-    yield Section("Learning curves", figures=write("learning"))
+    yield Section("Learning curves", tables=(epochs_table(results),), figures=write("learning"))
     yield Section("Where the time went", figures=write("timing"))
     yield Section("Runs", tables=(runs_table(results),))
 

@@ -1,4 +1,4 @@
-"""The tables of a report: the paper's, the comparisons behind it, calibration, and the runs."""
+"""The tables of a report: the paper's, the comparisons behind it, calibration, volume bias."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def means_table(
         unit=_UNITS[unit],
         test=f"two-sided Wilcoxon signed-rank test ({results.method}) paired by {unit}, "
         + ("Holm-corrected" if unit == "subject" else "not corrected for several candidates"),
-        not_comparable=_not_comparable(results, target, metrics),
+        not_comparable=not_comparable(results, target, metrics),
         notes=left_out(results, target),
     )
 
@@ -125,7 +125,7 @@ def details_table(results: Results, target: str, name: str, prefixes: Sequence[s
         name=f"{name}_{target}",
         title=f"{name.capitalize()} of {target} in the test scans, mean over subjects",
         unit="subjects",
-        not_comparable=_not_comparable(results, target, metrics),
+        not_comparable=not_comparable(results, target, metrics),
         notes=left_out(results, target),
     )
 
@@ -228,32 +228,6 @@ def bias_table(results: Results, target: str) -> TextTable:
     return TextTable(f"volume_bias_{target}", title, header, tuple(cells), notes)
 
 
-def runs_table(results: Results) -> TextTable:
-    """The status of every planned run."""
-    header = ("run", "status", "epochs", "best\nepoch", "best validation\nDice [%]", "converged")
-    rows = []
-    for run in results.runs:
-        done = run.status == "done"
-        dice = math.nan if run.history.empty else float(run.history["val_dice"].max())
-        reason = f": {run.reason.splitlines()[0]}" if run.reason else ""
-        converged = "–" if not done else "yes" if run.converged else "NO"
-        rows.append(
-            (
-                Cell(run.name),
-                Cell(f"{run.status}{reason}", bold=run.status == "failed"),
-                Cell(str(len(run.history))),
-                Cell(str(run.run.metadata().get("best_epoch", "–"))),
-                Cell("–" if math.isnan(dice) else f"{dice:.1f}"),
-                Cell(converged, bold=done and not run.converged),
-            )
-        )
-    note = (
-        "Converged: the best validation Dice reached 10 %, and no target had an output of 0 "
-        "everywhere at the end."
-    )
-    return TextTable("runs", "All planned runs", header, tuple(rows), (note,))
-
-
 def rows_of(results: Results, target: str) -> pd.DataFrame:
     """The scores of a target that are compared, with a name of each scan in its split."""
     rows = results.compared[results.compared["target"] == target]
@@ -278,7 +252,7 @@ def _scores(rows: pd.DataFrame, unit: Unit, metrics: Sequence[str]) -> pd.DataFr
     )
 
 
-def _not_comparable(results: Results, target: str, metrics: Sequence[str]) -> list[str]:
+def not_comparable(results: Results, target: str, metrics: Sequence[str]) -> list[str]:
     """The metrics in which a candidate is scored against another truth than the others."""
     rows = rows_of(results, target)
     names = list(dict.fromkeys(rows["candidate"]))

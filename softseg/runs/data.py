@@ -26,6 +26,8 @@ from softseg.preprocess.stack import SliceStack
 from softseg.runs.file_digests import FileDigests
 from softseg.runs.folder import check_distinct_predictions
 
+_CENTERS = ("center", "site", "institution")
+_OF_PERSON = ("subject", "person", "session")
 _log = logging.getLogger(__name__)
 
 
@@ -71,10 +73,22 @@ def list_subjects(experiment: Experiment, console: Console) -> list[Subject]:
 def warn_of_values(experiment: Experiment, subjects: Sequence[Subject]) -> None:
     """Log values of the columns in use that differ only in case, and subjects without one."""
     split = experiment.split
-    for line in case_variants(subjects, (*split.columns, experiment.evaluate.metrics.group_by)):
+    group = group_column(experiment, subjects)
+    for line in case_variants(subjects, (*split.columns, *([group] if group else []))):
         _log.warning("%s", line)
     if line := split.missing_values(subjects):
         _log.warning("%s", line)
+
+
+def group_column(experiment: Experiment, subjects: Sequence[Subject]) -> str | None:
+    """Return the column by which the report groups scores (`evaluate.metrics.group_by`).
+
+    None if it is not set and the subjects have none that could be a center.
+    """
+    if experiment.evaluate.metrics.group_by is not None:
+        return experiment.evaluate.metrics.group_by
+    columns = [*_CENTERS, *(name for name in experiment.split.columns if name not in _OF_PERSON)]
+    return next((c for c in columns if any(subject.value(c) for subject in subjects)), None)
 
 
 def load_stack(

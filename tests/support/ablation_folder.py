@@ -95,6 +95,20 @@ def metrics(dice):
     return table.assign(dV_soft_ml=table["soft_volume_ml"] - truth)
 
 
+def group(study: Path, centers=None, pixels=None, column="center"):
+    """Add the centers and pixel sizes in mm of these subjects ({subject: value}) to all scores."""
+    for run in study.rglob("run.json"):
+        path = run.with_name("metrics.csv")
+        table = pd.read_csv(path)
+        if centers:
+            table["group"] = table["subject"].map(centers)
+            note(run.parent, **json.loads(run.read_text()), scored_group_by=column)
+        if pixels:
+            table["in_plane_mm"] = table["subject"].map(pixels)
+        table.to_csv(path, index=False)
+    return study
+
+
 def history(folder: Path, val_dice, dead=(0,), logit=(3.0,)):
     """history.csv with these validation Dice [%]; other columns repeat their last value."""
     count = len(val_dice)

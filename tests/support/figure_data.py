@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from softseg.metrics.calibration import ReliabilityBins
-from softseg.render.figures import calibration, learning, scores, softness, volumes
+from softseg.render.figures import calibration, groups, learning, scores, softness, volumes
 from softseg.render.figures.calibration import UncertaintyCurves, plot_uncertainty
 from softseg.render.figures.learning import plot_timing
 from softseg.render.figures.predictions import Example, plot_examples, plot_progression
@@ -28,6 +28,7 @@ def _colored(plot_function):
 
 plot_bland_altman = _colored(volumes.plot_bland_altman)
 plot_volume_bias = _colored(volumes.plot_volume_bias)
+plot_by_resolution = _colored(groups.plot_by_resolution)
 plot_density = _colored(softness.plot_density)
 plot_thresholds = _colored(softness.plot_thresholds)
 plot_learning_curves = _colored(learning.plot_learning_curves)
@@ -80,6 +81,17 @@ def bias_table(*rows):
     return pd.DataFrame(rows, columns=columns)
 
 
+def intervals(*rows):
+    """Rows of (in_plane_mm, mean, low, high), a group each."""
+    return pd.DataFrame(rows, columns=["in_plane_mm", "mean", "low", "high"], dtype=float)
+
+
+def plot_by_center(tables, path, color=None):
+    """The figure with the names of its rows."""
+    names = [f"site of a long name {k}\nn = 5" for k in range(len(next(iter(tables.values()))))]
+    groups.plot_by_center(tables, names, path, color or colors(tables))
+
+
 def plot(figure: str, names: list[str], path: Path) -> None:
     """Plot a figure with the same kind of data for each of these candidates."""
     _PLOTS[figure](names, path)
@@ -88,6 +100,21 @@ def plot(figure: str, names: list[str], path: Path) -> None:
 def _bland_altman(names, path):
     volumes = np.linspace(1, 3000, 40)
     plot_bland_altman(dict.fromkeys(names, (1.2 * volumes + 300, volumes)), path)
+
+
+def _by_center(names, path):
+    rows = [(0.5, 80 - 3 * k, 75, 81) for k in range(4)]
+    plot_by_center(dict.fromkeys(names, intervals(*rows)), path)
+
+
+def _by_resolution(names, path):
+    rows = [(0.25, 80, 75, 81), (0.3, 70, 69, 75), (0.5, 60, 40, 75)]
+    plot_by_resolution(dict.fromkeys(names, intervals(*rows)), path)
+
+
+def _centers(names, path):
+    titles = [f"center_of_a_long_name {k}:\nsub-amsterdam000{k}" for k in range(4)]
+    plot_examples([example(names, title) for title in titles], path)
 
 
 def _density(names, path):
@@ -148,6 +175,9 @@ def _volume_bias_of_many_centers(names, path):
 
 _PLOTS = {
     "bland_altman": _bland_altman,
+    "by_center": _by_center,
+    "by_resolution": _by_resolution,
+    "centers": _centers,
     "density": _density,
     "examples": _examples,
     "learning": _learning,

@@ -6,14 +6,16 @@ SoftSeg Figures 5 to 7, and Figure 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.ndimage import uniform_filter
 
 from softseg.core.types import AnyArray
+from softseg.data.nifti.grid import upright
 from softseg.render.figures import slices
 from softseg.render.figures.style import TEXT, WIDTH, save, wrap
 
@@ -21,6 +23,7 @@ _LEFT, _GAP = 1.35, 0.04  # inches
 _BETWEEN, _LINE = 0.16, 0.2
 _RIGHT, _HEAD = 0.75, 0.3  # inches
 _PIXEL: slices.PixelSize = (1.0, 1.0)  # a run keeps no voxel size of its preview
+_LEAST_PIXELS = 10  # along the side of a close-up
 _FRAME_NOTE = "blue frame: the part that is enlarged"
 _ABSENT = "\nno cell: training had ended, or nothing was kept"
 _OUTLINE_NOTE = f"{_FRAME_NOTE}\nblue line: outline of the ground truth"
@@ -45,17 +48,51 @@ class Example:
     """True where the truth is unknown; None: nowhere."""
 
 
-def plot_examples(examples: Sequence[Example], path: Path) -> None:
+def box_of(example: Example) -> slices.Box:
+    """The part that is enlarged: around the truth and all binary predictions, with a margin."""
+    masks = [example.truth > 0, *(mask > 0 for mask in example.binary.values())]
+    return slices.foreground_box(masks, example.pixel_mm)
+
+
+def edge_box(example: Example) -> slices.Box:
+    """A third of the side of `box_of`, but at least 10 pixels: where the masks are softest.
+
+    The softness of a voxel is the mean of p (1 - p) over the truth and all soft predictions.
+    Without a soft voxel the box is at an edge of the truth; without an edge it is `box_of`.
+    """
+    outer, pixel = box_of(example), example.pixel_mm
+    side = min(outer.side, max(outer.side / 3, _LEAST_PIXELS * max(pixel)))
+    masks = np.stack([upright(mask) for mask in (example.truth, *example.soft.values())])
+    softness = np.nan_to_num(masks * (1 - masks)).mean(axis=0)
+    if not softness.any():
+        softness = np.hypot(*np.gradient(masks[0]))
+    if not softness.any():
+        return outer
+    window = [max(1, round(side / length)) for length in pixel[::-1]]
+    sums = uniform_filter(softness.astype(np.float64), window, mode="constant")
+    row, column = np.unravel_index(sums.argmax(), sums.shape)
+    width, height = sums.shape[1] * pixel[0], sums.shape[0] * pixel[1]
+    center = ((column + 0.5) * pixel[0], height - (row + 0.5) * pixel[1])
+    return slices.box_around(center, side, (width, height))
+
+
+def plot_examples(
+    examples: Sequence[Example], path: Path, box: Callable[[Example], slices.Box] = box_of
+) -> None:
     """Plot two columns per subject, such as the worst, median and best, and a row per candidate.
 
     The first row has the image and the ground truth, the others the soft and the binary
-    prediction. All but the image are enlarged, see `box_of`. A candidate without a prediction of
-    a subject has no cells there.
+    prediction. All but the image show the part that `box` selects. A candidate without a prediction
+    of a subject has no cells there.
     """
     names = list(dict.fromkeys(name for example in examples for name in example.soft))
     width = min(3.2, (WIDTH - _LEFT) / len(examples)) - _BETWEEN
     side = (width - _GAP) / 2
-    titles = [wrap(example.title, max(10, int(width * 11))) for example in examples]
+    letters = max(10, int(width * 11))
+    titles = [
+        "\n".join(wrap(line, letters) for line in example.title.splitlines())
+        for example in examples
+    ]
     # two lines are between the titles and the first row: its headings, and a gap
     first = 0.05 + _LINE * (2 + max(title.count("\n") for title in titles))
     height = first + (len(names) + 1) * (side + _LINE) + slices.COLOR_BAR[1] + 0.2
@@ -65,7 +102,7 @@ def plot_examples(examples: Sequence[Example], path: Path) -> None:
         heading = {"ha": "center", "va": "top", "fontsize": TEXT}
         slices.add_text(figure, left + width / 2, 0.05, title, **heading)
         zoomed = slices.ZoomedImage(
-            figure, side, example.image, example.pixel_mm, box_of(example), example.ignore
+            figure, side, example.image, example.pixel_mm, box(example), example.ignore
         )
         _plot_example(zoomed, example, names, left, first)
     for row, name in enumerate(names, start=1):
@@ -77,12 +114,6 @@ def plot_examples(examples: Sequence[Example], path: Path) -> None:
     note = _OUTLINE_NOTE + ignored * f"\n{slices.IGNORED_NOTE}"
     slices.add_text(figure, 0.5 + slices.COLOR_BAR[0], foot, note, va="top")
     save(figure, path, crop=True)
-
-
-def box_of(example: Example) -> slices.Box:
-    """The part that is enlarged: around the truth and all binary predictions, with a margin."""
-    masks = [example.truth > 0, *(mask > 0 for mask in example.binary.values())]
-    return slices.foreground_box(masks, example.pixel_mm)
 
 
 def _plot_example(

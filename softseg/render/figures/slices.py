@@ -129,13 +129,21 @@ def foreground_box(
     needed = (1 + 2 * margin) * max(high - low for low, high in ends)
     side = float(min(whole.side, max(needed, least * whole.side)))
     lengths = (masks[0].shape[0] * pixel_mm[0], masks[0].shape[1] * pixel_mm[1])
-    starts = [
-        float(np.clip((low + high - side) / 2, 0, length - side))
+    return box_around((ends[0].sum() / 2, ends[1].sum() / 2), side, lengths)
+
+
+def box_around(center: tuple[float, float], side: float, lengths: tuple[float, float]) -> Box:
+    """The box around a point of an upright slice, moved into the slice if it can be; all in mm.
+
+    `center` is from the lower left corner, and `lengths` are those of the slice, along x and y.
+    """
+    left, bottom = (
+        float(np.clip(middle - side / 2, 0, length - side))
         if side < length
         else (length - side) / 2
-        for (low, high), length in zip(ends, lengths, strict=True)
-    ]
-    return Box(starts[0], starts[1], side)
+        for middle, length in zip(center, lengths, strict=True)
+    )
+    return Box(left, bottom, side)
 
 
 def plot_slice(axes: Axes, image: AnyArray, pixel_mm: PixelSize, box: Box) -> None:

@@ -16,15 +16,17 @@ from scipy import ndimage
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
-from softseg.evaluation.evaluate import evaluate, print_evaluation
+from softseg.data.nifti.grid import Grid
+from softseg.evaluation.evaluate import evaluate, in_plane_mm, print_evaluation
 from softseg.runs.folder import Run
 from softseg.runs.thresholds import Threshold, read_thresholds, write_thresholds
 from softseg.training import train as experiment
 from tests.support import makers, project
 
 COLUMNS = [
-    "subject", "person", "target", "group", "dice", "precision", "recall", "avd", "rvd", "mse",
-    "mse_paper", "soft_dice", "volume_ml", "volume_truth_ml", "soft_volume_ml",
+    "subject", "person", "target", "group", "in_plane_mm",
+    "dice", "precision", "recall", "avd", "rvd", "mse", "mse_paper", "soft_dice",
+    "volume_ml", "volume_truth_ml", "soft_volume_ml",
     "dV_soft_ml", "dV_hard_ml", "ece", "ace", "brier",
     "dice_rater_1", "dice_rater_2", "dice_rater_3", "dice_rater_4",
     "dice_raters", "dice_between_raters", "ged", "threshold",
@@ -135,6 +137,18 @@ def test_metrics_csv_equals_plain_numpy_on_the_written_predictions(searched):
     pd.testing.assert_frame_equal(table, scored.table)
 
 
+def test_the_in_plane_resolution_is_across_the_slice_axis_of_the_scan():
+    grid = Grid((4, 5, 6), makers.oblique((0.5, 0.72, 3.0), lps=True))
+    assert in_plane_mm(grid, 2) == pytest.approx(0.6)  # the root of 0.5 x 0.72
+    assert in_plane_mm(grid, 0) == pytest.approx((0.72 * 3) ** 0.5, abs=1e-4)
+
+
+def test_the_run_records_the_column_of_the_groups_and_the_resolution(searched):
+    run, scored, _ = searched
+    assert run.metadata()["scored_group_by"] == "center"
+    assert scored.table["in_plane_mm"].tolist() == [1, 1]
+
+
 def test_reliability_csv_adds_up_all_voxels_near_the_truth(searched):
     run, _, _ = searched
     table = pd.read_csv(run.folder / "reliability.csv")
@@ -162,7 +176,7 @@ def test_summary_json_has_mean_deviation_and_number_of_each_metric(searched):
     summary = json.loads((run.folder / "summary.json").read_text())
     table = pd.read_csv(run.folder / "metrics.csv")
     assert list(summary) == ["gm"]
-    assert list(summary["gm"]) == COLUMNS[4:-1]
+    assert list(summary["gm"]) == COLUMNS[5:-1]
     for metric, moments in summary["gm"].items():
         values = table[metric].to_numpy()
         expected = {"mean": values.mean(), "std": values.std(ddof=1), "n": 2}

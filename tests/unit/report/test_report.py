@@ -96,7 +96,8 @@ def csv(folder, name):
 
 def test_the_page_has_every_section(reported):
     expected = [
-        "Scores by subject", "Scores by run", "Softness of gm", "Examples of gm",
+        "Scores by subject", "Scores by run", "Dice of gm by center and resolution",
+        "Softness of gm", "Examples of gm",
         "Volumes of gm", "Calibration and volume bias of gm", "Learning curves",
         "Where the time went", "Runs",
     ]  # fmt: skip
@@ -167,6 +168,20 @@ def test_with_scans_and_predictions_there_are_examples(small):
     assert "The subjects with the worst, the median and the best Dice" in page(small / "study")
 
 
+def test_close_ups_and_an_example_of_each_center_are_figures_of_the_report(small, tmp_path):
+    study = shutil.copytree(small / "study", tmp_path / "study")
+    centers, pixels = {"site1-sc01": "lyon", "site2-sc01": "rome"}, {"site1-sc01": 0.5}
+    fake.group(study, centers, pixels)
+    write_report(study)
+    assert {"closeups_gm", "centers_gm", "dice_by_center_gm"} <= set(figure_names(study))
+    assert "The subject with the median Dice of gm by Soft in each center" in page(study)
+    assert "where the truth and the soft predictions of gm are softest" in page(study)
+    names = {path.name for path in (study / "tables").iterdir()}
+    for table in ("dice_by_center_gm", "threshold_range_gm", "epochs"):
+        assert {f"{table}.csv", f"{table}.md", f"{table}.tex"} <= names
+    assert csv(study, "dice_by_center_gm").loc["lyon", "Soft"] == "79.0"
+
+
 def test_examples_of_candidates_with_different_contrasts(small, tmp_path):
     """Predictions of a candidate are named after its own first image."""
     study = shutil.copytree(small, tmp_path / "x") / "study"
@@ -210,6 +225,8 @@ def test_a_single_run_has_a_report(tmp_path):
     assert "Scores by run" not in titles(run)
     assert {"Scores by subject", "Softness of gm", "Runs"} <= set(titles(run))
     assert csv(run, "scores_by_subject_gm").shape[0] == 1
+    assert csv(run, "epochs").shape[0] == csv(run, "threshold_range_gm").shape[0] == 1
+    assert "There is no Dice by center" in page(run)
 
 
 def test_without_a_finished_run_there_is_nothing_to_report(tmp_path):

@@ -17,7 +17,6 @@ from softseg.report.tables import (
     comparisons_table,
     means_table,
     p_text,
-    runs_table,
 )
 from tests.support import ablation_folder as fake
 from tests.support.ablation_folder import metrics
@@ -183,23 +182,6 @@ def test_against_another_truth_only_scores_against_each_rater_are_tested(tmp_pat
 def test_against_other_raters_nothing_is_tested(tmp_path):
     [_, compared] = other_truth(tmp_path, "Hard", raters=70.0)
     assert {row[0].text for row in compared.rows} == {"Dice"}
-
-
-def test_every_planned_run_is_listed_with_its_status(tmp_path):
-    done = {("Soft", 0): {"a": 80.0}, ("Dice", 0): {"a": 80.0}}
-    fake.write(tmp_path, done, [("Soft", 1), ("Dice", 1), ("Hard", 1)])
-    fake.history(tmp_path / "Dice/split-0", [4.0, 3.0])
-    fake.note(tmp_path / "Soft/split-1", status="training")
-    fake.history(tmp_path / "Soft/split-1", [1.23])
-    fake.fail(tmp_path / "Dice/split-1", "loss is not finite\nat epoch 3")
-    table = rows_of(runs_table(read_results(tmp_path)))
-    assert {name: [cell.text for cell in row[1:]] for name, row in table.items()} == {
-        "Soft/split-0": ["done", "3", "2", "80.0", "yes"],
-        "Dice/split-0": ["done", "2", "2", "4.0", "NO"],
-        "Soft/split-1": ["unfinished", "1", "–", "1.2", "–"],
-        "Dice/split-1": ["failed: loss is not finite", "0", "–", "–", "–"],
-        "Hard/split-1": ["not begun", "0", "–", "–", "–"],
-    }
 
 
 @pytest.mark.parametrize("target", ["gm", "wm"])

@@ -14,7 +14,13 @@ from matplotlib.colors import to_hex
 from softseg.metrics.volume_bias import volume_bias_table
 from softseg.render.figures.calibration import plot_uncertainty
 from softseg.render.figures.learning import plot_timing
-from softseg.render.figures.predictions import box_of, plot_examples, plot_progression
+from softseg.render.figures.predictions import (
+    Example,
+    box_of,
+    edge_box,
+    plot_examples,
+    plot_progression,
+)
 from softseg.render.figures.softness import density
 from softseg.render.figures.style import colors
 from tests.support.figure_data import (
@@ -29,8 +35,11 @@ from tests.support.figure_data import (
     bias_table,
     example,
     history,
+    intervals,
     plot,
     plot_bland_altman,
+    plot_by_center,
+    plot_by_resolution,
     plot_density,
     plot_learning_curves,
     plot_reliability,
@@ -77,6 +86,39 @@ def test_panels_of_volumes_have_the_same_axes(path, saved_figure):
     assert len({axes.get_ylim() for axes in saved_figure.figure.axes}) == 1
 
 
+# ----- Dice by center and resolution
+
+
+def test_a_row_of_a_center_has_a_dot_and_an_interval_of_each_candidate(path, saved_figure):
+    tables = {
+        "a": intervals((0.5, 80, 75, 82), (0.3, 60, 55, 70)),
+        "b": intervals(*[(1, 7, 6, 9)] * 2),
+    }
+    plot_by_center(tables, path)
+    saved_figure.assert_readable(path)
+    [axes] = saved_figure.figure.axes
+    [first, second] = dots(axes)
+    assert [x for x, _ in first] == [80, 60]
+    assert [x for x, _ in second] == [7, 7]
+    assert first[0][1] < 0 < second[0][1] < first[1][1] < 1  # candidates one below the other
+    ends = [segment[:, 0].tolist() for segment in axes.collections[0].get_segments()]
+    assert ends == [[75, 82], [55, 70]]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first center on top
+
+
+def test_candidates_are_next_to_each_other_at_each_resolution(path, saved_figure):
+    table = intervals((0.25, 80, 75, 82), (0.3, 60, 55, 70), (0.5, 70, 65, 75))
+    plot_by_resolution(dict.fromkeys(PAPER, table), path)
+    saved_figure.assert_readable(path)
+    [axes] = saved_figure.figure.axes
+    lines = [line for line in axes.lines if line.get_label() in PAPER]
+    x = np.array([line.get_xdata() for line in lines])
+    assert x.mean(axis=0) == pytest.approx([0.25, 0.3, 0.5])
+    assert (np.diff(x, axis=0) > 0).all()
+    assert (np.ptp(x, axis=0) < 0.025).all()  # less than half of the least gap
+    assert lines[0].get_ydata().tolist() == [80, 60, 70]
+
+
 # ----- density
 
 
@@ -102,6 +144,59 @@ def test_subjects_of_different_shape_and_voxels_are_next_to_each_other(path, sav
         assert saved_figure.texts.count(text) == 2
     for axes in slice_axes(saved_figure.figure):  # millimeters are square
         assert np.ptp(axes.get_xlim()) == pytest.approx(np.ptp(axes.get_ylim()))
+
+
+def edge(truth, *soft, pixel=(1.0, 1.0)):
+    """The close-up of an example with this truth and these soft predictions, and its center."""
+    predictions = {f"c{k}": mask for k, mask in enumerate(soft)}
+    binary = {name: mask >= 0.5 for name, mask in predictions.items()}
+    box = edge_box(Example("t", truth, truth, predictions, binary, pixel, {}))
+    return box, (box.left + box.side / 2, box.bottom + box.side / 2)
+
+
+def test_a_close_up_is_where_the_truth_and_the_predictions_are_softest():
+    truth, soft = np.zeros((2, 100, 80))
+    truth[20:70, 20:70] = 1
+    soft[20:70, 20:70] = 1
+    soft[64:69, 40:45] = 0.5  # x is to the patient's left: 100 - 66.5; y is to the front: 42.5
+    box, center = edge(truth, soft)
+    assert box.side == pytest.approx(70 / 3)  # a third of the box with margins of 20 %
+    assert np.abs(np.subtract(center, (33.5, 42.5))).max() <= box.side / 2
+    soft[64:69, 40:45] = 1
+    truth[25:30, 60:65] = 0.5
+    _, center = edge(truth, soft)
+    assert np.abs(np.subtract(center, (72.5, 62.5))).max() <= box.side / 2
+
+
+def test_a_close_up_of_anisotropic_pixels_is_in_mm_and_has_ten_of_the_larger():
+    truth = np.zeros((50, 100))
+    truth[30:32, 60:64] = 0.5  # 4 x 4 mm of a slice of 100 x 100 mm
+    box, center = edge(truth, truth, pixel=(2.0, 1.0))
+    assert box.side == pytest.approx(20)
+    assert np.abs(np.subtract(center, (38, 62))).max() <= 10
+
+
+def test_a_close_up_of_binary_masks_is_at_an_edge_of_the_truth_and_else_the_whole_box():
+    truth = np.zeros((100, 100))
+    truth[20:80, 20:80] = 1
+    box, (x, y) = edge(truth, truth)
+    distance = min(abs(x - 20), abs(x - 80), abs(y - 20), abs(y - 80))
+    assert box.side == pytest.approx(84 / 3)
+    assert distance < box.side / 2
+    empty = np.zeros((30, 20))
+    assert edge(empty, empty)[0] == box_of(Example("t", empty, empty, {}, {}, (1.0, 1.0), {}))
+
+
+def test_all_cells_of_a_close_up_have_the_same_crop_and_colors(path, saved_figure):
+    subject = example(["a", "b"])
+    plot_examples([subject], path, edge_box)
+    saved_figure.assert_readable(path)
+    _, *rest = slice_axes(saved_figure.figure)
+    box = edge_box(subject)
+    for axes in rest:
+        assert axes.get_xlim() == pytest.approx((box.left, box.left + box.side))
+        assert axes.get_ylim() == pytest.approx((box.bottom, box.bottom + box.side))
+        assert axes.images[1].get_clim() == (0, 1)
 
 
 def test_the_first_cell_is_the_whole_slice_with_a_frame_around_the_enlarged_part(

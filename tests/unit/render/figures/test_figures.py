@@ -19,8 +19,11 @@ from tests.support.figure_data import (
     bias_table,
     example,
     history,
+    intervals,
     plot,
     plot_bland_altman,
+    plot_by_center,
+    plot_by_resolution,
     plot_density,
     plot_learning_curves,
     plot_reliability,
@@ -82,6 +85,16 @@ MISSING = {
         },
         path,
     ),
+    "by_center": lambda path: plot_by_center(
+        {ODD[0]: intervals((0.5, NAN, NAN, NAN), (0.3, 80, NAN, NAN))}, path
+    ),
+    "by_resolution": lambda path: plot_by_resolution(
+        {
+            ODD[0]: intervals((0.5, NAN, NAN, NAN), (0.3, 80, NAN, NAN)),
+            ODD[1]: intervals((NAN, 80, 70, 90), (0.3, 50, 40, 60)),
+        },
+        path,
+    ),
     "density": lambda path: plot_density(
         {ODD[0]: np.zeros((4, 4)), ODD[1]: np.full(3, 0.25), ODD[2]: beta(2, 2)}, path
     ),
@@ -111,6 +124,8 @@ MISSING = {
 # patterns of whole texts, and how many of them the figure has
 MESSAGES = {
     "bland_altman": {".*no volumes.*": 1, ".*limits undefined.*": 1},
+    "by_center": {r"Dice \[%\].*": 1},
+    "by_resolution": {r"Dice \[%\]": 1},
     "density": {
         ".*no value above 0.*": 1,
         ".*_one_without.*every value is 0.25.*": 1,
@@ -172,6 +187,8 @@ def marker(line):
     [
         (plot_density, beta(2, 5), dashes),
         (plot_reliability, BINS, marker),
+        (plot_by_center, intervals((0.5, 80, 70, 90)), marker),
+        (plot_by_resolution, intervals((0.5, 80, 70, 90), (0.3, 8, 7, 9)), marker),
         (
             plot_volume_bias,
             bias_table(*(("all", v, 9, 0, 1.0, 0.0, 2.0) for v in ("soft", "hard"))),

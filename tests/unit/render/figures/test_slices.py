@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from softseg.render.figures import slices
-from softseg.render.figures.slices import Box, foreground_box, whole_slice
+from softseg.render.figures.slices import Box, box_around, foreground_box, whole_slice
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -44,6 +44,12 @@ def test_the_box_is_within_the_slice_and_the_whole_slice_without_foreground():
         == whole_slice((100, 50), (1, 1))
         == Box(0, -25, 100)
     )
+
+
+def test_a_box_is_moved_into_the_slice_or_centered_over_a_narrower_one():
+    assert box_around((1, 50), 10, (100, 60)) == Box(0, 45, 10)
+    assert box_around((99, 59), 10, (100, 60)) == Box(90, 50, 10)
+    assert box_around((50, 1), 80, (100, 60)) == Box(10, -10, 80)
 
 
 @given(
