@@ -68,6 +68,11 @@ def epochs_table(results: Results) -> TextTable:
         )
         rows.append(tuple(map(Cell, texts)))
     headings = [_ENDS[reason] for reason in reasons]
+    lower_bound = (
+        "Early stopping might have ended a run that reached max_epochs later, so a mean with such "
+        "runs is a lower bound."
+    )
+    is_bound = any("max" in of for of in ends.values())
     return TextTable(
         name="epochs",
         title="Epochs at which training ended",
@@ -76,8 +81,7 @@ def epochs_table(results: Results) -> TextTable:
         notes=(
             "Mean ± standard deviation over the finished runs. The scored weights are those of the "
             "best epoch, with the lowest validation loss.",
-            "Early stopping might have ended a run that reached max_epochs later, so a mean with "
-            "such runs is a lower bound.",
+            *([lower_bound] if is_bound else []),
         ),
     )
 

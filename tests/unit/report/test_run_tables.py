@@ -30,13 +30,13 @@ def test_every_planned_run_is_listed_with_its_status(tmp_path):
     }
 
 
-def train(folder, epochs, max_epochs, best, status="finished"):
+def train(folder, epochs, max_epochs, best, status="finished", was=2):
     """Change a run into one that trained for so many epochs."""
     fake.history(folder, [50.0] * epochs)
     record = json.loads((folder / "run.json").read_text())
     fake.note(folder, **record | {"best_epoch": best, "status": status})
     config = (folder / "config.yaml").read_text()
-    text = config.replace("max_epochs: 2", f"max_epochs: {max_epochs}")
+    text = config.replace(f"max_epochs: {was}", f"max_epochs: {max_epochs}")
     assert text != config
     (folder / "config.yaml").write_text(text)
 
@@ -56,6 +56,14 @@ def test_epochs_are_counted_by_what_ended_the_training(tmp_path):
         "Soft": ["3", "8.0 ± 2.0", "6 to 10", "2", "1", "6.0 ± 2.0"],
         "Hard": ["3", "10.0 ± 0.0", "10", "0", "3", "9.0 ± 0.0"],
     }
+
+
+def test_the_mean_epoch_is_a_lower_bound_only_if_a_run_reached_the_last_epoch(tmp_path):
+    run = fake.one_run(tmp_path / "run", {"a": 80.0})
+    train(run, 5, 10, best=4)
+    assert not any("lower bound" in note for note in epochs_table(read_results(run)).notes)
+    train(run, 12, 12, best=4, was=10)
+    assert any("lower bound" in note for note in epochs_table(read_results(run)).notes)
 
 
 def test_a_run_that_was_interrupted_was_not_ended_by_early_stopping(tmp_path):

@@ -143,3 +143,22 @@ def test_the_outline_runs_along_the_edge_of_the_truth():
         [10, 40, 50, 80], abs=2
     )
     assert not np.any((np.abs(rows - 25) < 10) & (np.abs(columns - 65) < 10))  # not filled
+
+
+def test_the_outline_is_at_the_edges_of_single_pixels_also_at_the_border():
+    truth = np.zeros((4, 3))
+    truth[0, 0] = truth[2, 1] = 1  # at the border, and a pixel touched at no side
+    axes = Figure().add_axes((0, 0, 1, 1))
+    slices.plot_outline(axes, truth, (2.0, 1.0))
+    [lines] = axes.collections
+    edges = {tuple(map(tuple, np.sort(edge, axis=0).tolist())) for edge in lines.get_segments()}
+    square = {
+        (left, bottom): {
+            ((left, bottom), (left + 2, bottom)),
+            ((left, bottom + 1), (left + 2, bottom + 1)),
+            ((left, bottom), (left, bottom + 1)),
+            ((left + 2, bottom), (left + 2, bottom + 1)),
+        }
+        for left, bottom in ((6.0, 0.0), (2.0, 1.0))  # the patient's right is on the left
+    }
+    assert edges == square[6, 0] | square[2, 1]
