@@ -221,6 +221,8 @@ def _score_subjects(
     bins: dict[str, list[ReliabilityBins]] = defaultdict(list)
     for subject, soft, sample in iter_predictions(opened, members, f"scoring {label}", console):
         targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
+        if experiment.evaluate.changes_soft:
+            soft = np.stack([scored.soft for scored in targets.values()])
         group = subject.value(group_by) if group_by else None
         plane_mm = in_plane_mm(sample.grid, experiment.slices.axis_index)
         for target, scored in targets.items():

@@ -41,7 +41,7 @@ from softseg.inference.segment import (
     PreparedScan,
     crop_around,
     from_device_or_host,
-    masks_of,
+    postprocessed,
     prepare_scan,
     segment,
     sized_predictor,
@@ -96,7 +96,8 @@ class Result:
 class Prediction:
     """The segmentation of one scan and, if there are samples, their summary and their masks."""
 
-    soft: Float32Array  # (K, X, Y, Z)
+    soft: Float32Array  # (K, X, Y, Z), postprocessed
+    masks: list[BoolArray]  # (X, Y, Z) of each target, postprocessed
     thresholds: Mapping[str, float]
     samples: tuple[Uncertainty, SampleMasks] | None = None
 
@@ -344,23 +345,27 @@ def predict_sample(
             logits = volume_logits(predictor.logits, prepared)
             augment = model.experiment.augment
             softs = native_samples(sampling, predictor, augment, prepared, logits)
-            samples = ((soft, masks_of(model, soft, thresholds[0], sample.grid)) for soft in softs)
+            samples = (
+                (soft, postprocessed(model, soft, thresholds[0], sample.grid)[1]) for soft in softs
+            )
             soft = prepared.to_native(predictor.soft(logits))
-            return Prediction(soft, thresholds[0], collect_samples(samples))
+            final = postprocessed(model, soft, thresholds[0], sample.grid)
+            return Prediction(*final, thresholds[0], collect_samples(samples))
 
         return from_device_or_host(predict, whole, predictor.device)
     if len(models) == 1:
         soft = segment(model, sample, *region, options.batch_size)
-        return Prediction(soft, thresholds[0])
+        return Prediction(*postprocessed(model, soft, thresholds[0], sample.grid), thresholds[0])
 
     def members() -> Iterator[tuple[Float32Array, list[BoolArray]]]:
         for member, own in zip(models, thresholds, strict=True):
             soft = segment(member, sample, *region, options.batch_size)
-            yield soft, masks_of(member, soft, own, sample.grid)
+            yield soft, postprocessed(member, soft, own, sample.grid)[1]
 
     uncertainty, masks = collect_samples(members())
     mean = {target: float(np.mean([own[target] for own in thresholds])) for target in model.targets}
-    return Prediction(uncertainty.mean, mean, (uncertainty, masks))
+    final = postprocessed(model, uncertainty.mean, mean, sample.grid)
+    return Prediction(*final, mean, (uncertainty, masks))
 
 
 def _write_overlay(
@@ -373,7 +378,7 @@ def _write_overlay(
         f"{scan.first_image.name}, segmented by {model.experiment.name}",
         sample,
         prediction.soft,
-        masks_of(model, prediction.soft, prediction.thresholds, sample.grid),
+        prediction.masks,
         model.targets,
         model.experiment.slices.axis_index,
     )
@@ -393,8 +398,7 @@ def write_scan(
 
     With `codes` (target -> code), a label map is written, too.
     """
-    soft, thresholds = prediction.soft, prediction.thresholds
-    masks = masks_of(model, soft, thresholds, grid)
+    soft, masks, thresholds = prediction.soft, prediction.masks, prediction.thresholds
     sources: dict[str, object] = {"Sources": [str(path) for path in scan.images.values()]}
     if scan.roi is not None:
         sources["ROI"] = str(scan.roi)

@@ -19,8 +19,7 @@ from softseg.data.nifti.grid import Grid, canonical
 from softseg.data.sample import Sample
 from softseg.inference.model import Model
 from softseg.inference.patches import Size, sliding_window_logits
-from softseg.metrics import binarize
-from softseg.metrics.postprocess import postprocess
+from softseg.metrics.postprocess import Voxels, postprocess
 from softseg.models.predictor import Predictor
 from softseg.preprocess.geometry import Geometry, center_of_mass, plan_geometry
 from softseg.preprocess.preprocess import standardized_images
@@ -220,13 +219,20 @@ def volume_logits(logits_of: LogitsFunction, prepared: PreparedScan) -> Tensor:
     return sliding_window_logits(forward, prepared.image, prepared.patch_size)
 
 
-def masks_of(
+def postprocessed(
     model: Model, soft: Float32Array, thresholds: Mapping[str, float], grid: Grid
-) -> list[BoolArray]:
-    """The binary segmentations (X, Y, Z) of soft ones (K, X, Y, Z), postprocessed as in `eval`."""
+) -> tuple[Float32Array, list[BoolArray]]:
+    """Soft segmentations (K, X, Y, Z) and their binary ones (X, Y, Z), postprocessed as in `eval`.
+
+    `thresholds` has that of each target, in the order of the K soft ones.
+    """
     axis = Geometry(grid, canonical(grid)).native_axis(model.experiment.slices.axis_index)
-    steps, voxel_mm3 = model.experiment.evaluate.postprocess, 1000 * grid.voxel_ml
-    return [
-        postprocess(binarize(values, threshold), steps, voxel_mm3, axis)
+    evaluate = model.experiment.evaluate
+    voxels = Voxels(grid.zooms.tolist(), 1000 * grid.voxel_ml, axis)
+    pairs = [
+        postprocess(values, threshold, evaluate.postprocess, voxels)
         for values, threshold in zip(soft, thresholds.values(), strict=True)
     ]
+    if evaluate.changes_soft:
+        soft = np.stack([values for values, _ in pairs])
+    return soft, [mask for _, mask in pairs]

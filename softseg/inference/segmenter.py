@@ -16,7 +16,7 @@ from softseg.data.fill import background_value
 from softseg.data.nifti.grid import Grid
 from softseg.data.sample import Sample
 from softseg.inference.model import Model
-from softseg.inference.segment import requires_roi, segment
+from softseg.inference.segment import postprocessed, requires_roi, segment
 
 Number = TypeVar("Number", np.float32, np.float64)
 
@@ -64,6 +64,8 @@ class Segmenter:
     ) -> Float32Array:
         """Return the soft segmentation (K, X, Y, Z) of a scan, in [0, 1], one per target.
 
+        It is postprocessed where the model's steps (`evaluate.postprocess`) have `apply_to: soft`.
+
         Args:
             image: (X, Y, Z), or (C, X, Y, Z) for several contrasts, in the scanner's units; or an
                 image of nibabel, or a list of them, one per contrast. Those have their affine.
@@ -95,7 +97,10 @@ class Segmenter:
         fill = tuple(background_value(*pair) for pair in zip(data, rules, strict=True))
         sample = Sample(data, np.zeros((0, *shape), np.float32), mask, (), grid, {}, fill=fill)
         point = None if middle is None else middle.tolist()
-        return segment(self.model, sample, center=point, batch_size=batch_size)
+        soft = segment(self.model, sample, center=point, batch_size=batch_size)
+        if self.model.experiment.evaluate.changes_soft:
+            soft, _ = postprocessed(self.model, soft, self.model.used_thresholds(None), grid)
+        return soft
 
 
 def check_batch_size(batch_size: int | None) -> None:

@@ -22,7 +22,7 @@ from softseg.data.nifti.grid import Grid
 from softseg.evaluation.opened_run import EVALUATION_MEMORY, open_run, track_volumes
 from softseg.evaluation.threshold_search import thresholds_of
 from softseg.inference.model import Model
-from softseg.inference.segment import masks_of, segment
+from softseg.inference.segment import postprocessed, segment
 from softseg.measurement.scan_measures import slice_areas
 from softseg.metrics import without_ignored
 from softseg.metrics.conformal import conformal_margin, required_scans
@@ -115,8 +115,7 @@ def calibrate(run: Run, console: Console, changes: Sequence[str] = ()) -> Calibr
     errors: dict[str, list[ScanErrors]] = defaultdict(list)
     for volume in track_volumes(opened, opened.sets.validation, "calibrating", console):
         sample = opened.load_sample(volume)
-        soft = segment(model, sample)
-        masks = masks_of(model, soft, thresholds, sample.grid)
+        soft, masks = postprocessed(model, segment(model, sample), thresholds, sample.grid)
         for k, target in enumerate(opened.targets):
             ignore, arrays = sample.ignored(k), (soft[k], masks[k].astype(np.float32))
             predicted = [without_ignored(values, ignore) for values in arrays]

@@ -1,40 +1,88 @@
-"""Postprocessing of a thresholded mask: remove_small, keep_largest, fill_holes."""
+"""Postprocessing of a prediction: remove_small, keep_largest, fill_holes.
+
+Every step changes the binary mask; with `apply_to: soft`, the soft segmentation, too. If all steps
+do, the mask is the soft segmentation at its threshold before and after each of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 from scipy import ndimage
 
 from softseg.core.component import Component, SingleKey
-from softseg.core.types import BoolArray
-from softseg.metrics.lesions import Connectivity, SmallObjects, check_masks, components
+from softseg.core.types import BoolArray, Float32Array
+from softseg.metrics import binarize
+from softseg.metrics.lesions import ROUNDING, Connectivity, SmallObjects, components
 
 
-class RemoveSmall(SmallObjects):
+@dataclass(frozen=True)
+class Voxels:
+    """What a step needs to know of the voxels of a volume (X, Y, Z)."""
+
+    zooms: Sequence[float]  # (3,) size in mm
+    mm3: float  # volume; less than the product of the sizes where the axes are skewed
+    slice_axis: int = 2  # along which the model sliced the volume
+
+
+class Removal(Component):
+    """A step that removes objects of the mask."""
+
+    connectivity: Connectivity = 18
+    apply_to: Literal["mask", "soft"] = "mask"
+    """mask: change only the binary mask; soft: the soft segmentation as well. There, a voxel above
+    0 is kept if voxels above 0 connect it with a kept object and none of them, itself included, is
+    nearer (in mm) to a removed object of the same connected region. All others become 0, so nothing
+    is left where the mask is empty."""
+
+    def soften(
+        self, soft: Float32Array, foreground: BoolArray, kept: BoolArray, voxels: Voxels
+    ) -> Float32Array:
+        """Return the soft segmentation (X, Y, Z) of the objects that are kept.
+
+        `foreground` is the soft segmentation at its threshold, `kept` the mask after the step.
+        """
+        removed = foreground & ~kept
+        support = (soft > 0) | kept
+        regions = components(support, self.connectivity).labels
+        of_kept, of_removed = (np.unique(regions[mask]) for mask in (kept, removed))
+        boxes = ndimage.find_objects(regions)
+        for number in np.intersect1d(of_kept, of_removed):
+            box = boxes[number - 1]
+            inside = regions[box] == number
+            to_kept, to_removed = (
+                ndimage.distance_transform_edt(~(mask[box] & inside), sampling=voxels.zooms)
+                for mask in (kept, removed)
+            )
+            support[box] &= ~(inside & (to_removed < to_kept * (1 - ROUNDING)))
+        parts = components(support, self.connectivity).labels
+        return np.where(np.isin(parts, np.unique(parts[kept])), soft, np.float32(0))
+
+
+class RemoveSmall(Removal, SmallObjects):
     """Remove objects smaller than a minimum. Example: `- remove_small: {minimum: 5, unit: mm3}`"""
 
     name: Literal["remove_small"] = "remove_small"
 
-    def __call__(self, mask: BoolArray, voxel_mm3: float, slice_axis: int) -> BoolArray:  # noqa: ARG002
+    def __call__(self, mask: BoolArray, voxels: Voxels) -> BoolArray:
         """Return the mask (X, Y, Z) without the small objects."""
-        return self.without(mask, voxel_mm3)
+        return self.without(mask, voxels.mm3)
 
 
-class KeepLargest(Component):
+class KeepLargest(Removal):
     """Keep only the object with the most voxels.
 
     Of equally large objects, the one with the first voxel in the order of the file's axes.
 
-    Example: `- keep_largest: {connectivity: 26}`
+    Example: `- keep_largest: {connectivity: 26, apply_to: soft}`
     """
 
     name: Literal["keep_largest"] = "keep_largest"
-    connectivity: Connectivity = 18
 
-    def __call__(self, mask: BoolArray, voxel_mm3: float, slice_axis: int) -> BoolArray:  # noqa: ARG002
+    def __call__(self, mask: BoolArray, voxels: Voxels) -> BoolArray:  # noqa: ARG002
         """Return the mask (X, Y, Z) of the largest object; empty if the mask is."""
         objects = components(mask, self.connectivity)
         if not objects.sizes.size:
@@ -57,27 +105,53 @@ class FillHoles(Component):
     over: Literal["volume", "slice"] = "volume"
     """volume: fill background enclosed in 3D; slice: background enclosed within its slice, so that
     a tube is filled too."""
+    apply_to: Literal["mask", "soft"] = "mask"
+    """mask: change only the binary mask; soft: the soft segmentation as well. There, a voxel from
+    which every path out leads over larger values is raised to the largest value on the lowest of
+    these paths, which fills the holes at every threshold."""
 
-    def __call__(self, mask: BoolArray, voxel_mm3: float, slice_axis: int) -> BoolArray:  # noqa: ARG002
+    def __call__(self, mask: BoolArray, voxels: Voxels) -> BoolArray:
         """Return the mask (X, Y, Z) with its holes filled."""
         faces = ndimage.generate_binary_structure(3, 1)
         if self.over == "slice":
-            np.moveaxis(faces, slice_axis, 0)[[0, 2]] = False
+            np.moveaxis(faces, voxels.slice_axis, 0)[[0, 2]] = False
         return ndimage.binary_fill_holes(mask, faces)
+
+    def soften(
+        self,
+        soft: Float32Array,
+        foreground: BoolArray,  # noqa: ARG002
+        kept: BoolArray,  # noqa: ARG002
+        voxels: Voxels,
+    ) -> Float32Array:
+        """Return the soft segmentation (X, Y, Z) without basins: no value is lowered."""
+        if self.over == "volume":
+            return _without_basins(soft)
+        slices = np.moveaxis(soft, voxels.slice_axis, 0)
+        return np.moveaxis(np.stack(list(map(_without_basins, slices))), 0, voxels.slice_axis)
+
+
+def _without_basins(values: Float32Array) -> Float32Array:
+    """Return an image of two or three axes, by morphological reconstruction from its border."""
+    import SimpleITK as sitk  # noqa: N813 - its own name for itself; slow to import
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values))
+    return sitk.GetArrayFromImage(sitk.GrayscaleFillhole(image, fullyConnected=False))
 
 
 PostprocessStep = Annotated[RemoveSmall | KeepLargest | FillHoles, SingleKey]
 
 
 def postprocess(
-    mask: BoolArray, steps: Sequence[PostprocessStep], voxel_mm3: float, slice_axis: int = 2
-) -> BoolArray:
-    """Apply steps to a thresholded mask (X, Y, Z) in native space; none return the mask itself.
+    soft: Float32Array, threshold: float, steps: Sequence[PostprocessStep], voxels: Voxels
+) -> tuple[Float32Array, BoolArray]:
+    """Binarize a soft segmentation (X, Y, Z) in native space, and apply steps to both.
 
-    Voxels have `voxel_mm3` cubic millimeters; the model sliced the volume along `slice_axis`.
-    Raises ValueError if the mask is not boolean.
+    Returns the soft segmentation, itself unless a step has `apply_to: soft`, and the mask.
     """
-    check_masks(mask)
+    mask = binarize(soft, threshold)
     for step in steps:
-        mask = step(mask, voxel_mm3, slice_axis)
-    return mask
+        mask = step(mask, voxels)
+        if step.apply_to == "soft":
+            soft = step.soften(soft, binarize(soft, threshold), mask, voxels)
+    return soft, mask

@@ -21,7 +21,7 @@ from softseg.metrics.calibration import (
 )
 from softseg.metrics.lesions import LesionRules, SmallObjects, score_lesions
 from softseg.metrics.overlap import score_overlap_and_volume, volume_ml
-from softseg.metrics.postprocess import PostprocessStep, postprocess
+from softseg.metrics.postprocess import PostprocessStep, Voxels, postprocess
 from softseg.metrics.surface import score_surface
 from softseg.metrics.volume_bias import score_volume_bias
 
@@ -49,8 +49,9 @@ class Metrics(Component):
 
 @dataclass(frozen=True, eq=False)
 class TargetEvaluation:
-    """The binary mask made from one soft prediction, and the scores of both."""
+    """One soft prediction and its binary mask, both postprocessed, and the scores of both."""
 
+    soft: Float32Array  # (X, Y, Z)
     mask: BoolArray  # (X, Y, Z)
     scores: dict[str, float]  # a row of metrics.csv
     reliability: ReliabilityBins | None  # sums near the truth; None if calibration is off
@@ -63,8 +64,9 @@ class Evaluate(Component):
     """
 
     postprocess: tuple[PostprocessStep, ...] = ()
-    """Steps applied to each binary prediction after thresholding, in the order of the list.
-    Available: remove_small, keep_largest, fill_holes. The threshold search runs without them."""
+    """Steps applied to each binary prediction after thresholding, in the order of the list; with
+    `apply_to: soft` to the soft one, too. Available: remove_small, keep_largest, fill_holes. The
+    threshold search, recalibration and maps of uncertainty are without them."""
     metrics: Metrics = Metrics()
     """Optional metrics."""
     lesions: LesionRules | None = None
@@ -81,6 +83,11 @@ class Evaluate(Component):
     def steps(self) -> list[Any]:
         """The postprocessing steps as a YAML file or a sidecar holds them."""
         return list(self.model_dump(mode="json")["postprocess"])
+
+    @property
+    def changes_soft(self) -> bool:
+        """Whether postprocessing also changes soft segmentations."""
+        return any(step.apply_to == "soft" for step in self.postprocess)
 
     def __call__(
         self,
@@ -109,11 +116,12 @@ class Evaluate(Component):
                 scores are NaN.
         """
         voxel_mm3 = 1000 * voxel_ml
-        thresholded = binarize(probability, threshold)
-        predicted = mask = postprocess(thresholded, self.postprocess, voxel_mm3, slice_axis)
+        voxels = Voxels(zooms, voxel_mm3, slice_axis)
+        soft, predicted = postprocess(probability, threshold, self.postprocess, voxels)
+        probability, mask = soft, predicted
         if ignore is not None:
-            probability, truth = (without_ignored(soft, ignore) for soft in (probability, truth))
-            raters = {name: without_ignored(soft, ignore) for name, soft in (raters or {}).items()}
+            probability, truth = (without_ignored(v, ignore) for v in (probability, truth))
+            raters = {name: without_ignored(v, ignore) for name, v in (raters or {}).items()}
             mask = predicted & ~ignore
         true_mask = binarize(truth, TRUTH_THRESHOLD)
         if self.remove_small_from_truth is not None:
@@ -138,4 +146,4 @@ class Evaluate(Component):
         if ignore is not None:
             scores = dict.fromkeys(scores, float("nan")) if ignore.all() else scores
             scores["ignored_ml"] = volume_ml(ignore, voxel_ml)
-        return TargetEvaluation(predicted, scores, bins)
+        return TargetEvaluation(soft, predicted, scores, bins)

@@ -21,6 +21,7 @@ from softseg.data.loaders.files import FilesDataset
 from softseg.data.raters import Raters
 from softseg.data.splits import SETS
 from softseg.datasets.phantom import is_phantom
+from softseg.metrics.score import Evaluate
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.steps import needs_roi
 from softseg.preprocess.training_scans import TrainingScans
@@ -162,12 +163,9 @@ def collect_metadata(
     elif not dataset.distinguishes_raters:
         fusion = "one mask per scan"
     synthetic = is_phantom(folder) if folder.is_dir() else None
-    steps, rules = experiment.evaluate.steps, experiment.evaluate.model_dump(mode="json")
     # scores of other weights (evaluated, then resumed) or other rules (--set) are left out
     scored = recorded.get("scored_epoch", epoch) == epoch
-    scored &= recorded.get("scored_postprocess", steps) == steps
-    truth = rules["remove_small_from_truth"]
-    scored &= recorded.get("scored_evaluate", {}).get("remove_small_from_truth", truth) == truth
+    scored &= _scored_as(recorded, experiment.evaluate)
     errors = read_volume_calibration(run, epoch)
     fields = {
         **attribution,
@@ -200,6 +198,20 @@ def collect_metadata(
             f"{run.folder} cannot be packaged: {key}: {first['msg']}; correct it, or evaluate or "
             "train the run again"
         ) from error
+
+
+def _scored_as(recorded: Mapping[str, Any], rules: Evaluate) -> bool:
+    """Return whether run.json records scores of the same masks; runs without a record have them."""
+    section = recorded.get("scored_evaluate")
+    if not isinstance(section, dict):
+        section = {"postprocess": recorded.get("scored_postprocess", rules.steps)}
+    section = {**rules.model_dump(mode="json"), **section}
+    try:
+        scored = parse_component(TypeAdapter(Evaluate), section)
+    except ValidationError:
+        return False
+    of_masks = ("postprocess", "remove_small_from_truth")
+    return all(getattr(scored, key) == getattr(rules, key) for key in of_masks)
 
 
 def fingerprint(digests: Mapping[str, str], sets: Sets) -> str | None:

@@ -155,10 +155,14 @@ def _list_values(
 
 
 def _postprocessing_sentence(results: Results) -> str:
-    """The postprocessing of the binary predictions, per candidate if they differ."""
+    """The postprocessing of the predictions, per candidate if they differ."""
     steps: dict[Any, list[str]] = {}
     for run in results.done_runs():
-        names = ", ".join(str(next(iter(step))) for step in scored_section(run)["postprocess"])
+        names = ", ".join(
+            f"{name} (of the soft predictions, too)" if fields.get("apply_to") == "soft" else name
+            for step in scored_section(run)["postprocess"]
+            for name, fields in step.items()
+        )
         own = steps.setdefault(names or None, [])
         own += [] if run.candidate in own else [run.candidate]
     search = "" if steps.keys() == {None} else " (a search is without it)"

@@ -150,6 +150,20 @@ def test_calibration_and_lesion_rules_are_those_of_the_runs(tmp_path):
     assert "Soft: within 5.0 mm of the truth; Dice: within 3.0 mm of the truth" in sentence
 
 
+def test_soft_postprocessing_is_reported(tmp_path):
+    fake.write(tmp_path, fake.scores(splits=1, candidates=("Soft", "Dice")))
+    for name, to in (("Soft", "soft"), ("Dice", "mask")):
+        path = tmp_path / f"{name}/split-0/run.json"
+        steps = [{"keep_largest": {"connectivity": 18, "apply_to": to}}, {"fill_holes": {}}]
+        recorded = json.loads(path.read_text()) | {"scored_evaluate": {"postprocess": steps}}
+        path.write_text(json.dumps(recorded))
+    *_, sentence = threshold_sentences(read_results(tmp_path), "gm")
+    assert sentence == (
+        "Postprocessing of binary predictions: Soft: keep_largest (of the soft predictions, too), "
+        "fill_holes; Dice: keep_largest, fill_holes (a search is without it)."
+    )
+
+
 def test_small_objects_removed_from_the_truth_are_reported(tmp_path):
     fake.write(tmp_path, fake.scores(splits=1, candidates=("Soft", "Dice")))
     path = tmp_path / "Dice/split-0/run.json"

@@ -358,7 +358,25 @@ def test_the_evaluate_section_adds_postprocessing_and_metrics(trained, tmp_path)
         assert objects <= 1
     sidecar = next((run.folder / "predictions").rglob("*_mask.json"))
     steps = json.loads(sidecar.read_text())["Postprocessing"]
-    assert steps == [{"keep_largest": {"connectivity": 18}}]
+    assert steps == [{"keep_largest": {"connectivity": 18, "apply_to": "mask"}}]
+
+
+def test_soft_postprocessing_changes_the_written_and_the_scored_soft_segmentation(run):
+    raw = evaluate(run, plain(), threshold=0.3).table
+    before = [predicted(run, name, "probseg") for name in TEST]
+    threshold = float(np.quantile(before, 0.9))  # with several objects
+    sets = ["evaluate.postprocess=[{keep_largest: {apply_to: soft}}]"]
+    table = evaluate(run, plain(), threshold=threshold, changes=sets).table.set_index("subject")
+    for name, soft in zip(TEST, before, strict=True):
+        after, row = predicted(run, name, "probseg"), expected_row(run, name)
+        assert ((after == soft) | (after == 0)).all()
+        assert (after != soft).any()
+        assert np.array_equal(after >= np.float32(threshold), predicted(run, name, "mask") == 1)
+        assert table.loc[name, list(row)].to_dict() == pytest.approx(row, rel=1e-5)
+    assert (table["soft_volume_ml"].to_numpy() < raw["soft_volume_ml"].to_numpy()).all()
+    sidecar = next((run.folder / "predictions").rglob("*_probseg.json"))
+    [step] = json.loads(sidecar.read_text())["Postprocessing"]
+    assert step["keep_largest"]["apply_to"] == "soft"
 
 
 def test_overlay_writes_a_picture_of_each_scan(run):

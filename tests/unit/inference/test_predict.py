@@ -15,6 +15,7 @@ from torch import nn
 
 from softseg.inference.predict import Options, predict_scans
 from softseg.inference.scans import find_scans
+from softseg.inference.segmenter import Segmenter
 from tests.support import makers
 from tests.support.models import seen
 
@@ -83,6 +84,27 @@ def test_masks_are_postprocessed_as_in_the_evaluation(tmp_path):
     run(seen("evaluate.postprocess=[{keep_largest: {}}]"), [path], tmp_path / "out")
     mask = data(tmp_path / "out/two_label-lesion_mask.nii.gz")
     assert np.array_equal(mask, (image == 1) & (np.indices(SHAPE)[0] < 5))
+
+
+SOFT = "evaluate.postprocess=[{keep_largest: {apply_to: soft}}]"
+
+
+def test_soft_segmentations_are_postprocessed_in_files_and_from_python(tmp_path):
+    image = np.zeros(SHAPE, np.float32)
+    image[1:4, 1:4, 1:3], image[8, 7, 1], image[0, 0, 0] = 1, 1, 0.1
+    path = makers.nifti(tmp_path / "two.nii.gz", image)
+    run(seen(), [path], tmp_path / "raw")
+    run(seen(SOFT), [path], tmp_path / "out")
+    raw, soft, mask = (
+        data(tmp_path / f"{folder}/two_label-lesion_{kind}.nii.gz")
+        for folder, kind in (("raw", "probseg"), ("out", "probseg"), ("out", "mask"))
+    )
+    assert raw[8, 7, 1] > 0.5
+    assert soft[8, 7, 1] == 0
+    assert np.array_equal(mask, soft >= 0.5)
+    assert np.array_equal(soft[1:5, 1:5], raw[1:5, 1:5])  # the kept object and its surroundings
+    from_python = Segmenter(seen(SOFT))(nib.load(path))[0]
+    assert from_python == pytest.approx(soft, abs=1e-6)
 
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 255)])

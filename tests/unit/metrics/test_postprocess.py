@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from softseg.metrics.postprocess import postprocess
+from softseg.metrics import binarize
+from softseg.metrics.postprocess import Voxels, postprocess
 from tests.support.lesions import masks, objects
 from tests.support.steps import POSTPROCESS, postprocess_steps
 
@@ -21,8 +22,16 @@ def of_voxels(voxels, shape):
     return volume
 
 
+CUBES = Voxels((1.0, 1.0, 1.0), 1.0)
+
+
+def masked(mask, spec, voxels=CUBES):
+    """The mask after a chain of steps."""
+    return postprocess(mask.astype(np.float32), 0.5, postprocess_steps(spec), voxels)[1]
+
+
 def one_step(mask, name, fields=None, voxel_mm3=1.0, slice_axis=2):
-    return postprocess(mask, postprocess_steps([{name: fields}]), voxel_mm3, slice_axis)
+    return masked(mask, [{name: fields}], Voxels((1.0, 1.0, 1.0), voxel_mm3, slice_axis))
 
 
 @settings(max_examples=200, deadline=None)
@@ -77,8 +86,8 @@ def test_steps_are_applied_in_their_order():
     ring[:3] = True
     ring[1, 1] = False  # 8 voxels, 9 when filled
     remove, fill = {"remove_small": {"minimum": 9}}, {"fill_holes": {"over": "slice"}}
-    assert not postprocess(ring, postprocess_steps([remove, fill]), 1.0).any()
-    assert postprocess(ring, postprocess_steps([fill, remove]), 1.0).sum() == 9
+    assert not masked(ring, [remove, fill]).any()
+    assert masked(ring, [fill, remove]).sum() == 9
 
 
 def test_remove_small_has_the_minimum_of_the_published_configuration():
@@ -102,19 +111,14 @@ def test_an_empty_mask_stays_empty_and_the_input_is_not_modified(step):
 
 def test_without_steps_the_mask_is_the_same():
     mask = np.random.default_rng(0).random((3, 3, 3)) < 0.4
-    assert np.array_equal(postprocess(mask, postprocess_steps([]), 1.0), mask)
-
-
-def test_soft_masks_are_rejected():
-    with pytest.raises(ValueError, match="binarize"):
-        postprocess(np.ones((2, 2, 2), np.float32), postprocess_steps([{"fill_holes": None}]), 1.0)
+    assert np.array_equal(masked(mask, []), mask)
 
 
 def test_a_chain_is_written_as_it_was_read():
     spec = [
-        {"remove_small": {"minimum": 3.0, "unit": "mm3", "connectivity": 26}},
-        {"keep_largest": {"connectivity": 6}},
-        {"fill_holes": {"over": "slice"}},
+        {"remove_small": {"minimum": 3.0, "unit": "mm3", "connectivity": 26, "apply_to": "soft"}},
+        {"keep_largest": {"connectivity": 6, "apply_to": "mask"}},
+        {"fill_holes": {"over": "slice", "apply_to": "soft"}},
     ]
     assert POSTPROCESS.dump_python(postprocess_steps(spec), mode="json") == spec
 
@@ -128,8 +132,168 @@ def test_a_chain_is_written_as_it_was_read():
         {"remove_small": {"unit": "ml"}},
         {"keep_largest": {"connectivity": 8}},
         {"fill_holes": {"size": 3}},
+        {"keep_largest": {"apply_to": "both"}},
     ],
 )
 def test_impossible_steps_are_rejected(step):
     with pytest.raises(ValidationError):
         postprocess_steps([step])
+
+
+@st.composite
+def softs(draw, longest=6):
+    """Soft volumes of few values, mostly 0, and voxels of any size."""
+    shape = draw(st.tuples(*[st.integers(1, longest)] * 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    empty = draw(st.sampled_from([0.0, 0.3, 0.7]))
+    soft = rng.integers(0, 11, shape) / 10 * (rng.random(shape) >= empty)
+    zooms = tuple(draw(st.sampled_from([0.4, 1.0, 3.0])) for _ in range(3))
+    return soft.astype(np.float32), Voxels(zooms, float(np.prod(zooms)), draw(st.integers(0, 2)))
+
+
+REMOVALS = st.builds(
+    lambda name, fields: {name: {**fields, "apply_to": "soft"}},
+    st.sampled_from(["keep_largest", "remove_small"]),
+    st.fixed_dictionaries({"connectivity": CONNECTIVITIES}),
+)
+FILLS = st.sampled_from(
+    [{"fill_holes": {"apply_to": "soft", "over": over}} for over in ("volume", "slice")]
+)
+CHAINS = st.lists(REMOVALS | FILLS, min_size=1, max_size=3)
+THRESHOLDS = st.integers(1, 19).map(lambda step: step / 20)
+
+
+def softened(volume, spec, threshold):
+    soft, voxels = volume
+    return postprocess(soft, threshold, postprocess_steps(spec), voxels)
+
+
+@settings(max_examples=100, deadline=None)
+@given(softs(), CHAINS, THRESHOLDS)
+def test_the_mask_is_the_soft_segmentation_at_its_threshold(volume, chain, threshold):
+    soft, mask = softened(volume, chain, threshold)
+    assert np.array_equal(binarize(soft, threshold), mask)
+    only_mask = [
+        {name: {**fields, "apply_to": "mask"}} for step in chain for name, fields in step.items()
+    ]
+    unchanged, same = softened(volume, only_mask, threshold)
+    assert np.array_equal(same, mask)
+    assert unchanged is volume[0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(softs(), REMOVALS | FILLS, THRESHOLDS)
+def test_a_step_that_is_repeated_changes_nothing(volume, step, threshold):
+    once, _ = softened(volume, [step], threshold)
+    twice, _ = softened((once, volume[1]), [step], threshold)
+    assert np.array_equal(once, twice)
+
+
+@settings(max_examples=100, deadline=None)
+@given(softs(), REMOVALS, THRESHOLDS)
+def test_a_removal_keeps_a_value_or_makes_it_0(volume, step, threshold):
+    soft, _ = softened(volume, [step], threshold)
+    assert ((soft == volume[0]) | (soft == 0)).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(softs(), FILLS)
+def test_soft_filling_lowers_no_value_and_fills_the_holes_at_every_threshold(volume, step):
+    soft, _ = softened(volume, [step], 0.5)
+    assert (soft >= volume[0]).all()
+    for threshold in np.arange(1, 11) / 10:
+        _, mask = softened(volume, [step], threshold)
+        assert np.array_equal(binarize(soft, threshold), mask)
+
+
+def oracle(soft, threshold, kept, connectivity, zooms):
+    """What is kept, from sets of voxels and distances between all pairs of them."""
+    result, removed = np.zeros_like(soft), (soft >= np.float32(threshold)) & ~kept
+
+    def distance(voxel, others):
+        return min((np.linalg.norm(np.subtract(voxel, o) * zooms) for o in others), default=np.inf)
+
+    near = np.zeros(soft.shape, bool)
+    for region in objects(soft > 0, connectivity):
+        of_kept, of_removed = ([v for v in region if mask[v]] for mask in (kept, removed))
+        for voxel in region:
+            near[voxel] = distance(voxel, of_kept) <= distance(voxel, of_removed) + 1e-9
+    for part in objects(near, connectivity):
+        if any(kept[voxel] for voxel in part):
+            for voxel in part:
+                result[voxel] = soft[voxel]
+    return result
+
+
+@settings(max_examples=60, deadline=None)
+@given(softs(5), CONNECTIVITIES, THRESHOLDS)
+def test_what_a_removal_keeps_equals_sets_of_voxels(volume, connectivity, threshold):
+    fields = {"connectivity": connectivity, "apply_to": "soft"}
+    soft, mask = softened(volume, [{"keep_largest": fields}], threshold)
+    zooms = volume[1].zooms
+    assert np.array_equal(soft, oracle(volume[0], threshold, mask, connectivity, zooms))
+
+
+def row(*values):
+    return np.array(values, np.float32).reshape(-1, 1, 1)
+
+
+LARGEST = [{"keep_largest": {"apply_to": "soft"}}]
+
+
+def test_a_soft_edge_stays_with_its_object_and_other_regions_disappear():
+    soft = row(0.2, 0.9, 0.8, 0.3, 0, 0.4, 0, 0.1, 0.7, 0.1)
+    kept, mask = softened((soft, CUBES), LARGEST, 0.5)
+    assert kept.ravel() == pytest.approx([0.2, 0.9, 0.8, 0.3, 0, 0, 0, 0, 0, 0])
+    assert mask.sum() == 2
+
+
+def test_a_soft_bridge_is_divided_in_the_middle():
+    soft = row(0.9, 0.9, 0.4, 0.3, 0.2, 0.1, 0.7)
+    kept, _ = softened((soft, CUBES), LARGEST, 0.5)
+    assert kept.ravel() == pytest.approx([0.9, 0.9, 0.4, 0.3, 0, 0, 0])
+
+
+def test_nearness_is_in_mm():
+    soft = np.zeros((5, 5, 1), np.float32)
+    soft[0, :2], soft[3, 3], soft[0, 2], soft[0, 3], soft[1:3, 3] = 0.9, 0.9, 0.2, 0.3, 0.4
+    kept, _ = softened((soft, Voxels((1.0, 4.0, 1.0), 4.0)), LARGEST, 0.5)
+    assert kept[0, 3] == 0  # 2 voxels of 4 mm from the kept object, 3 of 1 mm from the other
+    kept, _ = softened((soft, Voxels((4.0, 1.0, 1.0), 4.0)), LARGEST, 0.5)
+    assert kept[0, 3] == np.float32(0.3)
+
+
+def test_what_a_removed_object_cuts_off_disappears_too():
+    """It is nearer to the kept object, but only voxels of the removed one lead there."""
+    soft = np.zeros((7, 3, 1), np.float32)
+    soft[:3, 0], soft[6, 0] = 0.9, 0.8  # kept, removed
+    soft[3:6, 0], soft[6, 1:3], soft[2:6, 2] = 0.2, 0.2, 0.2  # from one to the other, and back
+    step = {"keep_largest": {"apply_to": "soft", "connectivity": 6}}
+    kept, _ = softened((soft, CUBES), [step], 0.5)
+    assert soft[2, 2] > 0
+    assert kept[2, 2] == 0
+    assert kept[3, 0] == np.float32(0.2)
+
+
+def test_an_object_that_an_earlier_step_removed_from_the_mask_disappears_too():
+    soft = row(0.9, 0.9, 0.9, 0, 0.8, 0.3)
+    steps = [{"remove_small": {"minimum": 2}}, {"fill_holes": {}}, *LARGEST]
+    kept, _ = softened((soft, CUBES), steps, 0.5)
+    assert kept.ravel() == pytest.approx([0.9, 0.9, 0.9, 0, 0, 0])
+
+
+def test_without_an_object_nothing_soft_is_left():
+    kept, mask = softened((row(0.1, 0.4, 0.3), CUBES), LARGEST, 0.5)
+    assert not kept.any()
+    assert not mask.any()
+
+
+def test_a_basin_is_raised_to_its_lowest_outlet():
+    plane = np.full((5, 5, 1), 0.8, np.float32)
+    plane[1:4, 1:4] = 0.1
+    plane[0, 2] = 0.3  # the outlet
+    step = {"fill_holes": {"over": "slice", "apply_to": "soft"}}
+    filled, _ = softened((plane, CUBES), [step], 0.5)
+    assert filled[1:4, 1:4] == pytest.approx(0.3)
+    kept, _ = softened((plane, CUBES), [{"fill_holes": {"apply_to": "soft"}}], 0.5)
+    assert np.array_equal(kept, plane)  # in 3D, one slice encloses nothing

@@ -199,6 +199,22 @@ def test_scores_of_an_ensemble_compare_the_masks_of_its_members(scan, tmp_path):
     assert everything["volume_cv"] == pytest.approx(np.std(volumes) / np.mean(volumes))
 
 
+@pytest.mark.parametrize("kind", ["mc-dropout", "ensemble"])
+def test_soft_postprocessing_leaves_the_maps_of_uncertainty_as_they_are(scan, tmp_path, kind):
+    steps = "evaluate.postprocess=[{remove_small: {minimum: 1000, apply_to: soft}}]"
+    for folder, sets in (("raw", []), ("out", [steps])):
+        if kind == "ensemble":
+            models = [seen(*sets, network=Shifted(by)) for by in (-1, 0.5)]
+            predict_scans(models, find_scans([scan], ["T1w"]), tmp_path / folder, plain())
+        else:
+            sampled(seen(*sets, network=Noisy().eval()), scan, tmp_path / folder)
+    assert not data(tmp_path / "out", "probseg").any()
+    for name in MAPS:
+        raw = data(tmp_path / "raw", f"desc-{name}")
+        assert raw.any()
+        assert np.array_equal(data(tmp_path / "out", f"desc-{name}"), raw)
+
+
 def test_a_bad_scan_stops_no_other(scan, tmp_path):
     (scan.parent / "p0.nii.gz").write_bytes(b"no scan")
     done = sampled(noisy(), scan.parent, tmp_path / "out")
