@@ -201,7 +201,10 @@ def collect_metadata(
 
 
 def _scored_as(recorded: Mapping[str, Any], rules: Evaluate) -> bool:
-    """Return whether run.json records scores of the same masks; runs without a record have them."""
+    """Return whether the scores of run.json are of the masks that these rules make.
+
+    A key that an earlier version did not record counts as equal.
+    """
     section = recorded.get("scored_evaluate")
     if not isinstance(section, dict):
         section = {"postprocess": recorded.get("scored_postprocess", rules.steps)}
