@@ -84,8 +84,8 @@ def check_files(planned: PlannedRun) -> None:
     if changed:
         names = {str(planned.root / name) for names in changed.values() for name in names}
         raise UserError(
-            f"images or masks of {listing(changed)} changed while the ablation was running "
-            f"({listing(names)}); restore the files and run softseg ablate again"
+            f"images, masks or confidence maps of {listing(changed)} changed while the ablation "
+            f"was running ({listing(names)}); restore the files and run softseg ablate again"
         )
 
 

@@ -26,7 +26,7 @@ class Affine(Component):
 
     Linear interpolation for image and target, so a hard mask comes out soft at its edge. Outside
     the slice the image is its standardized background and the target 0. A voxel to which an ignored
-    voxel contributes is ignored.
+    voxel contributes is ignored; weights of the loss are interpolated, and 1 outside the slice.
 
     Example: `- affine: {rotation: 10, translation: 0.05, scale: 0.2}`
     """
@@ -82,8 +82,8 @@ def apply_affine(batch: Batch, parameters: Tensor, *, shift_first: bool = False)
         raise ValueError("distance maps cannot be scaled by a factor for each axis")
     channels, targets = batch.image.shape[1], batch.target.shape[1]
     # Zeros are filled in from outside: with the background subtracted, they are the background.
-    ignore = [] if batch.ignore is None else [batch.ignore]
-    both = torch.cat([batch.image - batch.fill[:, :, None, None], batch.target, *ignore], dim=1)
+    shifted = batch.image - batch.fill[:, :, None, None]
+    both = torch.cat([shifted, batch.target, *batch.exceptions], dim=1)
     theta, scale = _on_device(parameters, both, batch.aspect, shift_first)
     grid = F.affine_grid(theta, list(both.shape), align_corners=False)
     moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -91,7 +91,8 @@ def apply_affine(batch: Batch, parameters: Tensor, *, shift_first: bool = False)
     maps = _transform_maps(batch.maps, grid, scale)
     target = moved[:, channels : channels + targets].clamp(0, 1)
     batch = replace(batch, image=image, target=target, maps=maps)
-    return batch.with_ignored(moved[:, channels + targets :])
+    exceptions = moved[:, channels + targets :]
+    return batch.with_exceptions(exceptions.split(targets, dim=1) if exceptions.shape[1] else ())
 
 
 def _transform_maps(maps: Mapping[str, Tensor], grid: Tensor, scale: Tensor) -> dict[str, Tensor]:

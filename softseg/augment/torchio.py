@@ -104,8 +104,7 @@ class TorchioTransform(Component):
         offset = batch.fill[:, :, None, None] * float(self.name in _SPATIAL)
         image = (batch.image - offset).cpu()
         transform, affines = self._transform(), _slice_affines(batch)
-        ignore = [] if batch.ignore is None else [batch.ignore]
-        labels = torch.cat([batch.target, *batch.maps.values(), *ignore], dim=1).cpu()
+        labels = torch.cat([batch.target, *batch.maps.values(), *batch.exceptions], dim=1).cpu()
         seed = int(torch.randint(2**62, (1,), generator=generator))
         # TorchIO draws from torch's global generator, whose state must not change for others
         with torch.random.fork_rng(devices=[]):
@@ -123,7 +122,7 @@ class TorchioTransform(Component):
         target, *others = moved_labels.split(batch.target.shape[1], dim=1)
         maps = dict(zip(batch.maps, others, strict=False))
         batch = replace(batch, image=moved, target=target.clamp(0, 1), maps=maps)
-        return batch.with_ignored(others[-1]) if ignore else batch
+        return batch.with_exceptions(others[len(maps) :])
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from softseg.core.files import check_writable, write_atomically
 from softseg.core.memory import memory_errors
 from softseg.data import Dataset, DatasetError, Split
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.masks import ignored_voxels, roi_mask, soft_mask
+from softseg.data.masks import confidence_map, ignored_voxels, roi_mask, soft_mask
 from softseg.data.nifti.checks import FileError
 from softseg.data.nifti.io import read_dtype
 from softseg.data.sample import SubjectError, SubjectReader, contrast_of_masks, load_sample
@@ -159,6 +159,9 @@ def _check_subject(
             files.append(FileSummary(subject.name, path, kind, name, rater, volumes[key], None))
             if kind == "image":
                 continue
+            if kind == "confidence":
+                confidence_map(volume.data, path, name)
+                continue
             if kind == "mask":
                 target, ignore = dataset.targets[name], subject.ignore.get(name, ())
                 mask = soft_mask(volume.data, path, name, target, ignore)
@@ -224,6 +227,7 @@ def _file_roles(subject: Subject, dataset: DatasetFields) -> list[FileRole]:
         for rater, path in subject.labels.get(target, {}).items()
         if path is not None
     ]
+    roles += [(path, "confidence", target, "") for target, path in subject.confidence.items()]
     if subject.roi is not None:
         roles.append((subject.roi, "roi", "", ""))
     return sorted(roles, key=lambda role: _is_unused(role, dataset))

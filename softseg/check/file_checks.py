@@ -40,6 +40,10 @@ def find_unusual_files(
             what = f"every voxel is {file.volume.min:g}"
             do = "convert it again from its source, or leave the subject out with dataset.exclude"
             yield Finding("warning", "constant image", what, do, file.subject, file.path)
+        if file.kind == "confidence" and file.volume.max <= 0:
+            what = f"is 0 everywhere, so no voxel of {file.name} counts in the loss"
+            do = "correct the map, or leave the subject out with dataset.exclude"
+            yield Finding("warning", "confidence of 0", what, do, file.subject, file.path)
         if file.mask is not None and file.mask.empty:
             structure = file.name or "the region of interest"
             do = "check that there is none in this scan"

@@ -22,8 +22,8 @@ from softseg.metrics.overlap import volume_ml
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-Kind = Literal["image", "mask", "roi"]
-KINDS: tuple[Kind, ...] = ("image", "mask", "roi")
+Kind = Literal["image", "mask", "confidence", "roi"]
+KINDS: tuple[Kind, ...] = ("image", "mask", "confidence", "roi")
 _MAX_VALUES = 256
 """More values than any table of labels has; a soft mask has thousands."""
 
@@ -81,11 +81,12 @@ class FileSummary:
     path: Path
     kind: Kind
     name: str
-    """The contrast of an image, the target of a mask; empty for an ROI."""
+    """The contrast of an image, the target of a mask or of a map of confidence; empty for an
+    ROI."""
     rater: str
     volume: VolumeSummary
     mask: MaskSummary | None
-    """None for images, and for masks that were rejected."""
+    """None for images and maps of confidence, and for masks that were rejected."""
 
 
 def summarize_volume(volume: Volume, reference: Grid, dtype: str) -> VolumeSummary:

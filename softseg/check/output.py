@@ -36,6 +36,12 @@ VALUES = 10
 """The number of values of a mask that are listed; `distinct` is the number of all values."""
 _MAX_CHOICES = 5  # of shapes and the like that are listed
 _TOPIC_WIDTH = 12
+_PLURALS: dict[Kind, str] = {
+    "image": "images",
+    "mask": "masks",
+    "confidence": "maps of confidence",
+    "roi": "rois",
+}
 
 
 def as_error(result: CheckResult) -> UserError | None:
@@ -102,17 +108,22 @@ def _describe_files(result: CheckResult) -> list[str]:
     firsts: dict[str, VolumeSummary] = {}
     stored: dict[Kind, dict[tuple[str, Path], str]] = {kind: {} for kind in KINDS}
     contrasts: dict[str, list[VolumeSummary]] = {}
+    maps: dict[str, list[VolumeSummary]] = {}
     masks: dict[str, list[FileSummary]] = {}
     for file in result.files:
         firsts.setdefault(file.subject, file.volume)
         stored[file.kind][file.subject, file.path] = file.volume.dtype
         if file.kind == "image":
             contrasts.setdefault(file.name, []).append(file.volume)
+        if file.kind == "confidence":
+            maps.setdefault(file.name, []).append(file.volume)
         if file.mask is not None:
             masks.setdefault(file.name or "roi", []).append(file)
     grids = firsts.values()
     types = [
-        f"{kind}s {_count_values(of_kind.values())}" for kind, of_kind in stored.items() if of_kind
+        f"{_PLURALS[kind]} {_count_values(of_kind.values())}"
+        for kind, of_kind in stored.items()
+        if of_kind
     ]
     return [
         _line("subjects", f"{total}{f' ({sizes})' if sizes else ''}"),
@@ -123,6 +134,7 @@ def _describe_files(result: CheckResult) -> list[str]:
         *([_line("stored as", "; ".join(types))] if types else []),
         *(_line(name, _describe_images(images)) for name, images in contrasts.items()),
         *(_line(name, _describe_masks(of_name)) for name, of_name in masks.items()),
+        *(_line(name, _describe_maps(of_name)) for name, of_name in maps.items()),
     ]
 
 
@@ -151,6 +163,12 @@ def _describe_images(images: Sequence[VolumeSummary]) -> str:
         f"{len(images)} images, voxels {_range(voxels)}, "
         f"medians of those other than 0: {_range(medians)}"
     )
+
+
+def _describe_maps(maps: Sequence[VolumeSummary]) -> str:
+    """Return the number of maps of confidence of one target, and the range of their voxels."""
+    voxels = [value for one in maps for value in (one.min, one.max)]
+    return f"{len(maps)} maps of confidence (weights of the loss), voxels {_range(voxels)}"
 
 
 def _describe_masks(files: Sequence[FileSummary]) -> str:
@@ -187,14 +205,16 @@ def pairs_frame(result: CheckResult) -> pd.DataFrame:
     """Return which files belong together: a row for each subject.
 
     Columns: `subject`; `set`, train, validation, test or empty; a column for each contrast; one for
-    each target (`target:rater` if there are several raters); `roi`, if there are any. Paths are
-    relative to the dataset's root, as the loader `table` reads them; a missing file is empty.
+    each target (`target:rater` if there are several raters); `confidence_<target>` and `roi`, if
+    there are any. Paths are relative to the dataset's root, as the loader `table` reads them; a
+    missing file is empty.
     """
     rows = []
     for subject in result.subjects:
         paths: dict[str, Path | None] = dict(subject.images)
         for target, raters in subject.labels.items():
             paths |= {f"{target}:{r}" if r else target: path for r, path in raters.items()}
+        paths |= {f"confidence_{target}": path for target, path in subject.confidence.items()}
         paths |= {} if subject.roi is None else {"roi": subject.roi}
         row = {"subject": subject.name, "set": set_of(subject.name, result.sets)}
         for name, path in paths.items():
@@ -213,11 +233,12 @@ def as_json(result: CheckResult) -> dict[str, Any]:
     `root`; `counts`: number of `error`, `warning`, `note`; `findings`: each `severity`, `kind`,
     `subject` and `path` (None if it is about the dataset), `what`, `do`; `subjects`: each
     `subject`, `set` (train, validation, test or None), `columns`; `files`, a record for every role
-    of a file: `path`, `subject`, `set`, `kind` (image, mask, roi), `name` (contrast or target),
-    `rater`, `shape`, `zooms_mm`, `orientation`, `dtype`, `min`, `max`, and of the voxels other than
-    0 `mean`, `std` and `median`; `away_mm` from the first contrast; `digest` of the voxels; and for
-    masks (else None) `values` (at most 10), `distinct` (the number of all values), `soft_share` in
-    [0, 1], `volume_ml`, `empty` and `ignored` (the number of voxels whose truth is unknown).
+    of a file: `path`, `subject`, `set`, `kind` (image, mask, confidence, roi), `name` (contrast or
+    target), `rater`, `shape`, `zooms_mm`, `orientation`, `dtype`, `min`, `max`, and of the voxels
+    other than 0 `mean`, `std` and `median`; `away_mm` from the first contrast; `digest` of the
+    voxels; and for masks (else None) `values` (at most 10), `distinct` (the number of all values),
+    `soft_share` in [0, 1], `volume_ml`, `empty` and `ignored` (the number of voxels whose truth is
+    unknown).
     """
     return {
         "root": result.root.as_posix(),

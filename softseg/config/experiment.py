@@ -10,7 +10,7 @@ from softseg.augment import Affine, AugmentStep, TorchioTransform
 from softseg.config.trainer import Trainer
 from softseg.core.component import Component
 from softseg.data import Dataset, Split
-from softseg.losses import Loss, contour_only
+from softseg.losses import Loss, contour_losses, contour_only
 from softseg.metrics.score import Evaluate
 from softseg.models import Model
 from softseg.preprocess.slices import Slices
@@ -103,6 +103,21 @@ class Experiment(Component):
                 "augment: affine.scale with a factor for each axis changes shapes, which the "
                 "distance maps of a contour loss cannot follow; give one number, the same for both "
                 "axes, or use another loss"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weighted_losses_have_voxels(self) -> Self:
+        """Check that no contour loss has to be weighted by maps of confidence."""
+        weighted = [
+            n for n, target in self.dataset.targets.items() if target.confidence is not None
+        ]
+        contour = contour_losses(self.loss)
+        if weighted and contour:
+            raise ValueError(
+                f"loss: {contour[0]} cannot be weighted, since its maps are of the whole contour, "
+                "whatever the confidence is there; leave it out, or remove "
+                f"dataset.targets.{weighted[0]}.confidence"
             )
         return self
 

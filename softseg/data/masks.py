@@ -90,6 +90,18 @@ def _mask_of_codes(
     return mask
 
 
+def confidence_map(data: Float32Array, path: Path, name: str) -> Float32Array:
+    """Return how much each voxel (X, Y, Z) counts in the loss of target `name`, in [0, 1].
+
+    Raises FileError for values outside [0, 1].
+    """
+    if data.min() < -TOLERANCE or data.max() > 1 + TOLERANCE:
+        wrong = f"holds the values {format_values(data)}, so it is not a map of confidence from "
+        fix = f"bring them to this scale, or correct dataset.targets.{name}.confidence"
+        raise FileError(path, f"{wrong}0 to 1", fix)
+    return np.clip(data, 0, 1)
+
+
 def roi_mask(data: Float32Array) -> Float32Array:
     """Return an ROI in [0, 1]: 1 at every code above 0, soft masks as they are.
 

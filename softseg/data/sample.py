@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from softseg.data.loaders.base import DatasetFields
 from softseg.data.masks import (
     TOLERANCE,
     Counts,
+    confidence_map,
     count_soft,
     ignored_voxels,
     roi_mask,
@@ -69,6 +70,9 @@ class Sample:
     truth: Float32Array | None = None
     """(K, X, Y, Z), the masks of the files, where `target` and `raters` are softened for training;
     None: they are not."""
+    weight: Float32Array | None = None
+    """(K, X, Y, Z) in [0, 1], how much a voxel counts in the loss of each target: its confidence;
+    None if no target has a map of it, and unless it was requested."""
 
     def __post_init__(self) -> None:
         self.fill = self.fill or tuple(map(background_value, self.image))
@@ -84,11 +88,13 @@ def load_sample(
     labels: bool = True,
     every_rater: bool = False,
     frame: int | None = None,
+    confidence: bool = False,
 ) -> Sample:
     """Read a subject's images and ROI, and its masks if `labels`; check that they fit together.
 
     `every_rater` reads the masks of all raters even if one is chosen; of a 4D file the frame of
-    index `frame` is read.
+    index `frame` is read. `confidence` also reads the maps of confidence, which only training
+    needs, and ignores voxels of confidence 0.
 
     Raises `SubjectError` with every problem of the subject: files that cannot be read, contrasts or
     masks that are not on the first contrast's grid (unless `on_grid_mismatch` resamples them),
@@ -101,6 +107,7 @@ def load_sample(
         for (contrast, path), fill in zip(subject.images.items(), fills, strict=True)
     ]
     masks = _read_masks(reader, subject, dataset, every_rater) if labels else []
+    weights = _read_weights(reader, subject) if labels and confidence else {}
     roi = None if subject.roi is None else reader.on_reference(subject.roi, roi_mask)
     sound = [image for image in images if image is not None]
     if reader.problems or reader.reference is None:
@@ -114,10 +121,9 @@ def load_sample(
                 *others,
             ]
         raise SubjectError(subject.name, problems)
-    ignore = None
-    if masks and subject.ignore:
-        names = zip(dataset.targets, masks, strict=True)
-        ignore = np.stack([_read_ignored(reader, subject, dataset, *pair) for pair in names])
+    weight = _stack_weights(weights, dataset.targets, reader.reference) if weights else None
+    ignore = _ignored_voxels(reader, subject, dataset, masks, weight)
+    if ignore is not None:
         masks = [
             {rater: without_ignored(mask, ignored) for rater, mask in raters.items()}
             for raters, ignored in zip(masks, ignore, strict=True)
@@ -137,6 +143,7 @@ def load_sample(
         },
         fill=tuple(background_value(*pair) for pair in zip(sound, fills, strict=True)),
         ignore=ignore,
+        weight=weight,
     )
 
 
@@ -191,6 +198,23 @@ def _read_masks(
     return masks
 
 
+def _ignored_voxels(
+    reader: SubjectReader,
+    subject: Subject,
+    dataset: DatasetFields,
+    masks: Sequence[Mapping[str, Float32Array]],
+    weight: Float32Array | None,
+) -> BoolArray | None:
+    """Return the voxels (K, X, Y, Z) to ignore, by a code or of weight 0; None without either."""
+    ignore = None
+    if masks and subject.ignore:
+        names = zip(dataset.targets, masks, strict=True)
+        ignore = np.stack([_read_ignored(reader, subject, dataset, *pair) for pair in names])
+    if weight is not None and not weight.all():
+        ignore = weight <= 0 if ignore is None else ignore | (weight <= 0)
+    return ignore
+
+
 def _read_ignored(
     reader: SubjectReader,
     subject: Subject,
@@ -213,6 +237,32 @@ def _read_ignored(
         if voxels is not None:
             ignored |= voxels > TOLERANCE
     return ignored
+
+
+def _read_weights(reader: SubjectReader, subject: Subject) -> dict[str, Float32Array]:
+    """Return target -> how much its voxels (X, Y, Z) count in the loss, for targets with a map.
+
+    Where a map is resampled, every voxel to which one of confidence 0 contributes has 0, as it has
+    a part of a truth that is not known. Outside of its own grid, a map is 1. Maps with a problem
+    are left out.
+    """
+    weights = {}
+    for name, path in subject.confidence.items():
+        to_map = partial(confidence_map, path=path, name=name)
+        weight = reader.on_reference(path, to_map, fill=1.0)
+        if weight is not None:
+            unknown = reader.on_reference(path, lambda data: np.asarray(data <= 0, np.float32))
+            assert unknown is not None  # read before
+            weights[name] = np.where(unknown > TOLERANCE, np.float32(0), np.clip(weight, 0, 1))
+    return weights
+
+
+def _stack_weights(
+    weights: Mapping[str, Float32Array], targets: Iterable[str], grid: Grid
+) -> Float32Array:
+    """Return the weights (K, X, Y, Z) of all targets, 1 for those without a map."""
+    full = np.ones(grid.shape, np.float32)
+    return np.stack([weights.get(name, full) for name in targets])
 
 
 @dataclass

@@ -57,6 +57,8 @@ class Subject:
     """Contrast -> the volume of its file, for contrasts that share a 4D file."""
     ignore: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Target -> codes of the voxels in its masks whose truth is unknown; only targets with some."""
+    confidence: Mapping[str, Path] = field(default_factory=dict)
+    """Target -> the map of how much each voxel counts in the loss; only targets with one."""
 
     @property
     def first_image(self) -> Path:
@@ -65,11 +67,13 @@ class Subject:
 
     @property
     def files(self) -> list[Path]:
-        """All files: images in the order of the config, masks by target and rater, the ROI mask."""
+        """All files: images in the order of the config, masks by target and rater, confidence maps
+        by target, the ROI mask."""
         masks = [
             path for _, raters in sorted(self.labels.items()) for _, path in sorted(raters.items())
         ]
-        others = (path for path in (*masks, self.roi) if path is not None)
+        maps = [path for _, path in sorted(self.confidence.items())]
+        others = (path for path in (*masks, *maps, self.roi) if path is not None)
         return [*self.images.values(), *others]
 
     @property
@@ -122,10 +126,13 @@ class SubjectFiles:
     columns: dict[str, str]
     images: defaultdict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     labels: defaultdict[str, list[MaskFile]] = field(default_factory=lambda: defaultdict(list))
+    confidences: defaultdict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    """Target -> its maps of confidence, of which there must be one."""
     rois: list[MaskFile] = field(default_factory=list)
     searched: Mapping[str, str] = field(default_factory=dict)
     """Where the loader searched, as a path with `*`: `image <contrast>`, `roi`, `mask <target>`
-    (where {rater} stands for a rater), and of tables `mask <target> by rater <rater>`."""
+    (where {rater} stands for a rater), `confidence <target>`, and of tables `mask <target> by rater
+    <rater>`."""
     frames: dict[str, Frame] = field(default_factory=dict)
     missing_raters: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Target -> raters whose mask a table names, although there is no such file."""

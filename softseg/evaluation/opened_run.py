@@ -122,7 +122,9 @@ def open_run(
     stack = stack or load_stack(experiment, list(subjects.values()), console)
     if changed := run.changed_subjects(stack.fingerprints()):
         console.print(
-            f"warning: images or masks changed since training: {', '.join(changed)}", markup=False
+            "warning: images, masks or confidence maps changed since training: "
+            f"{', '.join(changed)}",
+            markup=False,
         )
     warnings = data_warnings(list(experiment.dataset.targets), experiment.slices, stack, sets)
     for warning in dict.fromkeys((*run.metadata().get("warnings", []), *warnings)):

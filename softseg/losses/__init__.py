@@ -12,10 +12,10 @@ from pydantic import Field, TypeAdapter
 
 from softseg.core.component import parse_component
 from softseg.losses.base import BaseLoss
-from softseg.losses.combination import Combination, contour_only
+from softseg.losses.combination import Combination, contour_losses, contour_only
 from softseg.losses.family import SingleLoss
 
-__all__ = ["Combination", "Loss", "SingleLoss", "build", "contour_only"]
+__all__ = ["Combination", "Loss", "SingleLoss", "build", "contour_losses", "contour_only"]
 
 Loss = Annotated[SingleLoss | Combination, Field(discriminator="name")]
 _family: TypeAdapter[SingleLoss | Combination] = TypeAdapter(Loss)
@@ -31,8 +31,8 @@ def build(spec: Any) -> SingleLoss | Combination:
         A function of prediction and target, both (B, K, H, W), to a scalar; it computes in
         float32 for inputs of lower precision (float64 stays float64). Its `required_maps` are the
         kinds of contour maps, (B, K, H, W) each, that it takes as a third argument, a mapping from
-        kind to map. `ignore=`, (B, K, H, W), marks voxels to leave out. `at(epoch)`, counted from
-        0, is the loss of that epoch.
+        kind to map. `ignore=`, (B, K, H, W), marks voxels to leave out; `weight=`, (B, K, H, W), is
+        how much each voxel counts. `at(epoch)`, counted from 0, is the loss of that epoch.
 
     Raises:
         pydantic.ValidationError: the spec names no loss, or a field is wrong.

@@ -26,6 +26,8 @@ class BaseLoss(Component):
 
     Ignored voxels, where the target is unknown, are no values of the loss. `forward` gets a
     prediction, a target and maps of 0 there, and `__call__` leaves out what it returns for them.
+    A voxel of another weight counts as that part of a voxel: in sums, and in the number of values
+    of a mean.
     """
 
     reduction: Literal["mean", "sum"] = "mean"
@@ -38,7 +40,9 @@ grows with the batch and the slice)"""
     All arguments have shape (B, K, H, W) and the same float type; the maps are those of
     `required_maps`, in that order.
     """
-    _ignored: Tensor | None = PrivateAttr(default=None)  # (B, K, H, W) bool, while `forward` runs
+    # (B, K, H, W) while `forward` runs: which voxels do not count, and the weight of each voxel
+    _ignored: Tensor | None = PrivateAttr(default=None)
+    _weight: Tensor | None = PrivateAttr(default=None)
 
     @property
     def required_maps(self) -> tuple[str, ...]:
@@ -56,6 +60,7 @@ grows with the batch and the slice)"""
         maps: Mapping[str, Tensor] | None = None,
         ignore: Tensor | None = None,
         batch_count: BatchCount | None = None,
+        weight: Tensor | None = None,
     ) -> Tensor:
         """Compute the loss of a prediction and a target, both (B, K, H, W) in [0, 1]: a scalar.
 
@@ -66,7 +71,9 @@ grows with the batch and the slice)"""
             ignore: (B, K, H, W), above 0 where the target is unknown; None: known everywhere. These
                 voxels count neither in sums nor in the number of values of a mean, and have no
                 gradient. A target without any other voxel counts in no mean over targets.
-            batch_count: where several processes share a batch with ignored voxels.
+            batch_count: where several processes share a batch with ignored voxels or weights.
+            weight: (B, K, H, W), 0 or above, how much each voxel counts; 0 is the same as ignored.
+                None: 1 everywhere.
 
         Raises:
             ValueError: a map is missing, or shapes differ (they would broadcast to a wrong loss).
@@ -78,9 +85,9 @@ grows with the batch and the slice)"""
                     f"the loss needs a map {kind!r}; given: {', '.join(maps) or 'none'}"
                 )
         required = {kind: maps[kind] for kind in self.required_maps}
-        compared = {"target": target, **required, **({} if ignore is None else {"ignore": ignore})}
+        compared = {"target": target, **required, "ignore": ignore, "weight": weight}
         for name, tensor in compared.items():
-            if prediction.shape != tensor.shape:
+            if tensor is not None and prediction.shape != tensor.shape:
                 raise ValueError(
                     f"prediction {tuple(prediction.shape)} and {name} {tuple(tensor.shape)} "
                     "differ in shape"
@@ -91,23 +98,34 @@ grows with the batch and the slice)"""
                 tensor.detach().to(dtype) for tensor in (target, *required.values())
             )
             arguments = [prediction.to(dtype), target, *constants]
+            if weight is not None:
+                weight = weight.detach().to(dtype)
+                ignored = weight <= 0 if ignore is None else (weight <= 0) | (ignore > 0)
+                weight = weight.masked_fill(ignored, 0)
+                return self._reduce_known(arguments, ignored, weight, batch_count)
             if ignore is not None:
-                return self._reduce_known(arguments, ignore > 0, batch_count)
+                return self._reduce_known(arguments, ignore > 0, None, batch_count)
             values = self.forward(*arguments)
             return values.mean() if self.reduction == "mean" else values.sum()
 
     def _reduce_known(
-        self, arguments: list[Tensor], ignored: Tensor, batch_count: BatchCount | None
+        self,
+        arguments: list[Tensor],
+        ignored: Tensor,
+        weight: Tensor | None,
+        batch_count: BatchCount | None,
     ) -> Tensor:
         """Return the loss of the voxels that are not ignored; 0 if all are."""
         loss = self.model_copy()
-        loss._ignored = ignored
+        loss._ignored, loss._weight = ignored, weight
         values = loss.forward(*(tensor.masked_fill(ignored, 0) for tensor in arguments))
         left_out = loss._ignored_values(values)
-        total = values.masked_fill(left_out, 0).sum()
+        weights = loss._weight_of_values(values)
+        values = values.masked_fill(left_out, 0)
+        total = (values if weights is None else values * weights).sum()
         if self.reduction == "sum":
             return total
-        count = (~left_out).sum().to(total.dtype)
+        count = ((~left_out) if weights is None else weights).sum().to(total.dtype)
         count = batch_count(count) if batch_count else count
         return total / count.clamp(min=torch.finfo(count.dtype).tiny)  # 0 / tiny: nothing to learn
 
@@ -115,6 +133,10 @@ grows with the batch and the slice)"""
         """Return which values that `forward` returned do not count; here, of ignored voxels."""
         assert self._ignored is not None
         return _for_classes(self._ignored, values)
+
+    def _weight_of_values(self, values: Tensor) -> Tensor | None:
+        """Return how much each value that `forward` returned counts; None: all count the same."""
+        return None if self._weight is None else _for_classes(self._weight, values)
 
 
 class ContourLoss(BaseLoss):
@@ -142,23 +164,31 @@ those of each sample"""
     def total(self, values: Tensor) -> Tensor:
         """The sums of (B, K, H, W): one per target, (K,), or per sample and target, (B, K).
 
-        Ignored voxels do not count; K may be the classes, targets and then their complements.
+        Ignored voxels do not count, and others as much as their weight; K may be the classes,
+        targets and then their complements.
         """
         if self._ignored is not None:
             values = values.masked_fill(_for_classes(self._ignored, values), 0)
+        if self._weight is not None:
+            values = values * _for_classes(self._weight, values)
         return values.sum(dim=self.axes)
 
     def average(self, values: Tensor) -> Tensor:
         """The means of (B, K, H, W) over the same voxels as in `total`; 0 without a voxel."""
         if self._ignored is None:
             return values.mean(dim=self.axes)
-        return self.total(values) / self.total(torch.ones_like(values)).clamp(min=1)
+        voxels = self.total(torch.ones_like(values))
+        return self.total(values) / voxels.clamp(min=torch.finfo(voxels.dtype).tiny)
 
     def _ignored_values(self, values: Tensor) -> Tensor:
         """Return which targets (or samples and targets) have ignored voxels only."""
         assert self._ignored is not None
         empty = (~self._ignored).sum(dim=self.axes) == 0
         return empty if values.ndim == empty.ndim else empty.all(-1)  # one value for all targets
+
+    def _weight_of_values(self, values: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Return None: targets count the same, since `total` has weighted their voxels."""
+        return None
 
     def error_ratio(self, disagreement: Tensor, agreement: Tensor) -> Tensor:
         """disagreement / (disagreement + agreement + s), of sums of one shape, both 0 or above.
@@ -168,9 +198,9 @@ those of each sample"""
         return ratio(disagreement, disagreement + agreement + self.smooth, nothing=0)
 
 
-def _for_classes(ignored: Tensor, values: Tensor) -> Tensor:
-    """Repeat what is ignored (B, K, H, W) for each kind of class of values (B, n K, H, W)."""
-    return torch.cat([ignored] * (values.shape[1] // ignored.shape[1]), dim=1)
+def _for_classes(voxels: Tensor, values: Tensor) -> Tensor:
+    """Repeat a tensor of voxels (B, K, H, W) for each kind of class of values (B, n K, H, W)."""
+    return torch.cat([voxels] * (values.shape[1] // voxels.shape[1]), dim=1)
 
 
 def ratio(part: Tensor, whole: Tensor, nothing: float) -> Tensor:

@@ -178,6 +178,7 @@ class Combination(Component):
         maps: Mapping[str, Tensor] | None = None,
         ignore: Tensor | None = None,
         batch_count: BatchCount | None = None,
+        weight: Tensor | None = None,
     ) -> Tensor:
         """Compute the loss as `BaseLoss` does; a term of weight 0 is not computed.
 
@@ -191,7 +192,7 @@ class Combination(Component):
                     f"a {term.weight.name} weight changes over epochs; call loss.at(epoch)(...)"
                 )
             if term.weight > 0:
-                value = term.loss(prediction, target, maps, ignore, batch_count)
+                value = term.loss(prediction, target, maps, ignore, batch_count, weight)
                 weighted.append(term.weight * value)
         return torch.stack(weighted).sum()
 
@@ -212,6 +213,12 @@ def contour_only(loss: SingleLoss | Combination) -> bool:
         others = [term for term in loss.terms if not isinstance(term.loss, ContourLoss)]
         return first_epoch_without_weight(others) is not None
     return isinstance(loss, ContourLoss)
+
+
+def contour_losses(loss: SingleLoss | Combination) -> list[str]:
+    """Return the names of the contour losses that a loss is or has among its terms."""
+    single = [term.loss for term in loss.terms] if isinstance(loss, Combination) else [loss]
+    return [part.name for part in single if isinstance(part, ContourLoss)]
 
 
 def first_epoch_without_weight(terms: Iterable[Term]) -> int | None:

@@ -63,7 +63,8 @@ def build_stack(
 
     def read_or_preprocess(subject: Subject) -> VolumeSlices:
         def create() -> VolumeSlices:
-            sample = soften_sample(load_sample(subject, dataset), subject, dataset)
+            sample = load_sample(subject, dataset, confidence=True)
+            sample = soften_sample(sample, subject, dataset)
             return preprocess(sample, steps, slices, dataset.raters.fusion == "random", maps)
 
         if folder is None:
@@ -134,6 +135,7 @@ def _entry_path(folder: Path, subject: Subject, dataset: Dataset, recipe: dict[s
         "images": list(subject.images),
         "frames": {contrast: asdict(frame) for contrast, frame in subject.frames.items()},
         "ignore": sorted(subject.ignore.items()),
+        "confidence": sorted(subject.confidence),
     }
     # a table's subjects may have any name, e.g. `../../x`
     name = re.sub(r"^[^\w]|[^\w.+-]", "_", subject.name)[:_MAX_NAME]

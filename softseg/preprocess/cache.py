@@ -41,7 +41,7 @@ from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
 
 # Raise when preprocessing computes other values: entries of earlier versions are then ignored.
 _VERSION = 6
-TENSORS = ("image", "target", "fill", "keep", "raters", "maps", "ignore", "truth")
+TENSORS = ("image", "target", "fill", "keep", "raters", "maps", "ignore", "truth", "weight")
 _STATISTICS = TypeAdapter(VolumeStatistics)
 
 _STEM = r"[^.].*-[0-9a-f]{32}"  # <subject>-<key>

@@ -18,7 +18,7 @@ from softseg.metrics import TRUTH_THRESHOLD, binarize, without_ignored
 from softseg.metrics.overlap import dice
 from softseg.preprocess.distance_maps import slice_maps
 from softseg.preprocess.geometry import Geometry, center_of_mass, plan_geometry
-from softseg.preprocess.interpolation import Order, resample
+from softseg.preprocess.interpolation import Interpolation, Order, resample
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.steps import (
     Resample,
@@ -55,8 +55,9 @@ class VolumeSlices:
     keep: Tensor  # (S,) bool: takes part in training and validation
     raters: Tensor  # (S, R, K, H, W) float32 in [0, 1]: each rater's masks; R = 0 unless asked for
     maps: Tensor  # (S, M, K, H, W) float32: a map of each kind that a contour loss needs
-    ignore: Tensor  # (S, I, H, W) float32: 1 where a target is unknown; I = K, or 0 without codes
+    ignore: Tensor  # (S, I, H, W) float32: 1 where a target is unknown; I = K, or 0 for nowhere
     truth: Tensor  # (S, T, H, W) float32: the masks of the files; T = K, or 0 if not softened
+    weight: Tensor  # (S, W, H, W) float32 in [0, 1], of the loss; W = K, or 0 if all are 1
     geometry: Geometry
     statistics: VolumeStatistics = field(repr=False)
 
@@ -72,7 +73,8 @@ def preprocess(
 
     Only the box that the crop keeps is resampled, in one interpolation for all steps. Where a
     target is ignored, it and its raters' masks are 0; a slice without any other voxel takes no
-    part in training. What is outside the scan is not ignored: it has no structure. With
+    part in training. What is outside the scan is not ignored: it has no structure. Weights of the
+    loss are resampled linearly, and 1 outside the scan. With
     `with_raters`, every rater's masks are returned, too (for `raters: {fusion: random}`);
     `map_kinds` are the kinds of distance maps that the loss needs. Where the sample's masks are
     softened, maps, statistics and `keep` are those of its `truth`.
@@ -119,6 +121,7 @@ def preprocess(
         maps=_stack_or_empty(slice_maps(native_truth, steps, slices, geometry, map_kinds), target),
         ignore=ignore,
         truth=truth[:, :0] if true_masks is masks else truth,
+        weight=_resampled_weights(sample, steps, geometry, slices),
         geometry=geometry,
         statistics=_statistics(
             sample, native_truth, true_masks, ignored, geometry, count_soft([masks])
@@ -182,6 +185,24 @@ def _resampled_ignore(ignore: BoolArray, steps: Sequence[Step], geometry: Geomet
     ]
     # a spline of order 2 or 3 also has negative weights
     return (np.abs(np.stack(resampled)) > TOLERANCE).astype(np.float32)
+
+
+def _resampled_weights(
+    sample: Sample, steps: Sequence[Step], geometry: Geometry, slices: Slices
+) -> Tensor:
+    """Return the weights of the loss (S, K, H, W); (S, 0, H, W) if all are 1.
+
+    Those of ignored voxels, which do not count, are 1 and lower no weight next to them. A weight of
+    1 stays exactly 1, as what it lacks to 1 is resampled.
+    """
+    ignored = False if sample.ignore is None else sample.ignore
+    lacking = None if sample.weight is None else np.where(ignored, np.float32(0), 1 - sample.weight)
+    if lacking is None or not lacking.any():
+        size = [geometry.network.shape[axis] for axis in (slices.axis_index, *slices.in_plane)]
+        return torch.zeros(size[0], 0, *size[1:])
+    order: Interpolation = "mean" if label_interpolation(steps) == "mean" else 1
+    resampled = [resample(part, geometry.native, geometry.network, order) for part in lacking]
+    return slices.cut(1 - np.clip(np.stack(resampled), 0, 1))
 
 
 def _stack_or_empty(tensors: Sequence[Tensor], like: Tensor) -> Tensor:

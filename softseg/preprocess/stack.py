@@ -31,8 +31,10 @@ from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.training_scans import TrainingScans
 
-LARGE = ("image", "target", "raters", "maps", "ignore", "truth")
+LARGE = ("image", "target", "raters", "maps", "ignore", "truth", "weight")
 """The tensors of a stack that fill memory."""
+_ABSENT = {"weight": 1.0}
+"""The value of channels that a subject does not have but others have; of other tensors 0."""
 _ROW_KEYS = ("subject", "start", "stop", "raters")
 
 
@@ -58,8 +60,9 @@ class SliceStack:
     keep: Tensor  # (S,) bool, takes part in training and validation; stays on the CPU
     raters: Tensor  # (S, R, K, H, W) float32, each rater's masks; R = 0 unless fusion is random
     maps: Tensor  # (S, M, K, H, W) float32, the maps of a contour loss; M = 0 without one
-    ignore: Tensor  # (S, I, H, W) float32, 1 where a target is unknown; I = K, or 0 without codes
+    ignore: Tensor  # (S, I, H, W) float32, 1 where a target is unknown; I = K, or 0 for nowhere
     truth: Tensor  # (S, T, H, W) float32, the masks of the files; T = K, or 0 if not softened
+    weight: Tensor  # (S, W, H, W) float32 in [0, 1], of the loss; W = K, or 0 if all are 1
     volumes: tuple[StackedVolume, ...]
 
     def volumes_of(self, subjects: Iterable[str]) -> list[StackedVolume]:
@@ -103,6 +106,10 @@ class SliceStack:
         """Return where targets of these slices are unknown, (N, K, H, W); None if none may be."""
         return self.ignore[rows] if self.ignore.shape[1] else None
 
+    def weights_at(self, rows: Tensor) -> Tensor | None:
+        """Return the weights of the loss in these slices, (N, K, H, W); None if all are 1."""
+        return self.weight[rows] if self.weight.shape[1] else None
+
     def rater_counts(self) -> Tensor:
         """Return how many of `raters` each slice has, (S,)."""
         counts = [torch.full((v.stop - v.start,), v.raters) for v in self.volumes]
@@ -130,6 +137,8 @@ class SliceStack:
                 digest.update(tensor[volume.start : volume.stop].cpu().numpy().data)
             if (ignore := self.ignore[volume.start : volume.stop]).any():
                 digest.update(ignore.cpu().numpy().data)
+            if ((weight := self.weight[volume.start : volume.stop]) < 1).any():
+                digest.update(weight.cpu().numpy().data)
             prints[volume.subject] = digest.hexdigest()[:16]
         return prints
 
@@ -204,21 +213,24 @@ class _Block:
         slices = sum(len(tensor) for tensor in tensors)
         channels = max(tensor.shape[1] for tensor in tensors)
         self._shape = (slices, channels, *tensors[0].shape[2:])
+        self._absent = _ABSENT.get(name, 0.0)
         if folder and math.prod(self._shape):  # an empty file cannot be mapped
             Path(folder).mkdir(parents=True, exist_ok=True)
             file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the stack keeps it open
             self._target: Tensor | IO[bytes] = file
         else:
-            self._target = torch.zeros(self._shape)
+            self._target = torch.zeros(self._shape)  # unlike `full`, takes no memory yet
+            if self._absent:
+                self._target.fill_(self._absent)
         self._filled = 0
 
     def append(self, part: Tensor) -> None:
-        """Copy one volume's slices to their place; raters that it does not have stay 0."""
+        """Copy one volume's slices to their place; channels that it does not have stay absent."""
         stop = self._filled + len(part)
         if isinstance(self._target, Tensor):
             self._target[self._filled : stop, : part.shape[1]] = part
         else:
-            padded = part.new_zeros(len(part), *self._shape[1:])
+            padded = part.new_full((len(part), *self._shape[1:]), self._absent)
             padded[:, : part.shape[1]] = part
             self._target.write(padded.numpy().data)
         self._filled = stop

@@ -135,7 +135,8 @@ def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
                 )
             fix = "exclude fewer"
             if stack.ignore.shape[1]:
-                fix += ", or check whether all voxels are ignored (targets.X.ignore)"
+                fix += ", or check whether all voxels are ignored (targets.X.ignore) or have the "
+                fix += "confidence 0 (targets.X.confidence)"
             raise UserError(f"slices.exclude excludes every {name} slice; {fix}")
     _check_targets(experiment, stack, sets)
 

@@ -157,8 +157,8 @@ def check_same_data(run: Run, sets: Sets, data: dict[str, str]) -> None:
         return  # killed before its data was recorded
     if changed := run.changed_subjects(data):
         raise UserError(
-            f"the images or masks of {', '.join(changed)} have changed since {run.folder} "
-            "started; restore the files, or start over with --overwrite"
+            f"the images, masks or confidence maps of {', '.join(changed)} have changed since "
+            f"{run.folder} started; restore the files, or start over with --overwrite"
         )
     if read_split(run.split) != sets:
         raise UserError(

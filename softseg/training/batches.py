@@ -124,8 +124,16 @@ def collate(
     else:
         target = stack.target[near_rows]
     aspect = None if task.pixel_aspects is None else task.pixel_aspects[rows]
-    maps, ignore = distance_maps(task, near_rows), stack.ignored_at(near_rows)
-    return Batch(stack.image[near_rows], target, stack.fill[near_rows], maps, ignore, part, aspect)
+    return Batch(
+        image=stack.image[near_rows],
+        target=target,
+        fill=stack.fill[near_rows],
+        maps=distance_maps(task, near_rows),
+        ignore=stack.ignored_at(near_rows),
+        part=part,
+        aspect=aspect,
+        weight=stack.weights_at(near_rows),
+    )
 
 
 def distance_maps(task: Task, rows: Tensor) -> dict[str, Tensor]:

@@ -123,7 +123,7 @@ def train_step(
         output = state.head(logits.float())
         batch_count = task.processes.batch_counter(batch.part)
         loss = task.loss.at(state.epoch)(
-            output, batch.target, batch.maps, batch.ignore, batch_count
+            output, batch.target, batch.maps, batch.ignore, batch_count, batch.weight
         )
     with phase("backward"):
         (loss * batch.share_weight).backward()
@@ -182,9 +182,11 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
             kind: to_device(map_, task.device, pin=on_host)
             for kind, map_ in distance_maps(task, kept).items()
         }
-        ignore = task.stack.ignored_at(kept)
-        ignore = None if ignore is None else to_device(ignore, task.device, pin=on_host)
-        loss = validation_loss(soft, target, maps, ignore)
+        ignore, weight = (
+            None if voxels is None else to_device(voxels, task.device, pin=on_host)
+            for voxels in (task.stack.ignored_at(kept), task.stack.weights_at(kept))
+        )
+        loss = validation_loss(soft, target, maps, ignore, weight=weight)
         largest_logit = logits.amax(dim=(0, 2, 3)).min()
         row = [loss, _dice(soft, truth, ignore), largest_logit, is_dead(soft).any()]
         values.append(torch.stack([value.float() for value in row]))

@@ -88,8 +88,7 @@ def summarize_data(
         f"softness  {softness_line(experiment, sets, stack)}",
         *geometry_lines(stack.volumes, list(experiment.dataset.targets)),
     ]
-    lines += _ignored_lines(experiment, sets, stack)
-    return lines
+    return lines + _ignored_lines(experiment, sets, stack) + _weight_lines(experiment, sets, stack)
 
 
 def _ignored_lines(experiment: Experiment, sets: Sets, stack: SliceStack) -> list[str]:
@@ -102,7 +101,31 @@ def _ignored_lines(experiment: Experiment, sets: Sets, stack: SliceStack) -> lis
     shares = (100 * sums.sum(dim=0) / voxels).tolist()
     targets = zip(experiment.dataset.targets, shares, strict=True)
     listed = ", ".join(f"{target} {share:.1f} %" for target, share in targets)
-    return [f"ignored   {listed} of the voxels of training subjects: no loss and no metric there"]
+    what = "no loss and no metric there"
+    if any(target.confidence for target in experiment.dataset.targets.values()):
+        what = "no loss there (codes to ignore, and confidence 0)"
+    return [f"ignored   {listed} of the voxels of training subjects: {what}"]
+
+
+def _weight_lines(experiment: Experiment, sets: Sets, stack: SliceStack) -> list[str]:
+    """Return the mean weight of targets with a map of confidence; no line if none has one."""
+    targets = experiment.dataset.targets
+    members = stack.volumes_of(sets.train)
+    if not any(target.confidence for target in targets.values()):
+        return []
+    means = torch.stack([_mean_weights(stack, volume) for volume in members]).mean(dim=0).tolist()
+    pairs = zip(targets.items(), means, strict=True)
+    listed = ", ".join(f"{name} {mean:.3g}" for (name, target), mean in pairs if target.confidence)
+    return [f"weights   {listed}: mean confidence of the training subjects, in the loss only"]
+
+
+def _mean_weights(stack: SliceStack, volume: StackedVolume) -> torch.Tensor:
+    """Return the mean weight of a volume's voxels for each target, (K,); 0 for ignored ones."""
+    rows = torch.arange(volume.start, volume.stop)
+    weight, ignore = stack.weights_at(rows), stack.ignored_at(rows)
+    weight = torch.ones_like(stack.target[rows]) if weight is None else weight
+    weight = weight if ignore is None else weight.masked_fill(ignore > 0, 0)
+    return weight.mean(dim=(0, 2, 3))
 
 
 def softness_line(experiment: Experiment, sets: Sets, stack: SliceStack) -> str:

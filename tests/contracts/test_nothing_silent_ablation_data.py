@@ -130,6 +130,9 @@ def test_a_run_fails_if_data_change_while_the_ablation_runs(ablate, monkeypatch,
     monkeypatch.setattr(run_one_module, "evaluate", changed_scores)
     outcome = run_one(plan[0], stacks[plan[0].number], io.StringIO())
     assert outcome.status == "failed"
-    assert "images or masks of site1-sc02 changed while the ablation was running" in outcome.reason
+    assert (
+        "images, masks or confidence maps of site1-sc02 changed while the ablation was running"
+        in outcome.reason
+    )
     assert "done" not in plan[0].run.metadata()
     assert plan[0].run.exists() == (moment == "before scoring")  # no training in vain

@@ -11,17 +11,27 @@ from softseg.training.distributed import processes
 from softseg.training.distributed.launch import run_as_rank
 from softseg.training.distributed.processes import processes_of
 from softseg.training.loop import fit
-from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task, with_ignored
+from tests.support.tiny import (
+    Watcher,
+    tiny_stack,
+    tiny_state,
+    tiny_task,
+    with_ignored,
+    with_weights,
+)
 
 
-def tiny_training(ranks=SINGLE_PROCESS, ignored=False):
+def tiny_training(ranks=SINGLE_PROCESS, counted="all"):
     """Batches of 4, 4 and 1, with batch norm in evaluation mode: weights, records, slices.
 
-    With `ignored`, slices have very different numbers of voxels that are not ignored.
+    With `counted` = "known" or "weighted", slices have very different numbers of voxels that are
+    not ignored, or weights.
     """
-    stack = tiny_stack(volumes=6)
-    if ignored:
-        stack = with_ignored(stack)
+    stack = {
+        "all": lambda stack: stack,
+        "known": with_ignored,
+        "weighted": lambda stack: with_weights(with_ignored(stack)),
+    }[counted](tiny_stack(volumes=6))
     task = tiny_task(stack, max_epochs=2, clip_gradient=0.5, early_stopping=None)
     task = replace(
         task, rows=task.rows[:9], foreground=task.foreground[:9], processes=processes_of(ranks)
@@ -37,10 +47,10 @@ def tiny_training(ranks=SINGLE_PROCESS, ignored=False):
     return state.model.state_dict(), records, watcher.slices
 
 
-def tiny_rank(rank, ignored=False):
+def tiny_rank(rank, counted="all"):
     """Train as one process of several and save the result."""
     ranks = from_environment()
-    run_as_rank(lambda: torch.save(tiny_training(ranks, ignored), f"{rank}.pt"), ranks)
+    run_as_rank(lambda: torch.save(tiny_training(ranks, counted), f"{rank}.pt"), ranks)
 
 
 def buffers_rank(rank):

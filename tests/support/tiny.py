@@ -48,6 +48,7 @@ def tiny_stack(volumes=4, slices=4, seed=0):
         maps=none,
         ignore=none[:, :, 0],
         truth=none[:, :, 0],
+        weight=none[:, :, 0],
         volumes=places,
     )
 
@@ -92,6 +93,13 @@ def with_ignored(stack):
         ignore[row, ..., : 7 * (row % 4)] = 1
     target = stack.target.masked_fill(ignore > 0, 0)
     return replace(stack, target=target, ignore=ignore)
+
+
+def with_weights(stack):
+    """Weights at random places, but full in every fourth slice."""
+    weight = torch.rand(stack.target.shape, generator=torch.Generator().manual_seed(1))
+    weight[::4] = 1
+    return replace(stack, weight=weight)
 
 
 class Watcher:

@@ -64,6 +64,12 @@ class Target(Component):
     contour losses. Several raters: with `fusion: mean` and `random` each mask is softened before
     they are fused, else the fused mask. Methods other than `gaussian` and `smoothing` need a binary
     mask. Voxels to ignore stay ignored, and make no edge. null: the mask stays as it is."""
+    confidence: Annotated[str, Field(min_length=1)] | None = None
+    """Where the maps are of how much each voxel counts in the loss: NIfTI files with numbers from 0
+    (not at all, as a voxel to ignore) to 1 (fully), one for each subject, on the grid of the masks.
+    Loader `files`: a path pattern; `bids`: what follows the image's name, e.g. desc-confidence;
+    `table`: the column of their paths; not for `nnunet`. Only the loss is weighted: no metric of
+    `eval` uses them. null: every voxel counts fully."""
     label: str | None = None
     """Path pattern of this target's mask, in place of the dataset's `label` (loader `files`)."""
     suffix: str | None = None
@@ -329,6 +335,7 @@ def validate_subject(files: SubjectFiles, dataset: DatasetFields) -> tuple[Subje
     labels = {
         target: _masks_by_rater(files, target, dataset, problems) for target in dataset.targets
     }
+    confidence = dict(_confidence_maps(files, dataset, problems))
     roi = None if dataset.roi is None else _roi(files, dataset.contrasts, problems)
     # file systems allow any bytes, but no table can hold a name that is not text
     problems += [
@@ -339,7 +346,9 @@ def validate_subject(files: SubjectFiles, dataset: DatasetFields) -> tuple[Subje
     own_codes = {name: target.ignore for name, target in dataset.targets.items()}
     codes = {name: files.ignore if own is None else own for name, own in own_codes.items()}
     ignore = {name: of_target for name, of_target in codes.items() if of_target}
-    subject = Subject(files.name, images, labels, roi, files.columns, files.frames, ignore)
+    subject = Subject(
+        files.name, images, labels, roi, files.columns, files.frames, ignore, confidence
+    )
     return subject, [f"{files.name}: {problem}" for problem in problems]
 
 
@@ -390,6 +399,25 @@ def _rater_problems(
         detail = f"looked for {files.mask_location(target)}; {available}"
         number = f"dataset.raters.required is {rules.required}"
         yield f"{len(raters)} mask(s) of {target}, but {number} ({detail})"
+
+
+def _confidence_maps(
+    files: SubjectFiles, dataset: DatasetFields, problems: list[str]
+) -> Iterator[tuple[str, Path]]:
+    """Yield each target with its map of confidence; add what is missing or ambiguous."""
+    for name in (n for n, target in dataset.targets.items() if target.confidence is not None):
+        paths = files.confidences.get(name, [])
+        if len(paths) == 1:
+            yield name, paths[0]
+            continue
+        what = f"the confidence map of {name}"
+        place = files.searched[f"confidence {name}"]
+        problems.append(
+            _ambiguous(paths, what)
+            if paths
+            else f"no confidence map of {name} (looked for {place}; "
+            f"dataset.targets.{name}.confidence needs one for each subject)"
+        )
 
 
 def _roi(files: SubjectFiles, contrasts: Sequence[str], problems: list[str]) -> Path | None:

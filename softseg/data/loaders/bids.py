@@ -62,6 +62,8 @@ class BidsDataset(DatasetFields):
             if target.suffix is None:
                 raise ValueError(f"{key}.suffix: write it, e.g. suffix: seg-manual")
             _check_suffix(f"{key}.suffix", target.suffix, ("rater",))
+            if target.confidence is not None:
+                _check_suffix(f"{key}.confidence", target.confidence, ())
         if self.roi is not None:
             _check_suffix("roi", self.roi, ())
         return self
@@ -103,8 +105,11 @@ class BidsDataset(DatasetFields):
         derivatives = list(session.files(masks_root))
         for name, target in self.targets.items():
             contrasts = (target.contrast,) if target.contrast else self.contrasts
+            maps = _masks_of(derivatives, target.confidence, contrasts) if target.confidence else ()
+            files.confidences[name] = [file.path for file in maps if file.path is not None]
             for mask in _masks_of(derivatives, target.suffix or "", contrasts):
-                files.labels[name].append(mask)
+                if mask.path not in files.confidences[name]:  # seg-{rater} fits seg-confidence, too
+                    files.labels[name].append(mask)
         if self.roi is not None:
             files.rois.extend(_masks_of(derivatives, self.roi, self.contrasts))
         for kind, paths in (("image", session.files(root)), ("mask", derivatives)):
@@ -127,7 +132,11 @@ class BidsDataset(DatasetFields):
             f"mask {name}": mask(target.suffix, target.contrast)
             for name, target in self.targets.items()
         }
-        return {**images, **masks, "roi": mask(self.roi, None)}
+        maps = {
+            f"confidence {name}": mask(target.confidence, target.contrast)
+            for name, target in self.targets.items()
+        }
+        return {**images, **masks, **maps, "roi": mask(self.roi, None)}
 
 
 @dataclass(frozen=True)
@@ -199,7 +208,8 @@ def _masks_of(
 def _unused(files: SubjectFiles, paths: Iterable[Path]) -> str:
     """Return `; there is x.nii.gz`: files of a session that are no input, maybe misspelled ones."""
     masks = [*files.rois, *(mask for masks in files.labels.values() for mask in masks)]
-    used = {mask.path for mask in masks} | {path for own in files.images.values() for path in own}
+    used = {mask.path for mask in masks}
+    used |= {p for own in (*files.images.values(), *files.confidences.values()) for p in own}
     unused = listing((path.name for path in paths if path not in used), limit=3)
     return f"; there is {unused}" if unused else ""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -122,6 +123,15 @@ class FilesDataset(DatasetFields):
                 raise ValueError("label: write a path pattern, or choose a layout")
             label = self._label(name)
             _check_placeholders(f"{key}.label", label, (*self._identity, "contrast", "rater"))
+            if target.confidence is not None:
+                check_pattern(target.confidence)
+                confidence = Pattern(target.confidence)
+                if "rater" in confidence.placeholders:
+                    raise ValueError(
+                        f"{key}.confidence: a map is for the masks of all raters together; remove "
+                        f"{{rater}} from {target.confidence!r}"
+                    )
+                _check_placeholders(f"{key}.confidence", confidence, (*self._identity, "contrast"))
             if target.contrast is not None and "contrast" not in label.placeholders:
                 raise ValueError(f"{key}.contrast: there is no {{contrast}} in {label.text!r}")
         return self
@@ -164,19 +174,25 @@ class FilesDataset(DatasetFields):
         rows = read_session_rows(root / self.table) if self.table else SessionRows({})
         images = self._image.find(root, self.contrasts)
         masks: list[tuple[str, Pattern, Matches]] = []
+        confidences: list[tuple[str, Pattern, Matches]] = []
         for name, target in self.targets.items():
-            pattern = self._label(name)
             contrasts = (target.contrast,) if target.contrast else self.contrasts
+            pattern = self._label(name)
             masks.append((name, pattern, pattern.find(root, contrasts)))
+            if target.confidence is not None:
+                pattern = Pattern(target.confidence)
+                confidences.append((name, pattern, pattern.find(root, contrasts)))
         if self.roi is not None:
             pattern = Pattern(self.roi)
             masks.append((_ROI, pattern, pattern.find(root, self.contrasts)))
-        for _, pattern, matches in masks:
-            # `{subject}.nii.gz` matches `01_mask.nii.gz` too: such a file belongs to the pattern
-            # that leaves less open, `{subject}_mask.nii.gz`
-            for path in images.keys() & matches.keys():
-                del (images if pattern.literals > self._image.literals else matches)[path]
-        subjects = self._gather(images, masks, rows)
+        # `{subject}.nii.gz` matches `01_mask.nii.gz` too: such a file belongs to the pattern that
+        # leaves less open, `{subject}_mask.nii.gz`
+        for _, pattern, matches in (*masks, *confidences):
+            _divide(images, self._image, matches, pattern)
+        for (name, pattern, matches), (_, other, maps) in product(masks, confidences):
+            if name != _ROI:  # which may be a map of confidence, too
+                _divide(matches, pattern, maps, other)
+        subjects = self._gather(images, masks, confidences, rows)
         return self.resolve_subjects(root, subjects, self._image.text)
 
     def available_contrasts(self, root: Path) -> set[str]:
@@ -184,18 +200,24 @@ class FilesDataset(DatasetFields):
         if "contrast" not in self._image.placeholders:
             return set()
         patterns = [self._label(target) for target in self.targets]
-        patterns += [Pattern(self.roi)] if self.roi else []
+        others = (self.roi, *(target.confidence for target in self.targets.values()))
+        patterns += [Pattern(text) for text in others if text]
         masks = {path for pattern in patterns for path in pattern.find(root)}
         images = self._image.find(root).items()
         return {values["contrast"] for path, values in images if path not in masks}
 
     def _gather(
-        self, images: Matches, masks: list[tuple[str, Pattern, Matches]], rows: SessionRows
+        self,
+        images: Matches,
+        masks: list[tuple[str, Pattern, Matches]],
+        confidences: list[tuple[str, Pattern, Matches]],
+        rows: SessionRows,
     ) -> list[SubjectFiles]:
         """Return every subject that has an image or a mask, with all its files.
 
-        A mask belongs to every subject whose identity agrees with the placeholders of its path. A
-        mask without an image makes a subject by itself, so that the missing image is reported.
+        A mask belongs to every subject whose identity agrees with the placeholders of its path, and
+        so does a map of confidence. A mask without an image makes a subject by itself, so that the
+        missing image is reported.
         """
         by_name: dict[str, SubjectFiles] = {}
         by_identity: dict[Identity, SubjectFiles] = {}
@@ -211,17 +233,26 @@ class FilesDataset(DatasetFields):
             contrast = values.get("contrast", self.contrasts[0])
             subject_of(values).images[contrast].append(path)
         with_images = dict(by_identity)
-        for name, pattern, matches in masks:
+
+        def owners_of(pattern: Pattern, matches: Matches) -> Iterator[tuple[Path, SubjectFiles]]:
             owners: dict[tuple[str, ...], list[SubjectFiles]] = defaultdict(list)
             for identity, subject in with_images.items():
                 key = tuple(text for part, text in sorted(identity) if part in pattern.placeholders)
                 owners[key].append(subject)
             for path, values in matches.items():
                 key = tuple(text for _, text in sorted(_identity_of(values)))
-                mask = MaskFile(path, values.get("contrast", ""), values.get("rater", ""))
                 for subject in owners.get(key) or [subject_of(values)]:
-                    of_target = subject.rois if name == _ROI else subject.labels[name]
-                    of_target.append(mask)
+                    yield path, subject
+
+        for name, pattern, matches in masks:
+            for path, subject in owners_of(pattern, matches):
+                values = matches[path]
+                mask = MaskFile(path, values.get("contrast", ""), values.get("rater", ""))
+                of_target = subject.rois if name == _ROI else subject.labels[name]
+                of_target.append(mask)
+        for name, pattern, matches in confidences:
+            for path, subject in owners_of(pattern, matches):
+                subject.confidences[name].append(path)
         return list(by_name.values())
 
     def _new_subject(self, name: str, identity: dict[str, str], rows: SessionRows) -> SubjectFiles:
@@ -238,8 +269,16 @@ class FilesDataset(DatasetFields):
         for target in self.targets:
             # {rater} stays, for any rater
             searched[f"mask {target}"] = self._label(target).fill({**identity, "rater": "{rater}"})
+            confidence = Pattern(self.targets[target].confidence or "")
+            searched[f"confidence {target}"] = confidence.fill(identity)
         searched["roi"] = Pattern(self.roi).fill(identity) if self.roi else ""
         return SubjectFiles(name, columns, searched=searched)
+
+
+def _divide(first: Matches, pattern: Pattern, second: Matches, other: Pattern) -> None:
+    """Leave a file that matches two patterns to the one with more fixed characters."""
+    for path in first.keys() & second.keys():
+        del (first if other.literals > pattern.literals else second)[path]
 
 
 def _identity_of(values: Mapping[str, str]) -> Identity:

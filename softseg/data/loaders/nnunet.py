@@ -29,9 +29,10 @@ class NnunetDataset(DatasetFields):
     Voxels of the label `ignore`, if it has one, are ignored unless a target has its own `ignore`.
     """
 
-    unused_target_keys: ClassVar = dict.fromkeys(
-        ("label", "suffix", "contrast"), "remove it: masks are labelsTr/<case>"
-    )
+    unused_target_keys: ClassVar = {
+        **dict.fromkeys(("label", "suffix", "contrast"), "remove it: masks are labelsTr/<case>"),
+        "confidence": "nnU-Net's format has no confidence maps: remove it, or use loader: files",
+    }
 
     loader: Literal["nnunet"]
     contrasts: Annotated[tuple[str, ...], Field(min_length=1)] = ()

@@ -26,7 +26,8 @@ class TableDataset(DatasetFields):
     """Subjects from a table of paths, one line each.
 
     Columns: `subject`; one for each contrast and each target, with paths below root (a target's
-    raters have columns `target:rater`); `roi`, if dataset.roi names it; all others are for splits.
+    raters have columns `target:rater`); those that `dataset.roi` and a target's `confidence` name.
+    All others are for splits.
     `none` in place of a mask's path means that there is no voxel of the target in the scan.
     """
 
@@ -54,7 +55,7 @@ class TableDataset(DatasetFields):
             for column, (target, _, rater) in parts.items()
             if target in self.targets
         }
-        required = [*self.contrasts, *([self.roi] if self.roi else [])]
+        required = [*self.contrasts, *self._confidences.values(), *([self.roi] if self.roi else [])]
         missing = [name for name in required if name not in columns]
         with_masks = {target for target, _ in masks.values()}
         missing += [target for target in self.targets if target not in with_masks]
@@ -63,11 +64,18 @@ class TableDataset(DatasetFields):
         files = [self._subject_files(root, name, row, masks) for name, row in rows.items()]
         return self.resolve_subjects(root, files, f"the paths in {self.file}")
 
+    @property
+    def _confidences(self) -> dict[str, str]:
+        """Target -> the column of its maps of confidence, for targets with one."""
+        columns = {name: target.confidence for name, target in self.targets.items()}
+        return {name: column for name, column in columns.items() if column is not None}
+
     def _subject_files(
         self, root: Path, name: str, row: Mapping[str, str], masks: Masks
     ) -> SubjectFiles:
         """Return the files that one line names and that exist."""
-        used = {*self.contrasts, *masks, *([self.roi] if self.roi else [])}
+        maps = self._confidences
+        used = {*self.contrasts, *masks, *maps.values(), *([self.roi] if self.roi else [])}
         columns = {key: value for key, value in row.items() if key not in used}
         files = SubjectFiles(
             name,
@@ -85,6 +93,9 @@ class TableDataset(DatasetFields):
                 files.labels[target].append(MaskFile(path, rater=rater))
             elif row[column] not in _EMPTY:
                 files.missing_raters[target].append(rater)
+        for target, column in maps.items():
+            if path := existing_file(root, row[column], name):
+                files.confidences[target] = [path]
         if self.roi and row[self.roi].casefold() == _NONE:
             raise UserError(f"{name}: {self.roi} is none in {self.file}; an ROI needs a mask")
         if self.roi and (path := existing_file(root, row[self.roi], name)):
@@ -111,6 +122,8 @@ class TableDataset(DatasetFields):
             for rater in {rater for _, rater in masks.values()}:
                 column = f"{target}:{rater}" if rater else target
                 searched[f"mask {target} by rater {rater}"] = mask_cells(target, column)
+        for target, column in self._confidences.items():
+            searched[f"confidence {target}"] = cells(column)
         return {**searched, "roi": cells(self.roi) if self.roi else ""}
 
 

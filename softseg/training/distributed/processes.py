@@ -47,11 +47,12 @@ class Processes(Ranks):
         return totals
 
     def batch_counter(self, part: BatchPart | None) -> BatchCount | None:  # noqa: ARG002
-        """Return how a mean loss counts the values of all processes, where voxels are ignored.
+        """Return how a mean loss counts the values of all processes, if voxels do not all count.
 
-        Then processes with equally many slices do not have equally many values. The count of a
-        process becomes the mean over processes, times the weight of its part, by which its loss is
-        multiplied. None: of a single process, whose count is that of the batch.
+        Where some are ignored or have weights, processes with equally many slices do not have
+        equally many values. The count of a process becomes the mean over processes, times the
+        weight of its part, by which its loss is multiplied. None: of a single process, whose count
+        is that of the batch.
         """
         return None
 

@@ -125,6 +125,8 @@ def test_a_soft_mask_is_not_taken_for_codes(tmp_path):
         ("{1: 0.5, 1.0: 1}", "values: 1.0: is the same code as 1; remove one"),
         ("{1: 0.5, '1': 1}", "values.1: written twice (also x.yaml:4); keep one"),
         ("{a: 0.5}", "values.a: is not a label code, which is a number"),
+        ("{nan: 0.5}", "values.nan: is not a label code, which is a number"),
+        ("{1_0: 0.5}", "values.1_0: is not a label code, which is a number"),
         ("{1: high}", "values.1: must be a number, not text 'high'"),
         ("{1: null}", "values.1: must be a number, not empty (null)"),
         ("{}", "values: must have at least 1 item, not 0"),

@@ -330,7 +330,7 @@ def test_changed_data_and_an_unfinished_training_are_reported(run):
     console = plain()
     evaluate(run, console)
     printed = console.file.getvalue()
-    assert "images or masks changed since training: site1-sc02" in printed
+    assert "images, masks or confidence maps changed since training: site1-sc02" in printed
     assert "not finished (interrupted)" in printed
 
 

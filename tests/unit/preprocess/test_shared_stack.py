@@ -49,6 +49,7 @@ def stack(seed=0, sizes=(3, 2), statistics=STATISTICS):
         maps=torch.randn(count, 1, 2, 5, 4, generator=draws),
         ignore=(torch.rand(count, 2, 5, 4, generator=draws) > 0.5).float(),
         truth=torch.rand(count, 2, 5, 4, generator=draws),
+        weight=torch.rand(count, 2, 5, 4, generator=draws),
         volumes=volumes,
     )
 

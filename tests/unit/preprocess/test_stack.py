@@ -129,7 +129,7 @@ def test_the_file_has_no_name_and_writing_to_the_stack_is_private(tmp_path):
     maps = Path("/proc/self/maps")
     if maps.exists():
         mapped = [line for line in maps.read_text().splitlines() if str(tmp_path) in line]
-        assert len(mapped) == len(LARGE) - 2  # `ignore` and `truth` are empty
+        assert len(mapped) == len(LARGE) - 3  # `ignore`, `truth` and `weight` are empty
     stack.image[0] = 5  # private: it does not change the file, and it does not fail
     assert (stack.image[0] == 5).all()
 

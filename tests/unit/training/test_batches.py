@@ -32,7 +32,7 @@ class WithMap:
     def at(self, epoch):
         return self
 
-    def __call__(self, output, target, maps, ignore=None, batch_count=None):
+    def __call__(self, output, target, maps, ignore=None, batch_count=None, weight=None):
         return self.loss(output, target) + (maps["half_pixel"] * output).mean() * 1e-3
 
 

@@ -145,15 +145,15 @@ def test_each_process_of_a_machine_uses_another_gpu(monkeypatch):
 # Results
 
 
-@pytest.mark.parametrize("ignored", [False, True])
-def test_three_processes_give_the_weights_of_one(tmp_path, ignored):
+@pytest.mark.parametrize("counted", ["all", "known", "weighted"])
+def test_three_processes_give_the_weights_of_one(tmp_path, counted):
     """One process has no slice of the last batch and no validation volume.
 
-    With ignored voxels, processes with equally many slices have unequally many voxels.
+    With ignored or weighted voxels, processes with equally many slices have unequally many voxels.
     """
-    weights, records, slices = tiny_training(ignored=ignored)
+    weights, records, slices = tiny_training(counted=counted)
     several = Several(tmp_path)
-    several.start(tiny_rank, 3, ignored)
+    several.start(tiny_rank, 3, counted)
     assert several.end().statuses == [0, 0, 0]
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(3)]
     for process_weights, process_records, process_slices in results:

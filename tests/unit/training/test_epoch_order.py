@@ -127,6 +127,6 @@ class TargetRecorder:
     def at(self, epoch):
         return self
 
-    def __call__(self, output, target, maps, ignore=None, batch_count=None):
+    def __call__(self, output, target, maps, ignore=None, batch_count=None, weight=None):
         self.targets.append(target)
         return self.loss(output, target)
