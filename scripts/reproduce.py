@@ -7,11 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import bias
 import pandas as pd
 import repeatability as repeated_scans
+import soften
+import soften_scans
 
 from softseg.report.results import read_results
 from softseg.runs.plan_file import RunStatus
@@ -132,6 +135,16 @@ def volume_bias(jobs: int) -> None:
     bias.write(bias.measure(folders), RESULTS / "bias")
 
 
+def softening(jobs: int) -> None:
+    """Which softening of binary masks comes closest to the true partial volume."""
+    scratch = Path(tempfile.gettempdir()) / "softseg-soften"  # scans are not kept
+    if not (scratch / "phantom").exists():
+        soften_scans.write_phantom(scratch / "phantom", softseg)
+    if not (scratch / "hippocampus").exists():
+        soften_scans.write_hippocampus(scratch / "hippocampus", real("hippocampus"))
+    soften.run(RESULTS / "soften", scratch, softseg, jobs)
+
+
 def row_of(entry: RunStatus) -> dict[str, object]:
     """Return the scores of one run, and whether its output was dead at the end."""
     scored = pd.read_csv(entry.run.folder / "metrics.csv")
@@ -189,6 +202,7 @@ TABLES = {
     "unbalanced_real": unbalanced_real,
     "bias": volume_bias,
     "repeatability": repeatability,
+    "soften": softening,
 }
 
 

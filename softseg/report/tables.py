@@ -81,8 +81,8 @@ def mean_scores(results: Results, target: str) -> dict[str, dict[str, dict[str, 
 
 
 def candidates_table(results: Results) -> TextTable:
-    """What each candidate with a run is: its loss, head, augmentation and crop."""
-    rows = []
+    """What each candidate with a run is: its loss, head, augmentation, crop and softening."""
+    rows, softening = [], []
     for name in results.scored_candidates:
         experiment = load_config(results.done_runs(name)[0].run.config, Experiment)
         crops = [step for step in experiment.preprocess if isinstance(step, Crop)]
@@ -91,10 +91,19 @@ def candidates_table(results: Results) -> TextTable:
         loss, head = _described(experiment.loss), _described(experiment.model.head)
         texts = (name, loss, head, steps or "none", ", ".join(sizes) or "none")
         rows.append(tuple(map(Cell, texts)))
+        targets = experiment.dataset.targets.items()
+        methods = [f"{key}: {_described(t.soften)}" for key, t in targets if t.soften]
+        softening.append(Cell(", ".join(methods) or "none"))
+    header = ["candidate", "loss", "head", "augmentation", "crop"]
+    title = "Loss, head, augmentation and crop of each candidate"
+    if any(cell.text != "none" for cell in softening):
+        header.append("softened masks")
+        title = "Loss, head, augmentation, crop and softened masks of each candidate"
+        rows = [(*row, cell) for row, cell in zip(rows, softening, strict=True)]
     return TextTable(
         name="candidates",
-        title="Loss, head, augmentation and crop of each candidate",
-        header=("candidate", "loss", "head", "augmentation", "crop"),
+        title=title,
+        header=tuple(header),
         rows=tuple(rows),
         notes=("In parentheses: parameters that differ from their defaults.",),
     )

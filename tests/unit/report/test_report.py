@@ -313,6 +313,19 @@ def test_the_report_names_what_each_candidate_is(tmp_path):
     assert rows["Dice"] == rows["Soft"]  # these runs share a configuration
 
 
+def test_the_report_names_how_masks_were_softened(tmp_path):
+    fake.write(tmp_path, fake.scores(splits=2))
+    results = read_results(tmp_path)
+    for run in results.done_runs("Soft"):
+        codes, soften = "{values: [1]", ", soften: {gaussian: {sigma_mm: 2}}"
+        run.run.config.write_text(run.run.config.read_text().replace(codes, codes + soften))
+    table = candidates_table(read_results(tmp_path))
+    assert table.header[-1] == "softened masks"
+    rows = {row[0].text: row[-1].text for row in table.rows}
+    assert rows["Dice"] == "none"
+    assert rows["Soft"].endswith(": gaussian (sigma_mm: 2.0)")
+
+
 def test_figures_of_a_report_are_also_pdf_or_svg_and_have_a_copy_for_a_phone(tmp_path):
     fake.write(tmp_path, fake.scores(splits=2, candidates=("Soft",)))
     results = read_results(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from softseg.training import loop
-from softseg.training.batches import collate
+from softseg.training.batches import collate, epoch_batches
 from tests.support import project
 from tests.support.command import command_in_copy
 from tests.support.tiny import tiny_stack, tiny_state, tiny_task
@@ -47,6 +47,24 @@ def test_slices_with_foreground_are_those_of_the_truth():
     softened = replace(stack, target=empty * 0.8 + 0.1, truth=empty)
     rows = torch.arange(len(empty))
     assert softened.has_target(rows).tolist() == [bool(row % 2) for row in rows]
+
+
+def test_binarize_makes_the_softened_mask_binary():
+    """In training and in the validation loss; a dilated mask becomes one with its rim."""
+    stack = tiny_stack()
+    wide = torch.clamp(3 * stack.target, max=1)
+    softened = replace(stack, target=0.6 * wide, truth=stack.target)
+    binary = replace(stack, target=(0.6 * wide >= 0.5).float(), truth=stack.target)
+    steps = ({"binarize": {}},)
+    batches = []
+    for each in (softened, binary):
+        task = tiny_task(each, steps=steps)
+        generators = (torch.Generator(), torch.Generator())
+        batches.append(next(epoch_batches(task, task.rows[:2], *generators)))
+    assert torch.equal(batches[0].target, batches[1].target)
+    values = [loop.validate(tiny_state(tiny_task(s, steps=steps)), tiny_task(s, steps=steps))[0]
+              for s in (softened, binary)]  # fmt: skip
+    assert torch.equal(values[0][:2], values[1][:2])
 
 
 SOFTEN = "dataset.targets.gm.soften"
@@ -104,3 +122,11 @@ def test_a_width_above_the_object_is_one_message_before_anything_is_written(soft
     status, out, error = softseg("data", "check", "tiny.yaml", "--set", change)
     assert status != 0
     assert "width_mm 99 is larger than the object" in out + error
+
+
+def test_label_smoothing_does_not_hide_that_a_target_is_absent(softseg):
+    """Its mask is above 0 everywhere."""
+    changes = ("--set", f"{SOFTEN}.smoothing.amount=0.1", "--set", "dataset.targets.gm.values=[7]")
+    status, _, error = softseg("train", "tiny.yaml", "--out", "run", *changes)
+    assert status == 2
+    assert "no training subject has a voxel of gm" in error
