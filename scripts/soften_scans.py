@@ -62,7 +62,7 @@ def write_hippocampus(folder: Path, source: Path) -> None:
     for path, set_name in zip(masks, _set_names(), strict=True):
         inside = path.relative_to(labels)
         image = nib.load(source / inside.with_name(path.name.replace("_seg-manual", "")))
-        blocks = from_matvec(np.diag([2, 2, 2]), [0.5, 0.5, 0.5])  # their centers, in voxels
+        blocks = from_matvec(np.diag([2.0, 2.0, 2.0]), [0.5, 0.5, 0.5])  # their centers, in voxels
         halves = (_block_means(nib.load(file).get_fdata()) for file in (image.get_filename(), path))
         name = path.name.split("_")[0].removeprefix("sub-")
         _write_scan(folder, set_name, name, *halves, image.affine @ blocks)
