@@ -11,66 +11,68 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.files import write_atomically
 from softseg.data import read_split
-from softseg.data.nifti.io import read_volume
-from softseg.inference.write import prediction_file
 from softseg.report.results import read_results
 from softseg.runs.plan_file import RunStatus
 
 RUNS = ("run-1", "run-2")
+AGREEMENT = ("sdw_ml", "sdw_percent", "ldc_ml", "ldc_percent", "icc")
 ABOUT = (
     "Gray matter volume [ml] of two scans of one session (`run-1`, `run-2`), segmented by networks "
     "that were trained on `run-1` of persons of other centers (Soft-ReLU-Wing of "
     "`configs/spinal_gm_ablation.yaml`, 8 filters, six persons in all). The box is around the "
     "cord mask of `run-1` for both. Difference: 200 |V1 - V2| / (V1 + V2) [%]. Soft: the sum of "
-    "the soft values; binary: of voxels from the searched threshold on. Six persons are a "
+    "the soft values; binary: of voxels from the searched threshold on. SDw: within-subject "
+    "standard deviation; LDC: least detectable change, 1.96 sqrt(2) SDw. Six persons are a "
     "demonstration, not a study."
 )
 
 
-def measure(folder: Path, predict: Callable[..., None]) -> pd.DataFrame:
-    """Return one row per session: the volumes of both runs, and their difference.
+def measure(folder: Path, softseg: Callable[..., None]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the volumes of both runs of each session, and what `softseg measure` makes of them.
 
     Args:
         folder: of a finished ablation.
-        predict: calls `softseg predict` with these arguments.
+        softseg: runs the command with these arguments.
+
+    The first table has a row per session with the difference of both runs, the second is
+    `measures_repeatability.csv`.
     """
-    rows = [row for entry in read_results(folder).done_runs() for row in of_run(entry, predict)]
-    table = pd.DataFrame(rows).sort_values("session")
+    out = folder / "measured"
+    for entry in read_results(folder).done_runs():
+        for image, roi in scans_of(entry):
+            softseg("predict", str(entry.run.folder), str(image), "--roi", str(roi), "-o", str(out))
+    softseg("measure", str(out))
+    scans = pd.read_csv(out / "measures.csv")
+    scans[["session", "run"]] = scans["scan"].str.extract(r"(.+)_(run-\d)_")
+    wide = scans.pivot(index="session", columns="run", values=["soft_ml", "binary_ml"])
+    table = pd.DataFrame({"session": wide.index}, index=wide.index)
     for kind in ("soft", "binary"):
-        first, second = (table[f"{kind}_{run}_ml"] for run in RUNS)
+        first, second = (wide[f"{kind}_ml", run] for run in RUNS)
+        table[f"{kind}_run-1_ml"], table[f"{kind}_run-2_ml"] = first, second
         table[f"{kind}_difference"] = 200 * (first - second).abs() / (first + second)
-    return table
+    return table.reset_index(drop=True), pd.read_csv(out / "measures_repeatability.csv")
 
 
-def of_run(entry: RunStatus, predict: Callable[..., None]) -> Iterator[dict[str, object]]:
-    """Yield the volumes in both scans of each session that a run was tested on."""
+def scans_of(entry: RunStatus) -> Iterator[tuple[Path, Path]]:
+    """Yield both scans of each session that a run was tested on, with the cord mask of run-1."""
     experiment = load_config(entry.run.config, Experiment)
     subjects = {subject.name: subject for subject in experiment.dataset()}
     for name in read_split(entry.run.split).test:
         [first], roi = subjects[name].images.values(), subjects[name].roi
-        row: dict[str, object] = {"session": name}
+        assert roi is not None
         for run in RUNS:
-            image, out = first.with_name(first.name.replace("run-1", run)), entry.run.folder / run
-            predict(str(entry.run.folder), str(image), "--roi", str(roi), "-o", str(out))
-            row |= {f"soft_{run}_ml": volume(out, image, "probseg")}
-            row |= {f"binary_{run}_ml": volume(out, image, "mask")}
-        yield row
+            yield first.with_name(first.name.replace("run-1", run)), roi
 
 
-def volume(out: Path, image: Path, kind: str) -> float:
-    """Return the volume of a prediction in ml."""
-    prediction = read_volume(prediction_file(out, image, "gm", kind))  # type: ignore[arg-type]
-    return float(prediction.data.sum(dtype="float64")) * prediction.grid.voxel_ml
-
-
-def write(table: pd.DataFrame, folder: Path) -> None:
-    """Write `repeatability.csv` and `repeatability.md` into a folder."""
+def write(table: pd.DataFrame, agreement: pd.DataFrame, folder: Path) -> None:
+    """Write `repeatability.csv`, `agreement.csv` and `repeatability.md` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     columns = [
         "session", *(f"{kind}_{what}" for kind in ("soft", "binary")
                      for what in ("run-1_ml", "run-2_ml", "difference"))
     ]  # fmt: skip
     write_atomically(folder / "repeatability.csv", table[columns].round(4).to_csv(index=False))
+    write_atomically(folder / "agreement.csv", agreement.to_csv(index=False, float_format="%.4g"))
     lines = [ABOUT, "", "| session | " + " | ".join(
         f"{kind} {what}" for kind in ("soft", "binary")
         for what in ("run-1 [ml]", "run-2 [ml]", "difference [%]")
@@ -82,5 +84,14 @@ def write(table: pd.DataFrame, folder: Path) -> None:
     means = {kind: table[f"{kind}_difference"].mean() for kind in ("soft", "binary")}
     lines += ["", f"Mean difference: {means['soft']:.1f} % soft, {means['binary']:.1f} % binary "
               f"({len(table)} sessions)."]  # fmt: skip
+    lines += [
+        "",
+        "| volume | SDw [ml] | SDw [%] | LDC [ml] | LDC [%] | ICC |",
+        "|---|" + "---:|" * 5,
+    ]
+    lines += [
+        f"| {row['volume']} | " + " | ".join(f"{row[name]:.3g}" for name in AGREEMENT) + " |"
+        for row in agreement.to_dict("records")
+    ]
     write_atomically(folder / "repeatability.md", "\n".join(lines) + "\n")
     print("\n".join(lines))

@@ -15,6 +15,7 @@ import pandas as pd
 import repeatability as repeated_scans
 import soften
 import soften_scans
+import volumes
 
 from softseg.report.results import read_results
 from softseg.runs.plan_file import RunStatus
@@ -81,10 +82,30 @@ def repeatability(jobs: int) -> None:
     data = [f"dataset.root={real('spinal-gm')}"]
     only = ["--candidates", "Soft-ReLU-Wing"]
     folder = ablate("spinal_gm_ablation", "repeatability", data, jobs, *only)
-    repeated_scans.write(
-        repeated_scans.measure(folder, lambda *words: softseg("predict", *words)),
-        RESULTS / "repeatability",
-    )
+    repeated_scans.write(*repeated_scans.measure(folder, softseg), RESULTS / "repeatability")
+
+
+def measure(jobs: int) -> None:
+    """Coverage of volume intervals, and detected atrophy, on a phantom."""
+    root, visits = Path("data/volumes-phantom"), Path("data/volumes-visits")
+    if not root.exists():
+        softseg("data", "phantom", str(root), "--subjects", str(volumes.SCANS))
+    if not (visits / "truth.csv").exists():
+        volumes.write_visits(visits)
+    splits = f"repeats: {volumes.SPLITS}, test: {volumes.TEST}, validation: {volumes.VALIDATION}"
+    changes = [
+        f"dataset.root={root}",
+        "dataset.label=site{center}-sc{subject}-fraction.nii.gz",
+        "dataset.targets={gm: {values: null}}",
+        f"splits={{name: random, by: subject, {splits}}}",
+    ]
+    only = ["--candidates", "Hard-Sig-Dice,Soft-ReLU-Wing"]
+    runs = read_results(ablate("phantom_ablation", "volumes", changes, jobs, *only)).done_runs()
+    coverages = [row for entry in runs for row in volumes.coverage(entry, softseg)]
+    first = [entry for entry in runs if entry.split == 0]
+    detections = [row for entry in first for row in volumes.detection(entry, visits, softseg)]
+    folder = RESULTS / "measure"
+    volumes.write(pd.DataFrame(coverages), pd.DataFrame(detections), folder)
 
 
 def unbalanced_real(jobs: int) -> None:
@@ -203,6 +224,7 @@ TABLES = {
     "bias": volume_bias,
     "repeatability": repeatability,
     "soften": softening,
+    "measure": measure,
 }
 
 

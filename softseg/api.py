@@ -28,6 +28,7 @@ from softseg.measurement.measure import (
     Measures,
     check_out,
     measure_folder,
+    tabulate,
     write_measures,
 )
 from softseg.runs.folder import Run
@@ -200,14 +201,13 @@ def measure(
     if out is not None:
         check_out(Path(out))
     console = open_console(quiet)
-    measures = measure_folder(
-        Path(folder),
-        console,
-        axis=axis,
-        level=level,
-        calibration=None if calibrate is None else open_calibration(Path(calibrate), console),
-        repeats=None if repeats is None else Path(repeats),
+    measured = measure_folder(
+        Path(folder), console, axis=axis, repeats=None if repeats is None else Path(repeats)
     )
+    calibration = None
+    if calibrate is not None:
+        calibration = open_calibration(Path(calibrate), console, level)
+    measures = tabulate(measured, calibration, level)
     if out is not None:
         write_measures(measures, Path(out))
     return measures

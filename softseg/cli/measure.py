@@ -66,16 +66,18 @@ def measure(
         check_out,
         describe_missing_repeats,
         measure_folder,
+        tabulate,
         write_measures,
     )
     from softseg.measurement.output import as_json, repeatability_rows, volumes_table
 
     console, path = open_console(to_stderr=json_), out or folder / "measures.csv"
     check_out(path)
-    calibration = open_calibration(calibrate, console, changes(set_, device)) if calibrate else None
-    measures = measure_folder(
-        folder, console, axis=axis, level=level, calibration=calibration, repeats=repeats
-    )
+    measured = measure_folder(folder, console, axis=axis, repeats=repeats)
+    calibration = None
+    if calibrate is not None:
+        calibration = open_calibration(calibrate, console, level, changes(set_, device))
+    measures = tabulate(measured, calibration, level)
     files = write_measures(measures, path, format)
     console.print(volumes_table(measures))
     if measures.repeatability.empty:

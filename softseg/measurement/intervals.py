@@ -18,6 +18,7 @@ from softseg.core.files import check_writable
 from softseg.core.memory import memory_errors
 from softseg.core.names import unknown_name
 from softseg.core.types import Float32Array
+from softseg.data import read_split
 from softseg.data.nifti.grid import Grid
 from softseg.evaluation.opened_run import EVALUATION_MEMORY, open_run, track_volumes
 from softseg.evaluation.threshold_search import thresholds_of
@@ -65,13 +66,7 @@ class Calibration:
 
     def margins(self, axis: Axis, level: float) -> dict[str, Margins]:
         """Return the margins of each target. Raises UserError for too few validation scans."""
-        scans, required = self.errors.scans, required_scans(level)
-        if scans < required:
-            raise UserError(
-                f"{self.source}: has {scans} validation scan(s), but intervals of {100 * level:g} "
-                f"% need at least {required}; train with more validation scans, lower --level, or "
-                "leave out --calibrate"
-            )
+        _check_count(self.source, self.errors.scans, level)
         return {
             target: Margins(
                 errors.threshold,
@@ -82,14 +77,28 @@ class Calibration:
         }
 
 
-def open_calibration(source: Path, console: Console, changes: Sequence[str] = ()) -> Calibration:
+def _check_count(source: Path, scans: int, level: float) -> None:
+    """Raise UserError for fewer validation scans than intervals of this level need."""
+    if scans < (required := required_scans(level)):
+        raise UserError(
+            f"{source}: has {scans} validation scan(s), but intervals of {100 * level:g} % need at "
+            f"least {required}; train with more validation scans, lower --level, or leave out "
+            "--calibrate"
+        )
+
+
+def open_calibration(
+    source: Path, console: Console, level: float = 0.9, changes: Sequence[str] = ()
+) -> Calibration:
     """Return the calibration of a run, which is computed and stored in it, or of a package.
 
     `changes` are `key=value` changes of the run's configuration. Raises UserError for anything
-    else, and for a package without calibration.
+    else, for a package without calibration, and for too few validation scans for this level.
     """
     if not source.is_file():
-        return calibrate(find_run(str(source)), console, changes)
+        run = find_run(str(source))
+        _check_count(source, len(read_split(run.split).validation), level)
+        return calibrate(run, console, changes)
     if changes:
         raise UserError(f"{source} is a package: --set and --device are for a run's folder")
     recorded = read_package(source).metadata.get("volume_calibration")

@@ -59,30 +59,39 @@ class Measures:
         return "soft_low_ml" in self.scans
 
 
+@dataclass(frozen=True)
+class MeasuredFolder:
+    """What was measured in a folder, without intervals."""
+
+    measured: dict[Segmentation, ScanMeasures]
+    sidecars: dict[Path, Mapping[str, Any]]
+    """Mask -> its JSON file; empty if it has none."""
+    persons: dict[str, str]
+    groups: dict[str, str]
+    axis: Axis
+
+
 def measure_folder(
-    folder: Path,
-    console: Console,
-    *,
-    axis: Axis = DEFAULT_AXIS,
-    level: float = 0.9,
-    calibration: Calibration | None = None,
-    repeats: Path | None = None,
-) -> Measures:
+    folder: Path, console: Console, *, axis: Axis = DEFAULT_AXIS, repeats: Path | None = None
+) -> MeasuredFolder:
     """Measure every segmentation in a folder and its subfolders; nothing is written.
 
     Args:
         folder: of what `softseg predict` or `eval` wrote.
         console: where the progress is printed.
         axis: the direction along which slices follow each other, a key of `AXES`.
-        level: the probability of the intervals, in (0, 1).
-        calibration: of the model that segmented the scans; None: no intervals.
         repeats: a table of the person of each scan, whose scans are repeats; None: BIDS names.
 
     Raises one UserError for all segmentations that cannot be used.
     """
-    margins = calibration.margins(axis, level) if calibration else {}
     problems: list[str] = []
     found = find_segmentations(folder, problems)
+    names = list(dict.fromkeys(each.scan for each in found))
+    persons, groups = persons_by_name(names), repeats_by_name(names)
+    if repeats is not None:
+        named = repeats_by_table(repeats, names)
+        persons |= named
+        groups = {name: f"person {named[name]}" if name in named else name for name in names}
     measured: dict[Segmentation, ScanMeasures] = {}
     sidecars: dict[Path, Mapping[str, Any]] = {}
     hidden = not console.is_terminal
@@ -96,12 +105,37 @@ def measure_folder(
             problems.append(os_error_message(error))
     if problems:
         raise combined_error(f"{folder}: these segmentations cannot be measured:", problems)
+    return MeasuredFolder(measured, sidecars, persons, groups, axis)
+
+
+def tabulate(
+    folder: MeasuredFolder, calibration: Calibration | None = None, level: float = 0.9
+) -> Measures:
+    """Return the tables, with intervals of this probability in (0, 1) if there is a calibration.
+
+    Raises UserError for segmentations of another model than the calibrated one, and for too few
+    validation scans.
+    """
+    margins: Mapping[str, Margins] = {}
     if calibration is not None:
-        check_same_model(sidecars, {each.mask: each.target for each in found}, calibration)
-        _warn_of_sidecars(sidecars, calibration)
-    names = list(dict.fromkeys(each.scan for each in found))
-    groups = repeats_by_table(repeats, names) if repeats else repeats_by_name(names)
-    return _tables(measured, margins, groups, persons_by_name(names), axis, level)
+        targets = {each.mask: each.target for each in folder.measured}
+        check_same_model(folder.sidecars, targets, calibration)
+        margins = calibration.margins(folder.axis, level)
+        _warn_of_sidecars(folder.sidecars, calibration)
+    tables: dict[str, list[dict[str, Any]]] = {"scans": [], "slices": [], "lesions": []}
+    for each, measures in folder.measured.items():
+        name, own = {"scan": each.scan, "target": each.target}, margins.get(each.target)
+        row = _with_interval(measures.scan, "ml", own.volume_ml if own else {})
+        tables["scans"].append({**name, "person": folder.persons[each.scan], **row})
+        area = own.area_mm2 if own else {}
+        tables["slices"] += [{**name, **_with_interval(s, "mm2", area)} for s in measures.slices]
+        tables["lesions"] += [{**name, **lesion} for lesion in measures.lesions]
+    frames = {key: pd.DataFrame(rows) for key, rows in tables.items()}
+    if frames["lesions"].empty:
+        frames["lesions"] = pd.DataFrame(columns=["scan", "target", "lesion"])
+    repeatability = repeatability_table(frames["scans"], folder.groups)
+    return Measures(**frames, repeatability=repeatability, groups=folder.groups,
+                    axis=folder.axis, level=level)  # fmt: skip
 
 
 def _warn_of_sidecars(sidecars: Mapping[Path, Mapping[str, Any]], calibration: Calibration) -> None:
@@ -124,32 +158,6 @@ def _warn_of_sidecars(sidecars: Mapping[Path, Mapping[str, Any]], calibration: C
             "%d mask(s) have no JSON file with Model and Threshold, so softseg cannot check that "
             "%s made them: %s", len(unknown), calibration.errors.model, listing(unknown, 5),
         )  # fmt: skip
-
-
-def _tables(
-    measured: Mapping[Segmentation, ScanMeasures],
-    margins: Mapping[str, Margins],
-    groups: dict[str, str],
-    persons: Mapping[str, str],
-    axis: Axis,
-    level: float,
-) -> Measures:
-    """Return the tables of all scans, with the intervals that the margins give."""
-    tables: dict[str, list[dict[str, Any]]] = {"scans": [], "slices": [], "lesions": []}
-    for each, measures in measured.items():
-        name = {"scan": each.scan, "target": each.target}
-        own = margins.get(each.target)
-        volume = own.volume_ml if own else {}
-        area = own.area_mm2 if own else {}
-        row = {**name, "person": persons[each.scan], **_with_interval(measures.scan, "ml", volume)}
-        tables["scans"].append(row)
-        tables["slices"] += [{**name, **_with_interval(s, "mm2", area)} for s in measures.slices]
-        tables["lesions"] += [{**name, **lesion} for lesion in measures.lesions]
-    frames = {key: pd.DataFrame(rows) for key, rows in tables.items()}
-    if frames["lesions"].empty:
-        frames["lesions"] = pd.DataFrame(columns=["scan", "target", "lesion"])
-    repeatability = repeatability_table(frames["scans"], groups)
-    return Measures(**frames, repeatability=repeatability, groups=groups, axis=axis, level=level)
 
 
 def _with_interval(

@@ -36,10 +36,10 @@ def repeats_by_name(scans: Sequence[str]) -> dict[str, str]:
 
 
 def repeats_by_table(path: Path, scans: Sequence[str]) -> dict[str, str]:
-    """Return the person of each scan from a table with the columns `scan` and `person`.
+    """Return the person of each scan that a table names, in its columns `scan` and `person`.
 
-    A scan is named as in the tables of this command, or by the last part of that name. Scans that
-    the table does not name are repeats of none. Raises one UserError for all that is wrong.
+    A scan is named as in the tables of this command, or by the last part of that name. Raises
+    one UserError for all that is wrong.
     """
     rows = read_rows(path)
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -53,23 +53,22 @@ def repeats_by_table(path: Path, scans: Sequence[str]) -> dict[str, str]:
     for scan in scans:
         for name in {scan, PurePosixPath(scan).name}:
             known.setdefault(name, []).append(scan)
-    groups, problems = {scan: scan for scan in scans}, []
-    named: set[str] = set()
+    persons: dict[str, str] = {}
+    problems = []
     for number, row in enumerate(rows, start=2):
         matches = known.get(row["scan"], [])
         if not matches:
             problems.append(f"line {number}: {unknown_name('scan', row['scan'], scans)}")
         elif len(matches) > 1:
             problems.append(f"line {number}: '{row['scan']}' may be {listing(matches)}")
-        elif matches[0] in named:
+        elif matches[0] in persons:
             problems.append(f"line {number}: '{row['scan']}' is named twice")
         elif is_missing(row["person"]):
             problems.append(f"line {number}: '{row['scan']}' has no person")
-        named.update(matches)
-        groups |= dict.fromkeys(matches, f"person {row['person']}")
+        persons |= dict.fromkeys(matches, row["person"])
     if problems:
         raise combined_error(f"{path}: these lines cannot be used:", problems)
-    return groups
+    return persons
 
 
 def repeatability_table(scans: pd.DataFrame, groups: dict[str, str]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ field; so raters differ along the edge only, and by as much in mm at every resol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,10 @@ is neither larger nor smaller than the truth."""
 
 RATER_SMOOTHNESS = 1.3
 """Over how many mm in plane a rater's displacement changes."""
+
+VISIT_SHIFT = (0.8, 0.05)
+"""How far a visit is from the subject's first position at most: mm along both axes of the slices,
+and radians."""
 
 EDGE_MARGIN = 3.0
 """A random field is needed only in the box of everything within so many mm of the edge."""
@@ -230,13 +234,45 @@ class CordSubject:
     """one for each rater"""
 
 
-def make_subject(site: int, number: int, seed: int) -> CordSubject:
-    """Return subject `number` of site `site` (both from 1), determined by these and the seed."""
+@dataclass(frozen=True)
+class Visit:
+    """A further scan of a subject: the same anatomy and slices, other position and noise."""
+
+    number: int
+    """From 1; subjects have as many as are asked for."""
+    atrophy: float = 0.0
+    """Fraction of the gray matter's area that every slice has lost, in [0, 1)."""
+
+    def __call__(self, rng: np.random.Generator, anatomy: Anatomy) -> Anatomy:
+        """Return the anatomy of this visit, moved and turned in plane by up to VISIT_SHIFT."""
+        x, y = rng.uniform(-VISIT_SHIFT[0], VISIT_SHIFT[0], 2)
+        turn, scale = rng.uniform(-VISIT_SHIFT[1], VISIT_SHIFT[1]), np.sqrt(1 - self.atrophy)
+        center_x, center_y, angle, size = (
+            getattr(anatomy, name) for name in ("center_x", "center_y", "angle", "size")
+        )
+        return replace(
+            anatomy,
+            center_x=replace(center_x, mean=center_x.mean + x),
+            center_y=replace(center_y, mean=center_y.mean + y),
+            angle=replace(angle, mean=angle.mean + turn),
+            size=replace(size, mean=scale * size.mean, amplitude=scale * size.amplitude),
+        )
+
+
+def make_subject(site: int, number: int, seed: int, visit: Visit | None = None) -> CordSubject:
+    """Return subject `number` of site `site` (both from 1), determined by these and the seed.
+
+    With a `visit`, it is a further scan of the subject.
+    """
     rng = np.random.default_rng([seed, site, number])
     protocol = SITES[site - 1]
     shape = (*protocol.matrix, int(rng.integers(*protocol.slices, endpoint=True)))
     zooms, scanner = protocol.zooms, protocol.scanner
-    anatomy, affine = sample_anatomy(rng), sample_affine(rng, shape, zooms, NECK)
+    anatomy = sample_anatomy(rng)
+    if visit is not None:
+        rng = np.random.default_rng([seed, site, number, visit.number])
+        anatomy = visit(rng, anatomy)
+    affine = sample_affine(rng, shape, zooms, NECK)
     depths = (anatomy.gray, anatomy.cord, anatomy.sac)  # nested
     gray, cord, sac = (cover_slices(depth, shape, zooms) for depth in depths)
     tissues = Tissues(

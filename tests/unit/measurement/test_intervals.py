@@ -19,7 +19,7 @@ from softseg.inference.model import open_model
 from softseg.inference.predict import Options, predict_scans
 from softseg.inference.scans import find_scans
 from softseg.measurement.intervals import calibrate, open_calibration
-from softseg.measurement.measure import measure_folder
+from softseg.measurement.measure import measure_folder, tabulate
 from softseg.package import read_package, write_package
 from softseg.runs.folder import Run
 from softseg.training.train import train
@@ -77,6 +77,10 @@ def calibration(run):
     return calibrate(run, quiet())
 
 
+def measure(folder, calibration, level=0.9):
+    return tabulate(measure_folder(folder, quiet()), calibration, level)
+
+
 def images(run, *subjects):
     root = load_config(run.config, Experiment).dataset.existing_root()
     return [root / f"{subject}_T2w.nii.gz" for subject in subjects]
@@ -117,7 +121,7 @@ def test_the_errors_are_those_of_what_predict_writes(run, calibration, tmp_path)
 
 
 def test_the_intervals_are_the_largest_of_nine_errors(run, calibration, predicted):
-    measures = measure_folder(predicted, quiet(), calibration=calibration)
+    measures = measure(predicted, calibration)
     errors = calibration.errors.targets["ball"]
     for kind in ("soft", "binary"):
         [row] = measures.scans.to_dict("records")
@@ -143,7 +147,11 @@ def test_the_margin_falls_with_the_level(run, calibration):
 def test_too_few_validation_scans_for_the_level(run, calibration, predicted):
     message = r"has 9 validation scan\(s\), but intervals of 95 % need at least 19"
     with pytest.raises(UserError, match=message):
-        measure_folder(predicted, quiet(), calibration=calibration, level=0.95)
+        measure(predicted, calibration, 0.95)
+    before = (run.folder / "volume_calibration.json").stat().st_mtime_ns
+    with pytest.raises(UserError, match=message):
+        open_calibration(run.folder, quiet(), 0.95)
+    assert (run.folder / "volume_calibration.json").stat().st_mtime_ns == before
 
 
 def test_the_run_holds_what_it_was_calibrated_with(run, calibration):
@@ -156,10 +164,7 @@ def test_a_package_has_the_same_intervals_and_no_names(run, calibration, package
     of_package = open_calibration(package, quiet())
     assert of_package.errors == calibration.errors
     assert of_package.learned == frozenset()
-    tables = [
-        measure_folder(predicted, quiet(), calibration=each).scans
-        for each in (calibration, of_package)
-    ]
+    tables = [measure(predicted, each).scans for each in (calibration, of_package)]
     assert tables[0].equals(tables[1])
     assert not any(name in json.dumps(read_package(package).metadata) for name in VALIDATION)
 
@@ -171,7 +176,7 @@ def test_a_package_without_calibration(run, predicted, tmp_path):
     with pytest.raises(UserError, match="has no calibration of volumes; run softseg measure"):
         open_calibration(path, quiet())
     with pytest.raises(UserError, match="--set and --device are for a run"):
-        open_calibration(path, quiet(), ["trainer.device=cpu"])
+        open_calibration(path, quiet(), changes=["trainer.device=cpu"])
 
 
 def test_a_calibration_of_other_weights_is_not_packaged(run, calibration, tmp_path):
@@ -203,19 +208,19 @@ def test_segmentations_of_another_model_have_no_intervals(calibration, tmp_path,
     write_segmentation(tmp_path, "s0", **sidecar)
     write_segmentation(tmp_path, "s1", **{**sidecar, **changed})
     with pytest.raises(UserError, match=message) as error:
-        measure_folder(tmp_path, quiet(), calibration=calibration)
+        measure(tmp_path, calibration)
     assert "s0_label" not in str(error.value)
 
 
 def test_a_target_that_the_model_does_not_have(calibration, tmp_path):
     write_segmentation(tmp_path, "s0", target="bal", Model="ball", Threshold=0.5)
     with pytest.raises(UserError, match=r"no target 'bal' \(did you mean 'ball'\?\)"):
-        measure_folder(tmp_path, quiet(), calibration=calibration)
+        measure(tmp_path, calibration)
 
 
 def test_scans_of_training_and_validation_are_named(run, calibration, tmp_path, caplog):
     predict(run, ["s00", "s01", "s04"], tmp_path)
-    measure_folder(tmp_path, quiet(), calibration=calibration)
+    measure(tmp_path, calibration)
     [warning] = caplog.messages
     assert warning.startswith("2 segmentation(s) are of training or validation scans")
     assert "s01_T2w_label-ball_mask.nii.gz, s04_T2w" in warning
@@ -224,7 +229,7 @@ def test_scans_of_training_and_validation_are_named(run, calibration, tmp_path, 
 def test_masks_of_unknown_origin_are_named(calibration, tmp_path, caplog):
     write_segmentation(tmp_path, "s0")
     write_segmentation(tmp_path, "s1", Model="ball", Threshold=0.5, Sources=None)
-    measure_folder(tmp_path, quiet(), calibration=calibration)
+    measure(tmp_path, calibration)
     [warning] = caplog.messages
     assert warning.startswith("1 mask(s) have no JSON file with Model and Threshold")
     assert "ball made them: s0_label-ball_mask.nii.gz" in warning
@@ -236,5 +241,11 @@ def test_the_command(run, predicted, tmp_path, monkeypatch, capsys):
     assert command(monkeypatch, *arguments) == 0
     assert "± 90 % [ml]" in capsys.readouterr().out
     assert {"soft_low_ml", "binary_high_ml"} <= set(pd.read_csv(out))
+    (tmp_path / "bad").mkdir()
+    write_segmentation(tmp_path / "bad", "s0", 2 * makers.ball())
+    (run.folder / "volume_calibration.json").unlink()
+    assert command(monkeypatch, "measure", str(tmp_path / "bad"), *arguments[2:]) == 2
+    assert not (run.folder / "volume_calibration.json").exists()  # found before any segmentation
+    assert "is not a soft map" in capsys.readouterr().err
     assert command(monkeypatch, *arguments, "--level", "0.95") == 2
     assert "need at least 19" in capsys.readouterr().err

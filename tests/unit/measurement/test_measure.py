@@ -11,7 +11,7 @@ import pytest
 import softseg
 from softseg.core.console import open_console
 from softseg.core.errors import UserError
-from softseg.measurement.measure import measure_folder, write_measures
+from softseg.measurement.measure import measure_folder, tabulate, write_measures
 from tests.support import makers
 from tests.support.command import command
 from tests.support.segmentations import write_segmentation
@@ -29,7 +29,7 @@ def folder(tmp_path):
 
 
 def measure(folder, **options):
-    return measure_folder(folder, open_console(quiet=True), **options)
+    return tabulate(measure_folder(folder, open_console(quiet=True), **options))
 
 
 def test_every_scan_has_a_row(folder):
@@ -69,6 +69,7 @@ def test_a_table_names_repeats(folder, tmp_path):
     table.write_text("scan;person\nsub-01_run-1_T2w;a\nsub-03/anat/sub-03_T2w;a\n")
     measures = measure(folder, repeats=table)
     assert measures.repeatability["groups"].tolist() == [1, 1]
+    assert measures.scans["person"].tolist() == ["a", "sub-01", "sub-02", "sub-02", "a"]
     assert measures.repeatability["scans"].tolist() == [2, 2]
     table.write_text("scan;person\nsub-01_run-1_T2w;a\nsub-03_T2w;a\n")  # the last part
     assert measure(folder, repeats=table).repeatability.equals(measures.repeatability)

@@ -101,12 +101,21 @@ def test_soft_voxels_belong_to_the_nearest_lesion_within_reach():
 
 
 def test_the_nearest_is_so_in_mm_rather_than_voxels():
-    soft = np.zeros((9, 9, 9))
-    soft[4, 4, 4], soft[4, 4, 6], soft[7, 4, 5] = 1, 1, 0.2
-    soft[4, 7, 4] = 0.3
+    soft = np.zeros((12, 12, 9))
+    soft[4, 2, 4] = soft[3, 4, 4] = 1  # 2 mm and 3 mm from the next, 2 voxels and 1
+    soft[4, 4, 4] = 0.2
     rows, outside = measure_lesions(segmented(soft, np.diag([3, 1, 1, 1])))
-    assert sorted(row["soft_ml"] for row in rows) == pytest.approx([0.003, 0.003 * 1.3])
-    assert outside == pytest.approx(0.003 * 0.2)  # 9 mm away, although 3 voxels
+    assert outside == 0
+    assert {row["y_mm"]: row["soft_ml"] for row in rows} == pytest.approx({2: 0.0036, 4: 0.003})
+
+
+@pytest.mark.parametrize(("offset", "within"), [((3, 4), True), ((4, 4), False), ((0, 5), True)])
+def test_the_reach_is_5_mm_in_any_direction(offset, within):
+    soft = np.zeros((14, 14, 3))
+    soft[4, 4, 1], soft[4 + offset[0], 4 + offset[1], 1] = 1, 0.2
+    [row], outside = measure_lesions(segmented(soft))
+    assert row["soft_ml"] == pytest.approx(0.0012 if within else 0.001)
+    assert outside == pytest.approx(0 if within else 0.0002, abs=1e-9)
 
 
 def test_the_parts_sum_to_the_soft_volume():

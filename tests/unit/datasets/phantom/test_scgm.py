@@ -21,7 +21,14 @@ from softseg.datasets.phantom import scgm as scgm_module
 from softseg.datasets.phantom import write_phantom
 from softseg.datasets.phantom.partial_volume import centers
 from softseg.datasets.phantom.scanner import Tissues, mix_tissues
-from softseg.datasets.phantom.scgm import SITES, CordSubject, make_subject, rater_mask
+from softseg.datasets.phantom.scgm import (
+    SITES,
+    VISIT_SHIFT,
+    CordSubject,
+    Visit,
+    make_subject,
+    rater_mask,
+)
 
 make = cache(make_subject)
 
@@ -297,3 +304,28 @@ def test_the_command_prints_a_folder_with_brackets_unchanged(tmp_path: Path) -> 
     result = CliRunner().invoke(cli_data.app, ["phantom", str(folder), "--subjects", "1"])
     assert result.exit_code == 0, result.exception
     assert str(folder) in result.output.replace("\n", "")
+
+
+def test_a_visit_is_another_scan_of_the_same_anatomy() -> None:
+    subject, visits = make(2, 1, 0), [make(2, 1, 0, Visit(number)) for number in (1, 2)]
+    assert subject.image.shape == visits[0].image.shape == visits[1].image.shape
+    for visit in visits:
+        own, first = visit.anatomy, subject.anatomy
+        assert (own.cord_a, own.ventral, own.sac_a) == (first.cord_a, first.ventral, first.sac_a)
+        for name in ("center_x", "center_y"):
+            shift = getattr(own, name).mean - getattr(first, name).mean
+            assert 0 < abs(shift) <= VISIT_SHIFT[0]
+        volumes = visit.tissues.gray.sum(), subject.tissues.gray.sum()
+        assert volumes[0] == pytest.approx(volumes[1], rel=0.002)
+    assert visits[0].anatomy.center_x != visits[1].anatomy.center_x
+    assert (visits[0].image != visits[1].image).mean() > 0.9
+
+
+@pytest.mark.parametrize("site", [1, 4])
+@pytest.mark.parametrize("atrophy", [0.01, 0.05, 0.3])
+def test_atrophy_removes_its_share_of_the_gray_matter_only(site: int, atrophy: float) -> None:
+    before, after = make(site, 1, 0, Visit(1)), make(site, 1, 0, Visit(1, atrophy))
+    kept = after.tissues.gray.sum() / before.tissues.gray.sum()
+    assert kept == pytest.approx(1 - atrophy, abs=0.002)
+    cords = [s.tissues.gray.sum() + s.tissues.white.sum() for s in (before, after)]
+    assert cords[0] == pytest.approx(cords[1], rel=1e-9)
