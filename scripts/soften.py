@@ -175,7 +175,12 @@ def ablation(study: Study, chosen: dict[str, dict[str, Any]]) -> str:
         },
         "preprocess": study.training["preprocess"],
         "augment": [{"affine": {"rotation": 20, "translation": 0.03, "scale": 0.1}}],
-        "model": {"name": "unet2d", "filters": 8, "head": {"name": "sigmoid", "prior": 0.03}},
+        "model": {
+            "name": "unet2d",
+            "filters": 8,
+            "dropout": 0.0,
+            "head": {"name": "sigmoid", "prior": 0.03},
+        },
         "loss": {"name": "mse"},
         "trainer": {
             **study.training["trainer"],

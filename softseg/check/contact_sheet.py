@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from softseg.data.splits import Sets, set_of
 from softseg.data.subject import Subject
 from softseg.preprocess.geometry import center_of_mass, plan_geometry
 from softseg.preprocess.slices import Slices
+from softseg.preprocess.soften import soften_sample
 from softseg.preprocess.steps import Crop, Step
 from softseg.render.figures import slices
 from softseg.render.figures.style import DPI, WIDTH, FigureFormat, save, wrap
@@ -55,6 +56,8 @@ class SheetEntry:
     """True where one of the targets is unknown; None: nowhere."""
     crop: tuple[float, float, float, float] | None = None
     """What training crops to: left and lower edge, width and height in mm; None: the whole."""
+    softened: dict[str, AnyArray] = field(default_factory=dict)
+    """Target -> slice in [0, 1] of the mask that training uses; empty if none is softened."""
 
 
 def sheet_entries(
@@ -76,7 +79,15 @@ def sheet_entries(
     for subject in subjects:
         name, set_name = subject.name, set_of(subject.name, sets)
         try:
-            yield sheet_entry(load_sample(subject, dataset), name, set_name, dataset, axis, steps)
+            # no name for the sample, which would keep it in memory next to the following one
+            yield sheet_entry(
+                soften_sample(load_sample(subject, dataset), subject, dataset),
+                name,
+                set_name,
+                dataset,
+                axis,
+                steps,
+            )
         except UserError as error:
             problems += getattr(error, "problems", [f"{name}: {error}"])
             yield SheetEntry(name, "cannot be read: see softseg data check", black, {})
@@ -92,8 +103,9 @@ def sheet_entry(
 ) -> SheetEntry:
     """Return the slice with the largest sum of all targets; without foreground the middle one."""
     grid = canonical(sample.grid)
-    image, target = (
-        canonical_voxels(volumes, sample.grid) for volumes in (sample.image, sample.target)
+    truth = sample.target if sample.truth is None else sample.truth
+    image, target, learned = (
+        canonical_voxels(volumes, sample.grid) for volumes in (sample.image, truth, sample.target)
     )
     foreground = target.sum(axis=tuple(k for k in range(4) if k != axis + 1))
     index = int(foreground.argmax()) if foreground.any() else image.shape[axis + 1] // 2
@@ -102,6 +114,7 @@ def sheet_entry(
         ignored = canonical_voxels(sample.ignore, sample.grid).any(axis=0)
         ignore = np.take(ignored, index, axis)
     first, second = (float(grid.zooms[k]) for k in range(3) if k != axis)
+    softened = np.take(learned, index, axis + 1) if sample.truth is not None else ()
     return SheetEntry(
         name=name,
         note=f"{set_name or 'slice'} {index + 1}/{grid.shape[axis]}",
@@ -110,6 +123,7 @@ def sheet_entry(
         pixel_mm=(first, second),
         ignore=ignore,
         crop=_crop_of(sample, grid, axis, steps),
+        softened=dict(zip(dataset.targets, softened, strict=False)),
     )
 
 
@@ -213,6 +227,8 @@ def _legend(page: Sequence[SheetEntry]) -> list[tuple[str, str]]:
     lines = [line.strip() for line in wrap(text, int(WIDTH * _LETTERS)).splitlines()]
     if any(entry.crop for entry in page):
         lines.append("dashed frame: what training crops to")
+    if any(entry.softened for entry in page):
+        lines.append("dotted: the softened mask, at 0.05 and 0.95")
     if any(entry.ignore is not None and entry.ignore.any() for entry in page):
         lines.append(slices.IGNORED_NOTE)
     targets = dict.fromkeys(f"outline of {name}" for entry in page for name in entry.masks)
@@ -252,8 +268,23 @@ def _plot_slice(axes: Axes, entry: SheetEntry, image: AnyArray) -> None:
         axes.add_patch(Rectangle((left, bottom), width, height, fill=False, **frame))
     slices.plot_ignored(axes, entry.ignore, pixel_mm)
     for mask, color in zip(entry.masks.values(), cycle(_COLORS), strict=False):
-        padded = np.pad(upright(mask), 1)  # so that it closes at the slice's edges, too
-        if padded.max() >= 0.5:
-            x = (np.arange(padded.shape[1]) - 0.5) * pixel_mm[0]
-            y = (padded.shape[0] - np.arange(padded.shape[0]) - 1.5) * pixel_mm[1]
-            axes.contour(x, y, padded, [0.5 - 1e-6], colors=[color], linewidths=0.7)
+        _plot_outline(axes, mask, pixel_mm, 0.5 - 1e-6, color, "solid")
+    for mask, color in zip(entry.softened.values(), cycle(_COLORS), strict=False):
+        for level in (0.05, 0.95):
+            _plot_outline(axes, mask, pixel_mm, level, color, "dotted")
+
+
+def _plot_outline(
+    axes: Axes,
+    mask: AnyArray,
+    pixel_mm: slices.PixelSize,
+    level: float,
+    color: str,
+    style: Literal["solid", "dotted"],
+) -> None:
+    """Plot the line where a mask (H, W) has a level, if it reaches it."""
+    padded = np.pad(upright(mask), 1)  # so that it closes at the slice's edges, too
+    if padded.max() >= level:
+        x = (np.arange(padded.shape[1]) - 0.5) * pixel_mm[0]
+        y = (padded.shape[0] - np.arange(padded.shape[0]) - 1.5) * pixel_mm[1]
+        axes.contour(x, y, padded, [level], colors=[color], linewidths=0.7, linestyles=style)

@@ -53,6 +53,31 @@ def masked(*counts):
     return mask
 
 
+def test_a_softened_mask_is_shown_next_to_that_of_the_file():
+    """The slice is chosen by the truth: label smoothing is above 0 everywhere."""
+    truth = masked(0, 5, 9, 0, 2, 0, 0)
+    softened = replace(sample(scan(1, SHAPE), 0.8 * truth + 0.1), truth=truth[None])
+    entry = sheet_entry(softened, "s", "test", dataset())
+    np.testing.assert_array_equal(entry.masks["gm"], truth[..., 2])
+    np.testing.assert_allclose(entry.softened["gm"], 0.8 * truth[..., 2] + 0.1)
+    [figure] = plot_contact_sheets([entry])
+    [plain] = plot_contact_sheets([replace(entry, softened={})])
+    assert len(figure.axes[0].collections) == len(plain.axes[0].collections) + 1  # 0.05; no 0.95
+    assert any("softened mask" in text.get_text() for text in figure.texts)
+
+
+def test_sheets_of_a_dataset_show_what_training_softens(tmp_path):
+    nifti(tmp_path / "s_T1w.nii.gz", scan(1, SHAPE))
+    nifti(tmp_path / "s_seg.nii.gz", ball(SHAPE, soft=False))
+    plain = dataset(tmp_path)
+    method = {"gm": {"soften": {"distance": {"width_mm": 2}}}}
+    spec = {**plain.model_dump(mode="json"), "targets": method}
+    [entry] = sheet_entries(plain(), data.build(spec), None)
+    assert np.mean((entry.softened["gm"] > 0) & (entry.softened["gm"] < 1)) > 0
+    [entry] = sheet_entries(plain(), plain, None)
+    assert not entry.softened
+
+
 def test_the_slice_with_most_foreground_of_all_targets_is_shown():
     first, second = masked(0, 5, 9, 0, 2, 0, 0), masked(0, 5, 0, 0, 0, 0, 3)
     image = scan(1, SHAPE)
