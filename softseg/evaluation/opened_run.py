@@ -101,9 +101,9 @@ def open_run(
     already loaded. Raises UserError for a run that cannot be evaluated, and for leaks between its
     sets unless its split allows them.
     """
-    experiment = _read_experiment(run, changes)
+    trained, experiment = _read_experiment(run, changes)
     experiment = resolve_hardware(experiment, trained=True)
-    _print_other_hardware(run, experiment, console)
+    _print_other_hardware(trained, experiment, console)
     sets = read_split(run.split)
     if "test" in set_names and not sets.test:
         raise UserError(
@@ -150,11 +150,11 @@ def open_other_data(
     if line := which_config(source, file):
         console.print(line, highlight=False, markup=False)
     of_data = [c for c in changes if c.partition("=")[0].strip().partition(".")[0] == "dataset"]
-    experiment = _read_experiment(run, [c for c in changes if c not in of_data])
+    trained, experiment = _read_experiment(run, [c for c in changes if c not in of_data])
     data = read_other_data(file, run, experiment, of_data)
     check_name(data, run)
     experiment = resolve_hardware(data.experiment, trained=True)
-    _print_other_hardware(run, experiment, console)
+    _print_other_hardware(trained, experiment, console)
     predictor, epoch = _load_weights(run, experiment, console)
     subjects = list_subjects(experiment, console)
     stack = load_stack(experiment, subjects, console)
@@ -167,8 +167,8 @@ def open_other_data(
     return OpenedRun(run, experiment, sets, by_name, stack, predictor, epoch, leaks), data
 
 
-def _read_experiment(run: Run, changes: Sequence[str]) -> Experiment:
-    """Return the configuration of a run for its evaluation on this machine, with these changes.
+def _read_experiment(run: Run, changes: Sequence[str]) -> tuple[Experiment, Experiment]:
+    """Return a run's configuration, and that of its evaluation on this machine with these changes.
 
     What was left to the training machine is left to this one, unless it has the same device. The
     network is not compiled, which would take longer than it saves. Raises UserError for changes
@@ -176,13 +176,14 @@ def _read_experiment(run: Run, changes: Sequence[str]) -> Experiment:
     """
     of_machine = [*automatic_changes(run.metadata()), "trainer.compile=false"]
     experiment = load_config(run.config, Experiment, [*of_machine, *changes])
-    check_changes(run, experiment)
-    return with_recorded_hardware(experiment, run)
+    trained = load_config(run.config, Experiment)
+    check_changes(run, trained, experiment)
+    return trained, with_recorded_hardware(experiment, run)
 
 
-def _print_other_hardware(run: Run, experiment: Experiment, console: Console) -> None:
+def _print_other_hardware(trained: Experiment, experiment: Experiment, console: Console) -> None:
     """Print which hardware settings differ from those of the training, if any do."""
-    if line := hardware_line(changed_keys(load_config(run.config, Experiment), experiment)):
+    if line := hardware_line(changed_keys(trained, experiment)):
         console.print(f"changed since training: {line}", highlight=False, markup=False)
 
 
@@ -195,13 +196,12 @@ def _load_weights(run: Run, experiment: Experiment, console: Console) -> tuple[P
     return predictor, epoch
 
 
-def check_changes(run: Run, experiment: Experiment) -> None:
+def check_changes(run: Run, trained: Experiment, experiment: Experiment) -> None:
     """Raise UserError, naming each key, for changes that an evaluation of a run cannot honor.
 
     It reads neither the keys of the training nor others than the run's sets, and the weights belong
     to one network and one preprocessing.
     """
-    trained = load_config(run.config, Experiment)
     problems = [
         f"{change}: {reason}"
         for change in changed_keys(trained, experiment)

@@ -43,13 +43,16 @@ def fit(state: State, task: Task, observer: Observer) -> None:
         validation_values, preview = validate(state, task)
         # the only place where training and validation read values back from the device
         values = torch.cat([training_values, validation_values]).tolist()
-        train_loss, dead_batches, val_loss, val_dice, largest_logit, dead_volumes = values
+        train_loss, dead_batches, val_loss, val_dice, largest_logit, dead_volumes, *dice = values
         record = {
             "epoch": state.epoch + 1,
             "learning_rate": learning_rate,
             "train_loss": train_loss,
             "val_loss": val_loss,
             "val_dice": 100 * val_dice,
+            **{
+                f"val_dice_{name}": 100 * own for name, own in zip(task.targets, dice, strict=False)
+            },
             "dead_batches": dead_batches,
             "dead_volumes": dead_volumes,
             "largest_logit": largest_logit,
@@ -153,8 +156,8 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     """Predict each validation volume as a whole, as in inference, except for excluded slices.
 
     Returns (4,): mean loss, mean Dice [0, 1] at 0.5 against ground truth >= 0.5, the largest logit
-    (of the target where it is lowest), volumes with a dead target; and the soft predictions
-    (P, K, H, W) of the preview slices.
+    (of the target where it is lowest), volumes with a dead target, and with several targets also
+    the mean Dice of each, (4 + K,); and the soft predictions (P, K, H, W) of the preview slices.
     """
     trainer = task.trainer
     predictor = Predictor(
@@ -188,15 +191,19 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
         )
         loss = validation_loss(soft, target, maps, ignore, weight=weight)
         largest_logit = logits.amax(dim=(0, 2, 3)).min()
-        row = [loss, _dice(soft, truth, ignore), largest_logit, is_dead(soft).any()]
+        of_targets = _dice(soft, truth, ignore)
+        row = [loss, of_targets.nanmean(), largest_logit, is_dead(soft).any()]
+        row += of_targets if len(of_targets) > 1 else []
         values.append(torch.stack([value.float() for value in row]))
         previews.append(soft.index_select(0, preview_slice(learned))[0])
     count, like = len(task.validation), torch.empty(0, device=task.device)
     gather = task.processes.gather_volumes
-    losses, dice, largest_logits, dead = gather(values, (count, 4), like).T.contiguous()
+    targets = task.stack.target.shape[1]
+    rows = gather(values, (count, 4 + targets if targets > 1 else 4), like).T.contiguous()
+    losses, dice, largest_logits, dead, *by_target = rows
     preview = gather(previews, (min(count, 4), *task.stack.target.shape[1:]), like)
-    means = torch.stack([losses.mean(), dice.nanmean(), largest_logits.max(), dead.sum()])
-    return means, preview
+    means = [losses.mean(), dice.nanmean(), largest_logits.max(), dead.sum()]
+    return torch.stack([*means, *(own.nanmean() for own in by_target)]), preview
 
 
 def preview_slice(truth: Tensor) -> Tensor:
@@ -205,7 +212,7 @@ def preview_slice(truth: Tensor) -> Tensor:
 
 
 def _dice(soft: Tensor, truth: Tensor, ignore: Tensor | None = None) -> Tensor:
-    """One volume's Dice, 2 |P and G| / (|P| + |G|), mean over targets; NaN where all are empty.
+    """One volume's Dice, 2 |P and G| / (|P| + |G|), of each target, (K,); NaN where both are empty.
 
     Voxels that `ignore` marks count neither in P nor in G.
     """
@@ -213,4 +220,4 @@ def _dice(soft: Tensor, truth: Tensor, ignore: Tensor | None = None) -> Tensor:
     if ignore is not None:
         predicted, present = predicted & (ignore == 0), present & (ignore == 0)
     both = (predicted & present).sum(dim=(0, 2, 3))
-    return (2 * both / (predicted.sum(dim=(0, 2, 3)) + present.sum(dim=(0, 2, 3)))).nanmean()
+    return 2 * both / (predicted.sum(dim=(0, 2, 3)) + present.sum(dim=(0, 2, 3)))

@@ -153,6 +153,7 @@ class Task:
     device: torch.device
     processes: Processes = SINGLE
     pixel_aspects: Tensor | None = None  # (S,) of the stack's slices, on the CPU; None: square
+    targets: tuple[str, ...] = ()  # the names of the K targets, for the history
 
     @cached_property
     def validation_rows(self) -> tuple[Tensor, ...]:
@@ -201,6 +202,7 @@ def build_task(
         device=torch.device(experiment.trainer.device),
         processes=processes,
         pixel_aspects=stack.pixel_aspects(experiment.slices),
+        targets=tuple(experiment.dataset.targets),
     )
 
 

@@ -82,7 +82,7 @@ def scans_of_run(run: Run, set_name: str, changes: Sequence[str] = ()) -> list[V
     """Return the scans of a run's set that `eval` has scored, with their truth."""
     scores = _read_scores(run, set_name)
     experiment = load_config(run.config, Experiment, changes)
-    check_changes(run, experiment)
+    check_changes(run, load_config(run.config, Experiment), experiment)
     subjects = {subject.name: subject for subject in experiment.dataset()}
     names = list(dict.fromkeys(scores["subject"]))
     if missing := [name for name in names if name not in subjects]:

@@ -180,6 +180,31 @@ def test_one_dead_target_among_several_is_counted():
     assert validate(state, task)[0][3] == 1
 
 
+def test_several_targets_have_a_validation_dice_each():
+    """The whole slice is predicted as each target: 2 |G| / (|G| + voxels) if G is not empty."""
+    single = tiny_stack()
+    empty = torch.zeros_like(single.target)
+    stack = replace(single, target=torch.cat([single.target, empty], dim=1))
+    task = tiny_task(stack, max_epochs=1, learning_rate=1e-9)
+    state = tiny_state(task)
+    state.model.last = torch.nn.Conv2d(4, 2, 3, padding=1)
+    torch.nn.init.constant_(state.model.last.bias, 1000.0)
+    watcher = Watcher()
+    fit(state, replace(task, targets=("gm", "wm")), watcher)
+    rows = stack.kept_rows(task.validation[0])
+    present = (single.target[rows] >= 0.5).sum().item()
+    expected = 200 * present / (present + single.target[rows].numel())
+    [record] = watcher.records
+    assert record["val_dice_gm"] == pytest.approx(expected, rel=1e-5)
+    assert record["val_dice_wm"] == 0
+    assert record["val_dice"] == pytest.approx(expected / 2, rel=1e-5)
+
+
+def test_a_single_target_has_no_second_validation_dice():
+    _, watcher = fit_tiny(replace(tiny_task(max_epochs=1), targets=("gm",)))
+    assert [key for key in watcher.records[0] if key.startswith("val_dice")] == ["val_dice"]
+
+
 def test_the_first_of_equal_validation_losses_is_the_best():
     task = tiny_task()
     state = tiny_state(task)
