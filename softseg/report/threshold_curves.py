@@ -1,4 +1,4 @@
-"""Dice against the threshold of each run, and its range (Gros et al. 2020, section 3.1)."""
+"""Dice against the threshold of each run, and its range (Gros et al. 2020, section 3.2)."""
 
 from __future__ import annotations
 
