@@ -17,7 +17,7 @@ from softseg.training.profile import bare_step_seconds
 from tests.emulated.epochs import Setup, check, make_states, make_task, on_accelerator
 from tests.support.accelerator import recorded
 from tests.support.losses import CONTOUR, combination, label
-from tests.support.tiny import Watcher, with_ignored, with_raters
+from tests.support.tiny import Watcher, with_ignored, with_raters, with_weights
 
 LOSSES = [{"name": loss.model_fields["name"].default} for loss in get_args(SingleLoss)]
 SCHEDULED = combination(
@@ -47,14 +47,19 @@ def test_every_loss_with_ignored_voxels(loss):
     check(Setup(loss=loss, prepare=with_ignored))
 
 
+@pytest.mark.parametrize("loss", [*LOSSES, SCHEDULED], ids=label)
+def test_every_loss_with_weights(loss):
+    check(Setup(loss=loss, prepare=with_weights))
+
+
 @pytest.mark.parametrize("resident", [True, False])
-def test_maps_raters_ignored_voxels_and_oblong_pixels_at_once(resident):
+def test_maps_raters_ignored_voxels_weights_and_oblong_pixels_at_once(resident):
     def prepare(stack):
-        return with_ignored(with_raters(stack))
+        return with_weights(with_ignored(with_raters(stack)))
 
     task = {"pixel_aspects": torch.linspace(0.5, 2, 16)}
     setup = Setup(loss={"name": "boundary"}, prepare=prepare, task=task, resident=resident)
-    check(setup, 2 if resident else 6)
+    check(setup, 2 if resident else 7)
 
 
 @pytest.mark.parametrize("scope", choices(NormRelu, "scope"))

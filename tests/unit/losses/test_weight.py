@@ -120,6 +120,8 @@ def test_ignored_voxels_have_no_weight(spec):
     expected, expected_gradient = value_and_gradient(loss, prediction, target, weight=both)
     assert value == expected
     assert torch.equal(gradient, expected_gradient)
+    unknown = [side.masked_fill(both == 0, torch.nan) for side in (prediction, target)]
+    assert loss(*unknown, ignore=ignore, weight=weight).item() == value
 
 
 @every
