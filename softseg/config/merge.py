@@ -97,12 +97,12 @@ def _extended_file(tree: ConfigTree, path: Path) -> Path:
         if local.is_file() or name in shipped_files():
             return local if local.is_file() else shipped_files()[name]
     hint = "; the path is relative to the file that contains it"
-    if not file.parent.is_dir():
-        hint = f" (no folder {file.parent}{hint})"
+    names = list(shipped_files()) if is_bare_name(name) else []
+    if file.parent.is_dir():
+        names += [other.name for other in file.parent.iterdir()]
     else:
-        names = [other.name for other in file.parent.iterdir()]
-        names += shipped_files() if is_bare_name(name) else []
-        hint = did_you_mean(file.name, names) or hint
+        hint = f" (no folder {file.parent}{hint})"
+    hint = did_you_mean(name, names) or did_you_mean(file.name, names) or hint
     raise UserError(tree.problem(("extends",), f"no file {file}{hint}"))
 
 

@@ -1,7 +1,7 @@
 """The configurations that come with softseg, by name: `softseg train quickstart`.
 
-They are in `configs/` of a clone, and in the package itself where softseg was installed from a
-wheel.
+The name of one in a folder has the folder: `published/scgm_softseg`. They are in `configs/` of a
+clone, and in the package itself where softseg was installed from a wheel.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from softseg.core.errors import UserError
 from softseg.core.names import did_you_mean
 
 PACKAGE = Path(__file__).resolve().parents[1]
+# why the configurations of a folder are there
+_FOLDERS = {"published": ", as the paper's code trained: to repeat it, not recommended"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,13 @@ def shipped_folder() -> Path:
 
 def shipped_files() -> dict[str, Path]:
     """Return the name of each configuration that comes with softseg, and its file."""
-    return {file.stem: file for file in sorted(shipped_folder().glob("*.yaml"))}
+    files = [*shipped_folder().glob("*.yaml"), *shipped_folder().glob("*/*.yaml")]
+    return {_name(file): file for file in sorted(files)}
+
+
+def _name(file: Path) -> str:
+    """Return the name of the configuration that comes with softseg in a file."""
+    return file.resolve().relative_to(shipped_folder()).with_suffix("").as_posix()
 
 
 def describe(file: Path) -> Shipped:
@@ -54,20 +62,25 @@ def describe(file: Path) -> Shipped:
         return next((one.removeprefix(start) for one in lines if one.startswith(start)), "")
 
     command = line("# softseg ").partition(" ")[0]
-    return Shipped(file.stem, file, command, line("# Purpose: "), line("# Data: "))
+    return Shipped(_name(file), file, command, line("# Purpose: "), line("# Data: "))
 
 
 def is_bare_name(config: str | os.PathLike[str]) -> bool:
-    """Whether this names a configuration rather than a file: no folder and no suffix."""
-    text = os.fspath(config)
-    return Path(text).name == text and not Path(text).suffix
+    """Whether this names a configuration rather than a file: no suffix and no folder.
+
+    Unless it is a folder of configurations that come with softseg: `published/scgm_softseg`.
+    """
+    path = Path(config)
+    is_plain = bool(path.name) and path.as_posix() == os.fspath(config)
+    return is_plain and not path.suffix and path.parent.as_posix() in (".", *_FOLDERS)
 
 
 def find_config(config: Path) -> Path:
     """Return the file that a user means by a path, or by the bare name of a configuration.
 
     The bare name `x` is a file `x` or `x.yaml` of the current folder, or else the configuration
-    `x` that comes with softseg. Raises UserError for a bare name of neither, and for a missing
+    `x` that comes with softseg. Its path in a clone, `configs/x.yaml`, stands for it as well where
+    there is no folder `configs`. Raises UserError for a bare name of neither, and for a missing
     YAML file with the name of such a configuration. Any other path is returned as it is.
     """
     try:
@@ -78,15 +91,20 @@ def find_config(config: Path) -> Path:
             return local
     except (OSError, ValueError):  # such as a name that is too long: reading it explains that
         return config
+    shipped = shipped_files()
     if config.suffix in (".yaml", ".yml"):
-        if hint := did_you_mean(config.stem, shipped_files()):
+        name = config.with_suffix("").as_posix().removeprefix("configs/")
+        in_clone = config.parts[0] == "configs" and config.suffix == ".yaml"
+        if in_clone and name in shipped and not Path("configs").exists():
+            return shipped[name]
+        if hint := did_you_mean(name, shipped) or did_you_mean(config.stem, shipped):
             comes_with = "that is the name of a configuration of softseg, without `.yaml`"
             raise UserError(f"{config}: no such file{hint}; {comes_with}")
         return config
-    if not is_bare_name(config) or (config.is_dir() and config.name not in shipped_files()):
+    if not is_bare_name(config) or (config.is_dir() and config.as_posix() not in shipped):
         return config
     files = f"{printable(str(config))} or {printable(str(local))}"
-    return find_shipped(config.name, f"no file {files} in this folder, and ")
+    return find_shipped(config.as_posix(), f"no file {files} in this folder, and ")
 
 
 def find_shipped(name: str, before: str = "") -> Path:
@@ -106,26 +124,30 @@ def which_config(config: Path, file: Path) -> str:
     """Return a line that says which file a bare name means; "" if the user named a file."""
     if file == config:
         return ""
-    if file.resolve().parent == shipped_folder():
+    if file.resolve().is_relative_to(shipped_folder()):
         return f"{config} is the configuration that comes with softseg: {file}"
     other = ", not the configuration of that name that comes with softseg"
-    return f"{config} is {file} in this folder{other if config.name in shipped_files() else ''}"
+    return (
+        f"{config} is {file} in this folder{other if config.as_posix() in shipped_files() else ''}"
+    )
 
 
 def list_lines(width: int) -> Iterator[str]:
     """Yield the lines that list the configurations that come with softseg: purpose and data."""
-    configs = [describe(file) for file in shipped_files().values()]
-    for command in ("train", "ablate"):
-        yield f"softseg {command} NAME"
+    groups: dict[str, list[Shipped]] = {"softseg train NAME": [], "softseg ablate NAME": []}
+    for config in map(describe, shipped_files().values()):
+        folder = _FOLDERS.get(config.name.rpartition("/")[0], "")
+        groups.setdefault(f"softseg {config.command} NAME{folder}", []).append(config)
+    for heading, configs in groups.items():
+        yield heading
         for config in configs:
-            if config.command == command:
-                yield f"  {config.name}"
-                for text in (config.purpose, f"Data: {config.data}"):
-                    yield from textwrap.wrap(
-                        text,
-                        width,
-                        initial_indent="    ",
-                        subsequent_indent="    ",
-                        break_long_words=False,
-                        break_on_hyphens=False,
-                    )
+            yield f"  {config.name}"
+            for text in (config.purpose, f"Data: {config.data}"):
+                yield from textwrap.wrap(
+                    text,
+                    width,
+                    initial_indent="    ",
+                    subsequent_indent="    ",
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )

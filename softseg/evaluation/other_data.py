@@ -11,7 +11,7 @@ from typing import Any
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config, load_tree, validate
 from softseg.config.merge import with_locations
-from softseg.config.shipped import find_config, is_bare_name
+from softseg.config.shipped import find_config
 from softseg.config.yaml.tree import ConfigTree
 from softseg.core.errors import UserError, combined_error
 from softseg.core.names import unknown_name
@@ -39,8 +39,8 @@ class OtherData:
 
 
 def find_other_data(source: Path) -> Path:
-    """Return the file or folder that `--data` means; a bare name may mean a configuration."""
-    if source.exists() or not is_bare_name(source):
+    """Return the file or folder that `--data` means; it may mean a configuration of softseg."""
+    if source.exists():
         return source
     try:
         return find_config(source)

@@ -58,6 +58,13 @@ def test_an_installed_wheel_trains_a_shipped_configuration_in_an_empty_folder(
     small = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     _, errors = softseg("train", "quickstart", *small)
     assert f"comes with softseg: {installed}/softseg/configs/quickstart.yaml" in errors
+    small[-1] = "preprocess.1.crop.size=[16, 16]"
+    small[-3] = "preprocess.0.resample.zooms=[1, 1, null]"
+    for name in ("published/scgm_softseg", "configs/published/scgm_hard_sig_dice.yaml"):
+        _, errors = softseg("train", name, *small)
+        assert "comes with softseg" in errors
+    softseg("config", "copy", "published/scgm_softseg")
+    assert (tmp_path / "published/scgm_softseg.yaml").is_file()
     assert (tmp_path / "runs/quickstart/run.json").is_file()  # as with the path of the file
     table, _ = softseg("eval")
     assert "Dice" in table
@@ -65,6 +72,10 @@ def test_an_installed_wheel_trains_a_shipped_configuration_in_an_empty_folder(
 
 @pytest.mark.slow
 def test_a_wheel_contains_each_configuration_unchanged(installed: Path) -> None:
-    packaged = {file.name: file.read_text() for file in installed.glob("softseg/configs/*")}
-    assert packaged == {file.name: file.read_text() for file in CONFIGS.iterdir()}
-    assert sorted(shipped_files()) == sorted(file.stem for file in CONFIGS.glob("*.yaml"))
+    def texts(folder: Path) -> dict[Path, str]:
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        return {file.relative_to(folder): file.read_text() for file in files}
+
+    packaged = texts(installed / "softseg/configs")
+    assert packaged == texts(CONFIGS)
+    assert sorted(f"{name}.yaml" for name in shipped_files()) == sorted(map(str, packaged))

@@ -156,3 +156,28 @@ def save(config: Any, folder: Path, name: str = "config.json") -> Path:
     path = folder / name
     path.write_text(json.dumps(config, indent="\t"))
     return path
+
+
+# Table 2 of the paper: soft masks?, NormReLU?, Adaptive Wing?
+CANDIDATES = {
+    "hard_sig_dice": (False, False, False),
+    "hard_relu_wing": (False, True, True),
+    "soft_relu_dice": (True, True, False),
+    "soft_sig_wing": (True, False, True),
+    "softseg": (True, True, True),
+}
+
+
+def published_candidate(name: str, candidate: str) -> dict[str, Any]:
+    """Return the configuration of one of the five candidates, with the loss where it is read.
+
+    The published list of candidates of `ms` has its losses in `loader_parameters`, where ivadomed
+    did not read them: taken to the letter, all five trained with Dice.
+    """
+    soft, relu, wing = CANDIDATES[candidate]
+    return changed(
+        published(name),
+        loader_parameters__soft_gt=soft,
+        default_model__relu=relu,
+        training_parameters__loss=WING if wing else {"name": "DiceLoss"},
+    )

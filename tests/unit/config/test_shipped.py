@@ -63,7 +63,10 @@ def test_a_folder_of_that_name_is_not_the_configuration(write: Write) -> None:
         ("quikstart", "(did you mean 'quickstart'?)"),
         ("nothing", "`softseg config list` lists all names"),
         ("nul\0", "no configuration 'nul\\x00'"),
-        ("configs/quickstart.yaml", "configs/quickstart.yaml: no such file (did you mean 'quick"),
+        ("mine/quickstart.yaml", "mine/quickstart.yaml: no such file (did you mean 'quickstart'?)"),
+        ("configs/quickstrt.yaml", "configs/quickstrt.yaml: no such file (did you mean 'quick"),
+        ("published/scgm_sofseg", "has no configuration 'published/scgm_sofseg' (did you mean 'pu"),
+        ("published/ms_softsg.yaml", "no such file (did you mean 'published/ms_softseg'?); that"),
         ("quickstart.yml", "quickstart.yml: no such file (did you mean 'quickstart'?)"),
     ],
 )
@@ -74,6 +77,39 @@ def test_the_message_about_an_unknown_name_suggests_one(
     with pytest.raises(UserError) as caught:
         find_config(Path(name))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["quickstart", "published/ms_softseg"])
+def test_the_path_in_a_clone_stands_for_the_configuration_where_there_is_no_folder_of_that_name(
+    write: Write, name: str
+) -> None:
+    write("", "other.yaml")
+    path = Path(f"configs/{name}.yaml")
+    file = find_config(path)
+    assert file == CONFIGS / f"{name}.yaml"
+    line = f"{path} is the configuration that comes with softseg: {file}"
+    assert which_config(path, file) == line
+    write("", "configs/mine.yaml")
+    with pytest.raises(UserError, match=f"{path}: no such file .did you mean '{name}'"):
+        find_config(path)
+    local = write("name: mine\n", f"configs/{name}.yaml")
+    assert find_config(path) == local
+
+
+def test_the_name_of_a_configuration_in_a_folder_has_the_folder(write: Write) -> None:
+    name = Path("published/ms_softseg")
+    write("", "other.yaml")
+    file = find_config(name)
+    assert file == CONFIGS / "published/ms_softseg.yaml"
+    assert (
+        which_config(name, file) == f"{name} is the configuration that comes with softseg: {file}"
+    )
+    assert read_extended(write(f"extends: {name}\nname: mine\n")).data["model"]["depth"] == 4
+    with pytest.raises(UserError, match=r"ms_softsg \(did you mean 'published/ms_softseg'"):
+        read_extended(write("extends: published/ms_softsg\n"))
+    local = write("name: mine\n", f"{name}.yaml")
+    assert find_config(name) == local
+    assert "not the configuration of that name" in which_config(name, find_config(name))
 
 
 @pytest.mark.parametrize("name", ["mine.yaml", "a/b", "x" * 300, ".", "..", "x.json"])
@@ -92,7 +128,7 @@ def test_a_file_extends_a_configuration_by_its_name(write: Write) -> None:
         read_extended(write("extends: quikstart\n"))
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_each_configuration_says_its_command_its_purpose_and_its_data(path: Path) -> None:
     shipped = describe(path)
     is_ablation = "candidates" in load_tree(path).data
@@ -107,6 +143,13 @@ def test_the_list_names_each_configuration_and_fits_the_terminal() -> None:
     lines = list(list_lines(80))
     assert max(map(len, lines)) <= 80
     assert {line.strip() for line in lines} >= set(shipped_files())
+    headings = [line for line in lines if not line.startswith(" ")]
+    assert [heading[:20] for heading in headings] == [
+        "softseg train NAME",
+        "softseg ablate NAME",
+        "softseg train NAME, ",
+    ]
+    assert lines[lines.index(headings[2]) + 1].strip() == "published/brats_hard_relu_wing"
 
 
 def test_a_copy_has_the_files_that_it_extends_and_names_their_new_place(tmp_path: Path) -> None:
@@ -118,6 +161,16 @@ def test_a_copy_has_the_files_that_it_extends_and_names_their_new_place(tmp_path
     text = (folder / "quickstart.yaml").read_text()
     assert text.startswith(f"# softseg train {folder}/quickstart.yaml\n")
     assert load_tree(folder / names[0]).data == load_tree(CONFIGS / names[0]).data
+
+
+def test_a_copy_of_a_configuration_in_a_folder_is_in_that_folder(tmp_path: Path) -> None:
+    copied = copy_config("published/ms_soft_sig_wing", tmp_path)
+    names = ["published/ms_soft_sig_wing.yaml", "published/ms_softseg.yaml"]
+    assert copied == {tmp_path / name: True for name in names}
+    text = (tmp_path / names[1]).read_text()
+    assert text.startswith(f"# softseg train {tmp_path}/published/ms_softseg.yaml\n")
+    copy_config("ms_softseg", tmp_path)  # another file
+    assert load_tree(tmp_path / names[0]).data == load_tree(CONFIGS / names[0]).data
 
 
 def test_a_copy_into_the_current_folder_names_the_files_without_a_folder(write: Write) -> None:
