@@ -82,8 +82,9 @@ def read_other_data(
                 f"--data {source}: dataset.{key} are {', '.join(other)}, but the run was trained "
                 f"with {', '.join(trained)}; name the same, in this order"
             )
-    # softening is for training; masks of other data may not even be fit for it
-    targets = {k: t.model_copy(update={"soften": None}) for k, t in dataset.targets.items()}
+    # both are for training; masks of other data may not even be fit for softening, or have maps
+    unused = {"soften": None, "confidence": None}
+    targets = {name: t.model_copy(update=unused) for name, t in dataset.targets.items()}
     dataset = dataset.model_copy(update={"targets": targets})
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "data"
     plain = f"{plain}-data" if plain.lower() in SETS else plain  # not a set of the run itself

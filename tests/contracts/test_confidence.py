@@ -107,6 +107,14 @@ def test_scores_do_not_depend_on_confidence(folder):
     pd.testing.assert_frame_equal(pd.read_csv("runs/tiny/metrics.csv"), scores)
 
 
+def test_other_data_needs_no_maps(folder):
+    softseg("train", "tiny.yaml", target=f"values: [1], {MAP}")
+    makers.nifti(folder / "other/d0_T2.nii.gz", makers.scan(9, SHAPE))
+    makers.nifti(folder / "other/d0_seg.nii.gz", makers.ball(SHAPE, soft=False), dtype=np.uint8)
+    softseg("eval", "runs/tiny", "--data", "other", target="values: [1]")
+    assert pd.read_csv("runs/tiny/metrics-other.csv")["subject"].tolist() == ["d0"]
+
+
 def test_resuming_with_other_maps_is_rejected(folder):
     softseg("train", "tiny.yaml", target=f"values: [1], {MAP}")
     write_maps(folder, lambda known: 0.5 * known)
