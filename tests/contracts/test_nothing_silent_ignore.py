@@ -144,7 +144,7 @@ def test_every_command_after_training_leaves_ignored_voxels_out(folder, monkeypa
     record(recalibrate, "collect_evidence", lambda soft, truth, voxel_ml, ignore: ignore)
     record(recalibrate, "Volume", lambda soft, truth, grid, ignore: ignore)
     record(uncertainty, "score_uncertainty", lambda *arguments: arguments[-1])
-    record(figures, "plot_examples", lambda examples, path: examples[0].ignore)
+    record(figures, "plot_examples", lambda examples, *_: examples[0].ignore)
     record(figures, "plot_progression", lambda *arguments: arguments[-1])
     softseg(folder, "train", "tiny.yaml")
     for words in (["--threshold-search"], ["--recalibrate", "monotone"]):
