@@ -104,20 +104,38 @@ def detection(entry: RunStatus, visits: Path, softseg: Command) -> Iterator[dict
         softseg("predict", str(entry.run.folder), str(visits), "-o", str(folder))
         softseg("measure", str(folder))
     scans = pd.read_csv(folder / "measures.csv").set_index("scan")
-    for kind in KINDS:
-        yield from detected(scans[f"{kind}_ml"], {"network": entry.candidate, "volume": kind})
+    soft, binary = (by_person(scans[f"{kind}_ml"]) for kind in KINDS)
+    ratio = dict(
+        zip(("sdw_ratio", "ratio_low", "ratio_high"), sdw_ratio(soft, binary), strict=True)
+    )
+    for kind, wide in zip(KINDS, (soft, binary), strict=True):
+        for row in detected(wide):
+            yield {"network": entry.candidate, "volume": kind, **row, **ratio}
 
 
-def detected(volumes: pd.Series, name: dict[str, object]) -> Iterator[dict[str, object]]:
-    """Yield a row per atrophy, given the volume [ml] of each scan by its name.
+def by_person(volumes: pd.Series) -> pd.DataFrame:
+    """Return 100 ln(volume), a row per person and a column per scan: `ses-0`, `repeat`, `ses-1`...
 
-    Changes are 100 ln(V1 / V2), in percent of the volume: the subjects' volumes differ twofold.
+    `volumes` has the volume [ml] of each scan by its name. Differences are changes in percent.
     """
-    logs = 100 * np.log(volumes)
-    person, session = (logs.index.str.split("_").str[k] for k in (0, 1))
-    run = np.where(logs.index.str.contains("_run-2"), "repeat", session)
-    table = pd.DataFrame({"person": person, "scan": run, "log": logs.to_numpy()})
-    wide = table.pivot(index="person", columns="scan", values="log")
+    person, session = (volumes.index.str.split("_").str[k] for k in (0, 1))
+    scan = np.where(volumes.index.str.contains("_run-2"), "repeat", session)
+    table = pd.DataFrame({"person": person, "scan": scan, "log": 100 * np.log(volumes.to_numpy())})
+    return table.pivot(index="person", columns="scan", values="log")
+
+
+def sdw_ratio(soft: pd.DataFrame, binary: pd.DataFrame) -> tuple[float, float, float]:
+    """Return SDw of the soft / of the binary volume, with its 95 % interval (bootstrap)."""
+    squares = [np.square(wide["ses-0"] - wide["repeat"]).to_numpy() for wide in (soft, binary)]
+    rng, count = np.random.default_rng(0), len(soft)
+    drawn = rng.integers(0, count, (10_000, count))
+    ratios = np.sqrt(squares[0][drawn].sum(axis=1) / squares[1][drawn].sum(axis=1))
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return float(np.sqrt(squares[0].sum() / squares[1].sum())), float(low), float(high)
+
+
+def detected(wide: pd.DataFrame) -> Iterator[dict[str, object]]:
+    """Yield a row per atrophy, given what `by_person` returns."""
     result = repeatability(
         wide[["ses-0", "repeat"]].to_numpy().ravel(), list(np.repeat(wide.index, 2))
     )
@@ -126,7 +144,6 @@ def detected(volumes: pd.Series, name: dict[str, object]) -> Iterator[dict[str, 
         change = wide["ses-0"] - wide[f"ses-{percent}" if percent else "repeat"]
         is_detected = change > least if percent else change.abs() > least
         yield {
-            **name,
             "atrophy_percent": percent,
             "pairs": len(change),
             "sdw_percent": result.within_sd,
@@ -201,12 +218,14 @@ def _detection_lines(detections: pd.DataFrame) -> Iterator[str]:
         f"Atrophy of {', '.join(map(str, ATROPHY))} % in {SUBJECTS} subjects, segmented by the "
         "networks of the first split. Detected: share of the subjects with a change above the "
         "least detectable change (LDC) [%]; without a change, 5 % are expected. Subjects: needed "
-        "to detect the mean change (paired t-test, power 80 %). Exact: the true volumes."
+        "to detect the mean change (paired t-test, power 80 %). Changes are 100 ln(V1 / V2): 5 % "
+        "of atrophy are 5.1."
     )
     yield ""
     start = "| network | volume | SDw [%] | LDC [%] | detected: none |"
-    yield f"{start}{header} subjects:{header.lstrip()}"
-    yield "|---|---|" + "---:|" * (3 + 2 * len(ATROPHY))
+    measured = f"mean change at {ATROPHY[-1]} % |"
+    yield f"{start}{header} {measured} subjects:{header}"
+    yield "|---|---|" + "---:|" * (4 + 2 * len(ATROPHY))
     for (network, kind), own in detections.groupby(["network", "volume"], sort=False):
         rows = own.set_index("atrophy_percent")
         shares = " | ".join(f"{rows.loc[p, 'detected']:.0f}" for p in (0, *ATROPHY))
@@ -214,5 +233,10 @@ def _detection_lines(detections: pd.DataFrame) -> Iterator[str]:
         first = rows.iloc[0]
         yield (
             f"| {network} | {kind} | {first['sdw_percent']:.2f} | {first['ldc_percent']:.2f} | "
-            f"{shares} | {needed} |"
+            f"{shares} | {rows.loc[ATROPHY[-1], 'mean_change']:.2f} | {needed} |"
         )
+    yield ""
+    yield "SDw of the soft volume / SDw of the binary volume (95 % bootstrap interval):"
+    for network, own in detections.groupby("network", sort=False):
+        ratio, low, high = own[["sdw_ratio", "ratio_low", "ratio_high"]].iloc[0]
+        yield f"- {network}: {ratio:.2f} ({low:.2f} to {high:.2f})"

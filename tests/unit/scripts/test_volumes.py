@@ -24,7 +24,9 @@ def volumes_of(sd, count=400):
 
 
 def test_what_is_detected():
-    rows = {row["atrophy_percent"]: row for row in volumes.detected(volumes_of(1), {})}
+    rows = {
+        row["atrophy_percent"]: row for row in volumes.detected(volumes.by_person(volumes_of(1)))
+    }
     assert list(rows) == [0, 1, 2, 5]
     assert rows[0]["sdw_percent"] == pytest.approx(1, rel=0.1)
     assert rows[0]["ldc_percent"] == pytest.approx(2.77, rel=0.1)
@@ -32,6 +34,16 @@ def test_what_is_detected():
     assert rows[2]["mean_change"] == pytest.approx(-100 * np.log(0.98), abs=0.2)
     assert rows[1]["detected"] < rows[2]["detected"] < rows[5]["detected"]
     assert rows[5]["detected"] == pytest.approx(95, abs=4)  # Phi((5.13 - 2.77) / 1.41)
+
+
+def test_the_ratio_of_the_repeatability():
+    soft, binary = (volumes.by_person(volumes_of(sd)) for sd in (0.8, 1.0))
+    ratio, low, high = volumes.sdw_ratio(soft, binary)
+    assert ratio == pytest.approx(0.8, abs=1e-6)  # the same errors, scaled
+    assert low == pytest.approx(high, abs=1e-6)
+    reversed_order = binary.assign(repeat=binary["repeat"].to_numpy()[::-1])
+    ratio, low, high = volumes.sdw_ratio(binary, reversed_order)
+    assert low < ratio < high
 
 
 @pytest.mark.parametrize(("effect", "subjects"), [(0.5, 34), (1, 10), (0.2, 199)])
@@ -72,10 +84,11 @@ def test_the_tables(tmp_path, capsys):
         for split in (0, 1)
         for kind in ("soft", "binary")
     ]
+    ratio = {"sdw_ratio": 0.9, "ratio_low": 0.8, "ratio_high": 1.0}
     detections = [
-        row
+        {"network": "a", "volume": kind, **row, **ratio}
         for kind in ("soft", "binary")
-        for row in volumes.detected(volumes_of(1, 40), {"network": "a", "volume": kind})
+        for row in volumes.detected(volumes.by_person(volumes_of(1, 40)))
     ]
     volumes.write(pd.DataFrame(coverages), pd.DataFrame(detections), tmp_path)
     text = (tmp_path / "measure.md").read_text()
@@ -84,6 +97,7 @@ def test_the_tables(tmp_path, capsys):
         "| a | soft | 91.0 (91.0, 91.0) | 88.0 (88.0, 88.0) | 0.0200 | +0.0010 ± 0.0100 |" in text
     )
     rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert "- a: 0.90 (0.80 to 1.00)" in text
     assert len({line.count("|") for line in rows[:6]}) == 1
     assert len({line.count("|") for line in rows[6:]}) == 1
     assert len(pd.read_csv(tmp_path / "coverage.csv")) == 8
