@@ -133,6 +133,7 @@ def calibrate(run: Run, console: Console, changes: Sequence[str] = ()) -> Calibr
     calibration = VolumeCalibration(
         model=opened.experiment.name,
         epoch=opened.epoch,
+        postprocess=tuple(opened.experiment.evaluate.steps),
         targets={name: _target_errors(scans, thresholds[name]) for name, scans in errors.items()},
     )
     write_volume_calibration(run, calibration, opened.sets.validation)
@@ -173,7 +174,7 @@ def check_same_model(
     targets: Mapping[Path, str],
     calibration: Calibration,
 ) -> None:
-    """Raise UserError if masks are not those of the calibrated model at its thresholds.
+    """Raise UserError if masks are not those of the calibrated model, made in the same way.
 
     `sidecars` and `targets` are of each mask; one without a sidecar is not checked.
     """
@@ -188,10 +189,12 @@ def check_same_model(
             problems.append(f"{path}: was segmented by {model}")
         elif threshold is not None and threshold != expected.threshold:
             problems.append(f"{path}: has threshold {threshold}, not {expected.threshold:g}")
+        elif "Model" in sidecar and sidecar.get("Postprocessing", []) != [*errors.postprocess]:
+            problems.append(f"{path}: was postprocessed in another way than the validation scans")
     if problems:
         raise combined_error(
             f"{calibration.source} ({calibration.errors.model}) has no intervals for these "
-            "segmentations; segment the scans with this model and without --threshold, name their "
-            "own model, or leave out --calibrate:",
+            "segmentations; segment the scans with this model and without --threshold or other "
+            "postprocessing, name their own model, or leave out --calibrate:",
             problems,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -42,6 +42,8 @@ class VolumeCalibration(Component):
     """Name of the experiment."""
     epoch: Annotated[int, Field(ge=0)]
     """The epoch of the weights."""
+    postprocess: tuple[dict[str, Any], ...] = ()
+    """The steps of `evaluate.postprocess`."""
     targets: dict[str, TargetErrors]
 
     @property

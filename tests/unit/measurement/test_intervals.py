@@ -201,6 +201,10 @@ def test_a_damaged_calibration_is_not_packaged(run, tmp_path, content):
     [
         ({"Model": "other"}, "s1_label-ball_mask.nii.gz: was segmented by other"),
         ({"Threshold": 0.3}, "s1_label-ball_mask.nii.gz: has threshold 0.3, not 0.5"),
+        (
+            {"Postprocessing": [{"keep_largest": {}}]},
+            "s1_label-ball_mask.nii.gz: was postprocessed",
+        ),
     ],
 )
 def test_segmentations_of_another_model_have_no_intervals(calibration, tmp_path, changed, message):
@@ -233,6 +237,25 @@ def test_masks_of_unknown_origin_are_named(calibration, tmp_path, caplog):
     [warning] = caplog.messages
     assert warning.startswith("1 mask(s) have no JSON file with Model and Threshold")
     assert "ball made them: s0_label-ball_mask.nii.gz" in warning
+
+
+@pytest.mark.parametrize("step", ["keep_largest: {}", "keep_largest: {apply_to: soft}"])
+def test_postprocessing_is_part_of_the_calibration(run, tmp_path, step):
+    """The calibrated errors are those of what `predict` writes with the same steps."""
+    copied = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    config = copied.config.read_text()
+    assert "postprocess: []" in config
+    copied.config.write_text(config.replace("postprocess: []", f"postprocess: [{{{step}}}]"))
+    calibration = calibrate(copied, quiet())
+    predict(copied, VALIDATION, tmp_path / "out")
+    volumes = tabulate(measure_folder(tmp_path / "out", quiet()), calibration).scans
+    for kind in ("soft", "binary"):
+        truths = [truth_of(int(name[1:])).sum() * 0.003 for name in VALIDATION]
+        errors = sorted(abs(volumes[f"{kind}_ml"] - truths))
+        stored = calibration.errors.targets["ball"].volume_ml[kind]
+        assert stored == pytest.approx(errors, rel=1e-3, abs=1e-6)
+    with pytest.raises(UserError, match="postprocessed in another way"):
+        measure(predict(run, ["s00"], tmp_path / "other"), calibration)
 
 
 def test_the_command(run, predicted, tmp_path, monkeypatch, capsys):
