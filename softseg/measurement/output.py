@@ -20,10 +20,10 @@ def volumes_table(measures: Measures) -> TerminalTable:
     for target, members in measures.scans.groupby("target", sort=False):
         for kind in KINDS:
             volumes = members[f"{kind}_ml"]
-            row = [str(target), kind, str(len(volumes)), f"{volumes.mean():.4g}"]
-            row += [f"{volumes.std():.4g}" if len(volumes) > 1 else "undefined"]
+            row = [str(target), kind, str(len(volumes))]
+            row += [_number(volumes.mean(), 4), _number(volumes.std(), 4)]
             if measures.has_intervals:
-                row.append(f"{float((members[f'{kind}_high_ml'] - volumes).iloc[0]):.3g}")
+                row.append(_number(float((members[f"{kind}_high_ml"] - volumes).iloc[0]), 3))
             rows.append(tuple(row))
     return TerminalTable("Volumes", tuple(header), tuple(rows), labels=2)
 
@@ -35,13 +35,18 @@ def repeatability_rows(table: pd.DataFrame) -> TerminalTable:
     for row in table.to_dict("records"):
         cells = [str(row["target"]), str(row["volume"]), str(row["groups"]), str(row["scans"])]
         keys = ("sdw_ml", "sdw_percent", "ldc_ml", "ldc_percent", "icc")
-        cells += ["undefined" if pd.isna(row[key]) else f"{row[key]:.3g}" for key in keys]
+        cells += [_number(row[key], 3) for key in keys]
         rows.append(tuple(cells))
     notes = (
         "SDw: within-subject standard deviation; LDC: least detectable change, 1.96 √2 SDw; ICC: "
         "share of the variance that is between groups",
     )
     return TerminalTable("Repeated scans", (*header, "ICC"), tuple(rows), notes, labels=2)
+
+
+def _number(value: float, digits: int) -> str:
+    """Return a number with so many significant digits, without an exponent below a million."""
+    return "undefined" if pd.isna(value) else f"{float(f'{value:.{digits}g}'):g}"
 
 
 def as_json(measures: Measures, files: list[str]) -> dict[str, Any]:

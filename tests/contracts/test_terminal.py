@@ -18,6 +18,8 @@ from softseg.data.subject import Subject, count_scans, persons_of
 from softseg.evaluation.evaluate import RunEvaluation, metrics_table, print_evaluation
 from softseg.evaluation.recalibration.recalibrate import effect_table
 from softseg.evaluation.uncertainty import scores_table
+from softseg.measurement.measure import Measures
+from softseg.measurement.output import repeatability_rows, volumes_table
 from softseg.metrics.headings import HEADINGS
 from softseg.render.terminal_table import TerminalTable
 from softseg.report.report import as_json, show
@@ -98,6 +100,23 @@ def test_blocks_repeat_the_names_of_the_rows(monkeypatch):
     assert sum(len(row) - 1 for row in rows) == 5
 
 
+MEASURES = Measures(
+    pd.DataFrame({
+        "scan": [*"aabb"], "target": names(2) * 2,
+        **{f"{kind}_ml": [1.5, 12345.678, 1.25, 23456.75] for kind in ("soft", "binary")},
+        **{f"{kind}_low_ml": [1.25, 12000.5, 1.0, 4000.5] for kind in ("soft", "binary")},
+        **{f"{kind}_high_ml": [1.75, 13000.25, 1.5, 25000.5] for kind in ("soft", "binary")},
+    }),
+    *[pd.DataFrame()] * 2,
+    pd.DataFrame({
+        "target": names(2), "volume": ["soft", "binary"], "groups": 123, "scans": 1234,
+        "mean_ml": 12345.678, "sdw_ml": 12345.6, "sdw_percent": 12.345, "ldc_ml": 345.678,
+        "ldc_percent": 34.567, "icc": 0.98765,
+    }),
+    {}, "inferior-superior", 0.9,
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "table",
     [
@@ -117,6 +136,8 @@ def test_blocks_repeat_the_names_of_the_rows(monkeypatch):
             pd.DataFrame({"target": names(1), "dice_without": 81.23, "dice_with": 82.34}),
             "uncertainty",
         ),
+        volumes_table(MEASURES),
+        repeatability_rows(MEASURES.repeatability),
         TerminalTable(
             "a plan",
             ("run", "candidate", "split", "training", "validation", "test", "status"),
@@ -129,6 +150,7 @@ def test_other_tables_fit_as_well(table, monkeypatch):
     with terminal(80, monkeypatch) as screen:
         open_console().print(table)
     assert max(map(cell_len, screen.lines)) <= 80
+    assert not any("e+0" in line for line in screen.lines)
     shown = [c for row in cells(screen.lines) for c in row[1:]]
     wanted = [c for c in numbers_of(table) if NUMBER.fullmatch(c)]
     assert sorted(c for c in shown if NUMBER.fullmatch(c)) == wanted
