@@ -1,7 +1,8 @@
-"""Augmentation of batches in training, on the device: affine, binarize, TorchIO's transforms."""
+"""Augmentation of batches in training, on the device."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -9,8 +10,21 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Generator, Tensor
 
-from softseg.augment.affine import Affine, apply_affine
 from softseg.augment.batch import Batch
+from softseg.augment.intensity import (
+    BiasField,
+    Blur,
+    Brightness,
+    Contrast,
+    ContrastDropout,
+    Gamma,
+    IntensityStep,
+    LowResolution,
+    Noise,
+)
+from softseg.augment.mixup import Mixup
+from softseg.augment.random_step import RandomStep
+from softseg.augment.spatial import Affine, Elastic, Flip, SpatialStep, move
 from softseg.augment.torchio import TorchioTransform
 from softseg.core.component import Component, SingleKey
 from softseg.preprocess.steps import Standardize, standardize_slices
@@ -19,11 +33,24 @@ __all__ = [
     "Affine",
     "AugmentStep",
     "Batch",
+    "BiasField",
     "Binarize",
+    "Blur",
+    "Brightness",
+    "Contrast",
+    "ContrastDropout",
+    "Elastic",
+    "Flip",
+    "Gamma",
+    "LowResolution",
+    "Mixup",
+    "Noise",
+    "RandomStep",
+    "SpatialStep",
     "TorchioTransform",
-    "apply_affine",
     "augment",
     "harden",
+    "move",
     "restandardize",
 ]
 
@@ -50,13 +77,58 @@ class Binarize(Component):
         return (target >= self.threshold).to(target.dtype)
 
 
-AugmentStep = Annotated[Affine | Binarize | TorchioTransform, SingleKey]
+AugmentStep = Annotated[
+    Affine
+    | Elastic
+    | Flip
+    | Noise
+    | Blur
+    | LowResolution
+    | Brightness
+    | Contrast
+    | Gamma
+    | BiasField
+    | ContrastDropout
+    | Mixup
+    | Binarize
+    | TorchioTransform,
+    SingleKey,
+]
 
 
 def augment(batch: Batch, steps: Sequence[AugmentStep], generator: Generator) -> Batch:
-    """Apply the steps in their order; all randomness comes from `generator` (a CPU one)."""
-    for step in steps:
-        batch = step(batch, generator)
+    """Apply the steps in their order; all randomness comes from `generator` (a CPU one).
+
+    Spatial steps are composed into one interpolation, where the first of them is; steps that
+    change only intensities may be between them, since the order of the two does not matter for
+    targets. Tensors of the batch may be overwritten.
+    """
+    for composable, section in itertools.groupby(steps, _is_composable):
+        if composable:
+            batch = _apply_composed(
+                batch, [step for step in section if isinstance(step, RandomStep)], generator
+            )
+        else:
+            for step in section:
+                batch = step(batch, generator)
+    return batch
+
+
+def _is_composable(step: AugmentStep) -> bool:
+    """Return whether a step may be between spatial steps that are composed."""
+    return isinstance(step, SpatialStep | IntensityStep)
+
+
+def _apply_composed(batch: Batch, steps: Sequence[RandomStep], generator: Generator) -> Batch:
+    """Sample the parameters of all steps, and apply the spatial ones together."""
+    sampled = [(step, step.sample_part(batch, generator)) for step in steps]
+    spatial = [(step, values) for step, values in sampled if isinstance(step, SpatialStep)]
+    for step, values in sampled:
+        if not isinstance(step, SpatialStep):
+            batch = step.apply(batch, values)
+        elif spatial:
+            batch = move(batch, spatial)
+            spatial = []
     return batch
 
 

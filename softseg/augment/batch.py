@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from softseg.core.ranks import BatchPart
@@ -12,8 +13,22 @@ from softseg.data.masks import TOLERANCE
 
 
 @dataclass(frozen=True)
+class Frame:
+    """The slices or patches of a batch, as far as spatial steps depend on them."""
+
+    shape: tuple[int, ...]  # voxels along each axis, d of them
+    spacing: Tensor  # (B, d), mm, on the CPU
+    device: torch.device  # of the image
+
+    @property
+    def half_size(self) -> Tensor:
+        """Half of the size in mm, (B, d): the length of 1 in normalized coordinates."""
+        return self.spacing * torch.tensor(self.shape) / 2
+
+
+@dataclass(frozen=True)
 class Batch:
-    """The slices of one batch that this process computes: on the device, but for `aspect`."""
+    """The slices of one batch that this process computes: on the device, but for `spacing`."""
 
     image: Tensor  # (B, C, H, W) float32
     target: Tensor  # (B, K, H, W) float32 in [0, 1]
@@ -21,7 +36,8 @@ class Batch:
     maps: Mapping[str, Tensor] = field(default_factory=dict)  # kind -> (B, K, H, W), for the loss
     ignore: Tensor | None = None  # (B, K, H, W), 1 where the target is unknown; None: nowhere
     part: BatchPart | None = None  # which slices of the batch these are; None: all
-    aspect: Tensor | None = None  # (B,), on the CPU: height / width of pixels in mm; None: square
+    spacing: Tensor | None = None  # (B, d), on the CPU: mm between voxels; None: 1 mm
+    target_names: tuple[str, ...] = ()  # K names, for steps that exchange targets
     weight: Tensor | None = None  # (B, K, H, W) in [0, 1], of the loss; None: 1 everywhere
 
     @property
@@ -33,6 +49,15 @@ class Batch:
     def share_weight(self) -> float:
         """Weight of this process's mean loss in the mean over processes."""
         return 1.0 if self.part is None else self.part.weight
+
+    @property
+    def frame(self) -> Frame:
+        """What spatial steps need to know of the samples."""
+        shape = tuple(self.image.shape[2:])
+        spacing = self.spacing
+        if spacing is None:
+            spacing = torch.ones(len(self.image), len(shape))
+        return Frame(shape, spacing, self.image.device)
 
     def own_share(self, values: Tensor) -> Tensor:
         """Return these slices' part of values for the batch of all processes, (batch_size, ...)."""
@@ -66,13 +91,42 @@ class Batch:
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with a function applied to its tensors, such as a copy to the device.
 
-        `aspect` stays on the CPU.
+        `spacing` stays on the CPU.
         """
+        return replace(self.map_grids(function), fill=function(self.fill))
+
+    def select(self, rows: Tensor, near_rows: Tensor) -> Batch:
+        """Return some of the samples, by their indices (N,) on the CPU and on the device."""
+        spacing = None if self.spacing is None else self.spacing[rows]
+        return replace(self.map_tensors(lambda tensor: tensor[near_rows]), spacing=spacing)
+
+    def of_part(self, part: BatchPart | None) -> Batch:
+        """Return the part of a batch of all samples that a process computes."""
+        if part is None:
+            return self
+        spacing = None if self.spacing is None else part.of(self.spacing)
+        return replace(self.map_tensors(part.of), spacing=spacing, part=part)
+
+    def with_samples(self, near_rows: Tensor, samples: Batch) -> Batch:
+        """Replace some samples in place, by their indices (N,) on the device."""
+        pairs: list[tuple[Tensor | None, Tensor | None]]
+        pairs = [(self.image, samples.image), (self.target, samples.target)]
+        pairs += [(old, samples.maps[kind]) for kind, old in self.maps.items()]
+        pairs += [(self.ignore, samples.ignore), (self.weight, samples.weight)]
+        for old, new in pairs:
+            if old is not None and new is not None:
+                old.index_copy_(0, near_rows, new)
+        return self
+
+    def map_grids(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with a function applied to all that has spatial axes."""
+        return replace(self.map_targets(function), image=function(self.image))
+
+    def map_targets(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with a function applied to all that has a channel for each target."""
         return replace(
             self,
-            image=function(self.image),
             target=function(self.target),
-            fill=function(self.fill),
             maps={kind: function(tensor) for kind, tensor in self.maps.items()},
             ignore=None if self.ignore is None else function(self.ignore),
             weight=None if self.weight is None else function(self.weight),

@@ -175,7 +175,8 @@ def _defaults(name: str) -> dict[str, Any]:
 
 def _slice_affines(batch: Batch) -> list[Float64Array]:
     """Return the affine (4, 4) of each slice: the shape of its pixels, whose area is 1."""
-    aspects = [1.0] * len(batch.image) if batch.aspect is None else batch.aspect.tolist()
+    spacing = batch.frame.spacing
+    aspects = (spacing[:, 0] / spacing[:, 1]).tolist()
     return [np.diag([sqrt(aspect), 1 / sqrt(aspect), 1.0, 1.0]) for aspect in aspects]
 
 

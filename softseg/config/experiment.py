@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from softseg.augment import Affine, AugmentStep, TorchioTransform
+from softseg.augment import AugmentStep, Flip, Mixup, SpatialStep, TorchioTransform
 from softseg.config.trainer import Trainer
 from softseg.core.component import Component
 from softseg.data import Dataset, Split
@@ -56,8 +56,9 @@ class Experiment(Component):
     slices: Slices = Slices()
     """How volumes become 2D slices."""
     augment: tuple[AugmentStep, ...] = ()
-    """Steps applied to each training batch, in the order of the list. Available: affine, binarize,
-    and TorchIO transforms by their names."""
+    """Steps applied to each training batch, in the order of the list. Spatial: affine, elastic,
+    flip. Intensity: noise, blur, low_resolution, brightness, contrast, gamma, bias_field,
+    contrast_dropout. Others: mixup, binarize, and TorchIO's transforms by their names."""
     model: Model
     """The network and its head."""
     init_from: InitFromOrText | None = None
@@ -91,19 +92,30 @@ class Experiment(Component):
                 "they cannot follow a rater that is drawn at random in each epoch; use "
                 "dataset.raters: {fusion: mean}"
             )
-        bending = [s.name for s in self.augment if isinstance(s, TorchioTransform) and s.bends]
+        bending = [
+            step.name
+            for step in self.augment
+            if isinstance(step, SpatialStep | TorchioTransform) and step.bends
+        ]
         if self.loss.required_maps and bending:
             raise ValueError(
                 f"augment: {bending[0]} changes distances in ways that the distance maps of a "
-                "contour loss cannot follow; use affine and RandomFlip with it"
+                "contour loss cannot follow; use affine with one scale for all axes and without "
+                "shear, and flip, or another loss"
             )
-        affine = [step for step in self.augment if isinstance(step, Affine)]
-        if self.loss.required_maps and any(isinstance(step.scale, tuple) for step in affine):
+        if self.loss.required_maps and any(isinstance(step, Mixup) for step in self.augment):
             raise ValueError(
-                "augment: affine.scale with a factor for each axis changes shapes, which the "
-                "distance maps of a contour loss cannot follow; give one number, the same for both "
-                "axes, or use another loss"
+                "augment: mixup mixes two contours, which the distance maps of a contour loss "
+                "cannot follow; use another loss"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _flips_keep_sides(self) -> Self:
+        """Check that flips swap targets that exist, and those of the left and right side."""
+        for step in self.augment:
+            if isinstance(step, Flip):
+                step.check_targets(tuple(self.dataset.targets), self.slices.axis != "sagittal")
         return self
 
     @model_validator(mode="after")

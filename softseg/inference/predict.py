@@ -253,7 +253,9 @@ def sidecar_metadata(
         method["Seed"] = sampling.seed
         if sampling.method == "tta":
             steps = model.experiment.model_dump(mode="json")["augment"]
-            method["Moves"] = [step for step in steps if set(step) & {"affine", "RandomFlip"}]
+            method["Moves"] = [
+                step for step in steps if set(step) & {"affine", "flip", "RandomFlip"}
+            ]
         metadata["Uncertainty"] = method
     return metadata
 

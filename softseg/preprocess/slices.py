@@ -61,10 +61,10 @@ class Slices(Component):
             "whole images"
         )
 
-    def pixel_aspect(self, grid: Grid) -> float:
-        """Return height / width of a slice's pixels in mm."""
+    def pixel_size(self, grid: Grid) -> tuple[float, float]:
+        """Return height and width of a slice's pixels in mm; equal if they are nearly square."""
         height, width = (float(grid.zooms[axis]) for axis in self.in_plane)
-        return aspect_ratio(height, width)
+        return (width, width) if aspect_ratio(height, width) == 1 else (height, width)
 
     def cut(self, volumes: Float32Array) -> Tensor:
         """Cut volumes (C, X, Y, Z) into slices (S, C, H, W)."""

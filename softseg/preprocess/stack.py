@@ -115,13 +115,11 @@ class SliceStack:
         counts = [torch.full((v.stop - v.start,), v.raters) for v in self.volumes]
         return torch.cat(counts)
 
-    def pixel_aspects(self, slices: Slices) -> Tensor | None:
-        """Return height / width of each slice's pixels in mm, (S,); None if all are square."""
-        aspects = [slices.pixel_aspect(volume.geometry.network) for volume in self.volumes]
-        if all(aspect == 1 for aspect in aspects):
-            return None
+    def pixel_sizes(self, slices: Slices) -> Tensor:
+        """Return height and width of each slice's pixels in mm, (S, 2)."""
+        sizes = [slices.pixel_size(volume.geometry.network) for volume in self.volumes]
         counts = torch.tensor([volume.stop - volume.start for volume in self.volumes])
-        return torch.tensor(aspects).repeat_interleave(counts)
+        return torch.tensor(sizes).repeat_interleave(counts, dim=0)
 
     def to(self, device: torch.device) -> SliceStack:
         """Return the same stack with its tensors on `device`, copied only if they must move."""

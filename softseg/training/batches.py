@@ -63,6 +63,8 @@ def epoch_batches(
     for batch in batches:
         with phase("augmentation"):
             augmented = augment.augment(batch, task.augment, augmentation_generator)
+            if task.mixes_samples:
+                augmented = augmented.of_part(task.processes.batch_part(augmented.batch_size))
             if task.restandardize:
                 augmented = augment.restandardize(augmented, task.restandardize)
         yield augmented
@@ -106,7 +108,8 @@ def collate(
 ) -> Batch:
     """This process's part of the slices `rows` (B,) of the stack, on the stack's device.
 
-    With several raters, the target of a slice is the mask of one of them.
+    With several raters, the target of a slice is the mask of one of them. If augmentation mixes
+    samples, every process needs all of them.
 
     Args:
         task: the task.
@@ -114,7 +117,8 @@ def collate(
         rater_generator: chooses a rater for each slice.
         near_rows: the same indices on the stack's device; None: the stack is on the CPU.
     """
-    stack, part = task.stack, task.processes.batch_part(len(rows))
+    stack = task.stack
+    part = None if task.mixes_samples else task.processes.batch_part(len(rows))
     near_rows = rows if near_rows is None else near_rows
     if part:
         rows, near_rows = part.of(rows), part.of(near_rows)
@@ -123,15 +127,15 @@ def collate(
         target = stack.raters[near_rows, to_device(raters, stack.raters.device)]
     else:
         target = stack.target[near_rows]
-    aspect = None if task.pixel_aspects is None else task.pixel_aspects[rows]
     return Batch(
-        image=stack.image[near_rows],
-        target=target,
-        fill=stack.fill[near_rows],
+        stack.image[near_rows],
+        target,
+        stack.fill[near_rows],
         maps=distance_maps(task, near_rows),
         ignore=stack.ignored_at(near_rows),
         part=part,
-        aspect=aspect,
+        spacing=None if task.pixel_sizes is None else task.pixel_sizes[rows],
+        target_names=task.targets,
         weight=stack.weights_at(near_rows),
     )
 

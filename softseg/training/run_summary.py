@@ -156,12 +156,12 @@ def _percent_by_augmentation(
     """The same percentage after each augmentation step, on up to 64 training slices."""
     rows = stack.rows(sets.train)
     rows = rows[torch.linspace(0, len(rows) - 1, min(64, len(rows))).long()]
-    aspects = stack.pixel_aspects(experiment.slices)
     batch = Batch(
         image=stack.image[rows].cpu(),
         target=stack.target[rows].cpu(),
         fill=stack.fill[rows].cpu(),
-        aspect=None if aspects is None else aspects[rows],
+        spacing=stack.pixel_sizes(experiment.slices)[rows],
+        target_names=tuple(experiment.dataset.targets),
     )
     generator = seeds.generator(experiment.seed, "header")
     percentages: dict[str, float] = {}

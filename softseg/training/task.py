@@ -152,8 +152,13 @@ class Task:
     seed: int
     device: torch.device
     processes: Processes = SINGLE
-    pixel_aspects: Tensor | None = None  # (S,) of the stack's slices, on the CPU; None: square
-    targets: tuple[str, ...] = ()  # the names of the K targets, for the history
+    pixel_sizes: Tensor | None = None  # (S, 2), mm, of the stack's slices, on the CPU; None: 1 mm
+    targets: tuple[str, ...] = ()  # the names of the K targets
+
+    @cached_property
+    def mixes_samples(self) -> bool:
+        """Whether augmentation mixes the samples of a batch."""
+        return any(isinstance(step, augment.Mixup) for step in self.augment)
 
     @cached_property
     def validation_rows(self) -> tuple[Tensor, ...]:
@@ -201,7 +206,7 @@ def build_task(
         seed=experiment.seed,
         device=torch.device(experiment.trainer.device),
         processes=processes,
-        pixel_aspects=stack.pixel_aspects(experiment.slices),
+        pixel_sizes=stack.pixel_sizes(experiment.slices),
         targets=tuple(experiment.dataset.targets),
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import torch
 
 from softseg import api
-from softseg.augment import affine as affine_module
+from softseg.augment import Affine
 from tests.support import makers
 
 CONFIG = """\
@@ -31,13 +32,13 @@ trainer: {batch_size: 4, max_epochs: 2, threads: 1, device: cpu}
 
 def test_a_contour_loss_trains_on_rotated_slices_of_oblong_pixels(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    aspects, matrices = [], affine_module._affine_matrices
+    spacings, motion = [], Affine.motion
 
-    def watched(parameters, size, aspect):
-        aspects.append(aspect)
-        return matrices(parameters, size, aspect)
+    def watched(self, frame, parameters):
+        spacings.append(frame.spacing)
+        return motion(self, frame, parameters)
 
-    monkeypatch.setattr(affine_module, "_affine_matrices", watched)
+    monkeypatch.setattr(Affine, "motion", watched)
     affine = np.diag([0.5, 2.0, 3.0, 1.0])
     for n in range(3):
         makers.nifti(tmp_path / f"data/s{n}_T1w.nii.gz", makers.scan(n, (24, 12, 4)), affine)
@@ -46,7 +47,7 @@ def test_a_contour_loss_trains_on_rotated_slices_of_oblong_pixels(tmp_path, monk
     run = api.train("oblong.yaml")
     printed = "".join(capsys.readouterr())
     assert "square" not in printed
-    assert len(aspects) > 2
-    assert all((aspect == 0.25).all() for aspect in aspects)
+    assert len(spacings) > 2
+    assert all((spacing == torch.tensor([0.5, 2.0])).all() for spacing in spacings)
     history = pd.read_csv(run / "history.csv")
     assert np.isfinite(history[["train_loss", "val_loss"]]).all(axis=None)

@@ -8,13 +8,14 @@ from typing import get_args
 import pytest
 import torch
 
+from softseg.augment.presets import PRESETS
 from softseg.losses import SingleLoss
 from softseg.models.blocks import BlockOptions
 from softseg.models.heads import NormRelu
 from softseg.preprocess.steps import Standardize
 from softseg.training import loop
 from softseg.training.profile import bare_step_seconds
-from tests.emulated.epochs import Setup, check, make_states, make_task, on_accelerator
+from tests.emulated.epochs import Setup, check, compare, make_states, make_task, on_accelerator
 from tests.support.accelerator import recorded
 from tests.support.losses import CONTOUR, combination, label
 from tests.support.tiny import Watcher, with_ignored, with_raters, with_weights
@@ -57,7 +58,7 @@ def test_maps_raters_ignored_voxels_weights_and_oblong_pixels_at_once(resident):
     def prepare(stack):
         return with_weights(with_ignored(with_raters(stack)))
 
-    task = {"pixel_aspects": torch.linspace(0.5, 2, 16)}
+    task = {"pixel_sizes": torch.linspace(0.5, 2, 32).view(16, 2)}
     setup = Setup(loss={"name": "boundary"}, prepare=prepare, task=task, resident=resident)
     check(setup, 2 if resident else 7)
 
@@ -106,6 +107,36 @@ def test_bf16(memory_format):
 )
 def test_other_settings(setup):
     check(setup, len(setup.steps[:1]))
+
+
+STEPS = [
+    {"affine": {"probability": 0.5, "shear": 0.1}},
+    {"elastic": {"magnitude": [2, 2], "scale": [6, 9], "probability": 0.7}},
+    {"flip": {"axes": [0, 1]}},
+    {"noise": {"probability": 0.7}},
+    {"noise": {"distribution": "rician"}},
+    {"blur": {"probability_per_contrast": 0.5}},
+    {"low_resolution": {}},
+    {"brightness": {"probability": 0.7}},
+    {"contrast": {}},
+    {"gamma": {"probability": 0.7}},
+    {"bias_field": {}},
+    {"contrast_dropout": {"probability_per_contrast": 0.5}},
+    {"mixup": {}},
+]
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: next(iter(step)))
+def test_every_augmentation_runs_on_the_device_without_waiting(step):
+    done = compare(Setup(steps=(step,), channels=2))
+    assert [log.waits for log in done.steps] == [[], []]
+    assert [str(read) for log in (done.start, *done.steps) for read in log.reads] == []
+
+
+def test_a_whole_chain_of_augmentation_runs_on_the_device_without_waiting():
+    done = compare(Setup(steps=PRESETS["nnunet"], channels=2, prepare=with_ignored))
+    assert [log.waits for log in done.steps] == [[], []]
+    assert [str(read) for log in (done.start, *done.steps) for read in log.reads] == []
 
 
 @pytest.fixture

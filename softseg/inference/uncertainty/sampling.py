@@ -18,7 +18,7 @@ from softseg.core.errors import UserError
 from softseg.core.types import Float32Array
 from softseg.inference.segment import LogitsFunction, PreparedScan, volume_logits
 from softseg.inference.uncertainty.mc_dropout import dropout_layers, row_generators, sampled_logits
-from softseg.inference.uncertainty.tta import apply_transform, draw_transforms
+from softseg.inference.uncertainty.tta import apply_transform, sample_transforms
 from softseg.models.predictor import Predictor
 
 VolumeForward = Callable[[LogitsFunction, Tensor], Tensor]
@@ -50,9 +50,9 @@ def check_varies(
             f"{source} was trained without dropout (model.dropout is 0), so mc-dropout has nothing "
             "to vary; use tta or ensemble"
         )
-    if sampling.method == "tta" and not draw_transforms(augment, range(1), 0, (1, 1)):
+    if sampling.method == "tta" and not sample_transforms(augment, range(1), 0, (1, 1)):
         raise UserError(
-            f"{source} was trained without affine or RandomFlip (augment), so tta has nothing to "
+            f"{source} was trained without affine or flip (augment), so tta has nothing to "
             "vary; use mc-dropout or ensemble"
         )
 
@@ -71,9 +71,9 @@ def native_samples(
         return volume_logits(logits_of, replace(prepared, image=image))
 
     image, fill = prepared.image, prepared.fill
-    aspect = prepared.slices.pixel_aspect(prepared.geometry.network)
+    size = prepared.slices.pixel_size(prepared.geometry.network)
     softs = soft_samples(
-        sampling, predictor, augment, image, deterministic, forward, fill=fill, aspect=aspect
+        sampling, predictor, augment, image, deterministic, forward, fill=fill, pixel_size=size
     )
     yield from map(prepared.to_native, softs)
 
@@ -88,7 +88,7 @@ def soft_samples(
     forward: VolumeForward,
     *,
     fill: Tensor | None = None,
-    aspect: float = 1.0,
+    pixel_size: Sequence[float] = (1.0, 1.0),
 ) -> Iterator[Tensor]:
     """Yield soft segmentations (S, K, H, W) of one volume in [0, 1], one per sample.
 
@@ -104,7 +104,7 @@ def soft_samples(
         deterministic: logits (S, K, H, W) of the deterministic pass.
         forward: how whole slices are passed to the network.
         fill: (S, C), what `tta` takes for the outside of a slice; None: its border pixels.
-        aspect: height / width of a pixel in mm.
+        pixel_size: height and width of a pixel in mm.
     """
     head = cast(_Head, predictor.head.eval())
     divisor = head.divisor(deterministic)
@@ -118,7 +118,7 @@ def soft_samples(
             passes: Sequence[Tensor] = forward(sampled, image).unflatten(0, shape).unbind(1)
         else:
             size = image.shape[2:]
-            transforms = draw_transforms(augment, numbers, sampling.seed, size, aspect)
+            transforms = sample_transforms(augment, numbers, sampling.seed, size, pixel_size)
             stacked = torch.cat([apply_transform(image, each, fill) for each in transforms])
             parts = forward(predictor.logits, stacked).split(len(image))
             passes = [

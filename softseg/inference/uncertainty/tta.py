@@ -3,80 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softseg.augment import Affine, AugmentStep, TorchioTransform
-from softseg.core.device import to_device
+from softseg.augment import Affine, AugmentStep, Flip, TorchioTransform
+from softseg.augment.batch import Frame
+from softseg.augment.spatial.motion import sampling_grid
 from softseg.core.seeds import generator
 
 
-@dataclass(frozen=True, eq=False)
-class Transform:
-    """A flip, a rotation, a scale and a translation about the middle of a slice."""
-
-    linear: Tensor  # (2, 2) on pixels (H, W) from the middle
-    shift: Tensor  # (2,) along H and W, as a share of the slice's size; after the linear part
-
-
-def draw_transforms(
+def sample_transforms(
     augment: Sequence[AugmentStep],
     numbers: Iterable[int],
     seed: int,
     size: Sequence[int],
-    aspect: float = 1.0,
-) -> list[Transform]:
-    """Draw a random transform from the augmentation of training for each sample's number.
+    pixel_size: Sequence[float] = (1.0, 1.0),
+) -> list[Tensor]:
+    """Sample a transform from the augmentation of training for each sample's number.
 
-    It is the `affine` of training, within its ranges, and a flip half of the time along each axis
-    of its `RandomFlip`. Other transforms are not used: a network that never saw a flipped or
-    rotated slice would show the uncertainty of its training, not of the scan. All slices of a scan
-    share a sample's transform. Rotations are in mm: `aspect` is height / width of a pixel; `size`
-    is that of a slice in pixels (H, W). The list is empty if training used neither.
+    It has the affine and flip steps of training (`RandomFlip` flips half of the time along each of
+    its axes). Others are not used: a network that never saw a flipped or rotated slice would show
+    the uncertainty of its training, not of the scan; and an elastic deformation has no exact
+    inverse. All slices of a scan share a sample's transform.
+
+    Args:
+        augment: the steps of training.
+        numbers: the numbers of the samples, each with a random stream of its own.
+        seed: seed of the random streams.
+        size: height and width of a slice in pixels.
+        pixel_size: height and width of a pixel in mm: rotations are in mm.
+
+    Returns:
+        Matrices (3, 3) from a point of the transformed slice to that of the slice, in normalized
+        coordinates. The list is empty if training used none of these steps.
     """
-    affine = next((step for step in augment if isinstance(step, Affine)), None)
-    axes: set[int] = set()
-    for step in augment:
-        if isinstance(step, TorchioTransform) and step.name == "RandomFlip":
-            flipped = (step.model_extra or {}).get("axes", 0)  # TorchIO's default
-            axes |= {flipped} if isinstance(flipped, int) else set(flipped)
-    if affine is None and not axes:
-        return []
+    steps = [step for s in augment if (step := _invertible(s)) is not None]
+    frame = Frame(tuple(size), torch.tensor([list(pixel_size)]), torch.device("cpu"))
     transforms = []
-    for number in numbers:
+    for number in numbers if steps else ():
         stream = generator(seed, "tta", number)
-        coins = torch.rand(2, generator=stream) < 0.5
-        signs = [-1.0 if axis in axes and coins[axis] else 1.0 for axis in (0, 1)]
-        angle, *scales, down, right = [0.0, 1.0, 0.0, 0.0]
-        if affine is not None:
-            angle, *scales, down, right = affine.sample(1, stream, size)[0].tolist()
-        cos, sin = torch.cos(torch.tensor(angle)), torch.sin(torch.tensor(angle))
-        rows = [scales[0] * cos, -scales[-1] * sin], [scales[0] * sin, scales[-1] * cos]
-        rotation = torch.stack([torch.stack(row) for row in rows])
-        to_mm, to_pixels = (torch.diag(torch.tensor([a, 1.0])) for a in (aspect, 1 / aspect))
-        linear = to_pixels @ rotation @ to_mm @ torch.diag(torch.tensor(signs))
-        transforms.append(Transform(linear, torch.tensor([down, right])))
+        sampled = [(step, step.sample((1, 1, *size), stream)) for step in steps]
+        motions = [step.motion(frame, parameters)[0] for step, parameters in sampled]
+        transforms.append(reduce(torch.matmul, motions))
     return transforms
 
 
+def _invertible(step: AugmentStep) -> Affine | Flip | None:
+    """Return a step of training that is used in testing; None: it is not."""
+    if isinstance(step, TorchioTransform) and step.name == "RandomFlip":
+        axes = (step.model_extra or {}).get("axes", 0)  # TorchIO's default
+        return Flip(axes=(axes,) if isinstance(axes, int) else tuple(axes))
+    if isinstance(step, Flip):
+        return step.model_copy(update={"swap": ()})
+    return step if isinstance(step, Affine) else None
+
+
 def apply_transform(
-    slices: Tensor, transform: Transform, fill: Tensor | None = None, inverse: bool = False
+    slices: Tensor, transform: Tensor, fill: Tensor | None = None, inverse: bool = False
 ) -> Tensor:
     """Transform slices (S, C, H, W), or undo it, by linear interpolation.
 
     Outside is `fill` (S, C), as in training; without one, border pixels extend outward.
     """
-    size = torch.tensor(slices.shape[2:], dtype=torch.float32)
-    forward = torch.eye(3)  # source -> destination, both in [-1, 1], H before W
-    forward[:2, :2] = transform.linear * size / size[:, None]
-    forward[:2, 2] = 2 * transform.shift
-    backward = forward if inverse else torch.linalg.inv(forward)
-    theta = backward[[1, 0]][:, [1, 0, 2]]  # `affine_grid` has x = W first
-    theta = to_device(theta.to(slices.dtype), slices.device).expand(len(slices), 2, 3)
-    grid = F.affine_grid(theta, list(slices.shape), align_corners=False)
+    matrix = torch.linalg.inv(transform) if inverse else transform
+    frame = Frame(tuple(slices.shape[2:]), torch.ones(1, 2), slices.device)
+    grid = sampling_grid([matrix[None]], frame).to(slices.dtype).expand(len(slices), -1, -1, -1)
     if fill is None:
         return F.grid_sample(slices, grid, "bilinear", "border", align_corners=False)
     outside = fill[:, :, None, None].to(slices)

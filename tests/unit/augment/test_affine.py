@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 import torchio
-from scipy import ndimage
+from scipy import ndimage, stats
 
-from softseg.augment import Affine, Batch, apply_affine, augment
+from softseg.augment import Affine, Batch, augment
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.core.seeds import generator
+from tests.support.affine import moved_by
 from tests.support.paths import CONFIGS
 from tests.support.steps import augment_steps
 
@@ -24,12 +25,6 @@ def disc(height=48, width=40, radius=9.0):
     y, x = np.mgrid[:height, :width]
     distance = np.hypot(y - height / 2 + 6, x - width / 2 - 3)
     return torch.from_numpy(1 / (1 + np.exp((distance - radius) / 1.5))).float()
-
-
-def affine_of(angle=0.0, scale=1.0, down=0.0, right=0.0):
-    """Parameters of one slice; a pair of scales is along H and W."""
-    scales = scale if isinstance(scale, tuple) else (scale,)
-    return torch.tensor([[angle, *scales, down, right]], dtype=torch.float32)
 
 
 def batch_of(image, target, fill=0.0):
@@ -43,8 +38,8 @@ def batch_of(image, target, fill=0.0):
 def test_the_affine_equals_that_of_torchio(degrees, scale, down, right):
     image = disc()
     height, width = image.shape
-    parameters = affine_of(np.deg2rad(degrees), scale, down, right)
-    ours = apply_affine(batch_of(image, image), parameters)
+    motion = np.deg2rad(degrees), scale, down, right
+    ours = moved_by(batch_of(image, image), *motion)
     theirs = torchio.Affine(
         scales=(scale, scale, 1),
         degrees=(0, 0, degrees),
@@ -52,7 +47,7 @@ def test_the_affine_equals_that_of_torchio(degrees, scale, down, right):
         center="image",
         default_pad_value=0,
     )(torchio.ScalarImage(tensor=image[None, :, :, None])).data[0, :, :, 0]
-    seen = apply_affine(batch_of(image, torch.ones_like(image)), parameters).target[0, 0] > 0.999
+    seen = moved_by(batch_of(image, torch.ones_like(image)), *motion).target[0, 0] > 0.999
     assert seen.float().mean() > 0.6
     assert (ours.image[0, 0] - theirs)[seen].abs().max() < 1e-4
     assert torch.equal(ours.image, ours.target)
@@ -64,27 +59,32 @@ def test_hard_masks_come_out_soft_and_soft_masks_keep_their_volume():
     moved = step(batch_of(hard, hard), generator(0, "test"))
     assert moved.target.dtype == torch.float32
     assert ((moved.target > 0) & (moved.target < 1)).any()
-    turned = apply_affine(batch_of(hard, hard), affine_of(0.3))
+    turned = moved_by(batch_of(hard, hard), 0.3)
     assert turned.target.sum() == pytest.approx(float(hard.sum()), rel=0.01)
-    grown = apply_affine(batch_of(hard, hard), affine_of(scale=1.1))
+    grown = moved_by(batch_of(hard, hard), scale=1.1)
     assert grown.target.sum() == pytest.approx(1.21 * float(hard.sum()), rel=0.01)
 
 
 def test_outside_of_the_slice_the_image_is_background_not_zero():
     image = torch.full((32, 32), -1.5)
-    moved = apply_affine(batch_of(image, image * 0, fill=-1.5), affine_of(0.3, 0.9, 0.1))
+    moved = moved_by(batch_of(image, image * 0, fill=-1.5), 0.3, 0.9, 0.1)
     assert torch.allclose(moved.image, torch.full_like(moved.image, -1.5))
 
 
 def test_every_slice_has_its_own_parameters_within_the_ranges():
-    parameters = Affine(rotation=20, translation=0.03, scale=0.1).sample(
-        4000, generator(0, "test"), (40, 48)
-    )
-    low, high = parameters.amin(dim=0), parameters.amax(dim=0)
-    expected = torch.tensor([np.deg2rad(20), 0.1, 0.03, 0.03], dtype=torch.float32)
-    middle = torch.tensor([0, 1.0, 0, 0])
-    assert torch.allclose(low, middle - expected, rtol=0.01, atol=1e-3)
-    assert torch.allclose(high, middle + expected, rtol=0.01, atol=1e-3)
+    step = Affine(rotation=20, translation=0.03, scale=0.1)
+    sampled = step.sample((4000, 1, 40, 48), generator(0, "test"))
+    angle, scale = sampled["angles"][:, 0], sampled["scale"]
+    for values, middle, limit in (
+        (angle, 0.0, np.deg2rad(20)),
+        (scale[:, 0], 1.0, 0.1),
+        (sampled["translation"][:, 0], 0.0, 0.03),
+        (sampled["translation"][:, 1], 0.0, 0.03),
+    ):
+        uniform = stats.uniform(middle - limit, 2 * limit)
+        assert stats.kstest(values.numpy(), uniform.cdf).pvalue > 1e-3
+    assert torch.equal(scale[:, 0], scale[:, 1])
+    assert sampled["changed"].all()
 
 
 def test_the_same_seed_gives_the_same_batch():
@@ -118,9 +118,9 @@ def test_a_circle_in_mm_stays_one_where_pixels_are_oblong(aspect, degrees):
     height, width = round(48 / aspect), 48
     row, column = oblong(aspect, height, width)
     batch = batch_of(*[circle(row + 6, column - 3)] * 2)
-    batch = replace(batch, aspect=torch.tensor([aspect]))
+    batch = replace(batch, spacing=torch.tensor([[aspect, 1.0]]))
     angle, scale, down, right = np.deg2rad(degrees), 1.1, 0.05, -0.1
-    moved = apply_affine(batch, affine_of(angle, scale, down, right))
+    moved = moved_by(batch, angle, scale, down, right)
     # its center (-6, 3) turns from the row axis towards the column axis, is shifted, then scaled
     cos, sin = np.cos(angle), np.sin(angle)
     center = (
@@ -138,20 +138,19 @@ def test_oblong_pixels_rotate_as_the_isotropic_image_does():
     scene = np.exp(-(((row - 9) / 18) ** 2 + ((column + 6) / 11) ** 2)).astype(np.float32)
     turned = ndimage.rotate(scene, degrees, reshape=False, order=1)
     image = torch.from_numpy(scene[1::aspect])  # the middle row of three
-    batch = replace(batch_of(image, image), aspect=torch.tensor([float(aspect)]))
-    parameters = affine_of(np.deg2rad(degrees))
-    moved = apply_affine(batch, parameters)
+    batch = replace(batch_of(image, image), spacing=torch.tensor([[aspect, 1.0]]))
+    moved = moved_by(batch, np.deg2rad(degrees))
     inner = np.s_[8:-8, 24:-24]
     difference = (moved.target[0, 0] - torch.from_numpy(turned[1::aspect]))[inner]
     assert difference.abs().max() < 0.01
-    skewed = apply_affine(batch_of(image, image), parameters)
+    skewed = moved_by(batch_of(image, image), np.deg2rad(degrees))
     assert (skewed.target[0, 0] - torch.from_numpy(turned[1::aspect]))[inner].abs().max() > 0.1
 
 
 def test_square_pixels_give_the_same_bits_alone_and_next_to_oblong_ones():
     image = torch.rand(3, 2, 31, 23, generator=generator(0, "image"))
     square = Batch(image, image[:, :1], torch.zeros(3, 2))
-    mixed = replace(square, aspect=torch.tensor([1.0, 1.7, 1.0]))
+    mixed = replace(square, spacing=torch.tensor([[1.0, 1.0], [1.7, 1.0], [1.0, 1.0]]))
     moved, others = (Affine()(batch, generator(1, "x")) for batch in (square, mixed))
     assert torch.equal(moved.image[::2], others.image[::2])
     assert not torch.allclose(moved.image[1], others.image[1], atol=1e-2)
@@ -171,9 +170,8 @@ def test_with_a_factor_for_each_axis_a_slice_is_scaled_and_then_rotated(
         return circle((row + 5) / 1.3, column - 4)
 
     batch = batch_of(*[ellipse(row, column)] * 2)
-    batch = replace(batch, aspect=torch.tensor([aspect]))
-    parameters = affine_of(angle, (scale_h, scale_w), down, right)
-    moved = apply_affine(batch, parameters, shift_first=shift_first)
+    batch = replace(batch, spacing=torch.tensor([[aspect, 1.0]]))
+    moved = moved_by(batch, angle, (scale_h, scale_w), down, right, shift_first=shift_first)
     cos, sin = np.cos(angle), np.sin(angle)
     shift = np.array([down * height * aspect, right * width])
     if not shift_first:
@@ -186,32 +184,22 @@ def test_with_a_factor_for_each_axis_a_slice_is_scaled_and_then_rotated(
 
 
 def test_each_axis_has_a_factor_of_its_own_and_a_number_gives_both_the_same():
-    both = Affine(scale=0.1).sample(500, generator(0, "test"), (40, 48))
-    assert both.shape == (500, 4)
-    own = Affine(scale=(0.1, 0.3)).sample(4000, generator(0, "test"), (40, 48))
-    assert own[:, 1].min() == pytest.approx(0.9, abs=1e-3)
-    assert own[:, 2].max() == pytest.approx(1.3, abs=1e-3)
-    assert abs(np.corrcoef(own[:, 1], own[:, 2])[0, 1]) < 0.05
-    assert own[:, 3:].abs().max() <= 0.03
+    own = Affine(scale=(0.1, 0.3)).sample((4000, 1, 40, 48), generator(0, "test"))["scale"]
+    assert own[:, 0].min() == pytest.approx(0.9, abs=1e-3)
+    assert own[:, 1].max() == pytest.approx(1.3, abs=1e-3)
+    assert abs(np.corrcoef(own[:, 0], own[:, 1])[0, 1]) < 0.05
 
 
 def test_whole_pixels_are_shifted_without_interpolation():
     image = torch.rand(6, 1, 40, 30, generator=generator(0, "image"))
     step = Affine(rotation=0, scale=0, translation=0.1, whole_pixels=True)
-    parameters = step.sample(6, generator(1, "x"), image.shape[2:])
-    shifts = (parameters[:, 2:] * torch.tensor([40, 30])).round().int().tolist()
+    parameters = step.sample(tuple(image.shape), generator(1, "x"))
+    shifts = (parameters["translation"] * torch.tensor([40, 30])).round().int().tolist()
     assert {abs(shift) for pair in shifts for shift in pair} >= {0, 1, 2, 3}
     moved = step(Batch(image, image, torch.zeros(6, 1)), generator(1, "x")).target
     for before, after, (down, right) in zip(image[:, 0], moved[:, 0], shifts, strict=True):
         inner = np.s_[4:-4, 4:-4]
         assert torch.allclose(before.roll((down, right), (0, 1))[inner], after[inner], atol=1e-5)
-
-
-def test_a_distance_map_is_not_scaled_by_two_factors():
-    image = disc()
-    batch = replace(batch_of(image, image), maps={"half_pixel": image[None, None]})
-    with pytest.raises(ValueError, match="distance maps cannot be scaled"):
-        apply_affine(batch, affine_of(scale=(1.1, 0.9)))
 
 
 @pytest.mark.parametrize("loss", ["boundary", "region_wise"])
@@ -221,7 +209,7 @@ def test_a_contour_loss_rejects_a_factor_for_each_axis_and_takes_one_for_both(lo
         sets = [f"augment.0.affine.scale={scale}", f"loss={loss_and_dice % loss}"]
         return load_config(CONFIGS / "quickstart.yaml", Experiment, sets)
 
-    with pytest.raises(UserError, match=r"augment: affine\.scale with a factor for") as one:
+    with pytest.raises(UserError, match=r"augment: affine changes distances") as one:
         load([0.1, 0.2])
     assert "\n" not in str(one.value)
     assert load(0.1).augment[0].scale == 0.1

@@ -143,11 +143,11 @@ def test_a_circle_in_mm_stays_one_where_pixels_are_oblong():
     row, column = np.mgrid[:20, :60] + 0.5
     away = np.hypot((row - 10) * 3, column - 30)
     target = torch.from_numpy(1 / (1 + np.exp((away - 14) / 2))).float()[None, None]
-    batch = Batch(target, target, torch.zeros(1, 1), aspect=torch.tensor([3.0]))
+    batch = Batch(target, target, torch.zeros(1, 1), spacing=torch.tensor([[3.0, 1.0]]))
     steps = augment_steps([{"RandomAffine": {"degrees": [60, 60], "scales": 0}}])
     moved = augment(batch, steps, generator(0, "x"))
     assert (moved.target - target).abs().max() < 0.05
-    skewed = augment(replace(batch, aspect=None), steps, generator(0, "x"))
+    skewed = augment(replace(batch, spacing=None), steps, generator(0, "x"))
     assert (skewed.target - target).abs().max() > 0.5
 
 
@@ -155,7 +155,9 @@ def test_an_elastic_deformation_has_the_same_size_along_both_axes_of_oblong_pixe
     """A slope along either axis shows how far each pixel was moved: 3 mm at most, not 3 pixels."""
     row, column = np.mgrid[:16, :64] + 0.5
     slopes = torch.from_numpy(np.stack([row * 2, column * 0.5])).float()[None] + 100
-    batch = Batch(slopes, torch.zeros(1, 1, 16, 64), torch.zeros(1, 2), aspect=torch.tensor([4.0]))
+    batch = Batch(
+        slopes, torch.zeros(1, 1, 16, 64), torch.zeros(1, 2), spacing=torch.tensor([[4.0, 1.0]])
+    )
     step = {"max_displacement": [3, 3, 0], "num_control_points": 5, "locked_borders": 1}
     seen = []
     for seed in range(6):

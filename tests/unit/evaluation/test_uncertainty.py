@@ -144,7 +144,7 @@ def test_a_run_with_nothing_to_vary_is_rejected_at_once(run):
     text = run.config.read_text()
     begin, end = text.index("augment:"), text.index("model:")
     run.config.write_text(f"{text[:begin]}augment: []\n{text[end:]}")
-    with pytest.raises(UserError, match=r"was trained without affine or RandomFlip"):
+    with pytest.raises(UserError, match=r"was trained without affine or flip"):
         evaluate_uncertainty(run, Sampling("tta"), plain())
     assert not (run.folder / "uncertainty-tta.csv").exists()
 

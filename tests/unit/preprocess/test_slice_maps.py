@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from softseg.augment import Batch, apply_affine
+from softseg.augment import Batch
 from softseg.core.errors import UserError
 from softseg.data.nifti.grid import Grid
 from softseg.preprocess.distance_maps import contour_map
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import preprocess
 from softseg.preprocess.slices import Slices
+from tests.support.affine import moved_by
 from tests.support.preprocess_samples import noise, sample
 from tests.support.steps import preprocess_steps
 from tests.support.tiny import tiny_stack
@@ -96,8 +97,7 @@ def test_an_augmented_map_is_the_map_of_the_augmented_mask(degrees, scale, down,
     batch = Batch(
         exact, (exact < 0).float(), torch.zeros(1, 1), {"half_pixel": exact, "rrw": exact}
     )
-    parameters = torch.tensor([[np.deg2rad(degrees), scale, down, right]], dtype=torch.float32)
-    moved = apply_affine(batch, parameters).maps
+    moved = moved_by(batch, np.deg2rad(degrees), scale, down, right).maps
     # shifted by shares of the slice, then scaled about its center
     away = np.hypot(y - scale * down * size, x - scale * right * size)
     expected = torch.from_numpy(away - scale * radius).float()
@@ -124,9 +124,9 @@ def test_the_map_of_a_rotated_slice_of_oblong_pixels_is_that_of_its_rotated_mask
     before = contour_map(ellipse(0), spacing, kind)
     values = torch.from_numpy(before)[None, None]
     batch = Batch(values, values * 0, torch.zeros(1, 1), {kind: values})
-    batch = replace(batch, aspect=torch.tensor([spacing[0] / spacing[1]]))
+    batch = replace(batch, spacing=torch.tensor([spacing]))
     angle = np.deg2rad(degrees)
-    moved = apply_affine(batch, torch.tensor([[angle, 1, 0, 0]], dtype=torch.float32)).maps[kind]
+    moved = moved_by(batch, angle).maps[kind]
     after = contour_map(ellipse(angle), spacing, kind)
     inner = np.hypot(row, column) < 9
     errors = np.abs(moved[0, 0].numpy() - after)[inner]
@@ -143,7 +143,9 @@ def test_pixels_of_each_volume_reach_its_slices_in_every_plane():
         for volume, grid in zip(stack.volumes, grids, strict=True)
     )
     stack = replace(stack, volumes=volumes)
-    assert stack.pixel_aspects(Slices()) is None
-    aspects = stack.pixel_aspects(Slices(axis="coronal"))
-    torch.testing.assert_close(aspects[::4], torch.tensor([0.25, 1.0, 1 / 6, 1.0]))
-    assert len(aspects) == len(stack.image)
+    assert (stack.pixel_sizes(Slices()) == 0.5).all()
+    sizes = stack.pixel_sizes(Slices(axis="coronal"))
+    torch.testing.assert_close(sizes[::4, 0], torch.full((4,), 0.5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(sizes[::4, 1], torch.tensor([2.0, 0.5, 3.0, 0.50001]))
+    assert sizes[12, 0] == sizes[12, 1]  # nearly square
+    assert len(sizes) == len(stack.image)

@@ -100,8 +100,9 @@ def test_values_are_read_from_the_device_once_per_epoch(monkeypatch):
     lists = []
     tolist = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda t: lists.append(len(t)) or tolist(t))
-    # dice: on a CPU, adaptive_wing reads its targets
-    task = tiny_task(loss="dice", max_epochs=3)
+    # dice: on a CPU, adaptive_wing reads its targets; the parameters of augmentation are on the CPU
+    # whatever the device, and are read there
+    task = replace(tiny_task(loss="dice", max_epochs=3), augment=())
     state = tiny_state(task)
     with ReadCounter(state) as reads:
         fit(state, task, Watcher())

@@ -141,7 +141,8 @@ def test_an_epoch_costs_the_same_with_a_larger_stack(part):
     """Two stacks with the same 12 slices and the same volume; one is eleven times as large."""
     small, large = tiny_task(), tiny_task(tiny_stack(volumes=44))
     large = replace(large, rows=small.rows, foreground=small.foreground)
-    of_small, of_large = (count_operations(task, part) for task in (small, large))
+    for _ in range(2):  # some values, such as the positions of voxels, are computed once
+        of_small, of_large = (count_operations(task, part) for task in (small, large))
     assert of_small.names == of_large.names
     assert of_small.allocated == of_large.allocated < large.stack.image.nbytes
     assert {name for name, count in of_large.on_stack.items() if count} == {"aten.index.Tensor"}
@@ -156,7 +157,7 @@ def test_every_step_adds_the_same_number_of_operations_and_few_outside_the_netwo
     assert many - some == 2 * (some - few)
     few, some, many = (operations(volumes, monkeypatch) for volumes in (3, 4, 6))
     assert many - some == 2 * (some - few)
-    assert some - few <= 70  # gathering, the affine, the sums
+    assert some - few <= 100  # gathering, the affine, the sums
 
 
 @pytest.mark.parametrize("where", ["device", "host"])
@@ -175,13 +176,14 @@ def test_no_epoch_copies_to_the_device_synchronously(meta, where):
 
 
 def test_the_affine_of_a_batch_costs_one_copy_and_few_operations_on_the_device(meta):
-    task = replace(full_task({"name": "dice"}), pixel_aspects=torch.linspace(0.5, 2, 16))
+    task = replace(full_task({"name": "dice"}), pixel_sizes=torch.linspace(0.5, 2, 32).view(16, 2))
     _, task = move(meta, task)
     batch = collate(task, task.rows[:4], torch.Generator(), task.rows[:4].to(meta))
+    task.augment[0](batch, torch.Generator())  # the positions of pixels are computed once
     with Operations() as operations:
         task.augment[0](batch, torch.Generator())
     assert operations.copied == 1
-    assert operations.on_device <= 17  # the matrices would be another 12
+    assert operations.on_device <= 21  # 12 of them views; the matrices would be another 30
 
 
 @pytest.mark.gpu

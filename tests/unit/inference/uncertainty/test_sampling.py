@@ -9,7 +9,7 @@ from torch import nn
 from softseg import models
 from softseg.core.errors import UserError
 from softseg.inference.uncertainty.sampling import Sampling, check_varies, soft_samples
-from softseg.inference.uncertainty.tta import apply_transform, draw_transforms
+from softseg.inference.uncertainty.tta import apply_transform, sample_transforms
 from softseg.models import heads
 from softseg.models.predictor import Predictor
 from tests.support.steps import augment_steps
@@ -212,7 +212,7 @@ def test_oblong_pixels_are_rotated_in_mm_and_filled_from_outside(aspect):
     circle = 1 / (1 + torch.exp((away - 11) / 2))[None, None]
     fill = circle.new_full((1, 1), -5.0)
     rotation = augment_steps([{"affine": {"rotation": 90, "scale": 0, "translation": 0}}])
-    for transform in draw_transforms(rotation, range(3), 0, circle.shape[2:], aspect):
+    for transform in sample_transforms(rotation, range(3), 0, circle.shape[2:], (aspect, 1.0)):
         moved = apply_transform(circle, transform, fill)
         inside = away < 22
         assert (moved - circle)[0, 0][inside].abs().max() < 0.05
@@ -269,16 +269,18 @@ def test_each_axis_is_scaled_by_a_factor_of_its_own_before_the_rotation():
             }
         ]
     )
-    transforms = draw_transforms(steps, range(100), 0, (40, 30))
-    factors = torch.stack([transform.linear.norm(dim=0) for transform in transforms])
+    transforms = sample_transforms(steps, range(100), 0, (40, 30))
+    size = torch.tensor([40.0, 30.0])
+    linear = [torch.linalg.inv(t)[:2, :2] * size[:, None] / size for t in transforms]
+    factors = torch.stack([matrix.norm(dim=0) for matrix in linear])
     lowest, highest = factors.amin(dim=0), factors.amax(dim=0)
     assert torch.allclose(lowest, torch.tensor([0.6, 0.9]), atol=0.03)
     assert torch.allclose(highest, torch.tensor([1.4, 1.1]), atol=0.03)
-    for transform in transforms:
-        along_h, along_w = transform.linear.T
-        assert along_h @ along_w == pytest.approx(0, abs=1e-6)
-        pixels = transform.shift * torch.tensor([40, 30])
-        assert torch.allclose(pixels, pixels.round(), atol=1e-5)
+    for matrix, transform in zip(linear, transforms, strict=True):
+        along_h, along_w = matrix.T
+        assert along_h @ along_w == pytest.approx(0, abs=1e-5)
+        pixels = transform[:2, 2] / 2 * size
+        assert torch.allclose(pixels, pixels.round(), atol=1e-4)
     image = smooth()
     moved = apply_transform(image, transforms[0])
     back = apply_transform(moved, transforms[0], inverse=True)
@@ -302,7 +304,7 @@ def test_a_model_with_nothing_to_vary_is_rejected():
     without = predictor(unet(dropout=0), targets=2)
     with pytest.raises(UserError, match=r"runs/x was trained without dropout \(model.dropout is 0"):
         check_varies(Sampling("mc-dropout"), without, AFFINE, "runs/x")
-    with pytest.raises(UserError, match=r"runs/x was trained without affine or RandomFlip"):
+    with pytest.raises(UserError, match=r"runs/x was trained without affine or flip"):
         check_varies(Sampling("tta"), without, augment_steps([{"binarize": {}}]), "runs/x")
     check_varies(Sampling("tta"), without, FLIP, "runs/x")
     check_varies(Sampling("mc-dropout"), predictor(unet()), (), "runs/x")

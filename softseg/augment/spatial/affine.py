@@ -1,0 +1,133 @@
+"""Random rotation, scale, shear and translation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+
+from softseg.augment.batch import Frame
+from softseg.augment.random_step import Limits, Parameters, sample_events, sample_factors
+from softseg.augment.spatial.step import SpatialStep
+
+Scale = Annotated[float, Field(ge=0, lt=1)]
+Degrees = Annotated[float, Field(ge=0, le=180)]
+
+
+class Affine(SpatialStep):
+    """Rotation, translation, scale and shear.
+
+    Source: Gros et al. 2020, section 2.3.3 and Table 1.
+
+    Example: `- affine: {rotation: 10, translation: 0.05, scale: 0.2}`
+    """
+
+    name: Literal["affine"] = "affine"
+    rotation: Degrees | tuple[Degrees, Degrees, Degrees] = 20.0
+    """Degrees: the angle is sampled uniformly from [-rotation, rotation]. Slices rotate in mm, so
+    that nothing is sheared where pixels are oblong. Volumes rotate about each of their axes; a list
+    of three gives each axis its own limit."""
+    translation: Annotated[float, Field(ge=0, le=1)] = 0.03
+    """Fraction of the slice's size, sampled uniformly from [-translation, translation] per axis."""
+    scale: Scale | tuple[Scale, ...] = 0.1
+    """The factor is sampled uniformly from [1 - scale, 1 + scale]. A number: one factor for all
+    axes. A list, in the order of `crop.size`: a factor for each axis of the slice, as in the
+    paper's code, which also changes shapes; not with a contour loss."""
+    scale_range: Limits | None = None
+    """Limits of one factor for all axes, used instead of `scale`: half of the factors are below 1,
+    half above, as in nnU-Net. null: `scale`."""
+    shear: Annotated[float, Field(ge=0, le=0.4)] = 0.0
+    """Each axis shifts along each other axis, in mm per mm, sampled uniformly from
+    [-shear, shear]; not with a contour loss."""
+    whole_pixels: bool = False
+    """Whether to round the translation to whole pixels, and to translate before the slice is scaled
+    and rotated, as the paper's code does."""
+
+    @property
+    def bends(self) -> bool:
+        """Whether axes have factors of their own, or shear."""
+        own_factors = isinstance(self.scale, tuple) and any(self.scale) and not self.scale_range
+        return own_factors or self.shear > 0
+
+    def sample(self, shape: tuple[int, ...], generator: Generator) -> Parameters:
+        """Sample `angles` (B, 1 or 3) in radians, `scale`, `translation` (B, d), `shear` (B, d, d).
+
+        In a plane, the angle is from its first axis towards the second. The translation is a
+        fraction of the slice's size.
+        """
+        count, axes = shape[0], len(shape) - 2
+        angles = 1 if axes == 2 else 3
+        factors = len(self.scale) if isinstance(self.scale, tuple) else 1
+        changed = sample_events(self.probability, (count,), generator)
+        unit = torch.rand(count, angles + factors + axes, generator=generator) * 2 - 1
+        angle, scale, translation = unit.split([angles, factors, axes], dim=1)
+        translation = translation * self.translation
+        if self.whole_pixels:
+            size = torch.tensor(shape[2:])
+            translation = (translation * size).round() / size
+        scale = 1 + scale * torch.tensor(self.scale)
+        if self.scale_range is not None:
+            scale = sample_factors(self.scale_range, (count, 1), generator)
+        return {
+            "changed": changed,
+            "angles": angle * (torch.pi / 180 * torch.tensor(self.rotation)),
+            "scale": scale.expand(count, axes),
+            "translation": translation,
+            "shear": self._sample_shear(count, axes, generator),
+        }
+
+    def _sample_shear(self, count: int, axes: int, generator: Generator) -> Tensor:
+        """Sample matrices (B, d, d) that shear; identities take no random numbers."""
+        identity = torch.eye(axes).expand(count, -1, -1)
+        if self.shear == 0:
+            return identity
+        amount = (torch.rand(count, axes, axes, generator=generator) * 2 - 1) * self.shear
+        return torch.where(identity == 1, identity, amount)
+
+    def motion(self, frame: Frame, parameters: Parameters) -> Tensor:
+        """Return matrices (B, d + 1, d + 1): output position -> input position.
+
+        The image is sheared, scaled along its axes, rotated about its center, and shifted, with the
+        shift along the axes of the rotated image, before it is scaled, as in TorchIO's `Affine`; or
+        first of all, with `whole_pixels`. Rotation and shear happen in mm.
+        """
+        scale, rotation = parameters["scale"], _rotation(parameters["angles"])
+        linear = rotation.transpose(1, 2) / scale[:, :, None]
+        if self.shear:
+            linear = torch.linalg.inv(parameters["shear"]) @ linear
+        half = frame.half_size
+        ratio = half[:, None, :] / half[:, :, None]  # mm along an axis -> normalized, and back
+        shift = 2 * parameters["translation"][:, :, None]
+        if not self.whole_pixels:
+            shift = (rotation.transpose(1, 2) * ratio) @ shift
+        upper = torch.cat([linear * ratio, -shift], dim=2)
+        last = torch.eye(len(frame.shape) + 1)[-1:].expand(len(upper), 1, -1)
+        matrices = torch.cat([upper, last], dim=1)
+        if self.probability == 1:
+            return matrices
+        still = torch.eye(len(frame.shape) + 1)
+        return torch.where(parameters["changed"][:, None, None], matrices, still)
+
+    def length_factor(self, parameters: Parameters) -> Tensor:
+        """Return the scale (B,) of all lengths."""
+        return torch.where(parameters["changed"], parameters["scale"][:, 0], 1.0)
+
+
+def _rotation(angles: Tensor) -> Tensor:
+    """Return rotations (B, d, d), of 2 axes by one angle or of 3 axes by three angles (B, 1 or 3).
+
+    An angle turns the first axis of a plane towards its second. Of 3 axes, angle k turns the plane
+    of the other two; that of the last axis comes first.
+    """
+    cos, sin = angles.cos(), angles.sin()
+    if angles.shape[1] == 1:
+        return torch.cat([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
+    rotation = torch.eye(3)
+    for axis, (i, j) in enumerate(((1, 2), (0, 2), (0, 1))):
+        turned = torch.eye(3).repeat(len(angles), 1, 1)
+        turned[:, i, i] = turned[:, j, j] = cos[:, axis]
+        turned[:, i, j], turned[:, j, i] = -sin[:, axis], sin[:, axis]
+        rotation = rotation @ turned
+    return rotation
