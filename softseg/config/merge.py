@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from softseg.config.messages.describe import describe_value
+from softseg.config.presets import expand_presets
 from softseg.config.shipped import is_bare_name, shipped_files
 from softseg.config.yaml.read import (
     MAX_DEPTH,
@@ -52,7 +53,7 @@ def read_extended(path: Path) -> ConfigTree:
     while chain:
         over = _without_extends(chain.pop())
         tree = with_locations(merge_data(tree.data, over.data, top=True), tree, over)
-    return tree
+    return expand_presets(tree)
 
 
 def extension_chain(path: Path) -> dict[Path, ConfigTree]:
@@ -152,7 +153,7 @@ def apply_differences(tree: ConfigTree, differences: ConfigTree) -> ConfigTree:
         parents = {path[:depth]: location for depth in range(len(path))}
         written = {(*path, *inner): at for inner, at in value.locations.items()}
         base = ConfigTree(tree.data, {**parents, **tree.locations}, tree.nulled)
-        tree = with_locations(data, base, ConfigTree(None, written))
+        tree = expand_presets(with_locations(data, base, ConfigTree(None, written)))
     return tree
 
 

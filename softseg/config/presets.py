@@ -1,0 +1,53 @@
+"""Presets of augmentation: `- preset: nnunet` in a list stands for several steps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from softseg.config.messages.describe import describe_value
+from softseg.config.yaml.tree import ConfigTree, KeyPath, key_paths
+from softseg.core.errors import UserError
+from softseg.core.names import unknown_name
+
+_LIST = "augment"
+
+
+def expand_presets(tree: ConfigTree) -> ConfigTree:
+    """Return a config with the steps of its presets in their place.
+
+    It happens before `--set` and the differences of candidates, which therefore reach each step by
+    its number. Raises UserError for an unknown preset.
+    """
+    steps = tree.data.get(_LIST) if isinstance(tree.data, Mapping) else None
+    if not isinstance(steps, list) or not any(map(_is_preset, steps)):
+        return tree
+    expanded: list[Any] = []
+    locations = {path: at for path, at in tree.locations.items() if path[:1] != (_LIST,)}
+    locations[_LIST,] = tree.location((_LIST,))
+    for index, step in enumerate(steps):
+        path: KeyPath = (_LIST, index)
+        for own in _steps_of(tree, path, step) if _is_preset(step) else [step]:
+            for inner in key_paths(own):
+                old = path if _is_preset(step) else (*path, *inner)
+                locations[_LIST, len(expanded), *inner] = tree.location(old)
+            expanded.append(own)
+    return ConfigTree({**tree.data, _LIST: expanded}, locations, tree.nulled)
+
+
+def _is_preset(step: Any) -> bool:
+    return isinstance(step, Mapping) and list(step) == ["preset"]
+
+
+def _steps_of(tree: ConfigTree, path: KeyPath, step: Mapping[str, Any]) -> list[Any]:
+    """Return the steps that a preset stands for."""
+    from softseg.augment.presets import PRESETS
+
+    name = step["preset"]
+    if not isinstance(name, str):
+        message = f"must be the name of a preset ({', '.join(PRESETS)}), not {describe_value(name)}"
+        raise UserError(tree.problem((*path, "preset"), message))
+    if name not in PRESETS:
+        raise UserError(tree.problem((*path, "preset"), unknown_name("preset", name, PRESETS)))
+    return copy.deepcopy(PRESETS[name])
