@@ -16,17 +16,16 @@ class Gaussian(LocalMethod):
     """The mask after a Gaussian: the mean of the mask around each voxel center.
 
     y = G * m, with the integral of the Gaussian over each voxel as its weight. At a flat edge, y is
-    the normal distribution function of the distance. Range: 0 to 1; 0 at 5.5 `sigma_mm` from
-    the mask. Convex objects become smaller at 0.5, and small ones fade; the volume stays. Masks
-    may be soft. An object whose
-    highest value falls below half of what it was is an error.
+    the normal distribution function of the distance. Range: 0 to 1; 0 beyond 5 `sigma_mm` and half
+    a voxel. Convex objects become smaller at 0.5, and small ones fade; the volume stays. Masks may
+    be soft. An object whose highest value falls below half of what it was is an error.
 
     Example: `soften: {gaussian: {sigma_mm: 0.5}}`
     """
 
     name: Literal["gaussian"] = "gaussian"
     sigma_mm: Length
-    """Standard deviation of the Gaussian in mm, above 0."""
+    """Standard deviation of the Gaussian in mm, above 0. For partial volume 0.4 to 0.5 voxels."""
 
     def reach_mm(self, zooms: Float64Array) -> float:  # noqa: ARG002
         """Return how far from the foreground voxels may change."""

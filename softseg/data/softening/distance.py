@@ -32,7 +32,8 @@ class Distance(LocalMethod):
     name: Literal["distance"] = "distance"
     needs_edge: ClassVar[bool] = True
     width_mm: Length
-    """Total width of the ramp in mm, above 0; half of it is inside, half outside."""
+    """Total width of the ramp in mm, above 0; half of it is inside, half outside. For partial
+    volume about 1.25 voxels (`linear`)."""
     shape: Shape = "linear"
     """`linear`: a straight ramp; `sigmoid`: steeper at the surface, flatter at both ends."""
 

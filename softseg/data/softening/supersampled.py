@@ -35,8 +35,8 @@ class Supersampled(LocalMethod):
     name: Literal["supersampled"] = "supersampled"
     needs_edge: ClassVar[bool] = True
     sigma_mm: Length
-    """Standard deviation in mm of the Gaussian that smooths the surface, above 0. Steps of voxels
-    need about one voxel size."""
+    """Standard deviation in mm of the Gaussian that smooths the surface, above 0. For partial
+    volume 0.3 to 0.4 voxels: the interpolation smooths, too."""
     factor: Annotated[int, Field(ge=2, le=16)] = 4
     """Points along each axis of a voxel, from 2 to 16."""
 
