@@ -17,6 +17,7 @@ import pandas as pd
 import yaml
 from pydantic import TypeAdapter
 from scipy import ndimage
+from soften_figure import plot_masks
 from soften_scans import SETS, Scan, read_scans
 
 from softseg.core.component import parse_component
@@ -209,7 +210,7 @@ def slug(arm: str) -> str:
 
 
 def compare_networks(folder: Path, root: Path) -> pd.DataFrame:
-    """Return a row per arm and test scan: the mean scores over seeds of a finished ablation."""
+    """Return a row per arm, seed and test scan: the scores of a finished ablation."""
     scans = {scan.name: scan for scan in read_scans(root) if scan.set == "test"}
     names = {slug(arm): arm for arm in (UNSOFTENED, EXACT)}
     rows = []
@@ -218,17 +219,19 @@ def compare_networks(folder: Path, root: Path) -> pd.DataFrame:
             file = f"predictions/test-{name}-image_label-structure_probseg.nii.gz"
             soft = read_volume(entry.run.folder / file).data
             arm = names.get(entry.candidate, entry.candidate)
-            rows.append({"scan": name, "arm": arm, **score(soft, scan)})
-    return pd.DataFrame(rows).groupby(["scan", "arm"], sort=False).mean().reset_index()
+            rows.append({"scan": name, "arm": arm, "seed": entry.split, **score(soft, scan)})
+    return pd.DataFrame(rows)
 
 
 def table(rows: pd.DataFrame, chosen: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Return a row per arm: mean scores with their 95 % intervals, and tests of paired scans.
 
+    The scores of a scan are means over seeds; `<score>_seeds` has the mean scores of each seed.
     `p_<score>`: of the difference from the unsoftened mask (Wilcoxon, two-sided; Holm over the
     arms); of the volume bias, of its absolute value. `p_best`: of the difference in mse_edge from
     the softening with the lowest one.
     """
+    seeds = rows.get("seed", pd.Series(0, rows.index))
     values = {score: rows.pivot_table(score, "scan", "arm", sort=False) for score in SCORES}
     values["volume_bias_abs"] = values["volume_bias"].abs()
     arms = list(dict.fromkeys(rows["arm"]))
@@ -238,6 +241,9 @@ def table(rows: pd.DataFrame, chosen: dict[str, dict[str, Any]]) -> pd.DataFrame
         result[score] = [values[score][arm].mean() for arm in arms]
         bounds = [mean_interval(values[score][arm]) for arm in arms]
         result[f"{score}_low"], result[f"{score}_high"] = zip(*bounds, strict=True)
+        by_seed = rows.pivot_table(score, seeds, "arm")
+        if len(by_seed) > 1:
+            result[f"{score}_seeds"] = [" ".join(f"{v:.4g}" for v in by_seed[a]) for a in arms]
         tested = values[f"{score}_abs"] if score == "volume_bias" else values[score]
         result[f"p_{score}"] = p_values(tested, arms, UNSOFTENED)
     best = values["mse_edge"][list(chosen)].mean().idxmin()
@@ -263,8 +269,9 @@ def markdown(title: str, result: pd.DataFrame) -> Iterator[str]:
     """Yield the lines of a table with means, intervals and stars."""
     yield f"### {title}"
     yield ""
-    yield "| mask | parameters | MSE, edge | MAE, edge | volume bias [%] | ECE | Dice [%] |"
-    yield "|---|---|---|---|---|---|---|"
+    heads = ("mask", "parameters", "MSE, edge", "MAE, edge", "volume bias [%]", "ECE", "Dice [%]")
+    yield f"| {' | '.join((*heads, 'MSE by seed'))} |"
+    yield "|---|---|---|---|---|---|---|---|"
     for row in result.to_dict("records"):
         cells = [row["arm"], row["parameters"]]
         for score, digits in zip(SCORES, (4, 3, 1, 4, 1), strict=True):
@@ -272,6 +279,7 @@ def markdown(title: str, result: pd.DataFrame) -> Iterator[str]:
             low, high = (f"{row[f'{score}_{end}']:{sign}.{digits}f}" for end in ("low", "high"))
             star = "*" if row[f"p_{score}"] < 0.05 else ""
             cells.append(f"{row[score]:{sign}.{digits}f}{star} ({low} to {high})")
+        cells.append(row.get("mse_edge_seeds", ""))
         yield f"| {' | '.join(cells)} |"
     yield ""
 
@@ -290,6 +298,11 @@ def run(out: Path, scratch: Path, softseg: Callable[..., None], jobs: int) -> No
         config.write_text(ablation(study, chosen))
         write_table(out / f"{study.name}-masks.csv", table(masks, chosen))
         lines += markdown(f"{study.name}: masks", table(masks, chosen))
+        if study.name == "hippocampus":
+            example = next(scan for scan in read_scans(root) if scan.set == "test")
+            masks_of = {EXACT: example.fraction, UNSOFTENED: example.mask}
+            masks_of |= {name: softened(name, chosen[name], example) for name in chosen}
+            plot_masks(masks_of, out / "masks.png")
         folder = scratch / "runs" / study.name
         data = f"dataset.root={root}"
         softseg("ablate", str(config), "--out", str(folder), "--jobs", str(jobs), "--set", data)
