@@ -154,8 +154,12 @@ def edge_of(fraction: Float32Array) -> BoolArray:
     return np.asarray(ndimage.binary_dilation(partial, np.ones((3, 3, 3), bool)))
 
 
-def ablation(study: Study, chosen: dict[str, dict[str, Any]]) -> str:
-    """Return the YAML of an ablation that trains the same network on each kind of mask."""
+def ablation(study: Study, chosen: dict[str, dict[str, Any]], augment: bool = True) -> str:
+    """Return the YAML of an ablation that trains the same network on each kind of mask.
+
+    Augmentation interpolates the masks, which softens them once more.
+    """
+    affine = {"affine": {"rotation": 20, "translation": 0.03, "scale": 0.1}}
     candidates: dict[str, Any] = {slug(UNSOFTENED): {}}
     candidates |= {
         name: {"dataset": {"targets": {"structure": {"soften": {name: parameters}}}}}
@@ -164,7 +168,7 @@ def ablation(study: Study, chosen: dict[str, dict[str, Any]]) -> str:
     fraction = {"label": "{center}-{subject}-fraction.nii.gz"}
     candidates[slug(EXACT)] = {"dataset": {"targets": {"structure": {"values": None, **fraction}}}}
     spec = {
-        "name": f"soften-{study.name}",
+        "name": f"soften-{study.name}{'' if augment else '-plain'}",
         "dataset": {
             "loader": "files",
             "root": f"data/soften/{study.name}",
@@ -175,7 +179,7 @@ def ablation(study: Study, chosen: dict[str, dict[str, Any]]) -> str:
             },
         },
         "preprocess": study.training["preprocess"],
-        "augment": [{"affine": {"rotation": 20, "translation": 0.03, "scale": 0.1}}],
+        "augment": [affine] if augment else [],
         "model": {
             "name": "unet2d",
             "filters": 8,
@@ -285,7 +289,7 @@ def markdown(title: str, result: pd.DataFrame) -> Iterator[str]:
 
 
 def run(out: Path, scratch: Path, softseg: Callable[..., None], jobs: int) -> None:
-    """Write the tables of both datasets to `out`; scans, configurations and runs to `scratch`.
+    """Write the tables of both datasets to `out`; scans and runs to `scratch`.
 
     `softseg` calls the command with these arguments.
     """
@@ -293,24 +297,31 @@ def run(out: Path, scratch: Path, softseg: Callable[..., None], jobs: int) -> No
     lines = [ABOUT, ""]
     for study in STUDIES:
         root = scratch / study.name
-        chosen, masks = compare_masks(root, study)
-        config = out / f"{study.name}.yaml"
-        config.write_text(ablation(study, chosen))
-        write_table(out / f"{study.name}-masks.csv", table(masks, chosen))
-        lines += markdown(f"{study.name}: masks", table(masks, chosen))
+        chosen, rows = compare_masks(root, study)
+        masks = table(rows, chosen)
+        write_table(out / f"{study.name}-masks.csv", masks)
+        lines += markdown(f"{study.name}: masks", masks)
         if study.name == "hippocampus":
-            example = next(scan for scan in read_scans(root) if scan.set == "test")
-            masks_of = {EXACT: example.fraction, UNSOFTENED: example.mask}
-            masks_of |= {name: softened(name, chosen[name], example) for name in chosen}
-            plot_masks(masks_of, out / "masks.png")
-        folder = scratch / "runs" / study.name
-        data = f"dataset.root={root}"
-        softseg("ablate", str(config), "--out", str(folder), "--jobs", str(jobs), "--set", data)
-        networks = table(compare_networks(folder, root), chosen)
-        write_table(out / f"{study.name}-networks.csv", networks)
-        lines += markdown(f"{study.name}: networks", networks)
+            plot_example(root, chosen, out / "masks.png")
+        for augment in (True, False):
+            name = f"{study.name}{'' if augment else '-plain'}"
+            config, folder = out / f"{name}.yaml", scratch / "runs" / name
+            config.write_text(ablation(study, chosen, augment))
+            data = f"dataset.root={root}"
+            softseg("ablate", str(config), "--out", str(folder), "--jobs", str(jobs), "--set", data)
+            networks = table(compare_networks(folder, root), chosen)
+            write_table(out / f"{name}-networks.csv", networks)
+            how = "" if augment else " without augmentation"
+            lines += markdown(f"{study.name}: networks{how}", networks)
     (out / "soften.md").write_text("\n".join(lines))
     print("\n".join(lines))
+
+
+def plot_example(root: Path, chosen: dict[str, dict[str, Any]], path: Path) -> None:
+    """Draw the masks of the first test scan."""
+    scan = next(scan for scan in read_scans(root) if scan.set == "test")
+    masks = {EXACT: scan.fraction, UNSOFTENED: scan.mask}
+    plot_masks(masks | {name: softened(name, chosen[name], scan) for name in chosen}, path)
 
 
 def write_table(path: Path, result: pd.DataFrame) -> None:
@@ -320,10 +331,11 @@ def write_table(path: Path, result: pd.DataFrame) -> None:
 
 ABOUT = (
     "Binary masks (fraction of 0.5 or more) that were softened, and networks (8 filters, squared "
-    f"error, sigmoid, {SEEDS} seeds) trained on them, against the exact fraction of each voxel. "
-    f"Widths: the lowest squared error at the edge of {SETS['train'] + SETS['validation']} scans; "
-    f"scores: means over {SETS['test']} other scans with 95 % bootstrap intervals. The edge: "
-    "voxels that the structure fills in part, and their neighbors. *: p < 0.05 against the binary "
-    "mask, paired Wilcoxon tests, Holm over the arms. The phantom is synthetic: no result on it "
-    "says anything about patients."
+    f"error, sigmoid, {SEEDS} seeds) trained on them, against the exact "
+    "fraction of each voxel. Widths: the lowest squared error at the edge of "
+    f"{SETS['train'] + SETS['validation']} scans; scores: means over {SETS['test']} other scans "
+    "with 95 % bootstrap intervals. The edge: voxels that the structure fills in part, and their "
+    "neighbors. *: p < 0.05 against the binary mask, paired Wilcoxon tests, Holm over the arms; "
+    "they compare scans, not seeds. The phantom is synthetic: no result on it says anything about "
+    "patients."
 )
