@@ -13,7 +13,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from softseg.core.errors import UserError
@@ -21,7 +20,7 @@ from softseg.core.files import replacing
 from softseg.core.memory import memory_errors
 from softseg.core.types import AnyArray
 from softseg.data.loaders.base import DatasetFields
-from softseg.data.nifti.grid import Grid, canonical, canonical_voxels, upright
+from softseg.data.nifti.grid import Grid, canonical, canonical_voxels
 from softseg.data.sample import Sample, load_sample
 from softseg.data.splits import Sets, set_of
 from softseg.data.subject import Subject
@@ -32,7 +31,6 @@ from softseg.preprocess.steps import Crop, Step
 from softseg.render.figures import slices
 from softseg.render.figures.style import DPI, WIDTH, FigureFormat, save, wrap
 
-_COLORS = (slices.BLUE, "#ffa90e", "#f070f0", "#7ee081", "#ff6b5e")
 _CELL_GAP, _SUBJECT_GAP, _LINE, _EDGE = 0.04, 0.16, 0.18, 0.1  # inches
 _ROWS_HEIGHT = 10.5  # inches of a page for its rows
 _MAX_SUBJECTS = 25  # on a page
@@ -185,7 +183,7 @@ def _layout(contrasts: int) -> tuple[int, float, float]:
     """Return the subjects in a row, the side of a cell and the width of a subject, in inches."""
     per_row = max(1, min(5, 10 // contrasts))
     gaps = (per_row - 1) * _SUBJECT_GAP + per_row * (contrasts - 1) * _CELL_GAP
-    side = _whole_pixels(min(1.6, (WIDTH - 2 * _EDGE - gaps) / (per_row * contrasts)))
+    side = slices.whole_pixels(min(1.6, (WIDTH - 2 * _EDGE - gaps) / (per_row * contrasts)))
     return per_row, side, contrasts * (side + _CELL_GAP) - _CELL_GAP
 
 
@@ -194,30 +192,21 @@ def _plot_page(page: Sequence[SheetEntry]) -> Figure:
     per_row, side, width = _layout(len(page[0].images))
     letters = int(width * _LETTERS)
     texts = [f"{wrap(entry.name, letters)}\n{wrap(entry.note, letters)}" for entry in page]
-    step = _whole_pixels(side + _LINE * (1.5 + max(text.count("\n") for text in texts)))
+    step = slices.whole_pixels(side + _LINE * (1.5 + max(text.count("\n") for text in texts)))
     legend = _legend(page)
-    top = _whole_pixels(_EDGE + _LINE * len(legend) + 0.08)
+    top = slices.whole_pixels(_EDGE + _LINE * len(legend) + 0.08)
     height = top + step * math.ceil(len(page) / per_row)
     figure = Figure(figsize=(WIDTH, height))
-    for number, (text, color) in enumerate(legend):
-        line_top = _EDGE + (number + 0.5) * _LINE
-        ends = [_EDGE / WIDTH, (_EDGE + 0.25) / WIDTH]
-        figure.add_artist(Line2D(ends, [1 - line_top / height] * 2, color=color, linewidth=2))
-        slices.add_text(figure, _EDGE + 0.33 * (color != "none"), line_top, text)
+    slices.add_legend_lines(figure, _EDGE, _EDGE, _LINE, legend)
     for number, (entry, text) in enumerate(zip(page, texts, strict=True)):
         row, column = divmod(number, per_row)
         left, upper = _EDGE + column * (width + _SUBJECT_GAP), top + row * step
         for k, image in enumerate(entry.images.values()):
-            cell_left = _whole_pixels(left + k * (side + _CELL_GAP))
+            cell_left = slices.whole_pixels(left + k * (side + _CELL_GAP))
             _plot_slice(slices.add_cell(figure, cell_left, upper, side), entry, image)
         below = (left + width / 2, upper + side + 0.04)
         slices.add_text(figure, *below, text, ha="center", va="top", linespacing=1.1)
     return figure
-
-
-def _whole_pixels(inches: float) -> float:
-    """Round to whole pixels, so that every image ends at the edge of its cell."""
-    return round(inches * DPI) / DPI
 
 
 def _legend(page: Sequence[SheetEntry]) -> list[tuple[str, str]]:
@@ -232,7 +221,10 @@ def _legend(page: Sequence[SheetEntry]) -> list[tuple[str, str]]:
     if any(entry.ignore is not None and entry.ignore.any() for entry in page):
         lines.append(slices.IGNORED_NOTE)
     targets = dict.fromkeys(f"outline of {name}" for entry in page for name in entry.masks)
-    return [*((line, "none") for line in lines), *zip(targets, cycle(_COLORS), strict=False)]
+    return [
+        *((line, "none") for line in lines),
+        *zip(targets, cycle(slices.TARGET_COLORS), strict=False),
+    ]
 
 
 def _shown_part(entry: SheetEntry, image: AnyArray) -> slices.Box:
@@ -267,24 +259,8 @@ def _plot_slice(axes: Axes, entry: SheetEntry, image: AnyArray) -> None:
         frame: dict[str, Any] = {"edgecolor": "white", "linestyle": (0, (4, 3)), "linewidth": 0.8}
         axes.add_patch(Rectangle((left, bottom), width, height, fill=False, **frame))
     slices.plot_ignored(axes, entry.ignore, pixel_mm)
-    for mask, color in zip(entry.masks.values(), cycle(_COLORS), strict=False):
-        _plot_outline(axes, mask, pixel_mm, 0.5 - 1e-6, color, "solid")
-    for mask, color in zip(entry.softened.values(), cycle(_COLORS), strict=False):
+    for mask, color in zip(entry.masks.values(), cycle(slices.TARGET_COLORS), strict=False):
+        slices.plot_level(axes, mask, pixel_mm, color)
+    for mask, color in zip(entry.softened.values(), cycle(slices.TARGET_COLORS), strict=False):
         for level in (0.05, 0.95):
-            _plot_outline(axes, mask, pixel_mm, level, color, "dotted")
-
-
-def _plot_outline(
-    axes: Axes,
-    mask: AnyArray,
-    pixel_mm: slices.PixelSize,
-    level: float,
-    color: str,
-    style: Literal["solid", "dotted"],
-) -> None:
-    """Plot the line where a mask (H, W) has a level, if it reaches it."""
-    padded = np.pad(upright(mask), 1)  # so that it closes at the slice's edges, too
-    if padded.max() >= level:
-        x = (np.arange(padded.shape[1]) - 0.5) * pixel_mm[0]
-        y = (padded.shape[0] - np.arange(padded.shape[0]) - 1.5) * pixel_mm[1]
-        axes.contour(x, y, padded, [level], colors=[color], linewidths=0.7, linestyles=style)
+            slices.plot_level(axes, mask, pixel_mm, color, level, "dotted")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from softseg.cli.options import AsJson, ConfigFile, Format, Sets
+from softseg.cli.options import AsJson, ConfigFile, Format, Overwrite, Sets
 from softseg.core.console import open_console, print_json, print_topics
 
 app = typer.Typer(
@@ -95,6 +95,43 @@ def summary(
         print_json({**counts, "files": [str(page) for page in pages], "problems": problems})
     if problems:
         raise combined_error("subjects that cannot be read are black in the sheets:", problems)
+
+
+@app.command()
+def augment(
+    config: ConfigFile,
+    set_: Sets = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the figures.")] = Path(
+        "augmentation"
+    ),
+    subject: Annotated[
+        str | None, typer.Option(help="Name of a subject (default: the first training subject).")
+    ] = None,
+    format: Format = "png",
+    overwrite: Overwrite = False,
+    json_: AsJson = False,
+) -> None:
+    """Draw what augmentation does to a slice: each step at its extremes, and the whole chain."""
+    from softseg.config.load import is_ablation, load_experiment, load_tree
+    from softseg.core.errors import UserError
+    from softseg.core.files import check_writable
+    from softseg.training.augmentation_sheet import draw_augmentation
+
+    if is_ablation(load_tree(config, set_ or [])):
+        raise UserError(
+            f"{config} is an ablation, whose candidates may differ in their augmentation; name the "
+            "configuration that it extends, with what a candidate changes as --set KEY=VALUE"
+        )
+    experiment = load_experiment(config, set_ or [])
+    check_writable(out)
+    console = open_console(to_stderr=json_)
+    drawn = draw_augmentation(experiment, out, console, subject, format, overwrite=overwrite)
+    line = f"{drawn.subject}, slice {drawn.slice} of {drawn.slices}: "
+    line += ", ".join(str(file) for file in drawn.files)
+    console.print(line, highlight=False, markup=False)
+    if json_:
+        files = [str(file) for file in drawn.files]
+        print_json({"subject": drawn.subject, "slice": drawn.slice, "files": files})
 
 
 @app.command()

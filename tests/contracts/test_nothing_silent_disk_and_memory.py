@@ -59,6 +59,7 @@ WRITERS = {
     "phantom": ["data", "phantom", "OUT/new", "--subjects", "1"],
     "check": ["data", "check", "tiny.yaml", "--pairs", "OUT/pairs.csv"],
     "summary": ["data", "summary", "tiny.yaml", "-o", "OUT"],
+    "augment": ["data", "augment", "tiny.yaml", "-o", "OUT"],
 }
 
 
@@ -251,12 +252,14 @@ def test_training_without_enough_memory_names_the_keys_and_resumes_to_the_same_b
          ["checking the dataset", "dataset.exclude"]),
         ("softseg.check.contact_sheet.load_sample", ["data", "summary", "tiny.yaml"],
          ["contact sheets", "dataset.exclude"]),
+        ("softseg.training.augmentation_sheet.extremes", ["data", "augment", "tiny.yaml"],
+         ["drawing augmentation", "--subject"]),
         ("softseg.runs.checkpoint.torch.load", ["package", "runs/tiny", "-o", "m.softseg"],
          ["memory ran out"]),
         ("softseg.training.train.new_state", ["train", "tiny.yaml", "--out", "runs/new"],
          ["model.filters"]),
     ],
-    ids=["preprocess", "eval", "predict", "check", "summary", "package", "network"],
+    ids=["preprocess", "eval", "predict", "check", "summary", "augment", "package", "network"],
 )  # fmt: skip
 def test_any_command_without_enough_memory_says_so(
     softseg, monkeypatch, where, arguments, words, shortage

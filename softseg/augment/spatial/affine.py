@@ -63,19 +63,43 @@ class Affine(SpatialStep):
         changed = sample_events(self.probability, (count,), generator)
         unit = torch.rand(count, angles + factors + axes, generator=generator) * 2 - 1
         angle, scale, translation = unit.split([angles, factors, axes], dim=1)
+        scale = 1 + scale * torch.tensor(self.scale)
+        if self.scale_range is not None:
+            scale = sample_factors(self.scale_range, (count, 1), generator)
+        shear = self._sample_shear(count, axes, generator)
+        return {"changed": changed, **self._parameters(shape, angle, translation, scale, shear)}
+
+    def at_limit(self, shape: tuple[int, ...], sign: Literal[-1, 1]) -> Parameters:
+        """Return the parameters of a batch, each of them at its lower (-1) or upper (1) limit."""
+        count, axes = shape[0], len(shape) - 2
+        unit = torch.full((count, axes), float(sign))
+        scale = 1 + sign * torch.tensor(self.scale).view(1, -1).expand(count, -1)
+        if self.scale_range is not None:
+            scale = torch.full((count, 1), self.scale_range[int(sign > 0)])
+        eye = torch.eye(axes).expand(count, -1, -1)
+        shear = torch.where(eye == 1, eye, sign * self.shear)
+        angle = unit[:, :1] if axes == 2 else unit
+        changed = torch.ones(count, dtype=torch.bool)
+        return {"changed": changed, **self._parameters(shape, angle, unit, scale, shear)}
+
+    def _parameters(
+        self,
+        shape: tuple[int, ...],
+        angle: Tensor,
+        translation: Tensor,
+        scale: Tensor,
+        shear: Tensor,
+    ) -> Parameters:
+        """Return the parameters of angles and translations in [-1, 1], as parts of their limits."""
         translation = translation * self.translation
         if self.whole_pixels:
             size = torch.tensor(shape[2:])
             translation = (translation * size).round() / size
-        scale = 1 + scale * torch.tensor(self.scale)
-        if self.scale_range is not None:
-            scale = sample_factors(self.scale_range, (count, 1), generator)
         return {
-            "changed": changed,
             "angles": angle * (torch.pi / 180 * torch.tensor(self.rotation)),
-            "scale": scale.expand(count, axes),
+            "scale": scale.expand(shape[0], len(shape) - 2),
             "translation": translation,
-            "shear": self._sample_shear(count, axes, generator),
+            "shear": shear,
         }
 
     def _sample_shear(self, count: int, axes: int, generator: Generator) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -16,16 +16,19 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from softseg.core.types import AnyArray
 from softseg.data.nifti.grid import upright
-from softseg.render.figures.style import INK, RED, SMALL, SMALL_FONT
+from softseg.render.figures.style import DPI, INK, RED, SMALL, SMALL_FONT
 
 BLUE = "#40d0ff"
 """Color of frames and outlines: differs from gray and red with each kind of color blindness."""
 COLOR_BAR = (1.4, 0.55)
 """Width and height of the color bar and its labels in inches."""
+TARGET_COLORS = (BLUE, "#ffa90e", "#f070f0", "#7ee081", "#ff6b5e")
+"""Colors of the outlines of several targets; they repeat from the sixth on."""
 IGNORED_NOTE = "gray hatching: ignored, as its truth is unknown"
 _HATCH_COLOR = "#a8a8a8"
 
@@ -84,6 +87,23 @@ def add_text(figure: Figure, left: float, top: float, text: str, **style: Any) -
     """Write small text, positioned like `add_cell` and centered vertically."""
     width, height = figure.get_size_inches()
     figure.text(left / width, 1 - top / height, text, **{"va": "center", **SMALL_FONT, **style})
+
+
+def add_legend_lines(
+    figure: Figure, left: float, top: float, spacing: float, lines: Sequence[tuple[str, str]]
+) -> None:
+    """Write lines of text, each after a short line of its color; "none": without one. In inches."""
+    width, height = figure.get_size_inches()
+    for number, (text, color) in enumerate(lines):
+        middle = top + (number + 0.5) * spacing
+        ends = [left / width, (left + 0.25) / width]
+        figure.add_artist(Line2D(ends, [1 - middle / height] * 2, color=color, linewidth=2))
+        add_text(figure, left + 0.33 * (color != "none"), middle, text)
+
+
+def whole_pixels(inches: float) -> float:
+    """Round to whole pixels, so that every image ends at the edge of its cell."""
+    return round(inches * DPI) / DPI
 
 
 def add_color_bar(
@@ -147,15 +167,31 @@ def box_around(center: tuple[float, float], side: float, lengths: tuple[float, f
     return Box(left, bottom, side)
 
 
-def plot_slice(axes: Axes, image: AnyArray, pixel_mm: PixelSize, box: Box) -> None:
-    """Show a part of a slice in gray: black and white are its 1st and 99.5th percentile."""
+def plot_slice(
+    axes: Axes,
+    image: AnyArray,
+    pixel_mm: PixelSize,
+    box: Box,
+    gray_range: tuple[float, float] | None = None,
+) -> None:
+    """Show a part of a slice in gray, with the values that are black and white.
+
+    By default these are the 1st and 99.5th percentile of the part (`gray_range_of`).
+    """
+    shown = np.nan_to_num(upright(image), posinf=0, neginf=0)
+    low, high = gray_range or gray_range_of(image, pixel_mm, box)
+    _plot_pixels(axes, shown, pixel_mm, box, cmap="gray", vmin=low, vmax=high)
+
+
+def gray_range_of(image: AnyArray, pixel_mm: PixelSize, box: Box) -> tuple[float, float]:
+    """Return the 1st and 99.5th percentile of a part of a slice: what is black and white in it."""
     shown = np.nan_to_num(upright(image), posinf=0, neginf=0)
     top = shown.shape[0] * pixel_mm[1] - box.bottom
     rows = slice(max(0, round((top - box.side) / pixel_mm[1])), round(top / pixel_mm[1]))
     right = box.left + box.side
     columns = slice(max(0, round(box.left / pixel_mm[0])), round(right / pixel_mm[0]))
     low, high = np.percentile(shown[rows, columns], [1, 99.5])
-    _plot_pixels(axes, shown, pixel_mm, box, cmap="gray", vmin=low, vmax=high)
+    return float(low), float(high)
 
 
 def plot_overlay(
@@ -188,6 +224,20 @@ def plot_outline(axes: Axes, truth: AnyArray, pixel_mm: PixelSize) -> None:
     axes.add_collection(lines, autolim=False)
 
 
+def plot_level(
+    axes: Axes,
+    mask: AnyArray,
+    pixel_mm: PixelSize,
+    color: str,
+    level: float = 0.5 - 1e-6,
+    style: Literal["solid", "dotted"] = "solid",
+) -> None:
+    """Draw a thin line where a mask (H, W) has a level, between pixels, if it reaches it."""
+    x, y, padded = _contour_data(mask, pixel_mm)
+    if padded.max() >= level:
+        axes.contour(x, y, padded, [level], colors=[color], linewidths=0.7, linestyles=style)
+
+
 def plot_ignored(axes: Axes, ignore: AnyArray | None, pixel_mm: PixelSize) -> None:
     """Hatch the voxels (H, W) whose truth is unknown in gray; None: no voxel."""
     if ignore is not None and np.any(ignore):
@@ -197,7 +247,7 @@ def plot_ignored(axes: Axes, ignore: AnyArray | None, pixel_mm: PixelSize) -> No
 
 
 def _contour_data(mask: AnyArray, pixel_mm: PixelSize) -> tuple[AnyArray, AnyArray, AnyArray]:
-    """Return x, y and values of the pixels of a boolean slice (H, W), for a contour at 0.5."""
+    """Return x, y and values of the pixels of a slice (H, W), for contours."""
     padded = np.pad(upright(mask), 1)  # so that it closes at the slice's edges, too
     x = (np.arange(padded.shape[1]) - 0.5) * pixel_mm[0]
     y = (padded.shape[0] - np.arange(padded.shape[0]) - 1.5) * pixel_mm[1]

@@ -22,6 +22,7 @@ DRY = ("--set", "trainer.max_epochs=0")  # rejected when the file is read
         ("train", "quickstart", *DRY),
         ("data", "check", "quickstart", *DRY),
         ("data", "summary", "quickstart", *DRY),
+        ("data", "augment", "quickstart", *DRY),
         ("ablate", "phantom_ablation", *DRY),
         ("config", "show", "quickstart", *DRY),
     ],

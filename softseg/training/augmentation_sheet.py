@@ -1,0 +1,150 @@
+"""`softseg data augment`: pictures of what the augmentation makes of one slice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from softseg import augment
+from softseg.augment.extremes import extremes
+from softseg.augment.random_step import seeded
+from softseg.config.experiment import Experiment
+from softseg.core.errors import UserError, combined_error
+from softseg.core.memory import memory_errors
+from softseg.core.names import unknown_name
+from softseg.data.splits import Sets
+from softseg.data.subject import Subject
+from softseg.preprocess.stack import SliceStack
+from softseg.render.figures.augmentation import Panel, PanelSheet, plot_augmentation
+from softseg.render.figures.style import FigureFormat
+from softseg.runs.data import PreparedData, load_stack
+from softseg.training.batches import collate
+from softseg.training.task import Task, build_task
+
+_TIMES = 8  # that the whole chain is drawn
+_KINDS = {"steps": 4, "chain": 3}  # file -> panels in a row
+
+
+@dataclass(frozen=True)
+class DrawnSlice:
+    """What was drawn, and the files."""
+
+    subject: str
+    slice: int  # from 1, of the preprocessed volume
+    slices: int
+    files: list[Path]
+
+
+@memory_errors("drawing augmentation", "crop the slices, or choose another scan with --subject")
+def draw_augmentation(
+    experiment: Experiment,
+    folder: Path,
+    console: Console,
+    subject: str | None = None,
+    form: FigureFormat = "png",
+    *,
+    overwrite: bool = False,
+) -> DrawnSlice:
+    """Draw `steps.png`, each step alone at its extremes, and `chain.png`, the chain eight times.
+
+    Both show the slice with the most foreground of a subject (default: the first one of the
+    training set), as training gets it: preprocessed and, with `standardize: {over: slice}`,
+    standardized again after the whole chain. `form` is a format in addition to PNG.
+
+    Raises UserError without augmentation, for an unknown subject or one without a slice, and for
+    files that exist, unless `overwrite`.
+    """
+    if not experiment.augment:
+        raise UserError(
+            "augment has no steps, so there is nothing to draw; add some to the configuration, or "
+            "try a preset with --set 'augment=[{preset: light}]'"
+        )
+    names = [f"{kind}.{ending}" for kind in _KINDS for ending in dict.fromkeys(("png", form))]
+    files = [folder / name for name in names]
+    existing = [str(file) for file in files if file.exists()]
+    if existing and not overwrite:
+        heading = "figures exist already; choose another folder with -o, or add --overwrite:"
+        raise combined_error(heading, existing)
+    chosen = _choose_subject(experiment, subject)
+    on_cpu = experiment.trainer.model_copy(update={"device": "cpu"})
+    experiment = experiment.model_copy(update={"trainer": on_cpu})
+    stack = load_stack(experiment, [chosen], console)
+    task = build_task(experiment, PreparedData(Sets((chosen.name,), (), ()), stack))
+    row, others = _choose_slice(stack, chosen.name)
+    place = f"{chosen.name}, slice {row + 1}/{len(stack.keep)}"
+    panels = {
+        "steps": _step_panels(task, row, others),
+        "chain": _chain_panels(task, row, others),
+    }
+    for kind, columns in _KINDS.items():
+        sheet = PanelSheet(
+            title=place,
+            contrasts=experiment.dataset.contrasts,
+            targets=task.targets,
+            pixel_mm=experiment.slices.pixel_size(stack.volumes[0].geometry.network),
+            panels=panels[kind],
+            columns=columns,
+        )
+        plot_augmentation(sheet, folder / f"{kind}.{form}")
+    return DrawnSlice(chosen.name, row + 1, len(stack.keep), files)
+
+
+def _choose_subject(experiment: Experiment, name: str | None) -> Subject:
+    """Return the subject of this name, or the first one of the training set."""
+    subjects = experiment.dataset()
+    if name is None:
+        training = experiment.split(subjects, experiment.seed).train
+        return next(subject for subject in subjects if subject.name in training)
+    by_name = {subject.name: subject for subject in subjects}
+    if name not in by_name:
+        raise UserError(f"--subject: {unknown_name('subject', name, by_name)}")
+    return by_name[name]
+
+
+def _choose_slice(stack: SliceStack, subject: str) -> tuple[int, Tensor]:
+    """Return the kept slice with the most foreground, and the others, those with most first.
+
+    Without foreground it is the middle one.
+    """
+    rows = stack.rows([subject])
+    if not len(rows):
+        raise UserError(
+            f"slices.exclude excludes every slice of {subject}; choose another one with --subject"
+        )
+    foreground = stack.truth_at(rows).sum(dim=(1, 2, 3))
+    order = rows[foreground.argsort(descending=True, stable=True)]
+    row = order[0] if foreground.any() else rows[len(rows) // 2]
+    return int(row), order[order != row]
+
+
+def _step_panels(task: Task, row: int, others: Tensor) -> list[Panel]:
+    """Return the unchanged slice, and each step at its extremes."""
+    batch = collate(task, torch.tensor([row, *others[:1].tolist()]), seeded(task.seed))
+    panels = [_panel("unchanged", batch)]
+    for number, step in enumerate(task.augment, start=1):
+        for text, result in extremes(step, batch):
+            panels.append(_panel(f"{number}. {step.name}\n{text}", result))
+    return panels
+
+
+def _chain_panels(task: Task, row: int, others: Tensor) -> list[Panel]:
+    """Return the unchanged slice, and eight results of the whole chain."""
+    partners = others[:_TIMES].tolist() if task.mixes_samples else []
+    batch = collate(task, torch.tensor([row] * _TIMES + partners), seeded(task.seed))
+    unchanged = batch.map_tensors(Tensor.clone)
+    augmented = augment.augment(batch, task.augment, seeded(task.seed))
+    if task.restandardize:
+        unchanged = augment.restandardize(unchanged, task.restandardize)
+        augmented = augment.restandardize(augmented, task.restandardize)
+    samples = [_panel(f"sample {k + 1}", augmented, k) for k in range(_TIMES)]
+    return [_panel("unchanged", unchanged), *samples]
+
+
+def _panel(caption: str, batch: augment.Batch, sample: int = 0) -> Panel:
+    """Return a sample of a batch as a panel."""
+    ignore = None if batch.ignore is None else batch.ignore[sample].amax(dim=0).numpy() > 0
+    return Panel(caption, batch.image[sample].numpy(), batch.target[sample].numpy(), ignore)
