@@ -91,6 +91,13 @@ def test_panels_are_the_steps_alone_and_the_chain_eight_times(softseg, sheets):
     assert all(set(np.unique(panel.masks)) <= {0, 1} for panel in chain.panels[1:])
 
 
+def test_the_chain_mixes_with_other_slices(softseg, sheets):
+    arguments = ("--set", "augment=[{mixup: {alpha: 100}}]")
+    assert softseg("data", "augment", "tiny.yaml", *arguments)[0] == 0
+    unchanged, *samples = sheets[1].panels
+    assert any(np.abs(sample.images - unchanged.images).max() > 0.1 for sample in samples)
+
+
 def test_the_slice_has_the_most_foreground(softseg, sheets, monkeypatch):
     stacks = []
     load = augmentation_sheet.load_stack
