@@ -99,6 +99,12 @@ class TorchioTransform(Component):
         """Whether lengths in a slice change."""
         return self.name in ("RandomAffine", "RandomElasticDeformation")
 
+    @property
+    def flips_first_axis(self) -> bool:
+        """Whether axis 0 of a slice may be mirrored."""
+        axes = (self.model_extra or {}).get("axes", _defaults(self.name).get("axes", ()))
+        return self.name == "RandomFlip" and 0 in axes
+
     def __call__(self, batch: Batch, generator: Generator) -> Batch:
         """Transform every slice with its own random parameters, seeded from `generator`."""
         offset = batch.fill[:, :, None, None] * float(self.name in _SPATIAL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -187,6 +188,8 @@ def check_same_model(
             problems.append(f"{path}: {unknown_name('target', target, errors.targets)}")
         elif model != errors.model:
             problems.append(f"{path}: was segmented by {model}")
+        elif problem := _other_weights(sidecar, errors.epoch):
+            problems.append(f"{path}: {problem}")
         elif threshold is not None and threshold != expected.threshold:
             problems.append(f"{path}: has threshold {threshold}, not {expected.threshold:g}")
         elif "Model" in sidecar and sidecar.get("Postprocessing", []) != [*errors.postprocess]:
@@ -198,3 +201,14 @@ def check_same_model(
             "postprocessing, name their own model, or leave out --calibrate:",
             problems,
         )
+
+
+def _other_weights(sidecar: Mapping[str, Any], epoch: int) -> str | None:
+    """Return why a mask is not of the weights of this epoch alone; None if it may be."""
+    uncertainty, version = sidecar.get("Uncertainty"), str(sidecar.get("ModelVersion", ""))
+    if isinstance(uncertainty, dict) and uncertainty.get("Method") == "ensemble":
+        return "is of an ensemble, which has other errors than one model"
+    match = re.match(r"epoch (\d+)\b", version)
+    if match and int(match[1]) != epoch:
+        return f"was segmented by the weights of epoch {match[1]}, not {epoch}"
+    return None

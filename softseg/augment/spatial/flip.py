@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -48,14 +49,18 @@ class Flip(SpatialStep):
 
         `sides` is whether axis 0 is left-right. Raises ValueError.
         """
-        for name in itertools.chain.from_iterable(self.swap):
+        counts = Counter(itertools.chain.from_iterable(self.swap))
+        for name, count in counts.items():
             if name not in names:
                 raise ValueError(f"augment: flip.swap: {unknown_name('target', name, names)}")
+            if count > 1:
+                raise ValueError(
+                    f"augment: flip.swap: names {name} twice; a target changes places with one "
+                    "other target"
+                )
         swapped = [set(pair) for pair in self.swap]
-        by_lower_case = {name.lower(): name for name in names}
-        for left in names:
-            right = by_lower_case.get(_right_side(left.lower()))
-            if sides and 0 in self.axes and right and {left, right} not in swapped:
+        for left, right in pairs_of_sides(names):
+            if sides and 0 in self.axes and {left, right} not in swapped:
                 raise ValueError(
                     "augment: flip along axis 0 exchanges left and right, but not the targets "
                     f"{left} and {right}; add swap: [[{left}, {right}]] to it"
@@ -90,6 +95,14 @@ class Flip(SpatialStep):
             return torch.where(mask, values.index_select(1, near_order), values)
 
         return batch.map_targets(exchange)
+
+
+def pairs_of_sides(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the targets that are the left and the right side of the same structure."""
+    by_lower_case = {name.lower(): name for name in names}
+    for left in names:
+        if right := by_lower_case.get(_right_side(left.lower())):
+            yield left, right
 
 
 def _swapped_order(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[int]:

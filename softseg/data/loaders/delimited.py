@@ -57,6 +57,8 @@ def _decode(path: Path) -> str:
     """Return the text of a file in UTF-8, or in UTF-16 with a byte-order mark."""
     try:
         raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such file") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read as a table ({error}); fix it") from error
     encoding = "UTF-8-sig"

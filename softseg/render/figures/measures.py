@@ -97,8 +97,8 @@ def plot_repeated_volumes(
             limit = 1.96 * float(of_kind.loc[target, "sdw_ml"])
             for height in (-limit, limit):
                 axes.axhline(height, color=style.INK, linewidth=1.2, linestyle="dashed")
-            number = style.format_number(limit / 1.96)
-            style.title_panel(axes, f"{target}, {kind}", f"\nSDw {number} ml")
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            style.title_panel(axes, f"{target}, {kind}", f"\nSDw {limit / 1.96:.3g} ml")
         row[0].set_ylabel("deviation [ml]", **style.FONT)
     text = "mean volume of the repeated scans [ml]   (dot: scan, dashed: ± 1.96 SDw)"
     figure.supxlabel(text, **style.FONT)

@@ -118,6 +118,9 @@ def test_a_contour_loss_takes_flips_and_isotropic_affines():
         (("left_a", "right_a"), "{}", r"add swap: \[\[left_a, right_a\]\]"),
         (("a_L", "a_R"), "{axes: [0, 1]}", r"not the targets a_L and a_R"),
         (("a", "b"), "{swap: [[a, c]]}", r"no target 'c'"),
+        (("a", "b", "c"), "{swap: [[a, b], [b, c]]}", r"names b twice"),
+        (("a", "b"), "{swap: [[a, a]]}", r"names a twice"),
+        (("a", "b"), "{axes: [2]}", r"slices have the axes 0 and 1"),
     ],
 )
 def test_a_flip_must_exchange_the_targets_of_both_sides(names, flip, words):
@@ -125,6 +128,15 @@ def test_a_flip_must_exchange_the_targets_of_both_sides(names, flip, words):
     sets = [f"dataset.targets={targets}", f"augment=[{{flip: {flip}}}]"]
     with pytest.raises(UserError, match=words):
         load_config(CONFIGS / "quickstart.yaml", Experiment, sets)
+
+
+@pytest.mark.parametrize("flip", ["{}", "{axes: [1, 0]}"])
+def test_a_flip_by_torchio_cannot_exchange_the_targets_of_both_sides(flip):
+    sets = ["dataset.targets={left_a: {}, right_a: {}}", f"augment=[{{RandomFlip: {flip}}}]"]
+    with pytest.raises(UserError, match=r"use flip: \{swap: \[\[left_a, right_a\]\]\} instead"):
+        load_config(CONFIGS / "quickstart.yaml", Experiment, sets)
+    for accepted in ("augment=[{RandomFlip: {axes: [1]}}]", "slices.axis=sagittal"):
+        assert load_config(CONFIGS / "quickstart.yaml", Experiment, [*sets, accepted])
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,8 @@ def test_a_damaged_calibration_is_not_packaged(run, tmp_path, content):
             {"Postprocessing": [{"keep_largest": {}}]},
             "s1_label-ball_mask.nii.gz: was postprocessed",
         ),
+        ({"ModelVersion": "epoch 7, softseg 1"}, "s1_.*: was segmented by the weights of epoch 7"),
+        ({"Uncertainty": {"Method": "ensemble"}}, "s1_label-ball_mask.nii.gz: is of an ensemble"),
     ],
 )
 def test_segmentations_of_another_model_have_no_intervals(calibration, tmp_path, changed, message):

@@ -188,7 +188,7 @@ def test_all_bad_files_are_one_message_and_nothing_is_written(folder, monkeypatc
         (["in", "--level", "nan"], "--level nan: must be"),
         (["in", "--device", "cpu"], "--set and --device are for the run of --calibrate"),
         (["in", "--calibrate", "missing"], "missing is not a softseg run"),
-        (["in", "--repeats", "missing.csv"], "missing.csv: cannot be read as a table"),
+        (["in", "--repeats", "missing.csv"], "missing.csv: there is no such file"),
     ],
 )
 def test_wrong_arguments(folder, monkeypatch, capsys, arguments, message):
@@ -267,7 +267,7 @@ def test_from_python(folder, tmp_path):
         ),
         ({"level": 1}, "level must be above 0 and below 1"),
         ({"out": tmp_path / "m.txt"}, "^out .*m.txt: name a file"),
-        ({"repeats": "no.csv"}, "no.csv: cannot be read"),
+        ({"repeats": "no.csv"}, "no.csv: there is no such file"),
     ):
         with pytest.raises(UserError, match=message):
             softseg.measure(folder, **wrong, quiet=True)

@@ -103,7 +103,7 @@ def test_a_subject_without_any_path_is_left_out(root):
         ({"contrasts": ["T3"]}, "no column 'T3'; columns are T1, T2"),
         ({"targets": {"lesions": {}}}, "no column 'lesions'"),
         ({"roi": "brian"}, "no column 'brian' .did you mean 'brain'"),
-        ({"file": "path.csv"}, "path.csv: cannot be read"),
+        ({"file": "path.csv"}, "path.csv: there is no such file"),
     ],
 )
 def test_a_missing_column_is_reported(root, change, words):

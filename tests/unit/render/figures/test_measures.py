@@ -72,3 +72,14 @@ def test_repeated_volumes(tmp_path, saved_figure, targets):
     saved_figure.assert_readable(path)
     dots = [len(c.get_offsets()) for axes in saved_figure.figure.axes for c in axes.collections]
     assert dots == [8] * 2 * len(targets)  # the ninth scan is not repeated
+
+
+def test_repeated_volumes_that_are_almost_equal(tmp_path, saved_figure):
+    """Labels of the volumes do not overlap, and a small standard deviation is not shown as 0."""
+    scans = scans_table(["gm"], 2, intervals=False)
+    scans["soft_ml"], scans["binary_ml"] = [0.440192, 0.448084], [0.426195, 0.42588]
+    rows = [{"target": "gm", "volume": kind, "sdw_ml": 0.000223} for kind in ("soft", "binary")]
+    path = tmp_path / "figure.png"
+    plot_repeated_volumes(scans, dict.fromkeys(scans["scan"], "a"), pd.DataFrame(rows), path)
+    saved_figure.assert_readable(path)
+    assert any("SDw 0.000223 ml" in text for text in saved_figure.texts)
