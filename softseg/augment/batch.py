@@ -98,7 +98,9 @@ class Batch:
     def select(self, rows: Tensor, near_rows: Tensor) -> Batch:
         """Return some of the samples, by their indices (N,) on the CPU and on the device."""
         spacing = None if self.spacing is None else self.spacing[rows]
-        return replace(self.map_tensors(lambda tensor: tensor[near_rows]), spacing=spacing)
+        # several times as fast as `tensor[near_rows]` on a CPU
+        chosen = self.map_tensors(lambda tensor: tensor.index_select(0, near_rows))
+        return replace(chosen, spacing=spacing)
 
     def of_part(self, part: BatchPart | None) -> Batch:
         """Return the part of a batch of all samples that a process computes."""

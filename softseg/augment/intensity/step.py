@@ -81,15 +81,16 @@ class IntensityStep(RandomStep):
         near = dict(zip(names, to_device(numbers, batch.image.device), strict=True))
         planes, fill = batch.image.flatten(0, 1), batch.fill.flatten()
         first, last = int(rows[0]), int(rows[-1])
-        if last - first + 1 == len(rows):
-            where: slice | Tensor = slice(first, last + 1)  # a view
-        else:
-            where = to_device(rows, batch.image.device)  # a copy
-        contrasts = Contrasts(planes[where], fill[where], sampled, near)
+        if last - first + 1 == len(rows):  # views
+            where = slice(first, last + 1)
+            self.transform(Contrasts(planes[where], fill[where], sampled, near))
+            return
+        near_rows = to_device(rows, batch.image.device)
+        chosen = (planes.index_select(0, near_rows), fill.index_select(0, near_rows))
+        contrasts = Contrasts(*chosen, sampled, near)
         self.transform(contrasts)
-        if isinstance(where, Tensor):
-            planes.index_copy_(0, where, contrasts.values)
-            fill.index_copy_(0, where, contrasts.fill)
+        planes.index_copy_(0, near_rows, contrasts.values)
+        fill.index_copy_(0, near_rows, contrasts.fill)
 
 
 class PointwiseStep(IntensityStep):

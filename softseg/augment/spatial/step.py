@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -95,17 +94,18 @@ def _of_rows(steps: Sequence[SampledStep], rows: Tensor) -> list[SampledStep]:
 
 
 def _mirror(batch: Batch, mirrored: Tensor, steps: Sequence[SampledStep]) -> Batch:
-    """Mirror axes `mirrored` (B, d) of the samples."""
-    for axes in itertools.product((False, True), repeat=mirrored.shape[1]):
-        which = (mirrored == torch.tensor(axes)).all(dim=1)
-        if not any(axes) or not which.any():
+    """Mirror axes `mirrored` (B, d) of the samples, which no other step changes."""
+    flips = [(step, values) for step, values in steps if step.mirrored(values) is not None]
+    axes_of_samples = [tuple(axes) for axes in mirrored.tolist()]
+    for axes in sorted(set(axes_of_samples)):
+        if not any(axes):
             continue
-        rows = which.nonzero()[:, 0]
+        rows = torch.tensor([row for row, own in enumerate(axes_of_samples) if own == axes])
         near_rows = to_device(rows, batch.image.device)
         turned = [axis + 2 for axis, mirror in enumerate(axes) if mirror]
         samples = batch.select(rows, near_rows)
         samples = samples.map_grids(partial(torch.flip, dims=turned))
-        for step, values in _of_rows(steps, rows):
+        for step, values in _of_rows(flips, rows):
             samples = step.rename_targets(samples, values)
         batch = batch.with_samples(near_rows, samples)
     return batch
