@@ -19,6 +19,7 @@ from bench_precision import bf16_against_float32
 from bench_predict import scoring_against_predicting
 from bench_preprocess import preprocessing_against_torchio
 from bench_start import start_of_the_command
+from bench_steps import preset_against_peers, steps_against_peers
 from rich.console import Console
 from rich.table import Table
 from throughput import two_jobs_against_one
@@ -30,6 +31,8 @@ ROWS: dict[str, tuple[Measure, int]] = {
     "mapped": (mapped_against_memory, 1),
     "jobs": (lambda _: two_jobs_against_one(), 1),
     "augment": (augmentation_against_peers, 7),
+    "steps": (steps_against_peers, 5),
+    "preset": (preset_against_peers, 5),
     "peers": (epoch_against_fed_by_peers, 3),
     "preprocess": (preprocessing_against_torchio, 2),
     "predict": (scoring_against_predicting, 1),
@@ -48,12 +51,12 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, help="repeats of each side, alternating (default: each row's own)"
     )
-    parser.add_argument("--only", choices=list(ROWS), help="measure one row")
+    parser.add_argument("--only", nargs="+", choices=list(ROWS), help="measure only these rows")
     options = parser.parse_args()
     rows = [
         timed(measure, options.rounds or rounds)
         for name, (measure, rounds) in ROWS.items()
-        if options.only in (None, name)
+        if options.only is None or name in options.only
     ]
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -96,15 +96,20 @@ def bare_steps(state: State, task: Task) -> None:
         train_step(state, task, batches[len(rows)])
 
 
-def medians(rounds: int, works: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+def medians(
+    rounds: int,
+    works: Mapping[str, Callable[[], object]],
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """Return the median seconds of each work; they alternate, so that other load affects all.
 
-    An additional first round is a warm-up and does not count.
+    An additional first round is a warm-up and does not count. With `time.process_time`, other load
+    on the machine does not count at all.
     """
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds + 1):
         for name, work in works.items():
-            start = time.perf_counter()
+            start = clock()
             work()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: statistics.median(taken[1:]) for name, taken in seconds.items()}

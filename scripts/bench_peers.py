@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -17,36 +17,41 @@ Batches = Iterator[Batch]
 PEERS = ("torchio", "monai")
 
 
-def installed() -> list[str]:
+def installed(peers: Iterable[str] = PEERS) -> list[str]:
     """Return the peers that are installed."""
-    return [name for name in PEERS if importlib.util.find_spec(name)]
+    return [name for name in peers if importlib.util.find_spec(name)]
 
 
-def torchio_affine(affine: Affine, height: int, width: int) -> Any:
+def torchio_affine(affine: Affine, *shape: int) -> Any:
     """Return TorchIO's affine with one scale for all axes and linear labels, like softseg's."""
     import torchio
 
+    translation = [affine.translation * size for size in (*shape, 0)[:3]]
     return torchio.RandomAffine(
-        scales=affine.scale,
-        degrees=(0, 0, affine.rotation),
-        translation=(affine.translation * height, affine.translation * width, 0),
+        p=affine.probability,
+        scales=affine.scale_range or affine.scale,
+        degrees=(0, 0, affine.rotation) if len(shape) == 2 else affine.rotation,
+        translation=tuple(translation),
         isotropic=True,
         default_pad_value=0,
         label_interpolation="linear",
     )
 
 
-def monai_affine(affine: Affine, height: int, width: int) -> Any:
+def monai_affine(affine: Affine, *shape: int) -> Any:
     """Return MONAI's affine, which draws a scale per axis; it caches its grid, which is faster."""
     from monai.transforms import RandAffined
 
+    scale = affine.scale
+    if affine.scale_range is not None:
+        scale = tuple(limit - 1 for limit in affine.scale_range)
     return RandAffined(
         keys=KEYS,
-        spatial_size=(height, width),
-        prob=1.0,
-        rotate_range=math.radians(affine.rotation),
-        translate_range=(affine.translation * height, affine.translation * width),
-        scale_range=(affine.scale, affine.scale),
+        spatial_size=shape,
+        prob=affine.probability,
+        rotate_range=(math.radians(affine.rotation),) * (1 if len(shape) == 2 else 3),
+        translate_range=[affine.translation * size for size in shape],
+        scale_range=(scale,) * len(shape),
         mode="bilinear",
         padding_mode="zeros",
         cache_grid=True,
@@ -54,20 +59,20 @@ def monai_affine(affine: Affine, height: int, width: int) -> Any:
 
 
 def torchio_subjects(image: Tensor, target: Tensor) -> list[Any]:
-    """Convert slices (N, C, H, W) and targets (N, K, H, W) to subjects one voxel thick."""
+    """Convert images (N, C, *spatial) and targets to subjects; slices are one voxel thick."""
     import torchio
 
     return [
         torchio.Subject(
-            image=torchio.ScalarImage(tensor=pixels[..., None]),
-            target=torchio.LabelMap(tensor=labels[..., None]),
+            image=torchio.ScalarImage(tensor=pixels.view(*pixels.shape[:3], -1)),
+            target=torchio.LabelMap(tensor=labels.view(*labels.shape[:3], -1)),
         )
         for pixels, labels in zip(image, target, strict=True)
     ]
 
 
 def monai_slices(image: Tensor, target: Tensor) -> list[dict[str, Tensor]]:
-    """Convert slices and targets to MONAI's dictionaries, in 2D."""
+    """Convert images (N, C, *spatial) and targets to MONAI's dictionaries."""
     pairs = zip(image, target, strict=True)
     return [dict(zip(KEYS, pair, strict=True)) for pair in pairs]
 

@@ -14,6 +14,7 @@ import bench_parts
 import bench_precision
 import bench_preprocess
 import bench_start
+import bench_steps
 import numpy as np
 import pytest
 import torch
@@ -25,11 +26,12 @@ from bench_peers import (
     torchio_batches,
     torchio_subjects,
 )
+from bench_step_peers import STEP_PEERS
 from pydantic import TypeAdapter
 from rich.console import Console
 
 from softseg import losses
-from softseg.augment import Affine
+from softseg.augment import Affine, Batch, RandomStep, augment
 from softseg.datasets.phantom import write_phantom
 from softseg.runs.data import prepare_data
 
@@ -97,6 +99,76 @@ def test_augmentation_is_compared_with_the_fastest_side_of_each_peer():
     assert (
         bench_augment.evaluate_row({"softseg": 1.0, "torchio": 16.0})["met"] is None
     )  # monai is missing
+
+
+def test_every_random_step_is_measured():
+    measured = {step.name for step in bench_steps.parse_steps(bench_steps.CERTAIN)}
+    # mixup has no counterpart, and of a single contrast nothing is dropped
+    assert measured == random_steps(RandomStep) - {"contrast_dropout", "mixup"}
+
+
+def random_steps(base):
+    """Return the names of softseg's steps below a class."""
+    children = [child for child in base.__subclasses__() if child.__module__.startswith("softseg.")]
+    names = {
+        child.model_fields["name"].default for child in children if "name" in child.model_fields
+    }
+    return names.union(*(random_steps(child) for child in children))
+
+
+def test_the_preset_is_compared_with_the_fastest_side_of_each_peer_in_its_worst_shape():
+    slices = {
+        "softseg": 1.0,
+        "torchio": 12.0,
+        "batchgeneratorsv2": 5.0,
+        "batchgeneratorsv2, soft targets": 4.0,
+    }
+    patches = slices | {"batchgeneratorsv2, soft targets": 3.5}
+    row = bench_steps.evaluate_preset({"2D": {"nnunet": slices}, "3D": {"nnunet": patches}})
+    assert (row["value"], row["met"]) == (3.5, True)
+    slow = {"2D": {"nnunet": {**slices, "torchio": 9.0}}}
+    assert bench_steps.evaluate_preset(slow)["met"] is False
+    assert bench_steps.evaluate_preset({"2D": {"nnunet": {"softseg": 1.0}}})["met"] is None
+
+
+def test_elastic_deformation_is_compared_with_torchios():
+    measured = {
+        shape: {"elastic": {"softseg": 1.0, "torchio": gain, "monai": 2.0}}
+        for shape, gain in (("2D", 30.0), ("3D", 11.0))
+    }
+    row = bench_steps.evaluate_steps(measured)
+    assert (row["value"], row["met"]) == (11.0, True)
+    assert row["parts"]["times as fast as"]["2D"]["elastic"] == {"torchio": 30.0, "monai": 2.0}
+    row = bench_steps.evaluate_steps({"2D": {"elastic": {"softseg": 1.0}}})
+    assert (row["value"], row["met"]) == (None, None)
+
+
+def test_the_preset_is_measured_as_a_whole_and_by_step(monkeypatch):
+    monkeypatch.setattr(bench_steps, "installed", lambda peers: [])
+    seconds = bench_steps.preset_seconds(1, (2, 1, 8, 8), samples=2)
+    assert list(seconds)[:2] == ["nnunet", "step 1 alone, affine"]
+    assert len(seconds) == 11
+    assert all(list(sides) == ["softseg"] for sides in seconds.values())
+
+
+@pytest.mark.parametrize("size", [(32, 32), (8, 8, 8)])
+@pytest.mark.parametrize("peer", list(STEP_PEERS))
+def test_a_peers_step_changes_the_image_as_much_as_softsegs(peer, size):
+    if importlib.util.find_spec(peer) is None:
+        pytest.skip(f"needs {peer}")
+    draws = torch.Generator().manual_seed(0)
+    image = torch.rand(24, 1, *size, generator=draws)
+    target = (image > 0.5).float()
+    for step in bench_steps.parse_steps(bench_steps.CERTAIN):
+        batch = Batch(image.clone(), target.clone(), torch.zeros(24, 1))
+        ours = (augment(batch, [step], draws).image - image).abs().mean()
+        for work in STEP_PEERS[peer]([step], image, target).values():
+            changed = [torch.as_tensor(sample["image"].data) for sample in work()]
+            theirs = (torch.stack(changed).view_as(image) - image).abs().mean()
+            if step.name in ("elastic", "gamma", "bias_field"):  # some define them in other ways
+                assert theirs > 0
+            else:
+                assert 0.5 < theirs / ours < 2, step.name
 
 
 def test_feeding_is_compared_with_the_best_number_of_workers():
