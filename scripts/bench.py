@@ -25,13 +25,13 @@ from rich.table import Table
 from throughput import two_jobs_against_one
 
 Measure = Callable[[int], Row]
-# each with a number of rounds; all rows together take less than 10 minutes on 2 cores
+# each with a number of rounds; all rows together take about 15 minutes on 2 cores
 ROWS: dict[str, tuple[Measure, int]] = {
     "epoch": (epoch_against_bare_steps, 2),
     "mapped": (mapped_against_memory, 1),
     "jobs": (lambda _: two_jobs_against_one(), 1),
     "augment": (augmentation_against_peers, 7),
-    "steps": (steps_against_peers, 5),
+    "steps": (steps_against_peers, 3),
     "preset": (preset_against_peers, 5),
     "peers": (epoch_against_fed_by_peers, 3),
     "preprocess": (preprocessing_against_torchio, 2),

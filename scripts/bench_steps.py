@@ -157,7 +157,11 @@ def _name(shape: Sequence[int]) -> str:
 def _gains(seconds: Seconds) -> Seconds:
     """Return how many times as fast as each peer softseg is, by work."""
     return {
-        work: {side: taken / sides["softseg"] for side, taken in sides.items() if side != "softseg"}
+        work: {
+            side: round(taken / sides["softseg"], 3)
+            for side, taken in sides.items()
+            if side != "softseg"
+        }
         for work, sides in seconds.items()
     }
 
