@@ -71,6 +71,13 @@ def _training_blocks(
         f"{counts['test']} for testing.\n"
         f"Ground truth: {metadata.summary.raters}."
     )
+    for name, target in experiment.dataset.targets.items():
+        if target.soften is not None:
+            soften = {target.soften.name: target.soften.model_dump(mode="json", exclude={"name"})}
+            data += (
+                f"\nThe masks of `{name}` were softened for training: `{inline(soften)}`."
+                "\nThe scores below compare with the masks as they were."
+            )
     if metadata.summary.synthetic is None:
         data += (
             "\nIt is unknown whether they are scans or synthetic: the data were not available when"

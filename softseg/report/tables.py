@@ -81,8 +81,11 @@ def mean_scores(results: Results, target: str) -> dict[str, dict[str, dict[str, 
 
 
 def candidates_table(results: Results) -> TextTable:
-    """What each candidate with a run is: its loss, head, augmentation, crop and softening."""
-    rows, softening = [], []
+    """What each candidate with a run is: its loss, head, augmentation, crop, softening, confidence.
+
+    The last two are columns only where a candidate has them.
+    """
+    rows, softening, confidence = [], [], []
     for name in results.scored_candidates:
         experiment = load_config(results.done_runs(name)[0].run.config, Experiment)
         crops = [step for step in experiment.preprocess if isinstance(step, Crop)]
@@ -94,15 +97,18 @@ def candidates_table(results: Results) -> TextTable:
         targets = experiment.dataset.targets.items()
         methods = [f"{key}: {_described(t.soften)}" for key, t in targets if t.soften]
         softening.append(Cell(", ".join(methods) or "none"))
+        codes = [f"{key}: codes {inline(t.codes)}" for key, t in targets if t.has_confidences]
+        maps = [f"{key}: map" for key, t in targets if t.confidence is not None]
+        confidence.append(Cell(", ".join(codes + maps) or "none"))
     header = ["candidate", "loss", "head", "augmentation", "crop"]
-    title = "Loss, head, augmentation and crop of each candidate"
-    if any(cell.text != "none" for cell in softening):
-        header.append("softened masks")
-        title = "Loss, head, augmentation, crop and softened masks of each candidate"
-        rows = [(*row, cell) for row, cell in zip(rows, softening, strict=True)]
+    for title, cells in (("softened masks", softening), ("confidence", confidence)):
+        if any(cell.text != "none" for cell in cells):
+            header.append(title)
+            rows = [(*row, cell) for row, cell in zip(rows, cells, strict=True)]
+    first, *between, last = header[1:]
     return TextTable(
         name="candidates",
-        title=title,
+        title=f"{first.capitalize()}, {', '.join(between)} and {last} of each candidate",
         header=tuple(header),
         rows=tuple(rows),
         notes=("In parentheses: parameters that differ from their defaults.",),

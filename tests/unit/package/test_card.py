@@ -69,3 +69,13 @@ def test_the_card_states_that_other_grids_are_resampled(run, package):
     dataset = experiment.dataset.model_copy(update={"on_grid_mismatch": "resample"})
     card = model_card(metadata, experiment.model_copy(update={"dataset": dataset}), {})
     assert "2 images (those on another grid are resampled onto that of `T2w`)" in card
+
+
+def test_the_card_states_that_masks_were_softened(run, package):
+    assert "softened" not in package.card
+    metadata = ModelMetadata.model_validate(
+        {key: package.metadata[key] for key in ModelMetadata.model_fields}, strict=False
+    )
+    changes = ["dataset.targets.gm.soften={gaussian: {sigma_mm: 2}}"]
+    card = model_card(metadata, load_config(run.config, Experiment, changes), {})
+    assert "masks of `gm` were softened for training: `{gaussian: {sigma_mm: 2.0}}`." in card

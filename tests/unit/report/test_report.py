@@ -326,6 +326,19 @@ def test_the_report_names_how_masks_were_softened(tmp_path):
     assert rows["Soft"].endswith(": gaussian (sigma_mm: 2.0)")
 
 
+def test_the_report_names_the_confidence_of_masks(tmp_path):
+    fake.write(tmp_path, fake.scores(splits=2))
+    for run in read_results(tmp_path).done_runs("Soft"):
+        config = run.run.config.read_text()
+        run.run.config.write_text(config.replace("values: [1]", "values: {1: 0.5, 2: 1}"))
+    table = candidates_table(read_results(tmp_path))
+    assert table.header[-1] == "confidence"
+    assert table.title == "Loss, head, augmentation, crop and confidence of each candidate"
+    rows = {row[0].text: row[-1].text for row in table.rows}
+    assert rows["Dice"] == "none"
+    assert rows["Soft"].endswith("codes {1: 0.5, 2: 1.0}")
+
+
 def test_figures_of_a_report_are_also_pdf_or_svg_and_have_a_copy_for_a_phone(tmp_path):
     fake.write(tmp_path, fake.scores(splits=2, candidates=("Soft",)))
     results = read_results(tmp_path)
