@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeAlias
 
 import torch
@@ -43,6 +43,9 @@ class RandomStep(Component, ABC):
     probability: Probability = 1.0
     """Probability that a sample is changed."""
 
+    def check_axes(self, axes: int) -> None:
+        """Raise ValueError for parameters that images with this number of spatial axes lack."""
+
     @abstractmethod
     def sample(self, shape: tuple[int, ...], generator: Generator) -> Parameters:
         """Sample the parameters of a whole batch of images with the shape (B, C, *spatial)."""
@@ -60,6 +63,12 @@ class RandomStep(Component, ABC):
         shape = (batch.batch_size, *batch.image.shape[1:])
         parameters = self.sample(shape, generator)
         return {name: batch.own_share(values) for name, values in parameters.items()}
+
+
+def check_existing_axes(step: str, named: Sequence[int], axes: int) -> None:
+    """Raise ValueError if a step names an axis that images do not have."""
+    if missing := [axis for axis in named if axis >= axes]:
+        raise ValueError(f"{step}: axes: no axis {missing[0]}; slices have the axes 0 and 1")
 
 
 def sample_uniform(limits: tuple[float, float], shape: tuple[int, ...], rng: Generator) -> Tensor:

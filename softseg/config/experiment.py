@@ -6,7 +6,14 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from softseg.augment import AugmentStep, Flip, Mixup, SpatialStep, TorchioTransform
+from softseg.augment import (
+    AugmentStep,
+    Flip,
+    Mixup,
+    RandomStep,
+    SpatialStep,
+    TorchioTransform,
+)
 from softseg.augment.spatial.flip import pairs_of_sides
 from softseg.config.trainer import Trainer
 from softseg.core.component import Component
@@ -112,14 +119,20 @@ class Experiment(Component):
         return self
 
     @model_validator(mode="after")
+    def _steps_fit_slices(self) -> Self:
+        """Check that augmentation names only the two axes of slices."""
+        for step in self.augment:
+            if isinstance(step, RandomStep):
+                step.check_axes(2)
+        return self
+
+    @model_validator(mode="after")
     def _flips_keep_sides(self) -> Self:
         """Check that flips swap targets that exist, and those of the left and right side."""
         targets, sides = tuple(self.dataset.targets), self.slices.axis != "sagittal"
         for step in self.augment:
             if isinstance(step, Flip):
                 step.check_targets(targets, sides)
-                if 2 in step.axes:
-                    raise ValueError("augment: flip.axes: slices have the axes 0 and 1, but not 2")
             elif isinstance(step, TorchioTransform) and step.flips_first_axis and sides:
                 for left, right in pairs_of_sides(targets):
                     raise ValueError(

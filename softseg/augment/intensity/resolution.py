@@ -10,7 +10,7 @@ from pydantic import field_validator
 from torch import Generator
 
 from softseg.augment.intensity.step import Contrasts, IntensityStep
-from softseg.augment.random_step import Limits, Parameters, sample_uniform
+from softseg.augment.random_step import Limits, Parameters, check_existing_axes, sample_uniform
 from softseg.augment.separable import smooth
 
 
@@ -47,6 +47,10 @@ class LowResolution(IntensityStep):
     """Limits of the fraction of voxels that remain along an axis, in (0, 1], sampled uniformly."""
     axes: tuple[int, ...] | None = None
     """Axes that lose resolution; null: all, by the same factor."""
+
+    def check_axes(self, axes: int) -> None:
+        """Check that images have the axes of the step."""
+        check_existing_axes("augment: low_resolution", self.axes or (), axes)
 
     @field_validator("zoom")
     @classmethod

@@ -45,6 +45,19 @@ class Affine(SpatialStep):
     """Whether to round the translation to whole pixels, and to translate before the slice is scaled
     and rotated, as the paper's code does."""
 
+    def check_axes(self, axes: int) -> None:
+        """Check the lengths of lists; slices turn by one angle."""
+        if isinstance(self.scale, tuple) and len(self.scale) != axes:
+            raise ValueError(
+                f"augment: affine: scale: a list has a number for each of the {axes} axes, not "
+                f"{len(self.scale)}"
+            )
+        if isinstance(self.rotation, tuple) and axes == 2:
+            raise ValueError(
+                "augment: affine: rotation: slices turn by one angle, so write one number; a list "
+                "of three is for volumes"
+            )
+
     @property
     def bends(self) -> bool:
         """Whether axes have factors of their own, or shear."""

@@ -13,7 +13,12 @@ from pydantic import AfterValidator, Field
 from torch import Generator, Tensor
 
 from softseg.augment.batch import Batch, Frame
-from softseg.augment.random_step import Parameters, Probability, sample_events
+from softseg.augment.random_step import (
+    Parameters,
+    Probability,
+    check_existing_axes,
+    sample_events,
+)
 from softseg.augment.spatial.step import SpatialStep
 from softseg.core.component import check_distinct
 from softseg.core.device import to_device
@@ -43,6 +48,10 @@ class Flip(SpatialStep):
     def bends(self) -> bool:
         """False: lengths stay."""
         return False
+
+    def check_axes(self, axes: int) -> None:
+        """Check that images have the axes of the step."""
+        check_existing_axes("augment: flip", self.axes, axes)
 
     def check_targets(self, names: Sequence[str], sides: bool) -> None:
         """Check that pairs name targets, and that targets of both sides change places.

@@ -154,6 +154,21 @@ def test_flips_that_keep_the_sides_are_accepted(names, flip, axis):
     assert load_config(CONFIGS / "quickstart.yaml", Experiment, sets).augment[0].name == "flip"
 
 
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("affine: {scale: [0.1, 0.1, 0.1]}", "scale: a list has a number for each of the 2 axes"),
+        ("affine: {rotation: [10, 0, 0]}", "rotation: slices turn by one angle"),
+        ("flip: {axes: [2]}", "flip: axes: no axis 2"),
+        ("low_resolution: {axes: [0, 2]}", "low_resolution: axes: no axis 2"),
+    ],
+)
+def test_steps_name_only_the_axes_of_slices(step, words):
+    with pytest.raises(UserError, match=words) as one:
+        load_config(CONFIGS / "quickstart.yaml", Experiment, [f"augment=[{{{step}}}]"])
+    assert "\n" not in str(one.value)
+
+
 def test_every_step_changes_a_batch_on_average_as_often_as_its_probability():
     step = augment_steps([{"noise": {"probability": 0.3}}])
     before = batch_of(count=500, size=(2, 2))
