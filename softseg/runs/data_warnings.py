@@ -35,6 +35,20 @@ def data_warnings(
     ]
 
 
+def softening_warnings(
+    softened: Sequence[str], targets: Sequence[str], stack: SliceStack, sets: Sets
+) -> Iterator[str]:
+    """Yield the softened targets of which no voxel of a training mask has changed."""
+    for name in softened:
+        k = targets.index(name)
+        slices = [slice(v.start, v.stop) for v in stack.volumes_of(sets.train)]
+        if all(torch.equal(stack.target[s, k], stack.truth_at(s)[:, k]) for s in slices):
+            yield (
+                f"dataset.targets.{name}.soften changes no voxel of the training masks, perhaps "
+                "because its width is below the voxel size; raise the width, or remove it"
+            )
+
+
 def _sets_without_foreground(
     targets: Sequence[str], stack: SliceStack, sets: Sets
 ) -> Iterator[str]:

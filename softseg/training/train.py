@@ -26,7 +26,7 @@ from softseg.data import write_split
 from softseg.datasets.phantom import is_phantom
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
-from softseg.runs.data_warnings import data_warnings
+from softseg.runs.data_warnings import data_warnings, softening_warnings
 from softseg.runs.folder import Run, check_folder, create_folder, timestamp
 from softseg.runs.provenance import changed_versions, start_metadata
 from softseg.runs.recorded_hardware import (
@@ -289,7 +289,9 @@ def print_start(console: Console, run: Run, start: TrainingStart) -> list[str]:
     for version in changed_versions(run, task.device) if state.epoch else ():
         console.print(f"warning   {version}: results may differ in their last bits", markup=False)
     targets = list(experiment.dataset.targets)
+    softened = [n for n, target in experiment.dataset.targets.items() if target.soften is not None]
     warnings = data_warnings(targets, experiment.slices, prepared.stack, prepared.sets)
+    warnings += softening_warnings(softened, targets, prepared.stack, prepared.sets)
     for warning in warnings:
         console.print(f"warning   {warning}", highlight=False, markup=False)
     changes = start.changes

@@ -34,7 +34,8 @@ class Affine(SpatialStep):
     scale: Scale | tuple[Scale, ...] = 0.1
     """The factor is sampled uniformly from [1 - scale, 1 + scale]. A number: one factor for all
     axes. A list, in the order of `crop.size`: a factor for each axis of the slice, as in the
-    paper's code, which also changes shapes; not with a contour loss."""
+    paper's code, which also changes shapes; not with a contour loss. Limits of the factor itself,
+    as in nnU-Net (0.7 to 1.4), are `scale_range`."""
     scale_range: Limits | None = None
     """Limits of one factor for all axes, used instead of `scale`: half of the factors are below 1,
     half above, as in nnU-Net. null: `scale`."""

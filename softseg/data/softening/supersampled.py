@@ -22,7 +22,8 @@ class Supersampled(LocalMethod):
     The signed distance to the surface is smoothed by a Gaussian, interpolated linearly at `factor`
     points along each axis of a voxel, and y is the fraction of them where it is below a level. The
     level is near 0, and such that as many voxel centers are below it as the mask has voxels: a
-    round surface that is smoothed moves inwards. Range: 0 to 1 in steps of 1 / factor^3.
+    round surface that is smoothed moves inwards. Range: 0 to 1 in steps of 1 / factor^3. The number
+    of voxels of at least about 0.5 stays, while the soft volume may change by some percent.
 
     A flat surface along an axis of the voxels stays binary, as it is between them; steps of oblique
     and round surfaces become partial volume. Details and corners below `sigma_mm` disappear, also

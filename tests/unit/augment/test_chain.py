@@ -161,9 +161,10 @@ def test_flips_that_keep_the_sides_are_accepted(names, flip, axis):
         ("affine: {rotation: [10, 0, 0]}", "rotation: slices turn by one angle"),
         ("flip: {axes: [2]}", "flip: axes: no axis 2"),
         ("low_resolution: {axes: [0, 2]}", "low_resolution: axes: no axis 2"),
+        ("contrast_dropout: {}", "the only contrast always stays"),
     ],
 )
-def test_steps_name_only_the_axes_of_slices(step, words):
+def test_steps_fit_the_slices(step, words):
     with pytest.raises(UserError, match=words) as one:
         load_config(CONFIGS / "quickstart.yaml", Experiment, [f"augment=[{{{step}}}]"])
     assert "\n" not in str(one.value)

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from softseg.data import Sets
+from softseg.runs.data_warnings import softening_warnings
 from softseg.training import loop
 from softseg.training.batches import collate, epoch_batches
 from tests.support import project
@@ -65,6 +67,19 @@ def test_binarize_makes_the_softened_mask_binary():
     values = [loop.validate(tiny_state(tiny_task(s, steps=steps)), tiny_task(s, steps=steps))[0]
               for s in (softened, binary)]  # fmt: skip
     assert torch.equal(values[0][:2], values[1][:2])
+
+
+def test_softening_that_changes_nothing_is_a_warning():
+    stack = tiny_stack()
+    first, second, *_ = stack.volumes
+    sets = Sets((first.subject, second.subject), (), ())
+    unchanged = replace(stack, truth=stack.target)
+    [warning] = softening_warnings(["gm"], ["gm"], unchanged, sets)
+    assert "dataset.targets.gm.soften changes no voxel" in warning
+    changed = stack.target.clone()
+    changed[first.start, 0, 0, 0] += 0.25
+    assert not list(softening_warnings(["gm"], ["gm"], replace(unchanged, target=changed), sets))
+    assert not list(softening_warnings([], ["gm"], unchanged, sets))
 
 
 SOFTEN = "dataset.targets.gm.soften"
