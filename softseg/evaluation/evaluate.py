@@ -210,7 +210,10 @@ def _score_subjects(
     """
     run, experiment = opened.run, opened.experiment
     describe_folder(predictions_folder(run, label), experiment.name)
-    metadata: dict[str, object] = {"Model": experiment.name}
+    metadata: dict[str, object] = {
+        "Model": experiment.name,
+        "Weights": opened.predictor.weights_digest,
+    }
     if steps := experiment.evaluate.steps:
         metadata["Postprocessing"] = steps
     if other:

@@ -237,6 +237,7 @@ def sidecar_metadata(
     metadata: dict[str, object] = {"Model": model.experiment.name}
     if len(models) == 1:
         metadata["ModelVersion"] = model.version
+        metadata["Weights"] = model.predictor.weights_digest
     if options.center is not None:
         metadata["CropCenterVoxel"] = list(options.center)
     if options.training_crop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -133,7 +132,7 @@ def calibrate(run: Run, console: Console, changes: Sequence[str] = ()) -> Calibr
             errors[target].append(_scan_errors(predicted, truth, sample.grid))
     calibration = VolumeCalibration(
         model=opened.experiment.name,
-        epoch=opened.epoch,
+        weights=opened.predictor.weights_digest,
         postprocess=tuple(opened.experiment.evaluate.steps),
         targets={name: _target_errors(scans, thresholds[name]) for name, scans in errors.items()},
     )
@@ -188,8 +187,13 @@ def check_same_model(
             problems.append(f"{path}: {unknown_name('target', target, errors.targets)}")
         elif model != errors.model:
             problems.append(f"{path}: was segmented by {model}")
-        elif problem := _other_weights(sidecar, errors.epoch):
-            problems.append(f"{path}: {problem}")
+        elif sidecar.get("Uncertainty", {}).get("Method") == "ensemble":
+            problems.append(f"{path}: is of an ensemble, which has other errors than one model")
+        elif sidecar.get("Weights", errors.weights) != errors.weights:
+            problems.append(
+                f"{path}: was segmented by other weights of {model}, such as those of another "
+                "split or of an earlier training"
+            )
         elif threshold is not None and threshold != expected.threshold:
             problems.append(f"{path}: has threshold {threshold}, not {expected.threshold:g}")
         elif "Model" in sidecar and sidecar.get("Postprocessing", []) != [*errors.postprocess]:
@@ -201,14 +205,3 @@ def check_same_model(
             "postprocessing, name their own model, or leave out --calibrate:",
             problems,
         )
-
-
-def _other_weights(sidecar: Mapping[str, Any], epoch: int) -> str | None:
-    """Return why a mask is not of the weights of this epoch alone; None if it may be."""
-    uncertainty, version = sidecar.get("Uncertainty"), str(sidecar.get("ModelVersion", ""))
-    if isinstance(uncertainty, dict) and uncertainty.get("Method") == "ensemble":
-        return "is of an ensemble, which has other errors than one model"
-    match = re.match(r"epoch (\d+)\b", version)
-    if match and int(match[1]) != epoch:
-        return f"was segmented by the weights of epoch {match[1]}, not {epoch}"
-    return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,15 @@ from softseg.core.memory import is_out_of_memory
 
 MAX_ELEMENTS = 2**31 - 1
 """Largest size of a feature map: some of PyTorch's kernels on a GPU index elements with 32 bits."""
+
+
+def weights_digest(*states: Mapping[str, Tensor]) -> str:
+    """Return 16 hexadecimal digits that other weights do not share."""
+    digest = hashlib.sha256()
+    for state in states:
+        for tensor in state.values():
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,11 @@ class Predictor:
     precision: Precision = "float32"
     batch_size: int = 16
     full_batches: bool = False  # pad smaller batches, as a network is compiled for each size
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """Digest of the weights of network and head, which identifies the model."""
+        return weights_digest(self.model.state_dict(), self.head.state_dict())
 
     @torch.no_grad()
     def logits(self, image: Tensor) -> Tensor:

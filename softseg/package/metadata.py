@@ -22,6 +22,7 @@ from softseg.data.raters import Raters
 from softseg.data.splits import SETS
 from softseg.datasets.phantom import is_phantom
 from softseg.metrics.score import Evaluate
+from softseg.models.predictor import weights_digest
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.steps import needs_roi
 from softseg.preprocess.training_scans import TrainingScans
@@ -152,10 +153,14 @@ def asks_for_roi(experiment: Experiment) -> bool:
 
 
 def collect_metadata(
-    run: Run, experiment: Experiment, sets: Sets, epoch: int, attribution: dict[str, Any]
+    run: Run,
+    experiment: Experiment,
+    sets: Sets,
+    checkpoint: Mapping[str, Any],
+    attribution: dict[str, Any],
 ) -> ModelMetadata:
     """Return the metadata of a run's best weights. Raises UserError for damaged files."""
-    recorded, dataset = run.metadata(), experiment.dataset
+    recorded, dataset, epoch = run.metadata(), experiment.dataset, int(checkpoint["epoch"])
     folder, raters = Path(dataset.root).expanduser(), dataset.raters
     fusion = f"{raters.fusion} of raters{', weighted' if raters.weights else ''}"
     if raters.chosen is not None:
@@ -166,7 +171,8 @@ def collect_metadata(
     # scores of other weights (evaluated, then resumed) or other rules (--set) are left out
     scored = recorded.get("scored_epoch", epoch) == epoch
     scored &= _scored_as(recorded, experiment.evaluate)
-    errors = read_volume_calibration(run, epoch)
+    weights = weights_digest(checkpoint["model"], checkpoint["head"])
+    errors = read_volume_calibration(run, weights)
     fields = {
         **attribution,
         "name": experiment.name,

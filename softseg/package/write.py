@@ -91,7 +91,7 @@ def write_package(
         raise UserError(
             "--license, --citation, --author and --description must be valid Unicode text"
         ) from error
-    metadata = collect_metadata(run, experiment, read_split(run.split), epoch, attribution)
+    metadata = collect_metadata(run, experiment, read_split(run.split), checkpoint, attribution)
     anonymous = anonymize(experiment)
     contents = {
         ABOUT: json_entry(metadata),

@@ -40,8 +40,8 @@ class VolumeCalibration(Component):
 
     model: str
     """Name of the experiment."""
-    epoch: Annotated[int, Field(ge=0)]
-    """The epoch of the weights."""
+    weights: str
+    """Digest of the weights."""
     postprocess: tuple[dict[str, Any], ...] = ()
     """The steps of `evaluate.postprocess`."""
     targets: dict[str, TargetErrors]
@@ -65,8 +65,8 @@ def write_volume_calibration(
     write_json(calibration_file(run), content)
 
 
-def read_volume_calibration(run: Run, epoch: int) -> VolumeCalibration | None:
-    """Return the errors that the run's folder holds; None if there are none of this epoch.
+def read_volume_calibration(run: Run, weights: str) -> VolumeCalibration | None:
+    """Return the errors that the run's folder holds; None if there are none of these weights.
 
     Raises UserError if the file is damaged.
     """
@@ -81,7 +81,7 @@ def read_volume_calibration(run: Run, epoch: int) -> VolumeCalibration | None:
         raise UserError(
             f"{path} is damaged; delete it, or run softseg measure --calibrate {run.folder} again"
         ) from error
-    return calibration if calibration.epoch == epoch else None
+    return calibration if calibration.weights == weights else None
 
 
 def parse_calibration(content: Mapping[str, object]) -> VolumeCalibration:

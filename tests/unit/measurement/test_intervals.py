@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from rich.console import Console
 
 from softseg.config.experiment import Experiment
@@ -182,7 +183,7 @@ def test_a_package_without_calibration(run, predicted, tmp_path):
 def test_a_calibration_of_other_weights_is_not_packaged(run, calibration, tmp_path):
     copied = Run(shutil.copytree(run.folder, tmp_path / "run"))
     path = copied.folder / "volume_calibration.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "epoch": 9}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights": "other"}))
     package = write_package(copied, tmp_path / "ball.softseg", quiet())
     assert read_package(package).metadata["volume_calibration"] is None
 
@@ -205,7 +206,7 @@ def test_a_damaged_calibration_is_not_packaged(run, tmp_path, content):
             {"Postprocessing": [{"keep_largest": {}}]},
             "s1_label-ball_mask.nii.gz: was postprocessed",
         ),
-        ({"ModelVersion": "epoch 7, softseg 1"}, "s1_.*: was segmented by the weights of epoch 7"),
+        ({"Weights": "0123456789abcdef"}, "s1_.*: was segmented by other weights of ball"),
         ({"Uncertainty": {"Method": "ensemble"}}, "s1_label-ball_mask.nii.gz: is of an ensemble"),
     ],
 )
@@ -216,6 +217,21 @@ def test_segmentations_of_another_model_have_no_intervals(calibration, tmp_path,
     with pytest.raises(UserError, match=message) as error:
         measure(tmp_path, calibration)
     assert "s0_label" not in str(error.value)
+
+
+def test_predictions_of_a_twin_of_the_model_have_no_intervals(run, calibration, tmp_path):
+    """The same configuration with other weights of the same epoch, as of another split."""
+    copied = Run(shutil.copytree(run.folder, tmp_path / "twin"))
+    for path in (copied.best, copied.last):
+        saved = torch.load(path, weights_only=True)
+        first = next(name for name, value in saved["model"].items() if value.is_floating_point())
+        saved["model"][first] = saved["model"][first] * 1.001
+        torch.save(saved, path)
+    predict(copied, ["s00"], tmp_path / "twin-out")
+    with pytest.raises(UserError, match="was segmented by other weights of ball"):
+        measure(tmp_path / "twin-out", calibration)
+    predict(run, ["s00"], tmp_path / "out")
+    measure(tmp_path / "out", calibration)
 
 
 def test_a_target_that_the_model_does_not_have(calibration, tmp_path):

@@ -96,7 +96,9 @@ def test_training_records_whether_the_data_are_synthetic(run, tmp_path, monkeypa
     """The package is made in another folder, where a relative dataset.root does not exist."""
     experiment = load_config(run.config, Experiment, ["dataset.root=elsewhere"])
     monkeypatch.chdir(tmp_path)
-    metadata = collect_metadata(run, experiment, read_split(run.split), 1, {})
+    metadata = collect_metadata(
+        run, experiment, read_split(run.split), read_checkpoint(run.best), {}
+    )
     assert metadata.summary.synthetic is False
 
 
@@ -116,5 +118,7 @@ def test_raters_are_described_only_where_there_are_some(run, spec, raters):
     experiment = load_config(run.config, Experiment).model_copy(
         update={"dataset": data.build(fields)}
     )
-    metadata = collect_metadata(run, experiment, read_split(run.split), 1, {})
+    metadata = collect_metadata(
+        run, experiment, read_split(run.split), read_checkpoint(run.best), {}
+    )
     assert metadata.summary.raters == raters
