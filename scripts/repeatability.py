@@ -43,7 +43,8 @@ def measure(folder: Path, softseg: Callable[..., None]) -> tuple[pd.DataFrame, p
             softseg("predict", str(entry.run.folder), str(image), "--roi", str(roi), "-o", str(out))
     softseg("measure", str(out))
     scans = pd.read_csv(out / "measures.csv")
-    scans[["session", "run"]] = scans["scan"].str.extract(r"(.+)_(run-\d)_")
+    parts = scans["scan"].str.split("_run-")  # sub-01_ses-01_run-1_T2star
+    scans["session"], scans["run"] = parts.str[0], "run-" + parts.str[1].str[0]
     wide = scans.pivot(index="session", columns="run", values=["soft_ml", "binary_ml"])
     table = pd.DataFrame({"session": wide.index}, index=wide.index)
     for kind in ("soft", "binary"):

@@ -26,6 +26,7 @@ NOT_REACHED = {
     "softseg/interop": "conversions are not part of the API",
     "softseg/cli": "the command itself",
     "softseg/check": "checks of data are not part of the API",
+    "softseg/training/augmentation_sheet.py": "figures of augmentation are not part of the API",
     "softseg/runs/provenance.py": "options of git",
 }
 ONLY_WITH_THE_OPTION = {

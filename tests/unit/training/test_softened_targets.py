@@ -121,8 +121,8 @@ def test_other_data_need_not_be_fit_for_softening(softseg, tmp_path):
     (folder / "run/config.yaml").write_text(wide)
     data = folder / "other"
     (folder / "data").rename(data)
-    for path in data.glob("site*-image.nii.gz"):  # not the scans it was trained on
-        project.makers.nifti(path, project.makers.scan(hash(path.name) % 999))
+    for number, path in enumerate(data.glob("site*-image.nii.gz")):
+        project.makers.nifti(path, project.makers.scan(900 + number))  # not those of the training
     status, _, error = softseg("eval", "run", "--data", "other")
     assert status == 0, error
 
