@@ -187,7 +187,7 @@ def check_same_model(
             problems.append(f"{path}: {unknown_name('target', target, errors.targets)}")
         elif model != errors.model:
             problems.append(f"{path}: was segmented by {model}")
-        elif sidecar.get("Uncertainty", {}).get("Method") == "ensemble":
+        elif _is_of_ensemble(sidecar):
             problems.append(f"{path}: is of an ensemble, which has other errors than one model")
         elif sidecar.get("Weights", errors.weights) != errors.weights:
             problems.append(
@@ -205,3 +205,9 @@ def check_same_model(
             "postprocessing, name their own model, or leave out --calibrate:",
             problems,
         )
+
+
+def _is_of_ensemble(sidecar: Mapping[str, Any]) -> bool:
+    """Return whether a mask is of the mean of several models."""
+    uncertainty = sidecar.get("Uncertainty")
+    return isinstance(uncertainty, dict) and uncertainty.get("Method") == "ensemble"
