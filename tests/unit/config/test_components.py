@@ -70,6 +70,8 @@ def test_an_explained_component_is_yaml_with_the_defaults(
     base = {"extends": "quickstart", "name": "x"}
     if family == "loss":  # a contour loss alone cannot train a NormReLU
         base["model"] = {"head": {"name": "sigmoid"}}
+    if name == "contrast_dropout":  # of a single contrast, it would do nothing
+        base |= {"extends": "ms_softseg"}
     config = tmp_path / "x.yaml"
     config.write_text(yaml.safe_dump({**base, **content}))
     assert isinstance(load_experiment(config), Experiment)
