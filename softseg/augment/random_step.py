@@ -43,8 +43,8 @@ class RandomStep(Component, ABC):
     probability: Probability = 1.0
     """Probability that a sample is changed."""
 
-    def check_axes(self, axes: int) -> None:
-        """Raise ValueError for parameters that images with this number of spatial axes lack."""
+    def check_images(self, axes: int, contrasts: int) -> None:
+        """Raise ValueError if the step does not fit images with so many axes and contrasts."""
 
     @abstractmethod
     def sample(self, shape: tuple[int, ...], generator: Generator) -> Parameters:

@@ -112,17 +112,19 @@ def augment(
     json_: AsJson = False,
 ) -> None:
     """Draw what augmentation does to a slice: each step at its extremes, and the whole chain."""
-    from softseg.config.load import is_ablation, load_experiment, load_tree
+    from softseg.config.experiment import Experiment
+    from softseg.config.load import is_ablation, load_tree, validate
     from softseg.core.errors import UserError
     from softseg.core.files import check_writable
     from softseg.training.augmentation_sheet import draw_augmentation
 
-    if is_ablation(load_tree(config, set_ or [])):
+    tree = load_tree(config, set_ or [])
+    if is_ablation(tree):
         raise UserError(
             f"{config} is an ablation, whose candidates may differ in their augmentation; name the "
             "configuration that it extends, with what a candidate changes as --set KEY=VALUE"
         )
-    experiment = load_experiment(config, set_ or [])
+    experiment = validate(tree, Experiment)
     check_writable(out)
     console = open_console(to_stderr=json_)
     drawn = draw_augmentation(experiment, out, console, subject, format, overwrite=overwrite)

@@ -8,7 +8,6 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from softseg.augment import (
     AugmentStep,
-    ContrastDropout,
     Flip,
     Mixup,
     RandomStep,
@@ -121,15 +120,10 @@ class Experiment(Component):
 
     @model_validator(mode="after")
     def _steps_fit_slices(self) -> Self:
-        """Check that augmentation names only the two axes of slices, and leaves a contrast."""
+        """Check that augmentation fits the axes and contrasts of the slices."""
         for step in self.augment:
-            if isinstance(step, ContrastDropout) and len(self.dataset.contrasts) == 1:
-                raise ValueError(
-                    "augment: contrast_dropout: the only contrast always stays, so it does "
-                    "nothing; remove it"
-                )
             if isinstance(step, RandomStep):
-                step.check_axes(2)
+                step.check_images(2, len(self.dataset.contrasts))
         return self
 
     @model_validator(mode="after")

@@ -39,7 +39,7 @@ class BiasField(IntensityStep):
 
     def transform(self, contrasts: Contrasts) -> None:
         """Multiply the signal by the field."""
-        values, strength = contrasts.values, contrasts.parameter("strength")
+        values, strength = contrasts.values, contrasts.spread(contrasts.parameter("strength"))
         sizes = values.shape[1:]
         drawn = torch.stack(
             [self._coefficients(len(sizes), seed) for seed in contrasts.sampled["seed"].tolist()]

@@ -21,6 +21,14 @@ class ContrastDropout(IntensityStep):
 
     name: Literal["contrast_dropout"] = "contrast_dropout"
 
+    def check_images(self, axes: int, contrasts: int) -> None:  # noqa: ARG002
+        """Check that a contrast can be dropped."""
+        if contrasts == 1:
+            raise ValueError(
+                "augment: contrast_dropout: the only contrast always stays, so it does nothing; "
+                "remove it"
+            )
+
     def sample(self, shape: tuple[int, ...], generator: Generator) -> Parameters:
         """Sample `changed` (B, C): the contrasts that are dropped."""
         changed = super().sample(shape, generator)["changed"]

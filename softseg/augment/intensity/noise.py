@@ -45,7 +45,7 @@ class Noise(IntensityStep):
 
     def transform(self, contrasts: Contrasts) -> None:
         """Add the noise."""
-        values, std = contrasts.values, contrasts.parameter("std")
+        values, std = contrasts.values, contrasts.spread(contrasts.parameter("std"))
         noise = std * self._standard_noise(contrasts)
         if self.distribution == "gaussian":
             values.add_(noise)

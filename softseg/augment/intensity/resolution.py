@@ -31,7 +31,7 @@ class Blur(IntensityStep):
     def transform(self, contrasts: Contrasts) -> None:
         """Smooth along every axis."""
         radius = math.ceil(4 * self.sigma[1])
-        contrasts.values.copy_(smooth(contrasts.values, contrasts.parameters["sigma"], radius))
+        contrasts.values.copy_(smooth(contrasts.values, contrasts.parameter("sigma"), radius))
 
 
 class LowResolution(IntensityStep):
@@ -48,7 +48,7 @@ class LowResolution(IntensityStep):
     axes: tuple[int, ...] | None = None
     """Axes that lose resolution; null: all, by the same factor."""
 
-    def check_axes(self, axes: int) -> None:
+    def check_images(self, axes: int, contrasts: int) -> None:  # noqa: ARG002
         """Check that images have the axes of the step."""
         check_existing_axes("augment: low_resolution", self.axes or (), axes)
 

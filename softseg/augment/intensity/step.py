@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Generator, Tensor
 
 from softseg.augment.batch import Batch
@@ -22,15 +21,14 @@ class Contrasts:
     values: Tensor  # (N, *spatial), overwritten
     fill: Tensor  # (N,): the standardized background, overwritten
     sampled: Parameters  # name -> (N,), on the CPU
-    parameters: dict[str, Tensor]  # the same on the device of the values, without seeds
+
+    def parameter(self, name: str) -> Tensor:
+        """Return a parameter (N,) on the device of the values."""
+        return to_device(self.sampled[name], self.values.device)
 
     def spread(self, parameter: Tensor) -> Tensor:
         """Return a parameter (N,) in a shape that broadcasts with the values."""
         return parameter.view(-1, *[1] * (self.values.dim() - 1))
-
-    def parameter(self, name: str) -> Tensor:
-        """Return a parameter in a shape that broadcasts with the values."""
-        return self.spread(self.parameters[name])
 
 
 class IntensityStep(RandomStep):
@@ -76,18 +74,15 @@ class IntensityStep(RandomStep):
     def _transform_rows(self, batch: Batch, rows: Tensor, parameters: Parameters) -> None:
         """Transform some contrasts of all samples, by their indices (N,) on the CPU, in place."""
         sampled = {name: values.flatten()[rows] for name, values in parameters.items()}
-        names = [name for name in sampled if name not in ("changed", "seed")]
-        numbers = torch.stack([sampled[name] for name in names]) if names else torch.empty(0)
-        near = dict(zip(names, to_device(numbers, batch.image.device), strict=True))
         planes, fill = batch.image.flatten(0, 1), batch.fill.flatten()
         first, last = int(rows[0]), int(rows[-1])
         if last - first + 1 == len(rows):  # views
             where = slice(first, last + 1)
-            self.transform(Contrasts(planes[where], fill[where], sampled, near))
+            self.transform(Contrasts(planes[where], fill[where], sampled))
             return
         near_rows = to_device(rows, batch.image.device)
         chosen = (planes.index_select(0, near_rows), fill.index_select(0, near_rows))
-        contrasts = Contrasts(*chosen, sampled, near)
+        contrasts = Contrasts(*chosen, sampled)
         self.transform(contrasts)
         planes.index_copy_(0, near_rows, contrasts.values)
         fill.index_copy_(0, near_rows, contrasts.fill)

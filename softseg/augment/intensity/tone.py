@@ -30,8 +30,9 @@ class Brightness(PointwiseStep):
 
     def map_values(self, image: Tensor, fill: Tensor, contrasts: Contrasts) -> None:
         """Multiply the values."""
+        factor = contrasts.parameter("factor")[:, None]
         for values in (image, fill):
-            values.mul_(contrasts.parameters["factor"][:, None])
+            values.mul_(factor)
 
 
 class Contrast(PointwiseStep):
@@ -52,7 +53,7 @@ class Contrast(PointwiseStep):
 
     def map_values(self, image: Tensor, fill: Tensor, contrasts: Contrasts) -> None:
         """Stretch the values about the mean of the image."""
-        factor = contrasts.parameters["factor"][:, None]
+        factor = contrasts.parameter("factor")[:, None]
         mean = image.mean(dim=1, keepdim=True)
         limits = _range(image) if self.preserve_range else None
         for values in (image, fill):
@@ -90,7 +91,7 @@ class Gamma(PointwiseStep):
 
     def map_values(self, image: Tensor, fill: Tensor, contrasts: Contrasts) -> None:
         """Bend the intensities between the image's minimum and maximum."""
-        exponent = contrasts.parameters["exponent"][:, None]
+        exponent = contrasts.parameter("exponent")[:, None]
         low, high = _range(image)
         extent = (high - low).clamp(min=_SMALL)
         start, direction = (high, -1) if self.inverted else (low, 1)

@@ -46,7 +46,7 @@ class Affine(SpatialStep):
     """Whether to round the translation to whole pixels, and to translate before the slice is scaled
     and rotated, as the paper's code does."""
 
-    def check_axes(self, axes: int) -> None:
+    def check_images(self, axes: int, contrasts: int) -> None:  # noqa: ARG002
         """Check the lengths of lists; slices turn by one angle."""
         if isinstance(self.scale, tuple) and len(self.scale) != axes:
             raise ValueError(

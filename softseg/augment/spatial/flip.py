@@ -49,7 +49,7 @@ class Flip(SpatialStep):
         """False: lengths stay."""
         return False
 
-    def check_axes(self, axes: int) -> None:
+    def check_images(self, axes: int, contrasts: int) -> None:  # noqa: ARG002
         """Check that images have the axes of the step."""
         check_existing_axes("augment: flip", self.axes, axes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 import numpy as np
@@ -15,13 +14,14 @@ from softseg.config.load import dump, load_experiment
 from softseg.core.errors import UserError
 from softseg.data.sample import SubjectError, load_sample
 from softseg.package.metadata import anonymize
-from tests.support import makers
+from tests.support import loader_files, makers
+from tests.support.loader_files import bids, files, table
 
 CODES = {1: 0.5, 2: 1}
 YAML = """\
 name: tiny
 dataset: {{loader: files, root: data, image: '{{subject}}_T1w.nii.gz',
-  label: '{{subject}}_m.nii.gz', contrasts: [T1w], targets: {{gm: {{
+  label: '{{subject}}_seg.nii.gz', contrasts: [T1w], targets: {{gm: {{
     values: {values}}}}}}}
 model: {{depth: 1, filters: 2, head: {{name: sigmoid}}}}
 loss: {{name: mse}}
@@ -38,32 +38,8 @@ def expected():
     return np.select([coded() == 1, coded() == 2], [np.float32(0.5), np.float32(1)], np.float32(0))
 
 
-def files(root, mask):
-    makers.nifti(root / "s_T1w.nii.gz", makers.scan())
-    makers.nifti(root / "s_m.nii.gz", mask)
-    patterns = {"image": "{subject}_T1w.nii.gz", "label": "{subject}_m.nii.gz"}
-    return {"loader": "files", **patterns}, {}
-
-
-def table(root, mask):
-    files(root, mask)
-    (root / "t.csv").write_text("subject,T1w,gm\ns,s_T1w.nii.gz,s_m.nii.gz\n")
-    return {"loader": "table", "file": "t.csv"}, {}
-
-
-def bids(root, mask):
-    makers.bids(root, names=["sub-s"])
-    makers.nifti(root / "derivatives/labels/sub-s/anat/sub-s_T1w_seg-manual.nii.gz", mask)
-    return {"loader": "bids"}, {"suffix": "seg-manual"}
-
-
 def nnunet(root, mask):
-    makers.nifti(root / "imagesTr/s_0000.nii.gz", makers.scan())
-    makers.nifti(root / "labelsTr/s.nii.gz", mask)
-    labels = {"background": 0, "perhaps": 1, "certain": 2}
-    content = {"channel_names": {"0": "T1w"}, "labels": labels, "numTraining": 1}
-    (root / "dataset.json").write_text(json.dumps({**content, "file_ending": ".nii.gz"}))
-    return {"loader": "nnunet"}, {}
+    return loader_files.nnunet(root, mask, {"background": 0, "perhaps": 1, "certain": 2})
 
 
 def build(root, spec, **gm):
@@ -163,9 +139,9 @@ def test_confidences_stay_in_a_dump_an_override_and_a_package(tmp_path):
 
 def raters(root, fusion):
     spec, _ = files(root, coded())
-    makers.nifti(root / "s_m-a.nii.gz", coded())
-    makers.nifti(root / "s_m-b.nii.gz", np.zeros(makers.SHAPE))
-    return {**spec, "label": "{subject}_m-{rater}.nii.gz", "raters": {"fusion": fusion}}
+    makers.nifti(root / "s_seg-a.nii.gz", coded())
+    makers.nifti(root / "s_seg-b.nii.gz", np.zeros(makers.SHAPE))
+    return {**spec, "label": "{subject}_seg-{rater}.nii.gz", "raters": {"fusion": fusion}}
 
 
 @pytest.mark.parametrize("fusion", ["majority", "mean", "staple", "a"])

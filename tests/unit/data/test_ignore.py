@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,8 @@ from softseg.core.errors import UserError
 from softseg.data.loaders.base import Target
 from softseg.data.masks import soft_mask
 from softseg.data.sample import SubjectError, load_sample
-from tests.support import makers
+from tests.support import loader_files, makers
+from tests.support.loader_files import bids, describe, files, table
 
 UNKNOWN = 7
 
@@ -24,36 +23,8 @@ def coded(soft=False):
     return mask
 
 
-def files(root, mask):
-    makers.nifti(root / "s_T1w.nii.gz", makers.scan())
-    makers.nifti(root / "s_seg.nii.gz", mask)
-    patterns = {"image": "{subject}_{contrast}.nii.gz", "label": "{subject}_seg.nii.gz"}
-    return {"loader": "files", **patterns}, {}
-
-
-def table(root, mask):
-    files(root, mask)
-    (root / "t.csv").write_text("subject,T1w,gm\ns,s_T1w.nii.gz,s_seg.nii.gz\n")
-    return {"loader": "table", "file": "t.csv"}, {}
-
-
-def bids(root, mask):
-    makers.bids(root, names=["sub-s"])
-    makers.nifti(root / "derivatives/labels/sub-s/anat/sub-s_T1w_seg-manual.nii.gz", mask)
-    return {"loader": "bids"}, {"suffix": "seg-manual"}
-
-
 def nnunet(root, mask):
-    makers.nifti(root / "imagesTr/s_0000.nii.gz", makers.scan())
-    makers.nifti(root / "labelsTr/s.nii.gz", mask)
-    labels = {"background": 0, "gm": 1, "unclear": UNKNOWN}
-    describe(root, labels)
-    return {"loader": "nnunet"}, {}
-
-
-def describe(root, labels):
-    content = {"channel_names": {"0": "T1w"}, "labels": labels, "numTraining": 1}
-    (root / "dataset.json").write_text(json.dumps({**content, "file_ending": ".nii.gz"}))
+    return loader_files.nnunet(root, mask, {"background": 0, "gm": 1, "unclear": UNKNOWN})
 
 
 def build(root, spec, **targets):
