@@ -18,9 +18,9 @@ from softseg.core.types import BoolArray, Float32Array, Float64Array
 from softseg.data.nifti.grid import Grid, canonical
 from softseg.data.sample import Sample
 from softseg.inference.model import Model
-from softseg.inference.patches import Size, sliding_window_logits
 from softseg.metrics.postprocess import Voxels, postprocess
 from softseg.models.predictor import Predictor
+from softseg.models.sliding_window import LogitsFunction, sliding_window_logits
 from softseg.preprocess.geometry import Geometry, center_of_mass, plan_geometry
 from softseg.preprocess.preprocess import standardized_images
 from softseg.preprocess.slices import Slices
@@ -34,8 +34,6 @@ from softseg.preprocess.steps import (
 )
 
 T = TypeVar("T")
-LogitsFunction = Callable[[Tensor], Tensor]
-"""Slices or patches (S, C, H, W) -> their logits (S, K, H, W)."""
 _LIVE_MAPS = 8
 """About how many of the first level's feature maps a U-Net in evaluation holds at once."""
 
@@ -48,7 +46,7 @@ class PreparedScan:
     fill: Tensor  # (S, C): the value outside of the scan
     geometry: Geometry
     slices: Slices
-    patch_size: Size | None  # of the slices in training; None: training did not fix it
+    patch_size: tuple[int, ...] | None  # of the slices in training; None: training did not fix it
     per_slice: Standardize | None  # standardizes each patch on its own (the paper's order)
 
     def to(self, device: torch.device) -> PreparedScan:

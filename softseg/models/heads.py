@@ -192,9 +192,9 @@ class RunningMaximum(nn.Module):
         self.seen.logical_or_(usable)
 
     def as_divisor(self, positive: Tensor) -> Tensor:
-        """Return the average as (1, K, 1, 1), in the type of the activations (B, K, H, W)."""
+        """Return the average as (1, K, 1, 1), in the type and on the device of (B, K, H, W)."""
         self._check_targets(positive)
-        return self.maximum.to(positive.dtype).view(1, -1, 1, 1)
+        return self.maximum.to(positive).view(1, -1, 1, 1)
 
     def _check_targets(self, values: Tensor) -> None:
         """Raise ValueError for values of another number of targets."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +32,7 @@ class Predictor:
     """A network and its head, ready to segment.
 
     The head sees a whole volume at once, so a NormReLU's maximum, and with it the prediction,
-    does not depend on how the slices were batched.
+    does not depend on how samples were batched.
     """
 
     model: nn.Module
@@ -48,7 +49,7 @@ class Predictor:
 
     @torch.no_grad()
     def logits(self, image: Tensor) -> Tensor:
-        """Return the logits (S, K, H, W) of slices (S, C, H, W), float32, on the device.
+        """Return the logits (S, K, *spatial) of samples (S, C, *spatial), float32, on the device.
 
         A batch that does not fit into memory is halved until it does.
         """
@@ -62,11 +63,11 @@ class Predictor:
         return with_halved_batches(in_batches, self.largest_batch(image))
 
     def largest_batch(self, image: Tensor) -> int:
-        """Return how many slices (S, C, H, W) to pass to the network at once, at least 1.
+        """Return how many samples (S, C, *spatial) to pass to the network at once, at least 1.
 
         That is `batch_size`, or as many as a GPU can index.
         """
-        return max(1, min(self.batch_size, indexable_slices(self.model, image.shape)))
+        return max(1, min(self.batch_size, indexable_samples(self.model, image.shape)))
 
     @torch.no_grad()
     def at_once(self, image: Tensor) -> Tensor:
@@ -78,29 +79,29 @@ class Predictor:
             return logits.to(torch.float32, copy=True)
 
     def _padded(self, image: Tensor, size: int) -> Tensor:
-        """Return the logits of at most `size` slices, computed in a batch of `size`."""
+        """Return the logits of at most `size` samples, computed in a batch of `size`."""
         empty = image.new_zeros(size - len(image), *image.shape[1:])
         return self.at_once(torch.cat([image, empty]))[: len(image)]
 
     @torch.no_grad()
     def soft(self, logits: Tensor) -> Tensor:
-        """Return the soft segmentation in [0, 1] of all logits (S, K, H, W) of one volume."""
+        """Return the soft segmentation in [0, 1] of all logits (S, K, *spatial) of one volume."""
         self.head.eval()
         soft: Tensor = self.head(logits)
         return soft
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Return the soft segmentation (S, K, H, W) of all slices (S, C, H, W) of one volume."""
+        """Return the soft segmentation (S, K, *spatial) of a volume's samples (S, C, *spatial)."""
         return self.soft(self.logits(image))
 
 
-def indexable_slices(network: nn.Module, shape: Sequence[int]) -> int:
-    """Return how many slices of a `shape` (S, C, H, W) have no map of more than `MAX_ELEMENTS`.
+def indexable_samples(network: nn.Module, shape: Sequence[int]) -> int:
+    """Return how many samples of a `shape` (S, C, *spatial) have no map above `MAX_ELEMENTS`.
 
     A network says how large its maps are by `elements_per_voxel`.
     """
-    height, width = shape[2:]
-    return MAX_ELEMENTS // (int(getattr(network, "elements_per_voxel", 1)) * height * width)
+    voxels = math.prod(shape[2:])
+    return MAX_ELEMENTS // (int(getattr(network, "elements_per_voxel", 1)) * voxels)
 
 
 def with_halved_batches(compute: Callable[[int], Tensor], size: int) -> Tensor:

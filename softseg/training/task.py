@@ -23,7 +23,7 @@ from softseg.core import device as hardware
 from softseg.core.errors import UserError
 from softseg.core.memory import GIB, is_out_of_memory
 from softseg.losses import Loss
-from softseg.models.predictor import indexable_slices
+from softseg.models.predictor import indexable_samples
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.steps import Standardize, slice_standardization
 from softseg.runs.build import build_network, on_device
@@ -218,7 +218,7 @@ def _check_batch_size(stack: SliceStack, experiment: Experiment, processes: Proc
         return
     with torch.device("meta"):
         network, _ = build_network(experiment)
-    most = indexable_slices(network, stack.image.shape) * processes.world_size
+    most = indexable_samples(network, stack.image.shape) * processes.world_size
     if trainer.batch_size > most:
         height, width = stack.image.shape[2:]
         advice = f"lower it to {most} or less" if most else "crop the slices"

@@ -88,8 +88,9 @@ def test_a_scan_is_copied_once_and_its_prediction_is_read_once(shape, sets, batc
     assert len(log.reads) == 1, log.reads
 
 
-def test_a_scan_that_does_not_fit_on_the_device_is_copied_in_patches(monkeypatch):
-    plain, emulated = predictors()
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: "-".join(map(str, head.values())))
+def test_a_scan_that_does_not_fit_on_the_device_is_copied_in_patches(head, monkeypatch):
+    plain, emulated = predictors(head)
     expected = segment(model_on(plain), scan((20, 15, 10)))
 
     def full(self, device):

@@ -16,10 +16,11 @@ from torch import Tensor
 from softseg.augment import AugmentStep
 from softseg.core.errors import UserError
 from softseg.core.types import Float32Array
-from softseg.inference.segment import LogitsFunction, PreparedScan, volume_logits
+from softseg.inference.segment import PreparedScan, volume_logits
 from softseg.inference.uncertainty.mc_dropout import dropout_layers, row_generators, sampled_logits
 from softseg.inference.uncertainty.tta import apply_transform, sample_transforms
 from softseg.models.predictor import Predictor
+from softseg.models.sliding_window import LogitsFunction
 
 VolumeForward = Callable[[LogitsFunction, Tensor], Tensor]
 """Passes whole slices (S, C, H, W) to a network, at once or in blended patches; the result has n
