@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import augmentation as augmentation_study
 import bias
 import pandas as pd
 import repeatability as repeated_scans
@@ -166,6 +167,12 @@ def softening(jobs: int) -> None:
     soften.run(RESULTS / "soften", scratch, softseg, jobs)
 
 
+def augmentation(jobs: int) -> None:
+    """Which chain of augmentation is best on real scans, and on perturbed copies of them."""
+    scratch = Path(tempfile.gettempdir()) / "softseg-augmentation"  # scans are not kept
+    augmentation_study.run(RESULTS / "augmentation", scratch, real, softseg, jobs)
+
+
 def row_of(entry: RunStatus) -> dict[str, object]:
     """Return the scores of one run, and whether its output was dead at the end."""
     scored = pd.read_csv(entry.run.folder / "metrics.csv")
@@ -225,6 +232,7 @@ TABLES = {
     "repeatability": repeatability,
     "soften": softening,
     "measure": measure,
+    "augmentation": augmentation,
 }
 
 

@@ -19,6 +19,7 @@ from tests.support.paths import CONFIGS
 ABLATIONS = sorted(CONFIGS.glob("*_ablation.yaml"))
 # Ablations that compare something else than the paper's candidates.
 OTHERS = {
+    "augmentation_ablation",
     "bias_ablation",
     "losses_ablation",
     "losses_long_ablation",
