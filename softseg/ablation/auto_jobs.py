@@ -33,7 +33,14 @@ _MEMORY_SHARE = 0.8  # of free memory: evaluation needs more than the measured s
 _WORTHWHILE = 0.15  # gain of one more run on a GPU, in units of the first one's speed
 _CUDA_CONTEXT = 0.6 * GIB  # of a GPU's memory, which each process takes before any tensor
 _STEPS = 5  # of a training that is measured on a GPU; a CPU's use is known after one
-_KINDS = {"dataset", "model", "preprocess", "slices", "trainer"}  # sections that decide the cost
+_KINDS = {
+    "dataset",
+    "model",
+    "patches",
+    "preprocess",
+    "slices",
+    "trainer",
+}  # sections that decide the cost
 
 
 @dataclass(frozen=True)

@@ -116,14 +116,16 @@ def write_shared_stacks(
 ) -> dict[int, Path]:
     """Preprocess the data of all runs; returns the file with the slices of each run, by number.
 
-    Runs share a file if their dataset, preprocess and slices sections are equal and their losses
-    need the same maps. Raises UserError for bad data, and for sets that cannot train, before any
+    Runs share a file if their dataset and preprocess sections and their samples are equal and their
+    losses need the same maps. Raises UserError for bad data, and for sets that cannot train, before any
     run starts.
     """
     groups: dict[str, list[PlannedRun]] = {}
     for planned in plan:
-        sections = planned.experiment.model_dump_json(include={"dataset", "preprocess", "slices"})
-        groups.setdefault(f"{sections} {planned.experiment.loss.required_maps}", []).append(planned)
+        own = planned.experiment
+        sections = own.model_dump_json(include={"dataset", "preprocess"})
+        key = f"{sections} {own.samples.recipe} {own.loss.required_maps}"
+        groups.setdefault(key, []).append(planned)
     files: dict[int, Path] = {}
     for group in groups.values():
         experiment = group[0].experiment

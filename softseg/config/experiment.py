@@ -21,8 +21,10 @@ from softseg.data import Dataset, Split
 from softseg.losses import Loss, contour_losses, contour_only
 from softseg.metrics.score import Evaluate
 from softseg.models import Model
+from softseg.preprocess.patches import Patches
+from softseg.preprocess.samples import Samples
 from softseg.preprocess.slices import Slices
-from softseg.preprocess.steps import Chain, needs_roi
+from softseg.preprocess.steps import Chain, needs_roi, slice_standardization
 
 
 class InitFrom(Component):
@@ -62,7 +64,11 @@ class Experiment(Component):
     closest canonical orientation (RAS+). Available: standardize, resample, crop. The position of
     `standardize: {over: volume}` has no effect."""
     slices: Slices = Slices()
-    """How volumes become 2D slices."""
+    """How volumes become slices for a 2D network. With a 3D network, `axis` is still the plane of
+    figures and of a `crop` with two values; the other keys have no effect."""
+    patches: Patches = Patches()
+    """How volumes become patches for a 3D network (`model.name: unet3d`); no effect with a 2D
+    one."""
     augment: tuple[AugmentStep, ...] = ()
     """Steps applied to each training batch, in the order of the list. Spatial: affine, elastic,
     flip. Intensity: noise, blur, low_resolution, brightness, contrast, gamma, bias_field,
@@ -79,9 +85,31 @@ class Experiment(Component):
     evaluate: Evaluate = Evaluate()
     """How predictions are postprocessed and scored."""
 
+    @property
+    def axes(self) -> int:
+        """Number of spatial axes of the network's input: 2 or 3."""
+        return self.model.axes
+
+    @property
+    def samples(self) -> Samples:
+        """What the network is trained on: `slices` of a 2D network, `patches` of a 3D one."""
+        if self.axes == 2:
+            return self.slices
+        return self.patches.with_plane(self.slices.in_plane)
+
+    @model_validator(mode="after")
+    def _standardizes_what_it_trains_on(self) -> Self:
+        """Check that a 3D network has no standardization of slices."""
+        if self.axes == 3 and slice_standardization(self.preprocess):
+            raise ValueError(
+                "preprocess: standardize over: slice is for 2D networks; use over: volume with "
+                f"model.name: {self.model.name}"
+            )
+        return self
+
     @model_validator(mode="after")
     def _has_the_roi_it_needs(self) -> Self:
-        if self.dataset.roi is None and needs_roi(self.preprocess, self.slices):
+        if self.dataset.roi is None and needs_roi(self.preprocess, self.samples):
             raise ValueError("a step of preprocess or slices needs an ROI mask: set dataset.roi")
         return self
 
@@ -119,17 +147,18 @@ class Experiment(Component):
         return self
 
     @model_validator(mode="after")
-    def _steps_fit_slices(self) -> Self:
-        """Check that augmentation fits the axes and contrasts of the slices."""
+    def _steps_fit_samples(self) -> Self:
+        """Check that augmentation fits the axes and contrasts of the samples."""
         for step in self.augment:
             if isinstance(step, RandomStep):
-                step.check_images(2, len(self.dataset.contrasts))
+                step.check_images(self.axes, len(self.dataset.contrasts))
         return self
 
     @model_validator(mode="after")
     def _flips_keep_sides(self) -> Self:
         """Check that flips swap targets that exist, and those of the left and right side."""
-        targets, sides = tuple(self.dataset.targets), self.slices.axis != "sagittal"
+        targets = tuple(self.dataset.targets)
+        sides = self.samples.in_plane[0] == 0  # whether axis 0 of a sample is left-right
         for step in self.augment:
             if isinstance(step, Flip):
                 step.check_targets(targets, sides)

@@ -77,10 +77,10 @@ class OpenedRun:
 
     def prepared(self, volume: StackedVolume) -> PreparedScan:
         """The slices of a volume, which are no larger than in training."""
-        rows, slices = slice(volume.start, volume.stop), self.experiment.slices
+        rows, samples = slice(volume.start, volume.stop), self.experiment.samples
         per_slice = slice_standardization(self.experiment.preprocess)
         image, fill = self.stack.image[rows], self.stack.fill[rows]
-        return PreparedScan(image, fill, volume.geometry, slices, None, per_slice)
+        return PreparedScan(image, fill, volume.geometry, samples, None, per_slice)
 
     def load_sample(self, volume: StackedVolume) -> Sample:
         """Read the native masks of a volume, those of every rater included."""
@@ -221,7 +221,7 @@ def _reason_against(key: str, run: Run) -> str:
         return ""
     if section == "split":
         return f"the sets are those in {run.split}; score another of them with --split"
-    if section in ("model", "preprocess", "slices"):
+    if section in ("model", "preprocess", "slices", "patches"):
         return "the weights were trained with the first value; train another run with the second"
     return "it has no effect after training"
 

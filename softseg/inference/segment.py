@@ -23,7 +23,7 @@ from softseg.models.predictor import Predictor
 from softseg.models.sliding_window import LogitsFunction, sliding_window_logits
 from softseg.preprocess.geometry import Geometry, center_of_mass, plan_geometry
 from softseg.preprocess.preprocess import standardized_images
-from softseg.preprocess.slices import Slices
+from softseg.preprocess.samples import Samples
 from softseg.preprocess.steps import (
     Crop,
     Standardize,
@@ -45,7 +45,7 @@ class PreparedScan:
     image: Tensor  # (S, C, H, W) float32
     fill: Tensor  # (S, C): the value outside of the scan
     geometry: Geometry
-    slices: Slices
+    samples: Samples
     patch_size: tuple[int, ...] | None  # of the slices in training; None: training did not fix it
     per_slice: Standardize | None  # standardizes each patch on its own (the paper's order)
 
@@ -55,7 +55,7 @@ class PreparedScan:
 
     def to_native(self, soft: Tensor) -> Float32Array:
         """Slices (S, K, H, W) in [0, 1] -> (K, X, Y, Z) on the scan's grid, 0 outside the crop."""
-        return np.stack([self.geometry.to_native(target) for target in self.slices.stack(soft)])
+        return np.stack([self.geometry.to_native(target) for target in self.samples.stack(soft)])
 
 
 def segment(
@@ -97,36 +97,31 @@ def prepare_scan(
     UserError for a model that was trained around an ROI if there is none, and for a center outside
     the image.
     """
-    steps, slices = experiment.preprocess, _every_slice(experiment)
-    middle = _box_center(steps, slices, sample, center)
+    steps, samples = experiment.preprocess, experiment.samples.with_all()
+    middle = _box_center(steps, samples, sample, center)
     patch_size = None
     if any(isinstance(step, Crop) for step in steps):
-        shape = plan_geometry(sample.grid, steps, slices, middle).network.shape
-        height, width = (shape[axis] for axis in slices.in_plane)
+        shape = plan_geometry(sample.grid, steps, samples, middle).network.shape
+        height, width = (shape[axis] for axis in samples.in_plane)
         patch_size = (height, width)
     if not training_crop:
-        steps = _without_cutting(steps, slices, sample.grid)
-    geometry = plan_geometry(sample.grid, steps, slices, middle)
+        steps = _without_cutting(steps, samples, sample.grid)
+    geometry = plan_geometry(sample.grid, steps, samples, middle)
     volumes, fill = standardized_images(sample, steps, geometry)
-    image = slices.cut(volumes)
+    image = samples.cut(volumes)
     return PreparedScan(
         image=image,
         fill=torch.from_numpy(fill).expand(len(image), -1),
         geometry=geometry,
-        slices=slices,
+        samples=samples,
         patch_size=patch_size,
         per_slice=slice_standardization(steps),
     )
 
 
-def _every_slice(experiment: Experiment) -> Slices:
-    """The options of slices with no slice excluded, since every slice is predicted."""
-    return experiment.slices.model_copy(update={"exclude": ()})
-
-
 def requires_roi(experiment: Experiment) -> bool:
     """Whether a scan can be segmented only with an ROI mask or the middle of a box."""
-    return needs_roi(experiment.preprocess, _every_slice(experiment))
+    return needs_roi(experiment.preprocess, experiment.samples.with_all())
 
 
 def crop_around(experiment: Experiment) -> Literal["image", "roi"] | None:
@@ -136,10 +131,10 @@ def crop_around(experiment: Experiment) -> Literal["image", "roi"] | None:
 
 
 def _box_center(
-    steps: Sequence[Step], slices: Slices, sample: Sample, center: Sequence[float] | None
+    steps: Sequence[Step], samples: Samples, sample: Sample, center: Sequence[float] | None
 ) -> Float64Array | None:
     """World position (3,) of the middle of the box; None if the steps need no ROI."""
-    if not needs_roi(steps, slices):
+    if not needs_roi(steps, samples):
         return None
     needs_mask = any(isinstance(step, Standardize) and step.region == "roi" for step in steps)
     if center is not None and not needs_mask:
@@ -160,13 +155,14 @@ def _box_center(
     return middle
 
 
-def _without_cutting(steps: Sequence[Step], slices: Slices, native: Grid) -> tuple[Step, ...]:
+def _without_cutting(steps: Sequence[Step], samples: Samples, native: Grid) -> tuple[Step, ...]:
     """The steps with a crop around the image that only pads; one around an ROI stays as it is."""
     changed: list[Step] = []
     for number, step in enumerate(steps):
         if isinstance(step, Crop) and step.around == "image":
-            before = plan_geometry(native, steps[:number], slices, None).network.shape
-            pairs = zip(step.size, (before[axis] for axis in slices.in_plane), strict=True)
+            before = plan_geometry(native, steps[:number], samples, None).network.shape
+            axes = step.axes(samples.crop_plane)
+            pairs = zip(step.size, (before[axis] for axis in axes), strict=True)
             changed.append(step.model_copy(update={"size": tuple(max(pair) for pair in pairs)}))
         else:
             changed.append(step)

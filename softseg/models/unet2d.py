@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -23,6 +23,8 @@ class Unet2d(BlockOptions):
 
     Example: `model: {name: unet2d, depth: 4, filters: 32, dropout: 0.2, head: {name: sigmoid}}`
     """
+
+    axes: ClassVar[int] = 2
 
     name: Literal["unet2d"] = "unet2d"
     depth: Annotated[int, Field(ge=1, le=6)] = 3

@@ -314,6 +314,7 @@ def anonymize(experiment: Experiment) -> Experiment:
         dataset=placeholder,
         preprocess=experiment.preprocess,
         slices=experiment.slices,
+        patches=experiment.patches,
         augment=experiment.augment,
         model=experiment.model,
         loss=experiment.loss,

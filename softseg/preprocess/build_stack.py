@@ -24,8 +24,8 @@ from softseg.preprocess.cache import (
     eviction_suspended,
     read_or_create,
 )
-from softseg.preprocess.preprocess import VolumeSlices, preprocess
-from softseg.preprocess.slices import Slices
+from softseg.preprocess.preprocess import PreprocessedVolume, preprocess
+from softseg.preprocess.samples import Samples
 from softseg.preprocess.soften import soften_sample
 from softseg.preprocess.stack import SliceStack, assemble_stack
 from softseg.preprocess.steps import Step
@@ -38,7 +38,7 @@ def build_stack(
     subjects: Sequence[Subject],
     dataset: Dataset,
     steps: Sequence[Step],
-    slices: Slices,
+    samples: Samples,
     maps: Sequence[str] = (),
     tick: Callable[[], None] = lambda: None,
     known_problems: Sequence[str] = (),
@@ -53,7 +53,7 @@ def build_stack(
     folder = None if dataset.cache is None else Path(dataset.cache)
     recipe = {
         "steps": [step.model_dump(mode="json") for step in steps],
-        "slices": slices.model_dump(mode="json"),
+        "slices": samples.recipe,
         "targets": [(name, t.model_dump(mode="json")) for name, t in dataset.targets.items()],
         "on_grid_mismatch": dataset.on_grid_mismatch,
         "fill": [dataset.fill_of(contrast) for contrast in dataset.contrasts],
@@ -61,11 +61,11 @@ def build_stack(
     }
     used: list[Path] = []
 
-    def read_or_preprocess(subject: Subject) -> VolumeSlices:
-        def create() -> VolumeSlices:
+    def read_or_preprocess(subject: Subject) -> PreprocessedVolume:
+        def create() -> PreprocessedVolume:
             sample = load_sample(subject, dataset, confidence=True)
             sample = soften_sample(sample, subject, dataset)
-            return preprocess(sample, steps, slices, dataset.raters.fusion == "random", maps)
+            return preprocess(sample, steps, samples, dataset.raters.fusion == "random", maps)
 
         if folder is None:
             return create()
@@ -84,14 +84,14 @@ def build_stack(
 
 def _all_volumes(
     subjects: Sequence[Subject],
-    volume_of: Callable[[Subject], VolumeSlices],
+    volume_of: Callable[[Subject], PreprocessedVolume],
     dataset: Dataset,
     tick: Callable[[], None],
     known_problems: Sequence[str],
-) -> list[VolumeSlices]:
+) -> list[PreprocessedVolume]:
     """Return the results of `volume_of`, called in threads, or raise all problems at once."""
 
-    def volume_or_problems(subject: Subject) -> VolumeSlices | list[str]:
+    def volume_or_problems(subject: Subject) -> PreprocessedVolume | list[str]:
         try:
             return volume_of(subject)
         except CacheError:  # concerns all subjects
@@ -104,7 +104,7 @@ def _all_volumes(
             error.filename = error.filename or subject.name
             return [os_error_message(error)]
 
-    volumes: list[VolumeSlices] = []
+    volumes: list[PreprocessedVolume] = []
     problems = list(known_problems)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
         for result in pool.map(volume_or_problems, subjects):

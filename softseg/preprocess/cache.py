@@ -37,7 +37,7 @@ from softseg.core.locks import NoLocksError, file_lock
 from softseg.core.memory import is_out_of_memory
 from softseg.data.nifti.grid import Grid
 from softseg.preprocess.geometry import Geometry
-from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
+from softseg.preprocess.preprocess import PreprocessedVolume, VolumeStatistics
 
 # Raise when preprocessing computes other values: entries of earlier versions are then ignored.
 _VERSION = 6
@@ -60,7 +60,7 @@ def entry_key(files: Iterable[Path], recipe: Any) -> str:
     return digest.hexdigest()[:32]
 
 
-def read_or_create(path: Path, create: Callable[[], VolumeSlices]) -> VolumeSlices:
+def read_or_create(path: Path, create: Callable[[], PreprocessedVolume]) -> PreprocessedVolume:
     """Return the volume of an entry, which is created and written first if there is none.
 
     Only one process creates an entry; others wait for it. Raises CacheError where the entry cannot
@@ -84,7 +84,7 @@ def read_or_create(path: Path, create: Callable[[], VolumeSlices]) -> VolumeSlic
     return volume
 
 
-def write_entry(path: Path, volume: VolumeSlices) -> None:
+def write_entry(path: Path, volume: PreprocessedVolume) -> None:
     """Write one entry, which gets its name only when it is complete.
 
     Raises CacheError where it cannot be written, and TrainingError on a full disk.
@@ -118,7 +118,7 @@ def cache_errors() -> Iterator[None]:
         raise CacheError(f"dataset.cache: {error}") from error
 
 
-def read_entry(path: Path) -> VolumeSlices | None:
+def read_entry(path: Path) -> PreprocessedVolume | None:
     """Read one entry (memory-mapped); return None if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as entry:
@@ -131,7 +131,7 @@ def read_entry(path: Path) -> VolumeSlices | None:
         if is_out_of_memory(error):  # mapping takes addresses
             raise
         return None
-    return VolumeSlices(**tensors, geometry=geometry, statistics=statistics)
+    return PreprocessedVolume(**tensors, geometry=geometry, statistics=statistics)
 
 
 def _checksum(metadata: dict[str, Any], tensors: dict[str, Tensor]) -> str:

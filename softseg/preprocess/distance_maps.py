@@ -1,15 +1,16 @@
 """Maps of the distance to a contour, by which contour losses multiply predictions.
 
-A map is computed from a whole slice: in a crop, a contour outside it would be forgotten, and a crop
-without foreground would have none. A mask without a contour, empty or filling its slice, has no
-distances (scipy's exact transform would return those to a point that does not exist).
+A map is computed from a whole slice or, for a 3D network, a whole volume: in a crop, a contour
+outside it would be forgotten, and a crop without foreground would have none. A mask without a
+contour, empty or filling its slice or volume, has no distances (scipy's exact transform would
+return those to a point that does not exist).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import prod, sqrt
 
 import numpy as np
 import torch
@@ -21,72 +22,74 @@ from softseg.core.types import BoolArray, Float32Array, Float64Array, FloatArray
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.preprocess.geometry import Geometry, plan_geometry
 from softseg.preprocess.interpolation import resample
-from softseg.preprocess.slices import Slices, aspect_ratio
+from softseg.preprocess.samples import Samples, equal_sides
 from softseg.preprocess.steps import Crop, Step, label_interpolation
 
-Spacing = tuple[float, float]
+Spacing = tuple[float, ...]
+"""Sides of a pixel or voxel in mm, one for each axis."""
 
 
-def slice_maps(
+def distance_maps(
     target: FloatArray,
     steps: Sequence[Step],
-    slices: Slices,
+    samples: Samples,
     geometry: Geometry,
     kinds: Sequence[str],
 ) -> list[Tensor]:
-    """Return a map of each kind for every slice, each (S, K, H, W), of native masks (K, X, Y, Z).
+    """Return a map of each kind for every sample, (S, K, *spatial), of native masks (K, X, Y, Z).
 
-    Maps are computed on whole slices, so that a crop through a structure, or past it, changes
-    nothing; then they are cropped. Padding repeats the value at the edge of the scan. Raises
-    UserError for a chain that crops before it resamples.
+    Maps are computed on whole slices or volumes, so that a crop through a structure, or past it,
+    changes nothing; then they are cropped. Padding repeats the value at the edge of the scan.
+    Raises UserError for a chain that crops before it resamples.
     """
     if not kinds:
         return []
     uncropped_steps = [step for step in steps if not isinstance(step, Crop)]
-    uncropped = plan_geometry(geometry.native, uncropped_steps, slices, None)
+    uncropped = plan_geometry(geometry.native, uncropped_steps, samples, None)
     order = label_interpolation(steps)
     resampled = [resample(mask, uncropped.native, uncropped.network, order) for mask in target]
-    inside = binarize(slices.cut(np.stack(resampled)).numpy(), TRUTH_THRESHOLD)
-    height, width = uncropped.network.zooms[list(slices.in_plane)]
-    spacing = (float(height), float(width))
+    inside = binarize(samples.cut(np.stack(resampled)).numpy(), TRUTH_THRESHOLD)
+    spacing = tuple(float(side) for side in uncropped.network.zooms[list(samples.in_plane)])
     offset = np.linalg.solve(uncropped.network.affine, geometry.network.affine)[:3, 3]
     start = np.rint(offset).astype(int)
     if np.abs(offset - start).max() > 1e-3:  # voxels
         raise UserError("a contour loss needs the step `crop` after `resample`, not before it")
-    rows_and_columns = [
-        np.clip(
-            start[axis] + np.arange(geometry.network.shape[axis]),
-            0,
-            uncropped.network.shape[axis] - 1,
-        )
-        for axis in slices.in_plane
-    ]
-    crop = np.ix_(*rows_and_columns)
+    crop = np.ix_(
+        range(len(target)),
+        *(
+            np.clip(start[axis] + np.arange(size), 0, uncropped.network.shape[axis] - 1)
+            for axis, size in enumerate(geometry.network.shape)
+        ),
+    )
     maps = []
     for kind in kinds:
-        rows = [[contour_map(mask, spacing, kind)[crop] for mask in masks] for masks in inside]
-        maps.append(torch.from_numpy(np.array(rows, dtype=np.float32)))
+        rows = [[contour_map(mask, spacing, kind) for mask in masks] for masks in inside]
+        volumes = samples.stack(torch.from_numpy(np.array(rows, dtype=np.float32)))
+        maps.append(samples.cut(volumes[crop]))
     return maps
 
 
 def contour_map(mask: BoolArray, spacing: Spacing, kind: str) -> Float32Array:
-    """Return the map of one target in one slice.
+    """Return the map of one target in one slice or volume.
 
     Args:
-        mask: (H, W), the target: where the soft mask is at least 0.5, so that its contour is there.
-        spacing: size of a pixel along each axis in mm, above 0.
+        mask: (H, W) or (X, Y, Z), the target: where the soft mask is at least 0.5, so that its
+            contour is there.
+        spacing: side of a pixel or voxel along each axis in mm, above 0.
         kind: a name in `KINDS`, which defines the map and its unit.
 
     Returns:
-        (H, W), negative inside and positive outside; `published` is 0 on the innermost layer of a
-        mask. Without a contour, `absent` or `full` of the kind everywhere.
+        The shape of the mask, negative inside and positive outside; `published` is 0 on the
+        innermost layer of a mask. Without a contour, `absent` or `full` of the kind everywhere.
 
     Raises:
         ValueError: the mask is not boolean (a soft one would be measured from its faintest
             pixel), or the kind is unknown.
     """
-    if mask.dtype != np.bool_ or mask.ndim != 2:
-        raise ValueError(f"a map needs a boolean mask (H, W), not {mask.dtype} {mask.shape}")
+    if mask.dtype != np.bool_ or mask.ndim not in (2, 3):
+        raise ValueError(
+            f"a map needs a boolean mask (H, W) or (X, Y, Z), not {mask.dtype} {mask.shape}"
+        )
     if kind not in KINDS:
         raise ValueError(f"unknown map {kind!r}; the maps are {', '.join(KINDS)}")
     definition = KINDS[kind]
@@ -101,19 +104,21 @@ def half_pixel(mask: BoolArray, spacing: Spacing) -> Float64Array:
     """Return the distance in mm from pixel centers to the contour between pixels; < 0 inside.
 
     Exact: of the square of a pixel, the point nearest to another center is a corner or the middle
-    of an edge. On a grid of twice the resolution these are nodes between the centers, and the
-    contour is the nodes that squares of both sides share. mask: (H, W), with a contour.
+    of an edge (of a voxel's box: a corner, or the middle of an edge or a face). On a grid of twice
+    the resolution these are nodes between the centers, and the contour is the nodes that squares
+    or boxes of both sides share. mask: (H, W) or (X, Y, Z), with a contour.
     """
-    contour = _square_nodes(mask) & _square_nodes(~mask)
-    distance = _distance(~contour, (spacing[0] / 2, spacing[1] / 2))[1::2, 1::2]
+    contour = _nodes(mask) & _nodes(~mask)
+    distance = _distance(~contour, tuple(side / 2 for side in spacing))
+    distance = distance[(slice(1, None, 2),) * mask.ndim]
     return np.where(mask, -distance, distance)
 
 
-def _square_nodes(mask: BoolArray) -> BoolArray:
+def _nodes(mask: BoolArray) -> BoolArray:
     """Return all nodes of the pixels' squares, with borders: (H, W) -> (2H + 1, 2W + 1)."""
-    nodes = np.zeros((2 * mask.shape[0] + 1, 2 * mask.shape[1] + 1), dtype=np.bool_)
-    nodes[1::2, 1::2] = mask
-    return binary_dilation(nodes, structure=np.ones((3, 3), dtype=np.bool_))
+    nodes = np.zeros([2 * size + 1 for size in mask.shape], dtype=np.bool_)
+    nodes[(slice(1, None, 2),) * mask.ndim] = mask
+    return binary_dilation(nodes, structure=np.ones((3,) * mask.ndim, dtype=np.bool_))
 
 
 def published(mask: BoolArray, spacing: Spacing) -> Float64Array:
@@ -121,7 +126,7 @@ def published(mask: BoolArray, spacing: Spacing) -> Float64Array:
 
     Distances are to the center of the nearest pixel of the other side. Their code, too, subtracts
     1 inside, which is right for pixels of 1 mm only: with smaller ones, layers inside have the
-    sign of the outside. mask: (H, W), with a contour.
+    sign of the outside. mask: (H, W) or (X, Y, Z), with a contour.
     """
     return np.where(mask, 1 - _distance(mask, spacing), _distance(~mask, spacing))
 
@@ -129,7 +134,8 @@ def published(mask: BoolArray, spacing: Spacing) -> Float64Array:
 def edt(mask: BoolArray, spacing: Spacing) -> Float64Array:
     """Return the distance in pixels to the nearest pixel center of the other side; < 0 inside.
 
-    Of oblong pixels, in sides of square ones of the same area, so that maps can be rotated.
+    Of oblong pixels, in sides of square ones of the same area, so that maps can be rotated; of
+    voxels, in sides of cubes of the same volume.
     """
     pixels = _in_pixels(spacing)
     return np.where(mask, -_distance(mask, pixels), _distance(~mask, pixels))
@@ -145,11 +151,11 @@ def rrw(mask: BoolArray, spacing: Spacing) -> Float64Array:
 class Kind:
     """The definition of a map; `compute` is called for masks with a contour only."""
 
-    compute: Callable[[BoolArray, Spacing], Float64Array]  # (H, W) and mm -> (H, W)
-    is_length: bool = True  # in mm or pixels: grows when augmentation enlarges its slice
+    compute: Callable[[BoolArray, Spacing], Float64Array]  # mask and mm -> map
+    is_length: bool = True  # in mm or pixels: grows when augmentation enlarges its sample
     of_background: bool = False  # computed for the complement of the mask
     absent: float = 0.0  # everywhere, for an empty mask
-    full: float = 0.0  # everywhere, for a mask that fills its slice
+    full: float = 0.0  # everywhere, for a mask that fills its sample
 
 
 KINDS = {
@@ -163,9 +169,14 @@ KINDS = {
 
 
 def _in_pixels(spacing: Spacing) -> Spacing:
-    """Return the sides of a pixel whose area is 1."""
-    root = sqrt(aspect_ratio(*spacing))
-    return root, 1 / root
+    """Return the sides of a pixel of area 1, or of a voxel of volume 1, of the same shape."""
+    *others, last = spacing
+    sides = [1.0 if equal_sides(side, last) else side / last for side in others]
+    if len(sides) == 1:
+        root = sqrt(sides[0])
+        return root, 1 / root
+    mean = prod(sides) ** (1 / len(spacing))
+    return tuple(side / mean for side in (*sides, 1.0))
 
 
 def _distance(mask: BoolArray, spacing: Spacing) -> Float64Array:

@@ -14,7 +14,7 @@ import numpy as np
 from softseg.core.types import Float32Array, Float64Array, FloatArray
 from softseg.data.nifti.grid import Grid, canonical
 from softseg.preprocess.interpolation import resample
-from softseg.preprocess.slices import Slices
+from softseg.preprocess.samples import Samples
 from softseg.preprocess.steps import Crop, Resample, Step
 
 
@@ -39,7 +39,7 @@ class Geometry:
 
 
 def plan_geometry(
-    native: Grid, steps: Sequence[Step], slices: Slices, center: FloatArray | None
+    native: Grid, steps: Sequence[Step], samples: Samples, center: FloatArray | None
 ) -> Geometry:
     """Return the geometry of a chain on one scan; `center` is the ROI's in world mm, (3,)."""
     grid = canonical(native)
@@ -47,7 +47,7 @@ def plan_geometry(
         if isinstance(step, Resample):
             grid = step(grid)
         elif isinstance(step, Crop):
-            grid = step(grid, slices.in_plane, center)
+            grid = step(grid, samples.crop_plane, center)
     return Geometry(native, grid)
 
 

@@ -1,4 +1,4 @@
-"""Preprocess one subject: native arrays in, slices for the network out."""
+"""Preprocess one subject: native arrays in, slices or the volume for the network out."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from softseg.data.masks import TOLERANCE, Counts, count_soft
 from softseg.data.sample import Sample, digest_of
 from softseg.metrics import TRUTH_THRESHOLD, binarize, without_ignored
 from softseg.metrics.overlap import dice
-from softseg.preprocess.distance_maps import slice_maps
+from softseg.preprocess.distance_maps import distance_maps
 from softseg.preprocess.geometry import Geometry, center_of_mass, plan_geometry
 from softseg.preprocess.interpolation import Interpolation, Order, resample
-from softseg.preprocess.slices import Slices
+from softseg.preprocess.samples import Samples
 from softseg.preprocess.steps import (
     Resample,
     Standardize,
@@ -46,18 +46,18 @@ class VolumeStatistics:
 
 
 @dataclass(frozen=True)
-class VolumeSlices:
-    """All slices of one subject, ready for the network."""
+class PreprocessedVolume:
+    """All samples of one subject, ready for the network: S slices, or in 3D the volume, S = 1."""
 
-    image: Tensor  # (S, C, H, W) float32, standardized
-    target: Tensor  # (S, K, H, W) float32 in [0, 1]
+    image: Tensor  # (S, C, *spatial) float32, standardized
+    target: Tensor  # (S, K, *spatial) float32 in [0, 1]
     fill: Tensor  # (S, C): the standardized background
     keep: Tensor  # (S,) bool: takes part in training and validation
-    raters: Tensor  # (S, R, K, H, W) float32 in [0, 1]: each rater's masks; R = 0 unless asked for
-    maps: Tensor  # (S, M, K, H, W) float32: a map of each kind that a contour loss needs
-    ignore: Tensor  # (S, I, H, W) float32: 1 where a target is unknown; I = K, or 0 for nowhere
-    truth: Tensor  # (S, T, H, W) float32: the masks of the files; T = K, or 0 if not softened
-    weight: Tensor  # (S, W, H, W) float32 in [0, 1], of the loss; W = K, or 0 if all are 1
+    raters: Tensor  # (S, R, K, *spatial) float32 in [0, 1]: masks of each rater; R may be 0
+    maps: Tensor  # (S, M, K, *spatial) float32: a map of each kind that the loss needs
+    ignore: Tensor  # (S, I, *spatial) float32: 1 where a target is unknown; I = K, or 0 for nowhere
+    truth: Tensor  # (S, T, *spatial) float32: the masks of the files; T = K, or 0 if not softened
+    weight: Tensor  # (S, W, *spatial) float32 in [0, 1], of the loss; W = K, or 0 if all are 1
     geometry: Geometry
     statistics: VolumeStatistics = field(repr=False)
 
@@ -65,14 +65,14 @@ class VolumeSlices:
 def preprocess(
     sample: Sample,
     steps: Sequence[Step],
-    slices: Slices,
+    samples: Samples,
     with_raters: bool = False,
     map_kinds: Sequence[str] = (),
-) -> VolumeSlices:
-    """Standardize, orient, resample and crop one subject's scan and cut it into slices.
+) -> PreprocessedVolume:
+    """Standardize, orient, resample and crop one subject's scan and cut it into samples.
 
     Only the box that the crop keeps is resampled, in one interpolation for all steps. Where a
-    target is ignored, it and its raters' masks are 0; a slice without any other voxel takes no
+    target is ignored, it and its raters' masks are 0; a sample without any other voxel takes no
     part in training. What is outside the scan is not ignored: it has no structure. Weights of the
     loss are resampled linearly, and 1 outside the scan. With
     `with_raters`, every rater's masks are returned, too (for `raters: {fusion: random}`);
@@ -81,8 +81,8 @@ def preprocess(
 
     Raises UserError for a step that needs an ROI where the subject has none (or an empty one).
     """
-    center = _roi_center(sample, steps, slices)
-    geometry = plan_geometry(sample.grid, steps, slices, center)
+    center = _roi_center(sample, steps, samples)
+    geometry = plan_geometry(sample.grid, steps, samples, center)
     image, background = standardized_images(sample, steps, geometry)
     masks = _resampled_masks(sample.target, steps, geometry)
     native_truth, true_masks = sample.target, masks
@@ -90,38 +90,40 @@ def preprocess(
         native_truth = sample.truth
         true_masks = _resampled_masks(native_truth, steps, geometry)
 
-    pixels, target = slices.cut(image), slices.cut(masks)
-    truth = target if true_masks is masks else slices.cut(true_masks)
+    pixels, target = samples.cut(image), samples.cut(masks)
+    truth = target if true_masks is masks else samples.cut(true_masks)
     ignore, ignored = target.new_zeros((len(target), 0, *target.shape[2:])), None
     if sample.ignore is not None:
         ignored = _resampled_ignore(sample.ignore, steps, geometry)
-        ignore = slices.cut(ignored)
+        ignore = samples.cut(ignored)
         target, truth = (masks.masked_fill(ignore > 0, 0) for masks in (target, truth))
     roi = None
     if sample.roi is not None:
-        roi = slices.cut(_resampled_masks(sample.roi[None], steps, geometry))
+        roi = samples.cut(_resampled_masks(sample.roi[None], steps, geometry))
     names = {name for masks_of_raters in sample.raters for name in masks_of_raters}
     raters = []
     for name in sorted(names, key=natural_key) if with_raters else []:
         # a target without this rater has its fused mask
         targets = zip(sample.raters, sample.target, strict=True)
         rater = np.stack([masks_of_raters.get(name, fused) for masks_of_raters, fused in targets])
-        of_rater = slices.cut(_resampled_masks(rater, steps, geometry))
+        of_rater = samples.cut(_resampled_masks(rater, steps, geometry))
         raters.append(of_rater.masked_fill(ignore > 0, 0) if ignore.shape[1] else of_rater)
-    keep = slices.keep_mask(pixels, truth, roi, ignore)
+    keep = samples.keep_mask(pixels, truth, roi, ignore)
     fill = torch.from_numpy(background).expand(len(pixels), -1)
     if per_slice := slice_standardization(steps):
         pixels, fill = standardize_slices(pixels, fill, per_slice.joint)
-    return VolumeSlices(
+    return PreprocessedVolume(
         image=pixels,
         target=target,
         fill=fill.contiguous(),
         keep=keep,
         raters=_stack_or_empty(raters, target),
-        maps=_stack_or_empty(slice_maps(native_truth, steps, slices, geometry, map_kinds), target),
+        maps=_stack_or_empty(
+            distance_maps(native_truth, steps, samples, geometry, map_kinds), target
+        ),
         ignore=ignore,
         truth=truth[:, :0] if true_masks is masks else truth,
-        weight=_resampled_weights(sample, steps, geometry, slices),
+        weight=_resampled_weights(sample, steps, geometry, samples, target),
         geometry=geometry,
         statistics=_statistics(
             sample, native_truth, true_masks, ignored, geometry, count_soft([masks])
@@ -129,9 +131,9 @@ def preprocess(
     )
 
 
-def _roi_center(sample: Sample, steps: Sequence[Step], slices: Slices) -> Float64Array | None:
+def _roi_center(sample: Sample, steps: Sequence[Step], samples: Samples) -> Float64Array | None:
     """Return the ROI's center in world mm if a step needs the ROI."""
-    if not needs_roi(steps, slices):
+    if not needs_roi(steps, samples):
         return None
     if sample.roi is None:
         raise UserError("this chain needs an ROI mask; name its file with dataset.roi")
@@ -188,9 +190,9 @@ def _resampled_ignore(ignore: BoolArray, steps: Sequence[Step], geometry: Geomet
 
 
 def _resampled_weights(
-    sample: Sample, steps: Sequence[Step], geometry: Geometry, slices: Slices
+    sample: Sample, steps: Sequence[Step], geometry: Geometry, samples: Samples, like: Tensor
 ) -> Tensor:
-    """Return the weights of the loss (S, K, H, W); (S, 0, H, W) if all are 1.
+    """Return the weights of the loss, shaped `like` the target (S, K, *spatial); K = 0: all are 1.
 
     Those of ignored voxels, which do not count, are 1 and lower no weight next to them. A weight of
     1 stays exactly 1, as what it lacks to 1 is resampled.
@@ -198,17 +200,16 @@ def _resampled_weights(
     ignored = False if sample.ignore is None else sample.ignore
     lacking = None if sample.weight is None else np.where(ignored, np.float32(0), 1 - sample.weight)
     if lacking is None or not lacking.any():
-        size = [geometry.network.shape[axis] for axis in (slices.axis_index, *slices.in_plane)]
-        return torch.zeros(size[0], 0, *size[1:])
+        return torch.zeros(len(like), 0, *like.shape[2:])
     order: Interpolation = "mean" if label_interpolation(steps) == "mean" else 1
     resampled = [resample(part, geometry.native, geometry.network, order) for part in lacking]
-    return slices.cut(1 - np.clip(np.stack(resampled), 0, 1))
+    return samples.cut(1 - np.clip(np.stack(resampled), 0, 1))
 
 
 def _stack_or_empty(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
-    """Stack N tensors (S, K, H, W), shaped `like` one, to (S, N, K, H, W); N may be 0."""
-    slices, *rest = like.shape
-    return torch.stack(list(tensors), dim=1) if tensors else like.new_empty((slices, 0, *rest))
+    """Stack N tensors (S, K, *spatial), shaped `like` one, to (S, N, K, *spatial); N may be 0."""
+    count, *rest = like.shape
+    return torch.stack(list(tensors), dim=1) if tensors else like.new_empty((count, 0, *rest))
 
 
 def _statistics(

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from softseg.core.component import Component
 from softseg.core.names import listing
 from softseg.core.types import Float32Array
 from softseg.data.nifti.grid import Grid
+from softseg.preprocess.samples import Rule, Samples
 
-_SQUARE = 1e-3  # relative difference of sides below which a pixel is square: headers round
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
-Rule = Literal["empty_input", "empty_target", "no_roi"]
 
 
-def aspect_ratio(height: float, width: float) -> float:
-    """Return height / width of a pixel; 1 if it is square."""
-    return 1.0 if abs(height / width - 1) < _SQUARE else height / width
+class Slices(Samples):
+    """How volumes become 2D slices; for a 3D network, `axis` is the main plane of figures."""
 
-
-class Slices(Component):
-    """How volumes become 2D slices."""
+    axes: ClassVar[int] = 2
 
     axis: Literal["axial", "coronal", "sagittal"] = "axial"
     """The plane of the slices, in the canonical orientation."""
@@ -38,6 +33,25 @@ class Slices(Component):
     def axis_index(self) -> int:
         """The volume axis along which slices are cut: 0, 1 or 2."""
         return _AXES[self.axis]
+
+    @property
+    def excluded(self) -> tuple[Rule, ...]:
+        """The rules of `exclude`."""
+        return self.exclude
+
+    def with_all(self) -> Self:
+        """Return the same without rules."""
+        return self.model_copy(update={"exclude": ()})
+
+    @property
+    def recipe(self) -> Any:
+        """The whole section."""
+        return self.model_dump(mode="json")
+
+    @property
+    def crop_plane(self) -> tuple[int, int]:
+        """The plane of the slices."""
+        return self.in_plane
 
     @property
     def in_plane(self) -> tuple[int, int]:
@@ -61,39 +75,16 @@ class Slices(Component):
             "whole images"
         )
 
-    def pixel_size(self, grid: Grid) -> tuple[float, float]:
+    def spacing(self, grid: Grid) -> tuple[float, float]:
         """Return height and width of a slice's pixels in mm; equal if they are nearly square."""
-        height, width = (float(grid.zooms[axis]) for axis in self.in_plane)
-        return (width, width) if aspect_ratio(height, width) == 1 else (height, width)
+        height, width = super().spacing(grid)
+        return height, width
 
     def cut(self, volumes: Float32Array) -> Tensor:
         """Cut volumes (C, X, Y, Z) into slices (S, C, H, W)."""
         slices = np.moveaxis(volumes, self.axis_index + 1, 0)
         return torch.from_numpy(np.ascontiguousarray(slices))
 
-    def stack(self, slices: Tensor) -> Float32Array:
+    def stack(self, samples: Tensor) -> Float32Array:
         """Stack slices (S, C, H, W) to volumes (C, X, Y, Z): the inverse of `cut`."""
-        return np.ascontiguousarray(np.moveaxis(slices.cpu().numpy(), 0, self.axis_index + 1))
-
-    def keep_mask(
-        self, image: Tensor, target: Tensor, roi: Tensor | None, ignore: Tensor | None = None
-    ) -> Tensor:
-        """Return which slices take part in training and validation, bool (S,).
-
-        `image` is (S, C, H, W), `target` (S, K, H, W), `roi` (S, 1, H, W), and `ignore`
-        (S, I, H, W), above 0 where a target is unknown; a slice that is unknown everywhere has
-        nothing to learn from.
-        """
-        keep = torch.ones(len(image), dtype=torch.bool)
-        if ignore is not None and ignore.shape[1]:
-            keep &= ignore.amin(dim=(1, 2, 3)) == 0
-        if "empty_input" in self.exclude:
-            slice_range = image.amax(dim=(2, 3)) - image.amin(dim=(2, 3))
-            volume_range = image.amax(dim=(0, 2, 3)) - image.amin(dim=(0, 2, 3))
-            # interpolation leaves a constant slice constant but for float32's rounding
-            keep &= (slice_range > 1e-5 * volume_range).all(dim=1)
-        if "empty_target" in self.exclude:
-            keep &= target.amax(dim=(1, 2, 3)) > 0
-        if "no_roi" in self.exclude and roi is not None:
-            keep &= roi.amax(dim=(1, 2, 3)) > 0
-        return keep
+        return np.ascontiguousarray(np.moveaxis(samples.cpu().numpy(), 0, self.axis_index + 1))

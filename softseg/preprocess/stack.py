@@ -27,8 +27,8 @@ from softseg.core.files import replacing
 from softseg.core.memory import GIB, is_out_of_memory, release_free_memory
 from softseg.preprocess.cache import TENSORS, parse_volume_metadata, volume_metadata
 from softseg.preprocess.geometry import Geometry
-from softseg.preprocess.preprocess import VolumeSlices, VolumeStatistics
-from softseg.preprocess.slices import Slices
+from softseg.preprocess.preprocess import PreprocessedVolume, VolumeStatistics
+from softseg.preprocess.samples import Samples
 from softseg.preprocess.training_scans import TrainingScans
 
 LARGE = ("image", "target", "raters", "maps", "ignore", "truth", "weight")
@@ -115,9 +115,9 @@ class SliceStack:
         counts = [torch.full((v.stop - v.start,), v.raters) for v in self.volumes]
         return torch.cat(counts)
 
-    def pixel_sizes(self, slices: Slices) -> Tensor:
-        """Return height and width of each slice's pixels in mm, (S, 2)."""
-        sizes = [slices.pixel_size(volume.geometry.network) for volume in self.volumes]
+    def spacings(self, samples: Samples) -> Tensor:
+        """Return the sides of each sample's pixels or voxels in mm, (S, d)."""
+        sizes = [samples.spacing(volume.geometry.network) for volume in self.volumes]
         counts = torch.tensor([volume.stop - volume.start for volume in self.volumes])
         return torch.tensor(sizes).repeat_interleave(counts, dim=0)
 
@@ -155,7 +155,7 @@ class SliceStack:
 
 def assemble_stack(
     subjects: Sequence[str],
-    parts: list[VolumeSlices],
+    parts: list[PreprocessedVolume],
     limit: float = math.inf,
     folder: str | None = None,
 ) -> SliceStack:
@@ -206,7 +206,7 @@ def assemble_stack(
 class _Block:
     """One tensor of the stack, filled volume by volume: in memory or, given a folder, in a file."""
 
-    def __init__(self, name: str, parts: Sequence[VolumeSlices], folder: str | None) -> None:
+    def __init__(self, name: str, parts: Sequence[PreprocessedVolume], folder: str | None) -> None:
         tensors = [getattr(part, name) for part in parts]
         slices = sum(len(tensor) for tensor in tensors)
         channels = max(tensor.shape[1] for tensor in tensors)

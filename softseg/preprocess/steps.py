@@ -16,7 +16,7 @@ from softseg.core.errors import UserError
 from softseg.core.types import FloatArray
 from softseg.data.nifti.grid import Grid
 from softseg.preprocess.interpolation import Interpolation, Order
-from softseg.preprocess.slices import Slices
+from softseg.preprocess.samples import Samples
 
 Size = Annotated[int, Field(ge=1, le=16384)]
 Zoom = Annotated[float, Field(gt=0)] | None
@@ -87,23 +87,29 @@ class Resample(Component):
 
 
 class Crop(Component):
-    """Crop (or pad) each slice to one size, so that slices of all subjects can share a batch.
+    """Crop (or pad) each volume to a box: of one size in plane, or along all three axes.
 
-    All slices of a volume are cropped to the same box.
+    Slices of one size can share a batch. For a 3D network, the box is what its patches are cut
+    from, and need not be.
     """
 
     name: Literal["crop"] = "crop"
-    size: tuple[Size, Size]
-    """Pixels along the two in-plane axes in the order right-left, posterior-anterior,
-    inferior-superior (axial slices: right-left x posterior-anterior)."""
+    size: Annotated[tuple[Size, ...], Field(min_length=2, max_length=3)]
+    """Two numbers: pixels along the two axes of the plane (`slices.axis`) in the order right-left,
+    posterior-anterior, inferior-superior (axial slices: right-left x posterior-anterior); the third
+    axis stays whole. Three numbers: voxels along all axes in that order."""
     around: Literal["image", "roi"] = "image"
     """Center of the box: the center of the field of view, or the center of mass of the ROI mask
     (`dataset.roi`); a model trained around an ROI needs one to predict."""
 
-    def __call__(self, grid: Grid, in_plane: tuple[int, int], center: FloatArray | None) -> Grid:
+    def axes(self, plane: tuple[int, int]) -> tuple[int, ...]:
+        """Return the volume axes that are cropped, in the order of `size`."""
+        return plane if len(self.size) == 2 else (0, 1, 2)
+
+    def __call__(self, grid: Grid, plane: tuple[int, int], center: FloatArray | None) -> Grid:
         """Return the grid after this step; `center` is the ROI's center in world mm, (3,)."""
         shape, start = list(grid.shape), np.zeros(3, dtype=int)
-        for axis, size in zip(in_plane, self.size, strict=True):
+        for axis, size in zip(self.axes(plane), self.size, strict=True):
             shape[axis] = size
             if self.around == "image" or center is None:
                 start[axis] = (grid.shape[axis] - size) // 2
@@ -134,9 +140,9 @@ def _validate_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 Chain = Annotated[tuple[Annotated[Step, SingleKey], ...], AfterValidator(_validate_steps)]
 
 
-def needs_roi(steps: Sequence[Step], slices: Slices) -> bool:
+def needs_roi(steps: Sequence[Step], samples: Samples) -> bool:
     """Return whether a chain uses an ROI mask."""
-    return "no_roi" in slices.exclude or any(
+    return "no_roi" in samples.excluded or any(
         (isinstance(step, Crop) and step.around == "roi")
         or (isinstance(step, Standardize) and step.region == "roi")
         for step in steps

@@ -111,7 +111,7 @@ def load_stack(
             subjects,
             experiment.dataset,
             experiment.preprocess,
-            experiment.slices,
+            experiment.samples,
             experiment.loss.required_maps,
             lambda: bar.advance(task),
             known_problems,

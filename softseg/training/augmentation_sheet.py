@@ -85,7 +85,7 @@ def draw_augmentation(
             title=place,
             contrasts=experiment.dataset.contrasts,
             targets=task.targets,
-            pixel_mm=experiment.slices.pixel_size(stack.volumes[0].geometry.network),
+            pixel_mm=experiment.slices.spacing(stack.volumes[0].geometry.network),
             panels=panels[kind],
             columns=columns,
         )

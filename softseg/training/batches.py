@@ -134,7 +134,7 @@ def collate(
         maps=distance_maps(task, near_rows),
         ignore=stack.ignored_at(near_rows),
         part=part,
-        spacing=None if task.pixel_sizes is None else task.pixel_sizes[rows],
+        spacing=None if task.spacings is None else task.spacings[rows],
         target_names=task.targets,
         weight=stack.weights_at(near_rows),
     )

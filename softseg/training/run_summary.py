@@ -160,7 +160,7 @@ def _percent_by_augmentation(
         image=stack.image[rows].cpu(),
         target=stack.target[rows].cpu(),
         fill=stack.fill[rows].cpu(),
-        spacing=stack.pixel_sizes(experiment.slices)[rows],
+        spacing=stack.spacings(experiment.samples)[rows],
         target_names=tuple(experiment.dataset.targets),
     )
     generator = seeds.generator(experiment.seed, "header")

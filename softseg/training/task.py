@@ -152,7 +152,7 @@ class Task:
     seed: int
     device: torch.device
     processes: Processes = SINGLE
-    pixel_sizes: Tensor | None = None  # (S, 2), mm, of the stack's slices, on the CPU; None: 1 mm
+    spacings: Tensor | None = None  # (S, d), mm, of the samples, on the CPU; None: 1 mm
     targets: tuple[str, ...] = ()  # the names of the K targets
 
     @cached_property
@@ -206,7 +206,7 @@ def build_task(
         seed=experiment.seed,
         device=torch.device(experiment.trainer.device),
         processes=processes,
-        pixel_sizes=stack.pixel_sizes(experiment.slices),
+        spacings=stack.spacings(experiment.samples),
         targets=tuple(experiment.dataset.targets),
     )
 

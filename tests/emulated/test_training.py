@@ -58,7 +58,7 @@ def test_maps_raters_ignored_voxels_weights_and_oblong_pixels_at_once(resident):
     def prepare(stack):
         return with_weights(with_ignored(with_raters(stack)))
 
-    task = {"pixel_sizes": torch.linspace(0.5, 2, 32).view(16, 2)}
+    task = {"spacings": torch.linspace(0.5, 2, 32).view(16, 2)}
     setup = Setup(loss={"name": "boundary"}, prepare=prepare, task=task, resident=resident)
     check(setup, 2 if resident else 7)
 

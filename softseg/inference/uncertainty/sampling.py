@@ -72,7 +72,7 @@ def native_samples(
         return volume_logits(logits_of, replace(prepared, image=image))
 
     image, fill = prepared.image, prepared.fill
-    size = prepared.slices.pixel_size(prepared.geometry.network)
+    size = prepared.samples.spacing(prepared.geometry.network)
     softs = soft_samples(
         sampling, predictor, augment, image, deterministic, forward, fill=fill, pixel_size=size
     )

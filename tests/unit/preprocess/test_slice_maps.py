@@ -143,8 +143,8 @@ def test_pixels_of_each_volume_reach_its_slices_in_every_plane():
         for volume, grid in zip(stack.volumes, grids, strict=True)
     )
     stack = replace(stack, volumes=volumes)
-    assert (stack.pixel_sizes(Slices()) == 0.5).all()
-    sizes = stack.pixel_sizes(Slices(axis="coronal"))
+    assert (stack.spacings(Slices()) == 0.5).all()
+    sizes = stack.spacings(Slices(axis="coronal"))
     torch.testing.assert_close(sizes[::4, 0], torch.full((4,), 0.5), atol=1e-4, rtol=0)
     torch.testing.assert_close(sizes[::4, 1], torch.tensor([2.0, 0.5, 3.0, 0.50001]))
     assert sizes[12, 0] == sizes[12, 1]  # nearly square

@@ -176,7 +176,7 @@ def test_no_epoch_copies_to_the_device_synchronously(meta, where):
 
 
 def test_the_affine_of_a_batch_costs_one_copy_and_few_operations_on_the_device(meta):
-    task = replace(full_task({"name": "dice"}), pixel_sizes=torch.linspace(0.5, 2, 32).view(16, 2))
+    task = replace(full_task({"name": "dice"}), spacings=torch.linspace(0.5, 2, 32).view(16, 2))
     _, task = move(meta, task)
     batch = collate(task, task.rows[:4], torch.Generator(), task.rows[:4].to(meta))
     task.augment[0](batch, torch.Generator())  # the positions of pixels are computed once
