@@ -117,8 +117,8 @@ def write_shared_stacks(
     """Preprocess the data of all runs; returns the file with the slices of each run, by number.
 
     Runs share a file if their dataset and preprocess sections and their samples are equal and their
-    losses need the same maps. Raises UserError for bad data, and for sets that cannot train, before any
-    run starts.
+    losses need the same maps. Raises UserError for bad data, and for sets that cannot train, before
+    any run starts.
     """
     groups: dict[str, list[PlannedRun]] = {}
     for planned in plan:
