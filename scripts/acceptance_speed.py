@@ -35,7 +35,7 @@ from softseg.core import device as hardware
 from softseg.core.determinism import set_deterministic
 from softseg.core.device import Precision, synchronize
 from softseg.core.memory import GIB
-from softseg.models.unet2d import upsample
+from softseg.models.unet import upsample
 from softseg.runs.folder import read_history
 from softseg.training import loop
 from softseg.training.batches import epoch_batches, single_batch

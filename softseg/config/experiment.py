@@ -147,6 +147,18 @@ class Experiment(Component):
         return self
 
     @model_validator(mode="after")
+    def _contour_losses_have_maps(self) -> Self:
+        """Check that no contour loss is applied at levels that have no distance maps."""
+        contour = contour_losses(self.loss)
+        if self.model.deep_supervision and contour:
+            raise ValueError(
+                f"loss: {contour[0]} cannot be used with model.deep_supervision, since distance "
+                "maps exist at the full resolution only; set model.deep_supervision: false, or "
+                "use another loss"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _steps_fit_samples(self) -> Self:
         """Check that augmentation fits the axes and contrasts of the samples."""
         for step in self.augment:

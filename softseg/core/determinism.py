@@ -21,7 +21,7 @@ def set_deterministic(deterministic: bool, device: torch.device) -> None:
     (cuDNN), batch and instance norm, dropout (a seeded generator), 2D max pooling, indexing, the
     affine (whose `grid_sample` needs no gradient), all losses (sums, means, maxima, clamps) and
     Adam. Only upsampling has none; the network replaces it by matrix products
-    (`softseg.models.unet2d.upsample`). An operation without one raises an error, see
+    (`softseg.models.unet.upsample`). An operation without one raises an error, see
     `determinism_errors`.
 
     Raises UserError for a device without such algorithms, and for an environment in which cuBLAS

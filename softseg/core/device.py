@@ -20,12 +20,12 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 Precision = Literal["auto", "float32", "tf32", "bf16"]
 _USABLE_SHARE = 0.8  # of a GPU's free memory; the rest is for workspaces and fragmentation
-MEMORY_FORMATS = {
-    "auto": torch.contiguous_format,
-    "contiguous": torch.contiguous_format,
-    "channels_last": torch.channels_last,
-}
-"""trainer.memory_format -> torch's name of it."""
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}  # by spatial axes
+
+
+def memory_format(name: str, axes: int) -> torch.memory_format:
+    """Return torch's name of a `trainer.memory_format`, for so many spatial axes."""
+    return _CHANNELS_LAST[axes] if name == "channels_last" else torch.contiguous_format
 
 
 def select_device(name: str) -> torch.device:

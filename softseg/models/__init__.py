@@ -1,19 +1,27 @@
-"""Models: slices (B, C, H, W) -> logits (B, K, H, W)."""
+"""Models: samples (B, C, *spatial) -> logits (B, K, *spatial), of slices (2D) or patches (3D)."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import BeforeValidator, Field, TypeAdapter
 from torch import nn
 
 from softseg.core.component import parse_component
-from softseg.models.unet2d import Unet2d
+from softseg.models.levels import plan_levels
+from softseg.models.unet import Unet2d, Unet3d
 
-__all__ = ["Model", "Unet2d", "build"]
+__all__ = ["Model", "Unet2d", "Unet3d", "build", "plan_levels"]
 
-Model = Unet2d
-_family: TypeAdapter[Unet2d] = TypeAdapter(Model)
+
+def _named(spec: Any) -> Any:
+    """Name the 2D network in a spec without a name, which is its default."""
+    return {"name": "unet2d", **spec} if isinstance(spec, Mapping) else spec
+
+
+Model = Annotated[Unet2d | Unet3d, Field(discriminator="name"), BeforeValidator(_named)]
+_family: TypeAdapter[Unet2d | Unet3d] = TypeAdapter(Model)
 
 
 def build(spec: Any, channels: int = 1, targets: int = 1) -> nn.Module:

@@ -77,7 +77,7 @@ def on_device(
     network: nn.Module, head: nn.Module, trainer: Trainer, device: torch.device
 ) -> tuple[nn.Module, nn.Module]:
     """Move both modules to a device, with the trainer's memory format and compilation."""
-    memory_format = hardware.MEMORY_FORMATS[trainer.memory_format]
+    memory_format = hardware.memory_format(trainer.memory_format, getattr(network, "axes", 2))
     network = network.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
     if trainer.compile:
         check_compiler(device)

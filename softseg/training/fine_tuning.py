@@ -16,7 +16,6 @@ from softseg.config.load import load_config, validate
 from softseg.config.yaml.read import parse_yaml
 from softseg.core.errors import UserError, combined_error
 from softseg.data import read_split
-from softseg.models.blocks import Frozen
 from softseg.package import read_package
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.folder import Run
@@ -193,11 +192,15 @@ def load_initial_weights(
     if not copied:
         reasons = [str(mismatch) for mismatch in mismatches]
         raise combined_error(f"init_from: no layer of {source.path} fits this network", reasons)
-    blocks = [name for name, part in state.model.named_modules() if isinstance(part, Frozen)]
+    frozen = {
+        name.rpartition(".")[0]
+        for name, weights in state.model.named_parameters()
+        if not weights.requires_grad
+    }
     if random := [
         str(mismatch)
         for mismatch in mismatches
-        if mismatch.here is not None and mismatch.layer.rpartition(".")[0] in blocks
+        if mismatch.here is not None and mismatch.layer in frozen
     ]:
         raise combined_error(
             "init_from.frozen_blocks: freeze fewer, as these would never learn", random
@@ -248,12 +251,18 @@ def _layers(weights: Mapping[str, Tensor]) -> dict[str, _Layer]:
 
 
 def _ranked_name(layer: str, layers: Iterable[str]) -> str:
-    """`encoder.0.4` -> `encoder.0.2`, where a dropout is at 2 and the norm before it at 1."""
-    block, _, index = layer.rpartition(".")
-    if not index.isdigit():
-        return layer
-    indices = [name.rpartition(".")[2] for name in layers if name.rpartition(".")[0] == block]
-    return f"{block}.{sum(int(i) < int(index) for i in indices if i.isdigit())}"
+    """`encoder.0.4` -> `encoder.0.2`, where a dropout is at 2 and the norm before it at 1.
+
+    The same for every number in the name, as a block may have residual blocks inside.
+    """
+    parts = layer.split(".")
+    ranked = list[str]()
+    for place, part in enumerate(parts):
+        parents = parts[:place]
+        siblings = {p[place] for name in layers if (p := name.split("."))[:place] == parents}
+        numbers = [int(sibling) for sibling in siblings if sibling.isdigit()]
+        ranked.append(str(sum(n < int(part) for n in numbers)) if part.isdigit() else part)
+    return ".".join(ranked)
 
 
 def _first_mismatch(own: _Layer | None, other: _Layer | None) -> Mismatch | None:

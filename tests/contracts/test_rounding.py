@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softseg.core.device import MEMORY_FORMATS
+from softseg.core.device import memory_format
 from softseg.models.predictor import Predictor
 from softseg.training.loop import fit
 from tests.support.tiny import Watcher, tiny_state, tiny_task
@@ -21,7 +21,7 @@ def trained(device="cpu", threads=1, **trainer):
     torch.set_num_threads(threads)
     try:
         state = tiny_state(task, {"name": "normrelu", "bias": 0.5}, dropout=0.2)
-        state.model.to(memory_format=MEMORY_FORMATS[trainer.get("memory_format", "contiguous")])
+        state.model.to(memory_format=memory_format(trainer.get("memory_format", "contiguous"), 2))
         watcher = Watcher()
         fit(state, task, watcher)
     finally:

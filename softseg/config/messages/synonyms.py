@@ -9,7 +9,7 @@ from softseg.core.names import did_you_mean
 
 _SUM = "a sum of losses, of which `terms` lists each with its weight"
 _OWN_SIGMOID = "each target has a sigmoid of its own, as targets may overlap"
-_ONE_NETWORK = "softseg has one network, a 2D U-Net"
+_U_NETS = "softseg has two networks, the U-Nets `unet2d` and `unet3d`"
 _ONE_STEP = "one step for rotation, translation and scale"
 _NO_SCHEDULE = "softseg has no other schedules"
 _WEIGHTS = "alpha in Salehi et al.; in some tools alpha is the weight of false negatives"
@@ -40,11 +40,13 @@ _NAMES: dict[str, tuple[str, str]] = {
     # heads and networks
     "softmax": ("sigmoid", _OWN_SIGMOID),
     "relu": ("normrelu", "a ReLU divided by its maximum"),
-    "unet": ("unet2d", _ONE_NETWORK),
-    "unet3d": ("unet2d", _ONE_NETWORK),
-    "nnunet": ("unet2d", _ONE_NETWORK),
-    "resunet": ("unet2d", _ONE_NETWORK),
-    "attentionunet": ("unet2d", _ONE_NETWORK),
+    "unet": ("unet2d", _U_NETS),
+    "modified3dunet": ("unet3d", _U_NETS),
+    "vnet": ("unet3d", _U_NETS),
+    "nnunet": ("unet3d", _U_NETS),
+    "resunet": ("unet3d", "with `encoder: residual`"),
+    "resenc": ("unet3d", "with `encoder: residual`"),
+    "attentionunet": ("unet2d", _U_NETS),
     # augmentation
     "rotate": ("affine", _ONE_STEP),
     "rotation": ("affine", _ONE_STEP),

@@ -18,10 +18,11 @@ from softseg.core.seeds import seed_of
 from softseg.models.blocks import kept_of, random_bytes
 from softseg.models.predictor import Predictor, with_halved_batches
 
-_LAYERS = (nn.Dropout, nn.Dropout2d)
+_CHANNEL_LAYERS = (nn.Dropout2d, nn.Dropout3d)
+_LAYERS = (nn.Dropout, *_CHANNEL_LAYERS)
 
 
-def dropout_layers(model: nn.Module) -> Iterable[nn.Dropout | nn.Dropout2d]:
+def dropout_layers(model: nn.Module) -> Iterable[nn.Dropout | nn.Dropout2d | nn.Dropout3d]:
     """The layers of a network that drop anything."""
     return (layer for layer in model.modules() if isinstance(layer, _LAYERS) and layer.p > 0)
 
@@ -80,8 +81,8 @@ def active_dropout(model: nn.Module, generators: Sequence[Generator]) -> Iterato
         assert isinstance(layer, _LAYERS)
         kept = kept_of(layer.p)
         shape = output.shape[1:]
-        if isinstance(layer, nn.Dropout2d):  # whole channels
-            shape = torch.Size((shape[0], 1, 1))
+        if isinstance(layer, _CHANNEL_LAYERS):
+            shape = torch.Size((shape[0], *[1] * (len(shape) - 1)))
         noise = torch.stack([random_bytes(shape, generator) for generator in generators])
         keep = to_device(noise < kept, output.device, pin=True)
         return output * keep.to(output.dtype).mul_(256 / kept)

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from softseg import models
 from softseg.core.errors import UserError
-from softseg.models.unet2d import upsample
+from softseg.models.unet import upsample
 
 TINY = {"name": "unet2d", "depth": 2, "filters": 2, "dropout": 0.0}
 
@@ -147,7 +147,7 @@ def test_the_order_of_the_reference_toolbox_is_an_option():
         {"block": "norm_conv_relu"},
         {"head": {"name": "softmax"}},
         {"dropout_rate": 0.3},
-        {"name": "unet3d"},
+        {"name": "unet4d"},
         {"depth": 3.5},
     ],
 )
@@ -166,6 +166,26 @@ def test_a_single_value_at_the_bottom_is_rejected_before_a_norm_fails(norm, batc
     network = models.build({"name": "unet2d", "depth": 2, "filters": 2, "norm": norm})
     with pytest.raises(UserError, match=r"4x4 .*at least 8x8"):
         network(torch.zeros(batch, 1, 4, 4))
+
+
+VOLUMES = {"name": "unet3d", "depth": 2, "filters": 4}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    depth=st.integers(1, 2),
+    extra=st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(4, 9)),
+    downsample=st.sampled_from(["max_pool", "strided_convolution"]),
+    upsample=st.sampled_from(["linear", "transposed_convolution"]),
+    encoder=st.sampled_from(["plain", "residual"]),
+)
+def test_logits_have_the_size_of_the_patches(depth, extra, downsample, upsample, encoder):
+    layers = {"downsample": downsample, "upsample": upsample, "encoder": encoder}
+    network = models.build({**VOLUMES, "depth": depth, **layers}, channels=2, targets=3)
+    size = tuple(2**depth + more for more in extra)
+    logits = network(torch.randn(1, 2, *size))
+    assert logits.shape == (1, 3, *size)
+    assert logits.isfinite().all()
 
 
 SIZES = [(1, 2), (2, 4), (3, 7), (4, 8), (5, 11), (16, 33)]
