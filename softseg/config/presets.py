@@ -36,6 +36,29 @@ def expand_presets(tree: ConfigTree) -> ConfigTree:
     return ConfigTree({**tree.data, _LIST: expanded}, locations, tree.nulled)
 
 
+def with_preset_steps(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON Schema of a config in which a step of its augmentation may be a preset."""
+    from softseg.augment.presets import PRESETS
+
+    properties = schema.get("properties", {})
+    if _LIST not in properties:
+        return schema
+    preset = {
+        "type": "object",
+        "properties": {
+            "preset": {
+                "enum": list(PRESETS),
+                "description": "Stands for several steps; `softseg config show` prints them.",
+            }
+        },
+        "required": ["preset"],
+        "additionalProperties": False,
+    }
+    steps = properties[_LIST]
+    listed = {**steps, "items": {"anyOf": [steps["items"], preset]}}
+    return {**schema, "properties": {**properties, _LIST: listed}}
+
+
 def _is_preset(step: Any) -> bool:
     return isinstance(step, Mapping) and list(step) == ["preset"]
 

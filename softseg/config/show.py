@@ -7,6 +7,7 @@ from typing import Any
 
 from softseg.config.messages.describe import describe_types
 from softseg.config.messages.schema_walk import ModelSchema, model_schema
+from softseg.config.presets import with_preset_steps
 from softseg.config.yaml.tree import KeyPath, lookup
 from softseg.config.yaml.write import inline, write
 from softseg.core.component import Component
@@ -48,7 +49,7 @@ def schema(model: type[Component]) -> dict[str, Any]:
     """
     full = model_schema(model).schema
     optional = {f"partial.{name}": _partial(part) for name, part in full.get("$defs", {}).items()}
-    whole = {key: value for key, value in full.items() if key != "$defs"}
+    whole = with_preset_steps({key: value for key, value in full.items() if key != "$defs"})
     partial = _partial(whole)
     base = (
         "The YAML file that this one changes; its path is relative to this file. Or the name of a "

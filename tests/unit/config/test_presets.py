@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from softseg.ablation.design import Ablation
 from softseg.augment.presets import PRESETS
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
+from softseg.config.show import schema
+from softseg.config.yaml.read import parse_yaml
 from softseg.core.errors import UserError
 from tests.support.paths import CONFIGS
 from tests.support.steps import augment_steps
@@ -60,3 +65,30 @@ def test_a_wrong_preset_is_one_message_at_its_line(tmp_path, augment, message):
         load_config(write(tmp_path, augment), Experiment)
     assert message in str(one.value)
     assert "\n" not in str(one.value)
+
+
+EXPERIMENT = """
+name: x
+dataset: {loader: nnunet, root: x, contrasts: [T1w], targets: {gm: {}}}
+model: {name: unet2d, head: {name: sigmoid}}
+loss: {name: mse}
+"""
+
+
+@pytest.mark.parametrize("model", [Experiment, Ablation])
+@pytest.mark.parametrize("start", [EXPERIMENT, "extends: quickstart\n"], ids=["whole", "extends"])
+def test_editors_accept_presets_and_only_known_ones(model, start):
+    jsonschema: Any = pytest.importorskip("jsonschema")
+    if model is Ablation:
+        start += "splits: {name: kfold, folds: 3}\ncandidates: {a: {augment: [{preset: light}]}}\n"
+    validator = jsonschema.Draft202012Validator(schema(model))
+
+    def is_valid(augment):
+        return validator.is_valid(parse_yaml(f"{start}augment: {augment}\n", "x").data)
+
+    assert is_valid("[{elastic: {}}]")
+    for name in PRESETS:
+        assert is_valid(f"[{{elastic: {{}}}}, {{preset: {name}}}]")
+    assert not is_valid("[{preset: nnnet}]")
+    assert not is_valid("[{preset: light, affine: {}}]")
+    assert not is_valid("[{presets: light}]")
