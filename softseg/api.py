@@ -17,7 +17,7 @@ from softseg.config.shipped import find_config, which_config
 from softseg.core.console import open_console
 from softseg.core.errors import UserError, combined_error, python_arguments
 from softseg.evaluation import evaluate as evaluation
-from softseg.inference.model import open_model
+from softseg.inference.model import open_model, with_mirroring
 from softseg.inference.predict import Options, predict_scans
 from softseg.inference.roi import assign_rois
 from softseg.inference.scans import find_scans
@@ -130,6 +130,7 @@ def predict(
     center: tuple[float, float, float] | None = None,
     threshold: float | None = None,
     batch_size: int | None = None,
+    mirror: bool | None = None,
     overlay: bool = False,
     labels: bool = False,
     device: str = "auto",
@@ -145,6 +146,7 @@ def predict(
         center: center voxel (3,) of the region to segment, instead of an ROI mask.
         threshold: binarization threshold in [0, 1]; None: the model's.
         batch_size: slices at once; None: as many as fit into memory.
+        mirror: whether to average over mirror images; None: as `evaluate.mirror` of the model says.
         overlay: also write a PNG of each scan, with the slices of the largest area.
         labels: also write one integer label map per scan (`_dseg.nii.gz`).
         device: auto, cpu, cuda, cuda:1 or mps.
@@ -154,7 +156,7 @@ def predict(
     """
     evaluation.check_threshold(threshold)
     check_batch_size(batch_size)
-    opened = open_model(Path(model), device)
+    opened = with_mirroring(open_model(Path(model), device), mirror)
     paths = [inputs] if isinstance(inputs, str | Path) else inputs
     scans = find_scans([str(path) for path in paths], opened.contrasts)
     voxel = None if center is None else ",".join(map(str, center))

@@ -11,6 +11,7 @@ from softseg.cli.options import (
     AsJson,
     Device,
     Format,
+    Mirror,
     Overlay,
     RunFolder,
     Samples,
@@ -57,6 +58,7 @@ def evaluate(
         bool,
         typer.Option("--overwrite", help="Replace results of a run that is part of an ablation."),
     ] = False,
+    mirror: Mirror = None,
     overlay: Overlay = False,
     set_: Annotated[
         list[str] | None,
@@ -81,6 +83,8 @@ def evaluate(
     from softseg.evaluation.recalibration.recalibrate import recalibrate as fit_and_compare
 
     console, assignments = open_console(to_stderr=json_), changes(set_, device)
+    if mirror is not None:
+        assignments.append(f"evaluate.mirror={str(mirror).lower()}")
     trained = chosen_run(run, console)
     scored = evaluation.evaluate(
         trained,

@@ -78,6 +78,14 @@ Overlay = Annotated[
         "--overlay", help="Also write a PNG of each scan: its prediction over the main slices."
     ),
 ]
+Mirror = Annotated[
+    bool | None,
+    typer.Option(
+        "--mirror/--no-mirror",
+        help="Average over mirror images, along the axes that training flipped (default: as "
+        "evaluate.mirror says).",
+    ),
+]
 Samples = Annotated[
     int | None, typer.Option(min=2, help="Forward passes for --uncertainty (default: 20).")
 ]

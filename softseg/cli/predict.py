@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from softseg.cli.options import Overlay, Samples, Seed, Threshold
+from softseg.cli.options import Mirror, Overlay, Samples, Seed, Threshold
 from softseg.core.console import open_console
 
 
@@ -43,6 +43,7 @@ def predict(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Slices per batch (default: what fits into memory).")
     ] = None,
+    mirror: Mirror = None,
     overlay: Overlay = False,
     uncertainty: Annotated[
         Literal["mc-dropout", "tta", "ensemble"] | None,
@@ -67,7 +68,7 @@ def predict(
     """Segment new scans with a trained model."""
     check_options(uncertainty, samples, seed, candidate, allow_missing)
     from softseg.core.errors import combined_error
-    from softseg.inference.model import open_ensemble, open_model
+    from softseg.inference.model import open_ensemble, open_model, with_mirroring
     from softseg.inference.predict import Options, predict_scans
     from softseg.inference.roi import assign_rois
     from softseg.inference.scans import find_scans
@@ -83,6 +84,7 @@ def predict(
         models = [open_model(model, device)]
         if uncertainty is not None:
             sampling = Sampling(uncertainty, samples or 20, seed or 0)
+    models = [with_mirroring(opened, mirror) for opened in models]
     scans = [replace(scan, frame=frame) for scan in find_scans(inputs, models[0].contrasts)]
     assignment = assign_rois(models[0], scans, roi, center)
     options = Options(

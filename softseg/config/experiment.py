@@ -14,6 +14,7 @@ from softseg.augment import (
     SpatialStep,
     TorchioTransform,
 )
+from softseg.augment.mirroring import NOTHING_MIRRORED, Mirroring, mirroring_of
 from softseg.augment.spatial.flip import pairs_of_sides
 from softseg.config.trainer import Trainer
 from softseg.core.component import Component
@@ -182,6 +183,18 @@ class Experiment(Component):
                         "instead"
                     )
         return self
+
+    @model_validator(mode="after")
+    def _mirrors_what_it_has_learned(self) -> Self:
+        """Check that mirroring at test time has axes that training mirrored."""
+        if self.evaluate.mirror and not self.mirroring.axes:
+            raise ValueError(f"evaluate.mirror: {NOTHING_MIRRORED}; remove the key, or add flip")
+        return self
+
+    @property
+    def mirroring(self) -> Mirroring:
+        """The mirror images that the network has learned from; without axes if there are none."""
+        return mirroring_of(self.augment, tuple(self.dataset.targets))
 
     @model_validator(mode="after")
     def _weighted_losses_have_voxels(self) -> Self:

@@ -214,6 +214,8 @@ def _score_subjects(
         "Model": experiment.name,
         "Weights": opened.predictor.weights_digest,
     }
+    if experiment.evaluate.mirror:
+        metadata["Mirrored"] = True
     if steps := experiment.evaluate.steps:
         metadata["Postprocessing"] = steps
     if other:

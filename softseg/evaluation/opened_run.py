@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
@@ -25,7 +26,7 @@ from softseg.evaluation.other_data import (
     find_other_data,
     read_other_data,
 )
-from softseg.inference.segment import PreparedScan, from_device_or_host
+from softseg.inference.segment import PreparedScan, from_device_or_host, volume_logits
 from softseg.models.predictor import Predictor
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.steps import slice_standardization
@@ -80,7 +81,13 @@ class OpenedRun:
         rows, samples = slice(volume.start, volume.stop), self.experiment.samples
         per_slice = slice_standardization(self.experiment.preprocess)
         image, fill = self.stack.image[rows], self.stack.fill[rows]
-        return PreparedScan(image, fill, volume.geometry, samples, None, per_slice)
+        mirroring = self.experiment.mirroring if self.experiment.evaluate.mirror else None
+        return PreparedScan(image, fill, volume.geometry, samples, None, per_slice, mirroring)
+
+    def logits(self, prepared: PreparedScan) -> Tensor:
+        """Return the logits (S, K, *spatial) of the deterministic pass over a prepared volume."""
+        # the stack's slices are standardized already
+        return volume_logits(self.predictor.logits, replace(prepared, per_slice=None))
 
     def load_sample(self, volume: StackedVolume) -> Sample:
         """Read the native masks of a volume, those of every rater included."""
@@ -258,6 +265,8 @@ def iter_predictions(
     predictor = opened.predictor
     for volume in track_volumes(opened, members, description, console):
         prepared = opened.prepared(volume)
-        soft = from_device_or_host(lambda scan: predictor(scan.image), prepared, predictor.device)
+        soft = from_device_or_host(
+            lambda scan: predictor.soft(opened.logits(scan)), prepared, predictor.device
+        )
         native = prepared.to_native(soft)
         yield opened.subjects[volume.subject], native, opened.load_sample(volume)

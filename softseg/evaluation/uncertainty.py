@@ -72,8 +72,9 @@ def evaluate_uncertainty(
     predictor, augment = opened.predictor, opened.experiment.augment
 
     def predict(prepared: PreparedScan) -> tuple[Float32Array, Uncertainty]:
-        logits = predictor.logits(prepared.image)  # the stack's slices are standardized already
-        maps = summarize(native_samples(sampling, predictor, augment, prepared, logits))
+        logits = opened.logits(prepared)
+        targets = opened.targets
+        maps = summarize(native_samples(sampling, predictor, augment, targets, prepared, logits))
         return prepared.to_native(predictor.soft(logits)), maps
 
     for volume in track_volumes(opened, members, f"sampling {set_name}", console):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from softseg.augment.mirroring import NOTHING_MIRRORED
 from softseg.config.experiment import Experiment
 from softseg.config.load import validate
 from softseg.config.merge import apply_changes
@@ -79,6 +80,20 @@ class Model:
         if threshold is None and self.searched is not None:
             return {target: self.searched[target].used for target in self.targets}
         return dict.fromkeys(self.targets, DEFAULT if threshold is None else threshold)
+
+
+def with_mirroring(model: Model, mirror: bool | None) -> Model:
+    """Return the model with test-time mirroring switched on or off; None: as its training says.
+
+    Raises UserError for a network that was trained without mirroring.
+    """
+    experiment = model.experiment
+    if mirror is None or mirror == experiment.evaluate.mirror:
+        return model
+    if mirror and not experiment.mirroring.axes:
+        raise UserError(f"{model.source}: {NOTHING_MIRRORED}; leave out --mirror")
+    evaluate = experiment.evaluate.model_copy(update={"mirror": mirror})
+    return replace(model, experiment=experiment.model_copy(update={"evaluate": evaluate}))
 
 
 def open_model(source: Path, device: str = "auto") -> Model:

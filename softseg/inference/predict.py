@@ -242,6 +242,8 @@ def sidecar_metadata(
         metadata["CropCenterVoxel"] = list(options.center)
     if options.training_crop:
         metadata["LookedAt"] = "the crop in the middle of the image; 0 elsewhere"
+    if model.experiment.evaluate.mirror:
+        metadata["Mirrored"] = True
     if steps := model.experiment.evaluate.steps:
         metadata["Postprocessing"] = steps
     if len(models) > 1:
@@ -346,8 +348,8 @@ def predict_sample(
 
         def predict(prepared: PreparedScan) -> Prediction:
             logits = volume_logits(predictor.logits, prepared)
-            augment = model.experiment.augment
-            softs = native_samples(sampling, predictor, augment, prepared, logits)
+            augment, targets = model.experiment.augment, model.targets
+            softs = native_samples(sampling, predictor, augment, targets, prepared, logits)
             samples = (
                 (soft, postprocessed(model, soft, thresholds[0], sample.grid)[1]) for soft in softs
             )

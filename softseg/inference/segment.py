@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from softseg.augment.mirroring import Mirroring
 from softseg.config.experiment import Experiment
 from softseg.core.device import free_bytes
 from softseg.core.errors import UserError
@@ -48,6 +49,7 @@ class PreparedScan:
     samples: Samples
     patch_size: tuple[int, ...] | None  # of the slices in training; None: training did not fix it
     per_slice: Standardize | None  # standardizes each patch on its own (the paper's order)
+    mirroring: Mirroring | None = None  # averages the logits of mirror images
 
     def to(self, device: torch.device) -> PreparedScan:
         """Return the scan with its slices on a device."""
@@ -116,6 +118,7 @@ def prepare_scan(
         samples=samples,
         patch_size=patch_size,
         per_slice=slice_standardization(steps),
+        mirroring=experiment.mirroring if experiment.evaluate.mirror else None,
     )
 
 
@@ -198,9 +201,11 @@ def from_device_or_host(
 
 
 def volume_logits(logits_of: LogitsFunction, prepared: PreparedScan) -> Tensor:
-    """The logits (S, K, H, W) of a whole scan; large slices are blended from patches."""
+    """Return the logits (S, K, *spatial) of a whole scan.
 
-    step = prepared.per_slice
+    Large samples are blended from windows, and mirror images are averaged.
+    """
+    step, size = prepared.per_slice, prepared.patch_size
 
     def forward(image: Tensor) -> Tensor:
         if step is not None:
@@ -208,9 +213,12 @@ def volume_logits(logits_of: LogitsFunction, prepared: PreparedScan) -> Tensor:
             image, _ = standardize_slices(image, no_fill, step.joint)
         return logits_of(image)
 
-    if prepared.patch_size is None:
-        return forward(prepared.image)
-    return sliding_window_logits(forward, prepared.image, prepared.patch_size)
+    def whole(image: Tensor) -> Tensor:
+        return forward(image) if size is None else sliding_window_logits(forward, image, size)
+
+    if prepared.mirroring is None:
+        return whole(prepared.image)
+    return prepared.mirroring.mean_logits(whole, prepared.image)
 
 
 def postprocessed(

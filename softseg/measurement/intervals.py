@@ -133,6 +133,7 @@ def calibrate(run: Run, console: Console, changes: Sequence[str] = ()) -> Calibr
     calibration = VolumeCalibration(
         model=opened.experiment.name,
         weights=opened.predictor.weights_digest,
+        mirror=opened.experiment.evaluate.mirror,
         postprocess=tuple(opened.experiment.evaluate.steps),
         targets={name: _target_errors(scans, thresholds[name]) for name, scans in errors.items()},
     )
@@ -198,6 +199,9 @@ def check_same_model(
             problems.append(f"{path}: has threshold {threshold}, not {expected.threshold:g}")
         elif "Model" in sidecar and sidecar.get("Postprocessing", []) != [*errors.postprocess]:
             problems.append(f"{path}: was postprocessed in another way than the validation scans")
+        elif "Model" in sidecar and sidecar.get("Mirrored", False) != errors.mirror:
+            how = "with" if sidecar.get("Mirrored") else "without"
+            problems.append(f"{path}: was made {how} mirroring, unlike the validation scans")
     if problems:
         raise combined_error(
             f"{calibration.source} ({calibration.errors.model}) has no intervals for these "

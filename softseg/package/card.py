@@ -52,6 +52,9 @@ def _model_blocks(metadata: ModelMetadata, experiment: Experiment) -> Iterator[s
         f"- weights: epoch {metadata.epoch}; training status: {metadata.status}"
     )
 
+    if experiment.evaluate.mirror:
+        yield "Logits are averaged over mirror images of a scan (`--no-mirror` switches this off)."
+
     yield "## Preprocessing"
     steps = experiment.model_dump(mode="json")["preprocess"]
     yield (

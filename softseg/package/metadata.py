@@ -219,7 +219,7 @@ def _scored_as(recorded: Mapping[str, Any], rules: Evaluate) -> bool:
         scored = parse_component(TypeAdapter(Evaluate), section)
     except ValidationError:
         return False
-    of_masks = ("postprocess", "remove_small_from_truth")
+    of_masks = ("mirror", "postprocess", "remove_small_from_truth")
     return all(getattr(scored, key) == getattr(rules, key) for key in of_masks)
 
 

@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,8 @@ def pipeline_settings(experiment: Experiment, head: Mapping[str, Tensor]) -> dic
 
     `slice_axis` is the axis (0, 1 or 2) of the canonical volume that is cut into slices;
     `preprocess` is that of the config, `fill` that of each contrast; `maximum` of a NormReLU is one
-    number per target, or null for the maximum of each scan.
+    number per target, or null for the maximum of each scan; `mirror` has the axes of a slice that
+    are mirrored and the targets that then take each target's place, or is null.
     """
     dataset = experiment.dataset
     head_settings: dict[str, Any] = {"name": experiment.model.head.name}
@@ -83,6 +85,7 @@ def pipeline_settings(experiment: Experiment, head: Mapping[str, Tensor]) -> dic
         "slice_axis": experiment.slices.axis_index,
         "preprocess": experiment.model_dump(mode="json")["preprocess"],
         "head": head_settings,
+        "mirror": asdict(experiment.mirroring) if experiment.evaluate.mirror else None,
     }
 
 

@@ -86,7 +86,8 @@ def segment(
         network = standardizing_slices(network, joint)
     trained = network_grid(shape, zooms, steps, slice_axis, middle, widen=False)
     sizes = [axis.size for k, axis in enumerate(trained) if k != slice_axis]
-    logits = sliding_window(network, slices, sizes if "crop" in steps else None)
+    size = sizes if "crop" in steps else None
+    logits = mirrored(lambda part: sliding_window(network, part, size), slices, settings["mirror"])
     soft = np.moveaxis(apply_head(logits, settings["head"]), 0, slice_axis + 1)
     inverse = [(np.arange(n) - a.first) / a.step for n, a in zip(shape, grid, strict=True)]
     native = [np.clip(resample(target, inverse, 1, 0.0), 0, 1) for target in soft]
@@ -245,6 +246,19 @@ def standardizing_slices(network: Network, joint: bool) -> Network:
         return network(np.asarray((slices - mean) / np.where(flat, np.float32(1), std)))
 
     return standardized
+
+
+def mirrored(network: Network, slices: Array, mirror: dict[str, Any] | None) -> Array:
+    """Return the mean of the logits of slices and of their mirror images, mirrored back."""
+    if mirror is None:
+        return network(slices)
+    outputs = []
+    for count in range(len(mirror["axes"]) + 1):
+        for chosen in itertools.combinations(mirror["axes"], count):
+            axes = tuple(axis + 2 for axis in chosen)
+            output = np.flip(network(np.flip(slices, axes)), axes)
+            outputs.append(output[:, mirror["target_order"]] if 0 in chosen else output)
+    return np.asarray(np.mean(outputs, axis=0))
 
 
 def sliding_window(network: Network, slices: Array, size: Sequence[int] | None) -> Array:

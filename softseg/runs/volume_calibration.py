@@ -42,6 +42,8 @@ class VolumeCalibration(Component):
     """Name of the experiment."""
     weights: str
     """Digest of the weights."""
+    mirror: bool = False
+    """Whether the logits of mirror images were averaged (`evaluate.mirror`)."""
     postprocess: tuple[dict[str, Any], ...] = ()
     """The steps of `evaluate.postprocess`."""
     targets: dict[str, TargetErrors]

@@ -96,7 +96,7 @@ class Flip(SpatialStep):
         swapped = parameters["mirrored"][:, 0]
         if not self.swap or not swapped.any():
             return batch
-        order = _swapped_order(batch.target_names, self.swap)
+        order = swapped_order(batch.target_names, self.swap)
         mask = to_device(swapped, batch.image.device).view(-1, *[1] * (batch.image.dim() - 1))
         near_order = to_device(torch.tensor(order), batch.image.device)
 
@@ -114,7 +114,7 @@ def pairs_of_sides(names: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield left, right
 
 
-def _swapped_order(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[int]:
+def swapped_order(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[int]:
     """Return the index of the target that takes each target's place."""
     partner = {a: b for pair in pairs for a, b in (pair, pair[::-1])}
     return [names.index(partner.get(name, name)) for name in names]

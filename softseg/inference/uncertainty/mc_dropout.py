@@ -39,7 +39,7 @@ def row_generators(slices: int, numbers: range, seed: int) -> list[Generator]:
 def sampled_logits(
     predictor: Predictor, generators: Sequence[Generator], count: int, image: Tensor
 ) -> Tensor:
-    """Slices (S, C, H, W) -> logits (S * count, K, H, W), each slice `count` times.
+    """Samples (S, C, *spatial) -> logits (S * count, K, *spatial), each sample `count` times.
 
     A batch that does not fit into a GPU's memory is halved until it does, with the same random
     numbers.
@@ -48,7 +48,7 @@ def sampled_logits(
         predictor: the network, and how many slices it takes at once.
         generators: the S * count generators; they continue from their present state.
         count: samples per slice.
-        image: slices, or a patch of each.
+        image: slices or a volume, or a window of each.
     """
     states = [generator.get_state() for generator in generators]
 

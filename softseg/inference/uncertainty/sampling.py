@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from softseg.augment import AugmentStep
+from softseg.augment.mirroring import Mirroring, mirroring_of
 from softseg.core.errors import UserError
 from softseg.core.types import Float32Array
 from softseg.inference.segment import PreparedScan, volume_logits
@@ -23,8 +24,8 @@ from softseg.models.predictor import Predictor
 from softseg.models.sliding_window import LogitsFunction
 
 VolumeForward = Callable[[LogitsFunction, Tensor], Tensor]
-"""Passes whole slices (S, C, H, W) to a network, at once or in blended patches; the result has n
-times as many slices if the network's function returns each n times."""
+"""Passes whole samples (S, C, *spatial) to a network, at once or in blended windows; the result has
+n times as many samples if the network's function returns each n times."""
 Method = Literal["mc-dropout", "tta"]
 
 
@@ -62,6 +63,7 @@ def native_samples(
     sampling: Sampling,
     predictor: Predictor,
     augment: Sequence[AugmentStep],
+    targets: Sequence[str],
     prepared: PreparedScan,
     deterministic: Tensor,
 ) -> Iterator[Float32Array]:
@@ -72,9 +74,17 @@ def native_samples(
         return volume_logits(logits_of, replace(prepared, image=image))
 
     image, fill = prepared.image, prepared.fill
-    size = prepared.samples.spacing(prepared.geometry.network)
+    spacing = prepared.samples.spacing(prepared.geometry.network)
     softs = soft_samples(
-        sampling, predictor, augment, image, deterministic, forward, fill=fill, pixel_size=size
+        sampling,
+        predictor,
+        augment,
+        image,
+        deterministic,
+        forward,
+        mirroring_of(augment, targets),
+        fill=fill,
+        spacing=spacing,
     )
     yield from map(prepared.to_native, softs)
 
@@ -87,25 +97,27 @@ def soft_samples(
     image: Tensor,
     deterministic: Tensor,
     forward: VolumeForward,
+    mirroring: Mirroring | None = None,
     *,
     fill: Tensor | None = None,
-    pixel_size: Sequence[float] = (1.0, 1.0),
+    spacing: Sequence[float] | None = None,
 ) -> Iterator[Tensor]:
-    """Yield soft segmentations (S, K, H, W) of one volume in [0, 1], one per sample.
+    """Yield soft segmentations (S, K, *spatial) of one volume in [0, 1], one per sample.
 
     A NormReLU divides each by the divisor of the deterministic pass. Samples depend on the seed and
     the volume, not on how slices were batched. Several share a batch if there is room, with at most
-    `predictor.batch_size` slices at once.
+    `predictor.batch_size` at once.
 
     Args:
         sampling: method, number of samples, and their seed.
         predictor: the network; all layers but dropout are in evaluation mode.
         augment: the steps used in training, of which `tta` uses the spatial ones.
-        image: all slices (S, C, H, W) of the volume.
-        deterministic: logits (S, K, H, W) of the deterministic pass.
-        forward: how whole slices are passed to the network.
-        fill: (S, C), what `tta` takes for the outside of a slice; None: its border pixels.
-        pixel_size: height and width of a pixel in mm.
+        image: all slices (S, C, H, W) of the volume, or the volume (1, C, X, Y, Z).
+        deterministic: logits (S, K, *spatial) of the deterministic pass.
+        forward: how whole samples are passed to the network.
+        mirroring: which targets change places where `tta` mirrors axis 0; None: none.
+        fill: (S, C), what `tta` takes for the outside of a sample; None: its border voxels.
+        spacing: mm between voxels along each axis; None: 1.
     """
     head = cast(_Head, predictor.head.eval())
     divisor = head.divisor(deterministic)
@@ -119,12 +131,17 @@ def soft_samples(
             passes: Sequence[Tensor] = forward(sampled, image).unflatten(0, shape).unbind(1)
         else:
             size = image.shape[2:]
-            transforms = sample_transforms(augment, numbers, sampling.seed, size, pixel_size)
+            transforms = sample_transforms(augment, numbers, sampling.seed, size, spacing)
             stacked = torch.cat([apply_transform(image, each, fill) for each in transforms])
             parts = forward(predictor.logits, stacked).split(len(image))
             passes = [
                 apply_transform(part, transform, inverse=True)
                 for part, transform in zip(parts, transforms, strict=True)
             ]
+            if mirroring is not None:
+                passes = [
+                    mirroring.exchanged(logits) if transform.exchanges_sides else logits
+                    for logits, transform in zip(passes, transforms, strict=True)
+                ]
         for logits in passes:
             yield head.forward_with_divisor(logits, divisor)

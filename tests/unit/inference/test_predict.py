@@ -13,6 +13,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from softseg.core.errors import UserError
+from softseg.inference.model import with_mirroring
 from softseg.inference.predict import Options, predict_scans
 from softseg.inference.scans import find_scans
 from softseg.inference.segmenter import Segmenter
@@ -75,6 +77,38 @@ def test_the_sidecar_records_source_model_threshold_and_postprocessing(scan, tmp
     assert sidecar["ModelVersion"] == "epoch 3, softseg 9.9"
     assert sidecar["Threshold"] == 0.7
     assert "keep_largest" in sidecar["Postprocessing"][0]
+
+
+FLIP = "augment=[{flip: {axes: [0, 1]}}]"
+
+
+def test_the_sidecar_records_mirroring_and_the_model_says_whether_it_is_used(scan, tmp_path):
+    for mirror, expected in ((None, True), (True, True), (False, False)):
+        model = with_mirroring(seen(FLIP, "evaluate.mirror=true"), mirror)
+        run(model, [scan], tmp_path / "out")
+        sidecar = json.loads((tmp_path / "out/p1_label-lesion_mask.json").read_text())
+        assert sidecar.get("Mirrored", False) == expected
+
+
+@pytest.mark.parametrize("shape", [(16, 6, 4), (24, 18, 3)], ids=["whole", "windows"])
+def test_a_mirrored_scan_has_the_mirrored_prediction(shape):
+    torch.manual_seed(0)
+    network = nn.Conv2d(1, 1, 3, padding=1)
+    once, mirrored = (seen(FLIP, f"evaluate.mirror={on}", network=network) for on in (False, True))
+    image, zooms = makers.scan(2, shape), (1, 1, 3)
+    for axis in (0, 1):
+        turned = np.flip(image, axis)
+        ours, other = Segmenter(mirrored)(image, zooms), Segmenter(mirrored)(turned, zooms)
+        assert np.flip(other, axis + 1) == pytest.approx(ours, abs=1e-5)
+        without = np.flip(Segmenter(once)(turned, zooms), axis + 1)
+        assert not np.allclose(without, Segmenter(once)(image, zooms), atol=1e-3)
+
+
+def test_a_model_that_was_trained_without_flips_is_not_mirrored():
+    with pytest.raises(UserError, match=r"model: training mirrored no axis .*; leave out --mirror"):
+        with_mirroring(seen(), True)
+    with pytest.raises(UserError, match=r"evaluate.mirror: training mirrored no axis"):
+        seen("evaluate.mirror=true")
 
 
 def test_masks_are_postprocessed_as_in_the_evaluation(tmp_path):

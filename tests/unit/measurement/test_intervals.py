@@ -206,6 +206,7 @@ def test_a_damaged_calibration_is_not_packaged(run, tmp_path, content):
             {"Postprocessing": [{"keep_largest": {}}]},
             "s1_label-ball_mask.nii.gz: was postprocessed",
         ),
+        ({"Mirrored": True}, "s1_label-ball_mask.nii.gz: was made with mirroring, unlike"),
         ({"Weights": "0123456789abcdef"}, "s1_.*: was segmented by other weights of ball"),
         ({"Uncertainty": {"Method": "ensemble"}}, "s1_label-ball_mask.nii.gz: is of an ensemble"),
     ],

@@ -139,6 +139,16 @@ def test_two_contrasts_two_targets_and_every_head_give_the_same(networks, tmp_pa
     assert not np.allclose(ours[0], ours[1], atol=1e-2)
 
 
+def test_mirror_images_and_exchanged_sides_give_the_same(networks, tmp_path):
+    steps = "augment=[{flip: {axes: [0, 1], swap: [[lesion, cord]]}}]"
+    sets = [*TWO, steps, "evaluate.mirror=true", *CONFIGS["as-in-the-paper"]]
+    sample = sample_of(*SCANS["oblique-lps-large"], contrasts=2)
+    ours, theirs = both(networks, tmp_path, sample, *sets)
+    assert theirs == pytest.approx(ours, abs=1e-4)
+    without = both(networks, tmp_path, sample, *sets, "evaluate.mirror=false")
+    assert not np.allclose(theirs, without[1], atol=1e-2)
+
+
 @pytest.mark.parametrize("fields", ["over: slice", "over: volume", "region: nonzero"])
 def test_contrasts_that_are_standardized_together_give_the_same(networks, tmp_path, fields):
     steps = f"preprocess=[{CROP}, {{standardize: {{{fields}, joint: true}}}}]"

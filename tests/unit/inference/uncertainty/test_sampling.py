@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from softseg import models
+from softseg.augment.mirroring import mirroring_of
 from softseg.core.errors import UserError
 from softseg.inference.uncertainty.sampling import Sampling, check_varies, soft_samples
 from softseg.inference.uncertainty.tta import apply_transform, sample_transforms
@@ -271,7 +272,7 @@ def test_each_axis_is_scaled_by_a_factor_of_its_own_before_the_rotation():
     )
     transforms = sample_transforms(steps, range(100), 0, (40, 30))
     size = torch.tensor([40.0, 30.0])
-    linear = [torch.linalg.inv(t)[:2, :2] * size[:, None] / size for t in transforms]
+    linear = [torch.linalg.inv(t.matrix)[:2, :2] * size[:, None] / size for t in transforms]
     factors = torch.stack([matrix.norm(dim=0) for matrix in linear])
     lowest, highest = factors.amin(dim=0), factors.amax(dim=0)
     assert torch.allclose(lowest, torch.tensor([0.6, 0.9]), atol=0.03)
@@ -279,7 +280,7 @@ def test_each_axis_is_scaled_by_a_factor_of_its_own_before_the_rotation():
     for matrix, transform in zip(linear, transforms, strict=True):
         along_h, along_w = matrix.T
         assert along_h @ along_w == pytest.approx(0, abs=1e-5)
-        pixels = transform[:2, 2] / 2 * size
+        pixels = transform.matrix[:2, 2] / 2 * size
         assert torch.allclose(pixels, pixels.round(), atol=1e-4)
     image = smooth()
     moved = apply_transform(image, transforms[0])
@@ -329,3 +330,21 @@ def test_running_out_of_memory_changes_no_sample(method, steps):
     roomy = samples(predictor(unet(), 8, targets=2), volume(), steps, method)
     tight = samples(predictor(SmallMemory(unet()), 8, targets=2), volume(), steps, method)
     assert (roomy - tight).abs().max() < 1e-5
+
+
+class LeftAndRight(nn.Module):
+    """Two targets: what is bright in the first half of axis 0, and in the second half."""
+
+    def forward(self, slices):
+        left = slices.clone()
+        left[:, :, slices.shape[2] // 2 :] = 0
+        return torch.cat([left, slices - left], dim=1)
+
+
+def test_left_and_right_change_places_where_a_sample_is_mirrored():
+    steps = augment_steps([{"flip": {"axes": [0], "swap": [["left", "right"]]}}])
+    predict = predictor(LeftAndRight(), targets=2)
+    mirroring = mirroring_of(steps, ("left", "right"))
+    arguments = Sampling("tta", 8), predict, steps, volume(), predict.logits(volume()), straight
+    for sample in soft_samples(*arguments, mirroring):
+        assert torch.allclose(sample, predict(volume()), atol=1e-5)
