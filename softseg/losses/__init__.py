@@ -1,4 +1,4 @@
-"""Losses: prediction and target, both (B, K, H, W) in [0, 1] -> a scalar to minimize.
+"""Losses: prediction and target, both (B, K, *spatial) in [0, 1] -> a scalar to minimize.
 
 `build` makes one from YAML; every class in the union of `family.py` is also an attribute of this
 package, e.g. `softseg.losses.Dice`.
@@ -28,11 +28,11 @@ def build(spec: Any) -> SingleLoss | Combination:
         spec: the content of the YAML file, such as `{"name": "adaptive_wing", "omega": 8}`.
 
     Returns:
-        A function of prediction and target, both (B, K, H, W), to a scalar; it computes in
+        A function of prediction and target, both (B, K, *spatial), to a scalar; it computes in
         float32 for inputs of lower precision (float64 stays float64). Its `required_maps` are the
-        kinds of contour maps, (B, K, H, W) each, that it takes as a third argument, a mapping from
-        kind to map. `ignore=`, (B, K, H, W), marks voxels to leave out; `weight=`, (B, K, H, W), is
-        how much each voxel counts. `at(epoch)`, counted from 0, is the loss of that epoch.
+        kinds of contour maps, of the same shape, that it takes as a third argument, a mapping from
+        kind to map. `ignore=`, of the same shape, marks voxels to leave out; `weight=` is how much
+        each voxel counts. `at(epoch)`, counted from 0, is the loss of that epoch.
 
     Raises:
         pydantic.ValidationError: the spec names no loss, or a field is wrong.

@@ -32,15 +32,15 @@ class BaseLoss(Component):
 
     reduction: Literal["mean", "sum"] = "mean"
     """Reduction of the values: their `mean`, or their `sum` (as in the paper's code, where it \
-grows with the batch and the slice)"""
+grows with the batch and the sample)"""
 
     forward: ClassVar[Callable[..., Tensor]]
     """forward(prediction, target, *maps): the loss before its reduction, a tensor of any shape.
 
-    All arguments have shape (B, K, H, W) and the same float type; the maps are those of
+    All arguments have shape (B, K, *spatial) and the same float type; the maps are those of
     `required_maps`, in that order.
     """
-    # (B, K, H, W) while `forward` runs: which voxels do not count, and the weight of each voxel
+    # (B, K, *spatial) while `forward` runs: which voxels do not count, and the weight of each voxel
     _ignored: Tensor | None = PrivateAttr(default=None)
     _weight: Tensor | None = PrivateAttr(default=None)
 
@@ -62,18 +62,19 @@ grows with the batch and the slice)"""
         batch_count: BatchCount | None = None,
         weight: Tensor | None = None,
     ) -> Tensor:
-        """Compute the loss of a prediction and a target, both (B, K, H, W) in [0, 1]: a scalar.
+        """Compute the loss of a prediction and a target, both (B, K, *spatial) in [0, 1]: a scalar.
 
         Args:
             prediction: soft, the output of the head.
             target: soft or hard.
-            maps: kind -> map (B, K, H, W) for each kind in `required_maps`; others are not used.
-            ignore: (B, K, H, W), above 0 where the target is unknown; None: known everywhere. These
-                voxels count neither in sums nor in the number of values of a mean, and have no
-                gradient. A target without any other voxel counts in no mean over targets.
+            maps: kind -> map (B, K, *spatial) for each kind in `required_maps`; others have no
+                effect.
+            ignore: (B, K, *spatial), above 0 where the target is unknown; None: known everywhere.
+                These voxels count neither in sums nor in the number of values of a mean, and have
+                no gradient. A target without any other voxel counts in no mean over targets.
             batch_count: where several processes share a batch with ignored voxels or weights.
-            weight: (B, K, H, W), 0 or above, how much each voxel counts; 0 is the same as ignored.
-                None: 1 everywhere.
+            weight: (B, K, *spatial), 0 or above, how much each voxel counts; 0 is the same as
+                ignored. None: 1 everywhere.
 
         Raises:
             ValueError: a map is missing, or shapes differ (they would broadcast to a wrong loss).
@@ -156,13 +157,13 @@ class OverlapLoss(BaseLoss):
     """Whether sums run over all voxels of a target in the batch (as in the paper's code), or over \
 those of each sample"""
 
-    @property
-    def axes(self) -> tuple[int, ...]:
-        """The axes of (B, K, H, W) that a sum runs over."""
-        return (0, 2, 3) if self.batch_dice else (2, 3)
+    def dims(self, values: Tensor) -> tuple[int, ...]:
+        """The dimensions of values (B, K, *spatial) that a sum runs over."""
+        spatial = tuple(range(2, values.ndim))
+        return (0, *spatial) if self.batch_dice else spatial
 
     def total(self, values: Tensor) -> Tensor:
-        """The sums of (B, K, H, W): one per target, (K,), or per sample and target, (B, K).
+        """The sums of (B, K, *spatial): one per target, (K,), or per sample and target, (B, K).
 
         Ignored voxels do not count, and others as much as their weight; K may be the classes,
         targets and then their complements.
@@ -171,19 +172,19 @@ those of each sample"""
             values = values.masked_fill(_for_classes(self._ignored, values), 0)
         if self._weight is not None:
             values = values * _for_classes(self._weight, values)
-        return values.sum(dim=self.axes)
+        return values.sum(dim=self.dims(values))
 
     def average(self, values: Tensor) -> Tensor:
-        """The means of (B, K, H, W) over the same voxels as in `total`; 0 without a voxel."""
+        """The means of (B, K, *spatial) over the same voxels as in `total`; 0 without a voxel."""
         if self._ignored is None:
-            return values.mean(dim=self.axes)
+            return values.mean(dim=self.dims(values))
         voxels = self.total(torch.ones_like(values))
         return self.total(values) / voxels.clamp(min=torch.finfo(voxels.dtype).tiny)
 
     def _ignored_values(self, values: Tensor) -> Tensor:
         """Return which targets (or samples and targets) have ignored voxels only."""
         assert self._ignored is not None
-        empty = (~self._ignored).sum(dim=self.axes) == 0
+        empty = (~self._ignored).sum(dim=self.dims(self._ignored)) == 0
         return empty if values.ndim == empty.ndim else empty.all(-1)  # one value for all targets
 
     def _weight_of_values(self, values: Tensor) -> Tensor | None:  # noqa: ARG002
@@ -199,7 +200,7 @@ those of each sample"""
 
 
 def _for_classes(voxels: Tensor, values: Tensor) -> Tensor:
-    """Repeat a tensor of voxels (B, K, H, W) for each kind of class of values (B, n K, H, W)."""
+    """Repeat voxels (B, K, *spatial) for each kind of class of values (B, n K, *spatial)."""
     return torch.cat([voxels] * (values.shape[1] // voxels.shape[1]), dim=1)
 
 

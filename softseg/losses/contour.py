@@ -24,8 +24,8 @@ class Boundary(ContourLoss):
     term (`combination`): alone on one target it tends to an empty prediction, where it is 0.
 
     Range: from the mean of min(phi, 0) to that of max(phi, 0), in mm: negative for a good
-    prediction, 0 for an empty one; values grow with object and slice. Gradient: phi / (number of
-    voxels) for any prediction, so it does not vanish at the minimum; 0 in a slice without a
+    prediction, 0 for an empty one; values grow with object and sample. Gradient: phi / (number of
+    voxels) for any prediction, so it does not vanish at the minimum; 0 in a sample without a
     contour, where phi is 0.
     """
 
@@ -45,7 +45,7 @@ has wrong signs inside the contour where pixels are below 1 mm"""
         target: Tensor,  # noqa: ARG002 - the distance map already represents it
         distance: Tensor,
     ) -> Tensor:
-        """Return one loss per voxel, (B, K, H, W), in mm."""
+        """Return one loss per voxel, (B, K, *spatial), in mm."""
         return distance * prediction
 
 
@@ -67,8 +67,8 @@ class RegionWise(ContourLoss):
     `map: active_contour`: z = 1 - y, and y for the background; no distance.
 
     Source: Valverde and Tohka, Pattern Recognition 136, 2023 (arXiv 2108.01405), after their code.
-    As there, each voxel of a class that is absent from the slice costs 1 with `rrw`; the largest
-    distance is that of the slice before it is cropped.
+    As there, each voxel of a class that is absent from the sample costs 1 with `rrw`; the largest
+    distance is that of the slice or volume before it is cropped.
 
     Minimum: **not valid for soft targets**: whatever y is, at the hard mask of y of 0.5 and above.
     Use it as an added term (`combination`).
@@ -103,7 +103,7 @@ class RegionWise(ContourLoss):
         return kinds if self.background else kinds[:1]
 
     def forward(self, prediction: Tensor, target: Tensor, *maps: Tensor) -> Tensor:
-        """Return one loss per voxel and class: (B, 2K, H, W) with `background`, or (B, K, H, W)."""
+        """Return one loss per voxel and class: (B, 2K, *spatial) with `background`, else as p."""
         class_maps = maps or (1 - target, target)
         classes = [prediction, 1 - prediction] if self.background else [prediction]
         return torch.cat([z * p for z, p in zip(class_maps, classes, strict=True)], dim=1)

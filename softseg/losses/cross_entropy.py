@@ -33,7 +33,7 @@ class Bce(BaseLoss):
     """Prediction below which ln continues as its tangent; 1 / epsilon bounds the gradient"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return one loss per voxel, (B, K, H, W)."""
+        """Return one loss per voxel, (B, K, *spatial)."""
         return cross_entropy(prediction, target, self.epsilon)
 
 
@@ -68,7 +68,7 @@ class Focal(BaseLoss):
     """Prediction below which ln continues as its tangent, as in `bce`"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return one loss per voxel, (B, K, H, W)."""
+        """Return one loss per voxel, (B, K, *spatial)."""
         entropy = cross_entropy(prediction, target, self.epsilon)
         if self.gamma > 0:
             entropy = entropy * power(-(-entropy).expm1(), self.gamma)

@@ -31,7 +31,7 @@ class Mse(BaseLoss):
     name: Literal["mse"] = "mse"
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return one loss per voxel, (B, K, H, W)."""
+        """Return one loss per voxel, (B, K, *spatial)."""
         return (prediction - target).square()
 
 
@@ -53,7 +53,7 @@ class Huber(BaseLoss):
     """Error, in units of the target, above which the loss is linear; from 1 on it is `mse` / 2"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return one loss per voxel, (B, K, H, W)."""
+        """Return one loss per voxel, (B, K, *spatial)."""
         return F.huber_loss(prediction, target, reduction="none", delta=self.delta)
 
 
@@ -71,7 +71,7 @@ class L1(BaseLoss):
     name: Literal["l1"] = "l1"
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return one loss per voxel, (B, K, H, W)."""
+        """Return one loss per voxel, (B, K, *spatial)."""
         return (prediction - target).abs()
 
 
@@ -100,7 +100,7 @@ class Wing(BaseLoss):
     """Width of the steep region around an error of 0; a smaller value makes it steeper"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return one loss per voxel, (B, K, H, W)."""
+        """Return one loss per voxel, (B, K, *spatial)."""
         error = (prediction - target).abs()
         curve = self.omega * (error.clamp(max=self.omega) / self.epsilon).log1p()
         return curve + F.relu(error - self.omega)
@@ -136,7 +136,7 @@ class AdaptiveWing(BaseLoss):
     """Factor of the whole loss"""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return one loss per voxel, (B, K, H, W).
+        """Return one loss per voxel, (B, K, *spatial).
 
         With s = min(d, theta) both branches are one: omega ln(1 + (s / epsilon)^(alpha - y)),
         plus A max(d - theta, 0). So nothing overflows or is computed only to be masked out.

@@ -1,4 +1,4 @@
-"""Heads: logits (B, K, H, W) -> prediction in [0, 1], float32, of the same shape.
+"""Heads: logits (B, K, *spatial) -> prediction in [0, 1], float32, of the same shape.
 
 NormReLU is the head of SoftSeg: a ReLU divided by its maximum.
 """
@@ -46,7 +46,7 @@ paper"""
         return math.log(self.prior / (1 - self.prior))
 
     def __call__(self, targets: int = 1, batch_size: int | None = None) -> nn.Module:  # noqa: ARG002
-        """Create the module: logits (B, K, H, W) -> (0, 1)."""
+        """Create the module: logits (B, K, *spatial) -> (0, 1)."""
         return SigmoidHead()
 
 
@@ -54,15 +54,19 @@ class SigmoidHead(nn.Module):
     """The logistic function in float32 (float64 stays)."""
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Return the prediction of logits (B, K, H, W), same shape."""
+        """Return the prediction of logits (B, K, *spatial), same shape."""
         return torch.sigmoid(logits.to(torch.promote_types(logits.dtype, torch.float32)))
 
     def divisor(self, logits: Tensor) -> Tensor:
-        """Return ones (1, K, 1, 1): only a NormReLU divides."""
-        return torch.ones((1, logits.shape[1], 1, 1), device=logits.device)
+        """Return ones (1, K, 1, 1) or (1, K, 1, 1, 1): only a NormReLU divides."""
+        return _per_target(torch.ones(logits.shape[1], device=logits.device), logits)
 
     def forward_with_divisor(self, logits: Tensor, divisor: Tensor) -> Tensor:  # noqa: ARG002
         """Return the prediction; the divisor, which a NormReLU needs, has no effect."""
+        return self.forward(logits)
+
+    def forward_of_level(self, logits: Tensor) -> Tensor:
+        """Return the prediction of a coarser level in deep supervision; the same as `forward`."""
         return self.forward(logits)
 
 
@@ -95,7 +99,7 @@ both describe the same recent steps"""
         return self.bias
 
     def __call__(self, targets: int = 1, batch_size: int | None = None) -> nn.Module:
-        """Create the module for K = `targets` outputs: logits (B, K, H, W) -> [0, 1]."""
+        """Create the module for K = `targets` outputs: logits (B, K, *spatial) -> [0, 1]."""
         return NormReluHead(
             self.scope, self.momentum, targets, batch_size if self.scope == "published" else None
         )
@@ -119,7 +123,7 @@ class NormReluHead(nn.Module):
         self.scale = RunningMaximum(momentum, targets) if scope == "running" else None
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Return the prediction of logits (B, K, H, W), same shape, float32 (float64 stays).
+        """Return the prediction of logits (B, K, *spatial), same shape, float32 (float64 stays).
 
         Raises:
             ValueError: a running scale made for another number of targets.
@@ -127,30 +131,46 @@ class NormReluHead(nn.Module):
         if not self.training:
             return self.forward_with_divisor(logits, self.divisor(logits))
         positive = _positive(logits)
-        axes = (2, 3) if self.scope == "sample" else (0, 2, 3)
-        peak = positive.amax(dim=axes, keepdim=True)
+        peak = self._peak(positive)
         if self.scale is not None:
             self.scale.update(peak.detach())
         return positive / _nonzero(peak)
 
-    def divisor(self, logits: Tensor) -> Tensor:
-        """Return the divisor (1, K, 1, 1) for the logits (S, K, H, W) of a whole volume.
+    def forward_of_level(self, logits: Tensor) -> Tensor:
+        """Return the prediction of a coarser level in deep supervision, (B, K, *spatial).
 
-        With a `batch_size` it is (S, K, 1, 1), the same for the slices of a batch.
+        It has a maximum of its own, which is none of those that `running` averages: they describe
+        the finest level, the only one that predicts.
         """
         positive = _positive(logits)
+        return positive / _nonzero(self._peak(positive))
+
+    def _peak(self, positive: Tensor) -> Tensor:
+        """Return the maxima in training: (1, K, 1, ...), or (B, K, 1, ...) of each sample."""
+        spatial = spatial_dims(positive)
+        return positive.amax(dim=spatial if self.scope == "sample" else (0, *spatial), keepdim=True)
+
+    def divisor(self, logits: Tensor) -> Tensor:
+        """Return the divisor (1, K, 1, ...) for the logits (S, K, *spatial) of a whole volume.
+
+        With a `batch_size` it is (S, K, 1, ...), the same for the samples of a batch.
+        """
+        positive = _positive(logits)
+        dims = (0, *spatial_dims(positive))
         if self.scale is not None:
             return self.scale.as_divisor(positive)
         if self.batch_size is None:
-            return _nonzero(positive.amax(dim=(0, 2, 3), keepdim=True))
+            return _nonzero(positive.amax(dim=dims, keepdim=True))
         batches = positive.split(self.batch_size)
-        peaks = [batch.amax(dim=(0, 2, 3), keepdim=True) for batch in batches]
-        return _nonzero(
-            torch.cat([p.expand(len(b), -1, -1, -1) for p, b in zip(peaks, batches, strict=True)])
+        peaks = [batch.amax(dim=dims, keepdim=True) for batch in batches]
+        repeated = (
+            peak.expand(len(batch), *peak.shape[1:])
+            for peak, batch in zip(peaks, batches, strict=True)
         )
+        return _nonzero(torch.cat(list(repeated)))
 
     def forward_with_divisor(self, logits: Tensor, divisor: Tensor) -> Tensor:
-        """Return the prediction of logits (B, K, H, W) for a given divisor; 1 where they exceed it.
+        """Return the prediction of logits (B, K, *spatial) for a divisor; 1 where they exceed it.
 
         Several passes over a volume share a divisor: divided by its own maximum, the largest value
         of each pass would always be 1, and the whole pass would follow that single peak.
@@ -162,6 +182,16 @@ def _positive(logits: Tensor) -> Tensor:
     """Return the ReLU of the logits, made finite, in float32 (float64 stays)."""
     values = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return F.relu(values).clamp(max=torch.finfo(values.dtype).max)
+
+
+def spatial_dims(values: Tensor) -> tuple[int, ...]:
+    """Return the dimensions of (B, K, *spatial) that are spatial: (2, 3) or (2, 3, 4)."""
+    return tuple(range(2, values.ndim))
+
+
+def _per_target(numbers: Tensor, like: Tensor) -> Tensor:
+    """Return numbers (K,) as (1, K, 1, ...), to be broadcast over (B, K, *spatial)."""
+    return numbers.view(1, -1, *(1 for _ in spatial_dims(like)))
 
 
 def _nonzero(peak: Tensor) -> Tensor:
@@ -182,7 +212,7 @@ class RunningMaximum(nn.Module):
         self.register_buffer("seen", torch.zeros(targets, dtype=torch.bool))
 
     def update(self, peak: Tensor) -> None:
-        """Update the average with a batch's maxima (1, K, 1, 1); skip dead or infinite ones."""
+        """Update the average with a batch's maxima (1, K, 1, ...); skip dead or infinite ones."""
         self._check_targets(peak)
         limits = torch.finfo(peak.dtype)
         latest = peak.flatten().to(self.maximum.dtype)
@@ -192,9 +222,9 @@ class RunningMaximum(nn.Module):
         self.seen.logical_or_(usable)
 
     def as_divisor(self, positive: Tensor) -> Tensor:
-        """Return the average as (1, K, 1, 1), in the type and on the device of (B, K, H, W)."""
+        """Return the average as (1, K, 1, ...), in the type and on the device of the values."""
         self._check_targets(positive)
-        return self.maximum.to(positive).view(1, -1, 1, 1)
+        return _per_target(self.maximum.to(positive), positive)
 
     def _check_targets(self, values: Tensor) -> None:
         """Raise ValueError for values of another number of targets."""
@@ -207,12 +237,12 @@ class RunningMaximum(nn.Module):
 
 
 def is_dead(output: Tensor) -> Tensor:
-    """Return which targets of a head's output (B, K, H, W) are zero everywhere: (K,) bool.
+    """Return which targets of a head's output (B, K, *spatial) are zero everywhere: (K,) bool.
 
     The result stays on the output's device, so that a sum can be read once per epoch.
     """
     values = output.detach()
-    return values.amax(dim=(0, 2, 3)) < torch.finfo(values.dtype).tiny
+    return values.amax(dim=(0, *spatial_dims(values))) < torch.finfo(values.dtype).tiny
 
 
 Head = Annotated[Sigmoid | NormRelu, Field(discriminator="name")]
@@ -222,7 +252,7 @@ _family: TypeAdapter[Sigmoid | NormRelu] = TypeAdapter(Head)
 def build(spec: Any, targets: int = 1, batch_size: int | None = None) -> nn.Module:
     """Build the head that the section `head:` describes, such as `{"name": "normrelu"}`.
 
-    The module takes logits (B, K, H, W) of K = `targets` outputs in any float type; it computes
+    The module takes logits (B, K, *spatial) of K = `targets` outputs in any float type; it computes
     and returns float32 (float64 stays float64), values in [0, 1]. `batch_size` is that of the
     training, for a NormReLU with `scope: published`, which predicts a volume in such batches; None:
     as one batch.

@@ -249,3 +249,31 @@ def test_bias_and_prior_exclude_each_other():
 def test_a_prior_outside_of_0_to_1_is_rejected(prior):
     with pytest.raises(ValidationError):
         heads.build({"name": "sigmoid", "prior": prior})
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.get("scope", spec["name"]))
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_a_volume_has_the_prediction_of_its_slices(spec, training):
+    """(B, K, X, Y, Z) is (B, K, X Y, Z) in another arrangement: prediction, divisor, dead."""
+    logits = torch.randn(5, 2, 6, 7, generator=torch.Generator().manual_seed(0))
+    volume = logits.view(5, 2, 2, 3, 7)
+    flat, solid = (heads.build(spec, 2, batch_size=2).train(training) for _ in range(2))
+    assert torch.equal(solid(volume).view_as(logits), flat(logits))
+    divisor = solid.divisor(volume)
+    assert divisor.ndim == 5
+    assert torch.equal(divisor.flatten(2), flat.divisor(logits).flatten(2))
+    assert torch.equal(
+        solid.forward_with_divisor(volume, divisor).view_as(logits),
+        flat.forward_with_divisor(logits, flat.divisor(logits)),
+    )
+    assert torch.equal(heads.is_dead(volume), heads.is_dead(logits))
+    assert torch.equal(
+        solid.forward_of_level(volume).view_as(logits), flat.forward_of_level(logits)
+    )
+
+
+def test_coarser_levels_have_no_part_in_the_running_maximum():
+    head = normrelu(scope="running")
+    level = head.forward_of_level(torch.full((1, 1, 2, 2), 8.0))
+    assert level.max() == 1
+    assert not head.scale.seen.any()
