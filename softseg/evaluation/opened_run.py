@@ -77,17 +77,19 @@ class OpenedRun:
         return list(self.experiment.dataset.targets)
 
     def prepared(self, volume: StackedVolume) -> PreparedScan:
-        """The slices of a volume, which are no larger than in training."""
+        """The slices of a volume, which are no larger than in training, or the volume itself."""
         rows, samples = slice(volume.start, volume.stop), self.experiment.samples
         per_slice = slice_standardization(self.experiment.preprocess)
         image, fill = self.stack.image[rows], self.stack.fill[rows]
         mirroring = self.experiment.mirroring if self.experiment.evaluate.mirror else None
-        return PreparedScan(image, fill, volume.geometry, samples, None, per_slice, mirroring)
+        window = self.experiment.patches.size if samples.axes == 3 else None
+        return PreparedScan(image, fill, volume.geometry, samples, window, per_slice, mirroring)
 
     def logits(self, prepared: PreparedScan) -> Tensor:
         """Return the logits (S, K, *spatial) of the deterministic pass over a prepared volume."""
         # the stack's slices are standardized already
-        return volume_logits(self.predictor.logits, replace(prepared, per_slice=None))
+        prepared = replace(prepared, per_slice=None)
+        return volume_logits(self.predictor.logits, prepared, self.predictor.batch_size)
 
     def load_sample(self, volume: StackedVolume) -> Sample:
         """Read the native masks of a volume, those of every rater included."""

@@ -347,7 +347,7 @@ def predict_sample(
         predictor = sized_predictor(model, whole, options.batch_size)
 
         def predict(prepared: PreparedScan) -> Prediction:
-            logits = volume_logits(predictor.logits, prepared)
+            logits = volume_logits(predictor.logits, prepared, predictor.batch_size)
             augment, targets = model.experiment.augment, model.targets
             softs = native_samples(sampling, predictor, augment, targets, prepared, logits)
             samples = (

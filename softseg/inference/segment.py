@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
@@ -41,22 +42,25 @@ _LIVE_MAPS = 8
 
 @dataclass(frozen=True)
 class PreparedScan:
-    """All slices of one scan, ready for the network."""
+    """All samples of one scan, ready for the network: its slices, or the volume (S = 1)."""
 
-    image: Tensor  # (S, C, H, W) float32
+    image: Tensor  # (S, C, *spatial) float32
     fill: Tensor  # (S, C): the value outside of the scan
     geometry: Geometry
     samples: Samples
-    patch_size: tuple[int, ...] | None  # of the slices in training; None: training did not fix it
-    per_slice: Standardize | None  # standardizes each patch on its own (the paper's order)
+    window: tuple[int, ...] | None  # size of a sample in training; None: training did not fix it
+    per_slice: Standardize | None  # standardizes each window on its own (the paper's order)
     mirroring: Mirroring | None = None  # averages the logits of mirror images
 
     def to(self, device: torch.device) -> PreparedScan:
-        """Return the scan with its slices on a device."""
+        """Return the scan with its samples on a device."""
         return replace(self, image=self.image.to(device), fill=self.fill.to(device))
 
     def to_native(self, soft: Tensor) -> Float32Array:
-        """Slices (S, K, H, W) in [0, 1] -> (K, X, Y, Z) on the scan's grid, 0 outside the crop."""
+        """Return a segmentation (S, K, *spatial) as (K, X, Y, Z) on the scan's grid.
+
+        Values are in [0, 1], 0 outside the crop.
+        """
         return np.stack([self.geometry.to_native(target) for target in self.samples.stack(soft)])
 
 
@@ -74,7 +78,8 @@ def segment(
         sample: the scan; its target masks are ignored.
         center: index (3,) of the voxel in the middle of the box, instead of an ROI mask.
         training_crop: segment only the crop in the middle, as in training; 0 elsewhere.
-        batch_size: slices at once; None: as many as fit into memory. Results agree to 1e-5.
+        batch_size: slices or windows at once; None: as many as fit into memory. Results agree to
+            1e-5.
 
     Raises UserError for a model that needs an ROI.
     """
@@ -82,7 +87,7 @@ def segment(
     predictor = sized_predictor(model, prepared, batch_size)
 
     def soft(scan: PreparedScan) -> Tensor:
-        return predictor.soft(volume_logits(predictor.logits, scan))
+        return predictor.soft(volume_logits(predictor.logits, scan, predictor.batch_size))
 
     return prepared.to_native(from_device_or_host(soft, prepared, predictor.device))
 
@@ -101,11 +106,10 @@ def prepare_scan(
     """
     steps, samples = experiment.preprocess, experiment.samples.with_all()
     middle = _box_center(steps, samples, sample, center)
-    patch_size = None
-    if any(isinstance(step, Crop) for step in steps):
+    window: tuple[int, ...] | None = experiment.patches.size if samples.axes == 3 else None
+    if samples.axes == 2 and any(isinstance(step, Crop) for step in steps):
         shape = plan_geometry(sample.grid, steps, samples, middle).network.shape
-        height, width = (shape[axis] for axis in samples.in_plane)
-        patch_size = (height, width)
+        window = tuple(shape[axis] for axis in samples.in_plane)
     if not training_crop:
         steps = _without_cutting(steps, samples, sample.grid)
     geometry = plan_geometry(sample.grid, steps, samples, middle)
@@ -116,7 +120,7 @@ def prepare_scan(
         fill=torch.from_numpy(fill).expand(len(image), -1),
         geometry=geometry,
         samples=samples,
-        patch_size=patch_size,
+        window=window,
         per_slice=slice_standardization(steps),
         mirroring=experiment.mirroring if experiment.evaluate.mirror else None,
     )
@@ -175,21 +179,21 @@ def _without_cutting(steps: Sequence[Step], samples: Samples, native: Grid) -> t
 def sized_predictor(model: Model, prepared: PreparedScan, batch_size: int | None) -> Predictor:
     """The model's predictor, by default with a batch that takes a quarter of the free memory."""
     if batch_size is None:
-        height, width = prepared.patch_size or prepared.image.shape[2:]
+        voxels = math.prod(prepared.window or prepared.image.shape[2:])
         filters = max(model.experiment.model.filters, len(model.contrasts))
-        one_slice = 4 * _LIVE_MAPS * filters * height * width
+        one_sample = 4 * _LIVE_MAPS * filters * voxels
         free = free_bytes(model.predictor.device) / 4
-        batch_size = int(min(max(free // one_slice, 1), 64))
+        batch_size = int(min(max(free // one_sample, 1), 64))
     return replace(model.predictor, batch_size=batch_size)
 
 
 def from_device_or_host(
     compute: Callable[[PreparedScan], T], prepared: PreparedScan, device: torch.device
 ) -> T:
-    """Return `compute(prepared)`, with the slices on the device if they fit there.
+    """Return `compute(prepared)`, with the samples on the device if they fit there.
 
-    So each is copied to the device once. Where memory runs out, slices stay on the host, and each
-    batch of them or of their patches is copied.
+    So each is copied to the device once. Where memory runs out, samples stay on the host, where
+    windows are blended, too, and each batch of samples or of their windows is copied.
     """
     if device.type != "cpu":
         try:
@@ -200,12 +204,14 @@ def from_device_or_host(
     return compute(prepared)
 
 
-def volume_logits(logits_of: LogitsFunction, prepared: PreparedScan) -> Tensor:
+def volume_logits(logits_of: LogitsFunction, prepared: PreparedScan, batch_size: int = 1) -> Tensor:
     """Return the logits (S, K, *spatial) of a whole scan.
 
-    Large samples are blended from windows, and mirror images are averaged.
+    Large samples are blended from windows, and mirror images are averaged. A volume that is smaller
+    than a window is padded with its background, as in training. `batch_size` is the number of
+    windows of a volume that `logits_of` takes at once.
     """
-    step, size = prepared.per_slice, prepared.patch_size
+    step, size = prepared.per_slice, prepared.window
 
     def forward(image: Tensor) -> Tensor:
         if step is not None:
@@ -214,7 +220,13 @@ def volume_logits(logits_of: LogitsFunction, prepared: PreparedScan) -> Tensor:
         return logits_of(image)
 
     def whole(image: Tensor) -> Tensor:
-        return forward(image) if size is None else sliding_window_logits(forward, image, size)
+        if size is None:
+            return forward(image)
+        if prepared.samples.axes == 2:  # a window of all slices is a batch
+            return sliding_window_logits(forward, image, size)
+        return sliding_window_logits(
+            forward, image, size, fill=prepared.fill, batch_size=batch_size
+        )
 
     if prepared.mirroring is None:
         return whole(prepared.image)

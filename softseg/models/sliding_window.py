@@ -33,6 +33,11 @@ def window_starts(length: int, size: int) -> list[int]:
     return [round(last * step / steps) for step in range(steps + 1)]
 
 
+def window_count(shape: Sequence[int], size: Sequence[int]) -> int:
+    """Return the number of windows of `size` that cover a sample of this shape."""
+    return math.prod(len(window_starts(*pair)) for pair in zip(shape, size, strict=True))
+
+
 def gaussian_weights(size: Sequence[int]) -> Tensor:
     """Return the weight of each voxel of a window, of shape `size`: 1 in the middle, never 0."""
     axes = [torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (SIGMA * n)) ** 2) for n in size]

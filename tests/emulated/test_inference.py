@@ -119,7 +119,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
 
     calls = []
 
-    def broken(logits_of, prepared):
+    def broken(logits_of, prepared, batch_size):
         calls.append(prepared)
         raise RuntimeError("expected all tensors to be on the same device")
 

@@ -21,7 +21,7 @@ from softseg.inference.segment import PreparedScan, volume_logits
 from softseg.inference.uncertainty.mc_dropout import dropout_layers, row_generators, sampled_logits
 from softseg.inference.uncertainty.tta import apply_transform, sample_transforms
 from softseg.models.predictor import Predictor
-from softseg.models.sliding_window import LogitsFunction
+from softseg.models.sliding_window import LogitsFunction, window_count
 
 VolumeForward = Callable[[LogitsFunction, Tensor], Tensor]
 """Passes whole samples (S, C, *spatial) to a network, at once or in blended windows; the result has
@@ -69,11 +69,16 @@ def native_samples(
 ) -> Iterator[Float32Array]:
     """Yield the samples (K, X, Y, Z) of a scan on its own grid; see `soft_samples`."""
 
+    image, fill = prepared.image, prepared.fill
+
     def forward(logits_of: LogitsFunction, image: Tensor) -> Tensor:
         # a transformed slice is standardized again if training did so
-        return volume_logits(logits_of, replace(prepared, image=image))
+        fills = fill.repeat(len(image) // len(fill), 1)
+        return volume_logits(logits_of, replace(prepared, image=image, fill=fills))
 
-    image, fill = prepared.image, prepared.fill
+    passes = len(image)
+    if prepared.window is not None and prepared.samples.axes == 3:
+        passes = window_count(image.shape[2:], prepared.window)
     spacing = prepared.samples.spacing(prepared.geometry.network)
     softs = soft_samples(
         sampling,
@@ -85,6 +90,7 @@ def native_samples(
         mirroring_of(augment, targets),
         fill=fill,
         spacing=spacing,
+        together=predictor.batch_size // passes,
     )
     yield from map(prepared.to_native, softs)
 
@@ -101,6 +107,7 @@ def soft_samples(
     *,
     fill: Tensor | None = None,
     spacing: Sequence[float] | None = None,
+    together: int | None = None,
 ) -> Iterator[Tensor]:
     """Yield soft segmentations (S, K, *spatial) of one volume in [0, 1], one per sample.
 
@@ -118,10 +125,12 @@ def soft_samples(
         mirroring: which targets change places where `tta` mirrors axis 0; None: none.
         fill: (S, C), what `tta` takes for the outside of a sample; None: its border voxels.
         spacing: mm between voxels along each axis; None: 1.
+        together: number of samples that share a batch, if above 1; None: as many as there is room
+            for next to the slices.
     """
     head = cast(_Head, predictor.head.eval())
     divisor = head.divisor(deterministic)
-    together = max(1, predictor.batch_size // len(image))
+    together = max(1, predictor.batch_size // len(image) if together is None else together)
     for first in range(0, sampling.samples, together):
         numbers = range(first, min(first + together, sampling.samples))
         if sampling.method == "mc-dropout":
