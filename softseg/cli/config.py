@@ -24,6 +24,7 @@ _FAMILIES = (
     "postprocess",
     "loader",
     "soften",
+    "optimizer",
     "schedule",
 )
 """The options of `show` that explain components: families of `softseg.config.components`."""
@@ -91,13 +92,25 @@ def show(
     postprocess: Annotated[str | None, _component("a postprocessing step")] = None,
     loader: Annotated[str | None, _component("a loader of datasets")] = None,
     soften: Annotated[str | None, _component("a way to make masks soft")] = None,
+    optimizer: Annotated[str | None, _component("an optimizer")] = None,
     schedule: Annotated[str | None, _component("a learning rate schedule")] = None,
 ) -> None:
     """Print a configuration with the meaning and default of every key, or explain components."""
     named = dict(
         zip(
             _FAMILIES,
-            (loss, head, model, augment, preprocess, postprocess, loader, soften, schedule),
+            (
+                loss,
+                head,
+                model,
+                augment,
+                preprocess,
+                postprocess,
+                loader,
+                soften,
+                optimizer,
+                schedule,
+            ),
             strict=True,
         )
     )

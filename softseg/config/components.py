@@ -26,6 +26,7 @@ FAMILIES: dict[str, KeyPath] = {
     "postprocess": ("evaluate", "postprocess", 0),
     "loader": ("dataset",),
     "soften": ("dataset", "targets", "X", "soften"),
+    "optimizer": ("trainer", "optimizer"),
     "schedule": ("trainer", "schedule"),
 }
 """Kind of component -> where a config chooses one; the last part is 0 for a list of steps, and X is

@@ -3,43 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
+from pydantic import Field, field_validator, model_validator
 
+from softseg.config.optimizers import Adam, OptimizerSpec
+from softseg.config.schedules import Cosine, Schedule
 from softseg.core.component import Component
 from softseg.core.device import Precision
-
-
-class Cosine(Component):
-    """Cosine annealing of the learning rate, a step per epoch (Gros et al. 2020, section 2.3.6)."""
-
-    spans_max_epochs: ClassVar[bool] = True
-
-    name: Literal["cosine"] = "cosine"
-    minimum: Annotated[float, Field(ge=0)] = 0.0
-    """Learning rate at `max_epochs`; training that stops earlier does not reach it."""
-
-    def __call__(self, optimizer: Optimizer, max_epochs: int) -> LRScheduler:
-        """Return the learning rate schedule of one run."""
-        return CosineAnnealingLR(optimizer, T_max=max_epochs, eta_min=self.minimum)
-
-
-class Constant(Component):
-    """The same learning rate throughout."""
-
-    spans_max_epochs: ClassVar[bool] = False
-
-    name: Literal["constant"] = "constant"
-
-    def __call__(self, optimizer: Optimizer, max_epochs: int) -> LRScheduler:  # noqa: ARG002
-        """Return the learning rate schedule of one run."""
-        return ConstantLR(optimizer, factor=1.0)
-
-
-Schedule = Annotated[Cosine | Constant, Field(discriminator="name")]
 
 
 class EarlyStopping(Component):
@@ -60,24 +31,62 @@ class EarlyStopping(Component):
     is 0.001 %)."""
 
 
+class Average(Component):
+    """Validate and keep an average of the weights of all updates so far (Polyak averaging).
+
+    After update t (counted from 1) the average is d times the one before plus 1 - d times the
+    weights, with d = min(`decay`, (t - 1) / (t + 8)). So the random initial weights have no share
+    in it, and early in training it follows the weights more closely.
+
+    Example: `average: {decay: 0.99}`
+    """
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Share of the average that an update leaves as it is: 0.99 averages over about the last 100
+    updates, 0.999 over the last 1000."""
+
+    def decay_at(self, update: int) -> float:
+        """Return d of an update, counted from 1."""
+        return min(self.decay, (update - 1) / (update + 8))
+
+
 class Trainer(Component):
-    """How a network is trained: Adam on mini-batches of slices, validated every epoch."""
+    """How a network is trained: gradient descent on mini-batches, validated every epoch."""
 
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 8
     """Number of slices in one training step."""
+    accumulate: Annotated[int, Field(ge=1, le=65536)] = 1
+    """Number of batches whose gradients are averaged for one update of the weights: as a batch of
+    `accumulate` x `batch_size` slices, in the memory of one batch. The same gradient, except for
+    what looks at a whole batch: batch norm, NormReLU's maximum over the batch, `batch_dice: true`,
+    and the mean over voxels where some are ignored or weighted; these see one batch at a time. The
+    last update of an epoch has the batches that are left."""
     oversample_foreground: Annotated[float, Field(gt=0, le=1)] | None = None
     """Fraction of an epoch's slices that contain a target, if fewer do; the number of slices in an
     epoch stays the same. null: each slice once."""
     max_epochs: Annotated[int, Field(ge=1)] = 200
-    """Maximum number of passes over the training slices; the cosine schedule spans all of them."""
+    """Maximum number of passes over the training slices; the schedules cosine and poly span all of
+    them."""
+    optimizer: OptimizerSpec = Adam()
+    """How the weights follow the gradient: adam | adamw | sgd."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
-    """Adam's initial learning rate."""
+    """Learning rate with which the schedule begins. sgd needs a larger one than adam and adamw,
+    such as 0.01."""
     schedule: Schedule = Cosine()
-    """Change of the learning rate over the epochs: cosine | constant."""
+    """Change of the learning rate over the epochs: cosine | poly | constant."""
+    warm_up: Annotated[int, Field(ge=0)] = 0
+    """Number of epochs before the schedule, in which the learning rate increases linearly: with W
+    epochs it is 1 / (W + 1), 2 / (W + 1), ... of `learning_rate`. The schedule spans the epochs
+    that are left. 0: none."""
     early_stopping: EarlyStopping | None = EarlyStopping()
     """When to stop before `max_epochs`. null: never."""
     clip_gradient: Annotated[float, Field(gt=0)] | None = None
     """Maximum norm of the gradient over all weights. null: no clipping."""
+    average: Average | None = None
+    """An exponential moving average of the weights, as `{decay: 0.99}`. It is validated instead of
+    the weights, decides which epoch is the best, and is what eval, predict and package use; batch
+    norm's running statistics and NormReLU's running maximum are averaged in the same way. null:
+    the weights themselves."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Number of torch threads; a run is repeatable only with the same number. null: torch's own
     choice, which is written to the run's config.yaml."""
@@ -118,3 +127,12 @@ class Trainer(Component):
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
             raise ValueError(f"must be auto, cpu, mps, cuda or cuda:N, not `{name}`")
         return name
+
+    @model_validator(mode="after")
+    def _schedule_has_epochs(self) -> Self:
+        if self.warm_up >= self.max_epochs:
+            raise ValueError(
+                f"warm_up: {self.warm_up} epochs leave none of max_epochs ({self.max_epochs}) for "
+                "the schedule; lower warm_up"
+            )
+        return self

@@ -17,7 +17,6 @@ from softseg.core.interruption import deferred_interruption
 from softseg.runs.checkpoint import read_checkpoint, write_checkpoint
 from softseg.runs.folder import Run
 
-_WEIGHTS = ("model", "head", "epoch")  # what prediction needs of a checkpoint
 _GIVE_UP = 5.0  # seconds in which the file that is being written may be completed
 _log = logging.getLogger(__name__)
 
@@ -80,7 +79,7 @@ class CheckpointWriter:
         with deferred_interruption(), self._changed:
             before = self._waiting
             older = {name: write for name, write in before.files.items() if name not in files}
-            weights = {name: checkpoint[name] for name in _WEIGHTS} if best else before.best
+            weights = _evaluated_weights(checkpoint) if best else before.best
             self._waiting = _Waiting({**older, **files}, checkpoint, weights)
             self._changed.notify()
 
@@ -162,6 +161,12 @@ class CheckpointWriter:
         write_checkpoint(checkpoint, self._run.last)
         if best is not None:
             self._new_best.replace(self._run.best)
+
+
+def _evaluated_weights(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What prediction needs of a checkpoint: the average of the weights, if there is one."""
+    weights = checkpoint.get("average", checkpoint)
+    return {"model": weights["model"], "head": weights["head"], "epoch": checkpoint["epoch"]}
 
 
 def write_in(folder: Path, write: Callable[[], object]) -> None:

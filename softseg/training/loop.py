@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from softseg import augment
 from softseg.augment import Batch
+from softseg.config.trainer import Trainer
 from softseg.core import seeds
 from softseg.core.device import autocast, phase, synchronize, to_device
 from softseg.core.errors import TrainingError
@@ -105,23 +108,73 @@ def train_epoch(
     foreground_fraction = task.trainer.oversample_foreground
     order = epoch_order(task.rows, task.foreground, foreground_fraction, shuffle_generator)
     totals = torch.zeros(2, device=task.device)
-    for batch in epoch_batches(task, order, augmentation_generator, rater_generator):
-        loss, output = train_step(state, task, batch, network)
+    batches = epoch_batches(task, order, augmentation_generator, rater_generator)
+    shares = update_shares(len(order), task.trainer)
+    for batch, share in zip(batches, shares, strict=True):
+        loss, output = train_step(state, task, batch, network, share)
         totals[0] += loss.detach() * (batch.share_weight * batch.batch_size)
         totals[1] += is_dead(output).any()
         observer.step(batch.batch_size)
-    totals = task.processes.reduce_epoch(totals, (state.model, state.head))
+    modules = [state.model, state.head, *(state.evaluated if state.average else ())]
+    totals = task.processes.reduce_epoch(totals, modules)
     totals[0] /= len(order)
     return totals
 
 
+@dataclass(frozen=True)
+class UpdateShare:
+    """The place of a batch among those of one update of the weights."""
+
+    weight: float = 1.0  # its fraction of the samples of the update
+    first: bool = True
+    last: bool = True
+
+
+WHOLE_UPDATE = UpdateShare()
+
+
+def update_shares(samples: int, trainer: Trainer) -> Iterator[UpdateShare]:
+    """The place of each batch of an epoch of `samples`, in order; the last update may be smaller.
+
+    Weighted by them, the mean losses of an update's batches add up to the mean over its samples.
+    """
+    batch_size, update_size = trainer.batch_size, trainer.batch_size * trainer.accumulate
+    for start in range(0, samples, batch_size):
+        of_update = start % update_size
+        update = min(update_size, samples - start + of_update)
+        own = min(batch_size, samples - start)
+        yield UpdateShare(own / update, first=of_update == 0, last=of_update + own == update)
+
+
 def train_step(
-    state: State, task: Task, batch: Batch, network: nn.Module | None = None
+    state: State,
+    task: Task,
+    batch: Batch,
+    network: nn.Module | None = None,
+    share: UpdateShare = WHOLE_UPDATE,
 ) -> tuple[Tensor, Tensor]:
-    """Forward, backward, update; returns the loss and the head's output (B, K, H, W)."""
-    state.optimizer.zero_grad()
+    """Forward, backward and, after the last batch of an update, the update of the weights.
+
+    Returns the loss and the head's output (B, K, H, W).
+    """
+    network = network or state.model
+    if share.first:
+        state.optimizer.zero_grad()
+    # several processes average the gradient once per update
+    with nullcontext() if share.last else task.processes.no_averaging(network):
+        loss, output = _add_gradient(state, task, batch, network, share.weight)
+    if share.last:
+        with phase("update"):
+            _update_weights(state, task)
+    return loss, output
+
+
+def _add_gradient(
+    state: State, task: Task, batch: Batch, network: nn.Module, weight: float
+) -> tuple[Tensor, Tensor]:
+    """Forward and backward: add the gradient of the loss times a weight to that of the weights."""
     with phase("network"), _compiled(task, batch), autocast(task.device, task.trainer.precision):
-        logits = (network or state.model)(batch.image)
+        logits = network(batch.image)
     with phase("head and loss"):
         output = state.head(logits.float())
         batch_count = task.processes.batch_counter(batch.part)
@@ -129,14 +182,19 @@ def train_step(
             output, batch.target, batch.maps, batch.ignore, batch_count, batch.weight
         )
     with phase("backward"):
-        (loss * batch.share_weight).backward()
-    with phase("update"):
-        if task.trainer.clip_gradient is not None:
-            groups = state.optimizer.param_groups
-            parameters = [p for group in groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, task.trainer.clip_gradient)
-        state.optimizer.step()
+        (loss * (batch.share_weight * weight)).backward()
     return loss, output
+
+
+def _update_weights(state: State, task: Task) -> None:
+    """Clip the gradient, take the optimizer's step, and add the weights to their average."""
+    if task.trainer.clip_gradient is not None:
+        groups = state.optimizer.param_groups
+        parameters = [p for group in groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, task.trainer.clip_gradient)
+    state.optimizer.step()
+    if state.average is not None:
+        state.average.update(state.model, state.head)
 
 
 def _compiled(task: Task, batch: Batch) -> AbstractContextManager[object]:
@@ -160,22 +218,23 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     the mean Dice of each, (4 + K,); and the soft predictions (P, K, H, W) of the preview slices.
     """
     trainer = task.trainer
+    model, head = state.evaluated
     predictor = Predictor(
-        state.model,
-        state.head,
+        model,
+        head,
         task.device,
         trainer.precision,
         2 * trainer.batch_size,
         full_batches=bool(trainer.compile),
     )
-    state.head.eval()
+    head.eval()
     # always with the term weights of the schedule's final epoch, so that epochs can be compared
     validation_loss = task.loss.at(task.trainer.max_epochs - 1)
     values, previews = [], []
     on_host = task.stack.image.device.type != task.device.type
     for kept in task.processes.own(task.validation_rows):
         logits = predictor.logits(task.stack.image[kept])
-        soft = state.head(logits)
+        soft = head(logits)
         learned = to_device(task.stack.target[kept], task.device, pin=on_host)
         truth = learned
         if task.stack.truth.shape[1]:  # training softens the masks, the Dice does not

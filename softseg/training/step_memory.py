@@ -8,17 +8,17 @@ from torch import Tensor
 from softseg.config.experiment import Experiment
 from softseg.runs.build import build_network
 
-_COPIES = 4
-"""Of each weight: itself, its gradient, and Adam's two moments."""
-
 
 def training_bytes(experiment: Experiment, shape: tuple[int, ...]) -> int:
     """Return about how many bytes training holds at once, for batches of a `shape` (B, C, H, W).
 
-    These are the float32 weights, their gradients and Adam's moments, and what network and head
-    save for the backward pass. The batch, the loss and workspaces of libraries come on top.
+    These are the float32 weights, their gradients, the optimizer's moments and the average of the
+    weights, and what network and head save for the backward pass. The batch, the loss and
+    workspaces of libraries come on top.
     """
-    dtype = torch.bfloat16 if experiment.trainer.precision == "bf16" else torch.float32
+    trainer = experiment.trainer
+    copies = 2 + trainer.optimizer.moments + (trainer.average is not None)
+    dtype = torch.bfloat16 if trainer.precision == "bf16" else torch.float32
     saved: dict[int, Tensor] = {}  # by storage, since operations may save the same tensor
 
     def save(tensor: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def training_bytes(experiment: Experiment, shape: tuple[int, ...]) -> int:
     with torch.device("meta"):  # tensors without data
         network, head = build_network(experiment)
         weights = [*network.parameters(), *head.parameters()]
-        weight_bytes = _COPIES * sum(weight.nbytes for weight in weights)
+        weight_bytes = copies * sum(weight.nbytes for weight in weights)
         slices = torch.empty(shape, dtype=dtype)
         with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
             head(network.to(dtype)(slices).float())

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from softseg import augment
 from softseg.config.experiment import Experiment
+from softseg.config.schedules import with_warm_up
 from softseg.config.trainer import EarlyStopping, Trainer
 from softseg.core import device as hardware
 from softseg.core.errors import UserError
@@ -26,16 +27,17 @@ from softseg.losses import Loss
 from softseg.models.predictor import indexable_samples
 from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.steps import Standardize, slice_standardization
-from softseg.runs.build import build_network, on_device
+from softseg.runs.build import build_network, compile_network, on_device
 from softseg.runs.checkpoint import RECOVERY, read_checkpoint
 from softseg.runs.data import PreparedData
 from softseg.training.distributed.processes import SINGLE, Processes
 from softseg.training.step_memory import training_bytes
+from softseg.training.weight_average import WeightAverage
 
 _log = logging.getLogger(__name__)
 Record = dict[str, float]
-_STATEFUL = ("model", "head", "optimizer", "schedule")  # parts of a state with a state dict
-_IMPLEMENTATION = ("foreach", "fused", "capturable")  # keys of Adam's groups: how, not what
+# keys of an optimizer's groups: how it computes, not what
+_IMPLEMENTATION = {"foreach", "fused", "capturable"}
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,19 @@ class State:
     epoch: int = 0  # completed epochs
     progress: StoppingProgress = field(default_factory=StoppingProgress)
     history: list[Record] = field(default_factory=list)  # one record per completed epoch
+    average: WeightAverage | None = None  # of the weights, if configured
+
+    @property
+    def evaluated(self) -> tuple[nn.Module, nn.Module]:
+        """Network and head that are validated and kept: with the average of the weights, if any."""
+        average = self.average
+        return (average.model, average.head) if average else (self.model, self.head)
+
+    @property
+    def stateful(self) -> dict[str, Any]:
+        """The parts with a state dict, by their name in a checkpoint."""
+        names = ("model", "head", "optimizer", "schedule", *(["average"] if self.average else []))
+        return {name: getattr(self, name) for name in names}
 
 
 def initial_state(model: nn.Module, head: nn.Module, trainer: Trainer) -> State:
@@ -86,13 +101,17 @@ def initial_state(model: nn.Module, head: nn.Module, trainer: Trainer) -> State:
     parameters = [p for p in (*model.parameters(), *head.parameters()) if p.requires_grad]
     # one kernel for all parameters; elsewhere torch's default, whose bits stay as they were
     fused = True if all(p.is_cuda for p in parameters) else None
-    optimizer = Adam(parameters, lr=trainer.learning_rate, fused=fused)
-    return State(model, head, optimizer, trainer.schedule(optimizer, trainer.max_epochs))
+    optimizer = trainer.optimizer(parameters, trainer.learning_rate, fused)
+    schedule = with_warm_up(trainer.schedule, optimizer, trainer.max_epochs, trainer.warm_up)
+    average = WeightAverage(trainer.average, model, head) if trainer.average else None
+    if average:
+        compile_network(average.model, trainer)  # a copy is not compiled
+    return State(model, head, optimizer, schedule, average=average)
 
 
 def checkpoint(state: State) -> dict[str, Any]:
     """Return everything that resuming needs, copied to the host: later steps do not change it."""
-    parts = {name: getattr(state, name).state_dict() for name in _STATEFUL}
+    parts = {name: part.state_dict() for name, part in state.stateful.items()}
     copied = hardware.copy_to_host(parts)
     progress = {"epoch": state.epoch, "progress": asdict(state.progress)}
     return {**copied, **progress, "history": list(state.history)}
@@ -103,8 +122,8 @@ def restore(state: State, path: Path) -> None:
     saved = read_checkpoint(path)
     try:
         saved["optimizer"] = _for_this_machine(saved["optimizer"], state.optimizer)
-        for name in _STATEFUL:
-            getattr(state, name).load_state_dict(saved[name])
+        for name, part in state.stateful.items():
+            part.load_state_dict(saved[name])
         _match_layout(state.optimizer)
         state.epoch = saved["epoch"]
         state.progress = StoppingProgress(**saved["progress"])
@@ -124,7 +143,7 @@ def _for_this_machine(saved: Mapping[str, Any], optimizer: Optimizer) -> dict[st
     The checkpoint may come from another device, and loading overwrites these keys.
     """
     pairs = zip(saved["param_groups"], optimizer.param_groups, strict=True)
-    groups = [group | {key: own[key] for key in _IMPLEMENTATION} for group, own in pairs]
+    groups = [group | {k: own[k] for k in own.keys() & _IMPLEMENTATION} for group, own in pairs]
     return {**saved, "param_groups": groups}
 
 
@@ -132,6 +151,8 @@ def _match_layout(optimizer: Optimizer) -> None:
     """Give the moments the memory format of their parameters, which the fused update requires."""
     for parameter, moments in optimizer.state.items():
         for name, value in moments.items():
+            if not isinstance(value, Tensor):  # such as SGD's without momentum
+                continue
             if value.shape == parameter.shape and value.stride() != parameter.stride():
                 moments[name] = torch.empty_like(parameter).copy_(value)
 

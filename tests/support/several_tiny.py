@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from softseg.config.trainer import Average
 from softseg.core.ranks import SINGLE_PROCESS, from_environment
 from softseg.training.distributed import processes
 from softseg.training.distributed.launch import run_as_rank
@@ -21,18 +22,19 @@ from tests.support.tiny import (
 )
 
 
-def tiny_training(ranks=SINGLE_PROCESS, counted="all"):
+def tiny_training(ranks=SINGLE_PROCESS, counted="all", trainer=None):
     """Batches of 4, 4 and 1, with batch norm in evaluation mode: weights, records, slices.
 
     With `counted` = "known" or "weighted", slices have very different numbers of voxels that are
-    not ignored, or weights.
+    not ignored, or weights. The weights are those that are evaluated, and the network's own.
     """
     stack = {
         "all": lambda stack: stack,
         "known": with_ignored,
         "weighted": lambda stack: with_weights(with_ignored(stack)),
     }[counted](tiny_stack(volumes=6))
-    task = tiny_task(stack, max_epochs=2, clip_gradient=0.5, early_stopping=None)
+    options = {"max_epochs": 2, "clip_gradient": 0.5, "early_stopping": None, **(trainer or {})}
+    task = tiny_task(stack, **options)
     task = replace(
         task, rows=task.rows[:9], foreground=task.foreground[:9], processes=processes_of(ranks)
     )
@@ -44,24 +46,26 @@ def tiny_training(ranks=SINGLE_PROCESS, counted="all"):
     watcher = Watcher()
     fit(state, task, watcher)
     records = [{k: v for k, v in r.items() if "seconds" not in k} for r in watcher.records]
-    return state.model.state_dict(), records, watcher.slices
+    weights = {f"evaluated.{k}": v for k, v in state.evaluated[0].state_dict().items()}
+    return {**state.model.state_dict(), **weights}, records, watcher.slices
 
 
-def tiny_rank(rank, counted="all"):
+def tiny_rank(rank, counted="all", trainer=None):
     """Train as one process of several and save the result."""
     ranks = from_environment()
-    run_as_rank(lambda: torch.save(tiny_training(ranks, counted), f"{rank}.pt"), ranks)
+    run_as_rank(lambda: torch.save(tiny_training(ranks, counted, trainer), f"{rank}.pt"), ranks)
 
 
 def buffers_rank(rank):
-    """Train as one process of several and save the running statistics of network and head."""
+    """Train as one process of several and save the running statistics, and their average."""
     ranks = from_environment()
 
     def train():
-        task = replace(tiny_task(max_epochs=2), processes=processes_of(ranks))
+        task = replace(tiny_task(max_epochs=2, average=Average()), processes=processes_of(ranks))
         state = tiny_state(task, head={"name": "normrelu", "scope": "running"})
         fit(state, task, Watcher())
-        torch.save([*state.model.buffers(), *state.head.buffers()], f"{rank}.pt")
+        modules = (state.model, state.head, *state.evaluated)
+        torch.save([buffer for module in modules for buffer in module.buffers()], f"{rank}.pt")
 
     run_as_rank(train, ranks)
 

@@ -11,7 +11,9 @@ _SUM = "a sum of losses, of which `terms` lists each with its weight"
 _OWN_SIGMOID = "each target has a sigmoid of its own, as targets may overlap"
 _U_NETS = "softseg has two networks, the U-Nets `unet2d` and `unet3d`"
 _ONE_STEP = "one step for rotation, translation and scale"
-_NO_SCHEDULE = "softseg has no other schedules"
+_NO_SCHEDULE = "softseg has the schedules cosine, poly and constant"
+_NO_OPTIMIZER = "softseg has the optimizers adam, adamw and sgd"
+_DECAY = "a key of adamw and sgd"
 _WEIGHTS = "alpha in Salehi et al.; in some tools alpha is the weight of false negatives"
 
 _NAMES: dict[str, tuple[str, str]] = {
@@ -84,12 +86,25 @@ _NAMES: dict[str, tuple[str, str]] = {
     "csv": ("table", ""),
     "folder": ("files", ""),
     "glob": ("files", ""),
+    # optimizers
+    "momentum": ("sgd", ""),
+    "nesterov": ("sgd", "with `nesterov: true`"),
+    "rmsprop": ("adam", _NO_OPTIMIZER),
+    "adagrad": ("adam", _NO_OPTIMIZER),
+    "radam": ("adam", _NO_OPTIMIZER),
+    "nadam": ("adam", _NO_OPTIMIZER),
     # schedules
     "cosineannealing": ("cosine", ""),
     "cosineannealinglr": ("cosine", ""),
     "none": ("constant", ""),
-    "poly": ("cosine", _NO_SCHEDULE),
+    "polynomial": ("poly", ""),
+    "polylr": ("poly", ""),
+    "polynomiallr": ("poly", ""),
     "plateau": ("cosine", _NO_SCHEDULE),
+    "reducelronplateau": ("cosine", _NO_SCHEDULE),
+    "step": ("cosine", _NO_SCHEDULE),
+    "steplr": ("cosine", _NO_SCHEDULE),
+    "linearwarmup": ("cosine", "with `trainer.warm_up`"),
 }
 """Name of a component in other tools, in lower case without `_`, `-` and a final `loss`."""
 
@@ -109,6 +124,19 @@ _KEYS: dict[str, tuple[tuple[str, str], ...]] = {
     "batchsize": (("batch_size", ""), ("trainer.batch_size", "")),
     "patience": (("early_stopping.patience", ""), ("trainer.early_stopping.patience", "")),
     "scheduler": (("schedule", ""), ("trainer.schedule", "")),
+    "optim": (("optimizer", ""), ("trainer.optimizer", "")),
+    "weightdecay": (("optimizer.weight_decay", _DECAY), ("trainer.optimizer.weight_decay", _DECAY)),
+    "momentum": (("optimizer.momentum", "a key of sgd"),),
+    "nesterov": (("optimizer.nesterov", "a key of sgd"),),
+    "warmup": (("warm_up", "in epochs"), ("trainer.warm_up", "in epochs")),
+    "warmupepochs": (("warm_up", ""), ("trainer.warm_up", "")),
+    "accumulategradbatches": (("accumulate", ""), ("trainer.accumulate", "")),
+    "accumulationsteps": (("accumulate", ""), ("trainer.accumulate", "")),
+    "gradientaccumulation": (("accumulate", ""), ("trainer.accumulate", "")),
+    "gradientaccumulationsteps": (("accumulate", ""), ("trainer.accumulate", "")),
+    "ema": (("average", "as `{decay: 0.99}`"), ("trainer.average", "as `{decay: 0.99}`")),
+    "emadecay": (("average.decay", ""), ("trainer.average.decay", "")),
+    "swa": (("average", "an exponential moving average"),),
     "amp": (("precision", "`bf16` is the fast one"), ("trainer.precision", "")),
     "mixedprecision": (("precision", "`bf16` is the fast one"), ("trainer.precision", "")),
     "gradientclip": (("clip_gradient", ""),),

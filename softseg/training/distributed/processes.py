@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from inspect import signature
 from typing import Any, TypeVar
@@ -37,6 +38,14 @@ class Processes(Ranks):
     def wrap_ddp(self, model: nn.Module, device: torch.device) -> nn.Module:  # noqa: ARG002
         """Return the network whose backward pass averages gradients: of one process, the model."""
         return model
+
+    def no_averaging(self, network: nn.Module) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Return a context in which the backward pass of a wrapped network averages nothing.
+
+        Gradients of several batches add up on each process; the first backward pass outside of it
+        averages their sum.
+        """
+        return nullcontext()
 
     def reduce_epoch(self, totals: Tensor, modules: Iterable[nn.Module]) -> Tensor:  # noqa: ARG002
         """Combine the totals of an epoch, (2,): weighted sum of losses, batches with a dead target.
@@ -93,6 +102,12 @@ class TorchrunProcesses(Processes):
         """
         device_ids = [device.index] if device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=device_ids, **_DDP_OPTIONS)
+
+    def no_averaging(self, network: nn.Module) -> AbstractContextManager[object]:
+        """See `Processes.no_averaging`. Only the wrapped network averages."""
+        if isinstance(network, DistributedDataParallel):
+            return network.no_sync()
+        return nullcontext()
 
     def reduce_epoch(self, totals: Tensor, modules: Iterable[nn.Module]) -> Tensor:
         """See `Processes.reduce_epoch`."""

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 from softseg.cli import main as cli
 from softseg.config.experiment import Experiment
+from softseg.config.optimizers import Sgd
+from softseg.config.trainer import Average
 from softseg.core.errors import TrainingError, UserError
 from softseg.core.ranks import SINGLE_PROCESS, Ranks, from_environment
 from softseg.training.batches import epoch_batches
@@ -145,15 +147,24 @@ def test_each_process_of_a_machine_uses_another_gpu(monkeypatch):
 # Results
 
 
-@pytest.mark.parametrize("counted", ["all", "known", "weighted"])
-def test_three_processes_give_the_weights_of_one(tmp_path, counted):
+@pytest.mark.parametrize(
+    ("counted", "trainer"),
+    [
+        ("all", {}),
+        ("known", {}),
+        ("weighted", {}),
+        ("all", {"accumulate": 2, "average": Average(), "optimizer": Sgd(), "warm_up": 1}),
+    ],
+    ids=["all", "known", "weighted", "accumulated"],
+)
+def test_three_processes_give_the_weights_of_one(tmp_path, counted, trainer):
     """One process has no slice of the last batch and no validation volume.
 
     With ignored or weighted voxels, processes with equally many slices have unequally many voxels.
     """
-    weights, records, slices = tiny_training(counted=counted)
+    weights, records, slices = tiny_training(counted=counted, trainer=trainer)
     several = Several(tmp_path)
-    several.start(tiny_rank, 3, counted)
+    several.start(tiny_rank, 3, counted, trainer)
     assert several.end().statuses == [0, 0, 0]
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(3)]
     for process_weights, process_records, process_slices in results:

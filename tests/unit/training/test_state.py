@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 
+from softseg.config.optimizers import Adam, AdamW, Sgd
 from softseg.core.errors import UserError
 from softseg.runs.checkpoint import read_checkpoint, write_checkpoint
 from softseg.training import task as states
@@ -30,9 +31,12 @@ def test_a_restored_state_equals_the_saved_one(tmp_path):
         assert torch.equal(expected, actual)
 
 
-def trained_checkpoint(path, **of_group):
+ADAM, ADAMW, SGD = Adam(), AdamW(), Sgd()
+
+
+def trained_checkpoint(path, optimizer=ADAM, **of_group):
     """Write a checkpoint after one epoch, whose optimizer's groups have other values."""
-    task = tiny_task()
+    task = tiny_task(optimizer=optimizer)
     state = tiny_state(task)
     train_epoch(state, task, Watcher())
     write_checkpoint(states.checkpoint(state), path)
@@ -42,48 +46,61 @@ def trained_checkpoint(path, **of_group):
     torch.save(saved, path)
 
 
-def weights_after_resuming(path):
-    task = tiny_task()
+def weights_after_resuming(path, optimizer=ADAM):
+    task = tiny_task(optimizer=optimizer)
     state = tiny_state(task)
     states.restore(state, path)
     train_epoch(state, task, Watcher())
     return state, [parameter.clone() for parameter in state.model.parameters()]
 
 
-def test_a_checkpoint_of_a_fused_update_resumes_on_a_cpu_to_the_same_bits(tmp_path):
-    trained_checkpoint(tmp_path / "gpu.pt", fused=True, foreach=False, capturable=True)
-    trained_checkpoint(tmp_path / "cpu.pt")
-    state, weights = weights_after_resuming(tmp_path / "gpu.pt")
-    _, expected = weights_after_resuming(tmp_path / "cpu.pt")
+@pytest.mark.parametrize("optimizer", [ADAM, ADAMW, SGD], ids=lambda spec: spec.name)
+def test_a_checkpoint_of_a_fused_update_resumes_on_a_cpu_to_the_same_bits(tmp_path, optimizer):
+    of_gpu = {"fused": True, "foreach": False}
+    of_gpu |= {} if optimizer is SGD else {"capturable": True}
+    trained_checkpoint(tmp_path / "gpu.pt", optimizer, **of_gpu)
+    trained_checkpoint(tmp_path / "cpu.pt", optimizer)
+    state, weights = weights_after_resuming(tmp_path / "gpu.pt", optimizer)
+    _, expected = weights_after_resuming(tmp_path / "cpu.pt", optimizer)
     assert all(torch.equal(*pair) for pair in zip(weights, expected, strict=True))
     [group] = state.optimizer.param_groups
-    assert [group[key] for key in ("fused", "foreach", "capturable")] == [None, None, False]
+    assert (group["fused"], group["foreach"]) == (None, None)
+    assert group.get("capturable") == (None if optimizer is SGD else False)
 
 
-def test_a_checkpoint_of_a_cpu_resumes_with_a_fused_update(tmp_path, monkeypatch):
-    trained_checkpoint(tmp_path / "cpu.pt")
-    _, expected = weights_after_resuming(tmp_path / "cpu.pt")
+@pytest.mark.parametrize("optimizer", [ADAM, ADAMW, SGD], ids=lambda spec: spec.name)
+def test_a_checkpoint_of_a_cpu_resumes_with_a_fused_update(tmp_path, monkeypatch, optimizer):
+    trained_checkpoint(tmp_path / "cpu.pt", optimizer)
+    _, expected = weights_after_resuming(tmp_path / "cpu.pt", optimizer)
     # torch has this update for a CPU as well
-    adam = states.Adam
-    monkeypatch.setattr(states, "Adam", lambda *args, **_: adam(*args, lr=1e-3, fused=True))
-    state, weights = weights_after_resuming(tmp_path / "cpu.pt")
+    create = type(optimizer).__call__
+    monkeypatch.setattr(type(optimizer), "__call__", lambda *args: create(*args[:3], True))
+    state, weights = weights_after_resuming(tmp_path / "cpu.pt", optimizer)
     assert [group["fused"] for group in state.optimizer.param_groups] == [True]
-    assert all(moments["step"] == 6 for moments in state.optimizer.state.values())
+    if optimizer is not SGD:
+        assert all(moments["step"] == 6 for moments in state.optimizer.state.values())
     for actual, other in zip(weights, expected, strict=True):
         if actual.dim() == 4:  # the gradients of biases before a norm are rounding errors
             torch.testing.assert_close(actual, other, rtol=1e-3, atol=1e-5)
 
 
-def test_the_moments_of_a_checkpoint_get_the_memory_format_of_their_parameters(tmp_path):
-    trained_checkpoint(tmp_path / "contiguous.pt")
-    task = tiny_task()
+@pytest.mark.parametrize(
+    ("optimizer", "names"),
+    [(ADAM, ("exp_avg", "exp_avg_sq")), (SGD, ("momentum_buffer",))],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_moments_of_a_checkpoint_get_the_memory_format_of_their_parameters(
+    tmp_path, optimizer, names
+):
+    trained_checkpoint(tmp_path / "contiguous.pt", optimizer)
+    task = tiny_task(optimizer=optimizer)
     state, contiguous = tiny_state(task), tiny_state(task)
     state.model.to(memory_format=torch.channels_last)
     for restored in (state, contiguous):
         states.restore(restored, tmp_path / "contiguous.pt")
     pairs = zip(state.model.parameters(), contiguous.model.parameters(), strict=True)
     for parameter, same in pairs:
-        for name in ("exp_avg", "exp_avg_sq"):
+        for name in names:
             moment = state.optimizer.state[parameter][name]
             assert moment.stride() == parameter.stride()
             assert torch.equal(moment, contiguous.optimizer.state[same][name])

@@ -8,7 +8,8 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from softseg.config.trainer import Constant, Cosine, EarlyStopping, Trainer
+from softseg.config.schedules import Constant, Cosine, Poly, with_warm_up
+from softseg.config.trainer import Average, EarlyStopping, Trainer
 from softseg.core.component import parse_component
 
 
@@ -42,6 +43,17 @@ INVALID = [
     {"schedule": {"name": "step"}},
     {"schedule": {"name": "cosine", "minimum": -1}},
     {"schedule": {"name": "constant", "minimum": 0}},
+    {"schedule": {"name": "poly", "power": 0}},
+    {"optimizer": "sgd"},
+    {"optimizer": {"name": "adam", "weight_decay": 0.1}},
+    {"optimizer": {"name": "adamw", "weight_decay": -0.1}},
+    {"optimizer": {"name": "sgd", "momentum": 1}},
+    {"optimizer": {"name": "sgd", "momentum": 0}},
+    {"warm_up": -1},
+    {"warm_up": 5, "max_epochs": 5},
+    {"accumulate": 0},
+    {"average": {"decay": 1}},
+    {"average": {"decay": 0}},
     {"early_stopping": {"patience": -1}},
     {"early_stopping": {"patiente": 3}},
     {"lr": 0.1},
@@ -65,10 +77,10 @@ def test_null_disables_a_feature_and_integers_are_valid_floats():
     assert changed.learning_rate == 1.0
 
 
-def rates(schedule, epochs, rate=0.1):
+def rates(schedule, epochs, rate=0.1, warm_up=0):
     """Return the learning rate of each epoch."""
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=rate)
-    running = schedule(optimizer, epochs)
+    running = with_warm_up(schedule, optimizer, epochs, warm_up)
     used = []
     for _ in range(epochs + 1):
         used.append(optimizer.param_groups[0]["lr"])
@@ -77,11 +89,46 @@ def rates(schedule, epochs, rate=0.1):
     return used
 
 
+def cosine(epoch, epochs, minimum=0.0):
+    return minimum + (0.1 - minimum) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
 @pytest.mark.parametrize("minimum", [0.0, 0.02])
 def test_the_cosine_falls_from_the_first_rate_to_its_minimum(minimum):
-    expected = [minimum + (0.1 - minimum) * (1 + math.cos(math.pi * e / 8)) / 2 for e in range(9)]
+    expected = [cosine(e, 8, minimum) for e in range(9)]
     assert rates(Cosine(minimum=minimum), 8) == pytest.approx(expected)
 
 
 def test_the_constant_schedule_keeps_the_rate():
     assert rates(Constant(), 6) == [0.1] * 7
+
+
+@pytest.mark.parametrize("power", [0.5, 0.9, 1])
+def test_the_polynomial_schedule_falls_to_0(power):
+    expected = [0.1 * (1 - e / 8) ** power for e in range(9)]
+    assert rates(Poly(power=power), 8) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "of_epoch"),
+    [
+        (Cosine(minimum=0.01), lambda e: cosine(e, 5, 0.01)),
+        (Poly(), lambda e: 0.1 * (1 - e / 5) ** 0.9),
+        (Constant(), lambda e: 0.1),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_warm_up_increases_to_the_rate_with_which_the_schedule_begins(schedule, of_epoch):
+    expected = [0.025, 0.05, 0.075, *(of_epoch(e) for e in range(5))]
+    assert rates(schedule, 8, warm_up=3)[:8] == pytest.approx(expected)
+
+
+def test_warm_up_may_leave_a_single_epoch():
+    assert rates(Cosine(), 3, warm_up=2)[:3] == pytest.approx([0.1 / 3, 0.2 / 3, 0.1])
+    with pytest.raises(ValidationError, match="warm_up: 3 epochs leave none of max_epochs"):
+        trainer(warm_up=3, max_epochs=3)
+
+
+def test_the_decay_of_the_average_increases_to_its_limit():
+    decays = [Average(decay=0.9).decay_at(update) for update in (1, 2, 11, 100)]
+    assert decays == pytest.approx([0, 1 / 10, 10 / 19, 0.9])
