@@ -57,7 +57,7 @@ class Trainer(Component):
     """Number of slices in one training step."""
     accumulate: Annotated[int, Field(ge=1, le=65536)] = 1
     """Number of batches whose gradients are averaged for one update of the weights: as a batch of
-    `accumulate` x `batch_size` slices, in the memory of one batch. The same gradient, except for
+    `accumulate` x `batch_size` samples, in the memory of one batch. The same gradient, except for
     what looks at a whole batch: batch norm, NormReLU's maximum over the batch, `batch_dice: true`,
     and the mean over voxels where some are ignored or weighted; these see one batch at a time. The
     last update of an epoch has the batches that are left."""

@@ -52,8 +52,9 @@ from softseg.training.task import Observer, Record, State, Task, build_task, new
 
 MEMORY = (
     "training",
-    "lower trainer.batch_size, model.filters or the size of the crop in preprocess (the last "
-    "completed epoch is kept for the same configuration; another one starts over)",
+    "lower trainer.batch_size (trainer.accumulate keeps the size of an update), model.filters or "
+    "the size of the crop in preprocess (the last completed epoch is kept for the same "
+    "configuration; another one starts over)",
 )
 """What memory ran out for, and what to change."""
 

@@ -3,7 +3,8 @@
 `torchrun --nproc-per-node N -m softseg train CONFIG` starts them. `trainer.batch_size` counts the
 slices of all processes together: each process computes its part of every batch, with the
 augmentation that a single process would draw for these slices, and DistributedDataParallel averages
-the gradients, weighted so that the average is the gradient of the whole batch's mean loss. So the
+the gradients once per update (with `trainer.accumulate`, after several batches), weighted so that
+the average is the gradient of the whole batch's mean loss. So the
 weights are those of a single process, except for rounding and for
 
 - what depends on a whole batch: batch norm, NormReLU's maximum over the batch, `batch_dice: true`

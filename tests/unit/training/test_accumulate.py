@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from softseg.config.trainer import Trainer
 from softseg.training import loop
 from softseg.training.batches import single_batch
+from softseg.training.distributed.processes import SINGLE
 from softseg.training.loop import train_epoch, train_step, update_shares
 from tests.support.tiny import Watcher, tiny_stack, tiny_state, tiny_task
 
@@ -79,3 +82,18 @@ def test_an_epoch_with_accumulation_has_the_loss_of_one_with_larger_batches():
 def test_without_accumulation_the_loss_is_multiplied_by_exactly_1():
     assert loop.WHOLE_UPDATE.weight == 1.0
     assert all(share == loop.WHOLE_UPDATE for share in update_shares(11, Trainer(batch_size=3)))
+
+
+def test_processes_average_the_gradient_only_at_the_end_of_an_update():
+    """Otherwise each batch would wait for all processes, with the same result."""
+    contexts = []
+
+    class Processes(type(SINGLE)):
+        def no_averaging(self, network):
+            contexts.append(network)
+            return super().no_averaging(network)
+
+    task = replace(tiny_task(batch_size=4, accumulate=2), processes=Processes())
+    state = tiny_state(task)
+    train_epoch(state, task, Watcher())  # batches of 4, 4 and 4
+    assert contexts == [state.model]
