@@ -151,8 +151,6 @@ def _match_layout(optimizer: Optimizer) -> None:
     """Give the moments the memory format of their parameters, which the fused update requires."""
     for parameter, moments in optimizer.state.items():
         for name, value in moments.items():
-            if not isinstance(value, Tensor):  # such as SGD's without momentum
-                continue
             if value.shape == parameter.shape and value.stride() != parameter.stride():
                 moments[name] = torch.empty_like(parameter).copy_(value)
 
