@@ -37,7 +37,7 @@ def extremes(step: AugmentStep, batch: Batch) -> list[tuple[str, Batch]]:
     """
     results = [
         (text, transform(batch.map_tensors(Tensor.clone), seeded(number)))
-        for number, (text, transform) in enumerate(_variants(step))
+        for number, (text, transform) in enumerate(_variants(step, batch.image.dim() - 2))
     ]
     changing = [(text, result) for text, result in results if not _is_same(batch, result)]
     return changing or [("changes nothing here", batch)]
@@ -49,11 +49,11 @@ def _is_same(batch: Batch, other: Batch) -> bool:
     return all(torch.allclose(one[0], two[0], atol=1e-5) for one, two in pairs)
 
 
-def _variants(step: AugmentStep) -> Iterator[_Variant]:
-    """Yield the step at its limits, with the values of its parameters."""
+def _variants(step: AugmentStep, axes: int) -> Iterator[_Variant]:
+    """Yield the step at its limits, with the values of its parameters, for samples of that rank."""
     if isinstance(step, Affine):
-        yield _affine_at(step, -1)
-        yield _affine_at(step, 1)
+        yield _affine_at(step, -1, axes)
+        yield _affine_at(step, 1, axes)
     elif isinstance(step, Elastic):
         magnitude = step.magnitude[1]
         for scale in dict.fromkeys(step.scale):
@@ -64,7 +64,10 @@ def _variants(step: AugmentStep) -> Iterator[_Variant]:
         for axis in step.axes:
             yield f"axis {axis}", step.model_copy(update={"axes": (axis,), "probability": 1.0})
     elif isinstance(step, Mixup):
-        yield "half of each of two slices", partial(_mix_halves, step)
+        yield (
+            f"half of each of two {'slices' if axes == 2 else 'patches'}",
+            partial(_mix_halves, step),
+        )
     elif isinstance(step, TorchioTransform):
         settings = {key: value for key, value in (step.model_extra or {}).items() if key != "p"}
         for number in (1, 2):
@@ -94,14 +97,14 @@ def _at_limits(step: AugmentStep) -> Iterator[_Variant]:
         yield _text({**limits, **others}), step.model_copy(update={**certain, **fixed})
 
 
-def _affine_at(step: Affine, sign: Literal[-1, 1]) -> _Variant:
+def _affine_at(step: Affine, sign: Literal[-1, 1], axes: int) -> _Variant:
     """Return an affine step with all parameters at their lower (-1) or upper (1) limits."""
 
     def transform(batch: Batch, _: Generator) -> Batch:
         return step.apply(batch, step.at_limit(tuple(batch.image.shape), sign))
 
-    one = step.at_limit((1, 1, 1, 1), sign)
-    degrees = one["angles"][0].rad2deg().tolist()
+    one = step.at_limit((1,) * (2 + axes), sign)
+    degrees = list(dict.fromkeys(one["angles"][0].rad2deg().tolist()))
     factors = list(dict.fromkeys(one["scale"][0].tolist()))
     parts = [
         ("rotation", degrees if any(degrees) else [], "°"),

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from torch import Generator, Tensor
 
 from softseg.augment.batch import Batch
-from softseg.core.component import Component
+from softseg.core.component import Component, check_distinct
 
 Parameters: TypeAlias = Mapping[str, Tensor]  # name -> (B, ...), on the CPU
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -31,6 +31,8 @@ def _check_sign(limits: tuple[float, float]) -> tuple[float, float]:
 
 Limits = Annotated[tuple[float, float], AfterValidator(_check_order), AfterValidator(_check_sign)]
 """Lower and upper limit of a quantity that is not negative."""
+Axes = Annotated[tuple[Annotated[int, Field(ge=0, le=2)], ...], AfterValidator(check_distinct)]
+"""Axes of a sample: 0 and 1 of a slice, 0 to 2 of a patch."""
 
 
 class RandomStep(Component, ABC):

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from softseg.config.merge import apply_changes, read_extended
 from softseg.config.messages.explain import explain
 from softseg.config.messages.schema_walk import ModelSchema, model_schema
+from softseg.config.presets import check_presets
 from softseg.config.yaml.tree import ConfigTree, KeyPath, lookup
 from softseg.config.yaml.write import write
 from softseg.core.component import Component, parse_component
@@ -60,6 +61,7 @@ def validate(tree: ConfigTree, model: type[M]) -> M:
     Inherited keys that are set to null are removed first, unless null is one of their values.
     """
     tree = _without_nulled(tree, model)
+    check_presets(tree)
     try:
         return parse_component(TypeAdapter(model), tree.data)
     except ValidationError as error:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from softseg.config.messages.describe import describe_value
-from softseg.config.yaml.tree import ConfigTree, KeyPath, key_paths
+from softseg.config.yaml.tree import ConfigTree, KeyPath, key_paths, lookup
+from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.core.names import unknown_name
 
 _LIST = "augment"
+_SAMPLES = {2: "slices", 3: "volumes"}
 
 
 def expand_presets(tree: ConfigTree) -> ConfigTree:
@@ -32,8 +35,46 @@ def expand_presets(tree: ConfigTree) -> ConfigTree:
             for inner in key_paths(own):
                 old = path if _is_preset(step) else (*path, *inner)
                 locations[_LIST, len(expanded), *inner] = tree.location(old)
+            if _is_preset(step):
+                written = replace(tree.location(path), preset=step["preset"])
+                locations[_LIST, len(expanded)] = written
             expanded.append(own)
     return ConfigTree({**tree.data, _LIST: expanded}, locations, tree.nulled)
+
+
+def check_presets(tree: ConfigTree) -> None:
+    """Check that presets fit what the network takes, slices or volumes.
+
+    A network that is not valid is not checked. Raises UserError.
+    """
+    steps = sorted(path for path, location in tree.locations.items() if location.preset)
+    if not steps or (axes := _axes(tree)) is None:
+        return
+    from softseg.augment.presets import PRESET_AXES, PRESETS
+
+    for path in steps:
+        preset = tree.locations[path].preset
+        intended = PRESET_AXES.get(preset, axes)
+        if intended != axes:
+            fitting = [name for name in PRESETS if PRESET_AXES.get(name, axes) == axes]
+            message = (
+                f"the preset {preset} is for {_SAMPLES[intended]}, but "
+                f"model.name {lookup(tree.data, ('model', 'name')) or 'unet2d'} takes "
+                f"{_SAMPLES[axes]}; presets for those: {', '.join(fitting)}"
+            )
+            raise UserError(tree.problem(path, message))
+
+
+def _axes(tree: ConfigTree) -> int | None:
+    """Return the number of spatial axes of what the network of a config takes, if it is valid."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from softseg.models import Model
+
+    try:
+        return parse_component(TypeAdapter(Model), lookup(tree.data, ("model",))).axes
+    except ValidationError:
+        return None
 
 
 def with_preset_steps(schema: dict[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from torch import Generator
 
 from softseg.augment.intensity.step import Contrasts, IntensityStep
-from softseg.augment.random_step import Limits, Parameters, check_existing_axes, sample_uniform
+from softseg.augment.random_step import (
+    Axes,
+    Limits,
+    Parameters,
+    check_existing_axes,
+    sample_uniform,
+)
 from softseg.augment.separable import smooth
 
 
@@ -45,8 +51,8 @@ class LowResolution(IntensityStep):
     name: Literal["low_resolution"] = "low_resolution"
     zoom: Limits = (0.5, 1.0)
     """Limits of the fraction of voxels that remain along an axis, in (0, 1], sampled uniformly."""
-    axes: tuple[int, ...] | None = None
-    """Axes that lose resolution; null: all, by the same factor."""
+    axes: Annotated[Axes, Field(min_length=1)] | None = None
+    """Axes that lose resolution; null: all. All by the same factor."""
 
     def check_images(self, axes: int, contrasts: int) -> None:  # noqa: ARG002
         """Check that images have the axes of the step."""

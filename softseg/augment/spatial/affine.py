@@ -9,7 +9,14 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from softseg.augment.batch import Frame
-from softseg.augment.random_step import Limits, Parameters, sample_events, sample_factors
+from softseg.augment.random_step import (
+    Axes,
+    Limits,
+    Parameters,
+    check_existing_axes,
+    sample_events,
+    sample_factors,
+)
 from softseg.augment.spatial.step import SpatialStep
 
 Scale = Annotated[float, Field(ge=0, lt=1)]
@@ -26,14 +33,14 @@ class Affine(SpatialStep):
 
     name: Literal["affine"] = "affine"
     rotation: Degrees | tuple[Degrees, Degrees, Degrees] = 20.0
-    """Degrees: the angle is sampled uniformly from [-rotation, rotation]. Slices rotate in mm, so
+    """Degrees: the angle is sampled uniformly from [-rotation, rotation]. Samples rotate in mm, so
     that nothing is sheared where pixels are oblong. Volumes rotate about each of their axes; a list
     of three gives each axis its own limit."""
     translation: Annotated[float, Field(ge=0, le=1)] = 0.03
-    """Fraction of the slice's size, sampled uniformly from [-translation, translation] per axis."""
+    """Fraction of a sample's size, sampled uniformly from [-translation, translation] per axis."""
     scale: Scale | tuple[Scale, ...] = 0.1
     """The factor is sampled uniformly from [1 - scale, 1 + scale]. A number: one factor for all
-    axes. A list, in the order of `crop.size`: a factor for each axis of the slice, as in the
+    axes. A list, in the order of `crop.size`: a factor for each axis of the sample, as in the
     paper's code, which also changes shapes; not with a contour loss. Limits of the factor itself,
     as in nnU-Net (0.7 to 1.4), are `scale_range`."""
     scale_range: Limits | None = None
@@ -45,33 +52,44 @@ class Affine(SpatialStep):
     whole_pixels: bool = False
     """Whether to round the translation to whole pixels, and to translate before the slice is scaled
     and rotated, as the paper's code does."""
+    axes: Annotated[Axes, Field(min_length=2)] | None = None
+    """Axes that the step moves; null: all. With two axes of a volume, such as [0, 1], all layers of
+    a sample turn, scale and shift in the same way within their plane, as fits thick layers. `scale`
+    then has one or two numbers; not with a contour loss."""
 
     def check_images(self, axes: int, contrasts: int) -> None:  # noqa: ARG002
-        """Check the lengths of lists; slices turn by one angle."""
-        if isinstance(self.scale, tuple) and len(self.scale) != axes:
+        """Check the axes and the lengths of lists; a plane turns by one angle."""
+        check_existing_axes("augment: affine", self.axes or (), axes)
+        moved = len(self._moved(axes))
+        if isinstance(self.scale, tuple) and len(self.scale) != moved:
             raise ValueError(
-                f"augment: affine: scale: a list has a number for each of the {axes} axes, not "
+                f"augment: affine: scale: a list has a number for each of the {moved} axes, not "
                 f"{len(self.scale)}"
             )
-        if isinstance(self.rotation, tuple) and axes == 2:
+        if isinstance(self.rotation, tuple) and moved == 2:
             raise ValueError(
                 "augment: affine: rotation: slices turn by one angle, so write one number; a list "
-                "of three is for volumes"
+                "of three is for volumes whose three axes move"
             )
+
+    def _moved(self, axes: int) -> tuple[int, ...]:
+        """Return the axes that the step moves, of samples with so many axes."""
+        return self.axes or tuple(range(axes))
 
     @property
     def bends(self) -> bool:
         """Whether axes have factors of their own, or shear."""
         own_factors = isinstance(self.scale, tuple) and any(self.scale) and not self.scale_range
-        return own_factors or self.shear > 0
+        some_scale = self.axes is not None and (self.scale_range or self.scale) not in (0, (1, 1))
+        return own_factors or some_scale or self.shear > 0
 
     def sample(self, shape: tuple[int, ...], generator: Generator) -> Parameters:
-        """Sample `angles` (B, 1 or 3) in radians, `scale`, `translation` (B, d), `shear` (B, d, d).
+        """Sample `angles` (B, 1 or 3) in radians, `scale`, `translation` (B, m), `shear` (B, m, m).
 
-        In a plane, the angle is from its first axis towards the second. The translation is a
-        fraction of the slice's size.
+        They are of the m axes that the step moves. In a plane, the angle is from its first axis
+        towards the second. The translation is a fraction of the sample's size.
         """
-        count, axes = shape[0], len(shape) - 2
+        count, axes = shape[0], len(self._moved(len(shape) - 2))
         angles = 1 if axes == 2 else 3
         factors = len(self.scale) if isinstance(self.scale, tuple) else 1
         changed = sample_events(self.probability, (count,), generator)
@@ -85,7 +103,7 @@ class Affine(SpatialStep):
 
     def at_limit(self, shape: tuple[int, ...], sign: Literal[-1, 1]) -> Parameters:
         """Return the parameters of a batch, each of them at its lower (-1) or upper (1) limit."""
-        count, axes = shape[0], len(shape) - 2
+        count, axes = shape[0], len(self._moved(len(shape) - 2))
         unit = torch.full((count, axes), float(sign))
         scale = 1 + sign * torch.tensor(self.scale).view(1, -1).expand(count, -1)
         if self.scale_range is not None:
@@ -107,11 +125,11 @@ class Affine(SpatialStep):
         """Return the parameters of angles and translations in [-1, 1], as parts of their limits."""
         translation = translation * self.translation
         if self.whole_pixels:
-            size = torch.tensor(shape[2:])
+            size = torch.tensor([shape[2 + axis] for axis in self._moved(len(shape) - 2)])
             translation = (translation * size).round() / size
         return {
             "angles": angle * (torch.pi / 180 * torch.tensor(self.rotation)),
-            "scale": scale.expand(shape[0], len(shape) - 2),
+            "scale": scale.expand(translation.shape),
             "translation": translation,
             "shear": shear,
         }
@@ -135,17 +153,19 @@ class Affine(SpatialStep):
         linear = rotation.transpose(1, 2) / scale[:, :, None]
         if self.shear:
             linear = torch.linalg.inv(parameters["shear"]) @ linear
-        half = frame.half_size
+        moved = self._moved(len(frame.shape))
+        half = frame.half_size[:, moved]
         ratio = half[:, None, :] / half[:, :, None]  # mm along an axis -> normalized, and back
         shift = 2 * parameters["translation"][:, :, None]
         if not self.whole_pixels:
             shift = (rotation.transpose(1, 2) * ratio) @ shift
         upper = torch.cat([linear * ratio, -shift], dim=2)
-        last = torch.eye(len(frame.shape) + 1)[-1:].expand(len(upper), 1, -1)
-        matrices = torch.cat([upper, last], dim=1)
+        still = torch.eye(len(frame.shape) + 1)
+        matrices = still.repeat(len(upper), 1, 1)
+        places = torch.tensor([*moved, len(frame.shape)])
+        matrices[:, places[:-1, None], places] = upper
         if self.probability == 1:
             return matrices
-        still = torch.eye(len(frame.shape) + 1)
         return torch.where(parameters["changed"][:, None, None], matrices, still)
 
     def length_factor(self, parameters: Parameters) -> Tensor:

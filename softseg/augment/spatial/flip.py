@@ -9,22 +9,20 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import torch
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from torch import Generator, Tensor
 
 from softseg.augment.batch import Batch, Frame
 from softseg.augment.random_step import (
+    Axes,
     Parameters,
     Probability,
     check_existing_axes,
     sample_events,
 )
 from softseg.augment.spatial.step import SpatialStep
-from softseg.core.component import check_distinct
 from softseg.core.device import to_device
 from softseg.core.names import unknown_name
-
-Axes = Annotated[tuple[Annotated[int, Field(ge=0, le=2)], ...], AfterValidator(check_distinct)]
 
 _SIDES = (("left", "right"), (r"(?<![a-z])lh(?![a-z])", "rh"), (r"(?<![a-z])l(?![a-z])", "r"))
 
@@ -39,8 +37,9 @@ class Flip(SpatialStep):
     probability: Probability = 0.5
     """Probability that a sample is mirrored along an axis, for each axis on its own."""
     axes: Annotated[Axes, Field(min_length=1)] = (0,)
-    """Axes of the slice: 0 and 1. Of axial and coronal slices, 0 is left-right; of sagittal
-    slices, 0 is posterior-anterior."""
+    """Axes of a slice: 0 and 1. Of axial and coronal slices, 0 is left-right; of sagittal
+    slices, 0 is posterior-anterior. Axes of a volume: 0 is left-right, 1 posterior-anterior,
+    2 inferior-superior."""
     swap: tuple[tuple[str, str], ...] = ()
     """Pairs of targets that change places where axis 0 is mirrored, such as left and right."""
 

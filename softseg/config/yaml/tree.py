@@ -19,6 +19,8 @@ class Location:
 
     source: str
     line: int | None = None
+    preset: str = ""
+    """Name of the preset that stands there, for a step that it stands for."""
 
     def __str__(self) -> str:
         return self.source if self.line is None else f"{self.source}:{self.line}"

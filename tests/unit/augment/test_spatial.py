@@ -17,6 +17,8 @@ from scipy.interpolate import BSpline
 
 from softseg.augment import Batch
 from softseg.augment.batch import Frame
+from softseg.augment.intensity import LowResolution
+from softseg.augment.random_step import RandomStep
 from softseg.augment.spatial import Affine, Elastic, Flip, SpatialStep, move
 from softseg.augment.spatial.motion import sampling_grid
 from softseg.core.ranks import BatchPart
@@ -296,6 +298,68 @@ def test_volumes_rotate_about_each_axis() -> None:
     torch.testing.assert_close(matrix[1:, 1:], expected)
 
 
+@pytest.mark.parametrize("axes", [(0, 1), (0, 2), (1, 2)])
+def test_an_affine_of_two_axes_moves_each_layer_of_a_volume_as_a_slice(
+    axes: tuple[int, int],
+) -> None:
+    size, spacing = (12, 16, 14), torch.tensor([[1.0, 0.8, 3.0]]).repeat(3, 1)
+    [across] = {0, 1, 2} - set(axes)
+    fields = {"rotation": 60, "translation": 0.1, "shear": 0.2, "probability": 0.8}
+    step, flat = Affine(axes=axes, scale=(0.2, 0.3), **fields), Affine(scale=(0.2, 0.3), **fields)
+    volume = torch.rand(3, 1, *size, generator=generator(0, "test"))
+    parameters = step.sample(tuple(volume.shape), generator(1, "test"))
+    assert not parameters["changed"].all()
+    before = Batch(volume, volume.clone(), torch.zeros(3, 1), spacing=spacing)
+    moved = move(copied(before), [(step, parameters)])
+    for layer in range(size[across]):
+        image = volume.select(across + 2, layer).contiguous()
+        slices = Batch(image, image.clone(), torch.zeros(3, 1), spacing=spacing[:, axes])
+        expected = move(slices, [(flat, parameters)])
+        for name in ("image", "target"):
+            actual = getattr(moved, name).select(across + 2, layer)
+            torch.testing.assert_close(actual, getattr(expected, name), atol=1e-5, rtol=0)
+
+
+def test_an_affine_of_all_axes_is_the_affine() -> None:
+    frame = Frame((12, 16, 14), torch.tensor([[1.0, 0.8, 3.0]]), CPU)
+    plain, named = Affine(shear=0.1), Affine(shear=0.1, axes=(0, 1, 2))
+    parameters = plain.sample((1, 1, 12, 16, 14), generator(0, "test"))
+    assert torch.equal(plain.motion(frame, parameters), named.motion(frame, parameters))
+
+
+@pytest.mark.parametrize(
+    ("step", "axes", "words"),
+    [
+        (Affine(axes=(0, 2)), 2, "no axis 2"),
+        (Affine(rotation=(1, 2, 3)), 2, "one angle"),
+        (Affine(rotation=(1, 2, 3), axes=(0, 1)), 3, "one angle"),
+        (Affine(scale=(0.1, 0.2, 0.3), axes=(0, 1)), 3, "each of the 2 axes, not 3"),
+        (Affine(scale=(0.1, 0.2)), 3, "each of the 3 axes, not 2"),
+        (Flip(axes=(0, 2)), 2, "no axis 2"),
+        (LowResolution(axes=(2,)), 2, "no axis 2"),
+    ],
+)
+def test_steps_that_do_not_fit_the_axes_are_rejected(
+    step: RandomStep, axes: int, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        step.check_images(axes, 1)
+
+
+@pytest.mark.parametrize(
+    ("step", "bends"),
+    [
+        (Affine(), False),
+        (Affine(axes=(0, 1)), True),
+        (Affine(axes=(0, 1), scale=0), False),
+        (Affine(axes=(0, 1), scale=0, scale_range=(0.7, 1.4)), True),
+        (Affine(axes=(0, 1), scale_range=(1, 1)), False),
+    ],
+)
+def test_a_scale_of_some_axes_does_not_keep_shapes(step: Affine, bends: bool) -> None:
+    assert step.bends == bends
+
+
 @pytest.mark.parametrize(
     ("kind", "fields", "words"),
     [
@@ -308,6 +372,10 @@ def test_volumes_rotate_about_each_axis() -> None:
         (Flip, {"axes": [0, 0]}, "twice"),
         (Flip, {"axes": []}, "at least 1"),
         (Flip, {"axes": [3]}, "less than or equal"),
+        (Affine, {"axes": [1]}, "at least 2"),
+        (Affine, {"axes": [1, 1]}, "twice"),
+        (LowResolution, {"axes": [1, 1]}, "twice"),
+        (LowResolution, {"axes": []}, "at least 1"),
     ],
 )
 def test_impossible_values_are_rejected(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from softseg.ablation.design import Ablation
-from softseg.augment.presets import PRESETS
+from softseg.ablation.design import Ablation, load_design
+from softseg.augment.presets import PRESET_AXES, PRESETS
 from softseg.config.experiment import Experiment
 from softseg.config.load import dump, load_config
 from softseg.config.show import schema
@@ -25,7 +25,8 @@ def write(folder, augment):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_its_steps(tmp_path, name):
-    config = load_config(write(tmp_path, f"[{{preset: {name}}}]"), Experiment)
+    changes = [] if PRESET_AXES.get(name, 2) == 2 else ["model.name=unet3d"]
+    config = load_config(write(tmp_path, f"[{{preset: {name}}}]"), Experiment, changes)
     assert config.augment == augment_steps(PRESETS[name])
 
 
@@ -65,6 +66,39 @@ def test_a_wrong_preset_is_one_message_at_its_line(tmp_path, augment, message):
         load_config(write(tmp_path, augment), Experiment)
     assert message in str(one.value)
     assert "\n" not in str(one.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "fitting"),
+    [("nnunet_3d", "unet2d", "light, nnunet"), ("nnunet", "unet3d", "light, nnunet_3d")],
+)
+@pytest.mark.parametrize("change", ["", "augment.4.noise.std=[0, 0.2]"])
+def test_a_preset_for_other_samples_is_one_message(tmp_path, name, network, fitting, change):
+    path = write(tmp_path, f"[{{binarize: {{}}}}, {{preset: {name}}}]")
+    changes = [f"model.name={network}", *filter(None, [change])]
+    with pytest.raises(UserError) as one:
+        load_config(path, Experiment, changes)
+    message = str(one.value)
+    assert message.startswith(f"{path}:2: augment.1: the preset {name} is for ")
+    assert f"model.name {network} takes " in message
+    assert message.count("presets for those: " + fitting) == 1
+    assert "\n" not in message
+    other = "nnunet" if network == "unet2d" else "nnunet_3d"
+    replaced = [*changes[:1], f"augment=[{{preset: {other}}}]"]
+    assert load_config(path, Experiment, replaced).augment == augment_steps(PRESETS[other])
+
+
+def test_a_candidate_with_another_network_needs_another_preset(tmp_path):
+    path = write(tmp_path, "[{preset: nnunet}]")
+    text = path.read_text() + "splits: {name: kfold, folds: 3}\ncandidates:\n"
+    path.write_text(text + "  flat: {}\n  deep: {model: {name: unet3d}}\n")
+    with pytest.raises(UserError, match="the preset nnunet is for slices"):
+        load_design(path)
+    path.write_text(
+        text + "  deep: {model: {name: unet3d}, augment: [{preset: nnunet_anisotropic}]}\n"
+    )
+    augment = load_design(path).experiments["deep"].augment
+    assert augment == augment_steps(PRESETS["nnunet_anisotropic"])
 
 
 EXPERIMENT = """
