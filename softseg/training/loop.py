@@ -28,6 +28,7 @@ from softseg.core.errors import TrainingError
 from softseg.models.heads import is_dead
 from softseg.models.predictor import Predictor
 from softseg.training.batches import distance_maps, epoch_batches, epoch_order
+from softseg.training.deep_supervision import loss_of_levels, predictions_of_levels
 from softseg.training.task import Observer, Record, State, Task
 
 
@@ -155,7 +156,8 @@ def train_step(
 ) -> tuple[Tensor, Tensor]:
     """Forward, backward and, after the last batch of an update, the update of the weights.
 
-    Returns the loss and the head's output (B, K, H, W).
+    Returns the loss and the head's output (B, K, *spatial), with deep supervision of the finest
+    level.
     """
     network = network or state.model
     if share.first:
@@ -176,14 +178,12 @@ def _add_gradient(
     with phase("network"), _compiled(task, batch), autocast(task.device, task.trainer.precision):
         logits = network(batch.image)
     with phase("head and loss"):
-        output = state.head(logits.float())
+        predictions = predictions_of_levels(state.head, logits)
         batch_count = task.processes.batch_counter(batch.part)
-        loss = task.loss.at(state.epoch)(
-            output, batch.target, batch.maps, batch.ignore, batch_count, batch.weight
-        )
+        loss = loss_of_levels(task.loss.at(state.epoch), predictions, batch, batch_count)
     with phase("backward"):
         (loss * (batch.share_weight * weight)).backward()
-    return loss, output
+    return loss, predictions[0]
 
 
 def _update_weights(state: State, task: Task) -> None:

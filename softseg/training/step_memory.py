@@ -7,10 +7,11 @@ from torch import Tensor
 
 from softseg.config.experiment import Experiment
 from softseg.runs.build import build_network
+from softseg.training.deep_supervision import predictions_of_levels
 
 
 def training_bytes(experiment: Experiment, shape: tuple[int, ...]) -> int:
-    """Return about how many bytes training holds at once, for batches of a `shape` (B, C, H, W).
+    """Return about how many bytes training holds at once, for a `shape` (B, C, *spatial).
 
     These are the float32 weights, their gradients, the optimizer's moments and the average of the
     weights, and what network and head save for the backward pass. The batch, the loss and
@@ -32,5 +33,5 @@ def training_bytes(experiment: Experiment, shape: tuple[int, ...]) -> int:
         weight_bytes = copies * sum(weight.nbytes for weight in weights)
         slices = torch.empty(shape, dtype=dtype)
         with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
-            head(network.to(dtype)(slices).float())
+            predictions_of_levels(head, network.to(dtype)(slices))
     return weight_bytes + sum(tensor.untyped_storage().nbytes() for tensor in saved.values())

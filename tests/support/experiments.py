@@ -11,7 +11,7 @@ PAPER = {"name": "unet2d", "depth": 3, "filters": 64, "dropout_position": "befor
 TINY = {"name": "unet2d", "depth": 2, "filters": 4}
 
 
-def experiment(model=PAPER, augment=(), **trainer):
+def experiment(model=PAPER, augment=(), loss=None, **trainer):
     spec = {
         "name": "tiny",
         "dataset": {
@@ -23,7 +23,7 @@ def experiment(model=PAPER, augment=(), **trainer):
         },
         "augment": list(augment),
         "model": {"head": {"name": "normrelu"}, **model},
-        "loss": {"name": "adaptive_wing"},
+        "loss": loss or {"name": "adaptive_wing"},
         "trainer": trainer,
     }
     return parse_component(TypeAdapter(Experiment), spec)
