@@ -89,8 +89,14 @@ def has_transposed_slices(slices: Slices) -> bool:
 def ivadomed_config(experiment: Experiment) -> JsonObject:
     """Return `name.json` as ivadomed 2.9's prediction reads it; keys of training have its defaults.
 
-    Raises UserError for a model that resamples one of a slice's two axes: ivadomed does both.
+    Raises UserError for a 3D network, and for a model that resamples one of a slice's two axes:
+    ivadomed does both.
     """
+    if experiment.axes == 3:
+        raise UserError(
+            "this model cannot be exported: it is a 3D network, and softseg writes only 2D ones in "
+            "ivadomed's layout; use softseg package --onnx"
+        )
     trainer, model = experiment.trainer, experiment.model
     return {
         "command": "segment",
@@ -171,6 +177,9 @@ def _transformations(experiment: Experiment) -> Iterator[tuple[str, JsonObject]]
         if isinstance(step, Standardize):
             normalized = True
         elif isinstance(step, Crop):
+            if len(step.size) == 3:
+                raise UserError("this model cannot be exported: it crops across the slices, "
+                                "ivadomed only in plane")  # fmt: skip
             size = list(step.size[:: -1 if has_transposed_slices(slices) else 1])
             yield ("ROICrop" if step.around == "roi" else "CenterCrop"), {"size": size}
         elif step.zooms[height] is not None and step.zooms[width] is not None:
@@ -199,6 +208,8 @@ def differences(experiment: Experiment, thresholds: Mapping[str, float] | None) 
     if thresholds:
         values = ", ".join(f"{target} {value:.2f}" for target, value in thresholds.items())
         sentences.append(f"thresholds ({values}) are not applied: pass them as binarize_prediction")
+    if experiment.evaluate.mirror:
+        sentences.append("mirror images are not averaged (evaluate.mirror)")
     if experiment.evaluate.postprocess:
         sentences.append("postprocessing is not carried over")
     return [

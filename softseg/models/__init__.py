@@ -15,9 +15,17 @@ from softseg.models.unet import Unet2d, Unet3d
 __all__ = ["Model", "Unet2d", "Unet3d", "build", "plan_levels"]
 
 
+_union: TypeAdapter[Unet2d | Unet3d] = TypeAdapter(
+    Annotated[Unet2d | Unet3d, Field(discriminator="name")]
+)
+
+
 def _named(spec: Any) -> Any:
-    """Name the 2D network in a spec without a name, which is its default."""
-    return {"name": "unet2d", **spec} if isinstance(spec, Mapping) else spec
+    """Parse the fields of a network; the 2D one is the default of a spec without a name."""
+    # pydantic passes the fields as Python data, where a strict tuple rejects a YAML file's list
+    return (
+        parse_component(_union, {"name": "unet2d", **spec}) if isinstance(spec, Mapping) else spec
+    )
 
 
 Model = Annotated[Unet2d | Unet3d, Field(discriminator="name"), BeforeValidator(_named)]

@@ -40,10 +40,10 @@ def _model_blocks(metadata: ModelMetadata, experiment: Experiment) -> Iterator[s
         yield metadata.description
 
     yield "## What it does"
+    what = f"{_code(metadata.targets)} in {_code(metadata.contrasts)}"
     yield (
-        f"Segments {_code(metadata.targets)} in {_code(metadata.contrasts)}, slice by slice\n"
-        f"({experiment.slices.axis}). Gives a soft segmentation in [0, 1] and a binary one on the\n"
-        "grid of the input."
+        f"Segments {what}, {_samples(experiment)}.\n"
+        "Gives a soft segmentation in [0, 1] and a binary one on the grid of the input."
     )
     yield (
         f"- input channels, in this order: {_code(metadata.contrasts)}\n"
@@ -61,6 +61,14 @@ def _model_blocks(metadata: ModelMetadata, experiment: Experiment) -> Iterator[s
         "`softseg predict` does this automatically, after turning a scan to the closest canonical\n"
         "orientation (RAS+):\n"
     ) + "".join(f"\n- `{inline(step)}`" for step in steps)
+
+
+def _samples(experiment: Experiment) -> str:
+    """Return how the network sees a scan: slice by slice, or in patches."""
+    if experiment.axes == 2:
+        return f"slice by slice\n({experiment.slices.axis})"
+    size = experiment.patches.size
+    return "as a volume" + (f", in patches of\n{' x '.join(map(str, size))} voxels" if size else "")
 
 
 def _training_blocks(

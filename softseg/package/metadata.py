@@ -80,6 +80,11 @@ class ModelMetadata(Component):
     """The input channels, in their order."""
     targets: tuple[Printable, ...]
     """The segmented structures, in the order of the outputs."""
+    axes: Literal[2, 3] = 2
+    """Spatial axes of the network's input: 2 for slices, 3 for patches of volumes."""
+    patch_size: tuple[int, int, int] | None = None
+    """Voxels of a patch of a 3D network along right-left, posterior-anterior, inferior-superior;
+    null: of a 2D network, or not recorded."""
     needs_roi: bool
     """Whether segmenting a scan needs an ROI mask or the center of a box."""
     epoch: Count
@@ -178,6 +183,8 @@ def collect_metadata(
         "name": experiment.name,
         "contrasts": dataset.contrasts,
         "targets": list(dataset.targets),
+        "axes": experiment.axes,
+        "patch_size": experiment.patches.size if experiment.axes == 3 else None,
         "needs_roi": asks_for_roi(experiment),
         "epoch": epoch,
         "status": str(recorded.get("status", "unknown")),

@@ -32,7 +32,8 @@ TOLERANCE = 1e-4
 largest output."""
 _OPSET = 18  # with this file format, onnxruntime 1.14 (2023) and later can read the graph
 _FILE_FORMAT = 8
-_AXES = {0: "batch", 2: "height", 3: "width"}
+_AXES_2D = {0: "batch", 2: "height", 3: "width"}
+_AXES_3D = {0: "batch"}
 _REQUIRED = ("onnx", "onnxruntime", "onnxscript")
 
 
@@ -47,8 +48,8 @@ def onnx_entries(
 ) -> dict[str, bytes]:
     """Return the graph, the reference script and its settings.
 
-    Raises UserError if the graph cannot be made (see `to_onnx`), and for a NormReLU with
-    `scope: published`.
+    Raises UserError if the graph cannot be made (see `to_onnx`), for a NormReLU with
+    `scope: published`, and for a 3D network whose `patches.size` is null.
     """
     spec = experiment.model.head
     if spec.name == "normrelu" and spec.scope == "published":
@@ -56,6 +57,8 @@ def onnx_entries(
             "a NormReLU with scope: published divides each batch of slices by its own maximum, "
             "which the script in the package cannot do: package without --onnx"
         )
+    if experiment.axes == 3 and experiment.patches.size is None:
+        raise UserError("--onnx: the graph has the size of the patches, but patches.size is null")
     settings = pipeline_settings(experiment, head)
     return {
         REFERENCE: (json.dumps(settings, indent=2) + "\n").encode(),
@@ -67,9 +70,10 @@ def onnx_entries(
 def pipeline_settings(experiment: Experiment, head: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return `reference.json`: the steps from a scan to the logits, and from these to the output.
 
-    `slice_axis` is the axis (0, 1 or 2) of the canonical volume that is cut into slices;
+    `slice_axis` is the axis (0, 1 or 2) of the canonical volume that is cut into slices, and across
+    which a crop with two values does not crop; `patch_size` is that of a 3D network, or null;
     `preprocess` is that of the config, `fill` that of each contrast; `maximum` of a NormReLU is one
-    number per target, or null for the maximum of each scan; `mirror` has the axes of a slice that
+    number per target, or null for the maximum of each scan; `mirror` has the axes of a sample that
     are mirrored and the targets that then take each target's place, or is null.
     """
     dataset = experiment.dataset
@@ -83,6 +87,7 @@ def pipeline_settings(experiment: Experiment, head: Mapping[str, Tensor]) -> dic
         "targets": list(dataset.targets),
         "fill": [dataset.fill_of(contrast) for contrast in dataset.contrasts],
         "slice_axis": experiment.slices.axis_index,
+        "patch_size": experiment.patches.size if experiment.axes == 3 else None,
         "preprocess": experiment.model_dump(mode="json")["preprocess"],
         "head": head_settings,
         "mirror": asdict(experiment.mirroring) if experiment.evaluate.mirror else None,
@@ -101,28 +106,41 @@ def to_onnx(network: nn.Module, experiment: Experiment, output: str = OUTPUT) ->
     """Return the graph of a network in evaluation mode, with its weights, in float32.
 
     Its input `slices` (B, C, H, W) and its output (B, K, H, W) may have any batch size, and any
-    height and width that the network accepts. The graph names nothing of this machine, and the same
-    network gives the same bytes.
+    height and width that the network accepts. Of a 3D network they are (B, C, X, Y, Z) and
+    (B, K, X, Y, Z) with the size of the patches. The graph names nothing of this machine, and the
+    same network gives the same bytes.
 
     Raises UserError if the extra `onnx` is not installed, and if the graph, run by onnxruntime on
-    slices of several shapes, differs from the network.
+    samples of several shapes, differs from the network.
     """
     check_installed()
     import onnx
 
-    smallest = 2 ** (experiment.model.depth + 1)  # an instance norm needs this size, too
+    example, *others = _sizes(experiment)
+    axes = _AXES_2D if experiment.axes == 2 else _AXES_3D
     channels = len(experiment.dataset.contrasts)
-    graph = _export(network, torch.zeros(2, channels, 3 * smallest + 1, 2 * smallest + 3), output)
-    _strip_metadata(graph)
+    graph = _export(network, torch.zeros(2, channels, *example), output, axes)
+    _strip_metadata(graph, axes)
     onnx.checker.check_model(graph, full_check=True)
     data: bytes = graph.SerializeToString(deterministic=True)
-    sizes = [(smallest, smallest), (smallest + 1, 3 * smallest - 1), (5 * smallest, smallest + 3)]
-    _check_outputs(network, data, [(b + 1, channels, *size) for b, size in enumerate(sizes)])
+    _check_outputs(network, data, [(b + 1, channels, *size) for b, size in enumerate(others)])
     return data
 
 
-def _export(network: nn.Module, example: Tensor, output: str) -> ModelProto:
-    """The graph that torch's exporter makes, without its messages."""
+def _sizes(experiment: Experiment) -> list[tuple[int, ...]]:
+    """Return a size of samples for the export, and others for the comparison with torch."""
+    if experiment.axes == 3:
+        size = experiment.patches.size
+        assert size is not None
+        return [size, size, size]
+    h, w = (2 * factor for factor in experiment.model.divisor)  # an instance norm needs this size
+    return [(3 * h + 1, 2 * w + 3), (h, w), (h + 1, 3 * w - 1), (5 * h, w + 3)]
+
+
+def _export(
+    network: nn.Module, example: Tensor, output: str, axes: Mapping[int, str]
+) -> ModelProto:
+    """The graph that torch's exporter makes, without its messages, with these dynamic axes."""
     # the exporter warns of operators that the networks here do not have
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -135,7 +153,7 @@ def _export(network: nn.Module, example: Tensor, output: str) -> ModelProto:
                 input_names=[INPUT],
                 output_names=[output],
                 opset_version=_OPSET,
-                dynamic_shapes=(dict.fromkeys(_AXES, torch.export.Dim.DYNAMIC),),
+                dynamic_shapes=(dict.fromkeys(axes, torch.export.Dim.DYNAMIC),),
                 dynamo=True,
                 verbose=False,
             )
@@ -145,7 +163,7 @@ def _export(network: nn.Module, example: Tensor, output: str) -> ModelProto:
     return program.model_proto
 
 
-def _strip_metadata(graph: ModelProto) -> None:
+def _strip_metadata(graph: ModelProto, axes: Mapping[int, str]) -> None:
     """Name the dynamic axes, and delete the exporter's notes, which name local folders."""
     graph.ir_version = _FILE_FORMAT
     del graph.metadata_props[:], graph.graph.metadata_props[:], graph.graph.value_info[:]
@@ -154,25 +172,25 @@ def _strip_metadata(graph: ModelProto) -> None:
         part.ClearField("doc_string")
     for tensor in (*graph.graph.input, *graph.graph.output):
         del tensor.metadata_props[:]
-        for axis, name in _AXES.items():
+        for axis, name in axes.items():
             tensor.type.tensor_type.shape.dim[axis].dim_param = name
 
 
 @torch.no_grad()
 def _check_outputs(network: nn.Module, data: bytes, shapes: Sequence[tuple[int, ...]]) -> None:
-    """Raise UserError unless onnxruntime and torch give equal outputs for slices of noise."""
+    """Raise UserError unless onnxruntime and torch give equal outputs for samples of noise."""
     import onnxruntime  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     generator = np.random.default_rng(0)
     for shape in shapes:
-        slices = generator.normal(size=shape).astype(np.float32)
-        expected = network(torch.from_numpy(slices)).numpy()
-        output: Any = session.run(None, {INPUT: slices})[0]
+        samples = generator.normal(size=shape).astype(np.float32)
+        expected = network(torch.from_numpy(samples)).numpy()
+        output: Any = session.run(None, {INPUT: samples})[0]
         difference = float(np.abs(output - expected).max() / max(1, np.abs(expected).max()))
         if not difference <= TOLERANCE:  # also if it is NaN
             size = " x ".join(map(str, shape))
             raise UserError(
-                f"the ONNX graph differs from the network by {difference:.1g} on slices of {size}: "
-                "package without --onnx, and report it with the versions of torch and onnx"
+                f"the ONNX graph differs from the network by {difference:.1g} on samples of "
+                f"{size}: package without --onnx, and report it with the versions of torch and onnx"
             )

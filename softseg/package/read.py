@@ -82,8 +82,9 @@ def parse_package(path: Path, contents: Mapping[str, bytes], manifest: Manifest)
     experiment = _parse_config(contents[CONFIG], manifest.softseg)
     dataset, targets = experiment.dataset, tuple(experiment.dataset.targets)
     metadata = read_json_entry(ModelMetadata, ABOUT, contents[ABOUT])
-    declared = (metadata.name, metadata.contrasts, metadata.targets, metadata.needs_roi)
-    if declared != (experiment.name, dataset.contrasts, targets, asks_for_roi(experiment)):
+    declared = (metadata.name, metadata.contrasts, metadata.targets, metadata.axes)
+    same = declared == (experiment.name, dataset.contrasts, targets, experiment.axes)
+    if not same or metadata.needs_roi != asks_for_roi(experiment):
         raise PackageError("is damaged: about.json and config.yaml are of different models")
     model, head = (_read_weights(name, contents[name]) for name in (MODEL, HEAD))
     _check_shapes(experiment, model, head)

@@ -9,14 +9,15 @@ script needs numpy, onnxruntime and, to read and write files, nibabel.
 
 It is an independent implementation of what `softseg predict` does between a file and a soft
 prediction: it turns a scan to the closest canonical orientation (RAS+), standardizes it, resamples
-it to the network's grid, cuts it into slices, and applies the inverse to the output. The network's
-grid is that of the turned scan, scaled and shifted along each axis, so everything is done axis by
-axis.
+it to the network's grid, cuts it into slices unless the network is one of volumes, and applies the
+inverse to the output. The network's grid is that of the turned scan, scaled and shifted along each
+axis, so everything is done axis by axis.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import math
@@ -30,12 +31,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Network = Callable[[Array], Array]  # slices (S, C, H, W) -> logits (S, K, H, W)
+Network = Callable[[Array], Array]
+"""Samples (S, C, *spatial) -> logits (S, K, *spatial): slices, or in 3D a volume (S = 1)."""
 FLAT = 1e-6  # a standard deviation below this share of the largest value counts as 0
 SAME = 1e-3  # voxel sizes with a smaller relative difference are equal
 LOW_SHARE = 0.005  # voxels below the value that is taken for the background
 ALIGNED = 1e-4  # voxels: positions closer to whole indices than this are copied
-BATCH = 8  # slices per call of the network; does not change the result
+BATCH = 8  # samples per call of the network; does not change the result
 
 
 @dataclass(frozen=True)
@@ -75,20 +77,30 @@ def segment(
     standardize = steps.get("standardize", {"over": "slice"})
     joint = standardize.get("joint", False)
     measured = [scans] * len(scans) if joint else [[scan] for scan in scans]
+    scales = [intensity(contrasts, standardize, mask) for contrasts in measured]
     volumes = np.stack(
         [
-            preprocess(scan, fill, grid, steps, intensity(contrasts, standardize, mask))
-            for scan, fill, contrasts in zip(scans, fills, measured, strict=True)
+            preprocess(scan, fill, grid, steps, scale)
+            for scan, fill, scale in zip(scans, fills, scales, strict=True)
         ]
-    )
-    slices = np.moveaxis(volumes, slice_axis + 1, 0).astype(np.float32)
+    ).astype(np.float32)
     if "standardize" in steps and standardize["over"] == "slice":
         network = standardizing_slices(network, joint)
-    trained = network_grid(shape, zooms, steps, slice_axis, middle, widen=False)
-    sizes = [axis.size for k, axis in enumerate(trained) if k != slice_axis]
-    size = sizes if "crop" in steps else None
-    logits = mirrored(lambda part: sliding_window(network, part, size), slices, settings["mirror"])
-    soft = np.moveaxis(apply_head(logits, settings["head"]), 0, slice_axis + 1)
+    size, outside = settings["patch_size"], None
+    if size is not None:
+        samples = volumes[None]
+        outside = [(fill - mean) / std for fill, (mean, std) in zip(fills, scales, strict=True)]
+    else:
+        samples = np.moveaxis(volumes, slice_axis + 1, 0)
+        trained = network_grid(shape, zooms, steps, slice_axis, middle, widen=False)
+        sizes = [axis.size for k, axis in enumerate(trained) if k != slice_axis]
+        size = sizes if "crop" in steps else None
+
+    def logits_of(part: Array) -> Array:
+        return sliding_window(network, part, size, outside)
+
+    soft = apply_head(mirrored(logits_of, samples, settings["mirror"]), settings["head"])
+    soft = soft[0] if outside else np.moveaxis(soft, 0, slice_axis + 1)
     inverse = [(np.arange(n) - a.first) / a.step for n, a in zip(shape, grid, strict=True)]
     native = [np.clip(resample(target, inverse, 1, 0.0), 0, 1) for target in soft]
     return np.stack([np.flip(volume, flips).transpose(np.argsort(order)) for volume in native])
@@ -121,7 +133,8 @@ def network_grid(
     segmented; without, the grid is that of training, whose slices have the size of the windows.
     """
     crop = steps.get("crop", {"around": "image", "size": ()})
-    sizes = dict(zip([k for k in range(3) if k != slice_axis], crop["size"], strict=False))
+    cropped = range(3) if len(crop["size"]) == 3 else [k for k in range(3) if k != slice_axis]
+    sizes = dict(zip(cropped, crop["size"], strict=False))
     if crop["around"] == "image":
         middle = None
     elif middle is None:
@@ -248,34 +261,62 @@ def standardizing_slices(network: Network, joint: bool) -> Network:
     return standardized
 
 
-def mirrored(network: Network, slices: Array, mirror: dict[str, Any] | None) -> Array:
-    """Return the mean of the logits of slices and of their mirror images, mirrored back."""
+def mirrored(network: Network, samples: Array, mirror: dict[str, Any] | None) -> Array:
+    """Return the mean of the logits of samples and of their mirror images, mirrored back."""
     if mirror is None:
-        return network(slices)
+        return network(samples)
     outputs = []
     for count in range(len(mirror["axes"]) + 1):
         for chosen in itertools.combinations(mirror["axes"], count):
             axes = tuple(axis + 2 for axis in chosen)
-            output = np.flip(network(np.flip(slices, axes)), axes)
+            output = np.flip(network(np.flip(samples, axes)), axes)
             outputs.append(output[:, mirror["target_order"]] if 0 in chosen else output)
     return np.asarray(np.mean(outputs, axis=0))
 
 
-def sliding_window(network: Network, slices: Array, size: Sequence[int] | None) -> Array:
-    """Return logits (S, K, H, W) of whole slices, or of windows blended with Gaussian weights."""
-    sides = slices.shape[2:]
+def sliding_window(
+    network: Network, samples: Array, size: Sequence[int] | None, outside: Sequence[float] | None
+) -> Array:
+    """Return logits (S, K, *spatial) of whole samples, or of windows blended by Gaussian weights.
+
+    A volume that is smaller than a window is padded with what is `outside` of each contrast.
+    """
+    inside: tuple[Any, ...] = (...,)
+    if outside is not None and size is not None:
+        samples, inside = padded(samples, size, outside)
+    sides = samples.shape[2:]
     size = sides if size is None else [min(pair) for pair in zip(sides, size, strict=True)]
     starts = [window_starts(n, p) for n, p in zip(sides, size, strict=True)]
     gaussians = [np.exp(-32 * ((np.arange(p) - (p - 1) / 2) / p) ** 2) for p in size]
-    weight, total_weight = np.outer(*gaussians), np.zeros(sides)
-    corners = itertools.product(*starts)
-    windows = [(..., slice(y, y + size[0]), slice(x, x + size[1])) for y, x in corners]
-    outputs = [network(slices[window]) for window in windows]
-    total = np.zeros((*outputs[0].shape[:2], *sides))
-    for window, output in zip(windows, outputs, strict=True):
+    weight, total_weight = functools.reduce(np.multiply.outer, gaussians), np.zeros(sides)
+    windows = [window_at(corner, size) for corner in itertools.product(*starts)]
+    total: Array | None = None
+    for window in windows:
+        output = network(samples[window])
+        if total is None:
+            total = np.zeros((*output.shape[:2], *sides))
         total[window] += output * weight
         total_weight[window] += weight
-    return total / total_weight
+    assert total is not None
+    return np.asarray((total / total_weight)[inside])
+
+
+def padded(
+    samples: Array, size: Sequence[int], outside: Sequence[float]
+) -> tuple[Array, tuple[Any, ...]]:
+    """Return samples padded on both sides to at least `size`, and where they are in the result."""
+    shape = samples.shape[2:]
+    larger = [max(pair) for pair in zip(shape, size, strict=True)]
+    values = np.array(outside, dtype=np.float32).reshape(1, -1, *[1] * len(shape))
+    result = np.broadcast_to(values, (*samples.shape[:2], *larger)).copy()
+    inside = window_at([-((n - m) // 2) for n, m in zip(shape, larger, strict=True)], shape)
+    result[inside] = samples
+    return result, inside
+
+
+def window_at(corner: Sequence[int], size: Sequence[int]) -> tuple[Any, ...]:
+    """Return the index of the spatial axes of a window."""
+    return (..., *(slice(a, a + n) for a, n in zip(corner, size, strict=True)))
 
 
 def window_starts(length: int, size: int) -> list[int]:
@@ -285,13 +326,15 @@ def window_starts(length: int, size: int) -> list[int]:
 
 
 def apply_head(logits: Array, head: dict[str, Any]) -> Array:
-    """Return the output in [0, 1] for logits (S, K, H, W) of all slices of a scan."""
+    """Return the output in [0, 1] for logits (S, K, *spatial) of all samples of a scan."""
     if head["name"] == "sigmoid":
         return np.asarray(0.5 + 0.5 * np.tanh(logits / 2))
     positive = np.clip(logits, 0, np.finfo(np.float32).max)
-    maximum = positive.max(axis=(0, 2, 3)) if head["maximum"] is None else np.array(head["maximum"])
-    divisor = np.where(maximum < np.finfo(np.float32).tiny, 1, maximum)
-    return np.asarray(np.minimum(positive / divisor[:, None, None], 1))
+    spatial = tuple(range(2, positive.ndim))
+    maximum = positive.max(axis=(0, *spatial)) if head["maximum"] is None else head["maximum"]
+    divisor = np.array(maximum).reshape(1, -1, *[1] * len(spatial))
+    divisor = np.where(divisor < np.finfo(np.float32).tiny, 1, divisor)
+    return np.asarray(np.minimum(positive / divisor, 1))
 
 
 def open_package(package: str) -> tuple[dict[str, Any], Network]:
@@ -304,9 +347,9 @@ def open_package(package: str) -> tuple[dict[str, Any], Network]:
         settings, graph = json.loads(archive.read("reference.json")), archive.read("model.onnx")
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
-    def network(slices: Array) -> Array:
-        starts = range(0, len(slices), BATCH)
-        batches = [np.ascontiguousarray(slices[k : k + BATCH]) for k in starts]
+    def network(samples: Array) -> Array:
+        starts = range(0, len(samples), BATCH)
+        batches = [np.ascontiguousarray(samples[k : k + BATCH]) for k in starts]
         return np.concatenate([session.run(None, {"slices": batch})[0] for batch in batches])
 
     return settings, network

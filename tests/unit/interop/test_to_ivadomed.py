@@ -129,6 +129,18 @@ def test_preprocessing_that_ivadomed_cannot_do_is_rejected():
         ivadomed_config(spec)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ("model.name=unet3d", "is a 3D network"),
+        ("preprocess.1.crop.size=[8, 6, 4]", "crops across"),
+    ],
+)
+def test_models_without_a_place_in_ivadomeds_layout_are_rejected(changed, message):
+    with pytest.raises(UserError, match=f"cannot be exported: it {message}"):
+        ivadomed_config(seen(changed).experiment)
+
+
 def test_only_differences_of_the_model_are_listed():
     plain = seen(SLICE, "model.head={name: normrelu, scope: running}").experiment
     lines = differences(plain, None)

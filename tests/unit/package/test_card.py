@@ -9,6 +9,7 @@ from softseg.config.load import load_config
 from softseg.package import read_package
 from softseg.package.card import model_card
 from softseg.package.metadata import ModelMetadata
+from tests.support.models import seen
 from tests.support.packaged_run import package_run
 
 
@@ -79,3 +80,14 @@ def test_the_card_states_that_masks_were_softened(run, package):
     changes = ["dataset.targets.gm.soften={gaussian: {sigma_mm: 2}}"]
     card = model_card(metadata, load_config(run.config, Experiment, changes), {})
     assert "masks of `gm` were softened for training: `{gaussian: {sigma_mm: 2.0}}`." in card
+
+
+def test_the_card_of_a_3d_network_has_the_size_of_its_patches(package):
+    metadata = ModelMetadata.model_validate(
+        {key: package.metadata[key] for key in ModelMetadata.model_fields}, strict=False
+    )
+    card = model_card(
+        metadata, seen("model.name=unet3d", "patches.size=[64, 48, 32]").experiment, {}
+    )
+    assert "as a volume, in patches of\n64 x 48 x 32 voxels." in card
+    assert "slice by slice" not in card

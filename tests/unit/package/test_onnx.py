@@ -53,6 +53,23 @@ def test_a_graph_takes_any_batch_and_size_and_gives_torchs_output():
     assert b"stack_trace" not in graph
 
 
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ("model.downsample=strided_convolution", "model.upsample=transposed_convolution"),
+        ("model.name=unet3d", "model.depth=1", "patches.size=[9, 8, 6]",
+         "model.downsample=max_pool", "model.upsample=linear", "model.dropout=0.2"),
+    ],
+    ids=["strided-2d", "pooled-3d"],
+)  # fmt: skip
+def test_other_layers_can_be_exported(sets):
+    spec = seen(*sets).experiment
+    torch.manual_seed(0)
+    graph = to_onnx(models.build(spec.model, 1, 1).eval(), spec)
+    expected = ["batch", 1, *(spec.patches.size if spec.axes == 3 else ("height", "width"))]
+    assert session(graph).get_inputs()[0].shape == expected
+
+
 def test_the_same_network_gives_the_same_bytes():
     network, spec = nn.Conv2d(1, 1, 3, padding=1).eval(), seen().experiment
     assert to_onnx(network, spec) == to_onnx(network, spec)

@@ -161,3 +161,28 @@ def test_a_missing_file_a_folder_and_another_file_are_rejected(tmp_path):
 def test_a_pipe_is_rejected_without_waiting_for_it(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert "is not a file" in read_error(tmp_path / "pipe")
+
+
+def test_a_package_without_the_keys_of_volumes_still_reads(packed, tmp_path):
+    """As softseg wrote them when it had 2D networks only."""
+    contents = entries(packed)
+    about = json.loads(contents["about.json"])
+    del about["axes"], about["patch_size"]
+    config = contents["config.yaml"].decode()
+    lines = [line for line in config.splitlines() if "mirror: false" not in line]
+    older = {
+        **contents,
+        "about.json": json.dumps(about).encode(),
+        "config.yaml": "\n".join(lines).encode(),
+    }
+    package = read_package(write_zip(tmp_path / "older.softseg", with_manifest(older)))
+    assert package.metadata["axes"] == 2
+    assert package.metadata["patch_size"] is None
+
+
+def test_metadata_of_another_rank_than_the_network_are_rejected(packed, tmp_path):
+    contents = entries(packed)
+    about = {**json.loads(contents["about.json"]), "axes": 3, "patch_size": [8, 8, 8]}
+    changed = with_manifest({**contents, "about.json": json.dumps(about).encode()})
+    message = read_error(write_zip(tmp_path / "m.softseg", changed))
+    assert "are of different models" in message

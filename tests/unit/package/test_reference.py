@@ -179,6 +179,62 @@ def test_a_crop_around_an_roi_gives_the_same_by_mask_and_by_center(networks, tmp
             reference.segment(list(without_roi.image), affine, settings, len, None, (27, 10, 2))
 
 
+PATCHES = (
+    "model.name=unet3d",
+    "model.head={name: sigmoid}",
+    "model.depth=2",
+    "patches.size=[16, 13, 8]",
+    "model.strides=[[2, 2, 1], [2, 2, 2]]",
+    "model.kernels=[[3, 3, 1], [3, 3, 3], [3, 3, 3]]",
+)
+
+
+@pytest.fixture(scope="session")
+def networks_of_volumes():
+    """As `networks`, of 3D."""
+    made = {}
+    for size, sets in zip(SIZES, ((), TWO), strict=True):
+        torch.manual_seed(size)
+        spec = experiment(*sets, *PATCHES)
+        network = models.build(spec.model, size, size).eval()
+        with torch.no_grad():
+            network.last.weight *= 3
+        made[size] = network, to_onnx(network, spec)
+    return made
+
+
+VOLUMES = {
+    "windows": [f"preprocess=[{{standardize: {{}}}}, {RESAMPLE}]"],
+    "crop-in-plane": [f"preprocess=[{CROP}, {{standardize: {{}}}}]", "slices.axis=sagittal"],
+    "crop-of-all-axes": ["preprocess=[{standardize: {region: nonzero}}, "
+                         "{crop: {size: [17, 15, 12]}}]"],
+    "nothing": ["preprocess=[]"],
+    "mirrored": [f"preprocess=[{{standardize: {{}}}}, {RESAMPLE}]", "evaluate.mirror=true",
+                 "augment=[{flip: {axes: [0, 2]}}]"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", VOLUMES)
+@pytest.mark.parametrize("scan", ["oblique-lps-large", "small", "stored-sagittally"])
+def test_volumes_give_the_same(networks_of_volumes, tmp_path, scan, config):
+    sets = [*PATCHES, *VOLUMES[config]]
+    ours, theirs = both(networks_of_volumes, tmp_path, sample_of(*SCANS[scan]), *sets)
+    assert theirs.shape == ours.shape
+    assert theirs == pytest.approx(ours, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("head", "maximum"),
+    [("{name: normrelu}", None), ("{name: normrelu, scope: running}", [3.0, 5.0])],
+)
+def test_volumes_of_two_contrasts_give_the_same(networks_of_volumes, tmp_path, head, maximum):
+    sets = [*TWO, *PATCHES, f"model.head={head}", *VOLUMES["windows"]]
+    sample = sample_of(*SCANS["oblique-lps-large"], contrasts=2)
+    ours, theirs = both(networks_of_volumes, tmp_path, sample, *sets, maximum=maximum)
+    assert theirs == pytest.approx(ours, abs=1e-4)
+    assert not np.allclose(ours[0], ours[1], atol=1e-2)
+
+
 def test_a_model_with_a_crop_around_an_roi_needs_one():
     spec = experiment("dataset.roi='{subject}_roi.nii.gz'", f"preprocess=[{AROUND}]")
     sample = sample_of(*SCANS["small"])
@@ -251,4 +307,13 @@ def test_outside_of_the_scan_is_the_same_fill_in_both(networks, tmp_path, config
     shifted = replace(sample, image=image, fill=(background_value(image[0], fill),))
     sets = [*CONFIGS[config], f"dataset.fill={fill}"]
     ours, theirs = both(networks, tmp_path, shifted, *sets)
+    assert theirs == pytest.approx(ours, abs=1e-4)
+
+
+@pytest.mark.parametrize("fill", ["minimum", -40.5])
+def test_a_small_volume_is_padded_with_the_same_fill_in_both(networks_of_volumes, tmp_path, fill):
+    sample = sample_of(*SCANS["small"])
+    padded = replace(sample, fill=(background_value(sample.image[0], fill),))
+    sets = [*PATCHES, "preprocess=[{standardize: {}}]", f"dataset.fill={fill}"]
+    ours, theirs = both(networks_of_volumes, tmp_path, padded, *sets)
     assert theirs == pytest.approx(ours, abs=1e-4)
