@@ -16,8 +16,8 @@ from bench_parts import Row, medians, on_cpu, phantom, real_data, row_of
 from softseg.config.experiment import Experiment
 from softseg.data import Subject
 from softseg.preprocess.build_stack import build_stack
-from softseg.preprocess.stack import SliceStack
 from softseg.preprocess.steps import Crop, Resample
+from softseg.preprocess.store import VolumeStore
 
 VOLUMES, CACHED, TARGET, HIT = 2, 8, 5, 0.05  # TorchIO takes seconds per volume
 
@@ -96,7 +96,7 @@ def scans(folder: Path, volumes: int) -> tuple[Experiment, list[Subject]]:
     return config, subjects[:: max(1, len(subjects) // volumes)][:volumes]
 
 
-def stack_slices(config: Experiment, subjects: Sequence[Subject]) -> SliceStack:
+def stack_slices(config: Experiment, subjects: Sequence[Subject]) -> VolumeStore:
     return build_stack(subjects, config.dataset, config.preprocess, config.slices)
 
 
@@ -105,7 +105,7 @@ def _cached(config: Experiment, folder: Path) -> Experiment:
     return config.model_copy(update={"dataset": dataset})
 
 
-def _missed(config: Experiment, subjects: Sequence[Subject], folder: Path) -> SliceStack:
+def _missed(config: Experiment, subjects: Sequence[Subject], folder: Path) -> VolumeStore:
     return stack_slices(_cached(config, Path(tempfile.mkdtemp(dir=folder))), subjects)
 
 

@@ -18,7 +18,7 @@ from softseg.ablation.folder import write_shared_stacks
 from softseg.ablation.plan import make_plan
 from softseg.config.experiment import Experiment
 from softseg.data import Sets
-from softseg.preprocess.stack import read_shared_stack
+from softseg.preprocess.store import read_shared_store
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.training.batches import single_batch
@@ -93,7 +93,7 @@ def steps_per_second(folder: Path, processes: int, threads: int) -> float:
 def _step_for_a_while(experiment: Experiment, sets: Sets, stack: Path, threads: int) -> float:
     trainer = experiment.trainer.model_copy(update={"threads": threads, "device": "cpu"})
     experiment = resolve_hardware(experiment.model_copy(update={"trainer": trainer}))
-    task = build_task(experiment, PreparedData(sets, read_shared_stack(stack)))
+    task = build_task(experiment, PreparedData(sets, read_shared_store(stack)))
     state = new_state(experiment, torch.device("cpu"))
     rows = task.rows[: trainer.batch_size]
     batch = single_batch(task, rows)

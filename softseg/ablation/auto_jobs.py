@@ -22,7 +22,7 @@ from softseg.core.device import free_bytes, synchronize
 from softseg.core.errors import UserError
 from softseg.core.limits import available_cores, available_memory_bytes
 from softseg.core.memory import GIB, private_peak_bytes
-from softseg.preprocess.stack import read_shared_stack
+from softseg.preprocess.store import read_shared_store
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.training.loop import train_epoch, validate
@@ -181,7 +181,7 @@ def measure(planned: PlannedRun, stack: Path) -> Usage:
     device = torch.device(experiment.trainer.device)
     on_gpu = device.type == "cuda"
     free = free_bytes(device) + _CUDA_CONTEXT if on_gpu else 0.0
-    task = build_task(experiment, PreparedData(planned.sets, read_shared_stack(stack)))
+    task = build_task(experiment, PreparedData(planned.sets, read_shared_store(stack)))
     count = task.trainer.batch_size * (_STEPS if on_gpu else 1)
     task = replace(
         task,

@@ -17,7 +17,7 @@ from softseg.core.errors import UserError, combined_error
 from softseg.core.files import check_writable, write_atomically
 from softseg.core.names import listing
 from softseg.data import read_split
-from softseg.preprocess.stack import write_shared_stack
+from softseg.preprocess.store import write_shared_store
 from softseg.runs.data import check_sets, list_subjects, load_stack
 from softseg.runs.file_digests import changed_files
 from softseg.runs.folder import Run, check_distinct_predictions, is_done
@@ -141,7 +141,7 @@ def write_shared_stacks(
                 check_sets(planned.experiment, stack, planned.sets)
             except UserError as error:
                 raise UserError(f"{planned.name}: {with_keys_of_splits(str(error))}") from None
-        path = write_shared_stack(stack, folder)
+        path = write_shared_store(stack, folder)
         files |= {planned.number: path for planned in group}
     return files
 

@@ -17,7 +17,7 @@ from softseg.core.files import write_atomically
 from softseg.core.names import listing
 from softseg.data.subject import persons_of
 from softseg.evaluation.evaluate import evaluate
-from softseg.preprocess.stack import read_shared_stack
+from softseg.preprocess.store import read_shared_store
 from softseg.runs.data import PreparedData
 from softseg.runs.file_digests import changed_files, digest_files
 from softseg.runs.folder import is_done, timestamp
@@ -40,7 +40,7 @@ def run_one(planned: PlannedRun, stack: Path, log: TextIO, lock_timeout: float =
 
     Args:
         planned: The run.
-        stack: File with the shared slices of its data (see `preprocess.stack`).
+        stack: File with the shared slices of its data (see `preprocess.store`).
         log: Where progress and errors are printed.
         lock_timeout: Seconds to wait for a run locked by another process, which may be dying.
     """
@@ -67,7 +67,7 @@ def _train_and_evaluate(planned: PlannedRun, stack: Path, console: Console) -> N
     """Do all that a run consists of; its `done` mark is written last."""
     check_files(planned)
     run, persons = planned.run, persons_of(planned.subjects)
-    prepared = PreparedData(planned.sets, read_shared_stack(stack), planned.files, persons)
+    prepared = PreparedData(planned.sets, read_shared_store(stack), planned.files, persons)
     train(planned.experiment, run.folder, console, resume=True, prepared=prepared)
     began = time.perf_counter()
     device = planned.experiment.trainer.device

@@ -31,7 +31,7 @@ from softseg.core.files import read_json, remove_leftovers, temporary_files
 from softseg.core.locks import check_locks
 from softseg.core.memory import memory_errors
 from softseg.data.subject import persons_of
-from softseg.preprocess.stack import read_shared_stack
+from softseg.preprocess.store import read_shared_store
 from softseg.render.terminal_table import TerminalTable
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
@@ -269,7 +269,7 @@ def _seconds_from_steps(todo: Sequence[PlannedRun], stacks: Mapping[int, Path]) 
     seconds: dict[str, float] = {}
     for candidate, planned in first_runs.items():
         experiment = resolve_hardware(planned.experiment)
-        stack = read_shared_stack(stacks[planned.number])
+        stack = read_shared_store(stacks[planned.number])
         task = build_task(experiment, PreparedData(planned.sets, stack))
         state = new_state(experiment, torch.device(experiment.trainer.device))
         seconds[candidate] = measure_times(state, task).epoch * experiment.trainer.max_epochs

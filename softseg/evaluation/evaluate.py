@@ -50,7 +50,7 @@ from softseg.inference.write import (
 from softseg.metrics.calibration import ReliabilityBins, bins_to_table
 from softseg.metrics.headings import HEADINGS, legend
 from softseg.metrics.score import TargetEvaluation
-from softseg.preprocess.stack import SliceStack
+from softseg.preprocess.store import VolumeStore
 from softseg.preprocess.training_scans import differences_from_training, recorded_training_scans
 from softseg.render.figures.style import FigureFormat
 from softseg.render.terminal_table import TerminalTable
@@ -98,7 +98,7 @@ def evaluate(
     data: Path | None = None,
     changes: Sequence[str] = (),
     overwrite: bool = False,
-    stack: SliceStack | None = None,
+    stack: VolumeStore | None = None,
     form: FigureFormat = "png",
     overlay: bool = False,
 ) -> RunEvaluation:

@@ -28,8 +28,8 @@ from softseg.evaluation.other_data import (
 )
 from softseg.inference.segment import PreparedScan, from_device_or_host, volume_logits
 from softseg.models.predictor import Predictor
-from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.steps import slice_standardization
+from softseg.preprocess.store import StoredVolume, VolumeStore
 from softseg.runs.build import load_predictor, resolve_hardware
 from softseg.runs.data import list_subjects, load_stack
 from softseg.runs.data_warnings import data_warnings
@@ -66,7 +66,7 @@ class OpenedRun:
     experiment: Experiment
     sets: Sets
     subjects: dict[str, Subject]
-    stack: SliceStack
+    stack: VolumeStore
     predictor: Predictor
     epoch: int  # of the weights
     leaks: tuple[str, ...] = ()  # between the sets, if the split allows any
@@ -76,11 +76,11 @@ class OpenedRun:
         """The segmented structures, in the order of the configuration."""
         return list(self.experiment.dataset.targets)
 
-    def prepared(self, volume: StackedVolume) -> PreparedScan:
+    def prepared(self, volume: StoredVolume) -> PreparedScan:
         """The slices of a volume, which are no larger than in training, or the volume itself."""
         rows, samples = slice(volume.start, volume.stop), self.experiment.samples
         per_slice = slice_standardization(self.experiment.preprocess)
-        image, fill = self.stack.image[rows], self.stack.fill[rows]
+        image, fill = self.stack.part("image", volume), self.stack.fill[rows]
         mirroring = self.experiment.mirroring if self.experiment.evaluate.mirror else None
         window = self.experiment.patches.size if samples.axes == 3 else None
         return PreparedScan(image, fill, volume.geometry, samples, window, per_slice, mirroring)
@@ -91,7 +91,7 @@ class OpenedRun:
         prepared = replace(prepared, per_slice=None)
         return volume_logits(self.predictor.logits, prepared, self.predictor.batch_size)
 
-    def load_sample(self, volume: StackedVolume) -> Sample:
+    def load_sample(self, volume: StoredVolume) -> Sample:
         """Read the native masks of a volume, those of every rater included."""
         subject = self.subjects[volume.subject]
         return load_sample(subject, self.experiment.dataset, every_rater=True)
@@ -102,7 +102,7 @@ def open_run(
     console: Console,
     set_names: Sequence[str],
     changes: Sequence[str],
-    stack: SliceStack | None = None,
+    stack: VolumeStore | None = None,
 ) -> OpenedRun:
     """Open a run with the subjects of these sets (`train`, `validation`, `test`).
 
@@ -250,7 +250,7 @@ def _channel_problems(trained: DatasetFields, changed: DatasetFields) -> Iterato
 
 def track_volumes(
     opened: OpenedRun, members: Sequence[str], description: str, console: Console
-) -> Iterable[StackedVolume]:
+) -> Iterable[StoredVolume]:
     """The volumes of these subjects, with a progress bar while they are iterated over."""
     volumes = opened.stack.volumes_of(members)
     hidden = not console.is_terminal

@@ -1,4 +1,4 @@
-"""Load and preprocess all subjects of a dataset in parallel, into one slice stack."""
+"""Load and preprocess all subjects of a dataset in parallel, into one store."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from softseg.preprocess.cache import (
 from softseg.preprocess.preprocess import PreprocessedVolume, preprocess
 from softseg.preprocess.samples import Samples
 from softseg.preprocess.soften import soften_sample
-from softseg.preprocess.stack import SliceStack, assemble_stack
 from softseg.preprocess.steps import Step
+from softseg.preprocess.store import VolumeStore, assemble_store
 
 _MAX_THREADS = 8  # subjects in memory while they are preprocessed
 _MAX_NAME = 48  # characters of a subject in a file name, which has at most 255 bytes
@@ -42,7 +42,7 @@ def build_stack(
     maps: Sequence[str] = (),
     tick: Callable[[], None] = lambda: None,
     known_problems: Sequence[str] = (),
-) -> SliceStack:
+) -> VolumeStore:
     """Load, check and preprocess every subject, or read it from the cache (`dataset.cache`).
 
     Threads suffice, because decompression and matrix products release the interpreter's lock.
@@ -76,7 +76,7 @@ def build_stack(
     with nullcontext() if folder is None else eviction_suspended(folder):
         volumes = _all_volumes(subjects, read_or_preprocess, dataset, tick, known_problems)
         limit = GIB * (dataset.memory_gb or half_of_memory_gb())
-        stack = assemble_stack([s.name for s in subjects], volumes, limit, dataset.cache)
+        stack = assemble_store([s.name for s in subjects], volumes, limit, dataset.cache)
     if folder is not None:
         evict(folder, GIB * (dataset.cache_gb or math.inf), used)
     return stack

@@ -22,7 +22,7 @@ from softseg.data.nifti.io import read_volume
 from softseg.data.splits import case_variants
 from softseg.data.subject import persons_of
 from softseg.preprocess.build_stack import build_stack
-from softseg.preprocess.stack import SliceStack
+from softseg.preprocess.store import VolumeStore
 from softseg.runs.file_digests import FileDigests
 from softseg.runs.folder import check_distinct_predictions
 
@@ -36,7 +36,7 @@ class PreparedData:
     """The sets of an experiment, and all slices of their subjects."""
 
     sets: Sets
-    stack: SliceStack
+    stack: VolumeStore
     files: FileDigests = field(default_factory=dict)  # of an ablation's runs
     persons: dict[str, str] = field(default_factory=dict)  # subject -> person
 
@@ -96,7 +96,7 @@ def load_stack(
     subjects: Sequence[Subject],
     console: Console,
     known_problems: Sequence[str] = (),
-) -> SliceStack:
+) -> VolumeStore:
     """Preprocess subjects, or read them from the cache, with a progress bar."""
     with (
         memory_errors(
@@ -118,7 +118,7 @@ def load_stack(
         )
 
 
-def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
+def check_sets(experiment: Experiment, stack: VolumeStore, sets: Sets) -> None:
     """Raise UserError for sets that cannot be trained on.
 
     These are sets that share an image, sets without a slice, and training sets in which a target
@@ -141,10 +141,10 @@ def check_sets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
     _check_targets(experiment, stack, sets)
 
 
-def _check_targets(experiment: Experiment, stack: SliceStack, sets: Sets) -> None:
+def _check_targets(experiment: Experiment, stack: VolumeStore, sets: Sets) -> None:
     """Raise UserError for a target that no training subject has: wrong codes or empty masks."""
     volumes = stack.volumes_of(sets.train)
-    largest = [stack.truth_at(slice(v.start, v.stop)).amax(dim=(0, 2, 3)) for v in volumes]
+    largest = [stack.truth_of(v).amax(dim=0).flatten(1).amax(dim=1) for v in volumes]
     occurs = (torch.stack(largest).amax(dim=0) > 0).tolist()
     absent = [t for t, there in zip(experiment.dataset.targets, occurs, strict=True) if not there]
     if not absent:

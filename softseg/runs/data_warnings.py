@@ -11,7 +11,7 @@ from softseg.data import Sets
 from softseg.data.nifti.grid import canonical
 from softseg.metrics import TRUTH_THRESHOLD
 from softseg.preprocess.slices import Slices
-from softseg.preprocess.stack import SliceStack
+from softseg.preprocess.store import VolumeStore
 
 _CONSEQUENCES = {
     "training": "a Dice and a searched threshold say nothing about it",
@@ -22,7 +22,7 @@ _CONSEQUENCES = {
 
 
 def data_warnings(
-    targets: Sequence[str], slices: Slices, stack: SliceStack, sets: Sets
+    targets: Sequence[str], slices: Slices, stack: VolumeStore, sets: Sets
 ) -> list[str]:
     """Return a line for each set without foreground, for constant scans and for flat slices.
 
@@ -36,13 +36,13 @@ def data_warnings(
 
 
 def softening_warnings(
-    softened: Sequence[str], targets: Sequence[str], stack: SliceStack, sets: Sets
+    softened: Sequence[str], targets: Sequence[str], stack: VolumeStore, sets: Sets
 ) -> Iterator[str]:
     """Yield the softened targets of which no voxel of a training mask has changed."""
     for name in softened:
         k = targets.index(name)
-        slices = [slice(v.start, v.stop) for v in stack.volumes_of(sets.train)]
-        if all(torch.equal(stack.target[s, k], stack.truth_at(s)[:, k]) for s in slices):
+        pairs = [(stack.part("target", v), stack.truth_of(v)) for v in stack.volumes_of(sets.train)]
+        if all(torch.equal(target[:, k], truth[:, k]) for target, truth in pairs):
             yield (
                 f"dataset.targets.{name}.soften changes no voxel of the training masks, perhaps "
                 "because its width is below the voxel size; raise the width, or remove it"
@@ -50,14 +50,13 @@ def softening_warnings(
 
 
 def _sets_without_foreground(
-    targets: Sequence[str], stack: SliceStack, sets: Sets
+    targets: Sequence[str], stack: VolumeStore, sets: Sets
 ) -> Iterator[str]:
     """Yield sets in which no voxel of a target counts as foreground for Dice."""
     members = {"training": sets.train, "validation": sets.validation, "test": sets.test}
     for name, subjects in members.items():
         volumes = stack.volumes_of(subjects)
-        masks = (stack.truth_at(slice(v.start, v.stop)) for v in volumes)
-        largest = [mask.amax(0).flatten(1).amax(1) for mask in masks]
+        largest = [stack.truth_of(v).amax(0).flatten(1).amax(1) for v in volumes]
         maxima = torch.stack(largest).amax(dim=0).tolist() if largest else []
         for target, maximum in zip(targets, maxima, strict=False):
             if maximum < TRUTH_THRESHOLD:
@@ -69,7 +68,7 @@ def _sets_without_foreground(
                 )
 
 
-def _constant_scans(stack: SliceStack, sets: Sets) -> Iterator[str]:
+def _constant_scans(stack: VolumeStore, sets: Sets) -> Iterator[str]:
     """Yield the scans of which a contrast has the same value everywhere."""
     constant = [
         name
@@ -84,7 +83,7 @@ def _constant_scans(stack: SliceStack, sets: Sets) -> Iterator[str]:
         )
 
 
-def _flat_slices(slices: Slices, stack: SliceStack, sets: Sets) -> Iterator[str]:
+def _flat_slices(slices: Slices, stack: VolumeStore, sets: Sets) -> Iterator[str]:
     """Yield the scans whose slices are lines, and the plane of whole images."""
     of_plane: dict[str, list[str]] = {}
     for volume in stack.volumes_of(sets.members):

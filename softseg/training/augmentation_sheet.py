@@ -18,7 +18,7 @@ from softseg.core.memory import memory_errors
 from softseg.core.names import unknown_name
 from softseg.data.splits import Sets
 from softseg.data.subject import Subject
-from softseg.preprocess.stack import SliceStack
+from softseg.preprocess.store import VolumeStore
 from softseg.render.figures.augmentation import Panel, PanelSheet, plot_augmentation
 from softseg.render.figures.style import FigureFormat
 from softseg.runs.data import PreparedData, load_stack
@@ -105,7 +105,7 @@ def _choose_subject(experiment: Experiment, name: str | None) -> Subject:
     return by_name[name]
 
 
-def _choose_slice(stack: SliceStack, subject: str) -> tuple[int, Tensor]:
+def _choose_slice(stack: VolumeStore, subject: str) -> tuple[int, Tensor]:
     """Return the kept slice with the most foreground, and the others, those with most first.
 
     Without foreground it is the middle one.
@@ -115,7 +115,8 @@ def _choose_slice(stack: SliceStack, subject: str) -> tuple[int, Tensor]:
         raise UserError(
             f"slices.exclude excludes every slice of {subject}; choose another one with --subject"
         )
-    foreground = stack.truth_at(rows).sum(dim=(1, 2, 3))
+    [volume] = stack.volumes_of([subject])
+    foreground = stack.truth_of(volume)[rows - volume.start].sum(dim=(1, 2, 3))
     order = rows[foreground.argsort(descending=True, stable=True)]
     row = order[0] if foreground.any() else rows[len(rows) // 2]
     return int(row), order[order != row]

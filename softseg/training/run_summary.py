@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -17,7 +17,7 @@ from softseg.data import Sets
 from softseg.data.masks import Counts, count_soft
 from softseg.data.subject import count_scans
 from softseg.datasets.phantom import is_phantom
-from softseg.preprocess.stack import SliceStack, StackedVolume
+from softseg.preprocess.store import StoredVolume, VolumeStore
 from softseg.runs.data import PreparedData
 from softseg.training.fine_tuning import FineTuning
 from softseg.training.task import State
@@ -28,7 +28,7 @@ def summarize(
     prepared: PreparedData,
     state: State,
     fine_tuning: FineTuning | None = None,
-    near: SliceStack | None = None,
+    near: VolumeStore | None = None,
 ) -> str:
     """The summary printed before training, one topic per line.
 
@@ -55,7 +55,7 @@ def summarize(
     )
 
 
-def _slices_line(device: str, near: SliceStack | None) -> list[str]:
+def _slices_line(device: str, near: VolumeStore | None) -> list[str]:
     """Return in whose memory the slices are; no line for a training on the CPU."""
     if device == "cpu" or near is None:
         return []
@@ -68,7 +68,7 @@ def _slices_line(device: str, near: SliceStack | None) -> list[str]:
 def summarize_data(
     experiment: Experiment,
     sets: Sets,
-    stack: SliceStack,
+    stack: VolumeStore,
     persons: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Subjects and slices, softness after every stage, and the Dice that the geometry allows.
@@ -91,13 +91,13 @@ def summarize_data(
     return lines + _ignored_lines(experiment, sets, stack) + _weight_lines(experiment, sets, stack)
 
 
-def _ignored_lines(experiment: Experiment, sets: Sets, stack: SliceStack) -> list[str]:
+def _ignored_lines(experiment: Experiment, sets: Sets, stack: VolumeStore) -> list[str]:
     """Return the share of ignored voxels of each target; no line if nothing can be ignored."""
     if not stack.ignore.shape[1]:
         return []
     members = stack.volumes_of(sets.train)
-    voxels = sum(stack.image[v.start : v.stop, 0].numel() for v in members)
-    sums = torch.stack([stack.ignore[v.start : v.stop].sum(dim=(0, 2, 3)) for v in members])
+    voxels = sum(stack.part("image", v)[:, 0].numel() for v in members)
+    sums = torch.stack([_over_voxels(stack.part("ignore", v), torch.sum) for v in members])
     shares = (100 * sums.sum(dim=0) / voxels).tolist()
     targets = zip(experiment.dataset.targets, shares, strict=True)
     listed = ", ".join(f"{target} {share:.1f} %" for target, share in targets)
@@ -107,7 +107,7 @@ def _ignored_lines(experiment: Experiment, sets: Sets, stack: SliceStack) -> lis
     return [f"ignored   {listed} of the voxels of training subjects: {what}"]
 
 
-def _weight_lines(experiment: Experiment, sets: Sets, stack: SliceStack) -> list[str]:
+def _weight_lines(experiment: Experiment, sets: Sets, stack: VolumeStore) -> list[str]:
     """Return the mean weight of targets with a map of confidence; no line if none has one."""
     targets = experiment.dataset.targets
     members = stack.volumes_of(sets.train)
@@ -119,16 +119,20 @@ def _weight_lines(experiment: Experiment, sets: Sets, stack: SliceStack) -> list
     return [f"weights   {listed}: mean confidence of the training subjects, in the loss only"]
 
 
-def _mean_weights(stack: SliceStack, volume: StackedVolume) -> torch.Tensor:
+def _mean_weights(stack: VolumeStore, volume: StoredVolume) -> torch.Tensor:
     """Return the mean weight of a volume's voxels for each target, (K,); 0 for ignored ones."""
-    rows = torch.arange(volume.start, volume.stop)
-    weight, ignore = stack.weights_at(rows), stack.ignored_at(rows)
-    weight = torch.ones_like(stack.target[rows]) if weight is None else weight
-    weight = weight if ignore is None else weight.masked_fill(ignore > 0, 0)
-    return weight.mean(dim=(0, 2, 3))
+    weight, ignore = stack.part("weight", volume), stack.part("ignore", volume)
+    weight = weight if weight.shape[1] else torch.ones_like(stack.part("target", volume))
+    weight = weight.masked_fill(ignore > 0, 0) if ignore.shape[1] else weight
+    return _over_voxels(weight, torch.mean)
 
 
-def softness_line(experiment: Experiment, sets: Sets, stack: SliceStack) -> str:
+def _over_voxels(values: torch.Tensor, reduce: Callable[..., torch.Tensor]) -> torch.Tensor:
+    """Reduce values (S, K, *spatial) to one for each target, (K,)."""
+    return reduce(values, dim=(0, *range(2, values.dim())))
+
+
+def softness_line(experiment: Experiment, sets: Sets, stack: VolumeStore) -> str:
     """Percentage of soft voxels (of those above 0) after every stage of the training data."""
     totals: dict[str, Counts] = {}
     for volume in stack.volumes_of(sets.train):
@@ -151,7 +155,7 @@ def _percent(counts: Counts) -> float:
 
 
 def _percent_by_augmentation(
-    experiment: Experiment, sets: Sets, stack: SliceStack
+    experiment: Experiment, sets: Sets, stack: VolumeStore
 ) -> dict[str, float]:
     """The same percentage after each augmentation step, on up to 64 training slices."""
     rows = stack.rows(sets.train)
@@ -172,7 +176,7 @@ def _percent_by_augmentation(
     return percentages
 
 
-def geometry_lines(volumes: Sequence[StackedVolume], targets: Sequence[str]) -> list[str]:
+def geometry_lines(volumes: Sequence[StoredVolume], targets: Sequence[str]) -> list[str]:
     """For each target, the best Dice that the resolution allows and the percentage in the crop."""
     lines = []
     for k, target in enumerate(targets):

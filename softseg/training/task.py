@@ -25,8 +25,8 @@ from softseg.core.errors import UserError
 from softseg.core.memory import GIB, is_out_of_memory
 from softseg.losses import Loss
 from softseg.models.predictor import indexable_samples
-from softseg.preprocess.stack import SliceStack, StackedVolume
 from softseg.preprocess.steps import Standardize, slice_standardization
+from softseg.preprocess.store import StoredVolume, VolumeStore
 from softseg.runs.build import build_network, compile_network, on_device
 from softseg.runs.checkpoint import RECOVERY, read_checkpoint
 from softseg.runs.data import PreparedData
@@ -159,11 +159,11 @@ def _match_layout(optimizer: Optimizer) -> None:
 class Task:
     """Everything training needs that does not change while it runs."""
 
-    stack: SliceStack  # on the device or, where it does not fit there, on the host
+    stack: VolumeStore  # on the device or, where it does not fit there, on the host
     rows: Tensor  # (N,) indices of the training slices, on the CPU
     foreground: Tensor  # (N,) bool, whether each of them holds any target, on the CPU
     rater_counts: Tensor  # (S,) number of raters of each slice of the stack, on the CPU
-    validation: tuple[StackedVolume, ...]
+    validation: tuple[StoredVolume, ...]
     augment: tuple[augment.AugmentStep, ...]
     restandardize: Standardize | None  # of each slice, after augmentation too (as in the paper)
     loss: Loss
@@ -230,7 +230,7 @@ def build_task(
     )
 
 
-def _check_batch_size(stack: SliceStack, experiment: Experiment, processes: Processes) -> None:
+def _check_batch_size(stack: VolumeStore, experiment: Experiment, processes: Processes) -> None:
     """Raise UserError if a batch has feature maps with more elements than a GPU can index."""
     trainer = experiment.trainer
     if trainer.device == "cpu":
@@ -248,7 +248,7 @@ def _check_batch_size(stack: SliceStack, experiment: Experiment, processes: Proc
         )
 
 
-def _near_device(stack: SliceStack, experiment: Experiment, processes: Processes) -> SliceStack:
+def _near_device(stack: VolumeStore, experiment: Experiment, processes: Processes) -> VolumeStore:
     """The slices on the device or, if they do not fit there next to the training, on the host."""
     trainer, device = experiment.trainer, torch.device(experiment.trainer.device)
     if device.type == "cuda":

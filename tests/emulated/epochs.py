@@ -13,7 +13,7 @@ import torch
 from softseg import losses, models
 from softseg.core import seeds
 from softseg.preprocess.distance_maps import KINDS
-from softseg.preprocess.stack import SliceStack
+from softseg.preprocess.store import VolumeStore
 from softseg.runs.build import on_device
 from softseg.training import loop
 from softseg.training.task import State, Task, initial_state
@@ -33,7 +33,7 @@ class Setup:
     steps: Sequence[Spec] = ({"affine": {}},)
     trainer: Spec = field(default_factory=dict)
     task: Spec = field(default_factory=dict)
-    prepare: Callable[[SliceStack], SliceStack] = lambda stack: stack
+    prepare: Callable[[VolumeStore], VolumeStore] = lambda stack: stack
     channels: int = 1
     targets: int = 1
     frozen: int = 0

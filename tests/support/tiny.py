@@ -13,7 +13,7 @@ from softseg.core import seeds
 from softseg.data.nifti.grid import Grid
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeStatistics
-from softseg.preprocess.stack import SliceStack, StackedVolume
+from softseg.preprocess.store import StoredVolume, VolumeStore
 from softseg.training.task import Task, initial_state
 from tests.support.steps import augment_steps
 
@@ -33,13 +33,13 @@ def tiny_stack(volumes=4, slices=4, seed=0):
     image = soft * 2 - 1 + torch.from_numpy(draws.normal(size=soft.shape)).float() * 0.3
     statistics = VolumeStatistics({"files": (0, 1)}, (100.0,), (1.0,))
     places = tuple(
-        StackedVolume(f"s{n}", n * slices, (n + 1) * slices, Geometry(GRID, GRID), statistics)
+        StoredVolume(f"s{n}", n * slices, (n + 1) * slices, Geometry(GRID, GRID), statistics)
         for n in range(volumes)
     )
     keep = torch.ones(len(soft), dtype=torch.bool)
     none = torch.zeros(len(soft), 0, 1, SIZE, SIZE)
     fill = torch.full((len(soft), 1), -1.0)
-    return SliceStack(
+    return VolumeStore(
         image,
         soft,
         fill,

@@ -16,7 +16,7 @@ import torch
 
 from softseg.core.errors import UserError
 from softseg.preprocess.cache import read_entry
-from softseg.preprocess.stack import read_shared_stack
+from softseg.preprocess.store import read_shared_store
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.training.recorder import read_progression
 
@@ -149,7 +149,7 @@ def test_a_malicious_cache_entry_is_rebuilt(softseg, here, form):
 def test_malicious_shared_slices_are_rejected(here):
     (here / "x.safetensors").write_bytes(array(b""))
     with pytest.raises(UserError, match="cannot be read"):
-        read_shared_stack(here / "x.safetensors")
+        read_shared_store(here / "x.safetensors")
     assert not_run(here)
 
 

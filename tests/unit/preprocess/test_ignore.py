@@ -11,7 +11,7 @@ import torch
 
 from softseg.preprocess.preprocess import preprocess
 from softseg.preprocess.slices import Slices
-from softseg.preprocess.stack import assemble_stack
+from softseg.preprocess.store import assemble_store
 from tests.support import makers
 from tests.support.built_stacks import built
 from tests.support.preprocess_samples import noise, sample
@@ -93,8 +93,8 @@ def test_the_statistics_leave_ignored_voxels_out():
 
 def test_a_subject_without_codes_shares_a_stack_with_others():
     parts = [preprocess(one, (), Slices()) for one in (with_ignored(np.s_[:4]), known())]
-    alone = assemble_stack(["b"], [preprocess(known(), (), Slices())])
-    stack = assemble_stack(["a", "b"], parts)
+    alone = assemble_store(["b"], [preprocess(known(), (), Slices())])
+    stack = assemble_store(["a", "b"], parts)
     assert stack.ignore.shape == stack.target.shape
     assert stack.ignore[:4, :, :4].all()
     assert not stack.ignore[4:].any()
@@ -109,7 +109,7 @@ def known():
 def test_a_fingerprint_depends_on_what_is_ignored():
     empty = np.zeros((8, 8, 4))
     stacks = [
-        assemble_stack(["a"], [preprocess(with_ignored(np.s_[:rows], empty), (), Slices())])
+        assemble_store(["a"], [preprocess(with_ignored(np.s_[:rows], empty), (), Slices())])
         for rows in (0, 3, 4)
     ]
     assert len({stack.fingerprints()["a"] for stack in stacks}) == 3

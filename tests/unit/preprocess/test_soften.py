@@ -143,7 +143,7 @@ class TestStack:
         assert torch.equal(soft.truth, plain.target)
         assert not torch.equal(soft.target, plain.target)
         rows = torch.arange(len(plain.target))
-        assert torch.equal(soft.truth_at(rows), plain.truth_at(rows))
+        assert torch.equal(soft.truth[rows], plain.target[rows])
 
     def test_statistics_and_slices_are_those_of_the_truth(self, root):
         """Label smoothing is above 0 everywhere, which makes no slice a slice with foreground."""

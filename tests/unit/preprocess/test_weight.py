@@ -10,7 +10,7 @@ import torch
 
 from softseg.preprocess.preprocess import preprocess
 from softseg.preprocess.slices import Slices
-from softseg.preprocess.stack import assemble_stack
+from softseg.preprocess.store import assemble_store
 from tests.support import makers
 from tests.support.built_stacks import built
 from tests.support.preprocess_samples import noise, sample
@@ -92,11 +92,11 @@ def test_a_slice_of_confidence_0_takes_no_part_in_training():
 @pytest.mark.parametrize("limit", [np.inf, 0])  # in memory and in a file
 def test_subjects_without_a_map_have_full_weights_in_the_stack_of_others(tmp_path, limit):
     parts = [preprocess(with_weight(weight), (), Slices()) for weight in (0.5, 1)]
-    stack = assemble_stack(["a", "b"], parts, limit, str(tmp_path))
+    stack = assemble_store(["a", "b"], parts, limit, str(tmp_path))
     assert stack.weight.shape == stack.target.shape
     assert (stack.weight[:4] == 0.5).all()
     assert (stack.weights_at(torch.arange(4, 8)) == 1).all()
-    alone = assemble_stack(["b"], [preprocess(with_weight(1), (), Slices())])
+    alone = assemble_store(["b"], [preprocess(with_weight(1), (), Slices())])
     assert alone.weights_at(torch.arange(4)) is None
     # a fingerprint does not depend on the other subjects
     assert stack.fingerprints()["b"] == alone.fingerprints()["b"]
@@ -104,7 +104,7 @@ def test_subjects_without_a_map_have_full_weights_in_the_stack_of_others(tmp_pat
 
 def test_a_fingerprint_depends_on_the_weights():
     stacks = [
-        assemble_stack(["a"], [preprocess(with_weight(weight), (), Slices())])
+        assemble_store(["a"], [preprocess(with_weight(weight), (), Slices())])
         for weight in (1, 0.5, 0.25)
     ]
     assert len({stack.fingerprints()["a"] for stack in stacks}) == 3

@@ -242,7 +242,7 @@ def test_the_peers_batches_train_the_same_network_and_others_are_rejected(phanto
 
 def test_torchios_preprocessing_equals_softsegs(phantom):
     config, [subject] = bench_preprocess.scans(phantom, 1)
-    ours = bench_preprocess.stack_slices(config, [subject])
+    ours = bench_preprocess.store_slices(config, [subject])
     theirs = bench_preprocess.torchio_volume(config, subject)
     image = theirs["image0"].data.permute(3, 0, 1, 2)
     assert image.shape == ours.image.shape

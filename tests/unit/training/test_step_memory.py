@@ -12,7 +12,7 @@ import torch
 from softseg.core import device as hardware
 from softseg.core.errors import UserError
 from softseg.data import Sets
-from softseg.preprocess.stack import SliceStack
+from softseg.preprocess.store import VolumeStore
 from softseg.runs.build import build_network
 from softseg.runs.data import PreparedData
 from softseg.training.step_memory import training_bytes
@@ -97,7 +97,7 @@ def gpu(monkeypatch):
 
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (n_bytes, 2 * n_bytes))
         monkeypatch.setattr(torch.cuda, "empty_cache", lambda: copied.append("emptied"))
-        monkeypatch.setattr(SliceStack, "to", to)
+        monkeypatch.setattr(VolumeStore, "to", to)
         return copied
 
     return with_free

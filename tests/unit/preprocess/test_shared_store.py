@@ -15,11 +15,11 @@ from softseg.core.errors import UserError
 from softseg.data.nifti.grid import Grid
 from softseg.preprocess.geometry import Geometry
 from softseg.preprocess.preprocess import VolumeStatistics
-from softseg.preprocess.stack import (
-    SliceStack,
-    StackedVolume,
-    read_shared_stack,
-    write_shared_stack,
+from softseg.preprocess.store import (
+    StoredVolume,
+    VolumeStore,
+    read_shared_store,
+    write_shared_store,
 )
 from tests.support import makers
 
@@ -37,10 +37,10 @@ def stack(seed=0, sizes=(3, 2), statistics=STATISTICS):
     native = Grid((7, 6, 5), makers.oblique())
     network = Grid((5, 4, 5), makers.oblique((0.7, 1 / 3, 3.0)))
     volumes = tuple(
-        StackedVolume(f"s{n:02}", stop - size, stop, Geometry(native, network), statistics, n + 2)
+        StoredVolume(f"s{n:02}", stop - size, stop, Geometry(native, network), statistics, n + 2)
         for n, (size, stop) in enumerate(zip(sizes, stops, strict=True))
     )
-    return SliceStack(
+    return VolumeStore(
         image=torch.randn(count, 2, 5, 4, generator=draws),
         target=torch.rand(count, 2, 5, 4, generator=draws),
         fill=torch.randn(count, 2, generator=draws),
@@ -76,20 +76,20 @@ def assert_same(stack, expected):
 def test_a_stack_is_read_as_it_was_written_bit_for_bit(tmp_path_factory, seed, sizes):
     folder = tmp_path_factory.mktemp("stacks")
     original = stack(seed, sizes)
-    assert_same(read_shared_stack(write_shared_stack(original, folder)), original)
+    assert_same(read_shared_store(write_shared_store(original, folder)), original)
 
 
 def test_special_float_values_are_kept(tmp_path):
     original = stack()
     special = torch.tensor([-0.0, float("inf"), float("nan"), 1e-45, 3.4e38])
     original.image.view(-1)[:5] = special
-    assert_same(read_shared_stack(write_shared_stack(original, tmp_path)), original)
+    assert_same(read_shared_store(write_shared_store(original, tmp_path)), original)
 
 
 def test_an_equal_stack_has_the_same_file_which_is_not_written_again(tmp_path):
-    path = write_shared_stack(stack(), tmp_path / "new" / "folder")
+    path = write_shared_store(stack(), tmp_path / "new" / "folder")
     written = path.stat()
-    assert write_shared_stack(stack(), path.parent) == path
+    assert write_shared_store(stack(), path.parent) == path
     assert path.stat().st_mtime_ns == written.st_mtime_ns
     assert path.stat().st_ino == written.st_ino
     assert list(path.parent.iterdir()) == [path]
@@ -116,10 +116,10 @@ OTHERS = {
 @pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
 def test_another_stack_has_another_file(tmp_path, change):
     other = change(stack())
-    paths = {write_shared_stack(stack(), tmp_path), write_shared_stack(other, tmp_path)}
+    paths = {write_shared_store(stack(), tmp_path), write_shared_store(other, tmp_path)}
     assert len(paths) == 2
-    assert_same(read_shared_stack(write_shared_stack(other, tmp_path)), other)
-    assert_same(read_shared_stack(write_shared_stack(stack(), tmp_path)), stack())
+    assert_same(read_shared_store(write_shared_store(other, tmp_path)), other)
+    assert_same(read_shared_store(write_shared_store(stack(), tmp_path)), stack())
 
 
 def damaged(path, how):
@@ -142,23 +142,23 @@ def damaged(path, how):
     ["missing", "cut short", "empty", "other words", "without its volumes", "without the fill"],
 )
 def test_a_missing_or_damaged_file_is_rejected_by_name(tmp_path, how):
-    path = write_shared_stack(stack(), tmp_path)
+    path = write_shared_store(stack(), tmp_path)
     damaged(path, how)
     with pytest.raises(UserError) as caught:
-        read_shared_stack(path)
+        read_shared_store(path)
     assert str(caught.value).startswith(f"{path}: cannot be read")
     assert str(caught.value).endswith("delete it and run the command again")
 
 
 def test_modifying_a_stack_changes_neither_the_file_nor_another_readers_stack(tmp_path):
-    path = write_shared_stack(stack(), tmp_path)
+    path = write_shared_store(stack(), tmp_path)
     content = path.read_bytes()
-    modified, other = read_shared_stack(path), read_shared_stack(path)
+    modified, other = read_shared_store(path), read_shared_store(path)
     for name in TENSORS:
         getattr(modified, name).zero_()
     assert modified.image.abs().sum() == 0
     assert_same(other, stack())
-    assert_same(read_shared_stack(path), stack())
+    assert_same(read_shared_store(path), stack())
     assert path.read_bytes() == content
 
 
@@ -167,14 +167,14 @@ def test_stacks_that_differ_in_one_tensor_have_files_of_their_own(tmp_path, name
     first = stack()
     changed = ~first.keep if name == "keep" else first.fill + 1
     other = replace(first, **{name: changed})
-    write_shared_stack(first, tmp_path)
-    assert bits(read_shared_stack(write_shared_stack(other, tmp_path))) == bits(other)
+    write_shared_store(first, tmp_path)
+    assert bits(read_shared_store(write_shared_store(other, tmp_path))) == bits(other)
 
 
 def test_reading_copies_nothing_into_memory(tmp_path):
     """The addresses of the tensors are as close to one another as in the mapped file."""
-    path = write_shared_stack(stack(), tmp_path)
-    mapped = read_shared_stack(path)
+    path = write_shared_store(stack(), tmp_path)
+    mapped = read_shared_store(path)
     addresses = [getattr(mapped, name).data_ptr() for name in TENSORS]
     assert max(addresses) - min(addresses) < path.stat().st_size
     if (maps := Path("/proc/self/maps")).exists():  # Linux
