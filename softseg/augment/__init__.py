@@ -101,7 +101,9 @@ def augment(batch: Batch, steps: Sequence[AugmentStep], generator: Generator) ->
 
     Spatial steps are composed into one interpolation, where the first of them is; steps that
     change only intensities may be between them, since the order of the two does not matter for
-    targets. Tensors of the batch may be overwritten.
+    targets. Patches are interpolated from their whole volumes, which no other step has changed: the
+    spatial steps are then applied before those that change intensities. Tensors of the batch may be
+    overwritten, but not those of its `sources`.
     """
     for composable, section in itertools.groupby(steps, _is_composable):
         if composable:
@@ -111,7 +113,8 @@ def augment(batch: Batch, steps: Sequence[AugmentStep], generator: Generator) ->
         else:
             for step in section:
                 batch = step(batch, generator)
-    return batch
+        batch = replace(batch, sources=())
+    return replace(batch, sources=())
 
 
 def _is_composable(step: AugmentStep) -> bool:
@@ -123,6 +126,8 @@ def _apply_composed(batch: Batch, steps: Sequence[RandomStep], generator: Genera
     """Sample the parameters of all steps, and apply the spatial ones together."""
     sampled = [(step, step.sample_part(batch, generator)) for step in steps]
     spatial = [(step, values) for step, values in sampled if isinstance(step, SpatialStep)]
+    if batch.sources and spatial:
+        batch, spatial = move(batch, spatial), []
     for step, values in sampled:
         if not isinstance(step, SpatialStep):
             batch = step.apply(batch, values)

@@ -1,4 +1,4 @@
-"""The batch of slices that training steps and augmentations work on."""
+"""The batch of slices or patches that training steps and augmentations work on."""
 
 from __future__ import annotations
 
@@ -27,22 +27,49 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """The slices of one batch that this process computes: on the device, but for `spacing`."""
+class SourceVolume:
+    """The whole volume that a patch was cut from: views of the store, which nothing changes.
 
-    image: Tensor  # (B, C, H, W) float32
-    target: Tensor  # (B, K, H, W) float32 in [0, 1]
+    Spatial steps interpolate from it, so that tissue next to the patch moves into it.
+    """
+
+    corner: tuple[int, int, int]  # its voxel at the patch's first voxel; < 0 where it is smaller
+    image: Tensor  # (1, C, X, Y, Z)
+    target: Tensor  # (1, K, X, Y, Z)
+    maps: Mapping[str, Tensor] = field(default_factory=dict)  # kind -> (1, K, X, Y, Z)
+    ignore: Tensor | None = None  # (1, K, X, Y, Z)
+    weight: Tensor | None = None  # (1, K, X, Y, Z)
+
+    def map_tensors(self, function: Callable[[Tensor], Tensor]) -> SourceVolume:
+        """Return the volume with a function applied to its tensors."""
+        return replace(
+            self,
+            image=function(self.image),
+            target=function(self.target),
+            maps={kind: function(tensor) for kind, tensor in self.maps.items()},
+            ignore=None if self.ignore is None else function(self.ignore),
+            weight=None if self.weight is None else function(self.weight),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The samples of one batch that this process computes: on the device, but for `spacing`."""
+
+    image: Tensor  # (B, C, *spatial) float32
+    target: Tensor  # (B, K, *spatial) float32 in [0, 1]
     fill: Tensor  # (B, C): the standardized background, which is outside of the image
-    maps: Mapping[str, Tensor] = field(default_factory=dict)  # kind -> (B, K, H, W), for the loss
-    ignore: Tensor | None = None  # (B, K, H, W), 1 where the target is unknown; None: nowhere
-    part: BatchPart | None = None  # which slices of the batch these are; None: all
+    maps: Mapping[str, Tensor] = field(default_factory=dict)  # kind -> (B, K, *spatial), for a loss
+    ignore: Tensor | None = None  # (B, K, *spatial), 1 where the target is unknown; None: nowhere
+    part: BatchPart | None = None  # which samples of the batch these are; None: all
     spacing: Tensor | None = None  # (B, d), on the CPU: mm between voxels; None: 1 mm
     target_names: tuple[str, ...] = ()  # K names, for steps that exchange targets
-    weight: Tensor | None = None  # (B, K, H, W) in [0, 1], of the loss; None: 1 everywhere
+    weight: Tensor | None = None  # (B, K, *spatial) in [0, 1], of the loss; None: 1 everywhere
+    sources: tuple[SourceVolume, ...] = ()  # of each patch, until it is augmented; of slices none
 
     @property
     def batch_size(self) -> int:
-        """Number of slices over all processes."""
+        """Number of samples over all processes."""
         return len(self.image) if self.part is None else self.part.batch_size
 
     @property
@@ -60,14 +87,14 @@ class Batch:
         return Frame(shape, spacing, self.image.device)
 
     def own_share(self, values: Tensor) -> Tensor:
-        """Return these slices' part of values for the batch of all processes, (batch_size, ...)."""
+        """Return the part of these samples of values for the whole batch, (batch_size, ...)."""
         return values if self.part is None else self.part.of(values)
 
     @property
     def exceptions(self) -> list[Tensor]:
-        """What a transform moves with the target, (B, K, H, W) each, 0 where there is nothing.
+        """What a transform moves with the target, (B, K, *spatial) each, 0 where there is nothing.
 
-        Ignored voxels are 1, and weights are what they lack to 1, so that outside of the slice,
+        Ignored voxels are 1, and weights are what they lack to 1, so that outside of the sample,
         where a transform fills in 0, voxels count as others do.
         """
         ignore = [] if self.ignore is None else [self.ignore]
@@ -93,21 +120,25 @@ class Batch:
 
         `spacing` stays on the CPU.
         """
-        return replace(self.map_grids(function), fill=function(self.fill))
+        sources = tuple(source.map_tensors(function) for source in self.sources)
+        return replace(self.map_grids(function), fill=function(self.fill), sources=sources)
 
     def select(self, rows: Tensor, near_rows: Tensor) -> Batch:
         """Return some of the samples, by their indices (N,) on the CPU and on the device."""
         spacing = None if self.spacing is None else self.spacing[rows]
         # several times as fast as `tensor[near_rows]` on a CPU
-        chosen = self.map_tensors(lambda tensor: tensor.index_select(0, near_rows))
-        return replace(chosen, spacing=spacing)
+        chosen = replace(self, sources=()).map_tensors(lambda t: t.index_select(0, near_rows))
+        sources = tuple(self.sources[row] for row in rows.tolist()) if self.sources else ()
+        return replace(chosen, spacing=spacing, sources=sources)
 
     def of_part(self, part: BatchPart | None) -> Batch:
         """Return the part of a batch of all samples that a process computes."""
         if part is None:
             return self
         spacing = None if self.spacing is None else part.of(self.spacing)
-        return replace(self.map_tensors(part.of), spacing=spacing, part=part)
+        own = replace(self, sources=()).map_tensors(part.of)
+        sources = self.sources[part.first : part.first + part.count]
+        return replace(own, spacing=spacing, part=part, sources=sources)
 
     def with_samples(self, near_rows: Tensor, samples: Batch) -> Batch:
         """Replace some samples in place, by their indices (N,) on the device."""

@@ -81,7 +81,8 @@ class VolumeStore:
         if not self.holds_volumes:
             return block[volume.start : volume.stop]
         shape = volume.geometry.network.shape
-        return block[..., volume.offset : volume.offset + math.prod(shape)].unflatten(-1, shape)
+        own = block[..., volume.offset : volume.offset + math.prod(shape)]
+        return own.view(*own.shape[:-1], *shape)
 
     def kept_part(self, name: str, volume: StoredVolume, rows: Tensor) -> Tensor:
         """Return the same of the samples that `keep` selects, of which `rows` are the indices."""
@@ -198,8 +199,9 @@ def assemble_store(
     size = sum(getattr(part, name).nbytes for part in parts for name in LARGE)
     if size > limit and folder is None:
         raise UserError(
-            f"the {'volumes' if in_3d else 'slices'} take {size / GIB:.1f} GiB, more than dataset.memory_gb allows "
-            f"({limit / GIB:.1f} GiB); raise it, or give dataset.cache a folder to keep them in"
+            f"the {'volumes' if in_3d else 'slices'} take {size / GIB:.1f} GiB, more than "
+            f"dataset.memory_gb allows ({limit / GIB:.1f} GiB); raise it, or give dataset.cache a "
+            "folder to keep them in"
         )
     blocks = {name: _Block(name, parts, folder if size > limit else None) for name in LARGE}
     volumes: list[StoredVolume] = []

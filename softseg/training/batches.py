@@ -1,4 +1,4 @@
-"""The batches of an epoch, from slices on the device or, where they do not fit there, the host."""
+"""The batches of an epoch, from samples on the device or, where they do not fit there, the host."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from torch import Generator, Tensor
 
 from softseg import augment
 from softseg.augment import Batch
+from softseg.core import seeds
 from softseg.core.device import phase, to_device
 from softseg.core.ranks import BatchPart
+from softseg.training.patches import cut, cut_edges, source_volume
 from softseg.training.task import Task
 
 
@@ -46,10 +48,27 @@ def _sample(rows: Tensor, count: int, generator: Generator) -> Tensor:
     return torch.cat([*shuffled, rows[:0]])[:count]
 
 
+def epoch_samples(task: Task, epoch: int) -> Tensor:
+    """The samples of an epoch in random order, on the CPU: slices (N,), or patches' places (N, 4).
+
+    An epoch has each volume `patches.per_volume` times.
+    """
+    shuffle_generator = seeds.generator(task.seed, "shuffle", epoch)
+    foreground_fraction = task.trainer.oversample_foreground
+    if task.patches is None:
+        return epoch_order(task.rows, task.foreground, foreground_fraction, shuffle_generator)
+    rows = task.rows.repeat(task.patches.per_volume)
+    rows = rows[torch.randperm(len(rows), generator=shuffle_generator)]
+    places_generator = seeds.generator(task.seed, "patches", epoch)
+    return task.patches.places(rows, foreground_fraction, places_generator)
+
+
 def epoch_batches(
     task: Task, order: Tensor, augmentation_generator: Generator, rater_generator: Generator
 ) -> Iterator[Batch]:
-    """Augmented batches on the task's device, of the slices `order` (N,) on the CPU, in that order.
+    """Augmented batches on the task's device, of the samples `order` on the CPU, in that order.
+
+    `order` are slices (N,), or the places of patches (N, 4).
 
     With several processes, only this process's part of each batch. `rater_generator` chooses one of
     several raters.
@@ -106,15 +125,15 @@ def prefetched_batches(
 def collate(
     task: Task, rows: Tensor, rater_generator: Generator, near_rows: Tensor | None = None
 ) -> Batch:
-    """This process's part of the slices `rows` (B,) of the stack, on the stack's device.
+    """This process's part of the samples `rows` (B,) of the stack, on the stack's device.
 
-    With several raters, the target of a slice is the mask of one of them. If augmentation mixes
+    With several raters, the target of a sample is the mask of one of them. If augmentation mixes
     samples, every process needs all of them.
 
     Args:
         task: the task.
-        rows: (B,) indices of the batch's slices, on the CPU.
-        rater_generator: chooses a rater for each slice.
+        rows: (B,) indices of the batch's slices or (B, 4) places of its patches, on the CPU.
+        rater_generator: chooses a rater for each sample.
         near_rows: the same indices on the stack's device; None: the stack is on the CPU.
     """
     stack = task.stack
@@ -122,6 +141,8 @@ def collate(
     near_rows = rows if near_rows is None else near_rows
     if part:
         rows, near_rows = part.of(rows), part.of(near_rows)
+    if task.patches is not None:
+        return _collate_patches(task, task.patches.size, rows, near_rows, part, rater_generator)
     if stack.raters.shape[1]:
         raters = sample_raters(task.rater_counts[rows], rater_generator, part)
         target = stack.raters[near_rows, to_device(raters, stack.raters.device)]
@@ -137,6 +158,47 @@ def collate(
         spacing=None if task.spacings is None else task.spacings[rows],
         target_names=task.targets,
         weight=stack.weights_at(near_rows),
+    )
+
+
+def _collate_patches(
+    task: Task,
+    size: tuple[int, int, int],
+    places: Tensor,
+    near_places: Tensor,
+    part: BatchPart | None,
+    rater_generator: Generator,
+) -> Batch:
+    """The same for patches: cut from their volumes, which are the batch's `sources`."""
+    stack, (rows, *_), corners = task.stack, places.unbind(dim=1), places[:, 1:].tolist()
+    raters: Sequence[int | None] = [None] * len(rows)
+    if stack.raters.shape[1]:
+        raters = sample_raters(task.rater_counts[rows], rater_generator, part).tolist()
+    sources = [
+        source_volume(stack, stack.volumes[row], corner, task.loss.required_maps, rater)
+        for row, corner, rater in zip(rows.tolist(), corners, raters, strict=True)
+    ]
+    fill = stack.fill[near_places[:, 0]]
+
+    def patches_of(name: str, outside: float) -> Tensor:
+        volumes = [getattr(source, name) for source in sources]
+        fill = volumes[0].new_full((len(volumes), volumes[0].shape[1]), outside)
+        return cut(volumes, corners, size, fill)
+
+    return Batch(
+        cut([source.image for source in sources], corners, size, fill),
+        patches_of("target", 0.0),
+        fill,
+        maps={
+            kind: cut_edges([source.maps[kind] for source in sources], corners, size)
+            for kind in task.loss.required_maps
+        },
+        ignore=patches_of("ignore", 0.0) if stack.ignore.shape[1] else None,
+        part=part,
+        spacing=None if task.spacings is None else task.spacings[rows],
+        target_names=task.targets,
+        weight=patches_of("weight", 1.0) if stack.weight.shape[1] else None,
+        sources=tuple(sources),
     )
 
 
@@ -161,6 +223,13 @@ def sample_raters(counts: Tensor, generator: Generator, part: BatchPart | None =
 
 
 def single_batch(task: Task, rows: Tensor) -> Batch:
-    """One augmented batch of the slices `rows` (B,) on the task's device, for measuring."""
+    """One augmented batch of the samples `rows` (B,) on the task's device, for measuring."""
     generators = (torch.Generator().manual_seed(0) for _ in range(2))
-    return next(epoch_batches(task, rows, *generators))
+    return next(epoch_batches(task, any_places(task, rows), *generators))
+
+
+def any_places(task: Task, rows: Tensor) -> Tensor:
+    """The slices `rows` (N,), or the place (N, 4) of any patch of each of these volumes."""
+    if task.patches is None:
+        return rows
+    return task.patches.places(rows, None, torch.Generator().manual_seed(0))

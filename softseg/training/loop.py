@@ -27,7 +27,7 @@ from softseg.core.device import autocast, phase, synchronize, to_device
 from softseg.core.errors import TrainingError
 from softseg.models.heads import is_dead
 from softseg.models.predictor import Predictor
-from softseg.training.batches import distance_maps, epoch_batches, epoch_order
+from softseg.training.batches import distance_maps, epoch_batches, epoch_samples
 from softseg.training.deep_supervision import loss_of_levels, predictions_of_levels
 from softseg.training.task import Observer, Record, State, Task
 
@@ -103,11 +103,9 @@ def train_epoch(
     state.head.train()
     epoch = state.epoch + 1
     seeds.reseed_torch(task.seed, task.processes.stream("dropout"), epoch)
-    shuffle_generator = seeds.generator(task.seed, "shuffle", epoch)
     augmentation_generator = seeds.generator(task.seed, "augment", epoch)
     rater_generator = seeds.generator(task.seed, "raters", epoch)
-    foreground_fraction = task.trainer.oversample_foreground
-    order = epoch_order(task.rows, task.foreground, foreground_fraction, shuffle_generator)
+    order = epoch_samples(task, epoch)
     totals = torch.zeros(2, device=task.device)
     batches = epoch_batches(task, order, augmentation_generator, rater_generator)
     shares = update_shares(len(order), task.trainer)

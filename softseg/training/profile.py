@@ -184,4 +184,4 @@ def bare_step_seconds(state: State, task: Task, repeats: int = 5, warm_up: int =
 
 def steps_per_epoch(task: Task) -> float:
     """Return how many full batches an epoch amounts to (the last one may be a part of a batch)."""
-    return len(task.rows) / task.trainer.batch_size
+    return task.epoch_size / task.trainer.batch_size

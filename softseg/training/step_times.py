@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from softseg.core import seeds
 from softseg.core.determinism import determinism_errors
 from softseg.core.device import synchronize
-from softseg.training.batches import epoch_batches
+from softseg.training.batches import any_places, epoch_batches
 from softseg.training.loop import train_step, validate
 from softseg.training.profile import steps_per_epoch
 from softseg.training.task import State, Task
@@ -45,7 +45,7 @@ def step_seconds(state: State, task: Task) -> float:
     count = (WARM_UP + STEPS) * task.trainer.batch_size
     order = task.rows.repeat(math.ceil(count / len(task.rows)))[:count]
     seconds, start = [], time.perf_counter()
-    for batch in epoch_batches(task, order, *generators):
+    for batch in epoch_batches(task, any_places(task, order), *generators):
         train_step(state, task, batch, network)
         synchronize(task.device)
         seconds.append(time.perf_counter() - start)

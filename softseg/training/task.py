@@ -31,6 +31,7 @@ from softseg.runs.build import build_network, compile_network, on_device
 from softseg.runs.checkpoint import RECOVERY, read_checkpoint
 from softseg.runs.data import PreparedData
 from softseg.training.distributed.processes import SINGLE, Processes
+from softseg.training.patches import PatchSampler
 from softseg.training.step_memory import training_bytes
 from softseg.training.weight_average import WeightAverage
 
@@ -160,7 +161,7 @@ class Task:
     """Everything training needs that does not change while it runs."""
 
     stack: VolumeStore  # on the device or, where it does not fit there, on the host
-    rows: Tensor  # (N,) indices of the training slices, on the CPU
+    rows: Tensor  # (N,) indices of the training slices or volumes, on the CPU
     foreground: Tensor  # (N,) bool, whether each of them holds any target, on the CPU
     rater_counts: Tensor  # (S,) number of raters of each slice of the stack, on the CPU
     validation: tuple[StoredVolume, ...]
@@ -173,6 +174,12 @@ class Task:
     processes: Processes = SINGLE
     spacings: Tensor | None = None  # (S, d), mm, of the samples, on the CPU; None: 1 mm
     targets: tuple[str, ...] = ()  # the names of the K targets
+    patches: PatchSampler | None = None  # of a 3D network; None: samples are slices
+
+    @property
+    def epoch_size(self) -> int:
+        """Number of samples in an epoch."""
+        return len(self.rows) * (self.patches.per_volume if self.patches else 1)
 
     @cached_property
     def mixes_samples(self) -> bool:
@@ -227,7 +234,16 @@ def build_task(
         processes=processes,
         spacings=stack.spacings(experiment.samples),
         targets=tuple(experiment.dataset.targets),
+        patches=_patch_sampler(experiment, stack),
     )
+
+
+def _patch_sampler(experiment: Experiment, stack: VolumeStore) -> PatchSampler | None:
+    """What draws the patches of a 3D network."""
+    if experiment.axes == 2:
+        return None
+    oversamples = experiment.trainer.oversample_foreground is not None
+    return PatchSampler.of(experiment.patches, stack, oversamples)
 
 
 def _check_batch_size(stack: VolumeStore, experiment: Experiment, processes: Processes) -> None:

@@ -367,7 +367,7 @@ def _fit_and_record(
     profiler = Profile(run.folder, task.device) if profile else None
     try:
         with memory_errors(*MEMORY), determinism_errors(), recorder, mlflow or nullcontext():
-            slices = len(task.rows)
+            slices = task.epoch_size
             with ProgressDisplay(console, trainer.max_epochs, state.epoch, slices) as display:
                 observers: list[Observer] = [recorder, display]
                 observers += [observer for observer in (mlflow, profiler) if observer]

@@ -57,8 +57,9 @@ SampledStep: TypeAlias = tuple[SpatialStep, Parameters]
 def move(batch: Batch, steps: Sequence[SampledStep]) -> Batch:
     """Move the samples that any of the steps changes, in one interpolation.
 
-    Linear interpolation for image and target, so a hard mask comes out soft at its edge. Outside of
-    the slice the image is its standardized background and the target 0. A voxel to which an ignored
+    Linear interpolation for image and target, so a hard mask comes out soft at its edge. A patch is
+    interpolated from the whole volume that it was cut from (`sources`). Outside of the slice or
+    volume the image is its standardized background and the target 0. A voxel to which an ignored
     voxel contributes is ignored; weights of the loss are interpolated, and 1 outside. Samples that
     are only mirrored are not interpolated. Tensors of the batch may be overwritten.
     """
@@ -115,37 +116,95 @@ def _interpolate(batch: Batch, steps: Sequence[SampledStep]) -> Batch:
     """Move every sample of the batch."""
     frame = batch.frame
     grid = sampling_grid([step.motion(frame, values) for step, values in steps], frame)
+    moved = _from_volumes(batch, grid) if batch.sources else _from_samples(batch, grid)
+    moved = replace(moved, maps=_with_lengths(moved.maps, grid.device, steps))
+    for step, values in steps:
+        moved = step.rename_targets(moved, values)
+    return moved
+
+
+def _from_samples(batch: Batch, grid: Tensor) -> Batch:
+    """Interpolate the samples themselves at a grid (B, *spatial, d)."""
     channels, targets = batch.image.shape[1], batch.target.shape[1]
     # Zeros are filled in from outside: with the background subtracted, they are the background.
-    fill = batch.fill.view(*batch.fill.shape, *[1] * len(frame.shape))
+    fill = batch.fill.view(*batch.fill.shape, *[1] * grid.shape[-1])
     both = torch.cat([batch.image - fill, batch.target, *batch.exceptions], dim=1)
-    moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    maps = _move_maps(batch.maps, grid, steps)
+    moved = _sampled(both, grid)
+    maps = {kind: _sampled(values, grid, "border") for kind, values in batch.maps.items()}
     image = moved[:, :channels] + fill
     target = moved[:, channels : channels + targets].clamp(0, 1)
     batch = replace(batch, image=image, target=target, maps=maps)
     exceptions = moved[:, channels + targets :]
-    batch = batch.with_exceptions(exceptions.split(targets, dim=1) if exceptions.shape[1] else ())
-    for step, values in steps:
-        batch = step.rename_targets(batch, values)
-    return batch
+    return batch.with_exceptions(exceptions.split(targets, dim=1) if exceptions.shape[1] else ())
 
 
-def _move_maps(
-    maps: Mapping[str, Tensor], grid: Tensor, steps: Sequence[SampledStep]
-) -> dict[str, Tensor]:
-    """Move the maps (B, K, *spatial) of contour losses; lengths grow with the image.
+def _from_volumes(batch: Batch, grid: Tensor) -> Batch:
+    """Interpolate each patch from its whole volume, at a grid (B, *spatial, 3) of the patch."""
+    size = torch.tensor(batch.frame.shape)
+    corners = torch.tensor([source.corner for source in batch.sources])
+    shapes = torch.tensor([source.image.shape[2:] for source in batch.sources])
+    # normalized coordinates of a patch -> those of its volume, in the order of `grid_sample`
+    frames = torch.stack([size / shapes, (2 * corners + size) / shapes - 1]).flip(-1)
+    samples = []
+    for source, own, fill, scale, shift in zip(
+        batch.sources, grid.split(1), batch.fill, *to_device(frames, grid.device), strict=True
+    ):
+        points = torch.addcmul(shift, own, scale)
+        outside = 1 - _share_inside(points, source.image.shape[2:])
+        weight = source.weight
+        samples.append(
+            Batch(
+                image=_sampled(source.image, points) + fill.view(1, -1, 1, 1, 1) * outside,
+                target=_sampled(source.target, points).clamp(0, 1),
+                fill=fill[None],
+                maps={kind: _sampled(map_, points, "border") for kind, map_ in source.maps.items()},
+                ignore=None if source.ignore is None else _sampled(source.ignore, points),
+                weight=None if weight is None else _sampled(weight, points) + outside,
+            )
+        )
+    return _joined(batch, samples)
 
-    Exact except for interpolation within the slice; outside of it a map keeps its border value.
+
+def _share_inside(points: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the share (1, 1, *spatial) of an interpolation's weights that is inside a volume.
+
+    `points` (1, *spatial, 3) are normalized coordinates in the order of `grid_sample`.
     """
-    moved = {
-        kind: F.grid_sample(values, grid, "bilinear", padding_mode="border", align_corners=False)
-        for kind, values in maps.items()
-    }
+    share = points.new_ones(())
+    for coordinate, size in zip(points.unbind(dim=-1), reversed(shape), strict=True):
+        beyond = coordinate.abs() * (size / 2) - (size - 1) / 2  # voxels beyond the last center
+        share = share * (1 - beyond).clamp(0, 1)
+    return share[:, None]
+
+
+def _joined(batch: Batch, samples: Sequence[Batch]) -> Batch:
+    """Return the batch with the tensors of single samples."""
+    exceptions = [torch.cat(parts) for parts in zip(*(s.exceptions for s in samples), strict=True)]
+    return replace(
+        batch,
+        image=torch.cat([sample.image for sample in samples]),
+        target=torch.cat([sample.target for sample in samples]),
+        maps={kind: torch.cat([sample.maps[kind] for sample in samples]) for kind in batch.maps},
+    ).with_exceptions(exceptions)
+
+
+def _sampled(values: Tensor, grid: Tensor, padding: str = "zeros") -> Tensor:
+    """Return values (B, N, *spatial) interpolated linearly at a grid (B, *spatial, d)."""
+    return F.grid_sample(values, grid, "bilinear", padding_mode=padding, align_corners=False)
+
+
+def _with_lengths(
+    maps: Mapping[str, Tensor], device: torch.device, steps: Sequence[SampledStep]
+) -> dict[str, Tensor]:
+    """Return the moved maps (B, K, *spatial) of contour losses, whose lengths grow with the image.
+
+    Exact except for interpolation; outside of a slice or volume a map keeps its border value.
+    """
+    moved = dict(maps)
     factors = [f for step, parameters in steps if (f := step.length_factor(parameters)) is not None]
     lengths = [kind for kind in moved if KINDS[kind].is_length]
     if factors and lengths:
-        factor = to_device(torch.stack(factors).prod(dim=0), grid.device)
+        factor = to_device(torch.stack(factors).prod(dim=0), device)
         for kind in lengths:
-            moved[kind] = moved[kind] * factor.view(-1, *[1] * (grid.dim() - 1))
+            moved[kind] = moved[kind] * factor.view(-1, *[1] * (moved[kind].dim() - 1))
     return moved
