@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import (
@@ -131,11 +131,11 @@ def predict_scans(
             console.print(f"warning: {member.source}: {notice}", markup=False, highlight=False)
     metadata = sidecar_metadata(models, options, sampling)
     result = Result([], [])
-    for scan in track(scans, "segmenting", console=console, disable=not console.is_terminal):
+    for scan, tracked in _tracked(scans, models, console):
         first = str(scan.first_image)
         try:
             sample = read_scan(scan, model)
-            prediction = predict_sample(models, sample, options, sampling)
+            prediction = predict_sample(tracked, sample, options, sampling)
             differences = [
                 differences_from_training(
                     model.training_scans, sample, model.contrasts, model.targets, prediction.soft
@@ -170,6 +170,31 @@ def predict_scans(
     if any(scan.name.startswith("sub-") for scan in scans) and result.written:  # BIDS
         describe_folder(out, model.experiment.name)
     return result
+
+
+def _tracked(
+    scans: Sequence[Scan], models: Sequence[Model], console: Console
+) -> Iterator[tuple[Scan, list[Model]]]:
+    """Yield each scan and the models, which advance a progress bar with each batch."""
+    columns = (
+        TextColumn("segmenting"),
+        BarColumn(),
+        TextColumn("scan {task.fields[number]} of {task.total}, {task.fields[samples]} passes"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(scans), number=1, samples=0)
+
+        def count(samples: int) -> None:
+            bar.update(task, samples=bar.tasks[0].fields["samples"] + samples)
+
+        counting = [
+            replace(model, predictor=replace(model.predictor, on_batch=count)) for model in models
+        ]
+        for number, scan in enumerate(scans, start=1):
+            bar.update(task, number=number, samples=0)
+            yield scan, counting
+            bar.advance(task)
 
 
 def _codes_of_labels(

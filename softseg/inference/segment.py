@@ -101,10 +101,15 @@ def prepare_scan(
     """Preprocess one scan as in training; see `segment` for the arguments.
 
     Without `training_crop`, a scan that is larger than the crop in the middle is kept whole. Raises
-    UserError for a model that was trained around an ROI if there is none, and for a center outside
-    the image.
+    UserError for a model that was trained around an ROI if there is none, for a center outside
+    the image, and for a single slice if the network is 3D.
     """
     steps, samples = experiment.preprocess, experiment.samples.with_all()
+    if samples.axes == 3 and 1 in sample.grid.shape:
+        raise UserError(
+            f"is a single slice ({' x '.join(map(str, sample.grid.shape))} voxels), but the model "
+            "is a 3D network, which was trained on volumes; use a model with a 2D network"
+        )
     middle = _box_center(steps, samples, sample, center)
     window: tuple[int, ...] | None = experiment.patches.size if samples.axes == 3 else None
     if samples.axes == 2 and any(isinstance(step, Crop) for step in steps):

@@ -41,6 +41,7 @@ class Predictor:
     precision: Precision = "float32"
     batch_size: int = 16
     full_batches: bool = False  # pad smaller batches, as a network is compiled for each size
+    on_batch: Callable[[int], object] | None = None  # called with the size of each batch
 
     @cached_property
     def weights_digest(self) -> str:
@@ -76,7 +77,10 @@ class Predictor:
         with autocast(self.device, self.precision):
             logits: Tensor = self.model(to_device(image, self.device))
             # copied, since CUDA graphs write each output over the last one
-            return logits.to(torch.float32, copy=True)
+            copied = logits.to(torch.float32, copy=True)
+        if self.on_batch is not None:
+            self.on_batch(len(copied))
+        return copied
 
     def _padded(self, image: Tensor, size: int) -> Tensor:
         """Return the logits of at most `size` samples, computed in a batch of `size`."""

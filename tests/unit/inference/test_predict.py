@@ -111,6 +111,15 @@ def test_a_model_that_was_trained_without_flips_is_not_mirrored():
         seen("evaluate.mirror=true")
 
 
+def test_the_progress_of_a_scan_is_shown_in_a_terminal_only(scan, tmp_path):
+    for terminal in (True, False):
+        console = Console(file=io.StringIO(), width=100, force_terminal=terminal)
+        scans = find_scans([scan], ("T1w",))
+        predict_scans([seen()], scans, tmp_path / "out", console, Options(batch_size=1))
+        shown = "scan 1 of 1, 16 passes" in console.file.getvalue()
+        assert shown == terminal
+
+
 def test_masks_are_postprocessed_as_in_the_evaluation(tmp_path):
     image = np.zeros(SHAPE, np.float32)
     image[1:4, 1:4, 1:3], image[8, 7, 1], image[0, 0, 0] = 1, 1, 0.1  # a scan, as not binary

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from softseg import models
+from softseg.core.errors import UserError
 from softseg.inference.predict import Options, predict_sample
 from softseg.inference.segment import prepare_scan, segment
 from softseg.inference.uncertainty.sampling import Sampling
@@ -44,7 +45,7 @@ def unet(**more):
     return models.build(spec, 1, 1).requires_grad_(False).eval()
 
 
-@pytest.mark.parametrize("shape", [(8, 6, 4), (5, 4, 3), (20, 6, 2), (17, 13, 9), (1, 6, 30)])
+@pytest.mark.parametrize("shape", [(8, 6, 4), (5, 4, 3), (20, 6, 2), (17, 13, 9), (2, 6, 30)])
 @pytest.mark.parametrize("lps", [False, True])
 def test_every_voxel_is_segmented_at_its_position(shape, lps):
     scan = makers.scan(3, shape)
@@ -188,3 +189,11 @@ def test_members_of_an_ensemble_may_be_networks_of_slices_and_of_volumes():
     both = predict_sample([flat, of_volumes()], sample(scan), Options(), None)
     assert both.soft[0] == pytest.approx(expected(scan), abs=1e-4)
     assert both.samples[0].variance.max() < 1e-8
+
+
+@pytest.mark.parametrize("shape", [(8, 6, 1), (1, 6, 4)])
+def test_a_single_slice_is_rejected(shape):
+    with pytest.raises(
+        UserError, match=r"is a single slice \(. x 6 x . voxels\), but .* 3D network"
+    ):
+        segment(of_volumes(), sample(makers.scan(3, shape)))
