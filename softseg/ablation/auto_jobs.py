@@ -25,6 +25,7 @@ from softseg.core.memory import GIB, private_peak_bytes
 from softseg.preprocess.store import read_shared_store
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
+from softseg.runs.patch_size import resolve_patches
 from softseg.training.loop import train_epoch, validate
 from softseg.training.profile import device_seconds
 from softseg.training.task import Observer, Record, State, Task, build_task, new_state
@@ -181,7 +182,9 @@ def measure(planned: PlannedRun, stack: Path) -> Usage:
     device = torch.device(experiment.trainer.device)
     on_gpu = device.type == "cuda"
     free = free_bytes(device) + _CUDA_CONTEXT if on_gpu else 0.0
-    task = build_task(experiment, PreparedData(planned.sets, read_shared_store(stack)))
+    prepared = PreparedData(planned.sets, read_shared_store(stack))
+    experiment = resolve_patches(experiment, prepared.stack, planned.sets.train)
+    task = build_task(experiment, prepared)
     count = task.trainer.batch_size * (_STEPS if on_gpu else 1)
     task = replace(
         task,

@@ -21,6 +21,7 @@ from softseg.preprocess.store import write_shared_store
 from softseg.runs.data import check_sets, list_subjects, load_stack
 from softseg.runs.file_digests import changed_files
 from softseg.runs.folder import Run, check_distinct_predictions, is_done
+from softseg.runs.patch_size import with_recorded_patches
 from softseg.runs.plan_file import CONFIG, PLAN, STACKS
 from softseg.runs.recorded_hardware import keys_that_may_change, with_recorded_hardware
 from softseg.runs.resume import config_changes
@@ -41,7 +42,9 @@ def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
         hardware = keys_that_may_change(run, planned.experiment.trainer)
         changes = [
             change
-            for change in config_changes(run, with_recorded_hardware(planned.experiment, run))
+            for change in config_changes(
+                run, with_recorded_patches(with_recorded_hardware(planned.experiment, run), run)
+            )
             if change.key not in hardware
         ]
         # scores of several evaluation settings could not be compared

@@ -36,6 +36,7 @@ from softseg.render.terminal_table import TerminalTable
 from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.runs.folder import is_done, read_history, seconds_by_stage
+from softseg.runs.patch_size import resolve_patches
 from softseg.runs.plan_file import STACKS, run_status
 from softseg.training.step_times import measure_times
 from softseg.training.task import build_task, new_state
@@ -270,6 +271,7 @@ def _seconds_from_steps(todo: Sequence[PlannedRun], stacks: Mapping[int, Path]) 
     for candidate, planned in first_runs.items():
         experiment = resolve_hardware(planned.experiment)
         stack = read_shared_store(stacks[planned.number])
+        experiment = resolve_patches(experiment, stack, planned.sets.train)
         task = build_task(experiment, PreparedData(planned.sets, stack))
         state = new_state(experiment, torch.device(experiment.trainer.device))
         seconds[candidate] = measure_times(state, task).epoch * experiment.trainer.max_epochs

@@ -37,6 +37,7 @@ def check(
     from softseg.check.output import as_error, as_json, as_lines
     from softseg.config.load import load_experiment
     from softseg.runs.data import prepare_data
+    from softseg.runs.patch_size import resolve_patches
     from softseg.training.run_summary import summarize_data
 
     console, experiment = open_console(to_stderr=json_), load_experiment(config, set_ or [])
@@ -51,6 +52,7 @@ def check(
         raise error
     if preprocess:
         prepared = prepare_data(experiment, console)
+        experiment = resolve_patches(experiment, prepared.stack, prepared.sets.train)
         lines = summarize_data(experiment, prepared.sets, prepared.stack, prepared.persons)
         print_topics(console, lines)
 

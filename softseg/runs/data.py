@@ -125,6 +125,8 @@ def check_sets(experiment: Experiment, stack: VolumeStore, sets: Sets) -> None:
     never occurs.
     """
     check_leaks(image_leaks(stack.image_digests(), sets), experiment.split)
+    if stack.holds_volumes:
+        _check_volumes(stack, sets)
     for name, members in (("training", sets.train), ("validation", sets.validation)):
         if len(stack.rows(members)) == 0:
             if constant := [name for name in members if "" in stack.image_digests()[name]]:
@@ -137,8 +139,27 @@ def check_sets(experiment: Experiment, stack: VolumeStore, sets: Sets) -> None:
             if stack.ignore.shape[1]:
                 fix += ", or check whether all voxels are ignored (targets.X.ignore) or have the "
                 fix += "confidence 0 (targets.X.confidence)"
+            if stack.holds_volumes:
+                raise UserError(
+                    f"every voxel of every {name} volume is ignored; check targets.X.ignore and "
+                    "targets.X.confidence"
+                )
             raise UserError(f"slices.exclude excludes every {name} slice; {fix}")
     _check_targets(experiment, stack, sets)
+
+
+def _check_volumes(stack: VolumeStore, sets: Sets) -> None:
+    """Raise UserError for scans of a single slice, which have no volume for a 3D network."""
+    flat = [
+        f"{volume.subject} ({' x '.join(map(str, volume.geometry.native.shape))} voxels)"
+        for volume in stack.volumes_of(sets.members)
+        if 1 in volume.geometry.native.shape or 1 in volume.geometry.network.shape
+    ]
+    if flat:
+        raise UserError(
+            f"a 3D network needs volumes, but these scans have one slice: {listing(flat)}; use "
+            "model.name: unet2d, or leave the subjects out with dataset.exclude"
+        )
 
 
 def _check_targets(experiment: Experiment, stack: VolumeStore, sets: Sets) -> None:

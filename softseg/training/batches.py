@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
@@ -15,7 +16,7 @@ from softseg.augment import Batch
 from softseg.core import seeds
 from softseg.core.device import phase, to_device
 from softseg.core.ranks import BatchPart
-from softseg.training.patches import cut, cut_edges, source_volume
+from softseg.training.patches import PatchSampler, cut_patches
 from softseg.training.task import Task
 
 
@@ -93,6 +94,9 @@ def resident_batches(
     task: Task, parts: Sequence[Tensor], rater_generator: Generator
 ) -> Iterator[Batch]:
     """Batches of slices on the task's device; their indices are copied there once."""
+    if task.patches is not None:  # cut by numbers that the host knows
+        yield from (collate(task, places, rater_generator) for places in parts)
+        return
     indices = to_device(torch.cat(list(parts)), task.stack.image.device, pin=True)
     near = indices.split([len(rows) for rows in parts])
     for rows, near_rows in zip(parts, near, strict=True):
@@ -142,7 +146,7 @@ def collate(
     if part:
         rows, near_rows = part.of(rows), part.of(near_rows)
     if task.patches is not None:
-        return _collate_patches(task, task.patches.size, rows, near_rows, part, rater_generator)
+        return _collate_patches(task, task.patches, rows, part, rater_generator)
     if stack.raters.shape[1]:
         raters = sample_raters(task.rater_counts[rows], rater_generator, part)
         target = stack.raters[near_rows, to_device(raters, stack.raters.device)]
@@ -162,43 +166,18 @@ def collate(
 
 
 def _collate_patches(
-    task: Task,
-    size: tuple[int, int, int],
-    places: Tensor,
-    near_places: Tensor,
-    part: BatchPart | None,
-    rater_generator: Generator,
+    task: Task, sampler: PatchSampler, places: Tensor, part: BatchPart | None, rng: Generator
 ) -> Batch:
-    """The same for patches: cut from their volumes, which are the batch's `sources`."""
-    stack, (rows, *_), corners = task.stack, places.unbind(dim=1), places[:, 1:].tolist()
-    raters: Sequence[int | None] = [None] * len(rows)
-    if stack.raters.shape[1]:
-        raters = sample_raters(task.rater_counts[rows], rater_generator, part).tolist()
-    sources = [
-        source_volume(stack, stack.volumes[row], corner, task.loss.required_maps, rater)
-        for row, corner, rater in zip(rows.tolist(), corners, raters, strict=True)
-    ]
-    fill = stack.fill[near_places[:, 0]]
-
-    def patches_of(name: str, outside: float) -> Tensor:
-        volumes = [getattr(source, name) for source in sources]
-        fill = volumes[0].new_full((len(volumes), volumes[0].shape[1]), outside)
-        return cut(volumes, corners, size, fill)
-
-    return Batch(
-        cut([source.image for source in sources], corners, size, fill),
-        patches_of("target", 0.0),
-        fill,
-        maps={
-            kind: cut_edges([source.maps[kind] for source in sources], corners, size)
-            for kind in task.loss.required_maps
-        },
-        ignore=patches_of("ignore", 0.0) if stack.ignore.shape[1] else None,
+    """The same for patches."""
+    rows, raters = places[:, 0], None
+    if task.stack.raters.shape[1]:
+        raters = sample_raters(task.rater_counts[rows], rng, part).tolist()
+    batch = cut_patches(task.stack, places, sampler.size, task.loss.required_maps, raters)
+    return replace(
+        batch,
         part=part,
         spacing=None if task.spacings is None else task.spacings[rows],
         target_names=task.targets,
-        weight=patches_of("weight", 1.0) if stack.weight.shape[1] else None,
-        sources=tuple(sources),
     )
 
 

@@ -16,7 +16,7 @@ from softseg.core.ranks import SINGLE_PROCESS, Ranks
 from softseg.runs.folder import Run
 from softseg.training.distributed.processes import processes_of
 from softseg.training.profile import steps_per_epoch
-from softseg.training.step_memory import training_bytes
+from softseg.training.step_memory import batch_shape, training_bytes
 from softseg.training.step_times import STEPS, measure_times
 from softseg.training.train import (
     MEMORY,
@@ -77,7 +77,7 @@ def _describe(run: Run, start: TrainingStart) -> dict[str, Any]:
     experiment, task, stack = start.experiment, start.task, start.prepared.stack
     trainer, sets, processes = experiment.trainer, start.prepared.sets, task.processes.world_size
     members = {"training": sets.train, "validation": sets.validation, "test": sets.test}
-    batch = (math.ceil(trainer.batch_size / processes), *stack.image.shape[1:])
+    batch = batch_shape(experiment, stack, math.ceil(trainer.batch_size / processes))
     return {
         "name": experiment.name,
         "folder": str(run.folder),
@@ -89,7 +89,7 @@ def _describe(run: Run, start: TrainingStart) -> dict[str, Any]:
             name: {"subjects": len(names), "slices": len(stack.rows(names))}
             for name, names in members.items()
         },
-        "pixels": list(stack.image.shape[2:]),
+        "pixels": list(batch[2:]),
         "parameters": sum(p.numel() for p in start.state.model.parameters()),
         "epochs_done": start.state.epoch,
         "epochs_left": trainer.max_epochs - start.state.epoch,

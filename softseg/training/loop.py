@@ -25,10 +25,14 @@ from softseg.config.trainer import Trainer
 from softseg.core import seeds
 from softseg.core.device import autocast, phase, synchronize, to_device
 from softseg.core.errors import TrainingError
-from softseg.models.heads import is_dead
+from softseg.losses import Loss
+from softseg.models.heads import is_dead, spatial_dims
 from softseg.models.predictor import Predictor
-from softseg.training.batches import distance_maps, epoch_batches, epoch_samples
+from softseg.models.sliding_window import sliding_window_logits
+from softseg.preprocess.store import StoredVolume
+from softseg.training.batches import epoch_batches, epoch_samples
 from softseg.training.deep_supervision import loss_of_levels, predictions_of_levels
+from softseg.training.previews import VOLUMES, preview_size, previews_of
 from softseg.training.task import Observer, Record, State, Task
 
 
@@ -209,11 +213,11 @@ def _compiled(task: Task, batch: Batch) -> AbstractContextManager[object]:
 
 @torch.no_grad()
 def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
-    """Predict each validation volume as a whole, as in inference, except for excluded slices.
+    """Predict each validation volume as a whole, as in inference, except for excluded samples.
 
     Returns (4,): mean loss, mean Dice [0, 1] at 0.5 against ground truth >= 0.5, the largest logit
     (of the target where it is lowest), volumes with a dead target, and with several targets also
-    the mean Dice of each, (4 + K,); and the soft predictions (P, K, H, W) of the preview slices.
+    the mean Dice of each, (4 + K,); and the soft predictions (P, K, H, W) of the previews.
     """
     trainer = task.trainer
     model, head = state.evaluated
@@ -228,44 +232,66 @@ def validate(state: State, task: Task) -> tuple[Tensor, Tensor]:
     head.eval()
     # always with the term weights of the schedule's final epoch, so that epochs can be compared
     validation_loss = task.loss.at(task.trainer.max_epochs - 1)
-    values, previews = [], []
-    on_host = task.stack.image.device.type != task.device.type
-    for kept in task.processes.own(task.validation_rows):
-        logits = predictor.logits(task.stack.image[kept])
-        soft = head(logits)
-        learned = to_device(task.stack.target[kept], task.device, pin=on_host)
-        truth = learned
-        if task.stack.truth.shape[1]:  # training softens the masks, the Dice does not
-            truth = to_device(task.stack.truth[kept], task.device, pin=on_host)
-        target = augment.harden(learned, task.augment)
-        maps = {
-            kind: to_device(map_, task.device, pin=on_host)
-            for kind, map_ in distance_maps(task, kept).items()
-        }
-        ignore, weight = (
-            None if voxels is None else to_device(voxels, task.device, pin=on_host)
-            for voxels in (task.stack.ignored_at(kept), task.stack.weights_at(kept))
+    results = [
+        _validate_volume(predictor, task, validation_loss, volume, rows)
+        for volume, rows in task.processes.own(
+            list(zip(task.validation, task.validation_rows, strict=True))
         )
-        loss = validation_loss(soft, target, maps, ignore, weight=weight)
-        largest_logit = logits.amax(dim=(0, 2, 3)).min()
-        of_targets = _dice(soft, truth, ignore)
-        row = [loss, of_targets.nanmean(), largest_logit, is_dead(soft).any()]
-        row += of_targets if len(of_targets) > 1 else []
-        values.append(torch.stack([value.float() for value in row]))
-        previews.append(soft.index_select(0, preview_slice(learned))[0])
+    ]
+    values, previews = ([result[part] for result in results] for part in (0, 1))
     count, like = len(task.validation), torch.empty(0, device=task.device)
     gather = task.processes.gather_volumes
     targets = task.stack.target.shape[1]
     rows = gather(values, (count, 4 + targets if targets > 1 else 4), like).T.contiguous()
     losses, dice, largest_logits, dead, *by_target = rows
-    preview = gather(previews, (min(count, 4), *task.stack.target.shape[1:]), like)
+    planes, *size = preview_size(task)
+    preview = gather(previews, (min(count, VOLUMES), planes, targets, *size), like).flatten(0, 1)
     means = [losses.mean(), dice.nanmean(), largest_logits.max(), dead.sum()]
     return torch.stack([*means, *(own.nanmean() for own in by_target)]), preview
 
 
-def preview_slice(truth: Tensor) -> Tensor:
-    """Index, (1,), of the slice with the most foreground of a volume's targets (S, K, H, W)."""
-    return truth.sum(dim=(1, 2, 3)).argmax(dim=0, keepdim=True)
+def _validate_volume(
+    predictor: Predictor, task: Task, loss: Loss, volume: StoredVolume, rows: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what `validate` averages, of one volume, (4,) or (4 + K,), and its previews."""
+    stack = task.stack
+    on_host = stack.image.device.type != task.device.type
+
+    def near(name: str) -> Tensor:
+        return to_device(stack.kept_part(name, volume, rows), task.device, pin=on_host)
+
+    logits = _volume_logits(predictor, task, volume, rows)
+    soft = predictor.head(logits)
+    learned = near("target")
+    # training softens the masks, the Dice does not
+    truth = near("truth") if stack.truth.shape[1] else learned
+    target = augment.harden(learned, task.augment)
+    kinds = task.loss.required_maps
+    maps = dict(zip(kinds, near("maps").unbind(dim=1), strict=True)) if kinds else {}
+    ignore = near("ignore") if stack.ignore.shape[1] else None
+    weight = near("weight") if stack.weight.shape[1] else None
+    largest_logit = logits.amax(dim=(0, *spatial_dims(logits))).min()
+    of_targets = _dice(soft, truth, ignore)
+    mean_loss = loss(soft, target, maps, ignore, weight=weight)
+    row = [mean_loss, of_targets.nanmean(), largest_logit, is_dead(soft).any()]
+    row += of_targets if len(of_targets) > 1 else []
+    values = torch.stack([value.float() for value in row])
+    return values, previews_of(task, soft, learned)
+
+
+def _volume_logits(predictor: Predictor, task: Task, volume: StoredVolume, rows: Tensor) -> Tensor:
+    """Return the logits (S, K, *spatial) of the kept samples of a volume, on the device.
+
+    Those of a volume that is larger than a patch are blended from windows, as in inference.
+    """
+    image = task.stack.kept_part("image", volume, rows)
+    if task.patches is None:
+        return predictor.logits(image)
+    fill = task.stack.fill[volume.start : volume.stop]
+    logits = sliding_window_logits(
+        predictor.logits, image, task.patches.size, fill=fill, batch_size=predictor.batch_size
+    )
+    return to_device(logits, task.device)
 
 
 def _dice(soft: Tensor, truth: Tensor, ignore: Tensor | None = None) -> Tensor:
@@ -276,5 +302,8 @@ def _dice(soft: Tensor, truth: Tensor, ignore: Tensor | None = None) -> Tensor:
     predicted, present = soft >= 0.5, truth >= 0.5
     if ignore is not None:
         predicted, present = predicted & (ignore == 0), present & (ignore == 0)
-    both = (predicted & present).sum(dim=(0, 2, 3))
-    return 2 * both / (predicted.sum(dim=(0, 2, 3)) + present.sum(dim=(0, 2, 3)))
+    both, predicted_count, present_count = (
+        voxels.sum(dim=(0, *spatial_dims(voxels)))
+        for voxels in (predicted & present, predicted, present)
+    )
+    return 2 * both / (predicted_count + present_count)

@@ -9,9 +9,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from softseg.augment.batch import SourceVolume
+from softseg.augment.batch import Batch, SourceVolume
 from softseg.preprocess.patches import Patches
-from softseg.preprocess.store import StoredVolume, VolumeStore
+from softseg.preprocess.store import VolumeStore
 
 _MOST_VOXELS = 10_000  # of foreground that are recorded of a target in a volume
 
@@ -77,30 +77,60 @@ def _foreground_voxels(masks: Tensor) -> tuple[Tensor, ...]:
     return tuple(p[index] for p, index in zip(present, spread, strict=True) if len(p))
 
 
-def source_volume(
+def cut_patches(
     store: VolumeStore,
-    volume: StoredVolume,
-    corner: Sequence[int],
-    map_kinds: Sequence[str],
-    rater: int | None = None,
-) -> SourceVolume:
-    """Return the volume that a patch is cut from; its target is that of a rater, or the fused."""
-    x, y, z = corner
-    maps = store.part("maps", volume)
-    target = store.part("target", volume)
-    if rater is not None:
-        target = store.part("raters", volume)[:, rater]
-    return SourceVolume(
-        corner=(x, y, z),
-        image=store.part("image", volume),
-        target=target,
-        maps={kind: maps[:, m] for m, kind in enumerate(map_kinds)},
-        ignore=store.part("ignore", volume) if store.ignore.shape[1] else None,
-        weight=store.part("weight", volume) if store.weight.shape[1] else None,
+    places: Tensor,
+    size: Sequence[int],
+    map_kinds: Sequence[str] = (),
+    raters: Sequence[int] | None = None,
+) -> Batch:
+    """Return a batch of patches of a size, and the volumes that they are cut from.
+
+    Args:
+        store: the volumes.
+        places: (B, 4), rows and corners, see `PatchSampler`; on the CPU.
+        size: voxels of a patch along each axis.
+        map_kinds: the kinds of the maps in the store.
+        raters: the rater of each patch whose masks are its target; None: the fused masks.
+    """
+    rows, corners = places[:, 0].tolist(), places[:, 1:].tolist()
+    sources = []
+    for index, (row, (x, y, z)) in enumerate(zip(rows, corners, strict=True)):
+        volume = store.volumes[row]
+        maps, target = store.part("maps", volume), store.part("target", volume)
+        if raters is not None:
+            target = store.part("raters", volume)[:, raters[index]]
+        source = SourceVolume(
+            corner=(x, y, z),
+            image=store.part("image", volume),
+            target=target,
+            maps={kind: maps[:, m] for m, kind in enumerate(map_kinds)},
+            ignore=store.part("ignore", volume) if store.ignore.shape[1] else None,
+            weight=store.part("weight", volume) if store.weight.shape[1] else None,
+        )
+        sources.append(source)
+    fill = torch.stack([store.fill[row] for row in rows])
+
+    def cut_all(name: str, outside: float) -> Tensor:
+        volumes = [getattr(source, name) for source in sources]
+        constant = volumes[0].new_full((len(volumes), volumes[0].shape[1]), outside)
+        return _cut(volumes, corners, size, constant)
+
+    return Batch(
+        _cut([source.image for source in sources], corners, size, fill),
+        cut_all("target", 0.0),
+        fill,
+        maps={
+            kind: _cut_edges([source.maps[kind] for source in sources], corners, size)
+            for kind in map_kinds
+        },
+        ignore=cut_all("ignore", 0.0) if store.ignore.shape[1] else None,
+        weight=cut_all("weight", 1.0) if store.weight.shape[1] else None,
+        sources=tuple(sources),
     )
 
 
-def cut(
+def _cut(
     volumes: Sequence[Tensor], corners: Sequence[Sequence[int]], size: Sequence[int], fill: Tensor
 ) -> Tensor:
     """Cut a patch (B, C, *size) from each volume (1, C, X, Y, Z), with `fill` (B, C) outside."""
@@ -111,7 +141,7 @@ def cut(
     return patches
 
 
-def cut_edges(
+def _cut_edges(
     volumes: Sequence[Tensor], corners: Sequence[Sequence[int]], size: Sequence[int]
 ) -> Tensor:
     """Cut the same with the values at the edge of a volume repeated outside, as maps have it."""

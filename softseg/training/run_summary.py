@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
 import torch
+from torch import Tensor
 
 from softseg import augment
 from softseg.augment import Batch, Binarize
@@ -20,6 +22,7 @@ from softseg.datasets.phantom import is_phantom
 from softseg.preprocess.store import StoredVolume, VolumeStore
 from softseg.runs.data import PreparedData
 from softseg.training.fine_tuning import FineTuning
+from softseg.training.patches import PatchSampler, cut_patches
 from softseg.training.task import State
 
 
@@ -59,7 +62,8 @@ def _slices_line(device: str, near: VolumeStore | None) -> list[str]:
     """Return in whose memory the slices are; no line for a training on the CPU."""
     if device == "cpu" or near is None:
         return []
-    size = f"slices    {near.n_bytes / GIB:.1f} GiB"
+    name = "volumes " if near.holds_volumes else "slices  "
+    size = f"{name}  {near.n_bytes / GIB:.1f} GiB"
     if near.image.device.type != "cpu":
         return [f"{size} on {device}"]
     return [f"{size} in the computer's memory: {device} has no room for them next to the training"]
@@ -77,18 +81,38 @@ def summarize_data(
     """
     members = {"training": sets.train, "validation": sets.validation, "test": sets.test}
     counts = " · ".join(
-        f"{name} {count_scans(names, persons or {})}, {len(stack.rows(names))} slices"
+        f"{name} {count_scans(names, persons or {})}, {_samples_of(experiment, stack, names)}"
         for name, names in members.items()
     )
-    height, width = stack.image.shape[2:]
     root = experiment.dataset.root
     lines = [f"phantom   {root} holds SYNTHETIC data"] if is_phantom(Path(root)) else []
     lines += [
-        f"data      {counts}, {height} x {width} pixels",
+        f"data      {counts}, {_size_of(experiment, stack)}",
         f"softness  {softness_line(experiment, sets, stack)}",
         *geometry_lines(stack.volumes, list(experiment.dataset.targets)),
     ]
     return lines + _ignored_lines(experiment, sets, stack) + _weight_lines(experiment, sets, stack)
+
+
+def _samples_of(experiment: Experiment, stack: VolumeStore, subjects: Sequence[str]) -> str:
+    """Return the number of slices of subjects, or of patches in an epoch, with its unit."""
+    count = len(stack.rows(subjects))
+    if not stack.holds_volumes:
+        return f"{count} slices"
+    per_volume = experiment.patches.per_volume
+    return f"{count} volumes" + (f" ({per_volume} patches each)" if per_volume > 1 else "")
+
+
+def _size_of(experiment: Experiment, stack: VolumeStore) -> str:
+    """Return the size of slices, or of volumes and of the patches that are cut from them."""
+    if not stack.holds_volumes:
+        height, width = stack.image.shape[2:]
+        return f"{height} x {width} pixels"
+    shapes = [volume.geometry.network.shape for volume in stack.volumes]
+    ends = [sorted({min(sides), max(sides)}) for sides in zip(*shapes, strict=True)]
+    ranges = " x ".join("-".join(map(str, end)) for end in ends)
+    assert experiment.patches.size is not None
+    return f"{ranges} voxels, patches of {' x '.join(map(str, experiment.patches.size))}"
 
 
 def _ignored_lines(experiment: Experiment, sets: Sets, stack: VolumeStore) -> list[str]:
@@ -145,7 +169,11 @@ def softness_line(experiment: Experiment, sets: Sets, stack: VolumeStore) -> str
     binarize = [step for step in experiment.augment if isinstance(step, Binarize)]
     fate = f"BINARIZED at {binarize[-1].threshold}" if binarize else "not binarized"
     is_random = experiment.dataset.raters.fusion == "random"
-    rater = ", one random rater per slice and epoch" if is_random else ""
+    rater = (
+        f", one random rater per {'patch' if stack.holds_volumes else 'slice'} and epoch"
+        if is_random
+        else ""
+    )
     return f"soft voxels of those above 0: {chain}; the ground truth is {fate}{rater}"
 
 
@@ -157,16 +185,8 @@ def _percent(counts: Counts) -> float:
 def _percent_by_augmentation(
     experiment: Experiment, sets: Sets, stack: VolumeStore
 ) -> dict[str, float]:
-    """The same percentage after each augmentation step, on up to 64 training slices."""
-    rows = stack.rows(sets.train)
-    rows = rows[torch.linspace(0, len(rows) - 1, min(64, len(rows))).long()]
-    batch = Batch(
-        image=stack.image[rows].cpu(),
-        target=stack.target[rows].cpu(),
-        fill=stack.fill[rows].cpu(),
-        spacing=stack.spacings(experiment.samples)[rows],
-        target_names=tuple(experiment.dataset.targets),
-    )
+    """The same percentage after each augmentation step, on some training slices or patches."""
+    batch = _some_samples(experiment, sets, stack)
     generator = seeds.generator(experiment.seed, "header")
     percentages: dict[str, float] = {}
     for step in experiment.augment:
@@ -174,6 +194,24 @@ def _percent_by_augmentation(
         again = " again" * sum(name.split()[0] == step.name for name in percentages)
         percentages[step.name + again] = _percent(count_soft([batch.target.numpy()]))
     return percentages
+
+
+def _some_samples(experiment: Experiment, sets: Sets, stack: VolumeStore) -> Batch:
+    """A batch of up to 64 training slices, or of patches of up to 4 training volumes."""
+    rows = stack.rows(sets.train)
+    most = 4 if stack.holds_volumes else 64
+    rows = rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).long()]
+    if stack.holds_volumes:
+        sampler = PatchSampler.of(experiment.patches, stack, with_foreground=False)
+        places = sampler.places(rows, None, seeds.generator(experiment.seed, "header"))
+        batch = cut_patches(stack, places, sampler.size)
+    else:
+        batch = Batch(stack.image[rows], stack.target[rows], stack.fill[rows])
+    return replace(
+        batch.map_tensors(Tensor.cpu),
+        spacing=stack.spacings(experiment.samples)[rows],
+        target_names=tuple(experiment.dataset.targets),
+    )
 
 
 def geometry_lines(volumes: Sequence[StoredVolume], targets: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How much memory a training needs on its device besides the slices, counted from its network."""
+"""How much memory a training needs on its device besides the data, counted from its network."""
 
 from __future__ import annotations
 
@@ -6,8 +6,44 @@ import torch
 from torch import Tensor
 
 from softseg.config.experiment import Experiment
+from softseg.core.device import free_bytes
+from softseg.core.errors import UserError
+from softseg.core.memory import GIB
+from softseg.preprocess.store import VolumeStore
 from softseg.runs.build import build_network
 from softseg.training.deep_supervision import predictions_of_levels
+
+
+def batch_shape(experiment: Experiment, store: VolumeStore, batch_size: int) -> tuple[int, ...]:
+    """Return the shape (B, C, *spatial) of a batch of slices or patches."""
+    size = experiment.patches.size if store.holds_volumes else store.image.shape[2:]
+    assert size is not None
+    return (batch_size, store.image.shape[1], *size)
+
+
+def check_patch_size(experiment: Experiment, shape: tuple[int, ...]) -> None:
+    """Raise UserError if a batch of patches, of a `shape` (B, C, X, Y, Z), takes too much memory.
+
+    The message gives the largest size that fits.
+    """
+    device = torch.device(experiment.trainer.device)
+    needed, free = training_bytes(experiment, shape), free_bytes(device)
+    if needed <= free:
+        return
+    divisor, size = experiment.model.divisor, list(shape[2:])
+    smaller = needed
+    while smaller > free and any(n > step for n, step in zip(size, divisor, strict=True)):
+        axis = max(range(3), key=lambda axis: size[axis] / divisor[axis])
+        size[axis] = (-(-size[axis] // divisor[axis]) - 1) * divisor[axis]
+        smaller = training_bytes(experiment, (*shape[:2], *size))
+    advice = f"the largest size that fits is {size}"
+    if smaller > free:
+        advice = "no size fits"
+    raise UserError(
+        f"patches.size: a batch of {shape[0]} patches of {' x '.join(map(str, shape[2:]))} voxels "
+        f"takes about {needed / GIB:.1f} GiB in training, and {free / GIB:.1f} GiB are free on "
+        f"{device}; {advice}. Set patches.size, or lower trainer.batch_size or model.filters"
+    )
 
 
 def training_bytes(experiment: Experiment, shape: tuple[int, ...]) -> int:

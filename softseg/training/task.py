@@ -32,7 +32,7 @@ from softseg.runs.checkpoint import RECOVERY, read_checkpoint
 from softseg.runs.data import PreparedData
 from softseg.training.distributed.processes import SINGLE, Processes
 from softseg.training.patches import PatchSampler
-from softseg.training.step_memory import training_bytes
+from softseg.training.step_memory import batch_shape, check_patch_size, training_bytes
 from softseg.training.weight_average import WeightAverage
 
 _log = logging.getLogger(__name__)
@@ -175,6 +175,7 @@ class Task:
     spacings: Tensor | None = None  # (S, d), mm, of the samples, on the CPU; None: 1 mm
     targets: tuple[str, ...] = ()  # the names of the K targets
     patches: PatchSampler | None = None  # of a 3D network; None: samples are slices
+    main_axis: int = 2  # the volume axis across which figures show slices
 
     @property
     def epoch_size(self) -> int:
@@ -204,19 +205,23 @@ class Observer(Protocol):
     def epoch(self, state: State, record: Record, best: bool, preview: Tensor) -> None:
         """Called after every epoch; `best` when its validation loss is the lowest so far.
 
-        `preview` (P, K, H, W) holds the soft predictions of the preview slices.
+        `preview` (P, K, H, W) holds the soft predictions of the previews.
         """
 
 
 def build_task(
     experiment: Experiment, prepared: PreparedData, processes: Processes = SINGLE
 ) -> Task:
-    """The task of an experiment, its slices on the device if they fit there.
+    """The task of an experiment, its data on the device if they fit there.
 
-    Raises UserError for batches that are too large for a GPU to index.
+    The size of patches is resolved (`runs.patch_size`). Raises UserError for batches that are too
+    large for a GPU to index, and for patches that are too large for the memory.
     """
     sets, stack = prepared.sets, prepared.stack
     _check_batch_size(stack, experiment, processes)
+    if stack.holds_volumes:
+        batch_size = math.ceil(experiment.trainer.batch_size / processes.world_size)
+        check_patch_size(experiment, batch_shape(experiment, stack, batch_size))
     near = _near_device(stack, experiment, processes)
     rows = stack.rows(sets.train)
     return Task(
@@ -235,6 +240,7 @@ def build_task(
         spacings=stack.spacings(experiment.samples),
         targets=tuple(experiment.dataset.targets),
         patches=_patch_sampler(experiment, stack),
+        main_axis=experiment.slices.axis_index,
     )
 
 
@@ -253,14 +259,17 @@ def _check_batch_size(stack: VolumeStore, experiment: Experiment, processes: Pro
         return
     with torch.device("meta"):
         network, _ = build_network(experiment)
-    most = indexable_samples(network, stack.image.shape) * processes.world_size
+    shape = batch_shape(experiment, stack, 1)
+    most = indexable_samples(network, shape) * processes.world_size
     if trainer.batch_size > most:
-        height, width = stack.image.shape[2:]
-        advice = f"lower it to {most} or less" if most else "crop the slices"
+        size = " x ".join(map(str, shape[2:]))
+        kind, smaller = f"slices of {size} pixels", "crop the slices"
+        if stack.holds_volumes:
+            kind, smaller = f"patches of {size} voxels", "reduce patches.size"
+        advice = f"lower it to {most} or less" if most else smaller
         raise UserError(
-            f"trainer.batch_size: {trainer.batch_size} slices of {height} x {width} pixels have "
-            "feature maps of more than 2^31 elements, which PyTorch cannot compute on a GPU; "
-            f"{advice}, or lower model.filters"
+            f"trainer.batch_size: {trainer.batch_size} {kind} have feature maps of more than 2^31 "
+            f"elements, which PyTorch cannot compute on a GPU; {advice}, or lower model.filters"
         )
 
 
@@ -269,7 +278,7 @@ def _near_device(stack: VolumeStore, experiment: Experiment, processes: Processe
     trainer, device = experiment.trainer, torch.device(experiment.trainer.device)
     if device.type == "cuda":
         batch_size = math.ceil(trainer.batch_size / processes.world_size)
-        needed = training_bytes(experiment, (batch_size, *stack.image.shape[1:]))
+        needed = training_bytes(experiment, batch_shape(experiment, stack, batch_size))
         if not hardware.has_room(device, stack.n_bytes + needed):
             return stack
     try:

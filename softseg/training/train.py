@@ -28,6 +28,7 @@ from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.runs.data_warnings import data_warnings, softening_warnings
 from softseg.runs.folder import Run, check_folder, create_folder, timestamp
+from softseg.runs.patch_size import resolve_patches, with_recorded_patches
 from softseg.runs.provenance import changed_versions, start_metadata
 from softseg.runs.recorded_hardware import (
     HARDWARE,
@@ -43,8 +44,9 @@ from softseg.training.distributed.processes import (
     processes_of,
 )
 from softseg.training.fine_tuning import FineTuning, load_initial_weights, source_weights
-from softseg.training.loop import fit, is_finished, preview_slice
+from softseg.training.loop import fit, is_finished
 from softseg.training.mlflow_logger import MLflowLogger, check_mlflow
+from softseg.training.previews import preview_slices
 from softseg.training.profile import Profile, bare_step_seconds, steps_per_epoch
 from softseg.training.recorder import ProgressDisplay, RunRecorder, format_percent
 from softseg.training.run_summary import summarize
@@ -160,6 +162,7 @@ def prepare_start(
     changes = check_same_config(run, experiment, extend, hardware) if resume else []
     source = source_weights(experiment, run, resume)
     prepared = prepared or prepare_shared_data(experiment, console, processes)
+    experiment = resolve_patches(experiment, prepared.stack, prepared.sets.train)
     fingerprints = prepared.stack.fingerprints()
     if resume:
         check_same_data(run, prepared.sets, fingerprints)
@@ -253,6 +256,7 @@ def prepare_other_rank(
     """
     experiment = _resolve_process_hardware(experiment, run, resume, processes)
     prepared = prepared or prepare_shared_data(experiment, Console(quiet=True), processes)
+    experiment = resolve_patches(experiment, prepared.stack, prepared.sets.train)
     task = build_task(experiment, prepared, processes)
     state = new_state(experiment, task.device)
     if resume and run.last.exists():
@@ -272,7 +276,7 @@ def _resolve_process_hardware(
 ) -> Experiment:
     """The experiment with device, threads and precision of this process, or of the resumed run."""
     if resume:
-        experiment = with_recorded_hardware(experiment, run)
+        experiment = with_recorded_patches(with_recorded_hardware(experiment, run), run)
     experiment = resolve_hardware(on_own_device(experiment, processes))
     device = torch.device(experiment.trainer.device)
     if device.type == "cuda":  # otherwise pinned memory would take memory on the first GPU as well
@@ -350,7 +354,7 @@ def _fit_and_record(
     run: Run, experiment: Experiment, state: State, task: Task, console: Console, profile: bool
 ) -> None:
     """Train to the end, recording every epoch in the run's folder and showing the progress."""
-    images, targets, ignore = _preview_slices(task)
+    images, targets, ignore = preview_slices(task)
     trainer = task.trainer
     recorder = RunRecorder(
         run.folder,
@@ -383,17 +387,6 @@ def _fit_and_record(
     except (TrainingError, UserError) as error:
         run.update_metadata(status="failed", reason=str(error))
         raise
-
-
-def _preview_slices(task: Task) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Image, target and ignored voxels of the preview slices: the fullest of up to 4 volumes."""
-    stack = task.stack
-    rows = []
-    for volume in task.validation[:4]:
-        kept = stack.kept_rows(volume)
-        rows.append(kept[preview_slice(stack.target[kept]).cpu()])
-    preview_rows = torch.cat(rows)
-    return stack.image[preview_rows], stack.target[preview_rows], stack.ignored_at(preview_rows)
 
 
 def _finish(run: Run, state: State, task: Task, console: Console) -> None:
