@@ -161,6 +161,31 @@ def test_a_spec_builds_the_same_network_as_its_yaml():
     assert models.build(spec).state_dict().keys() == models.build(TINY).state_dict().keys()
 
 
+def test_a_model_without_a_name_is_the_2d_network():
+    assert type(models.build({"depth": 1, "filters": 2, "strides": [[2, 2]]}).last) is nn.Conv2d
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"strides": [[2, 2, 2]]}, "strides: 1 entries; a depth of 2 has 2 downsamplings"),
+        ({"kernels": [[3, 3, 3]] * 2}, "kernels: 2 entries; a depth of 2 has 3 levels"),
+        ({"strides": [[2, 2]] * 2}, r"strides: \[2, 2\] has 2 values; write 3"),
+        ({"strides": [[1, 1, 1]] * 2}, r"strides: \[1, 1, 1\] does not downsample"),
+        ({"kernels": [[3, 3, 2]] * 3}, "kernels: 2 is even"),
+        ({"residual_blocks": [1, 2]}, "residual_blocks: 2 entries; a depth of 2 has 3 levels"),
+        ({"encoder": "residual", "block": "conv_relu_norm"}, "needs block: conv_norm_relu"),
+        ({"norm": "group", "filters": 12}, "norm_groups: 8 does not divide filters: 12"),
+        ({"norm": "group", "filters": 8, "max_filters": 20}, "does not divide max_filters: 20"),
+        ({"deep_supervision": True}, "a depth of 2 has no level to supervise"),
+    ],
+    ids=str,
+)
+def test_options_that_do_not_fit_are_rejected_with_what_to_write(wrong, message):
+    with pytest.raises(ValidationError, match=message):
+        models.build({"name": "unet3d", "depth": 2, "filters": 4, **wrong})
+
+
 @pytest.mark.parametrize(("norm", "batch"), [("batch", 1), ("instance", 4)])
 def test_a_single_value_at_the_bottom_is_rejected_before_a_norm_fails(norm, batch):
     network = models.build({"name": "unet2d", "depth": 2, "filters": 2, "norm": norm})
@@ -169,6 +194,163 @@ def test_a_single_value_at_the_bottom_is_rejected_before_a_norm_fails(norm, batc
 
 
 VOLUMES = {"name": "unet3d", "depth": 2, "filters": 4}
+NNUNET = {
+    "filters": 32, "norm": "instance", "activation": "leaky_relu", "dropout": 0.0,
+    "double_bottom": True, "downsample": "strided_convolution",
+    "upsample": "transposed_convolution", "output_kernel": 1, "deep_supervision": True,
+}  # fmt: skip
+RESIDUAL = {"encoder": "residual", "residual_blocks": [1, 3, 4, 6, 6, 6], "convolutions": 1}
+ANISOTROPIC = {
+    "filters": 16,
+    "strides": [[2, 2, 1]] * 3 + [[2, 2, 2]],
+    "kernels": [[3, 3, 1]] * 3 + [[3, 3, 3]] * 2,
+}
+
+
+# parameters of PlainConvUNet and ResidualEncoderUNet of dynamic-network-architectures 0.4.4, of one
+# channel and two classes, with instance norm, biases, the features and kernels of these plans, two
+# convolutions in each stage, blocks as in RESIDUAL and one convolution in a stage of its decoder
+@pytest.mark.parametrize(
+    ("name", "depth", "plan", "encoder", "whole"),
+    [
+        ("unet3d", 5, {}, 14_025_120, 31_195_594),
+        ("unet3d", 5, RESIDUAL, 90_296_576, 102_349_770),
+        ("unet3d", 4, ANISOTROPIC, 3_392_304, 5_171_880),
+        ("unet3d", 4, RESIDUAL | ANISOTROPIC, 25_828_640, 27_116_744),
+        ("unet2d", 5, {"max_filters": 512}, 9_437_280, 20_619_082),
+        ("unet2d", 5, RESIDUAL | {"max_filters": 512}, 63_780_416, 71_816_586),
+    ],
+)
+def test_the_network_has_as_many_parameters_as_that_of_nnunet(name, depth, plan, encoder, whole):
+    if "residual_blocks" in plan:
+        plan = {**plan, "residual_blocks": plan["residual_blocks"][: depth + 1]}
+    with torch.device("meta"):
+        network = models.build({"name": name, "depth": depth, **NNUNET, **plan}, 1, 2)
+    # nnU-Net's networks have an output at the coarsest level too, which has no loss
+    coarsest = network.decoder[0][-3].out_channels * 2 + 2
+
+    def count(*parts):
+        return sum(weights.numel() for part in parts for weights in part.parameters())
+
+    assert count(network.encoder, network.bottom) == encoder
+    assert count(network) + coarsest == whole
+
+
+LAYERS = [
+    {},
+    {"norm": "instance", "activation": "leaky_relu", "output_kernel": 1},
+    {"norm": "group", "norm_groups": 2, "double_bottom": True},
+    {"downsample": "strided_convolution", "upsample": "transposed_convolution"},
+    {"encoder": "residual", "residual_blocks": [1, 2, 1], "downsample": "strided_convolution"},
+    {"encoder": "residual", "convolutions": 1, "block": "conv_norm_relu"},
+    {"block": "conv_relu_norm"},
+]
+
+
+@pytest.mark.parametrize("layers", LAYERS, ids=str)
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_with_kernels_of_depth_1_a_volume_is_its_slices(layers, training):
+    """The 3D network with the weights of the 2D one, on the slices along the last axis.
+
+    In float64, as a norm of a few voxels enlarges the rounding of float32.
+    """
+    torch.manual_seed(0)
+    options = {**vars(models.Unet2d()), "depth": 2, "filters": 4, "dropout": 0.0, **layers}
+    flat = {"strides": [[2, 2, 1]] * 2, "kernels": [[3, 3, 1]] * 3}
+    options = {key: value for key, value in options.items() if key not in (*flat, "name")}
+    options["head"] = options["head"].model_dump()
+    two = models.build({"name": "unet2d", **options}, 2, 3).double().train(training)
+    three = models.build({"name": "unet3d", **options, **flat}, 2, 3).double().train(training)
+    for own, weights in zip(three.state_dict().values(), two.state_dict().values(), strict=True):
+        own.copy_(weights.view_as(own))
+    slices = torch.randn(5, 2, 12, 14, dtype=torch.float64)
+    if "instance" in str(layers) or "group" in str(layers):  # statistics of each sample
+        logits = torch.cat([three(one[None, ..., None])[..., 0] for one in slices])
+    else:
+        [logits] = three(slices.permute(1, 2, 3, 0)[None]).permute(0, 4, 1, 2, 3)
+    torch.testing.assert_close(logits, two(slices), atol=1e-9, rtol=1e-9)
+
+
+def test_the_default_of_patches_is_that_of_nnunet_with_fewer_filters():
+    spec = models.Unet3d()
+    kinds = [type(layer).__name__ for layer in spec.make_block(1, 2)]
+    assert kinds == ["Conv3d", "InstanceNorm3d", "LeakyReLU"] * 2
+    assert spec.level_filters == (16, 32, 64, 128)
+    assert models.Unet3d(depth=6).level_filters[-2:] == (320, 320)
+    fields = {key: getattr(spec, key) for key in NNUNET}
+    assert fields == {**NNUNET, "filters": 16, "deep_supervision": False}
+
+
+def test_every_weight_of_a_residual_network_has_a_gradient():
+    spec = {**VOLUMES, "encoder": "residual", "residual_blocks": 2, "dropout": 0.3}
+    network = models.build(spec, channels=2, targets=2)
+    with torch.no_grad():  # the scale of the last norm starts at 0, and what is before it waits
+        for weights in network.parameters():
+            weights.add_(0.1)
+    network(torch.randn(2, 2, 8, 8, 8)).square().sum().backward()
+    assert all(w.grad is not None and w.grad.isfinite().all() for w in network.parameters())
+    assert all(w.grad.abs().sum() > 0 for n, w in network.named_parameters() if "weight" in n)
+
+
+def test_a_residual_block_starts_as_its_input():
+    network = models.build({**VOLUMES, "encoder": "residual"})
+    features = torch.rand(2, 4, 6, 6, 6)
+    block = network.encoder[0][-1]
+    assert torch.equal(block(features), features)
+
+
+def test_dropout_of_patches_is_at_the_configured_position():
+    def count(**spec):
+        network = models.build({**VOLUMES, "dropout": 0.3, **spec})
+        kinds = nn.Dropout | nn.Dropout3d
+        return [n for n, layer in network.named_modules() if isinstance(layer, kinds)]
+
+    assert len(count(encoder="residual", residual_blocks=2)) == 1 + 3 * 2 * 2 + 2 * 2
+    assert len(count(encoder="residual", dropout_position="block_end")) == 5
+    assert count(dropout_position="before_output_layer", dropout_by="channel") == ["end.0"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "size", "smallest"),
+    [
+        ({}, (8, 8, 3), "4x4x4"),
+        ({}, (4, 4, 4), "8x8x8"),  # a single voxel at the bottom has no instance norm
+        ({"strides": [[2, 2, 1]] * 2}, (3, 8, 1), "4x4x1"),
+    ],
+)
+def test_patches_that_are_too_small_are_rejected(spec, size, smallest):
+    network = models.build({**VOLUMES, **spec})
+    text = "x".join(map(str, size))
+    with pytest.raises(UserError, match=rf"^patches of {text} voxels .*at least {smallest},"):
+        network(torch.zeros(2, 1, *size))
+
+
+def test_sizes_that_no_stride_divides_are_counted_as_the_network_halves_them():
+    """Rounded up, 5 x 4 x 4 has two voxels at the bottom; rounded down it has one."""
+    network = models.build(VOLUMES)
+    assert network(torch.zeros(1, 1, 5, 4, 4)).shape == (1, 1, 5, 4, 4)
+    pooled = models.build({**VOLUMES, "downsample": "max_pool", "upsample": "linear"})
+    with pytest.raises(UserError, match="at least 8x8x8"):
+        pooled(torch.zeros(1, 1, 5, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "kind"),
+    [("unet3d", (1, 1, 8, 8), "patches"), ("unet2d", (1, 1, 8, 8, 8), "slices")],
+)
+def test_samples_of_another_rank_are_rejected(name, shape, kind):
+    with pytest.raises(UserError, match=rf"takes {kind} .*\(1, 1, 8, 8"):
+        models.build({**VOLUMES, "name": name})(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("layers", [*LAYERS, {"deep_supervision": True, "depth": 3}], ids=str)
+def test_patches_in_channels_last_have_the_same_logits(layers):
+    torch.manual_seed(0)
+    network = models.build({**VOLUMES, **layers}).eval()
+    patches = torch.randn(2, 1, 16, 16, 8)
+    expected = network(patches)
+    network.to(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(network(patches), expected, atol=1e-5, rtol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -196,6 +378,16 @@ def deterministic():
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("size", [(8, 10, 12), (7, 5, 1), (3, 11, 20)])
+def test_deterministic_upsampling_of_volumes_is_equal_to_rounding(monkeypatch, size):
+    features = torch.randn(2, 3, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    expected, expected_gradient = upsampled(features, torch.Size(size))
+    result, gradient = upsampled(features, torch.Size(size), monkeypatch)
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=5e-6)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-5, atol=2e-5)
 
 
 def upsampled(features, size, monkeypatch=None):
@@ -260,10 +452,43 @@ class LargestTensor(TorchDispatchMode):
 @pytest.mark.parametrize(("channels", "targets"), [(1, 1), (40, 1), (1, 40)])
 def test_the_largest_tensor_of_a_forward_pass_is_known(depth, channels, targets):
     spec = {"name": "unet2d", "depth": depth, "filters": 4, "dropout": 0.3}
+    assert largest_tensor(spec, channels, targets, (64, 64)) == elements(spec, channels, targets)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize(("channels", "targets"), [(1, 1), (40, 1), (1, 40)])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {},
+        {"upsample": "linear", "downsample": "max_pool"},
+        {"encoder": "residual", "residual_blocks": 2},
+        {"double_bottom": False},
+    ],
+    ids=str,
+)
+def test_the_largest_tensor_of_patches_is_known(depth, channels, targets, layers):
+    spec = {"name": "unet3d", "depth": depth, "filters": 4, **layers}
+    largest = largest_tensor(spec, channels, targets, (16, 16, 16))
+    assert largest == elements(spec, channels, targets)
+
+
+def test_the_largest_tensor_may_be_at_a_level_that_is_hardly_smaller():
+    spec = {"name": "unet3d", "depth": 2, "filters": 4, "strides": [[1, 1, 2], [2, 1, 1]]}
+    linear = {**spec, "upsample": "linear"}
+    assert largest_tensor(linear, 1, 1, (16, 16, 16)) == elements(linear, 1, 1)
+
+
+def largest_tensor(spec, channels, targets, size):
+    """The elements per voxel of the largest tensor of a forward pass and its input."""
     with torch.device("meta"):
         network = models.build(spec, channels, targets).eval()
-        slices = torch.empty(2, channels, 64, 64)
+        samples = torch.empty(2, channels, *size)
     with LargestTensor() as largest, torch.no_grad():
-        network(slices)
-    elements = max(largest.elements, slices.numel())
-    assert elements == network.elements_per_voxel * 2 * 64 * 64
+        network(samples)
+    return max(largest.elements, samples.numel()) / (samples.numel() / channels)
+
+
+def elements(spec, channels, targets):
+    with torch.device("meta"):
+        return models.build(spec, channels, targets).elements_per_voxel
