@@ -19,7 +19,11 @@ from softseg.core.errors import UserError
 from softseg.core.types import Float32Array
 from softseg.inference.segment import PreparedScan, volume_logits
 from softseg.inference.uncertainty.mc_dropout import dropout_layers, row_generators, sampled_logits
-from softseg.inference.uncertainty.tta import apply_transform, sample_transforms
+from softseg.inference.uncertainty.tta import (
+    apply_transform,
+    invertible_steps,
+    sample_transforms,
+)
 from softseg.models.predictor import Predictor
 from softseg.models.sliding_window import LogitsFunction, window_count
 
@@ -52,7 +56,7 @@ def check_varies(
             f"{source} was trained without dropout (model.dropout is 0), so mc-dropout has nothing "
             "to vary; use tta or ensemble"
         )
-    if sampling.method == "tta" and not sample_transforms(augment, range(1), 0, (1, 1)):
+    if sampling.method == "tta" and not invertible_steps(augment):
         raise UserError(
             f"{source} was trained without affine or flip (augment), so tta has nothing to "
             "vary; use mc-dropout or ensemble"

@@ -53,7 +53,7 @@ def sample_transforms(
 
     The list is empty if training used none of these steps.
     """
-    steps = [step for s in augment if (step := _invertible(s)) is not None]
+    steps = invertible_steps(augment)
     frame = Frame(tuple(size), torch.tensor([list(spacing or [1.0] * len(size))]), _CPU)
     transforms = []
     for number in numbers if steps else ():
@@ -69,9 +69,10 @@ def sample_transforms(
     return transforms
 
 
-def _invertible(step: AugmentStep) -> Affine | Flip | None:
-    """Return a step of training that is used in testing; None: it is not."""
-    return step if isinstance(step, Affine) else as_flip(step)
+def invertible_steps(augment: Sequence[AugmentStep]) -> list[Affine | Flip]:
+    """Return the steps of training that are used in testing."""
+    steps = (step if isinstance(step, Affine) else as_flip(step) for step in augment)
+    return [step for step in steps if step is not None]
 
 
 def apply_transform(

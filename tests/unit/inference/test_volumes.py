@@ -13,7 +13,7 @@ from softseg import models
 from softseg.core.errors import UserError
 from softseg.inference.predict import Options, predict_sample
 from softseg.inference.segment import prepare_scan, segment
-from softseg.inference.uncertainty.sampling import Sampling
+from softseg.inference.uncertainty.sampling import Sampling, check_varies
 from softseg.models import heads
 from softseg.models.predictor import Predictor
 from tests.support import makers
@@ -197,3 +197,9 @@ def test_a_single_slice_is_rejected(shape):
         UserError, match=r"is a single slice \(. x 6 x . voxels\), but .* 3D network"
     ):
         segment(of_volumes(), sample(makers.scan(3, shape)))
+
+
+def test_volumes_can_be_varied_along_their_third_axis():
+    experiment = of_volumes("augment=[{flip: {axes: [2]}}]").experiment
+    predictor = Predictor(unet(), heads.build({"name": "sigmoid"}, 1), CPU)
+    check_varies(Sampling("tta"), predictor, experiment.augment, "runs/x")
