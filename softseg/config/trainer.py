@@ -108,6 +108,10 @@ class Trainer(Component):
     compile: bool | Literal["reduce-overhead"] = False
     """Whether to compile the network with torch.compile; reduce-overhead: into CUDA graphs, on a
     GPU. The first epoch takes longer. A smaller last batch of an epoch is not compiled."""
+    checkpoint_blocks: bool = False
+    """Whether the backward pass computes the blocks of the network again instead of keeping their
+    feature maps (gradient checkpointing): the same gradients in less memory, for large patches or
+    batches; a step takes about a third longer."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
     """Minimum number of seconds between checkpoints, which a thread writes while training goes on;
     0: after every epoch, as far as the disk keeps up. A checkpoint is also written at the end, and

@@ -12,9 +12,27 @@ from torch.nn import functional as F
 
 from softseg.core.component import Component
 
+
+class _Conv3d(nn.Conv3d):
+    """A 3D convolution that PyTorch differentiates correctly in bfloat16 on a CPU.
+
+    Where an input has an axis of 1 or 2 voxels, oneDNN's gradient of the weights is wrong there,
+    even infinite (torch 2.13, all sizes from 1 to 8 compared): such small maps are computed in
+    float32.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return features (B, outputs, X, Y, Z) of features (B, inputs, X, Y, Z)."""
+        on_cpu = input.device.type == "cpu"
+        if on_cpu and min(input.shape[2:]) < 3 and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(input.float())
+        return super().forward(input)
+
+
 Layers = dict[int, type[nn.Module]]
 """Number of spatial axes -> the layer of that rank."""
-CONVOLUTIONS: Layers = {2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLUTIONS: Layers = {2: nn.Conv2d, 3: _Conv3d}
 TRANSPOSED_CONVOLUTIONS: Layers = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 BATCH_NORMS: Layers = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 INSTANCE_NORMS: Layers = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}

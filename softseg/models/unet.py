@@ -20,6 +20,7 @@ from softseg.models.blocks import (
 )
 from softseg.models.heads import Head, NormRelu
 from softseg.models.levels import Levels, plan_kernels, plan_strides
+from softseg.models.recompute import recomputed
 
 _MODES = {2: "bilinear", 3: "trilinear"}
 _MAX_POOLINGS = {2: F.max_pool2d, 3: F.max_pool3d}
@@ -257,6 +258,8 @@ class UnetNetwork(nn.Module):
         super().__init__()
         self.norm = spec.norm
         self.axes = spec.axes
+        # whether the backward pass computes the blocks again instead of keeping their feature maps
+        self.checkpoint_blocks = False
         self.strides = spec.level_strides
         self.divisor = spec.divisor
         # sizes that a stride does not divide are rounded down, or up where a transposed
@@ -307,22 +310,30 @@ class UnetNetwork(nn.Module):
             UserError: the samples have another number of axes, or are too small to be downsampled.
         """
         self._check_size(samples)
-        features, skips = samples, list[Tensor]()
+        skips: list[Tensor] = []
+        features = samples
         for block, stride in zip(self.encoder, self.strides, strict=True):
-            features = block(features)
+            features = self._output(block, features)
             skips.append(features)
             if self.pooled:
                 features = _MAX_POOLINGS[self.axes](features, stride, ceil_mode=self.round_up)
-        features = self.bottom(features)
-        coarser = list[Tensor]()
+        features = self._output(self.bottom, features)
+        coarser: list[Tensor] = []
         for number, (block, skip) in enumerate(zip(self.decoder, reversed(skips), strict=True)):
             features = self._upsampled(features, number, skip.shape[2:])
-            features = block(torch.cat([features, skip], dim=1))
+            features = self._output(block, torch.cat([features, skip], dim=1))
             level = len(skips) - 1 - number
             if self.training and 0 < level <= len(self.coarser_outputs):
                 coarser.insert(0, self.coarser_outputs[level - 1](features))
         logits: Tensor = self.last(self.end(features))
         return (logits, *coarser) if coarser else logits
+
+    def _output(self, block: nn.Module, features: Tensor) -> Tensor:
+        """Return the output of a block."""
+        if self.checkpoint_blocks and self.training and torch.is_grad_enabled():
+            return recomputed(block, features)
+        output: Tensor = block(features)
+        return output
 
     def _upsampled(self, features: Tensor, number: int, size: torch.Size) -> Tensor:
         """Return the input of a block of the decoder from below, of a size."""

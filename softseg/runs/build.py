@@ -66,6 +66,7 @@ def build_network(experiment: Experiment) -> tuple[nn.Module, nn.Module]:
     seeds.reseed_torch(experiment.seed, "initialisation")
     dataset = experiment.dataset
     network = models.build(experiment.model, len(dataset.contrasts), len(dataset.targets))
+    network.checkpoint_blocks = experiment.trainer.checkpoint_blocks  # type: ignore[assignment]
     batch_size = experiment.trainer.batch_size
     head = models.heads.build(experiment.model.head, len(dataset.targets), batch_size)
     if experiment.init_from is not None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
+from collections.abc import Mapping
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from softseg.config.experiment import Experiment
 from softseg.core.device import free_bytes
 from softseg.core.errors import UserError
 from softseg.core.memory import GIB
+from softseg.models.blocks import block_names
 from softseg.preprocess.store import VolumeStore
 from softseg.runs.build import build_network
 from softseg.training.deep_supervision import predictions_of_levels
@@ -39,10 +43,12 @@ def check_patch_size(experiment: Experiment, shape: tuple[int, ...]) -> None:
     advice = f"the largest size that fits is {size}"
     if smaller > free:
         advice = "no size fits"
+    saving = "" if experiment.trainer.checkpoint_blocks else "trainer.checkpoint_blocks: true, "
     raise UserError(
         f"patches.size: a batch of {shape[0]} patches of {' x '.join(map(str, shape[2:]))} voxels "
         f"takes about {needed / GIB:.1f} GiB in training, and {free / GIB:.1f} GiB are free on "
-        f"{device}; {advice}. Set patches.size, or lower trainer.batch_size or model.filters"
+        f"{device}; {advice}. Set {saving}patches.size, or lower trainer.batch_size or "
+        "model.filters"
     )
 
 
@@ -50,24 +56,63 @@ def training_bytes(experiment: Experiment, shape: tuple[int, ...]) -> int:
     """Return about how many bytes training holds at once, for a `shape` (B, C, *spatial).
 
     These are the float32 weights, their gradients, the optimizer's moments and the average of the
-    weights, and what network and head save for the backward pass. The batch, the loss and
-    workspaces of libraries come on top.
+    weights, and what network and head save for the backward pass, with `checkpoint_blocks` that of
+    one block at a time. The batch, the loss and workspaces of libraries come on top.
     """
     trainer = experiment.trainer
     copies = 2 + trainer.optimizer.moments + (trainer.average is not None)
     dtype = torch.bfloat16 if trainer.precision == "bf16" else torch.float32
-    saved: dict[int, Tensor] = {}  # by storage, since operations may save the same tensor
-
-    def save(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, torch.nn.Parameter):
-            saved[tensor.untyped_storage()._cdata] = tensor
-        return tensor
-
     with torch.device("meta"):  # tensors without data
         network, head = build_network(experiment)
         weights = [*network.parameters(), *head.parameters()]
         weight_bytes = copies * sum(weight.nbytes for weight in weights)
-        slices = torch.empty(shape, dtype=dtype)
-        with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
-            predictions_of_levels(head, network.to(dtype)(slices))
-    return weight_bytes + sum(tensor.untyped_storage().nbytes() for tensor in saved.values())
+        saved = _SavedTensors(network)
+        with torch.autograd.graph.saved_tensors_hooks(saved.save, lambda tensor: tensor):
+            predictions_of_levels(head, network.to(dtype)(torch.empty(shape, dtype=dtype)))
+    return weight_bytes + saved.n_bytes(trainer.checkpoint_blocks)
+
+
+class _SavedTensors:
+    """The tensors that a forward pass keeps for the backward pass, by the block that keeps them.
+
+    Each is noted by its storage, since operations may keep the same one.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        network.checkpoint_blocks = False  # type: ignore[assignment]  # it would hide the tensors
+        self._inputs: dict[int, Tensor] = {}  # of the blocks
+        self._outside: dict[int, Tensor] = {}
+        self._of_block: list[dict[int, Tensor]] = []
+        self._current = self._outside
+        for name in block_names(network):
+            network.get_submodule(name).register_forward_pre_hook(self._enter)
+            network.get_submodule(name).register_forward_hook(self._leave)
+
+    def _enter(self, block: nn.Module, inputs: tuple[Tensor]) -> None:  # noqa: ARG002
+        self._inputs[inputs[0].untyped_storage()._cdata] = inputs[0]
+        self._current = {}
+        self._of_block.append(self._current)
+
+    def _leave(self, *_: object) -> None:
+        self._current = self._outside
+
+    def save(self, tensor: Tensor) -> Tensor:
+        """Note a tensor that autograd keeps, unless it is a weight."""
+        if not isinstance(tensor, nn.Parameter):
+            self._current[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    def n_bytes(self, recomputed: bool) -> int:
+        """Return their bytes; of blocks that are recomputed the inputs, and the largest block."""
+        if not recomputed:
+            return _bytes(ChainMap(self._outside, *self._of_block))
+        kept = self._outside | self._inputs
+        inside = [
+            _bytes({storage: tensor for storage, tensor in block.items() if storage not in kept})
+            for block in self._of_block
+        ]
+        return _bytes(kept) + max(inside)
+
+
+def _bytes(tensors: Mapping[int, Tensor]) -> int:
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors.values())
