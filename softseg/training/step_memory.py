@@ -36,8 +36,9 @@ def check_patch_size(experiment: Experiment, shape: tuple[int, ...]) -> None:
         return
     divisor, size = experiment.model.divisor, list(shape[2:])
     smaller = needed
-    while smaller > free and any(n > step for n, step in zip(size, divisor, strict=True)):
-        axis = max(range(3), key=lambda axis: size[axis] / divisor[axis])
+    # with fewer than two voxels along an axis at the bottom, a norm may lack values
+    while smaller > free and (large := [k for k in range(3) if size[k] > 2 * divisor[k]]):
+        axis = max(large, key=lambda axis: size[axis] / divisor[axis])
         size[axis] = (-(-size[axis] // divisor[axis]) - 1) * divisor[axis]
         smaller = training_bytes(experiment, (*shape[:2], *size))
     advice = f"the largest size that fits is {size}"
