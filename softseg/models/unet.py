@@ -301,7 +301,9 @@ class UnetNetwork(nn.Module):
         self.coarser_outputs = nn.ModuleList(
             CONVOLUTIONS[spec.axes](filters[level], targets, 1) for level in supervised
         )
-        self.elements_per_voxel = self._elements_per_voxel(channels, targets, filters, from_below)
+        # channels of the largest tensor of a forward pass, usually the input of the decoder's last
+        # block: a coarser level has at most twice the channels and at most half the voxels
+        self.elements_per_voxel = max(channels, from_below[0] + filters[0], targets)
 
     def forward(self, samples: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the logits of samples (B, C, *spatial), of any size of at least the `divisor`.
@@ -379,19 +381,6 @@ class UnetNetwork(nn.Module):
                 (n + extra) // stride for n, extra, stride in zip(size, more, strides, strict=True)
             ]
         return tuple(size)
-
-    def _elements_per_voxel(
-        self, channels: int, targets: int, filters: Sequence[int], from_below: Sequence[int]
-    ) -> int:
-        """Return the channels of the largest tensor of a forward pass, per voxel of a sample.
-
-        Usually that is the input of the decoder's last block.
-        """
-        largest, share = max(channels, targets), 1.0
-        for level, below in enumerate(from_below):
-            largest = max(largest, math.ceil((below + filters[level]) * share))
-            share /= math.prod(self.strides[level])
-        return max(largest, math.ceil(filters[-1] * share))
 
 
 def _by(size: Sequence[int]) -> str:

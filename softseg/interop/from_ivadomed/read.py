@@ -15,6 +15,7 @@ from softseg.core.errors import UserError
 
 MAX_BYTES = 1_000_000
 _LARGEST = 1e100
+_VOLUME_NETWORKS = ("Modified3DUNet", "UNet3D")  # the second is its name in 2.2
 Version = Literal["2.2", "2.9"]
 # keys that only one of the two versions reads; a file with any of the second list is for 2.9
 _ONLY_2_2 = (
@@ -42,6 +43,12 @@ class IvadomedConfig:
         """The version that the JSON is for: 2.9, unless it has keys that only 2.2 reads."""
         is_old = any(map(self.has, _ONLY_2_2)) and not any(map(self.has, _ONLY_2_9))
         return "2.2" if is_old else "2.9"
+
+    @cached_property
+    def volume_network(self) -> str:
+        """The section of the 3D network that ivadomed trained; empty if it trained slices."""
+        applied = [name for name in _VOLUME_NETWORKS if self.get(f"{name}.applied")]
+        return applied[0] if applied else ""
 
     def has(self, key: str) -> bool:
         """Return whether the JSON has this key, possibly null."""

@@ -65,6 +65,7 @@ _TORCHIO: dict[str, tuple[str, dict[str, tuple[str, Any]]]] = {
 # augmentations that move images and masks; those of TorchIO change images only
 _MOVING = ("RandomAffine", "RandomReverse")
 _AUGMENTATIONS = (*_MOVING, *_TORCHIO, *_LEFT_OUT)
+_EVERY_PATCH = "patches are not filtered; trainer.oversample_foreground sets how many have a target"
 _F = f"{_L}.slice_filter_params"
 _ABSENT = f"{_F}.filter_absent_class"
 _ANY_ABSENT = "slices without any target are excluded (exclude: empty_target), not those without \
@@ -87,8 +88,11 @@ def convert_transformation(config: IvadomedConfig, outcomes: Outcomes) -> None:
             _convert_crop(config, outcomes, name)
     if "NormalizeInstance" in steps:
         key, over = f"{_T}.NormalizeInstance", ("preprocess", "standardize", "over")
-        note = f"{key}: each slice, again after its augmentation, whatever the order in the JSON"
-        outcomes.write(over, "slice", note)
+        if config.volume_network:
+            outcomes.write(over, "volume", f"{key}: ivadomed normalized each patch on its own")
+        else:
+            note = "each slice, again after its augmentation, whatever the order in the JSON"
+            outcomes.write(over, "slice", f"{key}: {note}")
         outcomes.contribute(key, over)
         outcomes.contribute(f"{key}.applied_to", over)
         if config.version == "2.2" and config.flag(f"{_L}.multichannel", False):
@@ -121,17 +125,17 @@ def _report_common_keys(outcomes: Outcomes, name: str) -> None:
 
 
 def _convert_resample(config: IvadomedConfig, outcomes: Outcomes) -> None:
-    """Convert the spacing of a slice to zooms of its two axes; the third is not resampled."""
+    """Convert the spacing to zooms; that of slices, only of their two axes."""
     zooms = ("preprocess", "resample", "zooms")
-    keys = [f"{_T}.Resample.{name}" for name in ("hspace", "wspace")]
-    height, width = (config.number(key, 1.0) for key in keys)
-    value = _in_file_order(config, height, width)
-    value.insert(_AXES.get(config.text(f"{_L}.slice_axis", "axial"), 2), None)
+    keys = [f"{_T}.Resample.{name}" for name in ("hspace", "wspace", "dspace")]
+    height, width, depth = (config.number(key, 1.0) for key in keys)
+    if not config.volume_network:
+        outcomes.warn(keys.pop(), _IN_PLANE)
+    value = in_file_order(config, height, width, depth if config.volume_network else None)
     for key in keys:
         outcomes.carry_over(key, zooms, value)
     outcomes.write(("preprocess", "resample", "image_order"), 2, "as in ivadomed")
     outcomes.write(("preprocess", "resample", "label_order"), 1, "as in ivadomed")
-    outcomes.warn(f"{_T}.Resample.dspace", _IN_PLANE)
 
 
 def _convert_crop(config: IvadomedConfig, outcomes: Outcomes, name: str) -> None:
@@ -140,9 +144,12 @@ def _convert_crop(config: IvadomedConfig, outcomes: Outcomes, name: str) -> None
     size = config.items(key, int)
     if len(size) < 2:
         raise config.error(key, "must be two whole numbers", config.get(key))
-    note = "" if len(size) == 2 else "the third is along the slices, which are not cropped"
-    in_plane = _in_file_order(config, size[0], size[1])
-    outcomes.carry_over(key, ("preprocess", "crop", "size"), in_plane, note)
+    if config.volume_network and len(size) == 3:
+        box, note = in_file_order(config, *size), ""
+    else:
+        box = _in_plane_order(config, size[0], size[1])
+        note = "" if len(size) == 2 else "the third is along the slices, which are not cropped"
+    outcomes.carry_over(key, ("preprocess", "crop", "size"), box, note)
     around = ("preprocess", "crop", "around")
     if name == "ROICrop" and config.get(f"{_L}.roi_params.suffix"):
         outcomes.write(around, "roi", _AROUND_ROI)
@@ -152,7 +159,14 @@ def _convert_crop(config: IvadomedConfig, outcomes: Outcomes, name: str) -> None
             outcomes.warn(key, _NO_ROI)
 
 
-def _in_file_order(config: IvadomedConfig, height: Any, width: Any) -> list[Any]:
+def in_file_order(config: IvadomedConfig, height: Any, width: Any, depth: Any) -> list[Any]:
+    """Return values along height, width and depth, across slices, in the order x, y, z."""
+    values = _in_plane_order(config, height, width)
+    values.insert(_AXES.get(config.text(f"{_L}.slice_axis", "axial"), 2), depth)
+    return values
+
+
+def _in_plane_order(config: IvadomedConfig, height: Any, width: Any) -> list[Any]:
     """Return a slice's height and width in the order of the file's axes: x before y before z.
 
     ivadomed's height is right-left in axial slices, but inferior-superior in the two others.
@@ -174,10 +188,15 @@ def _convert_augmentation(config: IvadomedConfig, outcomes: Outcomes, name: str)
     if name == "RandomAffine":
         _convert_affine(config, outcomes, key)
     elif name == "RandomReverse":
-        flip = ("augment", "RandomFlip")
-        outcomes.carry_over(key, (*flip, "axes"), [0, 1])
-        outcomes.write((*flip, "flip_probability"), 0.5)
-        outcomes.write((*flip, "p"), 1)
+        if config.volume_network:  # TorchIO's transforms know the two axes of a slice only
+            flip = ("augment", "flip")
+            outcomes.carry_over(key, (*flip, "axes"), [0, 1, 2])
+            outcomes.write((*flip, "probability"), 0.5)
+        else:
+            flip = ("augment", "RandomFlip")
+            outcomes.carry_over(key, (*flip, "axes"), [0, 1])
+            outcomes.write((*flip, "flip_probability"), 0.5)
+            outcomes.write((*flip, "p"), 1)
         if config.version == "2.2":
             outcomes.warn(key, _ALWAYS)
     else:
@@ -203,19 +222,24 @@ def _convert_affine(config: IvadomedConfig, outcomes: Outcomes, key: str) -> Non
     height, width = (config.number(f"{_T}.Resample.{side}", 1.0) for side in ("hspace", "wspace"))
     if height != width or not config.has(f"{_T}.Resample"):
         note += "; ivadomed turned slices in pixels, softseg turns them in mm, if pixels are oblong"
+    if config.volume_network:
+        note += "; ivadomed turned each patch about one axis, softseg turns it about all three"
     largest = float(max(abs(angle) for angle in angles))
     outcomes.carry_over(f"{key}.degrees", (*step, "rotation"), largest, note)
+    axes = 3 if config.volume_network else 2
     translations, scales = (
-        [float(value) for value in config.items(f"{key}.{name}", (int, float))[:2]]  # in plane
+        [float(value) for value in config.items(f"{key}.{name}", (int, float))[:axes]]
         for name in ("translate", "scale")
     )
-    note = "the larger one for both axes" if len(set(translations)) > 1 else ""
+    note = "the largest one for all axes" if len(set(translations)) > 1 else ""
     outcomes.carry_over(f"{key}.translate", (*step, "translation"), max(translations, default=0.0),
                         note)  # fmt: skip
     outcomes.write((*step, "whole_pixels"), True, "as in ivadomed; false is recommended")
-    scale = _in_file_order(config, *scales) if len(scales) == 2 else max(scales, default=0.0)
-    note = "one factor for each axis, as in ivadomed; one number for both keeps shapes"
-    outcomes.carry_over(f"{key}.scale", (*step, "scale"), scale, note if len(scales) == 2 else "")
+    each = in_file_order if axes == 3 else _in_plane_order
+    scale = each(config, *scales) if len(scales) == axes else max(scales, default=0.0)
+    note = "one factor for each axis, as in ivadomed; one number for all keeps shapes"
+    outcomes.carry_over(f"{key}.scale", (*step, "scale"), scale,
+                        note if len(scales) == axes else "")  # fmt: skip
 
 
 def _convert_torchio(config: IvadomedConfig, outcomes: Outcomes, key: str, name: str) -> None:
@@ -239,7 +263,8 @@ def _convert_torchio(config: IvadomedConfig, outcomes: Outcomes, key: str, name:
 def convert_slices(config: IvadomedConfig, outcomes: Outcomes) -> None:
     """Convert the axis of the slices, and the filters that exclude some of them."""
     axis = config.text(f"{_L}.slice_axis", "axial")
-    outcomes.carry_over(f"{_L}.slice_axis", ("slices", "axis"), axis)
+    note = "of a 3D network, only the plane of figures" if config.volume_network else ""
+    outcomes.carry_over(f"{_L}.slice_axis", ("slices", "axis"), axis, note)
     # ivadomed looks at the ROI mask only with ROICrop
     uses_roi = bool(config.get(f"{_L}.roi_params.suffix")) and config.has(f"{_T}.ROICrop")
     one_target = len(config.items(f"{_L}.target_suffix", (str, list))) == 1
@@ -269,4 +294,5 @@ def convert_slices(config: IvadomedConfig, outcomes: Outcomes) -> None:
     for key in ("filter_classification", "classifier_path"):
         outcomes.leave_out_unless_off(f"{_F}.{key}", classifier)
     for key in ("filter_empty_mask", "filter_empty_input", "filter_absent_class"):
-        outcomes.leave_out_unless_off(f"{_L}.patch_filter_params.{key}", WHOLE_SLICES)
+        reason = _EVERY_PATCH if config.volume_network else WHOLE_SLICES
+        outcomes.leave_out_unless_off(f"{_L}.patch_filter_params.{key}", reason)

@@ -159,3 +159,17 @@ EVERYTHING: dict[str, Any] = {
         "overlap": {"unit": "vox", "thr": 4},
     },
 }
+
+VOLUMES: dict[str, Any] = {
+    **EVERYTHING,
+    "HeMISUnet": {"applied": False},
+    "Modified3DUNet": {
+        "applied": True,
+        "length_3D": [32, 48, 16],
+        "stride_3D": [32, 48, 8],
+        "padding_3D": 4,
+        "attention": False,
+        "n_filters": 8,
+    },
+}
+"""The same with ivadomed's 3D network."""

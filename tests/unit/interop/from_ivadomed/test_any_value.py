@@ -14,10 +14,10 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.interop.from_ivadomed.convert import convert, write_config
-from tests.support.ivadomed.everything import EVERYTHING
+from tests.support.ivadomed.everything import EVERYTHING, VOLUMES
 from tests.support.ivadomed.published import NAMES, published, save
 
-CONFIGS = [*(published(name) for name in NAMES), EVERYTHING]
+CONFIGS = [*(published(name) for name in NAMES), EVERYTHING, VOLUMES]
 ODD = st.one_of(
     st.none(),
     st.booleans(),

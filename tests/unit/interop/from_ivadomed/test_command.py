@@ -61,8 +61,8 @@ def test_it_prints_a_summary_of_at_most_ten_lines(command):
     [
         ("FiLMedUnet", "metadata"),
         ("HeMISUnet", "every contrast"),
-        ("Modified3DUNet", "one slice at a time"),
-        ("UNet3D", "one slice at a time"),
+        ("Modified3DUNet", "has a 3D U-Net: it averages"),
+        ("UNet3D", "has a 3D U-Net: it averages"),
         ("Countception", "finds points"),
         ("resnet18", "classifies"),
         ("densenet121", "classifies"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softseg.interop.from_ivadomed.convert import convert, write_config
-from tests.support.ivadomed.everything import EVERYTHING
+from tests.support.ivadomed.everything import EVERYTHING, VOLUMES
 from tests.support.ivadomed.published import NAMES, changed, published, save
 
 
@@ -27,9 +27,10 @@ def unknown_keys(converted):
     return sorted(key for key, text in converted.warnings.items() if text.startswith("unknown"))
 
 
-@pytest.mark.parametrize("name", ["everything", *NAMES])
+@pytest.mark.parametrize("name", ["everything", "volumes", *NAMES])
 def test_every_key_of_a_configuration_is_in_one_of_the_three_lists(name, tmp_path):
-    config = EVERYTHING if name == "everything" else published(name)
+    whole = {"everything": EVERYTHING, "volumes": VOLUMES}
+    config = whole[name] if name in whole else published(name)
     converted = convert(save(config, tmp_path))
     assert set(leaves(config)) <= reported_keys(converted)
     assert unknown_keys(converted) == []

@@ -48,9 +48,9 @@ def test_a_schedule_without_counterpart_is_replaced_with_a_reason(converted):
 
 
 def test_another_network_is_replaced_by_a_2d_u_net_with_a_reason(converted):
-    conversion = converted(EVERYTHING, Modified3DUNet={"applied": True}, default_model__is_2d=False)
-    assert "has a 2D U-Net" in conversion.left_out["Modified3DUNet.applied"]
-    assert "2D U-Net only" in conversion.left_out["default_model.is_2d"]
+    conversion = converted(EVERYTHING, default_model__is_2d=False)
+    assert "has a 2D U-Net" in conversion.left_out["HeMISUnet.applied"]
+    assert "write model: {name: unet3d}" in conversion.left_out["default_model.is_2d"]
     conversion = converted(EVERYTHING, default_model__name="resnet18")
     assert "no resnet18" in conversion.left_out["default_model.name"]
 

@@ -114,7 +114,7 @@ def test_each_axis_keeps_its_scale(converted, axis, scale, expected):
     conversion, experiment = converted(changed(published("scgm"), **steps))
     [step] = experiment.augment
     assert (step.scale, step.translation, step.whole_pixels) == (expected, 0.1, True)
-    assert "the larger one" in conversion.notes["augment", 0, "affine", "translation"]
+    assert "the largest one" in conversion.notes["augment", 0, "affine", "translation"]
 
 
 def test_masks_are_binarized_last_and_the_rounding_of_2_2_is_warned_about(converted):
