@@ -40,6 +40,12 @@ class SourceVolume:
     ignore: Tensor | None = None  # (1, K, X, Y, Z)
     weight: Tensor | None = None  # (1, K, X, Y, Z)
 
+    @classmethod
+    def of_sample(cls, batch: Batch) -> SourceVolume:
+        """Return the only sample of a batch as a volume of which it is the whole."""
+        image, target, maps = batch.image, batch.target, batch.maps
+        return cls((0, 0, 0), image, target, maps, batch.ignore, batch.weight)
+
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> SourceVolume:
         """Return the volume with a function applied to its tensors."""
         return replace(
@@ -131,6 +137,12 @@ class Batch:
         sources = tuple(self.sources[row] for row in rows.tolist()) if self.sources else ()
         return replace(chosen, spacing=spacing, sources=sources)
 
+    def row(self, row: int) -> Batch:
+        """Return one of the samples, as a batch of views."""
+        spacing = None if self.spacing is None else self.spacing[row : row + 1]
+        one = replace(self, sources=()).map_tensors(lambda tensor: tensor[row : row + 1])
+        return replace(one, spacing=spacing, sources=self.sources[row : row + 1])
+
     def of_part(self, part: BatchPart | None) -> Batch:
         """Return the part of a batch of all samples that a process computes."""
         if part is None:
@@ -142,14 +154,22 @@ class Batch:
 
     def with_samples(self, near_rows: Tensor, samples: Batch) -> Batch:
         """Replace some samples in place, by their indices (N,) on the device."""
-        pairs: list[tuple[Tensor | None, Tensor | None]]
-        pairs = [(self.image, samples.image), (self.target, samples.target)]
-        pairs += [(old, samples.maps[kind]) for kind, old in self.maps.items()]
-        pairs += [(self.ignore, samples.ignore), (self.weight, samples.weight)]
-        for old, new in pairs:
-            if old is not None and new is not None:
-                old.index_copy_(0, near_rows, new)
+        for old, new in self._pairs(samples):
+            old.index_copy_(0, near_rows, new)
         return self
+
+    def overwrite(self, samples: Batch) -> None:
+        """Write samples over all of these, in place."""
+        for old, new in self._pairs(samples):
+            old.copy_(new)
+
+    def _pairs(self, other: Batch) -> list[tuple[Tensor, Tensor]]:
+        """Return the tensors that have spatial axes, each with that of another batch."""
+        pairs: list[tuple[Tensor | None, Tensor | None]]
+        pairs = [(self.image, other.image), (self.target, other.target)]
+        pairs += [(own, other.maps[kind]) for kind, own in self.maps.items()]
+        pairs += [(self.ignore, other.ignore), (self.weight, other.weight)]
+        return [(one, two) for one, two in pairs if one is not None and two is not None]
 
     def map_grids(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with a function applied to all that has spatial axes."""

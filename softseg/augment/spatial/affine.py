@@ -161,9 +161,13 @@ class Affine(SpatialStep):
             shift = (rotation.transpose(1, 2) * ratio) @ shift
         upper = torch.cat([linear * ratio, -shift], dim=2)
         still = torch.eye(len(frame.shape) + 1)
-        matrices = still.repeat(len(upper), 1, 1)
-        places = torch.tensor([*moved, len(frame.shape)])
-        matrices[:, places[:-1, None], places] = upper
+        if self.axes is None:
+            last = still[-1:].expand(len(upper), 1, -1)
+            matrices = torch.cat([upper, last], dim=1)
+        else:
+            places = torch.tensor([*moved, len(frame.shape)])
+            matrices = still.repeat(len(upper), 1, 1)
+            matrices[:, places[:-1, None], places] = upper
         if self.probability == 1:
             return matrices
         return torch.where(parameters["changed"][:, None, None], matrices, still)

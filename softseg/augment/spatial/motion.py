@@ -58,6 +58,24 @@ def sampling_grid(motions: Sequence[Motion], frame: Frame) -> Tensor:
     return points if points is not None and not moved else _transform(points, matrix, frame)
 
 
+def axis_lines(motions: Sequence[Motion], frame: Frame) -> list[Tensor] | None:
+    """Compose motions of one sample that only scale, shift and mirror along its axes.
+
+    Returns the coordinates (size,) of the sampling grid along each axis, on the CPU; None if a
+    motion turns or bends.
+    """
+    matrix = torch.eye(len(frame.shape) + 1)
+    for motion in reversed(motions):
+        if not isinstance(motion, Tensor):
+            return None
+        matrix = motion[0] @ matrix
+    scale, shift = matrix.diagonal()[:-1], matrix[:-1, -1]
+    if not torch.equal(matrix[:-1, :-1], scale.diag()):
+        return None
+    centers = [_voxel_centers(size, torch.device("cpu")) for size in frame.shape]
+    return [line * scale[axis] + shift[axis] for axis, line in enumerate(centers)]
+
+
 def _transform(points: Tensor | None, matrix: Tensor, frame: Frame) -> Tensor:
     """Apply matrices (B, d + 1, d + 1) to points (B, *spatial, d), or to those of the output.
 

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from softseg.augment.batch import Batch, Frame
+from softseg.augment.batch import Batch, Frame, SourceVolume
 from softseg.augment.random_step import Parameters, RandomStep
-from softseg.augment.spatial.motion import Motion, sampling_grid
+from softseg.augment.spatial.motion import Motion, axis_lines, sampling_grid
+from softseg.augment.spatial.volume import interpolate_lines, interpolate_points
 from softseg.core.device import to_device
 from softseg.preprocess.distance_maps import KINDS
 
@@ -71,11 +72,34 @@ def move(batch: Batch, steps: Sequence[SampledStep]) -> Batch:
             interpolated |= values["changed"]
         else:
             mirrored ^= axes
+    mirrored &= ~interpolated[:, None]
+    if _moves_one_by_one(batch):
+        return _move_one_by_one(batch, interpolated, mirrored, steps)
     if interpolated.all():
         return _interpolate(batch, steps)
     if interpolated.any():
         batch = _replace_samples(batch, interpolated, steps)
-    return _mirror(batch, mirrored & ~interpolated[:, None], steps)
+    return _mirror(batch, mirrored, steps)
+
+
+def _moves_one_by_one(batch: Batch) -> bool:
+    """Return whether samples are patches on a CPU, where single ones stay in its cache."""
+    return batch.image.dim() == 5 and batch.image.device.type == "cpu"
+
+
+def _move_one_by_one(
+    batch: Batch, interpolated: Tensor, mirrored: Tensor, steps: Sequence[SampledStep]
+) -> Batch:
+    """Interpolate or mirror patches, in place."""
+    changed = (interpolated | mirrored.any(dim=1)).nonzero()[:, 0]
+    for row in changed.tolist():
+        sample, own = batch.row(row), _of_rows(steps, torch.tensor([row]))
+        if interpolated[row]:
+            sample.overwrite(_interpolate(sample, own))
+        else:
+            axes = [axis + 2 for axis, mirror in enumerate(mirrored[row].tolist()) if mirror]
+            sample.overwrite(_flipped(sample, axes, own))
+    return batch
 
 
 def _replace_samples(batch: Batch, which: Tensor, steps: Sequence[SampledStep]) -> Batch:
@@ -104,23 +128,62 @@ def _mirror(batch: Batch, mirrored: Tensor, steps: Sequence[SampledStep]) -> Bat
         rows = torch.tensor([row for row, own in enumerate(axes_of_samples) if own == axes])
         near_rows = to_device(rows, batch.image.device)
         turned = [axis + 2 for axis, mirror in enumerate(axes) if mirror]
-        samples = batch.select(rows, near_rows)
-        samples = samples.map_grids(partial(torch.flip, dims=turned))
-        for step, values in _of_rows(flips, rows):
-            samples = step.rename_targets(samples, values)
+        samples = _flipped(batch.select(rows, near_rows), turned, _of_rows(flips, rows))
         batch = batch.with_samples(near_rows, samples)
     return batch
+
+
+def _flipped(samples: Batch, axes: list[int], steps: Sequence[SampledStep]) -> Batch:
+    """Return samples mirrored along axes of their tensors, with the targets of sides exchanged."""
+    samples = samples.map_grids(partial(torch.flip, dims=axes))
+    for step, values in steps:
+        samples = step.rename_targets(samples, values)
+    return samples
 
 
 def _interpolate(batch: Batch, steps: Sequence[SampledStep]) -> Batch:
     """Move every sample of the batch."""
     frame = batch.frame
-    grid = sampling_grid([step.motion(frame, values) for step, values in steps], frame)
-    moved = _from_volumes(batch, grid) if batch.sources else _from_samples(batch, grid)
-    moved = replace(moved, maps=_with_lengths(moved.maps, grid.device, steps))
+    motions = [step.motion(frame, values) for step, values in steps]
+    if _moves_one_by_one(batch):
+        moved = _from_whole_volume(batch, motions)
+    else:
+        grid = sampling_grid(motions, frame)
+        moved = _from_volumes(batch, grid) if batch.sources else _from_samples(batch, grid)
+    moved = replace(moved, maps=_with_lengths(moved.maps, frame.device, steps))
     for step, values in steps:
         moved = step.rename_targets(moved, values)
     return moved
+
+
+def _from_whole_volume(patch: Batch, motions: Sequence[Motion]) -> Batch:
+    """Interpolate the only patch of a batch on a CPU, from its whole volume."""
+    source = patch.sources[0] if patch.sources else SourceVolume.of_sample(patch)
+    frame, fill = patch.frame, patch.fill[0]
+    nothing = fill.new_zeros(patch.target.shape[1])
+    parts = [(source.image[0], fill), (source.target[0], nothing)]
+    if source.ignore is not None:
+        parts.append((source.ignore[0], nothing))
+    if source.weight is not None:
+        parts.append((source.weight[0], nothing + 1))
+    lines = axis_lines(motions, frame)
+    coordinates = lines or sampling_grid(motions, frame)[0].unbind(dim=-1)[::-1]
+    interpolate = interpolate_lines if lines else interpolate_points
+    positions = [  # voxels of the volume
+        coordinate.mul_(size / 2).add_((size - 1) / 2 + first)
+        for coordinate, size, first in zip(coordinates, frame.shape, source.corner, strict=True)
+    ]
+    image, target, *others = (values[None] for values in interpolate(parts, positions))
+    maps = {}
+    if source.maps:  # beyond the volume, they keep the value at its border
+        for line, size in zip(positions, source.image.shape[2:], strict=True):
+            line.clamp_(0, size - 1)
+        moved = interpolate([(values[0], nothing) for values in source.maps.values()], positions)
+        maps = dict(zip(source.maps, (values[None] for values in moved), strict=True))
+    patch = replace(patch, image=image, target=target.clamp_(0, 1), maps=maps)
+    if source.weight is not None:
+        others[-1] = 1 - others[-1]
+    return patch.with_exceptions(others)
 
 
 def _from_samples(batch: Batch, grid: Tensor) -> Batch:
