@@ -209,11 +209,11 @@ class Unet2d(Unet):
 class Unet3d(Unet):
     """A 3D U-Net (Çiçek et al. 2016, arXiv 1606.06650) with nnU-Net's layers and rule for strides.
 
-    Its layers are those of nnU-Net (Isensee et al. 2021): instance norm, since a batch of patches is
-    too small for the statistics of batch norm; leaky ReLUs; no dropout; strided and transposed
-    convolutions, which are faster on a CPU than pooling and linear upsampling; and a bottom of
-    twice the filters. Its first level has 16 filters, nnU-Net's 32, which takes about four times
-    the time.
+    Its layers are those of nnU-Net (Isensee et al. 2021): instance norm, because a batch of
+    patches is too small for the statistics of batch norm; leaky ReLUs; no dropout; strided and
+    transposed convolutions, which are faster on a CPU than pooling and linear upsampling; and a
+    bottom of twice the filters. Its first level has 16 filters, nnU-Net's 32, which takes about
+    four times the time.
 
     Example: `model: {name: unet3d, depth: 3, filters: 16, head: {name: sigmoid, prior: 0.02}}`
     """

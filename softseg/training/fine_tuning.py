@@ -16,6 +16,7 @@ from softseg.config.load import load_config, validate
 from softseg.config.yaml.read import parse_yaml
 from softseg.core.errors import UserError, combined_error
 from softseg.data import read_split
+from softseg.models.unet import Unet
 from softseg.package import read_package
 from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.folder import Run
@@ -30,7 +31,7 @@ class SourceWeights:
     model: dict[str, Tensor]
     head: dict[str, Tensor]
     version: str  # which weights these are: `epoch 12`
-    block: str  # order of the layers in a block, which names and shapes do not show
+    network: Unet
     trained_on: frozenset[str] | None = None  # digests of the scans it learned from, if recorded
 
     @property
@@ -120,11 +121,7 @@ def source_weights(experiment: Experiment, run: Run, resume: bool) -> SourceWeig
     if path.resolve() == run.folder.resolve():
         raise UserError(f"init_from: {path} is this run's own folder; choose another --out")
     source = read_source(path)
-    if source.block != experiment.model.block:
-        raise UserError(
-            f"init_from: the blocks of {path} are {source.block}, those of this network "
-            f"{experiment.model.block}: set model.block to {source.block}"
-        )
+    _check_layers(path, source.network, experiment.model)
     recorded = run.metadata().get("init_from", {}).get("sha256") if resume else None
     if recorded not in (None, source.sha256):
         raise UserError(
@@ -132,6 +129,22 @@ def source_weights(experiment: Experiment, run: Run, resume: bool) -> SourceWeig
             "start over with --overwrite"
         )
     return source
+
+
+def _check_layers(path: Path, source: Unet, own: Unet) -> None:
+    """Raise UserError for layers that differ in what names and shapes of weights do not show."""
+    keys = ["name", "block", "activation", "downsample"]
+    if "batch" not in (source.norm, own.norm):  # other norms have the same weights
+        keys.append("norm")
+        if source.norm == "group":
+            keys.append("norm_groups")
+    for key in keys:
+        theirs, ours = getattr(source, key), getattr(own, key)
+        if theirs != ours:
+            raise UserError(
+                f"init_from: the network of {path} has model.{key}: {theirs}, this one {ours}; "
+                f"set model.{key} to {theirs}"
+            )
 
 
 def read_source(path: Path) -> SourceWeights:
@@ -143,9 +156,9 @@ def read_source(path: Path) -> SourceWeights:
     if run.config.is_file():
         saved = read_checkpoint(run.best)
         version = _version({**run.metadata(), "epoch": saved["epoch"]})
-        block = load_config(run.config, Experiment).model.block
+        network = load_config(run.config, Experiment).model
         digests = _trained_on(run)
-        return SourceWeights(path, saved["model"], saved["head"], version, block, digests)
+        return SourceWeights(path, saved["model"], saved["head"], version, network, digests)
     if not path.is_file():
         raise UserError(
             f"init_from: {path} is neither a run's folder nor a .softseg package; it is relative "
@@ -153,8 +166,8 @@ def read_source(path: Path) -> SourceWeights:
         )
     package = read_package(path)
     version = f"{package.metadata['name']}, {_version(package.metadata)}"
-    block = validate(parse_yaml(package.config, str(path)), Experiment).model.block
-    return SourceWeights(path, package.model, package.head, version, block)
+    network = validate(parse_yaml(package.config, str(path)), Experiment).model
+    return SourceWeights(path, package.model, package.head, version, network)
 
 
 def _version(metadata: Mapping[str, Any]) -> str:

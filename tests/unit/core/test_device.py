@@ -12,6 +12,7 @@ from softseg.core.device import (
     available_devices,
     free_bytes,
     inference_precision,
+    memory_format,
     resolve_memory_format,
     resolve_precision,
     select_device,
@@ -240,3 +241,9 @@ def test_a_large_copy_to_cuda_comes_from_pinned_memory():
     assert to_device(Tensor(), torch.device("cuda"), pin=True) == "from pinned memory"
     for device, pin in (("cuda", False), ("mps", True), ("cpu", True)):
         assert to_device(Tensor(), torch.device(device), pin=pin) == "from pageable memory"
+
+
+def test_channels_last_is_that_of_the_number_of_axes():
+    assert memory_format("channels_last", 2) is torch.channels_last
+    assert memory_format("channels_last", 3) is torch.channels_last_3d
+    assert memory_format("contiguous", 3) is memory_format("auto", 2) is torch.contiguous_format

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,10 +12,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from softseg import models
+from softseg.core.errors import UserError
 from softseg.models.blocks import Frozen, block_names, freeze
-from softseg.training.fine_tuning import copy_matching_layers
+from softseg.training.fine_tuning import (
+    SourceWeights,
+    _check_layers,
+    copy_matching_layers,
+    load_initial_weights,
+)
 from softseg.training.loop import fit
 from softseg.training.task import initial_state
+from tests.support.experiments import experiment
 from tests.support.tiny import Watcher, tiny_state, tiny_task
 
 
@@ -188,6 +196,73 @@ def test_a_frozen_block_computes_in_training_as_in_evaluation():
         assert torch.equal(*outputs)
         net.train()
         assert not torch.equal(net.encoder[1](outputs[0]), net.encoder[1](outputs[0]))
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "key"),
+    [
+        ({"activation": "leaky_relu"}, {}, "activation"),
+        ({}, {"downsample": "strided_convolution"}, "downsample"),
+        ({"norm": "group", "norm_groups": 2}, {"norm": "instance"}, "norm"),
+        ({"norm": "group", "norm_groups": 2}, {"norm": "group", "norm_groups": 1}, "norm_groups"),
+        ({"name": "unet3d", "activation": "relu"}, {}, "name"),
+    ],
+)
+def test_layers_that_only_their_options_tell_apart_are_rejected(here, there, key):
+    """The weights of each pair but the last have the same names and shapes."""
+    own, source = (models.build({"filters": 2, **spec}) for spec in (here, there))
+    if key != "name":
+        assert shapes(own) == shapes(source)
+    specs = [experiment({"filters": 2, **spec}).model for spec in (there, here)]
+    with pytest.raises(UserError, match=rf"set model\.{key} to"):
+        _check_layers(Path("source"), *specs)
+    _check_layers(Path("source"), specs[0], specs[0])
+
+
+VOLUMES = {"name": "unet3d", "depth": 1, "filters": 2}
+
+
+def test_blocks_of_a_3d_network_are_frozen_with_their_transposed_convolution():
+    net = models.build({**VOLUMES, "encoder": "residual", "residual_blocks": 2, "dropout": 0.3})
+    assert block_names(net) == ["encoder.0", "bottom", "decoder.0"]
+    before, names = copy.deepcopy(net).state_dict(), [name for name, _ in net.named_parameters()]
+    freeze(net, 3)
+    assert net.state_dict().keys() == before.keys()
+    assert [n for n in names if net.get_parameter(n).requires_grad] == ["last.weight", "last.bias"]
+    freeze(other := models.build(VOLUMES), 2)
+    assert all(weights.requires_grad for weights in other.upsamplers.parameters())
+    net.train()
+    patches = torch.randn(1, 2, 6, 6, 6)
+    assert torch.equal(net.encoder[0](patches[:, :1]), net.encoder[0](patches[:, :1]))
+
+
+def test_residual_blocks_are_copied_whatever_dropout_is_between_them():
+    options = {**VOLUMES, "encoder": "residual", "residual_blocks": 2}
+    source = models.build({**options, "dropout": 0.3})
+    for tensor in source.state_dict().values():
+        tensor.fill_(7)
+    net = models.build(options)
+    copied, differing = copy_matching_layers(net, source.state_dict())
+    assert not differing
+    assert is_marked(net)
+    assert "encoder.0.3.convolutions.0" in copied
+
+
+def test_a_frozen_transposed_convolution_that_does_not_fit_is_reported(tmp_path):
+    linear = {**VOLUMES, "upsample": "linear"}
+    task = tiny_task()
+    net = models.build(VOLUMES)
+    freeze(net, 3)
+    state = initial_state(net, models.heads.build({"name": "sigmoid"}), task.trainer)
+    source = models.build(linear)
+    for part, weights in source.state_dict().items():
+        if part.startswith("decoder"):
+            continue
+        net.state_dict()[part].copy_(weights)
+    spec = experiment(VOLUMES).model
+    given = SourceWeights(tmp_path, source.state_dict(), {}, "epoch 1", spec)
+    with pytest.raises(UserError, match=r"upsamplers\.0 is newly initialized"):
+        load_initial_weights(state, given, {})
 
 
 def test_the_optimizer_has_only_parameters_that_train():

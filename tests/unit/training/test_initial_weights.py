@@ -135,7 +135,7 @@ def test_a_source_with_another_order_of_layers_in_its_blocks_is_rejected(train, 
     write_package(Run(Path("runs/source")), Path("a.softseg"), Console(quiet=True))
     train("x", f"init_from={source}", "model.block=conv_relu_norm", status=2)
     message = capsys.readouterr().err
-    assert f"the blocks of {source} are conv_norm_relu" in message
+    assert f"the network of {source} has model.block: conv_norm_relu" in message
     assert "set model.block to conv_norm_relu" in message
 
 

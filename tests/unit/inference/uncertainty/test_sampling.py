@@ -348,3 +348,10 @@ def test_left_and_right_change_places_where_a_sample_is_mirrored():
     arguments = Sampling("tta", 8), predict, steps, volume(), predict.logits(volume()), straight
     for sample in soft_samples(*arguments, mirroring):
         assert torch.allclose(sample, predict(volume()), atol=1e-5)
+
+
+def test_whole_channels_of_a_volume_are_dropped_if_training_did_so():
+    patches = volume(4, size=(4, 5, 6))
+    kept = samples(raw(nn.Dropout3d(0.5)), patches, count=5)
+    assert torch.equal(kept.amax(dim=(3, 4, 5)), kept.amin(dim=(3, 4, 5)))
+    assert (kept[..., 0, 0, 0] > 0).double().mean().item() == pytest.approx(0.5, abs=0.1)
