@@ -62,11 +62,11 @@ def test_1_softness_a_mean_of_raters_is_soft():
     assert Raters(fusion="mean")({"a": zeros, "b": ones}) == pytest.approx(0.5)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+@pytest.fixture(scope="module", params=[2, 3], ids=["2d", "3d"])
+def trained(request, tmp_path_factory):
     """A trained and evaluated run, shared by tests that do not change it, and its output."""
     folder = tmp_path_factory.mktemp("trained")
-    project.make(folder)
+    project.make(folder, axes=request.param)
     status, out, err = project.run(folder, "train", "tiny.yaml")
     assert status == 0, err
     status, evaluated, err = project.run(folder, "eval", "--threshold-search")
@@ -133,7 +133,7 @@ def test_4_a_runs_config_alone_repeats_it(trained, tmp_path):
 
 
 def test_5_no_hidden_dependence_of_metrics_on_batch_size(trained):
-    """For predictions to 1e-5 see tests/unit/models/test_predictor.py."""
+    """For predictions to 1e-5 see tests/unit/models/test_predictor.py and test_volumes.py."""
     folder, _, _ = trained
     config = folder / "runs/tiny/config.yaml"
     before = (folder / "runs/tiny/metrics.csv").read_text().splitlines()

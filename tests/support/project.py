@@ -34,11 +34,20 @@ trainer:
 """
 
 
-def make(folder: Path, more: str = "") -> Path:
-    """data/ with 3 centers of 2 subjects, and tiny.yaml; returns the YAML file."""
+SLICES = "model: {name: unet2d, depth: 1, filters: 2, dropout: 0.1, head"
+VOLUMES = """\
+patches: {size: [12, 12, 4]}
+model: {name: unet3d, depth: 1, filters: 2, dropout: 0.1, head"""
+
+
+def make(folder: Path, more: str = "", axes: int = 2) -> Path:
+    """data/ with 3 centers of 2 subjects, and tiny.yaml; returns the YAML file.
+
+    With three `axes`, of a 3D network, whose patches are smaller than the volumes.
+    """
     makers.scgm(folder / "data", centers=3, subjects=2)
     config = folder / "tiny.yaml"
-    config.write_text(YAML + more)
+    config.write_text((YAML if axes == 2 else YAML.replace(SLICES, VOLUMES)) + more)
     return config
 
 
