@@ -145,7 +145,7 @@ def predict(
         roi: an ROI mask or a folder of them, for a model that was trained around one.
         center: center voxel (3,) of the region to segment, instead of an ROI mask.
         threshold: binarization threshold in [0, 1]; None: the model's.
-        batch_size: slices at once; None: as many as fit into memory.
+        batch_size: slices or windows at once; None: as many as fit into memory.
         mirror: whether to average over mirror images; None: as `evaluate.mirror` of the model says.
         overlay: also write a PNG of each scan, with the slices of the largest area.
         labels: also write one integer label map per scan (`_dseg.nii.gz`).

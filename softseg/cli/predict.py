@@ -41,7 +41,7 @@ def predict(
         typer.Option("--training-crop", help="Segment only the central crop used in training."),
     ] = False,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Slices per batch (default: what fits into memory).")
+        int | None, typer.Option(min=1, help="Slices or windows per batch (default: what fits).")
     ] = None,
     mirror: Mirror = None,
     overlay: Overlay = False,

@@ -78,7 +78,7 @@ class Options:
     threshold: float | None = None  # least soft value of foreground; None: the model's, or 0.5
     center: tuple[float, float, float] | None = None  # voxel in the middle of the box
     training_crop: bool = False  # segment only the crop in the middle, as in training
-    batch_size: int | None = None  # slices at once; None: as many as fit into memory
+    batch_size: int | None = None  # slices or windows at once; None: as many as fit
     members: str = ""  # of an ensemble: which of the planned runs, for the sidecars
     overlay: bool = False  # also write a picture of each scan with its prediction
     labels: bool = False  # also write an integer label map of each scan

@@ -74,7 +74,7 @@ class Segmenter:
             affine: (4, 4) voxel index -> world mm (RAS+), instead of `zooms`.
             roi: (X, Y, Z) mask or image, for a model that was trained around one.
             center: (3,) index of the voxel in the middle of the box, instead of `roi`.
-            batch_size: slices at once; None: as many as fit into memory.
+            batch_size: slices or windows at once; None: as many as fit into memory.
 
         Raises UserError for an invalid image, affine, size or ROI, for another number of contrasts,
         and for an ROI that is missing or that the model does not use.

@@ -75,6 +75,9 @@ def threshold_sentences(results: Results, target: str) -> Iterator[str]:
     """Describe the thresholds of all candidates and what follows them, by sentences."""
     yield from _origin_sentences(results, used_thresholds(results, target))
     yield _postprocessing_sentence(results)
+    mirrored = _by_candidate(results, ("mirror",))
+    if True in mirrored:
+        yield f"Logits were averaged over mirror images: {', '.join(mirrored[True])}."
     removed = _by_candidate(results, ("remove_small_from_truth",))
     if removed.keys() != {None}:
         rules = _describe(removed, "{}", "none")

@@ -234,9 +234,14 @@ def _striped(targets: Tensor, ignore: Tensor) -> Tensor:
 
 
 class ProgressDisplay(ProgressBar):
-    """Shows loss, Dice, slices/s and the time left; warns of an output of 0 everywhere."""
+    """Shows loss, Dice, slices/s and the time left; warns of an output of 0 everywhere.
 
-    def __init__(self, console: Console, epochs: int, done: int, slices: int) -> None:
+    `slices` is the number of samples in an epoch, which are called `unit`: slices or patches.
+    """
+
+    def __init__(
+        self, console: Console, epochs: int, done: int, slices: int, unit: str = "slices"
+    ) -> None:
         text = "{task.fields[within]:>4.0%} · {task.fields[news]}"
         super().__init__(
             console, "epoch", epochs, text, completed=done, width=12, within=0.0, news=""
@@ -244,7 +249,7 @@ class ProgressDisplay(ProgressBar):
         self.epochs = epochs
         self._first_epoch = done
         self._start = time.perf_counter()
-        self._slices, self._slices_done = slices, 0
+        self._slices, self._slices_done, self._unit = slices, 0, unit
 
     def step(self, slices: int) -> None:
         """Advance within the epoch; nothing is read from the device."""
@@ -260,7 +265,7 @@ class ProgressDisplay(ProgressBar):
         news = (
             f"loss {record['train_loss']:.4f} · validation {record['val_loss']:.4f}"
             f"{'*' if best else ' '} Dice {format_percent(record['val_dice'])} · "
-            f"{self._slices / max(record['train_seconds'], 1e-9):.0f} slices/s · "
+            f"{self._slices / max(record['train_seconds'], 1e-9):.0f} {self._unit}/s · "
             f"{left} left"
         )
         self.update(completed=state.epoch, within=0.0, news=news)

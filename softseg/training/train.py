@@ -372,7 +372,8 @@ def _fit_and_record(
     try:
         with memory_errors(*MEMORY), determinism_errors(), recorder, mlflow or nullcontext():
             slices = task.epoch_size
-            with ProgressDisplay(console, trainer.max_epochs, state.epoch, slices) as display:
+            unit = "slices" if task.patches is None else "patches"
+            with ProgressDisplay(console, trainer.max_epochs, state.epoch, slices, unit) as display:
                 observers: list[Observer] = [recorder, display]
                 observers += [observer for observer in (mlflow, profiler) if observer]
                 fit(state, task, _Observers(tuple(observers)))
