@@ -203,3 +203,21 @@ def test_volumes_can_be_varied_along_their_third_axis():
     experiment = of_volumes("augment=[{flip: {axes: [2]}}]").experiment
     predictor = Predictor(unet(), heads.build({"name": "sigmoid"}, 1), CPU)
     check_varies(Sampling("tta"), predictor, experiment.augment, "runs/x")
+
+
+GRIDS = {
+    "isotropic": np.diag([1.0, 1.0, 1.0, 1.0]),
+    "flipped": np.diag([-1.0, 1.0, -2.0, 1.0]),
+    "stored-sagittally": np.array([[0, 0, 2.0, 3], [1, 0, 0, -8], [0, -1, 0, 5], [0, 0, 0, 1]]),
+    "oblique": makers.oblique((0.7, 0.8, 2.5)),
+    "oblique-lps": makers.oblique((0.9, 0.6, 4.0), lps=True),
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("zooms", ["0.8, 0.7, null", "1.3, null, 2", "null, null, null"])
+def test_volumes_and_slices_have_the_same_place(grid, zooms):
+    """A network of single voxels gives the same whether it sees a scan as slices or as a volume."""
+    steps = f"preprocess=[{{standardize: {{}}}}, {{resample: {{zooms: [{zooms}]}}}}]"
+    scan = sample(makers.scan(5, (11, 9, 6)), GRIDS[grid])
+    assert segment(of_volumes(steps), scan) == pytest.approx(segment(seen(steps), scan), abs=1e-5)
