@@ -50,7 +50,7 @@ def steps_against_peers(rounds: int) -> Row:
 def preset_against_peers(rounds: int) -> Row:
     """CPU time of the preset `nnunet`, of each peer at its fastest / of softseg."""
     row = row_of(
-        "preset nnunet / batchgeneratorsv2's, TorchIO's, one CPU thread, slices and patches",
+        "preset nnunet, nnunet_3d / batchgeneratorsv2's, TorchIO's, one CPU thread",
         ">= 3 and >= 10 times",
     )
     measured = {_name(shape): in_child(preset_seconds, rounds, shape, cores=1) for shape in SHAPES}
@@ -97,9 +97,9 @@ def step_seconds(rounds: int, shape: Sequence[int], samples: int | None = None) 
 
 
 def preset_seconds(rounds: int, shape: Sequence[int], samples: int | None = None) -> Seconds:
-    """Return the same of the preset `nnunet`, and of softseg for each of its steps alone."""
+    """Return the same of the preset `nnunet` or `nnunet_3d`, and of each of its steps alone."""
     samples = samples or PRESET_SAMPLES[len(shape) - 2]
-    steps = parse_steps(PRESETS["nnunet"])
+    steps = parse_steps(PRESETS["nnunet" if len(shape) == 4 else "nnunet_3d"])
     return {"nnunet": _seconds(rounds, steps, tuple(shape), samples, STEP_PEERS)} | {
         f"step {place} alone, {step.name}": _seconds(rounds, [step], tuple(shape), samples)
         for place, step in enumerate(steps, start=1)
