@@ -71,10 +71,10 @@ def summary(
     from softseg.check.contact_sheet import sheet_entries, write_contact_sheets
     from softseg.config.load import load_experiment
     from softseg.core.errors import combined_error
-    from softseg.core.files import check_writable
+    from softseg.core.files import check_new_folder
     from softseg.data.subject import count_scans, persons_of
 
-    check_writable(out)
+    check_new_folder(out)
     console = open_console(to_stderr=json_)
     experiment = load_experiment(config, set_ or [])
     subjects = experiment.dataset()
@@ -117,7 +117,7 @@ def augment(
     from softseg.config.experiment import Experiment
     from softseg.config.load import is_ablation, load_tree, validate
     from softseg.core.errors import UserError
-    from softseg.core.files import check_writable
+    from softseg.core.files import check_new_folder
     from softseg.training.augmentation_sheet import draw_augmentation
 
     tree = load_tree(config, set_ or [])
@@ -127,7 +127,7 @@ def augment(
             "configuration that it extends, with what a candidate changes as --set KEY=VALUE"
         )
     experiment = validate(tree, Experiment)
-    check_writable(out)
+    check_new_folder(out)
     console = open_console(to_stderr=json_)
     drawn = draw_augmentation(experiment, out, console, subject, format, overwrite=overwrite)
     line = f"{drawn.subject}, slice {drawn.slice} of {drawn.slices}: "

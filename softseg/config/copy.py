@@ -8,22 +8,22 @@ from pathlib import Path
 from softseg.config.merge import extension_chain
 from softseg.config.shipped import find_shipped, shipped_folder
 from softseg.core.errors import combined_error
-from softseg.core.files import check_writable, write_atomically
+from softseg.core.files import check_new_folder, write_atomically
 
 
 def copy_config(name: str, folder: Path, overwrite: bool = False) -> dict[Path, bool]:
     """Copy the configuration and the files that it extends; return whether each copy is new.
 
     Paths of configurations in comments become those of the copies; the copy of `published/x` is
-    DIR/published/x.yaml. A file that is there already
+    DIR/published/x.yaml, and the name may end with `.yaml`. A file that is there already
     with the same content stays. Raises UserError, before anything is written, for an unknown name,
     and for a file with other content unless `overwrite`.
     """
     texts = {}
-    for file in extension_chain(find_shipped(name)):
+    for file in extension_chain(find_shipped(name.removesuffix(".yaml"))):
         copied = folder / file.relative_to(shipped_folder())
         texts[copied] = _with_paths_in(file.read_text(encoding="utf-8"), folder)
-    check_writable(folder)
+    check_new_folder(folder)
     new = {file: text for file, text in texts.items() if _content(file) != text}
     existing = [str(file) for file in new if file.exists()]
     if existing and not overwrite:

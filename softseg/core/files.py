@@ -23,6 +23,11 @@ if sys.platform != "win32":
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk without room."""
 
+# of files that softseg reads or writes; a new folder of such a name is a mistake
+_ENDINGS = {
+    *(".csv", ".gz", ".html", ".jpg", ".json", ".md", ".nii", ".pdf", ".png", ".softseg", ".svg"),
+    *(".tex", ".txt", ".yaml", ".yml", ".zip"),
+}
 _PREFIX, _SUFFIX = ".part-", "~"  # of temporary names
 _DAY = 86_400  # seconds
 
@@ -124,6 +129,16 @@ def read_json(path: Path) -> Any:
 def write_json(path: Path, content: Any) -> None:
     """Replace a JSON file in one step."""
     write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise UserError for a new folder with the ending of a file, or that cannot be written to."""
+    if folder.suffix.lower() in _ENDINGS and not folder.exists():
+        raise UserError(
+            f"{folder}: files are written to a folder, and this is the name of a file; name a "
+            f"folder, such as {folder.with_name(folder.name.partition('.')[0])}"
+        )
+    check_writable(folder)
 
 
 def check_writable(folder: Path) -> None:

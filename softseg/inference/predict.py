@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import (
-    check_writable,
+    check_new_folder,
     os_error_message,
     read_json,
     remove_leftovers,
@@ -118,7 +118,7 @@ def predict_scans(
     Raises UserError for options that a model cannot use, and for a model with nothing to vary.
     """
     model = models[0]
-    check_writable(out)
+    check_new_folder(out)
     check_crop(models, options)
     if sampling is not None:
         check_varies(sampling, model.predictor, model.experiment.augment, str(model.source))

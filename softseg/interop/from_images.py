@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from softseg.core.errors import UserError, combined_error
-from softseg.core.files import check_writable, shared_files, write_atomically
+from softseg.core.files import check_new_folder, shared_files, write_atomically
 from softseg.core.names import natural_key
 from softseg.data.nifti.io import nifti_bytes
 
@@ -59,7 +59,7 @@ def convert_images(
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
-    check_writable(out)
+    check_new_folder(out)
     files = [path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS]
     files = sorted((path for path in files if path.is_file()), key=lambda p: natural_key(str(p)))
     if not files:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from softseg import models
 from softseg.config.experiment import Experiment
 from softseg.core.errors import UserError
-from softseg.core.files import check_writable, write_atomically
+from softseg.core.files import check_new_folder, write_atomically
 from softseg.inference.model import open_model
 from softseg.package.onnx import check_installed, network_with_weights, to_onnx
 from softseg.preprocess.slices import Slices
@@ -53,7 +53,7 @@ def to_ivadomed(source: Path, out: Path, overwrite: bool = False) -> tuple[Path,
     check_installed()
     model = open_model(source, "cpu")
     experiment, predictor = model.experiment, model.predictor
-    check_writable(out)
+    check_new_folder(out)
     if not out.is_dir():
         raise UserError(f"there is no folder {out}; create it first")
     folder = out / experiment.name

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from softseg.core.errors import UserError
-from softseg.core.files import check_writable, write_atomically
+from softseg.core.files import check_new_folder, write_atomically
 from softseg.viewer.site import Site
 
 
 def check_export_folder(folder: Path) -> None:
     """Raise UserError if a folder cannot be written to, or holds something."""
-    check_writable(folder)
+    check_new_folder(folder)
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; choose a new folder for --export")
 

@@ -195,3 +195,14 @@ def test_a_copy_replaces_no_file_without_overwrite(tmp_path: Path) -> None:
 def test_a_copy_of_an_unknown_name_suggests_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no configuration 'qickstart' \(did you mean 'quickst"):
         copy_config("qickstart", tmp_path)
+
+
+def test_the_name_of_a_copied_configuration_may_have_its_ending(tmp_path):
+    copied = copy_config("published/ms_soft_sig_wing.yaml", tmp_path)
+    assert copied == dict.fromkeys(copy_config("published/ms_soft_sig_wing", tmp_path), True)
+
+
+def test_configurations_are_not_copied_to_a_folder_with_the_name_of_a_file(tmp_path):
+    with pytest.raises(UserError, match="this is the name of a file"):
+        copy_config("quickstart", tmp_path / "mine.yaml")
+    assert not list(tmp_path.iterdir())

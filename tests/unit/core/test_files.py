@@ -15,6 +15,7 @@ import pytest
 from softseg.core import files
 from softseg.core.errors import UserError
 from softseg.core.files import (
+    check_new_folder,
     check_writable,
     ignores_case,
     naming_file,
@@ -168,6 +169,16 @@ def test_a_file_system_that_distinguishes_case_is_recognized(tmp_path):
     distinguishes = not (tmp_path / "run").samefile(tmp_path / "RUN")
     for folder in (tmp_path / "run", tmp_path / "new/folder"):
         assert ignores_case(folder) != distinguishes
+
+
+@pytest.mark.parametrize("name", ["x.html", "scan.nii.gz", "deep/x.PNG"])
+def test_a_new_folder_has_no_name_of_a_file(tmp_path, name):
+    with pytest.raises(UserError, match=r"this is the name of a file; .* such as .*/(x|scan)$"):
+        check_new_folder(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    check_new_folder(tmp_path / "site.1")
+    (tmp_path / name).mkdir(parents=True)
+    check_new_folder(tmp_path / name)
 
 
 def test_a_path_below_a_file_cannot_be_written_to(tmp_path):
