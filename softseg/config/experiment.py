@@ -165,6 +165,12 @@ class Experiment(Component):
         for step in self.augment:
             if isinstance(step, RandomStep):
                 step.check_images(self.axes, len(self.dataset.contrasts))
+            elif isinstance(step, TorchioTransform) and self.axes == 3:
+                raise ValueError(
+                    f"augment: {step.name} of TorchIO transforms the slices of a 2D network, and "
+                    f"{self.model.name} is trained on patches; use steps of softseg (affine, "
+                    "elastic, noise, blur, bias_field, ...)"
+                )
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""`softseg data augment`: pictures of what the augmentation makes of one slice."""
+"""`softseg data augment`: pictures of what the augmentation makes of a slice or a patch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from softseg.core.memory import memory_errors
 from softseg.core.names import unknown_name
 from softseg.data.splits import Sets
 from softseg.data.subject import Subject
-from softseg.preprocess.store import VolumeStore
 from softseg.render.figures.augmentation import Panel, PanelSheet, plot_augmentation
 from softseg.render.figures.style import FigureFormat
 from softseg.runs.data import PreparedData, load_stack
+from softseg.runs.patch_size import resolve_patches
 from softseg.training.batches import collate
 from softseg.training.task import Task, build_task
 
@@ -53,7 +53,8 @@ def draw_augmentation(
 
     Both show the slice with the most foreground of a subject (default: the first one of the
     training set), as training gets it: preprocessed and, with `standardize: {over: slice}`,
-    standardized again after the whole chain. `form` is a format in addition to PNG.
+    standardized again after the whole chain. Of a 3D network's patches they show this slice,
+    although the whole patch is augmented. `form` is a format in addition to PNG.
 
     Raises UserError without augmentation, for an unknown subject or one without a slice, and for
     files that exist, unless `overwrite`.
@@ -73,13 +74,12 @@ def draw_augmentation(
     on_cpu = experiment.trainer.model_copy(update={"device": "cpu"})
     experiment = experiment.model_copy(update={"trainer": on_cpu})
     stack = load_stack(experiment, [chosen], console)
+    experiment = resolve_patches(experiment, stack, [chosen.name])
     task = build_task(experiment, PreparedData(Sets((chosen.name,), (), ()), stack))
-    row, others = _choose_slice(stack, chosen.name)
-    place = f"{chosen.name}, slice {row + 1}/{len(stack.keep)}"
-    panels = {
-        "steps": _step_panels(task, row, others),
-        "chain": _chain_panels(task, row, others),
-    }
+    choose = _choose_slice if task.patches is None else _choose_patch
+    shown = choose(task, chosen.name)
+    place = f"{chosen.name}, slice {shown.number}/{shown.count}"
+    panels = {"steps": _step_panels(task, shown), "chain": _chain_panels(task, shown)}
     for kind, columns in _KINDS.items():
         sheet = PanelSheet(
             title=place,
@@ -90,7 +90,7 @@ def draw_augmentation(
             columns=columns,
         )
         plot_augmentation(sheet, folder / f"{kind}.{form}")
-    return DrawnSlice(chosen.name, row + 1, len(stack.keep), files)
+    return DrawnSlice(chosen.name, shown.number, shown.count, files)
 
 
 def _choose_subject(experiment: Experiment, name: str | None) -> Subject:
@@ -105,11 +105,40 @@ def _choose_subject(experiment: Experiment, name: str | None) -> Subject:
     return by_name[name]
 
 
-def _choose_slice(stack: VolumeStore, subject: str) -> tuple[int, Tensor]:
+@dataclass(frozen=True)
+class _Shown:
+    """The slice that is drawn, of a sample."""
+
+    sample: Tensor  # (), the row of a slice, or (4,), the place of a patch
+    others: Tensor  # (N, ...), other samples, which `mixup` adds
+    number: int  # from 1
+    count: int  # slices of the volume
+    plane: tuple[int, int] | None = None  # of a patch: across which axis, and its index there
+
+    def panel(self, caption: str, batch: augment.Batch, sample: int = 0) -> Panel:
+        """Return the slice of a sample of a batch as a panel."""
+        ignore = None if batch.ignore is None else self._slice(batch.ignore[sample].amax(0)[None])
+        return Panel(
+            caption,
+            self._slice(batch.image[sample]).numpy(),
+            self._slice(batch.target[sample]).numpy(),
+            None if ignore is None else ignore[0].numpy() > 0,
+        )
+
+    def _slice(self, values: Tensor) -> Tensor:
+        """Return the slice (C, H, W) of values (C, *spatial)."""
+        if self.plane is None:
+            return values
+        axis, index = self.plane
+        return values.select(axis + 1, index)
+
+
+def _choose_slice(task: Task, subject: str) -> _Shown:
     """Return the kept slice with the most foreground, and the others, those with most first.
 
     Without foreground it is the middle one.
     """
+    stack = task.stack
     rows = stack.rows([subject])
     if not len(rows):
         raise UserError(
@@ -119,33 +148,50 @@ def _choose_slice(stack: VolumeStore, subject: str) -> tuple[int, Tensor]:
     foreground = stack.truth_of(volume)[rows - volume.start].sum(dim=(1, 2, 3))
     order = rows[foreground.argsort(descending=True, stable=True)]
     row = order[0] if foreground.any() else rows[len(rows) // 2]
-    return int(row), order[order != row]
+    return _Shown(row, order[order != row], int(row) + 1, len(stack.keep))
 
 
-def _step_panels(task: Task, row: int, others: Tensor) -> list[Panel]:
+def _choose_patch(task: Task, subject: str) -> _Shown:
+    """Return the patch around the fullest planes across each axis, and random ones of the volume.
+
+    It is drawn in the plane across the main axis. Without foreground it is the middle of the scan.
+    """
+    stack, sampler = task.stack, task.patches
+    assert sampler is not None
+    [volume] = stack.volumes_of([subject])
+    truth = stack.truth_of(volume)[0].sum(dim=0)
+    voxel = torch.tensor(truth.shape) // 2
+    if truth.any():
+        sums = [truth.sum(dim=[other for other in range(3) if other != axis]) for axis in range(3)]
+        voxel = torch.stack([values.argmax() for values in sums])
+    place = sampler.place_around(volume.start, voxel)
+    others = sampler.places(torch.tensor([volume.start] * _TIMES), None, seeded(task.seed))
+    axis = task.main_axis
+    index = int(voxel[axis])
+    plane = (axis, index - int(place[axis + 1]))
+    return _Shown(place, others, index + 1, truth.shape[axis], plane)
+
+
+def _step_panels(task: Task, shown: _Shown) -> list[Panel]:
     """Return the unchanged slice, and each step at its extremes."""
-    batch = collate(task, torch.tensor([row, *others[:1].tolist()]), seeded(task.seed))
-    panels = [_panel("unchanged", batch)]
+    samples = torch.cat([shown.sample[None], shown.others[:1]])
+    batch = collate(task, samples, seeded(task.seed))
+    panels = [shown.panel("unchanged", batch)]
     for number, step in enumerate(task.augment, start=1):
         for text, result in extremes(step, batch):
-            panels.append(_panel(f"{number}. {step.name}\n{text}", result))
+            panels.append(shown.panel(f"{number}. {step.name}\n{text}", result))
     return panels
 
 
-def _chain_panels(task: Task, row: int, others: Tensor) -> list[Panel]:
+def _chain_panels(task: Task, shown: _Shown) -> list[Panel]:
     """Return the unchanged slice, and eight results of the whole chain."""
-    partners = others[:_TIMES].tolist() if task.mixes_samples else []
-    batch = collate(task, torch.tensor([row] * _TIMES + partners), seeded(task.seed))
+    partners = shown.others[: _TIMES if task.mixes_samples else 0]
+    samples = torch.cat([shown.sample[None]] * _TIMES + [partners])
+    batch = collate(task, samples, seeded(task.seed))
     unchanged = batch.map_tensors(Tensor.clone)
     augmented = augment.augment(batch, task.augment, seeded(task.seed))
     if task.restandardize:
         unchanged = augment.restandardize(unchanged, task.restandardize)
         augmented = augment.restandardize(augmented, task.restandardize)
-    samples = [_panel(f"sample {k + 1}", augmented, k) for k in range(_TIMES)]
-    return [_panel("unchanged", unchanged), *samples]
-
-
-def _panel(caption: str, batch: augment.Batch, sample: int = 0) -> Panel:
-    """Return a sample of a batch as a panel."""
-    ignore = None if batch.ignore is None else batch.ignore[sample].amax(dim=0).numpy() > 0
-    return Panel(caption, batch.image[sample].numpy(), batch.target[sample].numpy(), ignore)
+    panels = [shown.panel(f"sample {k + 1}", augmented, k) for k in range(_TIMES)]
+    return [shown.panel("unchanged", unchanged), *panels]

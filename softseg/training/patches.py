@@ -56,9 +56,16 @@ class PatchSampler:
             possible = [index for index in order if self.foreground[int(rows[index])]]
             for index in possible[: max(1, round(foreground * len(rows)))]:
                 voxel = self._foreground_voxel(int(rows[index]), unit[index, 3:])
-                corners[index] = torch.minimum((voxel - size // 2).clamp(min=0), room[index])
+                corners[index] = self.place_around(int(rows[index]), voxel)[1:]
         corners = torch.where(room >= 0, corners, room // 2)
         return torch.cat([rows[:, None], corners], dim=1)
+
+    def place_around(self, row: int, voxel: Tensor) -> Tensor:
+        """Return the place (4,) of a patch around a voxel (3,), as far as the border allows."""
+        size = torch.tensor(self.size)
+        room = self.shapes[row] - size
+        corner = torch.minimum((voxel - size // 2).clamp(min=0), room)
+        return torch.cat([torch.tensor([row]), torch.where(room >= 0, corner, room // 2)])
 
     def _foreground_voxel(self, row: int, unit: Tensor) -> Tensor:
         """Return a voxel (3,) of a volume's foreground, chosen by two numbers in [0, 1)."""

@@ -17,6 +17,7 @@ from tests.support.figures import saved_figure, slice_axes
 
 __all__ = ["saved_figure"]
 CHAIN = "augment=[{affine: {}}, {noise: {}}, {mixup: {}}, {RandomNoise: {}}, {binarize: {}}]"
+VOLUMES = "augment=[{affine: {}}, {noise: {}}, {mixup: {}}, {binarize: {}}]"
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +124,29 @@ def test_slices_standardized_after_augmentation_are_so_in_the_chain_only(softseg
         np.testing.assert_allclose(panel.images, chain.panels[0].images, atol=1e-4)
 
 
+@pytest.mark.parametrize("size", ["null", "[8, 8, 2]"])
+def test_the_slice_of_a_patch_has_the_most_foreground(softseg, sheets, monkeypatch, size):
+    stacks = []
+    load = augmentation_sheet.load_stack
+    monkeypatch.setattr(
+        augmentation_sheet, "load_stack", lambda *a: stacks.append(load(*a)) or stacks[-1]
+    )
+    sets = ("model={name: unet3d, depth: 1, filters: 2}", f"patches.size={size}", VOLUMES)
+    status, _, err = softseg(
+        "data", "augment", "tiny.yaml", *(w for s in sets for w in ("--set", s))
+    )
+    assert status == 0, err
+    truth = stacks[0].truth_of(stacks[0].volumes[0])[0]
+    sums = truth.sum(dim=(0, 1, 2))
+    assert f"slice {int(sums.argmax()) + 1}/{len(sums)}" in sheets[0].title
+    unchanged = sheets[0].panels[0].masks[0]
+    fullest = truth[0, :, :, sums.argmax()].numpy()
+    assert unchanged.sum() == pytest.approx(fullest.sum() if size == "null" else unchanged.sum())
+    assert unchanged.max() == fullest.max()
+    chain = sheets[1].panels
+    assert len({panel.images.tobytes() for panel in chain}) == 9
+
+
 SEVERAL = """\
 name: several
 dataset:
@@ -160,8 +184,12 @@ def test_several_contrasts_targets_and_oblong_pixels(softseg, sheets):
     [
         (["--set", "augment=[]"], ["augment has no steps", "preset: light"]),
         (["--subject", "site1-sc03"], ["--subject", "site1-sc02"]),
+        (
+            ["--set", "model={name: unet3d}", "--set", "augment=[{RandomNoise: {}}]"],
+            ["augment: RandomNoise of TorchIO", "unet3d is trained on patches"],
+        ),
     ],
-    ids=["no-steps", "unknown-subject"],
+    ids=["no-steps", "unknown-subject", "torchio-in-3d"],
 )
 def test_wrong_input_is_one_message(softseg, arguments, words):
     status, out, err = softseg("data", "augment", "tiny.yaml", *arguments)
