@@ -77,6 +77,7 @@ def _describe(run: Run, start: TrainingStart) -> dict[str, Any]:
     experiment, task, stack = start.experiment, start.task, start.prepared.stack
     trainer, sets, processes = experiment.trainer, start.prepared.sets, task.processes.world_size
     members = {"training": sets.train, "validation": sets.validation, "test": sets.test}
+    kind = "volumes" if stack.holds_volumes else "slices"
     batch = batch_shape(experiment, stack, math.ceil(trainer.batch_size / processes))
     return {
         "name": experiment.name,
@@ -86,30 +87,31 @@ def _describe(run: Run, start: TrainingStart) -> dict[str, Any]:
         "precision": trainer.precision,
         "processes": processes,
         "data": {
-            name: {"subjects": len(names), "slices": len(stack.rows(names))}
+            name: {"subjects": len(names), kind: len(stack.rows(names))}
             for name, names in members.items()
         },
         "pixels": list(batch[2:]),
         "parameters": sum(p.numel() for p in start.state.model.parameters()),
         "epochs_done": start.state.epoch,
         "epochs_left": trainer.max_epochs - start.state.epoch,
-        "memory_bytes": {"slices": stack.n_bytes, "training": training_bytes(experiment, batch)},
+        "memory_bytes": {kind: stack.n_bytes, "training": training_bytes(experiment, batch)},
     }
 
 
 def _print(console: Console, result: Mapping[str, Any], start: TrainingStart) -> None:
     """Print memory and times."""
+    kind = "volumes" if start.task.patches else "slices"
     memory, seconds, left = result["memory_bytes"], result["seconds"], result["epochs_left"]
     peaks = [f"{_size(memory['peak_host'])} of this process"]
     if "peak_device" in memory:
         peaks.append(f"{_size(memory['peak_device'])} on {result['device']}")
     steps = math.ceil(steps_per_epoch(start.task))
     cache = start.experiment.dataset.cache
-    written = f" Preprocessed slices are in the cache {cache}." if cache else ""
+    written = f" Preprocessed {kind} are in the cache {cache}." if cache else ""
     print_topics(
         console,
         [
-            f"memory    slices {_size(memory['slices'])}; training {_size(memory['training'])} "
+            f"memory    {kind} {_size(memory[kind])}; training {_size(memory['training'])} "
             "(estimate: weights, gradients, moments and feature maps of a batch); measured peak "
             + ", ".join(peaks),
             f"time      {seconds['step']:.3f} s a step (median of {STEPS}); "

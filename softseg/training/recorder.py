@@ -262,10 +262,11 @@ class ProgressDisplay(ProgressBar):
         done_here = state.epoch - self._first_epoch
         seconds_per_epoch = (time.perf_counter() - self._start) / done_here
         left = whole_seconds(seconds_per_epoch * (self.epochs - state.epoch))
+        rate = self._slices / max(record["train_seconds"], 1e-9)
         news = (
             f"loss {record['train_loss']:.4f} · validation {record['val_loss']:.4f}"
             f"{'*' if best else ' '} Dice {format_percent(record['val_dice'])} · "
-            f"{self._slices / max(record['train_seconds'], 1e-9):.0f} {self._unit}/s · "
+            f"{rate:.{0 if rate >= 10 else 1}f} {self._unit}/s · "
             f"{left} left"
         )
         self.update(completed=state.epoch, within=0.0, news=news)

@@ -80,8 +80,9 @@ def summarize_data(
     `persons` has the person of each subject, if known.
     """
     members = {"training": sets.train, "validation": sets.validation, "test": sets.test}
+    kind = "volumes" if stack.holds_volumes else "slices"
     counts = " · ".join(
-        f"{name} {count_scans(names, persons or {})}, {_samples_of(experiment, stack, names)}"
+        f"{name} {count_scans(names, persons or {})}, {len(stack.rows(names))} {kind}"
         for name, names in members.items()
     )
     root = experiment.dataset.root
@@ -94,15 +95,6 @@ def summarize_data(
     return lines + _ignored_lines(experiment, sets, stack) + _weight_lines(experiment, sets, stack)
 
 
-def _samples_of(experiment: Experiment, stack: VolumeStore, subjects: Sequence[str]) -> str:
-    """Return the number of slices of subjects, or of patches in an epoch, with its unit."""
-    count = len(stack.rows(subjects))
-    if not stack.holds_volumes:
-        return f"{count} slices"
-    per_volume = experiment.patches.per_volume
-    return f"{count} volumes" + (f" ({per_volume} patches each)" if per_volume > 1 else "")
-
-
 def _size_of(experiment: Experiment, stack: VolumeStore) -> str:
     """Return the size of slices, or of volumes and of the patches that are cut from them."""
     if not stack.holds_volumes:
@@ -111,8 +103,11 @@ def _size_of(experiment: Experiment, stack: VolumeStore) -> str:
     shapes = [volume.geometry.network.shape for volume in stack.volumes]
     ends = [sorted({min(sides), max(sides)}) for sides in zip(*shapes, strict=True)]
     ranges = " x ".join("-".join(map(str, end)) for end in ends)
-    assert experiment.patches.size is not None
-    return f"{ranges} voxels, patches of {' x '.join(map(str, experiment.patches.size))}"
+    patches = experiment.patches
+    assert patches.size is not None
+    per_volume = f"{patches.per_volume} patches" if patches.per_volume > 1 else "a patch"
+    size = " x ".join(map(str, patches.size))
+    return f"{ranges} voxels; in an epoch {per_volume} of {size} of each training volume"
 
 
 def _ignored_lines(experiment: Experiment, sets: Sets, stack: VolumeStore) -> list[str]:
