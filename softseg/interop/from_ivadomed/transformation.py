@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from softseg.interop.from_ivadomed.outcomes import OFF, WHOLE_SLICES, Outcomes
@@ -199,6 +200,8 @@ def _convert_augmentation(config: IvadomedConfig, outcomes: Outcomes, name: str)
             outcomes.write((*flip, "p"), 1)
         if config.version == "2.2":
             outcomes.warn(key, _ALWAYS)
+    elif config.volume_network:
+        _convert_to_step(config, outcomes, key, name)
     else:
         _convert_torchio(config, outcomes, key, name)
     outcomes.contribute(types, ("augment",))
@@ -258,6 +261,39 @@ def _convert_torchio(config: IvadomedConfig, outcomes: Outcomes, key: str, name:
         outcomes.warn(key, _STANDARDIZED)
     if name == "AdditiveGaussianNoise":
         outcomes.write(("augment", ours, "p"), 1, "always applied")
+
+
+def _convert_to_step(config: IvadomedConfig, outcomes: Outcomes, key: str, name: str) -> None:
+    """Convert a step of volumes to softseg's own, since TorchIO's transform slices here."""
+    if name == "AdditiveGaussianNoise":
+        std = config.number(f"{key}.std", 0.01)
+        outcomes.carry_over(f"{key}.std", ("augment", "noise", "std"), [std, std], "always applied")
+        outcomes.leave_out(f"{key}.mean", "an offset, which noise of mean 0 does not have")
+    elif name == "RandomBiasField":
+        step = ("augment", "bias_field")
+        strength = config.number(f"{key}.coefficients", 0.5)
+        outcomes.carry_over(f"{key}.coefficients", (*step, "strength"), [strength, strength])
+        outcomes.carry_over_number(f"{key}.order", (*step, "order"), 3)
+        twice = config.number(f"{key}.p", 0.5) ** 2
+        outcomes.carry_over(f"{key}.p", (*step, "probability"), twice, "applied twice by ivadomed")
+    else:
+        blurs = name == "RandomBlur"
+        step, field = ("augment", "blur" if blurs else "gamma"), "sigma" if blurs else "exponent"
+        range_key = f"{key}.{'sigma_range' if blurs else 'log_gamma_range'}"
+        limits = _range(config, range_key, [0.0, 2.0] if blurs else [-0.3, 0.3])
+        value = limits if blurs else [math.exp(limit) for limit in limits]
+        outcomes.carry_over(range_key, (*step, field), value)
+        outcomes.carry_over_number(f"{key}.p", (*step, "probability"), 0.5)
+    if name != "RandomBlur":  # an offset or a factor of the intensities does not change a blur
+        outcomes.warn(key, _STANDARDIZED)
+
+
+def _range(config: IvadomedConfig, key: str, default: list[float]) -> list[float]:
+    """Return two numbers of at most 10 in size; raises UserError for anything else."""
+    limits = [float(limit) for limit in config.items(key, (int, float))] or default
+    if len(limits) != 2 or max(map(abs, limits)) > 10:
+        raise config.error(key, "must be two numbers from -10 to 10", config.get(key))
+    return limits
 
 
 def convert_slices(config: IvadomedConfig, outcomes: Outcomes) -> None:

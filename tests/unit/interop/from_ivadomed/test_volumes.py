@@ -59,6 +59,25 @@ def test_volumes_are_normalized_and_flipped_as_a_whole(converted):
     assert flip["flip"] == {"axes": [0, 1, 2], "probability": 0.5}
 
 
+def test_intensities_of_volumes_are_changed_by_softsegs_own_steps(converted):
+    """TorchIO's transforms are of slices."""
+    conversion = converted()
+    steps = {name: fields for step in conversion.yaml["augment"] for name, fields in step.items()}
+    assert steps["gamma"]["exponent"] == pytest.approx([0.3679, 2.7183], abs=1e-4)
+    assert steps["gamma"]["probability"] == 0.5
+    assert steps["blur"] == {"sigma": [0.0, 2.0], "probability": 0.5}
+    assert steps["noise"] == {"std": [0.02, 0.02]}
+    assert steps["bias_field"] == {"strength": [0.5, 0.5], "order": 3, "probability": 0.25}
+    assert not any(name.startswith("Random") for name in steps)
+
+
+def test_a_range_that_is_not_two_numbers_is_rejected(converted):
+    for wrong in ([0.1], [0, 999]):
+        steps = {"RandomGamma": {"log_gamma_range": wrong}}
+        with pytest.raises(UserError, match=r"log_gamma_range.*must be two numbers"):
+            converted(transformation=steps)
+
+
 def test_a_list_of_scales_has_a_value_for_each_axis(converted):
     affine = {"degrees": 5, "translate": [0.1, 0.2, 0.3], "scale": [0.1, 0.2, 0.3]}
     [step] = converted(transformation={"RandomAffine": affine}).yaml["augment"][:1]
