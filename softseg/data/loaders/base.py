@@ -279,6 +279,7 @@ class DatasetFields(Component):
         if self.raters.chosen is None:  # otherwise the masks of other raters are not read
             _warn_of_missing_raters(subjects, list(self.targets))
             self._warn_of_lost_confidences(subjects)
+            self._warn_of_background_codes()
         left_out = [files.name for files in kept if files not in complete]
         if left_out:
             _log.warning(
@@ -299,6 +300,16 @@ class DatasetFields(Component):
                     "them",
                     self.raters.fusion, name,
                 )  # fmt: skip
+
+    def _warn_of_background_codes(self) -> None:
+        """Warn of targets that 0 belongs to, the code of what is in no structure."""
+        for name, target in self.targets.items():
+            if 0 in (target.codes or {}):
+                _log.warning(
+                    "dataset.targets.%s.values: 0 is the code of the background in most masks, so "
+                    "nearly every voxel belongs to this target; remove it, unless that is meant",
+                    name,
+                )
 
 
 def _warn_of_missing_raters(subjects: Sequence[Subject], targets: Sequence[str]) -> None:

@@ -186,3 +186,11 @@ def test_a_code_that_nnunets_description_lacks_is_rejected(tmp_path):
     spec, _ = nnunet(tmp_path, coded())
     with pytest.raises(UserError, match=r"targets\.gm\.values: .* has no code 7; it has"):
         build(tmp_path, spec, values={1: 0.5, 7: 1})()
+
+
+@pytest.mark.parametrize("values", [{0: 0.5, 1: 1}, [0, 1], [1, 2], {1: 0.5}])
+def test_the_code_of_the_background_in_a_target_is_a_warning(tmp_path, caplog, values):
+    caplog.set_level(logging.WARNING)
+    build(tmp_path, files(tmp_path, coded())[0], values=values)()
+    warned = caplog.text.count("dataset.targets.gm.values: 0 is the code of the background")
+    assert warned == (1 if 0 in values else 0)
