@@ -22,6 +22,7 @@ from softseg.runs.folder import Run
 from softseg.runs.thresholds import Threshold, read_thresholds, write_thresholds
 from softseg.training import train as experiment
 from tests.support import makers, project
+from tests.support.command import command
 
 COLUMNS = [
     "subject", "person", "target", "group", "in_plane_mm",
@@ -391,3 +392,17 @@ def test_a_truth_without_small_objects_is_named_where_the_scores_are_printed(run
     text = "binary scores are with a truth without objects of less than 1000 voxels (evaluate."
     assert text in console.file.getvalue()
     assert (table.table["volume_truth_ml"] == 0).all()
+
+
+def test_mirroring_changes_the_prediction_and_is_recorded(run, monkeypatch):
+    text = run.config.read_text()
+    run.config.write_text(text.replace("augment:\n", "augment:\n  - flip: {axes: [0, 1]}\n"))
+    soft = {}
+    for option in ("--no-mirror", "--mirror"):
+        words = ["eval", str(run.folder), "--threshold", "0.5", option]
+        assert command(monkeypatch, *words) == 0
+        soft[option] = predicted(run, TEST[0], "probseg")
+        sidecar = json.loads(next((run.folder / "predictions").rglob("*_mask.json")).read_text())
+        assert sidecar.get("Mirrored", False) == (option == "--mirror")
+    assert np.abs(soft["--mirror"] - soft["--no-mirror"]).max() > 1e-4
+    assert run.metadata()["scored_evaluate"]["mirror"]
