@@ -54,7 +54,7 @@ class Trainer(Component):
     """How a network is trained: gradient descent on mini-batches, validated every epoch."""
 
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 8
-    """Number of slices in one training step."""
+    """Number of samples (slices, or patches of a 3D network) in one training step."""
     accumulate: Annotated[int, Field(ge=1, le=65536)] = 1
     """Number of batches whose gradients are averaged for one update of the weights: as a batch of
     `accumulate` x `batch_size` samples, in the memory of one batch. The same gradient, except for
@@ -63,10 +63,11 @@ class Trainer(Component):
     last update of an epoch has the batches that are left."""
     oversample_foreground: Annotated[float, Field(gt=0, le=1)] | None = None
     """Fraction of an epoch's slices that contain a target, if fewer do; the number of slices in an
-    epoch stays the same. null: each slice once."""
+    epoch stays the same. With a 3D network: fraction of the patches that are cut around a voxel of
+    a target. null: each slice once, patches at random places."""
     max_epochs: Annotated[int, Field(ge=1)] = 200
-    """Maximum number of passes over the training slices; the schedules cosine and poly span all of
-    them."""
+    """Maximum number of passes over the training slices or volumes; the schedules cosine and poly
+    span all of them."""
     optimizer: OptimizerSpec = Adam()
     """How the weights follow the gradient: adam | adamw | sgd."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
@@ -123,7 +124,8 @@ class Trainer(Component):
     install softseg[mlflow]`; nothing leaves the machine)."""
     images_every: Annotated[int, Field(ge=0)] = 10
     """Number of epochs between images of fixed validation slices in TensorBoard, one for each
-    target; the last epoch has them, too. 0: no images."""
+    target; the last epoch has them, too. They are the fullest slices of up to four scans, with a 3D
+    network the fullest planes across all three axes. 0: no images."""
 
     @field_validator("device")
     @classmethod
