@@ -38,6 +38,17 @@ PRESETS: dict[str, _Steps] = {
         {"noise": {"std": [0, 0.1], "probability": 0.15}},
         {"gamma": {"exponent": [0.7, 1.5], "probability": 0.3}},
     ],
+    # the paper's affine with nnU-Net's changes of intensity, each contrast on its own
+    "strong": [
+        {"affine": {"rotation": 20, "translation": 0.03, "scale": 0.1}},
+        {"noise": {"std": [0, 0.1], "probability": 0.1}},
+        {"blur": {"sigma": [0.5, 1], "probability": 0.2}},
+        {"brightness": {"factor": [0.75, 1.25], "probability": 0.15}},
+        {"contrast": {"factor": [0.75, 1.25], "probability": 0.15}},
+        {"low_resolution": {"zoom": [0.5, 1], "probability": 0.25}},
+        {"gamma": {"exponent": [0.7, 1.5], "inverted": True, "probability": 0.1}},
+        {"gamma": {"exponent": [0.7, 1.5], "probability": 0.3}},
+    ],
     "nnunet": _nnunet(180, [0, 1]),
     "nnunet_3d": _nnunet(30, [0, 1, 2]),
     "nnunet_anisotropic": _nnunet(180, [0, 1, 2], plane=[0, 1]),

@@ -60,7 +60,8 @@ def test_config_completes_names_yaml_files_and_folders(
     for name in ("hip.yaml", "hip.txt", ".hidden.yaml", "house/x.yml"):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).touch()
-    assert complete_config("hi") == ["hippocampus_ablation", "hippocampus_softseg", "hip.yaml"]
+    shipped = ["hippocampus_3d", "hippocampus_ablation", "hippocampus_softseg"]
+    assert complete_config("hi") == [*shipped, "hip.yaml"]
     assert complete_config("ho") == ["house/"]
     assert complete_config("house/") == ["house/x.yml"]
     assert complete_config("none/") == []
@@ -75,7 +76,7 @@ def test_the_shell_completes_names(
     monkeypatch.setenv("COMP_WORDS", "softseg train quick")
     monkeypatch.setenv("COMP_CWORD", "2")
     assert command(monkeypatch) == 0
-    assert capsys.readouterr().out.split() == ["quickstart"]
+    assert capsys.readouterr().out.split() == ["quickstart", "quickstart_3d"]
 
 
 def test_the_version_names_what_a_report_of_a_problem_needs(

@@ -70,7 +70,10 @@ def test_a_wrong_preset_is_one_message_at_its_line(tmp_path, augment, message):
 
 @pytest.mark.parametrize(
     ("name", "network", "fitting"),
-    [("nnunet_3d", "unet2d", "light, nnunet"), ("nnunet", "unet3d", "light, nnunet_3d")],
+    [
+        ("nnunet_3d", "unet2d", "light, strong, nnunet"),
+        ("nnunet", "unet3d", "light, strong, nnunet_3d"),
+    ],
 )
 @pytest.mark.parametrize("change", ["", "augment.4.noise.std=[0, 0.2]"])
 def test_a_preset_for_other_samples_is_one_message(tmp_path, name, network, fitting, change):
