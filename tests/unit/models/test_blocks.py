@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softseg.models.blocks import CONVOLUTIONS, ByteDropout
+from softseg.models.blocks import CONVOLUTIONS, INSTANCE_NORMS, ByteDropout
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 0.3, 0.5, 0.999])
@@ -78,3 +78,26 @@ def test_gradients_of_small_3d_feature_maps_in_bfloat16_are_those_of_float32(siz
             convolution(samples).float().square().sum().backward()
         gradients.append(convolution.weight.grad.clone())
     assert (gradients[0] - gradients[1]).norm() < 0.02 * gradients[0].norm()
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("training", [True, False])
+def test_instance_norm_in_channels_last_is_that_of_torch_in_the_same_layout(samples, training):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(samples, 4, 5, 6, 7, generator=generator) * 3 + 1
+    own = INSTANCE_NORMS[3](4, affine=True).train(training)
+    torchs = torch.nn.InstanceNorm3d(4, affine=True).train(training)
+    for norm in (own, torchs):
+        torch.nn.init.uniform_(norm.weight, generator=torch.Generator().manual_seed(1))
+        torch.nn.init.uniform_(norm.bias, generator=torch.Generator().manual_seed(2))
+    last = values.to(memory_format=torch.channels_last_3d).requires_grad_()
+    contiguous = values.clone().requires_grad_()
+    result, expected = own(last), torchs(contiguous)
+    assert result.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(result, expected, atol=1e-6, rtol=1e-5)
+    for output in (result, expected):
+        output.pow(3).sum().backward()
+    torch.testing.assert_close(last.grad, contiguous.grad, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(own.weight.grad, torchs.weight.grad, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(own.bias.grad, torchs.bias.grad, atol=1e-3, rtol=1e-4)
+    assert torch.equal(own(contiguous), torchs(contiguous))
