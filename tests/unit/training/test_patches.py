@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from softseg import augment
+from softseg.augment.spatial import step as spatial_step
 from softseg.core.ranks import Ranks
 from softseg.runs.checkpoint import write_checkpoint
 from softseg.training.batches import collate, epoch_batches, epoch_samples, prefetched_batches
@@ -118,6 +119,12 @@ class TestCutting:
 
 
 class TestAugmentation:
+    @pytest.fixture(autouse=True, params=["on a CPU", "as on a GPU"])
+    def place(self, request, monkeypatch):
+        """On a GPU, patches are interpolated by torch's `grid_sample`."""
+        if request.param == "as on a GPU":
+            monkeypatch.setattr(spatial_step, "_moves_one_by_one", lambda batch: False)
+
     def batch(self, steps=CHAIN, store=None, size=SIZE, seed=3):
         """Two patches in the middle of large volumes, of which they show a small part."""
         store = store or volume_store(shapes=[(24, 24, 24)] * 2)
