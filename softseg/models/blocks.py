@@ -16,15 +16,16 @@ from softseg.core.component import Component
 class _Conv3d(nn.Conv3d):
     """A 3D convolution that PyTorch differentiates correctly in bfloat16 on a CPU.
 
-    Where an input has an axis of 1 or 2 voxels, oneDNN's gradient of the weights is wrong there,
-    even infinite (torch 2.13, all sizes from 1 to 8 compared): such small maps are computed in
-    float32.
+    Where an input is shorter than the kernel along an axis, oneDNN's gradient of the weights is
+    wrong there, even infinite (torch 2.13, all sizes from 1 to 8 compared): such small maps are
+    computed in float32.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Return features (B, outputs, X, Y, Z) of features (B, inputs, X, Y, Z)."""
-        on_cpu = input.device.type == "cpu"
-        if on_cpu and min(input.shape[2:]) < 3 and torch.is_autocast_enabled("cpu"):
+        pairs = zip(input.shape[2:], self.kernel_size, strict=True)
+        is_short = input.device.type == "cpu" and any(length < width for length, width in pairs)
+        if is_short and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
                 return super().forward(input.float())
         return super().forward(input)

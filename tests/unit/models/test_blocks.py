@@ -66,11 +66,12 @@ def test_the_same_share_is_dropped_on_a_gpu():
 
 
 @pytest.mark.parametrize(
-    ("size", "stride"), [((2, 8, 8), 1), ((2, 2, 2), 1), ((3, 5, 1), 2), ((4, 1, 4), 2)]
+    ("size", "stride", "kernel"),
+    [((2, 8, 8), 1, 3), ((2, 2, 2), 1, 3), ((3, 5, 1), 2, 3), ((4, 1, 4), 2, 3), ((4, 4, 4), 1, 5)],
 )
-def test_gradients_of_small_3d_feature_maps_in_bfloat16_are_those_of_float32(size, stride):
+def test_gradients_of_small_3d_feature_maps_in_bfloat16_are_those_of_float32(size, stride, kernel):
     """oneDNN's own gradient of the weights is wrong for these sizes, even infinite."""
-    convolution = CONVOLUTIONS[3](16, 16, 3, stride=stride, padding=1)
+    convolution = CONVOLUTIONS[3](16, 16, kernel, stride=stride, padding=kernel // 2)
     samples, gradients = torch.randn(2, 16, *size), []
     for precision in (torch.float32, torch.bfloat16):
         convolution.zero_grad()
