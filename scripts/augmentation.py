@@ -32,6 +32,9 @@ CANDIDATES = CONFIGS / "augmentation_ablation.yaml"
 REFERENCE = "Affine"
 SCORES = ("dice", "mse", "ece", "volume_bias")
 UNCHANGED = "none"
+KEPT = ["candidate", "split", "perturbation", "subject", "dice", "mse", "ece", "volume_truth_ml"]
+KEPT += ["volume_ml", "soft_volume_ml", "threshold"]
+"""Columns of the tables of single scans."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ def markdown(study: Study, result: pd.DataFrame) -> Iterator[str]:
     for row in result.to_dict("records"):
         cells = [row["augmentation"]]
         cells += [f"{row[name]:.1f}{star(row[f'p_{name}'])}" for name in PERTURBATIONS]
-        cells += [f"{row['perturbed']:.1f}", f"{row['perturbed_mse']:.2f}"]
+        cells += [f"{row['perturbed']:.1f}", f"{row['perturbed_mse']:.3f}"]
         cells.append(f"{row['perturbed_worst']:.1f}")
         yield f"| {' | '.join(cells)} |"
     yield ""
@@ -200,7 +203,7 @@ def run(
         with ProcessPoolExecutor(jobs) as pool:
             done = read_results(folder).done_runs()
             rows = pd.concat(pool.map(partial(score_perturbed, roots=roots), done))
-        rows.to_csv(out / f"{study.name}-metrics.csv", index=False, float_format="%.6g")
+        rows[KEPT].to_csv(out / f"{study.name}-metrics.csv", index=False, float_format="%.6g")
         result = table(rows)
         result.to_csv(out / f"{study.name}.csv", index=False, float_format="%.6g")
         lines += markdown(study, result)
