@@ -59,7 +59,7 @@ def preprocessing_seconds(rounds: int, cores: int, volumes: int = VOLUMES) -> di
     with tempfile.TemporaryDirectory() as name:
         config, subjects = scans(Path(name), volumes)
         works: dict[str, Callable[[], object]] = {
-            "softseg": partial(stack_slices, config, subjects),
+            "softseg": partial(store_slices, config, subjects),
             "torchio": lambda: [torchio_volume(config, subject) for subject in subjects],
         }
         if cores > 1:
@@ -77,7 +77,7 @@ def _cache_seconds(rounds: int, volumes: int = CACHED) -> dict[str, float]:
         kept = _cached(config, folder / "kept")
         works: dict[str, Callable[[], object]] = {
             "cache miss": lambda: _missed(config, subjects, folder),
-            "cache hit": partial(stack_slices, kept, subjects),
+            "cache hit": partial(store_slices, kept, subjects),
         }
         taken = medians(rounds, works)
     return {side: total / len(subjects) for side, total in taken.items()}
@@ -96,7 +96,7 @@ def scans(folder: Path, volumes: int) -> tuple[Experiment, list[Subject]]:
     return config, subjects[:: max(1, len(subjects) // volumes)][:volumes]
 
 
-def stack_slices(config: Experiment, subjects: Sequence[Subject]) -> VolumeStore:
+def store_slices(config: Experiment, subjects: Sequence[Subject]) -> VolumeStore:
     return build_stack(subjects, config.dataset, config.preprocess, config.slices)
 
 
@@ -106,7 +106,7 @@ def _cached(config: Experiment, folder: Path) -> Experiment:
 
 
 def _missed(config: Experiment, subjects: Sequence[Subject], folder: Path) -> VolumeStore:
-    return stack_slices(_cached(config, Path(tempfile.mkdtemp(dir=folder))), subjects)
+    return store_slices(_cached(config, Path(tempfile.mkdtemp(dir=folder))), subjects)
 
 
 def torchio_volume(config: Experiment, subject: Subject) -> Any:

@@ -10,6 +10,7 @@ import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nibabel as nib
 import numpy as np
@@ -82,9 +83,16 @@ def write_perturbed(source: Path, contrast: str, name: str, folder: Path) -> Non
 
     The third axis of the files must be that across slices.
     """
-    part = folder.with_name(f"{folder.name}-part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source, part)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent) as temporary:
+        part = Path(temporary) / "bids"
+        shutil.copytree(source, part)
+        _perturb(part, contrast, name)
+        part.rename(folder)  # only when it is complete
+
+
+def _perturb(part: Path, contrast: str, name: str) -> None:
+    """Change the files of a copy of a dataset."""
     for path in sorted(part.glob(f"sub-*/**/*_{contrast}.nii.gz")):
         seed = zlib.crc32(path.name.encode())
         _change(path, lambda image, seed=seed: PERTURBATIONS[name](image, _generator(seed)))
@@ -92,7 +100,6 @@ def write_perturbed(source: Path, contrast: str, name: str, folder: Path) -> Non
             stem = path.name.removesuffix(".nii.gz")
             for mask in part.glob(f"derivatives/**/{stem}_*.nii.gz"):
                 _change(mask, lambda part, seed=seed: rotate(part, _generator(seed), "constant"))
-    part.rename(folder)
 
 
 def _generator(seed: int) -> np.random.Generator:

@@ -67,8 +67,8 @@ class Evaluate(Component):
     """Whether to average the logits of a scan over its mirror images (test-time mirroring, as
     nnU-Net does): along the axes that `flip` mirrored in training, in all combinations, so that a
     prediction takes up to 4 times as long with a 2D network, up to 8 times with a 3D one. Targets
-    of `flip.swap` change places. `softseg predict` and packages follow this key, too, unless
-    `--mirror` or `--no-mirror` is given."""
+    of `flip.swap` change places. `predict` and packages follow this key, too, unless their
+    option of this name is given."""
     postprocess: tuple[PostprocessStep, ...] = ()
     """Steps applied to each binary prediction after thresholding, in the order of the list; with
     `apply_to: soft` to the soft one, too. Available: remove_small, keep_largest, fill_holes. The

@@ -53,7 +53,10 @@ def _model_blocks(metadata: ModelMetadata, experiment: Experiment) -> Iterator[s
     )
 
     if experiment.evaluate.mirror:
-        yield "Logits are averaged over mirror images of a scan (`--no-mirror` switches this off)."
+        yield (
+            "Logits are averaged over mirror images of a scan (`softseg predict --no-mirror` "
+            "switches this off)."
+        )
 
     yield "## Preprocessing"
     steps = experiment.model_dump(mode="json")["preprocess"]

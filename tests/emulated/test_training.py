@@ -82,7 +82,8 @@ def test_every_dropout(by, position):
 @pytest.mark.parametrize("block", choices(BlockOptions, "block"))
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_every_block(norm, block, memory_format):
-    model, trainer = {"norm": norm, "block": block}, {"memory_format": memory_format}
+    model = {"norm": norm, "block": block, "norm_groups": 2}
+    trainer = {"memory_format": memory_format}
     check(Setup(model=model, trainer=trainer, channels=4))
 
 

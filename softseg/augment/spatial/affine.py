@@ -153,8 +153,7 @@ class Affine(SpatialStep):
         linear = rotation.transpose(1, 2) / scale[:, :, None]
         if self.shear:
             linear = torch.linalg.inv(parameters["shear"]) @ linear
-        moved = self._moved(len(frame.shape))
-        half = frame.half_size[:, moved]
+        half = frame.half_size if self.axes is None else frame.half_size[:, self.axes]
         ratio = half[:, None, :] / half[:, :, None]  # mm along an axis -> normalized, and back
         shift = 2 * parameters["translation"][:, :, None]
         if not self.whole_pixels:
@@ -165,7 +164,7 @@ class Affine(SpatialStep):
             last = still[-1:].expand(len(upper), 1, -1)
             matrices = torch.cat([upper, last], dim=1)
         else:
-            places = torch.tensor([*moved, len(frame.shape)])
+            places = torch.tensor([*self.axes, len(frame.shape)])
             matrices = still.repeat(len(upper), 1, 1)
             matrices[:, places[:-1, None], places] = upper
         if self.probability == 1:

@@ -72,14 +72,13 @@ def move(batch: Batch, steps: Sequence[SampledStep]) -> Batch:
             interpolated |= values["changed"]
         else:
             mirrored ^= axes
-    mirrored &= ~interpolated[:, None]
     if _moves_one_by_one(batch):
         return _move_one_by_one(batch, interpolated, mirrored, steps)
     if interpolated.all():
         return _interpolate(batch, steps)
     if interpolated.any():
         batch = _replace_samples(batch, interpolated, steps)
-    return _mirror(batch, mirrored, steps)
+    return _mirror(batch, mirrored & ~interpolated[:, None], steps)
 
 
 def _moves_one_by_one(batch: Batch) -> bool:

@@ -76,10 +76,11 @@ def _restored():
 
 def every_part(loss):
     """Return a task with raters, maps, ignored voxels, rare foreground and clipped gradients."""
+    built = losses.build(loss)
     stack = with_raters(with_ignored(tiny_stack()))
-    stack = replace(stack, maps=stack.maps.repeat(1, 2, 1, 1, 1))  # the losses need up to two
+    stack = replace(stack, maps=stack.maps.repeat(1, len(built.required_maps), 1, 1, 1))
     task = tiny_task(stack, oversample_foreground=0.5, clip_gradient=1.0)
-    return replace(task, loss=losses.build(loss), restandardize=Standardize(over="slice"))
+    return replace(task, loss=built, restandardize=Standardize(over="slice"))
 
 
 def trained(task, deterministic, head=None, **model):
