@@ -6,7 +6,7 @@ their test scans and on perturbed copies of these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +18,12 @@ import torch
 import yaml
 from perturbed_scans import PERTURBATIONS, write_perturbed
 from rich.console import Console
+from soften import p_values
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.data import read_split
 from softseg.evaluation.evaluate import evaluate
-from softseg.metrics.significance import holm, wilcoxon
 from softseg.report.results import read_results
 from softseg.runs.plan_file import RunStatus
 
@@ -114,13 +114,13 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         values = clean.pivot_table(score, "subject", "candidate")
         result[score] = [values[name].mean() for name in candidates]
         result[f"{score}_sd"] = [values[name].std() for name in candidates]
-        result[f"p_{score}"] = p_values(values.abs(), candidates)
+        result[f"p_{score}"] = p_values(values.abs(), candidates, REFERENCE)
     result["worst_scan"] = [_of(clean, name)["dice"].min() for name in candidates]
     for perturbation in PERTURBATIONS:
         changed = rows[rows["perturbation"] == perturbation]
         values = changed.pivot_table("dice", "subject", "candidate")
         result[perturbation] = [values[name].mean() for name in candidates]
-        result[f"p_{perturbation}"] = p_values(values, candidates)
+        result[f"p_{perturbation}"] = p_values(values, candidates, REFERENCE)
     perturbed = rows[rows["perturbation"] != UNCHANGED]
     result["perturbed"] = [_of(perturbed, name)["dice"].mean() for name in candidates]
     result["perturbed_mse"] = [_of(perturbed, name)["mse"].mean() for name in candidates]
@@ -131,15 +131,6 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _of(rows: pd.DataFrame, candidate: str) -> pd.DataFrame:
     return rows[rows["candidate"] == candidate]
-
-
-def p_values(values: pd.DataFrame, candidates: Sequence[str]) -> list[float]:
-    """Return Holm's p-value of each candidate against the reference, NaN for itself."""
-    tests = [
-        float("nan") if name == REFERENCE else wilcoxon(values[name] - values[REFERENCE]).p
-        for name in candidates
-    ]
-    return [float(p) for p in holm(tests)]
 
 
 def markdown(study: Study, result: pd.DataFrame) -> Iterator[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 # the same examples every time: a test run says something about the change, not about the draw;
@@ -26,6 +28,14 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("SOFTSEG_DATA is not set: no real scans to test on")
     return Path(folder).resolve()
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """PyTorch uses deterministic algorithms only."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -48,14 +49,7 @@ class SourceVolume:
 
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> SourceVolume:
         """Return the volume with a function applied to its tensors."""
-        return replace(
-            self,
-            image=function(self.image),
-            target=function(self.target),
-            maps={kind: function(tensor) for kind, tensor in self.maps.items()},
-            ignore=None if self.ignore is None else function(self.ignore),
-            weight=None if self.weight is None else function(self.weight),
-        )
+        return replace(_map_targets(self, function), image=function(self.image))
 
 
 @dataclass(frozen=True)
@@ -177,10 +171,18 @@ class Batch:
 
     def map_targets(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with a function applied to all that has a channel for each target."""
-        return replace(
-            self,
-            target=function(self.target),
-            maps={kind: function(tensor) for kind, tensor in self.maps.items()},
-            ignore=None if self.ignore is None else function(self.ignore),
-            weight=None if self.weight is None else function(self.weight),
-        )
+        return _map_targets(self, function)
+
+
+_Owner = TypeVar("_Owner", SourceVolume, Batch)
+
+
+def _map_targets(owner: _Owner, function: Callable[[Tensor], Tensor]) -> _Owner:
+    """Return a batch or volume with a function applied to what has a channel for each target."""
+    return replace(
+        owner,
+        target=function(owner.target),
+        maps={kind: function(tensor) for kind, tensor in owner.maps.items()},
+        ignore=None if owner.ignore is None else function(owner.ignore),
+        weight=None if owner.weight is None else function(owner.weight),
+    )

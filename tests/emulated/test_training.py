@@ -140,13 +140,6 @@ def test_a_whole_chain_of_augmentation_runs_on_the_device_without_waiting():
     assert [str(read) for log in (done.start, *done.steps) for read in log.reads] == []
 
 
-@pytest.fixture
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 5e-3), ("bf16", 5e-2)])
 def test_deterministic_algorithms(precision, tolerance):

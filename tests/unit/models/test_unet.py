@@ -374,13 +374,6 @@ def test_logits_have_the_size_of_the_patches(depth, extra, downsample, upsample,
 SIZES = [(1, 2), (2, 4), (3, 7), (4, 8), (5, 11), (16, 33)]
 
 
-@pytest.fixture
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("size", [(8, 10, 12), (7, 5, 1), (3, 11, 20)])
 def test_deterministic_upsampling_of_volumes_is_equal_to_rounding(monkeypatch, size):
