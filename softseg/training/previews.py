@@ -17,7 +17,7 @@ def preview_size(task: Task) -> tuple[int, int, int]:
     if not stack.holds_volumes:
         height, width = stack.image.shape[2:]
         return 1, height, width
-    side = max(max(v.geometry.network.shape) for v in task.validation[:VOLUMES])
+    side = max(max(v.geometry.network.shape) for v in task.validation)
     return 3, side, side
 
 

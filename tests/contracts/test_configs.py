@@ -20,6 +20,7 @@ ABLATIONS = sorted(CONFIGS.glob("*_ablation.yaml"))
 # Ablations that compare something else than the paper's candidates.
 OTHERS = {
     "augmentation_ablation",
+    "dimensions_ablation",
     "bias_ablation",
     "losses_ablation",
     "losses_long_ablation",

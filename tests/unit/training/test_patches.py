@@ -17,6 +17,7 @@ from softseg.training.batches import collate, epoch_batches, epoch_samples, pref
 from softseg.training.distributed.processes import processes_of
 from softseg.training.loop import fit, validate
 from softseg.training.patches import PatchSampler, cut_patches
+from softseg.training.previews import VOLUMES
 from softseg.training.task import checkpoint, restore
 from tests.support.steps import augment_steps
 from tests.support.tiny import Watcher
@@ -257,3 +258,13 @@ def test_validation_sees_whole_volumes_whatever_the_size_of_patches():
     assert torch.isfinite(values).all()
     small, _ = validate(state, replace(task, patches=replace(task.patches, size=(4, 4, 4))))
     assert not torch.equal(values, small)
+
+
+def test_previews_have_room_for_every_validation_volume():
+    """Also for those that come after the volumes with previews and are larger."""
+    shapes = [(5, 6, 4)] * (VOLUMES + 1) + [(5, 6, 12)]
+    task = volume_task(volume_store(shapes=shapes), steps=())
+    names = [volume.subject for volume in task.stack.volumes]
+    task = replace(task, validation=tuple(task.stack.volumes_of(names[1:])))
+    _, previews = validate(volume_state(task), task)
+    assert previews.shape == (3 * VOLUMES, 1, 12, 12)
