@@ -173,6 +173,11 @@ def augmentation(jobs: int) -> None:
     augmentation_study.run(RESULTS / "augmentation", scratch, real, softseg, jobs)
 
 
+def dimensions(jobs: int) -> None:
+    """A 2D and a 3D network with equal computing time on real scans, in three folds."""
+    _tables_of("dimensions_ablation", "dimensions", real("hippocampus"), jobs)
+
+
 def row_of(entry: RunStatus) -> dict[str, object]:
     """Return the scores of one run, and whether its output was dead at the end."""
     scored = pd.read_csv(entry.run.folder / "metrics.csv")
@@ -233,6 +238,7 @@ TABLES = {
     "soften": softening,
     "measure": measure,
     "augmentation": augmentation,
+    "dimensions": dimensions,
 }
 
 
