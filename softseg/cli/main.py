@@ -28,6 +28,7 @@ from softseg.cli import (
     package,
     predict,
     report,
+    score,
     train,
     view,
 )
@@ -72,6 +73,7 @@ app.command("eval")(evaluate.evaluate)
 app.command()(ablate.ablate)
 app.command()(report.report)
 app.command()(predict.predict)
+app.command()(score.score)
 app.command()(measure.measure)
 app.command()(view.view)
 app.command()(package.package)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from numbers import Real
-from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +17,10 @@ from softseg.core.files import (
     check_writable,
     remove_leftovers,
     temporary_files,
-    write_atomically,
-    write_json,
 )
 from softseg.core.memory import memory_errors
 from softseg.core.types import Float32Array
 from softseg.data import Subject
-from softseg.data.nifti.grid import Grid, canonical
 from softseg.data.sample import Sample
 from softseg.data.splits import SETS
 from softseg.datasets.phantom import is_phantom
@@ -39,6 +32,14 @@ from softseg.evaluation.opened_run import (
     open_run,
 )
 from softseg.evaluation.other_data import OtherData
+from softseg.evaluation.score_tables import (
+    Scores,
+    in_plane_mm,
+    metrics_table,
+    summarize_metrics,
+    table_names,
+    write_tables,
+)
 from softseg.evaluation.threshold_search import search_thresholds, threshold_sources, thresholds_of
 from softseg.inference.overlay import write_overlay
 from softseg.inference.write import (
@@ -47,25 +48,19 @@ from softseg.inference.write import (
     warn_if_unlike_training,
     write_predictions,
 )
-from softseg.metrics.calibration import ReliabilityBins, bins_to_table
-from softseg.metrics.headings import HEADINGS, legend
 from softseg.metrics.score import TargetEvaluation
 from softseg.preprocess.store import VolumeStore
 from softseg.preprocess.training_scans import differences_from_training, recorded_training_scans
 from softseg.render.figures.style import FigureFormat
-from softseg.render.terminal_table import TerminalTable
 from softseg.runs.data import group_column
 from softseg.runs.folder import (
     Run,
     check_distinct_predictions,
     predictions_folder,
-    set_suffix,
     subject_predictions_folder,
     timestamp,
 )
 from softseg.runs.thresholds import Source
-
-Moments = dict[str, float | int | None]  # mean, std, n
 
 _SOURCES: dict[Source, str] = {
     "searched": "searched",
@@ -73,7 +68,6 @@ _SOURCES: dict[Source, str] = {
     "default": "default, not searched",
     "flat": "default, as the search found none",
 }
-_NOT_METRICS = ("subject", "person", "target", "group", "in_plane_mm", "threshold")
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,7 @@ def evaluate(
             highlight=False,
         )
     scored = _score_subjects(opened, members, label, thresholds, other, console, overlay)
-    _write_tables(opened, scored.table, scored.bins, label)
+    write_tables(run.folder, scored, label)
     if other:
         _record_other_data(opened, other, thresholds, sources)
     elif set_name == "test":  # for the report, and so that a package can check what was scored
@@ -185,15 +179,6 @@ def _check_arguments(
         )
 
 
-@dataclass(frozen=True)
-class _Scores:
-    """The scores of subjects, with a row per subject and target, and their reliability."""
-
-    table: pd.DataFrame
-    bins: dict[str, list[ReliabilityBins]]  # target -> those of each subject
-    group_by: str | None  # the column of the groups
-
-
 def _score_subjects(
     opened: OpenedRun,
     members: Sequence[str],
@@ -202,7 +187,7 @@ def _score_subjects(
     other: OtherData | None,
     console: Console,
     overlay: bool,
-) -> _Scores:
+) -> Scores:
     """Predict and score subjects and write their predictions; warn of unusual scans.
 
     `label` is the name of their set or of the `other` dataset. `overlay` also writes a picture of
@@ -221,23 +206,14 @@ def _score_subjects(
     if other:
         metadata["Dataset"] = other.metadata
     training = recorded_training_scans(run.metadata())
-    group_by = group_column(experiment, list(opened.subjects.values()))
-    rows: list[dict[str, object]] = []
-    bins: dict[str, list[ReliabilityBins]] = defaultdict(list)
+    scores = Scores(group_column(experiment, list(opened.subjects.values())))
     for subject, soft, sample in iter_predictions(opened, members, f"scoring {label}", console):
         targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
         if experiment.evaluate.changes_soft:
             soft = np.stack([scored.soft for scored in targets.values()])
-        group = subject.value(group_by) if group_by else None
         plane_mm = in_plane_mm(sample.grid, experiment.slices.axis_index)
         for target, scored in targets.items():
-            row = {"subject": subject.name, "person": subject.person, "target": target}
-            row |= {} if group is None else {"group": group}  # in the report
-            rows.append(
-                {**row, "in_plane_mm": plane_mm, **scored.scores, "threshold": thresholds[target]}
-            )
-            if scored.reliability is not None:
-                bins[target].append(scored.reliability)
+            scores.add(subject, target, plane_mm, scored, thresholds[target])
         images = list(subject.images.values())
         scan: dict[str, object] = {"Sources": [str(path) for path in images]}
         differences = differences_from_training(
@@ -251,7 +227,7 @@ def _score_subjects(
             path, axis = overlay_file(folder, images[0]), experiment.slices.axis_index
             title = f"{subject.name}, {label}, segmented by {experiment.name}"
             write_overlay(path, title, sample, soft, masks, opened.targets, axis)
-    return _Scores(pd.DataFrame(rows), bins, group_by)
+    return scores
 
 
 def _record_other_data(
@@ -282,12 +258,6 @@ def check_threshold(threshold: float | None) -> None:
         raise UserError(f"the threshold must be a number from 0 to 1, not {threshold!r}")
 
 
-def in_plane_mm(grid: Grid, axis: int) -> float:
-    """Return the side of a square of the area of one pixel of the slices along a canonical axis."""
-    sides = np.delete(canonical(grid).zooms, axis)
-    return round(math.sqrt(math.prod(sides)), 4)
-
-
 def _evaluate_subject(
     opened: OpenedRun,
     subject: Subject,
@@ -315,28 +285,6 @@ def _evaluate_subject(
     return targets
 
 
-def _write_tables(
-    opened: OpenedRun, table: pd.DataFrame, bins: Mapping[str, list[ReliabilityBins]], set_name: str
-) -> None:
-    """Write the tables and their summary; names of other sets than the test set end in the set."""
-    metrics, summary, reliability = (opened.run.folder / name for name in _table_names(set_name))
-    write_atomically(metrics, table.to_csv(index=False))
-    write_json(summary, summarize_metrics(table))
-    if bins:
-        tables = [
-            bins_to_table(reduce(add, volumes)).assign(target=target)
-            for target, volumes in bins.items()
-        ]
-        write_atomically(reliability, pd.concat(tables).to_csv(index=False))
-    else:  # without calibration, the file of an earlier evaluation is about other predictions
-        reliability.unlink(missing_ok=True)
-
-
-def _table_names(set_name: str) -> tuple[str, str, str]:
-    suffix = set_suffix(set_name)
-    return f"metrics{suffix}.csv", f"summary{suffix}.json", f"reliability{suffix}.csv"
-
-
 def print_evaluation(run: Run, scored: RunEvaluation, console: Console) -> None:
     """Print the table of an evaluation and the files written."""
     used = ", ".join(
@@ -350,7 +298,7 @@ def print_evaluation(run: Run, scored: RunEvaluation, console: Console) -> None:
         console.print(
             "The data are SYNTHETIC (a phantom): these figures say nothing about patients."
         )
-    tables = [name for name in _table_names(scored.name) if (run.folder / name).exists()]
+    tables = [name for name in table_names(scored.name) if (run.folder / name).exists()]
     files = ", ".join([*tables, f"{predictions_folder(run, scored.name).name}/"])
     console.print(f"{run.folder}: {files}", highlight=False, markup=False)
 
@@ -372,47 +320,3 @@ def as_json(run: Run, scored: RunEvaluation) -> dict[str, Any]:
         },
         "metrics": summarize_metrics(scored.table),
     }
-
-
-def summarize_metrics(table: pd.DataFrame) -> dict[str, dict[str, Moments]]:
-    """Return {target: {metric: {mean, std, n}}} over subjects; n counts the defined values.
-
-    std is the sample standard deviation (ddof 1); an undefined mean or std is None.
-    """
-    metrics = [name for name in table.columns if name not in _NOT_METRICS]
-    summary: dict[str, dict[str, Moments]] = {}
-    for target, rows in table.groupby("target", sort=False):
-        moments = summary[str(target)] = {}
-        for metric in metrics:
-            mean, std = float(rows[metric].mean()), float(rows[metric].std())
-            moments[str(metric)] = {
-                "mean": None if math.isnan(mean) else mean,
-                "std": None if math.isnan(std) else std,
-                "n": int(rows[metric].count()),
-            }
-    return summary
-
-
-def metrics_table(table: pd.DataFrame, title: str) -> TerminalTable:
-    """Return the mean and standard deviation of each metric, a row per metric."""
-    shown = [name for name, heading in HEADINGS.items() if heading.printed and name in table]
-    summary = summarize_metrics(table)
-    counts = table["target"].value_counts()
-    rows = [("scans", *(str(counts[target]) for target in summary))]
-    for metric in shown:
-        cells = (_cell(moments[metric], int(counts[target])) for target, moments in summary.items())
-        rows.append((HEADINGS[metric].short, *cells))
-    notes = (legend(shown, "Mean ± SD"),)
-    return TerminalTable(title, ("metric", *summary), tuple(rows), notes)
-
-
-def _cell(moments: Moments, scans: int) -> str:
-    """`mean ± std` with about three significant digits, and `(3 of 4)` if it is of fewer scans."""
-    mean, std = moments["mean"], moments["std"]
-    if mean is None:
-        return "undefined"
-    size = max(abs(mean), std or 0.0)
-    places = 1 if size >= 10 or size == 0 else 2 if size >= 0.1 else 4
-    spread = "" if std is None else f" ± {std:.{places}f}"
-    defined = "" if moments["n"] == scans else f" ({moments['n']} of {scans})"
-    return f"{mean:.{places}f}{spread}{defined}"

@@ -106,8 +106,8 @@ def read_segmentation(found: Segmentation) -> SegmentedScan:
         problems.append(f"{found.mask}: has other values than 0 and 1; segment the scan again")
     if soft is not None and mask is not None and not same_place(soft.grid, mask.grid):
         problems.append(
-            f"{found.mask}: is not on the grid of {found.soft.name} ({_describe(mask.grid)}, not "
-            f"{_describe(soft.grid)}, or shifted); segment the scan again"
+            f"{found.mask}: is not on the grid of {found.soft.name} ({mask.grid}, not {soft.grid}, "
+            "or shifted); segment the scan again"
         )
     if problems or soft is None or mask is None:
         raise UserError("\n".join(problems))
@@ -121,12 +121,6 @@ def _read(path: Path, problems: list[str]) -> Volume | None:
     except UserError as error:
         problems.append(str(error))
         return None
-
-
-def _describe(grid: Grid) -> str:
-    """`24 x 20 x 6 voxels of 1 x 1 x 2 mm`."""
-    shape, zooms = (" x ".join(f"{n:.4g}" for n in values) for values in (grid.shape, grid.zooms))
-    return f"{shape} voxels of {zooms} mm"
 
 
 def read_sidecar(path: Path) -> Mapping[str, Any]:

@@ -121,9 +121,26 @@ class Evaluate(Component):
                 keeps them. `ignored_ml` is their volume; if no other voxel is left, all other
                 scores are NaN.
         """
+        voxels = Voxels(zooms, 1000 * voxel_ml, slice_axis)
+        soft, mask = postprocess(probability, threshold, self.postprocess, voxels)
+        return self.score(soft, mask, truth, zooms, voxel_ml, slice_axis, raters, ignore)
+
+    def score(
+        self,
+        soft: Float32Array,
+        predicted: BoolArray,
+        truth: Float32Array,
+        zooms: Sequence[float],
+        voxel_ml: float,
+        slice_axis: int = 2,
+        raters: Mapping[str, Float32Array] | None = None,
+        ignore: BoolArray | None = None,
+    ) -> TargetEvaluation:
+        """Score a soft prediction and a mask (X, Y, Z) as they are, without postprocessing.
+
+        The other arguments are those of `__call__`.
+        """
         voxel_mm3 = 1000 * voxel_ml
-        voxels = Voxels(zooms, voxel_mm3, slice_axis)
-        soft, predicted = postprocess(probability, threshold, self.postprocess, voxels)
         probability, mask = soft, predicted
         if ignore is not None:
             probability, truth = (without_ignored(v, ignore) for v in (probability, truth))

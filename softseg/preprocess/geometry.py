@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from softseg.core.types import Float32Array, Float64Array, FloatArray
-from softseg.data.nifti.grid import Grid, canonical
+from softseg.data.nifti.grid import Grid, canonical, native_axis
 from softseg.preprocess.interpolation import resample
 from softseg.preprocess.samples import Samples
 from softseg.preprocess.steps import Crop, Resample, Step
@@ -34,8 +34,7 @@ class Geometry:
 
     def native_axis(self, axis: int) -> int:
         """Return the axis of the native array along an axis of the network's volume."""
-        across = np.linalg.solve(self.native.affine, self.network.affine)[:3, axis]
-        return int(np.abs(across).argmax())
+        return native_axis(self.native, axis)
 
 
 def plan_geometry(

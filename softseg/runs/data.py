@@ -87,7 +87,16 @@ def group_column(experiment: Experiment, subjects: Sequence[Subject]) -> str | N
     """
     if experiment.evaluate.metrics.group_by is not None:
         return experiment.evaluate.metrics.group_by
-    columns = [*_CENTERS, *(name for name in experiment.split.columns if name not in _OF_PERSON)]
+    of_split = [name for name in experiment.split.columns if name not in _OF_PERSON]
+    return center_column(subjects, of_split)
+
+
+def center_column(subjects: Sequence[Subject], more: Sequence[str] = ()) -> str | None:
+    """Return the first column that could be a center, or of `more`, of which subjects have values.
+
+    None if they have none of them.
+    """
+    columns = [*_CENTERS, *more]
     return next((c for c in columns if any(subject.value(c) for subject in subjects)), None)
 
 

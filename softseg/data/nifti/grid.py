@@ -28,6 +28,11 @@ class Grid:
         """Volume of one voxel in milliliters."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
+    def __str__(self) -> str:
+        """`24 x 20 x 6 voxels of 1 x 1 x 2 mm`."""
+        shape, zooms = (" x ".join(f"{n:.4g}" for n in each) for each in (self.shape, self.zooms))
+        return f"{shape} voxels of {zooms} mm"
+
 
 def corner_distance(one: Grid, other: Grid) -> float:
     """Return the largest distance in mm between equal corner voxels of two grids of one shape."""
@@ -80,6 +85,12 @@ def canonical(grid: Grid) -> Grid:
     affine = grid.affine @ orientations.inv_ornt_aff(to_ras, grid.shape)
     first, second, third = (int(axis) for axis in to_ras[:, 0].argsort())
     return Grid((grid.shape[first], grid.shape[second], grid.shape[third]), affine)
+
+
+def native_axis(grid: Grid, axis: int) -> int:
+    """Return the axis of a grid's voxels that is the axis with this index in `canonical(grid)`."""
+    to_ras = orientations.io_orientation(grid.affine)
+    return int(np.flatnonzero(to_ras[:, 0] == axis)[0])
 
 
 def canonical_voxels(voxels: AnyArray, grid: Grid) -> AnyArray:

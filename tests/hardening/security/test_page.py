@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure as Drawing
 from rich.console import Console
 
-from softseg.evaluation.evaluate import metrics_table
+from softseg.evaluation.score_tables import metrics_table
 from softseg.render.page import Figure, Section, write_page
 from softseg.render.text_table import Cell, TextTable, to_terminal
 from softseg.report.report import show, write_report

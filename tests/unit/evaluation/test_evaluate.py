@@ -17,7 +17,8 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.data.nifti.grid import Grid
-from softseg.evaluation.evaluate import evaluate, in_plane_mm, print_evaluation
+from softseg.evaluation.evaluate import evaluate, print_evaluation
+from softseg.evaluation.score_tables import in_plane_mm
 from softseg.runs.folder import Run
 from softseg.runs.thresholds import Threshold, read_thresholds, write_thresholds
 from softseg.training import train as experiment

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from softseg.evaluation.evaluate import metrics_table, summarize_metrics
+from softseg.evaluation.score_tables import metrics_table, summarize_metrics
 
 NAN = float("nan")
 METRICS = ("dice", "precision", "recall", "avd", "rvd", "mse", "soft_dice")

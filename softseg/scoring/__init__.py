@@ -1,0 +1,1 @@
+"""Scores of segmentations that any tool has written: softseg score."""

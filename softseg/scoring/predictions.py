@@ -1,0 +1,242 @@
+"""The segmentations in a folder, of any tool: found, matched to the truth, and read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from softseg.core.errors import UserError
+from softseg.core.files import read_json
+from softseg.core.names import listing, natural_key
+from softseg.core.types import BoolArray, Float32Array
+from softseg.data.loaders.dataset_json import DatasetJson
+from softseg.data.masks import TOLERANCE, format_values, is_continuous
+from softseg.data.nifti.grid import Grid, corner_distance, may_overlap, regrid, same_place
+from softseg.data.nifti.io import Volume, file_stem, nifti_files, read_volume
+from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.scoring.names import LABELS, MASK, SOFT, SegmentationName, matching_cases, parse_name
+from softseg.scoring.truth import Truth, path_in
+
+Codes = dict[str, tuple[float, ...]]
+"""Target -> its codes in label maps."""
+_DERIVED = "_desc-"  # in the names of maps of an uncertainty method
+
+
+@dataclass(frozen=True)
+class PredictedFile:
+    """One file of a segmentation, not read yet."""
+
+    path: Path
+    name: SegmentationName
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The segmentations in a folder, by the subject of the truth."""
+
+    folder: Path
+    files: dict[str, list[PredictedFile]]
+    codes: Codes
+    """Of its label maps, where they are known."""
+    own_codes: frozenset[str]
+    """The targets whose codes are those of the predictions, and not only those of the truth."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """One target of one scan, (X, Y, Z) on the grid of the truth."""
+
+    soft: Float32Array  # in [0, 1]
+    mask: BoolArray
+    threshold: float  # with which the mask was made; NaN: unknown
+
+
+def find_predictions(
+    folder: Path, truth: Truth, problems: list[str], codes: Mapping[str, Sequence[float]]
+) -> Predictions:
+    """Find the segmentations in a folder and its subfolders, and match them to the truth by name.
+
+    Appends to `problems` what has no truth, what could be of several subjects, and the subjects
+    without a segmentation. `codes` are those of targets in label maps, as given. Raises UserError
+    if there is no such folder, or nothing in it.
+    """
+    if not folder.is_dir():
+        wrong = "is a file" if folder.exists() else "there is no such folder"
+        raise UserError(f"{folder}: {wrong}; name the folder of the segmentations")
+    files = [PredictedFile(path, parse_name(path_in(folder, path))) for path in _files_of(folder)]
+    files = [file for file in files if file.name.target in ("", *truth.targets)]
+    if not files:
+        raise UserError(
+            f"{folder}: has no segmentations of {listing(truth.targets)} (NIfTI files such as "
+            "<case>.nii.gz or <case>_label-<target>_probseg.nii.gz)"
+        )
+    by_subject: dict[str, list[PredictedFile]] = {name: [] for name in truth.subjects}
+    unknown = []
+    for file in files:
+        matches = matching_cases(file.name.case, truth.names)
+        if len(matches) == 1:
+            by_subject[matches[0]].append(file)
+        elif matches:
+            problems.append(f"{file.path}: may be of {listing(matches)}; rename it")
+        else:
+            unknown.append(path_in(folder, file.path))
+    missing = [name for name, own in by_subject.items() if not own]
+    if unknown:
+        problems.append(
+            f"{folder}: {listing(unknown)}: have no truth in {truth.source}; add it, or rename them"
+        )
+    if missing:
+        problems.append(
+            f"{folder}: has no segmentation of {listing(missing)}; add it, or leave them out of "
+            "the truth"
+        )
+    matched = {name: own for name, own in by_subject.items() if own}
+    known, own_codes = _label_codes(folder, truth, codes)
+    return Predictions(folder, matched, known, own_codes)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Return the files of segmentations, sorted; maps of uncertainty are not among them."""
+    files = [path for path in nifti_files(folder) if _DERIVED not in path.name]
+    return sorted(files, key=lambda path: natural_key(str(path)))
+
+
+def _label_codes(
+    folder: Path, truth: Truth, given: Mapping[str, Sequence[float]]
+) -> tuple[Codes, frozenset[str]]:
+    """Return the codes of the targets in label maps, and for which they are of the predictions.
+
+    They are given, in the dataset.json of nnU-Net next to the predictions, or those of the truth.
+    """
+    of_truth = {name: tuple(target.codes or ()) for name, target in truth.dataset.targets.items()}
+    codes: Codes = {name: values for name, values in of_truth.items() if values}
+    described: Codes = {}
+    if (folder / "dataset.json").is_file():
+        for name, target in DatasetJson.read(folder / "dataset.json").targets().items():
+            described |= {name: tuple(target["values"])} if name in of_truth else {}
+    own = {**described, **{name: tuple(values) for name, values in given.items()}}
+    return {**codes, **own}, frozenset(own)
+
+
+def read_predictions(
+    predictions: Predictions,
+    subject: str,
+    targets: Sequence[str],
+    grid: Grid,
+    threshold: float | None,
+    resample: bool,
+) -> dict[str, Segmented]:
+    """Read the segmentations of one subject: each target on the grid of the truth.
+
+    With `threshold`, masks are made of the soft maps; without, a mask that is next to a soft map is
+    used, and else those of 0.5. With `resample`, maps on other grids are interpolated linearly.
+    Raises UserError with every problem, a line each.
+    """
+    reader = _Reader(predictions, predictions.files[subject], tuple(targets), grid, resample)
+    segmented: dict[str, Segmented] = {}
+    problems: list[str] = []
+    for target in targets:
+        try:
+            segmented[target] = reader.segmented(target, threshold)
+        except UserError as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise UserError("\n".join(dict.fromkeys(problems)))
+    return segmented
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the files of one subject."""
+
+    predictions: Predictions
+    files: list[PredictedFile]
+    targets: tuple[str, ...]
+    grid: Grid
+    resample: bool
+
+    def segmented(self, target: str, threshold: float | None) -> Segmented:
+        """Return the soft map and the mask of a target. Raises UserError if there is none."""
+        own: dict[str, list[PredictedFile]] = defaultdict(list)
+        for file in self.files:
+            kind = file.name.kind or (SOFT if file.name.target else LABELS)
+            kind = kind if file.name.target else LABELS
+            if file.name.target in ("", target):
+                own[kind].append(file)
+        for same in own.values():
+            if len(same) > 1:
+                paths = listing(str(file.path) for file in same)
+                raise UserError(f"{paths}: are all of the same case and {target}; keep one of them")
+        soft, mask, labels = (own[kind][0] if own[kind] else None for kind in (SOFT, MASK, LABELS))
+        main = soft or mask or labels
+        if main is None:
+            folder = self.predictions.folder
+            raise UserError(f"{self.files[0].path}: {folder} has no segmentation of {target}")
+        values = self._soft_values(main, target)
+        if mask is None or (soft is not None and threshold is not None):
+            used = TRUTH_THRESHOLD if threshold is None else threshold
+            return Segmented(values, binarize(values, used), used)
+        binary = values if soft is None else self._soft_values(mask, target)
+        return Segmented(values, binarize(binary, TRUTH_THRESHOLD), _recorded_threshold(mask.path))
+
+    def _soft_values(self, file: PredictedFile, target: str) -> Float32Array:
+        """Return the map of a target in [0, 1] on the grid of the truth."""
+        volume = read_volume(file.path)
+        values = self._of_target(volume.data, file, target)
+        if values.min() < -TOLERANCE or values.max() > 1 + TOLERANCE:
+            low, high = float(values.min()), float(values.max())
+            raise UserError(
+                f"{file.path}: has values from {low:.4g} to {high:.4g}, so it is not a soft map in "
+                "[0, 1]; divide it by its value for 1"
+            )
+        return self._on_grid(np.clip(values, 0, 1), volume, file.path)
+
+    def _of_target(self, data: Float32Array, file: PredictedFile, target: str) -> Float32Array:
+        """Return the map of a target: the voxels themselves, or where they have its codes."""
+        if file.name.target:
+            return data
+        whole = bool((np.abs(data - np.rint(data)) <= TOLERANCE).all())
+        codes, single = self.predictions.codes.get(target, ()), len(self.targets) == 1
+        own_codes = target in self.predictions.own_codes
+        if not whole and not single:
+            raise UserError(
+                f"{file.path}: is a soft map, and its name does not say of which target "
+                f"({listing(self.targets)}); name it <case>_label-<target>_probseg.nii.gz"
+            )
+        if not whole or (not own_codes and data.max() > 1 and is_continuous(data)):
+            return data
+        is_binary = single and not own_codes and data.min() >= 0 and data.max() <= 1
+        if is_binary and (not codes or 1 in codes):
+            return data
+        if codes and not is_binary:
+            return np.isin(np.rint(data), codes).astype(np.float32)
+        raise UserError(
+            f"{file.path}: holds the values {format_values(data)}, and it is not known which of "
+            f"them is {target}; write --codes {target}=CODE"
+        )
+
+    def _on_grid(self, values: Float32Array, volume: Volume, path: Path) -> Float32Array:
+        """Return a map on the grid of the truth. Raises UserError if it is on another one."""
+        if same_place(volume.grid, self.grid):
+            return values
+        if not self.resample:
+            other = f"has {volume.grid}, and the truth {self.grid}"
+            if volume.grid.shape == self.grid.shape:
+                distance = corner_distance(volume.grid, self.grid)
+                other = f"is up to {distance:.3g} mm away from the truth"
+            raise UserError(f"{path}: {other}; --resample brings it to the grid of the truth")
+        if not may_overlap(volume.grid, self.grid):
+            raise UserError(f"{path}: does not overlap the truth; fix its affine")
+        return regrid(values, volume.grid, self.grid)
+
+
+def _recorded_threshold(mask: Path) -> float:
+    """Return the threshold in the sidecar of a mask; NaN if there is none."""
+    try:
+        return float(read_json(mask.with_name(f"{file_stem(mask)}.json"))["Threshold"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return float("nan")

@@ -1,0 +1,140 @@
+"""Score the segmentations in a folder against a truth, and write the tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from softseg.core.errors import UserError
+from softseg.core.files import check_new_folder, remove_leftovers, temporary_files
+from softseg.data.nifti.grid import native_axis
+from softseg.data.sample import Sample, SubjectError, load_sample
+from softseg.evaluation.score_tables import Scores, in_plane_mm, write_tables
+from softseg.metrics.score import TargetEvaluation
+from softseg.runs.data import center_column
+from softseg.scoring.predictions import Segmented, find_predictions, read_predictions
+from softseg.scoring.truth import Truth
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How segmentations are read."""
+
+    threshold: float | None = None
+    """Of the binary scores of soft maps; None: the mask next to a soft map, or else 0.5."""
+    codes: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Target -> its codes in the label maps of the predictions."""
+    resample: bool = False
+    """Whether maps on other grids are interpolated at the voxels of the truth."""
+
+
+@dataclass(frozen=True)
+class ScoredFolder:
+    """The scores of the segmentations in a folder."""
+
+    name: str
+    """In tables, and of the folder of its own tables where several are compared."""
+    folder: Path
+    out: Path
+    """Where its tables are."""
+    scores: Scores
+    problems: list[str]
+    """What could not be scored, and why."""
+
+
+def score_folders(
+    folders: Sequence[Path], truth: Truth, out: Path, options: ScoreOptions, console: Console
+) -> list[ScoredFolder]:
+    """Score the segmentations in one folder, or in several, which are candidates.
+
+    The tables are in `out`, or in a folder for each candidate in it. Raises UserError if nothing
+    in a folder can be scored; nothing is written then.
+    """
+    check_new_folder(out)
+    names = _candidate_names(folders)
+    scored = [
+        _score_folder(folder, name, out if len(names) == 1 else out / name, truth, options, console)
+        for folder, name in zip(folders, names, strict=True)
+    ]
+    for each in scored:
+        each.out.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(temporary_files(each.out, recursive=False))
+        write_tables(each.out, each.scores)
+    return scored
+
+
+def _candidate_names(folders: Sequence[Path]) -> list[str]:
+    """Return a name for each folder: as few of the last parts of its path as tell them apart.
+
+    Raises UserError for a folder that is given twice.
+    """
+    parts = [folder.resolve().parts for folder in folders]
+    if repeated := [str(f) for f, own in zip(folders, parts, strict=True) if parts.count(own) > 1]:
+        raise UserError(f"{repeated[0]}: is given twice; name it once")
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["-".join(own[-count:]) for own in parts]
+        if len(set(names)) == len(names):
+            break
+    return [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "scores" for name in names]
+
+
+def _score_folder(
+    folder: Path, name: str, out: Path, truth: Truth, options: ScoreOptions, console: Console
+) -> ScoredFolder:
+    """Score all segmentations in a folder that have a truth.
+
+    Raises UserError if there are none that can be scored.
+    """
+    problems = list(truth.problems)
+    predictions = find_predictions(folder, truth, problems, options.codes)
+    subjects = [truth.subjects[subject] for subject in predictions.files]
+    group_by = truth.evaluate.metrics.group_by or center_column(subjects)
+    scores = Scores(group_by)
+    hidden = not console.is_terminal
+    for subject in track(
+        subjects, f"scoring {name}", console=console, transient=True, disable=hidden
+    ):
+        try:
+            sample = load_sample(subject, truth.dataset, every_rater=True)
+            segmented = read_predictions(
+                predictions,
+                subject.name,
+                truth.targets,
+                sample.grid,
+                options.threshold,
+                options.resample,
+            )
+        except SubjectError as error:
+            problems += [f"{subject.name}: {truth.advice(text)}" for text in error.problems]
+        except UserError as error:
+            problems += str(error).splitlines()
+        else:
+            plane_mm = in_plane_mm(sample.grid, truth.slice_axis)
+            for k, target in enumerate(truth.targets):
+                scored = _evaluate(truth, sample, k, segmented[target])
+                scores.add(subject, target, plane_mm, scored, segmented[target].threshold)
+    problems = list(dict.fromkeys(problems))
+    if not scores.rows:
+        shown = "".join(f"\n  - {problem}" for problem in problems)
+        raise UserError(f"{folder}: no segmentation can be scored:{shown}")
+    return ScoredFolder(name, folder, out, scores, problems)
+
+
+def _evaluate(truth: Truth, sample: Sample, k: int, segmented: Segmented) -> TargetEvaluation:
+    """Return the scores of target number `k` of one subject, as it was segmented."""
+    raters = sample.raters[k] if len(sample.raters[k]) > 1 else None
+    return truth.evaluate.score(
+        segmented.soft,
+        segmented.mask,
+        sample.target[k],
+        sample.grid.zooms.tolist(),
+        sample.grid.voxel_ml,
+        native_axis(sample.grid, truth.slice_axis),
+        raters,
+        sample.ignored(k),
+    )
