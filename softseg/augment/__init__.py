@@ -147,5 +147,8 @@ def harden(target: Tensor, steps: Sequence[AugmentStep]) -> Tensor:
 
 def restandardize(batch: Batch, step: Standardize) -> Batch:
     """Standardize the augmented slices again: the order of the paper, with `over: slice`."""
-    image, fill = standardize_slices(batch.image, batch.fill, step.joint)
-    return replace(batch, image=image, fill=fill)
+    # a slice and its neighbors each on their own
+    shape = (len(batch.image) * batch.slices, -1)
+    image = batch.image.reshape(*shape, *batch.image.shape[2:])
+    image, fill = standardize_slices(image, batch.fill.reshape(shape), step.joint)
+    return replace(batch, image=image.view_as(batch.image), fill=fill.view_as(batch.fill))

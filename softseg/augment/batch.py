@@ -56,7 +56,7 @@ class SourceVolume:
 class Batch:
     """The samples of one batch that this process computes: on the device, but for `spacing`."""
 
-    image: Tensor  # (B, C, *spatial) float32
+    image: Tensor  # (B, C, *spatial) float32; of `slices`, each with all contrasts
     target: Tensor  # (B, K, *spatial) float32 in [0, 1]
     fill: Tensor  # (B, C): the standardized background, which is outside of the image
     maps: Mapping[str, Tensor] = field(default_factory=dict)  # kind -> (B, K, *spatial), for a loss
@@ -65,6 +65,7 @@ class Batch:
     spacing: Tensor | None = None  # (B, d), on the CPU: mm between voxels; None: 1 mm
     target_names: tuple[str, ...] = ()  # K names, for steps that exchange targets
     weight: Tensor | None = None  # (B, K, *spatial) in [0, 1], of the loss; None: 1 everywhere
+    slices: int = 1  # how many the channels of the image are of: a slice and its neighbors
     sources: tuple[SourceVolume, ...] = ()  # of each patch, until it is augmented; of slices none
 
     @property

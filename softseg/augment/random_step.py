@@ -50,7 +50,7 @@ class RandomStep(Component, ABC):
 
     @abstractmethod
     def sample(self, shape: tuple[int, ...], generator: Generator) -> Parameters:
-        """Sample the parameters of a whole batch of images with the shape (B, C, *spatial)."""
+        """Sample the parameters of a whole batch of images (B, C, *spatial) with C contrasts."""
 
     @abstractmethod
     def apply(self, batch: Batch, parameters: Parameters) -> Batch:
@@ -62,8 +62,8 @@ class RandomStep(Component, ABC):
 
     def sample_part(self, batch: Batch, generator: Generator) -> Parameters:
         """Sample the parameters of the whole batch; return those of this process's part."""
-        shape = (batch.batch_size, *batch.image.shape[1:])
-        parameters = self.sample(shape, generator)
+        channels, *spatial = batch.image.shape[1:]
+        parameters = self.sample((batch.batch_size, channels // batch.slices, *spatial), generator)
         return {name: batch.own_share(values) for name, values in parameters.items()}
 
 

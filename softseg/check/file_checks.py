@@ -144,7 +144,11 @@ def _negative_minima(volumes: Sequence[VolumeSummary], contrast: str) -> Iterato
 
 
 def find_flat_slices(files: Sequence[FileSummary], slices: Slices) -> Iterator[Finding]:
-    """Yield images whose slices are 1 pixel wide: 2D images that are cut along the wrong axis."""
+    """Yield images of which a 2D network has no sound slices.
+
+    These are images whose slices are 1 pixel wide, 2D images that are cut along the wrong axis, and
+    images with too few slices for `slices.neighbors`.
+    """
     for file in files:
         if file.kind == "image":
             axis_of = {
@@ -155,6 +159,13 @@ def find_flat_slices(files: Sequence[FileSummary], slices: Slices) -> Iterator[F
             if plane := slices.plane_of_flat((x, y, z)):
                 what, do = slices.flat_message([file.subject], plane), f"set slices.axis: {plane}"
                 yield Finding("warning", "flat slices", what, do, file.subject, file.path)
+            if (count := (x, y, z)[slices.axis_index]) <= slices.neighbors:
+                what = (
+                    f"has {count} {slices.axis} slice(s), but slices.neighbors: {slices.neighbors} "
+                    f"needs at least {slices.neighbors + 1}"
+                )
+                do = "use fewer neighbors, or leave the subject out with dataset.exclude"
+                yield Finding("warning", "too few slices", what, do, file.subject, file.path)
 
 
 def _unused_codes(

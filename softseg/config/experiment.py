@@ -65,8 +65,9 @@ class Experiment(Component):
     closest canonical orientation (RAS+). Available: standardize, resample, crop. The position of
     `standardize: {over: volume}` has no effect."""
     slices: Slices = Slices()
-    """How volumes become slices for a 2D network. With a 3D network, `axis` is still the plane of
-    figures and of a `crop` with two values; the other keys have no effect."""
+    """How volumes become slices for a 2D network, which may see their neighbors, too (2.5D). With a
+    3D network, `axis` is still the plane of figures and of a `crop` with two values; the other keys
+    have no effect."""
     patches: Patches = Patches()
     """How volumes become patches for a 3D network (`model.name: unet3d`); no effect with a 2D
     one."""
@@ -97,6 +98,11 @@ class Experiment(Component):
         if self.axes == 2:
             return self.slices
         return self.patches.with_plane(self.slices.in_plane)
+
+    @property
+    def channels(self) -> int:
+        """Number of input channels of the network: the contrasts of a slice and its neighbors."""
+        return len(self.dataset.contrasts) * (2 * self.samples.neighbor_count + 1)
 
     @model_validator(mode="after")
     def _standardizes_what_it_trains_on(self) -> Self:

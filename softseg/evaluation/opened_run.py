@@ -31,7 +31,7 @@ from softseg.models.predictor import Predictor
 from softseg.preprocess.steps import slice_standardization
 from softseg.preprocess.store import StoredVolume, VolumeStore
 from softseg.runs.build import load_predictor, resolve_hardware
-from softseg.runs.data import list_subjects, load_stack
+from softseg.runs.data import check_slice_counts, list_subjects, load_stack
 from softseg.runs.data_warnings import data_warnings
 from softseg.runs.folder import Run
 from softseg.runs.recorded_hardware import automatic_changes, with_recorded_hardware
@@ -167,6 +167,7 @@ def open_other_data(
     predictor, epoch = _load_weights(run, experiment, console)
     subjects = list_subjects(experiment, console)
     stack = load_stack(experiment, subjects, console)
+    check_slice_counts(experiment, stack.volumes)
     leaks = check_not_trained_on(run, data, stack.image_digests())
     by_name = {subject.name: subject for subject in subjects}
     sets = Sets((), (), tuple(by_name))

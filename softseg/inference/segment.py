@@ -102,7 +102,8 @@ def prepare_scan(
 
     Without `training_crop`, a scan that is larger than the crop in the middle is kept whole. Raises
     UserError for a model that was trained around an ROI if there is none, for a center outside
-    the image, and for a single slice if the network is 3D.
+    the image, for a single slice if the network is 3D, and for fewer slices than it sees on one
+    side of each.
     """
     steps, samples = experiment.preprocess, experiment.samples.with_all()
     if samples.axes == 3 and 1 in sample.grid.shape:
@@ -118,6 +119,12 @@ def prepare_scan(
     if not training_crop:
         steps = _without_cutting(steps, samples, sample.grid)
     geometry = plan_geometry(sample.grid, steps, samples, middle)
+    count, neighbors = geometry.network.shape[experiment.slices.axis_index], samples.neighbor_count
+    if count <= neighbors:
+        raise UserError(
+            f"has too few {experiment.slices.axis} slices ({count}): the model sees each slice "
+            f"with {neighbors} on both sides (slices.neighbors); use a model without neighbors"
+        )
     volumes, fill = standardized_images(sample, steps, geometry)
     image = samples.cut(volumes)
     return PreparedScan(
@@ -185,7 +192,7 @@ def sized_predictor(model: Model, prepared: PreparedScan, batch_size: int | None
     """The model's predictor, by default with a batch that takes a quarter of the free memory."""
     if batch_size is None:
         voxels = math.prod(prepared.window or prepared.image.shape[2:])
-        filters = max(model.experiment.model.filters, len(model.contrasts))
+        filters = max(model.experiment.model.filters, model.experiment.channels)
         one_sample = 4 * _LIVE_MAPS * filters * voxels
         free = free_bytes(model.predictor.device) / 4
         batch_size = int(min(max(free // one_sample, 1), 64))
@@ -222,7 +229,7 @@ def volume_logits(logits_of: LogitsFunction, prepared: PreparedScan, batch_size:
         if step is not None:
             no_fill = image.new_zeros(image.shape[:2])
             image, _ = standardize_slices(image, no_fill, step.joint)
-        return logits_of(image)
+        return logits_of(prepared.samples.with_neighbors(image, prepared.geometry.network))
 
     def whole(image: Tensor) -> Tensor:
         if size is None:

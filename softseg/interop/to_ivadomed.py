@@ -89,13 +89,19 @@ def has_transposed_slices(slices: Slices) -> bool:
 def ivadomed_config(experiment: Experiment) -> JsonObject:
     """Return `name.json` as ivadomed 2.9's prediction reads it; keys of training have its defaults.
 
-    Raises UserError for a 3D network, and for a model that resamples one of a slice's two axes:
-    ivadomed does both.
+    Raises UserError for a 3D network, for one that sees neighboring slices, and for a model that
+    resamples one of a slice's two axes.
     """
     if experiment.axes == 3:
         raise UserError(
             "this model cannot be exported: it is a 3D network, and softseg writes only 2D ones in "
             "ivadomed's layout; use softseg package --onnx"
+        )
+    if experiment.slices.neighbors:
+        raise UserError(
+            "this model cannot be exported: its network sees the slices next to each one "
+            f"(slices.neighbors: {experiment.slices.neighbors}), and ivadomed passes single "
+            "slices; use softseg package --onnx"
         )
     trainer, model = experiment.trainer, experiment.model
     return {

@@ -45,8 +45,11 @@ def _model_blocks(metadata: ModelMetadata, experiment: Experiment) -> Iterator[s
         f"Segments {what}, {_samples(experiment)}.\n"
         "Gives a soft segmentation in [0, 1] and a binary one on the grid of the input."
     )
+    channels = _code(metadata.contrasts)
+    if metadata.neighbors:
+        channels += f" of each of {2 * metadata.neighbors + 1} slices"
     yield (
-        f"- input channels, in this order: {_code(metadata.contrasts)}\n"
+        f"- input channels, in this order: {channels}\n"
         f"- network: `{model.name}`, depth {model.depth}, {model.filters} filters\n"
         f"- head `{model.head.name}`, trained with the loss `{experiment.loss.name}`\n"
         f"- weights: epoch {metadata.epoch}; training status: {metadata.status}"
@@ -69,7 +72,10 @@ def _model_blocks(metadata: ModelMetadata, experiment: Experiment) -> Iterator[s
 def _samples(experiment: Experiment) -> str:
     """Return how the network sees a scan: slice by slice, or in patches."""
     if experiment.axes == 2:
-        return f"slice by slice\n({experiment.slices.axis})"
+        around = ""
+        if count := experiment.slices.neighbors:
+            around = f", each with {count} on both sides"
+        return f"slice by slice\n({experiment.slices.axis}{around})"
     size = experiment.patches.size
     return "as a volume" + (f", in patches of\n{' x '.join(map(str, size))} voxels" if size else "")
 

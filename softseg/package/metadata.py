@@ -82,6 +82,8 @@ class ModelMetadata(Component):
     """The segmented structures, in the order of the outputs."""
     axes: Literal[2, 3] = 2
     """Spatial axes of the network's input: 2 for slices, 3 for patches of volumes."""
+    neighbors: Count = 0
+    """Slices before and after each slice that a 2D network sees, too."""
     patch_size: tuple[int, int, int] | None = None
     """Voxels of a patch of a 3D network along right-left, posterior-anterior, inferior-superior;
     null: of a 2D network, or not recorded."""
@@ -184,6 +186,7 @@ def collect_metadata(
         "contrasts": dataset.contrasts,
         "targets": list(dataset.targets),
         "axes": experiment.axes,
+        "neighbors": experiment.samples.neighbor_count,
         "patch_size": experiment.patches.size if experiment.axes == 3 else None,
         "needs_roi": asks_for_roi(experiment),
         "epoch": epoch,

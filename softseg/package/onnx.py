@@ -71,7 +71,8 @@ def pipeline_settings(experiment: Experiment, head: Mapping[str, Tensor]) -> dic
     """Return `reference.json`: the steps from a scan to the logits, and from these to the output.
 
     `slice_axis` is the axis (0, 1 or 2) of the canonical volume that is cut into slices, and across
-    which a crop with two values does not crop; `patch_size` is that of a 3D network, or null;
+    which a crop with two values does not crop; `neighbors` is how many slices before and after each
+    one are further channels of it; `patch_size` is that of a 3D network, or null;
     `preprocess` is that of the config, `fill` that of each contrast; `maximum` of a NormReLU is one
     number per target, or null for the maximum of each scan; `mirror` has the axes of a sample that
     are mirrored and the targets that then take each target's place, or is null.
@@ -87,6 +88,7 @@ def pipeline_settings(experiment: Experiment, head: Mapping[str, Tensor]) -> dic
         "targets": list(dataset.targets),
         "fill": [dataset.fill_of(contrast) for contrast in dataset.contrasts],
         "slice_axis": experiment.slices.axis_index,
+        "neighbors": experiment.samples.neighbor_count,
         "patch_size": experiment.patches.size if experiment.axes == 3 else None,
         "preprocess": experiment.model_dump(mode="json")["preprocess"],
         "head": head_settings,
@@ -96,8 +98,8 @@ def pipeline_settings(experiment: Experiment, head: Mapping[str, Tensor]) -> dic
 
 def network_with_weights(experiment: Experiment, weights: Mapping[str, Tensor]) -> nn.Module:
     """Return the experiment's network on the CPU with these weights, in evaluation mode."""
-    dataset = experiment.dataset
-    network = models.build(experiment.model, len(dataset.contrasts), len(dataset.targets))
+    targets = len(experiment.dataset.targets)
+    network = models.build(experiment.model, experiment.channels, targets)
     network.load_state_dict(weights)
     return network.eval()
 
@@ -118,7 +120,7 @@ def to_onnx(network: nn.Module, experiment: Experiment, output: str = OUTPUT) ->
 
     example, *others = _sizes(experiment)
     axes = _AXES_2D if experiment.axes == 2 else _AXES_3D
-    channels = len(experiment.dataset.contrasts)
+    channels = experiment.channels
     graph = _export(network, torch.zeros(2, channels, *example), output, axes)
     _strip_metadata(graph, axes)
     onnx.checker.check_model(graph, full_check=True)

@@ -84,6 +84,7 @@ def parse_package(path: Path, contents: Mapping[str, bytes], manifest: Manifest)
     metadata = read_json_entry(ModelMetadata, ABOUT, contents[ABOUT])
     declared = (metadata.name, metadata.contrasts, metadata.targets, metadata.axes)
     same = declared == (experiment.name, dataset.contrasts, targets, experiment.axes)
+    same &= metadata.neighbors == experiment.samples.neighbor_count
     if not same or metadata.needs_roi != asks_for_roi(experiment):
         raise PackageError("is damaged: about.json and config.yaml are of different models")
     model, head = (_read_weights(name, contents[name]) for name in (MODEL, HEAD))
@@ -139,12 +140,12 @@ def _read_weights(name: str, data: bytes) -> Weights:
 
 def _check_shapes(experiment: Experiment, model: Weights, head: Weights) -> None:
     """Raise PackageError if the weights are not those of the experiment's network and head."""
-    spec, dataset = experiment.model, experiment.dataset
-    contrasts, targets = len(dataset.contrasts), len(dataset.targets)
+    spec = experiment.model
+    channels, targets = experiment.channels, len(experiment.dataset.targets)
     try:
         # without memory, as a stranger's config may declare a network of any size
         with torch.device("meta"):
-            network = models.build(spec, contrasts, targets)
+            network = models.build(spec, channels, targets)
             expected_head = models.heads.build(spec.head, targets)
     except (RuntimeError, ValueError, TypeError, OverflowError) as error:
         raise PackageError(

@@ -84,6 +84,7 @@ def segment(
             for scan, fill, scale in zip(scans, fills, scales, strict=True)
         ]
     ).astype(np.float32)
+    network = with_neighbors(network, settings["neighbors"])
     if "standardize" in steps and standardize["over"] == "slice":
         network = standardizing_slices(network, joint)
     size, outside = settings["patch_size"], None
@@ -247,6 +248,23 @@ def b_spline(x: Array, order: int) -> Array:
     if order == 2:
         return np.where(x < 0.5, 0.75 - x**2, np.maximum(0, 1.5 - x) ** 2 / 2)
     return np.where(x < 1, 2 / 3 - x**2 + x**3 / 2, np.maximum(0, 2 - x) ** 3 / 6)
+
+
+def with_neighbors(network: Network, count: int) -> Network:
+    """Return the network preceded by joining each slice with `count` on each side, as channels.
+
+    Beyond the first and the last slice, that one is repeated.
+    """
+    if not count:
+        return network
+
+    def joined(slices: Array) -> Array:
+        numbers = np.arange(len(slices))
+        shifted = [numbers + offset for offset in range(-count, count + 1)]
+        around = [slices[np.clip(own, 0, len(slices) - 1)] for own in shifted]
+        return network(np.concatenate(around, axis=1))
+
+    return joined
 
 
 def standardizing_slices(network: Network, joint: bool) -> Network:

@@ -41,6 +41,11 @@ class Samples(Component, ABC):
         """Return the same without exclusions: every sample of a scan is predicted."""
 
     @property
+    def neighbor_count(self) -> int:
+        """How many slices on each side of a sample are further input channels: 0 of patches."""
+        return 0
+
+    @property
     @abstractmethod
     def in_plane(self) -> tuple[int, ...]:
         """The volume axes of a sample, in order: two of a slice, three of a patch."""
@@ -62,6 +67,14 @@ class Samples(Component, ABC):
     @abstractmethod
     def stack(self, samples: Tensor) -> Float32Array:
         """Stack samples (S, C, *spatial) to volumes (C, X, Y, Z): the inverse of `cut`."""
+
+    def with_neighbors(self, image: Tensor, grid: Grid) -> Tensor:  # noqa: ARG002
+        """Return the network's input (S, C', *spatial) for all samples of one or more volumes.
+
+        `image` (S, C, *spatial) are the samples, those of a volume in order, and `grid` is that of
+        each volume.
+        """
+        return image
 
     def spacing(self, grid: Grid) -> tuple[float, ...]:
         """Return the sides of a sample's pixels or voxels in mm; equal if they are nearly so."""

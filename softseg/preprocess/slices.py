@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from softseg.core.names import listing
@@ -29,6 +30,18 @@ class Slices(Samples):
     in which every voxel of every target is ignored (`targets.X.ignore`). `empty_input`: a
     contrast is constant; `empty_target`: no foreground; `no_roi`: no voxel of the ROI mask."""
 
+    neighbors: Annotated[int, Field(ge=0, le=64)] = 0
+    """Number of slices before and after each slice that the network sees as further input channels
+    (2.5D), so that it segments a slice with its surroundings: 1 gives it three times the channels.
+    They come one slice after the other along `axis`, each with all contrasts; beyond the first and
+    the last slice of the (preprocessed) volume, that one is repeated. Slices that `exclude` leaves
+    out are still neighbors of others. 0, the paper's: each slice on its own."""
+
+    @property
+    def neighbor_count(self) -> int:
+        """The key `neighbors`."""
+        return self.neighbors
+
     @property
     def axis_index(self) -> int:
         """The volume axis along which slices are cut: 0, 1 or 2."""
@@ -45,8 +58,8 @@ class Slices(Samples):
 
     @property
     def recipe(self) -> Any:
-        """The whole section."""
-        return self.model_dump(mode="json")
+        """The section without `neighbors`, which are gathered from the slices of a volume."""
+        return self.model_dump(mode="json", exclude={"neighbors"})
 
     @property
     def crop_plane(self) -> tuple[int, int]:
@@ -84,6 +97,20 @@ class Slices(Samples):
         """Cut volumes (C, X, Y, Z) into slices (S, C, H, W)."""
         slices = np.moveaxis(volumes, self.axis_index + 1, 0)
         return torch.from_numpy(np.ascontiguousarray(slices))
+
+    def with_neighbors(self, image: Tensor, grid: Grid) -> Tensor:
+        """Return slices (S, C, H, W) with their neighbors, (S, (2 N + 1) C, H, W).
+
+        Of one volume it is a view of the slices and N copies of the first and the last one.
+        """
+        if not self.neighbors:
+            return image
+        volumes = image.unflatten(0, (-1, grid.shape[self.axis_index]))
+        before = volumes[:, :1].expand(-1, self.neighbors, -1, -1, -1)
+        after = volumes[:, -1:].expand(-1, self.neighbors, -1, -1, -1)
+        extended = torch.cat([before, volumes, after], dim=1)
+        windows = extended.unfold(1, 2 * self.neighbors + 1, 1).movedim(-1, 2)
+        return windows.flatten(0, 1).flatten(1, 2)
 
     def stack(self, samples: Tensor) -> Float32Array:
         """Stack slices (S, C, H, W) to volumes (C, X, Y, Z): the inverse of `cut`."""

@@ -127,6 +127,19 @@ class VolumeStore:
             largest[volume.start : volume.stop] = self.truth_of(volume).flatten(1).amax(dim=1)
         return largest[rows] > 0
 
+    def neighbor_rows(self, count: int) -> Tensor:
+        """Return the rows (S, 2 N + 1) of each slice and its N = `count` neighbors on each side.
+
+        Beyond the first and the last slice of a volume, that one is repeated. On the device of the
+        store.
+        """
+        offsets = torch.arange(-count, count + 1)
+        rows = [
+            (torch.arange(v.start, v.stop)[:, None] + offsets).clamp(v.start, v.stop - 1)
+            for v in self.volumes
+        ]
+        return torch.cat(rows).to(self.image.device)
+
     def ignored_at(self, rows: Tensor) -> Tensor | None:
         """Return where targets of these slices are unknown, (N, K, H, W); None if none may be."""
         return self.ignore[rows] if self.ignore.shape[1] else None

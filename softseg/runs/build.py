@@ -64,11 +64,11 @@ def build_network(experiment: Experiment) -> tuple[nn.Module, nn.Module]:
     """
     # the name is part of the random stream: another spelling would change every result
     seeds.reseed_torch(experiment.seed, "initialisation")
-    dataset = experiment.dataset
-    network = models.build(experiment.model, len(dataset.contrasts), len(dataset.targets))
+    targets = len(experiment.dataset.targets)
+    network = models.build(experiment.model, experiment.channels, targets)
     network.checkpoint_blocks = experiment.trainer.checkpoint_blocks  # type: ignore[assignment]
     batch_size = experiment.trainer.batch_size
-    head = models.heads.build(experiment.model.head, len(dataset.targets), batch_size)
+    head = models.heads.build(experiment.model.head, targets, batch_size)
     if experiment.init_from is not None:
         freeze(network, experiment.init_from.frozen_blocks)
     return network, head

@@ -22,7 +22,7 @@ from softseg.data.nifti.io import read_volume
 from softseg.data.splits import case_variants
 from softseg.data.subject import persons_of
 from softseg.preprocess.build_stack import build_stack
-from softseg.preprocess.store import VolumeStore
+from softseg.preprocess.store import StoredVolume, VolumeStore
 from softseg.runs.file_digests import FileDigests
 from softseg.runs.folder import check_distinct_predictions
 
@@ -134,8 +134,7 @@ def check_sets(experiment: Experiment, stack: VolumeStore, sets: Sets) -> None:
     never occurs.
     """
     check_leaks(image_leaks(stack.image_digests(), sets), experiment.split)
-    if stack.holds_volumes:
-        _check_volumes(stack, sets)
+    check_slice_counts(experiment, stack.volumes_of(sets.members))
     for name, members in (("training", sets.train), ("validation", sets.validation)):
         if len(stack.rows(members)) == 0:
             if constant := [name for name in members if "" in stack.image_digests()[name]]:
@@ -157,11 +156,33 @@ def check_sets(experiment: Experiment, stack: VolumeStore, sets: Sets) -> None:
     _check_targets(experiment, stack, sets)
 
 
-def _check_volumes(stack: VolumeStore, sets: Sets) -> None:
+def check_slice_counts(experiment: Experiment, volumes: Sequence[StoredVolume]) -> None:
+    """Raise UserError for scans with fewer slices than the network needs.
+
+    These are scans of a single slice, which have no volume for a 3D network, and scans with at most
+    `slices.neighbors` slices, of which no slice has all neighbors on one side.
+    """
+    if experiment.axes == 3:
+        _check_volumes(volumes)
+    neighbors, axis = experiment.samples.neighbor_count, experiment.slices.axis_index
+    short = [
+        f"{volume.subject} ({count})"
+        for volume in volumes
+        if (count := volume.geometry.network.shape[axis]) <= neighbors
+    ]
+    if short:
+        raise UserError(
+            f"slices.neighbors: {neighbors} needs scans with at least {neighbors + 1} "
+            f"{experiment.slices.axis} slices, but these have fewer: {listing(short)}; use fewer "
+            "neighbors (0 for 2D images), or leave the subjects out with dataset.exclude"
+        )
+
+
+def _check_volumes(volumes: Sequence[StoredVolume]) -> None:
     """Raise UserError for scans of a single slice, which have no volume for a 3D network."""
     flat = [
         f"{volume.subject} ({' x '.join(map(str, volume.geometry.native.shape))} voxels)"
-        for volume in stack.volumes_of(sets.members)
+        for volume in volumes
         if 1 in volume.geometry.native.shape or 1 in volume.geometry.network.shape
     ]
     if flat:

@@ -20,7 +20,7 @@ from softseg.data.splits import Sets
 from softseg.data.subject import Subject
 from softseg.render.figures.augmentation import Panel, PanelSheet, plot_augmentation
 from softseg.render.figures.style import FigureFormat
-from softseg.runs.data import PreparedData, load_stack
+from softseg.runs.data import PreparedData, check_slice_counts, load_stack
 from softseg.runs.patch_size import resolve_patches
 from softseg.training.batches import collate
 from softseg.training.task import Task, build_task
@@ -54,7 +54,8 @@ def draw_augmentation(
     Both show the slice with the most foreground of a subject (default: the first one of the
     training set), as training gets it: preprocessed and, with `standardize: {over: slice}`,
     standardized again after the whole chain. Of a 3D network's patches they show this slice,
-    although the whole patch is augmented. `form` is a format in addition to PNG.
+    although the whole patch is augmented, and without its neighbors (`slices.neighbors`), which are
+    augmented in the same way. `form` is a format in addition to PNG.
 
     Raises UserError without augmentation, for an unknown subject or one without a slice, and for
     files that exist, unless `overwrite`.
@@ -74,6 +75,7 @@ def draw_augmentation(
     on_cpu = experiment.trainer.model_copy(update={"device": "cpu"})
     experiment = experiment.model_copy(update={"trainer": on_cpu})
     stack = load_stack(experiment, [chosen], console)
+    check_slice_counts(experiment, stack.volumes)
     experiment = resolve_patches(experiment, stack, [chosen.name])
     task = build_task(experiment, PreparedData(Sets((chosen.name,), (), ()), stack))
     choose = _choose_slice if task.patches is None else _choose_patch
@@ -118,9 +120,10 @@ class _Shown:
     def panel(self, caption: str, batch: augment.Batch, sample: int = 0) -> Panel:
         """Return the slice of a sample of a batch as a panel."""
         ignore = None if batch.ignore is None else self._slice(batch.ignore[sample].amax(0)[None])
+        image = batch.image[sample].tensor_split(batch.slices)[batch.slices // 2]
         return Panel(
             caption,
-            self._slice(batch.image[sample]).numpy(),
+            self._slice(image).numpy(),
             self._slice(batch.target[sample]).numpy(),
             None if ignore is None else ignore[0].numpy() > 0,
         )

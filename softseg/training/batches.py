@@ -152,10 +152,12 @@ def collate(
         target = stack.raters[near_rows, to_device(raters, stack.raters.device)]
     else:
         target = stack.target[near_rows]
+    image, fill = with_neighbors(task, near_rows)
     return Batch(
-        stack.image[near_rows],
+        image,
         target,
-        stack.fill[near_rows],
+        fill,
+        slices=2 * task.neighbors + 1,
         maps=distance_maps(task, near_rows),
         ignore=stack.ignored_at(near_rows),
         part=part,
@@ -163,6 +165,18 @@ def collate(
         target_names=task.targets,
         weight=stack.weights_at(near_rows),
     )
+
+
+def with_neighbors(task: Task, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the images (B, C', H, W) and fill (B, C') of slices with their neighbors.
+
+    `rows` (B,) are their indices on the device of the stack.
+    """
+    image, fill = task.stack.image, task.stack.fill
+    if task.neighbor_rows is None:
+        return image[rows], fill[rows]
+    around = task.neighbor_rows[rows]
+    return image[around].flatten(1, 2), fill[around].flatten(1, 2)
 
 
 def _collate_patches(

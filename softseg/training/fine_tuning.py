@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from softseg.runs.checkpoint import read_checkpoint
 from softseg.runs.folder import Run
 from softseg.training.task import State
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class SourceWeights:
@@ -33,6 +36,7 @@ class SourceWeights:
     version: str  # which weights these are: `epoch 12`
     network: Unet
     trained_on: frozenset[str] | None = None  # digests of the scans it learned from, if recorded
+    neighbors: int = 0  # slices before and after each one that it sees, too
 
     @property
     def sha256(self) -> str:
@@ -122,6 +126,15 @@ def source_weights(experiment: Experiment, run: Run, resume: bool) -> SourceWeig
         raise UserError(f"init_from: {path} is this run's own folder; choose another --out")
     source = read_source(path)
     _check_layers(path, source.network, experiment.model)
+    if source.neighbors != (own := experiment.samples.neighbor_count):
+        _log.warning(
+            "init_from: the network of %s sees %d slices on each side of a slice, this one %d "
+            "(slices.neighbors), so their first layers have other input channels; use the value of "
+            "the source to keep its first layer",
+            path,
+            source.neighbors,
+            own,
+        )
     recorded = run.metadata().get("init_from", {}).get("sha256") if resume else None
     if recorded not in (None, source.sha256):
         raise UserError(
@@ -156,9 +169,16 @@ def read_source(path: Path) -> SourceWeights:
     if run.config.is_file():
         saved = read_checkpoint(run.best)
         version = _version({**run.metadata(), "epoch": saved["epoch"]})
-        network = load_config(run.config, Experiment).model
-        digests = _trained_on(run)
-        return SourceWeights(path, saved["model"], saved["head"], version, network, digests)
+        experiment, digests = load_config(run.config, Experiment), _trained_on(run)
+        return SourceWeights(
+            path,
+            saved["model"],
+            saved["head"],
+            version,
+            experiment.model,
+            digests,
+            experiment.samples.neighbor_count,
+        )
     if not path.is_file():
         raise UserError(
             f"init_from: {path} is neither a run's folder nor a .softseg package; it is relative "
@@ -166,8 +186,11 @@ def read_source(path: Path) -> SourceWeights:
         )
     package = read_package(path)
     version = f"{package.metadata['name']}, {_version(package.metadata)}"
-    network = validate(parse_yaml(package.config, str(path)), Experiment).model
-    return SourceWeights(path, package.model, package.head, version, network)
+    experiment = validate(parse_yaml(package.config, str(path)), Experiment)
+    neighbors = experiment.samples.neighbor_count
+    return SourceWeights(
+        path, package.model, package.head, version, experiment.model, neighbors=neighbors
+    )
 
 
 def _version(metadata: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ from softseg.models.heads import is_dead, spatial_dims
 from softseg.models.predictor import Predictor
 from softseg.models.sliding_window import sliding_window_logits
 from softseg.preprocess.store import StoredVolume
-from softseg.training.batches import epoch_batches, epoch_samples
+from softseg.training.batches import epoch_batches, epoch_samples, with_neighbors
 from softseg.training.deep_supervision import loss_of_levels, predictions_of_levels
 from softseg.training.previews import VOLUMES, preview_size, previews_of
 from softseg.training.task import Observer, Record, State, Task
@@ -284,9 +284,9 @@ def _volume_logits(predictor: Predictor, task: Task, volume: StoredVolume, rows:
 
     Those of a volume that is larger than a patch are blended from windows, as in inference.
     """
-    image = task.stack.kept_part("image", volume, rows)
     if task.patches is None:
-        return predictor.logits(image)
+        return predictor.logits(with_neighbors(task, rows)[0])
+    image = task.stack.part("image", volume)
     fill = task.stack.fill[volume.start : volume.stop]
     logits = sliding_window_logits(
         predictor.logits, image, task.patches.size, fill=fill, batch_size=predictor.batch_size

@@ -22,7 +22,7 @@ def batch_shape(experiment: Experiment, store: VolumeStore, batch_size: int) -> 
     """Return the shape (B, C, *spatial) of a batch of slices or patches."""
     size = experiment.patches.size if store.holds_volumes else store.image.shape[2:]
     assert size is not None
-    return (batch_size, store.image.shape[1], *size)
+    return (batch_size, experiment.channels, *size)
 
 
 def check_patch_size(experiment: Experiment, shape: tuple[int, ...]) -> None:

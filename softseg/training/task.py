@@ -175,6 +175,7 @@ class Task:
     spacings: Tensor | None = None  # (S, d), mm, of the samples, on the CPU; None: 1 mm
     targets: tuple[str, ...] = ()  # the names of the K targets
     patches: PatchSampler | None = None  # of a 3D network; None: samples are slices
+    neighbors: int = 0  # slices before and after each one that the network sees, too
     main_axis: int = 2  # the volume axis across which figures show slices
 
     @property
@@ -186,6 +187,11 @@ class Task:
     def mixes_samples(self) -> bool:
         """Whether augmentation mixes the samples of a batch."""
         return any(isinstance(step, augment.Mixup) for step in self.augment)
+
+    @cached_property
+    def neighbor_rows(self) -> Tensor | None:
+        """Rows (S, 2 N + 1) of each slice and its neighbors, on the stack's device; None: alone."""
+        return self.stack.neighbor_rows(self.neighbors) if self.neighbors else None
 
     @cached_property
     def validation_rows(self) -> tuple[Tensor, ...]:
@@ -240,6 +246,7 @@ def build_task(
         spacings=stack.spacings(experiment.samples),
         targets=tuple(experiment.dataset.targets),
         patches=_patch_sampler(experiment, stack),
+        neighbors=experiment.samples.neighbor_count,
         main_axis=experiment.slices.axis_index,
     )
 

@@ -43,6 +43,13 @@ class Noise(IntensityStep):
         """Sample `std`."""
         return {"std": sample_uniform(self.std, shape, generator)}
 
+    def for_slices(self, parameters: Parameters, slices: int) -> Parameters:
+        """Give each slice noise of its own, with the same standard deviation."""
+        repeated = super().for_slices(parameters, slices)
+        # 2 apart, since Rician noise takes two seeds
+        offsets = 2 * torch.arange(slices).repeat_interleave(parameters["seed"].shape[1])
+        return {**repeated, "seed": repeated["seed"] + offsets}
+
     def transform(self, contrasts: Contrasts) -> None:
         """Add the noise."""
         values, std = contrasts.values, contrasts.spread(contrasts.parameter("std"))

@@ -60,8 +60,14 @@ class IntensityStep(RandomStep):
     def transform(self, contrasts: Contrasts) -> None:
         """Overwrite the values and, where it changes as well, the background."""
 
+    def for_slices(self, parameters: Parameters, slices: int) -> Parameters:
+        """Return the parameters (B, slices C) of a slice and its neighbors: the same for all."""
+        return {name: values.repeat(1, slices) for name, values in parameters.items()}
+
     def apply(self, batch: Batch, parameters: Parameters) -> Batch:
         """Transform the contrasts that are to change, in place; the others keep their bits."""
+        if batch.slices > 1:
+            parameters = self.for_slices(parameters, batch.slices)
         chosen = parameters["changed"].flatten().nonzero()[:, 0]  # on the CPU
         if not len(chosen):
             return batch

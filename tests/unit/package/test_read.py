@@ -167,9 +167,10 @@ def test_a_package_without_the_keys_of_volumes_still_reads(packed, tmp_path):
     """As softseg wrote them when it had 2D networks only."""
     contents = entries(packed)
     about = json.loads(contents["about.json"])
-    del about["axes"], about["patch_size"]
+    del about["axes"], about["patch_size"], about["neighbors"]
     config = contents["config.yaml"].decode()
-    lines = [line for line in config.splitlines() if "mirror: false" not in line]
+    newer = ("mirror: false", "neighbors: 0")
+    lines = [line for line in config.splitlines() if line.strip() not in newer]
     older = {
         **contents,
         "about.json": json.dumps(about).encode(),
@@ -178,11 +179,13 @@ def test_a_package_without_the_keys_of_volumes_still_reads(packed, tmp_path):
     package = read_package(write_zip(tmp_path / "older.softseg", with_manifest(older)))
     assert package.metadata["axes"] == 2
     assert package.metadata["patch_size"] is None
+    assert package.metadata["neighbors"] == 0
 
 
-def test_metadata_of_another_rank_than_the_network_are_rejected(packed, tmp_path):
+@pytest.mark.parametrize("other", [{"axes": 3, "patch_size": [8, 8, 8]}, {"neighbors": 1}])
+def test_metadata_of_another_input_than_the_network_has_are_rejected(packed, tmp_path, other):
     contents = entries(packed)
-    about = {**json.loads(contents["about.json"]), "axes": 3, "patch_size": [8, 8, 8]}
+    about = {**json.loads(contents["about.json"]), **other}
     changed = with_manifest({**contents, "about.json": json.dumps(about).encode()})
     message = read_error(write_zip(tmp_path / "m.softseg", changed))
     assert "are of different models" in message

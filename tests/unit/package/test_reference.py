@@ -179,6 +179,38 @@ def test_a_crop_around_an_roi_gives_the_same_by_mask_and_by_center(networks, tmp
             reference.segment(list(without_roi.image), affine, settings, len, None, (27, 10, 2))
 
 
+NEIGHBORS = {
+    "axial": ["slices.neighbors=2", *CONFIGS["as-in-the-paper"]],
+    "sagittal": ["slices.neighbors=1", *CONFIGS["sagittal"]],
+    "slice": ["slices.neighbors=1", *CONFIGS["slice"]],
+    "mirrored": ["slices.neighbors=1", *CONFIGS["as-in-the-paper"], "evaluate.mirror=true",
+                 "augment=[{flip: {axes: [0, 1]}}]"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def networks_with_neighbors():
+    """Number of neighbors -> (network, its graph)."""
+    made = {}
+    for neighbors in (1, 2):
+        spec = experiment(*TWO, f"slices.neighbors={neighbors}")
+        torch.manual_seed(neighbors)
+        network = models.build(spec.model, spec.channels, 2).eval()
+        with torch.no_grad():
+            network.last.weight *= 30
+        made[neighbors] = network, to_onnx(network, spec)
+    return made
+
+
+@pytest.mark.parametrize("config", NEIGHBORS)
+def test_slices_with_neighbors_give_the_same(networks_with_neighbors, tmp_path, config):
+    sets = [*TWO, *NEIGHBORS[config]]
+    made = {2: networks_with_neighbors[experiment(*sets).slices.neighbors]}
+    sample = sample_of(*SCANS["oblique-lps-large"], contrasts=2)
+    ours, theirs = both(made, tmp_path, sample, *sets)
+    assert theirs == pytest.approx(ours, abs=1e-4)
+
+
 PATCHES = (
     "model.name=unet3d",
     "model.head={name: sigmoid}",
