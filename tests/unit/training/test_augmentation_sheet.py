@@ -124,6 +124,14 @@ def test_slices_standardized_after_augmentation_are_so_in_the_chain_only(softseg
         np.testing.assert_allclose(panel.images, chain.panels[0].images, atol=1e-4)
 
 
+def test_a_slice_is_drawn_without_its_neighbors(softseg, sheets):
+    for sets in ((), ("--set", "slices.neighbors=1")):
+        assert softseg("data", "augment", "tiny.yaml", *sets)[0] == 0
+    alone, _, with_neighbors, _ = (sheet.panels for sheet in sheets)
+    for one, other in zip(alone, with_neighbors, strict=True):
+        np.testing.assert_allclose(one.images, other.images, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", ["null", "[8, 8, 2]"])
 def test_the_slice_of_a_patch_has_the_most_foreground(softseg, sheets, monkeypatch, size):
     stacks = []
