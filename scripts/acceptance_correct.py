@@ -78,7 +78,7 @@ def soft_values(setup: Setup) -> Outcome:
     """
     state, task = setup.training()
     train_epoch(state, task, Silent())
-    image = setup.prepared.stack.image[:SLICES]
+    image = setup.prepared.store.image[:SLICES]
     device = {p: Predictor(state.model, state.head, task.device, p) for p in ("float32", "bf16")}
     soft = {precision: predict(image).cpu() for precision, predict in device.items()}
     reference = on_cpu(state)(image)
@@ -120,7 +120,7 @@ def samples_of_uncertainty(setup: Setup) -> Outcome:
 
 def _samples(predictor: Predictor, task: Task, setup: Setup, method: Method) -> Tensor:
     """Four samples of some slices, (4, S, K, H, W), on the CPU."""
-    image = setup.prepared.stack.image[:SLICES]  # on the CPU, as `predict` and `eval` have it
+    image = setup.prepared.store.image[:SLICES]  # on the CPU, as `predict` and `eval` have it
     samples = soft_samples(
         Sampling(method, 4),
         predictor,

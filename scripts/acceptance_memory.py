@@ -76,10 +76,10 @@ def training_reports_too_little_memory(setup: Setup) -> Outcome:
 
 def slices_fall_back_to_host(setup: Setup) -> Outcome:
     """Slices for which there is no memory stay on the host, and the training runs."""
-    experiment, stack = setup.experiment(BF16), setup.prepared.stack
+    experiment, stack = setup.experiment(BF16), setup.prepared.store
     larger = replace(stack, image=stack.image.repeat(64, 1, 1, 1))  # more than what is cached
     with _at_most(2**20, torch.device(setup.device)):
-        task = build_task(experiment, replace(setup.prepared, stack=larger))
+        task = build_task(experiment, replace(setup.prepared, store=larger))
     loss = train_epoch(new_state(experiment, task.device), task, Silent())[0].item()
     place = task.stack.image.device.type
     return Outcome({"slices on": place, "loss": loss}, place == "cpu")

@@ -197,7 +197,7 @@ def epoch_parts(setup: Setup) -> Outcome:
         "record": statistics.median(held[1:]),
         "in all": (ends[-1] - ends[0]) / (epochs - 1),
         "once, at the end of training": closed - ends[-1],
-        "training slices": len(setup.prepared.stack.rows(setup.prepared.sets.train)),
+        "training slices": len(setup.prepared.store.rows(setup.prepared.sets.train)),
     }
     return Outcome(values)
 

@@ -62,7 +62,7 @@ def mapped_against_memory(rounds: int) -> Row:
     size = sides["mapped"][1].stack.n_bytes
     parts = {
         "seconds": seconds,
-        "stack_bytes": size,
+        "store_bytes": size,
         "rounds": rounds,
         "note": "the file fits the page cache here; from a slow disk it costs more",
     }

@@ -13,7 +13,7 @@ from rich.console import Console
 from softseg.config.experiment import Experiment
 from softseg.core.memory import peak_memory_bytes
 from softseg.data import Sets
-from softseg.runs.data import PreparedData, list_subjects, load_stack, prepare_data
+from softseg.runs.data import PreparedData, list_subjects, load_store, prepare_data
 from softseg.training.batches import single_batch
 from softseg.training.loop import train_epoch, train_step, validate
 
@@ -34,7 +34,7 @@ def memory_against_the_stack(_: int) -> Row:
     size = peaks.pop("slices")
     shares = {way: (peaks[way] - peaks["bare steps"]) / size for way in WAYS}
     value = max(shares[way] for way in SHIPPED)
-    parts = {"shares": shares, "peak_bytes": peaks, "stack_bytes": size}
+    parts = {"shares": shares, "peak_bytes": peaks, "store_bytes": size}
     # a phantom has few slices: libraries use more memory than they do
     met = value <= TARGET if real_data() else None
     return row | {"value": value, "met": met, "parts": parts}
@@ -75,4 +75,4 @@ def _one_subject(config: Experiment) -> PreparedData:
     console = Console(quiet=True)
     [subject, *_] = list_subjects(config, console)
     names = (subject.name,)
-    return PreparedData(Sets(names, names, names), load_stack(config, [subject], console))
+    return PreparedData(Sets(names, names, names), load_store(config, [subject], console))

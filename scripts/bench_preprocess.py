@@ -15,7 +15,7 @@ from bench_parts import Row, medians, on_cpu, phantom, real_data, row_of
 
 from softseg.config.experiment import Experiment
 from softseg.data import Subject
-from softseg.preprocess.build_stack import build_stack
+from softseg.preprocess.build_store import build_store
 from softseg.preprocess.steps import Crop, Resample
 from softseg.preprocess.store import VolumeStore
 
@@ -97,7 +97,7 @@ def scans(folder: Path, volumes: int) -> tuple[Experiment, list[Subject]]:
 
 
 def store_slices(config: Experiment, subjects: Sequence[Subject]) -> VolumeStore:
-    return build_stack(subjects, config.dataset, config.preprocess, config.slices)
+    return build_store(subjects, config.dataset, config.preprocess, config.slices)
 
 
 def _cached(config: Experiment, folder: Path) -> Experiment:

@@ -183,7 +183,7 @@ def measure(planned: PlannedRun, stack: Path) -> Usage:
     on_gpu = device.type == "cuda"
     free = free_bytes(device) + _CUDA_CONTEXT if on_gpu else 0.0
     prepared = PreparedData(planned.sets, read_shared_store(stack))
-    experiment = resolve_patches(experiment, prepared.stack, planned.sets.train)
+    experiment = resolve_patches(experiment, prepared)
     task = build_task(experiment, prepared)
     count = task.trainer.batch_size * (_STEPS if on_gpu else 1)
     task = replace(

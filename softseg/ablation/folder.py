@@ -18,13 +18,12 @@ from softseg.core.files import check_writable, write_atomically
 from softseg.core.names import listing
 from softseg.data import read_split
 from softseg.preprocess.store import write_shared_store
-from softseg.runs.data import check_sets, list_subjects, load_stack
+from softseg.runs.data import check_sets, list_subjects, load_store
 from softseg.runs.file_digests import changed_files
 from softseg.runs.folder import Run, check_distinct_predictions, is_done
-from softseg.runs.patch_size import with_recorded_patches
 from softseg.runs.plan_file import CONFIG, PLAN, STACKS
-from softseg.runs.recorded_hardware import keys_that_may_change, with_recorded_hardware
-from softseg.runs.resume import config_changes
+from softseg.runs.recorded_hardware import keys_that_may_change
+from softseg.runs.resume import config_changes, with_recorded_settings
 from softseg.training.fine_tuning import read_source
 
 
@@ -42,9 +41,7 @@ def check_existing(plan: Sequence[PlannedRun], folder: Path) -> None:
         hardware = keys_that_may_change(run, planned.experiment.trainer)
         changes = [
             change
-            for change in config_changes(
-                run, with_recorded_patches(with_recorded_hardware(planned.experiment, run), run)
-            )
+            for change in config_changes(run, with_recorded_settings(planned.experiment, run))
             if change.key not in hardware
         ]
         # scores of several evaluation settings could not be compared
@@ -134,7 +131,7 @@ def write_shared_stacks(
         experiment = group[0].experiment
         used = frozenset[str]().union(*(planned.sets.members for planned in group))
         subjects = [s for s in list_subjects(experiment, console) if s.name in used]
-        stack = load_stack(experiment, subjects, console)
+        stack = load_store(experiment, subjects, console)
         # besides the group's sections, the check depends on the sets and on the augmentation
         checked = {(p.split, p.experiment.model_dump_json(include={"augment"})): p for p in group}
         for planned in checked.values():

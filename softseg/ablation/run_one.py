@@ -73,7 +73,7 @@ def _train_and_evaluate(planned: PlannedRun, stack: Path, console: Console) -> N
     device = planned.experiment.trainer.device
     # a run that was already trained may have been so on a device that this machine does not have
     changes = [] if device == "auto" else [f"trainer.device={device}"]
-    evaluate(run, console, search=True, changes=changes, overwrite=True, stack=prepared.stack)
+    evaluate(run, console, search=True, changes=changes, overwrite=True, stack=prepared.store)
     check_files(planned)  # evaluation reads the masks again
     run.update_metadata(done=timestamp(), evaluation_seconds=time.perf_counter() - began)
 

@@ -270,9 +270,9 @@ def _seconds_from_steps(todo: Sequence[PlannedRun], stacks: Mapping[int, Path]) 
     seconds: dict[str, float] = {}
     for candidate, planned in first_runs.items():
         experiment = resolve_hardware(planned.experiment)
-        stack = read_shared_store(stacks[planned.number])
-        experiment = resolve_patches(experiment, stack, planned.sets.train)
-        task = build_task(experiment, PreparedData(planned.sets, stack))
+        prepared = PreparedData(planned.sets, read_shared_store(stacks[planned.number]))
+        experiment = resolve_patches(experiment, prepared)
+        task = build_task(experiment, prepared)
         state = new_state(experiment, torch.device(experiment.trainer.device))
         seconds[candidate] = measure_times(state, task).epoch * experiment.trainer.max_epochs
     return sum(seconds[planned.candidate] for planned in todo)

@@ -53,8 +53,8 @@ def check(
         raise error
     if preprocess:
         prepared = prepare_data(experiment, console)
-        experiment = resolve_patches(experiment, prepared.stack, prepared.sets.train)
-        lines = summarize_data(experiment, prepared.sets, prepared.stack, prepared.persons)
+        experiment = resolve_patches(experiment, prepared)
+        lines = summarize_data(experiment, prepared.sets, prepared.store, prepared.persons)
         print_topics(console, lines)
 
 

@@ -40,7 +40,7 @@ def train(
         typer.Option(
             "--dry-run",
             help="Print data, memory and time that training needs, measured on a few steps; train "
-            "nothing and write nothing but the cache of slices.",
+            "nothing and write nothing but the cache of preprocessed scans.",
         ),
     ] = False,
     json_: AsJson = False,

@@ -200,7 +200,10 @@ class Experiment(Component):
     def _mirrors_what_it_has_learned(self) -> Self:
         """Check that mirroring at test time has axes that training mirrored."""
         if self.evaluate.mirror and not self.mirroring.axes:
-            raise ValueError(f"evaluate.mirror: {NOTHING_MIRRORED}; remove the key, or add flip")
+            raise ValueError(
+                f"evaluate.mirror: {NOTHING_MIRRORED}; leave it (or --mirror) out, "
+                "or train with flip"
+            )
         return self
 
     @property

@@ -31,7 +31,7 @@ from softseg.models.predictor import Predictor
 from softseg.preprocess.steps import slice_standardization
 from softseg.preprocess.store import StoredVolume, VolumeStore
 from softseg.runs.build import load_predictor, resolve_hardware
-from softseg.runs.data import check_slice_counts, list_subjects, load_stack
+from softseg.runs.data import check_slice_counts, list_subjects, load_store
 from softseg.runs.data_warnings import data_warnings
 from softseg.runs.folder import Run
 from softseg.runs.recorded_hardware import automatic_changes, with_recorded_hardware
@@ -128,7 +128,7 @@ def open_run(
             f"{experiment.dataset.root} does not contain {', '.join(missing)}, which {run.split} "
             "lists; restore these subjects, set dataset.root to their folder, or train again"
         )
-    stack = stack or load_stack(experiment, list(subjects.values()), console)
+    stack = stack or load_store(experiment, list(subjects.values()), console)
     if changed := run.changed_subjects(stack.fingerprints()):
         console.print(
             "warning: images, masks or confidence maps changed since training: "
@@ -166,7 +166,7 @@ def open_other_data(
     _print_other_hardware(trained, experiment, console)
     predictor, epoch = _load_weights(run, experiment, console)
     subjects = list_subjects(experiment, console)
-    stack = load_stack(experiment, subjects, console)
+    stack = load_store(experiment, subjects, console)
     check_slice_counts(experiment, stack.volumes)
     leaks = check_not_trained_on(run, data, stack.image_digests())
     by_name = {subject.name: subject for subject in subjects}

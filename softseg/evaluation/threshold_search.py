@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,11 @@ def search_thresholds(
         for k, target in enumerate(opened.targets):
             curve = dice_curve(soft[k], sample.target[k], sample.ignored(k))
             curves[target].append(curve)
-    thresholds = {target: best_threshold(volumes) for target, volumes in curves.items()}
+    mirrored = opened.experiment.evaluate.mirror
+    thresholds = {
+        target: replace(best_threshold(volumes), mirrored=mirrored)
+        for target, volumes in curves.items()
+    }
     write_thresholds(opened.run.threshold, thresholds, members)
     opened.run.update_metadata(threshold_epoch=opened.epoch)
     plot_threshold_curves(thresholds, opened.run.folder / "figures" / f"threshold.{form}")
@@ -124,7 +129,7 @@ def thresholds_of(opened: OpenedRun, threshold: float | None, console: Console) 
     if threshold is not None:
         return dict.fromkeys(opened.targets, threshold)
     stored = stored_thresholds(opened.run, opened.targets, opened.epoch)
-    for notice in threshold_notices(stored, opened.targets):
+    for notice in threshold_notices(stored, opened.targets, opened.experiment.evaluate.mirror):
         console.print(f"warning: {notice}" if stored else notice, markup=False, highlight=False)
     if stored is None:
         return dict.fromkeys(opened.targets, DEFAULT)

@@ -127,7 +127,8 @@ def predict_scans(
     for folder in {out, *(out / scan.subfolder for scan in scans)}:
         remove_leftovers(temporary_files(folder, recursive=False))
     for member in models if options.threshold is None else ():
-        for notice in threshold_notices(member.searched, member.targets):
+        mirror = member.experiment.evaluate.mirror
+        for notice in threshold_notices(member.searched, member.targets, mirror):
             console.print(f"warning: {member.source}: {notice}", markup=False, highlight=False)
     metadata = sidecar_metadata(models, options, sampling)
     result = Result([], [])

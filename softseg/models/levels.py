@@ -45,7 +45,7 @@ def plan_strides(patch_size: Sequence[int], spacing_mm: Sequence[float], depth: 
         halved = [axis for axis in large if spacing[axis] < 2 * finest]
         # a single axis is halved only while the others stay comparable in size
         if not halved or (len(halved) == 1 and size[halved[0]] < 3 * SMALLEST):
-            voxels = "x".join(map(str, patch_size))
+            voxels = " x ".join(map(str, patch_size))
             fewer = f"lower model.depth to {level}" if level else "they are too small for a U-Net"
             raise UserError(
                 f"model.depth: {depth} halvings would leave samples of {voxels} voxels with fewer "

@@ -385,7 +385,7 @@ class UnetNetwork(nn.Module):
 
 
 def _by(size: Sequence[int]) -> str:
-    return "x".join(map(str, size))
+    return " x ".join(map(str, size))
 
 
 def upsample(features: Tensor, size: torch.Size) -> Tensor:

@@ -119,6 +119,8 @@ class TargetThreshold(Component):
 
     threshold: Share | None
     curve: dict[str, Annotated[float, Field(ge=0, le=100)]]
+    mirrored: bool | None = None
+    """Whether the search averaged over mirror images; null: not recorded."""
 
     @model_validator(mode="after")
     def _check_on_curve(self) -> Self:
@@ -139,7 +141,9 @@ class Thresholds(Component):
     def of(cls, thresholds: Mapping[str, Threshold]) -> Self:
         """Return the entry for the thresholds of a search."""
         targets = {
-            name: TargetThreshold(threshold=threshold.value, curve=threshold.curve)
+            name: TargetThreshold(
+                threshold=threshold.value, curve=threshold.curve, mirrored=threshold.mirrored
+            )
             for name, threshold in thresholds.items()
         }
         return cls(targets=targets)
@@ -147,7 +151,8 @@ class Thresholds(Component):
     def values(self) -> dict[str, Threshold]:
         """Return the threshold and curve of each target."""
         return {
-            name: Threshold(target.threshold, target.curve) for name, target in self.targets.items()
+            name: Threshold(target.threshold, target.curve, target.mirrored)
+            for name, target in self.targets.items()
         }
 
 

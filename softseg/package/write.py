@@ -112,7 +112,7 @@ def write_package(
     contents[MANIFEST] = json_entry(make_manifest(contents))
     _check_sizes(run, contents)
     write_archive(path, contents)
-    for warning in _warnings(metadata, thresholds):
+    for warning in _warnings(metadata, thresholds, experiment.evaluate.mirror):
         console.print(f"warning: {warning}", markup=False, highlight=False)
     size = path.stat().st_size / 1e6
     summary = f"{path}: {metadata.name}, {', '.join(metadata.targets)}, {size:.1f} MB"
@@ -167,11 +167,13 @@ def _check_sizes(run: Run, contents: Mapping[str, bytes]) -> None:
         )
 
 
-def _warnings(metadata: ModelMetadata, thresholds: Mapping[str, Threshold]) -> Iterator[str]:
+def _warnings(
+    metadata: ModelMetadata, thresholds: Mapping[str, Threshold], mirror: bool
+) -> Iterator[str]:
     """Yield what the users of the package will miss."""
     if metadata.status != "finished":
         yield f"training is not finished ({metadata.status}); epoch {metadata.epoch} is packaged"
-    yield from threshold_notices(thresholds or None, metadata.targets)
+    yield from threshold_notices(thresholds or None, metadata.targets, mirror)
     if not metadata.scores:
         yield (
             "these weights were not evaluated with these rules (evaluate), so the model card has "

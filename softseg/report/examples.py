@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -27,6 +29,8 @@ Selected = dict[str, tuple[str, int]]
 """Label -> subject and a split in which every candidate tested it."""
 MOST_CENTERS = 4
 """Centers of which an example is shown, as in the paper."""
+PLANES = ("sagittal", "coronal", "axial")
+"""The plane across each axis of a canonical volume."""
 
 
 def select_subjects(results: Results, target: str) -> Selected:
@@ -78,8 +82,21 @@ def _rank_subjects(results: Results, target: str) -> pd.DataFrame:
     return by_subject.agg(dice=("dice", "mean"), split=("split", "first")).sort_values("dice")
 
 
-def read_examples(results: Results, target: str, selected: Selected) -> list[Example]:
-    """Read the slice with most foreground of each selected subject, with all predictions.
+def planes_of(results: Results) -> list[str]:
+    """Return the planes of the examples: that of `slices.axis` first, all three with a 3D network.
+
+    A slice across one axis does not show what a network of volumes does along the two others.
+    """
+    main = results.experiment.slices.axis
+    first_runs = {run.candidate: run for run in reversed(results.done_runs())}.values()
+    in_3d = any(load_config(run.run.config, Experiment).axes == 3 for run in first_runs)
+    return [main, *(plane for plane in PLANES if in_3d and plane != main)]
+
+
+def read_examples(
+    results: Results, target: str, selected: Selected, planes: Sequence[str]
+) -> dict[str, list[Example]]:
+    """Plane -> the slice in it with most foreground of each selected subject, with predictions.
 
     Raises UserError if the dataset no longer has the subjects.
     """
@@ -87,43 +104,48 @@ def read_examples(results: Results, target: str, selected: Selected) -> list[Exa
     if missing := {name for name, _ in selected.values()} - subjects.keys():
         root = results.experiment.dataset.root
         raise UserError(f"{root} does not contain {', '.join(sorted(missing))}")
-    return [
-        _read_example(results, target, subjects[name], split, f"{label}:\n{name}")
-        for label, (name, split) in selected.items()
-    ]
+    examples: dict[str, list[Example]] = {plane: [] for plane in planes}
+    for label, (name, split) in selected.items():
+        subject, title = subjects[name], f"{label}:\n{name}"
+        for plane, example in _read_planes(results, target, subject, split, title, planes).items():
+            examples[plane].append(example)
+    return examples
 
 
-def _read_example(
-    results: Results, target: str, subject: Subject, split: int, title: str
-) -> Example:
-    """Read one slice of a subject: image, truth and the predictions of all candidates."""
-    experiment = results.experiment
-    sample = load_sample(subject, experiment.dataset)
-    axis = experiment.slices.axis_index
+def _read_planes(
+    results: Results, target: str, subject: Subject, split: int, title: str, planes: Sequence[str]
+) -> dict[str, Example]:
+    """Read one slice of a subject in each plane: image, truth and predictions of all candidates."""
+    sample = load_sample(subject, results.experiment.dataset)
+    image = canonical_voxels(sample.image[0], sample.grid)
     truth = canonical_voxels(sample.target[results.targets.index(target)], sample.grid)
-    index = int(np.moveaxis(truth, axis, 0).sum(axis=(1, 2)).argmax())
+    ignore = sample.ignored(results.targets.index(target))
+    if ignore is not None:
+        ignore = canonical_voxels(ignore, sample.grid)
     predictions = _read_predictions(results, target, subject, split)
-    soft, binary = (
-        {name: np.take(volume, index, axis) for name, volume in predictions[kind].items()}
-        for kind in KINDS
-    )
     rows = results.metrics
     rows = rows[(rows["subject"] == subject.name) & (rows["split"] == split)]
     rows = rows[rows["target"] == target]
-    ignore = sample.ignored(results.targets.index(target))
-    if ignore is not None:
-        ignore = np.take(canonical_voxels(ignore, sample.grid), index, axis)
-    zooms = np.delete(canonical(sample.grid).zooms, axis)
-    return Example(
-        title=title,
-        image=np.take(canonical_voxels(sample.image[0], sample.grid), index, axis),
-        truth=np.take(truth, index, axis),
-        soft=soft,
-        binary=binary,
-        pixel_mm=(float(zooms[0]), float(zooms[1])),
-        dice=dict(zip(rows["candidate"], rows["dice"], strict=True)),
-        ignore=ignore,
-    )
+    examples = {}
+    for plane in planes:
+        axis = PLANES.index(plane)
+        index = int(np.moveaxis(truth, axis, 0).sum(axis=(1, 2)).argmax())
+        soft, binary = (
+            {name: np.take(volume, index, axis) for name, volume in predictions[kind].items()}
+            for kind in KINDS
+        )
+        zooms = np.delete(canonical(sample.grid).zooms, axis)
+        examples[plane] = Example(
+            title=title,
+            image=np.take(image, index, axis),
+            truth=np.take(truth, index, axis),
+            soft=soft,
+            binary=binary,
+            pixel_mm=(float(zooms[0]), float(zooms[1])),
+            dice=dict(zip(rows["candidate"], rows["dice"], strict=True)),
+            ignore=None if ignore is None else np.take(ignore, index, axis),
+        )
+    return examples
 
 
 def _read_predictions(

@@ -27,7 +27,7 @@ from softseg.render.figures.softness import plot_density, plot_thresholds
 from softseg.render.figures.style import FigureFormat, colors, wrap
 from softseg.render.figures.volumes import plot_bland_altman, plot_volume_bias
 from softseg.render.page import Figure
-from softseg.report.examples import read_examples, select_by_center, select_subjects
+from softseg.report.examples import planes_of, read_examples, select_by_center, select_subjects
 from softseg.report.groups import by_center, by_resolution, center_name
 from softseg.report.results import Results
 from softseg.report.tables import candidates_of, left_out, rows_of
@@ -143,13 +143,16 @@ def write_examples(results: Results, target: str, path: Path) -> tuple[Figure, .
     """Plot examples of predictions and close-ups of them (Figures 5 to 7); () without any.
 
     The worst, median and best subject that every candidate tested, and the median one of each
-    center. Further figures are next to `path`.
+    center; with a 3D network, the first three in the two other planes as well. Further figures are
+    next to `path`.
     """
     ranked = select_subjects(results, target)
-    of_centers, left_out_centers = select_by_center(results, target)
-    examples = read_examples(results, target, {**ranked, **of_centers})
-    if not examples:
+    if not ranked:
         return ()
+    of_centers, left_out_centers = select_by_center(results, target)
+    planes = planes_of(results)
+    by_plane = read_examples(results, target, {**ranked, **of_centers}, planes)
+    examples = by_plane[planes[0]]
     plot_examples(examples[: len(ranked)], path)
     closeups = path.with_stem(f"closeups_{target}")
     plot_examples(examples[: len(ranked)], closeups, edge_box)
@@ -171,6 +174,15 @@ def write_examples(results: Results, target: str, path: Path) -> tuple[Figure, .
             alt="Close-ups of edges of three subjects in columns, candidates in rows.",
         ),
     ]
+    for plane in planes[1:]:
+        other = path.with_stem(f"{path.stem}_{plane}")
+        plot_examples(by_plane[plane][: len(ranked)], other)
+        caption = (
+            f"The same subjects in the {plane} slice with most {target}: image and ground truth, "
+            f"then each candidate's {legend}. Dice [%] is of the whole scan."
+        )
+        alt = f"{plane.capitalize()} slices of three subjects in columns, candidates in rows."
+        figures.append(Figure(other, caption, alt))
     if of_centers:
         centers = path.with_stem(f"centers_{target}")
         plot_examples(examples[len(ranked) :], centers)

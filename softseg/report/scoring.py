@@ -37,6 +37,8 @@ class UsedThreshold:
     source: Source
     searched_on: tuple[str, ...]
     """The subjects of the search; () without one."""
+    has_other_mirroring: bool = False
+    """Whether only one of the search and the scores averages over mirror images."""
 
     @property
     def is_at_edge(self) -> bool:
@@ -65,10 +67,13 @@ def _used_threshold(run: RunStatus, target: str, value: float) -> UsedThreshold:
         else:
             source = "default" if stored is None and value == 0.5 else "given"
     subjects: list[Any] = []
+    other_mirroring = False
     if source == "searched":
+        mirrored = None if stored is None else stored.mirrored
+        other_mirroring = mirrored not in (None, scored_section(run).get("mirror", False))
         with suppress(OSError, ValueError, KeyError):
             subjects = read_json(run.run.threshold)["subjects"]
-    return UsedThreshold(run, value, source, tuple(map(str, subjects)))
+    return UsedThreshold(run, value, source, tuple(map(str, subjects)), other_mirroring)
 
 
 def threshold_sentences(results: Results, target: str) -> Iterator[str]:
@@ -113,6 +118,11 @@ def threshold_warnings(results: Results, target: str) -> Iterator[str]:
         yield (
             f"The threshold of {target} is at the edge of the search ({SEARCHED[0]:.2f} to "
             f"{SEARCHED[-1]:.2f}), so a better one may be beyond it: {names}."
+        )
+    if other := [threshold.run.name for threshold in used if threshold.has_other_mirroring]:
+        yield (
+            f"Only one of the threshold search and the scores of {target} averages over mirror "
+            f"images in {', '.join(other)}: search again, as the scores are made."
         )
     if leaks := _tested_in_search(results, used):
         yield f"The threshold of {target} was searched on TEST SCANS: {listing(leaks)}."

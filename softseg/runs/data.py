@@ -21,7 +21,7 @@ from softseg.data.masks import format_values
 from softseg.data.nifti.io import read_volume
 from softseg.data.splits import case_variants
 from softseg.data.subject import persons_of
-from softseg.preprocess.build_stack import build_stack
+from softseg.preprocess.build_store import build_store
 from softseg.preprocess.store import StoredVolume, VolumeStore
 from softseg.runs.file_digests import FileDigests
 from softseg.runs.folder import check_distinct_predictions
@@ -36,7 +36,7 @@ class PreparedData:
     """The sets of an experiment, and all slices of their subjects."""
 
     sets: Sets
-    stack: VolumeStore
+    store: VolumeStore
     files: FileDigests = field(default_factory=dict)  # of an ablation's runs
     persons: dict[str, str] = field(default_factory=dict)  # subject -> person
 
@@ -52,9 +52,9 @@ def prepare_data(experiment: Experiment, console: Console) -> PreparedData:
     check_leaks(person_leaks(subjects, sets), experiment.split)
     members = [subject for subject in subjects if subject.name in sets.members]
     check_distinct_predictions(experiment, (s for s in members if s.name in sets.test))
-    stack = load_stack(experiment, members, console)
-    check_sets(experiment, stack, sets)
-    return PreparedData(sets, stack, persons=persons_of(members))
+    store = load_store(experiment, members, console)
+    check_sets(experiment, store, sets)
+    return PreparedData(sets, store, persons=persons_of(members))
 
 
 def list_subjects(experiment: Experiment, console: Console) -> list[Subject]:
@@ -66,7 +66,7 @@ def list_subjects(experiment: Experiment, console: Console) -> list[Subject]:
         return experiment.dataset()
     except DatasetError as error:
         # read the other subjects, too, so that one list has all problems
-        load_stack(experiment, error.sound, console, error.problems)
+        load_store(experiment, error.sound, console, error.problems)
         raise
 
 
@@ -100,7 +100,7 @@ def center_column(subjects: Sequence[Subject], more: Sequence[str] = ()) -> str 
     return next((c for c in columns if any(subject.value(c) for subject in subjects)), None)
 
 
-def load_stack(
+def load_store(
     experiment: Experiment,
     subjects: Sequence[Subject],
     console: Console,
@@ -110,13 +110,13 @@ def load_stack(
     with (
         memory_errors(
             "preprocessing the scans",
-            "reduce the size of the crop in preprocess, or lower dataset.memory_gb, so that slices "
+            "reduce the size of the crop in preprocess, or lower dataset.memory_gb, so that they "
             "stay in a file under dataset.cache",
         ),
         Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
         task = bar.add_task("reading and preprocessing", total=len(subjects))
-        return build_stack(
+        return build_store(
             subjects,
             experiment.dataset,
             experiment.preprocess,
@@ -127,33 +127,34 @@ def load_stack(
         )
 
 
-def check_sets(experiment: Experiment, stack: VolumeStore, sets: Sets) -> None:
+def check_sets(experiment: Experiment, store: VolumeStore, sets: Sets) -> None:
     """Raise UserError for sets that cannot be trained on.
 
     These are sets that share an image, sets without a slice, and training sets in which a target
     never occurs.
     """
-    check_leaks(image_leaks(stack.image_digests(), sets), experiment.split)
-    check_slice_counts(experiment, stack.volumes_of(sets.members))
+    check_leaks(image_leaks(store.image_digests(), sets), experiment.split)
+    check_slice_counts(experiment, store.volumes_of(sets.members))
     for name, members in (("training", sets.train), ("validation", sets.validation)):
-        if len(stack.rows(members)) == 0:
-            if constant := [name for name in members if "" in stack.image_digests()[name]]:
+        if len(store.rows(members)) == 0:
+            if constant := [name for name in members if "" in store.image_digests()[name]]:
+                kind = "volume" if store.holds_volumes else "slice"
                 raise UserError(
-                    f"no {name} slice is left, and every voxel of an image of {listing(constant)} "
+                    f"no {name} {kind} is left, and every voxel of an image of {listing(constant)} "
                     "is the same: convert them again from their source, or leave the subjects out "
                     "with dataset.exclude"
                 )
             fix = "exclude fewer"
-            if stack.ignore.shape[1]:
+            if store.ignore.shape[1]:
                 fix += ", or check whether all voxels are ignored (targets.X.ignore) or have the "
                 fix += "confidence 0 (targets.X.confidence)"
-            if stack.holds_volumes:
+            if store.holds_volumes:
                 raise UserError(
                     f"every voxel of every {name} volume is ignored; check targets.X.ignore and "
                     "targets.X.confidence"
                 )
             raise UserError(f"slices.exclude excludes every {name} slice; {fix}")
-    _check_targets(experiment, stack, sets)
+    _check_targets(experiment, store, sets)
 
 
 def check_slice_counts(experiment: Experiment, volumes: Sequence[StoredVolume]) -> None:
@@ -192,10 +193,10 @@ def _check_volumes(volumes: Sequence[StoredVolume]) -> None:
         )
 
 
-def _check_targets(experiment: Experiment, stack: VolumeStore, sets: Sets) -> None:
+def _check_targets(experiment: Experiment, store: VolumeStore, sets: Sets) -> None:
     """Raise UserError for a target that no training subject has: wrong codes or empty masks."""
-    volumes = stack.volumes_of(sets.train)
-    largest = [stack.truth_of(v).amax(dim=0).flatten(1).amax(dim=1) for v in volumes]
+    volumes = store.volumes_of(sets.train)
+    largest = [store.truth_of(v).amax(dim=0).flatten(1).amax(dim=1) for v in volumes]
     occurs = (torch.stack(largest).amax(dim=0) > 0).tolist()
     absent = [t for t, there in zip(experiment.dataset.targets, occurs, strict=True) if not there]
     if not absent:

@@ -22,26 +22,26 @@ _CONSEQUENCES = {
 
 
 def data_warnings(
-    targets: Sequence[str], slices: Slices, stack: VolumeStore, sets: Sets
+    targets: Sequence[str], slices: Slices, store: VolumeStore, sets: Sets
 ) -> list[str]:
     """Return a line for each set without foreground, for constant scans and for flat slices.
 
-    Sets whose scans are not in the stack are not checked.
+    Sets whose scans are not in the store are not checked.
     """
     return [
-        *_sets_without_foreground(targets, stack, sets),
-        *_constant_scans(stack, sets),
-        *_flat_slices(slices, stack, sets),
+        *_sets_without_foreground(targets, store, sets),
+        *_constant_scans(store, sets),
+        *_flat_slices(slices, store, sets),
     ]
 
 
 def softening_warnings(
-    softened: Sequence[str], targets: Sequence[str], stack: VolumeStore, sets: Sets
+    softened: Sequence[str], targets: Sequence[str], store: VolumeStore, sets: Sets
 ) -> Iterator[str]:
     """Yield the softened targets of which no voxel of a training mask has changed."""
     for name in softened:
         k = targets.index(name)
-        pairs = [(stack.part("target", v), stack.truth_of(v)) for v in stack.volumes_of(sets.train)]
+        pairs = [(store.part("target", v), store.truth_of(v)) for v in store.volumes_of(sets.train)]
         if all(torch.equal(target[:, k], truth[:, k]) for target, truth in pairs):
             yield (
                 f"dataset.targets.{name}.soften changes no voxel of the training masks, perhaps "
@@ -50,13 +50,13 @@ def softening_warnings(
 
 
 def _sets_without_foreground(
-    targets: Sequence[str], stack: VolumeStore, sets: Sets
+    targets: Sequence[str], store: VolumeStore, sets: Sets
 ) -> Iterator[str]:
     """Yield sets in which no voxel of a target counts as foreground for Dice."""
     members = {"training": sets.train, "validation": sets.validation, "test": sets.test}
     for name, subjects in members.items():
-        volumes = stack.volumes_of(subjects)
-        largest = [stack.truth_of(v).amax(0).flatten(1).amax(1) for v in volumes]
+        volumes = store.volumes_of(subjects)
+        largest = [store.truth_of(v).amax(0).flatten(1).amax(1) for v in volumes]
         maxima = torch.stack(largest).amax(dim=0).tolist() if largest else []
         for target, maximum in zip(targets, maxima, strict=False):
             if maximum < TRUTH_THRESHOLD:
@@ -68,11 +68,11 @@ def _sets_without_foreground(
                 )
 
 
-def _constant_scans(stack: VolumeStore, sets: Sets) -> Iterator[str]:
+def _constant_scans(store: VolumeStore, sets: Sets) -> Iterator[str]:
     """Yield the scans of which a contrast has the same value everywhere."""
     constant = [
         name
-        for name, digests in stack.image_digests().items()
+        for name, digests in store.image_digests().items()
         if name in sets.members and "" in digests
     ]
     if constant:
@@ -83,10 +83,10 @@ def _constant_scans(stack: VolumeStore, sets: Sets) -> Iterator[str]:
         )
 
 
-def _flat_slices(slices: Slices, stack: VolumeStore, sets: Sets) -> Iterator[str]:
+def _flat_slices(slices: Slices, store: VolumeStore, sets: Sets) -> Iterator[str]:
     """Yield the scans whose slices are lines, and the plane of whole images."""
     of_plane: dict[str, list[str]] = {}
-    for volume in stack.volumes_of(sets.members):
+    for volume in store.volumes_of(sets.members):
         if plane := slices.plane_of_flat(canonical(volume.geometry.native).shape):
             of_plane.setdefault(plane, []).append(volume.subject)
     for plane, subjects in of_plane.items():

@@ -7,18 +7,15 @@ scan is predicted with the same patches.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.preprocess.patches import LARGEST, smallest_size
-from softseg.preprocess.store import VolumeStore
+from softseg.runs.data import PreparedData
 from softseg.runs.folder import Run
 
 
-def resolve_patches(
-    experiment: Experiment, store: VolumeStore, training: Iterable[str]
-) -> Experiment:
+def resolve_patches(experiment: Experiment, prepared: PreparedData) -> Experiment:
     """Replace `null` of `patches.size`, `model.strides` and `model.kernels`.
 
     They follow from the preprocessed volumes of the training subjects: from their largest extent
@@ -28,7 +25,7 @@ def resolve_patches(
     """
     if experiment.axes == 2:
         return experiment
-    grids = [volume.geometry.network for volume in store.volumes_of(training)]
+    grids = [volume.geometry.network for volume in prepared.store.volumes_of(prepared.sets.train)]
     spacings = zip(*(experiment.samples.spacing(grid) for grid in grids), strict=True)
     shapes = [grid.shape for grid in grids]
     largest = tuple(min(max(sides), LARGEST) for sides in zip(*shapes, strict=True))

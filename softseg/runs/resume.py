@@ -14,7 +14,8 @@ from softseg.core.errors import UserError, combined_error
 from softseg.core.files import naming_file
 from softseg.data import Sets, read_split
 from softseg.runs.folder import Run
-from softseg.runs.recorded_hardware import HARDWARE_KEYS
+from softseg.runs.patch_size import with_recorded_patches
+from softseg.runs.recorded_hardware import HARDWARE_KEYS, with_recorded_hardware
 
 # where the data and the files are, what is displayed, and how often it is written;
 # `check_same_data` compares the content
@@ -30,6 +31,14 @@ _WITHOUT_EFFECT = {
     "trainer.images_every",
     "trainer.logger",
 }
+
+
+def with_recorded_settings(experiment: Experiment, run: Run) -> Experiment:
+    """Replace what the experiment leaves to the machine and to the data by what the run recorded.
+
+    Unchanged if the run has not started.
+    """
+    return with_recorded_patches(with_recorded_hardware(experiment, run), run)
 
 
 def check_same_config(

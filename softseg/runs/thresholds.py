@@ -30,6 +30,8 @@ class Threshold:
     value: float | None
     """None: the curve is flat, so no threshold is better than another."""
     curve: dict[str, float]  # threshold -> mean Dice [%] over the volumes
+    mirrored: bool | None = None
+    """Whether the search averaged over mirror images; None: not recorded, by an earlier version."""
 
     @property
     def dice(self) -> float:
@@ -52,9 +54,12 @@ class Threshold:
 
 
 def threshold_notices(
-    thresholds: Mapping[str, Threshold] | None, targets: Sequence[str]
+    thresholds: Mapping[str, Threshold] | None, targets: Sequence[str], mirror: bool
 ) -> Iterator[str]:
-    """Yield what a user must know about the thresholds of a search (None: there was none)."""
+    """Yield what a user must know about the thresholds of a search (None: there was none).
+
+    `mirror` is whether the predictions that they are applied to average over mirror images.
+    """
     if thresholds is None:
         yield "no threshold was searched for: using 0.5 (see softseg eval --threshold-search)"
         return
@@ -73,6 +78,17 @@ def threshold_notices(
                 f"{'lowest' if lowest else 'highest'} that was tried, so a better one may be "
                 f"{'below' if lowest else 'above'} it; check the masks before you use them"
             )
+        if threshold.value is not None and threshold.mirrored not in (None, mirror):
+            yield (
+                f"the threshold of {target}, {threshold.value:.2f}, was searched "
+                + (
+                    "without mirror images, but predictions average over them; search it again "
+                    "with softseg eval --threshold-search --mirror"
+                    if mirror
+                    else "on averages over mirror images, but predictions are without them; search "
+                    "it again with softseg eval --threshold-search --no-mirror"
+                )
+            )
 
 
 def threshold_key(threshold: float) -> str:
@@ -86,6 +102,7 @@ def write_thresholds(path: Path, thresholds: dict[str, Threshold], subjects: Seq
         name: {
             "threshold": threshold.value,
             "curve": threshold.curve,
+            **({} if threshold.mirrored is None else {"mirrored": threshold.mirrored}),
             "checksum": _checksum(name, threshold),
         }
         for name, threshold in thresholds.items()
@@ -96,8 +113,9 @@ def write_thresholds(path: Path, thresholds: dict[str, Threshold], subjects: Seq
 
 def _checksum(target: str, threshold: Threshold) -> str:
     """Return a checksum that detects a corrupted value; a flipped digit would still parse."""
-    content = json.dumps([target, threshold.value, threshold.curve])
-    return f"{zlib.crc32(content.encode()):08x}"
+    content = [target, threshold.value, threshold.curve]
+    content += [] if threshold.mirrored is None else [threshold.mirrored]
+    return f"{zlib.crc32(json.dumps(content).encode()):08x}"
 
 
 def read_thresholds(path: Path) -> dict[str, Threshold] | None:
@@ -119,7 +137,8 @@ def _parse(target: str, entry: dict[str, Any]) -> Threshold:
     """Parse one target's entry; raise one of the errors that `read_thresholds` catches."""
     value, curve = entry["threshold"], entry["curve"]
     value = None if value is None else float(value)
-    threshold = Threshold(value, {str(key): float(dice) for key, dice in curve.items()})
+    curve = {str(key): float(dice) for key, dice in curve.items()}
+    threshold = Threshold(value, curve, entry.get("mirrored"))
     numbers = [threshold.used, *threshold.curve.values()]
     on_curve = threshold_key(threshold.used) in threshold.curve
     if not all(map(math.isfinite, numbers)) or not on_curve:

@@ -20,7 +20,7 @@ from softseg.data.splits import Sets
 from softseg.data.subject import Subject
 from softseg.render.figures.augmentation import Panel, PanelSheet, plot_augmentation
 from softseg.render.figures.style import FigureFormat
-from softseg.runs.data import PreparedData, check_slice_counts, load_stack
+from softseg.runs.data import PreparedData, check_slice_counts, load_store
 from softseg.runs.patch_size import resolve_patches
 from softseg.training.batches import collate
 from softseg.training.task import Task, build_task
@@ -39,7 +39,10 @@ class DrawnSlice:
     files: list[Path]
 
 
-@memory_errors("drawing augmentation", "crop the slices, or choose another scan with --subject")
+@memory_errors(
+    "drawing augmentation",
+    "lower preprocess.crop.size or patches.size, or choose another scan with --subject",
+)
 def draw_augmentation(
     experiment: Experiment,
     folder: Path,
@@ -71,13 +74,15 @@ def draw_augmentation(
     if existing and not overwrite:
         heading = "figures exist already; choose another folder with -o, or add --overwrite:"
         raise combined_error(heading, existing)
-    chosen = _choose_subject(experiment, subject)
+    chosen, *partners = _choose_subjects(experiment, subject)
     on_cpu = experiment.trainer.model_copy(update={"device": "cpu"})
     experiment = experiment.model_copy(update={"trainer": on_cpu})
-    stack = load_stack(experiment, [chosen], console)
-    check_slice_counts(experiment, stack.volumes)
-    experiment = resolve_patches(experiment, stack, [chosen.name])
-    task = build_task(experiment, PreparedData(Sets((chosen.name,), (), ()), stack))
+    store = load_store(experiment, [chosen, *partners], console)
+    check_slice_counts(experiment, store.volumes)
+    subjects = tuple(one.name for one in (chosen, *partners))
+    prepared = PreparedData(Sets(subjects, (), ()), store)
+    experiment = resolve_patches(experiment, prepared)
+    task = build_task(experiment, prepared)
     choose = _choose_slice if task.patches is None else _choose_patch
     shown = choose(task, chosen.name)
     place = f"{chosen.name}, slice {shown.number}/{shown.count}"
@@ -87,7 +92,7 @@ def draw_augmentation(
             title=place,
             contrasts=experiment.dataset.contrasts,
             targets=task.targets,
-            pixel_mm=experiment.slices.spacing(stack.volumes[0].geometry.network),
+            pixel_mm=experiment.slices.spacing(store.volumes[0].geometry.network),
             panels=panels[kind],
             columns=columns,
         )
@@ -95,16 +100,24 @@ def draw_augmentation(
     return DrawnSlice(chosen.name, shown.number, shown.count, files)
 
 
-def _choose_subject(experiment: Experiment, name: str | None) -> Subject:
-    """Return the subject of this name, or the first one of the training set."""
+def _choose_subjects(experiment: Experiment, name: str | None) -> list[Subject]:
+    """Return the subject of this name, or the first one of the training set.
+
+    The next one of the training set follows if `mixup` needs a patch of another volume: with
+    patches of the size of volumes, a volume has no others. Slices are mixed with others of theirs.
+    """
     subjects = experiment.dataset()
-    if name is None:
-        training = experiment.split(subjects, experiment.seed).train
-        return next(subject for subject in subjects if subject.name in training)
     by_name = {subject.name: subject for subject in subjects}
-    if name not in by_name:
+    if name is not None and name not in by_name:
         raise UserError(f"--subject: {unknown_name('subject', name, by_name)}")
-    return by_name[name]
+    in_training = set(experiment.split(subjects, experiment.seed).train)
+    training = [subject.name for subject in subjects if subject.name in in_training]
+    chosen = training[0] if name is None else name
+    mixes_patches = experiment.axes == 3 and any(
+        isinstance(step, augment.Mixup) for step in experiment.augment
+    )
+    partners = [other for other in training if other != chosen][: int(mixes_patches)]
+    return [by_name[one] for one in (chosen, *partners)]
 
 
 @dataclass(frozen=True)
@@ -141,34 +154,35 @@ def _choose_slice(task: Task, subject: str) -> _Shown:
 
     Without foreground it is the middle one.
     """
-    stack = task.stack
-    rows = stack.rows([subject])
+    store = task.stack
+    rows = store.rows([subject])
     if not len(rows):
         raise UserError(
             f"slices.exclude excludes every slice of {subject}; choose another one with --subject"
         )
-    [volume] = stack.volumes_of([subject])
-    foreground = stack.truth_of(volume)[rows - volume.start].sum(dim=(1, 2, 3))
+    [volume] = store.volumes_of([subject])
+    foreground = store.truth_of(volume)[rows - volume.start].sum(dim=(1, 2, 3))
     order = rows[foreground.argsort(descending=True, stable=True)]
     row = order[0] if foreground.any() else rows[len(rows) // 2]
-    return _Shown(row, order[order != row], int(row) + 1, len(stack.keep))
+    return _Shown(row, order[order != row], int(row) + 1, len(store.keep))
 
 
 def _choose_patch(task: Task, subject: str) -> _Shown:
-    """Return the patch around the fullest planes across each axis, and random ones of the volume.
+    """Return the patch around the fullest planes across each axis, and random ones to mix it with.
 
     It is drawn in the plane across the main axis. Without foreground it is the middle of the scan.
     """
-    stack, sampler = task.stack, task.patches
+    store, sampler = task.stack, task.patches
     assert sampler is not None
-    [volume] = stack.volumes_of([subject])
-    truth = stack.truth_of(volume)[0].sum(dim=0)
+    [volume] = store.volumes_of([subject])
+    truth = store.truth_of(volume)[0].sum(dim=0)
     voxel = torch.tensor(truth.shape) // 2
     if truth.any():
         sums = [truth.sum(dim=[other for other in range(3) if other != axis]) for axis in range(3)]
         voxel = torch.stack([values.argmax() for values in sums])
     place = sampler.place_around(volume.start, voxel)
-    others = sampler.places(torch.tensor([volume.start] * _TIMES), None, seeded(task.seed))
+    partner = next((v for v in store.volumes if v.subject != subject), volume)
+    others = sampler.places(torch.tensor([partner.start] * _TIMES), None, seeded(task.seed))
     axis = task.main_axis
     index = int(voxel[axis])
     plane = (axis, index - int(place[axis + 1]))

@@ -74,11 +74,11 @@ def dry_run(
 
 def _describe(run: Run, start: TrainingStart) -> dict[str, Any]:
     """What would be trained, and the memory that can be computed."""
-    experiment, task, stack = start.experiment, start.task, start.prepared.stack
+    experiment, task, store = start.experiment, start.task, start.prepared.store
     trainer, sets, processes = experiment.trainer, start.prepared.sets, task.processes.world_size
     members = {"training": sets.train, "validation": sets.validation, "test": sets.test}
-    kind = "volumes" if stack.holds_volumes else "slices"
-    batch = batch_shape(experiment, stack, math.ceil(trainer.batch_size / processes))
+    kind = "volumes" if store.holds_volumes else "slices"
+    batch = batch_shape(experiment, store, math.ceil(trainer.batch_size / processes))
     return {
         "name": experiment.name,
         "folder": str(run.folder),
@@ -87,14 +87,14 @@ def _describe(run: Run, start: TrainingStart) -> dict[str, Any]:
         "precision": trainer.precision,
         "processes": processes,
         "data": {
-            name: {"subjects": len(names), kind: len(stack.rows(names))}
+            name: {"subjects": len(names), kind: len(store.rows(names))}
             for name, names in members.items()
         },
         "pixels": list(batch[2:]),
         "parameters": sum(p.numel() for p in start.state.model.parameters()),
         "epochs_done": start.state.epoch,
         "epochs_left": trainer.max_epochs - start.state.epoch,
-        "memory_bytes": {kind: stack.n_bytes, "training": training_bytes(experiment, batch)},
+        "memory_bytes": {kind: store.n_bytes, "training": training_bytes(experiment, batch)},
     }
 
 

@@ -48,7 +48,7 @@ def summarize(
         [
             f"{experiment.name}: {trainer.device}, {trainer.threads} "
             f"thread{'s' * (trainer.threads != 1)}, {trainer.precision}",
-            *summarize_data(experiment, prepared.sets, prepared.stack, prepared.persons),
+            *summarize_data(experiment, prepared.sets, prepared.store, prepared.persons),
             *_slices_line(trainer.device, near),
             f"network   {model.name}, {parameters:,} parameters{frozen}, head {model.head.name}, "
             f"loss {experiment.loss.name}",
@@ -72,7 +72,7 @@ def _slices_line(device: str, near: VolumeStore | None) -> list[str]:
 def summarize_data(
     experiment: Experiment,
     sets: Sets,
-    stack: VolumeStore,
+    store: VolumeStore,
     persons: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Subjects and slices, softness after every stage, and the Dice that the geometry allows.
@@ -80,27 +80,29 @@ def summarize_data(
     `persons` has the person of each subject, if known.
     """
     members = {"training": sets.train, "validation": sets.validation, "test": sets.test}
-    kind = "volumes" if stack.holds_volumes else "slices"
+    kind = "volume" if store.holds_volumes else "slice"
+    samples = {name: len(store.rows(names)) for name, names in members.items()}
     counts = " · ".join(
-        f"{name} {count_scans(names, persons or {})}, {len(stack.rows(names))} {kind}"
+        f"{name} {count_scans(names, persons or {})}, {samples[name]} {kind}"
+        + "s" * (samples[name] != 1)
         for name, names in members.items()
     )
     root = experiment.dataset.root
     lines = [f"phantom   {root} holds SYNTHETIC data"] if is_phantom(Path(root)) else []
     lines += [
-        f"data      {counts}, {_size_of(experiment, stack)}",
-        f"softness  {softness_line(experiment, sets, stack)}",
-        *geometry_lines(stack.volumes, list(experiment.dataset.targets)),
+        f"data      {counts}, {_size_of(experiment, store)}",
+        f"softness  {softness_line(experiment, sets, store)}",
+        *geometry_lines(store.volumes, list(experiment.dataset.targets)),
     ]
-    return lines + _ignored_lines(experiment, sets, stack) + _weight_lines(experiment, sets, stack)
+    return lines + _ignored_lines(experiment, sets, store) + _weight_lines(experiment, sets, store)
 
 
-def _size_of(experiment: Experiment, stack: VolumeStore) -> str:
+def _size_of(experiment: Experiment, store: VolumeStore) -> str:
     """Return the size of slices, or of volumes and of the patches that are cut from them."""
-    if not stack.holds_volumes:
-        height, width = stack.image.shape[2:]
+    if not store.holds_volumes:
+        height, width = store.image.shape[2:]
         return f"{height} x {width} pixels"
-    shapes = [volume.geometry.network.shape for volume in stack.volumes]
+    shapes = [volume.geometry.network.shape for volume in store.volumes]
     ends = [sorted({min(sides), max(sides)}) for sides in zip(*shapes, strict=True)]
     ranges = " x ".join("-".join(map(str, end)) for end in ends)
     patches = experiment.patches
@@ -110,13 +112,13 @@ def _size_of(experiment: Experiment, stack: VolumeStore) -> str:
     return f"{ranges} voxels; in an epoch {per_volume} of {size} of each training volume"
 
 
-def _ignored_lines(experiment: Experiment, sets: Sets, stack: VolumeStore) -> list[str]:
+def _ignored_lines(experiment: Experiment, sets: Sets, store: VolumeStore) -> list[str]:
     """Return the share of ignored voxels of each target; no line if nothing can be ignored."""
-    if not stack.ignore.shape[1]:
+    if not store.ignore.shape[1]:
         return []
-    members = stack.volumes_of(sets.train)
-    voxels = sum(stack.part("image", v)[:, 0].numel() for v in members)
-    sums = torch.stack([_over_voxels(stack.part("ignore", v), torch.sum) for v in members])
+    members = store.volumes_of(sets.train)
+    voxels = sum(store.part("image", v)[:, 0].numel() for v in members)
+    sums = torch.stack([_over_voxels(store.part("ignore", v), torch.sum) for v in members])
     shares = (100 * sums.sum(dim=0) / voxels).tolist()
     targets = zip(experiment.dataset.targets, shares, strict=True)
     listed = ", ".join(f"{target} {share:.1f} %" for target, share in targets)
@@ -126,22 +128,22 @@ def _ignored_lines(experiment: Experiment, sets: Sets, stack: VolumeStore) -> li
     return [f"ignored   {listed} of the voxels of training subjects: {what}"]
 
 
-def _weight_lines(experiment: Experiment, sets: Sets, stack: VolumeStore) -> list[str]:
+def _weight_lines(experiment: Experiment, sets: Sets, store: VolumeStore) -> list[str]:
     """Return the mean weight of targets with a map of confidence; no line if none has one."""
     targets = experiment.dataset.targets
-    members = stack.volumes_of(sets.train)
+    members = store.volumes_of(sets.train)
     if not any(target.confidence for target in targets.values()):
         return []
-    means = torch.stack([_mean_weights(stack, volume) for volume in members]).mean(dim=0).tolist()
+    means = torch.stack([_mean_weights(store, volume) for volume in members]).mean(dim=0).tolist()
     pairs = zip(targets.items(), means, strict=True)
     listed = ", ".join(f"{name} {mean:.3g}" for (name, target), mean in pairs if target.confidence)
     return [f"weights   {listed}: mean confidence of the training subjects, in the loss only"]
 
 
-def _mean_weights(stack: VolumeStore, volume: StoredVolume) -> torch.Tensor:
+def _mean_weights(store: VolumeStore, volume: StoredVolume) -> torch.Tensor:
     """Return the mean weight of a volume's voxels for each target, (K,); 0 for ignored ones."""
-    weight, ignore = stack.part("weight", volume), stack.part("ignore", volume)
-    weight = weight if weight.shape[1] else torch.ones_like(stack.part("target", volume))
+    weight, ignore = store.part("weight", volume), store.part("ignore", volume)
+    weight = weight if weight.shape[1] else torch.ones_like(store.part("target", volume))
     weight = weight.masked_fill(ignore > 0, 0) if ignore.shape[1] else weight
     return _over_voxels(weight, torch.mean)
 
@@ -151,21 +153,21 @@ def _over_voxels(values: torch.Tensor, reduce: Callable[..., torch.Tensor]) -> t
     return reduce(values, dim=(0, *range(2, values.dim())))
 
 
-def softness_line(experiment: Experiment, sets: Sets, stack: VolumeStore) -> str:
+def softness_line(experiment: Experiment, sets: Sets, store: VolumeStore) -> str:
     """Percentage of soft voxels (of those above 0) after every stage of the training data."""
     totals: dict[str, Counts] = {}
-    for volume in stack.volumes_of(sets.train):
+    for volume in store.volumes_of(sets.train):
         for stage, (soft, positive) in volume.statistics.soft_counts.items():
             soft_sum, positive_sum = totals.get(stage, (0, 0))
             totals[stage] = (soft_sum + soft, positive_sum + positive)
     percentages = {stage: _percent(counts) for stage, counts in totals.items()}
-    percentages |= _percent_by_augmentation(experiment, sets, stack)
+    percentages |= _percent_by_augmentation(experiment, sets, store)
     chain = " -> ".join(f"{stage} {percentage:.1f} %" for stage, percentage in percentages.items())
     binarize = [step for step in experiment.augment if isinstance(step, Binarize)]
     fate = f"BINARIZED at {binarize[-1].threshold}" if binarize else "not binarized"
     is_random = experiment.dataset.raters.fusion == "random"
     rater = (
-        f", one random rater per {'patch' if stack.holds_volumes else 'slice'} and epoch"
+        f", one random rater per {'patch' if store.holds_volumes else 'slice'} and epoch"
         if is_random
         else ""
     )
@@ -178,10 +180,10 @@ def _percent(counts: Counts) -> float:
 
 
 def _percent_by_augmentation(
-    experiment: Experiment, sets: Sets, stack: VolumeStore
+    experiment: Experiment, sets: Sets, store: VolumeStore
 ) -> dict[str, float]:
     """The same percentage after each augmentation step, on some training slices or patches."""
-    batch = _some_samples(experiment, sets, stack)
+    batch = _some_samples(experiment, sets, store)
     generator = seeds.generator(experiment.seed, "header")
     percentages: dict[str, float] = {}
     for step in experiment.augment:
@@ -191,20 +193,20 @@ def _percent_by_augmentation(
     return percentages
 
 
-def _some_samples(experiment: Experiment, sets: Sets, stack: VolumeStore) -> Batch:
+def _some_samples(experiment: Experiment, sets: Sets, store: VolumeStore) -> Batch:
     """A batch of up to 64 training slices, or of patches of up to 4 training volumes."""
-    rows = stack.rows(sets.train)
-    most = 4 if stack.holds_volumes else 64
+    rows = store.rows(sets.train)
+    most = 4 if store.holds_volumes else 64
     rows = rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).long()]
-    if stack.holds_volumes:
-        sampler = PatchSampler.of(experiment.patches, stack, with_foreground=False)
+    if store.holds_volumes:
+        sampler = PatchSampler.of(experiment.patches, store, with_foreground=False)
         places = sampler.places(rows, None, seeds.generator(experiment.seed, "header"))
-        batch = cut_patches(stack, places, sampler.size)
+        batch = cut_patches(store, places, sampler.size)
     else:
-        batch = Batch(stack.image[rows], stack.target[rows], stack.fill[rows])
+        batch = Batch(store.image[rows], store.target[rows], store.fill[rows])
     return replace(
         batch.map_tensors(Tensor.cpu),
-        spacing=stack.spacings(experiment.samples)[rows],
+        spacing=store.spacings(experiment.samples)[rows],
         target_names=tuple(experiment.dataset.targets),
     )
 

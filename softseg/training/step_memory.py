@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,16 +35,12 @@ def check_patch_size(experiment: Experiment, shape: tuple[int, ...]) -> None:
     needed, free = training_bytes(experiment, shape), free_bytes(device)
     if needed <= free:
         return
-    divisor, size = experiment.model.divisor, list(shape[2:])
-    smaller = needed
-    # with fewer than two voxels along an axis at the bottom, a norm may lack values
-    while smaller > free and (large := [k for k in range(3) if size[k] > 2 * divisor[k]]):
-        axis = max(large, key=lambda axis: size[axis] / divisor[axis])
-        size[axis] = (-(-size[axis] // divisor[axis]) - 1) * divisor[axis]
-        smaller = training_bytes(experiment, (*shape[:2], *size))
-    advice = f"the largest size that fits is {size}"
-    if smaller > free:
-        advice = "no size fits"
+    sizes = _smaller_sizes(shape[2:], experiment.model.divisor)
+    first = bisect_left(
+        sizes, True, key=lambda size: training_bytes(experiment, (*shape[:2], *size)) <= free
+    )
+    fits = first < len(sizes)
+    advice = f"the largest size that fits is {list(sizes[first])}" if fits else "no size fits"
     saving = "" if experiment.trainer.checkpoint_blocks else "trainer.checkpoint_blocks: true, "
     raise UserError(
         f"patches.size: a batch of {shape[0]} patches of {' x '.join(map(str, shape[2:]))} voxels "
@@ -51,6 +48,18 @@ def check_patch_size(experiment: Experiment, shape: tuple[int, ...]) -> None:
         f"{device}; {advice}. Set {saving}patches.size, or lower trainer.batch_size or "
         "model.filters"
     )
+
+
+def _smaller_sizes(size: Sequence[int], divisor: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return ever smaller sizes, each with the longest axis, in halvings, one divisor shorter."""
+    sides = list(size)
+    sizes: list[tuple[int, ...]] = []
+    # with fewer than two voxels along an axis at the bottom, a norm may lack values
+    while large := [k for k in range(len(sides)) if sides[k] > 2 * divisor[k]]:
+        axis = max(large, key=lambda axis: sides[axis] / divisor[axis])
+        sides[axis] = (-(-sides[axis] // divisor[axis]) - 1) * divisor[axis]
+        sizes.append(tuple(sides))
+    return sizes
 
 
 def training_bytes(experiment: Experiment, shape: tuple[int, ...]) -> int:

@@ -223,7 +223,7 @@ def build_task(
     The size of patches is resolved (`runs.patch_size`). Raises UserError for batches that are too
     large for a GPU to index, and for patches that are too large for the memory.
     """
-    sets, stack = prepared.sets, prepared.stack
+    sets, stack = prepared.sets, prepared.store
     _check_batch_size(stack, experiment, processes)
     if stack.holds_volumes:
         batch_size = math.ceil(experiment.trainer.batch_size / processes.world_size)
@@ -296,9 +296,10 @@ def _near_device(stack: VolumeStore, experiment: Experiment, processes: Processe
     if device.type == "cuda":  # return the part that did fit
         torch.cuda.empty_cache()
     _log.warning(
-        "the memory of %s ran out while the slices (%.1f GiB) were copied to it, perhaps since "
+        "the memory of %s ran out while the %s (%.1f GiB) were copied to it, perhaps since "
         "another process has started there; training reads them from the computer's memory",
         device,
+        "volumes" if stack.holds_volumes else "slices",
         stack.n_bytes / GIB,
     )
     return stack

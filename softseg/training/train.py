@@ -28,15 +28,20 @@ from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.runs.data_warnings import data_warnings, softening_warnings
 from softseg.runs.folder import Run, check_folder, create_folder, timestamp
-from softseg.runs.patch_size import resolve_patches, with_recorded_patches
+from softseg.runs.patch_size import resolve_patches
 from softseg.runs.provenance import changed_versions, start_metadata
 from softseg.runs.recorded_hardware import (
     HARDWARE,
     keys_that_may_change,
     requested_hardware,
-    with_recorded_hardware,
 )
-from softseg.runs.resume import Change, check_same_config, check_same_data, hardware_line
+from softseg.runs.resume import (
+    Change,
+    check_same_config,
+    check_same_data,
+    hardware_line,
+    with_recorded_settings,
+)
 from softseg.training.distributed.processes import (
     Processes,
     on_own_device,
@@ -162,13 +167,13 @@ def prepare_start(
     changes = check_same_config(run, experiment, extend, hardware) if resume else []
     source = source_weights(experiment, run, resume)
     prepared = prepared or prepare_shared_data(experiment, console, processes)
-    experiment = resolve_patches(experiment, prepared.stack, prepared.sets.train)
-    fingerprints = prepared.stack.fingerprints()
+    experiment = resolve_patches(experiment, prepared)
+    fingerprints = prepared.store.fingerprints()
     if resume:
         check_same_data(run, prepared.sets, fingerprints)
     task = build_task(experiment, prepared, processes)
     state = new_state(experiment, task.device)
-    images = prepared.stack.image_digests()
+    images = prepared.store.image_digests()
     test_digests = {name: images[name] for name in prepared.sets.test}
     fine_tuning = load_initial_weights(state, source, test_digests)
     done = False
@@ -256,13 +261,13 @@ def prepare_other_rank(
     """
     experiment = _resolve_process_hardware(experiment, run, resume, processes)
     prepared = prepared or prepare_shared_data(experiment, Console(quiet=True), processes)
-    experiment = resolve_patches(experiment, prepared.stack, prepared.sets.train)
+    experiment = resolve_patches(experiment, prepared)
     task = build_task(experiment, prepared, processes)
     state = new_state(experiment, task.device)
     if resume and run.last.exists():
         restore(state, run.last)
     start: _StartPoint | None = processes.broadcast_from_first(None)
-    own = (state.epoch, prepared.stack.fingerprints())
+    own = (state.epoch, prepared.store.fingerprints())
     if start is None or (start.epoch, start.fingerprints) != own:
         raise UserError(
             f"process {processes.rank} has other data or another last epoch than process 0; "
@@ -276,7 +281,7 @@ def _resolve_process_hardware(
 ) -> Experiment:
     """The experiment with device, threads and precision of this process, or of the resumed run."""
     if resume:
-        experiment = with_recorded_patches(with_recorded_hardware(experiment, run), run)
+        experiment = with_recorded_settings(experiment, run)
     experiment = resolve_hardware(on_own_device(experiment, processes))
     device = torch.device(experiment.trainer.device)
     if device.type == "cuda":  # otherwise pinned memory would take memory on the first GPU as well
@@ -295,8 +300,8 @@ def print_start(console: Console, run: Run, start: TrainingStart) -> list[str]:
         console.print(f"warning   {version}: results may differ in their last bits", markup=False)
     targets = list(experiment.dataset.targets)
     softened = [n for n, target in experiment.dataset.targets.items() if target.soften is not None]
-    warnings = data_warnings(targets, experiment.slices, prepared.stack, prepared.sets)
-    warnings += softening_warnings(softened, targets, prepared.stack, prepared.sets)
+    warnings = data_warnings(targets, experiment.slices, prepared.store, prepared.sets)
+    warnings += softening_warnings(softened, targets, prepared.store, prepared.sets)
     for warning in warnings:
         console.print(f"warning   {warning}", highlight=False, markup=False)
     changes = start.changes
@@ -319,12 +324,12 @@ def _write_run_files(run: Run, start: TrainingStart) -> None:
         memory_format=trainer.memory_format,
         **({"init_from": fine_tuning.metadata()} if fine_tuning else {}),
         # `predict` and `eval` compare new scans with these
-        training_scans=prepared.stack.training_scans(
+        training_scans=prepared.store.training_scans(
             prepared.sets.train, experiment.dataset.contrasts, list(experiment.dataset.targets)
         ).model_dump(mode="json"),
         synthetic=is_phantom(Path(experiment.dataset.root).expanduser()),
         data_fingerprint=start.fingerprints,
-        image_digests=prepared.stack.image_digests(),
+        image_digests=prepared.store.image_digests(),
         **(
             {"file_digests": {"root": experiment.dataset.root, "subjects": prepared.files}}
             if prepared.files
@@ -410,7 +415,7 @@ def _finish(run: Run, state: State, task: Task, console: Console) -> None:
         best_validation_dice=None if math.isnan(best["val_dice"]) else best["val_dice"],
         train_seconds_per_epoch=statistics.median(r["train_seconds"] for r in state.history),
         peak_memory_bytes=peak_memory_bytes(task.device),
-        stack_bytes=task.stack.n_bytes,
+        store_bytes=task.stack.n_bytes,
         warnings=warnings,
     )
     console.print(

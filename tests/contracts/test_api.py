@@ -20,11 +20,16 @@ from tests.support import makers, project
 CHANGES = ["model.head={name: sigmoid}", "trainer.max_epochs=1", "dataset.cache=null"]
 
 
+@pytest.fixture(scope="module", params=[2, 3], ids=["2d", "3d"])
+def axes(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(axes, tmp_path_factory):
     """A project, its trained and scored run, and the scores."""
     folder = tmp_path_factory.mktemp("api")
-    config = project.make(folder)
+    config = project.make(folder, axes=axes)
     changes = [f"dataset.root={folder / 'data'}", *CHANGES]
     run = softseg.train(config, changes=changes, out=folder / "run", quiet=True)
     table = softseg.evaluate(run, threshold_search=True, quiet=True)
@@ -44,13 +49,16 @@ def test_a_run_is_trained_and_scored(trained):
     assert table["dice"].between(0, 100).all()
 
 
-def test_a_run_is_trained_from_the_name_of_a_configuration(trained, tmp_path, monkeypatch, capsys):
+def test_a_run_is_trained_from_the_name_of_a_configuration(
+    axes, trained, tmp_path, monkeypatch, capsys
+):
+    name = "quickstart" if axes == 2 else "quickstart_3d"
     monkeypatch.chdir(tmp_path)
     small = ["model.filters=2", "model.depth=1", "trainer.max_epochs=1", "dataset.cache=null"]
     small += ["preprocess.1.resample.zooms=[1, 1, null]", "preprocess.2.crop.size=[8, 8]"]
     changes = [f"dataset.root={trained[0] / 'data'}", "split={by: center, test: [1]}", *small]
-    assert softseg.train("quickstart", changes=changes) == Path("runs/quickstart")
-    assert "quickstart is the configuration that comes with softseg" in capsys.readouterr().out
+    assert softseg.train(name, changes=changes) == Path("runs", name)
+    assert f"{name} is the configuration that comes with softseg" in capsys.readouterr().out
 
 
 def test_scans_on_disk_are_segmented(trained, tmp_path):

@@ -11,12 +11,19 @@ import pytest
 
 from softseg.cli import main as cli
 from tests.support import makers, project
+from tests.support.project import IN_2D_AND_3D
 
 
 @pytest.fixture
-def softseg(tmp_path, monkeypatch, capsys):
+def axes():
+    """Spatial axes of the project's network."""
+    return 2
+
+
+@pytest.fixture
+def softseg(axes, tmp_path, monkeypatch, capsys):
     """Return a function that runs the command in a new project: (status, errors)."""
-    project.make(tmp_path)
+    project.make(tmp_path, axes=axes)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
@@ -78,6 +85,7 @@ BAD_FILES = {
 }
 
 
+@IN_2D_AND_3D
 @pytest.mark.parametrize("kind", BAD_FILES)
 def test_a_bad_file_is_named_with_the_fix_before_training(softseg, tmp_path, kind):
     damage, name, words = BAD_FILES[kind]
@@ -91,6 +99,7 @@ def test_a_bad_file_is_named_with_the_fix_before_training(softseg, tmp_path, kin
     assert not (tmp_path / "runs/tiny").exists()
 
 
+@IN_2D_AND_3D
 def test_several_bad_files_are_listed_together(softseg):
     truncate()
     shift(2.0)
@@ -169,6 +178,41 @@ def test_a_bad_setting_is_named_with_its_key(softseg, tmp_path, setting, words):
     assert not (tmp_path / "runs/tiny").exists()
 
 
+def flatten():
+    for path in Path("data").glob("site3-sc01-*"):
+        rewrite(path, np.asarray(nib.load(path).dataobj)[:, :, :1])
+
+
+@pytest.mark.parametrize("axes", [3], ids=["3d"])
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("patches.size=[12, 12]", ["patches.size", "3"]),
+        ("patches.size=[4000, 4000, 4000]", ["patches.size", "1024"]),
+        ("patches.size=[256, 256, 128]", ["patches.size", "largest size that fits"]),
+        ("patches.sizes=[12, 12, 4]", ["patches.sizes", "did you mean 'size'?"]),
+        ("patches.per_volume=0", ["patches.per_volume", "0"]),
+        ("model.depth=6", ["model.depth", "12 x 12 x 4"]),
+        ("augment=[{RandomNoise: {}}]", ["RandomNoise", "unet3d"]),
+        ("preprocess=[{standardize: {over: slice}}]", ["standardize", "over: volume", "unet3d"]),
+        ("dataset.root=flat", ["site3-sc01 (8 x 6 x 1 voxels)", "unet2d"]),
+    ],
+)
+def test_a_bad_setting_of_a_3d_network_is_named_with_its_key(
+    softseg, tmp_path, monkeypatch, setting, words
+):
+    monkeypatch.setattr("softseg.training.step_memory.free_bytes", lambda _: 2**28)
+    if "flat" in setting:
+        flatten()
+        Path("data").rename("flat")
+    status, err = softseg("train", "tiny.yaml", "--set", setting)
+    assert status == 2
+    for word in words:
+        assert word in err, err
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs/tiny").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -208,6 +252,7 @@ def test_a_contour_loss_rejects_elastic_deformation(softseg):
     assert "affine with one scale" in err
 
 
+@IN_2D_AND_3D
 def test_an_existing_run_is_not_overwritten(softseg, tmp_path):
     (tmp_path / "runs/tiny").mkdir(parents=True)
     (tmp_path / "runs/tiny/notes.txt").write_text("mine")
@@ -218,6 +263,7 @@ def test_an_existing_run_is_not_overwritten(softseg, tmp_path):
     assert (tmp_path / "runs/tiny/notes.txt").read_text() == "mine"
 
 
+@IN_2D_AND_3D
 def test_resuming_with_another_configuration_is_rejected(softseg):
     assert softseg("train", "tiny.yaml")[0] == 0
     status, err = softseg("train", "tiny.yaml", "--resume", "--set", "loss.omega=9")
@@ -226,6 +272,7 @@ def test_resuming_with_another_configuration_is_rejected(softseg):
     assert softseg("train", "tiny.yaml", "--resume")[0] == 0  # nothing left to do
 
 
+@IN_2D_AND_3D
 def test_resuming_on_changed_data_is_rejected(softseg):
     assert softseg("train", "tiny.yaml")[0] == 0
     data = nib.load(IMAGE).get_fdata()
@@ -255,6 +302,7 @@ def test_missing_and_damaged_files_are_in_one_list(softseg):
         assert name in err
 
 
+@IN_2D_AND_3D
 def test_a_target_that_no_subject_has_is_rejected(softseg):
     status, err = softseg("train", "tiny.yaml", "--set", "dataset.targets.gm.values=[9]")
     assert status == 2
@@ -267,6 +315,7 @@ def test_an_output_folder_inside_a_file_is_rejected(softseg):
     assert "tiny.yaml" in err
 
 
+@IN_2D_AND_3D
 def test_resuming_with_other_sets_is_rejected(softseg, tmp_path):
     """The split file has the same name but other content: a test subject would be trained on."""
     names = {c: [f"site{c}-sc0{n}" for n in (1, 2)] for c in (1, 2, 3)}
@@ -281,6 +330,7 @@ def test_resuming_with_other_sets_is_rejected(softseg, tmp_path):
     assert (tmp_path / "runs/tiny/split.json").read_text() == before
 
 
+@IN_2D_AND_3D
 def test_a_threshold_found_with_other_weights_is_not_used(softseg, tmp_path):
     assert softseg("train", "tiny.yaml")[0] == 0
     assert softseg("eval", "--threshold-search")[0] == 0
@@ -291,6 +341,7 @@ def test_a_threshold_found_with_other_weights_is_not_used(softseg, tmp_path):
     assert softseg("eval", "--threshold", "0.4")[0] == 0
 
 
+@IN_2D_AND_3D
 def test_a_run_killed_after_its_last_epoch_is_finished_by_resuming(softseg, tmp_path):
     assert softseg("train", "tiny.yaml")[0] == 0
     run = tmp_path / "runs/tiny/run.json"
@@ -360,6 +411,7 @@ def test_a_wrong_use_of_an_ablation_is_named(softseg, tmp_path, arguments, words
         assert word in err, err
 
 
+@IN_2D_AND_3D
 def test_an_ablation_on_bad_data_leaves_nothing_behind(softseg, tmp_path):
     (tmp_path / "both.yaml").write_text(ABLATION)
     put_nan()
@@ -368,6 +420,7 @@ def test_an_ablation_on_bad_data_leaves_nothing_behind(softseg, tmp_path):
     assert not (tmp_path / "runs/both").exists()
 
 
+@IN_2D_AND_3D
 def test_a_contour_loss_rejects_random_raters(softseg, tmp_path):
     terms = "[{loss: {name: dice}}, {loss: {name: boundary}}]"
     changes = (f"loss={{name: combination, terms: {terms}}}", "dataset.raters={fusion: random}")

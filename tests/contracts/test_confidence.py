@@ -28,18 +28,21 @@ dataset:
   cache: null
 preprocess: [standardize: {{}}, resample: {{zooms: [1.3, 1.3, null]}}, crop: {{size: [16, 16]}}]
 augment: [affine: {{}}]
-model: {{depth: 1, filters: 2, dropout: 0.1, head: {{name: sigmoid, prior: 0.3}}}}
+extends: network.yaml
 loss: {{name: {loss}}}
 trainer: {{batch_size: 4, max_epochs: 2, threads: 1, device: cpu, learning_rate: 0.05,
   schedule: {{name: constant}}}}
 """
 MAP = "confidence: '{subject}_conf.nii.gz'"
+NETWORK = "model: {depth: 1, filters: 2, dropout: 0.1, head: {name: sigmoid, prior: 0.3}}\n"
+NETWORK_3D = NETWORK.replace("{depth", "{name: unet3d, depth") + "patches: {size: [12, 12, 4]}\n"
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
+@pytest.fixture(params=[NETWORK, NETWORK_3D], ids=["2d", "3d"])
+def folder(request, tmp_path, monkeypatch):
     """Four scans; the code 2 marks voxels that nobody looked at, as the map, which is 0 there."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "network.yaml").write_text(request.param)
     for number in range(4):
         mask = np.roll(makers.ball(SHAPE, soft=False), number, axis=0)
         noise = np.random.default_rng(number).normal(0, 8, SHAPE)
@@ -125,7 +128,7 @@ def test_resuming_with_other_maps_is_rejected(folder):
 
 def test_maps_of_0_leave_nothing_to_train_on(folder):
     write_maps(folder, np.zeros_like)
-    with pytest.raises(UserError, match=r"or have the confidence 0 \(targets\.X\.confidence\)"):
+    with pytest.raises(UserError, match=r"(all|every) voxel.* ignored.*targets\.X\.confidence"):
         softseg("train", "tiny.yaml", target=f"values: [1], {MAP}")
 
 

@@ -22,6 +22,8 @@ from softseg.data.raters import Raters
 from softseg.data.sample import load_sample
 from softseg.preprocess.preprocess import preprocess
 from softseg.preprocess.slices import Slices
+from softseg.report import figures
+from softseg.report.results import read_results
 from tests.support import makers, project
 from tests.support.steps import augment_steps, preprocess_steps
 
@@ -178,3 +180,23 @@ def test_7_safe_files_the_package_uses_only_safe_loaders():
                 )
                 if called in ("np.load", "numpy.load"):
                     assert keywords.get("allow_pickle", "False") == "False", path
+
+
+def test_8_any_rank_a_report_shows_a_3d_networks_predictions_in_three_planes(trained, monkeypatch):
+    """And those of a 2D network in the plane of its slices."""
+    folder, out, _ = trained
+    drawn = {}
+    monkeypatch.setattr(
+        figures, "plot_examples", lambda examples, path, *_: drawn.update({path.stem: examples})
+    )
+    monkeypatch.chdir(folder)
+    path = folder / "examples_gm.png"
+    written = figures.write_examples(read_results(folder / "runs/tiny"), "gm", path)
+    shapes = {"examples_gm": (8, 6), "closeups_gm": (8, 6)}
+    if "unet3d" in out:
+        shapes |= {"examples_gm_sagittal": (6, 4), "examples_gm_coronal": (8, 4)}
+    assert [figure.path.stem for figure in written] == list(shapes)
+    for name, shape in shapes.items():
+        assert [example.image.shape for example in drawn[name]] == [shape] * len(drawn[name])
+        assert all(example.truth.max() == 1 for example in drawn[name])
+        assert all(example.soft["tiny"].shape == shape for example in drawn[name])

@@ -23,7 +23,7 @@ from tests.support.ablation_project import ABLATION
 # files of a run that record when and where it ran, not results
 _NOT_RESULTS = ("run.json", "tensorboard")
 _SECONDS = ["train_seconds", "val_seconds"]
-RANDOM_RATER = ["--set", "dataset.raters={fusion: random}"]  # one more random stream
+RANDOM_RATER = "--set 'dataset.raters={fusion: random}'"  # one more random stream
 
 
 def contents(folder: Path) -> dict[str, object]:
@@ -61,27 +61,27 @@ def assert_same(first: dict[str, object], second: dict[str, object]) -> None:
     assert [name for name in first if first[name] != second[name]] == []
 
 
-def run(folder: Path, number: int, *arguments: str) -> None:
-    """Run the command in its own process, with another hash seed and time zone."""
+def run(folder: Path, number: int, *commands: str) -> None:
+    """Run the commands in a process of their own, with another hash seed and time zone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONHASHSEED", str(number))
         patch.setenv("TZ", ("UTC", "Asia/Kathmandu", "America/Caracas")[number % 3])
-        status, out, err = project.run(folder, *arguments)
+        status, out, err = project.run_commands(folder, *commands)
     assert status == 0, out + err
 
 
-def train_and_score(folder: Path, number: int, config: str, name: str, *sets: str) -> Path:
-    run(folder, number, "train", config, "--out", name, *sets)
-    run(folder, number, "eval", name, "--threshold-search")
+def train_and_score(folder: Path, number: int, config: str, name: str, sets: str = "") -> Path:
+    score = f"eval {name} --threshold-search"
+    run(folder, number, f"train {config} --out {name} {sets}", score)
     return folder / name
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[2, 3], ids=["2d", "3d"])
+def first(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with one trained and scored run."""
     folder = tmp_path_factory.mktemp("first")
-    project.make(folder)
-    train_and_score(folder, 1, "tiny.yaml", "out/run", *RANDOM_RATER)
+    project.make(folder, axes=request.param)
+    train_and_score(folder, 1, "tiny.yaml", "out/run", RANDOM_RATER)
     return folder
 
 
@@ -104,13 +104,13 @@ def entries(folder: Path) -> dict[Path, int]:
 def test_a_warm_cache_changes_no_bit(first: Path) -> None:
     before = entries(first)
     assert len(before) == 6
-    warm = train_and_score(first, 5, "tiny.yaml", "out/warm", *RANDOM_RATER)
+    warm = train_and_score(first, 5, "tiny.yaml", "out/warm", RANDOM_RATER)
     assert entries(first) == before  # none was written again
     assert_same(contents(warm), contents(first / "out/run"))
 
 
 def test_another_seed_gives_other_bits(first: Path) -> None:
-    run(first, 1, "train", "tiny.yaml", "--out", "out/other", "--set", "seed=1", *RANDOM_RATER)
+    run(first, 1, f"train tiny.yaml --out out/other --set seed=1 {RANDOM_RATER}")
     seed_0, seed_1 = (
         contents(first / f"out/{name}")["checkpoints/last.pt"] for name in ("run", "other")
     )
@@ -118,15 +118,16 @@ def test_another_seed_gives_other_bits(first: Path) -> None:
 
 
 def test_one_job_or_two_with_a_cold_or_a_warm_cache_give_the_same_tables(tmp_path: Path) -> None:
+    """Of a 2D and a 3D candidate."""
     project.make(tmp_path)
-    (tmp_path / "both.yaml").write_text(ABLATION)
+    volumes = "  volumes:\n    model: {name: unet3d}\n    patches: {size: [12, 12, 4]}\nsplits:"
+    (tmp_path / "both.yaml").write_text(ABLATION.replace("splits:", volumes))
     results = {}
     for jobs in ("2", "1"):
         out = tmp_path / f"jobs-{jobs}"
-        arguments = ["ablate", "both.yaml", "--splits", "1", "--jobs", jobs, "--out", out.name]
-        run(tmp_path, int(jobs), *arguments)
+        run(tmp_path, int(jobs), f"ablate both.yaml --splits 1 --jobs {jobs} --out {out.name}")
         results[jobs] = contents(out)
-    assert len([name for name in results["1"] if name.endswith("split-0/metrics.csv")]) == 2
+    assert len([name for name in results["1"] if name.endswith("split-0/metrics.csv")]) == 3
     assert len([name for name in results["1"] if name.startswith("tables/")]) > 3
     assert_same(results["1"], results["2"])
 

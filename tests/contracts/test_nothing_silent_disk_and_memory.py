@@ -26,10 +26,10 @@ needs_proc = pytest.mark.skipif(not UNREADABLE.exists(), reason="needs Linux's /
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A project with a trained run."""
+def trained(request, tmp_path_factory):
+    """A project with a trained run, of a 3D network where a test asks for it."""
     folder = tmp_path_factory.mktemp("trained")
-    project.make(folder)
+    project.make(folder, axes=getattr(request, "param", 2))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert command(patch, "train", "tiny.yaml") == 0
@@ -196,6 +196,9 @@ def numpy():
 
 
 SHORTAGES = [cpu_allocator, gpu, python, numpy]
+OF_2D_AND_3D = pytest.mark.parametrize(
+    ("trained", "shortage"), [*((2, s) for s in SHORTAGES), (3, gpu)], indirect=["trained"]
+)
 
 
 def run_out(monkeypatch, where, shortage, after=0):
@@ -217,7 +220,7 @@ def run_out(monkeypatch, where, shortage, after=0):
     monkeypatch.setattr(owner, name, failing)
 
 
-@pytest.mark.parametrize("shortage", SHORTAGES)
+@OF_2D_AND_3D
 def test_training_without_enough_memory_names_the_keys_and_resumes_to_the_same_bits(
     softseg, monkeypatch, shortage
 ):
@@ -238,11 +241,11 @@ def test_training_without_enough_memory_names_the_keys_and_resumes_to_the_same_b
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-@pytest.mark.parametrize("shortage", SHORTAGES)
+@OF_2D_AND_3D
 @pytest.mark.parametrize(
     ("where", "arguments", "words"),
     [
-        ("softseg.preprocess.build_stack.preprocess", ["train", "tiny.yaml", "--out", "runs/new"],
+        ("softseg.preprocess.build_store.preprocess", ["train", "tiny.yaml", "--out", "runs/new"],
          ["preprocessing the scans", "dataset.memory_gb", "crop"]),
         ("softseg.models.predictor.Predictor.at_once", ["eval", "runs/tiny"],
          ["evaluating the run", "trainer.batch_size"]),

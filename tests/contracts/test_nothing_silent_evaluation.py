@@ -79,6 +79,7 @@ def test_a_run_of_an_ablation_may_be_scored_elsewhere_or_again(softseg):
         ("model.dropout=0.5", "model.dropout: 0.1 -> 0.5: the weights"),
         ("preprocess.1.resample.zooms=[1, 1, null]", "preprocess: "),
         ("slices.axis=sagittal", "slices.axis: axial -> sagittal"),
+        ("patches.per_volume=3", "patches.per_volume: 1 -> 3: the weights"),
         ("dataset.contrasts=[T1w]", "dataset.contrasts: T2star -> T1w: the network has the first"),
         ("dataset.targets={wm: {values: [2]}}", "dataset.targets: gm -> gm, wm"),
         ("loss={name: dice}", "it has no effect after training"),

@@ -42,7 +42,8 @@ dataset:
 split: {{test: [s3], validation: [s2]}}
 preprocess: [{preprocess}]
 augment: [{augment}]
-model: {{depth: 1, filters: 4, dropout: 0, head: {{name: sigmoid}}}}
+{patches}
+model: {{name: unet{axes}d, depth: 1, filters: 4, dropout: 0, head: {{name: sigmoid}}}}
 loss: {{name: dml1}}
 trainer: {{batch_size: 4, max_epochs: 2, learning_rate: 0.01, threads: 1, device: cpu}}
 """
@@ -62,6 +63,7 @@ def trained(tmp_path, monkeypatch):
         other_affine=None,
         dataset="",
         shift=SHIFT,
+        axes=2,
     ):
         histories = []
         for name, offset in (("raw", 0), ("shifted", shift)):
@@ -74,6 +76,8 @@ def trained(tmp_path, monkeypatch):
                 makers.nifti(tmp_path / name / f"s{subject}_seg.nii.gz", mask, affine)
             text = CONFIG.format(
                 name=name,
+                axes=axes,
+                patches="" if axes == 2 else "patches: {size: [20, 18, 4]}",  # larger than the scan
                 contrasts=", ".join(contrasts),
                 dataset=dataset,
                 preprocess=", ".join(f"{{{step}}}" for step in preprocess),
@@ -98,6 +102,12 @@ TWINS = {
     "resampled, then larger than the scan": {"preprocess": (STANDARDIZE, RESAMPLE, LARGE)},
     "every slice on its own": {"preprocess": (CROP, "standardize: {over: slice}")},
     "TorchIO": {"augment": ("RandomAffine: {degrees: 40, translation: 4}", ELASTIC)},
+    "padded, rotated, in 3D": {"axes": 3},
+    "resampled in 3D, then larger than the scan": {
+        "preprocess": (STANDARDIZE, RESAMPLE, LARGE),
+        "axes": 3,
+    },
+    "two contrasts in 3D": {"contrasts": ("CT", "PET"), "axes": 3},
     "two contrasts": {"contrasts": ("CT", "PET")},
     "two contrasts on two grids": {
         "contrasts": ("CT", "PET"),

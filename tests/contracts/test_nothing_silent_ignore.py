@@ -23,7 +23,7 @@ name: tiny
 split: {{by: subject, test: 1, validation: 1}}
 dataset: {{root: data, contrasts: [T2], cache: null, {dataset}}}
 preprocess: [standardize: {{}}, crop: {{size: [24, 24]}}]
-model: {{depth: 1, filters: 2, dropout: 0.1, head: {{name: sigmoid, prior: 0.3}}}}
+extends: network.yaml
 loss: {{name: {loss}}}
 trainer: {{batch_size: 4, max_epochs: 2, threads: 1, device: cpu, learning_rate: 0.05}}
 evaluate: {{lesions: {{}}, metrics: {{surface_tolerance_mm: 1}}}}
@@ -35,10 +35,15 @@ FILES = (
 )
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
+NETWORK = "model: {depth: 1, filters: 2, dropout: 0.1, head: {name: sigmoid, prior: 0.3}}\n"
+NETWORK_3D = NETWORK.replace("{depth", "{name: unet3d, depth") + "patches: {size: [24, 24, 4]}\n"
+
+
+@pytest.fixture(params=[NETWORK, NETWORK_3D], ids=["2d", "3d"])
+def folder(request, tmp_path, monkeypatch):
     """Four scans; what is left of the middle was not annotated, whatever is there."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "network.yaml").write_text(request.param)
     for number in range(4):
         mask = np.roll(makers.ball(SHAPE, soft=False), number, axis=0)
         noise = np.random.default_rng(number).normal(0, 8, SHAPE)
@@ -109,20 +114,25 @@ def test_a_soft_mask_with_a_code_for_unknown_voxels_stays_soft(folder):
 
 
 def test_scans_annotated_on_a_few_slices_train_on_these(folder):
-    """Sparse annotation: every other slice is ignored completely, and left out of the batches."""
+    """Sparse annotation: every other slice is ignored completely.
+
+    It is left out of the batches of a 2D network.
+    """
     for path in (folder / "data/labelsTr").iterdir():
         mask = load(path).get_fdata()
         mask[:, :12], mask[..., :2] = 0, 2
         makers.nifti(path, mask, dtype=np.uint8)
     output = softseg(folder, "train", "tiny.yaml")
-    assert "training 2 subjects, 4 slices" in output
+    in_3d = "unet3d" in (folder / "network.yaml").read_text()
+    assert f"training 2 subjects, {'2 volumes' if in_3d else '4 slices'}" in output
 
 
 def test_a_dataset_in_which_all_is_ignored_is_rejected(folder):
     for path in (folder / "data/labelsTr").iterdir():
         makers.nifti(path, np.full(SHAPE, 2), dtype=np.uint8)
     (folder / "tiny.yaml").write_text(YAML.format(dataset=NNUNET, loss="mse"))
-    with pytest.raises(UserError, match=r"every training slice; .* all voxels are ignored"):
+    message = r"every training (slice; .* all voxels are|volume is) ignored"
+    with pytest.raises(UserError, match=message):
         softseg(folder, "train", "tiny.yaml")
     assert not (folder / "runs").exists()
 
@@ -135,7 +145,7 @@ def test_every_command_after_training_leaves_ignored_voxels_out(folder, monkeypa
         function = getattr(module, name)
 
         def recorded(*arguments, **options):
-            seen[name] = mask_of(*arguments)
+            seen.setdefault(name, mask_of(*arguments))
             return function(*arguments, **options)
 
         monkeypatch.setattr(module, name, recorded)

@@ -22,6 +22,7 @@ from softseg.runs.data import prepare_data
 from softseg.runs.folder import Run
 from softseg.training.train import train
 from tests.support import makers, project
+from tests.support.project import IN_2D_AND_3D
 
 ONE_IMAGE = r"one image, .* \(training: site3-sc01; test: site1-sc01\)"
 
@@ -31,9 +32,15 @@ def quiet():
 
 
 @pytest.fixture
-def config(tmp_path):
+def axes():
+    """Spatial axes of the project's network."""
+    return 2
+
+
+@pytest.fixture
+def config(axes, tmp_path):
     """A project with 3 centers of 2 subjects; center 1 is tested, center 2 validates."""
-    return project.make(tmp_path)
+    return project.make(tmp_path, axes=axes)
 
 
 def load(config, *changes):
@@ -60,6 +67,7 @@ def give_persons(config, **persons):
     return "dataset.table=people.csv"
 
 
+@IN_2D_AND_3D
 def test_one_image_under_two_names_stops_training_before_anything_is_written(config):
     copy_a_test_scan(config)
     with pytest.raises(UserError, match=ONE_IMAGE):
@@ -157,6 +165,7 @@ def test_an_image_in_two_sets_stops_an_ablation(config):
     assert write_shared_stacks(allowed, config.parent / "stacks", quiet())
 
 
+@IN_2D_AND_3D
 def test_an_allowed_leak_is_a_warning_in_training_evaluation_and_report(config, caplog):
     copy_a_test_scan(config)
     table = give_persons(config, site1_sc02="ann", site2_sc02="ann")
@@ -184,6 +193,7 @@ def test_a_run_with_a_leak_that_its_split_does_not_allow_is_not_scored(config):
     assert Run(run.folder).metadata()["leaks"]
 
 
+@IN_2D_AND_3D
 def test_a_test_scan_replaced_by_a_training_scan_is_not_scored(config):
     run = train(load(config), config.parent / "run", quiet())
     shutil.copy(scan_of(config, "site3-sc01"), scan_of(config, "site1-sc01"))

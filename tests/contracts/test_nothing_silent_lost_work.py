@@ -15,14 +15,21 @@ import yaml
 from softseg.core.errors import TrainingError
 from tests.support import project
 from tests.support.command import command
+from tests.support.project import IN_2D_AND_3D
 
 CONSTANT = "trainer.schedule={name: constant}"
 
 
 @pytest.fixture
-def softseg(tmp_path, monkeypatch, capsys):
+def axes():
+    """Spatial axes of the project's network."""
+    return 2
+
+
+@pytest.fixture
+def softseg(axes, tmp_path, monkeypatch, capsys):
     """Return a function that runs the command in a new project: (status, output, errors)."""
-    project.make(tmp_path)
+    project.make(tmp_path, axes=axes)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments, sets=()):
@@ -52,6 +59,7 @@ def interrupt(folder):
     path.write_text(json.dumps({**json.loads(path.read_text()), "status": "training"}))
 
 
+@IN_2D_AND_3D
 def test_resuming_accepts_what_changes_no_bit_and_records_it(softseg, tmp_path):
     assert softseg("train", "tiny.yaml")[0] == 0
     interrupt(tmp_path / "runs/tiny")
@@ -90,6 +98,7 @@ def test_a_finished_run_takes_over_a_moved_root_and_keeps_the_settings_of_its_sc
     assert config.read_text() == before
 
 
+@IN_2D_AND_3D
 def test_another_dataset_under_a_new_root_is_rejected(softseg, tmp_path):
     """Its subjects have the same names, but other voxels."""
     assert softseg("train", "tiny.yaml")[0] == 0
@@ -103,6 +112,7 @@ def test_another_dataset_under_a_new_root_is_rejected(softseg, tmp_path):
     assert (status, "site3-sc01" in err, "have changed since" in err) == (2, True, True)
 
 
+@IN_2D_AND_3D
 def test_a_rejected_change_names_both_values_and_the_way_to_continue(softseg, tmp_path):
     assert softseg("train", "tiny.yaml")[0] == 0
     sets = ["loss.omega=9", "trainer.batch_size=2", "dataset.cache=null"]
@@ -113,6 +123,7 @@ def test_a_rejected_change_names_both_values_and_the_way_to_continue(softseg, tm
     assert "dataset.cache" not in err  # it is accepted
 
 
+@IN_2D_AND_3D
 def test_an_extended_training_has_the_bits_of_one_that_was_longer_from_the_start(softseg, tmp_path):
     longer = [CONSTANT, "trainer.max_epochs=4"]
     assert softseg("train", "tiny.yaml", "--out", "runs/whole", sets=longer)[0] == 0
@@ -151,6 +162,7 @@ def test_extending_needs_resume(softseg):
     assert (status, "--extend needs --resume" in err) == (2, True)
 
 
+@IN_2D_AND_3D
 def test_early_stopping_is_named_where_an_extension_trains_no_more(softseg):
     stop = "trainer.early_stopping={patience: 0, epsilon: 9}"
     assert softseg("train", "tiny.yaml", sets=[CONSTANT, stop, "trainer.max_epochs=9"])[0] == 0

@@ -14,6 +14,7 @@ from softseg.core.errors import UserError
 from tests.support import makers, project
 from tests.support.command import command, command_in_copy
 
+IN_2D_AND_3D = pytest.mark.parametrize("made", [2, 3], indirect=True, ids=["2d", "3d"])
 OTHER = """\
 name: hospital B
 dataset:
@@ -34,10 +35,10 @@ def hospital(folder: str = "hospital", seed: int = 90) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A run without a test set, and another dataset."""
+def made(request, tmp_path_factory):
+    """A run without a test set, and another dataset; of a 3D network where a test asks for it."""
     folder = tmp_path_factory.mktemp("made")
-    project.make(folder)
+    project.make(folder, axes=getattr(request, "param", 2))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         hospital()
@@ -54,6 +55,7 @@ def softseg(made, tmp_path, monkeypatch, capsys):
     return command_in_copy(made, tmp_path / "copy", monkeypatch, capsys)
 
 
+@IN_2D_AND_3D
 def test_a_run_without_a_test_set_scores_all_subjects_of_another_dataset(softseg):
     assert json.loads(Path("runs/tiny/split.json").read_text())["test"] == []
     status, _, err = softseg("eval")
@@ -105,6 +107,7 @@ def test_a_folder_is_read_by_the_loader_of_the_run(softseg):
     assert len(table) == 2
 
 
+@IN_2D_AND_3D
 def test_scans_that_the_run_was_trained_on_are_not_scored_as_new_ones(softseg):
     shutil.copy("data/site2-sc01-image.nii.gz", "hospital/site1-sc02-image.nii.gz")
     status, _, err = softseg("eval", "--data", "other.yaml")

@@ -37,7 +37,8 @@ split: {{by: subject, test: 1, validation: 1}}
 preprocess:
   - standardize: {{over: volume, region: all}}
   - crop: {{size: [24, 20], around: image}}
-model: {{depth: 2, filters: 4, dropout: 0, head: {{name: sigmoid, prior: 0.3}}}}
+patches: {{size: [16, 16, 4]}}
+model: {{name: {network}, depth: 2, filters: 4, dropout: 0, head: {{name: sigmoid, prior: 0.3}}}}
 loss: {{name: dml1}}
 trainer: {{batch_size: 4, max_epochs: 2, learning_rate: 0.01, early_stopping: null, threads: 1}}
 """
@@ -51,14 +52,14 @@ def save_scan(path, seed, shape=SHAPE):
     return mask, affine
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
+@pytest.fixture(scope="module", params=["unet2d", "unet3d"])
+def run(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     for seed in range(5):
         mask, affine = save_scan(root / f"s{seed}_T2w.nii.gz", seed)
         makers.nifti(root / f"s{seed}_seg.nii.gz", mask, affine)
     config = root / "ball.yaml"
-    config.write_text(CONFIG.format(root=root))
+    config.write_text(CONFIG.format(root=root, network=request.param))
     folder = tmp_path_factory.mktemp("runs") / "ball"
     return train(load_config(config, Experiment), folder, Console(file=io.StringIO()))
 

@@ -143,11 +143,13 @@ def test_volumes_and_predictions_are_right_in_every_unit(softseg, tmp_path, unit
     assert json.loads(out)["files"][0]["zooms_mm"] == [1, 1, 2]
 
 
+@pytest.mark.parametrize("network", ["unet2d", "unet3d"])
 def test_training_and_scores_are_the_same_in_every_unit_and_predictions_keep_theirs(
-    softseg, tmp_path, monkeypatch
+    softseg, tmp_path, monkeypatch, network
 ):
     steps = "preprocess=[{standardize: {region: all}}, {resample: {zooms: [2, 2, null]}}]"
     changes = ("--set", steps, "--set", "evaluate.metrics.surface_tolerance_mm=1")
+    changes += ("--set", f"model.name={network}", "--set", "trainer.batch_size=2")
     tables = []
     for name, units, scale in (("mm", 2, 1.0), ("micron", 3, 1000.0)):
         folder = tmp_path / name

@@ -16,25 +16,34 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.report.context import report_warnings
 from softseg.report.results import read_results
-from softseg.report.scoring import calibration_sentence, threshold_sentences
+from softseg.report.scoring import (
+    calibration_sentence,
+    threshold_sentences,
+    threshold_warnings,
+)
 from softseg.runs.folder import Run
 from softseg.runs.thresholds import Threshold, read_thresholds, write_thresholds
 from softseg.training.train import train
 from tests.support import ablation_folder as fake
 from tests.support import project
+from tests.support.command import command
 
 CURVE = {threshold: 80 - 40 * float(threshold) for threshold in fake.THRESHOLDS}
 FLAT = "every threshold gives gm the same mean Dice (0.0 %), so the search found none: using 0.5"
 EDGE = "the threshold of gm, 0.05, is the lowest that was tried, so a better one may be below it"
 
 
+OF_2D_AND_3D = pytest.mark.parametrize("trained", [2, 3], indirect=True, ids=["2d", "3d"])
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(request, tmp_path_factory):
     """A training that learned nothing: its output is below 0.05 everywhere."""
     folder = tmp_path_factory.mktemp("project")
-    config = project.make(folder)
+    config = project.make(folder, axes=getattr(request, "param", 2))
     sets = [f"dataset.root={folder / 'data'}", "dataset.cache=null", "trainer.max_epochs=1",
-            "model.head={name: sigmoid, prior: 0.001}", "trainer.learning_rate=1e-9"]  # fmt: skip
+            "model.head={name: sigmoid, prior: 0.001}", "trainer.learning_rate=1e-9",
+            "augment=[{flip: {axes: [0]}}]"]  # fmt: skip
     return train(load_config(config, Experiment, sets), folder / "run", Console(file=io.StringIO()))
 
 
@@ -49,7 +58,7 @@ def run(trained, tmp_path, monkeypatch):
 def softseg(monkeypatch, capsys):
     """The output of `softseg ARGUMENTS`, on one line."""
 
-    def command(*arguments):
+    def run_softseg(*arguments):
         monkeypatch.setattr("sys.argv", ["softseg", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -58,7 +67,7 @@ def softseg(monkeypatch, capsys):
         assert not ended.value.code, output
         return output
 
-    return command
+    return run_softseg
 
 
 @pytest.fixture
@@ -85,6 +94,7 @@ def test_a_threshold_of_a_flat_curve_is_not_stored_and_every_command_says_so(run
     assert "Searched for each run" not in page
 
 
+@OF_2D_AND_3D
 def test_a_threshold_at_the_edge_of_the_search_is_reported_by_every_command(run, softseg, scan):
     write_thresholds(run.threshold, {"gm": Threshold(0.05, CURVE)}, ["site2-sc01"])
     assert EDGE in softseg("eval", "run")
@@ -96,6 +106,46 @@ def test_a_threshold_at_the_edge_of_the_search_is_reported_by_every_command(run,
     [edge] = [text for text in warnings if "edge of the search" in text]
     assert "is at the edge of the search (0.05 to 0.95)" in edge
     assert edge.endswith("run/split-0 (0.05).")
+
+
+@OF_2D_AND_3D
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_threshold_searched_with_other_mirroring_is_reported_by_every_command(
+    run, softseg, scan, mirrored
+):
+    option = "--mirror" if mirrored else "--no-mirror"
+    softseg("eval", "run", "--threshold-search", option)
+    [target] = json.loads(run.threshold.read_text())["targets"].values()
+    assert target["mirrored"] is mirrored
+    write_thresholds(run.threshold, {"gm": Threshold(0.4, CURVE, mirrored)}, ["site2-sc01"])
+    other = "--no-mirror" if mirrored else "--mirror"
+    unlike = f"search it again with softseg eval --threshold-search {other}"
+    assert unlike in softseg("eval", "run", other)
+    [warning] = threshold_warnings(read_results(run.folder), "gm")
+    assert "Only one of the threshold search and the scores of gm averages over mirror" in warning
+    assert "search it again" not in softseg("eval", "run", option)
+    assert not list(threshold_warnings(read_results(run.folder), "gm"))
+    assert unlike in softseg("predict", "run", scan, "-o", "out", other)
+    config = run.config.read_text()
+    run.config.write_text(config.replace("mirror: false", f"mirror: {str(not mirrored).lower()}"))
+    assert unlike in softseg("package", "run", "-o", "m.softseg")
+    assert unlike in softseg("predict", "m.softseg", scan, "-o", "out2")
+    assert "search it again" not in softseg("predict", "m.softseg", scan, "-o", "out3", option)
+
+
+def test_an_earlier_version_did_not_record_the_mirroring_of_a_search(run, softseg):
+    write_thresholds(run.threshold, {"gm": Threshold(0.4, CURVE)}, ["site2-sc01"])
+    assert "mirrored" not in run.threshold.read_text()
+    assert "search it again" not in softseg("eval", "run", "--mirror")
+
+
+def test_a_network_that_saw_no_mirror_images_rejects_them_by_the_name_of_the_option(run, capsys):
+    run.config.write_text(re.sub(r"- flip:(\n    .*)+", "- affine: {}", run.config.read_text()))
+    with pytest.MonkeyPatch.context() as patch:
+        assert command(patch, "eval", "run", "--mirror") == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "training mirrored no axis" in error
+    assert "leave it (or --mirror) out" in error
 
 
 def test_a_given_threshold_is_called_given(run, softseg):

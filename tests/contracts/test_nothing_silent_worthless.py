@@ -21,6 +21,7 @@ from softseg.report.context import report_warnings
 from softseg.report.results import read_results
 from softseg.training.train import train
 from tests.support import makers
+from tests.support.project import IN_2D_AND_3D
 
 YAML = """\
 name: case
@@ -34,7 +35,7 @@ dataset:
   cache: null
 split: {{test: [s4], validation: [s3]}}
 preprocess: [standardize: {{}}, crop: {{size: [8, 8]}}]
-model: {{depth: 1, filters: 2, dropout: 0, head: {{name: sigmoid}}}}
+model: {{name: {network}, depth: 1, filters: 2, dropout: 0, head: {{name: sigmoid}}}}
 loss: {{name: adaptive_wing}}
 trainer: {{batch_size: 4, max_epochs: 1, threads: 1, device: cpu}}
 """
@@ -47,11 +48,18 @@ def write_subject(root, name, mask, image=None):
 
 
 @pytest.fixture
-def project(tmp_path):
+def axes():
+    """Spatial axes of the network."""
+    return 2
+
+
+@pytest.fixture
+def project(axes, tmp_path):
     """Five subjects in data/, of which s3 validates and s4 is tested, and case.yaml."""
     for number in range(5):
         write_subject(tmp_path / "data", f"s{number}", makers.ball())
-    (tmp_path / "case.yaml").write_text(YAML.format(root=tmp_path / "data"))
+    text = YAML.format(root=tmp_path / "data", network=f"unet{axes}d")
+    (tmp_path / "case.yaml").write_text(text)
     return tmp_path
 
 
@@ -69,6 +77,7 @@ def scored(run, **options):
     return output.getvalue(), "\n".join(report_warnings(read_results(run.folder)))
 
 
+@IN_2D_AND_3D
 def test_sound_data_have_no_warning(project):
     run, output = trained(project)
     assert "no voxel" not in output
@@ -76,6 +85,7 @@ def test_sound_data_have_no_warning(project):
     assert "warning: no voxel" not in scored(run)[0]
 
 
+@IN_2D_AND_3D
 def test_an_empty_validation_set_is_reported_where_its_numbers_are(project):
     write_subject(project / "data", "s3", 0 * makers.ball())
     run, output = trained(project)
@@ -96,6 +106,7 @@ def test_a_soft_validation_mask_that_never_reaches_a_half_is_reported(project):
     assert "no voxel of cord reaches 0.5 in the 1 validation scan(s)" in output
 
 
+@IN_2D_AND_3D
 def test_a_target_that_only_the_validation_scans_lack_is_named(project):
     targets = "dataset.targets={cord: {values: [1]}, lesion: {values: [2]}}"
     for name in ("s0", "s1", "s2", "s4"):
@@ -108,6 +119,7 @@ def test_a_target_that_only_the_validation_scans_lack_is_named(project):
     assert "no voxel of cord" not in output
 
 
+@IN_2D_AND_3D
 def test_a_test_set_without_foreground_is_reported_by_training_evaluation_and_report(project):
     write_subject(project / "data", "s4", 0 * makers.ball())
     run, output = trained(project)
@@ -145,23 +157,27 @@ def test_slices_one_pixel_wide_name_the_plane_of_whole_images(project, axis, pla
     assert "pixel wide" not in trained(project, f"slices.axis={plane}")[1]
 
 
+@IN_2D_AND_3D
 def test_a_constant_scan_is_reported(project):
     write_subject(project / "data", "s1", makers.ball(), image=np.full(makers.SHAPE, 7.0))
     _, output = trained(project)
     assert "warning   every voxel of an image of s1 is the same" in output
 
 
+@IN_2D_AND_3D
 @pytest.mark.parametrize(
     ("constant", "set_name"), [(("s0", "s1", "s2"), "training"), (("s3",), "validation")]
 )
-def test_sets_of_constant_scans_cannot_be_trained_on(project, constant, set_name):
+def test_sets_of_constant_scans_cannot_be_trained_on(axes, project, constant, set_name):
+    sample = "slice" if axes == 2 else "volume"
     for name in constant:
         write_subject(project / "data", name, makers.ball(), image=np.full(makers.SHAPE, 7.0))
-    with pytest.raises(UserError, match=f"no {set_name} slice is left, and every voxel .*same"):
+    with pytest.raises(UserError, match=f"no {set_name} {sample} is left, and every voxel .*same"):
         trained(project)
     assert not (project / "run").exists()
 
 
+@IN_2D_AND_3D
 def test_masks_of_unknown_codes_cannot_be_trained_on(project):
     for number in range(5):
         write_subject(project / "data", f"s{number}", np.round(makers.ball()))
@@ -170,6 +186,7 @@ def test_masks_of_unknown_codes_cannot_be_trained_on(project):
     assert not (project / "run").exists()
 
 
+@IN_2D_AND_3D
 def test_a_training_whose_validation_dice_was_always_0_is_reported(project):
     run, output = trained(project, "model.head.prior=0.001", "trainer.learning_rate=0.000001")
     warning = "validation Dice was 0 % in all 1 epochs"

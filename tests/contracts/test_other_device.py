@@ -37,10 +37,10 @@ def _one_thread():
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
+def interrupted(request, tmp_path_factory):
     """A project with a run that was interrupted after an epoch, which left its hardware to auto."""
     folder = tmp_path_factory.mktemp("interrupted")
-    project.make(folder)
+    project.make(folder, axes=getattr(request, "param", 2))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(torch.cpu, "get_capabilities", dict)  # without bf16
@@ -111,7 +111,11 @@ def test_a_run_records_what_was_requested_and_what_it_became(interrupted):
     assert isinstance(recorded["threads"], int)
 
 
-@pytest.mark.parametrize("device", ["cuda:0", "cuda:3", "mps"])
+@pytest.mark.parametrize(
+    ("interrupted", "device"),
+    [(2, "cuda:0"), (2, "cuda:3"), (2, "mps"), (3, "cuda:0")],
+    indirect=["interrupted"],
+)
 @pytest.mark.parametrize("arguments", [[], ["--device", "cpu"]], ids=["auto", "named"])
 def test_a_run_resumes_on_another_device(softseg, device, arguments):
     as_if_begun_on(device)
@@ -202,7 +206,9 @@ def test_the_configuration_of_a_finished_run_keeps_the_device_that_trained_it(so
     assert CONFIG.read_text() == before.replace("images_every: 10", "images_every: 3")
 
 
-@pytest.mark.parametrize("device", ["cuda:0", "mps"])
+@pytest.mark.parametrize(
+    ("interrupted", "device"), [(2, "cuda:0"), (2, "mps"), (3, "cuda:0")], indirect=["interrupted"]
+)
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_run_is_evaluated_on_another_device_and_its_configuration_stays(softseg, device, earlier):
     as_if_begun_on(device)

@@ -11,17 +11,22 @@ import torch
 from softseg.core.device import memory_format
 from softseg.models.predictor import Predictor
 from softseg.training.loop import fit
+from tests.support.project import IN_2D_AND_3D
 from tests.support.tiny import Watcher, tiny_state, tiny_task
+from tests.support.tiny_volumes import volume_state, volume_task
 
 
-def trained(device="cpu", threads=1, **trainer):
+def trained(device="cpu", threads=1, axes=2, **trainer):
     """Train a tiny network; return its state, task and losses."""
-    task = tiny_task(device=device, max_epochs=8, learning_rate=0.01, **trainer)
+    task_of, state_of = {2: (tiny_task, tiny_state), 3: (volume_task, volume_state)}[axes]
+    epochs = {2: 8, 3: 2}[axes]  # a step of volumes takes longer
+    task = task_of(device=device, max_epochs=epochs, learning_rate=0.01, **trainer)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        state = tiny_state(task, {"name": "normrelu", "bias": 0.5}, dropout=0.2)
-        state.model.to(memory_format=memory_format(trainer.get("memory_format", "contiguous"), 2))
+        state = state_of(task, head={"name": "normrelu", "bias": 0.5}, dropout=0.2)
+        layout = memory_format(trainer.get("memory_format", "contiguous"), axes)
+        state.model.to(memory_format=layout)
         watcher = Watcher()
         fit(state, task, watcher)
     finally:
@@ -30,13 +35,15 @@ def trained(device="cpu", threads=1, **trainer):
 
 
 def soft(state, task, device="cpu"):
-    """Return the soft values of the tiny stack, (S, K, H, W), in [0, 1]."""
+    """Return the soft values of the tiny slices, or of a volume, (S, K, *spatial), in [0, 1]."""
     model, head = state.model.to(device), state.head.to(device)
-    return Predictor(model, head, torch.device(device), "float32")(task.stack.image).cpu()
+    samples = task.stack.part("image", task.stack.volumes[2]) if task.patches else task.stack.image
+    return Predictor(model, head, torch.device(device), "float32")(samples).cpu()
 
 
-def test_two_threads_give_the_same_bits_each_time():
-    states = [trained(threads=2)[0] for _ in range(2)]
+@IN_2D_AND_3D
+def test_two_threads_give_the_same_bits_each_time(axes):
+    states = [trained(threads=2, axes=axes)[0] for _ in range(2)]
     first, second = (list(state.model.state_dict().values()) for state in states)
     assert all(map(torch.equal, first, second))
 
@@ -46,12 +53,13 @@ def test_two_threads_give_the_same_bits_each_time():
 LOSS, VALUE = 1e-3, 1e-4
 
 
+@IN_2D_AND_3D
 @pytest.mark.parametrize("change", [{"threads": 2}, {"memory_format": "channels_last"}], ids=str)
-def test_threads_and_memory_format_change_rounding_only(change):
-    (state, task, losses), (_, _, others) = trained(), trained(**change)
+def test_threads_and_memory_format_change_rounding_only(axes, change):
+    (state, task, losses), (_, _, others) = trained(axes=axes), trained(axes=axes, **change)
     torch.testing.assert_close(others, losses, rtol=LOSS, atol=0)
     contiguous = soft(state, task)
-    state.model.to(memory_format=torch.channels_last)
+    state.model.to(memory_format=memory_format("channels_last", axes))
     torch.testing.assert_close(soft(state, task), contiguous, rtol=0, atol=VALUE)
     assert contiguous.max() > 0.2
 

@@ -27,9 +27,9 @@ def quiet_console() -> Console:
     return Console(file=io.StringIO(), width=1000)
 
 
-def train_run(folder: Path) -> Run:
+def train_run(folder: Path, axes: int = 2) -> Run:
     """Train and evaluate; one subject is excluded by name, and centers are chosen by name."""
-    config = project.make(folder)
+    config = project.make(folder, axes=axes)
     sets = [
         f"dataset.root={folder / 'data'}",
         f"dataset.cache={folder / 'cache'}",

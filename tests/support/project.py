@@ -7,7 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import makers
+
+IN_2D_AND_3D = pytest.mark.parametrize("axes", [2, 3], ids=["2d", "3d"])
+"""For tests of a contract that holds for slices and for volumes."""
 
 YAML = """\
 name: tiny
@@ -51,11 +56,29 @@ def make(folder: Path, more: str = "", axes: int = 2) -> Path:
     return config
 
 
+_ONE_AFTER_THE_OTHER = """\
+import shlex, sys
+from softseg.cli.main import main
+for command in sys.argv[1:]:
+    sys.argv = ["softseg", *shlex.split(command)]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
+
+
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """`softseg ARGUMENTS` in a process of its own, without other projects' settings."""
+    return _start(folder, "-m", "softseg", *arguments)
+
+
+def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`python ARGUMENTS` in a process of its own, without other projects' settings."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.Popen(
-        [sys.executable, "-m", "softseg", *arguments],
+        [sys.executable, *arguments],
         cwd=folder,
         env=env,
         text=True,
@@ -67,5 +90,12 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
     """Run `softseg ARGUMENTS` to its end: (status, output, errors)."""
     process = start(folder, *arguments)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def run_commands(folder: Path, *commands: str) -> tuple[int, str, str]:
+    """Run several commands, such as `eval --mirror`, in one process, which is imported once."""
+    process = _start(folder, "-c", _ONE_AFTER_THE_OTHER, *commands)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err

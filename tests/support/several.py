@@ -74,9 +74,9 @@ class Several:
 class Commands(Several):
     """`softseg WORDS` in a small project."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, axes=2):
         super().__init__(folder)
-        project.make(folder)
+        project.make(folder, axes=axes)
 
     def begin(self, words, others=None):
         self.start(_command, 2, words, others or words)

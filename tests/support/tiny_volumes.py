@@ -81,8 +81,8 @@ def volume_task(store=None, steps=({"affine": {}},), size=SIZE, per_volume=2, lo
     )
 
 
-def volume_state(task, **model):
-    head = {"name": "sigmoid"}
+def volume_state(task, head=None, **model):
+    head = head or {"name": "sigmoid"}
     seeds.reseed_torch(task.seed, "initialisation")
     spec = {"name": "unet3d", "depth": 1, "filters": 2, "head": head, **model}
     return initial_state(models.build(spec), models.heads.build(head), task.trainer)

@@ -91,7 +91,8 @@ def recalibrate(
             validation = _volumes(opened, k, members, "searching the threshold", console)
             curves = [dice_curve(recalibration(v.soft), v.truth, v.ignore) for v in validation]
             found = best_threshold(curves)
-            for notice in threshold_notices({target: found}, [target]):
+            mirror = opened.experiment.evaluate.mirror
+            for notice in threshold_notices({target: found}, [target], mirror):
                 console.print(f"warning: recalibrated: {notice}", markup=False, highlight=False)
             after = found.used
         volumes = _volumes(opened, k, compared, f"scoring {set_name}", console)

@@ -171,7 +171,7 @@ def on_own_device(experiment: Experiment, processes: Processes) -> Experiment:
     if trainer.batch_size < count:
         raise UserError(
             f"trainer.batch_size is {trainer.batch_size}, of all {count} processes "
-            "together: each needs a slice; raise it or start fewer processes"
+            "together: each needs a sample; raise it or start fewer processes"
         )
     if trainer.device == "mps":
         raise UserError("trainer.device: mps is for one process; several train on cuda or cpu")

@@ -41,19 +41,22 @@ def rng(request: pytest.FixtureRequest) -> random.Random:
 
 @pytest.fixture(scope="session")
 def studies(tmp_path_factory: pytest.TempPathFactory):
-    """Return the undisturbed run with a number of seconds between checkpoints."""
+    """Return the undisturbed run with seconds between checkpoints, of a network of so many axes."""
     from tests.support.faults.study import run_study  # not on Windows
 
     @cache
-    def study_of(seconds: int):
+    def study_of(seconds: int, axes: int):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OMP_NUM_THREADS", "1")  # for the server that children are forked from
-            return run_study(tmp_path_factory.mktemp("faults"), seconds)
+            return run_study(tmp_path_factory.mktemp("faults"), seconds, axes)
 
     return study_of
 
 
 @pytest.fixture
 def study(studies, rng: random.Random):
-    """An undisturbed run, with checkpoints after every epoch or rarely; see `study.Study`."""
-    return studies(rng.choice([0, 30]))
+    """An undisturbed run, with checkpoints after every epoch or rarely; see `study.Study`.
+
+    Every third one is of a 3D network.
+    """
+    return studies(*rng.choice([(0, 2), (30, 2), (0, 3)]))

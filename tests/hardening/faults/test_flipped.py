@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,7 +88,8 @@ def test_a_flipped_bit_of_a_cache_entry_changes_nothing_unnoticed(tmp_path):
 def test_a_flipped_bit_of_a_threshold_changes_nothing_unnoticed(tmp_path):
     path = tmp_path / "threshold.json"
     curve = np.linspace(80, 90, 19) % 7.3
-    write_thresholds(path, {"gm": best_threshold([curve])}, ["sub-01", "sub-02"])
+    threshold = replace(best_threshold([curve]), mirrored=True)
+    write_thresholds(path, {"gm": threshold}, ["sub-01", "sub-02"])
     written, rejected = read_thresholds(path), 0
     for position in flip_each(path, [(n, n % 7) for n in range(0, path.stat().st_size, 2)]):
         try:

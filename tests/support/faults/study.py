@@ -52,13 +52,13 @@ class Study:
         return rng.randint(1, sum(self.calls[state][call] for call in calls))
 
 
-def run_study(folder: Path, checkpoint_seconds: int) -> Study:
+def run_study(folder: Path, checkpoint_seconds: int, axes: int) -> Study:
     """Train and evaluate with the real command; forked processes count their disk operations.
 
     With checkpoints after every epoch, half a run is one that was interrupted; else it was killed,
     so that its history is ahead of its checkpoint.
     """
-    project.make(folder, f"  checkpoint_seconds: {checkpoint_seconds}\n")
+    project.make(folder, f"  checkpoint_seconds: {checkpoint_seconds}\n", axes)
     new = _succeeded(softseg(folder, *TRAIN, "--out", "runs/new"))
     cached = _succeeded(softseg(folder, *TRAIN, "--out", "runs/cached"))
     start = time.monotonic()

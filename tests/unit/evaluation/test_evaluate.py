@@ -40,11 +40,14 @@ def plain():
     return Console(file=io.StringIO(), width=200)
 
 
+OF_2D_AND_3D = pytest.mark.parametrize("trained", [2, 3], indirect=True, ids=["2d", "3d"])
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(request, tmp_path_factory):
     """A project with a finished run; each test works on a copy."""
     folder = tmp_path_factory.mktemp("project")
-    config = project.make(folder)
+    config = project.make(folder, axes=getattr(request, "param", 2))
     for number, name in enumerate(TEST):  # subjects, and one of four raters, that differ
         mask = np.roll(makers.ball(soft=False), number, axis=0)
         for rater in (1, 2, 3):
@@ -125,6 +128,7 @@ def searched(trained, tmp_path_factory):
     return made, scored, console.file.getvalue()
 
 
+@OF_2D_AND_3D
 def test_metrics_csv_equals_plain_numpy_on_the_written_predictions(searched):
     run, scored, _ = searched
     table = pd.read_csv(run.folder / "metrics.csv", dtype={"group": str})
@@ -198,6 +202,7 @@ def test_threshold_json_holds_the_best_of_the_curve_over_training_and_validation
     assert (run.folder / "figures/threshold.png").stat().st_size > 1000
 
 
+@OF_2D_AND_3D
 def test_the_curve_is_the_mean_dice_of_the_native_predictions(searched, run):
     searched_run, _, _ = searched
     curve = json.loads(searched_run.threshold.read_text())["targets"]["gm"]["curve"]
@@ -336,6 +341,7 @@ def test_changed_data_and_an_unfinished_training_are_reported(run):
     assert "not finished (interrupted)" in printed
 
 
+@OF_2D_AND_3D
 def test_the_data_may_be_moved(run, tmp_path):
     shutil.move(run.folder.parent / "data", tmp_path / "moved")
     scored = evaluate(run, plain(), changes=[f"dataset.root={tmp_path / 'moved'}"])
@@ -395,6 +401,7 @@ def test_a_truth_without_small_objects_is_named_where_the_scores_are_printed(run
     assert (table.table["volume_truth_ml"] == 0).all()
 
 
+@OF_2D_AND_3D
 def test_mirroring_changes_the_prediction_and_is_recorded(run, monkeypatch):
     text = run.config.read_text()
     run.config.write_text(text.replace("augment:\n", "augment:\n  - flip: {axes: [0, 1]}\n"))

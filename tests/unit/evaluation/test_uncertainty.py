@@ -34,11 +34,14 @@ def plain():
     return Console(file=io.StringIO(), width=200)
 
 
+OF_2D_AND_3D = pytest.mark.parametrize("trained", [2, 3], indirect=True, ids=["2d", "3d"])
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(request, tmp_path_factory):
     """A short training; raters differ in the first test scan."""
     folder = tmp_path_factory.mktemp("project")
-    config = project.make(folder)
+    config = project.make(folder, axes=getattr(request, "param", 2))
     path = folder / "data/site1-sc01-mask-r1.nii.gz"
     mask = nib.load(path)
     smaller = np.asarray(mask.dataobj).copy()
@@ -85,6 +88,7 @@ def test_tables_and_a_figure_are_written(run, method):
     assert f"Uncertainty by {method}, 3 samples, test set" in console.file.getvalue()
 
 
+@OF_2D_AND_3D
 def test_scores_without_samples_equal_the_evaluation(run):
     table = evaluate_uncertainty(run, FEW, plain())
     evaluate(run, plain())
@@ -110,6 +114,7 @@ def test_options_without_uncertainty_are_rejected(run, softseg, option, capsys):
     assert not (run.folder / "metrics.csv").exists()
 
 
+@OF_2D_AND_3D
 def test_samples_and_ranks_equal_those_of_predict(run, tmp_path):
     table = evaluate_uncertainty(run, FEW, plain()).set_index("subject")
     data = load_config(run.config, Experiment).dataset.existing_root()

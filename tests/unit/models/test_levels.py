@@ -41,12 +41,12 @@ def test_a_lower_depth_has_the_first_strides_and_a_bottom_with_kernel_3():
 
 
 def test_samples_that_cannot_be_halved_at_all_are_rejected():
-    with pytest.raises(UserError, match=r"5x5x5 voxels .*too small for a U-Net"):
+    with pytest.raises(UserError, match=r"5 x 5 x 5 voxels .*too small for a U-Net"):
         plan_levels((5, 5, 5), (1, 1, 1), 1)
 
 
 def test_a_single_axis_is_halved_only_while_the_others_stay_comparable():
-    with pytest.raises(UserError, match="10x7x7"):
+    with pytest.raises(UserError, match="10 x 7 x 7"):
         plan_levels((10, 7, 7), (1, 1, 1), 1)
     assert plan_levels((12, 7, 7), (1, 1, 1), 1)[0] == ((2, 1, 1),)
 

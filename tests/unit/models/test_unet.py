@@ -44,7 +44,7 @@ def test_logits_have_the_size_of_the_slices(depth, extra):
 
 @pytest.mark.parametrize(("height", "width"), [(3, 8), (8, 3)])
 def test_a_slice_that_is_too_small_is_rejected(height, width):
-    with pytest.raises(UserError, match=rf"{height}x{width} .*at least 4x4"):
+    with pytest.raises(UserError, match=rf"{height} x {width} .*at least 4 x 4"):
         models.build(TINY)(torch.zeros(1, 1, height, width))
 
 
@@ -189,7 +189,7 @@ def test_options_that_do_not_fit_are_rejected_with_what_to_write(wrong, message)
 @pytest.mark.parametrize(("norm", "batch"), [("batch", 1), ("instance", 4)])
 def test_a_single_value_at_the_bottom_is_rejected_before_a_norm_fails(norm, batch):
     network = models.build({"name": "unet2d", "depth": 2, "filters": 2, "norm": norm})
-    with pytest.raises(UserError, match=r"4x4 .*at least 8x8"):
+    with pytest.raises(UserError, match=r"4 x 4 .*at least 8 x 8"):
         network(torch.zeros(batch, 1, 4, 4))
 
 
@@ -314,14 +314,14 @@ def test_dropout_of_patches_is_at_the_configured_position():
 @pytest.mark.parametrize(
     ("spec", "size", "smallest"),
     [
-        ({}, (8, 8, 3), "4x4x4"),
-        ({}, (4, 4, 4), "8x8x8"),  # a single voxel at the bottom has no instance norm
-        ({"strides": [[2, 2, 1]] * 2}, (3, 8, 1), "4x4x1"),
+        ({}, (8, 8, 3), "4 x 4 x 4"),
+        ({}, (4, 4, 4), "8 x 8 x 8"),  # a single voxel at the bottom has no instance norm
+        ({"strides": [[2, 2, 1]] * 2}, (3, 8, 1), "4 x 4 x 1"),
     ],
 )
 def test_patches_that_are_too_small_are_rejected(spec, size, smallest):
     network = models.build({**VOLUMES, **spec})
-    text = "x".join(map(str, size))
+    text = " x ".join(map(str, size))
     with pytest.raises(UserError, match=rf"^patches of {text} voxels .*at least {smallest},"):
         network(torch.zeros(2, 1, *size))
 
@@ -331,7 +331,7 @@ def test_sizes_that_no_stride_divides_are_counted_as_the_network_halves_them():
     network = models.build(VOLUMES)
     assert network(torch.zeros(1, 1, 5, 4, 4)).shape == (1, 1, 5, 4, 4)
     pooled = models.build({**VOLUMES, "downsample": "max_pool", "upsample": "linear"})
-    with pytest.raises(UserError, match="at least 8x8x8"):
+    with pytest.raises(UserError, match="at least 8 x 8 x 8"):
         pooled(torch.zeros(1, 1, 5, 4, 4))
 
 

@@ -12,9 +12,9 @@ from tests.support.packaged_run import package_run, train_run
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
-    """A run that tests only read."""
-    return train_run(tmp_path_factory.mktemp("project-of-jane"))
+def run(request, tmp_path_factory):
+    """A run that tests only read, of a 3D network where a test asks for it."""
+    return train_run(tmp_path_factory.mktemp("project-of-jane"), getattr(request, "param", 2))
 
 
 @pytest.fixture(scope="session")

@@ -21,11 +21,13 @@ from tests.support.crafted_packages import entries
 from tests.support.packaged_run import SECRETS, break_weights, packaging_output, quiet_console
 
 
+@pytest.mark.parametrize("run", [2, 3], indirect=True, ids=["2d", "3d"])
 def test_a_package_segments_as_its_run_does(run, package):
     original = load_config(run.config, Experiment)
     checkpoint = read_checkpoint(run.best)
     packed = validate(parse_yaml(package.config, "config.yaml"), Experiment)
-    image = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    shape = (3, 1, *original.patches.size) if original.axes == 3 else (3, 1, 16, 16)
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     outputs = []
     for spec, weights in ((original, checkpoint["model"]), (packed, package.model)):
         network = models.build(spec.model, 1, 1).eval()
@@ -33,7 +35,7 @@ def test_a_package_segments_as_its_run_does(run, package):
         outputs.append(models.heads.build(spec.model.head, 1).eval()(network(image)))
     assert torch.equal(*outputs)
     assert outputs[0].std() > 0
-    for section in ("name", "preprocess", "slices", "model", "evaluate"):
+    for section in ("name", "preprocess", "slices", "patches", "model", "evaluate"):
         assert getattr(packed, section) == getattr(original, section)
     assert package.thresholds == read_thresholds(run.threshold)
 
@@ -84,6 +86,7 @@ def test_no_folder_subject_or_rater_of_the_data_is_in_a_package(run, packed):
     assert "dice_rater_" in (run.folder / "summary.json").read_text()
 
 
+@pytest.mark.parametrize("run", [2, 3], indirect=True, ids=["2d", "3d"])
 def test_the_same_run_gives_the_same_bytes_in_any_folder(copied, packed, tmp_path):
     attribution = {"license": "CC-BY-4.0", "citation": "Doe 2026", "authors": ["J. Doe", "R. Roe"]}
     again = write_package(

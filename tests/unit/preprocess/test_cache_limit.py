@@ -13,7 +13,7 @@ import torch
 
 from softseg.preprocess.cache import evict
 from tests.support import makers
-from tests.support.built_stacks import built, same_tensors
+from tests.support.built_stores import built, same_tensors
 
 GIB = 2**30
 ANOTHER = [{"crop": {"size": [4, 4]}}]
@@ -106,10 +106,10 @@ def test_an_entry_is_in_the_cache_folder_whatever_a_table_calls_its_subject(root
 CHILD = """\
 import hashlib, json, sys, time
 from pathlib import Path
-from tests.support.built_stacks import built
+from tests.support.built_stores import built
 
 folder, name = Path(sys.argv[1]), sys.argv[2]
-module = sys.modules["softseg.preprocess.build_stack"]
+module = sys.modules["softseg.preprocess.build_store"]
 preprocess = module.preprocess
 calls = []
 

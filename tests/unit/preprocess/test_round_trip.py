@@ -23,6 +23,7 @@ from softseg.data.nifti.io import read_volume
 from softseg.data.sample import Sample
 from softseg.inference.segment import segment
 from softseg.inference.write import write_predictions
+from softseg.preprocess.patches import Patches
 from softseg.preprocess.preprocess import preprocess
 from softseg.preprocess.slices import Slices
 from tests.support.models import seen
@@ -47,8 +48,13 @@ def tries(few):
     return settings(deadline=None, max_examples=few * SOME, suppress_health_check=slow)
 
 
-def back_to_native(volume, slices):
-    return volume.geometry.to_native(slices.stack(volume.target)[0])
+def samples_of(axis, in_3d):
+    slices = Slices(axis=axis, exclude=())
+    return Patches().with_plane(slices.in_plane) if in_3d else slices
+
+
+def back_to_native(volume, samples):
+    return volume.geometry.to_native(samples.stack(volume.target)[0])
 
 
 def middle(mask, affine):
@@ -87,23 +93,24 @@ def test_the_network_sees_the_same_slices_however_the_file_is_stored(orientation
     zooms=st.tuples(*[st.floats(0.2, 6)] * 3),
     axis=st.sampled_from(AXES),
     more=st.tuples(*[st.integers(0, 9)] * 2),
+    in_3d=st.booleans(),
 )
 def test_without_resampling_a_mask_is_restored_to_the_bit(
-    orientation, angles, shape, zooms, axis, more
+    orientation, angles, shape, zooms, axis, more, in_3d
 ):
     mask = noise(shape, low=0, high=1)
     size = [
         int(n) + extra for n, extra in zip(np.delete(shape, AXES.index(axis)), more, strict=True)
     ]
     chain = preprocess_steps([{"standardize": {}}, {"crop": {"size": size}}])
-    slices = Slices(axis=axis, exclude=())
+    samples = samples_of(axis, in_3d)
     native = reoriented(mask, orientation)
     volume = preprocess(
         sample(noise(native.shape), native, affine=oriented_affine(orientation, zooms, angles)),
         chain,
-        slices,
+        samples,
     )
-    back = back_to_native(volume, slices)
+    back = back_to_native(volume, samples)
     np.testing.assert_array_equal(back, native)
     assert volume.statistics.kept_share == (pytest.approx(1),)
 
@@ -124,19 +131,19 @@ def resampling(zooms, finer):
 
 
 @tries(20)
-@given(**RESAMPLED, order=st.integers(1, 3))
+@given(**RESAMPLED, order=st.integers(1, 3), in_3d=st.booleans())
 def test_resampling_there_and_back_keeps_99_percent_dice_and_moves_nothing(
-    orientation, angles, zooms, finer, axis, seed, order
+    orientation, angles, zooms, finer, axis, seed, order, in_3d
 ):
     feature = max(0.5, 2 * max(zooms))
     mask = blob(SHAPE, zooms, seed, feature)
     steps = [{"resample": {"zooms": resampling(zooms, finer), "label_order": order}}]
-    slices = Slices(axis=axis, exclude=())
+    samples = samples_of(axis, in_3d)
     native, affine = reoriented(mask, orientation), oriented_affine(orientation, zooms, angles)
-    volume = preprocess(sample(native, native, affine=affine), preprocess_steps(steps), slices)
-    back = back_to_native(volume, slices)
+    volume = preprocess(sample(native, native, affine=affine), preprocess_steps(steps), samples)
+    back = back_to_native(volume, samples)
     assert dice(back >= 0.5, native >= 0.5) >= 0.99
-    network = slices.stack(volume.target)[0]
+    network = samples.stack(volume.target)[0]
     moved = middle(network, volume.geometry.network.affine) - middle(native, affine)
     assert np.linalg.norm(moved) < 0.05 * min(zooms)
 
@@ -153,9 +160,9 @@ class Bright(nn.Module):
 
 
 @tries(12)
-@given(**RESAMPLED, crop=st.tuples(*[st.integers(6, 60)] * 2))
+@given(**RESAMPLED, crop=st.tuples(*[st.integers(6, 60)] * 2), in_3d=st.booleans())
 def test_bright_voxels_are_segmented_at_their_native_position(
-    orientation, angles, zooms, finer, axis, seed, crop
+    orientation, angles, zooms, finer, axis, seed, crop, in_3d
 ):
     """Whatever the crop: scans larger than it are segmented in patches."""
     mask = blob(SHAPE, zooms, seed, max(0.5, 2 * max(zooms)))
@@ -169,6 +176,7 @@ def test_bright_voxels_are_segmented_at_their_native_position(
     model = seen(
         f"preprocess=[{{standardize: {{}}}}, {resample}, {box}]",
         f"slices.axis={axis}",
+        *(("model={name: unet3d}", "patches.size=[24, 20, 16]") if in_3d else ()),
         network=Bright(level),
     )
     soft = segment(model, scan_of(native, affine))[0]

@@ -16,12 +16,12 @@ from softseg.core.errors import UserError
 from softseg.data import build as build_dataset
 from softseg.data.sample import load_sample
 from softseg.package.metadata import anonymize
-from softseg.preprocess.build_stack import build_stack
+from softseg.preprocess.build_store import build_store
 from softseg.preprocess.preprocess import preprocess
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.soften import soften_sample
 from tests.support import makers
-from tests.support.built_stacks import built, same_tensors
+from tests.support.built_stores import built, same_tensors
 from tests.support.steps import preprocess_steps
 
 GAUSSIAN = {"gaussian": {"sigma_mm": 0.5}}
@@ -168,7 +168,7 @@ class TestStack:
         for soften in (None, dilation):
             dataset = dataset_of(root, soften, raters={"fusion": "1"})
             steps = preprocess_steps([{"standardize": {}}])
-            stack = build_stack(dataset(), dataset, steps, Slices(), ["half_pixel"])
+            stack = build_store(dataset(), dataset, steps, Slices(), ["half_pixel"])
             maps.append(stack.maps)
         assert torch.equal(*maps)
         assert maps[0].any()

@@ -12,7 +12,7 @@ from softseg.preprocess.preprocess import preprocess
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.store import assemble_store
 from tests.support import makers
-from tests.support.built_stacks import built
+from tests.support.built_stores import built
 from tests.support.preprocess_samples import noise, sample
 from tests.support.steps import preprocess_steps
 

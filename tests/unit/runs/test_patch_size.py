@@ -10,7 +10,7 @@ from softseg.config.load import dump
 from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Sets
-from softseg.runs.data import check_sets
+from softseg.runs.data import PreparedData, check_sets
 from softseg.runs.folder import Run
 from softseg.runs.patch_size import resolve_patches, with_recorded_patches
 from softseg.training import step_memory
@@ -22,33 +22,37 @@ SHAPES = ((20, 22, 9), (18, 30, 7), (70, 20, 12))
 UNET = {"name": "unet3d", "depth": 2, "filters": 4}
 
 
+def prepared(*training):
+    return PreparedData(Sets(training, (), ()), volume_store(shapes=SHAPES))
+
+
 def config(patches=None, model=UNET, **sections):
     spec = experiment(model=model).model_dump(mode="json")
     return parse_component(TypeAdapter(Experiment), {**spec, "patches": patches or {}, **sections})
 
 
 def test_the_smallest_patch_holds_the_training_volumes_and_can_be_halved():
-    resolved = resolve_patches(config(), volume_store(shapes=SHAPES), ["s0", "s1"])
+    resolved = resolve_patches(config(), prepared("s0", "s1"))
     assert resolved.patches.size == (20, 32, 10)
     assert resolved.model.strides == ((2, 2, 2), (2, 2, 1))
     assert resolved.model.kernels == ((3, 3, 3),) * 3
-    assert resolve_patches(resolved, volume_store(shapes=SHAPES), ["s2"]) == resolved
+    assert resolve_patches(resolved, prepared("s2")) == resolved
 
 
 def test_a_given_size_and_given_levels_stay():
     model = {**UNET, "strides": [[2, 2, 1], [2, 2, 2]]}
     given = config({"size": [16, 16, 8]}, model)
-    resolved = resolve_patches(given, volume_store(shapes=SHAPES), ["s0"])
+    resolved = resolve_patches(given, prepared("s0"))
     assert resolved.patches.size == (16, 16, 8)
     assert resolved.model.strides == given.model.strides
     plane = experiment()
-    assert resolve_patches(plane, volume_store(shapes=SHAPES), ["s0"]) is plane
+    assert resolve_patches(plane, prepared("s0")) is plane
 
 
 def test_a_resumed_run_keeps_what_it_recorded(tmp_path):
     run = Run(tmp_path)
     assert with_recorded_patches(config(), run) == config()
-    resolved = resolve_patches(config(), volume_store(shapes=SHAPES), ["s0"])
+    resolved = resolve_patches(config(), prepared("s0"))
     run.config.write_text(dump(resolved))
     assert with_recorded_patches(config(), run) == resolved
     other = with_recorded_patches(config({"size": [8, 8, 8]}), run)
@@ -56,12 +60,12 @@ def test_a_resumed_run_keeps_what_it_recorded(tmp_path):
 
 
 def test_a_patch_that_is_too_large_is_rejected_with_the_largest_that_fits(monkeypatch):
-    store = volume_store(shapes=SHAPES)
-    resolved = resolve_patches(config({"size": [64, 64, 32]}), store, ["s0"])
+    data = prepared("s0")
+    resolved = resolve_patches(config({"size": [64, 64, 32]}), data)
     resolved = resolved.model_copy(
         update={"trainer": resolved.trainer.model_copy(update={"device": "cpu"})}
     )
-    shape = batch_shape(resolved, store, 2)
+    shape = batch_shape(resolved, data.store, 2)
     assert shape == (2, 1, 64, 64, 32)
     needed = step_memory.training_bytes(resolved, shape)
     monkeypatch.setattr(step_memory, "free_bytes", lambda device: needed)
@@ -85,7 +89,7 @@ def test_a_volume_of_one_slice_is_rejected_before_training():
 
 def test_volumes_too_small_for_the_depth_are_rejected():
     with pytest.raises(UserError, match=r"model\.depth"):
-        resolve_patches(config(model={**UNET, "depth": 6}), volume_store(shapes=SHAPES), ["s0"])
+        resolve_patches(config(model={**UNET, "depth": 6}), prepared("s0"))
 
 
 def test_slices_cannot_be_standardized_for_a_3d_network():

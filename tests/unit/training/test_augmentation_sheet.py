@@ -101,9 +101,9 @@ def test_the_chain_mixes_with_other_slices(softseg, sheets):
 
 def test_the_slice_has_the_most_foreground(softseg, sheets, monkeypatch):
     stacks = []
-    load = augmentation_sheet.load_stack
+    load = augmentation_sheet.load_store
     monkeypatch.setattr(
-        augmentation_sheet, "load_stack", lambda *a: stacks.append(load(*a)) or stacks[-1]
+        augmentation_sheet, "load_store", lambda *a: stacks.append(load(*a)) or stacks[-1]
     )
     assert softseg("data", "augment", "tiny.yaml")[0] == 0
     sums = stacks[0].target.sum(dim=(1, 2, 3))
@@ -135,9 +135,9 @@ def test_a_slice_is_drawn_without_its_neighbors(softseg, sheets):
 @pytest.mark.parametrize("size", ["null", "[8, 8, 2]"])
 def test_the_slice_of_a_patch_has_the_most_foreground(softseg, sheets, monkeypatch, size):
     stacks = []
-    load = augmentation_sheet.load_stack
+    load = augmentation_sheet.load_store
     monkeypatch.setattr(
-        augmentation_sheet, "load_stack", lambda *a: stacks.append(load(*a)) or stacks[-1]
+        augmentation_sheet, "load_store", lambda *a: stacks.append(load(*a)) or stacks[-1]
     )
     sets = ("model={name: unet3d, depth: 1, filters: 2}", f"patches.size={size}", VOLUMES)
     status, _, err = softseg(
@@ -153,6 +153,22 @@ def test_the_slice_of_a_patch_has_the_most_foreground(softseg, sheets, monkeypat
     assert unchanged.max() == fullest.max()
     chain = sheets[1].panels
     assert len({panel.images.tobytes() for panel in chain}) == 9
+
+
+@pytest.mark.parametrize("size", ["null", "[8, 8, 2]"])
+def test_a_patch_is_mixed_with_one_of_another_volume(softseg, sheets, size):
+    """A patch of the size of its volume has no other one there to be mixed with."""
+    sets = ("model={name: unet3d, depth: 1, filters: 2}", f"patches.size={size}")
+    mixed = "augment=[{mixup: {alpha: 100, probability: 1}}]"
+    sets = [word for change in (*sets, mixed) for word in ("--set", change)]
+    for arguments in ([], ["--subject", "site1-sc02"]):
+        status, _, err = softseg("data", "augment", "tiny.yaml", *arguments, *sets)
+        assert status == 0, err
+        *_, steps, chain = sheets
+        assert steps.panels[1].caption == "1. mixup\nhalf of each of two patches"
+        assert np.abs(steps.panels[1].images - steps.panels[0].images).max() > 0.1
+        unchanged, *samples = chain.panels
+        assert any(np.abs(sample.images - unchanged.images).max() > 0.1 for sample in samples)
 
 
 SEVERAL = """\

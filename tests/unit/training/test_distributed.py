@@ -28,6 +28,7 @@ from softseg.training.batches import epoch_batches
 from softseg.training.distributed import launch
 from softseg.training.distributed.processes import on_own_device, processes_of
 from tests.support import project
+from tests.support.project import IN_2D_AND_3D
 from tests.support.several import Commands, Several, command_without_memory, warm_up
 from tests.support.several_tiny import (
     broadcasting_rank,
@@ -46,8 +47,14 @@ def _server():
 
 
 @pytest.fixture
-def several(tmp_path):
-    commands = Commands(tmp_path)
+def axes():
+    """Spatial axes of the project's network."""
+    return 2
+
+
+@pytest.fixture
+def several(axes, tmp_path):
+    commands = Commands(tmp_path, axes)
     yield commands
     commands.kill()
 
@@ -225,10 +232,12 @@ def history(run):
     return table.drop(columns=[c for c in table if "seconds" in c])
 
 
+@IN_2D_AND_3D
 def test_a_run_of_two_processes_equals_that_of_one_and_can_be_evaluated(
-    several, tmp_path, monkeypatch
+    axes, several, tmp_path, monkeypatch
 ):
     changes = [*PROCESS_INDEPENDENT, "trainer.batch_size=7"]  # batches of 7 and 1
+    changes += ["patches.per_volume=4"] if axes == 3 else []
     ended = several.run(train_command("two", *changes))
     assert ended.statuses == [0, 0]
     assert ended.outputs[0].count("epoch 2/2") == 1
@@ -244,6 +253,7 @@ def test_a_run_of_two_processes_equals_that_of_one_and_can_be_evaluated(
     assert run_single_process(tmp_path, monkeypatch, ["eval", "runs/two"]) == 0
 
 
+@IN_2D_AND_3D
 def test_processes_resume_an_interrupted_run_bit_for_bit(several, tmp_path):
     """The state of dropout, batch norm and the running maximum must be restored."""
     changes = ["trainer.max_epochs=3", "model.head.scope=running"]

@@ -70,7 +70,7 @@ def test_json_has_the_numbers_of_the_run(softseg):
     assert "epochs    2 at most" in err
     softseg("train", "tiny.yaml")
     run = json.loads(Path("runs/tiny/run.json").read_text())
-    assert result["memory_bytes"]["slices"] == run["stack_bytes"]
+    assert result["memory_bytes"]["slices"] == run["store_bytes"]
     assert result["warnings"] == run["warnings"][: len(result["warnings"])]
     assert result["device"] == run["device"]
     sets = json.loads(Path("runs/tiny/split.json").read_text())

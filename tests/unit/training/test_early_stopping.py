@@ -12,6 +12,7 @@ from softseg.training import task as states
 from softseg.training.loop import fit
 from softseg.training.task import StoppingProgress
 from tests.support.tiny import Watcher, tiny_state, tiny_task
+from tests.support.tiny_volumes import volume_state, volume_task
 
 
 def epochs_until_stop(losses, rule):
@@ -119,7 +120,14 @@ def test_a_loss_that_stays_at_zero_is_no_improvement_with_the_published_rule():
     assert epochs_until_stop([0.5, 0.0, 0.0, 0.0, 0.0], rule) == 4
 
 
-def test_a_resumed_training_stops_at_the_same_epoch_with_the_published_rule(tmp_path):
+@pytest.mark.parametrize(
+    ("task_of", "state_of"),
+    [(tiny_task, tiny_state), (volume_task, volume_state)],
+    ids=["2d", "3d"],
+)
+def test_a_resumed_training_stops_at_the_same_epoch_with_the_published_rule(
+    tmp_path, task_of, state_of
+):
     """No epoch improves by 100 %: with a patience of 3, the epochs 2, 3 and 4 are enough."""
 
     class Killed(Watcher):
@@ -129,8 +137,8 @@ def test_a_resumed_training_stops_at_the_same_epoch_with_the_published_rule(tmp_
                 raise KeyboardInterrupt
 
     rule = EarlyStopping(rule="published", patience=3, epsilon=100)
-    task = tiny_task(max_epochs=9, early_stopping=rule)
-    whole, halted, resumed = (tiny_state(task) for _ in range(3))
+    task = task_of(max_epochs=9, early_stopping=rule)
+    whole, halted, resumed = (state_of(task) for _ in range(3))
     fit(whole, task, Watcher())
     with pytest.raises(KeyboardInterrupt):
         fit(halted, task, Killed())

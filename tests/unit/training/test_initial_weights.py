@@ -27,11 +27,15 @@ from tests.support import project
 STILL = "trainer.learning_rate=1e-30"  # so small that no weight moves
 
 
+OF_2D_AND_3D = pytest.mark.parametrize("trained", [2, 3], indirect=True, ids=["2d", "3d"])
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A project with runs/source in it."""
+def trained(request, tmp_path_factory):
+    """A project with runs/source in it, of a 3D network where a test asks for it."""
     folder = tmp_path_factory.mktemp("project")
-    experiment = load_config(project.make(folder), Experiment)
+    config = project.make(folder, axes=getattr(request, "param", 2))
+    experiment = load_config(config, Experiment)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         experiments.train(experiment, Path("runs/source"), Console(quiet=True))
@@ -78,21 +82,24 @@ def metadata(run):
     return json.loads((run / "run.json").read_text())
 
 
+@OF_2D_AND_3D
 def test_training_starts_from_the_best_epoch_of_the_source(train, tmp_path, capsys):
     run = train("tuned", "init_from=runs/source", STILL, "trainer.max_epochs=1")
     source, tuned = weights(tmp_path / "runs/source"), weights(run)
     learned = [name for name in source if not name.endswith(("mean", "var", "tracked"))]
     assert all(torch.equal(source[name], tuned[name]) for name in learned)
+    modules = {name.rpartition(".")[0] for name in source}
     recorded = metadata(run)["init_from"]
     best = torch.load(tmp_path / "runs/source/checkpoints/best.pt", weights_only=True)["epoch"]
     assert (recorded["source"], recorded["version"]) == ("runs/source", f"epoch {best}")
     assert recorded["sha256"] == read_source(tmp_path / "runs/source").sha256
     assert recorded["layers_that_did_not_fit"] == []
     out = capsys.readouterr().out
-    assert f"start     from runs/source, epoch {best}: 13 layers copied\n" in out
+    assert f"start     from runs/source, epoch {best}: {len(modules)} layers copied\n" in out
     assert "warning" not in out
 
 
+@OF_2D_AND_3D
 def test_the_same_source_and_seed_give_the_same_bits_also_from_the_runs_config(train, softseg):
     first = train("first", "init_from=runs/source")
     assert softseg("train", "runs/first/config.yaml", "--out", "runs/again") == 0
@@ -102,6 +109,7 @@ def test_the_same_source_and_seed_give_the_same_bits_also_from_the_runs_config(t
     assert not same(weights(first, "last"), weights(fresh, "last"))
 
 
+@OF_2D_AND_3D
 def test_a_package_gives_the_same_weights_as_its_run(train, tmp_path):
     write_package(Run(Path("runs/source")), Path("a.softseg"), Console(quiet=True))
     by_run, by_package = (
@@ -114,6 +122,7 @@ def test_a_package_gives_the_same_weights_as_its_run(train, tmp_path):
     assert (of_package["source"], of_package["version"]) == ("a.softseg", version)
 
 
+@OF_2D_AND_3D
 def test_resuming_and_evaluating_do_not_need_the_source(train, softseg, tmp_path):
     longer = ("init_from={model: runs/source, frozen_blocks: 1}", "trainer.max_epochs=3")
     whole = train("whole", *longer)

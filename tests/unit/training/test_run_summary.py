@@ -79,9 +79,10 @@ def test_printing_the_softness_does_not_change_the_targets():
 def test_the_number_of_slices_excludes_dropped_slices():
     stack = tiny_stack()
     stack.keep[0] = stack.keep[1] = False
+    stack.keep[9:12] = False
     data, _, geometry = summarize_data(experiment(), SETS, stack)
     assert data == (
-        "data      training 2 subjects, 6 slices · validation 1 subject, 4 slices · "
+        "data      training 2 subjects, 6 slices · validation 1 subject, 1 slice · "
         "test 1 subject, 4 slices, 24 x 24 pixels"
     )
     assert geometry.startswith("geometry  gm: Dice ceiling ")

@@ -159,7 +159,7 @@ def test_slices_stay_on_the_host_if_the_memory_of_a_real_gpu_runs_out():
         task = build_task(experiment(TINY, **ON_GPU), prepared)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, 0)
-    assert task.stack is prepared.stack
+    assert task.stack is prepared.store
 
 
 def test_another_error_of_the_copy_is_raised(gpu):

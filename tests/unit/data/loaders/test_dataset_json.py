@@ -15,7 +15,7 @@ from softseg.core.errors import UserError
 from softseg.data import Sets, Split, build
 from softseg.data.loaders.dataset_json import DatasetJson
 from softseg.data.sample import SubjectError, load_sample
-from softseg.preprocess.build_stack import build_stack
+from softseg.preprocess.build_store import build_store
 from softseg.preprocess.slices import Slices
 from tests.support.makers import SHAPE, ball, nifti, scan
 
@@ -187,7 +187,7 @@ def test_the_cache_distinguishes_the_volumes_of_one_file(tmp_path: Path) -> None
         content = json.loads((root / "dataset.json").read_text())
         (root / "dataset.json").write_text(json.dumps({**content, "modality": names}))
         dataset = build({**spec, "contrasts": ["used"]})
-        stack = build_stack(dataset(), dataset, [], Slices())
+        stack = build_store(dataset(), dataset, [], Slices())
         first_values.append(float(stack.image.flatten()[0]))
     assert first_values[0] == first_values[2] != first_values[1]
 

@@ -13,7 +13,7 @@ from softseg.check.output import pairs_frame
 from softseg.core.errors import UserError
 from softseg.data import DatasetError, Sets, build
 from softseg.data.sample import load_sample
-from softseg.preprocess.build_stack import build_stack
+from softseg.preprocess.build_store import build_store
 from softseg.preprocess.slices import Slices
 from tests.support import makers
 
@@ -184,7 +184,7 @@ def test_the_cache_distinguishes_which_rater_has_none(root, tmp_path):
         write(root, p2=f"p2,x/2_t1.nii.gz,x/2_t2.nii.gz,{cells},b/2.nii.gz,Rome")
         cache = str(tmp_path / "cache")
         built = dataset(root, raters={"fusion": "a"}, cache=cache, include={"subject": ["p2"]})
-        sums.append(float(build_stack(built(), built, [], Slices()).target.sum()))
+        sums.append(float(build_store(built(), built, [], Slices()).target.sum()))
     assert sums[0] > 0 == sums[1]
 
 

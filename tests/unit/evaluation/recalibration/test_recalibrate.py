@@ -27,11 +27,14 @@ def plain():
     return Console(file=io.StringIO(), width=200)
 
 
+OF_2D_AND_3D = pytest.mark.parametrize("trained", [2, 3], indirect=True, ids=["2d", "3d"])
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(request, tmp_path_factory):
     """A short training with a sigmoid head, and three scans to validate on."""
     folder = tmp_path_factory.mktemp("project")
-    config = project.make(folder)
+    config = project.make(folder, axes=getattr(request, "param", 2))
     makers.scgm(folder / "data", centers=3, subjects=3)
     sets = [
         f"dataset.root={folder / 'data'}",
@@ -91,6 +94,7 @@ def bce(p, y):
     return -(np.log(p[y]).sum() + np.log1p(-p[~y]).sum()) / len(y)
 
 
+@OF_2D_AND_3D
 def test_before_equals_the_evaluation_of_the_test_scans(run):
     before = rows(recalibrate(run, "monotone", plain()))["before"]
     evaluate(run, plain())

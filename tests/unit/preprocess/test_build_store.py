@@ -16,12 +16,15 @@ import torch
 from softseg.core.errors import UserError
 from softseg.data import build as build_dataset
 from softseg.data import sample
-from softseg.preprocess.build_stack import build_stack
+from softseg.preprocess.build_store import build_store
+from softseg.preprocess.patches import Patches
 from softseg.preprocess.preprocess import preprocess
 from softseg.preprocess.slices import Slices
 from tests.support import makers
-from tests.support.built_stacks import CHAIN, built, same_tensors
+from tests.support.built_stores import CHAIN, built, same_tensors
 from tests.support.steps import preprocess_steps
+
+SAMPLES = pytest.mark.parametrize("samples", [Slices(), Patches()], ids=["2d", "3d"])
 
 
 @pytest.fixture
@@ -34,12 +37,13 @@ def entries(root):
     return {path: path.stat().st_ino for path in (root.parent / "cache").glob("*")}
 
 
-def test_a_cache_hit_gives_the_same_bits_and_writes_nothing(root):
-    fresh = built(root, cache=None)
-    first = built(root)
+@SAMPLES
+def test_a_cache_hit_gives_the_same_bits_and_writes_nothing(root, samples):
+    fresh = built(root, slices=samples, cache=None)
+    first = built(root, slices=samples)
     written = entries(root)
     assert len(written) == 2
-    again = built(root)
+    again = built(root, slices=samples)
     assert same_tensors(first, again)
     assert same_tensors(fresh, again)
     assert entries(root) == written
@@ -56,6 +60,7 @@ CHANGES = {
     "the order of steps": {"chain": CHAIN[::-1]},
     "one step fewer": {"chain": CHAIN[1:]},
     "the plane of the slices": {"slices": Slices(axis="coronal")},
+    "volumes": {"slices": Patches()},
     "which slices are excluded": {"slices": Slices(exclude=())},
     "the codes of a target": {"targets": {"gm": {"values": [2]}}},
     "another target": {"targets": {"gm": {"values": [1]}, "wm": {"values": [2]}}},
@@ -74,24 +79,26 @@ def test_each_setting_that_changes_the_result_makes_new_entries(root, change):
     assert old.items() <= entries(root).items()
 
 
+@SAMPLES
 @pytest.mark.parametrize("name", ["site1-sc01-image.nii.gz", "site1-sc01-mask-r3.nii.gz"])
-def test_one_changed_voxel_makes_a_new_entry_for_that_subject_only(root, name):
-    built(root)
+def test_one_changed_voxel_makes_a_new_entry_for_that_subject_only(root, name, samples):
+    built(root, slices=samples)
     old = entries(root)
     path = root / name
     data = np.asarray(nib.load(path).dataobj).copy()
     data[4, 3, 2] = 0 if data[4, 3, 2] else 1
     makers.nifti(path, data, dtype=data.dtype)
-    assert same_tensors(built(root), built(root, cache=None))
+    assert same_tensors(built(root, slices=samples), built(root, slices=samples, cache=None))
     assert len(entries(root).keys() - old.keys()) == 1
 
 
-def test_a_truncated_entry_is_written_again(root):
-    first = built(root)
+@SAMPLES
+def test_a_truncated_entry_is_written_again(root, samples):
+    first = built(root, slices=samples)
     path = sorted(entries(root))[0]
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    assert same_tensors(first, built(root))
+    assert same_tensors(first, built(root, slices=samples))
     assert path.read_bytes() == content
 
 
@@ -170,7 +177,7 @@ def test_two_runs_at_once_preprocess_each_scan_once(root, monkeypatch):
         time.sleep(0.1)
         return preprocess(*arguments)
 
-    monkeypatch.setattr("softseg.preprocess.build_stack.preprocess", slow_preprocess)
+    monkeypatch.setattr("softseg.preprocess.build_store.preprocess", slow_preprocess)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: built(root), range(2))
     assert torch.equal(first.image, second.image)
@@ -196,7 +203,7 @@ def count_reads(tmp_path, monkeypatch):
             return read(path, volume)
 
         monkeypatch.setattr(sample, "read_volume", counted_read)
-        build_stack(
+        build_store(
             subjects_of_dataset, dataset, preprocess_steps(CHAIN), Slices(), maps=["half_pixel"]
         )
         return counts

@@ -34,7 +34,7 @@ _MAX_THREADS = 8  # subjects in memory while they are preprocessed
 _MAX_NAME = 48  # characters of a subject in a file name, which has at most 255 bytes
 
 
-def build_stack(
+def build_store(
     subjects: Sequence[Subject],
     dataset: Dataset,
     steps: Sequence[Step],
@@ -76,10 +76,10 @@ def build_stack(
     with nullcontext() if folder is None else eviction_suspended(folder):
         volumes = _all_volumes(subjects, read_or_preprocess, dataset, tick, known_problems)
         limit = GIB * (dataset.memory_gb or half_of_memory_gb())
-        stack = assemble_store([s.name for s in subjects], volumes, limit, dataset.cache)
+        store = assemble_store([s.name for s in subjects], volumes, limit, dataset.cache)
     if folder is not None:
         evict(folder, GIB * (dataset.cache_gb or math.inf), used)
-    return stack
+    return store
 
 
 def _all_volumes(
@@ -114,7 +114,7 @@ def _all_volumes(
                 volumes.append(result)
             tick()
             release_free_memory()
-            del result  # each volume must be released once it is in the stack
+            del result  # each volume must be released once it is in the store
     if problems:
         raise combined_error(
             f"{len(problems)} problem(s) in the data under {dataset.root} "
