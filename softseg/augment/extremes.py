@@ -58,7 +58,7 @@ def _variants(step: AugmentStep, axes: int) -> Iterator[_Variant]:
         magnitude = step.magnitude[1]
         for scale in dict.fromkeys(step.scale):
             fixed = {"magnitude": (magnitude, magnitude), "scale": (scale, scale)}
-            text = f"magnitude {_number(magnitude)} mm, scale {_number(scale)} mm"
+            text = f"magnitude {_length(magnitude)}, scale {_length(scale)}"
             yield text, step.model_copy(update={**fixed, "probability": 1.0})
     elif isinstance(step, Flip):
         for axis in step.axes:
@@ -136,7 +136,8 @@ def _text(parameters: dict[str, Any]) -> str:
         if isinstance(value, bool):
             words.append(plain if value else f"no {plain}")
         else:
-            shown = _number(value) if isinstance(value, float) else str(value)
+            as_yaml = list(value) if isinstance(value, tuple) else value
+            shown = _number(value) if isinstance(value, float) else str(as_yaml)
             words.append(f"{plain} {shown}")
     return ", ".join(words)
 
@@ -144,3 +145,8 @@ def _text(parameters: dict[str, Any]) -> str:
 def _number(value: float) -> str:
     """Return a number with up to three digits and a typographic minus sign."""
     return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _length(value: float) -> str:
+    """Return a number in mm that no line is broken in."""
+    return f"{_number(value)}\N{NO-BREAK SPACE}mm"

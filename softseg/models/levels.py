@@ -48,9 +48,9 @@ def plan_strides(patch_size: Sequence[int], spacing_mm: Sequence[float], depth: 
             voxels = " x ".join(map(str, patch_size))
             fewer = f"lower model.depth to {level}" if level else "they are too small for a U-Net"
             raise UserError(
-                f"model.depth: {depth} halvings would leave samples of {voxels} voxels with fewer "
-                f"than {SMALLEST} voxels along an axis; {fewer}, use larger samples, or write "
-                "model.strides yourself"
+                f"model.depth: {depth} halvings would leave patches of {voxels} voxels with fewer "
+                f"than {SMALLEST} voxels along an axis; {fewer}, set a larger patches.size "
+                "(volumes are padded with their background), or write model.strides yourself"
             )
         for axis in halved:
             size[axis] = -(-size[axis] // 2)

@@ -353,7 +353,11 @@ class UnetNetwork(nn.Module):
         A norm cannot take its statistics from a single value at the bottom: batch norm in
         training from all samples of the batch, instance norm always from one.
         """
-        kind, size = ("slices", "patches")[self.axes - 2], tuple(samples.shape[2:])
+        kind, fix = {
+            2: ("slices", "crop or pad to"),
+            3: ("patches", "set patches.size to"),
+        }[self.axes]
+        size = tuple(samples.shape[2:])
         if len(size) != self.axes:
             raise UserError(
                 f"a network of {self.axes} spatial axes takes {kind} (B, C, *spatial), but these "
@@ -371,7 +375,7 @@ class UnetNetwork(nn.Module):
             smallest = tuple(2 * least for least in smallest)
         raise UserError(
             f"{kind} of {_by(size)} voxels are too small for a U-Net of depth {len(self.strides)}; "
-            f"crop or pad to at least {_by(smallest)}, or lower model.depth"
+            f"{fix} at least {_by(smallest)}, or lower model.depth"
         )
 
     def _bottom_size(self, size: Sequence[int]) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from softseg.core.names import listing
 from softseg.data import DatasetError, Sets, Subject
 from softseg.data.leaks import check_leaks, image_leaks, person_leaks
 from softseg.data.masks import format_values
+from softseg.data.nifti.grid import Grid
 from softseg.data.nifti.io import read_volume
 from softseg.data.splits import case_variants
 from softseg.data.subject import persons_of
@@ -180,17 +181,24 @@ def check_slice_counts(experiment: Experiment, volumes: Sequence[StoredVolume]) 
 
 
 def _check_volumes(volumes: Sequence[StoredVolume]) -> None:
-    """Raise UserError for scans of a single slice, which have no volume for a 3D network."""
-    flat = [
-        f"{volume.subject} ({' x '.join(map(str, volume.geometry.native.shape))} voxels)"
-        for volume in volumes
-        if 1 in volume.geometry.native.shape or 1 in volume.geometry.network.shape
-    ]
-    if flat:
+    """Raise UserError for volumes of a single slice, which are none for a 3D network."""
+    if flat := [v for v in volumes if 1 in v.geometry.native.shape]:
+        sizes = (f"{v.subject} ({_voxels(v.geometry.native)})" for v in flat)
         raise UserError(
-            f"a 3D network needs volumes, but these scans have one slice: {listing(flat)}; use "
+            f"a 3D network needs volumes, but these scans have one slice: {listing(sizes)}; use "
             "model.name: unet2d, or leave the subjects out with dataset.exclude"
         )
+    if flat := [v for v in volumes if 1 in v.geometry.network.shape]:
+        sizes = (f"{v.subject} ({_voxels(v.geometry.network)})" for v in flat)
+        raise UserError(
+            "a 3D network needs volumes, but one slice is left after preprocess of "
+            f"{listing(sizes)}; crop to more voxels, resample to smaller ones, or use model.name: "
+            "unet2d"
+        )
+
+
+def _voxels(grid: Grid) -> str:
+    return f"{' x '.join(map(str, grid.shape))} voxels"
 
 
 def _check_targets(experiment: Experiment, store: VolumeStore, sets: Sets) -> None:

@@ -6,7 +6,9 @@ scan is predicted with the same patches.
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Iterator
 
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
@@ -34,6 +36,24 @@ def resolve_patches(experiment: Experiment, prepared: PreparedData) -> Experimen
     size = size or smallest_size(shapes, model.divisor)
     patches = experiment.patches.model_copy(update={"size": size})
     return experiment.model_copy(update={"model": model, "patches": patches})
+
+
+def padding_warnings(experiment: Experiment, prepared: PreparedData) -> Iterator[str]:
+    """Yield that patches, whose size is resolved, are mostly outside of every training volume."""
+    size = experiment.patches.size
+    if experiment.axes == 2 or size is None:
+        return
+    volumes = prepared.store.volumes_of(prepared.sets.train)
+    shapes = [volume.geometry.network.shape for volume in volumes]
+    enough = smallest_size(shapes, experiment.model.divisor, max(size))
+    same = [min(pair) for pair in zip(size, enough, strict=True)]
+    padding = 1 - math.prod(same) / math.prod(size)
+    if padding >= 0.5:
+        yield (
+            f"patches.size: at least {100 * padding:.0f} % of each patch of "
+            f"{' x '.join(map(str, size))} voxels are outside of every training volume; "
+            f"patches.size: {same} has the same content in less time and memory"
+        )
 
 
 def with_recorded_patches(experiment: Experiment, run: Run) -> Experiment:

@@ -80,8 +80,14 @@ def _foreground_voxels(masks: Tensor) -> tuple[Tensor, ...]:
     Of large structures they are a part, evenly spread in the order of the voxels.
     """
     present = [(mask > 0).nonzero().to("cpu", torch.int32) for mask in masks]
-    spread = [torch.linspace(0, len(p) - 1, min(len(p), _MOST_VOXELS)).long() for p in present]
+    spread = [spread_indices(len(voxels)) for voxels in present]
     return tuple(p[index] for p, index in zip(present, spread, strict=True) if len(p))
+
+
+def spread_indices(count: int) -> Tensor:
+    """Return up to `_MOST_VOXELS` of `count` indices, evenly spread."""
+    even = torch.linspace(0, count - 1, min(count, _MOST_VOXELS)).long()
+    return even.clamp(max=count - 1)  # float32 rounds the largest of more than 2^24 up
 
 
 def cut_patches(

@@ -28,7 +28,7 @@ from softseg.runs.build import resolve_hardware
 from softseg.runs.data import PreparedData
 from softseg.runs.data_warnings import data_warnings, softening_warnings
 from softseg.runs.folder import Run, check_folder, create_folder, timestamp
-from softseg.runs.patch_size import resolve_patches
+from softseg.runs.patch_size import padding_warnings, resolve_patches
 from softseg.runs.provenance import changed_versions, start_metadata
 from softseg.runs.recorded_hardware import (
     HARDWARE,
@@ -302,6 +302,7 @@ def print_start(console: Console, run: Run, start: TrainingStart) -> list[str]:
     softened = [n for n, target in experiment.dataset.targets.items() if target.soften is not None]
     warnings = data_warnings(targets, experiment.slices, prepared.store, prepared.sets)
     warnings += softening_warnings(softened, targets, prepared.store, prepared.sets)
+    warnings += padding_warnings(experiment, prepared)
     for warning in warnings:
         console.print(f"warning   {warning}", highlight=False, markup=False)
     changes = start.changes

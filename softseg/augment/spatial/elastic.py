@@ -30,7 +30,7 @@ LARGEST_SHARE = 0.4
 class Elastic(SpatialStep):
     """Deforms smoothly: control points move at random, with cubic B-splines between them.
 
-    The lattice of control points lies differently over every sample, so that no place of the image
+    The lattice of control points has a random place in every sample, so that no part of the image
     is deformed more than another: on average, volumes stay what they are. Nothing folds.
     Source: Rueckert et al. 1999; bound against folding: Choi and Lee 2000.
 

@@ -49,9 +49,13 @@ def of(spec, data=None):
         ),
         (
             {"elastic": {"magnitude": [0, 4], "scale": [15, 30], "probability": 0.1}},
-            ["magnitude 4 mm, scale 15 mm", "magnitude 4 mm, scale 30 mm"],
+            [
+                f"magnitude 4\N{NO-BREAK SPACE}mm, scale {scale}\N{NO-BREAK SPACE}mm"
+                for scale in (15, 30)
+            ],
         ),
         ({"flip": {"axes": [0, 1]}}, ["axis 0", "axis 1"]),
+        ({"low_resolution": {"zoom": [0.5, 1], "axes": [0]}}, ["zoom 0.5, axes [0]"]),
         ({"noise": {"std": [0, 0.1]}}, ["std 0.1"]),
         (
             {"noise": {"std": [0.05, 0.1], "distribution": "rician"}},

@@ -322,7 +322,8 @@ def test_dropout_of_patches_is_at_the_configured_position():
 def test_patches_that_are_too_small_are_rejected(spec, size, smallest):
     network = models.build({**VOLUMES, **spec})
     text = " x ".join(map(str, size))
-    with pytest.raises(UserError, match=rf"^patches of {text} voxels .*at least {smallest},"):
+    least = rf"set patches\.size to at least {smallest},"
+    with pytest.raises(UserError, match=rf"^patches of {text} voxels .*{least}"):
         network(torch.zeros(2, 1, *size))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -10,13 +13,17 @@ from softseg.config.load import dump
 from softseg.core.component import parse_component
 from softseg.core.errors import UserError
 from softseg.data import Sets
+from softseg.preprocess.patches import Patches
+from softseg.preprocess.preprocess import preprocess
+from softseg.preprocess.steps import Crop, Standardize
 from softseg.runs.data import PreparedData, check_sets
 from softseg.runs.folder import Run
-from softseg.runs.patch_size import resolve_patches, with_recorded_patches
+from softseg.runs.patch_size import padding_warnings, resolve_patches, with_recorded_patches
 from softseg.training import step_memory
 from softseg.training.step_memory import batch_shape, check_patch_size
 from tests.support.experiments import experiment
-from tests.support.tiny_volumes import volume_store
+from tests.support.preprocess_samples import sample
+from tests.support.tiny_volumes import store_of, volume_store
 
 SHAPES = ((20, 22, 9), (18, 30, 7), (70, 20, 12))
 UNET = {"name": "unet3d", "depth": 2, "filters": 4}
@@ -47,6 +54,17 @@ def test_a_given_size_and_given_levels_stay():
     assert resolved.model.strides == given.model.strides
     plane = experiment()
     assert resolve_patches(plane, prepared("s0")) is plane
+
+
+def test_patches_that_are_mostly_outside_of_every_volume_are_a_warning():
+    data = prepared("s0", "s1")
+    (warning,) = padding_warnings(resolve_patches(config({"size": [24, 64, 64]}), data), data)
+    assert "92 % of each patch of 24 x 64 x 64 voxels" in warning
+    assert "patches.size: [20, 32, 12]" in warning
+    for size in (None, [16, 16, 16], [24, 32, 16]):
+        chosen = resolve_patches(config({"size": size}), data)
+        assert list(padding_warnings(chosen, data)) == [], size
+    assert list(padding_warnings(experiment(), data)) == []
 
 
 def test_a_resumed_run_keeps_what_it_recorded(tmp_path):
@@ -81,14 +99,38 @@ def test_a_patch_that_is_too_large_is_rejected_with_the_largest_that_fits(monkey
         check_patch_size(resolved, shape)
 
 
+def test_the_largest_size_that_fits_is_found_in_few_trials(monkeypatch):
+    given = config({"size": [1024] * 3}, trainer={"device": "cpu"})
+    resolved = resolve_patches(given, prepared("s0"))
+    tried = []
+
+    def voxels(experiment, shape):
+        tried.append(math.prod(shape[2:]))
+        return tried[-1]
+
+    monkeypatch.setattr(step_memory, "training_bytes", voxels)
+    monkeypatch.setattr(step_memory, "free_bytes", lambda device: 64 * 64 * 60)
+    with pytest.raises(UserError, match=r"fits is \[60, 64, 64\]"):
+        check_patch_size(resolved, (2, 1, 1024, 1024, 1024))
+    assert len(tried) < 15
+
+
 def test_a_volume_of_one_slice_is_rejected_before_training():
     store = volume_store(shapes=((12, 12, 1), (12, 12, 8)))
     with pytest.raises(UserError, match=r"one slice: s0 \(12 x 12 x 1 voxels\).*unet2d"):
         check_sets(config(), store, Sets(("s0",), ("s1",), ()))
 
 
+def test_volumes_of_which_preprocessing_leaves_one_slice_are_rejected_with_that_size():
+    cut = (Standardize(), Crop(size=(8, 8, 1)))
+    scan = sample(np.zeros((12, 12, 8), np.float32), np.ones((12, 12, 8), np.float32))
+    store = store_of([preprocess(scan, cut, Patches())])
+    with pytest.raises(UserError, match=r"after preprocess of s0 \(8 x 8 x 1 voxels\); crop to"):
+        check_sets(config(), store, Sets(("s0",), (), ()))
+
+
 def test_volumes_too_small_for_the_depth_are_rejected():
-    with pytest.raises(UserError, match=r"model\.depth"):
+    with pytest.raises(UserError, match=r"model\.depth: 6 .* patches of .* larger patches\.size"):
         resolve_patches(config(model={**UNET, "depth": 6}), prepared("s0"))
 
 

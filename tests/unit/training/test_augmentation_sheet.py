@@ -246,7 +246,7 @@ def test_figures_are_readable(tmp_path, saved_figure, contrasts, targets):
     draws = np.random.default_rng(0)
     panels = [
         Panel(
-            f"{k}. elastic\nmagnitude 4 mm, scale 15 mm",
+            f"{k}. elastic\nmagnitude 4\N{NO-BREAK SPACE}mm, scale 15\N{NO-BREAK SPACE}mm",
             draws.normal(size=(contrasts, 12, 16)) * (k + 1),
             draws.uniform(size=(targets, 12, 16)),
             draws.uniform(size=(12, 16)) > 0.5,

@@ -16,7 +16,7 @@ from softseg.runs.checkpoint import write_checkpoint
 from softseg.training.batches import collate, epoch_batches, epoch_samples, prefetched_batches
 from softseg.training.distributed.processes import processes_of
 from softseg.training.loop import fit, validate
-from softseg.training.patches import PatchSampler, cut_patches
+from softseg.training.patches import PatchSampler, cut_patches, spread_indices
 from softseg.training.previews import VOLUMES
 from softseg.training.task import checkpoint, restore
 from tests.support.steps import augment_steps
@@ -268,3 +268,10 @@ def test_previews_have_room_for_every_validation_volume():
     task = replace(task, validation=tuple(task.stack.volumes_of(names[1:])))
     _, previews = validate(volume_state(task), task)
     assert previews.shape == (3 * VOLUMES, 1, 12, 12)
+
+
+def test_of_a_huge_structure_no_voxel_beyond_the_last_is_chosen():
+    assert spread_indices(5).tolist() == [0, 1, 2, 3, 4]
+    huge = spread_indices(33_554_436)  # float32 rounds the last index to this number
+    assert len(huge) == 10_000
+    assert (huge[0], huge[-1]) == (0, 33_554_435)
