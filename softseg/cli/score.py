@@ -30,7 +30,8 @@ def score(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the tables.")
+        Path,
+        typer.Option("-o", "--out", metavar="DIR", help="Folder of the tables and the report."),
     ] = Path("scores"),
     target: Annotated[
         list[str] | None,
@@ -72,6 +73,7 @@ def score(
     for name, values in given.items():
         if not values:
             raise typer.BadParameter(f"--codes {name}: write NAME=CODE, such as {name}=1")
+    from softseg.scoring.comparison import write_comparison
     from softseg.scoring.output import as_json, print_scores
     from softseg.scoring.score import ScoreOptions, score_folders
     from softseg.scoring.truth import read_truth
@@ -80,7 +82,8 @@ def score(
     against = read_truth(truth, set_ or [], targets)
     options = ScoreOptions(threshold, given, resample)
     scored = score_folders(predictions, against, out, options, console)
-    print_scores(scored, against, console)
+    results = write_comparison(scored, against, out)
+    print_scores(scored, against, results, out, console)
     if json_:
         print_json(as_json(scored, against))
     sys.exit(2 if any(each.problems for each in scored) else 0)

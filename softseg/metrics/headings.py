@@ -65,6 +65,11 @@ HEADINGS = {
     "dice_raters": Heading("Dice with\nraters", "%", 100, printed=True, in_report=True),
     "dice_between_raters": Heading("Dice between\nraters", "%", printed=True, in_report=True),
     "ged": Heading("energy\ndistance", "", 0, "GED", printed=True, in_report=True),
+    "specificity": Heading("specificity", "%", 100, printed=True, in_report=True),
+    "qubiq": Heading("QUBIQ\nscore", "%", 100, printed=True, in_report=True),
+    "crps_ml": Heading("CRPS of\nthe volume", "ml", 0, "CRPS", printed=True, in_report=True),
+    "ece_raters": Heading("multi-rater\nECE", "", 0, printed=True, in_report=True),
+    "assd_soft_mm": Heading("ASSD of soft\nsurfaces", "mm", 0, printed=True, in_report=True),
     "ace": Heading("ACE", "", 0),
     "brier": Heading("Brier\nscore", "", 0),
     "dV_hard_ml": Heading("hard volume\nbias", "ml", 0, "hard dV"),
@@ -79,8 +84,8 @@ HEADINGS = {
 
 
 _GROUPS = {
-    "against the raters": ("dice_rater", "dice_between", "ged"),
-    "overlap": ("dice", "precision", "recall"),
+    "against the raters": ("dice_rater", "dice_between", "ged", "qubiq", "crps", "ece_raters"),
+    "overlap": ("dice", "precision", "recall", "specificity"),
     "volume": ("avd", "rvd", "dV_"),
     "soft values": ("mse", "soft_dice"),
     "calibration": ("ece", "ace", "brier"),
@@ -97,12 +102,14 @@ def group_of(metric: str) -> str:
 
 
 def heading_of(metric: str) -> Heading:
-    """The heading of any metric: of one rater and of one range of lesion sizes, too.
+    """The heading of any metric: of one rater, threshold and range of lesion sizes, too.
 
     A metric that is not in `HEADINGS` keeps its name and has no optimum.
     """
     if metric.startswith("dice_rater_"):
         return Heading("Dice", "%", 100, detail=f"with {metric.removeprefix('dice_rater_')}")
+    if metric.startswith("dice_at_"):
+        return Heading("Dice", "%", 100, detail=f"at {metric.removeprefix('dice_at_')}")
     if match := _SIZE_BIN.fullmatch(metric):
         of_all_sizes, low, high = match.groups()
         whole = HEADINGS[of_all_sizes]

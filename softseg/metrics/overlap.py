@@ -57,6 +57,16 @@ def recall(prediction: BoolArray, truth: BoolArray) -> float:
     return percent(count(prediction & truth), count(truth))
 
 
+def specificity(prediction: BoolArray, truth: BoolArray, ignore: BoolArray | None = None) -> float:
+    """Return the percentage of the truth's background that is predicted as such.
+
+    It is near 100 % wherever a structure is small in its scan. Ignored voxels, where both are 0, do
+    not count; NaN without background.
+    """
+    background = ~truth if ignore is None else ~truth & ~ignore
+    return percent(count(background & ~prediction), count(background))
+
+
 def soft_dice(probability: FloatArray, truth: FloatArray) -> float:
     """Return 2 sum(q y) / (sum(q) + sum(y)) of soft volumes, 0 to 100 %; NaN if both sum to 0.
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from softseg.core.component import Component
+from softseg.core.component import Component, check_distinct
 from softseg.core.types import BoolArray, Float32Array
 from softseg.metrics import TRUTH_THRESHOLD, binarize, without_ignored
 from softseg.metrics.agreement import agreement
@@ -19,10 +19,11 @@ from softseg.metrics.calibration import (
     reliability,
     score_calibration,
 )
+from softseg.metrics.challenges import qubiq_score, score_curvas
 from softseg.metrics.lesions import LesionRules, SmallObjects, score_lesions
-from softseg.metrics.overlap import score_overlap_and_volume, volume_ml
+from softseg.metrics.overlap import dice, score_overlap_and_volume, specificity, volume_ml
 from softseg.metrics.postprocess import PostprocessStep, Voxels, postprocess
-from softseg.metrics.surface import score_surface
+from softseg.metrics.surface import score_surface, soft_assd
 from softseg.metrics.volume_bias import score_volume_bias
 
 
@@ -45,6 +46,25 @@ class Metrics(Component):
     raters: bool = True
     """Where a target has several raters: Dice with each, Dice between them, and the generalized
     energy distance."""
+    specificity: bool = False
+    """Compute `specificity`, the percentage of the background that is predicted as such: near 100
+    for any small structure, so off by default."""
+    dice_thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
+    """Further thresholds of the soft prediction: [0.3, 0.7] adds its Dice with the truth at 0.5 in
+    dice_at_0.3 and dice_at_0.7. []: none."""
+    qubiq: bool = False
+    """Compute `qubiq`, the Dice of soft prediction and soft truth at the same threshold, averaged
+    over 0.1, 0.2, ..., 0.9, in percent, as the challenge QUBIQ does; for a truth that is soft, such
+    as the mean of raters (`raters.fusion: mean`)."""
+    curvas: bool = False
+    """Where a target has several raters: the CRPS of the soft volume in the distribution of their
+    volumes (`crps_ml`) and the calibration error averaged over raters (`ece_raters`), as in the
+    challenge CURVAS."""
+    soft_surface: bool = False
+    """Compute `assd_soft_mm`, the average distance in mm between the surfaces at which the soft
+    prediction and the soft truth cross 0.5 between voxels; slow for large structures."""
+
+    _distinct = field_validator("dice_thresholds")(check_distinct)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,11 +181,21 @@ class Evaluate(Component):
             bins = reliability(probability, truth, near)
         if (tolerance := self.metrics.surface_tolerance_mm) is not None:
             scores |= score_surface(mask, true_mask, zooms, tolerance)
+        if self.metrics.soft_surface:
+            scores["assd_soft_mm"] = soft_assd(probability, truth, zooms)
+        if self.metrics.specificity:
+            scores["specificity"] = specificity(mask, true_mask, ignore)
+        for level in self.metrics.dice_thresholds:
+            scores[f"dice_at_{level:g}"] = dice(binarize(probability, level), true_mask)
+        if self.metrics.qubiq:
+            scores["qubiq"] = qubiq_score(probability, truth)
         if self.lesions is not None:
             scores |= score_lesions(mask, true_mask, self.lesions, voxel_mm3)
-        if raters and self.metrics.raters:
+        if raters:
             rater_masks = {name: binarize(soft, TRUTH_THRESHOLD) for name, soft in raters.items()}
-            scores |= agreement(mask, rater_masks)
+            scores |= agreement(mask, rater_masks) if self.metrics.raters else {}
+            if self.metrics.curvas:
+                scores |= score_curvas(probability, rater_masks, voxel_ml, ignore)
         if ignore is not None:
             scores = dict.fromkeys(scores, float("nan")) if ignore.all() else scores
             scores["ignored_ml"] = volume_ml(ignore, voxel_ml)

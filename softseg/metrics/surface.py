@@ -11,8 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import KDTree
 
-from softseg.core.types import BoolArray, Float64Array
+from softseg.core.types import BoolArray, Float64Array, FloatArray
+from softseg.metrics import TRUTH_THRESHOLD
 from softseg.metrics.lesions import ROUNDING, check_masks
 from softseg.metrics.overlap import count, percent
 
@@ -66,6 +68,38 @@ def surface_distances(
     to_truth: Float64Array = ndimage.distance_transform_edt(~true_surface, sampling=zooms)
     to_mask: Float64Array = ndimage.distance_transform_edt(~mask_surface, sampling=zooms)
     return to_truth[mask_surface], to_mask[true_surface]
+
+
+def soft_assd(probability: FloatArray, truth: FloatArray, zooms: Sequence[float]) -> float:
+    """Return the average symmetric distance in mm between the surfaces of two soft maps.
+
+    The surface of a map (X, Y, Z) in [0, 1] is where it crosses 0.5 between the centers of two
+    voxels with a common face, by linear interpolation, so that it is known within a voxel; outside
+    the volume is 0. Of binary maps it is half way between the voxels. `zooms` (3,) is the size of a
+    voxel in mm. NaN if a map does not reach 0.5 anywhere.
+    """
+    surfaces = [_crossings(values) * np.asarray(zooms) for values in (probability, truth)]
+    if not all(len(points) for points in surfaces):
+        return float("nan")
+    predicted, true = surfaces
+    to_truth, to_prediction = (
+        KDTree(other).query(points)[0] for points, other in ((predicted, true), (true, predicted))
+    )
+    return float(np.mean(np.concatenate([to_truth, to_prediction])))
+
+
+def _crossings(values: FloatArray) -> Float64Array:
+    """Return the points (N, 3), in voxels, where a map crosses 0.5 between two voxels."""
+    padded = np.pad(values.astype(np.float64), 1)
+    points = []
+    for axis in range(padded.ndim):
+        first, second = (np.delete(padded, end, axis) for end in (-1, 0))
+        crossed = np.nonzero((first >= TRUTH_THRESHOLD) != (second >= TRUTH_THRESHOLD))
+        steps = (TRUTH_THRESHOLD - first[crossed]) / (second[crossed] - first[crossed])
+        place = np.stack(crossed, axis=1).astype(np.float64)
+        place[:, axis] += steps
+        points.append(place)
+    return np.concatenate(points)
 
 
 def surface(mask: BoolArray) -> BoolArray:

@@ -34,6 +34,7 @@ def paper_table(
     test: str = "",
     not_comparable: Collection[str] = (),
     notes: Iterable[str] = (),
+    with_runs: bool = True,
 ) -> TextTable:
     """Mean ± sample standard deviation over units, a row per candidate in the order of `counts`.
 
@@ -52,6 +53,7 @@ def paper_table(
         test: the source of the p-values, if there are any.
         not_comparable: metrics that are not comparable for other reasons, such as another truth.
         notes: more notes, above those on missing runs.
+        with_runs: whether there are columns for the counts of runs.
 
     Raises ValueError if `counts` lacks the reference or a candidate of `scores`.
     """
@@ -72,9 +74,9 @@ def paper_table(
         done_cell = Cell(f"{done}/{planned}", missing_runs, "!" if missing_runs else "")
         failed_cell = Cell(f"{failed}", failed_runs, "!" if failed_runs else "")
         cells = (column[candidate] for column in columns)
-        rows.append((name_cell, done_cell, failed_cell, *cells))
-    header = ["candidate", "runs done\nof planned", "not\nconverged"]
-    short_header = ["candidate", "runs done of planned", "not converged"]
+        rows.append((name_cell, *([done_cell, failed_cell] if with_runs else []), *cells))
+    header = ["candidate", *(["runs done\nof planned", "not\nconverged"] if with_runs else [])]
+    short_header = [" ".join(title.split()) for title in header]
     for heading in map(heading_of, metrics):
         optimum = "" if heading.optimum is None else f"\nopt. {heading.optimum:g}"
         header.append(f"{heading.column}{optimum}")
@@ -83,7 +85,7 @@ def paper_table(
     explained = _notes(shown, unit, f"{test} against {reference}", unlike, len(counts) > 1)
     below = [*explained, sign_note(metrics), *notes, *_run_notes(counts)]
     shown_notes = tuple(filter(None, below))
-    groups = ("", "runs", "runs", *map(group_of, metrics))
+    groups = ("", *(["runs", "runs"] if with_runs else []), *map(group_of, metrics))
     return TextTable(
         name, title, tuple(header), tuple(rows), shown_notes, tuple(short_header), groups
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,8 +29,8 @@ from softseg.render.figures.style import FigureFormat, colors, wrap
 from softseg.render.figures.volumes import plot_bland_altman, plot_volume_bias
 from softseg.render.page import Figure
 from softseg.report.examples import planes_of, read_examples, select_by_center, select_subjects
-from softseg.report.groups import by_center, by_resolution, center_name
-from softseg.report.results import Results
+from softseg.report.groups import by_center, by_resolution
+from softseg.report.results import CandidateScores, Results
 from softseg.report.tables import candidates_of, left_out, rows_of
 from softseg.report.threshold_curves import threshold_curves
 from softseg.runs.folder import predictions_folder, seconds_by_stage
@@ -38,7 +39,7 @@ from softseg.training.recorder import read_progression
 _SAMPLE = 20_000  # voxels of a candidate: enough for a density
 
 
-def write_scores(results: Results, target: str, path: Path) -> Figure:
+def write_scores(results: CandidateScores, target: str, path: Path) -> Figure:
     """Plot each subject's Dice, averaged over the splits that tested it."""
     rows = rows_of(results, target)
     means = rows.groupby(["candidate", "person"])["dice"].mean()
@@ -189,7 +190,7 @@ def write_examples(results: Results, target: str, path: Path) -> tuple[Figure, .
         others = f" Not shown: {listing(left_out_centers)}." if left_out_centers else ""
         caption = (
             f"The subject with the median Dice of {target} by {results.ranked_by} in each "
-            f"{center_name(results)}: image and ground truth, then each candidate's {legend} with "
+            f"{results.group_column}: image and ground truth, then each candidate's {legend} with "
             f"its Dice [%].{others}"
         )
         alt = "Slices of a subject of each center in columns, candidates in rows."
@@ -197,7 +198,7 @@ def write_examples(results: Results, target: str, path: Path) -> tuple[Figure, .
     return tuple(figures)
 
 
-def write_by_center(results: Results, target: str, path: Path) -> Figure | None:
+def write_by_center(results: CandidateScores, target: str, path: Path) -> Figure | None:
     """Plot the mean Dice by center, if several are known."""
     groups = by_center(results, target)
     if groups is None:
@@ -216,7 +217,7 @@ def write_by_center(results: Results, target: str, path: Path) -> Figure | None:
     )
 
 
-def write_by_resolution(results: Results, target: str, path: Path) -> Figure | None:
+def write_by_resolution(results: CandidateScores, target: str, path: Path) -> Figure | None:
     """Plot the mean Dice against the in-plane resolution, if several are known."""
     groups = by_resolution(results, target)
     if groups is None:
@@ -232,7 +233,7 @@ def write_by_resolution(results: Results, target: str, path: Path) -> Figure | N
     )
 
 
-def write_volumes(results: Results, target: str, path: Path) -> Figure:
+def write_volumes(results: CandidateScores, target: str, path: Path) -> Figure:
     """Plot the agreement of predicted and true volumes, in ml."""
     of_target = rows_of(results, target)
     volumes = {}
@@ -250,7 +251,7 @@ def write_volumes(results: Results, target: str, path: Path) -> Figure:
     )
 
 
-def write_reliability(results: Results, target: str, path: Path) -> Figure | None:
+def write_reliability(results: CandidateScores, target: str, path: Path) -> Figure | None:
     """Plot the reliability diagram over the test scans of all runs, if bins were written."""
     bins = {}
     for name in results.candidates:
@@ -276,7 +277,7 @@ def write_reliability(results: Results, target: str, path: Path) -> Figure | Non
     )
 
 
-def write_volume_bias(results: Results, target: str, path: Path) -> Figure:
+def write_volume_bias(results: CandidateScores, target: str, path: Path) -> Figure:
     """Plot the mean of predicted minus true volume by group."""
     plot_volume_bias(results.volume_biases[target], path, colors(results.candidates))
     return Figure(
@@ -326,7 +327,7 @@ def write_timing(results: Results, _: str, path: Path) -> Figure:
     )
 
 
-FIGURES: dict[str, Callable[[Results, str, Path], Figure | Sequence[Figure] | None]] = {
+FIGURES: dict[str, Callable[[Any, str, Path], Figure | Sequence[Figure] | None]] = {
     "scores": write_scores,
     "dice_by_center": write_by_center,
     "dice_by_resolution": write_by_resolution,
@@ -340,17 +341,19 @@ FIGURES: dict[str, Callable[[Results, str, Path], Figure | Sequence[Figure] | No
     "learning": write_learning,
     "timing": write_timing,
 }
-"""Each plots the results of a target into a file, or into several; None: there is no data."""
+"""Each plots the results of a target into a file, or into several; None: there is no data.
+
+Those of scores alone take any `CandidateScores`, the others `Results`."""
 
 
-def _scans_note(results: Results, target: str) -> str:
+def _scans_note(results: CandidateScores, target: str) -> str:
     """The end of a caption: which scans are shown, if not all that were scored."""
     notes = left_out(results, target)
     return f" {' '.join(notes)}" if notes else ""
 
 
 def write_figure(
-    name: str, results: Results, folder: Path, target: str = "", form: FigureFormat = "png"
+    name: str, results: CandidateScores, folder: Path, target: str = "", form: FigureFormat = "png"
 ) -> tuple[Figure, ...]:
     """Write one of `FIGURES`, `<name>_<target>.png`; returns () if there is nothing to plot.
 

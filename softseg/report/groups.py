@@ -10,7 +10,7 @@ import pandas as pd
 from softseg.core.names import natural_key
 from softseg.metrics.significance import mean_interval
 from softseg.render.text_table import Cell, TextTable
-from softseg.report.results import Results
+from softseg.report.results import CandidateScores
 from softseg.report.tables import left_out, not_comparable, rows_of
 
 UNKNOWN = "unknown"
@@ -56,14 +56,7 @@ class Groups:
         return pd.DataFrame.from_dict(table, orient="index", dtype=float)
 
 
-def center_name(results: Results) -> str:
-    """The column of the dataset that names the groups: center, site ..."""
-    recorded = [run.run.metadata().get("scored_group_by") for run in results.done_runs()]
-    configured = results.experiment.evaluate.metrics.group_by or "center"
-    return " or ".join(dict.fromkeys(map(str, filter(None, recorded)))) or configured
-
-
-def by_center(results: Results, target: str) -> Groups | None:
+def by_center(results: CandidateScores, target: str) -> Groups | None:
     """The scores by center; None if fewer than two centers are known."""
     rows = _with_groups(rows_of(results, target))
     rows = rows.assign(group=rows["group"].fillna(UNKNOWN))
@@ -72,10 +65,10 @@ def by_center(results: Results, target: str) -> Groups | None:
         return None
     order = pd.Categorical(rows["group"], [*known, UNKNOWN])
     rows = rows.iloc[order.argsort(kind="stable")]
-    return Groups("center", center_name(results), rows)
+    return Groups("center", results.group_column, rows)
 
 
-def by_resolution(results: Results, target: str) -> Groups | None:
+def by_resolution(results: CandidateScores, target: str) -> Groups | None:
     """The scores by in-plane resolution; None if fewer than two resolutions are known.
 
     With more than eight distinct pixel sizes, a group has a fifth of the scans.
@@ -93,11 +86,11 @@ def by_resolution(results: Results, target: str) -> Groups | None:
     return Groups("resolution", "in-plane\nresolution [mm]", rows)
 
 
-def missing_group_sentences(results: Results, target: str) -> Iterator[str]:
+def missing_group_sentences(results: CandidateScores, target: str) -> Iterator[str]:
     """Why there is no Dice by center or by resolution, and which scans are in no group."""
     rows = _with_groups(rows_of(results, target))
     centers, sizes = rows["group"].dropna(), rows["in_plane_mm"].dropna()
-    name = center_name(results)
+    name = results.group_column
     if centers.empty:
         yield (
             "There is no Dice by center, as the center of no subject is known: name their column "
@@ -118,7 +111,7 @@ def missing_group_sentences(results: Results, target: str) -> Iterator[str]:
         yield f"{without} {are} in no group of resolutions, as the resolution was not recorded."
 
 
-def dice_table(results: Results, target: str, groups: Groups) -> TextTable:
+def dice_table(results: CandidateScores, target: str, groups: Groups) -> TextTable:
     """Mean Dice ± standard deviation over persons, a row per group and a column per candidate."""
     candidates = [name for name in results.candidates if name in set(groups.rows["candidate"])]
     several = len(candidates) > 1

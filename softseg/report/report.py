@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -29,11 +29,10 @@ from softseg.report.figures import write_figure
 from softseg.report.groups import (
     by_center,
     by_resolution,
-    center_name,
     dice_table,
     missing_group_sentences,
 )
-from softseg.report.results import Results, read_results
+from softseg.report.results import CandidateScores, Results, read_results
 from softseg.report.run_tables import epochs_table, runs_table
 from softseg.report.scoring import calibration_sentence, lesion_sentence, threshold_sentences
 from softseg.report.tables import (
@@ -66,6 +65,10 @@ _DETAILS = {
         "of them reaches against the others. The energy distance is 0 if a prediction is as "
         "far from every rater as they are from one another.",
     ),
+    "thresholds": (
+        ("dice_at_",),
+        "Soft predictions at other thresholds, against the truth at 0.5.",
+    ),
     "lesions": (
         ("ltpr", "lfdr", "lesions_"),
         "Detection of single lesions, of all and by their size.",
@@ -83,6 +86,31 @@ def write_report(folder: Path, method: Method | None = None, form: FigureFormat 
     results = read_results(folder)
     check_writable(folder)
     results = results if method is None else replace(results, method=method)
+    title = f"Ablation {results.name}" if len(results.candidates) > 1 else results.name
+    context, warnings = report_context(results), report_warnings(results)
+
+    def sections(comparisons: Comparisons, figures: Path) -> Iterator[Section]:
+        yield Section("Candidates", tables=(candidates_table(results),))
+        yield from score_sections(results, comparisons, figures, form)
+        yield from _figure_sections(results, figures, form)
+
+    write_sections(results, folder, title, context, warnings, sections)
+    return results
+
+
+def write_sections(
+    results: CandidateScores,
+    folder: Path,
+    title: str,
+    context: Mapping[str, str],
+    warnings: Sequence[str],
+    sections: Callable[[Comparisons, Path], Iterable[Section]],
+) -> None:
+    """Write the page, its tables, and the tables of all scores and statistics.
+
+    `sections` returns those of the page, from the comparisons of the candidates and the folder of
+    the figures.
+    """
     comparisons = {
         (target, unit): compare_candidates(results, target, unit)
         for target in results.targets
@@ -92,24 +120,17 @@ def write_report(folder: Path, method: Method | None = None, form: FigureFormat 
     for place in (folder, figures, folder / "tables"):
         remove_leftovers(temporary_files(place, recursive=False))
     with narrow_copies():
-        sections = [
-            *_score_sections(results, comparisons, figures, form),
-            *_figure_sections(results, figures, form),
-        ]
-    sections.insert(0, Section("Candidates", tables=(candidates_table(results),)))
-    for section in sections:
+        shown = list(sections(comparisons, figures))
+    for section in shown:
         for table in section.tables:
             write_table(table, folder / "tables")
     statistics = as_table(chain(*comparisons.values()))
     metrics = results.metrics.assign(compared=results.metrics.index.isin(results.compared.index))
     for name, frame in (("statistics", statistics), ("metrics", metrics)):
         write_atomically(folder / "tables" / f"{name}.csv", frame.to_csv(index=False))
-    title = f"Ablation {results.name}" if len(results.candidates) > 1 else results.name
-    context, warnings = report_context(results), report_warnings(results)
-    write_page(folder / "report.html", title, context, warnings, sections)
-    for figure in chain(*(section.figures for section in sections)):
+    write_page(folder / "report.html", title, context, warnings, shown)
+    for figure in chain(*(section.figures for section in shown)):
         narrow_file(figure.path).unlink(missing_ok=True)  # it is in the page
-    return results
 
 
 def show(results: Results, folder: Path, console: Console) -> None:
@@ -144,8 +165,8 @@ def as_json(results: Results, folder: Path) -> dict[str, Any]:
     }
 
 
-def _score_sections(
-    results: Results, comparisons: Comparisons, figures: Path, form: FigureFormat
+def score_sections(
+    results: CandidateScores, comparisons: Comparisons, figures: Path, form: FigureFormat = "png"
 ) -> Iterator[Section]:
     """Every target's tables: by subject, and by run as in the paper."""
     several_splits = len(results.runs) > len(results.candidates)
@@ -168,19 +189,19 @@ def _score_sections(
 
 
 def _groups_section(
-    results: Results, target: str, write: Callable[..., tuple[Figure, ...]]
+    results: CandidateScores, target: str, write: Callable[..., tuple[Figure, ...]]
 ) -> Section:
     """Dice of a target by center and by resolution, or the reason why there is none."""
     groups = [group for by in (by_center, by_resolution) if (group := by(results, target))]
     tables = tuple(dice_table(results, target, group) for group in groups)
     names = ("dice_by_center", "dice_by_resolution")
     figures = tuple(chain(*(write(name, results, target=target) for name in names)))
-    title = f"Dice of {target} by {center_name(results)} and resolution"
+    title = f"Dice of {target} by {results.group_column} and resolution"
     return Section(title, tuple(missing_group_sentences(results, target)), tables, figures)
 
 
 def _score_tables(
-    results: Results, target: str, unit: Unit, comparisons: Comparisons
+    results: CandidateScores, target: str, unit: Unit, comparisons: Comparisons
 ) -> tuple[TextTable, ...]:
     """The means, and the comparisons behind their stars if there are any."""
     family = comparisons[target, unit]
@@ -202,21 +223,25 @@ def _figure_sections(results: Results, folder: Path, form: FigureFormat) -> Iter
         shown = (ranges,) if ranges.rows else ()
         yield Section(f"Softness of {target}", (thresholds,), shown, softness)
         yield _examples_section(target, write)
-        volumes = write("volumes", target=target)
-        yield Section(f"Volumes of {target}", figures=volumes)
-        tables = (
-            details_table(results, target, "calibration", ("ece", "ace", "brier", "dV_")),
-            bias_table(results, target),
-        )
-        diagrams = (
-            *write("reliability", target=target),
-            *write("volume_bias", target=target),
-        )
-        title = f"Calibration and volume bias of {target}"
-        yield Section(title, (calibration_sentence(results),), tables, diagrams)
+        yield from volume_sections(results, target, folder, form)
     yield Section("Learning curves", tables=(epochs_table(results),), figures=write("learning"))
     yield Section("Where the time went", figures=write("timing"))
     yield Section("Runs", tables=(runs_table(results),))
+
+
+def volume_sections(
+    results: CandidateScores, target: str, folder: Path, form: FigureFormat = "png"
+) -> Iterator[Section]:
+    """The agreement of volumes, the calibration, and the bias of volumes of a target."""
+    write = partial(write_figure, results=results, folder=folder, target=target, form=form)
+    yield Section(f"Volumes of {target}", figures=write("volumes"))
+    tables = (
+        details_table(results, target, "calibration", ("ece", "ace", "brier", "dV_")),
+        bias_table(results, target),
+    )
+    diagrams = (*write("reliability"), *write("volume_bias"))
+    title = f"Calibration and volume bias of {target}"
+    yield Section(title, (calibration_sentence(results),), tables, diagrams)
 
 
 def _examples_section(target: str, write: Callable[..., tuple[Figure, ...]]) -> Section:

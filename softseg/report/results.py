@@ -23,14 +23,13 @@ from softseg.runs.plan_file import CONFIG, PLAN, RunStatus, read_plan, run_statu
 
 
 @dataclass(frozen=True)
-class Results:
-    """The results of the runs that are done, of an ablation or a single run."""
+class CandidateScores:
+    """The scores of candidates on the same scans, wherever their segmentations come from."""
 
     name: str
     reference: str
     method: Method
     runs: tuple[RunStatus, ...]
-    experiment: Experiment  # of the first run that is done: its data
     metrics: pd.DataFrame  # of all runs: candidate, split, and the columns of metrics.csv
 
     @property
@@ -45,8 +44,30 @@ class Results:
 
     @property
     def targets(self) -> list[str]:
-        """The segmented structures, in the order of the configuration."""
-        return list(self.experiment.dataset.targets)
+        """The segmented structures, in the order of the scores."""
+        return [str(target) for target in self.metrics["target"].unique()]
+
+    @property
+    def group_column(self) -> str:
+        """The column that names the groups of scans, for headings."""
+        return "center"
+
+    @property
+    def are_trained(self) -> bool:
+        """Whether the candidates are runs of softseg, which may be unfinished."""
+        return False
+
+    @property
+    def counts(self) -> dict[str, tuple[int, int, int]]:
+        """Candidate -> runs done, planned, not converged."""
+        return {
+            name: (
+                len(self.done_runs(name)),
+                sum(run.candidate == name for run in self.runs),
+                sum(not run.converged for run in self.done_runs(name)),
+            )
+            for name in self.candidates
+        }
 
     @property
     def ranked_by(self) -> str:
@@ -96,6 +117,30 @@ class Results:
         ]
 
 
+@dataclass(frozen=True)
+class Results(CandidateScores):
+    """The results of the runs that are done, of an ablation or a single run."""
+
+    experiment: Experiment  # of the first run that is done: its data
+
+    @property
+    def targets(self) -> list[str]:
+        """The segmented structures, in the order of the configuration."""
+        return list(self.experiment.dataset.targets)
+
+    @property
+    def group_column(self) -> str:
+        """The column that names the groups of scans, as the runs were scored or are configured."""
+        recorded = [run.run.metadata().get("scored_group_by") for run in self.done_runs()]
+        configured = self.experiment.evaluate.metrics.group_by or super().group_column
+        return " or ".join(dict.fromkeys(map(str, filter(None, recorded)))) or configured
+
+    @property
+    def are_trained(self) -> bool:
+        """True: the candidates are runs of softseg."""
+        return True
+
+
 def read_results(folder: Path) -> Results:
     """Read an ablation's folder, or a single run's. Raises UserError if there is no result."""
     if (folder / PLAN).is_file():
@@ -115,7 +160,7 @@ def read_results(folder: Path) -> Results:
         )
     check_one_version({run.name: run.run.metadata().get("file_digests", {}) for run in done})
     experiment = load_config(done[0].run.config, Experiment)
-    return Results(name, reference, method, tuple(runs), experiment, _read_metrics(done))
+    return Results(name, reference, method, tuple(runs), _read_metrics(done), experiment)
 
 
 def _read_metrics(done: Sequence[RunStatus]) -> pd.DataFrame:

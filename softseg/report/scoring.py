@@ -16,7 +16,7 @@ from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.core.files import read_json
 from softseg.core.names import listing
-from softseg.report.results import Results
+from softseg.report.results import CandidateScores, Results
 from softseg.runs.plan_file import RunStatus
 from softseg.runs.thresholds import SEARCHED, Source, read_thresholds
 
@@ -184,7 +184,7 @@ def _postprocessing_sentence(results: Results) -> str:
 
 def scored_section(run: RunStatus) -> dict[str, Any]:
     """The section `evaluate` with which a run was scored: its own, or as `--set` changed it."""
-    recorded = run.run.metadata().get("scored_evaluate")
+    recorded = run.scored_evaluate
     if isinstance(recorded, dict) and "postprocess" in recorded:
         return recorded
     try:
@@ -194,7 +194,7 @@ def scored_section(run: RunStatus) -> dict[str, Any]:
     return experiment.evaluate.model_dump(mode="json")
 
 
-def calibration_sentence(results: Results) -> str:
+def calibration_sentence(results: CandidateScores) -> str:
     """Near which distance to the truth calibration was measured, and over which scans."""
     margins = _by_candidate(results, ("metrics", "calibration_margin_mm"))
     is_measured = "ece" in results.metrics and results.metrics["ece"].notna().any()
@@ -204,13 +204,13 @@ def calibration_sentence(results: Results) -> str:
     return f"Errors of calibration: {where}, over the scans of the tables."
 
 
-def lesion_sentence(results: Results) -> str:
+def lesion_sentence(results: CandidateScores) -> str:
     """The rules of lesion detection, as the runs were scored."""
     rules = _by_candidate(results, ("lesions",))
     return f"Rules (evaluate.lesions): {_describe(rules, '{}', 'none')}."
 
 
-def _by_candidate(results: Results, keys: Sequence[str]) -> dict[Any, list[str]]:
+def _by_candidate(results: CandidateScores, keys: Sequence[str]) -> dict[Any, list[str]]:
     """Value of a key of `evaluate` -> the candidates that were scored with it."""
     found: dict[Any, list[str]] = {}
     for run in results.done_runs():

@@ -25,19 +25,19 @@ from softseg.report.comparisons import (
     same_raters,
     same_truth,
 )
-from softseg.report.results import Results
+from softseg.report.results import CandidateScores, Results
 from softseg.report.shared_scans import left_out_notes
 
 DEFAULT_METRICS = tuple(name for name, heading in HEADINGS.items() if heading.in_report)
 """Metrics of the main tables, if they were measured."""
 SIGN = "A median difference is the candidate minus the reference, in the metric's unit."
 _UNITS = {"subject": "subjects", "split": "runs"}
-_AGAINST_RATERS = ("dice_raters", "ged")
+_AGAINST_RATERS = ("dice_raters", "ged", "crps_ml", "ece_raters")
 _ABSENT = "–"
 
 
 def means_table(
-    results: Results, target: str, unit: Unit, comparisons: Sequence[Comparison]
+    results: CandidateScores, target: str, unit: Unit, comparisons: Sequence[Comparison]
 ) -> TextTable:
     """Means of each candidate in the paper's layout.
 
@@ -55,7 +55,7 @@ def means_table(
         _scores(rows, unit, metrics),
         p_values,
         results.reference,
-        _counts(results),
+        results.counts,
         name=f"scores_by_{unit}_{target}",
         title=f"Segmentation of {target} in the test scans, mean over {_UNITS[unit]}",
         unit=_UNITS[unit],
@@ -63,10 +63,11 @@ def means_table(
         + ("Holm-corrected" if unit == "subject" else "not corrected for several candidates"),
         not_comparable=not_comparable(results, target, metrics),
         notes=left_out(results, target),
+        with_runs=results.are_trained,
     )
 
 
-def mean_scores(results: Results, target: str) -> dict[str, dict[str, dict[str, float]]]:
+def mean_scores(results: CandidateScores, target: str) -> dict[str, dict[str, dict[str, float]]]:
     """Return {candidate: {metric: {mean, std, n}}} over persons, as in `means_table`."""
     rows = rows_of(results, target)
     scores = _scores(rows, "subject", _measured(rows)).drop(columns="scan")
@@ -122,7 +123,9 @@ def _described(component: Component) -> str:
     return f"{name} ({inline(values)[1:-1]})" if values else str(name)
 
 
-def details_table(results: Results, target: str, name: str, prefixes: Sequence[str]) -> TextTable:
+def details_table(
+    results: CandidateScores, target: str, name: str, prefixes: Sequence[str]
+) -> TextTable:
     """Means by subject of all metrics with a name that begins so; no row if there are none."""
     rows = rows_of(results, target)
     metrics = [
@@ -136,16 +139,17 @@ def details_table(results: Results, target: str, name: str, prefixes: Sequence[s
         _scores(rows, "subject", metrics),
         {},
         results.reference,
-        _counts(results),
+        results.counts,
         name=f"{name}_{target}",
         title=f"{name.capitalize()} of {target} in the test scans, mean over subjects",
         unit="subjects",
         not_comparable=not_comparable(results, target, metrics),
         notes=left_out(results, target),
+        with_runs=results.are_trained,
     )
 
 
-def compare_candidates(results: Results, target: str, unit: Unit) -> list[Comparison]:
+def compare_candidates(results: CandidateScores, target: str, unit: Unit) -> list[Comparison]:
     """Compare every candidate with the reference; [] if the reference has no run.
 
     A candidate with another truth than the reference's is compared only by the metrics against
@@ -170,7 +174,7 @@ def compare_candidates(results: Results, target: str, unit: Unit) -> list[Compar
 
 
 def comparisons_table(
-    results: Results, target: str, unit: Unit, comparisons: Sequence[Comparison]
+    results: CandidateScores, target: str, unit: Unit, comparisons: Sequence[Comparison]
 ) -> TextTable:
     """The comparisons behind the stars, a row each."""
     header = (
@@ -222,7 +226,7 @@ def _with_interval(value: float, low: float, high: float, places: int) -> str:
     return text if math.isnan(low + high) else f"{text} [{low:z.{places}f}, {high:z.{places}f}]"
 
 
-def bias_table(results: Results, target: str) -> TextTable:
+def bias_table(results: CandidateScores, target: str) -> TextTable:
     """The bias of volumes by candidate, group and kind of volume, with its interval."""
     rows = [
         (name, row)
@@ -243,19 +247,19 @@ def bias_table(results: Results, target: str) -> TextTable:
     return TextTable(f"volume_bias_{target}", title, header, tuple(cells), notes)
 
 
-def rows_of(results: Results, target: str) -> pd.DataFrame:
+def rows_of(results: CandidateScores, target: str) -> pd.DataFrame:
     """The scores of a target that are compared, with a name of each scan in its split."""
     rows = results.compared[results.compared["target"] == target]
     return rows.assign(scan=rows["split"].astype(str) + "/" + rows["subject"])
 
 
-def candidates_of(results: Results, target: str) -> list[str]:
+def candidates_of(results: CandidateScores, target: str) -> list[str]:
     """The candidates with scores of a target, in the order of the configuration."""
     scored = set(rows_of(results, target)["candidate"])
     return [name for name in results.candidates if name in scored]
 
 
-def left_out(results: Results, target: str) -> tuple[str, ...]:
+def left_out(results: CandidateScores, target: str) -> tuple[str, ...]:
     """Notes on the scans of a target that are in no mean; see `left_out_notes`."""
     return tuple(left_out_notes(results.metrics[results.metrics["target"] == target]))
 
@@ -267,7 +271,7 @@ def _scores(rows: pd.DataFrame, unit: Unit, metrics: Sequence[str]) -> pd.DataFr
     )
 
 
-def not_comparable(results: Results, target: str, metrics: Sequence[str]) -> list[str]:
+def not_comparable(results: CandidateScores, target: str, metrics: Sequence[str]) -> list[str]:
     """The metrics in which a candidate is scored against another truth than the others."""
     rows = rows_of(results, target)
     names = list(dict.fromkeys(rows["candidate"]))
@@ -287,15 +291,3 @@ def _is_against_raters(metric: str) -> bool:
 def _measured(rows: pd.DataFrame) -> list[str]:
     """The metrics of the main tables that were measured on this target."""
     return [name for name in DEFAULT_METRICS if name in rows and rows[name].notna().any()]
-
-
-def _counts(results: Results) -> dict[str, tuple[int, int, int]]:
-    """Candidate -> runs done, planned, not converged."""
-    return {
-        name: (
-            len(results.done_runs(name)),
-            sum(run.candidate == name for run in results.runs),
-            sum(not run.converged for run in results.done_runs(name)),
-        )
-        for name in results.candidates
-    }

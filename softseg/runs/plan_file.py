@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -36,6 +37,11 @@ class RunStatus:
     def name(self) -> str:
         """`Soft-ReLU-Wing/split-3`."""
         return f"{self.candidate}/split-{self.split}"
+
+    @property
+    def scored_evaluate(self) -> Any:
+        """The section `evaluate` with which the run was scored; None if it is not recorded."""
+        return self.run.metadata().get("scored_evaluate")
 
     @property
     def converged(self) -> bool:

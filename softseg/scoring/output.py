@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from softseg.core.console import print_topics
 from softseg.evaluation.score_tables import metrics_table, summarize_metrics, table_names
+from softseg.render.text_table import to_terminal
+from softseg.report.results import CandidateScores
+from softseg.report.tables import compare_candidates, means_table
 from softseg.scoring.score import ScoredFolder
 from softseg.scoring.truth import Truth
 
 
-def print_scores(scored: Sequence[ScoredFolder], truth: Truth, console: Console) -> None:
-    """Print a table for each folder, the files written, and what could not be scored."""
-    for each in scored:
-        console.print(metrics_table(each.scores.table, f"{each.folder} against {truth.source}"))
+def print_scores(
+    scored: Sequence[ScoredFolder],
+    truth: Truth,
+    results: CandidateScores,
+    out: Path,
+    console: Console,
+) -> None:
+    """Print the scores of a folder, or those of several side by side; the files; the problems."""
+    if len(scored) == 1:
+        title = f"{scored[0].folder} against {truth.source}"
+        console.print(metrics_table(scored[0].scores.table, title))
+    else:
+        for target in results.targets:
+            comparisons = compare_candidates(results, target, "subject")
+            console.print(to_terminal(means_table(results, target, "subject", comparisons)))
     for each in scored:
         files = ", ".join(name for name in table_names() if (each.out / name).exists())
         console.print(f"{each.out}: {files}", highlight=False, markup=False)
+    console.print(f"{out}: report.html, tables/, figures/", highlight=False, markup=False)
     for each in scored:
         if each.problems:
             count = len(each.problems)

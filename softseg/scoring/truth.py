@@ -26,7 +26,14 @@ from softseg.scoring.names import MASK, SOFT, SegmentationName, case_names, pars
 
 Masks = dict[str, dict[str, dict[str, Path]]]  # case -> target -> rater -> file
 _VALUES = re.compile(r"dataset\.targets\.(\S+?)\.values")
-SCORED_METRICS: dict[str, Any] = {"surface_tolerance_mm": 1.0}
+SCORED_METRICS: dict[str, Any] = {
+    "surface_tolerance_mm": 1.0,
+    "specificity": True,
+    "dice_thresholds": [0.1, 0.3, 0.5, 0.7, 0.9],
+    "qubiq": True,
+    "curvas": True,
+    "soft_surface": True,
+}
 """The keys of `evaluate.metrics` that `score` has unless the YAML file has others."""
 UNNAMED = "foreground"
 """The target of masks in a folder that no name, option or dataset.json names."""
