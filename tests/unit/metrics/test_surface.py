@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from softseg.metrics.surface import score_surface, surface, surface_distances
+from softseg.metrics.surface import score_surface, soft_assd, surface, surface_distances
 from tests.support.lesions import masks
 
 ZOOMS = st.tuples(*[st.sampled_from([0.3, 0.7, 1.0, 2.5])] * 3)
@@ -171,3 +171,23 @@ def test_soft_masks_and_different_grids_are_rejected():
         score_surface(dots((0, 0, 0)).astype(np.float32), dots((0, 0, 0)), (1, 1, 1), 1)
     with pytest.raises(ValueError, match="differ in shape"):
         score_surface(dots((0, 0, 0)), dots((0, 0, 0))[1:], (1, 1, 1), 1)
+
+
+def test_soft_surfaces_are_located_within_a_voxel():
+    """Two soft balls with one center: everywhere, the surfaces are the difference of radii apart."""
+    away = np.linalg.norm(np.indices((19, 19, 19)) - 9, axis=0)
+    small, large = (np.clip(radius - away + 0.5, 0, 1) for radius in (6.0, 6.3))
+    assert soft_assd(small, large, (2.0, 2.0, 2.0)) == pytest.approx(0.6, abs=0.05)
+    assert soft_assd(small, small, (2.0, 2.0, 2.0)) == 0
+
+
+def test_soft_surface_of_binary_maps_is_half_way_between_voxels():
+    mask, other = np.zeros((2, 7, 7, 7), np.float32)
+    mask[3, 3, 3] = 1
+    other[4, 3, 3] = 1
+    # of six points four are 1 from the nearest, or less far from the shared face; one is on it
+    points = [[0.5, 0, 0], [-0.5, 0, 0], [0, 0.5, 0], [0, -0.5, 0], [0, 0, 0.5], [0, 0, -0.5]]
+    distances = cdist(points, np.add(points, [1, 0, 0]))
+    expected = (distances.min(axis=0).mean() + distances.min(axis=1).mean()) / 2
+    assert soft_assd(mask, other, (1.0, 1.0, 1.0)) == pytest.approx(expected)
+    assert math.isnan(soft_assd(mask, 0.4 * other, (1.0, 1.0, 1.0)))

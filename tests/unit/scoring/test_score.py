@@ -235,3 +235,41 @@ def test_wrong_folder_is_one_message(arguments, message, masks, tmp_path, monkey
     assert score(monkeypatch, *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "scores").exists()
+
+
+def test_several_folders_are_compared_with_the_first(masks, tmp_path, monkeypatch, capsys):
+    for number in range(3, 9):
+        makers.nifti(masks / f"sub-0{number}_T2w.nii.gz", makers.ball())
+    for folder, factor in (("a/out", 0.9), ("b/out", 0.7)):
+        for number in range(1, 9):
+            soft = makers.ball() * factor * (1 - number / 50)
+            makers.nifti(tmp_path / folder / f"sub-0{number}_T2w.nii.gz", soft)
+    (tmp_path / "b/out/sub-08_T2w.nii.gz").unlink()
+    out = tmp_path / "scores"
+    folders = [tmp_path / "a/out", tmp_path / "b/out"]
+    assert score(monkeypatch, *folders, "--truth", masks, "-o", out) == 2  # one is missing
+    printed = capsys.readouterr().out
+    assert "a-out (reference)" in printed
+    assert "b-out" in printed
+    statistics = pd.read_csv(out / "tables" / "statistics.csv")
+    [row] = statistics.query("metric == 'mse' and unit == 'subject'").to_dict("records")
+    assert (row["candidate"], row["reference"], row["pairs"]) == ("b-out", "a-out", 7)
+    assert row["p_holm"] < 0.05
+    page = (out / "report.html").read_text()
+    assert "sub-08_T2w" in page  # left out of the comparison, and why
+    assert "not converged" not in page
+    assert (out / "b-out" / "metrics.csv").is_file()
+    assert json.loads((out / "score.json").read_text())["evaluate"]["metrics"]["qubiq"]
+
+
+def test_raters_have_the_scores_of_challenges(tmp_path, monkeypatch):
+    shifted = np.roll(makers.ball(soft=False), 1, axis=0)
+    for rater, mask in (("anna", makers.ball(soft=False)), ("bo", shifted)):
+        makers.nifti(tmp_path / rater / "x.nii.gz", mask)
+    makers.nifti(tmp_path / "ours" / "x.nii.gz", (makers.ball(soft=False) + shifted) / 2)
+    raters = ["--truth", tmp_path / "anna", "--truth", tmp_path / "bo"]
+    assert score(monkeypatch, tmp_path / "ours", *raters, "-o", tmp_path) == 0
+    row = table(tmp_path).loc["x"]
+    assert row["qubiq"] == 100  # the mean of the raters itself
+    assert row["crps_ml"] == pytest.approx(0, abs=1e-9)
+    assert row["ece_raters"] > 0
