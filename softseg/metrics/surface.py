@@ -75,8 +75,10 @@ def soft_assd(probability: FloatArray, truth: FloatArray, zooms: Sequence[float]
 
     The surface of a map (X, Y, Z) in [0, 1] is where it crosses 0.5 between the centers of two
     voxels with a common face, by linear interpolation, so that it is known within a voxel; outside
-    the volume is 0. Of binary maps it is half way between the voxels. `zooms` (3,) is the size of a
-    voxel in mm. NaN if a map does not reach 0.5 anywhere.
+    the volume is 0. Of binary maps it is half way between the voxels. A distance is that to the
+    nearest such point, which exceeds the distance of two close oblique surfaces, at most by the
+    factor sqrt(3). `zooms` (3,) is the size of a voxel in mm. NaN if a map does not reach 0.5
+    anywhere.
     """
     surfaces = [_crossings(values) * np.asarray(zooms) for values in (probability, truth)]
     if not all(len(points) for points in surfaces):
