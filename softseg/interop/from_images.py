@@ -71,7 +71,7 @@ def convert_images(
         if path.exists() and not overwrite:
             problems.append(f"{path} exists already: choose another --out, or add --overwrite")
         try:
-            kind, data = _as_mask_or_image(source.relative_to(folder), _pixels(source))
+            kind, data = _as_mask_or_image(source.relative_to(folder), read_pixels(source))
             converted.append(Converted(source, path, kind, data))
         except UserError as error:
             problems.append(str(error))
@@ -95,7 +95,7 @@ def show(converted: Sequence[Converted], out: Path, console: Console) -> None:
     console.print("\n".join(lines), highlight=False, markup=False)
 
 
-def _pixels(path: Path) -> NDArray[Any]:
+def read_pixels(path: Path) -> NDArray[Any]:
     """Return the gray values (rows, columns) of a file. Raises UserError for anything else."""
     try:
         with Image.open(path) as image:
@@ -113,15 +113,23 @@ def _pixels(path: Path) -> NDArray[Any]:
 
 def _as_mask_or_image(name: Path, pixels: NDArray[Any]) -> tuple[str, NDArray[Any]]:
     """Return what a file holds, and its voxels (X, Y, 1). Raises UserError for unusable pixels."""
-    if pixels.ndim != 2:
-        raise UserError(f"{name}: has {pixels.ndim} dimensions; save it as a gray image")
-    data = np.ascontiguousarray(pixels.T[..., None])
-    largest = data.max()
+    data = _as_voxels(name, pixels)
     parts = re.split(r"[_\-. ]+", f"{name.parent.name}_{name.stem}".lower())
-    if data.dtype == bool or np.isin(data, (0, 255)).all():
-        return "binary mask", (data > 0).astype(np.uint8)
-    if not set(parts) & set(_MASK_NAMES):
+    if not _is_binary(data) and not set(parts) & set(_MASK_NAMES):
         return "image", data
+    return as_mask(name, pixels)
+
+
+def as_mask(name: Path, pixels: NDArray[Any]) -> tuple[str, NDArray[Any]]:
+    """Return which kind of mask gray values (rows, columns) are, and its voxels (X, Y, 1).
+
+    Binary masks are 0 and 1, soft ones in [0, 1], and codes stay. Raises UserError for other
+    values.
+    """
+    data = _as_voxels(name, pixels)
+    largest = data.max()
+    if _is_binary(data):
+        return "binary mask", (data > 0).astype(np.uint8)
     if np.issubdtype(data.dtype, np.integer) and data.min() >= 0 and largest <= 65535:
         if largest <= _LARGEST_CODE:
             return "mask of codes", data.astype(np.uint8)
@@ -132,6 +140,17 @@ def _as_mask_or_image(name: Path, pixels: NDArray[Any]) -> tuple[str, NDArray[An
         f"{name}: is a mask by its name, but has values from {data.min():g} to {largest:g}; save "
         "it with 0 to 255, or rename it"
     )
+
+
+def _as_voxels(name: Path, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return gray values (rows, columns) as voxels (X, Y, 1). Raises UserError for other shapes."""
+    if pixels.ndim != 2:
+        raise UserError(f"{name}: has {pixels.ndim} dimensions; save it as a gray image")
+    return np.ascontiguousarray(pixels.T[..., None])
+
+
+def _is_binary(data: NDArray[Any]) -> bool:
+    return bool(data.dtype == bool or np.isin(data, (0, 255)).all())
 
 
 def _write(converted: Converted, pixel_mm: Sequence[float]) -> None:

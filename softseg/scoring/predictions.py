@@ -17,12 +17,16 @@ from softseg.data.loaders.dataset_json import DatasetJson
 from softseg.data.masks import TOLERANCE, format_values, is_continuous
 from softseg.data.nifti.grid import Grid, corner_distance, may_overlap, regrid, same_place
 from softseg.data.nifti.io import Volume, file_stem, nifti_files, read_volume
+from softseg.interop.from_images import as_mask, read_pixels
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.scoring.names import LABELS, MASK, SOFT, SegmentationName, matching_cases, parse_name
+from softseg.scoring.nnunet_probabilities import read_probabilities
 from softseg.scoring.truth import Truth, path_in
 
 Codes = dict[str, tuple[float, ...]]
 """Target -> its codes in label maps."""
+_PROBABILITIES = ".npz"
+_PICTURE = ".png"
 _DERIVED = "_desc-"  # in the names of maps of an uncertainty method
 
 
@@ -32,6 +36,13 @@ class PredictedFile:
 
     path: Path
     name: SegmentationName
+
+    @property
+    def kind(self) -> str:
+        """Whether it holds a soft map or a mask of one target, labels, or probabilities of all."""
+        if self.path.suffix == _PROBABILITIES:
+            return _PROBABILITIES
+        return (self.name.kind or SOFT) if self.name.target else LABELS
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,8 @@ class Predictions:
     """Of its label maps, where they are known."""
     own_codes: frozenset[str]
     """The targets whose codes are those of the predictions, and not only those of the truth."""
+    regions: tuple[str, ...] = ()
+    """The regions of nnU-Net's region-based training, in the order of the channels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +80,8 @@ def find_predictions(
     if not folder.is_dir():
         wrong = "is a file" if folder.exists() else "there is no such folder"
         raise UserError(f"{folder}: {wrong}; name the folder of the segmentations")
-    files = [PredictedFile(path, parse_name(path_in(folder, path))) for path in _files_of(folder)]
-    files = [file for file in files if file.name.target in ("", *truth.targets)]
+    parsed = [_parsed(folder, path) for path in _files_of(folder)]
+    files = [file for file in parsed if file.name.target in ("", *truth.targets)]
     if not files:
         raise UserError(
             f"{folder}: has no segmentations of {listing(truth.targets)} (NIfTI files such as "
@@ -96,13 +109,28 @@ def find_predictions(
         )
     matched = {name: own for name, own in by_subject.items() if own}
     known, own_codes = _label_codes(folder, truth, codes)
-    return Predictions(folder, matched, known, own_codes)
+    return Predictions(folder, matched, known, own_codes, _regions(folder))
 
 
 def _files_of(folder: Path) -> list[Path]:
-    """Return the files of segmentations, sorted; maps of uncertainty are not among them."""
+    """Return the files of segmentations, sorted; PNG files only where there are no others.
+
+    Maps of uncertainty are not among them.
+    """
     files = [path for path in nifti_files(folder) if _DERIVED not in path.name]
-    return sorted(files, key=lambda path: natural_key(str(path)))
+    files += _visible(folder, _PROBABILITIES)
+    return sorted(files or _visible(folder, _PICTURE), key=lambda path: natural_key(str(path)))
+
+
+def _visible(folder: Path, ending: str) -> list[Path]:
+    """Return the files with an ending in a folder and its subfolders, except hidden ones."""
+    return [path for path in folder.rglob(f"*{ending}") if not path.name.startswith(".")]
+
+
+def _parsed(folder: Path, path: Path) -> PredictedFile:
+    """Return a file with what its name says."""
+    plain = path.with_suffix("") if path.suffix in (_PROBABILITIES, _PICTURE) else path
+    return PredictedFile(path, parse_name(path_in(folder, plain)))
 
 
 def _label_codes(
@@ -120,6 +148,14 @@ def _label_codes(
             described |= {name: tuple(target["values"])} if name in of_truth else {}
     own = {**described, **{name: tuple(values) for name, values in given.items()}}
     return {**codes, **own}, frozenset(own)
+
+
+def _regions(folder: Path) -> tuple[str, ...]:
+    """Return the regions of dataset.json next to the predictions; () if labels have one code."""
+    if not (folder / "dataset.json").is_file():
+        return ()
+    targets = DatasetJson.read(folder / "dataset.json").targets()
+    return tuple(targets) if any(len(target["values"]) > 1 for target in targets.values()) else ()
 
 
 def read_predictions(
@@ -163,15 +199,16 @@ class _Reader:
         """Return the soft map and the mask of a target. Raises UserError if there is none."""
         own: dict[str, list[PredictedFile]] = defaultdict(list)
         for file in self.files:
-            kind = file.name.kind or (SOFT if file.name.target else LABELS)
-            kind = kind if file.name.target else LABELS
             if file.name.target in ("", target):
-                own[kind].append(file)
+                own[file.kind].append(file)
         for same in own.values():
             if len(same) > 1:
                 paths = listing(str(file.path) for file in same)
                 raise UserError(f"{paths}: are all of the same case and {target}; keep one of them")
-        soft, mask, labels = (own[kind][0] if own[kind] else None for kind in (SOFT, MASK, LABELS))
+        kinds = (SOFT, MASK, LABELS, _PROBABILITIES)
+        soft, mask, labels, probabilities = (own[kind][0] if own[kind] else None for kind in kinds)
+        if probabilities is not None and soft is None:
+            return self._of_probabilities(probabilities, mask or labels, target, threshold)
         main = soft or mask or labels
         if main is None:
             folder = self.predictions.folder
@@ -183,9 +220,56 @@ class _Reader:
         binary = values if soft is None else self._soft_values(mask, target)
         return Segmented(values, binarize(binary, TRUTH_THRESHOLD), _recorded_threshold(mask.path))
 
+    def _of_probabilities(
+        self,
+        file: PredictedFile,
+        labels: PredictedFile | None,
+        target: str,
+        threshold: float | None,
+    ) -> Segmented:
+        """Return the probability of a target and its mask: that of the label map, if there is one.
+
+        Without, the mask is where a channel of the target has the largest probability.
+        """
+        read = read_probabilities(file.path)
+        soft, mask = read.of(self._channels(file.path, len(read.channels), target))
+        grid = read.grid
+        if grid is None:
+            if soft.shape != self.grid.shape:
+                raise UserError(
+                    f"{file.path}: has the shape {soft.shape}, and the truth {self.grid.shape}; "
+                    "put nnU-Net's label map or .pkl file next to it"
+                )
+            grid = self.grid
+        volume = Volume(soft, grid)
+        values = self._on_grid(soft, volume, file.path)
+        if threshold is not None:
+            return Segmented(values, binarize(values, threshold), threshold)
+        if labels is not None:
+            binary = self._soft_values(labels, target)
+        else:
+            binary = self._on_grid(mask.astype(np.float32), volume, file.path)
+        return Segmented(values, binarize(binary, TRUTH_THRESHOLD), TRUTH_THRESHOLD)
+
+    def _channels(self, path: Path, count: int, target: str) -> list[int]:
+        """Return the channels of a target. Raises UserError if they are not known."""
+        codes = self.predictions.codes.get(target, ())
+        if target in self.predictions.regions:
+            channels = [self.predictions.regions.index(target)]
+        elif not codes and count == 2 and len(self.targets) == 1:
+            channels = [1]  # the other is the background
+        else:
+            channels = [int(code) for code in codes]
+        if not channels or max(channels) >= count:
+            raise UserError(
+                f"{path}: has {count} channels, and it is not known which of them is {target}; "
+                f"write --codes {target}=CODE, or put nnU-Net's dataset.json next to it"
+            )
+        return channels
+
     def _soft_values(self, file: PredictedFile, target: str) -> Float32Array:
         """Return the map of a target in [0, 1] on the grid of the truth."""
-        volume = read_volume(file.path)
+        volume = self._read(file.path)
         values = self._of_target(volume.data, file, target)
         if values.min() < -TOLERANCE or values.max() > 1 + TOLERANCE:
             low, high = float(values.min()), float(values.max())
@@ -194,6 +278,17 @@ class _Reader:
                 "[0, 1]; divide it by its value for 1"
             )
         return self._on_grid(np.clip(values, 0, 1), volume, file.path)
+
+    def _read(self, path: Path) -> Volume:
+        """Return a volume; a picture, which has no position, is on the grid of the truth."""
+        if path.suffix != _PICTURE:
+            return read_volume(path)
+        _, data = as_mask(path, read_pixels(path))
+        if data.shape != self.grid.shape:
+            raise UserError(
+                f"{path}: has {data.shape[0]} x {data.shape[1]} pixels, and the truth {self.grid}"
+            )
+        return Volume(data.astype(np.float32), self.grid)
 
     def _of_target(self, data: Float32Array, file: PredictedFile, target: str) -> Float32Array:
         """Return the map of a target: the voxels themselves, or where they have its codes."""
