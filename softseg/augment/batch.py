@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ class SourceVolume:
 
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> SourceVolume:
         """Return the volume with a function applied to its tensors."""
-        return replace(_map_targets(self, function), image=function(self.image))
+        return replace(self, image=function(self.image), **_mapped_targets(self, function))
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ class Batch:
         `spacing` stays on the CPU.
         """
         sources = tuple(source.map_tensors(function) for source in self.sources)
-        return replace(self.map_grids(function), fill=function(self.fill), sources=sources)
+        fill, targets = function(self.fill), _mapped_targets(self, function)
+        return replace(self, image=function(self.image), fill=fill, sources=sources, **targets)
 
     def select(self, rows: Tensor, near_rows: Tensor) -> Batch:
         """Return some of the samples, by their indices (N,) on the CPU and on the device."""
@@ -134,9 +135,18 @@ class Batch:
 
     def row(self, row: int) -> Batch:
         """Return one of the samples, as a batch of views."""
-        spacing = None if self.spacing is None else self.spacing[row : row + 1]
-        one = replace(self, sources=()).map_tensors(lambda tensor: tensor[row : row + 1])
-        return replace(one, spacing=spacing, sources=self.sources[row : row + 1])
+
+        def one(values: Tensor) -> Tensor:
+            return values[row : row + 1]
+
+        return replace(
+            self,
+            image=one(self.image),
+            fill=one(self.fill),
+            spacing=None if self.spacing is None else one(self.spacing),
+            sources=self.sources[row : row + 1],
+            **_mapped_targets(self, one),
+        )
 
     def of_part(self, part: BatchPart | None) -> Batch:
         """Return the part of a batch of all samples that a process computes."""
@@ -168,22 +178,20 @@ class Batch:
 
     def map_grids(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with a function applied to all that has spatial axes."""
-        return replace(self.map_targets(function), image=function(self.image))
+        return replace(self, image=function(self.image), **_mapped_targets(self, function))
 
     def map_targets(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with a function applied to all that has a channel for each target."""
-        return _map_targets(self, function)
+        return replace(self, **_mapped_targets(self, function))
 
 
-_Owner = TypeVar("_Owner", SourceVolume, Batch)
-
-
-def _map_targets(owner: _Owner, function: Callable[[Tensor], Tensor]) -> _Owner:
-    """Return a batch or volume with a function applied to what has a channel for each target."""
-    return replace(
-        owner,
-        target=function(owner.target),
-        maps={kind: function(tensor) for kind, tensor in owner.maps.items()},
-        ignore=None if owner.ignore is None else function(owner.ignore),
-        weight=None if owner.weight is None else function(owner.weight),
-    )
+def _mapped_targets(
+    owner: SourceVolume | Batch, function: Callable[[Tensor], Tensor]
+) -> dict[str, Any]:
+    """Return the fields that have a channel for each target, with a function applied to them."""
+    return {
+        "target": function(owner.target),
+        "maps": {kind: function(tensor) for kind, tensor in owner.maps.items()},
+        "ignore": None if owner.ignore is None else function(owner.ignore),
+        "weight": None if owner.weight is None else function(owner.weight),
+    }

@@ -186,6 +186,8 @@ def _rotation(angles: Tensor) -> Tensor:
     if angles.shape[1] == 1:
         return torch.cat([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
     rotation = torch.eye(3)
+    if not angles.any():  # a step that only scales or shifts
+        return rotation.expand(len(angles), -1, -1)
     for axis, (i, j) in enumerate(((1, 2), (0, 2), (0, 1))):
         turned = torch.eye(3).repeat(len(angles), 1, 1)
         turned[:, i, i] = turned[:, j, j] = cos[:, axis]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -36,6 +36,8 @@ class Elastic(SpatialStep):
 
     Example: `- elastic: {magnitude: [0, 4], scale: [15, 30], probability: 0.3}`
     """
+
+    is_linear: ClassVar[bool] = False
 
     name: Literal["elastic"] = "elastic"
     magnitude: Limits = (0.0, 4.0)

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ class SpatialStep(RandomStep):
 
     Its parameters have `changed` (B,), whether a sample moves at all.
     """
+
+    is_linear: ClassVar[bool] = True
+    """Whether its motion is a matrix: the identity where a sample does not change."""
 
     @property
     @abstractmethod
@@ -92,13 +95,26 @@ def _move_one_by_one(
     """Interpolate or mirror patches, in place."""
     changed = (interpolated | mirrored.any(dim=1)).nonzero()[:, 0]
     for row in changed.tolist():
-        sample, own = batch.row(row), _of_rows(steps, torch.tensor([row]))
+        sample, own = batch.row(row), _of_row(steps, row)
         if interpolated[row]:
             sample.overwrite(_interpolate(sample, own))
         else:
             axes = [axis + 2 for axis, mirror in enumerate(mirrored[row].tolist()) if mirror]
             sample.overwrite(_flipped(sample, axes, own))
     return batch
+
+
+def _of_row(steps: Sequence[SampledStep], row: int) -> list[SampledStep]:
+    """Return the steps that change a sample, with its parameters.
+
+    All steps if one of them displaces points: its interpolation depends on the others.
+    """
+    if all(step.is_linear for step, _ in steps):
+        steps = [(step, values) for step, values in steps if values["changed"][row]]
+    return [
+        (step, {name: values[row : row + 1] for name, values in parameters.items()})
+        for step, parameters in steps
+    ]
 
 
 def _replace_samples(batch: Batch, which: Tensor, steps: Sequence[SampledStep]) -> Batch:

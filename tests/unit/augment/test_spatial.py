@@ -20,6 +20,7 @@ from softseg.augment.batch import Frame
 from softseg.augment.intensity import LowResolution
 from softseg.augment.random_step import RandomStep
 from softseg.augment.spatial import Affine, Elastic, Flip, SpatialStep, move
+from softseg.augment.spatial import step as step_module
 from softseg.augment.spatial.motion import sampling_grid
 from softseg.core.ranks import BatchPart
 from softseg.core.seeds import generator
@@ -239,6 +240,25 @@ def test_samples_that_do_not_move_keep_their_bits() -> None:
     same = (after.image == before.image).flatten(1).all(dim=1)
     assert torch.equal(same, ~parameters["changed"])
     assert 0 < same.sum() < 20
+
+
+@pytest.mark.parametrize("first", [Flip(axes=(1,)), Elastic(scale=(8, 16), magnitude=(3, 3))])
+def test_leaving_out_steps_that_do_not_change_a_patch_keeps_its_bits(
+    first: SpatialStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scale = Affine(rotation=0, translation=0, scale_range=(0.7, 1.4), probability=0.5)
+    steps = [first.model_copy(update={"probability": 0.5}), Affine(probability=0.5), scale]
+    draws = generator(0, "test")
+    target = torch.rand(12, 1, 9, 11, 10, generator=draws)
+    batch = Batch(target.clone(), target, torch.zeros(12, 1))
+    sampled = [(step, step.sample_part(batch, draws)) for step in steps]
+    moved = move(copied(batch), sampled)
+    monkeypatch.setattr(
+        step_module, "_of_row", lambda steps, row: step_module._of_rows(steps, torch.tensor([row]))
+    )
+    of_all_steps = move(copied(batch), sampled)
+    assert torch.equal(moved.image, of_all_steps.image)
+    assert torch.equal(moved.target, of_all_steps.target)
 
 
 def test_a_flip_mirrors_each_axis_half_of_the_time() -> None:
