@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from bench_augment import augmentation_against_peers
-from bench_epoch import epoch_against_bare_steps, mapped_against_memory
+from bench_epoch import (
+    epoch_against_bare_steps,
+    mapped_against_memory,
+    volumes_epoch_against_bare_steps,
+)
 from bench_feeding import epoch_against_fed_by_peers
 from bench_gpu import epoch_on_a_gpu, trainings_at_once
 from bench_losses import cost_of_losses
-from bench_memory import memory_against_the_stack
+from bench_memory import memory_against_the_stack, volumes_memory_against_the_stack
+from bench_nnunet import patches_against_nnunet, prediction_against_nnunet
 from bench_parts import Row
 from bench_precision import bf16_against_float32
 from bench_predict import scoring_against_predicting
@@ -25,7 +32,7 @@ from rich.table import Table
 from throughput import two_jobs_against_one
 
 Measure = Callable[[int], Row]
-# each with a number of rounds; all rows together take about 15 minutes on 2 cores
+# each with a number of rounds; all rows together take about 30 minutes on 2 cores
 ROWS: dict[str, tuple[Measure, int]] = {
     "epoch": (epoch_against_bare_steps, 2),
     "mapped": (mapped_against_memory, 1),
@@ -42,6 +49,10 @@ ROWS: dict[str, tuple[Measure, int]] = {
     "gpu": (epoch_on_a_gpu, 3),
     "gpu_jobs": (trainings_at_once, 1),
     "memory": (memory_against_the_stack, 1),
+    "epoch_3d": (volumes_epoch_against_bare_steps, 7),
+    "memory_3d": (volumes_memory_against_the_stack, 1),
+    "patches": (patches_against_nnunet, 11),
+    "prediction": (prediction_against_nnunet, 4),
 }
 
 
@@ -49,18 +60,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     parser.add_argument(
+        "--csv", type=Path, help="also write the times of every round, of rows that have them"
+    )
+    parser.add_argument(
         "--rounds", type=int, help="repeats of each side, alternating (default: each row's own)"
     )
     parser.add_argument("--only", nargs="+", choices=list(ROWS), help="measure only these rows")
     options = parser.parse_args()
-    rows = [
-        timed(measure, options.rounds or rounds)
+    rows = {
+        name: timed(measure, options.rounds or rounds)
         for name, (measure, rounds) in ROWS.items()
         if options.only is None or name in options.only
-    ]
+    }
+    times = {name: row.pop("times") for name, row in rows.items() if "times" in row}
+    if options.csv:
+        write_times(options.csv, times)
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
-    show(rows)
+        options.json.write_text(json.dumps(list(rows.values()), indent=2) + "\n")
+    show(list(rows.values()))
 
 
 def timed(measure: Measure, rounds: int) -> Row:
@@ -68,6 +85,18 @@ def timed(measure: Measure, rounds: int) -> Row:
     start = time.perf_counter()
     row = measure(rounds)
     return row | {"took": round(time.perf_counter() - start, 1)}
+
+
+def write_times(file: Path, times: Mapping[str, Any]) -> None:
+    """Write name of a row -> work -> side -> [CPU time, wall time] of each round, as a table."""
+    with file.open("w", newline="") as opened:
+        table = csv.writer(opened, lineterminator="\n")
+        table.writerow(["row", "work", "side", "round", "cpu_seconds", "wall_seconds"])
+        for row, works in times.items():
+            for work, sides in works.items():
+                for side, rounds in sides.items():
+                    for number, own in enumerate(rounds, start=1):
+                        table.writerow([row, work, side, number, *(f"{s:.6f}" for s in own)])
 
 
 def show(rows: list[Row]) -> None:

@@ -8,18 +8,22 @@ from bench_parts import (
     NO_DATA,
     Row,
     Silent,
+    alternating,
     bare_steps,
     hippocampus,
     limit_slices,
     medians,
+    ratios_of,
     real_data,
     row_of,
     start_training,
+    timed,
 )
 
 from softseg.training.loop import train_epoch
 
 SLICES = 1280  # of a mapped stack: enough to compare
+VOLUMES = 16  # of an epoch of a 3D network
 
 
 def epoch_against_bare_steps(rounds: int) -> Row:
@@ -38,6 +42,25 @@ def epoch_against_bare_steps(rounds: int) -> Row:
     steps = len(task.rows) / task.trainer.batch_size
     parts = {"seconds": seconds, "steps": steps, "threads": task.trainer.threads, "rounds": rounds}
     return row | {"value": round(ratio, 4), "met": ratio <= 1.05, "parts": parts}
+
+
+def volumes_epoch_against_bare_steps(rounds: int) -> Row:
+    """The same of a 3D network, on a part of the volumes; the median ratio of CPU times."""
+    row = row_of("training part of an epoch / bare steps, CPU, 3D, hippocampus", "<= 1.10")
+    root = real_data()
+    if root is None:
+        return row | {"parts": NO_DATA}
+    state, task = start_training(*hippocampus(root, "trainer.threads=1", axes=3))
+    part = limit_slices(task, VOLUMES)
+    works = {
+        "epoch": lambda: timed(lambda: train_epoch(state, part, Silent())),
+        "bare steps": lambda: timed(lambda: bare_steps(state, part)),
+    }
+    times = alternating(rounds, works)
+    parts = ratios_of(times, "epoch")
+    value = parts["ratios"]["epoch / bare steps"]["median"]
+    met = value <= 1.1
+    return row | {"value": value, "met": met, "parts": parts, "times": {"an epoch": times}}
 
 
 def mapped_against_memory(rounds: int) -> Row:

@@ -17,21 +17,24 @@ from softseg.runs.data import PreparedData, list_subjects, load_store, prepare_d
 from softseg.training.batches import single_batch
 from softseg.training.loop import train_epoch, train_step, validate
 
-SLICES, TARGET = 256, 1.5
+# of a 3D network the size of the patches, which would be smaller with one subject
+CHANGES = {2: (), 3: ("patches.size=[48, 64, 48]",)}
+SAMPLES, TARGET = {2: 256, 3: 16}, 1.5  # slices or volumes by axes of the network
 WAYS = {"empty cache": "cache", "filled cache": "cache", "no cache": "null"}
 SHIPPED = ("empty cache", "filled cache")  # of a first and a second run
 
 
-def memory_against_the_stack(_: int) -> Row:
+def memory_against_the_stack(_: int, axes: int = 2) -> Row:
     """(Peak of training - peak of its bare steps) / size of the slices, the larger of two ways.
 
     Training reads and preprocesses its scans, or reads them from the cache, trains and
     validates. Measured once: how much freed memory returns to the system varies by up to a fifth
     of the slices.
     """
-    row = row_of("(peak of training - peak of bare steps) / slices, CPU", f"<= {TARGET}")
-    peaks = _measured()
-    size = peaks.pop("slices")
+    samples = {2: "slices", 3: "volumes"}[axes]
+    row = row_of(f"(peak of training - peak of bare steps) / {samples}, CPU", f"<= {TARGET}")
+    peaks = _measured(axes)
+    size = peaks.pop("samples")
     shares = {way: (peaks[way] - peaks["bare steps"]) / size for way in WAYS}
     value = max(shares[way] for way in SHIPPED)
     parts = {"shares": shares, "peak_bytes": peaks, "store_bytes": size}
@@ -40,33 +43,40 @@ def memory_against_the_stack(_: int) -> Row:
     return row | {"value": value, "met": met, "parts": parts}
 
 
-def _measured() -> dict[str, int]:
-    """Return the peak bytes of each way and of the bare steps, and the size of the slices."""
+def volumes_memory_against_the_stack(rounds: int) -> Row:
+    """Return the row of a 3D network."""
+    return memory_against_the_stack(rounds, axes=3)
+
+
+def _measured(axes: int) -> dict[str, int]:
+    """Return the peak bytes of each way and of the bare steps, and the size of the samples."""
     with tempfile.TemporaryDirectory() as folder:
-        peaks = {"bare steps": in_child(bare_peak, folder)}
+        peaks = {"bare steps": in_child(bare_peak, folder, axes)}
         for way, cache in WAYS.items():
             location = cache if cache == "null" else f"{folder}/{cache}"
-            peaks[way], peaks["slices"] = in_child(training_peak, folder, location)
+            peaks[way], peaks["samples"] = in_child(training_peak, folder, location, axes)
     return peaks
 
 
-def training_peak(folder: str, cache: str, slices: int = SLICES) -> tuple[int, int]:
-    """Return the peak bytes of this process after a short epoch, and the size of its slices."""
-    config = cpu_training(Path(folder), f"dataset.cache={cache}")
+def training_peak(
+    folder: str, cache: str, axes: int = 2, samples: int | None = None
+) -> tuple[int, int]:
+    """Return the peak bytes of this process after a short epoch, and the size of its samples."""
+    config = cpu_training(Path(folder), f"dataset.cache={cache}", *CHANGES[axes], axes=axes)
     state, task = start_training(config, prepare_data(config, Console(quiet=True)))
-    train_epoch(state, limit_slices(task, slices), Silent())
+    train_epoch(state, limit_slices(task, samples or SAMPLES[axes]), Silent())
     validate(state, task)
     return peak_memory_bytes(task.device)["host"], task.stack.n_bytes
 
 
-def bare_peak(folder: str, slices: int = SLICES) -> int:
+def bare_peak(folder: str, axes: int = 2, samples: int | None = None) -> int:
     """Return the peak bytes after as many steps of the same network on a single batch."""
-    config = cpu_training(Path(folder))
+    config = cpu_training(Path(folder), *CHANGES[axes], axes=axes)
     state, task = start_training(config, _one_subject(config))
     size = config.trainer.batch_size
     rows = torch.arange(size) % len(task.rows)
     batch = single_batch(task, task.rows[rows])
-    for _ in range(slices // size):
+    for _ in range((samples or SAMPLES[axes]) // size):
         train_step(state, task, batch)
     return peak_memory_bytes(task.device)["host"]
 
