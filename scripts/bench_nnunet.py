@@ -45,7 +45,7 @@ from softseg.data import Sets, Subject
 from softseg.inference.model import Model, open_model, with_mirroring
 from softseg.inference.predict import predict_scans
 from softseg.inference.scans import Scan
-from softseg.runs.data import PreparedData, list_subjects, load_stack
+from softseg.runs.data import PreparedData, list_subjects, load_store
 from softseg.training.batches import epoch_batches, epoch_samples
 from softseg.training.deep_supervision import pooled_target
 from softseg.training.train import train
@@ -150,8 +150,8 @@ def patch_seconds(rounds: int, scans: int = SCANS, patches: int = PATCHES) -> An
 def patch_work(experiment: Experiment, subjects: Sequence[Subject], patches: int) -> Work:
     """Return the work of sampling patches, with the targets of deep supervision, as in training."""
     names = tuple(subject.name for subject in subjects)
-    stack = load_stack(experiment, subjects, _QUIET)
-    _, task = start_training(experiment, PreparedData(Sets(names, names[:1], names[:1]), stack))
+    store = load_store(experiment, subjects, _QUIET)
+    _, task = start_training(experiment, PreparedData(Sets(names, names[:1], names[:1]), store))
     assert task.patches is not None
     coarser = torch.Size(length // 2 for length in task.patches.size)
     epochs = iter(range(1, 1_000_000))
@@ -319,6 +319,6 @@ def trained(sides: Sides) -> Path:
     """Train softseg's network for one step, so that a run exists; return its folder."""
     [first, second, *_] = sides.subjects
     names = (first.name,), (second.name,), (second.name,)
-    stack = load_stack(sides.experiment, [first, second], _QUIET)
-    prepared = PreparedData(Sets(*names), stack)
+    store = load_store(sides.experiment, [first, second], _QUIET)
+    prepared = PreparedData(Sets(*names), store)
     return train(sides.experiment, sides.folder / "run", _QUIET, prepared=prepared).folder

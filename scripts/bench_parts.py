@@ -87,7 +87,7 @@ def phantom(folder: Path) -> Path:
 
 def start_training(config: Experiment, prepared: PreparedData) -> tuple[State, Task]:
     """Return a new network and its task."""
-    config = resolve_patches(config, prepared.stack, prepared.sets.train)
+    config = resolve_patches(config, prepared)
     task = build_task(config, prepared)
     return new_state(config, task.device), task
 
