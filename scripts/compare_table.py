@@ -1,0 +1,136 @@
+"""The report of `scripts/compare`: one row for each dataset, budget and system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+from compare_environments import MONAI, NNUNET
+from compare_nnunet import STEPS_PER_EPOCH
+from soften import p_values
+
+SCORES = {
+    "dice": ("Dice [%]", "{:.1f}"),
+    "precision": ("precision [%]", "{:.1f}"),
+    "recall": ("recall [%]", "{:.1f}"),
+    "mse": ("MSE [%]", "{:.3f}"),
+    "ece": ("ECE", "{:.4f}"),
+    "soft_bias": ("soft volume bias [%]", "{:+.1f}"),
+    "binary_bias": ("binary volume bias [%]", "{:+.1f}"),
+    "hd95_mm": ("HD95 [mm]", "{:.2f}"),
+}
+"""Column of metrics.csv -> its heading and format."""
+TESTED = ("dice", "mse")
+COSTS = {
+    "core_minutes": ("core-minutes", "{:.1f}"),
+    "peak_mb": ("peak memory [MB]", "{:.0f}"),
+    "seconds_per_scan": ("seconds per predicted scan", "{:.2f}"),
+    "lines": ("lines a user writes", "{:.0f}"),
+}
+KEYS = ["set", "budget", "system"]
+KEPT = [*KEYS, "fold", "subject", *SCORES, "soft_dice", "volume_ml", "soft_volume_ml", "threshold"]
+ABOUT = """\
+`scripts/compare` trains every system on the same scans for the same CPU time (user and system \
+time of the training process on one thread, with its start). Two short trainings of each show how \
+many epochs or steps fit; the schedule of the learning rate has that length. Scores: means ± SD \
+over the test scans of all folds, in native space, by softseg's metrics; MSE, ECE and the soft \
+volume bias are of the soft maps, the others of masks: for softseg at the threshold of its search \
+on training and validation scans, for the others at 0.5, as they decide. A bias is predicted minus \
+true volume, in percent of the true one. *: p < 0.05 against {reference}, of Dice and MSE (paired \
+Wilcoxon tests over scans, Holm over the systems).
+
+- softseg: the configurations that come with it, with one thread and without early stopping; \
+`eval --threshold-search` and `predict`, whose times are not in the core-minutes.
+- nnU-Net {nnunet}: planned by itself, its trainer with fewer epochs of {steps} steps, a batch of \
+at most 32 slices or 2 volumes (its plans are for a GPU), without the prediction of the validation \
+scans at the end; `nnUNetv2_predict` with mirroring, its default. Preprocessing is not in the \
+core-minutes.
+- MONAI {monai}: the U-Net of its tutorials (16 to 256 channels, residual units), Dice and \
+cross-entropy, Adam with 0.001 and a cosine schedule, random affine and intensity.
+- Seconds per scan: CPU time of predicting all test scans minus that of predicting one, for each \
+of the others, so without the start of the program.
+- Lines: configuration, code and commands, without comments and blank lines; for softseg with all \
+configurations that the recipe extends.
+"""
+
+
+def about(scores: pd.DataFrame) -> str:
+    """Return what the tables show, with the versions of the peers."""
+    versions = {
+        environment.name: environment.packages[1].partition("==")[2]
+        for environment in (NNUNET, MONAI)
+    }
+    reference = scores["system"].iloc[0] if len(scores) else "the first system"
+    return ABOUT.format(**versions, steps=STEPS_PER_EPOCH, reference=reference)
+
+
+def summary(scores: pd.DataFrame, costs: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Return a row for each dataset, budget and system: means, spread, p-values, costs.
+
+    Args:
+        scores: a row per test scan, with the columns `KEPT`.
+        costs: a row per fold, with `KEYS`, `fold`, those of `COSTS` and `units`.
+        reference: the system with which the others are compared.
+    """
+    rows = []
+    for (data_set, budget), members in scores.groupby(["set", "budget"], sort=False):
+        systems = list(dict.fromkeys(members["system"]))
+        p = {name: p_of(members, name, systems, reference) for name in TESTED}
+        for number, system in enumerate(systems):
+            own = members[members["system"] == system]
+            row = {"set": data_set, "budget": budget, "system": system}
+            row |= {"folds": own["fold"].nunique(), "scans": len(own)}
+            for score in SCORES:
+                row |= {score: own[score].mean(), f"{score}_sd": own[score].std()}
+            row |= {f"p_{name}": p[name][number] for name in TESTED}
+            rows.append(row | {"worst_dice": own["dice"].min()})
+    means = costs.groupby(KEYS, sort=False)[[*COSTS, "units"]].mean().reset_index()
+    return pd.DataFrame(rows).merge(means, on=KEYS, how="left")
+
+
+def p_of(members: pd.DataFrame, score: str, systems: Sequence[str], reference: str) -> list[float]:
+    """Return the p-value of each system against the reference, over the scans both have."""
+    if reference not in systems:
+        return [float("nan")] * len(systems)
+    values = members.pivot_table(score, ["fold", "subject"], "system", dropna=False)
+    return p_values(values.dropna(), systems, reference)
+
+
+def markdown(table: pd.DataFrame, skipped: pd.DataFrame) -> Iterator[str]:
+    """Yield the lines of the tables, one for each dataset and budget."""
+    tables = table.groupby(["set", "budget"], sort=False) if len(table) else ()
+    for (data_set, budget), rows in tables:
+        first = rows.iloc[0]
+        folds = "fold" if first["folds"] == 1 else "folds"
+        yield f"### {data_set}, {budget:g} core-minutes, {first['folds']} {folds}"
+        yield ""
+        headings = [heading for heading, _ in (SCORES | COSTS).values()]
+        yield f"| system | scans | {' | '.join(headings)} |"
+        yield f"|---|{'---:|' * (len(headings) + 1)}"
+        for row in rows.to_dict("records"):
+            cells = [row["system"], str(row["scans"])]
+            for score, (_, form) in SCORES.items():
+                star = "*" if row.get(f"p_{score}", 1) < 0.05 else ""
+                spread = form.replace("+", "").format(row[f"{score}_sd"])
+                cells.append(f"{form.format(row[score])} ± {spread}{star}")
+            cells += [form.format(row[cost]) for cost, (_, form) in COSTS.items()]
+            yield f"| {' | '.join(cells)} |"
+        yield ""
+    for row in skipped.to_dict("records"):
+        yield f"- {row['set']}, {row['system']}: skipped, {row['reason']}"
+
+
+def write(folder: Path, scores: pd.DataFrame, costs: pd.DataFrame, skipped: pd.DataFrame) -> str:
+    """Write compare.md, compare.csv, metrics.csv and costs.csv; return the report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame()
+    if len(scores):
+        table = summary(scores, costs, scores["system"].iloc[0])
+        kept = scores[[name for name in KEPT if name in scores]]
+        files = {"compare": table, "metrics": kept, "costs": costs}
+        for name, content in files.items():
+            content.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+    lines = [about(scores), *markdown(table, skipped)]
+    (folder / "compare.md").write_text("\n".join(lines) + "\n")
+    return "\n".join(lines)
