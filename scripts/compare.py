@@ -72,9 +72,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def positive(text: str) -> float:
-    """Parse a number above 0."""
-    if not (number := float(text)) > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    """Parse a finite number above 0."""
+    if not 0 < (number := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and finite")
     return number
 
 
@@ -103,7 +103,9 @@ def root_of(name: str, out: Path) -> Path:
         return (Path(os.environ.get("SOFTSEG_DATA", "data")) / data_set.folder).resolve()
     root = out / "data" / data_set.folder
     if not root.exists():
-        write_phantom(root, data_set.folder)
+        part = root.with_name(f"{root.name}.part")  # of a script that may have been stopped
+        write_phantom(part, data_set.folder)
+        part.rename(root)
     return root
 
 
@@ -117,6 +119,7 @@ def run(system: System, fold: Fold, minutes: float) -> None:
         return
     skipped = fold.folder / "skipped" / f"{system.name}.json"
     if reason := system.reason_to_skip(fold):
+        skipped.parent.mkdir(parents=True, exist_ok=True)
         write_json(skipped, {"set": fold.name, "system": system.name, "reason": reason})
         return
     skipped.unlink(missing_ok=True)
@@ -131,7 +134,8 @@ def run(system: System, fold: Fold, minutes: float) -> None:
     seconds, peak = predict(system, fold, folder)
     threshold = system.threshold(fold, folder)
     key = {"set": fold.name, "budget": minutes, "system": system.name, "fold": fold.number}
-    scores = score(fold, lambda name: system.soft(fold, name, folder / "all"), threshold)
+    predicted = partial(system.soft, fold, out=folder / "all")
+    scores = score(fold, predicted, threshold, folder)
     scores.assign(**key, threshold=threshold).to_csv(folder / "scores.csv", index=False)
     costs = {
         **key,

@@ -26,6 +26,11 @@ class Command:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
+def softseg(*words: str | Path) -> Command:
+    """Return the command `softseg` with these arguments."""
+    return Command([sys.executable, "-m", "softseg", *map(str, words)])
+
+
 @dataclass(frozen=True)
 class Usage:
     """What a command used, with the processes that it started and waited for."""

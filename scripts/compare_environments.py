@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import venv
@@ -22,7 +23,7 @@ for name in ("nms", "qnms"):
 
 
 @dataclass(frozen=True)
-class Environment:
+class Installation:
     """A virtual environment and what is installed in it."""
 
     name: str
@@ -33,16 +34,24 @@ class Environment:
     def python(self, folder: Path) -> Path:
         """Return its Python, after installing the packages below `folder` unless this was done.
 
-        Raises UserError with pip's message if a package cannot be installed.
+        Raises UserError with pip's message if a package cannot be installed; it is not tried again.
         """
         home = folder / self.name
-        python, stamp = home / "bin" / "python", home / "installed"
-        if not stamp.exists() or stamp.read_text() != "\n".join(self.packages):
+        python, installed, failed = home / "bin" / "python", home / "installed", home / "failed"
+        packages = "\n".join(self.packages)
+        if failed.exists():
+            raise UserError(failed.read_text())
+        if not installed.exists() or installed.read_text() != packages:
             print(f"installing {', '.join(self.packages)} into {home} ...", flush=True)
+            folder.mkdir(parents=True, exist_ok=True)
             venv.create(home, with_pip=True, clear=True)
-            self._run(python, "-m", "pip", "install", "--quiet", *self.packages)
-            self._complete(python, home)
-            stamp.write_text("\n".join(self.packages))
+            try:
+                self._run(python, "-m", "pip", "install", "--quiet", *self.packages)
+                self._complete(python, home)
+            except UserError as error:
+                failed.write_text(f"{error}; delete {failed} to try again")
+                raise UserError(failed.read_text()) from None
+            installed.write_text(packages)
         return python
 
     def _complete(self, python: Path, home: Path) -> None:
@@ -54,17 +63,22 @@ class Environment:
         self._run(python, "-c", check)
 
     def _run(self, *words: str | Path) -> None:
+        """Run a command of the installation; raise UserError with the reason if it fails."""
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if line.strip()]
-            errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
+            errors = [line for line in lines if line.startswith("ERROR")]
+            reason = (errors or lines or ["it printed nothing"])[-1]
+            for version in (package.partition("==")[2] for package in self.packages):
+                required = rf"{re.escape(version)} (Requires-Python [^;\n]+)"
+                if match := re.search(required, done.stderr):  # pip's last error does not say so
+                    reason = f"{version} {match[1].strip()}"
             raise UserError(
-                f"{self.name} cannot be installed on Python {sys.version.split()[0]}: "
-                f"{' '.join(errors[-1:])}"
+                f"{self.name} cannot be installed on Python {sys.version.split()[0]}: {reason}"
             )
 
 
 TORCH = "torch==2.13.0"
-NNUNET = Environment("nnunet", (TORCH, "nnunetv2==2.8.1"), "nnunetv2, torchvision, timm")
-MONAI = Environment("monai", (TORCH, "monai==1.6.1", "nibabel==5.3.2"), "monai, nibabel")
-IVADOMED = Environment("ivadomed", ("ivadomed==2.9.10",), "ivadomed")
+NNUNET = Installation("nnunet", (TORCH, "nnunetv2==2.8.1"), "nnunetv2, torchvision, timm")
+MONAI = Installation("monai", (TORCH, "monai==1.6.1", "nibabel==5.3.2"), "monai, nibabel")
+IVADOMED = Installation("ivadomed", ("ivadomed==2.9.10",), "ivadomed")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from compare_budget import Command
-from compare_environments import IVADOMED, MONAI, Environment
+from compare_environments import IVADOMED, MONAI, Installation
 from compare_sets import Fold, case_of, write_raw
 from compare_systems import PEERS, System, lines_of
 
@@ -26,7 +26,7 @@ class Monai(System):
     name = "monai"
     unit: ClassVar[str] = "epochs"
     calibration: ClassVar[tuple[int, int]] = (1, 3)
-    environment: ClassVar[Environment | None] = MONAI
+    environment: ClassVar[Installation | None] = MONAI
 
     def prepare(self, fold: Fold) -> None:
         """Write the scans in nnU-Net's format, which the script reads."""
@@ -71,7 +71,7 @@ class Ivadomed(System):
     """ivadomed, whose versions need Python 3.10 or older."""
 
     name = "ivadomed"
-    environment: ClassVar[Environment | None] = IVADOMED
+    environment: ClassVar[Installation | None] = IVADOMED
 
     def reason_to_skip(self, fold: Fold) -> str:
         """Return why it cannot be installed, or that there is no recipe for it yet."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from compare_budget import Command, run_measured
-from compare_environments import NNUNET, Environment
+from compare_environments import NNUNET, Installation
 from compare_sets import Fold, case_of, splits_final, write_raw
 from compare_systems import PEERS, System, lines_of
 
@@ -30,7 +30,7 @@ class Nnunet2d(System):
     name = "nnunet_2d"
     unit: ClassVar[str] = "steps"
     calibration: ClassVar[tuple[int, int]] = (5, 15)
-    environment: ClassVar[Environment | None] = NNUNET
+    environment: ClassVar[Installation | None] = NNUNET
     configuration = "2d"
 
     def reason_to_skip(self, fold: Fold) -> str:
@@ -56,7 +56,6 @@ class Nnunet2d(System):
 
     def train(self, fold: Fold, folder: Path, units: int) -> Command:
         """Return `nnUNetv2_train`."""
-        shutil.rmtree(folder / "results", ignore_errors=True)
         trainers = folder / "trainer"
         trainers.mkdir(parents=True, exist_ok=True)
         shutil.copy(TRAINER, trainers)
@@ -66,10 +65,10 @@ class Nnunet2d(System):
     def predict(self, fold: Fold, folder: Path, names: Sequence[str], out: Path) -> Command:
         """Return `nnUNetv2_predict` with mirroring, its default, and with probabilities."""
         scans = out.with_name(f"{out.name}-scans")
-        shutil.rmtree(scans, ignore_errors=True)
-        scans.mkdir(parents=True)
+        scans.mkdir(parents=True, exist_ok=True)
         for name in names:
             file = f"{case_of(name)}_0000.nii.gz"
+            (scans / file).unlink(missing_ok=True)
             (scans / file).symlink_to((fold.raw / "imagesTs" / file).resolve())
         words = ["-i", str(scans), "-o", str(out), "-d", "1", "-c", self._small, "-f", "0"]
         words += ["--save_probabilities", "-npp", "1", "-nps", "1"]

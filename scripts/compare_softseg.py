@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from compare_budget import Command
+from compare_budget import Command, softseg
 from compare_sets import CONFIGS, EQUAL_TIME, OTHER_SETS, Fold, Recipe, write_recipe
 from compare_systems import System, lines_of
 
@@ -45,11 +44,11 @@ class Softseg2d(System):
             f"trainer.max_epochs={units}",
         )
         sets = [word for change in changes for word in ("--set", change)]
-        return _softseg("train", config, "--out", folder / "run", "--overwrite", *sets)
+        return softseg("train", config, "--out", folder / "run", "--overwrite", *sets)
 
     def finish(self, fold: Fold, folder: Path) -> Command:  # noqa: ARG002
         """Return the search of the threshold, on training and validation scans."""
-        return _softseg("eval", folder / "run", "--threshold-search", "--split", "validation")
+        return softseg("eval", folder / "run", "--threshold-search", "--split", "validation")
 
     def threshold(self, fold: Fold, folder: Path) -> float:
         """Return the threshold that the search found."""
@@ -59,7 +58,7 @@ class Softseg2d(System):
     def predict(self, fold: Fold, folder: Path, names: Sequence[str], out: Path) -> Command:
         """Return `softseg predict`, with the ROI masks of a recipe that crops around them."""
         scans = [path for name in names for path in fold.scans(name)]
-        return _softseg("predict", folder / "run", *scans, "--out", out, *_rois(fold, names, out))
+        return softseg("predict", folder / "run", *scans, "--out", out, *_rois(fold, names, out))
 
     def soft(self, fold: Fold, name: str, out: Path) -> Float32Array:
         """Read the map that predict wrote."""
@@ -83,10 +82,6 @@ class Softseg3d(Softseg2d):
         """Return the configuration that is trained."""
         assert fold.data_set.recipe_3d is not None
         return fold.data_set.recipe_3d
-
-
-def _softseg(*words: str | Path) -> Command:
-    return Command([sys.executable, "-m", "softseg", *map(str, words)])
 
 
 def _rois(fold: Fold, names: Sequence[str], out: Path) -> list[str]:

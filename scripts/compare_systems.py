@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from compare_budget import Command
-from compare_environments import Environment
+from compare_environments import Installation
 from compare_sets import Fold
 
 from softseg.core.errors import UserError
@@ -25,7 +25,7 @@ class System:
     """What the length of a training is counted in."""
     calibration: ClassVar[tuple[int, int]]
     """Lengths of two short trainings, from which the time of a longer one follows."""
-    environment: ClassVar[Environment | None] = None
+    environment: ClassVar[Installation | None] = None
     """None: softseg's own."""
     is_3d = False
 

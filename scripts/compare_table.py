@@ -90,7 +90,7 @@ def summary(scores: pd.DataFrame, costs: pd.DataFrame, reference: str) -> pd.Dat
 
 
 def p_of(members: pd.DataFrame, score: str, systems: Sequence[str], reference: str) -> list[float]:
-    """Return the p-value of each system against the reference, over the scans both have."""
+    """Return the p-value of each system against the reference, over the scans that all have."""
     if reference not in systems:
         return [float("nan")] * len(systems)
     values = members.pivot_table(score, ["fold", "subject"], "system", dropna=False)
@@ -101,15 +101,13 @@ def markdown(table: pd.DataFrame, skipped: pd.DataFrame) -> Iterator[str]:
     """Yield the lines of the tables, one for each dataset and budget."""
     tables = table.groupby(["set", "budget"], sort=False) if len(table) else ()
     for (data_set, budget), rows in tables:
-        first = rows.iloc[0]
-        folds = "fold" if first["folds"] == 1 else "folds"
-        yield f"### {data_set}, {budget:g} core-minutes, {first['folds']} {folds}"
+        yield f"### {data_set}, {budget:g} core-minutes"
         yield ""
         headings = [heading for heading, _ in (SCORES | COSTS).values()]
-        yield f"| system | scans | {' | '.join(headings)} |"
-        yield f"|---|{'---:|' * (len(headings) + 1)}"
+        yield f"| system | folds | scans | {' | '.join(headings)} |"
+        yield f"|---|{'---:|' * (len(headings) + 2)}"
         for row in rows.to_dict("records"):
-            cells = [row["system"], str(row["scans"])]
+            cells = [row["system"], str(row["folds"]), str(row["scans"])]
             for score, (_, form) in SCORES.items():
                 star = "*" if row.get(f"p_{score}", 1) < 0.05 else ""
                 spread = form.replace("+", "").format(row[f"{score}_sd"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import ClassVar
 
 import compare
+import compare_environments
 import compare_nnunet
 import compare_scores
 import compare_sets
@@ -25,6 +27,7 @@ from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.data import read_split
 from tests.support import makers
+from tests.support.command import command as softseg_here
 
 NAMES = tuple(f"sub-{number:02}" for number in range(1, 7))
 
@@ -206,18 +209,82 @@ def test_nnunets_probabilities_have_reversed_axes_and_the_background_first(fold,
     assert found == pytest.approx(soft)
 
 
+# environments
+
+
+@pytest.fixture
+def installation(tmp_path, monkeypatch):
+    """An environment whose installation is not run; the commands that it would run are noted."""
+    noted = []
+
+    def run(words, **options):
+        noted.append([str(word) for word in words])
+        fails = "pip" in noted[-1] and noted[-1][-1].startswith("broken")
+        ignored = "ERROR: Ignored versions: 0.9 Requires-Python <3.9; 1.2.3 Requires-Python <3.10\n"
+        error = f"{ignored}ERROR: No matching distribution\nhint" * fails
+        return subprocess.CompletedProcess(words, int(fails), "", error)
+
+    monkeypatch.setattr(compare_environments.subprocess, "run", run)
+    monkeypatch.setattr(
+        compare_environments.venv, "create", lambda home, **o: home.mkdir(exist_ok=True)
+    )
+    return noted
+
+
+def test_an_environment_is_made_once_with_pinned_packages(tmp_path, installation):
+    environment = compare_environments.Installation("peer", ("torch==2.13.0", "x==1"), "x")
+    python = environment.python(tmp_path)
+    assert python == tmp_path / "peer" / "bin" / "python"
+    [pip, *imports] = installation
+    assert pip[1:] == ["-m", "pip", "install", "--quiet", "torch==2.13.0", "x==1"]
+    assert imports[0][1:] == ["-c", "import x"]
+    installation.clear()
+    assert environment.python(tmp_path) == python
+    assert not installation
+    for pinned in (compare_environments.NNUNET, compare_environments.MONAI):
+        assert all("==" in package for package in pinned.packages)
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [("1", "ERROR: No matching distribution"), ("1.2.3", r"1\.2\.3 Requires-Python <3\.10")],
+)
+def test_a_package_that_cannot_be_installed_is_pips_reason_and_not_tried_again(
+    version, reason, tmp_path, installation
+):
+    environment = compare_environments.Installation("peer", (f"broken=={version}",), "x")
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"on Python 3\S+: {reason}; delete .* to try again"):
+            environment.python(tmp_path)
+    assert len([words for words in installation if "pip" in words]) == 1
+    (tmp_path / "peer" / "failed").unlink()
+    with pytest.raises(UserError):
+        environment.python(tmp_path)
+    assert len([words for words in installation if "pip" in words]) == 2
+
+
 # scores
 
 
-def test_scores_are_those_of_softseg_with_biases_in_percent(fold):
+def test_scores_are_those_of_softseg_score_on_the_test_scans(fold, tmp_path, monkeypatch):
+    statuses = []
+
+    def run_here(command, log):
+        assert command.words[1:3] == ["-m", "softseg"]
+        statuses.append(softseg_here(monkeypatch, *command.words[3:]))
+
+    monkeypatch.setattr(compare_scores, "run_measured", run_here)
     truth = fold.sample(fold.sets.test[0]).target[0]
-    scores = compare_scores.score(fold, lambda name: truth * np.float32(0.9), 0.5)
+    soft = truth * np.float32(0.9)
+    scores = compare_scores.score(fold, lambda name: soft, 0.85, tmp_path)
     assert scores["subject"].tolist() == [*fold.sets.test]
     assert scores["soft_bias"].to_numpy() == pytest.approx(-10, abs=1e-3)
-    assert scores["dice"].to_numpy() == pytest.approx(100, abs=8)
-    binary = 100 * ((truth * np.float32(0.9) >= 0.5).sum() / (truth >= 0.5).sum() - 1)
+    binary = 100 * ((soft >= 0.85).sum() / (truth >= 0.5).sum() - 1)
+    assert binary < -1
     assert scores["binary_bias"].to_numpy() == pytest.approx(binary)
-    assert {"mse", "ece", "hd95_mm", "precision", "recall"} <= set(scores)
+    assert scores["threshold"].tolist() == [0.85, 0.85]
+    assert statuses == [0]
+    assert {"dice", "mse", "ece", "hd95_mm", "precision", "recall"} <= set(scores)
 
 
 # steps that are done once
@@ -247,6 +314,7 @@ class Counting(compare_systems.System):
         return self._note("predict", len(names))
 
     def soft(self, fold, name, out):
+        assert out.name == "all"
         return fold.sample(name).target[0]
 
     def lines(self, fold):
@@ -257,7 +325,16 @@ class Counting(compare_systems.System):
 def counting(fold, monkeypatch):
     monkeypatch.setattr(Counting, "noted", [])
     monkeypatch.setattr(Counting, "fails", False)
+    monkeypatch.setattr(compare, "score", perfect_scores)
     return Counting(fold.folder)
+
+
+def perfect_scores(fold, soft, threshold, folder):
+    """Stands in for `softseg score`, which takes seconds to start."""
+    assert all(soft(name).shape == makers.SHAPE for name in fold.sets.test)
+    Counting.noted.append(("score", len(fold.sets.test)))
+    scores = pd.DataFrame({"subject": fold.sets.test, "dice": 100.0})
+    return scores.assign(**{name: 0.0 for name in compare_table.SCORES if name != "dice"})
 
 
 def test_a_training_has_the_length_that_fits_and_is_done_once(fold, counting):
@@ -266,9 +343,9 @@ def test_a_training_has_the_length_that_fits_and_is_done_once(fold, counting):
     assert (first, second) == (("train", 3), ("train", 1))  # the calibration
     assert what == "train"
     assert 20 <= units <= 80  # 3 s of 0.05 s each, and Python's start
-    assert counting.noted[3:] == [("predict", 1), ("predict", 2)]
+    assert counting.noted[3:] == [("predict", 1), ("predict", 2), ("score", 2)]
     compare.run(counting, fold, 0.05)
-    assert len(counting.noted) == 5
+    assert len(counting.noted) == 6
 
 
 def test_a_comparison_that_was_stopped_resumes_after_the_last_complete_step(fold, counting):
@@ -279,7 +356,7 @@ def test_a_comparison_that_was_stopped_resumes_after_the_last_complete_step(fold
         (folder / file).unlink()
     counting.noted.clear()
     compare.run(counting, fold, 0.05)
-    assert counting.noted == [("predict", 2)]
+    assert counting.noted == [("predict", 2), ("score", 2)]
     again = json.loads((folder / "costs.json").read_text())
     assert {**again, "seconds_per_scan": 0} == {**costs, "seconds_per_scan": 0}
 
@@ -295,7 +372,7 @@ def test_another_budget_has_the_calibration_of_the_first(fold, counting):
     compare.run(counting, fold, 0.05)
     counting.noted.clear()
     compare.run(counting, fold, 0.1)
-    assert [what for what, _ in counting.noted] == ["train", "predict", "predict"]
+    assert [what for what, _ in counting.noted] == ["train", "predict", "predict", "score"]
 
 
 def test_a_step_that_fails_is_not_taken_for_done(fold, counting, monkeypatch):
@@ -328,7 +405,7 @@ def test_the_command_writes_tables_of_everything_that_is_done(command, fold, cap
     assert command() == 0
     tables = fold.folder.parent.parent / "tables"
     report = (tables / "compare.md").read_text()
-    assert "### hippocampus, 0.05 core-minutes, 1 fold" in report
+    assert "### hippocampus, 0.05 core-minutes" in report
     assert report.strip() == capsys.readouterr().out.split("core-minutes\n", 1)[1].strip()
     assert pd.read_csv(tables / "metrics.csv")["subject"].tolist() == [*fold.sets.test]
     [row] = pd.read_csv(tables / "compare.csv").to_dict("records")
@@ -365,6 +442,7 @@ def test_after_a_training_that_fails_the_others_run_and_the_status_is_2(
         (["--sets", "hippocampus,mars"], "no mars; choose from hippocampus, spinal-gm"),
         (["--budget", "0"], "0 is not above 0"),
         (["--budget", "nan"], "nan is not above 0"),
+        (["--budget", "inf"], "inf is not above 0 and finite"),
         (["--folds", "-1"], "-1 is not above 0"),
     ],
 )
@@ -402,17 +480,15 @@ def test_a_summary_has_means_spread_costs_and_tests_over_the_scans():
     assert np.isnan(table.loc["softseg_2d", "p_dice"])
     skipped = pd.DataFrame([{"set": "phantom", "system": "ivadomed", "reason": "no wheel"}])
     lines = [*compare_table.markdown(table.reset_index(), skipped)]
-    assert lines[0] == "### phantom, 5 core-minutes, 2 folds"
+    assert lines[0] == "### phantom, 5 core-minutes"
     [monai] = [line for line in lines if line.startswith("| monai")]
-    assert monai.startswith("| monai | 10 | 83.0 ± 2.7* |") or monai.startswith(
-        "| monai | 10 | 83.1"
-    )
+    assert monai.startswith(f"| monai | 2 | 10 | {table.loc['monai', 'dice']:.1f} ± 2.7* |")
     assert monai.endswith("| 4.5 | 100 | 0.50 | 9 |")
     assert "*" not in next(line for line in lines if line.startswith("| softseg_2d"))
     assert lines[-1] == "- phantom, ivadomed: skipped, no wheel"
 
 
-def test_systems_are_tested_on_the_scans_that_both_have():
+def test_systems_are_tested_on_the_scans_that_all_have():
     rows = [
         {"fold": 0, "subject": f"s{number}", "system": system, "dice": 80 + gain}
         for system, gain in (("a", 0), ("b", 1))
