@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -110,13 +111,18 @@ def markdown(table: pd.DataFrame, skipped: pd.DataFrame) -> Iterator[str]:
             cells = [row["system"], str(row["folds"]), str(row["scans"])]
             for score, (_, form) in SCORES.items():
                 star = "*" if row.get(f"p_{score}", 1) < 0.05 else ""
-                spread = form.replace("+", "").format(row[f"{score}_sd"])
-                cells.append(f"{form.format(row[score])} ± {spread}{star}")
-            cells += [form.format(row[cost]) for cost, (_, form) in COSTS.items()]
+                spread = number(row[f"{score}_sd"], form.replace("+", ""))
+                cells.append(f"{number(row[score], form)} ± {spread}{star}")
+            cells += [number(row[cost], form) for cost, (_, form) in COSTS.items()]
             yield f"| {' | '.join(cells)} |"
         yield ""
     for row in skipped.to_dict("records"):
         yield f"- {row['set']}, {row['system']}: skipped, {row['reason']}"
+
+
+def number(value: float, form: str) -> str:
+    """Return a number as text; a dash if it is not defined, as the spread of one scan."""
+    return "–" if math.isnan(value) else form.format(value)
 
 
 def write(folder: Path, scores: pd.DataFrame, costs: pd.DataFrame, skipped: pd.DataFrame) -> str:

@@ -114,9 +114,10 @@ def predict(settings, model, out, scans):
     network.eval()
     transform = Compose(prepared(settings, ["image"]))
     inverse = Invertd("probability", transform, orig_keys="image", nearest_interp=False)
-    inferer = SlidingWindowInferer(settings["patch"], sw_batch_size=4, mode="gaussian")
+    window = {"roi_size": settings["patch"], "sw_batch_size": 4, "mode": "gaussian"}
+    inferer = SlidingWindowInferer(**window)
     if len(settings["patch"]) == 2:
-        inferer = SliceInferer(settings["patch"], sw_batch_size=4, mode="gaussian", spatial_dim=2)
+        inferer = SliceInferer(spatial_dim=2, **window)
     for scan in map(Path, scans):
         [batch] = DataLoader(CacheDataset([{"image": scan}], transform, progress=False))
         with torch.no_grad():

@@ -486,6 +486,7 @@ def test_a_summary_has_means_spread_costs_and_tests_over_the_scans():
     assert monai.endswith("| 4.5 | 100 | 0.50 | 9 |")
     assert "*" not in next(line for line in lines if line.startswith("| softseg_2d"))
     assert lines[-1] == "- phantom, ivadomed: skipped, no wheel"
+    assert compare_table.number(float("nan"), "{:.1f}") == "–"
 
 
 def test_systems_are_tested_on_the_scans_that_all_have():
