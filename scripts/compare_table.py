@@ -35,7 +35,7 @@ ABOUT = """\
 `scripts/compare` trains every system on the same scans for the same CPU time (user and system \
 time of the training process on one thread, with its start). Two short trainings of each show how \
 many epochs or steps fit; the schedule of the learning rate has that length. Scores: means ± SD \
-over the test scans of all folds, in native space, by softseg's metrics; MSE, ECE and the soft \
+over the test scans of all folds, in native space, by `softseg score`; MSE, ECE and the soft \
 volume bias are of the soft maps, the others of masks: for softseg at the threshold of its search \
 on training and validation scans, for the others at 0.5, as they decide. A bias is predicted minus \
 true volume, in percent of the true one. *: p < 0.05 against {reference}, of Dice and MSE (paired \
