@@ -59,6 +59,20 @@ def score(
         bool,
         typer.Option("--resample", help="Interpolate maps on other grids at the truth's voxels."),
     ] = False,
+    cases: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="CSV or TSV with the columns case, prediction and truth, for files whose names "
+            "do not match.",
+        ),
+    ] = None,
+    painted: Annotated[
+        bool,
+        typer.Option(
+            "--painted", help="Also write maps of true and false positives and false negatives."
+        ),
+    ] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,14 +87,16 @@ def score(
     for name, values in given.items():
         if not values:
             raise typer.BadParameter(f"--codes {name}: write NAME=CODE, such as {name}=1")
+    from softseg.scoring.case_table import read_case_table
     from softseg.scoring.comparison import write_comparison
     from softseg.scoring.output import as_json, print_scores
     from softseg.scoring.score import ScoreOptions, score_folders
     from softseg.scoring.truth import read_truth
 
     console = open_console(to_stderr=json_)
-    against = read_truth(truth, set_ or [], targets)
-    options = ScoreOptions(threshold, given, resample)
+    against = read_truth(truth, set_ or [], targets, cases)
+    table = None if cases is None else read_case_table(cases)
+    options = ScoreOptions(threshold, given, resample, table, painted)
     scored = score_folders(predictions, against, out, options, console)
     results = write_comparison(scored, against, out)
     print_scores(scored, against, results, out, console)

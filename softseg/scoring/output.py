@@ -33,7 +33,8 @@ def print_scores(
             comparisons = compare_candidates(results, target, "subject")
             console.print(to_terminal(means_table(results, target, "subject", comparisons)))
     for each in scored:
-        files = ", ".join(name for name in table_names() if (each.out / name).exists())
+        names = [name for name in (*table_names(), "painted/") if (each.out / name).exists()]
+        files = ", ".join(names)
         console.print(f"{each.out}: {files}", highlight=False, markup=False)
     console.print(f"{out}: report.html, tables/, figures/", highlight=False, markup=False)
     for each in scored:

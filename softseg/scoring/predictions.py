@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from softseg.data.nifti.grid import Grid, corner_distance, may_overlap, regrid, 
 from softseg.data.nifti.io import Volume, file_stem, nifti_files, read_volume
 from softseg.interop.from_images import as_mask, read_pixels
 from softseg.metrics import TRUTH_THRESHOLD, binarize
+from softseg.scoring.case_table import CaseTable
 from softseg.scoring.names import LABELS, MASK, SOFT, SegmentationName, matching_cases, parse_name
 from softseg.scoring.nnunet_probabilities import read_probabilities
 from softseg.scoring.truth import Truth, path_in
@@ -36,6 +37,8 @@ class PredictedFile:
 
     path: Path
     name: SegmentationName
+    case: str
+    """That of its name, or of a table."""
 
     @property
     def kind(self) -> str:
@@ -69,18 +72,28 @@ class Segmented:
 
 
 def find_predictions(
-    folder: Path, truth: Truth, problems: list[str], codes: Mapping[str, Sequence[float]]
+    folder: Path,
+    truth: Truth,
+    problems: list[str],
+    codes: Mapping[str, Sequence[float]],
+    cases: CaseTable | None = None,
 ) -> Predictions:
     """Find the segmentations in a folder and its subfolders, and match them to the truth by name.
 
     Appends to `problems` what has no truth, what could be of several subjects, and the subjects
-    without a segmentation. `codes` are those of targets in label maps, as given. Raises UserError
-    if there is no such folder, or nothing in it.
+    without a segmentation. `codes` are those of targets in label maps, as given; a table of `cases`
+    replaces the names. Raises UserError if there is no such folder, or nothing in it.
     """
     if not folder.is_dir():
         wrong = "is a file" if folder.exists() else "there is no such folder"
         raise UserError(f"{folder}: {wrong}; name the folder of the segmentations")
-    parsed = [_parsed(folder, path) for path in _files_of(folder)]
+    if cases is None:
+        parsed = [_parsed(folder, path) for path in _files_of(folder)]
+    else:
+        parsed = [
+            replace(_parsed(folder, folder / path), case=case)
+            for path, case in cases.predictions.items()
+        ]
     files = [file for file in parsed if file.name.target in ("", *truth.targets)]
     if not files:
         raise UserError(
@@ -90,7 +103,7 @@ def find_predictions(
     by_subject: dict[str, list[PredictedFile]] = {name: [] for name in truth.subjects}
     unknown = []
     for file in files:
-        matches = matching_cases(file.name.case, truth.names)
+        matches = matching_cases(file.case, truth.names)
         if len(matches) == 1:
             by_subject[matches[0]].append(file)
         elif matches:
@@ -130,7 +143,8 @@ def _visible(folder: Path, ending: str) -> list[Path]:
 def _parsed(folder: Path, path: Path) -> PredictedFile:
     """Return a file with what its name says."""
     plain = path.with_suffix("") if path.suffix in (_PROBABILITIES, _PICTURE) else path
-    return PredictedFile(path, parse_name(path_in(folder, plain)))
+    name = parse_name(path_in(folder, plain))
+    return PredictedFile(path, name, name.case)
 
 
 def _label_codes(

@@ -12,12 +12,20 @@ from rich.progress import track
 
 from softseg.core.errors import UserError
 from softseg.core.files import check_new_folder, remove_leftovers, temporary_files
+from softseg.data import Subject
 from softseg.data.nifti.grid import native_axis
 from softseg.data.sample import Sample, SubjectError, load_sample
 from softseg.evaluation.score_tables import Scores, in_plane_mm, write_tables
 from softseg.metrics.score import TargetEvaluation
 from softseg.runs.data import center_column
-from softseg.scoring.predictions import Segmented, find_predictions, read_predictions
+from softseg.scoring.case_table import CaseTable
+from softseg.scoring.paint import write_painted
+from softseg.scoring.predictions import (
+    Predictions,
+    Segmented,
+    find_predictions,
+    read_predictions,
+)
 from softseg.scoring.truth import Truth
 
 
@@ -31,6 +39,10 @@ class ScoreOptions:
     """Target -> its codes in the label maps of the predictions."""
     resample: bool = False
     """Whether maps on other grids are interpolated at the voxels of the truth."""
+    cases: CaseTable | None = None
+    """Which segmentation is of which case; None: their names say it."""
+    painted: bool = False
+    """Whether maps of the true and false positives and of the false negatives are written."""
 
 
 @dataclass(frozen=True)
@@ -91,38 +103,47 @@ def _score_folder(
     Raises UserError if there are none that can be scored.
     """
     problems = list(truth.problems)
-    predictions = find_predictions(folder, truth, problems, options.codes)
+    predictions = find_predictions(folder, truth, problems, options.codes, options.cases)
     subjects = [truth.subjects[subject] for subject in predictions.files]
     group_by = truth.evaluate.metrics.group_by or center_column(subjects)
-    scores = Scores(group_by)
+    scored = ScoredFolder(name, folder, out, Scores(group_by), problems)
     hidden = not console.is_terminal
     for subject in track(
         subjects, f"scoring {name}", console=console, transient=True, disable=hidden
     ):
         try:
-            sample = load_sample(subject, truth.dataset, every_rater=True)
-            segmented = read_predictions(
-                predictions,
-                subject.name,
-                truth.targets,
-                sample.grid,
-                options.threshold,
-                options.resample,
-            )
+            _score_subject(scored, subject, predictions, truth, options)
         except SubjectError as error:
             problems += [f"{subject.name}: {truth.advice(text)}" for text in error.problems]
         except UserError as error:
             problems += str(error).splitlines()
-        else:
-            plane_mm = in_plane_mm(sample.grid, truth.slice_axis)
-            for k, target in enumerate(truth.targets):
-                scored = _evaluate(truth, sample, k, segmented[target])
-                scores.add(subject, target, plane_mm, scored, segmented[target].threshold)
-    problems = list(dict.fromkeys(problems))
-    if not scores.rows:
+    problems[:] = dict.fromkeys(problems)
+    if not scored.scores.rows:
         shown = "".join(f"\n  - {problem}" for problem in problems)
         raise UserError(f"{folder}: no segmentation can be scored:{shown}")
-    return ScoredFolder(name, folder, out, scores, problems)
+    return scored
+
+
+def _score_subject(
+    scored: ScoredFolder,
+    subject: Subject,
+    predictions: Predictions,
+    truth: Truth,
+    options: ScoreOptions,
+) -> None:
+    """Add the scores of all targets of a subject. Raises UserError if one cannot be scored."""
+    sample = load_sample(subject, truth.dataset, every_rater=True)
+    threshold, resample = options.threshold, options.resample
+    segmented = read_predictions(
+        predictions, subject.name, truth.targets, sample.grid, threshold, resample
+    )
+    plane_mm = in_plane_mm(sample.grid, truth.slice_axis)
+    for k, (target, own) in enumerate(segmented.items()):
+        evaluation = _evaluate(truth, sample, k, own)
+        scored.scores.add(subject, target, plane_mm, evaluation, own.threshold)
+        if options.painted:
+            arrays = evaluation.mask, sample.target[k], sample.ignored(k)
+            write_painted(scored.out / "painted", subject, target, *arrays)
 
 
 def _evaluate(truth: Truth, sample: Sample, k: int, segmented: Segmented) -> TargetEvaluation:

@@ -22,6 +22,7 @@ from softseg.data.nifti.io import file_stem, nifti_files, unreadable_formats
 from softseg.metrics.score import Evaluate
 from softseg.preprocess.slices import Slices
 from softseg.runs.folder import Run
+from softseg.scoring.case_table import read_case_table
 from softseg.scoring.names import MASK, SOFT, SegmentationName, case_names, parse_name, person_of
 
 Masks = dict[str, dict[str, dict[str, Path]]]  # case -> target -> rater -> file
@@ -45,6 +46,8 @@ class MaskFolders(DatasetFields):
     loader: Literal["masks"]
     folders: tuple[str, ...]
     """The folders; a case has a mask in each."""
+    cases: str | None = None
+    """Table of the masks of each case, in the first folder; null: names say it."""
 
     def __call__(self) -> list[Subject]:
         """Find the cases, in natural order.
@@ -65,6 +68,18 @@ class MaskFolders(DatasetFields):
             raise DatasetError(f"{self.root}: {problems[0]}", problems, subjects)
         return subjects
 
+    def _masks_in(self, folder: Path) -> dict[Path, SegmentationName]:
+        """Return the masks of a folder with their cases, by their names or by the table."""
+        if self.cases is None:
+            return _named_masks(folder)
+        masks = read_case_table(Path(self.cases)).masks
+        if not masks:
+            raise UserError(f"--cases {self.cases}: has no column truth with paths in {folder}")
+        return {
+            folder / mask.path: SegmentationName(mask.case, mask.target, mask.rater)
+            for mask in masks
+        }
+
     def _subject(self, case: str, masks: Mapping[str, dict[str, Path]]) -> Subject:
         """Return a case; its first mask sets the grid."""
         labels: dict[str, dict[str, Path | None]] = {name: {**masks[name]} for name in self.targets}
@@ -78,7 +93,7 @@ class MaskFolders(DatasetFields):
         problems = []
         for folder in map(Path, self.folders):
             of_folder = "" if len(self.folders) == 1 else folder.name
-            for path, name in _named_masks(folder).items():
+            for path, name in self._masks_in(folder).items():
                 rater = "-".join(filter(None, (of_folder, name.rater)))
                 for target in [name.target] if name.target else self.targets:
                     if target not in self.targets:
@@ -169,11 +184,13 @@ def read_truth(
     sources: Sequence[Path],
     changes: Sequence[str] = (),
     targets: Mapping[str, Sequence[float]] | None = None,
+    cases: Path | None = None,
 ) -> Truth:
     """Return the truth of a YAML file with the section `dataset`, a run, or folders of masks.
 
     Of a run's folder it is the test set. Several folders are of several raters, and the mean of
-    their masks is the truth. `targets` names those in folders, with their codes in label maps.
+    their masks is the truth. `targets` names those in folders, with their codes in label maps;
+    `cases` is a table of the masks in a folder.
     `changes` are `key=value` changes of the configuration. Raises UserError for anything else.
     """
     [first, *others] = sources
@@ -183,7 +200,7 @@ def read_truth(
         return _of_file(find_config(first), changes, targets)
     if missing := [str(path) for path in sources if not path.is_dir()]:
         raise UserError(f"--truth {missing[0]}: there is no such folder")
-    return _of_folders(sources, changes, targets or {})
+    return _of_folders(sources, changes, targets or {}, cases)
 
 
 def _of_run(run: Run, changes: Sequence[str]) -> Truth:
@@ -209,7 +226,10 @@ def _of_file(
 
 
 def _of_folders(
-    folders: Sequence[Path], changes: Sequence[str], targets: Mapping[str, Sequence[float]]
+    folders: Sequence[Path],
+    changes: Sequence[str],
+    targets: Mapping[str, Sequence[float]],
+    cases: Path | None,
 ) -> Truth:
     """Return the truth of masks in folders."""
     codes = {name: list(values) or None for name, values in targets.items()}
@@ -218,8 +238,9 @@ def _of_folders(
         "root": str(folders[0]),
         "folders": list(map(str, folders)),
         "contrasts": ["truth"],
-        "targets": {n: {"values": v} for n, v in codes.items()} or _named_targets(folders),
+        "targets": {n: {"values": v} for n, v in codes.items()} or _named_targets(folders, cases),
         "raters": {"fusion": "mean"},
+        "cases": None if cases is None else str(cases),
     }
     source = " ".join(map(str, folders))
     tree = ConfigTree.at({"dataset": section}, Location(f"--truth {source}"))
@@ -227,10 +248,13 @@ def _of_folders(
     return _truth(source, config)
 
 
-def _named_targets(folders: Sequence[Path]) -> dict[str, Any]:
+def _named_targets(folders: Sequence[Path], cases: Path | None) -> dict[str, Any]:
     """Return the targets that names of masks or nnU-Net's dataset.json name, or an unnamed one."""
-    names = [name for folder in folders for name in _named_masks(folder).values()]
-    if targets := sorted({name.target for name in names if name.target}, key=natural_key):
+    if cases is None:
+        named = {name.target for folder in folders for name in _named_masks(folder).values()}
+    else:
+        named = {mask.target for mask in read_case_table(cases).masks}
+    if targets := sorted(named - {""}, key=natural_key):
         return {target: {} for target in targets}
     for place in (folders[0], folders[0].parent):
         if (place / "dataset.json").is_file():

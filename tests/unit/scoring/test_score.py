@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -273,3 +274,48 @@ def test_raters_have_the_scores_of_challenges(tmp_path, monkeypatch):
     assert row["qubiq"] == 100  # the mean of the raters itself
     assert row["crps_ml"] == pytest.approx(0, abs=1e-9)
     assert row["ece_raters"] > 0
+
+
+def test_a_table_says_which_segmentation_is_of_which_case(tmp_path, monkeypatch):
+    shifted = np.roll(makers.ball(soft=False), 1, axis=0)
+    makers.nifti(tmp_path / "truth" / "one.nii.gz", makers.ball(soft=False))
+    makers.nifti(tmp_path / "truth" / "two.nii.gz", shifted)
+    makers.nifti(tmp_path / "ours" / "x" / "result.nii.gz", makers.ball())
+    lines = [
+        "case,prediction,truth",
+        "A,x/result.nii.gz,one.nii.gz",
+        "A,x/result.nii.gz,two.nii.gz",
+    ]
+    (tmp_path / "cases.csv").write_text("\n".join(lines))
+    arguments = ["--truth", tmp_path / "truth", "--cases", tmp_path / "cases.csv", "-o", tmp_path]
+    assert score(monkeypatch, tmp_path / "ours", *arguments) == 0
+    row = table(tmp_path).loc["A"]
+    assert row["dice_rater_1"] > row["dice_rater_2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("case,truth\nA,one.nii.gz", "no column 'prediction'"),
+        ("case,prediction\nA,x.nii.gz\nB,x.nii.gz", "x.nii.gz is of A and B"),
+        ("case,prediction\nA,x.nii.gz", "has no column truth"),
+    ],
+)
+def test_wrong_table_is_one_message(content, message, masks, tmp_path, monkeypatch, capsys):
+    (tmp_path / "cases.csv").write_text(content)
+    arguments = ["--truth", masks, "--cases", tmp_path / "cases.csv", "-o", tmp_path / "out"]
+    assert score(monkeypatch, masks, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_painted_maps_show_what_is_right_too_much_and_too_little(masks, tmp_path, monkeypatch):
+    moved = np.roll(makers.ball(soft=False), 1, axis=0)
+    for case in CASES:
+        makers.nifti(tmp_path / "ours" / f"{case}_T2w.nii.gz", moved)
+    arguments = ["--truth", masks, "-o", tmp_path / "out", "--painted"]
+    assert score(monkeypatch, tmp_path / "ours", *arguments) == 0
+    path = tmp_path / "out/painted/sub-01_T2w_label-foreground_desc-errors_dseg.nii.gz"
+    painted = np.asarray(nib.load(path).dataobj)
+    ours, true = moved > 0, makers.ball() >= 0.5
+    expected = 1 * (ours & true) + 2 * (ours & ~true) + 3 * (~ours & true)
+    np.testing.assert_array_equal(painted, expected)
