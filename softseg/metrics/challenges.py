@@ -50,7 +50,7 @@ def score_curvas(
     Assessment).
     """
     volumes = [volume_ml(mask, voxel_ml) for mask in raters.values()]
-    counted = ... if ignore is None else ~ignore
+    counted = np.ones(probability.shape, dtype=bool) if ignore is None else ~ignore
     masks = [mask[counted] for mask in raters.values()]
     return {
         "crps_ml": crps(volume_ml(probability, voxel_ml), volumes),
