@@ -14,7 +14,6 @@ from softseg.report.figures import write_figure
 from softseg.report.groups import (
     by_center,
     by_resolution,
-    center_name,
     dice_table,
     missing_group_sentences,
 )
@@ -168,13 +167,13 @@ def test_scans_without_a_recorded_resolution_are_counted(tmp_path):
 def test_the_column_of_the_groups_names_them(tmp_path):
     fake.group(study(tmp_path / "a", None), CENTERS, column="scanner")
     results = read_results(tmp_path / "a")
-    assert center_name(results) == by_center(results, "gm").heading == "scanner"
+    assert results.group_column == by_center(results, "gm").heading == "scanner"
     older = study(tmp_path / "b")
     for path in older.rglob("run.json"):  # scored before the column was recorded
         record = json.loads(path.read_text())
         del record["scored_group_by"]
         path.write_text(json.dumps(record))
-    assert center_name(read_results(older)) == "center"
+    assert read_results(older).group_column == "center"
 
 
 def test_the_example_of_a_center_is_its_median_subject(tmp_path):
