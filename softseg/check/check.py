@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from softseg.check.file_checks import find_flat_slices, find_outliers, find_unusual_files
+from softseg.check.file_checks import find_flat_scans, find_outliers, find_unusual_files
 from softseg.check.findings import (
     CheckResult,
     FileSummary,
@@ -43,6 +43,7 @@ from softseg.data.nifti.io import read_dtype
 from softseg.data.sample import SubjectError, SubjectReader, contrast_of_masks, load_sample
 from softseg.data.splits import Sets
 from softseg.data.subject import Frame, Subject
+from softseg.preprocess.samples import Samples
 from softseg.preprocess.slices import Slices
 from softseg.preprocess.soften import soften_sample
 
@@ -62,7 +63,7 @@ def check_dataset(
     seed: int,
     console: Console,
     pairs: Path | None = None,
-    slices: Slices = _AXIAL,
+    samples: Samples = _AXIAL,
 ) -> CheckResult:
     """Find, divide and check a dataset's subjects; write the table of pairs if there is a path.
 
@@ -92,7 +93,7 @@ def check_dataset(
         task = bar.add_task("reading", total=len(subjects))
         allow_leak = split.allow_leak
         result = check_files(subjects, dataset, lambda: bar.advance(task), sets, allow_leak)
-    problems += find_flat_slices(result.files, slices)
+    problems += find_flat_scans(result.files, samples)
     if sets is not None:
         problems += find_groups_in_several_sets(subjects, split, sets)
     result = replace(result, findings=sort_findings([*result.findings, *problems]))

@@ -20,6 +20,7 @@ from softseg.check.findings import (
 from softseg.core.types import BoolArray, Float64Array
 from softseg.data.loaders.base import DatasetFields, Target
 from softseg.data.masks import ROUNDING, TOLERANCE, format_values
+from softseg.preprocess.samples import Samples
 from softseg.preprocess.slices import Slices
 
 ALIGNED_MM = 1e-3
@@ -143,29 +144,35 @@ def _negative_minima(volumes: Sequence[VolumeSummary], contrast: str) -> Iterato
         yield Finding("note", "values below 0", what, do)
 
 
-def find_flat_slices(files: Sequence[FileSummary], slices: Slices) -> Iterator[Finding]:
-    """Yield images of which a 2D network has no sound slices.
+def find_flat_scans(files: Sequence[FileSummary], samples: Samples) -> Iterator[Finding]:
+    """Yield images of which a network has no sound samples.
 
-    These are images whose slices are 1 pixel wide, 2D images that are cut along the wrong axis, and
-    images with too few slices for `slices.neighbors`.
+    For a 3D network these are images of a single slice. For a 2D network they are images whose
+    slices are 1 pixel wide, 2D images that are cut along the wrong axis, and images with too few
+    slices for `slices.neighbors`.
     """
     for file in files:
-        if file.kind == "image":
-            axis_of = {
-                code: axis for axis, codes in enumerate(("LR", "PA", "IS")) for code in codes
-            }
-            lengths = zip(file.volume.orientation, file.volume.shape, strict=True)
-            x, y, z = (n for _, n in sorted(lengths, key=lambda pair: axis_of[pair[0]]))
-            if plane := slices.plane_of_flat((x, y, z)):
-                what, do = slices.flat_message([file.subject], plane), f"set slices.axis: {plane}"
-                yield Finding("warning", "flat slices", what, do, file.subject, file.path)
-            if (count := (x, y, z)[slices.axis_index]) <= slices.neighbors:
-                what = (
-                    f"has {count} {slices.axis} slice(s), but slices.neighbors: {slices.neighbors} "
-                    f"needs at least {slices.neighbors + 1}"
-                )
-                do = "use fewer neighbors, or leave the subject out with dataset.exclude"
-                yield Finding("warning", "too few slices", what, do, file.subject, file.path)
+        if file.kind != "image":
+            continue
+        if not isinstance(samples, Slices):
+            if 1 in file.volume.shape:
+                what = f"has one slice ({format_shape(file.volume.shape)} voxels)"
+                do = "use model.name: unet2d, or leave the subject out with dataset.exclude"
+                yield Finding("error", "single slice", what, do, file.subject, file.path)
+            continue
+        axis_of = {code: axis for axis, codes in enumerate(("LR", "PA", "IS")) for code in codes}
+        lengths = zip(file.volume.orientation, file.volume.shape, strict=True)
+        x, y, z = (n for _, n in sorted(lengths, key=lambda pair: axis_of[pair[0]]))
+        if plane := samples.plane_of_flat((x, y, z)):
+            what, do = samples.flat_message([file.subject], plane), f"set slices.axis: {plane}"
+            yield Finding("warning", "flat slices", what, do, file.subject, file.path)
+        if (count := (x, y, z)[samples.axis_index]) <= samples.neighbors:
+            what = (
+                f"has {count} {samples.axis} slice(s), but slices.neighbors: {samples.neighbors} "
+                f"needs at least {samples.neighbors + 1}"
+            )
+            do = "use fewer neighbors, or leave the subject out with dataset.exclude"
+            yield Finding("warning", "too few slices", what, do, file.subject, file.path)
 
 
 def _unused_codes(

@@ -41,9 +41,8 @@ def check(
     from softseg.training.run_summary import summarize_data
 
     console, experiment = open_console(to_stderr=json_), load_experiment(config, set_ or [])
-    slices = experiment.slices.model_copy(update={"neighbors": experiment.samples.neighbor_count})
     result = check_dataset(
-        experiment.dataset, experiment.split, experiment.seed, console, pairs, slices
+        experiment.dataset, experiment.split, experiment.seed, console, pairs, experiment.samples
     )
     if json_:
         print_json(as_json(result))

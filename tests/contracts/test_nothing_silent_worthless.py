@@ -17,6 +17,7 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.errors import UserError
 from softseg.evaluation.evaluate import evaluate
+from softseg.preprocess.patches import Patches
 from softseg.report.context import report_warnings
 from softseg.report.results import read_results
 from softseg.training.train import train
@@ -151,8 +152,13 @@ def test_slices_one_pixel_wide_name_the_plane_of_whole_images(project, axis, pla
     assert len(flat) == 5
     assert flat[0].do == f"set slices.axis: {plane}"
     whole = load_config(project / "case.yaml", Experiment, [f"slices.axis={plane}"])
-    findings = check_dataset(dataset, split, 0, Console(quiet=True), slices=whole.slices).findings
+    findings = check_dataset(dataset, split, 0, Console(quiet=True), samples=whole.slices).findings
     assert "flat slices" not in {finding.kind for finding in findings}
+    of_volumes = check_dataset(dataset, split, 0, Console(quiet=True), samples=Patches()).findings
+    single = [finding for finding in of_volumes if finding.kind == "single slice"]
+    assert [finding.subject for finding in single] == ["s0", "s1", "s2", "s3", "s4"]
+    assert {finding.severity for finding in single} == {"error"}  # training stops with it
+    assert "flat slices" not in {finding.kind for finding in of_volumes}
     (project / "run").rename(project / "flat")
     assert "pixel wide" not in trained(project, f"slices.axis={plane}")[1]
 
