@@ -112,7 +112,7 @@ class Trainer(Component):
     checkpoint_blocks: bool = False
     """Whether the backward pass computes the blocks of the network again instead of keeping their
     feature maps (gradient checkpointing): the same gradients in less memory, for large patches or
-    batches; a step takes about a third longer."""
+    batches; a step takes about a third longer. A run may be resumed with another value."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
     """Minimum number of seconds between checkpoints, which a thread writes while training goes on;
     0: after every epoch, as far as the disk keeps up. A checkpoint is also written at the end, and

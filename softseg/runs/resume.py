@@ -17,8 +17,8 @@ from softseg.runs.folder import Run
 from softseg.runs.patch_size import with_recorded_patches
 from softseg.runs.recorded_hardware import HARDWARE_KEYS, with_recorded_hardware
 
-# where the data and the files are, what is displayed, and how often it is written;
-# `check_same_data` compares the content
+# where the data and the files are, what is displayed, how often it is written, and what is computed
+# again instead of being kept in memory; `check_same_data` compares the content
 _WITHOUT_EFFECT = {
     "name",
     "dataset.root",
@@ -27,6 +27,7 @@ _WITHOUT_EFFECT = {
     "dataset.memory_gb",
     "split.file",
     "split.allow_leak",
+    "trainer.checkpoint_blocks",
     "trainer.checkpoint_seconds",
     "trainer.images_every",
     "trainer.logger",

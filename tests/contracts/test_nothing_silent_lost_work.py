@@ -70,6 +70,7 @@ def test_resuming_accepts_what_changes_no_bit_and_records_it(softseg, tmp_path):
         "dataset.cache_gb=1",
         "dataset.memory_gb=1",
         "trainer.images_every=1",
+        "trainer.checkpoint_blocks=true",
         "evaluate.lesions={}",
     ]
     status, out, err = softseg("train", "tiny.yaml", "--resume", sets=sets)
@@ -79,7 +80,7 @@ def test_resuming_accepts_what_changes_no_bit_and_records_it(softseg, tmp_path):
     assert (kept["dataset"]["root"], kept["trainer"]["images_every"]) == ("moved", 1)
     metadata = json.loads((tmp_path / "runs/tiny/run.json").read_text())
     assert "dataset.root: data -> moved" in metadata["resumed"][-1]["changed"]
-    assert len(metadata["resumed"][-1]["changed"]) == 6
+    assert len(metadata["resumed"][-1]["changed"]) == 7
 
 
 def test_a_finished_run_takes_over_a_moved_root_and_keeps_the_settings_of_its_scores(
