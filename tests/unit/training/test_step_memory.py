@@ -105,7 +105,7 @@ def gpu(monkeypatch):
 
 ON_GPU = {"device": "cuda:0", "batch_size": 4}
 PREPARED = PreparedData(SETS, tiny_stack())
-NEEDED = PREPARED.stack.n_bytes + training_bytes(experiment(TINY), (4, 1, 24, 24))
+NEEDED = PREPARED.store.n_bytes + training_bytes(experiment(TINY), (4, 1, 24, 24))
 
 
 @pytest.mark.parametrize("fits", [True, False])
@@ -127,7 +127,7 @@ def test_slices_stay_on_the_host_if_memory_runs_out_while_they_are_copied(gpu, c
     copied = gpu(2**40, shortage)
     with caplog.at_level(logging.WARNING):
         task = build_task(experiment(TINY, **ON_GPU), PREPARED)
-    assert task.stack is PREPARED.stack
+    assert task.stack is PREPARED.store
     assert task.device == torch.device("cuda:0")
     assert copied == [torch.device("cuda:0"), "emptied"]
     [record] = caplog.records
@@ -138,7 +138,7 @@ def test_slices_stay_on_the_host_if_memory_runs_out_while_they_are_copied(gpu, c
 def test_a_batch_that_a_gpu_cannot_index_is_rejected_before_training(gpu, device):
     gpu(2**60)
     large = torch.zeros(1).expand(16, 1, 512, 512)  # takes no memory
-    prepared = replace(PREPARED, stack=replace(PREPARED.stack, image=large))
+    prepared = replace(PREPARED, store=replace(PREPARED.store, image=large))
     build_task(experiment(device=device, batch_size=42), prepared)  # 42 x 192 x 512 x 512 < 2^31
     too_large = experiment(device=device, batch_size=43)
     if device == "cpu":
@@ -151,8 +151,8 @@ def test_a_batch_that_a_gpu_cannot_index_is_rejected_before_training(gpu, device
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_slices_stay_on_the_host_if_the_memory_of_a_real_gpu_runs_out():
-    larger = PREPARED.stack.image.repeat(1000, 1, 1, 1)  # than what torch keeps of freed memory
-    prepared = replace(PREPARED, stack=replace(PREPARED.stack, image=larger))
+    larger = PREPARED.store.image.repeat(1000, 1, 1, 1)  # than what torch keeps of freed memory
+    prepared = replace(PREPARED, store=replace(PREPARED.store, image=larger))
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.0, 0)
     try:
