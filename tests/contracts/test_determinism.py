@@ -120,7 +120,8 @@ def test_another_seed_gives_other_bits(first: Path) -> None:
 def test_one_job_or_two_with_a_cold_or_a_warm_cache_give_the_same_tables(tmp_path: Path) -> None:
     """Of a 2D and a 3D candidate."""
     project.make(tmp_path)
-    volumes = "  volumes:\n    model: {name: unet3d}\n    patches: {size: [12, 12, 4]}\nsplits:"
+    model = "{name: unet3d, depth: 1, filters: 2, head: {name: sigmoid}}"
+    volumes = f"  volumes:\n    model: {model}\n    patches: {{size: [12, 12, 4]}}\nsplits:"
     (tmp_path / "both.yaml").write_text(ABLATION.replace("splits:", volumes))
     results = {}
     for jobs in ("2", "1"):

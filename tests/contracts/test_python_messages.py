@@ -25,6 +25,7 @@ NOT_REACHED = {
     "softseg/package/onnx.py": "packages are not part of the API",
     "softseg/interop": "conversions are not part of the API",
     "softseg/cli": "the command itself",
+    "softseg/scoring": "scores of segmentations of other tools are not part of the API",
     "softseg/check": "checks of data are not part of the API",
     "softseg/training/augmentation_sheet.py": "figures of augmentation are not part of the API",
     "softseg/runs/provenance.py": "options of git",
