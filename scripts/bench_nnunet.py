@@ -36,7 +36,7 @@ from bench_parts import (
     start_training,
     timed,
 )
-from environment import python_with_packages
+from compare_environments import NNUNET
 from rich.console import Console
 
 from softseg.config.experiment import Experiment
@@ -54,7 +54,7 @@ Plan = Mapping[str, Any]
 SCANS, PATCHES = 24, 48  # of the loaders; patches in a round
 COMMAND = "the command"
 SAMPLING_TARGET, PREDICTION_TARGET = 5, 3
-PACKAGES = ["torch==2.13.0", "nnunetv2==2.8.1"]
+ENVIRONMENTS = Path(__file__).parent.parent / ".venv-peers"
 _QUIET = Console(quiet=True)
 
 
@@ -244,17 +244,12 @@ def both_sides(scans: int) -> Iterator[Sides]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_raw(folder, subjects)
-        nnunet = NnUnet(nnunet_python(), folder)
+        nnunet = NnUnet(NNUNET.python(ENVIRONMENTS), folder)
         try:
             experiment = on_cpu("hippocampus_3d.yaml", root, *planned_changes(nnunet.plan))
             yield Sides(nnunet, subjects, experiment, folder)
         finally:
             nnunet.close()
-
-
-def nnunet_python() -> Path:
-    """Return the Python of nnU-Net's environment, which is created if there is none yet."""
-    return Path(python_with_packages("nnunet", PACKAGES))
 
 
 def write_raw(folder: Path, subjects: Sequence[Subject]) -> None:

@@ -1,4 +1,4 @@
-"""The virtual environments of the scripts; they are created if they are missing or outdated."""
+"""The virtual environment of the scripts; it is created if it is missing or outdated."""
 
 from __future__ import annotations
 
@@ -20,27 +20,17 @@ def python_with(extra: str | None = None) -> str:
     """
     if sys.version_info < (3, 11):  # noqa: UP036 - people run this with any Python
         sys.exit(f"softseg needs Python 3.11 or newer; this is {sys.version.split()[0]}")
-    target = f"{ROOT}[{extra}]" if extra else str(ROOT)
-    words = ["--editable", target, "--constraint", str(ROOT / "constraints.txt")]
-    return _environment(f".venv-{extra}" if extra else ".venv", words, _digest())
-
-
-def python_with_packages(name: str, packages: list[str]) -> str:
-    """Return the path of a Python with other packages, and not softseg, in .venv-NAME."""
-    return _environment(f".venv-{name}", packages, "\n".join(packages))
-
-
-def _environment(name: str, words: list[str], content: str) -> str:
-    """Return the Python of an environment; pip installs `words` unless its stamp is `content`."""
-    folder = ROOT / name
+    folder = ROOT / (f".venv-{extra}" if extra else ".venv")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = folder / "installed"
-    if not stamp.exists() or stamp.read_text() != content:
-        print(f"installing into {name} ...", flush=True)
+    digest = _digest()
+    if not stamp.exists() or stamp.read_text() != digest:
+        print(f"installing into {folder.name} ...", flush=True)
         venv.create(folder, with_pip=True, clear=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, *words], check=True)
-        stamp.write_text(content)
+        target = f"{ROOT}[{extra}]" if extra else str(ROOT)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--editable", target]
+        subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt")], check=True)
+        stamp.write_text(digest)
     return str(python)
 
 
