@@ -215,7 +215,7 @@ def command_works(sides: Sides, run: Path, subject: Subject) -> dict[str, Work]:
     scans.mkdir()
     (scans / file.name).symlink_to(file)
     ours = [sys.executable, "-m", "softseg", "predict", run, subject.first_image]
-    theirs = [nnunet_python().parent / "nnUNetv2_predict", "-i", scans]
+    theirs = [NNUNET.python(ENVIRONMENTS).parent / "nnUNetv2_predict", "-i", scans]
     theirs += ["-d", "1", "-c", CONFIGURATION, "-f", "0", "-device", "cpu"]
     theirs += ["--disable_tta", "-npp", "0", "-nps", "0"]  # no mirroring, in one process
     variables = {name: str(sides.folder / folder) for name, folder in FOLDERS.items()}
