@@ -63,9 +63,9 @@ class NnUnet:
 
     def __init__(self, python: Path, folder: Path) -> None:
         worker = Path(__file__).with_name("bench_nnunet_worker.py")
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        pipe, words = subprocess.PIPE, [python, worker, folder]
         with (folder / "nnunet.log").open("w") as log:
-            self.process = subprocess.Popen([python, worker, folder], stderr=log, **pipes)
+            self.process = subprocess.Popen(words, stderr=log, stdin=pipe, stdout=pipe, text=True)
         self.log = folder / "nnunet.log"
         self.plan: Plan = self._answer()
 

@@ -152,7 +152,8 @@ def collate(
         target = stack.raters[near_rows, to_device(raters, stack.raters.device)]
     else:
         target = stack.target[near_rows]
-    image, fill = with_neighbors(task, near_rows)
+    image = with_neighbors(task, task.stack.image, near_rows)
+    fill = with_neighbors(task, task.stack.fill, near_rows)
     return Batch(
         image,
         target,
@@ -167,16 +168,14 @@ def collate(
     )
 
 
-def with_neighbors(task: Task, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the images (B, C', H, W) and fill (B, C') of slices with their neighbors.
+def with_neighbors(task: Task, values: Tensor, rows: Tensor) -> Tensor:
+    """Return the values (B, C', ...) of slices with their neighbors: images or their fill.
 
-    `rows` (B,) are their indices on the device of the stack.
+    `values` (S, C, ...) are those of the store, and `rows` (B,) indices on its device.
     """
-    image, fill = task.stack.image, task.stack.fill
     if task.neighbor_rows is None:
-        return image[rows], fill[rows]
-    around = task.neighbor_rows[rows]
-    return image[around].flatten(1, 2), fill[around].flatten(1, 2)
+        return values[rows]
+    return values[task.neighbor_rows[rows]].flatten(1, 2)
 
 
 def _collate_patches(

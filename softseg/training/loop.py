@@ -285,7 +285,7 @@ def _volume_logits(predictor: Predictor, task: Task, volume: StoredVolume, rows:
     Those of a volume that is larger than a patch are blended from windows, as in inference.
     """
     if task.patches is None:
-        return predictor.logits(with_neighbors(task, rows)[0])
+        return predictor.logits(with_neighbors(task, task.stack.image, rows))
     image = task.stack.part("image", volume)
     fill = task.stack.fill[volume.start : volume.stop]
     logits = sliding_window_logits(

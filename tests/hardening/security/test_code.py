@@ -27,6 +27,8 @@ METHODS = {"extract", "extractall", "to_pickle", "read_pickle"}
 ALLOWED = {
     # checks every entry first (tests/unit/datasets/download/test_unpack.py)
     ("softseg/datasets/download/unpack.py", ".extractall"),
+    # reads numbers and plain containers only (tests/unit/scoring)
+    ("softseg/scoring/nnunet_probabilities.py", "pickle"),
     # a run that is overwritten (test_folders.py); the shared slices of a finished ablation
     ("softseg/core/files.py", "shutil.rmtree"),
     ("softseg/ablation/folder.py", "shutil.rmtree"),
