@@ -61,13 +61,12 @@ class DataSet:
 EQUAL_TIME = ("trainer.early_stopping=null", "trainer.threads=1", "trainer.images_every=0")
 OTHER_SETS = tuple(f"split.{key}=null" for key in ("test", "validation", "within", "folds"))
 """What the sets of a file replace."""
-SMALL_3D = ("model.filters=16", "trainer.precision=bf16", "trainer.average={decay: 0.99}")
 DATA_SETS = {
     "hippocampus": DataSet(
         folder="hippocampus",
         splits={"name": "kfold", "folds": 3, "validation": 13},
         recipe_2d=Recipe("hippocampus_softseg.yaml"),
-        recipe_3d=Recipe("hippocampus_3d.yaml", SMALL_3D),
+        recipe_3d=Recipe("hippocampus_3d.yaml"),
         patch=(48, 64, 48),
         spacing=(1.0, 1.0, 1.0),
     ),
