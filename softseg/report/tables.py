@@ -92,6 +92,8 @@ def candidates_table(results: Results) -> TextTable:
         crops = [step for step in experiment.preprocess if isinstance(step, Crop)]
         sizes = [f"{' x '.join(map(str, step.size))} around the {step.around}" for step in crops]
         steps = ", ".join(map(_described, experiment.augment))
+        if steps and (unaugmented := experiment.trainer.unaugmented_epochs):
+            steps += f" (not in the last {unaugmented} epochs)"
         loss, head = _described(experiment.loss), _described(experiment.model.head)
         texts = (name, loss, head, steps or "none", ", ".join(sizes) or "none")
         rows.append(tuple(map(Cell, texts)))

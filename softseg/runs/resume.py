@@ -84,6 +84,11 @@ def _rejection(change: Change, experiment: Experiment, extend: bool) -> str | No
             f" (the {trainer.schedule.name} schedule spans max_epochs, so all learning rates would "
             "be others; only with trainer.schedule: {name: constant} can a run be extended)"
         )
+    if trainer.unaugmented_fraction:
+        return (
+            " (the run has had its last epochs, which trainer.unaugmented_fraction leaves without "
+            "augmentation)"
+        )
     if loss.at(before - 1) != loss.at(trainer.max_epochs - 1):
         return (
             f" (a weight of the loss still changes after epoch {before}, so that validation losses "

@@ -69,10 +69,12 @@ def score_folders(
     """
     check_new_folder(out)
     names = _candidate_names(folders)
-    scored = [
-        _score_folder(folder, name, out if len(names) == 1 else out / name, truth, options, console)
+    # those of all folders are found before anything of one is written
+    found = [
+        _find(folder, name, out if len(names) == 1 else out / name, truth, options)
         for folder, name in zip(folders, names, strict=True)
     ]
+    scored = [_score(folder, predictions, truth, options, console) for folder, predictions in found]
     for each in scored:
         each.out.mkdir(parents=True, exist_ok=True)
         remove_leftovers(temporary_files(each.out, recursive=False))
@@ -95,21 +97,33 @@ def _candidate_names(folders: Sequence[Path]) -> list[str]:
     return [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "scores" for name in names]
 
 
-def _score_folder(
-    folder: Path, name: str, out: Path, truth: Truth, options: ScoreOptions, console: Console
-) -> ScoredFolder:
-    """Score all segmentations in a folder that have a truth.
-
-    Raises UserError if there are none that can be scored.
-    """
+def _find(
+    folder: Path, name: str, out: Path, truth: Truth, options: ScoreOptions
+) -> tuple[ScoredFolder, Predictions]:
+    """Return the segmentations in a folder that have a truth, and the folder without scores."""
     problems = list(truth.problems)
     predictions = find_predictions(folder, truth, problems, options.codes, options.cases)
     subjects = [truth.subjects[subject] for subject in predictions.files]
     group_by = truth.evaluate.metrics.group_by or center_column(subjects)
-    scored = ScoredFolder(name, folder, out, Scores(group_by), problems)
+    return ScoredFolder(name, folder, out, Scores(group_by), problems), predictions
+
+
+def _score(
+    scored: ScoredFolder,
+    predictions: Predictions,
+    truth: Truth,
+    options: ScoreOptions,
+    console: Console,
+) -> ScoredFolder:
+    """Add the scores of all segmentations in a folder.
+
+    Raises UserError if there are none that can be scored.
+    """
+    problems = scored.problems
+    subjects = [truth.subjects[subject] for subject in predictions.files]
     hidden = not console.is_terminal
     for subject in track(
-        subjects, f"scoring {name}", console=console, transient=True, disable=hidden
+        subjects, f"scoring {scored.name}", console=console, transient=True, disable=hidden
     ):
         try:
             _score_subject(scored, subject, predictions, truth, options)
@@ -120,7 +134,7 @@ def _score_folder(
     problems[:] = dict.fromkeys(problems)
     if not scored.scores.rows:
         shown = "".join(f"\n  - {problem}" for problem in problems)
-        raise UserError(f"{folder}: no segmentation can be scored:{shown}")
+        raise UserError(f"{scored.folder}: no segmentation can be scored:{shown}")
     return scored
 
 

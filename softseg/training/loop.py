@@ -106,6 +106,7 @@ def train_epoch(
     state.model.train()
     state.head.train()
     epoch = state.epoch + 1
+    task = task.in_epoch(epoch)
     seeds.reseed_torch(task.seed, task.processes.stream("dropout"), epoch)
     augmentation_generator = seeds.generator(task.seed, "augment", epoch)
     rater_generator = seeds.generator(task.seed, "raters", epoch)

@@ -44,6 +44,8 @@ def summarize(
         trained = sum(p.numel() for p in state.model.parameters() if p.requires_grad)
         frozen = f" ({trained:,} train, frozen blocks: {blocks})"
     epochs = f"epochs    {trainer.max_epochs} at most"
+    if unaugmented := trainer.unaugmented_epochs:
+        epochs += f", the last {unaugmented} without augmentation"
     return "\n".join(
         [
             f"{experiment.name}: {trainer.device}, {trainer.threads} "

@@ -188,6 +188,17 @@ class Task:
         """Whether augmentation mixes the samples of a batch."""
         return any(isinstance(step, augment.Mixup) for step in self.augment)
 
+    def in_epoch(self, epoch: int) -> Task:
+        """The task of an epoch, counted from 1: the last ones may be without augmentation."""
+        augmented_epochs = self.trainer.max_epochs - self.trainer.unaugmented_epochs
+        return self if epoch <= augmented_epochs else self._unaugmented
+
+    @cached_property
+    def _unaugmented(self) -> Task:
+        """The same task without random steps."""
+        kept = tuple(step for step in self.augment if isinstance(step, augment.Binarize))
+        return replace(self, augment=kept)
+
     @cached_property
     def neighbor_rows(self) -> Tensor | None:
         """Rows (S, 2 N + 1) of each slice and its neighbors, on the stack's device; None: alone."""

@@ -150,6 +150,11 @@ GROWING = (
         ([], "trainer.max_epochs=4", "the cosine schedule spans max_epochs"),
         ([CONSTANT, GROWING], "trainer.max_epochs=4", "a weight of the loss still changes"),
         ([CONSTANT], "trainer.max_epochs=1", "a run can only be extended"),
+        (
+            [CONSTANT, "trainer.early_stopping=null", "trainer.unaugmented_fraction=0.5"],
+            "trainer.max_epochs=4",
+            "the run has had its last epochs",
+        ),
     ],
 )
 def test_what_cannot_be_extended_is_explained(softseg, start, change, words):

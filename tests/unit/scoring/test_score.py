@@ -319,3 +319,10 @@ def test_painted_maps_show_what_is_right_too_much_and_too_little(masks, tmp_path
     ours, true = moved > 0, makers.ball() >= 0.5
     expected = 1 * (ours & true) + 2 * (ours & ~true) + 3 * (~ours & true)
     np.testing.assert_array_equal(painted, expected)
+
+
+def test_a_folder_that_is_missing_leaves_nothing_of_the_others(masks, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    words = [masks, tmp_path / "nowhere", "--truth", masks, "--painted", "-o", out]
+    assert score(monkeypatch, *words) == 2
+    assert not out.exists()

@@ -226,3 +226,38 @@ def test_the_running_maximum_of_a_head_is_restored(tmp_path):
     states.restore(restored, tmp_path / "last.pt")
     assert restored.head.scale.maximum.tolist() == [3]
     assert restored.head.scale.seen.tolist() == [True]
+
+
+STEPS = ({"affine": {}}, {"mixup": {}}, {"noise": {}}, {"binarize": {}})
+
+
+def test_the_last_epochs_are_those_of_a_training_whose_only_step_is_binarize():
+    schedule = {"max_epochs": 4, "early_stopping": None}
+    task = tiny_task(steps=STEPS, loss="dice", unaugmented_fraction=0.5, **schedule)
+    state, _ = fit_tiny(task)
+    expected = tiny_state(task)
+    for steps in (STEPS, STEPS, STEPS[-1:], STEPS[-1:]):
+        epoch_task = tiny_task(steps=steps, loss="dice", **schedule)
+        train_epoch(expected, epoch_task, Watcher())
+        expected.schedule.step()
+        expected.epoch += 1
+    assert torch.equal(weights(state), weights(expected))
+
+
+def test_resuming_within_the_epochs_without_augmentation_ends_with_the_same_bits(tmp_path):
+    task = tiny_task(max_epochs=5, early_stopping=None, unaugmented_fraction=0.4)
+    whole, _ = fit_tiny(task)
+
+    class Killed(Watcher):
+        def epoch(self, state, record, best, preview):
+            write_checkpoint(states.checkpoint(state), tmp_path / "last.pt")
+            if state.epoch == 4:
+                raise KeyboardInterrupt
+
+    state = tiny_state(task)
+    with pytest.raises(KeyboardInterrupt):
+        fit(state, task, Killed())
+    resumed = tiny_state(task)
+    states.restore(resumed, tmp_path / "last.pt")
+    fit(resumed, task, Watcher())
+    assert torch.equal(weights(whole), weights(resumed))
