@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 from compare_environments import MONAI, NNUNET
 from compare_nnunet import STEPS_PER_EPOCH
+from compare_sets import DATA_SETS
 from soften import p_values
 
 SCORES = {
@@ -22,7 +23,8 @@ SCORES = {
     "hd95_mm": ("HD95 [mm]", "{:.2f}"),
 }
 """Column of metrics.csv -> its heading and format."""
-TESTED = ("dice", "mse")
+TESTED = ("dice", "mse", "ece", "soft_bias")
+OF_ABSOLUTE_VALUES = ("soft_bias",)
 COSTS = {
     "core_minutes": ("core-minutes", "{:.1f}"),
     "peak_mb": ("peak memory [MB]", "{:.0f}"),
@@ -38,8 +40,9 @@ many epochs or steps fit; the schedule of the learning rate has that length. Sco
 over the test scans of all folds, in native space, by `softseg score`; MSE, ECE and the soft \
 volume bias are of the soft maps, the others of masks: for softseg at the threshold of its search \
 on training and validation scans, for the others at 0.5, as they decide. A bias is predicted minus \
-true volume, in percent of the true one. *: p < 0.05 against {reference}, of Dice and MSE (paired \
-Wilcoxon tests over scans, Holm over the systems).
+true volume, in percent of the true one. *: p < 0.05 against the system that is named above the \
+table (paired Wilcoxon tests over scans, Holm over the systems), of Dice, MSE, ECE and the \
+absolute value of the soft volume bias.
 
 - softseg: the configurations that come with it, with one thread and without early stopping; \
 `eval --threshold-search` and `predict`, whose times are not in the core-minutes.
@@ -56,34 +59,37 @@ configurations that the recipe extends.
 """
 
 
-def about(scores: pd.DataFrame) -> str:
+def about() -> str:
     """Return what the tables show, with the versions of the peers."""
     versions = {
         environment.name: environment.packages[1].partition("==")[2]
         for environment in (NNUNET, MONAI)
     }
-    reference = scores["system"].iloc[0] if len(scores) else "the first system"
-    return ABOUT.format(**versions, steps=STEPS_PER_EPOCH, reference=reference)
+    return ABOUT.format(**versions, steps=STEPS_PER_EPOCH)
 
 
-def summary(scores: pd.DataFrame, costs: pd.DataFrame, reference: str) -> pd.DataFrame:
+def summary(
+    scores: pd.DataFrame, costs: pd.DataFrame, references: Mapping[str, str]
+) -> pd.DataFrame:
     """Return a row for each dataset, budget and system: means, spread, p-values, costs.
 
     Args:
         scores: a row per test scan, with the columns `KEPT`.
         costs: a row per fold, with `KEYS`, `fold`, those of `COSTS` and `units`.
-        reference: the system with which the others are compared.
+        references: dataset -> the system with which the others are compared.
     """
     rows = []
     for (data_set, budget), members in scores.groupby(["set", "budget"], sort=False):
         systems = list(dict.fromkeys(members["system"]))
+        reference = references[data_set]
         p = {name: p_of(members, name, systems, reference) for name in TESTED}
         for number, system in enumerate(systems):
             own = members[members["system"] == system]
-            row = {"set": data_set, "budget": budget, "system": system}
+            row = {"set": data_set, "budget": budget, "system": system, "reference": reference}
             row |= {"folds": own["fold"].nunique(), "scans": len(own)}
             for score in SCORES:
                 row |= {score: own[score].mean(), f"{score}_sd": own[score].std()}
+            row |= {f"absolute_{score}": own[score].abs().mean() for score in OF_ABSOLUTE_VALUES}
             row |= {f"p_{name}": p[name][number] for name in TESTED}
             rows.append(row | {"worst_dice": own["dice"].min()})
     means = costs.groupby(KEYS, sort=False)[[*COSTS, "units"]].mean().reset_index()
@@ -95,6 +101,8 @@ def p_of(members: pd.DataFrame, score: str, systems: Sequence[str], reference: s
     if reference not in systems:
         return [float("nan")] * len(systems)
     values = members.pivot_table(score, ["fold", "subject"], "system", dropna=False)
+    if score in OF_ABSOLUTE_VALUES:
+        values = values.abs()
     return p_values(values.dropna(), systems, reference)
 
 
@@ -103,6 +111,8 @@ def markdown(table: pd.DataFrame, skipped: pd.DataFrame) -> Iterator[str]:
     tables = table.groupby(["set", "budget"], sort=False) if len(table) else ()
     for (data_set, budget), rows in tables:
         yield f"### {data_set}, {budget:g} core-minutes"
+        yield ""
+        yield f"Tests (*) are against {rows['reference'].iloc[0]}."
         yield ""
         headings = [heading for heading, _ in (SCORES | COSTS).values()]
         yield f"| system | folds | scans | {' | '.join(headings)} |"
@@ -130,11 +140,12 @@ def write(folder: Path, scores: pd.DataFrame, costs: pd.DataFrame, skipped: pd.D
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame()
     if len(scores):
-        table = summary(scores, costs, scores["system"].iloc[0])
+        references = {name: data_set.reference for name, data_set in DATA_SETS.items()}
+        table = summary(scores, costs, references)
         kept = scores[[name for name in KEPT if name in scores]]
         files = {"compare": table, "metrics": kept, "costs": costs}
         for name, content in files.items():
             content.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-    lines = [about(scores), *markdown(table, skipped)]
+    lines = [about(), *markdown(table, skipped)]
     (folder / "compare.md").write_text("\n".join(lines) + "\n")
     return "\n".join(lines)

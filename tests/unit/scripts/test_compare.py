@@ -460,7 +460,9 @@ def test_a_summary_has_means_spread_costs_and_tests_over_the_scans():
     rows = []
     for number in range(10):
         for system, gain in (("softseg_2d", 0.0), ("monai", 1.0 + number / 10)):
+            bias = (number / 100 if system == "softseg_2d" else 1) * (-1) ** number
             scores = dict.fromkeys(compare_table.SCORES, 1.0) | {"dice": 80 + number - gain}
+            scores["soft_bias"] = bias
             key = {"set": "phantom", "budget": 5, "system": system, "fold": number % 2}
             rows.append({**key, "subject": f"s{number}", **scores})
     costs = pd.DataFrame(
@@ -469,7 +471,8 @@ def test_a_summary_has_means_spread_costs_and_tests_over_the_scans():
         for system in ("softseg_2d", "monai")
         for fold in (0, 1)
     )
-    table = compare_table.summary(pd.DataFrame(rows), costs, "softseg_2d").set_index("system")
+    table = compare_table.summary(pd.DataFrame(rows), costs, {"phantom": "softseg_2d"})
+    table = table.set_index("system")
     assert table["folds"].tolist() == [2, 2]
     assert table["scans"].tolist() == [10, 10]
     assert table.loc["softseg_2d", "dice"] == pytest.approx(84.5)
@@ -477,10 +480,14 @@ def test_a_summary_has_means_spread_costs_and_tests_over_the_scans():
     assert table.loc["monai", "core_minutes"] == pytest.approx(4.5)
     assert table.loc["monai", "p_dice"] == pytest.approx(2 / 2**10)  # ten of one sign
     assert table.loc["monai", "p_mse"] == 1
+    assert table.loc["monai", "soft_bias"] == 0
+    assert table.loc["monai", "absolute_soft_bias"] == 1
+    assert table.loc["monai", "p_soft_bias"] == pytest.approx(2 / 2**10)
     assert np.isnan(table.loc["softseg_2d", "p_dice"])
     skipped = pd.DataFrame([{"set": "phantom", "system": "ivadomed", "reason": "no wheel"}])
     lines = [*compare_table.markdown(table.reset_index(), skipped)]
     assert lines[0] == "### phantom, 5 core-minutes"
+    assert lines[2] == "Tests (*) are against softseg_2d."
     [monai] = [line for line in lines if line.startswith("| monai")]
     assert monai.startswith(f"| monai | 2 | 10 | {table.loc['monai', 'dice']:.1f} ± 2.7* |")
     assert monai.endswith("| 4.5 | 100 | 0.50 | 9 |")
