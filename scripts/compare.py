@@ -27,7 +27,9 @@ from softseg.datasets.phantom import write_phantom
 
 SYSTEMS = (Softseg2d, Softseg3d, Nnunet2d, Nnunet3d, Monai, Ivadomed)
 NAMES = [system.name for system in SYSTEMS]
-LONGER = 1.5  # ratio of the CPU times of two trainings that are compared
+LONGER = 1.5  # ratio of the CPU times of two short trainings that are compared
+LEAST_DIFFERENCE = 0.1  # of these times, as a fraction of the budget
+ENOUGH_S = 30.0  # a difference that is enough for any budget
 HELP_SETS = f"{', '.join(DATA_SETS)}; scans are below SOFTSEG_DATA, or data/"
 HELP_OUT = "everything that is made, the tables in DIR/tables (runs/compare)"
 
@@ -124,7 +126,7 @@ def run(system: System, fold: Fold, minutes: float) -> None:
         return
     skipped.unlink(missing_ok=True)
     system.prepare(fold)
-    calibration = calibrate(system, fold)
+    calibration = calibrate(system, fold, minutes)
     units = calibration.units(minutes)
     planned = calibration.minutes(units)
     print(f"{folder}: {units} {system.unit}, about {planned:.1f} core-minutes", flush=True)
@@ -151,18 +153,20 @@ def run(system: System, fold: Fold, minutes: float) -> None:
     write_json(folder / "costs.json", costs)
 
 
-def calibrate(system: System, fold: Fold) -> Calibration:
+def calibrate(system: System, fold: Fold, minutes: float) -> Calibration:
     """Return the CPU time of a training of any length, from two short ones.
 
-    The longer one is repeated at three times the length until it takes clearly longer.
+    The longer one is repeated at three times the length until it takes clearly longer: the first
+    steps are slower than later ones, and a small difference would be mostly that.
     """
+    difference_s = min(ENOUGH_S, LEAST_DIFFERENCE * 60 * minutes)
 
     def cpu_s(units: int) -> float:
         folder = fold.folder / "calibration" / system.name / str(units)
         return measured(folder, "train", lambda: system.train(fold, folder, units)).cpu_s
 
     short, long = system.calibration
-    while cpu_s(long) < LONGER * cpu_s(short):
+    while cpu_s(long) < max(LONGER * cpu_s(short), cpu_s(short) + difference_s):
         long *= 3
     return Calibration.of((short, cpu_s(short)), (long, cpu_s(long)))
 

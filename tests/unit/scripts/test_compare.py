@@ -339,13 +339,13 @@ def perfect_scores(fold, soft, threshold, folder):
 
 def test_a_training_has_the_length_that_fits_and_is_done_once(fold, counting):
     compare.run(counting, fold, 0.05)
-    [first, second, (what, units)] = counting.noted[:3]
-    assert (first, second) == (("train", 3), ("train", 1))  # the calibration
+    *calibration, (what, units) = counting.noted[:4]
+    assert calibration == [("train", 3), ("train", 1), ("train", 9)]
     assert what == "train"
     assert 20 <= units <= 80  # 3 s of 0.05 s each, and Python's start
-    assert counting.noted[3:] == [("predict", 1), ("predict", 2), ("score", 2)]
+    assert counting.noted[4:] == [("predict", 1), ("predict", 2), ("score", 2)]
     compare.run(counting, fold, 0.05)
-    assert len(counting.noted) == 6
+    assert len(counting.noted) == 7
 
 
 def test_a_comparison_that_was_stopped_resumes_after_the_last_complete_step(fold, counting):
@@ -363,15 +363,22 @@ def test_a_comparison_that_was_stopped_resumes_after_the_last_complete_step(fold
 
 def test_a_calibration_continues_until_a_training_takes_clearly_longer(fold, counting, monkeypatch):
     monkeypatch.setattr(Counting, "start", 0.3)
-    calibration = compare.calibrate(counting, fold)
+    calibration = compare.calibrate(counting, fold, 0.01)
     assert [units for _, units in counting.noted] == [3, 1, 9]
     assert 0 < calibration.unit_s < 0.2
+
+
+def test_a_calibration_for_a_longer_budget_compares_longer_trainings(fold, counting):
+    compare.calibrate(counting, fold, 0.01)  # 0.06 s are enough
+    assert [units for _, units in counting.noted] == [3, 1]
+    compare.calibrate(counting, fold, 0.06)  # 0.4 s of 3.6 s: those of 3 and 1 differ by 0.1 s
+    assert [units for _, units in counting.noted[2:]] == [9]
 
 
 def test_another_budget_has_the_calibration_of_the_first(fold, counting):
     compare.run(counting, fold, 0.05)
     counting.noted.clear()
-    compare.run(counting, fold, 0.1)
+    compare.run(counting, fold, 0.06)
     assert [what for what, _ in counting.noted] == ["train", "predict", "predict", "score"]
 
 
