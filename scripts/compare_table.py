@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from compare_environments import MONAI, NNUNET
@@ -18,7 +19,7 @@ SCORES = {
     "recall": ("recall [%]", "{:.1f}"),
     "mse": ("MSE [%]", "{:.3f}"),
     "ece": ("ECE", "{:.4f}"),
-    "soft_bias": ("soft volume bias [%]", "{:+.1f}"),
+    "soft_bias": ("soft volume bias [%]; of absolute values", "{:+.1f}"),
     "binary_bias": ("binary volume bias [%]", "{:+.1f}"),
     "hd95_mm": ("HD95 [mm]", "{:.2f}"),
 }
@@ -31,6 +32,8 @@ COSTS = {
     "seconds_per_scan": ("seconds per predicted scan", "{:.2f}"),
     "lines": ("lines a user writes", "{:.0f}"),
 }
+Row = dict[str, Any]
+"""Of the summary."""
 KEYS = ["set", "budget", "system"]
 KEPT = [*KEYS, "fold", "subject", *SCORES, "soft_dice", "volume_ml", "soft_volume_ml", "threshold"]
 ABOUT = """\
@@ -107,27 +110,48 @@ def p_of(members: pd.DataFrame, score: str, systems: Sequence[str], reference: s
 
 
 def markdown(table: pd.DataFrame, skipped: pd.DataFrame) -> Iterator[str]:
-    """Yield the lines of the tables, one for each dataset and budget."""
+    """Yield the lines of the tables: of scores and of costs, for each dataset and budget."""
     tables = table.groupby(["set", "budget"], sort=False) if len(table) else ()
-    for (data_set, budget), rows in tables:
+    for (data_set, budget), group in tables:
+        rows = group.to_dict("records")
         yield f"### {data_set}, {budget:g} core-minutes"
         yield ""
-        yield f"Tests (*) are against {rows['reference'].iloc[0]}."
+        yield f"Tests (*) are against {rows[0]['reference']}."
         yield ""
-        headings = [heading for heading, _ in (SCORES | COSTS).values()]
-        yield f"| system | folds | scans | {' | '.join(headings)} |"
-        yield f"|---|{'---:|' * (len(headings) + 2)}"
-        for row in rows.to_dict("records"):
-            cells = [row["system"], str(row["folds"]), str(row["scans"])]
-            for score, (_, form) in SCORES.items():
-                star = "*" if row.get(f"p_{score}", 1) < 0.05 else ""
-                spread = number(row[f"{score}_sd"], form.replace("+", ""))
-                cells.append(f"{number(row[score], form)} ± {spread}{star}")
-            cells += [number(row[cost], form) for cost, (_, form) in COSTS.items()]
-            yield f"| {' | '.join(cells)} |"
+        yield from _table(
+            ["folds", "scans", *(heading for heading, _ in SCORES.values())], rows, _scores
+        )
+        yield ""
+        yield from _table([heading for heading, _ in COSTS.values()], rows, _costs)
         yield ""
     for row in skipped.to_dict("records"):
         yield f"- {row['set']}, {row['system']}: skipped, {row['reason']}"
+
+
+def _table(
+    headings: Sequence[str], rows: Sequence[Row], cells: Callable[[Row], list[str]]
+) -> Iterator[str]:
+    """Yield the lines of one table."""
+    yield f"| system | {' | '.join(headings)} |"
+    yield f"|---|{'---:|' * len(headings)}"
+    for row in rows:
+        yield f"| {' | '.join([row['system'], *cells(row)])} |"
+
+
+def _scores(row: Row) -> list[str]:
+    """Return folds, scans, and mean and spread of each score; of some, of absolute values, too."""
+    cells = [str(row["folds"]), str(row["scans"])]
+    for score, (_, form) in SCORES.items():
+        unsigned = form.replace("+", "")
+        text = f"{number(row[score], form)} ± {number(row[f'{score}_sd'], unsigned)}"
+        if score in OF_ABSOLUTE_VALUES:
+            text += f"; {number(row[f'absolute_{score}'], unsigned)}"
+        cells.append(text + "*" * (row[f"p_{score}"] < 0.05 if score in TESTED else False))
+    return cells
+
+
+def _costs(row: Row) -> list[str]:
+    return [number(row[cost], form) for cost, (_, form) in COSTS.items()]
 
 
 def number(value: float, form: str) -> str:
