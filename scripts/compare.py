@@ -17,7 +17,7 @@ from compare_monai import Ivadomed, Monai
 from compare_nnunet import Nnunet2d, Nnunet3d
 from compare_scores import score
 from compare_sets import DATA_SETS, Fold, folds
-from compare_softseg import Softseg2d, Softseg3d
+from compare_softseg import Softseg2d, Softseg3d, SoftsegRecommended
 from compare_systems import System
 from compare_table import write
 
@@ -25,7 +25,7 @@ from softseg.core.errors import UserError
 from softseg.core.files import read_json, write_json
 from softseg.datasets.phantom import write_phantom
 
-SYSTEMS = (Softseg2d, Softseg3d, Nnunet2d, Nnunet3d, Monai, Ivadomed)
+SYSTEMS = (Softseg2d, Softseg3d, SoftsegRecommended, Nnunet2d, Nnunet3d, Monai, Ivadomed)
 NAMES = [system.name for system in SYSTEMS]
 LONGER = 1.5  # ratio of the CPU times of two short trainings that are compared
 LEAST_DIFFERENCE = 0.1  # of these times, as a fraction of the budget

@@ -56,8 +56,8 @@ class DataSet:
     """Systems other than softseg read scans cut in plane to this distance from the center of the
     ROI, as softseg's crop is; None: whole scans."""
     is_phantom: bool = False
-    reference: str = "softseg_2d"
-    """The system with which the others are compared."""
+    recommended: Recipe | None = None
+    """For an hour of training; None: there is none."""
 
 
 EQUAL_TIME = ("trainer.early_stopping=null", "trainer.threads=1", "trainer.images_every=0")
@@ -71,7 +71,7 @@ DATA_SETS = {
         recipe_3d=Recipe("hippocampus_3d.yaml"),
         patch=(48, 64, 48),
         spacing=(1.0, 1.0, 1.0),
-        reference="softseg_3d",
+        recommended=Recipe("recommended_hippocampus.yaml"),
     ),
     "spinal-gm": DataSet(
         folder="spinal-gm",

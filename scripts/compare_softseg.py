@@ -84,6 +84,21 @@ class Softseg3d(Softseg2d):
         return fold.data_set.recipe_3d
 
 
+class SoftsegRecommended(Softseg2d):
+    """The same with the configuration that is recommended for an hour of training."""
+
+    name = "softseg_recommended"
+
+    def reason_to_skip(self, fold: Fold) -> str:
+        """Return why it cannot be trained on this dataset; or ''."""
+        return "" if fold.data_set.recommended else "there is no recommended configuration"
+
+    def recipe(self, fold: Fold) -> Recipe:
+        """Return the configuration that is trained."""
+        assert fold.data_set.recommended is not None
+        return fold.data_set.recommended
+
+
 def _rois(fold: Fold, names: Sequence[str], out: Path) -> list[str]:
     """Return the option for the ROI masks of these scans, linked in a folder of their own."""
     masks = {name: roi for name in names if (roi := fold.subjects[name].roi)}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from compare_environments import MONAI, NNUNET
 from compare_nnunet import STEPS_PER_EPOCH
-from compare_sets import DATA_SETS
 from soften import p_values
 
 SCORES = {
@@ -25,6 +24,7 @@ SCORES = {
 }
 """Column of metrics.csv -> its heading and format."""
 TESTED = ("dice", "mse", "ece", "soft_bias")
+REFERENCES = ("softseg_recommended", "softseg_3d", "softseg_2d")
 OF_ABSOLUTE_VALUES = ("soft_bias",)
 COSTS = {
     "core_minutes": ("core-minutes", "{:.1f}"),
@@ -72,19 +72,19 @@ def about() -> str:
 
 
 def summary(
-    scores: pd.DataFrame, costs: pd.DataFrame, references: Mapping[str, str]
+    scores: pd.DataFrame, costs: pd.DataFrame, references: Sequence[str] = REFERENCES
 ) -> pd.DataFrame:
     """Return a row for each dataset, budget and system: means, spread, p-values, costs.
 
     Args:
         scores: a row per test scan, with the columns `KEPT`.
         costs: a row per fold, with `KEYS`, `fold`, those of `COSTS` and `units`.
-        references: dataset -> the system with which the others are compared.
+        references: systems with which the others are compared: the first of them that has scores.
     """
     rows = []
     for (data_set, budget), members in scores.groupby(["set", "budget"], sort=False):
         systems = list(dict.fromkeys(members["system"]))
-        reference = references[data_set]
+        reference = next((name for name in references if name in systems), systems[0])
         p = {name: p_of(members, name, systems, reference) for name in TESTED}
         for number, system in enumerate(systems):
             own = members[members["system"] == system]
@@ -164,8 +164,7 @@ def write(folder: Path, scores: pd.DataFrame, costs: pd.DataFrame, skipped: pd.D
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame()
     if len(scores):
-        references = {name: data_set.reference for name, data_set in DATA_SETS.items()}
-        table = summary(scores, costs, references)
+        table = summary(scores, costs)
         kept = scores[[name for name in KEPT if name in scores]]
         files = {"compare": table, "metrics": kept, "costs": costs}
         for name, content in files.items():

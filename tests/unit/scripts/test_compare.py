@@ -166,7 +166,7 @@ def test_what_was_written_is_not_written_again(fold):
 @pytest.mark.parametrize("name", compare_sets.DATA_SETS)
 def test_the_recipes_of_softseg_can_be_trained_with_their_changes(name, tmp_path):
     data_set = compare_sets.DATA_SETS[name]
-    for recipe in filter(None, (data_set.recipe_2d, data_set.recipe_3d)):
+    for recipe in filter(None, (data_set.recipe_2d, data_set.recipe_3d, data_set.recommended)):
         config = compare_sets.write_recipe(recipe, tmp_path / "config.yaml")
         changes = [*data_set.changes, *recipe.changes, *compare_sets.EQUAL_TIME]
         changes += [*compare_sets.OTHER_SETS, "split.file=split.json"]
@@ -445,7 +445,7 @@ def test_after_a_training_that_fails_the_others_run_and_the_status_is_2(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--systems", "unet"], "no unet; choose from softseg_2d, softseg_3d, nnunet_2d"),
+        (["--systems", "unet"], "no unet; choose from softseg_2d, softseg_3d, softseg_recommended"),
         (["--sets", "hippocampus,mars"], "no mars; choose from hippocampus, spinal-gm"),
         (["--budget", "0"], "0 is not above 0"),
         (["--budget", "nan"], "nan is not above 0"),
@@ -478,7 +478,7 @@ def test_a_summary_has_means_spread_costs_and_tests_over_the_scans():
         for system in ("softseg_2d", "monai")
         for fold in (0, 1)
     )
-    table = compare_table.summary(pd.DataFrame(rows), costs, {"phantom": "softseg_2d"})
+    table = compare_table.summary(pd.DataFrame(rows), costs)
     table = table.set_index("system")
     assert table["folds"].tolist() == [2, 2]
     assert table["scans"].tolist() == [10, 10]
