@@ -50,6 +50,7 @@ __all__ = [
     "TorchioTransform",
     "augment",
     "harden",
+    "interpolates",
     "move",
     "restandardize",
 ]
@@ -135,6 +136,13 @@ def _apply_composed(batch: Batch, steps: Sequence[RandomStep], generator: Genera
             batch = move(batch, spatial)
             spatial = []
     return batch
+
+
+def interpolates(step: AugmentStep) -> bool:
+    """Return whether a step interpolates or mixes masks, which blurs them."""
+    if isinstance(step, TorchioTransform):
+        return step.bends
+    return isinstance(step, Affine | Elastic | Mixup)
 
 
 def harden(target: Tensor, steps: Sequence[AugmentStep]) -> Tensor:

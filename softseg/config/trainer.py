@@ -79,11 +79,11 @@ class Trainer(Component):
     """Number of epochs before the schedule, in which the learning rate increases linearly: with W
     epochs it is 1 / (W + 1), 2 / (W + 1), ... of `learning_rate`. The schedule spans the epochs
     that are left. 0: none."""
-    unaugmented_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Fraction of `max_epochs` without augmentation, at the end of training: the network adapts to
-    scans as they are, whose masks no interpolation has blurred. The number of these epochs is
-    rounded; `binarize` in `augment` remains. Needs `early_stopping: null`, since training might
-    stop before them."""
+    uninterpolated_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of `max_epochs`, at the end, in which no step of `augment` interpolates or mixes
+    masks (affine, elastic, mixup, RandomAffine and RandomElasticDeformation): these blur masks and
+    scans, so that predictions have too wide edges. Other steps remain. The number of these epochs
+    is rounded. Needs `early_stopping: null`, since training might stop before them."""
     early_stopping: EarlyStopping | None = EarlyStopping()
     """When to stop before `max_epochs`. null: never."""
     clip_gradient: Annotated[float, Field(gt=0)] | None = None
@@ -149,15 +149,15 @@ class Trainer(Component):
         return self
 
     @model_validator(mode="after")
-    def _reaches_unaugmented_epochs(self) -> Self:
-        if self.unaugmented_fraction and self.early_stopping is not None:
+    def _reaches_uninterpolated_epochs(self) -> Self:
+        if self.uninterpolated_fraction and self.early_stopping is not None:
             raise ValueError(
-                "unaugmented_fraction: early stopping might end training before these epochs; set "
+                "uninterpolated_fraction: early stopping might end training before these epochs; set "
                 "early_stopping: null"
             )
         return self
 
     @property
-    def unaugmented_epochs(self) -> int:
-        """Number of epochs without augmentation, at the end of training."""
-        return round(self.unaugmented_fraction * self.max_epochs)
+    def uninterpolated_epochs(self) -> int:
+        """Number of the last epochs, in which no step interpolates or mixes masks."""
+        return round(self.uninterpolated_fraction * self.max_epochs)

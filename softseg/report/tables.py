@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from softseg.augment import interpolates
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.config.yaml.write import inline
@@ -92,8 +93,9 @@ def candidates_table(results: Results) -> TextTable:
         crops = [step for step in experiment.preprocess if isinstance(step, Crop)]
         sizes = [f"{' x '.join(map(str, step.size))} around the {step.around}" for step in crops]
         steps = ", ".join(map(_described, experiment.augment))
-        if steps and (unaugmented := experiment.trainer.unaugmented_epochs):
-            steps += f" (not in the last {unaugmented} epochs)"
+        left_out = [step.name for step in experiment.augment if interpolates(step)]
+        if left_out and (last := experiment.trainer.uninterpolated_epochs):
+            steps += f" (the last {last} epochs without {', '.join(dict.fromkeys(left_out))})"
         loss, head = _described(experiment.loss), _described(experiment.model.head)
         texts = (name, loss, head, steps or "none", ", ".join(sizes) or "none")
         rows.append(tuple(map(Cell, texts)))

@@ -84,10 +84,10 @@ def _rejection(change: Change, experiment: Experiment, extend: bool) -> str | No
             f" (the {trainer.schedule.name} schedule spans max_epochs, so all learning rates would "
             "be others; only with trainer.schedule: {name: constant} can a run be extended)"
         )
-    if trainer.unaugmented_fraction:
+    if trainer.uninterpolated_fraction:
         return (
-            " (the run has had its last epochs, which trainer.unaugmented_fraction leaves without "
-            "augmentation)"
+            " (the run has had its last epochs, in which trainer.uninterpolated_fraction leaves out "
+            "steps of augment)"
         )
     if loss.at(before - 1) != loss.at(trainer.max_epochs - 1):
         return (

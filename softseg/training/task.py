@@ -189,14 +189,14 @@ class Task:
         return any(isinstance(step, augment.Mixup) for step in self.augment)
 
     def in_epoch(self, epoch: int) -> Task:
-        """The task of an epoch, counted from 1: the last ones may be without augmentation."""
-        augmented_epochs = self.trainer.max_epochs - self.trainer.unaugmented_epochs
-        return self if epoch <= augmented_epochs else self._unaugmented
+        """The task of an epoch, counted from 1: in the last ones, some steps are left out."""
+        whole = self.trainer.max_epochs - self.trainer.uninterpolated_epochs
+        return self if epoch <= whole else self._uninterpolated
 
     @cached_property
-    def _unaugmented(self) -> Task:
-        """The same task without random steps."""
-        kept = tuple(step for step in self.augment if isinstance(step, augment.Binarize))
+    def _uninterpolated(self) -> Task:
+        """The same task without the steps that interpolate or mix masks."""
+        kept = tuple(step for step in self.augment if not augment.interpolates(step))
         return replace(self, augment=kept)
 
     @cached_property

@@ -151,7 +151,7 @@ GROWING = (
         ([CONSTANT, GROWING], "trainer.max_epochs=4", "a weight of the loss still changes"),
         ([CONSTANT], "trainer.max_epochs=1", "a run can only be extended"),
         (
-            [CONSTANT, "trainer.early_stopping=null", "trainer.unaugmented_fraction=0.5"],
+            [CONSTANT, "trainer.early_stopping=null", "trainer.uninterpolated_fraction=0.5"],
             "trainer.max_epochs=4",
             "the run has had its last epochs",
         ),

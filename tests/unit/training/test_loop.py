@@ -231,12 +231,12 @@ def test_the_running_maximum_of_a_head_is_restored(tmp_path):
 STEPS = ({"affine": {}}, {"mixup": {}}, {"noise": {}}, {"binarize": {}})
 
 
-def test_the_last_epochs_are_those_of_a_training_whose_only_step_is_binarize():
+def test_the_last_epochs_are_those_of_a_training_without_steps_that_interpolate():
     schedule = {"max_epochs": 4, "early_stopping": None}
-    task = tiny_task(steps=STEPS, loss="dice", unaugmented_fraction=0.5, **schedule)
+    task = tiny_task(steps=STEPS, loss="dice", uninterpolated_fraction=0.5, **schedule)
     state, _ = fit_tiny(task)
     expected = tiny_state(task)
-    for steps in (STEPS, STEPS, STEPS[-1:], STEPS[-1:]):
+    for steps in (STEPS, STEPS, STEPS[2:], STEPS[2:]):
         epoch_task = tiny_task(steps=steps, loss="dice", **schedule)
         train_epoch(expected, epoch_task, Watcher())
         expected.schedule.step()
@@ -244,8 +244,8 @@ def test_the_last_epochs_are_those_of_a_training_whose_only_step_is_binarize():
     assert torch.equal(weights(state), weights(expected))
 
 
-def test_resuming_within_the_epochs_without_augmentation_ends_with_the_same_bits(tmp_path):
-    task = tiny_task(max_epochs=5, early_stopping=None, unaugmented_fraction=0.4)
+def test_resuming_within_the_last_epochs_ends_with_the_same_bits(tmp_path):
+    task = tiny_task(max_epochs=5, early_stopping=None, uninterpolated_fraction=0.4)
     whole, _ = fit_tiny(task)
 
     class Killed(Watcher):

@@ -51,8 +51,8 @@ INVALID = [
     {"optimizer": {"name": "sgd", "momentum": 0}},
     {"warm_up": -1},
     {"warm_up": 5, "max_epochs": 5},
-    {"unaugmented_fraction": 1, "early_stopping": None},
-    {"unaugmented_fraction": -0.1, "early_stopping": None},
+    {"uninterpolated_fraction": 1, "early_stopping": None},
+    {"uninterpolated_fraction": -0.1, "early_stopping": None},
     {"accumulate": 0},
     {"average": {"decay": 1}},
     {"average": {"decay": 0}},
@@ -139,11 +139,11 @@ def test_the_decay_of_the_average_increases_to_its_limit():
 @pytest.mark.parametrize(
     ("fraction", "epochs", "expected"), [(0, 10, 0), (0.1, 96, 10), (0.3, 3, 1), (0.1, 3, 0)]
 )
-def test_the_number_of_epochs_without_augmentation_is_rounded(fraction, epochs, expected):
-    changed = trainer(unaugmented_fraction=fraction, max_epochs=epochs, early_stopping=None)
-    assert changed.unaugmented_epochs == expected
+def test_the_number_of_epochs_without_interpolation_is_rounded(fraction, epochs, expected):
+    changed = trainer(uninterpolated_fraction=fraction, max_epochs=epochs, early_stopping=None)
+    assert changed.uninterpolated_epochs == expected
 
 
-def test_early_stopping_might_never_reach_the_epochs_without_augmentation():
-    with pytest.raises(ValidationError, match=r"unaugmented_fraction: .* early_stopping: null"):
-        trainer(unaugmented_fraction=0.1)
+def test_early_stopping_might_never_reach_the_epochs_without_interpolation():
+    with pytest.raises(ValidationError, match=r"uninterpolated_fraction: .* early_stopping: null"):
+        trainer(uninterpolated_fraction=0.1)
