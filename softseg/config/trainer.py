@@ -152,8 +152,8 @@ class Trainer(Component):
     def _reaches_uninterpolated_epochs(self) -> Self:
         if self.uninterpolated_fraction and self.early_stopping is not None:
             raise ValueError(
-                "uninterpolated_fraction: early stopping might end training before these epochs; set "
-                "early_stopping: null"
+                "uninterpolated_fraction: early stopping might end training before these epochs; "
+                "set early_stopping: null"
             )
         return self
 

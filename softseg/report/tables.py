@@ -94,8 +94,8 @@ def candidates_table(results: Results) -> TextTable:
         sizes = [f"{' x '.join(map(str, step.size))} around the {step.around}" for step in crops]
         steps = ", ".join(map(_described, experiment.augment))
         left_out = [step.name for step in experiment.augment if interpolates(step)]
-        if left_out and (last := experiment.trainer.uninterpolated_epochs):
-            steps += f" (the last {last} epochs without {', '.join(dict.fromkeys(left_out))})"
+        if left_out and (final := experiment.trainer.uninterpolated_epochs):
+            steps += f" (the last {final} epochs without {', '.join(dict.fromkeys(left_out))})"
         loss, head = _described(experiment.loss), _described(experiment.model.head)
         texts = (name, loss, head, steps or "none", ", ".join(sizes) or "none")
         rows.append(tuple(map(Cell, texts)))

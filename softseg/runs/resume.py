@@ -86,8 +86,8 @@ def _rejection(change: Change, experiment: Experiment, extend: bool) -> str | No
         )
     if trainer.uninterpolated_fraction:
         return (
-            " (the run has had its last epochs, in which trainer.uninterpolated_fraction leaves out "
-            "steps of augment)"
+            " (the run has had its last epochs, in which trainer.uninterpolated_fraction leaves "
+            "out steps of augment)"
         )
     if loss.at(before - 1) != loss.at(trainer.max_epochs - 1):
         return (
