@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from compare_environments import MONAI, NNUNET
+from compare_figure import plot_times
 from compare_nnunet import STEPS_PER_EPOCH
 from soften import p_values
 
@@ -160,7 +161,7 @@ def number(value: float, form: str) -> str:
 
 
 def write(folder: Path, scores: pd.DataFrame, costs: pd.DataFrame, skipped: pd.DataFrame) -> str:
-    """Write compare.md, compare.csv, metrics.csv and costs.csv; return the report."""
+    """Write compare.md, compare.csv, metrics.csv, costs.csv and figures; return the report."""
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame()
     if len(scores):
@@ -169,6 +170,7 @@ def write(folder: Path, scores: pd.DataFrame, costs: pd.DataFrame, skipped: pd.D
         files = {"compare": table, "metrics": kept, "costs": costs}
         for name, content in files.items():
             content.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+        plot_times(scores, costs, folder)
     lines = [about(), *markdown(table, skipped)]
     (folder / "compare.md").write_text("\n".join(lines) + "\n")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import compare
 import compare_environments
+import compare_figure
 import compare_nnunet
 import compare_scores
 import compare_sets
@@ -514,6 +515,27 @@ def test_systems_are_tested_on_the_scans_that_all_have():
     assert np.isnan(first)
     assert second == pytest.approx(2 / 2**5, rel=0.6)
     assert np.isnan(compare_table.p_of(pd.DataFrame(rows), "dice", ["a", "b"], "c")).all()
+
+
+def test_a_figure_compares_trainings_on_the_scans_that_all_have_predicted(tmp_path):
+    trainings = {("monai", 5): 2, ("monai", 20): 1, ("softseg_2d", 5): 2}  # -> number of folds
+    rows = [
+        {"set": "phantom", "system": system, "budget": budget, "fold": fold, "subject": f"s{fold}"}
+        | {"dice": budget + 50.0 * fold, "mse": 1.0, "ece": 0.1}
+        for (system, budget), folds in trainings.items()
+        for fold in range(folds)
+    ]
+    scores = pd.DataFrame(rows)
+    costs = scores[["set", "system", "budget", "fold"]].assign(
+        core_minutes=scores["budget"] * (0.9 + scores["fold"])
+    )
+    means = compare_figure.means_of_common_scans(scores, costs).set_index(["system", "budget"])
+    assert means["dice"].to_dict() == {key: key[1] for key in trainings}  # of fold 0 only
+    assert means["core_minutes"].to_dict() == {key: 0.9 * key[1] for key in trainings}
+    assert set(means["scans"]) == {1}
+    compare_figure.plot_times(scores, costs, tmp_path)
+    compare_figure.plot_times(scores[scores["budget"] == 5].assign(set="one"), costs, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["time-phantom.png"]
 
 
 def test_lines_that_a_user_writes_are_without_comments_and_empty_lines(tmp_path):
