@@ -28,14 +28,6 @@ QUIET = Console(quiet=True)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How softseg is trained: a shipped configuration, and changes as for `--set`."""
-
-    config: str
-    changes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class DataSet:
     """Scans, how they are divided into folds, and how each system is set up for them."""
 
@@ -43,8 +35,9 @@ class DataSet:
     """Below the folder of real scans; of a phantom, its layout."""
     splits: Mapping[str, Any]
     """As in the YAML file of an ablation."""
-    recipe_2d: Recipe
-    recipe_3d: Recipe | None
+    recipe_2d: str
+    """A shipped configuration."""
+    recipe_3d: str | None
     """None: the scans are images of one slice."""
     patch: tuple[int, ...]
     """MONAI's: two numbers make its network 2D."""
@@ -56,8 +49,8 @@ class DataSet:
     """Systems other than softseg read scans cut in plane to this distance from the center of the
     ROI, as softseg's crop is; None: whole scans."""
     is_phantom: bool = False
-    recommended: Recipe | None = None
-    """For an hour of training; None: there is none."""
+    recommended: str | None = None
+    """The configuration for an hour of training; None: there is none."""
 
 
 EQUAL_TIME = ("trainer.early_stopping=null", "trainer.threads=1", "trainer.images_every=0")
@@ -67,11 +60,11 @@ DATA_SETS = {
     "hippocampus": DataSet(
         folder="hippocampus",
         splits={"name": "kfold", "folds": 3, "validation": 13},
-        recipe_2d=Recipe("hippocampus_softseg.yaml"),
-        recipe_3d=Recipe("hippocampus_3d.yaml"),
+        recipe_2d="hippocampus_softseg.yaml",
+        recipe_3d="hippocampus_3d.yaml",
         patch=(48, 64, 48),
         spacing=(1.0, 1.0, 1.0),
-        recommended=Recipe("recommended_hippocampus.yaml"),
+        recommended="recommended_hippocampus.yaml",
     ),
     "spinal-gm": DataSet(
         folder="spinal-gm",
@@ -81,8 +74,8 @@ DATA_SETS = {
             "validation": 1,
             "within": "person",
         },
-        recipe_2d=Recipe("spinal_gm_softseg.yaml"),
-        recipe_3d=Recipe("spinal_gm_3d.yaml"),
+        recipe_2d="spinal_gm_softseg.yaml",
+        recipe_3d="spinal_gm_3d.yaml",
         patch=(128, 128),
         spacing=(0.25, 0.25, -1),
         roi_margin_mm=16,
@@ -90,8 +83,8 @@ DATA_SETS = {
     "phantom": DataSet(
         folder="scgm",
         splits={"name": "leave_one_out", "by": "center", "validation": 1},
-        recipe_2d=Recipe("quickstart.yaml"),
-        recipe_3d=Recipe("quickstart_3d.yaml"),
+        recipe_2d="quickstart.yaml",
+        recipe_3d="quickstart_3d.yaml",
         patch=(128, 128),
         spacing=(0.25, 0.25, -1),
         changes=(
@@ -103,7 +96,7 @@ DATA_SETS = {
     "multirater": DataSet(
         folder="multirater",
         splits={"name": "kfold", "folds": 3, "by": "subject", "validation": 4},
-        recipe_2d=Recipe("multirater_ablation.yaml"),
+        recipe_2d="multirater_ablation.yaml",
         recipe_3d=None,
         patch=(128, 96),
         spacing=(2.0, 2.0, -1),
@@ -197,9 +190,9 @@ def _fold(name: str, root: Path, folder: Path, run: PlannedRun) -> Fold:
     return Fold(name, run.split, folder, root, run.experiment, run.sets, subjects)
 
 
-def write_recipe(recipe: Recipe, path: Path, **keys: Any) -> Path:
+def write_recipe(recipe: str, path: Path, **keys: Any) -> Path:
     """Write a shipped configuration without its candidates and splits, with more keys."""
-    shipped = CONFIGS / recipe.config
+    shipped = CONFIGS / recipe
     content = yaml.safe_load(shipped.read_text())
     content = {key: value for key, value in content.items() if key not in REPLACED}
     content["extends"] = str(CONFIGS / content["extends"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from compare_budget import Command, softseg
-from compare_sets import CONFIGS, EQUAL_TIME, OTHER_SETS, Fold, Recipe, write_recipe
+from compare_sets import CONFIGS, EQUAL_TIME, OTHER_SETS, Fold, write_recipe
 from compare_systems import System, lines_of
 
 from softseg.config.merge import extension_chain
@@ -27,7 +27,7 @@ class Softseg2d(System):
     unit: ClassVar[str] = "epochs"
     calibration: ClassVar[tuple[int, int]] = (1, 3)
 
-    def recipe(self, fold: Fold) -> Recipe:
+    def recipe(self, fold: Fold) -> str:
         """Return the configuration that is trained."""
         return fold.data_set.recipe_2d
 
@@ -37,7 +37,6 @@ class Softseg2d(System):
         changes = (
             f"dataset.root={fold.root}",
             *fold.data_set.changes,
-            *self.recipe(fold).changes,
             *EQUAL_TIME,
             *OTHER_SETS,
             f"split.file={fold.split_file}",
@@ -67,9 +66,8 @@ class Softseg2d(System):
 
     def lines(self, fold: Fold) -> int:
         """Return the lines of the configuration, with those it extends, and of the commands."""
-        recipe = self.recipe(fold)
-        chain = extension_chain(CONFIGS / recipe.config)
-        return lines_of(*chain) + len(recipe.changes) + len(fold.data_set.changes) + COMMANDS
+        chain = extension_chain(CONFIGS / self.recipe(fold))
+        return lines_of(*chain) + len(fold.data_set.changes) + COMMANDS
 
 
 class Softseg3d(Softseg2d):
@@ -78,7 +76,7 @@ class Softseg3d(Softseg2d):
     name = "softseg_3d"
     is_3d = True
 
-    def recipe(self, fold: Fold) -> Recipe:
+    def recipe(self, fold: Fold) -> str:
         """Return the configuration that is trained."""
         assert fold.data_set.recipe_3d is not None
         return fold.data_set.recipe_3d
@@ -93,7 +91,7 @@ class SoftsegRecommended(Softseg2d):
         """Return why it cannot be trained on this dataset; or ''."""
         return "" if fold.data_set.recommended else "there is no recommended configuration"
 
-    def recipe(self, fold: Fold) -> Recipe:
+    def recipe(self, fold: Fold) -> str:
         """Return the configuration that is trained."""
         assert fold.data_set.recommended is not None
         return fold.data_set.recommended
