@@ -49,6 +49,8 @@ class DataSet:
     """Systems other than softseg read scans cut in plane to this distance from the center of the
     ROI, as softseg's crop is; None: whole scans."""
     is_phantom: bool = False
+    references: tuple[str, ...] = ("softseg_2d",)
+    """The systems with which the others are compared: the first of them that was trained."""
     recommended: str | None = None
     """The configuration for an hour of training; None: there is none."""
 
@@ -64,6 +66,7 @@ DATA_SETS = {
         recipe_3d="hippocampus_3d.yaml",
         patch=(48, 64, 48),
         spacing=(1.0, 1.0, 1.0),
+        references=("softseg_recommended", "softseg_3d"),
         recommended="recommended_hippocampus.yaml",
     ),
     "spinal-gm": DataSet(

@@ -11,6 +11,7 @@ import pandas as pd
 from compare_environments import MONAI, NNUNET
 from compare_figure import plot_times
 from compare_nnunet import STEPS_PER_EPOCH
+from compare_sets import DATA_SETS
 from soften import p_values
 
 SCORES = {
@@ -25,7 +26,6 @@ SCORES = {
 }
 """Column of metrics.csv -> its heading and format."""
 TESTED = ("dice", "mse", "ece", "soft_bias")
-REFERENCES = ("softseg_recommended", "softseg_3d", "softseg_2d")
 OF_ABSOLUTE_VALUES = ("soft_bias",)
 COSTS = {
     "core_minutes": ("core-minutes", "{:.1f}"),
@@ -72,19 +72,17 @@ def about() -> str:
     return ABOUT.format(**versions, steps=STEPS_PER_EPOCH)
 
 
-def summary(
-    scores: pd.DataFrame, costs: pd.DataFrame, references: Sequence[str] = REFERENCES
-) -> pd.DataFrame:
+def summary(scores: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each dataset, budget and system: means, spread, p-values, costs.
 
     Args:
         scores: a row per test scan, with the columns `KEPT`.
         costs: a row per fold, with `KEYS`, `fold`, those of `COSTS` and `units`.
-        references: systems with which the others are compared: the first of them that has scores.
     """
     rows = []
     for (data_set, budget), members in scores.groupby(["set", "budget"], sort=False):
         systems = list(dict.fromkeys(members["system"]))
+        references = DATA_SETS[data_set].references
         reference = next((name for name in references if name in systems), systems[0])
         p = {name: p_of(members, name, systems, reference) for name in TESTED}
         for number, system in enumerate(systems):

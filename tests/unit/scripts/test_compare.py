@@ -505,6 +505,19 @@ def test_a_summary_has_means_spread_costs_and_tests_over_the_scans():
     assert compare_table.number(float("nan"), "{:.1f}") == "–"
 
 
+def test_the_reference_is_the_first_of_the_datasets_that_was_trained():
+    key = {"set": "hippocampus", "fold": 0} | dict.fromkeys(compare_table.SCORES, 1.0)
+    scores = pd.DataFrame(
+        {**key, "budget": budget, "system": system, "subject": subject}
+        for budget, system in [(5, "softseg_2d"), (5, "softseg_3d"), (60, "monai")]
+        for subject in ("s1", "s2")
+    )
+    costs = scores[["set", "budget", "system", "fold"]].drop_duplicates()
+    costs = costs.assign(units=1, **dict.fromkeys(compare_table.COSTS, 1.0))
+    table = compare_table.summary(scores, costs)
+    assert table["reference"].tolist() == ["softseg_3d", "softseg_3d", "monai"]
+
+
 def test_systems_are_tested_on_the_scans_that_all_have():
     rows = [
         {"fold": 0, "subject": f"s{number}", "system": system, "dice": 80 + gain}
