@@ -190,8 +190,9 @@ class Task:
 
     def in_epoch(self, epoch: int) -> Task:
         """The task of an epoch, counted from 1: in the last ones, some steps are left out."""
-        whole = self.trainer.max_epochs - self.trainer.uninterpolated_epochs
-        return self if epoch <= whole else self._uninterpolated
+        last = self.trainer.uninterpolated_epochs
+        is_last = last > 0 and epoch > self.trainer.max_epochs - last
+        return self._uninterpolated if is_last else self
 
     @cached_property
     def _uninterpolated(self) -> Task:
