@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from rich.console import Console
 from scipy import stats
 
@@ -311,6 +312,20 @@ def test_the_report_names_what_each_candidate_is(tmp_path):
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
     assert rows["Soft"][:2] == ["adaptive_wing", "normrelu (bias: 1.0)"]
     assert rows["Dice"] == rows["Soft"]  # these runs share a configuration
+
+
+def test_the_report_names_the_steps_that_the_last_epochs_leave_out(tmp_path):
+    fake.write(tmp_path, fake.scores(splits=2))
+    for run in read_results(tmp_path).done_runs("Soft"):
+        tree = yaml.safe_load(run.run.config.read_text())
+        tree["augment"] = [{"affine": {}}, {"noise": {}}]
+        tree["trainer"] |= {"uninterpolated_fraction": 0.5, "early_stopping": None}
+        tree["trainer"]["max_epochs"] = 4
+        run.run.config.write_text(yaml.safe_dump(tree))
+    table = candidates_table(read_results(tmp_path))
+    rows = {row[0].text: row[3].text for row in table.rows}
+    assert rows["Soft"].endswith("(the last 2 epochs without affine)")
+    assert "last" not in rows["Dice"]
 
 
 def test_the_report_names_how_masks_were_softened(tmp_path):

@@ -154,6 +154,14 @@ def test_the_summary_contains_hardware_network_and_epochs(done, expected):
     assert epochs == expected
 
 
+def test_the_summary_names_the_steps_that_the_last_epochs_leave_out():
+    task = tiny_task(tiny_stack())
+    steps = ({"affine": {}}, {"noise": {}}, {"elastic": {}}, {"affine": {}})
+    changed = experiment(*steps, uninterpolated_fraction=0.3, early_stopping=None)
+    *_, epochs = summarize(changed, PreparedData(SETS, task.stack), tiny_state(task)).splitlines()
+    assert epochs == "epochs    11 at most, the last 3 without affine, elastic"
+
+
 @pytest.mark.parametrize(
     ("device", "there", "line"),
     [
