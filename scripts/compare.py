@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 from compare_budget import Calibration, Command, Usage, run_measured
+from compare_figure import plot_times
 from compare_monai import Ivadomed, Monai
 from compare_nnunet import Nnunet2d, Nnunet3d
 from compare_scores import score
@@ -207,7 +208,10 @@ def report(out: Path) -> str:
     scores = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     costs = pd.DataFrame([record for _, record in records])
     skipped = [read_json(path) for path in sorted(out.glob("*/fold-*/skipped/*.json"))]
-    return write(out / "tables", scores, costs, pd.DataFrame(skipped).drop_duplicates())
+    text = write(out / "tables", scores, costs, pd.DataFrame(skipped).drop_duplicates())
+    if records:
+        plot_times(scores, costs, out / "tables")
+    return text
 
 
 if __name__ == "__main__":

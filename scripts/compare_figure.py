@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+from compare_table import SCORES
 from matplotlib.figure import Figure
 
 from softseg.render.figures.style import FONT, SMALL, WIDTH, colors, save, tidy_axes
 
-PANELS = {"dice": "Dice [%]", "mse": "MSE [%]", "ece": "ECE"}
+PANELS = ("dice", "mse", "ece")
 SCAN = ["fold", "subject"]
 
 
@@ -43,27 +43,22 @@ def _plot(means: pd.DataFrame, path: Path) -> None:
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     panels = figure.subplots(1, len(PANELS))
     color = colors(means["system"])
-    for axes, (score, heading) in zip(panels, PANELS.items(), strict=True):
+    for axes, score in zip(panels, PANELS, strict=True):
         tidy_axes(axes)
-        for system, own in _lines(means):
+        for system, points in means.groupby("system", sort=False):
+            own = points.sort_values("core_minutes")
             axes.plot(
                 own["core_minutes"], own[score], marker="o", markersize=5, linewidth=1.4,
-                color=color[system], label=system,
+                color=color[str(system)], label=system,
             )  # fmt: skip
         axes.set_xscale("log")
         ticks = sorted(means["budget"].unique())
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-        axes.set_title(heading, **FONT)
+        axes.set_title(SCORES[score][0], **FONT)
     figure.supxlabel("CPU minutes of training", **FONT)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside upper center", ncols=4, fontsize=SMALL, frameon=False
     )
     save(figure, path)
-
-
-def _lines(means: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the points of each system, by time."""
-    for system, own in means.groupby("system", sort=False):
-        yield str(system), own.sort_values("core_minutes")

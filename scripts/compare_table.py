@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 from compare_environments import MONAI, NNUNET
-from compare_figure import plot_times
 from compare_nnunet import STEPS_PER_EPOCH
 from compare_sets import DATA_SETS
 from soften import p_values
@@ -159,7 +158,7 @@ def number(value: float, form: str) -> str:
 
 
 def write(folder: Path, scores: pd.DataFrame, costs: pd.DataFrame, skipped: pd.DataFrame) -> str:
-    """Write compare.md, compare.csv, metrics.csv, costs.csv and figures; return the report."""
+    """Write compare.md, compare.csv, metrics.csv and costs.csv; return the report."""
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame()
     if len(scores):
@@ -168,7 +167,6 @@ def write(folder: Path, scores: pd.DataFrame, costs: pd.DataFrame, skipped: pd.D
         files = {"compare": table, "metrics": kept, "costs": costs}
         for name, content in files.items():
             content.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-        plot_times(scores, costs, folder)
     lines = [about(), *markdown(table, skipped)]
     (folder / "compare.md").write_text("\n".join(lines) + "\n")
     return "\n".join(lines)

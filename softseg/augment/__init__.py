@@ -51,6 +51,7 @@ __all__ = [
     "augment",
     "harden",
     "interpolates",
+    "interpolating_names",
     "move",
     "restandardize",
 ]
@@ -143,6 +144,11 @@ def interpolates(step: AugmentStep) -> bool:
     if isinstance(step, TorchioTransform):
         return step.bends
     return isinstance(step, Affine | Elastic | Mixup)
+
+
+def interpolating_names(steps: Sequence[AugmentStep]) -> str:
+    """Return the names of the steps that `interpolates` is true of: `affine, elastic`, or ``."""
+    return ", ".join(dict.fromkeys(step.name for step in steps if interpolates(step)))
 
 
 def harden(target: Tensor, steps: Sequence[AugmentStep]) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from softseg.augment import interpolates
+from softseg.augment import interpolating_names
 from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.config.yaml.write import inline
@@ -93,9 +93,9 @@ def candidates_table(results: Results) -> TextTable:
         crops = [step for step in experiment.preprocess if isinstance(step, Crop)]
         sizes = [f"{' x '.join(map(str, step.size))} around the {step.around}" for step in crops]
         steps = ", ".join(map(_described, experiment.augment))
-        left_out = [step.name for step in experiment.augment if interpolates(step)]
+        left_out = interpolating_names(experiment.augment)
         if left_out and (final := experiment.trainer.uninterpolated_epochs):
-            steps += f" (the last {final} epochs without {', '.join(dict.fromkeys(left_out))})"
+            steps += f" (the last {final} epochs without {left_out})"
         loss, head = _described(experiment.loss), _described(experiment.model.head)
         texts = (name, loss, head, steps or "none", ", ".join(sizes) or "none")
         rows.append(tuple(map(Cell, texts)))

@@ -120,11 +120,9 @@ def _score(
     Raises UserError if there are none that can be scored.
     """
     problems = scored.problems
-    subjects = [truth.subjects[subject] for subject in predictions.files]
-    hidden = not console.is_terminal
-    for subject in track(
-        subjects, f"scoring {scored.name}", console=console, transient=True, disable=hidden
-    ):
+    hidden, text = not console.is_terminal, f"scoring {scored.name}"
+    for name in track(predictions.files, text, console=console, transient=True, disable=hidden):
+        subject = truth.subjects[name]
         try:
             _score_subject(scored, subject, predictions, truth, options)
         except SubjectError as error:

@@ -200,7 +200,7 @@ def read_truth(
         return _of_file(find_config(first), changes, targets)
     if missing := [str(path) for path in sources if not path.is_dir()]:
         raise UserError(
-            f"--truth {missing[0]}: there is no such folder; name one with the masks of a rater"
+            f"--truth {missing[0]}: there is no such folder; name a folder with masks of a rater"
         )
     return _of_folders(sources, changes, targets or {}, cases)
 

@@ -44,9 +44,9 @@ def summarize(
         trained = sum(p.numel() for p in state.model.parameters() if p.requires_grad)
         frozen = f" ({trained:,} train, frozen blocks: {blocks})"
     epochs = f"epochs    {trainer.max_epochs} at most"
-    left_out = [step.name for step in experiment.augment if augment.interpolates(step)]
+    left_out = augment.interpolating_names(experiment.augment)
     if left_out and (last := trainer.uninterpolated_epochs):
-        epochs += f", the last {last} without {', '.join(dict.fromkeys(left_out))}"
+        epochs += f", the last {last} without {left_out}"
     return "\n".join(
         [
             f"{experiment.name}: {trainer.device}, {trainer.threads} "

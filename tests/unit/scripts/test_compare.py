@@ -479,8 +479,7 @@ def test_a_summary_has_means_spread_costs_and_tests_over_the_scans():
         for system in ("softseg_2d", "monai")
         for fold in (0, 1)
     )
-    table = compare_table.summary(pd.DataFrame(rows), costs)
-    table = table.set_index("system")
+    table = compare_table.summary(pd.DataFrame(rows), costs).set_index("system")
     assert table["folds"].tolist() == [2, 2]
     assert table["scans"].tolist() == [10, 10]
     assert table.loc["softseg_2d", "dice"] == pytest.approx(84.5)

@@ -37,11 +37,12 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
     assert not torch.equal(weights(first), weights(fit_tiny(tiny_task(seed=1))[0]))
 
 
-def test_resuming_after_any_epoch_ends_with_the_same_bits(tmp_path):
-    whole, _ = fit_tiny(tiny_task(max_epochs=5))
-    for stop in (1, 3):
-        state = tiny_state(tiny_task(max_epochs=5))
-        task = tiny_task(max_epochs=5)
+@pytest.mark.parametrize("fraction", [0, 0.4])  # of epochs without interpolation: the last two
+def test_resuming_after_any_epoch_ends_with_the_same_bits(fraction, tmp_path):
+    task = tiny_task(max_epochs=5, early_stopping=None, uninterpolated_fraction=fraction)
+    whole, _ = fit_tiny(task)
+    for stop in (1, 3, 4):
+        state = tiny_state(task)
 
         class Killed(Watcher):
             def epoch(self, state, record, best, preview):
@@ -242,22 +243,3 @@ def test_the_last_epochs_are_those_of_a_training_without_steps_that_interpolate(
         expected.schedule.step()
         expected.epoch += 1
     assert torch.equal(weights(state), weights(expected))
-
-
-def test_resuming_within_the_last_epochs_ends_with_the_same_bits(tmp_path):
-    task = tiny_task(max_epochs=5, early_stopping=None, uninterpolated_fraction=0.4)
-    whole, _ = fit_tiny(task)
-
-    class Killed(Watcher):
-        def epoch(self, state, record, best, preview):
-            write_checkpoint(states.checkpoint(state), tmp_path / "last.pt")
-            if state.epoch == 4:
-                raise KeyboardInterrupt
-
-    state = tiny_state(task)
-    with pytest.raises(KeyboardInterrupt):
-        fit(state, task, Killed())
-    resumed = tiny_state(task)
-    states.restore(resumed, tmp_path / "last.pt")
-    fit(resumed, task, Watcher())
-    assert torch.equal(weights(whole), weights(resumed))
