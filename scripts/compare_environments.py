@@ -34,24 +34,27 @@ class Installation:
     def python(self, folder: Path) -> Path:
         """Return its Python, after installing the packages below `folder` unless this was done.
 
-        Raises UserError with pip's message if a package cannot be installed; it is not tried again.
+        Raises UserError with pip's message if a package cannot be installed. That is not tried
+        again before the file with the message is deleted, as is printed.
         """
         home = folder / self.name
         python, installed, failed = home / "bin" / "python", home / "installed", home / "failed"
         packages = "\n".join(self.packages)
-        if failed.exists():
-            raise UserError(failed.read_text())
-        if not installed.exists() or installed.read_text() != packages:
+        is_current = installed.exists() and installed.read_text() == packages
+        if not is_current and not failed.exists():
             print(f"installing {', '.join(self.packages)} into {home} ...", flush=True)
             folder.mkdir(parents=True, exist_ok=True)
             venv.create(home, with_pip=True, clear=True)
             try:
                 self._run(python, "-m", "pip", "install", "--quiet", *self.packages)
                 self._complete(python, home)
+                installed.write_text(packages)
             except UserError as error:
-                failed.write_text(f"{error}; delete {failed} to try again")
-                raise UserError(failed.read_text()) from None
-            installed.write_text(packages)
+                failed.write_text(str(error))
+        if failed.exists():
+            reason = failed.read_text()
+            print(f"{reason}; delete {failed} to try again", flush=True)
+            raise UserError(reason)
         return python
 
     def _complete(self, python: Path, home: Path) -> None:

@@ -6,16 +6,16 @@ import pickle
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from softseg.core.errors import UserError
-from softseg.core.types import BoolArray, Float32Array, Float64Array
+from softseg.core.types import Float32Array, Float64Array
 from softseg.data.nifti.grid import Grid
 from softseg.data.nifti.io import read_grid
+from softseg.scoring.channels import Channels, sum_to_one
 
 _ARRAYS = ("probabilities", "softmax")  # of nnU-Net 2 and 1
 _BOXES = ("bbox_used_for_cropping", "crop_bbox")
@@ -33,20 +33,7 @@ _HARMLESS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Probabilities:
-    """The probabilities of one scan."""
-
-    channels: Float32Array  # (C, X, Y, Z): the background first, unless they are of regions
-    grid: Grid | None  # None: no file says where the voxels are
-
-    def of(self, indices: Sequence[int]) -> tuple[Float32Array, BoolArray]:
-        """Return the sum of these channels (X, Y, Z), and where one of them is the largest."""
-        soft = np.clip(self.channels[list(indices)].sum(axis=0), 0, 1)
-        return soft, np.isin(self.channels.argmax(axis=0), indices)
-
-
-def read_probabilities(path: Path) -> Probabilities:
+def read_probabilities(path: Path) -> Channels:
     """Read an .npz file: axes in the order of NIfTI, put back where nnU-Net 1 has cropped the scan.
 
     The voxels are those of the label map next to it, or of the geometry in the .pkl file, of which
@@ -64,7 +51,7 @@ def read_probabilities(path: Path) -> Probabilities:
         raise UserError(f"{path}: has the shape {stored.shape}, not (channels, z, y, x)")
     properties = _read_properties(path.with_suffix(".pkl"))
     channels = np.transpose(_uncropped(stored, properties), (0, 3, 2, 1))
-    return Probabilities(channels, _grid_of(path, channels.shape[1:], properties))
+    return Channels(channels, _grid_of(path, channels.shape[1:], properties))
 
 
 class _Harmless(pickle.Unpickler):
@@ -95,7 +82,10 @@ def _read_properties(path: Path) -> Mapping[str, Any]:
 
 
 def _uncropped(stored: Float32Array, properties: Mapping[str, Any]) -> Float32Array:
-    """Return the channels (C, z, y, x) of the whole scan; outside of a crop is background."""
+    """Return the channels (C, z, y, x) of the whole scan; outside of a crop is background.
+
+    The first channel is the background, unless the channels are those of regions.
+    """
     box = next((properties[key] for key in _BOXES if key in properties), None)
     shape = next((properties[key] for key in _SHAPES if key in properties), None)
     if box is None or shape is None:
@@ -105,7 +95,7 @@ def _uncropped(stored: Float32Array, properties: Mapping[str, Any]) -> Float32Ar
     if stored.shape[1:] == whole or list(stored.shape[1:]) != sides:
         return stored
     full = np.zeros((len(stored), *whole), np.float32)
-    full[0] = 1
+    full[0] = bool(sum_to_one(stored))
     full[(slice(None), *(slice(int(low), int(high)) for low, high in box))] = stored
     return full
 

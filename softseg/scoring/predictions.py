@@ -16,18 +16,28 @@ from softseg.core.types import BoolArray, Float32Array
 from softseg.data.loaders.dataset_json import DatasetJson
 from softseg.data.masks import TOLERANCE, format_values, is_continuous
 from softseg.data.nifti.grid import Grid, corner_distance, may_overlap, regrid, same_place
-from softseg.data.nifti.io import Volume, file_stem, nifti_files, read_volume
+from softseg.data.nifti.io import (
+    Volume,
+    count_volumes,
+    file_stem,
+    nifti_files,
+    nifti_stem,
+    read_volume,
+)
 from softseg.interop.from_images import as_mask, read_pixels
 from softseg.metrics import TRUTH_THRESHOLD, binarize
 from softseg.scoring.case_table import CaseTable
+from softseg.scoring.channels import Channels, read_channels
 from softseg.scoring.names import LABELS, MASK, SOFT, SegmentationName, matching_cases, parse_name
 from softseg.scoring.nnunet_probabilities import read_probabilities
 from softseg.scoring.truth import Truth, path_in
 
 Codes = dict[str, tuple[float, ...]]
 """Target -> its codes in label maps."""
-_PROBABILITIES = ".npz"
-_PICTURE = ".png"
+CHANNELS = "channels"
+"""The kind of a file that has soft maps of all targets, next to those that a name may state."""
+_NNUNET = ".npz"
+_PICTURES = (".png", ".tif", ".tiff")
 _DERIVED = "_desc-"  # in the names of maps of an uncertainty method
 
 
@@ -42,10 +52,15 @@ class PredictedFile:
 
     @property
     def kind(self) -> str:
-        """Whether it holds a soft map or a mask of one target, labels, or probabilities of all."""
-        if self.path.suffix == _PROBABILITIES:
-            return _PROBABILITIES
-        return (self.name.kind or SOFT) if self.name.target else LABELS
+        """Whether it holds a soft map or a mask of one target, labels, or channels of soft maps.
+
+        Raises FileError for a header that is not valid.
+        """
+        if self.path.suffix == _NNUNET:
+            return CHANNELS
+        if self.name.target:
+            return self.name.kind or SOFT
+        return CHANNELS if nifti_stem(self.path) and count_volumes(self.path) > 1 else LABELS
 
 
 @dataclass(frozen=True)
@@ -126,23 +141,24 @@ def find_predictions(
 
 
 def _files_of(folder: Path) -> list[Path]:
-    """Return the files of segmentations, sorted; PNG files only where there are no others.
+    """Return the files of segmentations, sorted; pictures only where there are no others.
 
     Maps of uncertainty are not among them.
     """
     files = [path for path in nifti_files(folder) if _DERIVED not in path.name]
-    files += _visible(folder, _PROBABILITIES)
-    return sorted(files or _visible(folder, _PICTURE), key=lambda path: natural_key(str(path)))
+    files += _visible(folder, _NNUNET)
+    return sorted(files or _visible(folder, *_PICTURES), key=lambda path: natural_key(str(path)))
 
 
-def _visible(folder: Path, ending: str) -> list[Path]:
-    """Return the files with an ending in a folder and its subfolders, except hidden ones."""
-    return [path for path in folder.rglob(f"*{ending}") if not path.name.startswith(".")]
+def _visible(folder: Path, *endings: str) -> list[Path]:
+    """Return the files with these endings in a folder and its subfolders, except hidden ones."""
+    files = [path for path in folder.rglob("*") if path.suffix.lower() in endings]
+    return [path for path in files if not path.name.startswith(".")]
 
 
 def _parsed(folder: Path, path: Path) -> PredictedFile:
     """Return a file with what its name says."""
-    plain = path.with_suffix("") if path.suffix in (_PROBABILITIES, _PICTURE) else path
+    plain = path if nifti_stem(path) else path.with_suffix("")
     name = parse_name(path_in(folder, plain))
     return PredictedFile(path, name, name.case)
 
@@ -219,10 +235,10 @@ class _Reader:
             if len(same) > 1:
                 paths = listing(str(file.path) for file in same)
                 raise UserError(f"{paths}: are all of the same case and {target}; keep one of them")
-        kinds = (SOFT, MASK, LABELS, _PROBABILITIES)
-        soft, mask, labels, probabilities = (own[kind][0] if own[kind] else None for kind in kinds)
-        if probabilities is not None and soft is None:
-            return self._of_probabilities(probabilities, mask or labels, target, threshold)
+        kinds = (SOFT, MASK, LABELS, CHANNELS)
+        soft, mask, labels, channels = (own[kind][0] if own[kind] else None for kind in kinds)
+        if channels is not None and soft is None:
+            return self._of_channels(channels, mask or labels, target, threshold)
         main = soft or mask or labels
         if main is None:
             folder = self.predictions.folder
@@ -234,20 +250,22 @@ class _Reader:
         binary = values if soft is None else self._soft_values(mask, target)
         return Segmented(values, binarize(binary, TRUTH_THRESHOLD), _recorded_threshold(mask.path))
 
-    def _of_probabilities(
+    def _of_channels(
         self,
         file: PredictedFile,
         labels: PredictedFile | None,
         target: str,
         threshold: float | None,
     ) -> Segmented:
-        """Return the probability of a target and its mask: that of the label map, if there is one.
+        """Return the soft map of a target and its mask: that of the label map, if there is one.
 
-        Without, the mask is where a channel of the target has the largest probability.
+        Without, the mask is where a channel of the target is the largest, or at least 0.5.
         """
-        read = read_probabilities(file.path)
-        soft, mask = read.of(self._channels(file.path, len(read.channels), target))
-        grid = read.grid
+        is_nnunet = file.path.suffix == _NNUNET
+        channels = (read_probabilities if is_nnunet else read_channels)(file.path)
+        soft, mask = channels.of(self._indices(file.path, channels, target))
+        soft = _in_range(soft, file.path)
+        grid = channels.grid
         if grid is None:
             if soft.shape != self.grid.shape:
                 raise UserError(
@@ -265,37 +283,46 @@ class _Reader:
             binary = self._on_grid(mask.astype(np.float32), volume, file.path)
         return Segmented(values, binarize(binary, TRUTH_THRESHOLD), TRUTH_THRESHOLD)
 
-    def _channels(self, path: Path, count: int, target: str) -> list[int]:
-        """Return the channels of a target. Raises UserError if they are not known."""
-        codes = self.predictions.codes.get(target, ())
+    def _indices(self, path: Path, channels: Channels, target: str) -> list[int]:
+        """Return which channels are a target's. Raises UserError if that is not known."""
+        count = len(channels.values)
         if target in self.predictions.regions:
-            channels = [self.predictions.regions.index(target)]
-        elif not codes and count == 2 and len(self.targets) == 1:
-            channels = [1]  # the other is the background
+            indices = [self.predictions.regions.index(target)]
         else:
-            channels = [int(code) for code in codes]
-        if not channels or max(channels) >= count:
+            indices = self._indices_of_codes(path, channels, target)
+        if not indices or min(indices) < 0 or max(indices) >= count:
             raise UserError(
                 f"{path}: has {count} channels, and it is not known which of them is {target}; "
                 f"write --codes {target}=CODE, or put nnU-Net's dataset.json next to it"
             )
-        return channels
+        return indices
+
+    def _indices_of_codes(self, path: Path, channels: Channels, target: str) -> list[int]:
+        """Return the channels of a target's codes: 1 is the one after the background, if there is
+        one, and else the first. Raises UserError if it is not known whether there is one.
+        """
+        count, background = len(channels.values), channels.have_background
+        codes = [int(code) for code in self.predictions.codes.get(target, ())]
+        largest = max((max(own) for own in self.predictions.codes.values()), default=0)
+        if background is None and largest < count:  # else there are channels for codes alone
+            raise UserError(
+                f"{path}: all of its {count} channels are 0 in some voxels and sum to 1 in the "
+                "others, so it is not known whether the first is the background; save 1 in the "
+                "background's channel of the former, or a label map"
+            )
+        if background and not codes and count == 2 and len(self.targets) == 1:
+            codes = [1]
+        return [code - (0 if background else 1) for code in codes]
 
     def _soft_values(self, file: PredictedFile, target: str) -> Float32Array:
         """Return the map of a target in [0, 1] on the grid of the truth."""
         volume = self._read(file.path)
-        values = self._of_target(volume.data, file, target)
-        if values.min() < -TOLERANCE or values.max() > 1 + TOLERANCE:
-            low, high = float(values.min()), float(values.max())
-            raise UserError(
-                f"{file.path}: has values from {low:.4g} to {high:.4g}, so it is not a soft map in "
-                "[0, 1]; divide it by its value for 1"
-            )
-        return self._on_grid(np.clip(values, 0, 1), volume, file.path)
+        values = _in_range(self._of_target(volume.data, file, target), file.path)
+        return self._on_grid(values, volume, file.path)
 
     def _read(self, path: Path) -> Volume:
         """Return a volume; a picture, which has no position, is on the grid of the truth."""
-        if path.suffix != _PICTURE:
+        if nifti_stem(path):
             return read_volume(path)
         _, data = as_mask(path, read_pixels(path))
         if data.shape != self.grid.shape:
@@ -341,6 +368,17 @@ class _Reader:
         if not may_overlap(volume.grid, self.grid):
             raise UserError(f"{path}: does not overlap the truth; fix its affine")
         return regrid(values, volume.grid, self.grid)
+
+
+def _in_range(values: Float32Array, path: Path) -> Float32Array:
+    """Return a soft map without the rounding below 0 and above 1. Raises UserError for more."""
+    if values.min() < -TOLERANCE or values.max() > 1 + TOLERANCE:
+        low, high = float(values.min()), float(values.max())
+        raise UserError(
+            f"{path}: has values from {low:.4g} to {high:.4g}, so it is not a soft map in [0, 1]; "
+            "divide it by its value for 1"
+        )
+    return np.clip(values, 0, 1)
 
 
 def _recorded_threshold(mask: Path) -> float:

@@ -75,17 +75,26 @@ def read_volume(path: str | Path, frame: int | None = None, count: int | None = 
     NaN or infinity, or an unusable affine; or that needs more memory than the machine has.
     """
     path = Path(path)
-    with file_errors(path), np.errstate(over="ignore", invalid="ignore"):
-        _, header = _read_header(path)
-        grid = grid_of(path, header, frame, count)
-        check_memory(path, header, path.stat().st_size)
-        content = _read_start(path, declared_bytes(header) + PADDING + 1)
-        check_length(path, header, len(content))
-        stored = ArrayProxy(BytesIO(content), header).reshape((*grid.shape, -1))
-        chosen = 0 if stored.shape[-1] == 1 else frame
-        data = np.asarray(stored[..., chosen], dtype=np.float32)
-    check_finite(path, data)
+    stored, grid, header = _read_stored(path, frame, count)
+    data = _as_float32(path, stored, 0 if stored.shape[-1] == 1 else frame)
     return Volume(data, grid, length_unit(header)[0])
+
+
+def read_volumes(path: str | Path) -> tuple[Float32Array, Grid]:
+    """Read all volumes of a 4D file (X, Y, Z, N), as (N, X, Y, Z), and their grid.
+
+    Raises FileError as `read_volume`.
+    """
+    path = Path(path)
+    stored, grid, _ = _read_stored(path, frame=0)
+    return np.moveaxis(_as_float32(path, stored, slice(None)), -1, 0), grid
+
+
+def count_volumes(path: str | Path) -> int:
+    """Return how many volumes a file holds, from its header. Raises FileError for a bad header."""
+    path = Path(path)
+    with file_errors(path):
+        return math.prod(_read_header(path)[1].get_data_shape()[3:])
 
 
 def read_grid(path: str | Path) -> Grid:
@@ -149,6 +158,27 @@ def nifti_bytes(data: NDArray[Any], affine: ArrayLike, unit: str = "mm") -> byte
     image.header.set_xyzt_units(unit)
     content: bytes = image.to_bytes()
     return content
+
+
+def _read_stored(
+    path: Path, frame: int | None, count: int | None = None
+) -> tuple[ArrayProxy, Grid, Any]:
+    """Return the voxels of a file (X, Y, Z, N), not scaled yet, the grid and the header."""
+    with file_errors(path):
+        _, header = _read_header(path)
+        grid = grid_of(path, header, frame, count)
+        check_memory(path, header, path.stat().st_size)
+        content = _read_start(path, declared_bytes(header) + PADDING + 1)
+        check_length(path, header, len(content))
+        return ArrayProxy(BytesIO(content), header).reshape((*grid.shape, -1)), grid, header
+
+
+def _as_float32(path: Path, stored: ArrayProxy, index: int | slice | None) -> Float32Array:
+    """Return one or all of the volumes, scaled. Raises FileError for NaN and infinity."""
+    with file_errors(path), np.errstate(over="ignore", invalid="ignore"):
+        data = np.asarray(stored[..., index], dtype=np.float32)
+    check_finite(path, data)
+    return data
 
 
 def _read_start(path: Path, limit: int) -> bytes:

@@ -95,7 +95,7 @@ def test_grid_of_the_pkl_file_is_that_of_nifti(nnunet):
     (nnunet / "case_1.nii.gz").unlink()
     read = read_probabilities(nnunet / "case_1.npz")
     np.testing.assert_allclose(read.grid.affine, AFFINE, atol=1e-9)
-    np.testing.assert_array_equal(read.channels, probabilities())
+    np.testing.assert_array_equal(read.values, probabilities())
 
 
 def test_cropped_probabilities_of_nnunet_1_are_put_back(tmp_path):
@@ -107,7 +107,7 @@ def test_cropped_probabilities_of_nnunet_1_are_put_back(tmp_path):
         **{f"itk_{key}": value for key, value in geometry().items()},
     }
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(properties))
-    channels = read_probabilities(tmp_path / "a.npz").channels
+    channels = read_probabilities(tmp_path / "a.npz").values
     inside = (slice(None), slice(3, 7), slice(2, 5), slice(1, 3))
     np.testing.assert_allclose(channels[inside], probabilities()[inside], atol=1e-3)
     channels[inside] = np.array([1, 0, 0]).reshape(3, 1, 1, 1)
@@ -126,6 +126,10 @@ def test_regions_are_channels_in_the_order_of_dataset_json(nnunet, truth, tmp_pa
     row = pd.read_csv(tmp_path / "metrics.csv").iloc[0]
     voxel_ml = abs(np.linalg.det(AFFINE[:3, :3])) / 1000
     assert row["soft_volume_ml"] == pytest.approx(soft[1].sum() * voxel_ml, rel=1e-5)
+    (nnunet / "case_1.nii.gz").unlink()  # regions overlap, so the largest does not decide
+    assert command(monkeypatch, "score", *map(str, [nnunet, *options])) == 0
+    row = pd.read_csv(tmp_path / "metrics.csv").iloc[0]
+    assert row["volume_ml"] == pytest.approx((soft[1] >= 0.5).sum() * voxel_ml, rel=1e-5)
 
 
 class Command:
