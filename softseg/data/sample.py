@@ -24,10 +24,18 @@ from softseg.data.masks import (
     soft_mask,
 )
 from softseg.data.nifti.checks import FileError
-from softseg.data.nifti.grid import Grid, corner_distance, may_overlap, regrid, same_place
+from softseg.data.nifti.grid import (
+    Grid,
+    corner_distance,
+    may_overlap,
+    regrid,
+    same_place,
+    voxels_of,
+)
 from softseg.data.nifti.io import Volume, read_volume
 from softseg.data.subject import Frame, Subject
 from softseg.metrics import without_ignored
+from softseg.metrics.score import TrueTarget
 
 _RESAMPLE = "resample it onto that image's grid, or let dataset.on_grid_mismatch: resample do so"
 
@@ -80,6 +88,15 @@ class Sample:
     def ignored(self, k: int) -> BoolArray | None:
         """Return the voxels (X, Y, Z) of one target that do not count; None if all do."""
         return None if self.ignore is None else self.ignore[k]
+
+    def true_target(self, k: int, slice_axis: int) -> TrueTarget:
+        """Return what predictions of target number `k` are scored against.
+
+        `slice_axis` is the canonical axis along which the model slices volumes.
+        """
+        raters = self.raters[k] if len(self.raters[k]) > 1 else {}
+        voxels = voxels_of(self.grid, slice_axis)
+        return TrueTarget(self.target[k], voxels, raters, self.ignored(k))
 
 
 def load_sample(

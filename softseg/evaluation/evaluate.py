@@ -19,9 +19,6 @@ from softseg.core.files import (
     temporary_files,
 )
 from softseg.core.memory import memory_errors
-from softseg.core.types import Float32Array
-from softseg.data import Subject
-from softseg.data.sample import Sample
 from softseg.data.splits import SETS
 from softseg.datasets.phantom import is_phantom
 from softseg.evaluation.opened_run import (
@@ -48,7 +45,6 @@ from softseg.inference.write import (
     warn_if_unlike_training,
     write_predictions,
 )
-from softseg.metrics.score import TargetEvaluation
 from softseg.preprocess.store import VolumeStore
 from softseg.preprocess.training_scans import differences_from_training, recorded_training_scans
 from softseg.render.figures.style import FigureFormat
@@ -207,11 +203,15 @@ def _score_subjects(
         metadata["Dataset"] = other.metadata
     training = recorded_training_scans(run.metadata())
     scores = Scores(group_column(experiment, list(opened.subjects.values())))
+    axis = experiment.slices.axis_index
     for subject, soft, sample in iter_predictions(opened, members, f"scoring {label}", console):
-        targets = _evaluate_subject(opened, subject, soft, sample, thresholds)
+        targets = {
+            target: experiment.evaluate(soft[k], threshold, sample.true_target(k, axis))
+            for k, (target, threshold) in enumerate(thresholds.items())
+        }
         if experiment.evaluate.changes_soft:
             soft = np.stack([scored.soft for scored in targets.values()])
-        plane_mm = in_plane_mm(sample.grid, experiment.slices.axis_index)
+        plane_mm = in_plane_mm(sample.grid, axis)
         for target, scored in targets.items():
             scores.add(subject, target, plane_mm, scored, thresholds[target])
         images = list(subject.images.values())
@@ -224,7 +224,7 @@ def _score_subjects(
         masks = [scored.mask for scored in targets.values()]
         write_predictions(folder, images[0], soft, masks, thresholds, {**scan, **metadata})
         if overlay:
-            path, axis = overlay_file(folder, images[0]), experiment.slices.axis_index
+            path = overlay_file(folder, images[0])
             title = f"{subject.name}, {label}, segmented by {experiment.name}"
             write_overlay(path, title, sample, soft, masks, opened.targets, axis)
     return scores
@@ -256,33 +256,6 @@ def check_threshold(threshold: float | None) -> None:
         return
     if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
         raise UserError(f"the threshold must be a number from 0 to 1, not {threshold!r}")
-
-
-def _evaluate_subject(
-    opened: OpenedRun,
-    subject: Subject,
-    soft: Float32Array,
-    sample: Sample,
-    thresholds: Mapping[str, float],
-) -> dict[str, TargetEvaluation]:
-    """The binary prediction of each target of one subject, and its scores."""
-    geometry = opened.stack.volumes_of([subject.name])[0].geometry
-    axis = geometry.native_axis(opened.experiment.slices.axis_index)
-    zooms, voxel_ml = geometry.native.zooms.tolist(), geometry.native.voxel_ml
-    targets = {}
-    for k, (target, threshold) in enumerate(thresholds.items()):
-        raters = sample.raters[k] if len(sample.raters[k]) > 1 else None
-        targets[target] = opened.experiment.evaluate(
-            soft[k],
-            sample.target[k],
-            threshold,
-            zooms,
-            voxel_ml,
-            axis,
-            raters,
-            sample.ignored(k),
-        )
-    return targets
 
 
 def print_evaluation(run: Run, scored: RunEvaluation, console: Console) -> None:

@@ -17,10 +17,10 @@ from softseg.core.device import free_bytes
 from softseg.core.errors import UserError
 from softseg.core.memory import is_out_of_memory
 from softseg.core.types import BoolArray, Float32Array, Float64Array
-from softseg.data.nifti.grid import Grid, canonical
+from softseg.data.nifti.grid import Grid, voxels_of
 from softseg.data.sample import Sample
 from softseg.inference.model import Model
-from softseg.metrics.postprocess import Voxels, postprocess
+from softseg.metrics.postprocess import postprocess
 from softseg.models.predictor import Predictor
 from softseg.models.sliding_window import LogitsFunction, sliding_window_logits
 from softseg.preprocess.geometry import Geometry, center_of_mass, plan_geometry
@@ -252,9 +252,8 @@ def postprocessed(
 
     `thresholds` has that of each target, in the order of the K soft ones.
     """
-    axis = Geometry(grid, canonical(grid)).native_axis(model.experiment.slices.axis_index)
     evaluate = model.experiment.evaluate
-    voxels = Voxels(grid.zooms.tolist(), 1000 * grid.voxel_ml, axis)
+    voxels = voxels_of(grid, model.experiment.slices.axis_index)
     pairs = [
         postprocess(values, threshold, evaluate.postprocess, voxels)
         for values, threshold in zip(soft, thresholds.values(), strict=True)

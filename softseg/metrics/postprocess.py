@@ -21,11 +21,16 @@ from softseg.metrics.lesions import ROUNDING, Connectivity, SmallObjects, compon
 
 @dataclass(frozen=True)
 class Voxels:
-    """What a step needs to know of the voxels of a volume (X, Y, Z)."""
+    """The size of the voxels of a volume (X, Y, Z), and how it was sliced."""
 
     zooms: Sequence[float]  # (3,) size in mm
-    mm3: float  # volume; less than the product of the sizes where the axes are skewed
+    ml: float  # volume; less than the product of the sizes where the axes are skewed
     slice_axis: int = 2  # along which the model sliced the volume
+
+    @property
+    def mm3(self) -> float:
+        """Volume of a voxel in cubic millimeters."""
+        return 1000 * self.ml
 
 
 class Removal(Component):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
@@ -68,6 +68,21 @@ class Metrics(Component):
 
 
 @dataclass(frozen=True, eq=False)
+class TrueTarget:
+    """What predictions of one target of one scan are scored against."""
+
+    soft: Float32Array
+    """(X, Y, Z) in [0, 1], foreground from 0.5 on where it has to be binary."""
+    voxels: Voxels
+    raters: Mapping[str, Float32Array] = field(default_factory=dict)
+    """Rater -> mask (X, Y, Z) in [0, 1], where there are several; else empty."""
+    ignore: BoolArray | None = None
+    """(X, Y, Z), the voxels whose truth is unknown, or None. They are removed from prediction and
+    truth after postprocessing, for every score; the returned mask keeps them. `ignored_ml` is their
+    volume; if no other voxel is left, all other scores are NaN."""
+
+
+@dataclass(frozen=True, eq=False)
 class TargetEvaluation:
     """One soft prediction and its binary mask, both postprocessed, and the scores of both."""
 
@@ -116,73 +131,39 @@ class Evaluate(Component):
         return any(step.apply_to == "soft" for step in self.postprocess)
 
     def __call__(
-        self,
-        probability: Float32Array,
-        truth: Float32Array,
-        threshold: float,
-        zooms: Sequence[float],
-        voxel_ml: float,
-        slice_axis: int = 2,
-        raters: Mapping[str, Float32Array] | None = None,
-        ignore: BoolArray | None = None,
+        self, probability: Float32Array, threshold: float, truth: TrueTarget
     ) -> TargetEvaluation:
-        """Binarize a prediction and score it.
-
-        Args:
-            probability: soft prediction (X, Y, Z) in [0, 1].
-            truth: (X, Y, Z) in [0, 1], foreground from 0.5 on where it has to be binary.
-            threshold: the probability from which a voxel is foreground.
-            zooms: (3,) size of a voxel in mm.
-            voxel_ml: its volume in milliliters; less than the product where the axes are skewed.
-            slice_axis: the axis along which the model sliced the volume.
-            raters: rater -> mask (X, Y, Z) in [0, 1], where there are several.
-            ignore: (X, Y, Z), the voxels whose truth is unknown, or None. They are removed from
-                prediction and truth after postprocessing, for every score; the returned mask
-                keeps them. `ignored_ml` is their volume; if no other voxel is left, all other
-                scores are NaN.
-        """
-        voxels = Voxels(zooms, 1000 * voxel_ml, slice_axis)
-        soft, mask = postprocess(probability, threshold, self.postprocess, voxels)
-        return self.score(soft, mask, truth, zooms, voxel_ml, slice_axis, raters, ignore)
+        """Binarize a soft prediction (X, Y, Z) in [0, 1] from `threshold` on, and score it."""
+        soft, mask = postprocess(probability, threshold, self.postprocess, truth.voxels)
+        return self.score(soft, mask, truth)
 
     def score(
-        self,
-        soft: Float32Array,
-        predicted: BoolArray,
-        truth: Float32Array,
-        zooms: Sequence[float],
-        voxel_ml: float,
-        slice_axis: int = 2,
-        raters: Mapping[str, Float32Array] | None = None,
-        ignore: BoolArray | None = None,
+        self, soft: Float32Array, predicted: BoolArray, reference: TrueTarget
     ) -> TargetEvaluation:
-        """Score a soft prediction and a mask (X, Y, Z) as they are, without postprocessing.
-
-        The other arguments are those of `__call__`.
-        """
-        voxel_mm3 = 1000 * voxel_ml
-        probability, mask = soft, predicted
+        """Score a soft prediction and a mask (X, Y, Z) as they are, without postprocessing."""
+        voxels, ignore = reference.voxels, reference.ignore
+        probability, mask, truth, raters = soft, predicted, reference.soft, reference.raters
         if ignore is not None:
             probability, truth = (without_ignored(v, ignore) for v in (probability, truth))
-            raters = {name: without_ignored(v, ignore) for name, v in (raters or {}).items()}
+            raters = {name: without_ignored(v, ignore) for name, v in raters.items()}
             mask = predicted & ~ignore
         true_mask = binarize(truth, TRUTH_THRESHOLD)
         if self.remove_small_from_truth is not None:
-            true_mask = self.remove_small_from_truth.without(true_mask, voxel_mm3)
+            true_mask = self.remove_small_from_truth.without(true_mask, voxels.mm3)
         scores = score_overlap_and_volume(
-            probability, truth, mask, true_mask, voxel_ml, slice_axis, ignore
+            probability, truth, mask, true_mask, voxels.ml, voxels.slice_axis, ignore
         )
-        scores |= score_volume_bias(probability, truth, mask, true_mask, voxel_ml)
+        scores |= score_volume_bias(probability, truth, mask, true_mask, voxels.ml)
         bins = None
         if (margin := self.metrics.calibration_margin_mm) is not None:
-            near = region(truth, zooms, margin)
+            near = region(truth, voxels.zooms, margin)
             near = near if ignore is None else near & ~ignore
             scores |= score_calibration(probability, truth, near)
             bins = reliability(probability, truth, near)
         if (tolerance := self.metrics.surface_tolerance_mm) is not None:
-            scores |= score_surface(mask, true_mask, zooms, tolerance)
+            scores |= score_surface(mask, true_mask, voxels.zooms, tolerance)
         if self.metrics.soft_surface:
-            scores["assd_soft_mm"] = soft_assd(probability, truth, zooms)
+            scores["assd_soft_mm"] = soft_assd(probability, truth, voxels.zooms)
         if self.metrics.specificity:
             scores["specificity"] = specificity(mask, true_mask, ignore)
         for level in self.metrics.dice_thresholds:
@@ -190,13 +171,13 @@ class Evaluate(Component):
         if self.metrics.qubiq:
             scores["qubiq"] = qubiq_score(probability, truth)
         if self.lesions is not None:
-            scores |= score_lesions(mask, true_mask, self.lesions, voxel_mm3)
+            scores |= score_lesions(mask, true_mask, self.lesions, voxels.mm3)
         if raters:
             rater_masks = {name: binarize(soft, TRUTH_THRESHOLD) for name, soft in raters.items()}
             scores |= agreement(mask, rater_masks) if self.metrics.raters else {}
             if self.metrics.curvas:
-                scores |= score_curvas(probability, rater_masks, voxel_ml, ignore)
+                scores |= score_curvas(probability, rater_masks, voxels.ml, ignore)
         if ignore is not None:
             scores = dict.fromkeys(scores, float("nan")) if ignore.all() else scores
-            scores["ignored_ml"] = volume_ml(ignore, voxel_ml)
+            scores["ignored_ml"] = volume_ml(ignore, voxels.ml)
         return TargetEvaluation(soft, predicted, scores, bins)

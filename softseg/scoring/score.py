@@ -13,19 +13,12 @@ from rich.progress import track
 from softseg.core.errors import UserError
 from softseg.core.files import check_new_folder, remove_leftovers, temporary_files
 from softseg.data import Subject
-from softseg.data.nifti.grid import native_axis
-from softseg.data.sample import Sample, SubjectError, load_sample
+from softseg.data.sample import SubjectError, load_sample
 from softseg.evaluation.score_tables import Scores, in_plane_mm, write_tables
-from softseg.metrics.score import TargetEvaluation
 from softseg.runs.data import center_column
 from softseg.scoring.case_table import CaseTable
 from softseg.scoring.paint import write_painted
-from softseg.scoring.predictions import (
-    Predictions,
-    Segmented,
-    find_predictions,
-    read_predictions,
-)
+from softseg.scoring.predictions import Predictions, find_predictions, read_predictions
 from softseg.scoring.truth import Truth
 
 
@@ -151,23 +144,8 @@ def _score_subject(
     )
     plane_mm = in_plane_mm(sample.grid, truth.slice_axis)
     for k, (target, own) in enumerate(segmented.items()):
-        evaluation = _evaluate(truth, sample, k, own)
+        true = sample.true_target(k, truth.slice_axis)
+        evaluation = truth.evaluate.score(own.soft, own.mask, true)
         scored.scores.add(subject, target, plane_mm, evaluation, own.threshold)
         if options.painted:
-            arrays = evaluation.mask, sample.target[k], sample.ignored(k)
-            write_painted(scored.out / "painted", subject, target, *arrays)
-
-
-def _evaluate(truth: Truth, sample: Sample, k: int, segmented: Segmented) -> TargetEvaluation:
-    """Return the scores of target number `k` of one subject, as it was segmented."""
-    raters = sample.raters[k] if len(sample.raters[k]) > 1 else None
-    return truth.evaluate.score(
-        segmented.soft,
-        segmented.mask,
-        sample.target[k],
-        sample.grid.zooms.tolist(),
-        sample.grid.voxel_ml,
-        native_axis(sample.grid, truth.slice_axis),
-        raters,
-        sample.ignored(k),
-    )
+            write_painted(scored.out / "painted", subject, target, own.mask, true)

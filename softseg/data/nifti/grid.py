@@ -9,6 +9,7 @@ from nibabel import orientations
 from scipy import ndimage
 
 from softseg.core.types import AnyArray, Float32Array, Float64Array, FloatArray
+from softseg.metrics.postprocess import Voxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,11 @@ def native_axis(grid: Grid, axis: int) -> int:
     """Return the axis of a grid's voxels that is the axis with this index in `canonical(grid)`."""
     to_ras = orientations.io_orientation(grid.affine)
     return int(np.flatnonzero(to_ras[:, 0] == axis)[0])
+
+
+def voxels_of(grid: Grid, slice_axis: int) -> Voxels:
+    """Return what metrics need to know of a grid that was sliced along this canonical axis."""
+    return Voxels(grid.zooms.tolist(), grid.voxel_ml, native_axis(grid, slice_axis))
 
 
 def canonical_voxels(voxels: AnyArray, grid: Grid) -> AnyArray:

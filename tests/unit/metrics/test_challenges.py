@@ -9,12 +9,14 @@ import pytest
 from scipy import integrate, stats
 
 from softseg.metrics.challenges import crps, multirater_ece, qubiq_score, score_curvas
-from softseg.metrics.score import Evaluate, Metrics
+from softseg.metrics.postprocess import Voxels
+from softseg.metrics.score import Evaluate, Metrics, TrueTarget
 from tests.support import makers
 
 RNG = np.random.default_rng(3)
 SOFT = RNG.random((6, 5, 4)).astype(np.float32)
 RATERS = {name: RNG.random((6, 5, 4)) > 0.5 for name in "abc"}
+VOXELS = Voxels((1.0, 1.0, 1.0), 0.001)
 MEAN = np.mean(list(RATERS.values()), axis=0).astype(np.float32)
 
 
@@ -93,7 +95,7 @@ def test_metrics_of_challenges_are_columns_where_they_are_chosen():
     metrics = Metrics(
         specificity=True, dice_thresholds=(0.3,), qubiq=True, curvas=True, soft_surface=True
     )
-    arguments = (SOFT, SOFT >= 0.5, MEAN, [1.0, 1.0, 1.0], 0.001, 2, RATERS)
+    arguments = (SOFT, SOFT >= 0.5, TrueTarget(MEAN, VOXELS, RATERS))
     without = Evaluate().score(*arguments).scores
     scores = Evaluate(metrics=metrics).score(*arguments).scores
     added = ["assd_soft_mm", "specificity", "dice_at_0.3", "qubiq", "crps_ml", "ece_raters"]
@@ -113,5 +115,5 @@ def test_specificity_leaves_out_ignored_voxels():
     ignore[0] = True
     truth, soft = makers.ball(), np.ones(makers.SHAPE, np.float32)
     evaluate = Evaluate(metrics=Metrics(specificity=True))
-    scored = evaluate.score(soft, soft > 0, truth, [1.0] * 3, 0.001, 2, None, ignore)
+    scored = evaluate.score(soft, soft > 0, TrueTarget(truth, VOXELS, ignore=ignore))
     assert scored.scores["specificity"] == 0  # all background that counts is predicted

@@ -10,10 +10,12 @@ from softseg.evaluation.recalibration.fit import collect_evidence
 from softseg.evaluation.threshold_search import dice_curve
 from softseg.evaluation.uncertainty_scores import SampledTarget, score_uncertainty
 from softseg.metrics.lesions import LesionRules, SmallObjects
-from softseg.metrics.score import Evaluate, Metrics
+from softseg.metrics.postprocess import Voxels
+from softseg.metrics.score import Evaluate, Metrics, TrueTarget
 from softseg.report.comparisons import same_truth
 
 ZOOMS, VOXEL_ML = (1.0, 1.0, 2.0), 0.002
+VOXELS = Voxels(ZOOMS, VOXEL_ML)
 EVERYTHING = Evaluate(
     metrics=Metrics(surface_tolerance_mm=1),
     lesions=LesionRules(minimum=1, overlap=1, size_bins=(4,)),
@@ -40,7 +42,7 @@ def cut(volume, axis):
 
 
 def score(soft, truth, raters, ignore=None):
-    scored = EVERYTHING(soft, truth, 0.5, ZOOMS, VOXEL_ML, 2, raters, ignore)
+    scored = EVERYTHING(soft, 0.5, TrueTarget(truth, VOXELS, raters, ignore))
     return scored.scores, scored
 
 

@@ -22,7 +22,7 @@ def of_voxels(voxels, shape):
     return volume
 
 
-CUBES = Voxels((1.0, 1.0, 1.0), 1.0)
+CUBES = Voxels((1.0, 1.0, 1.0), 0.001)
 
 
 def masked(mask, spec, voxels=CUBES):
@@ -31,7 +31,7 @@ def masked(mask, spec, voxels=CUBES):
 
 
 def one_step(mask, name, fields=None, voxel_mm3=1.0, slice_axis=2):
-    return masked(mask, [{name: fields}], Voxels((1.0, 1.0, 1.0), voxel_mm3, slice_axis))
+    return masked(mask, [{name: fields}], Voxels((1.0, 1.0, 1.0), voxel_mm3 / 1000, slice_axis))
 
 
 @settings(max_examples=200, deadline=None)
@@ -148,7 +148,8 @@ def softs(draw, longest=6):
     empty = draw(st.sampled_from([0.0, 0.3, 0.7]))
     soft = rng.integers(0, 11, shape) / 10 * (rng.random(shape) >= empty)
     zooms = tuple(draw(st.sampled_from([0.4, 1.0, 3.0])) for _ in range(3))
-    return soft.astype(np.float32), Voxels(zooms, float(np.prod(zooms)), draw(st.integers(0, 2)))
+    voxels = Voxels(zooms, float(np.prod(zooms)) / 1000, draw(st.integers(0, 2)))
+    return soft.astype(np.float32), voxels
 
 
 REMOVALS = st.builds(
@@ -257,9 +258,9 @@ def test_a_soft_bridge_is_divided_in_the_middle():
 def test_nearness_is_in_mm():
     soft = np.zeros((5, 5, 1), np.float32)
     soft[0, :2], soft[3, 3], soft[0, 2], soft[0, 3], soft[1:3, 3] = 0.9, 0.9, 0.2, 0.3, 0.4
-    kept, _ = softened((soft, Voxels((1.0, 4.0, 1.0), 4.0)), LARGEST, 0.5)
+    kept, _ = softened((soft, Voxels((1.0, 4.0, 1.0), 0.004)), LARGEST, 0.5)
     assert kept[0, 3] == 0  # 2 voxels of 4 mm from the kept object, 3 of 1 mm from the other
-    kept, _ = softened((soft, Voxels((4.0, 1.0, 1.0), 4.0)), LARGEST, 0.5)
+    kept, _ = softened((soft, Voxels((4.0, 1.0, 1.0), 0.004)), LARGEST, 0.5)
     assert kept[0, 3] == np.float32(0.3)
 
 

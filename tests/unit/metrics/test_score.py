@@ -10,16 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softseg.metrics.lesions import LesionRules, SmallObjects
-from softseg.metrics.score import Evaluate, Metrics
+from softseg.metrics.postprocess import Voxels
+from softseg.metrics.score import Evaluate, Metrics, TrueTarget
 from tests.support.lesions import masks, objects
 
-ZOOMS = (1.0, 1.0, 1.0)
+VOXELS = Voxels((1.0, 1.0, 1.0), 1.0)
 SOFT = ("mse", "soft_dice", "soft_volume_ml", "dV_soft_ml", "ece", "ace", "brier")
 
 
 def scored(soft, truth, **rules):
     """The scores of a prediction at 0.5; voxels of 1 ml."""
-    return Evaluate(**rules)(soft, truth, 0.5, ZOOMS, 1.0).scores
+    return Evaluate(**rules)(soft, 0.5, TrueTarget(truth, VOXELS)).scores
 
 
 @pytest.fixture

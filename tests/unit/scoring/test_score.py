@@ -13,7 +13,8 @@ from softseg.config.experiment import Experiment
 from softseg.config.load import load_config
 from softseg.core.console import open_console
 from softseg.evaluation.evaluate import evaluate
-from softseg.metrics.score import Evaluate
+from softseg.metrics.postprocess import Voxels
+from softseg.metrics.score import Evaluate, TrueTarget
 from softseg.runs.folder import Run
 from softseg.training import train as experiment
 from tests.support import makers, project
@@ -79,8 +80,8 @@ def test_soft_maps_of_another_tool_are_scored_at_half(masks, tmp_path, monkeypat
     for case in CASES:
         makers.nifti(tmp_path / "maps" / f"{case}_T2w_pred.nii.gz", soft.astype(np.float32))
     assert score(monkeypatch, tmp_path / "maps", "--truth", masks, "-o", tmp_path / "out") == 0
-    voxels = ([1.0, 1.0, 1.0], 1e-3)
-    expected = Evaluate().score(soft, soft >= 0.5, makers.ball(), *voxels).scores
+    true = TrueTarget(makers.ball(), Voxels([1.0, 1.0, 1.0], 1e-3))
+    expected = Evaluate().score(soft, soft >= 0.5, true).scores
     row = table(tmp_path / "out").loc["sub-01_T2w"]
     for name, value in expected.items():
         assert row[name] == pytest.approx(value, rel=1e-6), name
