@@ -111,21 +111,30 @@ def find_predictions(
         ]
     files = [file for file in parsed if file.name.target in ("", *truth.targets)]
     if not files:
+        named = sorted({file.name.target for file in parsed})
+        found = f"; it has those of {listing(named)}: name the target so (--target)"
         raise UserError(
             f"{folder}: has no segmentations of {listing(truth.targets)} (NIfTI files such as "
-            "<case>.nii.gz or <case>_label-<target>_probseg.nii.gz)"
+            f"<case>.nii.gz or <case>_label-<target>_probseg.nii.gz){found * bool(named)}"
         )
     by_subject: dict[str, list[PredictedFile]] = {name: [] for name in truth.subjects}
-    unknown = []
+    unknown, ambiguous = [], {}
     for file in files:
         matches = matching_cases(file.case, truth.names)
         if len(matches) == 1:
             by_subject[matches[0]].append(file)
         elif matches:
-            problems.append(f"{file.path}: may be of {listing(matches)}; rename it")
+            ambiguous[path_in(folder, file.path)] = matches
         else:
             unknown.append(path_in(folder, file.path))
     missing = [name for name, own in by_subject.items() if not own]
+    if ambiguous:
+        first, of_first = next(iter(ambiguous.items()))
+        problems.append(
+            f"{folder}: {listing(ambiguous)}: may be of several cases ({first} of "
+            f"{listing(of_first)}); rename them, write a table of them (--cases), or describe the "
+            "truth in a YAML file with the section `dataset`"
+        )
     if unknown:
         problems.append(
             f"{folder}: {listing(unknown)}: have no truth in {truth.source}; add it, or rename them"

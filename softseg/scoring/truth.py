@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,15 +56,17 @@ class MaskFolders(DatasetFields):
         Raises UserError for folders without masks; DatasetError for cases that lack a mask of a
         target or have two of the same.
         """
-        masks, problems = self._find_masks()
-        unusable = {problem.partition(": ")[0] for problem in problems}
-        subjects = []
+        masks, unusable, problems = self._find_masks()
+        subjects, without = [], defaultdict(list)
         for case in sorted(masks, key=natural_key):
             missing = [target for target in self.targets if not masks[case].get(target)]
             if missing:
-                problems.append(f"{case}: there is no mask of {listing(missing)}; add it")
+                without[listing(missing)].append(case)
             elif case not in unusable:
                 subjects.append(self._subject(case, masks[case]))
+        problems += [
+            f"{listing(cases)}: no mask of {missing}; add it" for missing, cases in without.items()
+        ]
         if problems:
             raise DatasetError(f"{self.root}: {problems[0]}", problems, subjects)
         return subjects
@@ -87,10 +90,10 @@ class MaskFolders(DatasetFields):
         columns = {"subject": person_of(case)}
         return Subject(case, {"truth": first}, labels, roi=None, columns=columns)
 
-    def _find_masks(self) -> tuple[Masks, list[str]]:
-        """Return the masks of every case, and a message for each two masks of the same."""
+    def _find_masks(self) -> tuple[Masks, set[str], list[str]]:
+        """Return the masks of every case; the cases with two masks of one target; problems."""
         masks: Masks = {}
-        problems = []
+        twice: dict[str, dict[str, tuple[Path, Path]]] = {}  # target -> case -> masks
         for folder in map(Path, self.folders):
             of_folder = "" if len(self.folders) == 1 else folder.name
             for path, name in self._masks_in(folder).items():
@@ -100,11 +103,16 @@ class MaskFolders(DatasetFields):
                         continue
                     raters = masks.setdefault(name.case, {}).setdefault(target, {})
                     if (other := raters.setdefault(rater, path)) != path:
-                        problems.append(
-                            f"{name.case}: {other} and {path} are both truths of {target}; move "
-                            "one to another folder, or describe the masks in a YAML file"
-                        )
-        return masks, problems
+                        twice.setdefault(target, {})[name.case] = other, path
+        problems = []
+        for target, cases in twice.items():
+            one, other = next(iter(cases.values()))
+            problems.append(
+                f"{listing(cases)}: two truths of {target}, such as {one} and {other}; move one "
+                "kind of masks to another folder, or describe them in a YAML file with the section "
+                "`dataset`"
+            )
+        return masks, {case for cases in twice.values() for case in cases}, problems
 
 
 def _named_masks(folder: Path) -> dict[Path, SegmentationName]:

@@ -169,17 +169,21 @@ def test_what_cannot_be_scored_is_listed_and_the_rest_is(masks, tmp_path, monkey
     makers.nifti(maps / "sub-06_T2w.nii.gz", makers.ball())
     makers.nifti(maps / "again" / "sub-06_T2w.nii.gz", makers.ball())
     (maps / "sub-07_T2w.nii.gz").write_bytes(b"no scan")
+    for session in ("1", "2"):
+        makers.nifti(masks / f"sub-08_ses-{session}_T2w.nii.gz", makers.ball())
+    makers.nifti(maps / "sub-08_T2w.nii.gz", makers.ball())
     assert score(monkeypatch, maps, "--truth", masks, "-o", tmp_path / "out") == 2
     printed = " ".join(capsys.readouterr().out.split())
     for wrong in (
         "sub-09_T2w: have no truth in",
-        "has no segmentation of sub-02_T2w;",
+        "sub-08_T2w: may be of several cases (sub-08_T2w of sub-08_ses-1_T2w, sub-08_ses-2_T2w);",
+        "has no segmentation of sub-02_T2w, sub-08_ses-1_T2w, sub-08_ses-2_T2w;",
         "sub-03_T2w.nii.gz: has values from 0 to 3",
         "sub-04_T2w.nii.gz: is up to 9.11 mm away from the truth; --resample",
         "sub-05_T2w.nii.gz: has 9 x 6 x 4 voxels of 1 x 1 x 1 mm, and the truth 8 x 6 x 4 voxels",
         "sub-06_T2w.nii.gz: are all of the same case and foreground; keep one of them",
         "sub-07_T2w.nii.gz: is truncated or damaged",
-        "maps: 7 problems; the rest is scored:",
+        "maps: 8 problems; the rest is scored:",
     ):
         assert wrong in printed, wrong
     assert table(tmp_path / "out").index.tolist() == ["sub-01_T2w"]
@@ -223,6 +227,7 @@ def test_codes_that_are_not_known_are_asked_for(
     [
         (["nowhere", "--truth", "truth"], "nowhere: there is no such folder"),
         (["empty", "--truth", "truth"], "empty: has no segmentations of foreground"),
+        (["maps", "--truth", "truth"], "it has those of ball: name the target so (--target)"),
         (["truth", "--truth", "empty"], "empty: has no NIfTI files"),
         (["truth", "--truth", "truth", "--truth", "nowhere"], "--truth nowhere: there is no such"),
         (["truth", "truth", "--truth", "truth"], "truth: is given twice"),
@@ -231,6 +236,7 @@ def test_codes_that_are_not_known_are_asked_for(
 )
 def test_wrong_folder_is_one_message(arguments, message, masks, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
+    write_segmentation(tmp_path / "maps", "sub-01_T2w")
     makers.bids(tmp_path / "bids")
     monkeypatch.chdir(tmp_path)
     assert score(monkeypatch, *arguments) == 2
@@ -327,3 +333,21 @@ def test_a_folder_that_is_missing_leaves_nothing_of_the_others(masks, tmp_path, 
     words = [masks, tmp_path / "nowhere", "--truth", masks, "--painted", "-o", out]
     assert score(monkeypatch, *words) == 2
     assert not out.exists()
+
+
+def test_cases_without_a_clear_truth_are_listed_and_the_rest_is_scored(
+    tmp_path, monkeypatch, capsys
+):
+    truth, ours = tmp_path / "truth", tmp_path / "ours"
+    for number in range(1, 7):
+        write_segmentation(ours, f"sub-0{number}", target="core")
+        write_segmentation(ours, f"sub-0{number}", target="edge")
+        for target in ("core", "edge")[: 1 if number in (2, 3) else 2]:
+            makers.nifti(truth / f"sub-0{number}_label-{target}_mask.nii.gz", makers.ball())
+    for number in (4, 5):
+        makers.nifti(truth / f"sub-0{number}_label-core_seg.nii.gz", makers.ball())
+    assert score(monkeypatch, ours, "--truth", truth, "-o", tmp_path / "out") == 2
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "sub-02, sub-03: no mask of edge; add it" in printed
+    assert f"sub-04, sub-05: two truths of core, such as {truth}/sub-04_label-core_mask" in printed
+    assert set(table(tmp_path / "out").index) == {"sub-01", "sub-06"}
