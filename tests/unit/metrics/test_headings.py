@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from softseg.metrics.headings import HEADINGS, count_of, heading_of, sign_note
+import itertools
+
+from softseg.metrics.headings import HEADINGS, count_of, group_of, heading_of, sign_note
 
 
 def test_a_heading_has_a_form_for_columns_for_lines_and_a_short_one():
@@ -41,3 +43,9 @@ def test_the_signs_of_a_table_are_those_of_its_metrics():
 
 def test_a_count_names_all_scans_if_some_are_undefined():
     assert (count_of(3, 4), count_of(4, 4), count_of(0, 2)) == ("3 of 4", "4", "0 of 2")
+
+
+def test_columns_of_a_group_are_next_to_each_other_in_the_report():
+    in_report = [name for name, heading in HEADINGS.items() if heading.in_report]
+    groups = [group for group, _ in itertools.groupby(in_report, group_of)]
+    assert len(groups) == len(set(groups))
