@@ -171,3 +171,13 @@ def test_pictures_are_on_the_grid_of_the_truth(tmp_path, monkeypatch):
     row = pd.read_csv(tmp_path / "metrics.csv").iloc[0]
     assert row["soft_volume_ml"] == pytest.approx(soft.sum() / 255 / 1000, rel=1e-5)
     assert row["dice"] == 100
+
+
+def test_picture_of_another_size_is_not_scored(tmp_path, monkeypatch, capsys):
+    makers.nifti(tmp_path / "truth" / "a.nii.gz", np.ones((8, 6, 1)), dtype=np.uint8)
+    (tmp_path / "png").mkdir()
+    Image.fromarray(np.full((6, 9), 255, np.uint8)).save(tmp_path / "png" / "a.png")
+    arguments = [tmp_path / "png", "--truth", tmp_path / "truth", "-o", tmp_path / "out"]
+    assert command(monkeypatch, "score", *map(str, arguments)) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "a.png: has 9 x 6 pixels, and the truth 8 x 6 x 1 voxels" in printed

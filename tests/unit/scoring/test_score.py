@@ -189,7 +189,7 @@ def test_what_cannot_be_scored_is_listed_and_the_rest_is(masks, tmp_path, monkey
     assert table(tmp_path / "out").index.tolist() == ["sub-01_T2w"]
 
 
-def test_resample_brings_maps_to_the_grid_of_the_truth(masks, tmp_path, monkeypatch):
+def test_resample_brings_maps_to_the_grid_of_the_truth(masks, tmp_path, monkeypatch, capsys):
     moved = np.eye(4)
     moved[:3, 3] = -1  # of a grid with one more voxel on each side
     for case in CASES:
@@ -197,6 +197,11 @@ def test_resample_brings_maps_to_the_grid_of_the_truth(masks, tmp_path, monkeypa
     arguments = ["--truth", masks, "-o", tmp_path, "--resample"]
     assert score(monkeypatch, tmp_path / "maps", *arguments) == 0
     assert table(tmp_path)["mse"].max() == pytest.approx(0, abs=1e-9)
+    moved[:3, 3] = 100
+    makers.nifti(tmp_path / "maps" / "sub-01_T2w.nii.gz", makers.ball(), moved)
+    assert score(monkeypatch, tmp_path / "maps", *arguments) == 2
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "sub-01_T2w.nii.gz: does not overlap the truth; fix its affine" in printed
 
 
 @pytest.mark.parametrize(
@@ -351,3 +356,14 @@ def test_cases_without_a_clear_truth_are_listed_and_the_rest_is_scored(
     assert "sub-02, sub-03: no mask of edge; add it" in printed
     assert f"sub-04, sub-05: two truths of core, such as {truth}/sub-04_label-core_mask" in printed
     assert set(table(tmp_path / "out").index) == {"sub-01", "sub-06"}
+
+
+def test_files_without_all_targets_are_not_scored(tmp_path, monkeypatch, capsys):
+    truth = write_labels(tmp_path / "truth", 1, 2)
+    ours = tmp_path / "ours"
+    write_segmentation(ours, "sub-01_T2w", target="core")  # and no edge
+    makers.nifti(ours / "sub-02_T2w.nii.gz", makers.ball())  # soft, and of which target?
+    assert score(monkeypatch, ours, "--truth", truth, *TARGETS, "-o", tmp_path / "out") == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert f"{ours} has no segmentation of edge" in printed
+    assert "sub-02_T2w.nii.gz: is a soft map, and its name does not say of which target" in printed
