@@ -103,7 +103,7 @@ DATA_SETS = {
         recipe_3d=None,
         patch=(128, 96),
         spacing=(2.0, 2.0, -1),
-        changes=("augment=[{preset: strong}]",),  # of few images, as the manual recommends
+        changes=("augment=[{preset: strong}]",),  # as the manual recommends for long trainings
     ),
 }
 
