@@ -13,6 +13,7 @@ _TARGET = re.compile(r"(.+)_label-([A-Za-z0-9_-]+?)(?:_(probseg|mask|dseg|seg|so
 _SUFFIX = re.compile(
     r"(.+)[_-](probseg|mask|dseg|softseg|seg|pred|prediction|prob|gt|label|labels)(-manual)?"
 )
+_STRUCTURE = re.compile(r"(.+)_(?:([A-Za-z0-9]+?)(?:seg)?-manual|(gm|wm|csf|lesion)seg)")
 _RATER = re.compile(r"(.*?)[_-]?(?:rater|annotation|annotator|reader|seg)[_-]?(\d+)")
 _CHANNEL = re.compile(r"(.+)_0\d{3}")
 _ENTITY = re.compile(r"([a-z]+)-([A-Za-z0-9]+)")
@@ -25,7 +26,8 @@ class SegmentationName:
     case: str
     """Its folder and what is left of the name: `site1/sub-01_T1w`."""
     target: str = ""
-    """Of `_label-<target>`; empty: the name does not say it."""
+    """Of `_label-<target>`, `_<target>-manual`, `_<target>seg-manual`, or `_gmseg` as of the Spinal
+    Cord Toolbox; empty: the name does not say it."""
     rater: str = ""
     """The number in `rater1`, `annotation_1`, `seg01` at the end; empty: there is none."""
     kind: str = ""
@@ -42,6 +44,8 @@ def parse_name(path: str) -> SegmentationName:
         stem, rater = match[1], match[2]
     elif not target and (match := _SUFFIX.fullmatch(stem)):
         stem, kind = match[1], match[2]
+    elif not target and (match := _STRUCTURE.fullmatch(stem)):
+        stem, target = match[1], match[2] or match[3]
     kind = kind if kind in (SOFT, MASK, LABELS) else ""
     case = "/".join(filter(None, (folder, stem)))
     return SegmentationName(case, target, rater, kind)

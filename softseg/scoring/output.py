@@ -13,7 +13,7 @@ from softseg.evaluation.score_tables import metrics_table, summarize_metrics, ta
 from softseg.render.text_table import to_terminal
 from softseg.report.results import CandidateScores
 from softseg.report.tables import compare_candidates, means_table
-from softseg.scoring.score import ScoredFolder
+from softseg.scoring.score import ScoredFolder, first_of
 from softseg.scoring.truth import Truth
 
 
@@ -36,12 +36,14 @@ def print_scores(
         names = [name for name in (*table_names(), "painted/") if (each.out / name).exists()]
         files = ", ".join(names)
         console.print(f"{each.out}: {files}", highlight=False, markup=False)
-    console.print(f"{out}: report.html, tables/, figures/", highlight=False, markup=False)
+    console.print(
+        f"{out}: report.html, score.json, tables/, figures/", highlight=False, markup=False
+    )
     for each in scored:
         if each.problems:
             count = len(each.problems)
             heading = f"{each.folder}: {count} problem{'s' * (count > 1)}; the rest is scored:"
-            print_topics(console, [heading, *(f"  - {problem}" for problem in each.problems)])
+            print_topics(console, [heading, *map("  - {}".format, first_of(each.problems))])
 
 
 def as_json(scored: Sequence[ScoredFolder], truth: Truth) -> dict[str, Any]:

@@ -240,6 +240,8 @@ class _Reader:
         for file in self.files:
             if file.name.target in ("", target):
                 own[file.kind].append(file)
+        if own[SOFT] or own[MASK]:  # names that say the target count before label maps
+            own[LABELS] = [file for file in own[LABELS] if file.name.target]
         for same in own.values():
             if len(same) > 1:
                 paths = listing(str(file.path) for file in same)

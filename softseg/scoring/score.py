@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from softseg.core.errors import UserError
+from softseg.core.errors import UserError, combined_error
 from softseg.core.files import check_new_folder, remove_leftovers, temporary_files
 from softseg.data import Subject
 from softseg.data.sample import SubjectError, load_sample
@@ -20,6 +20,9 @@ from softseg.scoring.case_table import CaseTable
 from softseg.scoring.paint import write_painted
 from softseg.scoring.predictions import Predictions, find_predictions, read_predictions
 from softseg.scoring.truth import Truth
+
+SHOWN = 20
+"""The number of problems on the screen."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,15 @@ def _score(
             problems += str(error).splitlines()
     problems[:] = dict.fromkeys(problems)
     if not scored.scores.rows:
-        shown = "".join(f"\n  - {problem}" for problem in problems)
-        raise UserError(f"{scored.folder}: no segmentation can be scored:{shown}")
+        heading = f"{scored.folder}: no segmentation can be scored:"
+        raise combined_error(heading, first_of(problems))
     return scored
+
+
+def first_of(problems: Sequence[str]) -> list[str]:
+    """Return as many problems as a screen has room for, and how many are left out."""
+    left = len(problems) - SHOWN
+    return [*problems[:SHOWN], *([f"and {left} more"] if left > 0 else [])]
 
 
 def _score_subject(

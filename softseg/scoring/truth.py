@@ -91,18 +91,23 @@ class MaskFolders(DatasetFields):
         return Subject(case, {"truth": first}, labels, roi=None, columns=columns)
 
     def _find_masks(self) -> tuple[Masks, set[str], list[str]]:
-        """Return the masks of every case; the cases with two masks of one target; problems."""
+        """Return the masks of every case; the cases with two masks of one target; problems.
+
+        A mask whose name says its target counts before those, such as label maps, that do not.
+        """
         masks: Masks = {}
         twice: dict[str, dict[str, tuple[Path, Path]]] = {}  # target -> case -> masks
         for folder in map(Path, self.folders):
             of_folder = "" if len(self.folders) == 1 else folder.name
-            for path, name in self._masks_in(folder).items():
+            found = self._masks_in(folder)
+            for path, name in sorted(found.items(), key=lambda item: not item[1].target):
                 rater = "-".join(filter(None, (of_folder, name.rater)))
                 for target in [name.target] if name.target else self.targets:
                     if target not in self.targets:
                         continue
                     raters = masks.setdefault(name.case, {}).setdefault(target, {})
-                    if (other := raters.setdefault(rater, path)) != path:
+                    other = raters.setdefault(rater, path)
+                    if other != path and (name.target or not found[other].target):
                         twice.setdefault(target, {})[name.case] = other, path
         problems = []
         for target, cases in twice.items():

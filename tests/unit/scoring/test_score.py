@@ -351,6 +351,7 @@ def test_cases_without_a_clear_truth_are_listed_and_the_rest_is_scored(
             makers.nifti(truth / f"sub-0{number}_label-{target}_mask.nii.gz", makers.ball())
     for number in (4, 5):
         makers.nifti(truth / f"sub-0{number}_label-core_seg.nii.gz", makers.ball())
+    makers.nifti(truth / "sub-06_dseg.nii.gz", makers.ball())  # its name names no target
     assert score(monkeypatch, ours, "--truth", truth, "-o", tmp_path / "out") == 2
     printed = " ".join(capsys.readouterr().out.split())
     assert "sub-02, sub-03: no mask of edge; add it" in printed
@@ -367,3 +368,18 @@ def test_files_without_all_targets_are_not_scored(tmp_path, monkeypatch, capsys)
     printed = " ".join(capsys.readouterr().err.split())
     assert f"{ours} has no segmentation of edge" in printed
     assert "sub-02_T2w.nii.gz: is a soft map, and its name does not say of which target" in printed
+
+
+def test_a_screen_has_the_first_of_many_problems_and_score_json_all(
+    masks, tmp_path, monkeypatch, capsys
+):
+    write_segmentation(tmp_path / "maps", "sub-01_T2w", target="foreground")
+    for number in range(3, 28):
+        makers.nifti(masks / f"sub-{number:02}_T2w.nii.gz", makers.ball())
+        makers.nifti(tmp_path / "maps" / f"sub-{number:02}_T2w.nii.gz", 3 * makers.ball())
+    out = tmp_path / "out"
+    assert score(monkeypatch, tmp_path / "maps", "--truth", masks, "-o", out) == 2
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  - ")]
+    assert len(lines) == 21
+    assert lines[-1] == "  - and 6 more"
+    assert len(json.loads((out / "score.json").read_text())["problems"]["maps"]) == 26
