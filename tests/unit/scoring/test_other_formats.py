@@ -83,6 +83,19 @@ def test_probabilities_have_the_scores_of_the_exported_maps(nnunet, truth, tmp_p
     pd.testing.assert_frame_equal(alone, expected, rtol=1e-6)
 
 
+def test_probabilities_of_another_shape_need_their_grid(
+    nnunet, truth, tmp_path, monkeypatch, capsys
+):
+    for ending in (".nii.gz", ".pkl"):
+        (nnunet / f"case_1{ending}").unlink()
+    larger = np.pad(probabilities(), ((0, 0), (1, 1), (0, 0), (0, 0)), mode="edge")
+    np.savez_compressed(nnunet / "case_1.npz", probabilities=larger.transpose(0, 3, 2, 1))
+    options = ["--truth", truth, "--target", "core=1", "-o", tmp_path / "out"]
+    assert command(monkeypatch, "score", *map(str, [nnunet, *options])) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "has the shape (10, 6, 4), and the truth (8, 6, 4); put nnU-Net's label map" in printed
+
+
 def test_label_map_has_the_binary_scores_of_the_probabilities(nnunet, truth, tmp_path, monkeypatch):
     both = score(monkeypatch, nnunet, truth, tmp_path / "a")
     (nnunet / "case_1.npz").unlink()
