@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from softseg.core.errors import UserError
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -38,3 +41,18 @@ def listing(names: Iterable[str], limit: int = 10) -> str:
 def unknown_name(kind: str, name: str, names: Collection[str]) -> str:
     """Return `no column 'centr' (did you mean 'center'?); columns are center, subject`."""
     return f"no {kind} '{name}'{did_you_mean(name, names)}; {kind}s are {listing(names)}"
+
+
+def distinct_names(folders: Sequence[Path]) -> list[str]:
+    """Return a name for each folder: as few of the last parts of its path as tell them apart.
+
+    Raises UserError for a folder that is given twice.
+    """
+    parts = [folder.resolve().parts for folder in folders]
+    if repeated := [str(f) for f, own in zip(folders, parts, strict=True) if parts.count(own) > 1]:
+        raise UserError(f"{repeated[0]}: is given twice; name it once")
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["-".join(own[-count:]) for own in parts]
+        if len(set(names)) == len(names):
+            break
+    return [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "scores" for name in names]

@@ -9,7 +9,9 @@ from pathlib import PurePosixPath
 
 SOFT, MASK, LABELS = "probseg", "mask", "dseg"
 """Kinds that a name may state: a soft map, a mask, a label map (suffixes of BIDS derivatives)."""
-_TARGET = re.compile(r"(.+)_label-([A-Za-z0-9_-]+?)(?:_(probseg|mask|dseg|seg|softseg))?")
+_TARGET = re.compile(
+    r"(.+)_label-([A-Za-z0-9_-]+?)(?:_(probseg|mask|dseg|seg|softseg)(?:-manual)?)?"
+)
 _SUFFIX = re.compile(
     r"(.+)[_-](probseg|mask|dseg|softseg|seg|pred|prediction|prob|gt|label|labels)(-manual)?"
 )

@@ -56,7 +56,7 @@ class PredictedFile:
 
         Raises FileError for a header that is not valid.
         """
-        if self.path.suffix == _NNUNET:
+        if self.path.suffix.lower() == _NNUNET:
             return CHANNELS
         if self.name.target:
             return self.name.kind or SOFT
@@ -112,10 +112,10 @@ def find_predictions(
     files = [file for file in parsed if file.name.target in ("", *truth.targets)]
     if not files:
         named = sorted({file.name.target for file in parsed})
-        found = f"; it has those of {listing(named)}: name the target so (--target)"
+        advice = f"; it has those of {listing(named)}: name the target so (--target)"
         raise UserError(
             f"{folder}: has no segmentations of {listing(truth.targets)} (NIfTI files such as "
-            f"<case>.nii.gz or <case>_label-<target>_probseg.nii.gz){found * bool(named)}"
+            f"<case>.nii.gz or <case>_label-<target>_probseg.nii.gz){advice if named else ''}"
         )
     by_subject: dict[str, list[PredictedFile]] = {name: [] for name in truth.subjects}
     unknown, ambiguous = [], {}
@@ -272,7 +272,7 @@ class _Reader:
 
         Without, the mask is where a channel of the target is the largest, or at least 0.5.
         """
-        is_nnunet = file.path.suffix == _NNUNET
+        is_nnunet = file.path.suffix.lower() == _NNUNET
         channels = (read_probabilities if is_nnunet else read_channels)(file.path)
         soft, mask = channels.of(self._indices(file.path, channels, target))
         soft = _in_range(soft, file.path)

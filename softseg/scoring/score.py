@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.progress import track
 
 from softseg.core.errors import UserError, combined_error
 from softseg.core.files import check_new_folder, remove_leftovers, temporary_files
+from softseg.core.names import distinct_names
 from softseg.data import Subject
 from softseg.data.sample import SubjectError, load_sample
 from softseg.evaluation.score_tables import Scores, in_plane_mm, write_tables
@@ -64,7 +64,7 @@ def score_folders(
     in a folder can be scored; nothing is written then.
     """
     check_new_folder(out)
-    names = _candidate_names(folders)
+    names = distinct_names(folders)
     # those of all folders are found before anything of one is written
     found = [
         _find(folder, name, out if len(names) == 1 else out / name, truth, options)
@@ -76,21 +76,6 @@ def score_folders(
         remove_leftovers(temporary_files(each.out, recursive=False))
         write_tables(each.out, each.scores)
     return scored
-
-
-def _candidate_names(folders: Sequence[Path]) -> list[str]:
-    """Return a name for each folder: as few of the last parts of its path as tell them apart.
-
-    Raises UserError for a folder that is given twice.
-    """
-    parts = [folder.resolve().parts for folder in folders]
-    if repeated := [str(f) for f, own in zip(folders, parts, strict=True) if parts.count(own) > 1]:
-        raise UserError(f"{repeated[0]}: is given twice; name it once")
-    for count in range(1, max(map(len, parts)) + 1):
-        names = ["-".join(own[-count:]) for own in parts]
-        if len(set(names)) == len(names):
-            break
-    return [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "scores" for name in names]
 
 
 def _find(

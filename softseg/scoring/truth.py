@@ -15,7 +15,7 @@ from softseg.config.shipped import find_config
 from softseg.config.yaml.tree import ConfigTree, Location
 from softseg.core.component import Component
 from softseg.core.errors import UserError
-from softseg.core.names import listing, natural_key
+from softseg.core.names import distinct_names, listing, natural_key
 from softseg.data import Dataset, DatasetError, Subject, read_split
 from softseg.data.loaders.base import DatasetFields
 from softseg.data.loaders.dataset_json import DatasetJson
@@ -97,8 +97,9 @@ class MaskFolders(DatasetFields):
         """
         masks: Masks = {}
         twice: dict[str, dict[str, tuple[Path, Path]]] = {}  # target -> case -> masks
-        for folder in map(Path, self.folders):
-            of_folder = "" if len(self.folders) == 1 else folder.name
+        folders = [Path(folder) for folder in self.folders]
+        for folder, own_name in zip(folders, distinct_names(folders), strict=True):
+            of_folder = "" if len(folders) == 1 else own_name
             found = self._masks_in(folder)
             for path, name in sorted(found.items(), key=lambda item: not item[1].target):
                 rater = "-".join(filter(None, (of_folder, name.rater)))

@@ -155,6 +155,14 @@ def test_several_folders_of_truth_are_raters_and_their_mean_is_the_truth(tmp_pat
     mean = (makers.ball(soft=False) + shifted) / 2
     assert row["mse"] == pytest.approx(100 * np.mean((makers.ball() - mean) ** 2))
     assert row["dice_rater_anna"] > row["dice_rater_bo"]
+    for rater in ("anna", "bo"):  # folders of the same name
+        (tmp_path / rater).rename(tmp_path / "moved")
+        (tmp_path / rater).mkdir()
+        (tmp_path / "moved").rename(tmp_path / rater / "masks")
+    raters = ["--truth", tmp_path / "anna/masks", "--truth", tmp_path / "bo/masks"]
+    assert score(monkeypatch, tmp_path / "ours", *raters, "-o", tmp_path) == 0
+    row = table(tmp_path).loc["sub-01"]
+    assert row["dice_rater_anna-masks"] > row["dice_rater_bo-masks"]
 
 
 def test_what_cannot_be_scored_is_listed_and_the_rest_is(masks, tmp_path, monkeypatch, capsys):
@@ -236,6 +244,7 @@ def test_codes_that_are_not_known_are_asked_for(
         (["truth", "--truth", "empty"], "empty: has no NIfTI files"),
         (["truth", "--truth", "truth", "--truth", "nowhere"], "--truth nowhere: there is no such"),
         (["truth", "truth", "--truth", "truth"], "truth: is given twice"),
+        (["truth", "--truth", "truth", "--truth", "truth"], "truth: is given twice"),
         (["truth", "--truth", "bids"], "is a BIDS dataset with images; name the folder of its"),
     ],
 )
