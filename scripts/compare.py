@@ -186,7 +186,8 @@ def predict(system: System, fold: Fold, folder: Path) -> tuple[float, float]:
     }
     others = len(fold.sets.test) - 1
     seconds = (used["all"].cpu_s - used["one"].cpu_s) / others if others else float("nan")
-    return seconds, used["all"].peak_mb
+    # less than the start of the program varies: below 0 by chance
+    return max(seconds, 0.0), used["all"].peak_mb
 
 
 def measured(folder: Path, step: str, command: Callable[[], Command]) -> Usage:
