@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -226,13 +226,15 @@ def read_predictions(
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads the files of one subject."""
+    """Reads the files of one subject, those of several targets once."""
 
     predictions: Predictions
     files: list[PredictedFile]
     targets: tuple[str, ...]
     grid: Grid
     resample: bool
+    channels: dict[Path, Channels] = field(default_factory=dict)
+    """What was read of the files with channels of all targets."""
 
     def segmented(self, target: str, threshold: float | None) -> Segmented:
         """Return the soft map and the mask of a target. Raises UserError if there is none."""
@@ -272,8 +274,11 @@ class _Reader:
 
         Without, the mask is where a channel of the target is the largest, or at least 0.5.
         """
-        is_nnunet = file.path.suffix.lower() == _NNUNET
-        channels = (read_probabilities if is_nnunet else read_channels)(file.path)
+        if file.path not in self.channels:
+            is_nnunet = file.path.suffix.lower() == _NNUNET
+            read = read_probabilities if is_nnunet else read_channels
+            self.channels[file.path] = read(file.path)
+        channels = self.channels[file.path]
         soft, mask = channels.of(self._indices(file.path, channels, target))
         soft = _in_range(soft, file.path)
         grid = channels.grid
